@@ -1,0 +1,18 @@
+"""Reignition: training loops for PyTorch, made of engines, events and handlers."""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_ROOMS = ("base", "contrib", "distributed", "engine", "exceptions", "metrics", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"ignite.{name}")
+    raise AttributeError(f"module 'ignite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS])
