@@ -1,0 +1,47 @@
+"""The one clock of the library: monotonic, so that a corrected wall clock never shortens or lengthens a duration."""
+
+import time
+
+__all__ = ["Stopwatch", "format_duration", "now"]
+
+
+def now() -> float:
+    """Seconds on a clock that only goes forward; only differences mean something."""
+    return time.monotonic()
+
+
+class Stopwatch:
+    """Adds up the time between ``restart`` or ``resume`` and ``pause``."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._since: float | None = None
+
+    def restart(self) -> None:
+        """Begins at zero."""
+        self._before, self._since = 0.0, now()
+
+    def pause(self) -> None:
+        """Stops counting until ``resume``."""
+        self._before, self._since = self.elapsed(), None
+
+    def resume(self) -> None:
+        """Goes on counting."""
+        self._since = now()
+
+    def elapsed(self) -> float:
+        """Seconds counted so far."""
+        return self._before if self._since is None else self._before + now() - self._since
+
+
+def format_duration(seconds: float) -> str:
+    """``HH:MM:SS.mmm``.
+
+    Example:
+        >>> format_duration(3723.5)
+        '01:02:03.500'
+    """
+    milliseconds = round(seconds * 1000)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

@@ -1,0 +1,127 @@
+"""Random state: set from a seed, taken down, put back."""
+
+import random
+from typing import Any, NotRequired, TypedDict
+
+import torch
+
+__all__ = ["RandomState", "capture_random_state", "manual_seed", "restore_random_state"]
+
+
+class RandomState(TypedDict):
+    """Where every random number generator of the process stands.
+
+    Holds numbers, strings, tuples, dictionaries and tensors only, so that ``torch.load(weights_only=True)`` reads it.
+    """
+
+    python: tuple[Any, ...]
+    torch: torch.Tensor
+    numpy: NotRequired[dict[str, Any]]
+    accelerator: NotRequired[dict[str, list[torch.Tensor]]]  # device type -> state of each device
+
+
+def manual_seed(seed: int) -> None:
+    """Seeds python, torch on all devices, and, where they are installed, numpy and torch_xla.
+
+    Args:
+        seed: not negative. Numpy's generator takes the lowest 32 bits.
+
+    Example:
+        >>> manual_seed(7)
+        >>> first = torch.rand(3)
+        >>> manual_seed(7)
+        >>> bool((torch.rand(3) == first).all())
+        True
+    """
+    random.seed(seed)
+    torch.manual_seed(seed)
+    numpy = _numpy_or_none()
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+    try:
+        import torch_xla.core.xla_model as xm
+    except ModuleNotFoundError:
+        return
+    xm.set_rng_state(seed)  # pragma: no cover - needs torch_xla
+
+
+def capture_random_state() -> RandomState:
+    """Takes down where the generators of python, numpy, torch and all accelerators stand.
+
+    Example:
+        >>> state = capture_random_state()
+        >>> first = random.random()
+        >>> restore_random_state(state)
+        >>> random.random() == first
+        True
+    """
+    state = RandomState(python=random.getstate(), torch=torch.get_rng_state())
+    numpy = _numpy_or_none()
+    if numpy is not None:
+        state["numpy"] = _map_dict(
+            numpy.random.get_state(legacy=False),
+            # int64, because few operations know torch's uint32.
+            lambda value: torch.from_numpy(value.astype("int64")) if isinstance(value, numpy.ndarray) else value,
+        )
+    device_type = _accelerator_type()
+    if device_type is not None:
+        state["accelerator"] = {device_type: _device_states(device_type)}
+    return state
+
+
+def restore_random_state(state: RandomState) -> None:
+    """Puts the generators back to where ``capture_random_state`` found them.
+
+    What this machine lacks is left out: numpy, an accelerator, or devices beyond those that it has.
+
+    Args:
+        state: what ``capture_random_state`` has returned, on this machine or another.
+    """
+    random.setstate(state["python"])
+    torch.set_rng_state(state["torch"].cpu())
+    numpy = _numpy_or_none()
+    if numpy is not None and "numpy" in state:
+        numpy.random.set_state(
+            _map_dict(
+                state["numpy"],
+                lambda value: value.cpu().numpy().astype("uint32") if isinstance(value, torch.Tensor) else value,
+            )
+        )
+    device_type = _accelerator_type()
+    if device_type is not None:
+        _set_device_states(device_type, state.get("accelerator", {}).get(device_type, []))
+
+
+def _numpy_or_none() -> Any:
+    try:
+        import numpy
+    except ModuleNotFoundError:
+        return None
+    return numpy
+
+
+def _accelerator_type() -> str | None:
+    """``cuda``, ``mps``, ``xpu``, ...: a process has one kind at most."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return None if accelerator is None else accelerator.type
+
+
+def _device_states(device_type: str) -> list[torch.Tensor]:
+    module = torch.get_device_module(device_type)
+    if hasattr(module, "get_rng_state_all"):
+        return list(module.get_rng_state_all())
+    return [module.get_rng_state()]  # mps has one device
+
+
+def _set_device_states(device_type: str, states: list[torch.Tensor]) -> None:
+    module = torch.get_device_module(device_type)
+    if not hasattr(module, "get_rng_state_all"):
+        for state in states[:1]:
+            module.set_rng_state(state.cpu())
+        return
+    for i, state in enumerate(states[: module.device_count()]):
+        module.set_rng_state(state.cpu(), i)
+
+
+def _map_dict(x: dict[str, Any], func: Any) -> dict[str, Any]:
+    return {key: _map_dict(value, func) if isinstance(value, dict) else func(value) for key, value in x.items()}

@@ -1,0 +1,114 @@
+"""The half of an engine that can be steered: what handlers and the step function may ask a run to do."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ignite.engine.events import Events
+
+_OUTSIDE_ITERATION = (
+    None, Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.TERMINATE,
+    Events.TERMINATE_SINGLE_EPOCH, Events.COMPLETED, Events.INTERRUPT,
+)  # fmt: skip
+
+
+class Controls:
+    """Requests to a run. They are kept until the handlers of the event at hand have been called, then obeyed."""
+
+    interrupt_resume_enabled = True
+    """Whether :meth:`interrupt` may be used."""
+
+    logger: logging.Logger
+    last_event_name: Any
+    _is_running: bool
+    _should_terminate: bool | str
+    _should_terminate_single_epoch: bool | str
+    _should_interrupt: bool
+    _skip_requested: bool
+    _attention: bool
+
+    def terminate(self, skip_completed: bool = False) -> None:
+        """Ends the run when the handlers of the event at hand have been called: TERMINATE, then COMPLETED.
+
+        Args:
+            skip_completed: leave COMPLETED out.
+        """
+        self.logger.info("Terminate signaled. Engine will stop after the current event is finished.")
+        self.should_terminate = "skip_completed" if skip_completed else True
+
+    def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
+        """Ends the epoch when the handlers of the event at hand have been called.
+
+        TERMINATE_SINGLE_EPOCH is fired, then EPOCH_COMPLETED. The next epoch begins at the beginning of the data.
+
+        Args:
+            skip_epoch_completed: leave EPOCH_COMPLETED out.
+        """
+        self.logger.info("Terminate current epoch is signaled. The epoch ends after the current event is finished.")
+        self.should_terminate_single_epoch = "skip_epoch_completed" if skip_epoch_completed else True
+
+    def skip_iteration(self) -> None:
+        """Leaves out what remains of the iteration: its step, ITERATION_COMPLETED, and with them its metrics.
+
+        The batch counts as seen and the iteration as done. To be called before the iteration has ended: by a handler,
+        by the step function, whose output is then dropped, or by a handler of EXCEPTION_RAISED that gives up the batch
+        and lets the epoch go on.
+
+        Raises:
+            RuntimeError: there is no iteration whose rest could be left out.
+        """
+        if not self._is_running or self.last_event_name in _OUTSIDE_ITERATION:
+            when = f"on {self.last_event_name!r}" if self._is_running else "on an engine that is not running"
+            raise RuntimeError(
+                "skip_iteration() should be called during an iteration and before Events.ITERATION_COMPLETED, "
+                f"but was called {when}"
+            )
+        self._skip_requested = True
+        self._attention = True
+
+    def interrupt(self) -> None:
+        """Pauses the run when the handlers of the event at hand have been called; ``run`` returns.
+
+        The next ``run`` continues right there: no event, batch or count is lost or repeated.
+
+        Raises:
+            RuntimeError: the feature is switched off by ``interrupt_resume_enabled``.
+        """
+        if not self.interrupt_resume_enabled:
+            raise RuntimeError(
+                "Engine 'interrupt/resume' feature is disabled. Set Engine.interrupt_resume_enabled=True to enable it"
+            )
+        self.logger.info("interrupt signaled. Engine will pause after the current event is finished.")
+        self.should_interrupt = True
+
+    @property
+    def should_terminate(self) -> bool | str:
+        return self._should_terminate
+
+    @should_terminate.setter
+    def should_terminate(self, value: bool | str) -> None:
+        self._should_terminate = value
+        self._attention = True
+
+    @property
+    def should_terminate_single_epoch(self) -> bool | str:
+        return self._should_terminate_single_epoch
+
+    @should_terminate_single_epoch.setter
+    def should_terminate_single_epoch(self, value: bool | str) -> None:
+        self._should_terminate_single_epoch = value
+        self._attention = True
+
+    @property
+    def should_interrupt(self) -> bool:
+        return self._should_interrupt
+
+    @should_interrupt.setter
+    def should_interrupt(self, value: bool) -> None:
+        self._should_interrupt = value
+        self._attention = True
+
+    def _clear_requests(self) -> None:
+        self._should_terminate = self._should_terminate_single_epoch = False
+        self._should_interrupt = self._skip_requested = self._attention = False

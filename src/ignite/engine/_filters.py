@@ -1,0 +1,266 @@
+"""When a handler is called: conditions on an event's count, as values that can be compared, combined and printed.
+
+A filter is any callable ``(engine, count) -> bool``. The ones made here say more: what is a matter of arithmetic is a
+set of counts (:class:`DueAt`) that dispatch tests without a Python call, and what needs a memory of its own (time, the
+last one) hands out a fresh predicate for each handler by ``bind``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple
+
+from ignite._core import clock
+from ignite._core.calls import accepts, describe_signature, name_of
+
+Filter = Callable[[Any, int], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class DueAt:
+    """True at the counts in ``counts``."""
+
+    counts: range | frozenset[int]
+    words: str
+
+    def __call__(self, engine: Any, count: int) -> bool:
+        return count in self.counts
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True, slots=True)
+class EverySeconds:
+    """True when ``seconds`` have passed since it was last true, or since the handler was first asked about."""
+
+    seconds: float
+
+    def bind(self, event: str) -> Filter:
+        started: float | None = None
+
+        def passes(engine: Any, count: int) -> bool:
+            nonlocal started
+            current = clock.now()
+            if started is None:
+                started = current
+            if current - started < self.seconds:
+                return False
+            started = current
+            return True
+
+        return passes
+
+    def __call__(self, engine: Any, count: int) -> bool:
+        raise TypeError("every_seconds needs a memory for each handler: attach the event to an engine")
+
+    def __repr__(self) -> str:
+        return f"every_seconds={self.seconds:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """True at the last firing of the event in this run, as far as that is known beforehand; see :class:`LastGate`."""
+
+    def bind(self, event: str) -> Filter:
+        return lambda engine, count: bool(engine._is_last(event))
+
+    def __call__(self, engine: Any, count: int) -> bool:
+        raise TypeError("last=True depends on the event: attach the event to an engine")
+
+    def __repr__(self) -> str:
+        return "last=True"
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """All, or any, of several filters. Each is asked, so that clocks among them keep time."""
+
+    operator: Callable[[Sequence[bool]], bool]
+    parts: tuple[Filter, ...]
+
+    def bind(self, event: str) -> Filter:
+        bound = tuple(bind(part, event) for part in self.parts)
+        combine = self.operator
+        return lambda engine, count: combine([part(engine, count) for part in bound])
+
+    def __call__(self, engine: Any, count: int) -> bool:
+        return self.operator([part(engine, count) for part in self.parts])
+
+    def __repr__(self) -> str:
+        return (" & " if self.operator is all else ", ").join(map(words, self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """True where ``part`` is not."""
+
+    part: Filter
+
+    def bind(self, event: str) -> Filter:
+        bound = bind(self.part, event)
+        return lambda engine, count: not bound(engine, count)
+
+    def __call__(self, engine: Any, count: int) -> bool:
+        return not self.part(engine, count)
+
+    def __repr__(self) -> str:
+        return f"not ({words(self.part)})"
+
+
+class LastGate:
+    """A handler's condition that includes ``last=True``, and whether it was turned away at the latest firing.
+
+    A run may end sooner than planned. Then the firing that was turned away turns out to have been the last, and the
+    loop makes the call up before the run ends.
+    """
+
+    def __init__(self, passes: Filter) -> None:
+        self._passes = passes
+        self.is_owed = False
+
+    def __call__(self, engine: Any, count: int) -> bool:
+        passed = self._passes(engine, count)
+        self.is_owed = not passed
+        return passed
+
+
+class Condition(NamedTuple):
+    """A filter as dispatch tests it: cheapest first, each None (or 0) where it does not apply."""
+
+    every: int = 0
+    due: range | frozenset[int] | None = None
+    passes: Filter | None = None
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether the counts at which it is true can be told beforehand, and are not simply all."""
+        return self.passes is None and (self.every != 0 or self.due is not None)
+
+    def next_due(self, count: int) -> float:
+        """The first count, from ``count`` on, at which an arithmetic condition is true; infinity if there is none."""
+        if self.every:
+            return -(-count // self.every) * self.every
+        if isinstance(self.due, range):
+            first, step = self.due.start, self.due.step
+            after = first + max(0, -((first - count) // step)) * step
+            return after if after < self.due.stop else math.inf
+        return min((due for due in self.due or () if due >= count), default=math.inf)
+
+
+_FOR_EVER = sys.maxsize
+
+
+def bind(condition: Filter, event: str) -> Filter:
+    """The predicate for one handler of ``event``, with a memory of its own where it needs one."""
+    binder = getattr(condition, "bind", None)
+    return condition if binder is None else binder(event)
+
+
+def compile_filter(condition: Filter | None, event: str) -> Condition:
+    """What dispatch has to test for one handler of ``event``."""
+    if condition is None:
+        return Condition()
+    if isinstance(condition, DueAt):
+        counts = condition.counts
+        if isinstance(counts, range) and counts.start == 0 and counts.stop == _FOR_EVER:
+            return Condition(every=counts.step)
+        return Condition(due=counts)
+    passes = bind(condition, event)
+    is_union = isinstance(condition, Combined) and condition.operator is any
+    parts = condition.parts if isinstance(condition, Combined) and is_union else (condition,)
+    return Condition(passes=LastGate(passes) if Last() in parts else passes)
+
+
+def make_filter(
+    event_filter: Filter | None,
+    every: int | None,
+    once: int | Sequence[int] | None,
+    before: int | None,
+    after: int | None,
+    last: bool,
+    every_seconds: float | None,
+) -> Filter | None:
+    """The filter that a call such as ``Events.EPOCH_COMPLETED(every=5, last=True)`` asks for; None: always.
+
+    Raises:
+        ValueError: no condition or contradictory ones, or a value out of range.
+        TypeError: ``event_filter`` cannot be called.
+    """
+    in_window = every is not None or before is not None or after is not None
+    groups = [event_filter is not None, once is not None, in_window, every_seconds is not None]
+    if sum(groups) > 1 or not (any(groups) or last):
+        given = {"event_filter": event_filter, "every": every, "once": once, "before": before, "after": after}
+        named = {name: value for name, value in given.items() if value is not None}
+        raise ValueError(
+            "Only one of the input arguments should be specified, except before, after and every, which go together "
+            f"(combine others with & or |), but given {named or 'none'}"
+        )
+    condition: Filter | None
+    if event_filter is not None:
+        condition = _check_predicate(event_filter)
+    elif once is not None:
+        condition = once_filter(once)
+    elif every_seconds is not None:
+        condition = _every_seconds(every_seconds)
+    elif in_window:
+        condition = window_filter(every, before, after)
+        if condition is None:
+            return None  # every=1: each time, so the last time too
+    else:
+        return Last()
+    return Combined(any, (condition, Last())) if last else condition
+
+
+def window_filter(every: int | None, before: int | None, after: int | None) -> Filter | None:
+    """Counts strictly between ``after`` and ``before``, and of these each ``every``-th, beginning with the first."""
+    if every is not None and not (isinstance(every, Integral) and every > 0):
+        raise ValueError(f"Argument every should be integer and greater than zero, but given {every!r}")
+    for name, bound in (("before", before), ("after", after)):
+        if bound is not None and not (isinstance(bound, Integral) and bound >= 0):
+            raise ValueError(f"Argument {name} should be integer and greater or equal to zero, but given {bound!r}")
+    bounds = {"every": every, "before": before, "after": after}
+    words = ", ".join(f"{name}={value}" for name, value in bounds.items() if value is not None)
+    if before is None and after is None:
+        assert every is not None
+        return None if every == 1 else DueAt(range(0, _FOR_EVER, int(every)), words)
+    # A window alone may hold count 0 (the first GET_BATCH_STARTED); with `every`, counting begins at after + 1.
+    start = int(after) + 1 if after is not None else int(every is not None)
+    stop = int(before) if before is not None else _FOR_EVER
+    return DueAt(range(start, stop, int(every or 1)), words)
+
+
+def once_filter(once: int | Sequence[int]) -> Filter:
+    """The given counts, and no other."""
+    counts = list(once) if isinstance(once, Sequence) and not isinstance(once, str) else [once]
+    if not counts or not all(isinstance(count, Integral) and count > 0 for count in counts):
+        raise ValueError(
+            f"Argument once should either be a positive integer or a list of positive integers, got {once!r}"
+        )
+    return DueAt(frozenset(int(count) for count in counts), f"once={once!r}")
+
+
+def _every_seconds(seconds: float) -> Filter:
+    if not (isinstance(seconds, int | float) and seconds > 0):
+        raise ValueError(f"Argument every_seconds should be a positive number of seconds, but given {seconds!r}")
+    return EverySeconds(float(seconds))
+
+
+def _check_predicate(predicate: Filter) -> Filter:
+    if not callable(predicate):
+        raise TypeError(f"Argument event_filter should be a callable, but given {predicate!r}")
+    if not accepts(predicate, None, 1):
+        raise ValueError(
+            f"event_filter {name_of(predicate)} should accept (engine, count), "
+            f"but will be called with these two and takes {describe_signature(predicate)}"
+        )
+    return predicate
+
+
+def words(condition: Filter) -> str:
+    """A filter as its user would write it."""
+    return repr(condition) if hasattr(condition, "bind") or isinstance(condition, DueAt) else name_of(condition)

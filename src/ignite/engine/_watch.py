@@ -1,0 +1,94 @@
+"""Looking on while an engine runs: each event and each handler that is called, with the time it took."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ignite._core import clock
+from ignite._core.calls import name_of
+from ignite.engine._dispatch import NO_KWARGS, Call, Registration, call_each, call_handlers
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+
+class Moment(NamedTuple):
+    """One firing of an event, or one call of a handler at it."""
+
+    event: str
+    epoch: int
+    iteration: int
+    handler: str | None = None
+    """The handler's name; None for the firing itself."""
+    seconds: float = 0.0
+    """How long the handler took; for the firing, all of its handlers."""
+
+    def __str__(self) -> str:
+        where = f"{self.epoch:>4} | {self.iteration:>6} | "
+        what = self.event if self.handler is None else f"  -> {self.handler}"
+        return f"{where}{what}  {self.seconds * 1e3:.3f} ms"
+
+
+class Trace:
+    """What an engine did while it was watched: a sequence of :class:`Moment`, in the order of things."""
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+
+    @property
+    def events(self) -> list[tuple[str, int, int]]:
+        """``(event, epoch, iteration)`` for each firing."""
+        return [moment[:3] for moment in self.moments if moment.handler is None]
+
+    def __iter__(self) -> Iterator[Moment]:
+        return iter(self.moments)
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.moments))
+
+
+class Watcher:
+    """Calls handlers in the place of dispatch and reports what it calls to ``tell``."""
+
+    def __init__(self, tell: Callable[[Moment], None]) -> None:
+        self.tell = tell
+
+    def call(
+        self,
+        calls: Iterable[Call],
+        engine: Engine[Any, Any],
+        event: Any,
+        count: int,
+        event_args: tuple[Any, ...] = (),
+        event_kwargs: Mapping[str, Any] = NO_KWARGS,
+    ) -> None:
+        """As :func:`call_handlers`, or :func:`call_each` for EXCEPTION_RAISED."""
+        name, state = getattr(event, "name", event), engine.state
+        called: list[Moment] = []
+
+        def timed(entry: Registration) -> Call:
+            @functools.wraps(entry.handler, updated=())
+            def handler(*args: Any, **kwargs: Any) -> None:
+                started = clock.now()
+                try:
+                    entry.handler(*args, **kwargs)
+                finally:
+                    seconds = clock.now() - started
+                    called.append(Moment(name, state.epoch, state.iteration, name_of(entry.handler), seconds))
+
+            return entry._replace(handler=handler).compile()
+
+        at = len(called), (name, state.epoch, state.iteration)
+        call = call_each if name == "EXCEPTION_RAISED" else call_handlers
+        try:
+            # A generator, so that a handler added in this firing is still seen.
+            call((timed(known[-1]) for known in calls), engine, event, count, event_args, event_kwargs)
+        finally:
+            self.tell(Moment(*at[1], seconds=sum(moment.seconds for moment in called)))
+            for moment in called:
+                self.tell(moment)

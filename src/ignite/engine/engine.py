@@ -1,0 +1,233 @@
+"""The engine: one step function, called for each batch of the data, with events around it."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from ignite._core.calls import accepts, describe_signature, name_of
+from ignite._core.clock import Stopwatch
+from ignite.base import Serializable
+from ignite.engine import _cursor, _describe, _fetch, _loop, _progress
+from ignite.engine._controls import Controls
+from ignite.engine._cursor import Course, Cursor, Request
+from ignite.engine._emitter import Emitter
+from ignite.engine._state import State
+from ignite.engine._watch import Trace, Watcher
+
+__all__ = ["Engine"]
+
+Batch = TypeVar("Batch")
+Output = TypeVar("Output")
+
+
+class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
+    """Calls a step function for each batch of some data, epoch after epoch, and fires events on the way.
+
+    The same class serves for training, evaluation and inference. The module ``ignite.engine.events`` shows the order
+    of events.
+
+    Args:
+        process_function: ``f(engine, batch) -> output``; what it returns is put into ``engine.state.output``.
+
+    Raises:
+        ValueError: there is no function, or it does not accept ``(engine, batch)``.
+
+    Attributes:
+        state: counters, the batch and output at hand, metrics, and whatever users put there; see :class:`State`.
+        logger: the run's progress at level INFO, each event at DEBUG.
+        last_event_name: the event that was fired last; None before the first.
+        should_terminate: True or "skip_completed" if the run is to end; settable.
+        should_terminate_single_epoch: True or "skip_epoch_completed" if the epoch is to end; settable.
+        should_interrupt: whether the run is to pause; settable.
+
+    State:
+        ``state_dict`` holds the counters and limits, and what ``state_dict_user_keys`` lists. Restored, ``run`` goes on
+        in the middle of an epoch; where in the data is the data's affair.
+
+    Example:
+        >>> trainer = Engine(lambda engine, batch: batch ** 2)
+        >>> @trainer.on(Events.EPOCH_COMPLETED)
+        ... def show(engine):
+        ...     print(engine.state.epoch, engine.state.iteration, engine.state.output)
+        >>> state = trainer.run([1, 2, 3], max_epochs=2)
+        1 3 9
+        2 6 9
+    """
+
+    def __init__(self, process_function: Callable[[Engine[Any, Any], Batch], Output]) -> None:
+        if process_function is None:
+            raise ValueError("Engine must be given a processing function in order to run, but given None")
+        self.logger = logging.getLogger(f"ignite.engine.engine.{type(self).__name__}")
+        self.state = State()
+        super().__init__()
+        if not accepts(process_function, self, None):
+            raise ValueError(
+                f"Error adding {name_of(process_function)} 'process_function': should accept (engine, batch), "
+                f"but takes {describe_signature(process_function)}"
+            )
+        self._process_function = process_function
+        self._cursor = Cursor()
+        self._dataloader_iter: Iterator[Any] | None = None
+        self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
+        self._state_dict_user_keys: list[str] = []
+        self._is_running = False
+        self._clear_requests()
+
+    def run(
+        self,
+        data: Iterable[Batch] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Runs the step function over ``data``.
+
+        A fresh engine, or one that has reached its limit by itself, begins at the beginning. One that was stopped, or
+        is given a higher limit, goes on from its counters; one that was interrupted, exactly where it was. One whose
+        *loaded* state is finished has nothing to do and returns at once. ``engine.state.max_epochs = None`` (or
+        ``max_iters``) forces a new beginning.
+
+        Args:
+            data: anything that can be iterated over. Without data, the step function is given None ``epoch_length``
+                times an epoch.
+            max_epochs: the epoch after which to end; 1 if neither limit was ever given.
+            max_iters: the iteration after which to end, possibly inside an epoch; not with ``max_epochs``.
+            epoch_length: iterations in an epoch, whatever the length of the data, which begins anew where it ends.
+                Without it, an epoch is ``len(data)`` iterations, and ends where the data does.
+
+        Returns:
+            ``engine.state``.
+
+        Raises:
+            TypeError: ``data`` cannot be iterated over.
+            ValueError: the arguments contradict each other, the data or the state. The state is left as it was.
+            RuntimeError: this engine is running.
+            Whatever the step function, the data or a handler raises and no handler of EXCEPTION_RAISED takes over.
+        """
+        if self._is_running:
+            raise RuntimeError(
+                "run() should be called on an engine that is not running, but this one is: for a loop within the loop, "
+                "make a second Engine"
+            )
+        if data is not None and not isinstance(data, Iterable):
+            raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
+        request = Request(max_epochs, max_iters, epoch_length, _fetch.length_of(data), data is not None)
+        plan = _cursor.plan_run(self.state, self._cursor, request)
+        if plan.course is Course.NOTHING:
+            self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
+            return self.state
+        self._begin(plan, data)
+        try:
+            _loop.run(self)
+        finally:
+            self._leave()
+        return self.state
+
+    def set_data(self, data: Iterable[Batch]) -> None:
+        """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay."""
+        self.state.dataloader = data
+        self._dataloader_iter = _fetch.iterate(data)
+        self._cursor.length_is_given = True
+        self._attention = True
+
+    def _begin(self, plan: _cursor.Plan, data: Iterable[Batch] | None) -> None:
+        state = self.state
+        if plan.course is Course.BEGIN:
+            state.iteration = state.epoch = 0
+            state._event_counts.clear()
+            self._cursor = Cursor()
+        if plan.course is Course.CONTINUE:
+            self._cursor.is_paused = False
+            self._run_watch.resume()
+            self._epoch_watch.resume()
+        else:
+            state.dataloader = data
+            state.times = dict.fromkeys(state.times, 0.0)
+            self._cursor.moment = _cursor.BEFORE_RUN
+            self._dataloader_iter = None
+            self._clear_requests()
+            self._run_watch.restart()
+        state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
+        self._cursor.length_is_given = plan.length_is_given
+        self._is_running = True
+        self._refresh_tables()
+        self.logger.info("Engine run %s: %s", plan.course.value, _progress.describe(state))
+
+    def _leave(self) -> None:
+        self._is_running = False
+        self._run_watch.pause()
+        self._epoch_watch.pause()
+        if not self._cursor.is_paused:
+            self._dataloader_iter = None
+
+    def _init_iter(self) -> None:
+        self._dataloader_iter = _fetch.iterate(self.state.dataloader)
+
+    def _is_last(self, event: Any) -> bool:
+        """Whether ``event``, being fired, is the last of its kind in this run, as far as that is known."""
+        if self.should_terminate:
+            return True
+        state = self.state
+        name = event if isinstance(event, str) else event.name
+        attribute = state._attribute_of(name)
+        if attribute == "epoch":
+            return name in ("STARTED", "COMPLETED") or _cursor.is_last_epoch(state)
+        if attribute == "iteration":
+            iteration = state.iteration + name.startswith("GET_BATCH")
+            return _cursor.is_last_iteration(state, self._cursor.epoch_start, iteration)
+        return False
+
+    @property
+    def state_dict_user_keys(self) -> list[str]:
+        """Names of attributes of the state that ``state_dict`` holds beside the counters; append to it."""
+        return self._state_dict_user_keys
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """The counters, limits and listed user attributes, to go on from with ``load_state_dict``.
+
+        Raises:
+            AttributeError: a listed attribute is missing.
+        """
+        return _progress.save(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Puts counters, limits and listed user attributes into the state; the next ``run`` goes on from there.
+
+        Args:
+            state_dict: from ``state_dict``; instead of ``iteration``, ``epoch`` is accepted.
+
+        Raises:
+            TypeError: it is not a dictionary.
+            ValueError: keys are missing, unknown or contradictory, or a value is impossible. The state stays as it was.
+        """
+        _progress.load(self, state_dict)
+
+    def describe(self) -> _describe.Description:
+        """What a run of this engine does: its events in order, each with its handlers. Text, or HTML in a notebook."""
+        return _describe.Description(self)
+
+    @contextmanager
+    def trace(self) -> Iterator[Trace]:
+        """Records each event, and each handler that is called with its time, within a ``with`` block.
+
+        Example:
+            >>> engine = Engine(lambda engine, batch: None)
+            >>> with engine.trace() as trace:
+            ...     _ = engine.run([0])
+            >>> [event for event, epoch, iteration in trace.events][:2]
+            ['STARTED', 'EPOCH_STARTED']
+        """
+        trace, before = Trace(), self._watcher
+        self._watch(Watcher(trace.moments.append))
+        try:
+            yield trace
+        finally:
+            self._watch(before)
+
+    def debug(self, enabled: bool = True) -> None:
+        """Logs each event and each handler that is called, with its time, to ``engine.logger`` at level INFO."""
+        self._watch(Watcher(lambda moment: self.logger.info("%s", moment)) if enabled else None)

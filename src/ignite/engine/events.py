@@ -1,0 +1,271 @@
+"""The moments of a run, the filters that can be put on them, and the state of an engine.
+
+One run of an engine, with the events it fires::
+
+    STARTED
+    for each epoch:
+        EPOCH_STARTED
+        for each batch:
+            GET_BATCH_STARTED
+            [DATALOADER_STOP_ITERATION        the data came to its end and begins anew]
+            GET_BATCH_COMPLETED
+            ITERATION_STARTED
+            state.output = process_function(engine, state.batch)
+            ITERATION_COMPLETED
+        [TERMINATE_SINGLE_EPOCH               after terminate_epoch()]
+        EPOCH_COMPLETED
+    [TERMINATE                                after terminate(), or max_iters inside an epoch]
+    COMPLETED
+
+``INTERRUPT`` is fired where ``interrupt()`` takes effect, ``EXCEPTION_RAISED`` where an exception comes out of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from ignite._core.deprecation import deprecated
+from ignite.engine import _filters
+from ignite.engine._filters import Filter
+from ignite.engine._handle import RemovableEventHandle
+from ignite.engine._state import State
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+__all__ = ["CallableEventWithFilter", "EventEnum", "Events", "EventsList", "RemovableEventHandle", "State"]
+
+
+class CallableEventWithFilter:
+    """An event, possibly with a filter that says at which of its firings a handler is called.
+
+    Events are equal, and hash alike, when their names are: filters do not count, and the name as a string is equal too.
+
+    Args:
+        value: what the event stands for; for members of an :class:`EventEnum` the value in the enum.
+        event_filter: ``filter(engine, count) -> bool``, or None to be called each time. ``count`` is the epoch or the
+            iteration that the event belongs to, or how often it has been fired.
+        name: the event's name; the enum sets it for its members.
+
+    Example:
+        >>> Events.ITERATION_COMPLETED(every=100)
+        Events.ITERATION_COMPLETED(every=100)
+        >>> Events.EPOCH_COMPLETED(every=5, last=True) == Events.EPOCH_COMPLETED
+        True
+    """
+
+    _name_: str
+
+    def __init__(self, value: str, event_filter: Filter | None = None, name: str | None = None) -> None:
+        self.filter = event_filter
+        self._owner = type(self).__name__ if issubclass(type(self), Enum) else "Events"  # what the repr begins with
+        if not hasattr(self, "_value_"):
+            self._value_ = value
+        if name is not None or not hasattr(self, "_name_"):
+            self._name_ = name if name is not None else str(value)
+
+    @property
+    def name(self) -> str:
+        """The event's name: what makes two events equal."""
+        return self._name_
+
+    @property
+    def value(self) -> Any:
+        """The value that the event was defined with."""
+        return self._value_
+
+    def __call__(
+        self,
+        event_filter: Filter | None = None,
+        every: int | None = None,
+        once: int | Sequence[int] | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        *,
+        last: bool = False,
+        every_seconds: float | None = None,
+    ) -> CallableEventWithFilter:
+        """Returns this event with a filter; this event itself stays as it is.
+
+        Give one of ``event_filter``, ``once``, ``every_seconds``, or any of ``every``, ``before``, ``after``; ``last``
+        goes with each of them, or alone. ``&`` joins two filtered forms of one event.
+
+        Args:
+            event_filter: ``filter(engine, count) -> bool``.
+            every: each count that it divides. With ``before`` or ``after``: each ``every``-th of the window, from its
+                first.
+            once: this count, or these counts, only.
+            before: counts below this one.
+            after: counts above this one.
+            last: the last one of the run, too. If the run ends before the planned end, that firing is made up for
+                just before TERMINATE or COMPLETED.
+            every_seconds: when so many seconds have passed since the last time. Clocks differ between processes: for
+                handlers that only concern their own process.
+
+        Raises:
+            ValueError: none or several conditions were given that do not go together, or one is out of range.
+            TypeError: ``event_filter`` cannot be called.
+        """
+        condition = _filters.make_filter(event_filter, every, once, before, after, last, every_seconds)
+        return self._with(condition)
+
+    def _with(self, condition: Filter | None) -> CallableEventWithFilter:
+        event = CallableEventWithFilter(self.value, condition, self.name)
+        event._owner = self._owner
+        return event
+
+    @staticmethod
+    def every_event_filter(every: int) -> Filter:
+        """A filter for each count that ``every`` divides."""
+        return _filters.window_filter(every, None, None) or CallableEventWithFilter._always
+
+    @staticmethod
+    def once_event_filter(once: list[int]) -> Filter:
+        """A filter for the counts in ``once``."""
+        return _filters.once_filter(once)
+
+    @staticmethod
+    def before_and_after_event_filter(before: int | None = None, after: int | None = None) -> Filter:
+        """A filter for counts strictly between ``after`` and ``before``."""
+        if before is None and after is None:
+            return CallableEventWithFilter._always
+        return _filters.window_filter(None, before, after) or CallableEventWithFilter._always
+
+    @staticmethod
+    def every_before_and_after_event_filter(every: int, before: int | None = None, after: int | None = None) -> Filter:
+        """A filter for each ``every``-th count between ``after`` and ``before``, from the first on."""
+        return _filters.window_filter(every, before, after or 0) or CallableEventWithFilter._always
+
+    @staticmethod
+    @deprecated("0.5.0", reasons=("An event without a filter needs none.",))
+    def default_event_filter(engine: Engine[Any, Any], event: int) -> bool:
+        """True."""
+        return True
+
+    @staticmethod
+    def _always(engine: Any, count: int) -> bool:
+        return True
+
+    def __or__(self, other: Any) -> EventsList:
+        """Both events: a handler is called at each."""
+        joined: EventsList = EventsList() | self | other
+        return joined
+
+    def __and__(self, other: Any) -> CallableEventWithFilter:
+        """This event, where the filters of both are true."""
+        if not isinstance(other, CallableEventWithFilter):
+            return NotImplemented
+        if self != other:
+            raise ValueError(f"& should join two filters on the same event, but given {self!r} and {other!r}")
+        conditions = tuple(event.filter for event in (self, other) if event.filter is not None)
+        return self._with(
+            conditions[0] if len(conditions) == 1 else _filters.Combined(all, conditions) if conditions else None
+        )
+
+    def __invert__(self) -> CallableEventWithFilter:
+        """This event, where its filter is not true."""
+        if self.filter is None:
+            raise ValueError(f"~ should be put on an event with a filter, but given {self!r}, which has none")
+        return self._with(_filters.Not(self.filter))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, CallableEventWithFilter):
+            return self._name_ == other._name_
+        if isinstance(other, str):
+            return self._name_ == other
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._name_)
+
+    def __repr__(self) -> str:
+        words = "" if self.filter is None else f"({_filters.words(self.filter)})"
+        return f"{self._owner}.{self._name_}{words}"
+
+
+class EventEnum(CallableEventWithFilter, Enum):
+    """Base of a program's own events: members take filters, as those of :class:`Events` do.
+
+    Example:
+        >>> class BatchEvents(EventEnum):
+        ...     LOSS_COMPUTED = "loss_computed"
+        >>> BatchEvents.LOSS_COMPUTED(every=2)
+        BatchEvents.LOSS_COMPUTED(every=2)
+    """
+
+
+class Events(EventEnum):
+    """The events that every engine fires; the module's docstring shows their order."""
+
+    EPOCH_STARTED = "epoch_started"
+    """An epoch begins; ``state.epoch`` is already its number, from 1."""
+    EPOCH_COMPLETED = "epoch_completed"
+    """An epoch has ended."""
+    STARTED = "started"
+    """A run begins, or resumes from a loaded or stopped state."""
+    COMPLETED = "completed"
+    """A run has ended; the last event of a run."""
+    ITERATION_STARTED = "iteration_started"
+    """A batch is there, ``state.iteration`` is its number, from 1; the process function comes next."""
+    ITERATION_COMPLETED = "iteration_completed"
+    """The process function has returned; ``state.output`` is what it returned."""
+    EXCEPTION_RAISED = "exception_raised"
+    """An exception came up; handlers get it, and one that returns without raising takes it over."""
+    GET_BATCH_STARTED = "get_batch_started"
+    """The next batch is about to be fetched; ``state.iteration`` counts the finished iterations."""
+    GET_BATCH_COMPLETED = "get_batch_completed"
+    """The next batch is in ``state.batch``."""
+    DATALOADER_STOP_ITERATION = "dataloader_stop_iteration"
+    """The data is exhausted and about to be iterated over again."""
+    TERMINATE = "terminate"
+    """The run ends before its planned end."""
+    TERMINATE_SINGLE_EPOCH = "terminate_single_epoch"
+    """The epoch ends before its planned end; handlers get ``iter_counter``, its iterations so far."""
+    INTERRUPT = "interrupt"
+    """The run pauses; the next ``run`` continues at this point."""
+
+
+class EventsList:
+    """Events joined with ``|``: a handler added to it is called at each. The same event twice means two calls.
+
+    Example:
+        >>> both = Events.STARTED | Events.COMPLETED
+        >>> len(both), both[0]
+        (2, Events.STARTED)
+    """
+
+    def __init__(self) -> None:
+        self._events: list[CallableEventWithFilter] = []
+
+    def __getitem__(self, item: int) -> CallableEventWithFilter:
+        return self._events[item]
+
+    def __iter__(self) -> Iterator[CallableEventWithFilter]:
+        return iter(self._events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __or__(self, other: Any) -> EventsList:
+        """A new list with ``other``, an event or a list of events, at its end."""
+        if not isinstance(other, CallableEventWithFilter | EventsList):
+            raise TypeError(f"Argument event should be Events or CallableEventWithFilter, but given {other!r}")
+        joined = EventsList()
+        joined._events = [*self._events, *([other] if isinstance(other, CallableEventWithFilter) else other)]
+        return joined
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self._events)) or "EventsList()"
+
+
+State.event_to_attr.update(
+    dict.fromkeys(
+        (Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED, Events.ITERATION_COMPLETED),
+        "iteration",
+    )
+)
+State.event_to_attr.update(
+    dict.fromkeys((Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.STARTED, Events.COMPLETED), "epoch")
+)
