@@ -36,7 +36,9 @@ def deprecated(
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:
         removal = f" and will be removed in version {removed_in}" if removed_in else ""
-        message = " ".join([f"{func.__qualname__} has been deprecated since version {deprecated_in}{removal}.", *reasons])
+        message = " ".join(
+            [f"{func.__qualname__} has been deprecated since version {deprecated_in}{removal}.", *reasons]
+        )
 
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -49,7 +49,8 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         in the middle of an epoch; where in the data is the data's affair.
 
     Example:
-        >>> trainer = Engine(lambda engine, batch: batch ** 2)
+        >>> from ignite.engine import Engine, Events
+        >>> trainer = Engine(lambda engine, batch: batch**2)
         >>> @trainer.on(Events.EPOCH_COMPLETED)
         ... def show(engine):
         ...     print(engine.state.epoch, engine.state.iteration, engine.state.output)

@@ -1,0 +1,137 @@
+"""Which process this is: rank, world, node and device, from the process group that there is, or of a single process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+has_native_dist_support = dist.is_available()
+has_xla_support = False
+has_hvd_support = False
+
+
+@dataclass
+class _Local:
+    """What a process group does not tell about this process."""
+
+    given_rank: int | None = None
+    found: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    """Process group -> local rank and number of nodes, found by comparing host names."""
+
+
+_local = _Local()
+
+
+def has_group() -> bool:
+    """Whether torch.distributed has a default process group, whoever has made it."""
+    return has_native_dist_support and dist.is_initialized()
+
+
+def get_rank() -> int:
+    """This process's number among all, from 0."""
+    return dist.get_rank() if has_group() else 0
+
+
+def get_world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if has_group() else 1
+
+
+def set_local_rank(index: int) -> None:
+    """Says which process of its machine this is, where no launcher has said so in the environment.
+
+    Args:
+        index: from 0.
+    """
+    _local.given_rank = index
+
+
+def get_local_rank() -> int:
+    """This process's number among those of its machine, from 0.
+
+    From the environment (LOCAL_RANK, else SLURM_LOCALID), else from :func:`set_local_rank`. Without either, the
+    processes compare host names once: then all of them have to call this function.
+    """
+    if not has_group():
+        return 0
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    if _local.given_rank is not None:
+        return _local.given_rank
+    return _compare_hosts()[0] if get_world_size() > 1 else 0
+
+
+def get_nproc_per_node() -> int:
+    """How many processes run on each machine."""
+    if not has_group():
+        return 1
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return get_world_size() // _compare_hosts()[1] if get_world_size() > 1 else 1
+
+
+def get_nnodes() -> int:
+    """How many machines there are."""
+    return get_world_size() // get_nproc_per_node()
+
+
+def get_node_rank() -> int:
+    """The number of this machine, from 0."""
+    return get_rank() // get_nproc_per_node()
+
+
+def hostname() -> str:
+    """The name of this machine."""
+    return socket.gethostname()
+
+
+def device() -> torch.device:
+    """Where this process should compute: its accelerator if there is one, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or (
+        has_group() and dist.get_backend() not in ("nccl", "xccl") and accelerator.type == "mps"
+    ):
+        return torch.device("cpu")
+    if has_group() and accelerator.type == "cuda":
+        index = torch.cuda.current_device()
+        if index < get_local_rank():
+            warnings.warn(
+                f"Current device index {index} is less than current local rank {get_local_rank()}. Please, make sure "
+                "to call torch.cuda.set_device(local_rank)",
+                stacklevel=2,
+            )
+        return torch.device("cuda", index)
+    return torch.device(accelerator.type)
+
+
+def communication_device() -> torch.device:
+    """Where tensors have to be for the default group to send them."""
+    return device() if "nccl" in dist.get_backend() else torch.device("cpu")
+
+
+def _compare_hosts() -> tuple[int, int]:
+    group = dist.group.WORLD
+    if group not in _local.found:
+        warnings.warn(
+            "Local rank information is found by comparing host names, because neither LOCAL_RANK nor SLURM_LOCALID "
+            "is in the environment. Start with torchrun, or call ignite.distributed.set_local_rank",
+            stacklevel=2,
+        )
+        hosts: list[str] = [""] * get_world_size()
+        dist.all_gather_object(hosts, hostname())
+        _local.found[group] = hosts[: get_rank()].count(hostname()), len(set(hosts))
+    return _local.found[group]
+
+
+def forget() -> None:
+    """A group has gone: forgets what was known of it."""
+    _local.given_rank = None
+    _local.found.clear()

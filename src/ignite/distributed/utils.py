@@ -1,0 +1,192 @@
+"""The functions of ``ignite.distributed``: they work alike in one process and in a process group, whoever made it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from ignite.distributed import _place
+from ignite.distributed._collectives import all_gather, all_reduce, barrier, broadcast
+from ignite.distributed._place import (
+    device,
+    get_local_rank,
+    get_nnodes,
+    get_node_rank,
+    get_nproc_per_node,
+    get_rank,
+    get_world_size,
+    has_group,
+    has_hvd_support,
+    has_native_dist_support,
+    has_xla_support,
+    hostname,
+    set_local_rank,
+)
+
+__all__ = [
+    "all_gather",
+    "all_reduce",
+    "available_backends",
+    "backend",
+    "barrier",
+    "broadcast",
+    "device",
+    "finalize",
+    "get_local_rank",
+    "get_nnodes",
+    "get_node_rank",
+    "get_nproc_per_node",
+    "get_rank",
+    "get_world_size",
+    "has_hvd_support",
+    "has_native_dist_support",
+    "has_xla_support",
+    "hostname",
+    "initialize",
+    "model_name",
+    "one_rank_first",
+    "one_rank_only",
+    "set_local_rank",
+    "show_config",
+    "sync",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def backend() -> str | None:
+    """The name of the process group's backend, such as "gloo"; None in a single process."""
+    return str(dist.get_backend()) if has_group() else None
+
+
+def available_backends() -> tuple[str, ...]:
+    """The backends that this build of torch has, such as ("gloo",)."""
+    if not has_native_dist_support:
+        return ()
+    candidates = {"nccl": dist.is_nccl_available, "gloo": dist.is_gloo_available, "mpi": dist.is_mpi_available}
+    return tuple(name for name, is_there in candidates.items() if is_there())
+
+
+def model_name() -> str:
+    """How processes talk to each other: "native-dist" in a process group, else "serial"."""
+    return "native-dist" if has_group() else "serial"
+
+
+def sync(temporary: bool = False) -> None:
+    """Does nothing: each function looks for a process group when it is called. Kept for programs that call it."""
+
+
+def initialize(backend: str, **kwargs: Any) -> None:
+    """Makes the default process group.
+
+    Args:
+        backend: one of :func:`available_backends`.
+        **kwargs: for ``torch.distributed.init_process_group``: ``timeout``, ``init_method`` (by default the environment
+            that torchrun sets), ``rank``, ``world_size``.
+
+    Raises:
+        ValueError: the backend is not available, or rank, world_size and init_method do not go together.
+        RuntimeError: there is a group already, or nccl finds no GPU.
+    """
+    if backend not in available_backends():
+        raise ValueError(f"Backend should be one of {available_backends()}, but given {backend!r}")
+    if has_group():
+        raise RuntimeError("Can not create new distributed process group if default one is already initialized")
+    if backend == "nccl" and not torch.cuda.is_available():
+        raise RuntimeError("Nccl backend is required but no cuda capable devices are there")
+    rank, world_size = kwargs.get("rank"), kwargs.get("world_size")
+    if (rank is None) != (world_size is None):
+        raise ValueError(f"Both rank and world_size should be provided, but given rank={rank}, world_size={world_size}")
+    if rank is not None and kwargs.get("init_method") is None:
+        raise ValueError(
+            "Arguments rank and world_size should be None if no init_method is provided, "
+            f"but given rank={rank}, world_size={world_size}"
+        )
+    dist.init_process_group(backend, **kwargs)
+    if backend == "nccl":
+        torch.cuda.set_device(get_local_rank() % torch.cuda.device_count())
+
+
+def finalize() -> None:
+    """Ends the default process group, if there is one."""
+    if has_group():
+        dist.destroy_process_group()
+    _place.forget()
+
+
+def show_config() -> None:
+    """Logs what was found out about this process, at level INFO."""
+    logger = logging.getLogger(__name__)
+    logger.info("distributed configuration: %s", model_name())
+    logger.info("backend: %s", backend())
+    logger.info("device: %s", device().type)
+    logger.info("hostname: %s", hostname())
+    logger.info("world size: %s", get_world_size())
+    logger.info("rank: %s", get_rank())
+    logger.info("local rank: %s", get_local_rank())
+    logger.info("num processes per node: %s", get_nproc_per_node())
+    logger.info("num nodes: %s", get_nnodes())
+    logger.info("node rank: %s", get_node_rank())
+
+
+def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[F], F]:
+    """Makes a function run on one rank only; the others get None.
+
+    Args:
+        rank: the rank that runs it.
+        with_barrier: let all ranks wait until it has run, also if it raises there.
+
+    Example:
+        >>> @one_rank_only()
+        ... def report():
+        ...     return "written"
+        >>> report()
+        'written'
+    """
+
+    def decorate(func: F) -> F:
+        @functools.wraps(func)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return func(*args, **kwargs) if get_rank() == rank else None
+            finally:
+                if with_barrier:
+                    barrier()
+
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+@contextmanager
+def one_rank_first(rank: int = 0, local: bool = False) -> Iterator[None]:
+    """Lets one rank go through the ``with`` block before the others, e.g. to download what the others then find.
+
+    Args:
+        rank: the rank that goes first.
+        local: count ranks within each machine, so that one of each goes first.
+
+    Raises:
+        ValueError: there is no such rank.
+
+    Example:
+        >>> with one_rank_first():
+        ...     data = [1, 2, 3]
+    """
+    current, size = (get_local_rank(), get_nproc_per_node()) if local else (get_rank(), get_world_size())
+    if not 0 <= rank < size:
+        raise ValueError(f"rank should be between 0 and {size - 1}, but given {rank}")
+    if current != rank:
+        barrier()
+    try:
+        yield
+    finally:
+        # Also if the block raises, so that the others are let in and may fail, too, instead of waiting for ever.
+        if current == rank:
+            barrier()

@@ -1,0 +1,71 @@
+"""Small tools for users' programs. A front door: what stands here is made elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TextIO
+
+from ignite._core import logs
+from ignite._core.deprecation import deprecated
+from ignite._core.files import hash_checkpoint
+from ignite._core.seeding import manual_seed
+from ignite._core.tensors import apply_to_tensor, convert_tensor, to_onehot
+from ignite._core.text import to_str_list as _to_str_list
+from ignite._core.trees import CollectionItem as _CollectionItem
+from ignite._core.trees import apply_to_type
+from ignite._core.trees import tree_apply2 as _tree_apply2
+from ignite._core.trees import tree_map as _tree_map
+from ignite.distributed import get_rank, one_rank_first, one_rank_only
+
+__all__ = [
+    "_CollectionItem",
+    "_to_str_list",
+    "_tree_apply2",
+    "_tree_map",
+    "apply_to_tensor",
+    "apply_to_type",
+    "convert_tensor",
+    "deprecated",
+    "hash_checkpoint",
+    "manual_seed",
+    "one_rank_first",
+    "one_rank_only",
+    "setup_logger",
+    "to_onehot",
+]
+
+
+def setup_logger(
+    name: str | None = "ignite",
+    level: int = logging.INFO,
+    stream: TextIO | None = None,
+    format: str = logs.DEFAULT_FORMAT,
+    filepath: str | Path | None = None,
+    distributed_rank: int | None = None,
+    reset: bool = False,
+    encoding: str | None = "utf-8",
+) -> logging.Logger:
+    """Gives a logger a level, an output stream and, if wanted, a file. On ranks above 0 it stays silent.
+
+    Args:
+        name: the logger's name; None for the root logger.
+        level: of the logger and its outputs.
+        stream: where to write; standard error if None.
+        format: of the lines, as ``logging.Formatter`` knows it.
+        filepath: a file to write to, too.
+        distributed_rank: this process's rank; asked of ``ignite.distributed`` if None.
+        reset: replace the outputs of a logger that has some; otherwise it is returned as it is.
+        encoding: of the file.
+
+    Returns:
+        The logger.
+
+    Example:
+        >>> import sys
+        >>> logger = setup_logger("example", stream=sys.stdout, format="%(levelname)s %(message)s")
+        >>> logger.info("ready")
+        INFO ready
+    """
+    rank = get_rank() if distributed_rank is None else distributed_rank
+    return logs.setup_logger(name, level, stream, format, filepath, rank, reset, encoding)
