@@ -1,6 +1,38 @@
 """The loop: engines, their events, and the usual engines of supervised training and evaluation."""
 
+from ignite.engine._factories import _check_arg, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine._steps import (
+    _prepare_batch,
+    supervised_evaluation_step,
+    supervised_evaluation_step_amp,
+    supervised_training_step,
+    supervised_training_step_amp,
+    supervised_training_step_apex,
+    supervised_training_step_tpu,
+)
+from ignite.engine._training_step import BackpropEvents
+from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle, State
 
-__all__ = ["CallableEventWithFilter", "Engine", "EventEnum", "Events", "EventsList", "RemovableEventHandle", "State"]
+__all__ = [
+    "BackpropEvents",
+    "CallableEventWithFilter",
+    "DeterministicEngine",
+    "Engine",
+    "EventEnum",
+    "Events",
+    "EventsList",
+    "RemovableEventHandle",
+    "State",
+    "_check_arg",
+    "_prepare_batch",
+    "create_supervised_evaluator",
+    "create_supervised_trainer",
+    "supervised_evaluation_step",
+    "supervised_evaluation_step_amp",
+    "supervised_training_step",
+    "supervised_training_step_amp",
+    "supervised_training_step_apex",
+    "supervised_training_step_tpu",
+]

@@ -169,6 +169,13 @@ def is_last_iteration(counters: Limits, epoch_start: int, iteration: int) -> boo
     return counters.epoch == counters.max_epochs and iteration - epoch_start == counters.epoch_length
 
 
+def is_last_in_epoch(counters: Limits, epoch_start: int) -> bool:
+    """Whether the iteration at hand is the last one of its epoch or of the run, as far as that is known."""
+    if counters.max_iters is not None and counters.iteration >= counters.max_iters:
+        return True
+    return counters.epoch_length is not None and counters.iteration - epoch_start >= counters.epoch_length
+
+
 def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
     """Decides what a call of ``run`` does. Changes nothing.
 

@@ -199,6 +199,15 @@ class Emitter:
             call = call_each if name == "EXCEPTION_RAISED" else call_handlers
             call(table.calls, self, event_name, count, event_args, event_kwargs)  # type: ignore[arg-type]
 
+    def _pass(self, event: Any) -> None:
+        """Fires an event of the step; if nobody listens, it is only counted, and if it is not registered, nothing."""
+        table = self._tables.get(event._name_)
+        if table is not None and table.active:
+            self._fire_event(event)
+        elif table is not None:
+            counts = self.state._event_counts
+            counts[event._name_] = counts.get(event._name_, 0) + 1
+
     def _count_of(self, event: Any) -> int:
         """The count that filters of ``event`` are given: of an attribute of the state, or of its firings."""
         attribute = self.state._attribute_of(_name(event))

@@ -16,7 +16,7 @@ CURSOR_KEY = "cursor"
 """The position, where the iteration alone does not tell it: after epochs that ended early."""
 COUNTS_KEY = "event_counts"
 """How often events were fired whose filters count that."""
-_KEYS_OF_OTHER_ENGINES = ("seed", "rng_states")
+_KEYS_OF_OTHER_ENGINES = ("seed", "rng_states", "pass_start")
 
 
 class _Layout(Serializable):

@@ -1,0 +1,27 @@
+"""Other libraries, each in a virtual environment of its own, made when first needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REQUIREMENTS = {"pytorch-ignite": ["torch==2.13.0", "numpy", "pytorch-ignite==0.5.5"]}
+
+
+def peer_python(name):
+    """The Python that ``name`` is installed for."""
+    folder = HERE / f".venv-{name}"
+    python = folder / "bin" / "python"
+    stamp = folder / "installed"
+    if not stamp.exists():
+        print(f"installing {name} into {folder.relative_to(HERE.parent)} ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *REQUIREMENTS[name]], check=True)
+        stamp.touch()
+    return python
+
+
+if __name__ == "__main__":
+    for peer in REQUIREMENTS:
+        print(peer, peer_python(peer))

@@ -1,0 +1,1 @@
+"""Recipes, and the places where things stood in old versions."""

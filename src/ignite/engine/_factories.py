@@ -1,0 +1,197 @@
+"""The usual engines: one that trains a model, one that evaluates it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ignite.base import Attachable
+from ignite.engine._precision import device_type_of
+from ignite.engine._steps import _call_model, _identity, _loss_item, _pred_and_target, _prepare_batch
+from ignite.engine._training_step import BackpropEvents, TrainingStep
+from ignite.engine.deterministic import DeterministicEngine
+from ignite.engine.engine import Engine
+from ignite.engine.events import Events
+
+
+def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
+    deterministic: bool = False,
+    amp_mode: str | None = None,
+    scaler: Any = False,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    amp_dtype: str | torch.dtype | None = None,
+    compile: bool | Mapping[str, Any] = False,
+) -> Engine[Any, Any]:
+    """Makes an engine that trains ``model``. Around its backward pass and step it fires :class:`BackpropEvents`.
+
+    Args:
+        model: what is trained. Move it to its device beforehand, and before making the optimizer.
+        optimizer: updates the model's parameters.
+        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element.
+        device: where to move batches; None leaves them.
+        non_blocking: return before a copy from pinned memory has ended.
+        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
+        model_transform: turns what the model returns into ``y_pred``.
+        output_transform: ``output_transform(x, y, y_pred, loss)`` becomes ``state.output``. The default,
+            ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
+        deterministic: return a ``DeterministicEngine``.
+        amp_mode: "amp" for autocast, "apex" for NVIDIA's apex, None for full precision.
+        scaler: for "amp": a ``GradScaler``, or True to have one made and put at ``trainer.state.scaler``.
+        gradient_accumulation_steps: batches between two steps of the optimizer, see :func:`supervised_training_step`.
+            An epoch that ends in the middle of a window ends with a step.
+        model_fn: ``model_fn(model, x)`` calls the model.
+        clip_grad_norm: the largest norm of all gradients together.
+        clip_grad_value: the largest absolute value of a single gradient.
+        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16 on CPU).
+        compile: whether to call the model through ``torch.compile``, or the arguments for it. The model itself, and
+            so the names in its ``state_dict``, stay as they are.
+
+    Raises:
+        ValueError: arguments do not go together, or a number is out of range.
+        RuntimeError: an XLA device without torch_xla.
+        ModuleNotFoundError: apex is asked for and not installed.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = create_supervised_trainer(model, optimizer, torch.nn.functional.mse_loss, clip_grad_norm=1.0)
+        >>> batch = torch.ones(2, 1), torch.ones(2, 1)
+        >>> trainer.run([batch] * 3, max_epochs=2).iteration
+        6
+    """
+    device_type = torch.device(device).type if device is not None else None
+    mode, chosen_scaler = _check_arg(
+        device_type == "xla", device_type == "mps", amp_mode, scaler, device_type_of(device, model)
+    )
+    options: dict[str, Any] = {"clip_grad_norm": clip_grad_norm, "clip_grad_value": clip_grad_value}
+    if compile:
+        options["compiled_model"] = _compile(model, compile)
+    if mode == "amp":
+        options |= {"scaler": chosen_scaler, "amp_dtype": amp_dtype}
+    name = "supervised_training_step" + (f"_{mode}" if mode is not None else "")
+    step = _factory(name)(
+        model, optimizer, loss_fn, device=device, non_blocking=non_blocking, prepare_batch=prepare_batch,
+        model_transform=model_transform, output_transform=output_transform,
+        gradient_accumulation_steps=gradient_accumulation_steps, model_fn=model_fn, **options,
+    )  # fmt: skip
+
+    trainer: Engine[Any, Any] = DeterministicEngine(step) if deterministic else Engine(step)
+    trainer.register_events(*BackpropEvents)
+    if chosen_scaler is not None and scaler is True:
+        trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
+    if isinstance(step, TrainingStep) and gradient_accumulation_steps > 1:
+        # Before all others, so that an evaluation or a checkpoint at the end of the epoch finds the window stepped.
+        ends = Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED | Events.TERMINATE
+        trainer.add_event_handler(ends, step.flush, priority=float("inf"))
+    return trainer
+
+
+def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    metrics: Mapping[str, Attachable] | None = None,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any], Any] = _pred_and_target,
+    amp_mode: str | None = None,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    amp_dtype: str | torch.dtype | None = None,
+    compile: bool | Mapping[str, Any] = False,
+) -> Engine[Any, Any]:
+    """Makes an engine that evaluates ``model``: in evaluation mode, without gradients, with metrics.
+
+    Args:
+        model: what is evaluated.
+        metrics: attached under their names, in this order; ``state.metrics`` has their values after each run.
+        device: where to move batches; None leaves them.
+        non_blocking: return before a copy from pinned memory has ended.
+        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
+        model_transform: turns what the model returns into ``y_pred``.
+        output_transform: ``output_transform(x, y, y_pred)`` becomes ``state.output``; by default what metrics expect.
+        amp_mode: "amp" for autocast, None for full precision.
+        model_fn: ``model_fn(model, x)`` calls the model.
+        amp_dtype: what autocast computes in; by default torch's choice.
+        compile: whether to call the model through ``torch.compile``, or the arguments for it.
+
+    Raises:
+        ValueError: arguments do not go together.
+
+    Example:
+        >>> from ignite.metrics import Accuracy
+        >>> model = torch.nn.Identity()
+        >>> evaluator = create_supervised_evaluator(model, metrics={"accuracy": Accuracy()})
+        >>> scores = torch.tensor([[0.9, 0.1], [0.8, 0.2]])
+        >>> evaluator.run([(scores, torch.tensor([0, 1]))]).metrics
+        {'accuracy': 0.5}
+    """
+    device_type = torch.device(device).type if device is not None else None
+    mode, _ = _check_arg(device_type == "xla", device_type == "mps", amp_mode, None)
+    options: dict[str, Any] = {"compiled_model": _compile(model, compile)} if compile else {}
+    if mode == "amp":
+        options["amp_dtype"] = amp_dtype
+    name = "supervised_evaluation_step" + ("_amp" if mode == "amp" else "")
+    step = _factory(name)(
+        model, device=device, non_blocking=non_blocking, prepare_batch=prepare_batch,
+        model_transform=model_transform, output_transform=output_transform, model_fn=model_fn, **options,
+    )  # fmt: skip
+    evaluator: Engine[Any, Any] = Engine(step)
+    for name, metric in (metrics or {}).items():
+        metric.attach(evaluator, name)
+    return evaluator
+
+
+def _check_arg(
+    on_tpu: bool, on_mps: bool, amp_mode: str | None, scaler: Any, device_type: str = "cuda"
+) -> tuple[str | None, Any]:
+    """Which step to take, and with which scaler; see :func:`create_supervised_trainer` for what is wrong."""
+    if amp_mode not in (None, "amp", "apex"):
+        raise ValueError(f"amp_mode should be None, 'amp' or 'apex', but given {amp_mode!r}")
+    if on_mps and amp_mode:
+        raise ValueError(
+            f"amp_mode cannot be used with mps device, but given {amp_mode!r}. Consider using a CUDA device"
+        )
+    if on_tpu and amp_mode:
+        raise ValueError(
+            f"amp_mode cannot be used with xla device, but given {amp_mode!r}. Consider using amp_mode=None"
+        )
+    if scaler and amp_mode != "amp":
+        raise ValueError(f"scaler argument is {scaler}, but amp_mode is {amp_mode}. Consider using amp_mode='amp'.")
+    if on_tpu:
+        _check_xla()
+        return "tpu", None
+    if amp_mode == "amp" and isinstance(scaler, bool):
+        return "amp", torch.amp.GradScaler(device_type) if scaler else None
+    return amp_mode, scaler or None
+
+
+def _check_xla() -> None:
+    try:
+        import torch_xla  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise RuntimeError("In order to run on TPU, please install PyTorch XLA") from error
+
+
+def _compile(model: Any, how: bool | Mapping[str, Any]) -> Any:
+    return torch.compile(model, **({} if how is True else dict(how)))  # type: ignore[arg-type]
+
+
+def _factory(name: str) -> Any:
+    """A step factory, from where users see it: programs and tests put their own in that place."""
+    return getattr(sys.modules["ignite.engine"], name)

@@ -1,0 +1,121 @@
+"""How a training step computes: in full precision, under autocast, with apex, on XLA. One class each, same verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class FullPrecision:
+    """The arithmetic of the model as it is."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """What forward pass and loss are computed in."""
+        return nullcontext()
+
+    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+        """Adds the gradients of ``loss``."""
+        loss.backward()
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Brings the gradients to their true size, so that they can be clipped."""
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Updates the parameters."""
+        optimizer.step()
+
+
+class MixedPrecision(FullPrecision):
+    """Autocast on any kind of device, with or without a gradient scaler.
+
+    Args:
+        device_type: "cuda", "cpu", "xpu", ...
+        dtype: what to compute in; None for torch's choice, which is float16 on CUDA and bfloat16 on CPU.
+        scaler: keeps float16 gradients from vanishing; None for none.
+    """
+
+    def __init__(self, device_type: str, dtype: torch.dtype | None = None, scaler: Any = None) -> None:
+        self.device_type = device_type
+        self.dtype = dtype
+        self.scaler = scaler
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+        (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer: Optimizer) -> None:
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+
+
+class ApexPrecision(FullPrecision):
+    """NVIDIA's apex.
+
+    Raises:
+        ModuleNotFoundError: apex is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from apex import amp
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "Please install apex from https://github.com/nvidia/apex to use amp_mode='apex'."
+            ) from error
+        self._amp = amp
+
+    def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+        with self._amp.scale_loss(loss, optimizer) as scaled:
+            scaled.backward()
+
+
+class XlaPrecision(FullPrecision):
+    """Devices of torch_xla.
+
+    Raises:
+        ModuleNotFoundError: torch_xla is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import torch_xla.core.xla_model as xm
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("torch_xla cannot be imported, please install PyTorch XLA.") from error
+        self._xm = xm
+
+    def step(self, optimizer: Optimizer) -> None:
+        self._xm.optimizer_step(optimizer, barrier=True)
+
+
+def device_type_of(device: str | torch.device | None, model: Any) -> str:
+    """The kind of device to autocast on: of ``device``, else of the model's first parameter, else the CPU."""
+    if device is not None:
+        return torch.device(device).type
+    parameters: Iterable[Tensor] = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    return next((parameter.device.type for parameter in parameters), "cpu")
+
+
+def to_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """``"bfloat16"`` and its like as torch's object.
+
+    Raises:
+        ValueError: autocast does not know it.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and found not in (torch.float16, torch.bfloat16, torch.float32):
+        raise ValueError(f"amp_dtype should be float16, bfloat16 or float32, but given {dtype!r}")
+    return found

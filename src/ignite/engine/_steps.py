@@ -1,0 +1,265 @@
+"""Step functions for supervised training and evaluation, to make engines of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ignite._core.tensors import convert_tensor
+from ignite.engine._precision import (
+    ApexPrecision,
+    FullPrecision,
+    MixedPrecision,
+    XlaPrecision,
+    device_type_of,
+    to_dtype,
+)
+from ignite.engine._training_step import Clipping, TrainingStep
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+Step = Callable[["Engine[Any, Any]", Any], Any]
+
+
+def _prepare_batch(batch: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
+    """``(x, y)``, on ``device``."""
+    x, y = batch
+    return convert_tensor(x, device, non_blocking), convert_tensor(y, device, non_blocking)
+
+
+def _identity(output: Any) -> Any:
+    return output
+
+
+def _call_model(model: Any, x: Any) -> Any:
+    return model(x)
+
+
+def _loss_item(x: Any, y: Any, y_pred: Any, loss: torch.Tensor) -> Any:
+    return loss.item()
+
+
+def _pred_and_target(x: Any, y: Any, y_pred: Any) -> Any:
+    return y_pred, y
+
+
+def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    compiled_model: Any = None,
+    precision: FullPrecision | None = None,
+) -> Step:
+    """Makes the step of supervised training: ``engine, batch -> output``.
+
+    Args:
+        model: what is trained; it is put into training mode for each step, and never moved.
+        optimizer: updates the model's parameters.
+        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element.
+        device: where to move the batch; None leaves it.
+        non_blocking: return before a copy from pinned memory has ended.
+        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
+        model_transform: turns what the model returns into ``y_pred``.
+        output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The default,
+            ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
+        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them; the
+            last window of an epoch takes what is left. Under DistributedDataParallel, gradients are exchanged once a
+            window.
+        model_fn: ``model_fn(model, x)`` calls the model.
+        clip_grad_norm: the largest norm of all gradients together.
+        clip_grad_value: the largest absolute value of a single gradient.
+        compiled_model: what to call in the place of ``model``.
+        precision: how to compute; see the other factories.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> model = torch.nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = Engine(supervised_training_step(model, optimizer, torch.nn.functional.mse_loss))
+        >>> trainer.run([(torch.ones(2, 1), torch.ones(2, 1))]).iteration
+        1
+    """
+    return TrainingStep(
+        model=model,
+        optimizer=optimizer,
+        loss_fn=loss_fn,
+        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
+        model_fn=model_fn,
+        model_transform=model_transform,
+        output_transform=output_transform,
+        accumulation_steps=gradient_accumulation_steps,
+        precision=precision or FullPrecision(),
+        clipping=Clipping(clip_grad_norm, clip_grad_value),
+        forward_model=compiled_model,
+    )
+
+
+def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
+    scaler: Any = None,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    amp_dtype: str | torch.dtype | None = None,
+    **options: Any,
+) -> Step:
+    """As :func:`supervised_training_step`, with forward pass and loss under autocast.
+
+    Args:
+        model: as there; if ``device`` is None, autocast is for the device of its parameters.
+        optimizer: as there.
+        loss_fn: as there.
+        device: as there.
+        non_blocking: as there.
+        prepare_batch: as there.
+        model_transform: as there.
+        output_transform: as there.
+        scaler: a ``torch.amp.GradScaler``, for float16; gradients are unscaled before they are clipped.
+        gradient_accumulation_steps: as there.
+        model_fn: as there.
+        amp_dtype: what to compute in; by default torch's choice for the device (float16 on CUDA, bfloat16 on CPU).
+        **options: ``clip_grad_norm``, ``clip_grad_value`` and ``compiled_model``, as there.
+
+    Raises:
+        ValueError: a number is out of range, or autocast does not know the dtype.
+    """
+    precision = MixedPrecision(device_type_of(device, model), to_dtype(amp_dtype), scaler)
+    return supervised_training_step(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
+        gradient_accumulation_steps, model_fn, precision=precision, **options,
+    )  # fmt: skip
+
+
+def supervised_training_step_apex(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    **options: Any,
+) -> Step:
+    """As :func:`supervised_training_step`, with the loss scaled by NVIDIA's apex.
+
+    Raises:
+        ModuleNotFoundError: apex is not installed.
+        ValueError: a number is out of range.
+    """
+    return supervised_training_step(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
+        gradient_accumulation_steps, model_fn, precision=ApexPrecision(), **options,
+    )  # fmt: skip
+
+
+def supervised_training_step_tpu(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    **options: Any,
+) -> Step:
+    """As :func:`supervised_training_step`, on a device of torch_xla.
+
+    Raises:
+        ModuleNotFoundError: torch_xla is not installed.
+        ValueError: a number is out of range.
+    """
+    return supervised_training_step(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
+        gradient_accumulation_steps, model_fn, precision=XlaPrecision(), **options,
+    )  # fmt: skip
+
+
+def supervised_evaluation_step(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any], Any] = _pred_and_target,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    compiled_model: Any = None,
+    precision: FullPrecision | None = None,
+) -> Step:
+    """Makes the step of evaluation: the model in evaluation mode, without gradients. Leaves the model in that mode.
+
+    Args:
+        model: what is evaluated; never moved.
+        device: where to move the batch; None leaves it.
+        non_blocking: return before a copy from pinned memory has ended.
+        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
+        model_transform: turns what the model returns into ``y_pred``.
+        output_transform: ``output_transform(x, y, y_pred)`` is what the step returns; by default what metrics expect.
+        model_fn: ``model_fn(model, x)`` calls the model.
+        compiled_model: what to call in the place of ``model``.
+        precision: how to compute.
+    """
+    how = precision or FullPrecision()
+
+    def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
+        model.eval()
+        with torch.no_grad():
+            x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
+            with how.autocast():
+                y_pred = model_transform(model_fn(compiled_model or model, x))
+            return output_transform(x, y, y_pred)
+
+    return evaluate
+
+
+def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any], Any] = _pred_and_target,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    amp_dtype: str | torch.dtype | None = None,
+    compiled_model: Any = None,
+) -> Step:
+    """As :func:`supervised_evaluation_step`, with the model under autocast in ``amp_dtype``.
+
+    Raises:
+        ValueError: autocast does not know the dtype.
+    """
+    precision = MixedPrecision(device_type_of(device, model), to_dtype(amp_dtype))
+    return supervised_evaluation_step(
+        model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
+        compiled_model=compiled_model, precision=precision,
+    )  # fmt: skip

@@ -1,0 +1,274 @@
+"""An engine whose order of batches can be had again, and the tools it is made of."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from ignite._core.seeding import capture_random_state, manual_seed, restore_random_state
+from ignite.engine import _fetch
+from ignite.engine._state import State
+from ignite.engine.engine import Engine
+from ignite.engine.events import Events
+
+__all__ = ["DeterministicEngine", "ReproducibleBatchSampler", "keep_random_state", "update_dataloader"]
+
+T = TypeVar("T")
+
+# Seeds of passes that begin where no whole number of passes has been done: apart from all others.
+_MISALIGNED = 2**31
+
+
+def keep_random_state(func: Callable[..., T]) -> Callable[..., T]:
+    """Makes a function leave the random state of python, torch, numpy and accelerators as it was, even if it raises.
+
+    Example:
+        >>> @keep_random_state
+        ... def draw():
+        ...     return torch.rand(1)
+        >>> bool((draw() == draw()).all())
+        True
+    """
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> T:
+        state = capture_random_state()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            restore_random_state(state)
+
+    return wrapper
+
+
+def update_dataloader(dataloader: DataLoader[Any], new_batch_sampler: BatchSampler) -> DataLoader[Any]:
+    """Makes a loader like ``dataloader``, of the same class, that takes its batches of indices from another sampler.
+
+    Args:
+        dataloader: over a map-style data set; stays as it is.
+        new_batch_sampler: gives lists of indices.
+    """
+    replaced = {"self", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
+    names = set(inspect.signature(DataLoader.__init__).parameters) | set(inspect.signature(type(dataloader)).parameters)
+    kept = {name: getattr(dataloader, name) for name in names - replaced if hasattr(dataloader, name)}
+    return type(dataloader)(**kept, batch_sampler=new_batch_sampler)
+
+
+class ReproducibleBatchSampler(BatchSampler):
+    """Draws all batches of indices of a pass at once, and can leave out those that have been seen.
+
+    Args:
+        batch_sampler: gives the batches of indices.
+        start_iteration: how many batches to leave out in the next pass, and only there.
+
+    Raises:
+        TypeError: ``batch_sampler`` is not a torch ``BatchSampler``.
+
+    Example:
+        >>> sampler = ReproducibleBatchSampler(BatchSampler(range(6), batch_size=2, drop_last=False), start_iteration=1)
+        >>> list(sampler), list(sampler)
+        ([[2, 3], [4, 5]], [[0, 1], [2, 3], [4, 5]])
+    """
+
+    def __init__(self, batch_sampler: BatchSampler, start_iteration: int | None = None) -> None:
+        if not isinstance(batch_sampler, BatchSampler):
+            raise TypeError(
+                "Argument batch_sampler should be torch.utils.data.sampler.BatchSampler, "
+                f"but given {type(batch_sampler).__name__}"
+            )
+        self.batch_indices: list[list[int]] = []
+        self.batch_sampler = batch_sampler
+        self.start_iteration = start_iteration
+        self.sampler = self.batch_sampler.sampler
+
+    def setup_batch_indices(self) -> None:
+        """Draws the batches of a pass."""
+        self.batch_indices = list(self.batch_sampler)
+        if self.start_iteration is not None:
+            self.batch_indices = self.batch_indices[self.start_iteration :]
+            self.start_iteration = None
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # Not a generator: the draw has to be over when the iterator is there, so that the random state can be set then.
+        self.setup_batch_indices()
+        return iter(self.batch_indices)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+class DeterministicEngine(Engine[Any, Any]):
+    """An engine that gives the same batches again, in the same order, when a run is resumed from a saved state.
+
+    Each pass over the data begins with a seed made from ``state.seed`` and the number of the pass. A map-style
+    ``DataLoader`` is positioned by its indices; other data by fetching and dropping batches.
+
+    What it promises: the order of batches; and, as long as random numbers are drawn in this process
+    (``num_workers=0``), all that is drawn for augmentation and by the model. Random numbers drawn in loader workers
+    depend on how many batches the worker has made: there, only a resume at the beginning of a pass is exact.
+
+    Args:
+        process_function: as for :class:`Engine`.
+
+    State:
+        As for :class:`Engine`, and ``rng_states``, ``seed`` and, after epochs that ended early, ``pass_start``. All of
+        it can be read with ``torch.load(weights_only=True)``.
+
+    Example:
+        >>> seen = []
+        >>> engine = DeterministicEngine(lambda engine, batch: seen.append(batch))
+        >>> loader = DataLoader(torch.arange(4), batch_size=None, shuffle=False)
+        >>> engine.run(loader, max_epochs=2).iteration
+        8
+    """
+
+    def __init__(self, process_function: Callable[[Engine[Any, Any], Any], Any]) -> None:
+        super().__init__(process_function)
+        self.state_dict_user_keys.append("rng_states")
+        self.state.rng_states = None  # type: ignore[attr-defined]
+        self._pass_start = 0
+        self._loaded: Mapping[str, Any] | None = None
+        self.add_event_handler(Events.STARTED, _draw_seed)
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """As :meth:`Engine.run`.
+
+        Raises:
+            ValueError: there is no data, or as there.
+        """
+        if data is None and not self._cursor.is_paused:
+            raise ValueError("Deterministic engine does not support the option of data=None. Please, provide data")
+        return super().run(data, max_epochs, max_iters, epoch_length)
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """As :meth:`Engine.state_dict`, with the random state of this moment."""
+        random_state = capture_random_state()
+        self.state.rng_states = [  # type: ignore[attr-defined]
+            random_state["python"], random_state["torch"], random_state.get("numpy"), random_state.get("accelerator")
+        ]  # fmt: skip
+        saved = super().state_dict()
+        if self.state.seed is not None:
+            saved["seed"] = self.state.seed
+        length = self._pass_length()
+        if length and self._pass_start % length:
+            saved["pass_start"] = self._pass_start
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As :meth:`Engine.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        self._loaded = {key: state_dict[key] for key in ("seed", "pass_start") if key in state_dict}
+        self.state.seed = self._loaded.get("seed")
+        self._pass_start = self._loaded.get("pass_start", 0)
+
+    def _init_iter(self) -> None:
+        state, cursor = self.state, self._cursor
+        loaded, self._loaded = self._loaded, None
+        state.dataloader = _reproducible(state.dataloader)
+        length = self._pass_length()
+        if loaded is not None:
+            self._pass_start = loaded.get("pass_start", state.iteration - state.iteration % (length or 1))
+        elif cursor.is_aligned or self._dataloader_iter is not None:
+            self._pass_start = state.iteration
+        num_seen = state.iteration - self._pass_start
+        cursor.is_aligned = True
+        _check_length(state, length)
+
+        aligned = length is None or self._pass_start % length == 0
+        number = self._pass_start // (length or 1) if aligned else _MISALIGNED + self._pass_start
+        manual_seed((state.seed or 0) + number)
+        self._dataloader_iter = self._skip(num_seen)
+        rng_states = getattr(state, "rng_states", None)
+        if loaded is not None and num_seen > 0 and rng_states is not None:
+            _restore(rng_states)
+
+    def _skip(self, num_batches: int) -> Iterator[Any]:
+        """An iterator over the data, behind its first batches."""
+        data = self.state.dataloader
+        sampler = getattr(data, "batch_sampler", None)
+        if isinstance(sampler, ReproducibleBatchSampler):
+            sampler.start_iteration = num_batches
+            return _fetch.iterate(data)
+        if num_batches:
+            self.logger.info(
+                "Resuming from iteration for provided data will fetch data until required iteration %s ...", num_batches
+            )
+        iterator = _fetch.iterate(data)
+        for _ in range(num_batches):
+            try:
+                next(iterator)
+            except StopIteration:
+                iterator = _fetch.iterate(data)
+                next(iterator)
+        return iterator
+
+    def _pass_length(self) -> int | None:
+        return _fetch.length_of(self.state.dataloader) or self.state.epoch_length
+
+
+def _draw_seed(engine: DeterministicEngine) -> None:
+    # Drawn also where a saved one takes its place, so that the generator is left in the same state.
+    drawn = int(torch.randint(0, int(1e9), (1,)).item())
+    loaded = engine._loaded or {}
+    engine.state.seed = loaded.get("seed", drawn)
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+
+
+def _reproducible(data: Any) -> Any:
+    """``data``, or in the place of a loader that can be positioned by indices, one that will be."""
+    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
+        return data
+    if isinstance(data.batch_sampler, ReproducibleBatchSampler) or not isinstance(data.batch_sampler, BatchSampler):
+        return data
+    return update_dataloader(data, ReproducibleBatchSampler(data.batch_sampler))
+
+
+def _check_length(state: State, length: int | None) -> None:
+    sampler = getattr(state.dataloader, "sampler", None)
+    inner = getattr(getattr(state.dataloader, "batch_sampler", None), "sampler", sampler)
+    if state.epoch_length is not None and length != state.epoch_length and hasattr(inner, "epoch"):
+        warnings.warn(
+            "When defined engine's epoch length is different of input dataloader length, distributed sampler indices "
+            f"can not be setup in a reproducible manner: {state.epoch_length} and {length}",
+            stacklevel=2,
+        )
+
+
+def _restore(rng_states: list[Any]) -> None:
+    """Puts random states back: our own, or those that Ignite has saved."""
+    python, cpu, *others = rng_states
+    numpy_state = others[0] if others else None
+    accelerator = others[1] if len(others) > 1 else None
+    state: dict[str, Any] = {"python": _to_tuple(python), "torch": cpu}
+    if isinstance(numpy_state, Mapping):
+        state["numpy"] = numpy_state
+    if accelerator is not None:
+        state["accelerator"] = accelerator
+    restore_random_state(state)  # type: ignore[arg-type]
+    if isinstance(numpy_state, tuple):  # Ignite's form
+        import numpy
+
+        numpy.random.set_state(numpy_state)
+
+
+def _to_tuple(python_state: Any) -> Any:
+    """Python takes its state as tuples only, which a trip through a file may have turned into lists."""
+    version, internal, gauss = python_state
+    random.Random().setstate((version, tuple(internal), gauss))  # raises before anything is changed
+    return version, tuple(internal), gauss

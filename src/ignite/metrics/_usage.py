@@ -1,0 +1,124 @@
+"""When a metric is reset, updated and computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ignite.engine import CallableEventWithFilter, Events
+
+
+class MetricUsage:
+    """The events at which a metric is reset, updated and computed.
+
+    Args:
+        started: the event at which it forgets what it has seen.
+        completed: the event at which its value is put into ``state.metrics``.
+        iteration_completed: the event at which it takes in ``state.output``.
+    """
+
+    usage_name: ClassVar[str]
+
+    def __init__(
+        self,
+        started: CallableEventWithFilter,
+        completed: CallableEventWithFilter,
+        iteration_completed: CallableEventWithFilter,
+    ) -> None:
+        self._started = started
+        self._completed = completed
+        self._iteration_completed = iteration_completed
+
+    @property
+    def STARTED(self) -> CallableEventWithFilter:  # noqa: N802 - Ignite's name
+        """When it is reset."""
+        return self._started
+
+    @property
+    def COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
+        """When it is computed."""
+        return self._completed
+
+    @property
+    def ITERATION_COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
+        """When it is updated."""
+        return self._iteration_completed
+
+
+class EpochWise(MetricUsage):
+    """The value over each epoch."""
+
+    usage_name = "epoch_wise"
+
+    def __init__(self) -> None:
+        super().__init__(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED)
+
+
+class RunningEpochWise(EpochWise):
+    """The value over the run so far, with one update at the end of each epoch."""
+
+    usage_name = "running_epoch_wise"
+
+    def __init__(self) -> None:
+        MetricUsage.__init__(self, Events.STARTED, Events.EPOCH_COMPLETED, Events.EPOCH_COMPLETED)
+
+
+class BatchWise(MetricUsage):
+    """The value of each batch."""
+
+    usage_name = "batch_wise"
+
+    def __init__(self) -> None:
+        super().__init__(Events.ITERATION_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
+
+
+class RunningBatchWise(BatchWise):
+    """The value over the run so far, after each batch."""
+
+    usage_name = "running_batch_wise"
+
+    def __init__(self) -> None:
+        MetricUsage.__init__(self, Events.STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
+
+
+class SingleEpochRunningBatchWise(BatchWise):
+    """The value over the epoch so far, after each batch."""
+
+    usage_name = "single_epoch_running_batch_wise"
+
+    def __init__(self) -> None:
+        MetricUsage.__init__(self, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
+
+
+class BatchFiltered(MetricUsage):
+    """The value over some batches of each epoch.
+
+    Args:
+        *args: as for a filter on an event: ``BatchFiltered(every=2)``.
+        **kwargs: likewise.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED(*args, **kwargs))
+
+
+USAGES: dict[str, Callable[[], MetricUsage]] = {
+    usage.usage_name: usage
+    for usage in (EpochWise, RunningEpochWise, BatchWise, RunningBatchWise, SingleEpochRunningBatchWise)
+}
+
+
+def check_usage(usage: str | MetricUsage) -> MetricUsage:
+    """The usage that is meant.
+
+    Raises:
+        ValueError: no usage has this name.
+        TypeError: ``usage`` is neither a usage nor a name.
+    """
+    if isinstance(usage, MetricUsage):
+        return usage
+    if not isinstance(usage, str):
+        raise TypeError(f"Unhandled usage type: usage should be a str or MetricUsage, but given {type(usage).__name__}")
+    if usage not in USAGES:
+        raise ValueError(f"Argument usage should be one of {', '.join(USAGES)}, but given {usage!r}")
+    return USAGES[usage]()
