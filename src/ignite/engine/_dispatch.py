@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
-from ignite.engine._filters import Condition, Filter, LastGate, compile_filter
+from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
@@ -90,9 +89,9 @@ class Table:
         self.active = is_watched or bool(self.calls)
         self.is_busy = is_watched or any(not entry.condition.is_arithmetic for entry in self.entries)
 
-    def next_due(self, count: int) -> float:
-        """The first count, from ``count`` on, at which a handler is due; infinity if none is."""
-        return min((entry.condition.next_due(count) for entry in self.entries), default=math.inf)
+    def next_due(self, count: int) -> int:
+        """The first count, from ``count`` on, at which a handler is due; FOR_EVER if none is."""
+        return min((entry.condition.next_due(count) for entry in self.entries), default=FOR_EVER)
 
 
 def register(
@@ -168,12 +167,12 @@ def call_handlers(
                 or (passes is not None and not passes(engine, count))
             ):
                 continue
-            if style == IN_FULL or in_full:
-                _call_in_full(handler, entry, engine, event_args, event_kwargs)
-            elif style == WITH_ENGINE:
+            if not style and not in_full:
                 handler(engine)
-            else:
+            elif style == WITHOUT_ENGINE and not in_full:
                 handler()
+            else:
+                _call_in_full(handler, entry, engine, event_args, event_kwargs)
     except BaseException as error:
         if handler is not None:
             add_note(error, f"in handler {name_of(handler)} of {event!r} ({count})")

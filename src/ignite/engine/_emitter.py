@@ -182,6 +182,7 @@ class Emitter:
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """Fires without asking whether the event is registered; subclasses may override it to see all events."""
         self.last_event_name = event_name
+        self._attention = True
         name = _name(event_name)
         if self._logs_events:
             self.logger.debug(

@@ -7,7 +7,6 @@ last one) hands out a fresh predicate for each handler by ``bind``.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,9 @@ from ignite._core import clock
 from ignite._core.calls import accepts, describe_signature, name_of
 
 Filter = Callable[[Any, int], bool]
+
+FOR_EVER = sys.maxsize
+"""A count that is never reached. An integer, because comparing with one is several times faster than with infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +143,15 @@ class Condition(NamedTuple):
         """Whether the counts at which it is true can be told beforehand, and are not simply all."""
         return self.passes is None and (self.every != 0 or self.due is not None)
 
-    def next_due(self, count: int) -> float:
-        """The first count, from ``count`` on, at which an arithmetic condition is true; infinity if there is none."""
+    def next_due(self, count: int) -> int:
+        """The first count, from ``count`` on, at which an arithmetic condition is true; FOR_EVER if there is none."""
         if self.every:
             return -(-count // self.every) * self.every
         if isinstance(self.due, range):
             first, step = self.due.start, self.due.step
             after = first + max(0, -((first - count) // step)) * step
-            return after if after < self.due.stop else math.inf
-        return min((due for due in self.due or () if due >= count), default=math.inf)
-
-
-_FOR_EVER = sys.maxsize
+            return after if after < self.due.stop else FOR_EVER
+        return min((due for due in self.due or () if due >= count), default=FOR_EVER)
 
 
 def bind(condition: Filter, event: str) -> Filter:
@@ -167,7 +166,7 @@ def compile_filter(condition: Filter | None, event: str) -> Condition:
         return Condition()
     if isinstance(condition, DueAt):
         counts = condition.counts
-        if isinstance(counts, range) and counts.start == 0 and counts.stop == _FOR_EVER:
+        if isinstance(counts, range) and counts.start == 0 and counts.stop == FOR_EVER:
             return Condition(every=counts.step)
         return Condition(due=counts)
     passes = bind(condition, event)
@@ -227,10 +226,10 @@ def window_filter(every: int | None, before: int | None, after: int | None) -> F
     words = ", ".join(f"{name}={value}" for name, value in bounds.items() if value is not None)
     if before is None and after is None:
         assert every is not None
-        return None if every == 1 else DueAt(range(0, _FOR_EVER, int(every)), words)
+        return None if every == 1 else DueAt(range(0, FOR_EVER, int(every)), words)
     # A window alone may hold count 0 (the first GET_BATCH_STARTED); with `every`, counting begins at after + 1.
     start = int(after) + 1 if after is not None else int(every is not None)
-    stop = int(before) if before is not None else _FOR_EVER
+    stop = int(before) if before is not None else FOR_EVER
     return DueAt(range(start, stop, int(every or 1)), words)
 
 

@@ -20,6 +20,7 @@ from ignite.engine._cursor import (
     is_done,
 )
 from ignite.engine._dispatch import Call, Payload, Table, add_note, call_handlers, owed_calls
+from ignite.engine._filters import FOR_EVER
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
         try:
             return _iterate(engine)
         except Exception as error:
-            has_begun = engine.last_event_name not in _BEFORE_ITERATION
+            has_begun = engine.last_event_name not in _BEFORE_ITERATION and engine.state.batch is not None
             if not _is_taken_over(engine, error):
                 engine._cursor.is_failed = True
                 raise
@@ -92,11 +93,15 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
     state, cursor, step = engine.state, engine._cursor, engine._process_function
     requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     call = _call_watched if engine._is_watched else call_handlers
-    moment, cursor.moment = cursor.moment, BETWEEN_BATCHES
+    moment, start = cursor.moment, cursor.epoch_start
+    cursor.moment = BETWEEN_BATCHES
     while True:
         if moment < BATCH_REQUESTED:
-            if verdict := _limit(engine):
-                return verdict
+            if state.epoch_length is not None and state.iteration - start >= state.epoch_length:
+                return Verdict.EPOCH_ENDED
+            if state.max_iters is not None and state.iteration >= state.max_iters:
+                engine.should_terminate = True
+                return Verdict.TERMINATE
             state.batch = None  # before the next one is made, so that there are never two
             engine.last_event_name = _GET_BATCH_STARTED
             is_busy = completed.is_busy or begun.is_busy or requested.is_busy or ready.is_busy
@@ -137,7 +142,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
             return verdict
 
 
-def _quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, completed: Table) -> float:
+def _quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, completed: Table) -> int:
     """The last iteration after ``iteration`` before one in which a handler is due."""
     return min(
         requested.next_due(iteration),
@@ -147,40 +152,26 @@ def _quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, c
     )
 
 
-def _run_quietly(engine: Engine[Any, Any], quiet: float) -> int:
+def _run_quietly(engine: Engine[Any, Any], quiet: int) -> int:
     """Runs the iterations up to ``quiet``, in which no handler is due; says how far the last one has come.
 
     The same moments as in :func:`_iterate`, without those that concern nobody.
     """
-    state, step, start = engine.state, engine._process_function, engine._cursor.epoch_start
+    state, step = engine.state, engine._process_function
+    length, max_iters = state.epoch_length, state.max_iters
+    stop = min(quiet, FOR_EVER if length is None else engine._cursor.epoch_start + length, max_iters or FOR_EVER)
+    engine.last_event_name = _ITERATION_STARTED  # and stays so: a step that fires an event draws attention
     for state.batch in engine._dataloader_iter:  # type: ignore[union-attr]
         state.output = None
         state.iteration += 1
-        engine.last_event_name = _ITERATION_STARTED
         state.output = step(engine, state.batch)
         if engine._attention:
             return STEP_DONE
-        if (
-            state.iteration >= quiet
-            or ((length := state.epoch_length) is not None and state.iteration - start >= length)
-            or (state.max_iters is not None and state.iteration >= state.max_iters)
-        ):
+        if state.iteration >= stop or state.epoch_length is not length or state.max_iters is not max_iters:
             return BETWEEN_BATCHES
         state.batch = None
-        engine.last_event_name = _GET_BATCH_STARTED
     engine._dataloader_iter = iter(())  # at its end, and not to be asked again
     return BATCH_REQUESTED
-
-
-def _limit(engine: Engine[Any, Any]) -> Verdict | None:
-    """Whether the epoch, or the run by max_iters, is at its end."""
-    state = engine.state
-    if state.epoch_length is not None and state.iteration - engine._cursor.epoch_start >= state.epoch_length:
-        return Verdict.EPOCH_ENDED
-    if state.max_iters is not None and state.iteration >= state.max_iters:
-        engine.should_terminate = True
-        return Verdict.TERMINATE
-    return None
 
 
 def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
