@@ -244,10 +244,10 @@ def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | Non
 
 def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     """What has been asked for since the last event: the end of the run, of the epoch, or a pause."""
-    engine._attention = False
     if moment == BETWEEN_BATCHES and engine._skip_requested:
         engine._skip_requested = False
         engine.state.output = None
+    engine._attention = engine._skip_requested  # obeyed at the end of the iteration
     if engine.should_terminate:
         return Verdict.TERMINATE
     if engine.should_terminate_single_epoch:
@@ -264,8 +264,9 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
 def _is_taken_over(engine: Engine[Any, Any], error: BaseException) -> bool:
     """Gives an exception to the handlers of EXCEPTION_RAISED; True if there are some and none of them raised."""
     state = engine.state
+    text = f"{type(error).__name__}: {error}"  # not the exception: a log record would keep all its frames alive
     add_note(error, f"in epoch {state.epoch}, iteration {state.iteration} of {type(engine).__name__}")
-    engine.logger.error("Current run is terminating due to exception: %r", error)
+    engine.logger.error("Current run is terminating due to exception: %s", text)
     if not engine._tables["EXCEPTION_RAISED"].calls:
         return False
     try:
@@ -275,7 +276,7 @@ def _is_taken_over(engine: Engine[Any, Any], error: BaseException) -> bool:
             return False
         engine._cursor.is_failed = True
         raise
-    engine.logger.warning("A handler of EXCEPTION_RAISED has taken the exception over: %r", error)
+    engine.logger.warning("A handler of EXCEPTION_RAISED has taken the exception over: %s", text)
     return True
 
 

@@ -164,6 +164,7 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         self._epoch_watch.pause()
         if not self._cursor.is_paused:
             self._dataloader_iter = None
+            self._cursor.known_iteration = self.state.iteration
 
     def _init_iter(self) -> None:
         self._dataloader_iter = _fetch.iterate(self.state.dataloader)
