@@ -78,11 +78,9 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     mode, chosen_scaler = _check_arg(
         device_type == "xla", device_type == "mps", amp_mode, scaler, device_type_of(device, model)
     )
-    options: dict[str, Any] = {"clip_grad_norm": clip_grad_norm, "clip_grad_value": clip_grad_value}
-    if compile:
-        options["compiled_model"] = _compile(model, compile)
+    options = _given(clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile)
     if mode == "amp":
-        options |= {"scaler": chosen_scaler, "amp_dtype": amp_dtype}
+        options |= {"scaler": chosen_scaler, **_given(amp_dtype=amp_dtype)}
     name = "supervised_training_step" + (f"_{mode}" if mode is not None else "")
     step = _factory(name)(
         model, optimizer, loss_fn, device=device, non_blocking=non_blocking, prepare_batch=prepare_batch,
@@ -143,9 +141,9 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
     """
     device_type = torch.device(device).type if device is not None else None
     mode, _ = _check_arg(device_type == "xla", device_type == "mps", amp_mode, None)
-    options: dict[str, Any] = {"compiled_model": _compile(model, compile)} if compile else {}
+    options = _given(compile=compile)
     if mode == "amp":
-        options["amp_dtype"] = amp_dtype
+        options |= _given(amp_dtype=amp_dtype)
     name = "supervised_evaluation_step" + ("_amp" if mode == "amp" else "")
     step = _factory(name)(
         model, device=device, non_blocking=non_blocking, prepare_batch=prepare_batch,
@@ -188,8 +186,9 @@ def _check_xla() -> None:
         raise RuntimeError("In order to run on TPU, please install PyTorch XLA") from error
 
 
-def _compile(model: Any, how: bool | Mapping[str, Any]) -> Any:
-    return torch.compile(model, **({} if how is True else dict(how)))  # type: ignore[arg-type]
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that are asked for: a program's own factory with Ignite's signature may not know the others."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _factory(name: str) -> Any:

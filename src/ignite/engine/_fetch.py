@@ -44,15 +44,17 @@ def ends_epoch(state: State, cursor: Cursor) -> bool:
         if state.max_iters is not None:
             state.max_epochs = math.ceil(state.max_iters / num_done)
         return True
+    check_surplus(state, cursor, num_done)
     if cursor.length_is_given or not cursor.is_aligned or num_done == 0:
         return False
     _report_length(cursor, f"ended after {num_done}", state.epoch_length)
     return True
 
 
-def check_surplus(state: State, cursor: Cursor) -> None:
-    """At the end of an epoch, says so if the data had not come to its end with the epoch before."""
-    if cursor.end_is_due and not cursor.length_is_given:
+def check_surplus(state: State, cursor: Cursor, num_done: int) -> None:
+    """Says so if the data had not come to its end with the epoch before. From there on, epochs do not end with it."""
+    if cursor.end_is_due and num_done > 0 and not cursor.length_is_given:
+        cursor.length_is_given = True
         _report_length(cursor, f"has more than {state.epoch_length}", state.epoch_length)
 
 

@@ -82,6 +82,7 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
                 engine._cursor.is_failed = True
                 raise
             if not engine._skip_requested:
+                engine._dataloader_iter = None  # what is left of the data belongs to the epoch that is given up
                 return Verdict.EPOCH_ENDED
             engine.state.iteration += not has_begun
             if verdict := _obey(engine, BETWEEN_BATCHES):
@@ -177,9 +178,10 @@ def _run_quietly(engine: Engine[Any, Any], quiet: int) -> int:
 def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
     """The data is at its end: ends the epoch, or begins anew and puts the first batch into the state."""
     state = engine.state
-    engine._cursor.end_is_due = False
     if not is_resumed:
-        if _fetch.ends_epoch(state, engine._cursor):
+        is_end = _fetch.ends_epoch(state, engine._cursor)
+        engine._cursor.end_is_due = False
+        if is_end:
             return Verdict.EPOCH_ENDED
         if verdict := _fire(engine, Events.DATALOADER_STOP_ITERATION, DATA_ENDED):
             return verdict
@@ -198,8 +200,8 @@ def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
     if verdict is Verdict.END_EPOCH:
         engine._fire_event(Events.TERMINATE_SINGLE_EPOCH, iter_counter=state.iteration - cursor.epoch_start)
         engine.should_terminate_single_epoch = False
-    else:
-        _fetch.check_surplus(state, cursor)
+    elif engine._dataloader_iter is not None:
+        _fetch.check_surplus(state, cursor, state.iteration - cursor.epoch_start)
     if verdict is Verdict.END_EPOCH or not cursor.is_aligned:
         engine._dataloader_iter = None  # the next epoch begins at the beginning of the data
     cursor.end_epoch(state)

@@ -29,23 +29,38 @@ class FullPrecision:
         """Updates the parameters."""
         optimizer.step()
 
+    def leave_out_step(self) -> None:
+        """Takes the place of ``step`` where the gradients are not to be used."""
+
 
 class MixedPrecision(FullPrecision):
     """Autocast on any kind of device, with or without a gradient scaler.
 
     Args:
-        device_type: "cuda", "cpu", "xpu", ...
+        device: where to compute; None for where the parameters of ``model`` are at that time.
+        model: what is called.
         dtype: what to compute in; None for torch's choice, which is float16 on CUDA and bfloat16 on CPU.
         scaler: keeps float16 gradients from vanishing; None for none.
+
+    Raises:
+        ValueError: autocast does not know the dtype.
     """
 
-    def __init__(self, device_type: str, dtype: torch.dtype | None = None, scaler: Any = None) -> None:
-        self.device_type = device_type
-        self.dtype = dtype
+    def __init__(
+        self,
+        device: str | torch.device | None,
+        model: Any,
+        dtype: str | torch.dtype | None = None,
+        scaler: Any = None,
+    ) -> None:
+        self.device = device
+        self.model = model
+        self.dtype = to_dtype(dtype)
         self.scaler = scaler
 
     def autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device_type, dtype=self.dtype)
+        # Asked each time: a model may be moved after its engine is made.
+        return torch.autocast(device_type_of(self.device, self.model), dtype=self.dtype)
 
     def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
         (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
@@ -61,6 +76,10 @@ class MixedPrecision(FullPrecision):
             self.scaler.step(optimizer)
             self.scaler.update()
 
+    def leave_out_step(self) -> None:
+        if self.scaler is not None:
+            self.scaler.update()  # or the gradients of the next window could not be unscaled
+
 
 class ApexPrecision(FullPrecision):
     """NVIDIA's apex.
@@ -72,7 +91,7 @@ class ApexPrecision(FullPrecision):
     def __init__(self) -> None:
         try:
             from apex import amp
-        except ModuleNotFoundError as error:
+        except ImportError as error:  # another package of that name has no amp
             raise ModuleNotFoundError(
                 "Please install apex from https://github.com/nvidia/apex to use amp_mode='apex'."
             ) from error
@@ -116,6 +135,6 @@ def to_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         ValueError: autocast does not know it.
     """
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if dtype is not None and found not in (torch.float16, torch.bfloat16, torch.float32):
-        raise ValueError(f"amp_dtype should be float16, bfloat16 or float32, but given {dtype!r}")
+    if dtype is not None and found not in (torch.float16, torch.bfloat16):
+        raise ValueError(f"amp_dtype should be float16 or bfloat16, but given {dtype!r}")
     return found

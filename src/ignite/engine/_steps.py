@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ignite._core.tensors import convert_tensor
-from ignite.engine._precision import (
-    ApexPrecision,
-    FullPrecision,
-    MixedPrecision,
-    XlaPrecision,
-    device_type_of,
-    to_dtype,
-)
+from ignite.engine._precision import ApexPrecision, FullPrecision, MixedPrecision, XlaPrecision
 from ignite.engine._training_step import Clipping, TrainingStep
 
 if TYPE_CHECKING:
@@ -60,8 +53,7 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
     *,
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
-    compiled_model: Any = None,
-    precision: FullPrecision | None = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Step:
     """Makes the step of supervised training: ``engine, batch -> output``.
 
@@ -76,16 +68,17 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The default,
             ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
         gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them; the
-            last window of an epoch takes what is left. Under DistributedDataParallel, gradients are exchanged once a
-            window.
+            last window of an epoch takes what is left, if the length of the epoch is known. Under
+            DistributedDataParallel, gradients are exchanged once a window.
         model_fn: ``model_fn(model, x)`` calls the model.
-        clip_grad_norm: the largest norm of all gradients together.
-        clip_grad_value: the largest absolute value of a single gradient.
-        compiled_model: what to call in the place of ``model``.
-        precision: how to compute; see the other factories.
+        clip_grad_norm: the largest Euclidean norm of all gradients of the optimizer together.
+        clip_grad_value: the largest absolute value of a single gradient; before the norm is taken.
+        compile: whether to call the model through ``torch.compile``, or the arguments for it. The model itself, and
+            so the names in its ``state_dict``, stay as they are.
 
     Raises:
         ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
 
     Example:
         >>> from ignite.engine import Engine
@@ -95,19 +88,10 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         >>> trainer.run([(torch.ones(2, 1), torch.ones(2, 1))]).iteration
         1
     """
-    return TrainingStep(
-        model=model,
-        optimizer=optimizer,
-        loss_fn=loss_fn,
-        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
-        model_fn=model_fn,
-        model_transform=model_transform,
-        output_transform=output_transform,
-        accumulation_steps=gradient_accumulation_steps,
-        precision=precision or FullPrecision(),
-        clipping=Clipping(clip_grad_norm, clip_grad_value),
-        forward_model=compiled_model,
-    )
+    return _training_step(
+        FullPrecision(), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
+        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
+    )  # fmt: skip
 
 
 def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
@@ -123,8 +107,10 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
     gradient_accumulation_steps: int = 1,
     model_fn: Callable[[Any, Any], Any] = _call_model,
     *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
     amp_dtype: str | torch.dtype | None = None,
-    **options: Any,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Step:
     """As :func:`supervised_training_step`, with forward pass and loss under autocast.
 
@@ -140,16 +126,17 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
         scaler: a ``torch.amp.GradScaler``, for float16; gradients are unscaled before they are clipped.
         gradient_accumulation_steps: as there.
         model_fn: as there.
-        amp_dtype: what to compute in; by default torch's choice for the device (float16 on CUDA, bfloat16 on CPU).
-        **options: ``clip_grad_norm``, ``clip_grad_value`` and ``compiled_model``, as there.
+        clip_grad_norm: as there.
+        clip_grad_value: as there.
+        amp_dtype: float16 or bfloat16; by default torch's choice for the device (float16 on CUDA, bfloat16 on CPU).
+        compile: as there.
 
     Raises:
         ValueError: a number is out of range, or autocast does not know the dtype.
     """
-    precision = MixedPrecision(device_type_of(device, model), to_dtype(amp_dtype), scaler)
-    return supervised_training_step(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
-        gradient_accumulation_steps, model_fn, precision=precision, **options,
+    return _training_step(
+        MixedPrecision(device, model, amp_dtype, scaler), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
+        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
     )  # fmt: skip
 
 
@@ -164,7 +151,10 @@ def supervised_training_step_apex(  # noqa: PLR0913 - Ignite's signature
     output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
     gradient_accumulation_steps: int = 1,
     model_fn: Callable[[Any, Any], Any] = _call_model,
-    **options: Any,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Step:
     """As :func:`supervised_training_step`, with the loss scaled by NVIDIA's apex.
 
@@ -172,9 +162,9 @@ def supervised_training_step_apex(  # noqa: PLR0913 - Ignite's signature
         ModuleNotFoundError: apex is not installed.
         ValueError: a number is out of range.
     """
-    return supervised_training_step(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
-        gradient_accumulation_steps, model_fn, precision=ApexPrecision(), **options,
+    return _training_step(
+        ApexPrecision(), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
+        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
     )  # fmt: skip
 
 
@@ -189,18 +179,43 @@ def supervised_training_step_tpu(  # noqa: PLR0913 - Ignite's signature
     output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
     gradient_accumulation_steps: int = 1,
     model_fn: Callable[[Any, Any], Any] = _call_model,
-    **options: Any,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Step:
-    """As :func:`supervised_training_step`, on a device of torch_xla.
+    """As :func:`supervised_training_step`, on a device of torch_xla; gradients are clipped before they are exchanged.
 
     Raises:
         ModuleNotFoundError: torch_xla is not installed.
         ValueError: a number is out of range.
     """
-    return supervised_training_step(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
-        gradient_accumulation_steps, model_fn, precision=XlaPrecision(), **options,
+    return _training_step(
+        XlaPrecision(), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
+        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
     )  # fmt: skip
+
+
+def _training_step(  # noqa: PLR0913 - what its four callers take
+    precision: FullPrecision, model: Any, optimizer: torch.optim.Optimizer, loss_fn: Any,
+    device: str | torch.device | None, non_blocking: bool, prepare_batch: Callable[..., Any],
+    model_transform: Callable[[Any], Any], output_transform: Callable[[Any, Any, Any, torch.Tensor], Any],
+    gradient_accumulation_steps: int, model_fn: Callable[[Any, Any], Any],
+    clip_grad_norm: float | None, clip_grad_value: float | None, compile: bool | Mapping[str, Any],
+) -> Step:  # fmt: skip
+    return TrainingStep(
+        model=model,
+        called_model=_compiled(model, compile),
+        optimizer=optimizer,
+        loss_fn=loss_fn,
+        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
+        model_fn=model_fn,
+        model_transform=model_transform,
+        output_transform=output_transform,
+        accumulation_steps=gradient_accumulation_steps,
+        precision=precision,
+        clipping=Clipping(clip_grad_norm, clip_grad_value),
+    )
 
 
 def supervised_evaluation_step(  # noqa: PLR0913 - Ignite's signature
@@ -212,8 +227,7 @@ def supervised_evaluation_step(  # noqa: PLR0913 - Ignite's signature
     output_transform: Callable[[Any, Any, Any], Any] = _pred_and_target,
     model_fn: Callable[[Any, Any], Any] = _call_model,
     *,
-    compiled_model: Any = None,
-    precision: FullPrecision | None = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Step:
     """Makes the step of evaluation: the model in evaluation mode, without gradients. Leaves the model in that mode.
 
@@ -225,20 +239,12 @@ def supervised_evaluation_step(  # noqa: PLR0913 - Ignite's signature
         model_transform: turns what the model returns into ``y_pred``.
         output_transform: ``output_transform(x, y, y_pred)`` is what the step returns; by default what metrics expect.
         model_fn: ``model_fn(model, x)`` calls the model.
-        compiled_model: what to call in the place of ``model``.
-        precision: how to compute.
+        compile: whether to call the model through ``torch.compile``, or the arguments for it.
     """
-    how = precision or FullPrecision()
-
-    def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
-        model.eval()
-        with torch.no_grad():
-            x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
-            with how.autocast():
-                y_pred = model_transform(model_fn(compiled_model or model, x))
-            return output_transform(x, y, y_pred)
-
-    return evaluate
+    return _evaluation_step(
+        FullPrecision(), model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
+        compile,
+    )  # fmt: skip
 
 
 def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
@@ -251,15 +257,39 @@ def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
     model_fn: Callable[[Any, Any], Any] = _call_model,
     *,
     amp_dtype: str | torch.dtype | None = None,
-    compiled_model: Any = None,
+    compile: bool | Mapping[str, Any] = False,
 ) -> Step:
     """As :func:`supervised_evaluation_step`, with the model under autocast in ``amp_dtype``.
 
     Raises:
         ValueError: autocast does not know the dtype.
     """
-    precision = MixedPrecision(device_type_of(device, model), to_dtype(amp_dtype))
-    return supervised_evaluation_step(
-        model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
-        compiled_model=compiled_model, precision=precision,
+    return _evaluation_step(
+        MixedPrecision(device, model, amp_dtype), model, device, non_blocking, prepare_batch, model_transform,
+        output_transform, model_fn, compile,
     )  # fmt: skip
+
+
+def _evaluation_step(  # noqa: PLR0913 - what its two callers take
+    precision: FullPrecision, model: Any, device: str | torch.device | None, non_blocking: bool,
+    prepare_batch: Callable[..., Any], model_transform: Callable[[Any], Any],
+    output_transform: Callable[[Any, Any, Any], Any], model_fn: Callable[[Any, Any], Any],
+    compile: bool | Mapping[str, Any],
+) -> Step:  # fmt: skip
+    called_model = _compiled(model, compile)
+
+    def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
+        model.eval()
+        with torch.no_grad():
+            x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
+            with precision.autocast():
+                y_pred = model_transform(model_fn(called_model, x))
+            return output_transform(x, y, y_pred)
+
+    return evaluate
+
+
+def _compiled(model: Any, how: bool | Mapping[str, Any]) -> Any:
+    if how is False:
+        return model
+    return torch.compile(model, **({} if how is True else dict(how)))  # type: ignore[arg-type]

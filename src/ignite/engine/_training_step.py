@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from ignite import distributed
 from ignite.engine._cursor import is_last_in_epoch
 from ignite.engine._precision import FullPrecision
 from ignite.engine.events import EventEnum
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class BackpropEvents(EventEnum):
-    """Moments within the step of engines made by ``create_supervised_trainer``. Filters count the firings."""
+    """Moments within the step of engines made by ``create_supervised_trainer``. Filters count the firings.
+
+    ``engine.skip_iteration()`` in a handler leaves out what remains of the step. Before the backward pass, the batch
+    then adds nothing to its window. After it, the whole window is given up: its gradients cannot be told apart.
+    """
 
     BACKWARD_STARTED = "backward_started"
     """The loss is computed."""
@@ -29,7 +34,7 @@ class BackpropEvents(EventEnum):
     OPTIM_STEP_STARTED = "optim_step_started"
     """The gradients are final, unscaled and clipped; the optimizer's step comes next."""
     OPTIM_STEP_COMPLETED = "optim_step_completed"
-    """The parameters are updated; the gradients are still there."""
+    """The parameters are updated, unless a scaler found infinite gradients; the gradients are still there."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Clipping:
             torch.nn.utils.clip_grad_norm_(parameters, self.norm)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TrainingStep:
     """Calls the model on a batch, adds the gradients of the loss, and steps the optimizer when a window is full.
 
@@ -66,48 +71,55 @@ class TrainingStep:
     """
 
     model: Any
+    called_model: Any
+    """What computes: the model, or its compiled form."""
     optimizer: torch.optim.Optimizer
     loss_fn: Callable[[Any, Any], Tensor]
     prepare_batch: Callable[[Any], tuple[Any, Any]]
     model_fn: Callable[[Any, Any], Any]
     model_transform: Callable[[Any], Any]
     output_transform: Callable[[Any, Any, Any, Tensor], Any]
-    accumulation_steps: int = 1
-    precision: FullPrecision = FullPrecision()  # noqa: RUF009 - it has no state
-    clipping: Clipping = Clipping()
-    forward_model: Any = None
-    """What to call in the place of ``model``: its compiled form."""
+    accumulation_steps: int
+    precision: FullPrecision
+    clipping: Clipping
 
-    num_accumulated: int = 0
+    num_accumulated: int = field(default=0, init=False)
     """Batches in the window so far."""
+    _iteration: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.accumulation_steps, int):
+            raise TypeError(f"gradient_accumulation_steps should be an integer, but given {self.accumulation_steps!r}")
         if self.accumulation_steps <= 0:
             raise ValueError(
-                "Gradient_accumulation_steps must be strictly positive. No gradient accumulation if the value set to "
-                f"one, but given {self.accumulation_steps}"
+                f"Gradient_accumulation_steps must be strictly positive, but given {self.accumulation_steps}"
             )
 
     def __call__(self, engine: Engine[Any, Any], batch: Any) -> Any:
-        if self.num_accumulated == 0:  # not after the step, so that the gradients can be looked at until now
+        iteration = engine.state.iteration
+        if iteration < self._iteration:
+            self.num_accumulated = 0  # the counters were set back: the run that began the window is given up
+        self._iteration = iteration
+        num_before = self.num_accumulated
+        if num_before == 0:  # not after the step, so that the gradients can be looked at until now
             self.optimizer.zero_grad()
         self.model.train()
         is_last = self._is_last_of_window(engine)
         with nullcontext() if is_last else self._without_sync():
             x, y = self.prepare_batch(batch)
             with self.precision.autocast():
-                y_pred = self.model_transform(self.model_fn(self.forward_model or self.model, x))
+                y_pred = self.model_transform(self.model_fn(self.called_model, x))
                 loss = self.loss_fn(y_pred, y)
             engine._pass(BackpropEvents.BACKWARD_STARTED)
             if engine._skip_requested:
                 return None
+            self.num_accumulated = 0  # an exception from here on leaves half a gradient, which must not be stepped with
             share = loss if self.accumulation_steps == 1 else loss / self.accumulation_steps
             self.precision.backward(share, self.optimizer)
         engine._pass(BackpropEvents.BACKWARD_COMPLETED)
         if engine._skip_requested:
-            self.num_accumulated = 0  # what the batch has added cannot be taken out: the window is given up
             return None
-        self.num_accumulated += 1
+        self.num_accumulated = num_before + 1
         if is_last:
             self._step(engine)
         return self.output_transform(x, y, y_pred, loss)
@@ -116,20 +128,28 @@ class TrainingStep:
         """Steps with the batches of a window that nothing more will be added to; does nothing if there are none."""
         if self.num_accumulated == 0:
             return
-        if hasattr(self.model, "no_sync"):  # each process has its own gradients so far
-            self._average_gradients()
+        if (ddp := _ddp_in(self.model)) is not None:
+            _average_gradients(ddp)
+        event_at_hand = engine.last_event_name
+        engine._skip_requested = False
         self._step(engine)
+        # Skipping leaves out this step; it must not reach the next iteration, which has not begun.
+        engine._skip_requested = False
+        engine.last_event_name = event_at_hand
 
     def _step(self, engine: Engine[Any, Any]) -> None:
         optimizer, num_batches = self.optimizer, self.num_accumulated
         self.num_accumulated = 0
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        self.precision.unscale(optimizer)
         if num_batches < self.accumulation_steps:
             for parameter in parameters:
                 parameter.grad.mul_(self.accumulation_steps / num_batches)
+        self.precision.unscale(optimizer)
         self.clipping.apply(parameters)
         engine._pass(BackpropEvents.OPTIM_STEP_STARTED)
+        if engine._skip_requested:
+            self.precision.leave_out_step()
+            return
         self.precision.step(optimizer)
         engine._pass(BackpropEvents.OPTIM_STEP_COMPLETED)
 
@@ -139,13 +159,25 @@ class TrainingStep:
         return is_last_in_epoch(engine.state, engine._cursor.epoch_start)
 
     def _without_sync(self) -> AbstractContextManager[Any]:
-        """Processes exchange gradients once a window: that is what DDP's ``no_sync`` is for."""
-        no_sync: Callable[[], AbstractContextManager[Any]] = getattr(self.model, "no_sync", nullcontext)
-        return no_sync()
+        """Processes exchange gradients once a window. Other wrappers than DDP do it for each batch."""
+        ddp = _ddp_in(self.model)
+        return nullcontext() if ddp is None else ddp.no_sync()
 
-    def _average_gradients(self) -> None:
-        group = getattr(self.model, "process_group", None)
-        for parameter in self.model.parameters():
-            if parameter.grad is not None:
-                total = distributed.all_reduce(parameter.grad, group=group)
-                parameter.grad.copy_(total / distributed.get_world_size())
+
+def _ddp_in(model: Any) -> DistributedDataParallel | None:
+    inner = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
+    return inner if isinstance(inner, DistributedDataParallel) else None
+
+
+def _average_gradients(model: DistributedDataParallel) -> None:
+    """Does what DDP would have done, had it known that no batch would follow: each process has its own gradients."""
+    group = model.process_group
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # A branch of the model may have been taken on some processes only; all of them have to make the same calls.
+    is_reached = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
+    dist.all_reduce(is_reached, op=dist.ReduceOp.MAX, group=group)
+    for parameter in (p for p, is_any in zip(parameters, is_reached.tolist(), strict=True) if is_any):
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad, group=group)
+        parameter.grad.div_(dist.get_world_size(group))
