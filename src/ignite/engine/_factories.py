@@ -78,6 +78,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     mode, chosen_scaler = _check_arg(
         device_type == "xla", device_type == "mps", amp_mode, scaler, device_type_of(device, model)
     )
+    _check_dtype(amp_dtype, mode)
     options = _given(clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile)
     if mode == "amp":
         options |= {"scaler": chosen_scaler, **_given(amp_dtype=amp_dtype)}
@@ -130,6 +131,7 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
 
     Raises:
         ValueError: arguments do not go together.
+        RuntimeError: an XLA device without torch_xla.
 
     Example:
         >>> from ignite.metrics import Accuracy
@@ -141,6 +143,7 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
     """
     device_type = torch.device(device).type if device is not None else None
     mode, _ = _check_arg(device_type == "xla", device_type == "mps", amp_mode, None)
+    _check_dtype(amp_dtype, mode)
     options = _given(compile=compile)
     if mode == "amp":
         options |= _given(amp_dtype=amp_dtype)
@@ -177,6 +180,11 @@ def _check_arg(
     if amp_mode == "amp" and isinstance(scaler, bool):
         return "amp", torch.amp.GradScaler(device_type) if scaler else None
     return amp_mode, scaler or None
+
+
+def _check_dtype(amp_dtype: str | torch.dtype | None, mode: str | None) -> None:
+    if amp_dtype is not None and mode != "amp":
+        raise ValueError(f"amp_dtype should be given with amp_mode='amp', but given {amp_dtype!r} with {mode!r}")
 
 
 def _check_xla() -> None:

@@ -135,8 +135,9 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
         ValueError: a number is out of range, or autocast does not know the dtype.
     """
     return _training_step(
-        MixedPrecision(device, model, amp_dtype, scaler), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
-        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
+        MixedPrecision(device, model, amp_dtype, scaler), model, optimizer, loss_fn, device, non_blocking,
+        prepare_batch, model_transform, output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm,
+        clip_grad_value, compile,
     )  # fmt: skip
 
 
@@ -218,7 +219,7 @@ def _training_step(  # noqa: PLR0913 - what its four callers take
     )
 
 
-def supervised_evaluation_step(  # noqa: PLR0913 - Ignite's signature
+def supervised_evaluation_step(
     model: Any,
     device: str | torch.device | None = None,
     non_blocking: bool = False,
@@ -292,4 +293,4 @@ def _evaluation_step(  # noqa: PLR0913 - what its two callers take
 def _compiled(model: Any, how: bool | Mapping[str, Any]) -> Any:
     if how is False:
         return model
-    return torch.compile(model, **({} if how is True else dict(how)))  # type: ignore[arg-type]
+    return torch.compile(model, **({} if how is True else dict(how)))

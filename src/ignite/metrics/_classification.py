@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics.metric import Metric
+from ignite.metrics.metric import Metric, identity
 
 
 class _BaseClassification(Metric):
@@ -16,7 +16,7 @@ class _BaseClassification(Metric):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = identity,
         is_multilabel: bool = False,
         device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
         skip_unrolling: bool = False,
@@ -53,7 +53,7 @@ class _BaseClassification(Metric):
     @staticmethod
     def get_sequence_transform(
         ignore_index: int | Iterable[int] | None = None,
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = identity,
     ) -> Callable[[Any], tuple[Tensor, Tensor]]:
         """An ``output_transform`` for outputs with a class for each token.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
-from ignite.metrics.metric import Metric, reinit__is_reduced, sync_all_reduce
+from ignite.metrics.metric import Metric, identity, reinit__is_reduced, sync_all_reduce
 
 __all__ = ["Average", "VariableAccumulation"]
 
@@ -43,7 +43,7 @@ class VariableAccumulation(Metric):
     def __init__(
         self,
         op: Callable[[Any, Any], Any],
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = identity,
         device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
         skip_unrolling: bool = False,
     ) -> None:
@@ -102,7 +102,7 @@ class Average(VariableAccumulation):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = identity,
         device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
         skip_unrolling: bool = False,
     ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
-from ignite.metrics.metric import Metric, reinit__is_reduced, sync_all_reduce
+from ignite.metrics.metric import Metric, identity, reinit__is_reduced, sync_all_reduce
 
 __all__ = ["Loss"]
 
@@ -45,7 +45,7 @@ class Loss(Metric):
     def __init__(
         self,
         loss_fn: Callable[..., Tensor],
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = identity,
         batch_size: Callable[[Any], int] = len,
         device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
         skip_unrolling: bool = False,

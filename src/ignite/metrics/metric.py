@@ -41,6 +41,11 @@ __all__ = [
 _STATE_KEY = "__metric_state_per_rank"
 
 
+def identity(output: Any) -> Any:
+    """The output as it is. A function with a name, so that metrics can be pickled."""
+    return output
+
+
 class Metric(Serializable, metaclass=ABCMeta):
     """Accumulates over batches and computes a value. Subclasses define ``reset``, ``update`` and ``compute``.
 
@@ -85,7 +90,7 @@ class Metric(Serializable, metaclass=ABCMeta):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = identity,
         device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
         skip_unrolling: bool = False,
         metrics_result_mode: Literal["flatten", "named", "both"] = "both",

@@ -52,7 +52,7 @@ def create_supervised_tbptt_trainer(
         An engine that knows :class:`Tbptt_Events`; its output is the mean loss of the chunks.
 
     Raises:
-        ValueError: ``tbtt_step`` is less than 1.
+        ValueError: ``tbtt_step`` is less than 1; or, in the run, ``x`` and ``y`` are not equally long.
 
     References:
         Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Network
@@ -64,6 +64,7 @@ def create_supervised_tbptt_trainer(
     def step(engine: Engine[Any, Any], batch: tuple[torch.Tensor, torch.Tensor]) -> float:
         losses: list[float] = []
         hidden: Any = None
+        _check_lengths(*batch, dim)
         for chunk in zip(*(part.split(tbtt_step, dim=dim) for part in batch), strict=True):
             x, y = prepare_batch(chunk, device=device, non_blocking=non_blocking)
             engine.fire_event(Tbptt_Events.TIME_ITERATION_STARTED)
@@ -84,3 +85,10 @@ def create_supervised_tbptt_trainer(
     trainer: Engine[Any, Any] = Engine(step)
     trainer.register_events(*Tbptt_Events)
     return trainer
+
+
+def _check_lengths(x: torch.Tensor, y: torch.Tensor, dim: int) -> None:
+    if x.shape[dim] != y.shape[dim]:
+        raise ValueError(
+            f"x and y should be equally long in dimension {dim}, but given shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        )

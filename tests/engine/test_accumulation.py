@@ -1,0 +1,381 @@
+"""Gradients that are accumulated over a window of batches are those of the batches put together."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ignite.engine import BackpropEvents, Engine, Events, create_supervised_trainer, supervised_training_step
+
+mse = torch.nn.functional.mse_loss
+
+
+def linear():
+    torch.manual_seed(7)
+    return torch.nn.Linear(3, 2, dtype=torch.float64)
+
+
+def make_batches(number, size=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        tuple(torch.randn(size, features, generator=generator, dtype=torch.float64) for features in (3, 2))
+        for _ in range(number)
+    ]
+
+
+class Stream:
+    """Data that can be iterated over, of unknown length."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def train_on_windows(windows):
+    """The loop one would write: each window in one batch, one step of the optimizer."""
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for window in windows:
+        optimizer.zero_grad()
+        mse(model(torch.cat([x for x, _ in window])), torch.cat([y for _, y in window])).backward()
+        optimizer.step()
+    return model
+
+
+def make_trainer(steps, **options):
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = create_supervised_trainer(model, optimizer, mse, gradient_accumulation_steps=steps, **options)
+    return trainer, model
+
+
+def assert_same_weights(model, other):
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def windows_of(batches, steps):
+    return [batches[start : start + steps] for start in range(0, len(batches), steps)]
+
+
+@pytest.mark.parametrize("knows_length", [True, False])
+@given(
+    steps=st.integers(1, 5),
+    number=st.integers(1, 7),
+    size=st.integers(1, 3),
+    epochs=st.integers(1, 3),
+)
+def test_windows_equal_full_batches_and_the_last_one_of_an_epoch_is_stepped(knows_length, steps, number, size, epochs):
+    batches = make_batches(number, size)
+    trainer, model = make_trainer(steps)
+    num_steps = []
+    trainer.add_event_handler(BackpropEvents.OPTIM_STEP_COMPLETED, lambda: num_steps.append(1))
+
+    trainer.run(batches if knows_length else Stream(batches), max_epochs=epochs)
+
+    assert_same_weights(model, train_on_windows(windows_of(batches, steps) * epochs))
+    assert len(num_steps) == epochs * -(-number // steps)
+
+
+@given(steps=st.integers(1, 4), length=st.integers(1, 5), max_iters=st.integers(1, 12))
+def test_a_run_limited_by_iterations_steps_with_what_its_last_window_has(steps, length, max_iters):
+    batches = make_batches(length)
+    trainer, model = make_trainer(steps)
+    trainer.run(batches, max_iters=max_iters)
+
+    seen = (batches * max_iters)[:max_iters]
+    epochs = [seen[start : start + length] for start in range(0, max_iters, length)]
+    assert_same_weights(model, train_on_windows([window for epoch in epochs for window in windows_of(epoch, steps)]))
+
+
+def test_the_window_of_a_known_end_is_stepped_within_its_last_iteration():
+    trainer, model = make_trainer(2)
+    before, changed = [p.clone() for p in model.parameters()], []
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def compare():
+        changed.append(any(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)))
+        before[:] = [p.clone() for p in model.parameters()]
+
+    trainer.run(make_batches(3))
+    assert changed == [False, True, True]
+
+
+@pytest.mark.parametrize("verb", ["terminate", "terminate_epoch"])
+def test_an_end_that_a_handler_asks_for_steps_with_what_the_window_has(verb):
+    batches = make_batches(6)
+    trainer, model = make_trainer(4)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: getattr(trainer, verb)())
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([batches[:3]]))
+
+
+def test_an_epoch_ended_without_its_event_is_stepped_too():
+    batches = make_batches(6)
+    trainer, model = make_trainer(4)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=3), lambda: trainer.terminate_epoch(skip_epoch_completed=True)
+    )
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([batches[:3]]))
+
+
+def test_all_handlers_of_the_end_of_an_epoch_find_the_window_stepped():
+    batches = make_batches(3)
+    trainer, model = make_trainer(2)
+    expected = train_on_windows(windows_of(batches, 2))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: assert_same_weights(model, expected), priority=10**9)
+    assert trainer.run(Stream(batches)).epoch == 1
+
+
+def test_a_pause_does_not_cut_the_window():
+    batches = make_batches(5)
+    trainer, model = make_trainer(4)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: trainer.interrupt())
+    untrained = linear()
+
+    trainer.run(batches)
+    assert trainer.state.iteration == 2
+    assert_same_weights(model, untrained)
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([batches[:4], batches[4:]]))
+
+
+@pytest.mark.parametrize(
+    "event", [Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED, BackpropEvents.BACKWARD_STARTED]
+)
+def test_a_skipped_batch_adds_nothing_to_its_window(event):
+    batches = make_batches(5)
+    trainer, model = make_trainer(2)
+
+    @trainer.on(event)
+    def skip_the_second():
+        if trainer.state.batch is batches[1]:
+            trainer.skip_iteration()
+
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([[batches[0], batches[2]], batches[3:]]))
+
+
+def test_a_window_whose_last_batch_is_skipped_is_stepped_at_the_end_of_the_epoch():
+    batches = make_batches(4)
+    trainer, model = make_trainer(3)
+    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=4), lambda: trainer.skip_iteration())
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([batches[:3]]))
+
+    trainer, model = make_trainer(3)
+    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=3), lambda: trainer.skip_iteration())
+    trainer.run(batches[:3])
+    assert_same_weights(model, train_on_windows([batches[:2]]))
+
+
+def test_skipping_after_the_backward_pass_gives_the_window_up():
+    batches = make_batches(5)
+    trainer, model = make_trainer(3)
+    trainer.add_event_handler(BackpropEvents.BACKWARD_COMPLETED(once=2), lambda: trainer.skip_iteration())
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([batches[2:5]]))
+
+
+def test_a_backward_pass_that_fails_gives_the_window_up():
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise ArithmeticError("half way")
+
+    batches, model = make_batches(5), linear()
+
+    def loss_fn(y_pred, y):
+        loss = mse(y_pred, y)
+        return loss + 0 * Fails.apply(model.weight.sum()) if y is batches[1][1] else loss
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = create_supervised_trainer(model, optimizer, loss_fn, gradient_accumulation_steps=3)
+    failures = []
+
+    @trainer.on(Events.EXCEPTION_RAISED)
+    def skip(engine, error):
+        failures.append(str(error))
+        engine.skip_iteration()
+
+    trainer.run(batches)
+    assert failures == ["half way"]
+    assert_same_weights(model, train_on_windows([batches[2:5]]))
+
+
+def raise_once():
+    raise ArithmeticError("once")
+
+
+def test_the_window_of_a_run_that_failed_does_not_reach_one_that_begins_earlier():
+    batches = make_batches(4)
+    trainer, model = make_trainer(4)
+    failing = trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), raise_once)
+    with pytest.raises(ArithmeticError, match="once"):
+        trainer.run(batches)
+    failing.remove()
+
+    trainer.state.max_epochs = None  # from the beginning
+    trainer.run(batches)
+    assert_same_weights(model, train_on_windows([batches]))
+
+
+def test_a_run_that_goes_on_after_a_failure_completes_its_window():
+    batches = make_batches(4)
+    trainer, model = make_trainer(4)
+    failing = trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), raise_once)
+    with pytest.raises(ArithmeticError, match="once"):
+        trainer.run(batches, max_epochs=2)
+    failing.remove()
+
+    trainer.run(batches[2:] + batches[:2])
+    assert (trainer.state.epoch, trainer.state.iteration) == (2, 8)
+    assert_same_weights(model, train_on_windows([batches, batches]))
+
+
+def test_the_reported_loss_is_that_of_the_batch():
+    batches = make_batches(4)
+    trainer, _ = make_trainer(4)
+    losses = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output))
+    model = linear()
+    expected = [mse(model(x), y).item() for x, y in batches]
+    trainer.run(batches)
+    assert losses == expected
+
+
+def test_the_gradients_of_a_window_stay_until_the_next_one_begins():
+    batches = make_batches(5)
+    trainer, model = make_trainer(2)
+    seen = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(model.weight.grad is not None))
+    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED, lambda: seen.append(model.weight.grad is not None))
+    trainer.run(batches)
+    assert seen == [False, False, True, True, True, False, True, True, True, False]
+
+
+def test_a_step_in_a_plain_engine_carries_a_window_over_an_epoch_of_unknown_length():
+    batches, model = make_batches(3), linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = Engine(supervised_training_step(model, optimizer, mse, gradient_accumulation_steps=2))
+    trainer.run(Stream(batches), max_epochs=1)
+    assert_same_weights(model, train_on_windows([batches[:2]]))
+
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = Engine(supervised_training_step(model, optimizer, mse, gradient_accumulation_steps=2))
+    trainer.run(batches, max_epochs=2)
+    assert_same_weights(model, train_on_windows(windows_of(batches, 2) * 2))
+
+
+def test_without_accumulation_no_handler_is_attached():
+    assert not make_trainer(1)[0]._event_handlers
+    assert len(make_trainer(2)[0]._event_handlers) == 3
+
+
+@pytest.mark.parametrize("steps", [0, -2])
+def test_a_window_has_at_least_one_batch(steps):
+    with pytest.raises(ValueError, match=f"Gradient_accumulation_steps must be strictly positive, but given {steps}"):
+        make_trainer(steps)
+
+
+@pytest.mark.parametrize("steps", [1.5, "2"])
+def test_a_window_has_a_whole_number_of_batches(steps):
+    with pytest.raises(TypeError, match=f"gradient_accumulation_steps should be an integer, but given {steps!r}"):
+        make_trainer(steps)
+
+
+# Two processes, with DDP ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """What two processes have seen, and the data: 5 batches of 2 samples on each."""
+    folder = tmp_path_factory.mktemp("ddp")
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 5, 2, 2, generator=generator, dtype=torch.float64)  # rank, batch, sample, feature
+    y = torch.randn(2, 5, 2, 1, generator=generator, dtype=torch.float64)
+    torch.save({"x": x, "y": y}, folder / "data.pt")
+    script = Path(__file__).with_name("accumulate_in_processes.py")
+    running = [
+        subprocess.Popen([sys.executable, script, str(rank), folder], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        for process in running:
+            _, errors = process.communicate(timeout=100)
+            assert process.returncode == 0, errors
+    finally:
+        for process in running:
+            process.kill()
+    return x, y, [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+def full_batch_gradients(model, x, y, windows):
+    """Gradients of the mean loss over each window of all processes, the model being stepped in between."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gradients = []
+    for window in windows:
+        optimizer.zero_grad()
+        sum(mse(model(x[r, i]), y[r, i]) for r in range(len(x)) for i in window).div(len(x) * len(window)).backward()
+        gradients.append([None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()])
+        optimizer.step()
+    return gradients
+
+
+def assert_gradients(found, expected):
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert a == pytest.approx(b, rel=1e-10, abs=1e-12) if b is not None else a is None
+
+
+def ddp_model():
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("case", "windows", "num_exchanges"),
+    [
+        ("known", [[0, 1], [2, 3], [4]], 3),  # 5 backward passes, an exchange only in those that end a window
+        ("unknown", [[0, 1], [2, 3], [4]], 2),  # the last window is averaged by hand
+        ("stopped", [[0, 1], [2]], 1),
+    ],
+)
+def test_processes_get_the_full_batch_gradient_and_exchange_once_a_window(processes, case, windows, num_exchanges):
+    x, y, results = processes
+    expected = full_batch_gradients(ddp_model(), x, y, windows)
+    for result in results:
+        assert_gradients(result[case]["gradients"], expected)
+        assert result[case]["num_exchanges"] == num_exchanges
+    assert results[0][case]["weights"] == results[1][case]["weights"]
+
+
+def test_a_parameter_that_some_processes_did_not_use_is_averaged_and_one_that_none_used_is_left_alone(processes):
+    _, _, results = processes
+    last = [result["branches"]["gradients"][-1] for result in results]
+    assert last[0] == last[1]
+    assert last[0][2] != [0.0, 0.0]  # second branch: rank 0 only
+    assert last[0][4:] == [None, None]  # third branch
+    assert results[0]["branches"]["weights"] == results[1]["branches"]["weights"]
+
+
+def test_gradients_are_averaged_over_the_processes_of_the_models_group(processes):
+    x, y, results = processes
+    for rank, result in enumerate(results):
+        own = slice(rank, rank + 1)
+        expected = full_batch_gradients(ddp_model(), x[own], y[own], [[0, 1], [2, 3], [4]])
+        assert_gradients(result["alone"]["gradients"], expected)

@@ -1,0 +1,39 @@
+import json
+import subprocess
+import sys
+
+OPTIONAL = ["tqdm", "tensorboard", "tensorboardX", "sklearn", "scipy", "pandas", "matplotlib", "numpy"]
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_importing_is_silent_and_starts_nothing():
+    code = (
+        "import torch, ignite, ignite.engine, ignite.metrics, ignite.utils, ignite.distributed\n"
+        "import ignite.contrib.engines\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "assert not torch.distributed.is_initialized()\n"
+        "import logging; assert not logging.getLogger('ignite').handlers and not logging.getLogger().handlers"
+    )
+    result = run(code)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_importing_brings_no_optional_package():
+    code = (
+        "import sys, json, torch\nbefore = set(sys.modules)\n{}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    brought = json.loads(run(code.format("import ignite.engine, ignite.metrics, ignite.utils")).stdout)
+    assert [name for name in brought if name.split(".")[0] in OPTIONAL] == []
+
+
+def test_rooms_are_reached_from_ignite_alone():
+    code = "import ignite; print(ignite.metrics.Loss.__name__, ignite.engine.Engine.__name__, ignite.__version__)"
+    assert run(code).stdout == "Loss Engine 0.1.0\n"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    code = "import ignite\ntry:\n    ignite.nothing\nexcept AttributeError as error:\n    print(error)"
+    assert run(code).stdout == "module 'ignite' has no attribute 'nothing'\n"
