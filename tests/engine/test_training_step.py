@@ -107,7 +107,7 @@ def test_a_limit_is_greater_than_zero(name, limit):
 def test_the_events_of_the_step_are_fired_in_order_and_the_optimizers_once_a_window():
     trainer, fired = make_trainer(linear(), gradient_accumulation_steps=2), []
     for event in BackpropEvents:
-        trainer.add_event_handler(event, lambda name=event.name: fired.append(name))
+        trainer.add_event_handler(event, fired.append, event.name)
     trainer.add_event_handler(Events.ITERATION_STARTED, lambda: fired.append(trainer.state.iteration))
     trainer.run(make_batches(3))
     backward = ["BACKWARD_STARTED", "BACKWARD_COMPLETED"]
@@ -119,13 +119,13 @@ def test_each_event_finds_the_step_where_it_says():
     batches, model = make_batches(1), linear()
     trainer, weight = make_trainer(model, clip_grad_norm=0.01), model.weight.detach().clone()
     seen = {}
+
+    def look(engine, name):
+        norm = None if model.weight.grad is None else gradient_norm(model)
+        seen[name] = (norm, torch.equal(model.weight, weight))
+
     for event in BackpropEvents:
-
-        @trainer.on(event)
-        def look(name=event.name):
-            norm = None if model.weight.grad is None else gradient_norm(model)
-            seen[name] = (norm, torch.equal(model.weight, weight))
-
+        trainer.add_event_handler(event, look, event.name)
     true_norm = gradient_of(linear(), mse, batches).norm().item()
     trainer.run(batches)
     assert seen["BACKWARD_STARTED"] == (None, True)

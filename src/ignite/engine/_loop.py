@@ -18,6 +18,7 @@ from ignite.engine._cursor import (
     STEP_DONE,
     Verdict,
     is_done,
+    is_last_in_epoch,
 )
 from ignite.engine._dispatch import Call, Payload, Table, add_note, call_handlers, owed_calls
 from ignite.engine._filters import FOR_EVER
@@ -61,7 +62,8 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
             engine._epoch_watch.restart()
             if verdict := _fire(engine, Events.EPOCH_STARTED, BETWEEN_BATCHES):
                 return verdict
-        if engine._dataloader_iter is None:
+        # A state saved after the last batch of an epoch, and before its end, resumes with an epoch that needs no data.
+        if engine._dataloader_iter is None and not is_last_in_epoch(state, cursor.epoch_start):
             engine._init_iter()
             cursor.end_is_due = False
         verdict = _run_batches(engine)

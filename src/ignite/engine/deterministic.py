@@ -88,6 +88,7 @@ class ReproducibleBatchSampler(BatchSampler):
         self.batch_sampler = batch_sampler
         self.start_iteration = start_iteration
         self.sampler = self.batch_sampler.sampler
+        self._is_drawn = False
 
     def setup_batch_indices(self) -> None:
         """Draws the batches of a pass."""
@@ -95,11 +96,17 @@ class ReproducibleBatchSampler(BatchSampler):
         if self.start_iteration is not None:
             self.batch_indices = self.batch_indices[self.start_iteration :]
             self.start_iteration = None
+        self._is_drawn = True
 
     def __iter__(self) -> Iterator[list[int]]:
-        # Not a generator: the draw has to be over when the iterator is there, so that the random state can be set then.
-        self.setup_batch_indices()
-        return iter(self.batch_indices)
+        # The draw has to be over when the iterator is there, so that the random state can be set then.
+        if not self._is_drawn:
+            self.setup_batch_indices()
+        return self._give(self.batch_indices)
+
+    def _give(self, batch_indices: list[list[int]]) -> Iterator[list[int]]:
+        self._is_drawn = False  # only now: a loader with workers makes two iterators, and uses the second
+        yield from batch_indices
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -202,6 +209,8 @@ class DeterministicEngine(Engine[Any, Any]):
         sampler = getattr(data, "batch_sampler", None)
         if isinstance(sampler, ReproducibleBatchSampler):
             sampler.start_iteration = num_batches
+            # Before the loader draws a seed for its workers, so that the order does not depend on their number.
+            sampler.setup_batch_indices()
             return _fetch.iterate(data)
         if num_batches:
             self.logger.info(
