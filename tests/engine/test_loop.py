@@ -189,7 +189,7 @@ def test_filtered_handlers_are_called_at_the_counts_that_their_filters_name(data
     elif after is before is None:
         event, is_due = base(every=every), lambda n: n % every == 0
     else:
-        low, high = -1 if after is None else after, 10**9 if before is None else before
+        low, high = after or 0, 10**9 if before is None else before
         first = 0 if after is None else after
         event = base(every=every, after=after, before=before)
         is_due = (

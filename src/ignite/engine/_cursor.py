@@ -203,9 +203,9 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
     if length is None:
         length = request.data_length if request.has_data else counters.epoch_length
     _check_length(length, request)
-    if max_epochs is None and max_iters is None:
-        max_epochs = 1
-    return Plan(Course.BEGIN, max_epochs, max_iters, length, request.epoch_length is not None or not request.has_data)
+    max_epochs = 1 if request.max_epochs is None and request.max_iters is None else request.max_epochs
+    is_given = request.epoch_length is not None or not request.has_data
+    return Plan(Course.BEGIN, max_epochs, request.max_iters, length, is_given)
 
 
 class _Wanted(NamedTuple):

@@ -227,8 +227,7 @@ def window_filter(every: int | None, before: int | None, after: int | None) -> F
     if before is None and after is None:
         assert every is not None
         return None if every == 1 else DueAt(range(0, FOR_EVER, int(every)), words)
-    # A window alone may hold count 0 (the first GET_BATCH_STARTED); with `every`, counting begins at after + 1.
-    start = int(after) + 1 if after is not None else int(every is not None)
+    start = int(after or 0) + 1
     stop = int(before) if before is not None else FOR_EVER
     return DueAt(range(start, stop, int(every or 1)), words)
 

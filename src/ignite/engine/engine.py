@@ -95,7 +95,7 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         Args:
             data: anything that can be iterated over. Without data, the step function is given None ``epoch_length``
                 times an epoch.
-            max_epochs: the epoch after which to end; 1 if neither limit was ever given.
+            max_epochs: the epoch after which to end. A run that begins without a limit has one epoch.
             max_iters: the iteration after which to end, possibly inside an epoch; not with ``max_epochs``.
             epoch_length: iterations in an epoch, whatever the length of the data, which begins anew where it ends.
                 Without it, an epoch is ``len(data)`` iterations, and ends where the data does.
