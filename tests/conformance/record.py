@@ -9,8 +9,9 @@ from pathlib import Path
 
 
 def main():
-    import ignite
     from scenarios import SCENARIOS
+
+    import ignite
 
     logging.disable(logging.CRITICAL)
     lines = [f"{json.dumps(name)}: {json.dumps(scenario())}" for name, scenario in SCENARIOS.items()]
