@@ -7,6 +7,7 @@ A progress bar, validation after every epoch, TensorBoard files, the best checkp
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -98,11 +99,11 @@ def main():
             best.update(accuracy=accuracy, epoch=engine.state.epoch)
             save({"model": model.state_dict(), **best}, checkpoint)
 
-    @trainer.on(Events.EXCEPTION_RAISED)
-    def end_on_ctrl_c(engine, error):
-        if not isinstance(error, KeyboardInterrupt):
-            raise error
+    def end_on_ctrl_c(signum, frame):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the program at once
+        trainer.terminate()  # after the event at hand, so that nothing is left half done
 
+    signal.signal(signal.SIGINT, end_on_ctrl_c)
     trainer.run(train_loader, max_epochs=args.epochs)
     bar.close()
     writer.close()

@@ -39,12 +39,12 @@ class Branches(torch.nn.Module):
         return self.first(x) + self.second(x) if x.sum() > 0 else self.first(x)
 
 
-def train(model, batches, knows_length, group=None, stop=None):
+def train(model, batches, knows_length, group=None, stop=None, wrap=lambda ddp: ddp):
     ddp = DistributedDataParallel(model, find_unused_parameters=isinstance(model, Branches), process_group=group)
     counted = Counted(ddp)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = create_supervised_trainer(
-        ddp, optimizer, torch.nn.functional.mse_loss, gradient_accumulation_steps=STEPS, clip_grad_norm=1e9
+        wrap(ddp), optimizer, torch.nn.functional.mse_loss, gradient_accumulation_steps=STEPS, clip_grad_norm=1e9
     )
     gradients = []
 
@@ -85,6 +85,7 @@ def main():
         "unknown": train(linear(), batches, knows_length=False),
         "stopped": train(linear(), batches, knows_length=True, stop=3),
         "branches": train(branches(), signed, knows_length=False),
+        "compiled": train(linear(), batches, True, wrap=lambda ddp: torch.compile(ddp, backend="eager")),
         "alone": train(linear(), batches, knows_length=False, group=alone),
     }
     (folder / f"rank{rank}.json").write_text(json.dumps(results))

@@ -353,6 +353,7 @@ def ddp_model():
         ("known", [[0, 1], [2, 3], [4]], 3),  # 5 backward passes, an exchange only in those that end a window
         ("unknown", [[0, 1], [2, 3], [4]], 2),  # the last window is averaged by hand
         ("stopped", [[0, 1], [2]], 1),
+        ("compiled", [[0, 1], [2, 3], [4]], 3),
     ],
 )
 def test_processes_get_the_full_batch_gradient_and_exchange_once_a_window(processes, case, windows, num_exchanges):

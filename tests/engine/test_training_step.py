@@ -177,21 +177,27 @@ def test_skipping_before_the_optimizers_step_leaves_it_out():
     assert outputs == [1, 3]
 
 
+class Stream:
+    """Data that can be iterated over, of unknown length: the window at its end is stepped at the end of the epoch."""
+
+    def __iter__(self):
+        return iter(make_batches(2))
+
+
 @pytest.mark.parametrize("event", [BackpropEvents.OPTIM_STEP_STARTED, BackpropEvents.OPTIM_STEP_COMPLETED])
 def test_skipping_in_the_step_at_the_end_of_an_epoch_does_not_reach_the_next_epoch(event):
-    model, seen = linear(), []
+    model, seen, weights = linear(), [], []
     trainer = make_trainer(model, gradient_accumulation_steps=3)
     trainer.add_event_handler(event(once=1), lambda: trainer.skip_iteration())
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.iteration))
-    weights = []
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: weights.append(model.weight.detach().clone()))
     before = model.weight.detach().clone()
 
-    trainer.run(iter(make_batches(2)), max_epochs=1)
-    trainer.run(iter(make_batches(2)), max_epochs=2)
+    trainer.run(Stream(), max_epochs=2)
 
     assert seen == [1, 2, 3, 4]
     assert torch.equal(weights[0], before) == (event == BackpropEvents.OPTIM_STEP_STARTED)
+    assert not torch.equal(weights[1], weights[0])
 
 
 def test_the_step_at_the_end_of_an_epoch_is_taken_though_its_last_iteration_was_skipped():
@@ -208,10 +214,12 @@ def test_the_step_at_the_end_of_an_epoch_is_taken_though_its_last_iteration_was_
 
 
 def test_handlers_after_the_step_at_the_end_of_an_epoch_know_where_they_are():
-    trainer = make_trainer(linear(), gradient_accumulation_steps=3)
+    trainer, stepped = make_trainer(linear(), gradient_accumulation_steps=3), []
+    trainer.add_event_handler(BackpropEvents.OPTIM_STEP_COMPLETED, lambda: stepped.append(1))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: trainer.skip_iteration())
     with pytest.raises(RuntimeError, match="was called on Events.EPOCH_COMPLETED"):
-        trainer.run(iter(make_batches(2)))
+        trainer.run(Stream())
+    assert stepped == [1]
 
 
 def test_an_infinite_gradient_is_clipped_to_what_torch_makes_of_it():
