@@ -131,10 +131,8 @@ class TrainingStep:
         if (ddp := _ddp_in(self.model)) is not None:
             _average_gradients(ddp)
         event_at_hand = engine.last_event_name
-        engine._skip_requested = False
+        engine._skip_requested = False  # the last iteration may have been left out; this step is not part of it
         self._step(engine)
-        # Skipping leaves out this step; it must not reach the next iteration, which has not begun.
-        engine._skip_requested = False
         engine.last_event_name = event_at_hand
 
     def _step(self, engine: Engine[Any, Any]) -> None:

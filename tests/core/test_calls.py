@@ -1,0 +1,61 @@
+import functools
+
+import pytest
+
+from ignite._core.calls import accepts, describe_signature, has_parameter, name_of, place_of
+
+
+def function(a, b=1, *, c=2): ...
+
+
+class Thing:
+    def method(self, x): ...
+
+    def __call__(self, y): ...
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "kwargs", "fits"),
+    [
+        (function, (1,), {}, True),
+        (function, (), {}, False),
+        (function, (1, 2, 3), {}, False),
+        (function, (1,), {"c": 3}, True),
+        (function, (1,), {"d": 3}, False),
+        (Thing().method, (1,), {}, True),
+        (Thing(), (), {}, False),
+        (functools.partial(function, 1), (), {}, True),
+        (dict.fromkeys, (1, 2), {}, True),
+    ],
+)
+def test_accepts_is_what_python_says(func, args, kwargs, fits):
+    assert accepts(func, *args, **kwargs) is fits
+
+
+def test_built_ins_without_a_signature_get_the_benefit_of_the_doubt():
+    assert accepts(max, 1, 2)
+    assert not has_parameter(max, "key")
+
+
+def test_parameters_that_can_be_given_by_name():
+    assert has_parameter(function, "c")
+    assert has_parameter(function, "a")
+    assert not has_parameter(function, "d")
+    assert not has_parameter(lambda *c, **d: None, "c")
+
+
+@pytest.mark.parametrize(
+    ("func", "name"),
+    [(function, "function"), (Thing().method, "Thing.method"), (Thing(), "Thing"),
+     (functools.partial(function, 1), "partial(function)")],
+)  # fmt: skip
+def test_the_name_is_what_a_reader_looks_for(func, name):
+    assert name_of(func) == name
+    assert place_of(func).startswith(__file__)
+
+
+def test_a_signature_is_shown_as_it_was_written():
+    def annotated(a: int, b: "str" = "x") -> None: ...
+
+    assert describe_signature(annotated) == "(a, b='x')"
+    assert place_of(len) == ""

@@ -1,0 +1,28 @@
+from ignite._core import clock
+
+
+def test_a_stopwatch_counts_what_lies_between_its_starts_and_pauses(monkeypatch):
+    times = {"now": 10.0}
+    monkeypatch.setattr(clock, "now", lambda: times["now"])
+    watch = clock.Stopwatch()
+    assert watch.elapsed() == 0.0
+    watch.restart()
+    times["now"] = 13.0
+    assert watch.elapsed() == 3.0
+    watch.pause()
+    times["now"] = 20.0
+    assert watch.elapsed() == 3.0
+    watch.resume()
+    times["now"] = 21.0
+    assert watch.elapsed() == 4.0
+    watch.restart()
+    assert watch.elapsed() == 0.0
+
+
+def test_the_clock_goes_forward():
+    assert clock.now() <= clock.now()
+
+
+def test_durations_are_rounded_to_milliseconds():
+    assert clock.format_duration(0.9996) == "00:00:01.000"
+    assert clock.format_duration(90061.25) == "25:01:01.250"

@@ -1,0 +1,56 @@
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ignite.utils import hash_checkpoint
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_name_carries_the_checksum_and_the_file_moves(tmp_path, as_text):
+    source = tmp_path / "model.pt"
+    source.write_bytes(b"weights")
+    folder = tmp_path / "new" / "folder"
+    path, digest = hash_checkpoint(str(source) if as_text else source, str(folder) if as_text else folder)
+    assert digest == hashlib.sha256(b"weights").hexdigest()
+    assert path == folder / f"model-{digest[:8]}.pt"
+    assert path.read_bytes() == b"weights"
+    assert not source.exists()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"should be a file, but given .*nothing.pt, which does not exist"):
+        hash_checkpoint(tmp_path / "nothing.pt", tmp_path)
+
+
+def test_from_one_disk_to_another_it_is_copied_and_then_taken_away(tmp_path, monkeypatch):
+    source, fired = tmp_path / "model.pt", []
+    source.write_bytes(b"weights")
+    replace = Path.replace
+
+    def other_disk(self, target):
+        if self == source:
+            fired.append(target)
+            raise OSError(errno.EXDEV, "cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", other_disk)
+    path, _ = hash_checkpoint(source, tmp_path / "disk")
+    assert fired == [path]
+    assert path.read_bytes() == b"weights"
+    assert not source.exists()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_other_errors_go_on_and_leave_the_file(tmp_path, monkeypatch):
+    source = tmp_path / "model.pt"
+    source.write_bytes(b"weights")
+
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        hash_checkpoint(source, tmp_path / "disk")
+    assert source.read_bytes() == b"weights"

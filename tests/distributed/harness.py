@@ -1,0 +1,29 @@
+"""Runs a function in k processes that form a gloo group, and gives back what each returned."""
+
+import socket
+
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def _work(rank, num_processes, port, function, results):
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=num_processes)
+    try:
+        results[rank] = function(rank)
+    finally:
+        dist.destroy_process_group()
+
+
+def run(function, num_processes=2):
+    """``[function(rank) for rank in range(num_processes)]``, each in a process of its own. It must be importable."""
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_work, (num_processes, free_port(), function, results), num_processes)
+        return [results[rank] for rank in range(num_processes)]
