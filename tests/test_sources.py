@@ -1,0 +1,196 @@
+"""What the sources may need and say, beyond the layers and limits of test_architecture: read from the files.
+
+Each check is a function from a module's name and source to the faults in it, so that it can be tried on planted faults.
+"""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+
+# Modules that import by a name that cannot be seen in their source; packages may, to load their parts when asked.
+IMPORTS_BY_NAME = {"ignite._core.optional": "the one door to optional packages"}
+
+# Names that say nothing. These came with Ignite's import paths; new ones are not wanted.
+VAGUE_NAMES = {"utils", "helpers", "common", "misc", "manager"}
+VAGUE_BUT_GIVEN = {
+    "ignite._utils",
+    "ignite.contrib.engines.common",
+    "ignite.distributed.utils",
+    "ignite.engine.utils",
+    "ignite.handlers.utils",
+    "ignite.metrics.gan.utils",
+    "ignite.metrics.nlp.utils",
+    "ignite.utils",
+}
+
+UNWANTED_COMMENTS = {
+    r"type:\s*ignore(?!\[)": "ignores types without a code",
+    r"noqa(?!:)": "silences all of the linter",
+    r"pragma: no cover(?! - \w)": "excludes from coverage without a reason",
+    r"\b(TODO|FIXME|XXX)\b": "leaves something to do",
+}
+
+
+def read_sources():
+    """Source by dotted name; packages keep their ``__init__``."""
+    paths = sorted(SRC.rglob("*.py"))
+    return {".".join(path.relative_to(SRC).with_suffix("").parts): path.read_text(encoding="utf-8") for path in paths}
+
+
+SOURCES = read_sources()
+
+
+def imports_on_loading(source):
+    """``(line, module, names)`` of the imports that happen when the module is loaded."""
+    pending = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            pending.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, []) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or ""), [alias.name for alias in node.names]
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def find_hard_dependencies(name, source):
+    """Needs at loading that are neither torch nor in the standard library."""
+    known = {*sys.stdlib_module_names, "torch", "ignite"}
+    return [
+        f"{name}:{line}: needs {module}; only torch is there for everybody, see _core.optional"
+        for line, module, _ in imports_on_loading(source)
+        if module.partition(".")[0] not in known
+    ]
+
+
+def find_imports_by_name(name, source):
+    """Calls that load modules past every other check."""
+    if name in IMPORTS_BY_NAME or name.endswith(".__init__"):
+        return []
+    return [
+        f"{name}:{node.lineno}: imports by name; see IMPORTS_BY_NAME"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
+    ]
+
+
+def find_unsafe_loads(name, source):
+    """Files that might be loaded as pickles that run code, whatever the expression that allows it."""
+    return [
+        f"{name}:{node.lineno}: loads with weights_only={ast.unparse(keyword.value)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "weights_only" and ast.unparse(keyword.value) != "True"
+    ]
+
+
+def find_unwanted_comments(name, source):
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [
+        f"{name}:{token.start[0]}: {reason}"
+        for token in tokens
+        if token.type == tokenize.COMMENT
+        for pattern, reason in UNWANTED_COMMENTS.items()
+        if re.search(pattern, token.string)
+    ]
+
+
+def find_vague_names(name, source):
+    is_vague = name.rpartition(".")[2].strip("_") in VAGUE_NAMES and name not in VAGUE_BUT_GIVEN
+    return [f"{name}: should say what it holds"] if is_vague else []
+
+
+def find_cycles(sources):
+    """Modules that import each other in a circle when they are loaded."""
+    graph = {name.removesuffix(".__init__"): source for name, source in sources.items()}
+    for name, source in graph.items():
+        targets = set()
+        for _, module, names in imports_on_loading(source):
+            inner = {f"{module}.{part}" for part in names}
+            targets |= {part if part in graph else module for part in inner} or {module}
+        graph[name] = targets & graph.keys()
+    # Whatever imports nothing that is left can be in no circle.
+    while leaves := {name for name, targets in graph.items() if not targets}:
+        graph = {name: targets - leaves for name, targets in graph.items() if name not in leaves}
+    return [f"{name}: imports {', '.join(sorted(targets))}, in or before a circle" for name, targets in graph.items()]
+
+
+CHECKS = [find_hard_dependencies, find_imports_by_name, find_unsafe_loads, find_unwanted_comments, find_vague_names]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_sources_have_no_fault(check):
+    assert SOURCES
+    faults = [fault for name, source in SOURCES.items() for fault in check(name, source)]
+    assert not faults, "\n".join(["", *faults])
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    faults = find_cycles(SOURCES)
+    assert not faults, "\n".join(["", *faults])
+
+
+@pytest.mark.parametrize("name", IMPORTS_BY_NAME)
+def test_every_exception_is_of_a_module_that_exists_and_needs_it(name):
+    assert "import_module(" in SOURCES[name]
+    assert IMPORTS_BY_NAME[name]
+
+
+@pytest.mark.parametrize(
+    ("check", "source", "expected"),
+    [
+        (find_hard_dependencies, "import numpy as np", ":1: needs numpy"),
+        (find_hard_dependencies, "try:\n    from tqdm.auto import tqdm\nexcept E: ...", ":2: needs tqdm.auto"),
+        (find_hard_dependencies, "class A:\n    import scipy", ":2: needs scipy"),
+        (find_imports_by_name, "import importlib\nimportlib.import_module('a')", ":2: imports by name"),
+        (find_imports_by_name, "x = __import__('ignite.metrics')", ":1: imports by name"),
+        (find_unsafe_loads, "torch.load(f, weights_only=False)", ":1: loads with weights_only=False"),
+        (find_unsafe_loads, "torch.load(f, weights_only=not safe)", ":1: loads with weights_only=not safe"),
+        (find_unwanted_comments, "x = f()  # type: ignore", ":1: ignores types"),
+        (find_unwanted_comments, "x = f()  # noqa", ":1: silences"),
+        (find_unwanted_comments, "x = f()  # pragma: no cover", ":1: excludes"),
+        (find_unwanted_comments, "x\n# TODO: later", ":2: leaves"),
+        (find_vague_names, "", "should say what it holds"),
+    ],
+)
+def test_a_planted_fault_is_found(check, source, expected):
+    (fault,) = check("ignite.engine._helpers", source)
+    assert fault.startswith("ignite.engine._helpers")
+    assert expected in fault
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from __future__ import annotations\nimport torch.nn\nfrom ignite.base import Serializable",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy",
+        "def f():\n    import torch_xla.core.xla_model as xm",
+        "torch.load(f, weights_only=True)",
+        "x = f()  # type: ignore[arg-type]  # noqa: E501\ny = '# TODO'  # pragma: no cover - needs a GPU",
+    ],
+)
+def test_what_is_allowed_is_no_fault(source):
+    assert [fault for check in CHECKS for fault in check("ignite.engine.planted", source)] == []
+
+
+def test_packages_may_import_by_name():
+    assert find_imports_by_name("ignite.engine.__init__", "import_module(name)") == []
+
+
+def test_a_planted_circle_is_found_and_a_mere_tree_is_not():
+    tree = {"i.a.__init__": "import i.b", "i.b": "from i import c\ndef f():\n    import i.a", "i.c": ""}
+    assert find_cycles(tree) == []
+    circle = find_cycles({**tree, "i.c": "from i.a import x"})
+    assert [fault.partition(":")[0] for fault in circle] == ["i.a", "i.b", "i.c"]
