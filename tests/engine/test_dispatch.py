@@ -93,3 +93,35 @@ def test_a_table_knows_when_it_has_to_be_fired():
     table.add(register(table, Events.STARTED(lambda engine, n: False), lambda: None, (), {}, 0))
     table.refresh(is_watched=False)
     assert table.is_busy
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 6),  # the epoch in which it happens
+            st.sampled_from(["add", "remove"]),
+            st.integers(0, 3),  # the handler
+            st.sampled_from([-1, 0, 0, 1]),  # its priority
+        ),
+        max_size=12,
+    )
+)
+def test_handlers_added_and_removed_by_other_handlers_are_those_of_a_list(changes):
+    engine, called, expected = Engine(lambda engine, batch: None), [], []
+    handlers = [lambda engine, i=i: called.append((engine.state.epoch, i)) for i in range(4)]
+
+    @engine.on(Events.EPOCH_STARTED)
+    def change(engine):
+        for _, verb, i, priority in (row for row in changes if row[0] == engine.state.epoch):
+            if verb == "add":
+                engine.add_event_handler(Events.ITERATION_COMPLETED, handlers[i], priority=priority)
+            elif engine.has_event_handler(handlers[i], Events.ITERATION_COMPLETED):
+                engine.remove_event_handler(handlers[i], Events.ITERATION_COMPLETED)
+
+    engine.run([0], max_epochs=6)
+    listed = []
+    for epoch in range(1, 7):
+        for _, verb, i, priority in (row for row in changes if row[0] == epoch):
+            listed = [*listed, (-priority, i)] if verb == "add" else [entry for entry in listed if entry[1] != i]
+        expected += [(epoch, i) for _, i in sorted(listed, key=lambda entry: entry[0])]
+    assert called == expected
