@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-NUM_ITERATIONS = 5000
+NUM_ITERATIONS = 20_000
 ROUNDS = 7
 # (case, budget as a share of pytorch-ignite's time); for the empty loop also a multiple of the plain loop's.
 BUDGETS = {"empty": 1 / 12, "two handlers": 1 / 8, "seven filtered": 1 / 10}

@@ -159,6 +159,14 @@ class TestInterrupt:
         engine.state.max_epochs = None
         assert engine.run(range(3)).iteration == 3
 
+    def test_a_call_that_is_refused_leaves_the_pause_as_it_was(self):
+        engine = Engine(count)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
+        engine.run(range(4))
+        with pytest.raises(ValueError, match="epoch_length should be same as in the state, but given 3 vs 4"):
+            engine.run(range(4), epoch_length=3)
+        assert engine.run(range(4)).iteration == 4
+
     def test_it_can_be_switched_off(self):
         class Plain(Engine):
             interrupt_resume_enabled = False
