@@ -16,7 +16,7 @@ print(time.perf_counter() - started)
 
 
 def main():
-    from peers import peer_python
+    from _peers import peer_python
 
     pythons = {"ours": sys.executable, "pytorch-ignite": str(peer_python("pytorch-ignite"))}
     found = {name: [] for name in pythons}

@@ -63,7 +63,7 @@ def measure_once():
 
 
 def main():
-    from peers import peer_python
+    from _peers import peer_python
 
     pythons = {"ours": sys.executable, "pytorch-ignite": str(peer_python("pytorch-ignite"))}
     results = {name: [] for name in pythons}

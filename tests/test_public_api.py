@@ -36,7 +36,11 @@ def describe(thing):
     if not inspect.isclass(thing):
         return signature_of(thing) if callable(thing) else type(thing).__name__
     members = {"__init__": signature_of(thing)}
-    for name, member in vars(thing).items():
+    # What comes from a private base is as public as the rest.
+    own = [
+        base for base in thing.__mro__ if base is thing or ("._" in base.__module__ and base.__module__[:6] == "ignite")
+    ]
+    for name, member in {n: m for base in reversed(own) for n, m in vars(base).items()}.items():
         if name.startswith("_"):
             continue
         function = member.__func__ if isinstance(member, staticmethod | classmethod) else member

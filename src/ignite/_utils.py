@@ -1,5 +1,6 @@
 """The old place of some of ``ignite.utils``."""
 
-from ignite.utils import apply_to_tensor, apply_to_type, convert_tensor, to_onehot
+from ignite._core.tensors import apply_to_tensor, convert_tensor, to_onehot
+from ignite._core.trees import apply_to_type
 
 __all__ = ["apply_to_tensor", "apply_to_type", "convert_tensor", "to_onehot"]

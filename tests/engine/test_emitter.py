@@ -109,6 +109,7 @@ def test_handlers_are_found_and_removed_whatever_their_filters():
     assert not engine.has_event_handler(handler, Events.COMPLETED)
     engine.remove_event_handler(handler, Events.STARTED(every=7))
     assert not engine.has_event_handler(handler)
+    assert not engine._tables["STARTED"].active  # and costs no more than before
     with pytest.raises(ValueError, match=r"Input handler .*handler.* is not found among registered event handlers"):
         engine.remove_event_handler(handler, Events.STARTED)
     with pytest.raises(ValueError, match="Input event name 'nope' does not exist"):

@@ -80,6 +80,20 @@ class TestLengths:
         assert len(warned) == 1
         assert batches[:3] == [0, 1, 2]
 
+    def test_data_that_goes_on_and_on_is_reported_too(self):
+        class Loader:
+            def __len__(self):
+                return 3
+
+            def __iter__(self):
+                return iter(range(100))
+
+        batches = []
+        with pytest.warns(UserWarning, match="should have 3 iterations.*has more than 3") as warned:
+            Engine(lambda engine, batch: batches.append(batch)).run(Loader(), max_epochs=3)
+        assert len(warned) == 1
+        assert batches == [*range(9)]
+
     def test_an_iterator_that_is_used_up_ends_the_epoch_with_a_warning(self):
         engine = Engine(count)
         with pytest.warns(UserWarning, match="can not provide data anymore.*7 of 20 iterations"):

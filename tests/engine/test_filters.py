@@ -115,6 +115,19 @@ def test_a_made_up_call_comes_before_the_end_of_the_run():
     assert order == ["last", "terminate"]
 
 
+def test_an_error_in_a_made_up_call_says_where():
+    engine = Engine(lambda engine, batch: None)
+
+    @engine.on(Events.EPOCH_COMPLETED(last=True))
+    def fail(engine):
+        raise OSError("disk full")
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=3), engine.terminate)
+    with pytest.raises(OSError, match="disk full") as info:
+        engine.run([0], max_epochs=5)
+    assert info.value.__notes__[0].endswith("fail of Events.EPOCH_COMPLETED (3)")
+
+
 def test_a_run_that_fails_makes_nothing_up():
     engine, calls = Engine(lambda engine, batch: 1 / (3 - engine.state.epoch)), []
     engine.add_event_handler(Events.EPOCH_COMPLETED(last=True), lambda: calls.append(1))

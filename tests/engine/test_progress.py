@@ -88,6 +88,15 @@ def test_an_epoch_is_as_good_as_an_iteration():
     assert engine.run(range(2)).iteration == 2
 
 
+def test_a_run_that_begins_has_nothing_of_the_loaded_position():
+    engine, epochs = make_engine(), []
+    engine.load_state_dict({"iteration": 4, "epoch_length": 3, "max_epochs": 5})
+    engine.state.max_epochs = None
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.iteration))
+    engine.run(range(3), max_epochs=2)
+    assert epochs == [3, 6]
+
+
 def test_loading_one_kind_of_limit_clears_the_other():
     engine = make_engine()
     engine.run(range(2), max_iters=2)
