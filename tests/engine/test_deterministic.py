@@ -121,6 +121,24 @@ def test_lists_and_streams_are_fetched_forward(caplog):
         caplog.clear()
 
 
+def test_batches_of_indices_that_are_no_batch_sampler_are_fetched_forward():
+    loader = DataLoader(TensorDataset(torch.arange(5)), batch_sampler=[[0, 1], [4], [2, 3]])
+    full, saved = record(loader, 1)
+    rest, _ = record(loader, state=saved)
+    assert full == {1: [0, 1], 2: [4], 3: [2, 3]}
+    assert rest == {2: [4], 3: [2, 3]}
+
+
+def test_a_state_of_ignite_may_lie_beyond_one_pass_of_a_stream():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(range(4))
+
+    state = {"epoch_length": 6, "iteration": 5, "max_epochs": 1, "rng_states": None}
+    rest, _ = record(DataLoader(Stream(), batch_size=None), state=state)
+    assert rest == {6: 1}
+
+
 def test_distributed_samplers_are_resumed_with_their_epoch():
     def run(save_at=None, state=None):
         loader = make_loader(12, kind="distributed")

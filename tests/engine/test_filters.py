@@ -27,6 +27,13 @@ def test_conditions_that_do_not_go_together_are_refused(given_arguments):
         Events.ITERATION_STARTED(**given_arguments)
 
 
+def test_what_was_given_is_named():
+    with pytest.raises(ValueError, match=r"but given \{'every': 2, 'once': 1\}$"):
+        Events.ITERATION_STARTED(every=2, once=1)
+    with pytest.raises(ValueError, match="but given none$"):
+        Events.ITERATION_STARTED()
+
+
 @pytest.mark.parametrize(
     ("given_arguments", "words"),
     [

@@ -59,3 +59,12 @@ def test_debug_logs_events_and_handlers_until_it_is_switched_off(caplog):
         engine.debug(False)
         engine.run([0], max_epochs=4)
     assert "EPOCH_COMPLETED" not in caplog.text
+
+
+def test_debugging_can_be_switched_on_by_a_handler(caplog):
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.EPOCH_STARTED(once=2), lambda engine: engine.debug())
+    with caplog.at_level("INFO", logger=engine.logger.name):
+        engine.run([0], max_epochs=2)
+    seen = [record.message for record in caplog.records if "ITERATION_COMPLETED" in record.message]
+    assert [message.split()[0] for message in seen] == ["2"]

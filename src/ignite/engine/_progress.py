@@ -76,7 +76,6 @@ def load(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
     state.iteration, state.epoch, state.epoch_length = iteration, epoch, saved["epoch_length"]
     state.max_epochs, state.max_iters = max_epochs, max_iters
     state._event_counts = dict(saved.get(COUNTS_KEY, {}))
-    engine._dataloader_iter = None
     engine._cursor = Cursor(carried=carried, known_iteration=iteration, is_loaded=True)
 
 
