@@ -12,6 +12,19 @@ def count(engine, batch):
     return batch
 
 
+class Loader:
+    """Data that says it has ``length`` batches, and has ``size``."""
+
+    def __init__(self, length, size):
+        self.length, self.size = length, size
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(range(self.size))
+
+
 class TestLengths:
     @pytest.mark.parametrize("length", [2, 5, 7])
     def test_a_given_length_goes_over_the_end_of_the_data_and_does_not_wait_for_it(self, length):
@@ -49,48 +62,30 @@ class TestLengths:
             Engine(count).run(data)
 
     def test_data_shorter_than_it_says_ends_the_epoch_and_is_reported_once(self):
-        class Loader:
-            def __len__(self):
-                return 5
-
-            def __iter__(self):
-                return iter(range(3))
-
+        loader = Loader(5, 3)
         engine, completed = Engine(count), []
         engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.iteration))
         with pytest.warns(UserWarning, match="should have 5 iterations.*ended after 3") as warned:
-            engine.run(Loader(), max_epochs=3)
+            engine.run(loader, max_epochs=3)
         assert completed == [3, 6, 9]
         assert len(warned) == 1
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert Engine(count).run(Loader(), epoch_length=5, max_epochs=2).iteration == 10
+            assert Engine(count).run(loader, epoch_length=5, max_epochs=2).iteration == 10
 
     def test_data_longer_than_it_says_is_reported_once(self):
-        class Loader:
-            def __len__(self):
-                return 3
-
-            def __iter__(self):
-                return iter(range(5))
-
+        loader = Loader(3, 5)
         batches = []
         with pytest.warns(UserWarning, match="should have 3 iterations.*has more than 3") as warned:
-            Engine(lambda engine, batch: batches.append(batch)).run(Loader(), max_epochs=4)
+            Engine(lambda engine, batch: batches.append(batch)).run(loader, max_epochs=4)
         assert len(warned) == 1
         assert batches[:3] == [0, 1, 2]
 
     def test_data_that_goes_on_and_on_is_reported_too(self):
-        class Loader:
-            def __len__(self):
-                return 3
-
-            def __iter__(self):
-                return iter(range(100))
-
+        loader = Loader(3, 100)
         batches = []
         with pytest.warns(UserWarning, match="should have 3 iterations.*has more than 3") as warned:
-            Engine(lambda engine, batch: batches.append(batch)).run(Loader(), max_epochs=3)
+            Engine(lambda engine, batch: batches.append(batch)).run(loader, max_epochs=3)
         assert len(warned) == 1
         assert batches == [*range(9)]
 
