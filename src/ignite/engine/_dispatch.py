@@ -91,7 +91,7 @@ class Table:
 
     def next_due(self, count: int) -> int:
         """The first count, from ``count`` on, at which a handler is due; FOR_EVER if none is."""
-        return min((entry.condition.next_due(count) for entry in self.entries), default=FOR_EVER)
+        return min((call[-1].condition.next_due(count) for call in self.calls), default=FOR_EVER)
 
 
 def register(

@@ -188,17 +188,12 @@ class Emitter:
             self.logger.debug(
                 "%s | %s, Firing handlers for event %s", self.state.epoch, self.state.iteration, event_name
             )
-        table, state = self._tables[name], self.state
-        attribute = state._attribute_of(name)
-        if attribute is None:
-            count = state._event_counts[name] = state._event_counts.get(name, 0) + 1
-        else:
-            count = getattr(state, attribute)
+        table, count = self._tables[name], self.state._count_firing(name)
+        call: Any = call_each if name == "EXCEPTION_RAISED" else call_handlers
         if self._watcher is not None:
-            self._watcher.call(table.calls, self, event_name, count, event_args, event_kwargs)  # type: ignore[arg-type]
+            self._watcher.call(call, table.calls, self, event_name, count, event_args, event_kwargs)
         elif table.calls:
-            call = call_each if name == "EXCEPTION_RAISED" else call_handlers
-            call(table.calls, self, event_name, count, event_args, event_kwargs)  # type: ignore[arg-type]
+            call(table.calls, self, event_name, count, event_args, event_kwargs)
 
     def _pass(self, event: Any) -> None:
         """Fires an event of the step; if nobody listens, it is only counted, and if it is not registered, nothing."""
@@ -206,13 +201,7 @@ class Emitter:
         if table is not None and table.active:
             self._fire_event(event)
         elif table is not None:
-            counts = self.state._event_counts
-            counts[event._name_] = counts.get(event._name_, 0) + 1
-
-    def _count_of(self, event: Any) -> int:
-        """The count that filters of ``event`` are given: of an attribute of the state, or of its firings."""
-        attribute = self.state._attribute_of(_name(event))
-        return self.state._event_counts.get(_name(event), 0) if attribute is None else getattr(self.state, attribute)
+            self.state._count_firing(event._name_)
 
     def _counts_matter(self, name: str) -> bool:
         """Whether a filter looks at how often the event was fired."""

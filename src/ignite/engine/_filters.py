@@ -223,13 +223,13 @@ def window_filter(every: int | None, before: int | None, after: int | None) -> F
         if bound is not None and not (isinstance(bound, Integral) and bound >= 0):
             raise ValueError(f"Argument {name} should be integer and greater or equal to zero, but given {bound!r}")
     bounds = {"every": every, "before": before, "after": after}
-    words = ", ".join(f"{name}={value}" for name, value in bounds.items() if value is not None)
+    text = ", ".join(f"{name}={value}" for name, value in bounds.items() if value is not None)
     if before is None and after is None:
         assert every is not None
-        return None if every == 1 else DueAt(range(0, FOR_EVER, int(every)), words)
+        return None if every == 1 else DueAt(range(0, FOR_EVER, int(every)), text)
     start = int(after or 0) + 1
     stop = int(before) if before is not None else FOR_EVER
-    return DueAt(range(start, stop, int(every or 1)), words)
+    return DueAt(range(start, stop, int(every or 1)), text)
 
 
 def once_filter(once: int | Sequence[int]) -> Filter:

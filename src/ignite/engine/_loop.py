@@ -222,7 +222,7 @@ def _finish(engine: Engine[Any, Any], verdict: Verdict) -> None:
     state.times["COMPLETED"] = watch.elapsed()
     for table in engine._tables.values():
         if owed := owed_calls(table):
-            call_handlers(owed, engine, table.event, engine._count_of(table.event))
+            call_handlers(owed, engine, table.event, state.get_event_attrib_value(table.event))
     if verdict is Verdict.TERMINATE:
         engine._fire_event(Events.TERMINATE)
     if engine.should_terminate != "skip_completed":

@@ -98,10 +98,9 @@ def _position(saved: Mapping[str, Any]) -> tuple[int, int, int]:
     given = "iteration" if "iteration" in saved else "epoch"
     for name in (given, "epoch_length"):
         value = saved[name]
-        if value is not None and not (isinstance(value, int) and value >= 0):
+        is_unknown = value is None and name == "epoch_length"
+        if not is_unknown and not (isinstance(value, int) and value >= 0):
             raise ValueError(f"{name} in state_dict should be an integer that is not negative, but given {value!r}")
-    if saved[given] is None:
-        raise ValueError(f"{given} in state_dict should be an integer that is not negative, but given None")
     if CURSOR_KEY in saved:
         cursor = saved[CURSOR_KEY]
         return saved["iteration"], cursor["epoch"], cursor["iteration_in_epoch"]

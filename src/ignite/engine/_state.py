@@ -75,6 +75,15 @@ class State:
             return self._event_counts[name]
         raise RuntimeError(f"Unknown event name '{event_name}': it has not been fired and no attribute counts it")
 
+    def _count_firing(self, name: str) -> int:
+        """The count of an event that is being fired: of its attribute, or one more than before."""
+        attribute = self._attribute_of(name)
+        if attribute is not None:
+            count: int = getattr(self, attribute)
+            return count
+        count = self._event_counts[name] = self._event_counts.get(name, 0) + 1
+        return count
+
     def _attribute_of(self, name: str) -> str | None:
         return self._own_event_to_attr.get(name) or self.event_to_attr.get(name)
 

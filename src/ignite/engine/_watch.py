@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ignite._core import clock
 from ignite._core.calls import name_of
-from ignite.engine._dispatch import NO_KWARGS, Call, Registration, call_each, call_handlers
-
-if TYPE_CHECKING:
-    from ignite.engine.engine import Engine
+from ignite.engine._dispatch import Call, Registration
 
 
 class Moment(NamedTuple):
@@ -60,14 +57,15 @@ class Watcher:
 
     def call(
         self,
+        call: Callable[..., None],
         calls: Iterable[Call],
-        engine: Engine[Any, Any],
+        engine: Any,
         event: Any,
         count: int,
-        event_args: tuple[Any, ...] = (),
-        event_kwargs: Mapping[str, Any] = NO_KWARGS,
+        event_args: tuple[Any, ...],
+        event_kwargs: Mapping[str, Any],
     ) -> None:
-        """As :func:`call_handlers`, or :func:`call_each` for EXCEPTION_RAISED."""
+        """As ``call``, which is :func:`call_handlers` or :func:`call_each`, would have done unwatched."""
         name, state = getattr(event, "name", event), engine.state
         called: list[Moment] = []
 
@@ -83,12 +81,11 @@ class Watcher:
 
             return entry._replace(handler=handler).compile()
 
-        at = len(called), (name, state.epoch, state.iteration)
-        call = call_each if name == "EXCEPTION_RAISED" else call_handlers
+        firing = (name, state.epoch, state.iteration)  # handlers may move the counters on
         try:
             # A generator, so that a handler added in this firing is still seen.
             call((timed(known[-1]) for known in calls), engine, event, count, event_args, event_kwargs)
         finally:
-            self.tell(Moment(*at[1], seconds=sum(moment.seconds for moment in called)))
+            self.tell(Moment(*firing, seconds=sum(moment.seconds for moment in called)))
             for moment in called:
                 self.tell(moment)

@@ -66,16 +66,13 @@ class VariableAccumulation(Metric):
         is_batch = isinstance(output, Tensor) and output.ndim > 1
         if isinstance(output, Tensor):
             output = output.detach().to(self._device, self._double_dtype)
-        self.accumulator = self._accumulate(output, is_batch)
+        self.accumulator = self._op(self.accumulator, output)
         self.num_examples += len(output) if isinstance(output, Tensor) and is_batch else 1
 
     @sync_all_reduce("accumulator", "num_examples")
     def compute(self) -> tuple[Tensor, int]:
         """What was accumulated, and the number of examples."""
         return self.accumulator, self.num_examples
-
-    def _accumulate(self, output: float | Tensor, is_batch: bool) -> Any:
-        return self._op(self.accumulator, output)
 
 
 class Average(VariableAccumulation):
@@ -106,10 +103,7 @@ class Average(VariableAccumulation):
         device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
         skip_unrolling: bool = False,
     ) -> None:
-        super().__init__(torch.add, output_transform, device, skip_unrolling)
-
-    def _accumulate(self, output: float | Tensor, is_batch: bool) -> Any:
-        return self.accumulator + (output.sum(dim=0) if isinstance(output, Tensor) and is_batch else output)
+        super().__init__(_add_examples, output_transform, device, skip_unrolling)
 
     @sync_all_reduce("accumulator", "num_examples")
     def compute(self) -> Any:
@@ -117,3 +111,8 @@ class Average(VariableAccumulation):
         if self.num_examples == 0:
             raise NotComputableError("Average must have at least one example before it can be computed.")
         return self.accumulator / self.num_examples
+
+
+def _add_examples(total: Tensor, output: float | Tensor) -> Tensor:
+    """``total``, of the shape of an example, and all examples of ``output``."""
+    return total + (output.sum(dim=0) if isinstance(output, Tensor) and output.ndim > 1 else output)

@@ -171,11 +171,11 @@ class Metric(Serializable, metaclass=ABCMeta):
             TypeError: ``usage`` is neither a usage nor the name of one.
             ValueError: there is no usage of this name.
         """
-        usage = check_usage(usage)
-        for event, handler in ((usage.STARTED, self.started), (usage.ITERATION_COMPLETED, self.iteration_completed)):
+        *feeding, (end, publish) = self._handlers(check_usage(usage))
+        for event, handler in feeding:
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        engine.add_event_handler(usage.COMPLETED, self.completed, name)
+        engine.add_event_handler(end, publish, name)
 
     def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
         """Ends what ``attach`` with this usage has begun, under all names. Values stay where they are."""
