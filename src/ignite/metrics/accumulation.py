@@ -2,28 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ignite.exceptions import NotComputableError
-from ignite.metrics.metric import Metric, identity, reinit__is_reduced, sync_all_reduce
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.statistics import Reading, Statistic
 
-__all__ = ["Average", "VariableAccumulation"]
+__all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 
 
-class VariableAccumulation(Metric):
+class _Accumulation(Statistic):
+    """``op`` applied to one output after the other, and the number of examples."""
+
+    PARTS: ClassVar = {"num_examples": "SUM", "accumulator": "SUM"}
+
+    def __init__(self, op: Callable[[Any, Any], Any], device: torch.device | None) -> None:
+        self._op = op
+        super().__init__(device)
+
+    def _parameters(self) -> tuple[Hashable, ...]:
+        return (self._op,)
+
+    def reset(self) -> None:
+        self.num_examples = 0
+        dtype = torch.float32 if self.device is not None and self.device.type == "mps" else torch.float64
+        self.accumulator: Any = torch.tensor(0.0, dtype=dtype, device=self.device)
+        self.version += 1
+
+    def _update(self, reading: Reading) -> None:
+        output = reading.output
+        if not isinstance(output, int | float | Tensor):
+            raise TypeError(f"Output should be a number or torch.Tensor, but given {type(output)}")
+        accumulator, num_added = self.accumulator, 1
+        if isinstance(output, Tensor):
+            num_added = len(output) if output.ndim > 1 else 1
+            device = self.where(output)
+            output = output.detach().to(device, torch.float32 if device.type == "mps" else torch.float64)
+            if accumulator.device != device:
+                accumulator = accumulator.to(device, output.dtype)
+        self.accumulator = self._op(accumulator, output)
+        self.num_examples += num_added
+
+    def parts(self) -> dict[str, Any]:
+        # Before the first output nobody knows which shape it will have.
+        return {"num_examples": self.num_examples, "accumulator": self.accumulator if self.num_examples else None}
+
+    def take(self, values: Any) -> None:
+        self.reset()
+        super().take({name: value for name, value in values.items() if value is not None})
+
+
+class VariableAccumulation(View):
     """Combines outputs one after the other, and counts them.
 
     Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example; tensors with more
-    dimensions are a batch of shape (B, ...).
+    dimensions are a batch of shape (B, ...). Over several processes, what they have accumulated is added up.
 
     Args:
         op: ``op(accumulated, output) -> accumulated``; begins with 0.
         output_transform: turns ``engine.state.output`` into the number or tensor.
-        device: where to accumulate, in float64 (float32 on MPS).
+        device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
@@ -38,13 +80,13 @@ class VariableAccumulation(Metric):
     """
 
     required_output_keys = None
-    _state_dict_all_req_keys = ("accumulator", "num_examples")
+    _needs_examples = False
 
     def __init__(
         self,
         op: Callable[[Any, Any], Any],
         output_transform: Callable[[Any], Any] = identity,
-        device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
+        device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
         if not callable(op):
@@ -52,27 +94,25 @@ class VariableAccumulation(Metric):
         self._op = op
         super().__init__(output_transform, device, skip_unrolling)
 
-    @reinit__is_reduced
-    def reset(self) -> None:
-        """Forgets all that was seen."""
-        self.accumulator = torch.tensor(0.0, dtype=self._double_dtype, device=self._device)
-        self.num_examples = 0
+    @property
+    def accumulator(self) -> Any:
+        """What this process has accumulated."""
+        return self._current().accumulator
 
-    @reinit__is_reduced
-    def update(self, output: float | Tensor) -> None:
-        """Takes in a number or a tensor."""
-        if not isinstance(output, int | float | Tensor):
-            raise TypeError(f"Output should be a number or torch.Tensor, but given {type(output)}")
-        is_batch = isinstance(output, Tensor) and output.ndim > 1
-        if isinstance(output, Tensor):
-            output = output.detach().to(self._device, self._double_dtype)
-        self.accumulator = self._op(self.accumulator, output)
-        self.num_examples += len(output) if isinstance(output, Tensor) and is_batch else 1
+    @property
+    def num_examples(self) -> int:
+        """How many examples this process has seen."""
+        found: int = self._current().num_examples
+        return found
 
-    @sync_all_reduce("accumulator", "num_examples")
-    def compute(self) -> tuple[Tensor, int]:
-        """What was accumulated, and the number of examples."""
-        return self.accumulator, self.num_examples
+    def _current(self) -> Any:
+        return self._statistics_in_use()[0]
+
+    def _declare(self) -> list[Statistic]:
+        return [_Accumulation(self._op, self._accumulates_on)]
+
+    def _value(self, found: Any) -> Any:
+        return found.accumulator, found.num_examples
 
 
 class Average(VariableAccumulation):
@@ -83,7 +123,7 @@ class Average(VariableAccumulation):
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
-        device: where to accumulate, in float64 (float32 on MPS).
+        device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
@@ -97,22 +137,62 @@ class Average(VariableAccumulation):
         {'mean': 3.0}
     """
 
+    _needs_examples = True
+
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
-        device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
+        device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
         super().__init__(_add_examples, output_transform, device, skip_unrolling)
 
-    @sync_all_reduce("accumulator", "num_examples")
-    def compute(self) -> Any:
-        """The mean, of the shape of an example."""
-        if self.num_examples == 0:
-            raise NotComputableError("Average must have at least one example before it can be computed.")
-        return self.accumulator / self.num_examples
+    def _value(self, found: Any) -> Any:
+        return found.accumulator / found.num_examples
+
+
+class GeometricAverage(VariableAccumulation):
+    r"""The geometric mean of what an engine puts out, :math:`\exp\bigl(\frac{1}{N} \sum_i \ln x_i\bigr)`.
+
+    Update with positive numbers or tensors of them; what counts as an example, see :class:`Average`. Zeros give 0,
+    negative numbers NaN.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into the number or tensor.
+        device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        TypeError: in ``update``, the output is neither a number nor a tensor.
+        NotComputableError: in ``compute``, nothing was seen.
+
+    Example:
+        >>> metric = GeometricAverage()
+        >>> metric.update(2.0), metric.update(8.0)
+        (None, None)
+        >>> round(metric.compute(), 6)
+        4.0
+    """
+
+    _needs_examples = True
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        super().__init__(_add_logarithms, output_transform, device, skip_unrolling)
+
+    def _value(self, found: Any) -> Any:
+        mean = torch.exp(found.accumulator / found.num_examples)
+        return mean.item() if mean.numel() == 1 else mean
 
 
 def _add_examples(total: Tensor, output: float | Tensor) -> Tensor:
     """``total``, of the shape of an example, and all examples of ``output``."""
     return total + (output.sum(dim=0) if isinstance(output, Tensor) and output.ndim > 1 else output)
+
+
+def _add_logarithms(total: Tensor, output: float | Tensor) -> Tensor:
+    return _add_examples(total, torch.log(torch.as_tensor(output, dtype=total.dtype, device=total.device)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from ignite.exceptions import NotComputableError
 from ignite.metrics._classification import _BaseClassification
-from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
+from ignite.metrics.statistics import LabelCounts
+from ignite.metrics.statistics.labels import CORRECT
 
 __all__ = ["Accuracy"]
 
@@ -29,44 +26,33 @@ class Accuracy(_BaseClassification):
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         is_multilabel: whether equal shapes mean labels, not binary predictions.
-        device: where to count.
+        device: where to count; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, or the number of classes has changed.
+        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are no class, or the number of
+            classes has changed. For tensors on an accelerator, wrong values are reported by ``compute``.
         RuntimeError: in ``update``, the kind of classification has changed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
+        >>> import torch
         >>> metric = Accuracy()
         >>> metric.update((torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.6, 0.4]]), torch.tensor([1, 0, 1])))
         >>> round(metric.compute(), 4)
         0.6667
     """
 
-    _state_dict_all_req_keys = ("_num_correct", "_num_examples", "_type", "_num_classes")
+    _need = CORRECT
 
-    @reinit__is_reduced
-    def reset(self) -> None:
-        """Forgets all that was seen."""
-        self._num_correct = torch.tensor(0, device=self._device)
-        self._num_examples = 0
-        super().reset()
+    def _value(self, counts: LabelCounts) -> float:
+        return counts.num_correct.item() / counts.num_examples
 
-    @reinit__is_reduced
-    def update(self, output: Sequence[Tensor]) -> None:
-        """Takes in ``(y_pred, y)``."""
-        y_pred, y = self._read(output)
-        classes = y_pred.argmax(dim=1) if self._type == "multiclass" else y_pred
-        correct = classes == y
-        if self._type == "multilabel":
-            correct = correct.all(dim=1)  # (B, ...)
-        self._num_correct += correct.sum().to(self._device)
-        self._num_examples += correct.numel()
+    @property
+    def _num_correct(self) -> Tensor | int:
+        """How many examples of this process are right."""
+        return self._counts.num_correct if self._counts.num_examples else 0
 
-    @sync_all_reduce("_num_correct", "_num_examples")
-    def compute(self) -> float:
-        """The share, from 0 to 1."""
-        if self._num_examples == 0:
-            raise NotComputableError("Accuracy must have at least one example before it can be computed.")
-        return self._num_correct.item() / self._num_examples
+    @property
+    def _num_examples(self) -> int:
+        return self._counts.num_examples

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.exceptions import NotComputableError
-from ignite.metrics.metric import Metric, identity, reinit__is_reduced, sync_all_reduce
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["Loss"]
 
 
-class Loss(Metric):
+class Loss(View):
     """The mean of a loss over all examples seen: of the batches' mean losses, weighted by their sizes.
 
     Update with ``(y_pred, y)`` or ``(y_pred, y, kwargs)``, whatever ``loss_fn`` takes; or with a mapping that has
@@ -24,7 +25,7 @@ class Loss(Metric):
         loss_fn: ``loss_fn(y_pred, y, **kwargs)``, the mean over the batch, a tensor of shape ().
         output_transform: turns ``engine.state.output`` into the above.
         batch_size: ``batch_size(y)``, the number of examples.
-        device: where to accumulate, in float64 (float32 on MPS).
+        device: where to accumulate, in float64 (float32 on MPS); by default, where the loss is.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
@@ -40,46 +41,40 @@ class Loss(Metric):
     """
 
     required_output_keys = ("y_pred", "y", "criterion_kwargs")
-    _state_dict_all_req_keys = ("_sum", "_num_examples")
 
     def __init__(
         self,
         loss_fn: Callable[..., Tensor],
         output_transform: Callable[[Any], Any] = identity,
         batch_size: Callable[[Any], int] = len,
-        device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
+        device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
-        super().__init__(output_transform, device, skip_unrolling)
         self._loss_fn = loss_fn
         self._batch_size = batch_size
+        super().__init__(output_transform, device, skip_unrolling)
 
-    @reinit__is_reduced
-    def reset(self) -> None:
-        """Forgets all that was seen."""
-        self._sum = torch.tensor(0.0, dtype=self._double_dtype, device=self._device)
-        self._num_examples = 0
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_total_loss, (self._loss_fn, self._batch_size), device=self._accumulates_on)]
 
-    @reinit__is_reduced
-    def update(self, output: Sequence[Any]) -> None:
-        """Takes in ``(y_pred, y)`` or ``(y_pred, y, kwargs)``."""
-        y_pred, y, *rest = output
-        loss = self._loss_fn(y_pred, y, **(rest[0] if rest else {})).detach()
-        if loss.ndim != 0:
-            raise ValueError(
-                "loss_fn did not return the average loss.: it should be a tensor of shape (), "
-                f"but given one of shape {tuple(loss.shape)}"
-            )
-        num_examples = self._batch_size(y)
-        self._sum += loss.to(self._device, self._double_dtype) * num_examples
-        self._num_examples += num_examples
-
-    @sync_all_reduce("_sum", "_num_examples")
-    def compute(self) -> float:
-        """The mean loss."""
-        if self._num_examples == 0:
-            raise NotComputableError("Loss must have at least one example before it can be computed.")
-        return self._sum.item() / self._num_examples
+    def _value(self, totals: Totals) -> float:
+        return totals.values[0].item() / totals.num_examples
 
     def _pick(self, output: Mapping[str, Any]) -> tuple[Any, ...]:
         return super()._pick({"criterion_kwargs": {}, **output})
+
+
+def _total_loss(
+    output: Sequence[Any], loss_fn: Callable[..., Tensor], batch_size: Callable[[Any], int]
+) -> tuple[int, Tensor]:
+    y_pred, y, *rest = output
+    loss = loss_fn(y_pred, y, **(rest[0] if rest else {})).detach()
+    if loss.ndim != 0:
+        raise ValueError(
+            "loss_fn did not return the average loss.: it should be a tensor of shape (), "
+            f"but given one of shape {tuple(loss.shape)}"
+        )
+    num_examples = batch_size(y)
+    # Nothing to average over gives NaN, and NaN times 0 would spoil what was accumulated.
+    total = loss.double() * num_examples if loss.device.type != "mps" else loss * num_examples
+    return num_examples, total if num_examples else torch.zeros_like(total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,7 +13,12 @@ from torch import Tensor
 from ignite import distributed
 from ignite.base import Serializable
 from ignite.engine import Engine
-from ignite.metrics._reduction import reinit__is_reduced, sync_all_reduce
+from ignite.metrics._arithmetic import Arithmetic
+from ignite.metrics._attachment import Attaching
+from ignite.metrics._outputs import identity, pick, unroll
+from ignite.metrics._reduction import reinit__is_reduced, sync_all_reduce, together
+from ignite.metrics._sharing import reduction_of
+from ignite.metrics._state import attributes_to_state, loaded
 from ignite.metrics._usage import (
     BatchFiltered,
     BatchWise,
@@ -22,7 +27,6 @@ from ignite.metrics._usage import (
     RunningBatchWise,
     RunningEpochWise,
     SingleEpochRunningBatchWise,
-    check_usage,
 )
 
 __all__ = [
@@ -41,18 +45,14 @@ __all__ = [
 _STATE_KEY = "__metric_state_per_rank"
 
 
-def identity(output: Any) -> Any:
-    """The output as it is. A function with a name, so that metrics can be pickled."""
-    return output
-
-
-class Metric(Serializable, metaclass=ABCMeta):
+class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
     """Accumulates over batches and computes a value. Subclasses define ``reset``, ``update`` and ``compute``.
 
     Args:
         output_transform: turns ``engine.state.output`` into what ``update`` expects; it may also be a mapping that has
             ``required_output_keys``.
-        device: where the metric accumulates.
+        device: where the metric accumulates. By default, the metrics of this package accumulate where outputs are, and
+            give their values on the CPU; other subclasses find the CPU in ``self._device``.
         skip_unrolling: give outputs that are pairs of lists of tensors to ``update`` as they are. By default they are
             taken for batches of items of different sizes, and ``update`` is called for each pair of items.
         metrics_result_mode: where a result that is a mapping goes: "flatten" puts its items into ``state.metrics``,
@@ -91,20 +91,21 @@ class Metric(Serializable, metaclass=ABCMeta):
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
-        device: str | torch.device = torch.device("cpu"),  # noqa: B008 - Ignite's signature
+        device: str | torch.device | None = None,
         skip_unrolling: bool = False,
         metrics_result_mode: Literal["flatten", "named", "both"] = "both",
     ) -> None:
         if not callable(output_transform):
             raise TypeError(f"Argument output_transform should be callable, got {type(output_transform)}")
-        if torch.device(device).type == "xla":
+        if device is not None and torch.device(device).type == "xla":
             raise ValueError(f"Cannot create metric on an XLA device. Use device='cpu' instead of {device!r}.")
         if metrics_result_mode not in ("flatten", "named", "both"):
             raise ValueError(
                 f"metrics_result_mode should be 'flatten', 'named' or 'both', but given {metrics_result_mode!r}"
             )
         self._output_transform = output_transform
-        self._device = torch.device(device)
+        self._device = torch.device(device or "cpu")
+        self._accumulates_on = None if device is None else self._device
         self._skip_unrolling = skip_unrolling
         self._metrics_result_mode = metrics_result_mode
         self._double_dtype = torch.float32 if self._device.type == "mps" else torch.float64
@@ -130,22 +131,32 @@ class Metric(Serializable, metaclass=ABCMeta):
         """Called when the span that the metric measures begins."""
         self.reset()
 
-    @torch.no_grad()
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
         """Called with each output that counts: updates."""
+        with torch.no_grad():
+            for output in self._read(engine):
+                self.update(output)
+
+    def _read(self, engine: Engine[Any, Any]) -> list[Any]:
+        """What ``update`` is to be called with for this iteration."""
         output = self._output_transform(engine.state.output)
         if isinstance(output, Mapping):
             output = self._pick(output)
-        if self._skip_unrolling or not _is_ragged(output):
-            self.update(output)
-            return
-        first, second = _pair(output)
-        for y_pred, y in zip(first, second, strict=True):
-            self.update((_as_batch(y_pred), _as_batch(y)))
+        return [output] if self._skip_unrolling else unroll(output)
+
+    def _pick(self, output: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What ``update`` wants of an output that is a mapping."""
+        return pick(output, self.required_output_keys, type(self).__name__)
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
         """Called when the span ends: puts the value into ``engine.state.metrics``."""
-        result = self.compute()
+        attachment = self._attachments.get(engine)
+        reduction = reduction_of(engine, attachment.usage) if attachment is not None else None
+        with together(reduction, (id(self), name)):
+            result = self.compute()
+        self._publish(engine, name, result)
+
+    def _publish(self, engine: Engine[Any, Any], name: str, result: Any) -> None:
         metrics = engine.state.metrics
         if isinstance(result, Mapping):
             if self._metrics_result_mode != "flatten" and name in result:
@@ -157,48 +168,26 @@ class Metric(Serializable, metaclass=ABCMeta):
         else:
             metrics[name] = _detached(result)
 
-    def attach(self, engine: Engine[Any, Any], name: str, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
-        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
-
-        A metric that is attached under several names is updated once.
-
-        Args:
-            engine: gives the outputs.
-            name: under which the value is found.
-            usage: over which span; an epoch by default.
-
-        Raises:
-            TypeError: ``usage`` is neither a usage nor the name of one.
-            ValueError: there is no usage of this name.
-        """
-        *feeding, (end, publish) = self._handlers(check_usage(usage))
-        for event, handler in feeding:
-            if not engine.has_event_handler(handler, event):
-                engine.add_event_handler(event, handler)
-        engine.add_event_handler(end, publish, name)
-
-    def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
-        """Ends what ``attach`` with this usage has begun, under all names. Values stay where they are."""
-        for event, handler in self._handlers(check_usage(usage)):
-            if engine.has_event_handler(handler, event):
-                engine.remove_event_handler(handler, event)
-
-    def is_attached(self, engine: Engine[Any, Any], usage: str | MetricUsage = EpochWise()) -> bool:  # noqa: B008
-        """Whether ``engine`` computes the metric with this usage."""
-        return engine.has_event_handler(self.completed, check_usage(usage).COMPLETED)
+    def _statistics_in_use(self) -> list[Any]:
+        """What is combined over all processes before ``compute``, of metrics that are views on statistics."""
+        return []
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """What was accumulated, of each process. All processes have to call it."""
-        own = OrderedDict((key, _to_saved(getattr(self, key), key)) for key in self._state_dict_all_req_keys)
+        own = self._state()
         states = distributed.all_gather(own) if distributed.get_world_size() > 1 else [own]
         return OrderedDict([(_STATE_KEY, states)])
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from what was accumulated.
 
+        Metrics of this package also load what another number of processes has saved: each process goes on from the
+        states of some of those, some perhaps from none.
+
         Raises:
             TypeError: it is not a dictionary.
-            ValueError: it is not from a metric, not from this one, or from another number of processes.
+            ValueError: it is not from a metric, not from this one, or, for other metrics, from another number of
+                processes. The metric stays as it was.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Argument state_dict should be a dictionary, but given {type(state_dict)}")
@@ -208,61 +197,30 @@ class Metric(Serializable, metaclass=ABCMeta):
                 "Incorrect state_dict object. Argument state_dict should be a dictionary provided by "
                 f"Metric.state_dict(), but given one with the keys {list(state_dict)}"
             )
-        if len(states) != distributed.get_world_size():
+        expected = self._state()
+        for state in states:
+            missing = [key for key in expected if key not in state]
+            if missing:
+                raise ValueError(f"state_dict should have the key {missing[0]!r}, but given one with {list(state)}")
+        rank, world_size = distributed.get_rank(), distributed.get_world_size()
+        if len(states) != world_size and not self._joins_states:
             raise ValueError(
-                f"Expected a list of state_dicts of size equal world_size {distributed.get_world_size()}, "
-                f"but given {len(states)}"
+                f"Expected a list of state_dicts of size equal world_size {world_size}, but given {len(states)}"
             )
-        own = states[distributed.get_rank()]
-        super().load_state_dict(own)
+        self._set_state(states[rank::world_size])
+
+    _joins_states: ClassVar[bool] = False
+    """Whether states of several processes can be joined to one."""
+
+    def _state(self) -> OrderedDict[str, Any]:
+        """What this process has to save."""
+        return attributes_to_state(self, self._state_dict_all_req_keys)
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        """Goes on from what was saved, by one process, or by any number if ``_joins_states``."""
+        (state,) = states
         for key in self._state_dict_all_req_keys:
-            value = own[key]
-            setattr(self, key, value.to(self._device) if isinstance(value, Tensor) else value)
-
-    def _handlers(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
-        return [
-            (usage.STARTED, self.started),
-            (usage.ITERATION_COMPLETED, self.iteration_completed),
-            (usage.COMPLETED, self.completed),
-        ]
-
-    def _pick(self, output: Mapping[str, Any]) -> tuple[Any, ...]:
-        """What ``update`` wants of an output that is a mapping."""
-        keys = self.required_output_keys
-        if keys is None:
-            raise TypeError(
-                f"Transformed engine output for {type(self).__name__} metric should be a tuple/list, "
-                f"but given {type(output)}"
-            )
-        missing = [key for key in keys if key not in output]
-        if missing:
-            raise ValueError(
-                f"When transformed engine's output is a mapping, it should contain {keys} keys, "
-                f"but given {list(output)}"
-            )
-        return tuple(output[key] for key in keys)
-
-
-def _is_ragged(output: Any) -> bool:
-    """Whether ``output`` consists of lists of tensors or numbers: items that no batch tensor could hold."""
-    if not isinstance(output, Sequence) or isinstance(output, str) or not output:
-        return False
-    return all(
-        isinstance(part, list | tuple) and all(isinstance(item, Tensor | int | float) for item in part)
-        for part in output
-    )
-
-
-def _pair(output: Sequence[Any]) -> Sequence[Any]:
-    if len(output) != 2 or len(output[0]) != len(output[1]):
-        raise ValueError(
-            f"Output should have 2 items of the same length, but given {len(output)} of length {[*map(len, output)]}"
-        )
-    return output
-
-
-def _as_batch(item: Tensor | float) -> Tensor:
-    return item.unsqueeze(0) if isinstance(item, Tensor) else torch.tensor([item])
+            setattr(self, key, loaded(state[key], getattr(self, key), self._device))
 
 
 def _detached(value: Any) -> Any:
@@ -270,9 +228,3 @@ def _detached(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.item() if value.ndim == 0 else value.cpu()
-
-
-def _to_saved(value: Any, key: str) -> Any:
-    if value is not None and not isinstance(value, int | float | str | Tensor):
-        raise TypeError(f"Found attribute of unsupported type: {key} is a {type(value).__name__}")
-    return value.detach().clone() if isinstance(value, Tensor) else value

@@ -1,0 +1,251 @@
+"""Many values of many processes, combined with as few collectives as there are kinds of combining.
+
+First one small vector from each process says what it holds. If all hold the same kinds of values, all sums take one
+collective, whatever their dtypes, and so do all rows that are to be gathered. Where processes hold different kinds,
+because one of them has seen no data, they tell each other, and all fill in what is missing, or all raise the same
+error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ignite.distributed._place import communication_device, get_world_size, has_group
+
+SUM, MIN, MAX, PRODUCT = "SUM", "MIN", "MAX", "PRODUCT"
+ROWS = "ROWS"
+"""The rows of all processes, one after the other."""
+SAME = "SAME"
+"""A constant that has to be the same wherever it is known."""
+
+_MAX_SIZES = 15  # of the numbers of rows that fit into the first vector
+_NEUTRAL = {SUM: 0, PRODUCT: 1, MIN: math.inf, MAX: -math.inf}
+
+
+class Part(NamedTuple):
+    """A value to combine."""
+
+    op: str
+    """One of the words above."""
+    value: Any
+    """A tensor or a number, for SAME anything with a faithful ``repr``; None if this process does not know it."""
+    name: str = ""
+    """For error messages."""
+
+
+class _Kind(NamedTuple):
+    """What the processes have to agree on before a part is sent."""
+
+    op: str
+    dtype: str
+    """Of a tensor; "int" or "float" for a number; the constant for SAME; empty if it is not known."""
+    shape: tuple[int, ...] | None
+    """Of a tensor, for ROWS that of a row; None for a number."""
+
+
+def combine(parts: Sequence[Part]) -> list[Any]:
+    """What all processes hold together. All of them have to call it, with parts for the same things in the same order.
+
+    Returns:
+        A value for each part, tensors on the device where they were. It is None only if no process knows it. In a
+        single process, the values as they are.
+
+    Raises:
+        RuntimeError: parts of different processes do not go together. All processes raise it.
+    """
+    if not has_group() or get_world_size() == 1:
+        return [part.value for part in parts]
+    kinds = [_kind_of(part) for part in parts]
+    num_rows = [0 if part.value is None else len(part.value) for part in parts if part.op == ROWS]
+    rows_of_all = _compare(kinds, num_rows)
+    if rows_of_all is None:
+        kinds, rows_of_all, constants = _negotiate(parts, kinds, num_rows)
+        parts = [
+            Part(part.op, _filled(part, kind, constant))
+            for part, kind, constant in zip(parts, kinds, constants, strict=True)
+        ]
+    results = [part.value for part in parts]
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, kind in enumerate(kinds):
+        if kind.dtype and kind.op != SAME:
+            groups.setdefault((kind.op, kind.op not in (SUM, ROWS) and _is_float(kind)), []).append(i)
+    for (op, _), members in sorted(groups.items()):
+        values = [parts[i].value for i in members]
+        if op == ROWS:
+            columns = [sum(kind.op == ROWS for kind in kinds[:i]) for i in members]
+            combined = _gather(values, [[rows[column] for column in columns] for rows in rows_of_all])
+        else:
+            tensors = [_as_tensor(value) for value in values]
+            combined = [
+                total.item() if kinds[i].shape is None else total.to(values[n].device, values[n].dtype)
+                for n, (i, total) in enumerate(zip(members, _reduce(tensors, op), strict=True))
+            ]
+        for i, value in zip(members, combined, strict=True):
+            results[i] = value
+    return results
+
+
+def _as_tensor(value: Tensor | float) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
+
+
+def _is_float(kind: _Kind) -> bool:
+    return kind.dtype == "float" or (kind.dtype.startswith("torch.") and "float" in kind.dtype)
+
+
+def _kind_of(part: Part) -> _Kind:
+    op, value = part.op, part.value
+    if value is None:
+        return _Kind(op, "", None)
+    if op == SAME:
+        return _Kind(op, repr(value), None)
+    if isinstance(value, Tensor):
+        return _Kind(op, str(value.dtype), tuple(value.shape[1:] if op == ROWS else value.shape))
+    return _Kind(op, type(value).__name__, None)
+
+
+def _compare(kinds: list[_Kind], num_rows: list[int]) -> list[list[int]] | None:
+    """The numbers of rows of each process; None if the processes hold different kinds, or too many to say it here."""
+    fits = len(num_rows) <= _MAX_SIZES
+    digest = hashlib.blake2b(repr(kinds).encode(), digest_size=7).digest()
+    own = [int.from_bytes(digest) if fits else -1, *num_rows][: _MAX_SIZES + 1]
+    sent = torch.zeros(_MAX_SIZES + 1, dtype=torch.int64)
+    sent[: len(own)] = torch.tensor(own)
+    everyones = [header.tolist() for header in _all_gather(sent)]
+    if own[0] == -1 or any(header[0] != own[0] for header in everyones):
+        return None
+    return [header[1 : 1 + len(num_rows)] for header in everyones]
+
+
+def _all_gather(tensor: Tensor) -> list[Tensor]:
+    sent = tensor.to(communication_device())
+    received = [torch.empty_like(sent) for _ in range(get_world_size())]
+    dist.all_gather(received, sent)
+    return received
+
+
+def _negotiate(
+    parts: Sequence[Part], kinds: list[_Kind], num_rows: list[int]
+) -> tuple[list[_Kind], list[list[int]], list[Any]]:
+    """The kinds that all processes can follow, the numbers of rows of each, and what the constants are."""
+    constants = [part.value if part.op == SAME else None for part in parts]
+    told: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(told, (kinds, num_rows, constants))
+    if len({len(theirs) for theirs, *_ in told}) > 1:
+        counts = ", ".join(f"rank {rank} has {len(theirs)}" for rank, (theirs, *_) in enumerate(told))
+        raise RuntimeError(
+            f"All processes should combine the same values, but {counts}: attach the same metrics to all"
+        )
+    agreed = [_agree(part.name, [theirs[i] for theirs, *_ in told]) for i, part in enumerate(parts)]
+    known = [next((c[i] for *_, c in told if c[i] is not None), None) for i in range(len(parts))]
+    return agreed, [rows for _, rows, _ in told], known
+
+
+def _agree(name: str, kinds: list[_Kind]) -> _Kind:
+    """What all can follow: numbers give way to tensors, whole numbers to others, and the unknown to everything."""
+    known = {kind for kind in kinds if kind.dtype}
+    candidates = {kind for kind in known if kind.shape is not None} or known
+    if len(candidates) > 1 and {kind.dtype for kind in candidates} == {"int", "float"}:
+        candidates = {kind for kind in candidates if kind.dtype == "float"}
+    if len(candidates) <= 1 and len({kind.op for kind in kinds}) == 1:
+        return candidates.pop() if candidates else kinds[0]
+    held = ", ".join(
+        f"rank {rank} has {kind.dtype or 'nothing'}{'' if kind.shape is None else f' of shape {kind.shape}'}"
+        for rank, kind in enumerate(kinds)
+    )
+    raise RuntimeError(f"{name or 'A value'} should be of one kind on all processes, but {held}")
+
+
+def _filled(part: Part, kind: _Kind, constant: Any) -> Any:
+    """The part's value, as the kind that was agreed on; what changes nothing if this process does not know it."""
+    value = part.value
+    if part.op == SAME or not kind.dtype:
+        return constant
+    if kind.shape is None:
+        neutral = _NEUTRAL[part.op] if value is None else value
+        # An infinite whole number does not exist; the limit of int64 is neutral, too.
+        return float(neutral) if kind.dtype == "float" else int(max(min(neutral, 2**63 - 1), -(2**63)))
+    if isinstance(value, Tensor):
+        return value
+    dtype = getattr(torch, kind.dtype.removeprefix("torch."))
+    if part.op == ROWS:
+        return torch.empty((0, *kind.shape), dtype=dtype)
+    neutral = _NEUTRAL[part.op] if value is None else value
+    if not dtype.is_floating_point and not dtype.is_complex and math.isinf(neutral):
+        limits = torch.iinfo(torch.uint8 if dtype == torch.bool else dtype)
+        neutral = limits.max if neutral > 0 else limits.min
+    return torch.full(kind.shape, neutral, dtype=dtype)
+
+
+def _reduce(tensors: list[Tensor], op: str) -> list[Tensor]:
+    """Combines tensors with one collective: float64 for sums of all kinds, else float64 or int64."""
+    pack, unpack = (_to_doubles, _from_doubles) if op == SUM else (_to_wide, _from_wide)
+    packed = [pack(tensor) for tensor in tensors]
+    buffer = torch.cat([values.flatten() for values in packed]).to(communication_device())
+    dist.all_reduce(buffer, op=getattr(dist.ReduceOp, op))
+    chunks = buffer.cpu().split([values.numel() for values in packed])
+    return [
+        unpack(chunk.reshape(values.shape), tensor)
+        for chunk, values, tensor in zip(chunks, packed, tensors, strict=True)
+    ]
+
+
+def _to_doubles(tensor: Tensor) -> Tensor:
+    """Whole numbers as two halves of 32 bits, whose sums are exact in float64."""
+    tensor = tensor.detach().cpu()
+    if tensor.is_complex():
+        return torch.view_as_real(tensor).double()
+    if tensor.is_floating_point():
+        return tensor.double()
+    whole = tensor.long()
+    return torch.stack([whole >> 32, whole & 0xFFFFFFFF]).double()
+
+
+def _from_doubles(values: Tensor, like: Tensor) -> Tensor:
+    if like.is_complex():
+        return torch.view_as_complex(values)
+    if like.is_floating_point():
+        return values
+    high, low = values.long().unbind()
+    return high * 2**32 + low
+
+
+def _to_wide(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().to(torch.float64 if tensor.is_floating_point() else torch.int64)
+
+
+def _from_wide(values: Tensor, like: Tensor) -> Tensor:
+    return values
+
+
+def _gather(values: list[Tensor], rows_of_all: list[list[int]]) -> list[Tensor]:
+    """The rows of all processes: one collective, of bytes, padded to the longest."""
+    own = [value.detach().contiguous() for value in values]
+    row_bytes = [math.prod(value.shape[1:]) * value.element_size() for value in own]
+    lengths = [[rows * size for rows, size in zip(of_rank, row_bytes, strict=True)] for of_rank in rows_of_all]
+    longest = max(map(sum, lengths))
+    raw = torch.cat([value.cpu().reshape(-1).view(torch.uint8) for value in own])
+    sent = torch.zeros(longest, dtype=torch.uint8)
+    sent[: len(raw)] = raw
+    received = [chunk.cpu() for chunk in _all_gather(sent)] if longest else []
+    pieces = [chunk[: sum(sizes)].split(sizes) for chunk, sizes in zip(received, lengths, strict=False)]
+    gathered = []
+    for i, value in enumerate(own):
+        of_ranks = [
+            piece[i]
+            .clone()
+            .view(value.dtype)
+            .reshape(rows[i], *value.shape[1:])  # a copy, because views want alignment
+            for piece, rows in zip(pieces, rows_of_all, strict=False)
+        ]
+        gathered.append(torch.cat(of_ranks).to(value.device) if of_ranks else value)
+    return gathered

@@ -1,0 +1,158 @@
+"""How metrics attach to engines: over one span each, by a twin over a second one, and as ingredients of others."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from ignite.engine import Engine
+from ignite.metrics._sharing import names_of, new_token, reduction_of, span_key
+from ignite.metrics._usage import EpochWise, MetricUsage, check_usage
+
+AnyEngine = Engine[Any, Any]
+
+
+@dataclass(eq=False, slots=True)
+class Attachment:
+    """How a metric is attached to one engine."""
+
+    usage: MetricUsage
+    token: int = field(default_factory=new_token)
+    """Tells the metric from others in what they share."""
+    users: set[int] = field(default_factory=set)
+    """Ids of the metrics that need it fed: itself, and those that it is an ingredient of."""
+
+
+class Attaching:
+    """Attaching and detaching, for metrics."""
+
+    started: Callable[[AnyEngine], None]
+    iteration_completed: Callable[[AnyEngine], None]
+    completed: Callable[..., None]
+    reset: Callable[[], None]
+
+    def attach(self, engine: AnyEngine, name: str, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
+        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
+
+        A metric that is attached under several names is updated once. One that is attached over several spans has a
+        twin for each but the first, and accumulates separately.
+
+        Args:
+            engine: gives the outputs.
+            name: under which the value is found.
+            usage: over which span; an epoch by default.
+
+        Raises:
+            TypeError: ``usage`` is neither a usage nor the name of one.
+            ValueError: there is no usage of this name.
+        """
+        usage = check_usage(usage)
+        member = self._member_for(engine, usage)
+        member._feed(engine, usage)
+        entries = [entry for event in names_of(usage.COMPLETED) for entry in engine._tables[event].entries]
+        # A second time under the same name would compute the same value again.
+        if not any(entry.handler == member.completed and entry.args == (name,) for entry in entries):
+            engine.add_event_handler(usage.COMPLETED, member.completed, name)
+
+    def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
+        """Ends what ``attach`` with this usage has begun, under all names. Values stay where they are.
+
+        The metric goes on being fed as long as another one is computed from it.
+        """
+        usage = check_usage(usage)
+        member = self._member(engine, usage)
+        if engine.has_event_handler(member.completed, usage.COMPLETED):
+            engine.remove_event_handler(member.completed, usage.COMPLETED)
+        member._starve(engine, usage)
+        self._twins.get(engine, {}).pop(span_key(usage), None)
+
+    def is_attached(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> bool:  # noqa: B008
+        """Whether ``engine`` computes the metric with this usage."""
+        usage = check_usage(usage)
+        member = self._member(engine, usage)
+        return engine.has_event_handler(member.completed, usage.COMPLETED) and member._is_fed(engine, usage)
+
+    def _feed(self, engine: AnyEngine, usage: MetricUsage, user: Any = None) -> None:
+        """Lets ``engine`` feed the metric, for itself or for one that is computed from it."""
+        for event, handler in self._feeding(usage):
+            if not engine.has_event_handler(handler, event):
+                engine.add_event_handler(event, handler)
+        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(user or self))
+        reduction = reduction_of(engine, usage)
+        if reduction is not None:
+            reduction.add(self)
+
+    def _starve(self, engine: AnyEngine, usage: MetricUsage, user: Any = None) -> None:
+        """Ends what ``_feed`` has begun, unless somebody else needs the metric."""
+        attachment = self._attachments.get(engine)
+        if attachment is None or span_key(attachment.usage) != span_key(usage):
+            return
+        attachment.users.discard(id(user or self))
+        if attachment.users:
+            return
+        for event, handler in self._feeding(usage):
+            if engine.has_event_handler(handler, event):
+                engine.remove_event_handler(handler, event)
+        self._leave(engine, attachment)
+        del self._attachments[engine]
+        reduction = reduction_of(engine, usage)
+        if reduction is not None:
+            reduction.remove(self)
+
+    def _is_fed(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+        return all(engine.has_event_handler(handler, event) for event, handler in self._feeding(usage))
+
+    def _leave(self, engine: AnyEngine, attachment: Attachment) -> None:
+        """Ends what the metric shares with others of ``engine``."""
+
+    def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
+        return [(usage.STARTED, self.started), (usage.ITERATION_COMPLETED, self.iteration_completed)]
+
+    def _member_for(self, engine: AnyEngine, usage: MetricUsage) -> Self:
+        """The member for this span, which is made if it is not there."""
+        member = self._member(engine, usage)
+        if member._is_taken(engine, usage):
+            member = self._twin()
+            self._twins.setdefault(engine, {})[span_key(usage)] = member
+        return member
+
+    def _member(self, engine: AnyEngine, usage: MetricUsage) -> Self:
+        """This metric, or the twin of it that ``engine`` feeds over the span of ``usage``."""
+        found: Self = self._twins.get(engine, {}).get(span_key(usage), self)
+        return found
+
+    def _is_taken(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+        """Whether ``engine`` feeds this metric over another span, so that it cannot accumulate over this one, too."""
+        attachment = self._attachments.get(engine)
+        return attachment is not None and span_key(attachment.usage) != span_key(usage)
+
+    def _twin(self) -> Self:
+        """A metric with the same arguments, that has seen nothing."""
+        twin = copy.deepcopy(self, self._functions())
+        twin.reset()
+        return twin
+
+    def _functions(self) -> dict[int, Any]:
+        """What a twin has in common with the metric, such as a loss module: id -> object."""
+        return {
+            id(value): value for value in vars(self).values() if callable(value) and not isinstance(value, Attaching)
+        }
+
+    @property
+    def _attachments(self) -> weakref.WeakKeyDictionary[AnyEngine, Attachment]:
+        found: weakref.WeakKeyDictionary[AnyEngine, Attachment]
+        found = vars(self).setdefault("_attached", weakref.WeakKeyDictionary())
+        return found
+
+    @property
+    def _twins(self) -> weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]:
+        found: weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]
+        found = vars(self).setdefault("_twinned", weakref.WeakKeyDictionary())
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to engines: copies of the metric are not attached."""
+        return {name: value for name, value in vars(self).items() if name not in ("_attached", "_twinned")}

@@ -1,0 +1,197 @@
+"""Metrics that accumulate nothing themselves: they name the statistics that they need, and compute from them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from ignite.metrics._attachment import Attachment
+from ignite.metrics._reduction import combined
+from ignite.metrics._sharing import Binding, bind, span_key
+from ignite.metrics._state import load_statistics, statistics_to_state
+from ignite.metrics.metric import Metric
+from ignite.metrics.statistics import Reading, Statistic
+
+
+class View(Metric):
+    """A metric that is computed from statistics, which it shares with others that are attached to the same engine.
+
+    Subclasses say in ``_declare`` what has to be accumulated, and in ``_value`` what follows from it. Attributes that
+    ``_declare`` uses have to be set before ``super().__init__()``.
+    """
+
+    _needs_examples: ClassVar[bool] = True
+    """Whether computing without any example is an error."""
+    _own: list[Statistic]
+    """What was accumulated by ``update``; one that is attached and in a span has what its binding holds."""
+    _bindings: list[Binding]
+    """Of the spans that engines feed; the one in use last."""
+    _kept: tuple[list[tuple[Statistic, int]], Any] | None
+    """The last value, with the statistics and their versions that it was computed from."""
+
+    @abstractmethod
+    def _declare(self) -> list[Statistic]:
+        """What has to be accumulated: new statistics, on ``self._accumulates_on``."""
+
+    @abstractmethod
+    def _value(self, *statistics: Any) -> Any:
+        """The value, from the statistics of ``_declare`` as they stand; it leaves them as they are."""
+
+    def _inspect(self, reading: Reading) -> None:
+        """Raises if an output does not fit this metric, although the statistics could take it in."""
+
+    def _begin(self) -> None:
+        """Called when nothing has been seen yet, for what a subclass remembers beside statistics."""
+
+    def reset(self) -> None:
+        """Forgets all that was seen."""
+        self._own, self._bindings, self._kept = self._declare(), [], None
+        self._begin()
+
+    def update(self, output: Any) -> None:
+        """Takes in the output of one batch, or raises and stays as it was."""
+        self._become_independent()
+        reading = Reading(output)
+        self._inspect(reading)
+        for statistic in self._own:
+            statistic.update(reading)
+
+    def compute(self) -> Any:
+        """The value over all that was seen, on all processes.
+
+        Raises:
+            NotComputableError: nothing was.
+        """
+        current = self._statistics_in_use()
+        versions = [(statistic, statistic.version) for statistic in current]
+        if self._kept is not None and self._kept[0] == versions:
+            return _fresh(self._kept[1])
+        together = combined(current)
+        for statistic in together:
+            self._check(statistic)
+        if self._needs_examples and not any(statistic.num_examples for statistic in together):
+            raise NotComputableError(f"{self._name()} must have at least one example before it can be computed.")
+        value = _moved(self._value(*together), self._device)
+        # Not over several processes: one that computes anew would wait for others that have nothing new.
+        self._kept = (versions, value) if together == current else None
+        return _fresh(value)
+
+    def _check(self, statistic: Statistic) -> None:
+        """Raises what ``update`` could not raise without waiting for an accelerator."""
+        statistic.check()
+
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _statistics_in_use(self) -> list[Statistic]:
+        return self._bindings[-1].statistics if self._bindings else self._own
+
+    _joins_states = True
+
+    def _state(self) -> OrderedDict[str, Any]:
+        return statistics_to_state(self._statistics_in_use())
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        self.reset()
+        if states:
+            load_statistics(self._own, states)
+
+    # How it shares: see `ignite.metrics._sharing`.
+
+    def started(self, engine: Engine[Any, Any]) -> None:
+        """Called when a span begins: takes part in what is shared, or forgets."""
+        attachment, reading = self._attachments.get(engine), self._how_to_read()
+        if attachment is None or reading is None:
+            self.reset()
+            return
+        self._kept = None
+        self._begin()
+        binding = bind(engine, span_key(attachment.usage), reading, self._own, attachment.token, type(self).__name__)
+        self._bindings = [*(known for known in self._bindings if known.feed is not binding.feed), binding]
+
+    def iteration_completed(self, engine: Engine[Any, Any]) -> None:
+        """Called with each output that counts: accumulates it, unless another metric has done so."""
+        binding = self._use_binding(engine)
+        if binding is None:
+            super().iteration_completed(engine)
+        elif torch.is_grad_enabled():
+            with torch.no_grad():
+                binding.update(engine, self)
+        else:
+            binding.update(engine, self)
+
+    def completed(self, engine: Engine[Any, Any], name: str) -> None:
+        """Called when a span ends: puts the value into ``engine.state.metrics``."""
+        self._use_binding(engine)
+        super().completed(engine, name)
+
+    def _use_binding(self, engine: Engine[Any, Any]) -> Binding | None:
+        """The part in what the metrics of ``engine`` share, from now on the one that is computed from."""
+        bindings = self._bindings
+        if bindings and bindings[-1].feed.engine() is engine:
+            return bindings[-1]
+        for i, binding in enumerate(bindings):
+            if binding.feed.engine() is engine:
+                bindings.append(bindings.pop(i))
+                return binding
+        return None
+
+    def _how_to_read(self) -> Hashable | None:
+        """Equal for metrics that read outputs alike; None if a subclass goes its own way and nothing can be shared."""
+        own_way = ("update", "reset", "started", "iteration_completed", "_read")
+        if any(getattr(type(self), name) is not getattr(View, name) for name in own_way):
+            return None
+        key = (self._output_transform, self.required_output_keys, self._skip_unrolling, type(self)._pick)
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
+
+    def _become_independent(self) -> None:
+        """Goes on from what is shared, by itself."""
+        if self._bindings:
+            self._own = [statistic.clone() for statistic in self._bindings[-1].statistics]
+            self._bindings = []
+
+    def _leave(self, engine: Engine[Any, Any], attachment: Attachment) -> None:
+        for binding in [known for known in self._bindings if known.feed.engine() is engine]:
+            if binding is self._bindings[-1]:
+                self._become_independent()
+            else:
+                self._bindings.remove(binding)
+            binding.feed.leave(attachment.token)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With a copy of what is shared as the metric's own."""
+        own = [statistic.clone() for statistic in self._statistics_in_use()]
+        return {**super().__getstate__(), "_own": own, "_bindings": [], "_kept": None}
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """With tensors on ``device``, also those in a tuple or a dictionary."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
+    return value
+
+
+def _fresh(value: Any) -> Any:
+    """With copies of tensors, so that what is kept does not change with what users do to theirs."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, tuple):
+        return tuple(_fresh(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _fresh(item) for key, item in value.items()}
+    return value

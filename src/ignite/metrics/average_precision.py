@@ -1,0 +1,51 @@
+"""The mean of precisions over recalls."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ignite.metrics._curves import Ranking, average_precision
+from ignite.metrics._score_metric import _ScoreMetric, mean_over_columns
+
+__all__ = ["AveragePrecision", "average_precision_compute_fn"]
+
+
+def average_precision_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
+    """The value of :class:`AveragePrecision`, of scores and targets of shape (N,) or (N, L)."""
+    value: float = mean_over_columns(average_precision, y_preds, y_targets)
+    return value
+
+
+class AveragePrecision(_ScoreMetric):
+    r"""The mean of precisions, weighted by the gain of recall at each threshold, :math:`\sum_k (R_k - R_{k-1}) P_k`.
+
+    Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for the mean over L
+    labels. 0 if there are no positives.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep the tensors; by default, where they are.
+        skip_unrolling: see :class:`Metric`.
+        num_bins: count scores in bins instead of keeping all samples; see :class:`ROC_AUC`.
+
+    Raises:
+        ValueError: see :class:`ROC_AUC`.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = AveragePrecision()
+        >>> metric.update((torch.tensor([0.9, 0.6, 0.4]), torch.tensor([1, 0, 1])))
+        >>> round(metric.compute(), 4)  # half of 1/1 and of 2/3
+        0.8333
+
+    References:
+        Zhu, "Recall, precision and average precision", 2004.
+    """
+
+    _compute_fn = staticmethod(average_precision_compute_fn)
+    _takes_columns = True
+
+    def _of_ranking(self, ranking: Ranking) -> float:
+        return average_precision(ranking)

@@ -1,0 +1,61 @@
+"""Accuracy as if all classes had the same number of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ignite.metrics._classification import _BaseClassification
+from ignite.metrics._outputs import identity
+from ignite.metrics.statistics import LabelCounts
+from ignite.metrics.statistics.labels import CLASSES
+
+__all__ = ["BalancedAccuracy"]
+
+
+class BalancedAccuracy(_BaseClassification):
+    """The mean over classes of the share of their examples that are predicted rightly. Classes need at least one.
+
+    Update with ``(y_pred, y)``, multiclass or binary, of the shapes that :class:`Accuracy` takes.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        adjusted: scale the value so that chance, 1 / C, gives 0, and 1 stays 1.
+        device: where to count; by default, where the predictions are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, see :class:`Accuracy`.
+        RuntimeError: in ``update``, the kind of classification has changed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = BalancedAccuracy()
+        >>> metric.update((torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1])))
+        >>> metric.compute()
+        0.5
+
+    References:
+        Brodersen et al., "The balanced accuracy and its posterior distribution", 2010.
+    """
+
+    _need = CLASSES
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        adjusted: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        self.adjusted = adjusted
+        super().__init__(output_transform, False, device, skip_unrolling)
+
+    def _value(self, counts: LabelCounts) -> float:
+        dtype = self._double_dtype
+        num_true, num_both = counts.num_true.to(dtype), counts.true_positives.to(dtype)
+        recalls = (num_both / num_true)[num_true > 0]
+        value, chance = recalls.mean().item(), 1 / len(recalls)
+        return (value - chance) / (1 - chance) if self.adjusted and chance < 1 else value

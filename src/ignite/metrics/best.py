@@ -1,0 +1,88 @@
+"""The best value that a metric has had, and when."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from ignite.metrics.metric import Metric
+from ignite.metrics.metrics_lambda import MetricsLambda, _value_of
+
+__all__ = ["Best"]
+
+
+class Best(MetricsLambda):
+    """The best value that a metric has had over the spans so far, such as epochs.
+
+    The metric is fed when this one is attached. NaN is never the best. ``reset`` does not forget the best value,
+    :meth:`forget` does.
+
+    Args:
+        metric: whose value, a number, is tracked.
+        mode: whether higher ("max") or lower ("min") is better.
+
+    Attributes:
+        best: the best value; None before the first.
+        epoch: in which epoch of the engine it was reached.
+
+    Raises:
+        TypeError: ``metric`` is no metric.
+        ValueError: ``mode`` is neither.
+        NotComputableError: in ``compute``, there was no value that is a number.
+
+    State:
+        The best value, its epoch, and what the metric has accumulated.
+
+    Example:
+        >>> from ignite.metrics import Average
+        >>> engine = __import__("ignite").engine.Engine(lambda engine, batch: batch * (3 - engine.state.epoch) ** 2)
+        >>> best = Best(Average(), mode="min")
+        >>> best.attach(engine, "best")
+        >>> engine.run([1.0], max_epochs=4).metrics, best.epoch
+        ({'best': 0.0}, 3)
+    """
+
+    def __init__(self, metric: Metric, mode: Literal["min", "max"] = "max") -> None:
+        if not isinstance(metric, Metric):
+            raise TypeError(f"metric should be a Metric, but given {type(metric)}")
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
+        self.mode = mode
+        self.forget()
+        super().__init__(float, metric)
+
+    def forget(self) -> None:
+        """Forgets the best value."""
+        self.best: float | None = None
+        self.epoch: int | None = None
+
+    def compute(self) -> float:
+        """The best value, with that over what the metric has seen now."""
+        best = self._better(float(_value_of(self._ingredients[0])))
+        if best is None:
+            raise NotComputableError("Best must have at least one value that is a number before it can be computed.")
+        return best
+
+    def _better(self, value: float) -> float | None:
+        if math.isnan(value) or (
+            self.best is not None and (value <= self.best if self.mode == "max" else value >= self.best)
+        ):
+            return self.best
+        return value
+
+    def _publish(self, engine: Engine[Any, Any], name: str, result: Any) -> None:
+        if result != self.best:
+            self.best, self.epoch = result, engine.state.epoch
+        super()._publish(engine, name, result)
+
+    def _state(self) -> OrderedDict[str, Any]:
+        return OrderedDict(best=self.best, epoch=self.epoch, metric=super()._state())
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        if states:
+            self.best, self.epoch = states[0]["best"], states[0]["epoch"]
+        super()._set_state([state["metric"] for state in states])

@@ -1,0 +1,108 @@
+"""How far predicted probabilities are from how often the predictions are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._labels import check_shapes, count_outside, squeeze_pair
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["CalibrationError"]
+
+
+class CalibrationError(View):
+    r"""How far predicted probabilities are from how often predictions are right.
+
+    Predictions are sorted into bins of equal width by their probability. With :math:`n_b` of :math:`N` predictions in
+    bin :math:`b`, mean probability :math:`p_b` and share of right ones :math:`a_b`, it is :math:`\sum_b \frac{n_b}{N}
+    |a_b - p_b|` ("l1"), :math:`\sqrt{\sum_b \frac{n_b}{N} (a_b - p_b)^2}` ("l2") or :math:`\max_b |a_b - p_b|` ("max").
+
+    Update with ``(y_pred, y)``: probabilities of shape (B, C, ...), of which the highest is judged, with classes of
+    shape (B, ...); or probabilities of class 1 with 0 and 1, both of shape (B, ...).
+
+    Args:
+        num_bins: how many bins.
+        norm: "l1" (the expected calibration error), "l2" or "max".
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to accumulate; by default, where the probabilities are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        ValueError: an argument is none of the above; in ``update``, shapes do not fit, a probability is not from 0 to
+            1, or a target is no class. Values on an accelerator are reported by ``compute``.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = CalibrationError(num_bins=10)
+        >>> metric.update((torch.tensor([[0.25, 0.75], [0.75, 0.25]]), torch.tensor([1, 1])))
+        >>> metric.compute()  # 75 % sure, 50 % right
+        0.25
+
+    References:
+        Guo et al., "On calibration of modern neural networks", 2017, https://arxiv.org/abs/1706.04599
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        norm: Literal["l1", "l2", "max"] = "l1",
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not isinstance(num_bins, int) or num_bins < 1:
+            raise ValueError(f"num_bins should be a positive integer, but given {num_bins!r}")
+        if norm not in ("l1", "l2", "max"):
+            raise ValueError(f"norm should be 'l1', 'l2' or 'max', but given {norm!r}")
+        self.num_bins = num_bins
+        self.norm = norm
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_bin, (self.num_bins,), num_values=2, device=self._accumulates_on)]
+
+    def _value(self, totals: Totals) -> float:
+        bins, num_wrong = totals.values
+        if int(num_wrong):
+            raise ValueError(
+                f"y_pred should be probabilities and y classes, but {int(num_wrong)} values are out of range"
+            )
+        counts, confidence, right = bins
+        used = counts > 0
+        gaps = (right[used] - confidence[used]).abs() / counts[used]
+        if self.norm == "max":
+            return float(gaps.max())
+        shares = counts[used] / counts.sum()
+        if self.norm == "l1":
+            return float((shares * gaps).sum())
+        return float((shares * gaps**2).sum().sqrt())
+
+
+def _bin(output: Sequence[Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
+    """Number of examples; of each bin their number, the sum of probabilities, and how many are right: (3, num_bins)."""
+    y_pred, y = squeeze_pair(output[0].detach(), output[1].detach())
+    check_shapes(y_pred, y, is_multilabel=False)
+    if y_pred.ndim == y.ndim + 1:
+        confidence, classes = y_pred.max(dim=1)
+        right, num_outside = classes == y, count_outside(y, y_pred.shape[1])
+    else:
+        confidence, right, num_outside = y_pred, y == 1, count_outside(y, 2)
+    confidence, right = confidence.flatten(), right.flatten()
+    is_probability = (confidence >= 0) & (confidence <= 1)
+    num_wrong = (~is_probability).sum() + num_outside
+    if y_pred.is_cpu and num_wrong:
+        raise ValueError(
+            "y_pred should be probabilities and y classes, but given "
+            f"y_pred up to {confidence.max().item():g} and y from {y.min().item()} to {y.max().item()}"
+        )
+    confidence = confidence.to(torch.float32 if confidence.device.type == "mps" else torch.float64)
+    index = (confidence.nan_to_num(0.0) * num_bins).clamp(0, num_bins - 1).long()
+    rows = torch.stack([torch.ones_like(confidence), confidence, right.to(confidence.dtype)])
+    bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(1, index, rows)
+    return len(confidence), bins, num_wrong

@@ -1,0 +1,103 @@
+"""How far two labellings agree, beyond chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._agreement import count_labels, cross_table, outside_message
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.epoch_metric import select_samples
+from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals
+
+__all__ = ["CohenKappa"]
+
+
+class CohenKappa(View):
+    r"""How far predicted labels agree with true ones, beyond chance: 1 if they are equal, 0 if independent.
+
+    .. math:: 1 - \frac{\sum_{ij} w_{ij} o_{ij}}{\sum_{ij} w_{ij} e_{ij}}
+
+    with :math:`o` how often labels :math:`i` and :math:`j` go together, :math:`e` how often they would if they were
+    independent, and :math:`w` 0 on the diagonal and elsewhere 1, or with ``weights`` :math:`|i - j|` ("linear") or
+    :math:`(i - j)^2` ("quadratic"). All of one class gives 0.
+
+    Update with ``(y_pred, y)``: labels of shape (B,) or (B, 1).
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        weights: None, "linear" or "quadratic".
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep or count labels; by default, where they are.
+        skip_unrolling: see :class:`Metric`.
+        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``. Without it, all labels are kept.
+
+    Raises:
+        ValueError: ``weights`` is none of the above; in ``update``, shapes are not those above, or a label is out of
+            range.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = CohenKappa()
+        >>> metric.update((torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 0])))
+        >>> metric.compute()  # three of four agree, two would by chance
+        0.5
+
+    References:
+        Cohen, "A coefficient of agreement for nominal scales", 1960.
+    """
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        weights: Literal["linear", "quadratic"] | None = None,
+        check_compute_fn: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+        num_classes: int | None = None,
+    ) -> None:
+        if weights not in (None, "linear", "quadratic"):
+            raise ValueError(f"Kappa Weighting type must be None or linear or quadratic., but given {weights!r}")
+        self.weights = weights
+        self.num_classes = num_classes
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        if self.num_classes is None:
+            return [KeptSamples(select_samples, device=self._accumulates_on)]
+        return [Totals(count_labels, (self.num_classes, "CohenKappa"), num_values=2, device=self._accumulates_on)]
+
+    def _inspect(self, reading: Reading) -> None:
+        y_pred, y = reading.derive(select_samples)
+        if y_pred.ndim != 1 or y.ndim != 1:
+            raise ValueError(
+                "multilabel-indicator is not supported: y_pred and y should be of shape (batch_size,), "
+                f"but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            )
+
+    def _name(self) -> str:
+        return "CohenKappa" if self.num_classes is None else "Confusion matrix"
+
+    def _value(self, statistic: Any) -> float:
+        if isinstance(statistic, KeptSamples):
+            return _kappa(cross_table(statistic.first, statistic.second), self.weights)
+        table, num_outside = statistic.values
+        if int(num_outside):
+            raise ValueError(outside_message(self.num_classes, int(num_outside)))
+        return _kappa(table, self.weights)
+
+
+def _kappa(table: Tensor, weights: str | None) -> float:
+    table = table.double()
+    distance = torch.arange(len(table), dtype=table.dtype, device=table.device)
+    distance = (distance[:, None] - distance).abs()
+    weight = {None: (distance > 0).double(), "linear": distance, "quadratic": distance**2}[weights]
+    expected = table.sum(dim=1)[:, None] * table.sum(dim=0) / table.sum()
+    chance = (weight * expected).sum()
+    if chance < 1e-9:
+        return 0.0
+    return float(1 - (weight * table).sum() / chance)

@@ -1,0 +1,223 @@
+"""How often which class is taken for which, and what follows from it."""
+
+from __future__ import annotations
+
+import functools
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._labels import MULTICLASS, Labels, ratio, read_labels
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.metrics_lambda import MetricsLambda
+from ignite.metrics.statistics import LabelCounts, Reading, Statistic
+from ignite.metrics.statistics.labels import MATRIX
+
+__all__ = [
+    "ConfusionMatrix",
+    "DiceCoefficient",
+    "IoU",
+    "JaccardIndex",
+    "cmAccuracy",
+    "cmPrecision",
+    "cmRecall",
+    "mIoU",
+]
+
+
+class ConfusionMatrix(View):
+    """How many examples of each class are predicted as which: true classes in rows, predicted ones in columns.
+
+    Update with ``(y_pred, y)``: scores of shape (B, C, ...), of which the highest counts, and classes of shape
+    (B, ...). Targets outside of [0, C) are left out.
+
+    Args:
+        num_classes: C, more than 1.
+        average: None gives counts, int64; "samples" divides them by the number of items in batches, "recall" each row
+            by its sum, "precision" each column.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to count; by default, where the predictions are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        ValueError: ``num_classes`` or ``average`` is none of the above; in ``update``, shapes do not fit.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = ConfusionMatrix(num_classes=2)
+        >>> metric.update((torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]), torch.tensor([0, 1, 1])))
+        >>> metric.compute()
+        tensor([[1, 0],
+                [1, 1]])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        average: str | None = None,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = True,
+    ) -> None:
+        if num_classes <= 1:
+            raise ValueError(f"Argument num_classes needs to be > 1, but given {num_classes}")
+        if average not in (None, "samples", "recall", "precision"):
+            raise ValueError(
+                f"Argument average can None or one of 'samples', 'recall', 'precision', but given {average!r}"
+            )
+        self.num_classes = num_classes
+        self.average = average
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        return [LabelCounts(MATRIX, allows_outside=True, device=self._accumulates_on)]
+
+    def _inspect(self, reading: Reading) -> None:
+        y_pred, y = reading.output
+        if y_pred.ndim < 2:
+            raise ValueError(f"y_pred must have shape (batch_size, num_classes, ...), but given {tuple(y_pred.shape)}")
+        if y_pred.shape[1] != self.num_classes:
+            raise ValueError(f"y_pred does not have correct number of classes: {y_pred.shape[1]} vs {self.num_classes}")
+        labels: Labels = reading.derive(read_labels, False)
+        if labels.kind != MULTICLASS:
+            raise ValueError(
+                "y_pred must have shape (batch_size, num_classes, ...) and y must have shape of (batch_size, ...), "
+                f"but given {tuple(y_pred.shape)} vs {tuple(y.shape)}"
+            )
+
+    def _check(self, statistic: Statistic) -> None:
+        """Targets that are no class are left out, and no error."""
+
+    def _value(self, counts: LabelCounts) -> Tensor:
+        matrix = counts.matrix
+        assert matrix is not None
+        if self.average == "samples":
+            return matrix / counts.num_items
+        return matrix.clone() if self.average is None else self.normalize(matrix, self.average)
+
+    @staticmethod
+    def normalize(matrix: Tensor, average: str) -> Tensor:
+        """Divides rows ("recall") or columns ("precision") by their sums; those without any example stay 0.
+
+        Raises:
+            ValueError: ``average`` is neither.
+        """
+        if average not in ("recall", "precision"):
+            raise ValueError(
+                f"Argument average should be one of 'samples', 'recall', 'precision', but given {average!r}"
+            )
+        matrix = matrix.to(torch.float32 if matrix.device.type == "mps" else torch.float64)
+        return ratio(matrix, matrix.sum(dim=1 if average == "recall" else 0, keepdim=True))
+
+
+def IoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
+    r"""Makes a metric of the intersection over union of each class, :math:`\frac{TP}{TP + FP + FN}`, shape (C,).
+
+    Args:
+        cm: the confusion matrix to compute it from, with ``average`` None or "samples".
+        ignore_index: a class that is left out of the result, which then has shape (C - 1,).
+
+    Raises:
+        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+        ValueError: it has another ``average``, or ``ignore_index`` is no class.
+
+    Example:
+        >>> metric = IoU(ConfusionMatrix(num_classes=2))
+        >>> metric.update((torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]), torch.tensor([0, 1, 1])))
+        >>> metric.compute()
+        tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    _check_matrix(cm)
+    if ignore_index is not None and not (
+        isinstance(ignore_index, numbers.Integral) and 0 <= ignore_index < cm.num_classes
+    ):
+        raise ValueError(
+            f"ignore_index should be integer and in the range of [0, {cm.num_classes}), but given {ignore_index}"
+        )
+    return MetricsLambda(functools.partial(_iou, ignore_index=ignore_index), cm)
+
+
+def mIoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
+    """Makes a metric of the mean over classes of :func:`IoU`, which see for arguments and errors."""
+    iou: MetricsLambda = IoU(cm, ignore_index).mean()
+    return iou
+
+
+def JaccardIndex(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
+    """:func:`IoU` by another name."""
+    return IoU(cm, ignore_index)
+
+
+def DiceCoefficient(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's
+    r"""Makes a metric of the Dice coefficient of each class, :math:`\frac{2 TP}{2 TP + FP + FN}`, shape (C,).
+
+    Arguments and errors are those of :func:`IoU`.
+    """
+    iou: Any = IoU(cm, ignore_index)
+    dice: MetricsLambda = 2 * iou / (1 + iou)
+    return dice
+
+
+def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802 - Ignite's name
+    """Makes a metric of the share of examples whose class is predicted, shape ().
+
+    Raises:
+        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+    """
+    _check_matrix(cm, any_average=True)
+    return MetricsLambda(_accuracy, cm)
+
+
+def cmPrecision(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
+    """Makes a metric of the precision of each class, shape (C,), or with ``average`` of their mean.
+
+    Raises:
+        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+        ValueError: its ``average`` is neither None nor "samples".
+    """
+    _check_matrix(cm)
+    return MetricsLambda(functools.partial(_ratio, dim=0, average=average), cm)
+
+
+def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
+    """Makes a metric of the recall of each class, shape (C,), or with ``average`` of their mean.
+
+    Raises:
+        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+        ValueError: its ``average`` is neither None nor "samples".
+    """
+    _check_matrix(cm)
+    return MetricsLambda(functools.partial(_ratio, dim=1, average=average), cm)
+
+
+def _check_matrix(cm: ConfusionMatrix, any_average: bool = False) -> None:
+    if not isinstance(cm, ConfusionMatrix):
+        raise TypeError(f"Argument cm should be instance of ConfusionMatrix, but given {type(cm)}")
+    if cm.average not in (None, "samples") and not any_average:
+        raise ValueError(
+            f"ConfusionMatrix should have average attribute either None or 'samples', but given {cm.average!r}"
+        )
+
+
+def _accuracy(matrix: Tensor) -> Tensor:
+    matrix = matrix.double()
+    return ratio(matrix.diagonal().sum(), matrix.sum())
+
+
+def _ratio(matrix: Tensor, dim: int, average: bool) -> Tensor:
+    matrix = matrix.double()
+    ratios = ratio(matrix.diagonal(), matrix.sum(dim=dim))
+    return ratios.mean() if average else ratios
+
+
+def _iou(matrix: Tensor, ignore_index: int | None) -> Tensor:
+    matrix = matrix.double()
+    diagonal = matrix.diagonal()
+    iou = ratio(diagonal, matrix.sum(dim=1) + matrix.sum(dim=0) - diagonal)
+    if ignore_index is None:
+        return iou
+    return torch.cat([iou[:ignore_index], iou[ignore_index + 1 :]])

@@ -1,0 +1,123 @@
+"""Metrics that need to see all predictions and targets together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.statistics import KeptSamples, Reading, Statistic
+
+__all__ = ["EpochMetric", "EpochMetricWarning"]
+
+
+class EpochMetricWarning(UserWarning):
+    """``compute_fn`` fails for the first batch."""
+
+
+class EpochMetric(View):
+    """The value of a function of all predictions and targets.
+
+    Update with ``(y_pred, y)``, each of shape (B,) or (B, K), of the same dtypes each time; a second dimension of 1 is
+    left out. All of them are kept, once for all metrics of an engine that keep the same, so that memory grows with the
+    data. Over several processes, each computes the value from the samples of all, in the order of ranks.
+
+    Args:
+        compute_fn: ``compute_fn(y_pred, y)``, with all predictions and targets, the value.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: try ``compute_fn`` on the first batch, and warn if it fails.
+        device: where to keep the tensors; by default, where they are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        TypeError: ``compute_fn`` cannot be called.
+        ValueError: in ``update``, a tensor has another shape, or another dtype than before.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> def largest_error(y_pred, y):
+        ...     return (y_pred - y).abs().max().item()
+        >>> metric = EpochMetric(largest_error)
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])))
+        >>> metric.update((torch.tensor([3.0]), torch.tensor([2.0])))
+        >>> metric.compute()
+        2.0
+    """
+
+    def __init__(
+        self,
+        compute_fn: Callable[[Tensor, Tensor], Any],
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = True,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not callable(compute_fn):
+            raise TypeError(f"Argument compute_fn should be callable, but given {type(compute_fn)}")
+        self.compute_fn = compute_fn
+        self._check_compute_fn = check_compute_fn
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def _begin(self) -> None:
+        self._is_checked = False
+
+    def _declare(self) -> list[Statistic]:
+        return [KeptSamples(select_samples, device=self._accumulates_on)]
+
+    def _inspect(self, reading: Reading) -> None:
+        if not self._check_compute_fn or self._is_checked:
+            return
+        y_pred, y = reading.derive(select_samples)
+        self._is_checked = True
+        try:
+            self.compute_fn(y_pred, y)
+        except Exception as error:
+            warnings.warn(
+                f"Probably, there can be a problem with `compute_fn`:\n {error}", EpochMetricWarning, stacklevel=2
+            )
+
+    def _value(self, *statistics: Any) -> Any:
+        (samples,) = statistics
+        return self.compute_fn(samples.first, samples.second)
+
+    @property
+    def _predictions(self) -> list[Tensor]:
+        """What this process has kept."""
+        return self._kept_tensors("first")
+
+    @property
+    def _targets(self) -> list[Tensor]:
+        return self._kept_tensors("second")
+
+    def _kept_tensors(self, name: str) -> list[Tensor]:
+        found = self._statistics_in_use()[0].parts()[name]
+        return [] if found is None else [found]
+
+
+def select_samples(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Predictions and targets, each of shape (B,) or (B, K).
+
+    Raises:
+        ValueError: they have more dimensions, or not the same number of rows.
+    """
+    y_pred, y = output[0], output[1]
+    for name, tensor in (("Predictions", y_pred), ("Targets", y)):
+        if tensor.ndim not in (1, 2):
+            raise ValueError(
+                f"{name} should be of shape (batch_size, n_targets) or (batch_size, ), but given {tuple(tensor.shape)}"
+            )
+    if len(y_pred) != len(y):
+        raise ValueError(
+            "Predictions and targets should have the same number of rows, "
+            f"but given shapes {tuple(y_pred.shape)} and {tuple(y.shape)}"
+        )
+    return _squeezed(y_pred), _squeezed(y)
+
+
+def _squeezed(tensor: Tensor) -> Tensor:
+    return tensor.squeeze(1) if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor

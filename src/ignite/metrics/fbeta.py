@@ -1,0 +1,71 @@
+"""Precision and recall in one number."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._labels import ratio
+from ignite.metrics._outputs import identity
+from ignite.metrics.metrics_lambda import MetricsLambda
+from ignite.metrics.precision import Precision
+from ignite.metrics.recall import Recall
+
+__all__ = ["Fbeta"]
+
+
+def Fbeta(  # noqa: N802 - Ignite's name
+    beta: float,
+    average: bool = True,
+    precision: Precision | None = None,
+    recall: Recall | None = None,
+    output_transform: Callable[[Any], Any] | None = None,
+    device: str | torch.device | None = None,
+) -> MetricsLambda:
+    r"""Makes a metric of :math:`F_\beta = \frac{(1 + \beta^2) P R}{\beta^2 P + R}`; 0 where precision and recall are.
+
+    Args:
+        beta: how many times as important recall is as precision, positive.
+        average: give the mean over classes, a number; otherwise the values of all, a tensor of shape (C,).
+        precision: a metric to take precision from, with ``average=False``.
+        recall: a metric to take recall from, with ``average=False``.
+        output_transform: of the metrics that are not given.
+        device: likewise.
+
+    Raises:
+        ValueError: ``beta`` is not positive, a metric has another ``average``, or an argument is given for metrics that
+            are given, too.
+
+    Example:
+        >>> f1 = Fbeta(1)
+        >>> f1.update((torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1])))
+        >>> f1.compute()
+        1.0
+
+    References:
+        van Rijsbergen, "Information Retrieval", 2nd edition, 1979, chapter 7.
+    """
+    if not beta > 0:
+        raise ValueError(f"Beta should be a positive integer, but given {beta}")
+    for name, metric in (("precision", precision), ("recall", recall)):
+        if metric is None:
+            continue
+        if output_transform is not None:
+            raise ValueError(f"If {name} argument is provided, output_transform should be None")
+        if device is not None:
+            raise ValueError(f"If {name} argument is provided, device should be None")
+        if metric._average:
+            raise ValueError(f"Input {name} metric should have average=False, but given {metric._average!r}")
+    transform = identity if output_transform is None else output_transform
+    precision = Precision(transform, average=False, device=device) if precision is None else precision
+    recall = Recall(transform, average=False, device=device) if recall is None else recall
+    return MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall)
+
+
+def _fbeta(precision: Tensor, recall: Tensor, beta: float, average: bool) -> Any:
+    values = ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
+    return values.mean().item() if average else values

@@ -1,0 +1,45 @@
+"""The share of labels that are wrong."""
+
+from __future__ import annotations
+
+from ignite.metrics._classification import _BaseClassification
+from ignite.metrics._labels import MULTILABEL
+from ignite.metrics.statistics import LabelCounts
+from ignite.metrics.statistics.labels import CLASSES
+
+__all__ = ["HammingDistance"]
+
+
+class HammingDistance(_BaseClassification):
+    """The share of labels that are wrong: of all labels of all examples if multilabel, else of all examples.
+
+    Update with ``(y_pred, y)``, of the shapes that :class:`Accuracy` takes.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        is_multilabel: whether equal shapes mean labels, not binary predictions.
+        device: where to count; by default, where the predictions are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, see :class:`Accuracy`.
+        RuntimeError: in ``update``, the kind of classification has changed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = HammingDistance(is_multilabel=True)
+        >>> metric.update((torch.tensor([[1, 0], [1, 1]]), torch.tensor([[1, 1], [1, 1]])))
+        >>> metric.compute()
+        0.25
+    """
+
+    _need = CLASSES
+
+    def _value(self, counts: LabelCounts) -> float:
+        num_both, num_predicted, num_true = (
+            values.sum().item() for values in (counts.true_positives, counts.num_predicted, counts.num_true)
+        )
+        if counts.kind == MULTILABEL:
+            return (num_predicted + num_true - 2 * num_both) / (counts.num_examples * (counts.num_classes or 1))
+        return 1 - num_both / counts.num_examples

@@ -1,0 +1,107 @@
+"""The correlation of predicted with true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._agreement import as_labels, count_labels, cross_table, outside_message
+from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals
+
+__all__ = ["MatthewsCorrCoef", "matthews_corrcoef_compute_fn"]
+
+_NAME = "MatthewsCorrCoef"
+
+
+def matthews_corrcoef_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
+    """The value of :class:`MatthewsCorrCoef`, of labels of shape (N,), or of scores and one-hot vectors (N, C).
+
+    Raises:
+        ValueError: targets have a class dimension, and predictions have none.
+    """
+    if y_preds.ndim == 1 and y_targets.ndim == 2:
+        raise ValueError(
+            "y_pred should have as many dimensions as y, but given shapes "
+            f"{tuple(y_preds.shape)} and {tuple(y_targets.shape)}"
+        )
+    return _correlation(cross_table(as_labels(y_preds, "y_pred", _NAME), as_labels(y_targets, "y", _NAME)))
+
+
+class MatthewsCorrCoef(EpochMetric):
+    r"""The correlation of predicted with true labels, from -1 to 1; 0 if either are all the same.
+
+    .. math:: \frac{c\,n - \sum_k p_k t_k}{\sqrt{(n^2 - \sum_k p_k^2)(n^2 - \sum_k t_k^2)}}
+
+    of :math:`n` examples of which :math:`c` are right, and class :math:`k` is predicted :math:`p_k` times and true
+    :math:`t_k` times. Update with ``(y_pred, y)``: labels of shape (B,), or scores and one-hot vectors (B, C).
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep the labels; by default, where they are.
+        skip_unrolling: see :class:`Metric`.
+        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``, instead of keeping them all, so
+            that memory does not grow with the data.
+
+    Raises:
+        ValueError: in ``update``, shapes are not those above, the dtype has changed, or a label is out of range.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = MatthewsCorrCoef()
+        >>> metric.update((torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])))
+        >>> round(metric.compute(), 4)
+        0.5774
+
+    References:
+        Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
+    """
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+        *,
+        num_classes: int | None = None,
+    ) -> None:
+        self.num_classes = num_classes
+        super().__init__(matthews_corrcoef_compute_fn, output_transform, check_compute_fn, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        if self.num_classes is None:
+            return super()._declare()
+        return [Totals(count_labels, (self.num_classes, _NAME), num_values=2, device=self._accumulates_on)]
+
+    def _inspect(self, reading: Reading) -> None:
+        _check_dimensions(reading.output)
+
+    def _value(self, statistic: Any) -> float:
+        if isinstance(statistic, KeptSamples):
+            return matthews_corrcoef_compute_fn(statistic.first, statistic.second)
+        table, num_outside = statistic.values
+        if int(num_outside):
+            raise ValueError(outside_message(self.num_classes, int(num_outside)))
+        return _correlation(table)
+
+
+def _check_dimensions(output: Sequence[Tensor]) -> None:
+    if output[0].ndim == 1 and output[1].ndim == 2 and output[1].shape[1] > 1:
+        raise ValueError(
+            "y_pred should have as many dimensions as y, but given shapes "
+            f"{tuple(output[0].shape)} and {tuple(output[1].shape)}"
+        )
+
+
+def _correlation(table: Tensor) -> float:
+    table = table.double()
+    n, num_true, num_predicted = table.sum(), table.sum(dim=1), table.sum(dim=0)
+    covariance = table.diagonal().sum() * n - (num_true * num_predicted).sum()
+    variances = (n**2 - (num_predicted**2).sum()) * (n**2 - (num_true**2).sum())
+    return float(covariance / variances.sqrt()) if variances > 0 else 0.0

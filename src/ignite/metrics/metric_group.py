@@ -1,0 +1,115 @@
+"""Several metrics as one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from ignite.metrics._outputs import identity
+from ignite.metrics._reduction import jointly
+from ignite.metrics._view import View
+from ignite.metrics.metric import Metric
+from ignite.metrics.statistics import Reading, Statistic
+
+__all__ = ["MetricGroup"]
+
+
+class MetricGroup(Metric):
+    """Several metrics that are fed with one output. Its value is a dictionary of theirs.
+
+    The members share what they accumulate in common. Their own ``output_transform`` is applied to what that of the
+    group returns.
+
+    Args:
+        metrics: name -> metric. They belong to the group from now on, and should not be updated otherwise.
+        output_transform: turns ``engine.state.output`` into what the members expect.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        TypeError: ``metrics`` is no dictionary of metrics.
+
+    Example:
+        >>> import torch
+        >>> from ignite.metrics import Accuracy, Precision
+        >>> group = MetricGroup({"accuracy": Accuracy(), "precision": Precision(average=True)})
+        >>> group.update((torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1])))
+        >>> group.compute()
+        {'accuracy': 1.0, 'precision': 1.0}
+    """
+
+    def __init__(
+        self,
+        metrics: dict[str, Metric],
+        output_transform: Callable[[Any], Any] = identity,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not isinstance(metrics, Mapping) or not all(isinstance(metric, Metric) for metric in metrics.values()):
+            raise TypeError(f"metrics should be a dictionary of metrics, but given {metrics!r}")
+        self.metrics = dict(metrics)
+        super().__init__(output_transform, None, skip_unrolling)
+
+    def reset(self) -> None:
+        """Resets all members."""
+        for metric in self.metrics.values():
+            metric.reset()
+        self._share()
+
+    def _share(self) -> None:
+        """Gives members that accumulate the same one statistic."""
+        shared: dict[Hashable, Statistic] = {}
+        for metric in self._views():
+            reading = metric._how_to_read()
+            if reading is None:
+                continue
+            for i, statistic in enumerate(metric._own):
+                found = shared.setdefault((reading, statistic.key), statistic)
+                if found is not statistic:
+                    found.widen(statistic)
+                    metric._own[i] = found
+
+    def _views(self) -> list[View]:
+        return [metric for metric in self.metrics.values() if isinstance(metric, View)]
+
+    def update(self, output: Any) -> None:
+        """Takes in the output of one batch, for all members."""
+        readings: dict[Hashable, Reading] = {}
+        updated: set[int] = set()
+        for metric in self.metrics.values():
+            key = metric._how_to_read() if isinstance(metric, View) else None
+            if not isinstance(metric, View) or key is None:
+                metric.update(metric._output_transform(output))
+                continue
+            if key not in readings:
+                readings[key] = Reading(metric._output_transform(output))
+            metric._inspect(readings[key])
+            for statistic in metric._own:
+                if id(statistic) not in updated:
+                    updated.add(id(statistic))
+                    statistic.update(readings[key])
+
+    def compute(self) -> dict[str, Any]:
+        """Name -> value of each member."""
+        with jointly(list(self.metrics.values())):
+            return {name: metric.compute() for name, metric in self.metrics.items()}
+
+    def _statistics_in_use(self) -> list[Statistic]:
+        return [statistic for metric in self.metrics.values() for statistic in metric._statistics_in_use()]
+
+    def _functions(self) -> dict[int, Any]:
+        found = super()._functions()
+        for metric in self.metrics.values():
+            found.update(metric._functions())
+        return found
+
+    def _state(self) -> OrderedDict[str, Any]:
+        return OrderedDict((name, metric._state()) for name, metric in self.metrics.items())
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        for name, metric in self.metrics.items():
+            metric._set_state([state[name] for state in states])
+        self._share()
+
+    @property
+    def _joins_states(self) -> bool:  # type: ignore[override]
+        return all(metric._joins_states for metric in self.metrics.values())

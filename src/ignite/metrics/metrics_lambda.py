@@ -1,0 +1,150 @@
+"""Metrics that are computed from the values of other metrics."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ignite.engine import Engine
+from ignite.metrics._attachment import Attachment
+from ignite.metrics._outputs import identity
+from ignite.metrics._reduction import jointly
+from ignite.metrics._usage import MetricUsage
+from ignite.metrics.metric import Metric
+
+__all__ = ["MetricsLambda"]
+
+
+class MetricsLambda(Metric):
+    """The value of ``f(*args, **kwargs)``, with the value of each metric among the arguments in its place.
+
+    Operators on metrics, and methods of their values, make such a metric: ``precision * recall``, ``recall.mean()``.
+
+    The metrics among the arguments, its ingredients, are fed when this one is attached, but do not appear in
+    ``state.metrics`` unless they are attached, too. Without an engine, ``reset`` and ``update`` pass on to them.
+
+    Args:
+        f: computes the value. Tensors come on the CPU.
+        *args: metrics and other things.
+        skip_unrolling: see :class:`Metric`.
+        metrics_result_mode: likewise.
+        **kwargs: metrics and other things.
+
+    Raises:
+        ValueError: ``update`` is called while the metric is attached, or it is attached after ``update`` was called.
+
+    Example:
+        >>> import torch
+        >>> from ignite.metrics import Precision, Recall
+        >>> precision, recall = Precision(), Recall()
+        >>> f1 = (2 * precision * recall / (precision + recall)).mean()
+        >>> f1.update((torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1])))
+        >>> f1.compute().item()
+        1.0
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        *args: Any,
+        skip_unrolling: bool = False,
+        metrics_result_mode: Literal["flatten", "named", "both"] = "both",
+        **kwargs: Any,
+    ) -> None:
+        self.function = f
+        self.args = args
+        self.kwargs = kwargs
+        self._is_updated = False
+        # Not by the parent: nothing is to be reset, the ingredients may be in use.
+        self._resets_ingredients = False
+        super().__init__(identity, None, skip_unrolling, metrics_result_mode)
+        self._resets_ingredients = True
+
+    @property
+    def _ingredients(self) -> list[Metric]:
+        return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Metric)]
+
+    def reset(self) -> None:
+        """Resets all ingredients."""
+        if self._resets_ingredients:
+            self._is_updated = False
+            for metric in self._ingredients:
+                metric.reset()
+
+    def update(self, output: Any) -> None:
+        """Updates all ingredients, each once."""
+        if len(self._attachments):
+            raise ValueError(
+                "MetricsLambda is already attached to an engine, and MetricsLambda can't use update API while it's "
+                "attached."
+            )
+        for metric in {id(leaf): leaf for leaf in self._leaves()}.values():
+            metric.update(output)
+        self._is_updated = True
+
+    def compute(self) -> Any:
+        """The value of the function."""
+        with jointly(list(self._leaves())):
+            args = [_value_of(arg) for arg in self.args]
+            kwargs = {name: _value_of(arg) for name, arg in self.kwargs.items()}
+        return self.function(*args, **kwargs)
+
+    def _leaves(self) -> Iterator[Metric]:
+        """The ingredients, and theirs, down to metrics that take in outputs."""
+        for metric in self._ingredients:
+            if isinstance(metric, MetricsLambda):
+                yield from metric._leaves()
+            else:
+                yield metric
+
+    # Attaching feeds the leaves. The metric itself takes in nothing.
+
+    def _feed(self, engine: Engine[Any, Any], usage: MetricUsage, user: Any = None) -> None:
+        if self._is_updated:
+            raise ValueError(
+                "The underlying metrics are already updated, can't attach while using reset/update/compute API."
+            )
+        for metric in self._leaves():
+            metric._feed(engine, usage, user or self)
+        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(user or self))
+
+    def _starve(self, engine: Engine[Any, Any], usage: MetricUsage, user: Any = None) -> None:
+        for metric in self._leaves():
+            metric._starve(engine, usage, user or self)
+        self._attachments.pop(engine, None)
+
+    def _is_fed(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
+        return all(metric._is_fed(engine, usage) for metric in self._leaves())
+
+    def _is_taken(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
+        return super()._is_taken(engine, usage) or any(leaf._is_taken(engine, usage) for leaf in self._leaves())
+
+    def _functions(self) -> dict[int, Any]:
+        found = super()._functions()
+        for metric in self._ingredients:
+            found.update(metric._functions())
+        return found
+
+    def _state(self) -> OrderedDict[str, Any]:
+        return OrderedDict((str(i), metric._state()) for i, metric in enumerate(self._ingredients))
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        for i, metric in enumerate(self._ingredients):
+            metric._set_state([state[str(i)] for state in states])
+
+    @property
+    def _joins_states(self) -> bool:  # type: ignore[override]
+        return all(metric._joins_states for metric in self._ingredients)
+
+
+def _value_of(argument: Any) -> Any:
+    if not isinstance(argument, Metric):
+        return argument
+    value = argument.compute()
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+Metric._compose = MetricsLambda

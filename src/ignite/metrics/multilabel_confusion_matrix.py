@@ -1,0 +1,109 @@
+"""A two-by-two matrix for each of several labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._labels import count_not_binary
+from ignite.metrics._outputs import identity
+from ignite.metrics._view import View
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["MultiLabelConfusionMatrix"]
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class MultiLabelConfusionMatrix(View):
+    """For each label ``[[TN, FP], [FN, TP]]``: a tensor of shape (C, 2, 2).
+
+    Update with ``(y_pred, y)``, both 0 or 1, integers of shape (B, C, ...).
+
+    Args:
+        num_classes: C, more than 1.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to count; by default, where the predictions are.
+        normalized: divide the matrix of each label by its sum.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        ValueError: ``num_classes`` is too small; in ``update``, dtypes, shapes or values are not those above.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = MultiLabelConfusionMatrix(num_classes=2)
+        >>> metric.update((torch.tensor([[1, 0], [1, 1]]), torch.tensor([[1, 0], [0, 1]])))
+        >>> metric.compute().tolist()
+        [[[0, 1], [0, 1]], [[1, 0], [0, 1]]]
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+        normalized: bool = False,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if num_classes <= 1:
+            raise ValueError(f"Argument num_classes needs to be > 1, but given {num_classes}")
+        self.num_classes = num_classes
+        self.normalized = normalized
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_count, (self.num_classes,), num_values=2, device=self._accumulates_on)]
+
+    def _name(self) -> str:
+        return "Confusion matrix"
+
+    def _value(self, totals: Totals) -> Tensor:
+        matrix, num_wrong = totals.values
+        if int(num_wrong):
+            raise ValueError(f"y_pred and y must be binary tensors, but {int(num_wrong)} values are neither 0 nor 1")
+        if not self.normalized:
+            return matrix.clone()
+        matrix = matrix.to(self._double_dtype)
+        return matrix / matrix.sum(dim=(1, 2), keepdim=True)  # no label has no example
+
+
+def _count(output: Sequence[Tensor], num_classes: int) -> tuple[int, Tensor, Tensor | int]:
+    y_pred, y = output[0].detach(), output[1].detach()
+    _check(y_pred, y, num_classes)
+    num_wrong = count_not_binary_values("y_pred", y_pred) + count_not_binary_values("y", y)
+    predicted, true = (values.bool().movedim(1, -1).reshape(-1, num_classes) for values in (y_pred, y))  # (M, C)
+    cells = [(t & p).sum(dim=0) for t in (~true, true) for p in (~predicted, predicted)]
+    matrix = torch.stack(cells, dim=1).reshape(num_classes, 2, 2)
+    return len(predicted), matrix, torch.as_tensor(num_wrong)
+
+
+def count_not_binary_values(name: str, values: Tensor) -> int | Tensor:
+    """How many values are neither 0 nor 1, with this metric's words on the CPU."""
+    try:
+        return count_not_binary(name, values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a binary tensor: {error}") from None
+
+
+def _check(y_pred: Tensor, y: Tensor, num_classes: int) -> None:
+    given = f"but given y_pred of shape {tuple(y_pred.shape)} and y of shape {tuple(y.shape)}"
+    for name, values in (("y_pred", y_pred), ("y", y)):
+        if values.ndim < 2:
+            raise ValueError(
+                f"{name} must at least have shape (batch_size, num_classes (currently set to {num_classes}), ...), "
+                f"{given}"
+            )
+    if len(y_pred) != len(y):
+        raise ValueError(f"y and y_pred have different batch size: {len(y)} vs {len(y_pred)}")
+    for name, values in (("y_pred", y_pred), ("y", y)):
+        if values.shape[1] != num_classes:
+            raise ValueError(f"{name} does not have correct number of classes: {values.shape[1]} vs {num_classes}")
+    if y.shape != y_pred.shape:
+        raise ValueError(f"y and y_pred shapes must match: {tuple(y.shape)} vs {tuple(y_pred.shape)}")
+    for name, values in (("y_pred", y_pred), ("y", y)):
+        if values.dtype not in _INTEGERS:
+            raise ValueError(f"{name} must be of any type: {_INTEGERS}, but given {values.dtype}")

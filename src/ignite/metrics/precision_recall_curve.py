@@ -1,0 +1,51 @@
+"""Precision and recall over thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ignite.metrics._curves import Ranking, precision_recall_curve, rank_scores
+from ignite.metrics._score_metric import _ScoreMetric
+
+__all__ = ["PrecisionRecallCurve", "precision_recall_curve_compute_fn"]
+
+
+def precision_recall_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, Any, Any]:
+    """The curve of :class:`PrecisionRecallCurve`, of scores and targets of shape (N,)."""
+    return precision_recall_curve(rank_scores(y_preds, y_targets))
+
+
+class PrecisionRecallCurve(_ScoreMetric):
+    """Precisions and recalls, shape (U + 1,), and thresholds, shape (U,): three tensors, float64.
+
+    Thresholds are the U distinct scores, rising; precision and recall are those of predicting 1 from each on. The last
+    point is (1, 0), without a threshold.
+
+    Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,).
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep the tensors; by default, where they are.
+        skip_unrolling: see :class:`Metric`.
+        num_bins: count scores in bins instead of keeping all samples; see :class:`ROC_AUC`.
+
+    Raises:
+        ValueError: see :class:`ROC_AUC`.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = PrecisionRecallCurve()
+        >>> metric.update((torch.tensor([0.75, 0.5, 0.25]), torch.tensor([1, 0, 1])))
+        >>> [values.tolist() for values in metric.compute()]
+        [[0.666..., 0.5, 1.0, 1.0], [1.0, 0.5, 0.5, 0.0], [0.25, 0.5, 0.75]]
+    """
+
+    _compute_fn = staticmethod(precision_recall_curve_compute_fn)
+    _takes_columns = False
+
+    def _of_ranking(self, ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
+        return precision_recall_curve(ranking)

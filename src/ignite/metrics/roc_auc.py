@@ -1,0 +1,83 @@
+"""The curve of true over false positive rates, and the area under it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ignite.metrics._curves import Ranking, rank_scores, roc_auc, roc_curve
+from ignite.metrics._score_metric import _ScoreMetric, mean_over_columns
+
+__all__ = ["ROC_AUC", "RocCurve", "roc_auc_compute_fn", "roc_auc_curve_compute_fn"]
+
+
+def roc_auc_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
+    """The area of :class:`ROC_AUC`, of scores and targets of shape (N,) or (N, L)."""
+    value: float = mean_over_columns(roc_auc, y_preds, y_targets)
+    return value
+
+
+def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, Any, Any]:
+    """The curve of :class:`RocCurve`, of scores and targets of shape (N,)."""
+    return roc_curve(rank_scores(y_preds, y_targets))
+
+
+class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
+    """The area under the curve of true over false positive rates: how often a positive outscores a negative.
+
+    Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for the
+    mean over L labels. NaN if there are no positives, or no negatives.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep the tensors; by default, where they are.
+        skip_unrolling: see :class:`Metric`.
+        num_bins: count scores, which then have to be from 0 to 1, in as many bins of equal width, instead of keeping
+            all samples: memory no longer grows with the data, and scores in the same bin are ties.
+
+    Raises:
+        ValueError: shapes or values are not those above, or the dtype has changed. NaN scores and wrong targets are
+            reported by ``compute``, but with ``num_bins`` on the CPU at once.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = ROC_AUC()
+        >>> metric.update((torch.tensor([0.9, 0.4, 0.6, 0.1]), torch.tensor([1, 1, 0, 0])))
+        >>> metric.compute()  # of four pairs one is the wrong way round
+        0.75
+
+    References:
+        Hanley, McNeil, "The meaning and use of the area under a receiver operating characteristic curve", 1982.
+    """
+
+    _compute_fn = staticmethod(roc_auc_compute_fn)
+    _takes_columns = True
+
+    def _of_ranking(self, ranking: Ranking) -> float:
+        return roc_auc(ranking)
+
+
+class RocCurve(_ScoreMetric):
+    """False positive rates, true positive rates and thresholds: three tensors of shape (K,), float64.
+
+    They begin at (0, 0) with an infinite threshold; points on a straight line between others are left out.
+
+    Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,). Arguments and errors are those of
+    :class:`ROC_AUC`.
+
+    Example:
+        >>> import torch
+        >>> metric = RocCurve()
+        >>> metric.update((torch.tensor([0.75, 0.5, 0.25]), torch.tensor([1, 0, 1])))
+        >>> [values.tolist() for values in metric.compute()]
+        [[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0], [inf, 0.75, 0.5, 0.25]]
+    """
+
+    _compute_fn = staticmethod(roc_auc_curve_compute_fn)
+    _takes_columns = False
+
+    def _of_ranking(self, ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
+        return roc_curve(ranking)

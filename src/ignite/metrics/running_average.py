@@ -1,0 +1,168 @@
+"""A moving average that forgets: of another metric's values, or of what an engine puts out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.distributed._fused import SUM, Part, combine
+from ignite.engine import Engine, Events
+from ignite.exceptions import NotComputableError
+from ignite.metrics._outputs import identity
+from ignite.metrics._usage import MetricUsage, RunningBatchWise, SingleEpochRunningBatchWise
+from ignite.metrics.metric import Metric, reinit__is_reduced
+
+__all__ = ["RunningAverage"]
+
+
+class RunningAverage(Metric):
+    r"""A moving average that forgets, :math:`a_t = \alpha a_{t-1} + (1 - \alpha) x_t` with :math:`a_1 = x_1`.
+
+    By default it is computed after each batch and goes on from epoch to epoch. Over several processes, it is the mean
+    of those of all that have any.
+
+    Args:
+        src: a metric whose value over each batch is averaged. A copy of it is fed, so that it may be attached itself.
+        alpha: how much of the old average is kept, in (0, 1].
+        output_transform: without ``src``, turns ``engine.state.output`` into the number or tensor to average.
+        epoch_bound: deprecated; True stands for the usage SingleEpochRunningBatchWise, False for RunningBatchWise.
+        device: where to keep the average; by default, where values are. Not with ``src``.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        TypeError: ``src`` is no metric.
+        ValueError: ``alpha`` is out of range, or arguments do not go together.
+        NotComputableError: in ``compute``, nothing was seen.
+
+    Example:
+        >>> engine = __import__("ignite").engine.Engine(lambda engine, batch: batch)
+        >>> RunningAverage(alpha=0.5, output_transform=lambda output: output).attach(engine, "average")
+        >>> engine.run([1.0, 3.0, 4.0]).metrics
+        {'average': 3.0}
+    """
+
+    required_output_keys = None
+
+    def __init__(
+        self,
+        src: Metric | None = None,
+        alpha: float = 0.98,
+        output_transform: Callable[[Any], Any] | None = None,
+        epoch_bound: bool | None = None,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not (isinstance(src, Metric) or src is None):
+            raise TypeError(f"Argument src should be a Metric or None., but given {type(src)}")
+        if not 0.0 < alpha <= 1.0:
+            raise ValueError(f"Argument alpha should be a float between 0.0 and 1.0., but given {alpha!r}")
+        if src is not None and output_transform is not None:
+            raise ValueError("Argument output_transform should be None if src is a Metric.")
+        if src is not None and device is not None:
+            raise ValueError("Argument device should be None if src is a Metric.")
+        if src is None and output_transform is None:
+            raise ValueError(
+                "Argument output_transform should not be None if src corresponds to the output of process function."
+            )
+        if epoch_bound is not None:
+            warnings.warn("`epoch_bound` is deprecated and will be removed in the future.", stacklevel=2)
+        self.src = src
+        self._source = None if src is None else src._twin()
+        self.alpha = alpha
+        self.epoch_bound = epoch_bound
+        super().__init__(output_transform or identity, device, skip_unrolling)
+
+    @reinit__is_reduced
+    def reset(self) -> None:
+        """Forgets all that was seen."""
+        self._average: Any = None
+        self._dtype: torch.dtype | None = None
+        if self._source is not None:
+            self._source.reset()
+
+    @reinit__is_reduced
+    def update(self, output: Any) -> None:
+        """Takes in the output of one batch: what ``src`` is updated with, or the number or tensor."""
+        if self._source is not None:
+            self._source.update(output)
+            self._take_value_of_source()
+        else:
+            self._take(output)
+
+    def compute(self) -> Any:
+        """The average: a number if that is what is averaged, else a tensor."""
+        is_new = self._average is None
+        average, count = combine([Part(SUM, self._average, "value of RunningAverage"), Part(SUM, 0 if is_new else 1)])
+        if not count:
+            raise NotComputableError("RunningAverage must have at least one example before it can be computed.")
+        average = average / count
+        return average.to(self._dtype) if isinstance(average, Tensor) and self._dtype is not None else average
+
+    def iteration_completed(self, engine: Engine[Any, Any]) -> None:
+        """Takes in the output, or the value of ``src`` over what was seen since the last time."""
+        if self._source is None:
+            super().iteration_completed(engine)
+        else:
+            self._take_value_of_source()
+
+    def attach(
+        self,
+        engine: Engine[Any, Any],
+        name: str,
+        usage: str | MetricUsage = RunningBatchWise(),  # noqa: B008
+    ) -> None:
+        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
+
+        Args:
+            engine: gives the outputs.
+            name: under which the value is found.
+            usage: when it forgets, takes in a value, and is computed; ``epoch_bound`` overrides it.
+
+        Raises:
+            TypeError: ``usage`` is neither a usage nor the name of one.
+            ValueError: there is no usage of this name.
+        """
+        super().attach(engine, name, self._usage(usage))
+
+    def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage = RunningBatchWise()) -> None:  # noqa: B008
+        """Ends what ``attach`` with this usage has begun."""
+        super().detach(engine, self._usage(usage))
+
+    def is_attached(self, engine: Engine[Any, Any], usage: str | MetricUsage = RunningBatchWise()) -> bool:  # noqa: B008
+        """Whether ``engine`` computes the metric with this usage."""
+        return super().is_attached(engine, self._usage(usage))
+
+    def _usage(self, usage: str | MetricUsage) -> str | MetricUsage:
+        if self.epoch_bound is None:
+            return usage
+        return SingleEpochRunningBatchWise() if self.epoch_bound else RunningBatchWise()
+
+    def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
+        started, take = super()._feeding(usage)
+        return (
+            [started, take]
+            if self._source is None
+            else [started, (Events.ITERATION_COMPLETED, self._feed_source), take]
+        )
+
+    def _feed_source(self, engine: Engine[Any, Any]) -> None:
+        assert self._source is not None
+        self._source.iteration_completed(engine)
+
+    def _take_value_of_source(self) -> None:
+        assert self._source is not None
+        self._take(self._source.compute())
+        self._source.reset()
+
+    def _take(self, value: Any) -> None:
+        if isinstance(value, Tensor):
+            self._dtype = value.dtype if value.is_floating_point() else None
+            device = self._accumulates_on or value.device
+            value = value.detach().to(device, torch.float32 if device.type == "mps" else torch.float64, copy=True)
+        self._average = value if self._average is None else self.alpha * self._average + (1 - self.alpha) * value
+
+    _state_dict_all_req_keys = ("_average", "_source")

@@ -1,0 +1,140 @@
+"""What a statistic is: what is accumulated over batches, whichever metrics are computed from it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ignite.distributed._fused import ROWS, SAME, Part
+
+
+class Reading:
+    """One output, and what statistics derive from it: each thing once, however many of them ask."""
+
+    __slots__ = ("_derived", "output")
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+        self._derived: dict[Hashable, Any] = {}
+
+    def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
+        """``function(output, *args)``. What it raises, it raises each time."""
+        key = (function, args)
+        if key not in self._derived:
+            self._derived[key] = function(self.output, *args)
+        return self._derived[key]
+
+
+class Statistic(ABC):
+    """Accumulates what is sufficient for one or more metrics.
+
+    Statistics with equal keys accumulate the same, so that metrics may share one. What has been accumulated is in the
+    attributes that ``PARTS`` names; nothing of it changes when ``update`` raises.
+
+    Args:
+        device: where to accumulate; None means where the outputs are.
+    """
+
+    PARTS: ClassVar[Mapping[str, str]] = {}
+    """Name of each attribute -> how the values of several processes are combined; see ``ignite.distributed._fused``."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device
+        self.version = 0
+        """Changes with each update, so that results can be kept."""
+        self.num_examples = 0
+        self.reset()
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """What kind of statistic this is, with its parameters."""
+        return (type(self), self.device, *self._parameters())
+
+    def _parameters(self) -> tuple[Hashable, ...]:
+        return ()
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forgets all that was seen."""
+
+    @abstractmethod
+    def _update(self, reading: Reading) -> None:
+        """Takes in one output."""
+
+    def update(self, reading: Reading) -> None:
+        """Takes in one output, or raises and stays as it was."""
+        self._update(reading)
+        self.version += 1
+
+    def widen(self, other: Statistic) -> None:  # noqa: B027 - most have nothing to widen
+        """Before anything was seen: also accumulates what ``other``, of the same key, was to accumulate."""
+
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raises what could not be raised in ``update`` without waiting for an accelerator."""
+
+    def parts(self) -> dict[str, Any]:
+        """What has been accumulated."""
+        return {name: getattr(self, name) for name in self.PARTS}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Puts ``values``, named as in :meth:`parts`, in place of what has been accumulated."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.version += 1
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Goes on from saved values."""
+        device = self.device
+        is_moved = {name: isinstance(value, Tensor) and device is not None for name, value in values.items()}
+        self.take({name: value.to(device) if is_moved[name] else value for name, value in values.items()})
+
+    def replaced(self, values: Mapping[str, Any]) -> Self:
+        """A statistic like this one that has accumulated ``values``."""
+        other = copy.copy(self)
+        other.take(values)
+        return other
+
+    def clone(self) -> Self:
+        """One that goes on by itself."""
+        return self.replaced({name: copied(value) for name, value in self.parts().items()})
+
+    def fresh(self) -> Self:
+        """One of the same kind that has seen nothing."""
+        other = copy.copy(self)
+        other.reset()
+        return other
+
+    def to_combine(self) -> list[Part]:
+        """What has been accumulated, to be combined with what other processes have."""
+        return [Part(self.op_of(name), value, f"{name} of {self}") for name, value in self.parts().items()]
+
+    def op_of(self, name: str) -> str:
+        """How the values of a part are combined."""
+        return self.PARTS[name]
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def where(self, tensor: Tensor) -> torch.device:
+        """Where to accumulate what comes with ``tensor``."""
+        return tensor.device if self.device is None else self.device
+
+
+def copied(value: Any) -> Any:
+    """A copy of a tensor or a list; other things do not change."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    return list(value) if isinstance(value, list) else value
+
+
+def wide_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype to add floats up in: float64 where the device has it."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+__all__ = ["ROWS", "SAME", "Part", "Reading", "Statistic", "copied", "wide_dtype"]

@@ -1,0 +1,98 @@
+"""All samples, for metrics that need to see them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.statistics._statistic import Reading, Statistic
+
+__all__ = ["KeptSamples"]
+
+PARTS = ("first", "second")
+
+
+class KeptSamples(Statistic):
+    """Keeps copies of two tensors of each batch: usually predictions and targets. Memory grows with the data.
+
+    Args:
+        select: ``select(output, *args) -> (first, second)``, each of shape (B, ...); it checks the output.
+        args: further arguments of ``select``; with it, they say what is kept.
+        device: where to keep; None means where the tensors are.
+
+    Example:
+        >>> kept = KeptSamples(lambda output: output)
+        >>> kept.update(Reading((torch.tensor([0.5]), torch.tensor([1]))))
+        >>> kept.update(Reading((torch.tensor([0.1, 0.2]), torch.tensor([0, 1]))))
+        >>> kept.first.tolist(), kept.second.tolist()
+        ([0.5, 0.1..., 0.2...], [1, 0, 1])
+    """
+
+    def __init__(
+        self,
+        select: Callable[..., tuple[Tensor, Tensor]],
+        args: tuple[Hashable, ...] = (),
+        device: torch.device | None = None,
+    ) -> None:
+        self._select = select
+        self._args = args
+        super().__init__(device)
+
+    def _parameters(self) -> tuple[Hashable, ...]:
+        return (self._select, self._args)
+
+    def reset(self) -> None:
+        """Forgets all that was seen."""
+        self.num_examples = 0
+        self._batches: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self.version += 1
+
+    def _update(self, reading: Reading) -> None:
+        pair = reading.derive(self._select, *self._args)
+        self._check_dtypes(pair)
+        for batches, tensor in zip(self._batches, pair, strict=True):
+            batches.append(tensor.detach().to(self.where(tensor), copy=True))
+        self.num_examples += len(pair[0])
+
+    def _check_dtypes(self, pair: tuple[Tensor, Tensor]) -> None:
+        kinds = (("y_pred", "predictions"), ("y", "targets"))
+        for (name, words), batches, tensor in zip(kinds, self._batches, pair, strict=True):
+            if batches and batches[0].dtype != tensor.dtype:
+                raise ValueError(
+                    f"Incoherent types between input {name} and stored {words}: {name} should be of "
+                    f"{batches[0].dtype} as before, but given {tensor.dtype}"
+                )
+
+    @property
+    def first(self) -> Tensor:
+        """All first tensors, shape (N, ...)."""
+        return self._joined(0)
+
+    @property
+    def second(self) -> Tensor:
+        """All second tensors, shape (N, ...)."""
+        return self._joined(1)
+
+    def _joined(self, i: int) -> Tensor:
+        batches = self._batches[i]
+        if len(batches) > 1:
+            batches[:] = [torch.cat(batches)]  # in place, so that it is done once
+        return batches[0] if batches else torch.empty(0, device=self.device)
+
+    def parts(self) -> dict[str, Any]:
+        """All samples, or None before the first batch."""
+        first, second = (self._joined(i) if self._batches[i] else None for i in range(2))
+        return {"num_examples": self.num_examples, "first": first, "second": second}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Goes on from other samples."""
+        self.num_examples = values["num_examples"]
+        self._batches = tuple([] if values[name] is None else [values[name]] for name in PARTS)  # type: ignore[assignment]
+        self.version += 1
+
+    def op_of(self, name: str) -> str:
+        """Samples of all processes are joined."""
+        return "SUM" if name == "num_examples" else "ROWS"

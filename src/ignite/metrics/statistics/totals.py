@@ -1,0 +1,118 @@
+"""Sums, or maxima, of something that a function says of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite._core.calls import name_of
+from ignite.metrics.statistics._statistic import Reading, Statistic
+
+__all__ = ["Totals"]
+
+
+class Totals(Statistic):
+    """Adds up what ``measure`` returns for each batch, and counts examples.
+
+    Sums are held as float64, or as float32 with the part that each addition has lost (Neumaier 1974) on devices that
+    have no float64. Integers are held as int64.
+
+    Args:
+        measure: ``measure(output, *args) -> (num_examples, *values)``, each value a tensor already summed over the
+            batch. It checks the output and raises before anything is counted.
+        args: further arguments of ``measure``; with it, they say what is accumulated.
+        num_values: how many values ``measure`` returns.
+        op: "SUM" or "MAX", of the values.
+        device: where to accumulate; None means where the values are.
+
+    Example:
+        >>> totals = Totals(lambda y: (len(y), y.sum()))
+        >>> totals.update(Reading(torch.tensor([1.0, 2.0])))
+        >>> totals.num_examples, totals.values[0].item()
+        (2, 3.0)
+    """
+
+    def __init__(
+        self,
+        measure: Callable[..., tuple[Any, ...]],
+        args: tuple[Hashable, ...] = (),
+        num_values: int = 1,
+        op: str = "SUM",
+        device: torch.device | None = None,
+    ) -> None:
+        self._measure = measure
+        self._args = args
+        self._num_values = num_values
+        self._op = op
+        super().__init__(device)
+
+    def _parameters(self) -> tuple[Hashable, ...]:
+        return (self._measure, self._args, self._op)
+
+    def reset(self) -> None:
+        """Forgets all that was seen."""
+        self.num_examples = 0
+        self.sums: list[Tensor] = []
+        self._lost: list[Tensor | None] = []
+        self.version += 1
+
+    @property
+    def values(self) -> list[Tensor]:
+        """The totals; empty if there was no batch."""
+        return [total if lost is None else total + lost for total, lost in zip(self.sums, self._lost, strict=True)]
+
+    def _update(self, reading: Reading) -> None:
+        num_examples, *values = reading.derive(self._measure, *self._args)
+        added = [self._wide(value) for value in values]
+        if not self.sums:
+            self.sums, self._lost = added, [_zeros(value) for value in added]
+        elif self._op == "MAX":
+            self.sums = [torch.maximum(*pair) for pair in zip(self.sums, added, strict=True)]
+        else:
+            pairs = [_add(*item) for item in zip(self.sums, self._lost, added, strict=True)]
+            self.sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
+        self.num_examples += num_examples
+
+    def _wide(self, value: Tensor) -> Tensor:
+        """The value where it is accumulated, as it is accumulated."""
+        value = value.detach()
+        device = self.where(value)
+        if not value.is_floating_point():
+            return value.to(device, torch.int64)
+        return value.to(device, torch.float32 if device.type == "mps" else torch.float64)
+
+    def parts(self) -> dict[str, Any]:
+        """The number of examples and each total, which is None before the first batch."""
+        totals: list[Tensor | None] = [*self.values] or [None] * self._num_values
+        return {"num_examples": self.num_examples, **{f"total_{i}": total for i, total in enumerate(totals)}}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Goes on from other totals."""
+        self.num_examples = values["num_examples"]
+        totals = [values[f"total_{i}"] for i in range(self._num_values)]
+        self.sums = [] if any(total is None for total in totals) else totals
+        self._lost = [_zeros(total) for total in self.sums]
+        self.version += 1
+
+    def op_of(self, name: str) -> str:
+        """SUM, but for the totals of another operation."""
+        return "SUM" if name == "num_examples" else self._op
+
+    def __str__(self) -> str:
+        return f"totals of {name_of(self._measure)}"
+
+
+def _zeros(total: Tensor) -> Tensor | None:
+    """Room for what additions lose, where they lose too much."""
+    return torch.zeros_like(total) if total.dtype == torch.float32 else None
+
+
+def _add(total: Tensor, lost: Tensor | None, value: Tensor) -> tuple[Tensor, Tensor | None]:
+    added = total + value
+    if lost is None:
+        return added, None
+    is_larger = total.abs() >= value.abs()
+    return added, lost + torch.where(is_larger, (total - added) + value, (value - added) + total)
