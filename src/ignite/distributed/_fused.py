@@ -80,12 +80,12 @@ def combine(parts: Sequence[Part]) -> list[Any]:
         values = [parts[i].value for i in members]
         if op == ROWS:
             columns = [sum(kind.op == ROWS for kind in kinds[:i]) for i in members]
-            combined = _gather(values, [[rows[column] for column in columns] for rows in rows_of_all])
+            combined: list[Any] = _gather(values, [[rows[column] for column in columns] for rows in rows_of_all])
         else:
-            tensors = [_as_tensor(value) for value in values]
+            tensors: list[Tensor] = [_as_tensor(value) for value in values]
             combined = [
-                total.item() if kinds[i].shape is None else total.to(values[n].device, values[n].dtype)
-                for n, (i, total) in enumerate(zip(members, _reduce(tensors, op), strict=True))
+                total.item() if kinds[i].shape is None else total.to(tensor.device, tensor.dtype)
+                for i, tensor, total in zip(members, tensors, _reduce(tensors, op), strict=True)
             ]
         for i, value in zip(members, combined, strict=True):
             results[i] = value

@@ -47,20 +47,7 @@ class _BasePrecisionRecall(_BaseClassification):
         return counts.true_positives
 
     def _inspect(self, reading: Reading) -> None:
-        labels: Labels = reading.derive(read_labels, self._is_multilabel)
-        if self._average == "samples" and labels.kind != MULTILABEL:
-            raise ValueError(
-                "Argument average='samples' is incompatible with binary and multiclass input data., "
-                f"but given {labels.kind} data"
-            )
-        y_pred, y = reading.output
-        if labels.kind == MULTICLASS and y.dtype != torch.long:
-            _warn(f"`y` should be of dtype long when entry type is multiclass, but is {y.dtype}")
-        if labels.kind == BINARY and self._average is not False and {y.dtype, y_pred.dtype} != {torch.long}:
-            _warn(
-                "`y` and `y_pred` should be of dtype long when entry type is binary and average!=False, but are "
-                f"{y.dtype} and {y_pred.dtype}"
-            )
+        reading.once(_check_entry, self._is_multilabel, self._average)
 
     def _value(self, counts: LabelCounts) -> Any:
         if self._average == "samples":
@@ -79,5 +66,22 @@ class _BasePrecisionRecall(_BaseClassification):
         return ratios[1] if counts.kind == BINARY and self._average is False else ratios
 
 
+def _check_entry(reading: Reading, is_multilabel: bool, average: bool | str | None) -> None:
+    labels: Labels = reading.derive(read_labels, is_multilabel)
+    if average == "samples" and labels.kind != MULTILABEL:
+        raise ValueError(
+            "Argument average='samples' is incompatible with binary and multiclass input data., "
+            f"but given {labels.kind} data"
+        )
+    y_pred, y = reading.output
+    if labels.kind == MULTICLASS and y.dtype != torch.long:
+        _warn(f"`y` should be of dtype long when entry type is multiclass, but is {y.dtype}")
+    if labels.kind == BINARY and average is not False and {y.dtype, y_pred.dtype} != {torch.long}:
+        _warn(
+            "`y` and `y_pred` should be of dtype long when entry type is binary and average!=False, but are "
+            f"{y.dtype} and {y_pred.dtype}"
+        )
+
+
 def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
+    warnings.warn(message, RuntimeWarning, stacklevel=4)

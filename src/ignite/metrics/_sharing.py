@@ -14,6 +14,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ignite.engine import Engine, EventsList
 from ignite.metrics._usage import MetricUsage
 from ignite.metrics.statistics import Reading, Statistic
@@ -68,26 +70,20 @@ class Feed:
     engine: weakref.ref[Engine[Any, Any]]
     slots: dict[Hashable, Slot] = field(default_factory=dict)
     tick: int = 0
-    _readers: Round = field(default_factory=Round)
-    _readings: list[Reading] = field(default_factory=list)
-    _num_expected: int = 0
+    """How many outputs were read."""
+    iteration: int = -1
+    """Of the engine, when the last one was read."""
+    readings: list[Reading] = field(default_factory=list)
+    """The last one, until all have seen it."""
+    num_waiting: int = 0
+    """How many have not."""
+    num_users: int = 0
 
     def begin(self) -> None:
-        """A user begins a span: what was read before is gone."""
-        self._readers = Round()
-        self._readings = []
-        self._num_expected = len({token for slot in self.slots.values() for token in slot.users.tokens})
-
-    def read(self, token: int, engine: Engine[Any, Any], view: View) -> list[Reading]:
-        """The output of this iteration, read by the first who asks and let go with the last."""
-        if self._readers.is_first(token):
-            self.tick += 1
-            self._readings = []  # in case reading fails
-            self._readings = [Reading(output) for output in view._read(engine)]
-        readings = self._readings
-        if len(self._readers.tokens) >= self._num_expected:
-            self._readings = []
-        return readings
+        """A user begins or ends a span: what was read before is gone."""
+        self.readings = []
+        self.iteration = -1
+        self.num_users = len({token for slot in self.slots.values() for token in slot.users.tokens})
 
     def leave(self, token: int) -> None:
         """A user is detached."""
@@ -104,21 +100,40 @@ class Binding:
     feed: Feed
     slots: list[Slot]
     token: int
+    tick: int
+    """Of the feed, when the metric last had its turn."""
 
     @property
     def statistics(self) -> list[Statistic]:
         """What is accumulated for the metric in the current span."""
         return [slot.statistic for slot in self.slots]
 
+    def take_turn(self, engine: Engine[Any, Any], view: View) -> list[Reading]:
+        """The output of this iteration, read by the first who asks and let go with the last."""
+        feed, iteration = self.feed, engine.state.iteration
+        # Whoever has its second turn, or comes in another iteration, is the first to see a new output.
+        if self.tick == feed.tick or iteration != feed.iteration:
+            feed.tick += 1
+            feed.iteration, feed.num_waiting, feed.readings = iteration, feed.num_users, []
+            feed.readings = [Reading(output) for output in view._read(engine)]
+        self.tick = feed.tick
+        readings = feed.readings
+        feed.num_waiting -= 1
+        if feed.num_waiting <= 0:
+            feed.readings = []
+        return readings
+
     def update(self, engine: Engine[Any, Any], view: View) -> None:
         """Accumulates the output of this iteration, as far as nobody has done so."""
-        feed = self.feed
-        readings = feed.read(self.token, engine, view)
+        readings = self.take_turn(engine, view)
         for reading in readings:
             view._inspect(reading)
+        tick = self.tick
         for slot in self.slots:
-            if slot.tick != feed.tick:
-                slot.tick = feed.tick
+            if slot.tick == tick:
+                continue
+            slot.tick = tick
+            with torch.no_grad():
                 for reading in readings:
                     slot.statistic.update(reading)
 
@@ -212,4 +227,4 @@ def bind(
         slot.claim(token, name, statistic)
         slots.append(slot)
     feed.begin()
-    return Binding(feed, slots, token)
+    return Binding(feed, slots, token, feed.tick)

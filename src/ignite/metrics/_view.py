@@ -121,9 +121,6 @@ class View(Metric):
         binding = self._use_binding(engine)
         if binding is None:
             super().iteration_completed(engine)
-        elif torch.is_grad_enabled():
-            with torch.no_grad():
-                binding.update(engine, self)
         else:
             binding.update(engine, self)
 

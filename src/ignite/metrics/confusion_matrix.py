@@ -41,7 +41,7 @@ class ConfusionMatrix(View):
             by its sum, "precision" each column.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to count; by default, where the predictions are.
-        skip_unrolling: see :class:`Metric`.
+        skip_unrolling: without effect; lists of tensors of different sizes are always counted one by one.
 
     Raises:
         ValueError: ``num_classes`` or ``average`` is none of the above; in ``update``, shapes do not fit.
@@ -71,23 +71,15 @@ class ConfusionMatrix(View):
             )
         self.num_classes = num_classes
         self.average = average
-        super().__init__(output_transform, device, skip_unrolling)
+        # Lists of tensors are unrolled all the same: they could not be counted otherwise, and reading outputs as other
+        # metrics do lets them share the counts.
+        super().__init__(output_transform, device, skip_unrolling=False)
 
     def _declare(self) -> list[Statistic]:
         return [LabelCounts(MATRIX, allows_outside=True, device=self._accumulates_on)]
 
     def _inspect(self, reading: Reading) -> None:
-        y_pred, y = reading.output
-        if y_pred.ndim < 2:
-            raise ValueError(f"y_pred must have shape (batch_size, num_classes, ...), but given {tuple(y_pred.shape)}")
-        if y_pred.shape[1] != self.num_classes:
-            raise ValueError(f"y_pred does not have correct number of classes: {y_pred.shape[1]} vs {self.num_classes}")
-        labels: Labels = reading.derive(read_labels, False)
-        if labels.kind != MULTICLASS:
-            raise ValueError(
-                "y_pred must have shape (batch_size, num_classes, ...) and y must have shape of (batch_size, ...), "
-                f"but given {tuple(y_pred.shape)} vs {tuple(y.shape)}"
-            )
+        reading.once(_check_scores, self.num_classes)
 
     def _check(self, statistic: Statistic) -> None:
         """Targets that are no class are left out, and no error."""
@@ -192,6 +184,20 @@ def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noq
     """
     _check_matrix(cm)
     return MetricsLambda(functools.partial(_ratio, dim=1, average=average), cm)
+
+
+def _check_scores(reading: Reading, num_classes: int) -> None:
+    y_pred, y = reading.output
+    if y_pred.ndim < 2:
+        raise ValueError(f"y_pred must have shape (batch_size, num_classes, ...), but given {tuple(y_pred.shape)}")
+    if y_pred.shape[1] != num_classes:
+        raise ValueError(f"y_pred does not have correct number of classes: {y_pred.shape[1]} vs {num_classes}")
+    labels: Labels = reading.derive(read_labels, False)
+    if labels.kind != MULTICLASS:
+        raise ValueError(
+            "y_pred must have shape (batch_size, num_classes, ...) and y must have shape of (batch_size, ...), "
+            f"but given {tuple(y_pred.shape)} vs {tuple(y.shape)}"
+        )
 
 
 def _check_matrix(cm: ConfusionMatrix, any_average: bool = False) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["Loss"]
 
@@ -66,7 +67,7 @@ class Loss(View):
 
 def _total_loss(
     output: Sequence[Any], loss_fn: Callable[..., Tensor], batch_size: Callable[[Any], int]
-) -> tuple[int, Tensor]:
+) -> tuple[int, Tensor | float]:
     y_pred, y, *rest = output
     loss = loss_fn(y_pred, y, **(rest[0] if rest else {})).detach()
     if loss.ndim != 0:
@@ -74,7 +75,10 @@ def _total_loss(
             "loss_fn did not return the average loss.: it should be a tensor of shape (), "
             f"but given one of shape {tuple(loss.shape)}"
         )
-    num_examples = batch_size(y)
-    # Nothing to average over gives NaN, and NaN times 0 would spoil what was accumulated.
-    total = loss.double() * num_examples if loss.device.type != "mps" else loss * num_examples
-    return num_examples, total if num_examples else torch.zeros_like(total)
+    # Tensor.__len__ is Python code, and slower than some losses.
+    num_examples = y.shape[0] if batch_size is len and isinstance(y, Tensor) else batch_size(y)
+    if not num_examples:
+        return 0, 0.0  # nothing to average over gives NaN, which would spoil what was accumulated
+    if loss.is_cpu:
+        return num_examples, loss.item() * num_examples
+    return num_examples, loss.to(wide_dtype(loss)) * num_examples

@@ -24,10 +24,18 @@ class Reading:
 
     def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
         """``function(output, *args)``. What it raises, it raises each time."""
+        derived = self._derived
+        key = (function, args)
+        if key not in derived:
+            derived[key] = function(self.output, *args)
+        return derived[key]
+
+    def once(self, function: Callable[..., None], *args: Hashable) -> None:
+        """Calls ``function(self, *args)``, unless that has been done without an error."""
         key = (function, args)
         if key not in self._derived:
-            self._derived[key] = function(self.output, *args)
-        return self._derived[key]
+            function(self, *args)
+            self._derived[key] = None
 
 
 class Statistic(ABC):

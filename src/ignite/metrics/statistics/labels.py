@@ -178,29 +178,39 @@ def _zeros(need: str, num_classes: int, device: torch.device) -> Tensor:
 
 
 def _count_correct(total: Tensor, labels: Labels) -> None:
-    total += (labels.y_pred == labels.y).sum().to(total.device)
+    total += torch.count_nonzero(labels.y_pred == labels.y).to(total.device)
 
 
-def _indices(total: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor]:
-    """Predicted and true classes, shape (M,), and how much each example counts: nothing if its target is no class."""
-    y_pred, y = (values.flatten().to(total.device, torch.int64) for values in (labels.y_pred, labels.y))
+def _indices(total: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Predicted and true classes, shape (M,), and 0 for each example whose target is no class; None if all are."""
+    y_pred, y = _flat(labels.y_pred, total.device), _flat(labels.y, total.device)
     if isinstance(labels.num_outside, int) and not labels.num_outside:
-        return y_pred, y, torch.ones_like(y)
+        return y_pred, y, None
     num_classes = total.shape[-1]
     is_class = ((y >= 0) & (y < num_classes)).long()
     return y_pred.clamp(0, num_classes - 1), y * is_class, is_class
 
 
+def _flat(values: Tensor, device: torch.device) -> Tensor:
+    if values.dtype != torch.int64 or values.device != device:
+        values = values.to(device, torch.int64)
+    return values if values.ndim == 1 else values.flatten()
+
+
 def _count_classes(total: Tensor, labels: Labels) -> None:
-    y_pred, y, weight = _indices(total, labels)
-    total[0].index_add_(0, y, (y_pred == y).long() * weight)
-    total[1].index_add_(0, y_pred, weight)
-    total[2].index_add_(0, y, weight)
+    y_pred, y, is_class = _indices(total, labels)
+    true_positives, num_predicted, num_true = total.unbind()
+    is_right = (y_pred == y).long()
+    weight = torch.ones_like(y) if is_class is None else is_class
+    true_positives.index_add_(0, y, is_right if is_class is None else is_right * is_class)
+    num_predicted.index_add_(0, y_pred, weight)
+    num_true.index_add_(0, y, weight)
 
 
 def _count_pairs(total: Tensor, labels: Labels) -> None:
-    y_pred, y, weight = _indices(total, labels)
-    total.view(-1).index_add_(0, y * total.shape[1] + y_pred, weight)
+    y_pred, y, is_class = _indices(total, labels)
+    weight = torch.ones_like(y) if is_class is None else is_class
+    total.view(-1).index_add_(0, torch.add(y_pred, y, alpha=total.shape[1]), weight)
 
 
 def _count_exact(total: Tensor, labels: Labels) -> None:

@@ -55,14 +55,15 @@ class Totals(Statistic):
     def reset(self) -> None:
         """Forgets all that was seen."""
         self.num_examples = 0
-        self.sums: list[Tensor] = []
+        self.sums: list[Tensor | float] = []
         self._lost: list[Tensor | None] = []
         self.version += 1
 
     @property
     def values(self) -> list[Tensor]:
         """The totals; empty if there was no batch."""
-        return [total if lost is None else total + lost for total, lost in zip(self.sums, self._lost, strict=True)]
+        pairs = zip(self.sums, self._lost, strict=True)
+        return [_as_tensor(total if lost is None else total + lost) for total, lost in pairs]
 
     def _update(self, reading: Reading) -> None:
         num_examples, *values = reading.derive(self._measure, *self._args)
@@ -70,23 +71,27 @@ class Totals(Statistic):
         if not self.sums:
             self.sums, self._lost = added, [_zeros(value) for value in added]
         elif self._op == "MAX":
-            self.sums = [torch.maximum(*pair) for pair in zip(self.sums, added, strict=True)]
+            self.sums = [_larger(*pair) for pair in zip(self.sums, added, strict=True)]
         else:
             pairs = [_add(*item) for item in zip(self.sums, self._lost, added, strict=True)]
             self.sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
         self.num_examples += num_examples
 
-    def _wide(self, value: Tensor) -> Tensor:
-        """The value where it is accumulated, as it is accumulated."""
+    def _wide(self, value: Tensor | float) -> Tensor | float:
+        """The value where it is accumulated, as it is accumulated: a single value on the CPU as a number."""
+        if not isinstance(value, Tensor):
+            return value
+        device = value.device if self.device is None else self.device
+        if device.type == "cpu" and value.ndim == 0 and value.is_cpu:
+            return value.item()
         value = value.detach()
-        device = self.where(value)
         if not value.is_floating_point():
             return value.to(device, torch.int64)
         return value.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
     def parts(self) -> dict[str, Any]:
         """The number of examples and each total, which is None before the first batch."""
-        totals: list[Tensor | None] = [*self.values] or [None] * self._num_values
+        totals: list[Any] = [*self.values] or [None] * self._num_values
         return {"num_examples": self.num_examples, **{f"total_{i}": total for i, total in enumerate(totals)}}
 
     def take(self, values: Mapping[str, Any]) -> None:
@@ -105,14 +110,24 @@ class Totals(Statistic):
         return f"totals of {name_of(self._measure)}"
 
 
-def _zeros(total: Tensor) -> Tensor | None:
+def _as_tensor(total: Tensor | float) -> Tensor:
+    if isinstance(total, Tensor):
+        return total
+    return torch.tensor(total, dtype=torch.float64 if isinstance(total, float) else torch.int64)
+
+
+def _larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    return torch.maximum(_as_tensor(a), _as_tensor(b))  # which NaN survives
+
+
+def _zeros(total: Tensor | float) -> Tensor | None:
     """Room for what additions lose, where they lose too much."""
-    return torch.zeros_like(total) if total.dtype == torch.float32 else None
+    return torch.zeros_like(total) if isinstance(total, Tensor) and total.dtype == torch.float32 else None
 
 
-def _add(total: Tensor, lost: Tensor | None, value: Tensor) -> tuple[Tensor, Tensor | None]:
+def _add(total: Tensor | float, lost: Tensor | None, value: Tensor | float) -> tuple[Tensor | float, Tensor | None]:
     added = total + value
-    if lost is None:
-        return added, None
+    if lost is None or not isinstance(total, Tensor) or not isinstance(value, Tensor):
+        return added, lost
     is_larger = total.abs() >= value.abs()
     return added, lost + torch.where(is_larger, (total - added) + value, (value - added) + total)
