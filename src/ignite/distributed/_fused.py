@@ -43,6 +43,7 @@ class Part(NamedTuple):
 class _Kind(NamedTuple):
     """What the processes have to agree on before a part is sent."""
 
+    name: str
     op: str
     dtype: str
     """Of a tensor; "int" or "float" for a number; the constant for SAME; empty if it is not known."""
@@ -103,14 +104,14 @@ def _is_float(kind: _Kind) -> bool:
 
 
 def _kind_of(part: Part) -> _Kind:
-    op, value = part.op, part.value
+    op, value, name = part
     if value is None:
-        return _Kind(op, "", None)
+        return _Kind(name, op, "", None)
     if op == SAME:
-        return _Kind(op, repr(value), None)
+        return _Kind(name, op, repr(value), None)
     if isinstance(value, Tensor):
-        return _Kind(op, str(value.dtype), tuple(value.shape[1:] if op == ROWS else value.shape))
-    return _Kind(op, type(value).__name__, None)
+        return _Kind(name, op, str(value.dtype), tuple(value.shape[1:] if op == ROWS else value.shape))
+    return _Kind(name, op, type(value).__name__, None)
 
 
 def _compare(kinds: list[_Kind], num_rows: list[int]) -> list[list[int]] | None:
@@ -145,24 +146,25 @@ def _negotiate(
         raise RuntimeError(
             f"All processes should combine the same values, but {counts}: attach the same metrics to all"
         )
-    agreed = [_agree(part.name, [theirs[i] for theirs, *_ in told]) for i, part in enumerate(parts)]
+    agreed = [_agree([theirs[i] for theirs, *_ in told]) for i in range(len(parts))]
     known = [next((c[i] for *_, c in told if c[i] is not None), None) for i in range(len(parts))]
     return agreed, [rows for _, rows, _ in told], known
 
 
-def _agree(name: str, kinds: list[_Kind]) -> _Kind:
+def _agree(kinds: list[_Kind]) -> _Kind:
     """What all can follow: numbers give way to tensors, whole numbers to others, and the unknown to everything."""
     known = {kind for kind in kinds if kind.dtype}
     candidates = {kind for kind in known if kind.shape is not None} or known
     if len(candidates) > 1 and {kind.dtype for kind in candidates} == {"int", "float"}:
         candidates = {kind for kind in candidates if kind.dtype == "float"}
-    if len(candidates) <= 1 and len({kind.op for kind in kinds}) == 1:
+    if len(candidates) <= 1 and len({(kind.name, kind.op) for kind in kinds}) == 1:
         return candidates.pop() if candidates else kinds[0]
     held = ", ".join(
-        f"rank {rank} has {kind.dtype or 'nothing'}{'' if kind.shape is None else f' of shape {kind.shape}'}"
+        f"rank {rank} has for {kind.op} of {kind.name or 'a value'}: {kind.dtype or 'nothing'}"
+        f"{'' if kind.shape is None else f' of shape {kind.shape}'}"
         for rank, kind in enumerate(kinds)
     )
-    raise RuntimeError(f"{name or 'A value'} should be of one kind on all processes, but {held}")
+    raise RuntimeError(f"All processes should hold values of one kind, but {held}: attach the same metrics to all")
 
 
 def _filled(part: Part, kind: _Kind, constant: Any) -> Any:

@@ -23,12 +23,22 @@ from ignite.metrics.confusion_matrix import (
     cmRecall,
     mIoU,
 )
+from ignite.metrics.cosine_similarity import CosineSimilarity
+from ignite.metrics.entropy import Entropy
 from ignite.metrics.epoch_metric import EpochMetric, EpochMetricWarning
 from ignite.metrics.fbeta import Fbeta
 from ignite.metrics.frequency import Frequency
+from ignite.metrics.gpu_info import GpuInfo
 from ignite.metrics.hamming_distance import HammingDistance
+from ignite.metrics.hsic import HSIC
+from ignite.metrics.js_divergence import JSDivergence
+from ignite.metrics.kl_divergence import KLDivergence
 from ignite.metrics.loss import Loss
 from ignite.metrics.matthews_corrcoef import MatthewsCorrCoef
+from ignite.metrics.maximum_mean_discrepancy import MaximumMeanDiscrepancy
+from ignite.metrics.mean_absolute_error import MeanAbsoluteError
+from ignite.metrics.mean_pairwise_distance import MeanPairwiseDistance
+from ignite.metrics.mean_squared_error import MeanSquaredError
 from ignite.metrics.metric import (
     BatchFiltered,
     BatchWise,
@@ -42,16 +52,23 @@ from ignite.metrics.metric import (
 from ignite.metrics.metric_group import MetricGroup
 from ignite.metrics.metrics_lambda import MetricsLambda
 from ignite.metrics.multilabel_confusion_matrix import MultiLabelConfusionMatrix
+from ignite.metrics.mutual_information import MutualInformation
 from ignite.metrics.precision import Precision
 from ignite.metrics.precision_recall_curve import PrecisionRecallCurve
+from ignite.metrics.psnr import PSNR
 from ignite.metrics.recall import Recall
 from ignite.metrics.roc_auc import ROC_AUC, RocCurve
+from ignite.metrics.root_mean_squared_error import RootMeanSquaredError
 from ignite.metrics.running_average import RunningAverage
 from ignite.metrics.specificity import Specificity
+from ignite.metrics.ssim import SSIM
 from ignite.metrics.top_k_categorical_accuracy import TopKCategoricalAccuracy
 
 __all__ = [
+    "HSIC",
+    "PSNR",
     "ROC_AUC",
+    "SSIM",
     "Accuracy",
     "Average",
     "AveragePrecision",
@@ -64,27 +81,38 @@ __all__ = [
     "ClassificationReport",
     "CohenKappa",
     "ConfusionMatrix",
+    "CosineSimilarity",
     "DiceCoefficient",
+    "Entropy",
     "EpochMetric",
     "EpochMetricWarning",
     "EpochWise",
     "Fbeta",
     "Frequency",
     "GeometricAverage",
+    "GpuInfo",
     "HammingDistance",
     "IoU",
+    "JSDivergence",
     "JaccardIndex",
+    "KLDivergence",
     "Loss",
     "MatthewsCorrCoef",
+    "MaximumMeanDiscrepancy",
+    "MeanAbsoluteError",
+    "MeanPairwiseDistance",
+    "MeanSquaredError",
     "Metric",
     "MetricGroup",
     "MetricUsage",
     "MetricsLambda",
     "MultiLabelConfusionMatrix",
+    "MutualInformation",
     "Precision",
     "PrecisionRecallCurve",
     "Recall",
     "RocCurve",
+    "RootMeanSquaredError",
     "RunningAverage",
     "RunningBatchWise",
     "RunningEpochWise",

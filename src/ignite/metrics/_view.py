@@ -96,7 +96,7 @@ class View(Metric):
     _joins_states = True
 
     def _state(self) -> OrderedDict[str, Any]:
-        return statistics_to_state(self._statistics_in_use())
+        return statistics_to_state(self._own_copies())
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
         self.reset()
@@ -155,8 +155,7 @@ class View(Metric):
     def _become_independent(self) -> None:
         """Goes on from what is shared, by itself."""
         if self._bindings:
-            self._own = [statistic.clone() for statistic in self._bindings[-1].statistics]
-            self._bindings = []
+            self._own, self._bindings = self._own_copies(), []
 
     def _leave(self, engine: Engine[Any, Any], attachment: Attachment) -> None:
         for binding in [known for known in self._bindings if known.feed.engine() is engine]:
@@ -168,8 +167,12 @@ class View(Metric):
 
     def __getstate__(self) -> dict[str, Any]:
         """With a copy of what is shared as the metric's own."""
-        own = [statistic.clone() for statistic in self._statistics_in_use()]
-        return {**super().__getstate__(), "_own": own, "_bindings": [], "_kept": None}
+        return {**super().__getstate__(), "_own": self._own_copies(), "_bindings": [], "_kept": None}
+
+    def _own_copies(self) -> list[Statistic]:
+        """What is accumulated for this metric, as if it had been alone."""
+        pairs = zip(self._statistics_in_use(), self._own, strict=True)
+        return [found.narrowed(own) for found, own in pairs]
 
 
 def _moved(value: Any, device: torch.device) -> Any:

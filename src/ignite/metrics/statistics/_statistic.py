@@ -111,6 +111,10 @@ class Statistic(ABC):
         """One that goes on by itself."""
         return self.replaced({name: copied(value) for name, value in self.parts().items()})
 
+    def narrowed(self, wanted: Statistic) -> Statistic:
+        """A copy that goes on by itself, for a metric that alone would have accumulated ``wanted``."""
+        return self.clone()
+
     def fresh(self) -> Self:
         """One of the same kind that has seen nothing."""
         other = copy.copy(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import torch
@@ -129,10 +129,21 @@ class LabelCounts(Statistic):
             f"For binary cases, y and y_pred must be comprised of 0's and 1's., but {int(self.num_outside)} are not"
         )
 
-    def take(self, values: Mapping[str, Any]) -> None:
-        """Goes on from other counts, and to count in the same detail."""
-        super().take(values)
-        self.needs = self.needs | {need for need in (CORRECT, CLASSES, MATRIX, SAMPLES) if values[need] is not None}
+    def narrowed(self, wanted: Statistic) -> LabelCounts:
+        """A copy with no more than ``wanted`` counts, so that it goes on, and is saved, as if it had been alone."""
+        assert isinstance(wanted, LabelCounts)
+        other = self.clone()
+        other.needs, other.allows_outside = wanted.needs, wanted.allows_outside
+        if self.num_items and CLASSES in wanted.needs:
+            other.classes = torch.stack([self.true_positives, self.num_predicted, self.num_true])
+        elif self.num_items and CORRECT in wanted.needs:
+            other.correct = self.num_correct.clone()
+        for need in {CORRECT, CLASSES, MATRIX, SAMPLES} - wanted.needs:
+            setattr(other, need, None)
+        return other
+
+    def __str__(self) -> str:
+        return f"label counts ({', '.join(sorted(self.needs))})"
 
     @property
     def num_correct(self) -> Tensor:

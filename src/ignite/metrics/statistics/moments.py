@@ -66,7 +66,9 @@ class Moments(Statistic):
         x, y = x - mean_x, y - mean_y
         n = torch.full((), len(x), dtype=dtype, device=device)
         row = torch.stack([n, mean_x, mean_y, x @ x, y @ y, x @ y])
-        self.rows = (row if self.rows is None else _join(self.rows[0], row)).unsqueeze(0)
+        if self.rows is not None:  # more than one if the states of several processes were loaded
+            row = _join(self.joined(), row) if len(self.rows) > 1 else _join(self.rows[0], row)
+        self.rows = row.unsqueeze(0)
         self.num_examples += len(x)
 
     def joined(self) -> Tensor:

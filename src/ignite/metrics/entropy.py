@@ -1,0 +1,47 @@
+"""How undecided predictions are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ignite.metrics._distances import MeanOfExamples, row_of_logits
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["Entropy"]
+
+
+class Entropy(MeanOfExamples):
+    r"""The mean entropy of predicted distributions, in nats: 0 for certain ones, :math:`\ln C` for even ones.
+
+    .. math:: -\frac{1}{N} \sum_i \sum_c q_{ic} \ln q_{ic}, \quad q_i = \mathrm{softmax}(p_i)
+
+    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further examples, and targets do
+    not count.
+
+    Arguments are those of :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = Entropy()
+        >>> metric.update((torch.zeros(3, 4), torch.zeros(3)))
+        >>> round(metric.compute(), 4)  # ln 4
+        1.3863
+    """
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(sum_entropies, num_values=2, device=self._accumulates_on)]
+
+
+def sum_entropies(output: Sequence[Tensor]) -> tuple[int, Tensor, Tensor]:
+    """Number of examples, sum of their entropies, and sum of their distributions, shape (C,)."""
+    logarithms = row_of_logits(output, 0, "y_pred").log_softmax(dim=1)  # (M, C)
+    distributions = logarithms.exp()
+    # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
+    terms = (distributions * logarithms).masked_fill(distributions == 0, 0)
+    return logarithms.shape[0], -terms.sum(), distributions.sum(dim=0)

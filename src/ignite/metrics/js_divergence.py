@@ -1,0 +1,49 @@
+"""How far predicted and true distributions are from their mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.kl_divergence import KLDivergence, divergences, read_log_distributions
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["JSDivergence"]
+
+
+class JSDivergence(KLDivergence):
+    r"""The mean Jensen-Shannon divergence of predicted and true distributions, in nats: from 0 to :math:`\ln 2`.
+
+    .. math:: \frac{1}{N} \sum_i \frac{1}{2} \bigl( D(t_i \,\Vert\, m_i) + D(q_i \,\Vert\, m_i) \bigr), \quad
+        m_i = \frac{t_i + q_i}{2}
+
+    with :math:`D`, :math:`q` and :math:`t` as in :class:`KLDivergence`. Update with ``(y_pred, y)``: logits of both, of
+    shape (B, C, ...); further dimensions are further examples.
+
+    Arguments are those of :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = JSDivergence()
+        >>> metric.update((torch.tensor([[0.0, 99.0]]), torch.tensor([[99.0, 0.0]])))
+        >>> round(metric.compute(), 4)  # nothing in common: ln 2
+        0.6931
+
+    References:
+        Lin, "Divergence measures based on the Shannon entropy", 1991.
+    """
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_divergences, device=self._accumulates_on)]
+
+
+def _sum_divergences(output: Sequence[Tensor]) -> tuple[int, Tensor]:
+    predicted, true = read_log_distributions(output)
+    mean = torch.logaddexp(predicted, true) - math.log(2)
+    return predicted.shape[0], (divergences(true, mean) + divergences(predicted, mean)).sum() / 2

@@ -1,0 +1,67 @@
+"""How far predicted distributions are from true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._distances import MeanOfExamples, row_of_logits
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["KLDivergence"]
+
+
+class KLDivergence(MeanOfExamples):
+    r"""The mean Kullback-Leibler divergence of predicted from true distributions, in nats.
+
+    .. math:: \frac{1}{N} \sum_i \sum_c t_{ic} \ln \frac{t_{ic}}{q_{ic}}, \quad
+        q_i = \mathrm{softmax}(p_i), \; t_i = \mathrm{softmax}(y_i)
+
+    Update with ``(y_pred, y)``: logits of both, of shape (B, C, ...); further dimensions are further examples.
+
+    Arguments are those of :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = KLDivergence()
+        >>> metric.update((torch.zeros(1, 2), torch.tensor([[99.0, 0.0]])))
+        >>> round(metric.compute(), 4)  # undecided of two, where one is certain: ln 2
+        0.6931
+
+    References:
+        Kullback, Leibler, "On information and sufficiency", 1951.
+    """
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_divergences, device=self._accumulates_on)]
+
+
+def _sum_divergences(output: Sequence[Tensor]) -> tuple[int, Tensor]:
+    predicted, true = read_log_distributions(output)
+    return predicted.shape[0], divergences(true, predicted).sum()
+
+
+def read_log_distributions(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Logarithms of the predicted and true distributions, shape (M, C).
+
+    Raises:
+        ValueError: shapes differ, or there is no dimension of classes.
+    """
+    if output[0].shape != output[1].shape:
+        raise ValueError(
+            f"y_pred and y must be in the same shape, got {tuple(output[0].shape)} != {tuple(output[1].shape)}."
+        )
+    predicted, true = (row_of_logits(output, i, name).log_softmax(dim=1) for i, name in enumerate(("y_pred", "y")))
+    return predicted, true
+
+
+def divergences(true: Tensor, predicted: Tensor) -> Tensor:
+    """Of distributions given by their logarithms (M, C), for each row: shape (M,)."""
+    terms = true.exp() * (true - predicted)
+    return torch.where(true.exp() == 0, torch.zeros_like(terms), terms).sum(dim=1)

@@ -1,0 +1,64 @@
+"""The mean distance between predictions and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._distances import MeanOfExamples, widened
+from ignite.metrics._outputs import identity
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["MeanPairwiseDistance"]
+
+
+class MeanPairwiseDistance(MeanOfExamples):
+    r"""The mean distance of predictions from targets, :math:`\frac{1}{N} \sum_i \lVert p_i - y_i + \epsilon \rVert_p`.
+
+    Update with ``(y_pred, y)``, both of shape (B, D).
+
+    Args:
+        p: the norm's degree.
+        eps: is added to each difference, as ``torch.nn.functional.pairwise_distance`` does.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to accumulate; by default, where the predictions are.
+        skip_unrolling: see :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = MeanPairwiseDistance()
+        >>> metric.update((torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.zeros(2, 2)))
+        >>> round(metric.compute(), 4)
+        2.5
+    """
+
+    def __init__(
+        self,
+        p: int = 2,
+        eps: float = 1e-6,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        self._p = p
+        self._eps = eps
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on)]
+
+
+def _sum_distances(output: Sequence[Tensor], p: float, eps: float) -> tuple[int, Tensor]:
+    y_pred, y = output[0].detach(), output[1].detach()
+    if y_pred.ndim != 2 or y_pred.shape != y.shape:
+        raise ValueError(
+            f"y_pred and y should both have shape (B, D), but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+        )
+    distances = torch.nn.functional.pairwise_distance(widened(y_pred), widened(y), p=p, eps=eps)
+    return y_pred.shape[0], distances.sum()

@@ -1,0 +1,44 @@
+"""The mean of squared errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ignite.metrics._distances import MeanOfExamples, read_wide
+from ignite.metrics.statistics import Statistic, Totals
+
+__all__ = ["MeanSquaredError"]
+
+
+class MeanSquaredError(MeanOfExamples):
+    r"""The mean of squared errors.
+
+    .. math:: \frac{1}{N} \sum_{i=1}^{N} (p_i - y_i)^2
+
+    with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples: for examples of several elements, the
+    sum over elements and the mean over examples. Update with ``(y_pred, y)``, both of shape (B, ...), or of shapes that
+    can be viewed as the same.
+
+    Arguments are those of :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = MeanSquaredError()
+        >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([2.0, 2.0])))
+        >>> metric.compute()
+        2.5
+    """
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_errors, device=self._accumulates_on)]
+
+
+def _sum_errors(output: Sequence[Tensor]) -> tuple[int, Tensor]:
+    y_pred, y = read_wide(output)
+    return y_pred.shape[0], ((y_pred - y) ** 2).sum()

@@ -1,0 +1,47 @@
+"""Errors of single examples that several metrics are made of, and medians. Pure functions of tensors (B,)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.statistics._statistic import wide_dtype
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient, with 0 for 0/0: where nothing is wrong, nothing is wrong in relation to anything."""
+    return torch.where(numerator == 0, numerator, numerator / denominator)
+
+
+def absolute_errors(y_pred: Tensor, y: Tensor) -> Tensor:
+    """By how much predictions are off."""
+    return (y - y_pred).abs()
+
+
+def relative_errors(y_pred: Tensor, y: Tensor) -> Tensor:
+    """Absolute errors, as a fraction of targets."""
+    return ratio((y - y_pred).abs(), y.abs())
+
+
+def symmetric_errors(y_pred: Tensor, y: Tensor) -> Tensor:
+    """Absolute errors, as a fraction of the sum of both absolute values: from 0 to 1."""
+    return ratio((y - y_pred).abs(), y.abs() + y_pred.abs())
+
+
+def errors_relative_to_mean(y_pred: Tensor, y: Tensor) -> Tensor:
+    """Absolute errors, as a fraction of those of predicting the mean of all targets."""
+    return ratio((y - y_pred).abs(), (y - y.mean()).abs())
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Flat, in the widest dtype of its device."""
+    return tensor.detach().flatten().to(wide_dtype(tensor))
+
+
+def median(values: Tensor) -> float:
+    """The middle value, or the average of the two middle ones; NaN if there is a NaN, or no value."""
+    ordered = values.sort().values
+    if not len(ordered) or ordered[-1].isnan():  # NaN comes last
+        return float("nan")
+    n = len(ordered)
+    return float(ordered[(n - 1) // 2] / 2 + ordered[n // 2] / 2)

@@ -1,0 +1,33 @@
+"""The Canberra distance."""
+
+from __future__ import annotations
+
+from ignite.metrics.regression._base import _BaseSum
+from ignite.metrics.regression._errors import symmetric_errors
+
+__all__ = ["CanberraMetric"]
+
+
+class CanberraMetric(_BaseSum):
+    r"""The sum of absolute errors, each relative to the absolute values of both numbers; 0 without examples.
+
+    .. math:: \sum_i \frac{|A_i - P_i|}{|A_i| + |P_i|}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+
+    Example:
+        >>> import torch
+        >>> metric = CanberraMetric()
+        >>> metric.update((torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0])))
+        >>> metric.compute()
+        0.5
+
+    References:
+        Lance, Williams, "Computer programs for hierarchical polythetic classification", 1966.
+    """
+
+    _terms = staticmethod(symmetric_errors)

@@ -1,0 +1,40 @@
+"""The mean absolute error, relative to the mean of both numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ignite.metrics.regression._base import _BaseRegression
+from ignite.metrics.regression._errors import symmetric_errors
+
+__all__ = ["FractionalAbsoluteError"]
+
+
+class FractionalAbsoluteError(_BaseRegression):
+    r"""The mean of absolute errors, each relative to the mean absolute value of both numbers; from 0 to 2.
+
+    .. math:: \frac{1}{N} \sum_i \frac{2 |A_i - P_i|}{|A_i| + |P_i|}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = FractionalAbsoluteError()
+        >>> metric.update((torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0])))
+        >>> metric.compute()
+        0.5
+
+    References:
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
+        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+    """
+
+    _terms = staticmethod(symmetric_errors)
+
+    def _value(self, *statistics: Any) -> float:
+        return 2 * super()._value(*statistics)

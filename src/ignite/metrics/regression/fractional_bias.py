@@ -1,0 +1,40 @@
+"""The mean error, relative to the mean of both numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.regression._base import _BaseRegression
+
+__all__ = ["FractionalBias"]
+
+
+class FractionalBias(_BaseRegression):
+    r"""The mean of errors, each relative to the mean of both numbers; positive where predictions are too low.
+
+    .. math:: \frac{1}{N} \sum_i \frac{2 (A_i - P_i)}{A_i + P_i}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. A sum of 0 is taken for 1e-30, so that 0/0
+    counts as 0, and numbers that are opposite give something huge.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = FractionalBias()
+        >>> metric.update((torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0])))
+        >>> metric.compute()
+        0.5
+
+    References:
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
+        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+    """
+
+    @staticmethod
+    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+        total = y + y_pred
+        return 2 * (y - y_pred) / torch.where(total == 0, 1e-30, total)

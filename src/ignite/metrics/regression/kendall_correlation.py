@@ -1,0 +1,94 @@
+"""Kendall's coefficients of rank correlation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.regression._base import read_pair
+from ignite.metrics.regression._errors import widened
+from ignite.metrics.regression._ranks import num_inversions, num_tied_pairs
+from ignite.metrics.statistics import Reading
+
+__all__ = ["KendallRankCorrelation"]
+
+
+class KendallRankCorrelation(EpochMetric):
+    r"""Kendall's coefficient of rank correlation: how many more pairs are ordered alike than not, from -1 to 1.
+
+    .. math:: \tau_b = \frac{C - D}{\sqrt{(C + D + T_p)(C + D + T_a)}},
+        \qquad \tau_c = \frac{2 (C - D)}{N^2 (m - 1) / m}
+
+    with :math:`C` pairs of examples that predictions and targets order alike, :math:`D` the other way round,
+    :math:`T_p` tied in predictions only, :math:`T_a` in targets only, and :math:`m` the smaller number of distinct
+    values. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B, 1), of the same dtypes each
+    time. NaN if predictions or targets are all equal, or one is NaN. All samples are kept, together with other metrics
+    that keep them; memory is of their order, time O(N log² N).
+
+    Args:
+        variant: "b", which reaches 1 if ties go together, or "c", for numbers of distinct values that differ.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep the tensors; by default, where they are.
+        skip_unrolling: see :class:`~ignite.metrics.Metric`.
+
+    Raises:
+        ValueError, TypeError: ``variant`` is neither "b" nor "c"; in ``update``, shapes or dtypes are not those above.
+            What was kept is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = KendallRankCorrelation()
+        >>> metric.update((torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([10.0, 30.0, 20.0, 40.0])))
+        >>> round(metric.compute(), 4)  # five pairs alike, one not
+        0.6667
+
+    References:
+        Kendall, "The treatment of ties in ranking problems", 1945;
+        Stuart, "The estimation and comparison of strengths of association in contingency tables", 1953.
+    """
+
+    def __init__(
+        self,
+        variant: Literal["b", "c"] = "b",
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = True,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if variant not in ("b", "c"):
+            raise ValueError(f"variant accepts 'b' or 'c', but given {variant!r}")
+        compute_fn = partial(_kendall, variant=variant)
+        super().__init__(compute_fn, output_transform, False, device, skip_unrolling)
+
+    def _inspect(self, reading: Reading) -> None:
+        reading.derive(read_pair)
+
+
+def _kendall(y_pred: Tensor, y: Tensor, variant: str) -> float:
+    if y_pred.isnan().any() or y.isnan().any():
+        return float("nan")
+    _, x, x_counts = widened(y_pred).unique(return_inverse=True, return_counts=True)
+    _, y, y_counts = widened(y).unique(return_inverse=True, return_counts=True)
+    num_distinct = min(len(x_counts), len(y_counts))
+    if num_distinct == 1:
+        return float("nan")
+    # By x, and by y where x is tied: then only pairs that are ordered the other way round are inversions.
+    joint, _ = (x * len(y_counts) + y).sort()
+    _, joint_counts = joint.unique_consecutive(return_counts=True)
+    n = len(joint)
+    num_pairs = n * (n - 1) // 2
+    x_tied, y_tied, both_tied = (num_tied_pairs(counts) for counts in (x_counts, y_counts, joint_counts))
+    num_discordant = num_inversions(joint % len(y_counts))
+    surplus = num_pairs - x_tied - y_tied + both_tied - 2 * num_discordant
+    if variant == "b":
+        # Of the product, so that the value is exactly 1 where all pairs are ordered alike.
+        return surplus / math.sqrt((num_pairs - x_tied) * (num_pairs - y_tied))
+    return 2 * surplus / (n**2 * (num_distinct - 1) / num_distinct)

@@ -1,0 +1,42 @@
+"""The mean logarithm of the hyperbolic cosine of errors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.regression._base import _BaseRegression
+from ignite.metrics.regression._errors import absolute_errors
+
+__all__ = ["LogCoshError"]
+
+
+class LogCoshError(_BaseRegression):
+    r"""The mean of log cosh of errors: robust against outliers, smooth at 0.
+
+    .. math:: \frac{1}{N} \sum_i \ln \cosh (P_i - A_i)
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. Small errors count as half their square,
+    large ones as their absolute value less ln 2.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = LogCoshError()
+        >>> metric.update((torch.tensor([0.0, 1000.0]), torch.tensor([0.0, 0.0])))
+        >>> metric.compute()
+        499.653...
+    """
+
+    @staticmethod
+    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+        error = absolute_errors(y_pred, y)
+        # cosh x = 1 + 2 sinh(x/2)^2 = exp(x) (1 + exp(-2x)) / 2: one overflows where x is large, one cancels near 0.
+        small = (2 * (error / 2).sinh() ** 2).log1p()
+        large = error + (-2 * error).exp().log1p() - math.log(2)
+        return torch.where(error < 1, small, large)

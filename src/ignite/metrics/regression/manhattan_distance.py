@@ -1,0 +1,30 @@
+"""The Manhattan distance."""
+
+from __future__ import annotations
+
+from ignite.metrics.regression._base import _BaseSum
+from ignite.metrics.regression._errors import absolute_errors
+
+__all__ = ["ManhattanDistance"]
+
+
+class ManhattanDistance(_BaseSum):
+    r"""The sum of absolute errors; 0 without examples.
+
+    .. math:: \sum_i |A_i - P_i|
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+
+    Example:
+        >>> import torch
+        >>> metric = ManhattanDistance()
+        >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([3.0, 3.0])))
+        >>> metric.compute()
+        3.0
+    """
+
+    _terms = staticmethod(absolute_errors)

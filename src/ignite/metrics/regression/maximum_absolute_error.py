@@ -1,0 +1,46 @@
+"""The largest absolute error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.regression._base import PairTotals, _BaseRegression
+from ignite.metrics.regression._errors import absolute_errors
+from ignite.metrics.statistics import Statistic
+
+__all__ = ["MaximumAbsoluteError"]
+
+
+class MaximumAbsoluteError(_BaseRegression):
+    r"""The largest absolute error.
+
+    .. math:: \max_i |A_i - P_i|
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = MaximumAbsoluteError()
+        >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([3.0, 3.0])))
+        >>> metric.compute()
+        2.0
+    """
+
+    def _declare(self) -> list[Statistic]:
+        return [PairTotals(_largest, op="MAX", device=self._accumulates_on)]
+
+    def _value(self, *statistics: Any) -> float:
+        return float(statistics[0].values[0])
+
+
+def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor]:
+    errors = absolute_errors(*pair)
+    # No error is below 0, so that an empty batch changes nothing.
+    return len(errors), torch.cat([errors, errors.new_zeros(1)]).max()

@@ -1,0 +1,37 @@
+"""The mean absolute percentage error, as a fraction."""
+
+from __future__ import annotations
+
+from ignite.metrics.regression._base import _BaseRelative
+from ignite.metrics.regression._errors import relative_errors
+
+__all__ = ["MeanAbsolutePercentageError"]
+
+
+class MeanAbsolutePercentageError(_BaseRelative):
+    r"""The mean of absolute errors, each as a fraction of the target; not multiplied by 100.
+
+    .. math:: \frac{1}{N} \sum_i \frac{|A_i - P_i|}{|A_i|}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. It is the same as
+    :class:`MeanAbsoluteRelativeError`, under the name that most know.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU, ``compute`` for others; or,
+            in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = MeanAbsolutePercentageError()
+        >>> metric.update((torch.tensor([3.0, 4.0]), torch.tensor([2.0, 4.0])))
+        >>> metric.compute()
+        0.25
+
+    References:
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
+        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+    """
+
+    _terms = staticmethod(relative_errors)

@@ -1,0 +1,39 @@
+"""The mean error, relative to targets."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ignite.metrics.regression._base import _BaseRelative
+
+__all__ = ["MeanNormalizedBias"]
+
+
+class MeanNormalizedBias(_BaseRelative):
+    r"""The mean of errors, each as a fraction of the target; positive where predictions are nearer to 0.
+
+    .. math:: \frac{1}{N} \sum_i \frac{A_i - P_i}{A_i}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU, ``compute`` for others; or,
+            in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = MeanNormalizedBias()
+        >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([2.0, 4.0])))
+        >>> metric.compute()
+        0.25
+
+    References:
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
+        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+    """
+
+    @staticmethod
+    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+        return (y - y_pred) / y

@@ -1,0 +1,59 @@
+"""The median absolute error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.regression._base import check_vectors
+from ignite.metrics.regression._errors import absolute_errors, median, widened
+from ignite.metrics.statistics import Reading
+
+__all__ = ["MedianAbsoluteError", "median_absolute_error_compute_fn"]
+
+
+def median_absolute_error_compute_fn(y_pred: Tensor, y: Tensor) -> float:
+    """The value of :class:`MedianAbsoluteError`, of predictions and targets of shape (N,) or (N, 1)."""
+    return median(absolute_errors(widened(y_pred), widened(y)))
+
+
+class MedianAbsoluteError(EpochMetric):
+    r"""The median of absolute errors.
+
+    .. math:: \operatorname{median}_i |A_i - P_i|
+
+    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two middle values. Update
+    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time. NaN gives NaN. All samples are
+    kept, together with other metrics that keep them.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to keep the tensors; by default, where they are.
+
+    Raises:
+        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What was kept is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = MedianAbsoluteError()
+        >>> metric.update((torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 2.0, 9.0])))
+        >>> metric.compute()  # of 0, 1 and 8
+        1.0
+
+    References:
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
+        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+    """
+
+    def __init__(
+        self, output_transform: Callable[[Any], Any] = identity, device: str | torch.device | None = None
+    ) -> None:
+        super().__init__(median_absolute_error_compute_fn, output_transform, False, device)
+
+    def _inspect(self, reading: Reading) -> None:
+        reading.derive(check_vectors)

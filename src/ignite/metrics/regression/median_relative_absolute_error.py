@@ -1,0 +1,61 @@
+"""The median absolute error, relative to those of the mean target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.regression._base import check_vectors
+from ignite.metrics.regression._errors import errors_relative_to_mean, median, widened
+from ignite.metrics.statistics import Reading
+
+__all__ = ["MedianRelativeAbsoluteError", "median_relative_absolute_error_compute_fn"]
+
+
+def median_relative_absolute_error_compute_fn(y_pred: Tensor, y: Tensor) -> float:
+    """The value of :class:`MedianRelativeAbsoluteError`, of predictions and targets of shape (N,) or (N, 1)."""
+    return median(errors_relative_to_mean(widened(y_pred), widened(y)))
+
+
+class MedianRelativeAbsoluteError(EpochMetric):
+    r"""The median of absolute errors, each relative to the error of predicting the mean target.
+
+    .. math:: \operatorname{median}_i \frac{|A_i - P_i|}{|A_i - \bar{A}|}
+
+    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two middle values. Update
+    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time. 0/0 counts as 0, and
+    NaN gives NaN. All samples are kept, together with other metrics that keep them.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to keep the tensors; by default, where they are.
+
+    Raises:
+        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What was kept is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = MedianRelativeAbsoluteError()
+        >>> metric.update((torch.tensor([1.0, 4.0, 8.0]), torch.tensor([0.0, 4.0, 8.0])))
+        >>> metric.compute()  # of 1/4, 0/0 and 0
+        0.0
+
+    References:
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
+        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+    """
+
+    def __init__(
+        self, output_transform: Callable[[Any], Any] = identity, device: str | torch.device | None = None
+    ) -> None:
+        super().__init__(
+            median_relative_absolute_error_compute_fn, output_transform, check_compute_fn=False, device=device
+        )
+
+    def _inspect(self, reading: Reading) -> None:
+        reading.derive(check_vectors)

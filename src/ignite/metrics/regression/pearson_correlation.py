@@ -1,0 +1,59 @@
+"""Pearson's coefficient of correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ignite.metrics._outputs import identity
+from ignite.metrics.regression._base import _BaseRegression, read_pair
+from ignite.metrics.statistics import Moments, Statistic
+
+__all__ = ["PearsonCorrelation"]
+
+
+class PearsonCorrelation(_BaseRegression):
+    r"""Pearson's coefficient of correlation: how far predictions and targets lie on a rising (1) or falling (-1) line.
+
+    .. math:: \frac{\sum_i (P_i - \bar{P})(A_i - \bar{A})}
+        {\max\bigl(\sqrt{\sum_i (P_i - \bar{P})^2} \sqrt{\sum_i (A_i - \bar{A})^2},\, N \epsilon\bigr)}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). The value is 0 where predictions or targets are all equal. Deviations are from the means seen so
+    far, so that large ones do no harm.
+
+    Args:
+        eps: the least that is taken for the product of both standard deviations. Choose a smaller one for numbers that
+            vary by less than some 1e-4.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: where to accumulate; by default, where predictions and targets are.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = PearsonCorrelation()
+        >>> metric.update((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])))
+        >>> round(metric.compute(), 9)  # products of deviations 1, 0, 0, squares 2 and 2
+        0.5
+    """
+
+    def __init__(
+        self,
+        eps: float = 1e-8,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.eps = eps
+        super().__init__(output_transform, device)
+
+    def _declare(self) -> list[Statistic]:
+        return [Moments(read_pair, device=self._accumulates_on)]
+
+    def _value(self, *statistics: Any) -> float:
+        n, _, _, xx, yy, xy = statistics[0].joined()
+        scale = (xx.sqrt() * yy.sqrt()).clamp(min=self.eps * float(n))
+        return float((xy / scale).clamp(-1, 1))

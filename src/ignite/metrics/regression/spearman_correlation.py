@@ -1,0 +1,70 @@
+"""Spearman's coefficient of rank correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.regression._base import read_pair
+from ignite.metrics.regression._errors import widened
+from ignite.metrics.regression._ranks import mid_ranks
+from ignite.metrics.statistics import Reading
+
+__all__ = ["SpearmanRankCorrelation"]
+
+
+class SpearmanRankCorrelation(EpochMetric):
+    r"""Spearman's coefficient of rank correlation: how far predictions rise (1) or fall (-1) with targets.
+
+    .. math:: \frac{\sum_i (p_i - \bar{p})(a_i - \bar{a})}{\sqrt{\sum_i (p_i - \bar{p})^2 \sum_i (a_i - \bar{a})^2}}
+
+    with :math:`p` and :math:`a` the ranks of predictions and targets, of which equal values share the mean of theirs.
+    Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B, 1), of the same dtypes each time. NaN if
+    predictions or targets are all equal, or one is NaN. All samples are kept, together with other metrics that keep
+    them.
+
+    Args:
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        check_compute_fn: without effect; kept for programs that give it.
+        device: where to keep the tensors; by default, where they are.
+        skip_unrolling: see :class:`~ignite.metrics.Metric`.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was kept is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> metric = SpearmanRankCorrelation()
+        >>> metric.update((torch.tensor([0.1, 0.2, 0.9]), torch.tensor([10.0, 30.0, 20.0])))
+        >>> metric.compute()  # ranks 1, 2, 3 and 1, 3, 2
+        0.5
+
+    References:
+        Spearman, "The proof and measurement of association between two things", 1904.
+    """
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = True,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        super().__init__(_spearman, output_transform, False, device, skip_unrolling)
+
+    def _inspect(self, reading: Reading) -> None:
+        reading.derive(read_pair)
+
+
+def _spearman(y_pred: Tensor, y: Tensor) -> float:
+    if y_pred.isnan().any() or y.isnan().any():
+        return float("nan")
+    mean = (len(y) + 1) / 2
+    x, y = mid_ranks(widened(y_pred)) - mean, mid_ranks(widened(y)) - mean
+    # Of the product, so that the value is exactly 1 where ranks are equal.
+    return float(x @ y / ((x @ x) * (y @ y)).sqrt())

@@ -1,0 +1,38 @@
+"""The Wave-Hedges distance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.regression._base import _BaseSum
+from ignite.metrics.regression._errors import absolute_errors, ratio
+
+__all__ = ["WaveHedgesDistance"]
+
+
+class WaveHedgesDistance(_BaseSum):
+    r"""The sum of absolute errors, each relative to the larger of both numbers; 0 without examples.
+
+    .. math:: \sum_i \frac{|A_i - P_i|}{\max(A_i, P_i)}
+
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0. Meant for numbers that are
+    not negative.
+
+    Raises:
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+
+    Example:
+        >>> metric = WaveHedgesDistance()
+        >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([2.0, 4.0])))
+        >>> metric.compute()
+        0.5
+
+    References:
+        Cha, "Comprehensive survey on distance/similarity measures between probability density functions", 2007.
+    """
+
+    @staticmethod
+    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+        return ratio(absolute_errors(y_pred, y), torch.maximum(y_pred, y))

@@ -1,0 +1,33 @@
+"""The root of the mean of squared errors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ignite.metrics.mean_squared_error import MeanSquaredError
+
+__all__ = ["RootMeanSquaredError"]
+
+
+class RootMeanSquaredError(MeanSquaredError):
+    r"""The root of :class:`MeanSquaredError`, in the unit of targets.
+
+    .. math:: \sqrt{\frac{1}{N} \sum_{i=1}^{N} (p_i - y_i)^2}
+
+    Arguments are those of :class:`Metric`.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        NotComputableError: in ``compute``, no example was seen.
+
+    Example:
+        >>> import torch
+        >>> metric = RootMeanSquaredError()
+        >>> metric.update((torch.tensor([1.0, 5.0]), torch.tensor([3.0, 3.0])))
+        >>> metric.compute()
+        2.0
+    """
+
+    def _value(self, *statistics: Any) -> float:
+        return math.sqrt(super()._value(*statistics))

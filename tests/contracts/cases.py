@@ -1,0 +1,206 @@
+"""All metrics, each with examples to feed it: what every metric has to fulfil is tested over this list."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import ignite.metrics
+import ignite.metrics.regression
+from ignite import metrics as m
+from ignite.metrics import regression as r
+
+FINELY = 1e-9
+"""How far values may be apart that differ by rounding in float64 only."""
+
+
+class Case(NamedTuple):
+    name: str
+    make: Callable[[], m.Metric]
+    examples: Callable[[torch.Generator, int], tuple]
+    """A batch of so many examples."""
+    depends_on_batches: bool = False
+    """Whether the value is a mean over batches, and other batches give another one."""
+    empty_value: float | None = None
+    """The value without any example; None if that is an error."""
+
+
+def scores(generator, n):
+    return torch.randn(n, 5, generator=generator), torch.randint(5, (n,), generator=generator)
+
+
+def binary(generator, n):
+    return torch.randint(2, (n,), generator=generator), torch.randint(2, (n,), generator=generator)
+
+
+def multilabel(generator, n):
+    return torch.randint(2, (n, 4), generator=generator), torch.randint(2, (n, 4), generator=generator)
+
+
+def labels(generator, n):
+    return torch.randint(5, (n,), generator=generator), torch.randint(5, (n,), generator=generator)
+
+
+def probabilities(generator, n):
+    return torch.rand(n, generator=generator), torch.randint(2, (n,), generator=generator)
+
+
+def distributions(generator, n):
+    return scores(generator, n)[0].softmax(dim=1), torch.randint(5, (n,), generator=generator)
+
+
+def vectors(generator, n):
+    return torch.randn(n, 3, generator=generator), torch.randn(n, 3, generator=generator)
+
+
+def positive(generator, n):
+    return torch.rand(n, generator=generator) + 0.5, torch.rand(n, generator=generator) + 0.5
+
+
+def images(generator, n):
+    return torch.rand(n, 2, 12, 14, generator=generator), torch.rand(n, 2, 12, 14, generator=generator)
+
+
+def numbers(generator, n):
+    return torch.rand(n, 2, generator=generator) + 0.5
+
+
+def squared_error(y_pred, y):
+    return ((y_pred - y) ** 2).mean().item()
+
+
+def add_up(total, x):
+    return total + x.sum(dim=0)
+
+
+def f1_of_arrays(y_true, y_pred):
+    return float(((y_pred > 0.5) == y_true).mean())
+
+
+def averaged(kind, averages):
+    for average in averages:
+        for name, make in {"scores": scores, "binary": binary, "multilabel": multilabel}.items():
+            if average != "samples" or name == "multilabel":
+                arguments = {"average": average, "is_multilabel": name == "multilabel"}
+                yield Case(f"{kind.__name__}({average!r}) of {name}", partial(kind, **arguments), make)
+
+
+SUMS = ("CanberraMetric", "ManhattanDistance", "WaveHedgesDistance")
+_CASES = [
+    Case("Accuracy", m.Accuracy, scores),
+    Case("Accuracy of binary", m.Accuracy, binary),
+    Case("Accuracy of multilabel", lambda: m.Accuracy(is_multilabel=True), multilabel),
+    *averaged(m.Precision, (False, None, "macro", "micro", "weighted", "samples")),
+    *averaged(m.Recall, (False, None, "macro", "micro", "weighted", "samples")),
+    *averaged(m.Specificity, (False, "macro", "micro", "weighted")),
+    Case("Fbeta", lambda: m.Fbeta(2), scores),
+    Case("Fbeta of each class", lambda: m.Fbeta(0.5, average=False), scores),
+    Case("TopKCategoricalAccuracy", lambda: m.TopKCategoricalAccuracy(2), scores),
+    *[
+        Case(f"ConfusionMatrix({average!r})", lambda a=average: m.ConfusionMatrix(5, average=a), scores)
+        for average in (None, "samples", "recall", "precision")
+    ],
+    *[
+        Case(function.__name__, lambda f=function: f(m.ConfusionMatrix(5)), scores)
+        for function in (m.IoU, m.mIoU, m.JaccardIndex, m.DiceCoefficient, m.cmAccuracy, m.cmPrecision, m.cmRecall)
+    ],
+    Case("IoU without a class", lambda: m.IoU(m.ConfusionMatrix(5), ignore_index=1), scores),
+    Case("MultiLabelConfusionMatrix", lambda: m.MultiLabelConfusionMatrix(4), multilabel),
+    Case("MultiLabelConfusionMatrix normalized", lambda: m.MultiLabelConfusionMatrix(4, normalized=True), multilabel),
+    Case("ClassificationReport", lambda: m.ClassificationReport(output_dict=True), scores),
+    Case("ClassificationReport of multilabel", lambda: m.ClassificationReport(is_multilabel=True), multilabel),
+    Case("CohenKappa", m.CohenKappa, labels),
+    Case("CohenKappa counted", lambda: m.CohenKappa(weights="quadratic", num_classes=5), labels),
+    Case("MatthewsCorrCoef", m.MatthewsCorrCoef, labels),
+    Case("MatthewsCorrCoef of scores", m.MatthewsCorrCoef, scores),
+    Case("MatthewsCorrCoef counted", lambda: m.MatthewsCorrCoef(num_classes=5), labels),
+    *[
+        Case(f"{kind.__name__}(num_bins={num_bins})", lambda k=kind, b=num_bins: k(num_bins=b), probabilities)
+        for kind in (m.ROC_AUC, m.RocCurve, m.AveragePrecision, m.PrecisionRecallCurve)
+        for num_bins in (None, 20)
+    ],
+    Case("HammingDistance", m.HammingDistance, scores),
+    Case("HammingDistance of multilabel", lambda: m.HammingDistance(is_multilabel=True), multilabel),
+    Case("BalancedAccuracy", m.BalancedAccuracy, scores),
+    *[
+        Case(f"CalibrationError({norm})", lambda n=norm: m.CalibrationError(num_bins=5, norm=n), distributions)
+        for norm in ("l1", "l2", "max")
+    ],
+    Case("CalibrationError of binary", m.CalibrationError, probabilities),
+    Case("Loss", lambda: m.Loss(F.cross_entropy), scores),
+    Case("EpochMetric", lambda: m.EpochMetric(squared_error), positive),
+    Case("adapt", lambda: m.adapt(f1_of_arrays), probabilities),
+    Case("VariableAccumulation", lambda: m.VariableAccumulation(add_up), numbers, empty_value=0.0),
+    Case("Average", m.Average, numbers),
+    Case("GeometricAverage", m.GeometricAverage, numbers),
+    Case("MetricsLambda", lambda: (m.Precision() * m.Recall()).mean() - 2 * m.Accuracy(), scores),
+    Case("MetricGroup", lambda: m.MetricGroup({"accuracy": m.Accuracy(), "recall": m.Recall()}), scores),
+    Case("MeanAbsoluteError", m.MeanAbsoluteError, vectors),
+    Case("MeanSquaredError", m.MeanSquaredError, vectors),
+    Case("RootMeanSquaredError", m.RootMeanSquaredError, vectors),
+    Case("MeanPairwiseDistance", m.MeanPairwiseDistance, vectors),
+    Case("CosineSimilarity", m.CosineSimilarity, vectors),
+    Case("Entropy", m.Entropy, scores),
+    Case("MutualInformation", m.MutualInformation, scores),
+    Case("KLDivergence", m.KLDivergence, vectors),
+    Case("JSDivergence", m.JSDivergence, vectors),
+    Case("HSIC", m.HSIC, vectors, depends_on_batches=True),
+    Case("MaximumMeanDiscrepancy", m.MaximumMeanDiscrepancy, vectors, depends_on_batches=True),
+    Case("PSNR", lambda: m.PSNR(1.0), images),
+    Case("SSIM", lambda: m.SSIM(1.0), images),
+    *[
+        Case(name, getattr(r, name), positive, empty_value=0.0 if name in SUMS else None)
+        for name in r.__all__
+        if inspect.isclass(getattr(r, name))
+    ],
+    Case("KendallRankCorrelation c", lambda: r.KendallRankCorrelation("c"), positive),
+]
+CASES = {case.name: case for case in _CASES}
+
+# What no value over examples can be asked of, and where it is tested.
+NOT_HERE = {
+    "Best": "remembers values of earlier spans: test_best",
+    "Bootstrap": "draws at random: test_bootstrap",
+    "Frequency": "measures time: test_frequency",
+    "GpuInfo": "measures devices: test_gpu_info",
+    "RunningAverage": "depends on the order of batches: test_running_average",
+}
+
+
+def all_metric_classes():
+    for module in (ignite.metrics, ignite.metrics.regression):
+        for name in module.__all__:
+            found = getattr(module, name)
+            if inspect.isclass(found) and issubclass(found, m.Metric) and not inspect.isabstract(found):
+                yield name
+
+
+def as_plain(value):
+    """Numbers and lists, to compare values of any form."""
+    if isinstance(value, torch.Tensor):
+        return value.double().tolist()
+    if isinstance(value, tuple | list):
+        return [as_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: as_plain(item) for name, item in value.items()}
+    return value
+
+
+def cut(batch, sizes):
+    """A batch in pieces of these sizes."""
+    tensors = batch if isinstance(batch, tuple) else (batch,)
+    pieces = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
+    return [piece if isinstance(batch, tuple) else piece[0] for piece in pieces]
+
+
+def close(value, tolerance=FINELY):
+    """``value``, to be compared up to rounding; NaN equals NaN, a report in JSON only itself."""
+    if isinstance(value, dict):
+        return {name: close(item, tolerance) for name, item in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], list | dict):
+        return [close(item, tolerance) for item in value]
+    return value if isinstance(value, str) else pytest.approx(value, rel=tolerance, abs=tolerance, nan_ok=True)

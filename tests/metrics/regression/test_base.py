@@ -1,0 +1,159 @@
+import math
+import pickle
+
+import pytest
+import torch
+
+from ignite.engine import Engine
+from ignite.metrics import regression
+from ignite.metrics.regression import (
+    CanberraMetric,
+    FractionalAbsoluteError,
+    GeometricMeanRelativeAbsoluteError,
+    KendallRankCorrelation,
+    ManhattanDistance,
+    MeanAbsolutePercentageError,
+    MeanAbsoluteRelativeError,
+    MeanError,
+    MedianAbsoluteError,
+    PearsonCorrelation,
+    R2Score,
+    SpearmanRankCorrelation,
+    SymmetricMeanAbsolutePercentageError,
+)
+from ignite.metrics.regression._base import read_pair
+
+METRICS = [getattr(regression, name) for name in regression.__all__ if not name.endswith("_compute_fn")]
+MEDIANS = [create for create in METRICS if create.__name__.startswith("Median")]
+each_metric = pytest.mark.parametrize("create", METRICS)
+STRICT = [create for create in METRICS if create not in MEDIANS]
+
+
+@pytest.mark.parametrize("create", STRICT)
+@pytest.mark.parametrize(
+    ("y_pred", "y", "error", "words"),
+    [
+        (torch.ones(2, 1, 1), torch.ones(2), ValueError, r"y_pred should have shape .* given \(2, 1, 1\)"),
+        (torch.ones(()), torch.ones(2), ValueError, r"Input y_pred should have shape \(N,\) or \(N, 1\)"),
+        (
+            torch.ones(2),
+            torch.ones(2, 3),
+            ValueError,
+            r"Input y should have shape .*, but given \(2, 3\)",
+        ),
+        (
+            torch.ones(2),
+            torch.ones(3),
+            ValueError,
+            r"Input data shapes should be the same, but .* \(2,\) and \(3,\)",
+        ),
+        (torch.ones(2), torch.ones(2, 1), ValueError, "Input data shapes should be the same"),
+        (
+            torch.ones(2).long(),
+            torch.ones(2),
+            TypeError,
+            "y_pred dtype should be float 16, 32 or 64.*torch.int64",
+        ),
+        (torch.ones(2), torch.ones(2).bool(), TypeError, "Input y dtype should be float 16, 32 or 64.*torch.bool"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_was_given(create, y_pred, y, error, words):
+    metric = create()
+    with pytest.raises(error, match=words):
+        metric.update((y_pred, y))
+    metric.update((torch.tensor([1.0, 3.0, 5.0]), torch.tensor([1.0, 2.0, 4.0])))
+    other = create()
+    other.update((torch.tensor([1.0, 3.0, 5.0]), torch.tensor([1.0, 2.0, 4.0])))
+    assert metric.compute() == other.compute()
+
+
+@pytest.mark.parametrize("create", MEDIANS)
+@pytest.mark.parametrize(
+    ("y_pred", "y", "words"),
+    [
+        (torch.ones(2, 1, 1), torch.ones(2), r"Predictions should be of shape \(batch_size, n_targets\)"),
+        (torch.ones(2), torch.ones(2, 1, 1), r"Targets should be of shape \(batch_size, n_targets\)"),
+        (torch.ones(2, 3), torch.ones(2, 3), r"should have shape \(N,\) or \(N, 1\), but given \(2, 3\) and \(2, 3\)"),
+        (torch.ones(2), torch.ones(2, 3), r"should have shape \(N,\) or \(N, 1\), but given \(2,\) and \(2, 3\)"),
+        (torch.ones(3), torch.ones(2), "the same number of rows"),
+    ],
+)
+def test_medians_refuse_columns_and_other_lengths(create, y_pred, y, words):
+    with pytest.raises(ValueError, match=words):
+        create().update((y_pred, y))
+
+
+def test_pairs_are_read_exactly_and_without_gradients():
+    y = torch.tensor([[0.1], [3.0]], dtype=torch.bfloat16, requires_grad=True)
+    pair = read_pair((y, y))
+    assert [(tensor.dtype, tensor.shape, tensor.requires_grad) for tensor in pair] == [(torch.float64, (2,), False)] * 2
+    assert pair[0].tolist() == [0.10009765625, 3.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_sums_of_narrow_numbers_are_those_of_wide_ones(dtype):
+    generator = torch.Generator().manual_seed(0)
+    y_pred, y = (100 * torch.randn(2, 20000, generator=generator)).to(dtype)
+    metric = ManhattanDistance()
+    for batch in zip(y_pred.split(999), y.split(999), strict=True):
+        metric.update(batch)
+    expected = math.fsum(abs(a - p) for p, a in zip(y_pred.tolist(), y.tolist(), strict=True))
+    assert metric.compute() == pytest.approx(expected, rel=1e-13)
+
+
+@each_metric
+def test_updates_do_not_wait_for_an_accelerator(create):
+    metric = create()
+    for _ in range(2):  # meta tensors have no values: whatever looked at them would raise
+        metric.update((torch.ones(3, device="meta"), torch.ones(3, device="meta")))
+    assert metric._statistics_in_use()[0].num_examples == 6
+
+
+@each_metric
+def test_copies_go_on_alone(create):
+    metric = create()
+    metric.update((torch.tensor([1.0, 3.0]), torch.tensor([2.0, 5.0])))
+    copy = pickle.loads(pickle.dumps(metric))
+    more = (torch.tensor([7.0, 9.0, 8.0]), torch.tensor([6.0, 1.0, 3.0]))
+    copy.update(more)
+    before = metric.compute()
+    metric.update(more)
+    assert copy.compute() == metric.compute() != before
+
+
+def statistics_of(creates):
+    """How many statistics the metrics of an engine have together."""
+    metrics = [create() for create in creates]
+    engine = Engine(lambda engine, batch: (torch.tensor([1.0, 3.0, 2.0]), torch.tensor([1.0, 2.0, 4.0])))
+    for i, metric in enumerate(metrics):
+        metric.attach(engine, str(i))
+    values = engine.run([0]).metrics
+    for i, create in enumerate(creates):
+        alone = create()
+        alone.update(engine.state.output)
+        assert values[str(i)] == alone.compute()
+    return len({id(statistic) for metric in metrics for statistic in metric._statistics_in_use()})
+
+
+@pytest.mark.parametrize(
+    ("creates", "num_statistics"),
+    [
+        ([*MEDIANS, GeometricMeanRelativeAbsoluteError, SpearmanRankCorrelation, KendallRankCorrelation], 1),
+        ([CanberraMetric, FractionalAbsoluteError, SymmetricMeanAbsolutePercentageError], 1),
+        ([MeanAbsoluteRelativeError, MeanAbsolutePercentageError], 1),
+        ([PearsonCorrelation, R2Score], 2),
+        ([MeanError, ManhattanDistance, MedianAbsoluteError], 3),
+    ],
+)
+def test_what_is_the_same_is_accumulated_once(creates, num_statistics):
+    assert statistics_of(creates) == num_statistics
+
+
+def test_the_check_is_done_once_for_all_metrics_of_an_engine(monkeypatch):
+    calls = []
+    monkeypatch.setattr("ignite.metrics.regression._base.wide_dtype", lambda y: calls.append(y) or torch.float64)
+    engine = Engine(lambda engine, batch: (torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0])))
+    for create in STRICT:
+        create().attach(engine, create.__name__)
+    engine.run([0, 1, 2])
+    assert len(calls) == 3
