@@ -113,6 +113,32 @@ def test_each_process_knows_its_place(found):
     assert [checks["only"] for checks in found] == [None, "only"]
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_tensors_of_different_lengths_are_gathered_and_groups_have_their_own_values(size):
+    for rank, checks in enumerate(harness.run(workers.ragged, size)):
+        assert checks["rows"] == [[other, other] for other in range(size) for _ in range(other)]
+        assert checks["dtype"] == "torch.float16"
+        assert checks["shapes"] == [[list(range(other + 1))] for other in range(size)]
+        is_inside = rank in (0, size - 1)
+        inside = [[size + 1.0], [0, size - 1], ["rank 0", f"rank {size - 1}"]]
+        assert checks["group"] == checks["list"] == (inside if is_inside else [[rank + 1.0], [rank], f"rank {rank}"])
+        assert checks["same group"]
+        assert "rank 0 has ('torch.float32', (3,)), rank 1 has ('torch.float32', (1,))" in checks["misfit"]
+
+
+def test_in_one_process_groups_and_shapes_are_its_own():
+    assert idist.new_group([0]) == [0]
+    (tensor,) = idist.all_gather_tensors_with_shapes(torch.ones(2), [(2,)])
+    assert tensor.tolist() == [1, 1]
+    for wrong, error, words in (
+        (lambda: idist.new_group("x"), ValueError, "ranks should be list of int, but given 'x'"),
+        (lambda: idist.all_gather_tensors_with_shapes(1, [()]), TypeError, "tensor should be a tensor, but given int"),
+        (lambda: idist.all_gather_tensors_with_shapes(torch.ones(2), [(3,)]), ValueError, r"but given \[\(3,\)\]"),
+    ):
+        with pytest.raises(error, match=words):
+            wrong()
+
+
 def test_others_are_let_in_when_the_first_rank_fails():
     assert harness.run(workers.first_rank_fails, 2) == ["download failed", "came through"]
 

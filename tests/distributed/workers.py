@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from ignite import distributed as idist
+from ignite.distributed._collectives import as_group
+from ignite.distributed._fused import Part, combine
 from ignite.engine import Engine
 from ignite.metrics import Accuracy, Average, Loss
 
@@ -86,3 +88,98 @@ def engines(rank):
     engine = Engine(lambda engine, batch: float(batch))
     Average().attach(engine, "mean")
     return engine.run([1, 2] if rank == 0 else [3]).metrics["mean"]
+
+
+def ragged(rank):
+    """Tensors of different lengths, one of them empty; groups; and what does not fit together."""
+    size = idist.get_world_size()
+    rows = torch.full((rank, 2), rank, dtype=torch.float16)
+    checks = {"rows": idist.all_gather(rows).tolist(), "dtype": str(idist.all_gather(rows).dtype)}
+    own = torch.arange(float(rank + 1)).reshape(1, -1)
+    shapes = [(1, other + 1) for other in range(size)]
+    checks["shapes"] = [tensor.tolist() for tensor in idist.all_gather_tensors_with_shapes(own, shapes)]
+    pair = idist.new_group([0, size - 1])
+    for name, group in {"group": pair, "list": [size - 1, 0]}.items():
+        checks[name] = [
+            idist.all_reduce(torch.tensor([rank + 1.0]), group=group).tolist(),
+            idist.all_gather(torch.tensor([rank]), group=group).tolist(),
+            idist.all_gather(f"rank {rank}", group=group),
+        ]
+    checks["same group"] = as_group([0, size - 1]) is as_group([size - 1, 0])
+    try:
+        idist.all_gather(torch.zeros(2, 1 if rank == 1 else 3))
+    except ValueError as error:
+        checks["misfit"] = str(error)
+    return checks
+
+
+def combined(rank):
+    """Everything that metrics combine, of all kinds at once, some of it known to one process only."""
+    first = rank == 0
+    parts = [
+        Part("SUM", 2**53 + rank),
+        Part("SUM", -5 if first else 2),
+        Part("SUM", 0.1 * (rank + 1)),
+        Part("SUM", torch.tensor([2**62 // 2, -(2**40) - rank])),
+        Part("SUM", torch.tensor([True, first])),
+        Part("SUM", torch.full((2, 2), 0.5, dtype=torch.float16)),
+        Part("SUM", torch.tensor([1 + 2j])),
+        Part("MAX", torch.tensor([rank, -rank])),
+        Part("MIN", float(rank)),
+        Part("MAX", float("-inf")),
+        Part("PRODUCT", rank + 2),
+        Part("ROWS", torch.full((rank, 2), rank, dtype=torch.bfloat16)),
+        Part("ROWS", torch.arange(3 - rank)),
+        Part("SAME", "binary"),
+    ]
+    everything = combine(parts)
+    unknown = combine(
+        [
+            Part("SUM", torch.tensor([1, 2]) if first else None),
+            Part("SUM", 0.0 if first else torch.tensor([0.5, 1.5])),
+            Part("SUM", 1 if first else 2.5),
+            Part("MAX", torch.tensor([-3]) if first else None),
+            Part("MIN", None if first else 7),
+            Part("ROWS", torch.ones(2, 3) if first else None),
+            Part("SAME", None if first else 5),
+            Part("SUM", None),
+            Part("ROWS", None),
+        ]
+    )
+    return [_plain(value) for value in everything], [_plain(value) for value in unknown]
+
+
+def _plain(value):
+    return value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def misfits(rank):
+    """Errors of :func:`combine` that all processes raise."""
+    first, messages = rank == 0, []
+    for parts in (
+        [Part("SUM", torch.ones(2 + rank), "sums")],
+        [Part("SAME", "binary" if first else "multiclass", "kind")],
+        [Part("SUM", 1, "apples" if first else "pears")],
+        [Part("SUM", 1)] * (rank + 1),
+    ):
+        try:
+            combine(parts)
+        except RuntimeError as error:
+            messages.append(str(error))
+    return messages
+
+
+def many_rows(rank):
+    """More tensors of rows than fit into the first vector."""
+    return [value.tolist() for value in combine([Part("ROWS", torch.full((rank + 1,), i)) for i in range(20)])]
+
+
+def spawned(local_rank, folder, word="none"):
+    total = idist.all_reduce(local_rank + 1)
+    Path(folder, f"{local_rank}").write_text(f"{word} {total} {idist.get_rank()} {idist.get_nproc_per_node()}")
+
+
+def spawned_one_fails(local_rank):
+    if local_rank == 1:
+        raise OSError("no space left on rank 1")
+    idist.barrier()  # never comes true

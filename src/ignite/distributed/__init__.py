@@ -2,6 +2,7 @@
 
 from ignite.distributed.utils import (
     all_gather,
+    all_gather_tensors_with_shapes,
     all_reduce,
     available_backends,
     backend,
@@ -21,15 +22,18 @@ from ignite.distributed.utils import (
     hostname,
     initialize,
     model_name,
+    new_group,
     one_rank_first,
     one_rank_only,
     set_local_rank,
     show_config,
+    spawn,
     sync,
 )
 
 __all__ = [
     "all_gather",
+    "all_gather_tensors_with_shapes",
     "all_reduce",
     "available_backends",
     "backend",
@@ -49,9 +53,11 @@ __all__ = [
     "hostname",
     "initialize",
     "model_name",
+    "new_group",
     "one_rank_first",
     "one_rank_only",
     "set_local_rank",
     "show_config",
+    "spawn",
     "sync",
 ]

@@ -214,7 +214,7 @@ def _to_doubles(tensor: Tensor) -> Tensor:
 
 def _from_doubles(values: Tensor, like: Tensor) -> Tensor:
     if like.is_complex():
-        return torch.view_as_complex(values)
+        return torch.view_as_complex(values.clone())  # cloned, as views want alignment
     if like.is_floating_point():
         return values
     high, low = values.long().unbind()

@@ -8,11 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 
-from ignite.distributed import _place
-from ignite.distributed._collectives import all_gather, all_reduce, barrier, broadcast
+from ignite.distributed._collectives import (
+    all_gather,
+    all_gather_tensors_with_shapes,
+    all_reduce,
+    barrier,
+    broadcast,
+    new_group,
+)
+from ignite.distributed._launch import available_backends, finalize, initialize, spawn
 from ignite.distributed._place import (
     device,
     get_local_rank,
@@ -31,6 +37,7 @@ from ignite.distributed._place import (
 
 __all__ = [
     "all_gather",
+    "all_gather_tensors_with_shapes",
     "all_reduce",
     "available_backends",
     "backend",
@@ -50,10 +57,12 @@ __all__ = [
     "hostname",
     "initialize",
     "model_name",
+    "new_group",
     "one_rank_first",
     "one_rank_only",
     "set_local_rank",
     "show_config",
+    "spawn",
     "sync",
 ]
 
@@ -65,14 +74,6 @@ def backend() -> str | None:
     return str(dist.get_backend()) if has_group() else None
 
 
-def available_backends() -> tuple[str, ...]:
-    """The backends that this build of torch has, such as ("gloo",)."""
-    if not has_native_dist_support:
-        return ()
-    candidates = {"nccl": dist.is_nccl_available, "gloo": dist.is_gloo_available, "mpi": dist.is_mpi_available}
-    return tuple(name for name, is_there in candidates.items() if is_there())
-
-
 def model_name() -> str:
     """How processes talk to each other: "native-dist" in a process group, else "serial"."""
     return "native-dist" if has_group() else "serial"
@@ -80,44 +81,6 @@ def model_name() -> str:
 
 def sync(temporary: bool = False) -> None:
     """Does nothing: each function looks for a process group when it is called. Kept for programs that call it."""
-
-
-def initialize(backend: str, **kwargs: Any) -> None:
-    """Makes the default process group.
-
-    Args:
-        backend: one of :func:`available_backends`.
-        **kwargs: for ``torch.distributed.init_process_group``: ``timeout``, ``init_method`` (by default the environment
-            that torchrun sets), ``rank``, ``world_size``.
-
-    Raises:
-        ValueError: the backend is not available, or rank, world_size and init_method do not go together.
-        RuntimeError: there is a group already, or nccl finds no GPU.
-    """
-    if backend not in available_backends():
-        raise ValueError(f"Backend should be one of {available_backends()}, but given {backend!r}")
-    if has_group():
-        raise RuntimeError("Can not create new distributed process group if default one is already initialized")
-    if backend == "nccl" and not torch.cuda.is_available():
-        raise RuntimeError("Nccl backend is required but no cuda capable devices are there")
-    rank, world_size = kwargs.get("rank"), kwargs.get("world_size")
-    if (rank is None) != (world_size is None):
-        raise ValueError(f"Both rank and world_size should be provided, but given rank={rank}, world_size={world_size}")
-    if rank is not None and kwargs.get("init_method") is None:
-        raise ValueError(
-            "Arguments rank and world_size should be None if no init_method is provided, "
-            f"but given rank={rank}, world_size={world_size}"
-        )
-    dist.init_process_group(backend, **kwargs)
-    if backend == "nccl":
-        torch.cuda.set_device(get_local_rank() % torch.cuda.device_count())
-
-
-def finalize() -> None:
-    """Ends the default process group, if there is one."""
-    if has_group():
-        dist.destroy_process_group()
-    _place.forget()
 
 
 def show_config() -> None:

@@ -1,0 +1,56 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ignite.distributed._fused import Part, combine
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+import workers
+
+
+def test_in_one_process_values_stay_as_they_are():
+    tensor = torch.ones(2)
+    assert combine([Part("SUM", tensor), Part("ROWS", None)]) == [tensor, None]
+
+
+def test_values_of_all_kinds_are_combined_exactly():
+    for everything, _ in harness.run(workers.combined, 2):
+        assert everything == [
+            2**54 + 1,
+            -3,
+            pytest.approx(0.3, rel=1e-15),
+            [2**62, -(2**41) - 1],
+            [True, True],
+            [[1.0, 1.0], [1.0, 1.0]],
+            [2 + 4j],
+            [1, 0],
+            0.0,
+            float("-inf"),
+            6,
+            [[1.0, 1.0]],
+            [0, 1, 2, 0, 1],
+            "binary",
+        ]
+        assert isinstance(everything[0], int)
+
+
+def test_what_a_process_does_not_know_takes_the_form_that_others_have():
+    for _, unknown in harness.run(workers.combined, 2):
+        assert unknown == [[1, 2], [0.5, 1.5], 3.5, [-3], 7, [[1.0] * 3] * 2, 5, None, None]
+
+
+def test_what_does_not_go_together_is_an_error_of_all_processes_that_names_them():
+    for shapes, kinds, names, counts in harness.run(workers.misfits, 2):
+        assert "rank 0 has for SUM of sums: torch.float32 of shape (2,)" in shapes
+        assert "rank 1 has for SUM of sums: torch.float32 of shape (3,)" in shapes
+        assert "rank 0 has for SAME of kind: 'binary'" in kinds
+        assert "rank 0 has for SUM of apples" in names
+        assert "rank 1 has for SUM of pears" in names
+        assert "rank 0 has 1, rank 1 has 2" in counts
+
+
+def test_any_number_of_tensors_is_gathered():
+    assert harness.run(workers.many_rows, 2) == [[[i] * 3 for i in range(20)]] * 2
