@@ -5,10 +5,12 @@ import torch
 
 from ignite.engine import Engine, Events
 from ignite.metrics import (
+    Accuracy,
     Average,
     BatchFiltered,
     BatchWise,
     Metric,
+    Recall,
     RunningBatchWise,
     RunningEpochWise,
     SingleEpochRunningBatchWise,
@@ -214,3 +216,16 @@ def test_sync_all_reduce_is_for_metrics():
 
     with pytest.raises(RuntimeError, match="should be used on ignite.metric.Metric class methods only.*Other"):
         Other().compute()
+
+
+def test_the_description_of_an_engine_says_what_metrics_share():
+    engine = echo()
+    for name, metric in {"accuracy": Accuracy(), "recall": Recall(), "mean": Average()}.items():
+        metric.attach(engine, name)
+    lines = str(engine.describe()).splitlines()
+    updates = [line.partition("  (")[0].strip(" -") for line in lines if "iteration_completed" in line]
+    assert updates == [
+        "Accuracy.iteration_completed  label counts (correct) shared with Recall",
+        "Recall.iteration_completed  label counts (classes) shared with Accuracy",
+        "Average.iteration_completed  accumulation by add_examples",
+    ]

@@ -43,6 +43,9 @@ def name_of(func: Callable[..., Any]) -> str:
     partial_of = getattr(func, "func", None)
     if partial_of is not None and not hasattr(func, "__qualname__"):
         return f"partial({name_of(partial_of)})"
+    owner = getattr(func, "__self__", None)
+    if owner is not None and hasattr(func, "__func__") and not isinstance(owner, type):
+        return f"{type(owner).__qualname__}.{func.__name__}"  # of the object, not of the class that has the method
     name = getattr(func, "__qualname__", None)
     return name if isinstance(name, str) else type(func).__qualname__
 

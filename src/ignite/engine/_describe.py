@@ -104,7 +104,15 @@ def _rows(engine: Emitter) -> Iterator[Row]:
 def _event_rows(engine: Emitter, name: str, depth: int) -> Iterator[Row]:
     yield Row(depth, name)
     for entry in engine._tables[name].entries:
-        yield Row(depth + 1, _in_words(entry), place_of(entry.handler), is_handler=True)
+        yield Row(depth + 1, _in_words(entry) + _note_of(entry, engine), place_of(entry.handler), is_handler=True)
+
+
+def _note_of(entry: Registration, engine: Emitter) -> str:
+    """What the object that the handler is a method of has to say about it."""
+    owner = getattr(entry.handler, "__self__", None)
+    note = getattr(type(owner), "_note_on_handler", None)
+    words = note(owner, engine, name_of(entry.handler).rpartition(".")[2]) if note is not None else ""
+    return f"  {words}" if words else ""
 
 
 def _in_words(entry: Registration) -> str:

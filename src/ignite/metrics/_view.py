@@ -152,6 +152,24 @@ class View(Metric):
             return None
         return key
 
+    def _note_on_handler(self, engine: Engine[Any, Any], handler: str) -> str:
+        """For ``engine.describe()``: what is accumulated, and with which metrics it is shared."""
+        if handler != "iteration_completed":
+            return ""
+        notes = []
+        for key, words in self._shared_keys(engine).items():
+            others = [view for view in _views_of(engine) if view is not self and key in view._shared_keys(engine)]
+            names = ", ".join(dict.fromkeys(type(other).__name__ for other in others))
+            notes.append(f"{words} shared with {names}" if names else words)
+        return "; ".join(notes)
+
+    def _shared_keys(self, engine: Engine[Any, Any]) -> dict[Hashable, str]:
+        """What tells the statistics of this metric from others of the engine -> what they are called."""
+        attachment, reading = self._attachments.get(engine), self._how_to_read()
+        if attachment is None or reading is None:
+            return {}
+        return {(span_key(attachment.usage), reading, own.key): str(own) for own in self._own}
+
     def _become_independent(self) -> None:
         """Goes on from what is shared, by itself."""
         if self._bindings:
@@ -173,6 +191,12 @@ class View(Metric):
         """What is accumulated for this metric, as if it had been alone."""
         pairs = zip(self._statistics_in_use(), self._own, strict=True)
         return [found.narrowed(own) for found, own in pairs]
+
+
+def _views_of(engine: Engine[Any, Any]) -> list[View]:
+    """The metrics that are attached to an engine, each once."""
+    owners = [getattr(row.handler, "__self__", None) for table in engine._tables.values() for row in table.entries]
+    return list({id(owner): owner for owner in owners if isinstance(owner, View)}.values())
 
 
 def _moved(value: Any, device: torch.device) -> Any:

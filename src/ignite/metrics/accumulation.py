@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ignite._core.calls import name_of
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Reading, Statistic
@@ -46,6 +47,9 @@ class _Accumulation(Statistic):
                 accumulator = accumulator.to(device, output.dtype)
         self.accumulator = self._op(accumulator, output)
         self.num_examples += num_added
+
+    def __str__(self) -> str:
+        return f"accumulation by {name_of(self._op).lstrip('_')}"
 
     def parts(self) -> dict[str, Any]:
         # Before the first output nobody knows which shape it will have.

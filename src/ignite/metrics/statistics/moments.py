@@ -71,6 +71,9 @@ class Moments(Statistic):
         self.rows = row.unsqueeze(0)
         self.num_examples += len(x)
 
+    def __str__(self) -> str:
+        return "moments"
+
     def joined(self) -> Tensor:
         """Number, mean of x, of y, sum of squared deviations of x, of y, sum of their products: shape (6,)."""
         rows: list[Tensor] = [row for row in self.rows if row[0] > 0]

@@ -93,6 +93,9 @@ class KeptSamples(Statistic):
         self._batches = tuple([] if values[name] is None else [values[name]] for name in PARTS)  # type: ignore[assignment]
         self.version += 1
 
+    def __str__(self) -> str:
+        return "all samples"
+
     def op_of(self, name: str) -> str:
         """Samples of all processes are joined."""
         return "SUM" if name == "num_examples" else "ROWS"

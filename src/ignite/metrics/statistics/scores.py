@@ -95,6 +95,9 @@ class ScoreCounts(Statistic):
         self.num_examples += len(scores)
         self.num_wrong = 0 if scores.is_cpu else self.num_wrong + num_wrong.to(device)
 
+    def __str__(self) -> str:
+        return f"score counts in {self.num_bins} bins"
+
     def check(self) -> None:
         """Raises if scores or targets were out of range, which ``update`` does not wait to see on an accelerator."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():

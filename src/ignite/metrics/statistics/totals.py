@@ -107,7 +107,7 @@ class Totals(Statistic):
         return "SUM" if name == "num_examples" else self._op
 
     def __str__(self) -> str:
-        return f"totals of {name_of(self._measure)}"
+        return f"totals of {name_of(self._measure).lstrip('_')}"
 
 
 def _as_tensor(total: Tensor | float) -> Tensor:
