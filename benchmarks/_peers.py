@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-REQUIREMENTS = {"pytorch-ignite": ["torch==2.13.0", "numpy", "pytorch-ignite==0.5.5"]}
+REQUIREMENTS = {
+    "pytorch-ignite": ["torch==2.13.0", "numpy", "pytorch-ignite==0.5.5"],
+    "torchmetrics": ["torch==2.13.0", "numpy", "torchmetrics==1.9.0"],
+}
 
 
 def peer_python(name):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from ignite.engine import Engine
+from ignite.engine import Engine, EventsList
 from ignite.metrics._sharing import names_of, new_token, reduction_of, span_key
 from ignite.metrics._usage import EpochWise, MetricUsage, check_usage
 
@@ -50,6 +50,8 @@ class Attaching:
             ValueError: there is no usage of this name.
         """
         usage = check_usage(usage)
+        for event in (*self._events(usage), usage.COMPLETED):
+            _check_registered(engine, event)
         member = self._member_for(engine, usage)
         member._feed(engine, usage)
         entries = [entry for event in names_of(usage.COMPLETED) for entry in engine._tables[event].entries]
@@ -64,8 +66,9 @@ class Attaching:
         """
         usage = check_usage(usage)
         member = self._member(engine, usage)
-        if engine.has_event_handler(member.completed, usage.COMPLETED):
-            engine.remove_event_handler(member.completed, usage.COMPLETED)
+        if member._is_taken(engine, usage):
+            return
+        _remove(engine, member.completed, usage.COMPLETED)
         member._starve(engine, usage)
         self._twins.get(engine, {}).pop(span_key(usage), None)
 
@@ -73,6 +76,8 @@ class Attaching:
         """Whether ``engine`` computes the metric with this usage."""
         usage = check_usage(usage)
         member = self._member(engine, usage)
+        if member._is_taken(engine, usage):
+            return False
         return engine.has_event_handler(member.completed, usage.COMPLETED) and member._is_fed(engine, usage)
 
     def _feed(self, engine: AnyEngine, usage: MetricUsage, user: Any = None) -> None:
@@ -80,22 +85,21 @@ class Attaching:
         for event, handler in self._feeding(usage):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(user or self))
+        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(self if user is None else user))
         reduction = reduction_of(engine, usage)
         if reduction is not None:
             reduction.add(self)
 
     def _starve(self, engine: AnyEngine, usage: MetricUsage, user: Any = None) -> None:
         """Ends what ``_feed`` has begun, unless somebody else needs the metric."""
-        attachment = self._attachments.get(engine)
-        if attachment is None or span_key(attachment.usage) != span_key(usage):
+        if not self._is_over(engine, usage):
             return
-        attachment.users.discard(id(user or self))
+        attachment = self._attachments[engine]
+        attachment.users.discard(id(self if user is None else user))
         if attachment.users:
             return
         for event, handler in self._feeding(usage):
-            if engine.has_event_handler(handler, event):
-                engine.remove_event_handler(handler, event)
+            _remove(engine, handler, event)
         self._leave(engine, attachment)
         del self._attachments[engine]
         reduction = reduction_of(engine, usage)
@@ -111,6 +115,10 @@ class Attaching:
     def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
         return [(usage.STARTED, self.started), (usage.ITERATION_COMPLETED, self.iteration_completed)]
 
+    def _events(self, usage: MetricUsage) -> list[Any]:
+        """At which events it is fed."""
+        return [event for event, _ in self._feeding(usage)]
+
     def _member_for(self, engine: AnyEngine, usage: MetricUsage) -> Self:
         """The member for this span, which is made if it is not there."""
         member = self._member(engine, usage)
@@ -124,10 +132,14 @@ class Attaching:
         found: Self = self._twins.get(engine, {}).get(span_key(usage), self)
         return found
 
+    def _is_over(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+        """Whether ``engine`` feeds this metric over this span."""
+        attachment = self._attachments.get(engine)
+        return attachment is not None and span_key(attachment.usage) == span_key(usage)
+
     def _is_taken(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         """Whether ``engine`` feeds this metric over another span, so that it cannot accumulate over this one, too."""
-        attachment = self._attachments.get(engine)
-        return attachment is not None and span_key(attachment.usage) != span_key(usage)
+        return engine in self._attachments and not self._is_over(engine, usage)
 
     def _twin(self) -> Self:
         """A metric with the same arguments, that has seen nothing."""
@@ -137,9 +149,7 @@ class Attaching:
 
     def _functions(self) -> dict[int, Any]:
         """What a twin has in common with the metric, such as a loss module: id -> object."""
-        return {
-            id(value): value for value in vars(self).values() if callable(value) and not isinstance(value, Attaching)
-        }
+        return dict(_kept(vars(self)))
 
     @property
     def _attachments(self) -> weakref.WeakKeyDictionary[AnyEngine, Attachment]:
@@ -156,3 +166,30 @@ class Attaching:
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to engines: copies of the metric are not attached."""
         return {name: value for name, value in vars(self).items() if name not in ("_attached", "_twinned")}
+
+
+def _kept(value: Any) -> Iterator[tuple[int, Any]]:
+    """The callable objects in a metric's attributes, also in those of metrics among them."""
+    if isinstance(value, Attaching):
+        yield from _kept(vars(value))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _kept(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _kept(item)
+    elif callable(value):
+        yield id(value), value
+
+
+def _check_registered(engine: AnyEngine, event: Any) -> None:
+    """Raises ValueError if ``engine`` does not know the event, before anything has been added."""
+    for one in event if isinstance(event, EventsList) else [event]:
+        engine._table_of(one)
+
+
+def _remove(engine: AnyEngine, handler: Callable[..., None], event: Any) -> None:
+    """Takes a handler off an event, or off each of several, where it is there."""
+    for one in event if isinstance(event, EventsList) else [event]:
+        if engine.has_event_handler(handler, one):
+            engine.remove_event_handler(handler, one)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ignite.metrics._scratch import detached
+
 _NUMPY_DTYPES = (torch.float32, torch.float64)
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 
@@ -44,9 +46,13 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
     Raises:
         ValueError: shapes do not fit each other, or on the CPU, values are neither 0 nor 1 where they should be.
     """
-    y_pred, y = squeeze_pair(output[0].detach(), output[1].detach())
-    check_shapes(y_pred, y, is_multilabel)
-    if y_pred.ndim == y.ndim + 1:
+    y_pred, y = detached(output[0]), detached(output[1])
+    predicted, true = y_pred.shape, y.shape
+    is_usual = not is_multilabel and len(predicted) == 2 and true == predicted[:1] and predicted[1] > 1
+    if not is_usual:
+        y_pred, y = squeeze_pair(y_pred, y)
+        check_shapes(y_pred, y, is_multilabel)
+    if is_usual or y_pred.ndim == y.ndim + 1:
         num_classes = y_pred.shape[1]
         y = y if y.dtype == torch.int64 else y.long()
         return Labels(MULTICLASS, num_classes, argmax(y_pred), y, y.shape[0], count_outside(y, num_classes))
@@ -61,10 +67,11 @@ def argmax(scores: Tensor) -> Tensor:
     numpy, where it is there, finds it in a third of torch's time, and in a tenth for images, which only many threads
     make up for.
     """
-    is_for_threads = scores.ndim == 2 and scores.numel() > 2**18 and torch.get_num_threads() > 4
-    if scores.is_cpu and scores.dtype in _NUMPY_DTYPES and not is_for_threads and _has_numpy():
-        return torch.from_numpy(scores.numpy().argmax(1))
-    return scores.argmax(dim=1)
+    if not scores.is_cpu or scores.dtype not in _NUMPY_DTYPES or not _has_numpy():
+        return scores.argmax(dim=1)
+    if scores.ndim == 2 and scores.numel() > 2**18 and torch.get_num_threads() > 4:
+        return scores.argmax(dim=1)
+    return torch.from_numpy(scores.numpy().argmax(1))
 
 
 @functools.cache
@@ -79,9 +86,9 @@ def _has_numpy() -> bool:
 
 def squeeze_pair(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Without the second dimension of the one that has one more, if it is 1."""
-    if y_pred.ndim == y.ndim + 1 and y_pred.shape[1] == 1:
+    if y_pred.ndim == y.ndim + 1 > 1 and y_pred.shape[1] == 1:
         return y_pred.squeeze(1), y
-    if y.ndim == y_pred.ndim + 1 and y.shape[1] == 1:
+    if y.ndim == y_pred.ndim + 1 > 1 and y.shape[1] == 1:
         return y_pred, y.squeeze(1)
     return y_pred, y
 
@@ -119,6 +126,14 @@ def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
     if low.item() >= 0 and high.item() < num_classes:
         return 0
     return int(((y < 0) | (y >= num_classes)).sum())
+
+
+def outside_message(num_classes: int, num_outside: int) -> str:
+    """What is wrong with targets that are no class."""
+    return (
+        "y_pred contains fewer classes than y. Targets should be class indices from 0 to "
+        f"{num_classes - 1}, but {num_outside} of those given are not"
+    )
 
 
 def count_not_binary(name: str, values: Tensor) -> int | Tensor:

@@ -40,7 +40,7 @@ def unroll(output: Any) -> list[Any]:
     Raises:
         ValueError: it consists of other than two lists of the same length.
     """
-    if not _is_ragged(output):
+    if (type(output) is tuple and output and isinstance(output[0], Tensor)) or not _is_ragged(output):
         return [output]
     if len(output) != 2 or len(output[0]) != len(output[1]):
         raise ValueError(

@@ -16,6 +16,7 @@ from ignite.metrics.statistics import KeptSamples, Reading, ScoreCounts, Statist
 
 
 class _ScoreMetric(EpochMetric):
+    _calls_user_code = False
     _compute_fn: Callable[..., Any]
     """The value from all scores and targets."""
     _takes_columns: ClassVar[bool]

@@ -1,9 +1,9 @@
 """What the metrics of one engine share: outputs read once, statistics accumulated once, one reduction for all.
 
-A *feed* belongs to a span (a usage) and a way to read outputs; its *slots* hold the statistics. A metric that begins a
+A *feed* belongs to a span (a usage) and a transform of outputs; its *slots* hold the statistics. A metric that begins a
 span claims a slot for each statistic that it needs, and holds the slot, not the statistic, until its next span. Who
-comes first at an event does the work of all, and is told from the others by tokens: when a token comes again, a new
-event has begun. So nothing depends on which metrics there are, nor on the order in which their handlers are called.
+comes first at an event does the work of all. So nothing depends on which metrics there are, nor on the order in which
+their handlers are called; and whoever is updated or reset by hand, or detached, goes on with a copy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch import Tensor
 
 from ignite.engine import Engine, EventsList
 from ignite.metrics._usage import MetricUsage
@@ -43,59 +43,68 @@ class Round:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """A statistic, and who shares it."""
+    """A statistic over one span, and who shares it."""
 
     statistic: Statistic
-    users: Round = field(default_factory=Round)
-    names: dict[int, str] = field(default_factory=dict)
-    """Token of each user -> what it is called, for descriptions."""
+    users: set[int] = field(default_factory=set)
+    """Tokens."""
     tick: int = -1
     """Of the feed, when it was last updated."""
-
-    def claim(self, token: int, name: str, wanted: Statistic) -> None:
-        """Begins a span for one user; for the first, with a new statistic."""
-        if self.users.is_first(token):
-            self.statistic = wanted.fresh()
-            self.names = {}
-            self.tick = -1
-        else:
-            self.statistic.widen(wanted)
-        self.names[token] = name
 
 
 @dataclass(eq=False, slots=True)
 class Feed:
-    """Outputs read in one way, over one span."""
+    """Outputs after one transform, over one usage."""
 
     engine: weakref.ref[Engine[Any, Any]]
     slots: dict[Hashable, Slot] = field(default_factory=dict)
+    """Of the span that has begun last."""
+    users: set[int] = field(default_factory=set)
+    """Tokens of all who are fed."""
     tick: int = 0
     """How many outputs were read."""
     iteration: int = -1
     """Of the engine, when the last one was read."""
-    readings: list[Reading] = field(default_factory=list)
-    """The last one, until all have seen it."""
+    reading: Reading | None = None
+    """The last output, until all have seen it."""
+    is_plain: bool = False
+    """Whether it is a tuple of tensors, which all metrics take as it is; others each picks apart in its own way."""
     num_waiting: int = 0
-    """How many have not."""
-    num_users: int = 0
+    """How many have not seen it."""
 
-    def begin(self) -> None:
-        """A user begins or ends a span: what was read before is gone."""
-        self.readings = []
-        self.iteration = -1
-        self.num_users = len({token for slot in self.slots.values() for token in slot.users.tokens})
+    def read(self, output: Any, iteration: int) -> None:
+        """A new output."""
+        self.tick += 1
+        self.iteration, self.num_waiting = iteration, len(self.users)
+        self.is_plain = type(output) is tuple and bool(output) and isinstance(output[0], Tensor)
+        self.reading = Reading(output)
 
-    def leave(self, token: int) -> None:
-        """A user is detached."""
-        for slot in self.slots.values():
-            slot.users.tokens.discard(token)
-            slot.names.pop(token, None)
-        self.begin()
+    def claim(self, key: Hashable, token: int, wanted: Statistic) -> Slot:
+        """The slot of a statistic for a user whose span begins: that of others whose span has just begun, or a new one.
+
+        Whoever claims again has begun another span; a slot that has been updated belongs to one under way.
+        """
+        slot = self.slots.get(key)
+        if slot is None or token in slot.users or slot.tick >= 0:
+            slot = self.slots[key] = Slot(wanted.fresh())
+        else:
+            slot.statistic.widen(wanted)
+        slot.users.add(token)
+        return slot
+
+    def leave(self, binding: Binding) -> None:
+        """A user goes on by itself."""
+        if binding.token in self.users:
+            self.users.discard(binding.token)
+            if binding.tick != self.tick:
+                self.num_waiting -= 1
+        if self.num_waiting <= 0:
+            self.reading = None
 
 
 @dataclass(eq=False, slots=True)
 class Binding:
-    """The part of one metric in a feed."""
+    """The part of one metric in a feed, over one span."""
 
     feed: Feed
     slots: list[Slot]
@@ -105,37 +114,31 @@ class Binding:
 
     @property
     def statistics(self) -> list[Statistic]:
-        """What is accumulated for the metric in the current span."""
+        """What is accumulated for the metric."""
         return [slot.statistic for slot in self.slots]
 
-    def take_turn(self, engine: Engine[Any, Any], view: View) -> list[Reading]:
+    def has_had_its_turn(self, iteration: int) -> bool:
+        """Whether the metric has seen the output of this iteration."""
+        return self.tick == self.feed.tick and self.feed.iteration == iteration
+
+    def is_ahead(self, iteration: int) -> bool:
+        """Whether the output of this iteration is accumulated, although the metric has not had its turn."""
+        feed = self.feed
+        is_counted = any(slot.tick == feed.tick for slot in self.slots)
+        return is_counted and feed.iteration == iteration and self.tick != feed.tick
+
+    def take_turn(self, engine: Engine[Any, Any], view: View) -> Reading:
         """The output of this iteration, read by the first who asks and let go with the last."""
         feed, iteration = self.feed, engine.state.iteration
-        # Whoever has its second turn, or comes in another iteration, is the first to see a new output.
-        if self.tick == feed.tick or iteration != feed.iteration:
-            feed.tick += 1
-            feed.iteration, feed.num_waiting, feed.readings = iteration, feed.num_users, []
-            feed.readings = [Reading(output) for output in view._read(engine)]
+        reading = feed.reading
+        if iteration != feed.iteration or reading is None:
+            feed.read(view._output_transform(engine.state.output), iteration)
+            reading = feed.reading
         self.tick = feed.tick
-        readings = feed.readings
         feed.num_waiting -= 1
         if feed.num_waiting <= 0:
-            feed.readings = []
-        return readings
-
-    def update(self, engine: Engine[Any, Any], view: View) -> None:
-        """Accumulates the output of this iteration, as far as nobody has done so."""
-        readings = self.take_turn(engine, view)
-        for reading in readings:
-            view._inspect(reading)
-        tick = self.tick
-        for slot in self.slots:
-            if slot.tick == tick:
-                continue
-            slot.tick = tick
-            with torch.no_grad():
-                for reading in readings:
-                    slot.statistic.update(reading)
+            feed.reading = None
+        return reading  # type: ignore[return-value]  # it has just been read
 
 
 @dataclass(eq=False, slots=True)
@@ -208,23 +211,31 @@ def names_of(event: Any) -> set[str]:
 
 
 def bind(
-    engine: Engine[Any, Any], span: Hashable, reading: Hashable, wanted: list[Statistic], token: int, name: str
+    engine: Engine[Any, Any],
+    span: Hashable,
+    reading: tuple[Hashable, ...],
+    wanted: list[Statistic],
+    token: int,
 ) -> Binding:
     """Begins a span of a metric, with statistics shared with those that want the same.
 
     Args:
         engine: who feeds it.
         span: see :func:`span_key`.
-        reading: how the metric reads outputs; equal for those that read alike.
+        reading: how the metric reads outputs, its transform first; equal for those that read alike.
         wanted: statistics as the metric would accumulate them by itself.
         token: the metric's, the same in each span.
-        name: the metric's, for descriptions.
     """
-    feed = board_of(engine).feeds.setdefault((span, reading), Feed(weakref.ref(engine)))
-    slots = []
-    for statistic in wanted:
-        slot = feed.slots.setdefault(statistic.key, Slot(statistic))
-        slot.claim(token, name, statistic)
-        slots.append(slot)
-    feed.begin()
+    transform, *how = reading
+    feeds = board_of(engine).feeds
+    feed = feeds.get((span, transform)) or feeds.setdefault((span, transform), Feed(weakref.ref(engine)))
+    slots = [feed.claim((statistic.key, *how), token, statistic) for statistic in wanted]
+    feed.users.add(token)
+    feed.iteration = -1  # iterations may count from the start again
     return Binding(feed, slots, token, feed.tick)
+
+
+def bind_alone(engine: Engine[Any, Any], wanted: list[Statistic], token: int) -> Binding:
+    """Begins a span of a metric that joins an engine under way, and has to count from there: it shares nothing."""
+    feed = Feed(weakref.ref(engine), users={token})
+    return Binding(feed, [Slot(statistic.fresh()) for statistic in wanted], token, feed.tick)

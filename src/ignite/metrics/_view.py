@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
@@ -14,7 +15,7 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._attachment import Attachment
 from ignite.metrics._reduction import combined
-from ignite.metrics._sharing import Binding, bind, span_key
+from ignite.metrics._sharing import Binding, bind, bind_alone, span_key
 from ignite.metrics._state import load_statistics, statistics_to_state
 from ignite.metrics.metric import Metric
 from ignite.metrics.statistics import Reading, Statistic
@@ -27,14 +28,24 @@ class View(Metric):
     ``_declare`` uses have to be set before ``super().__init__()``.
     """
 
+    _calls_user_code: ClassVar[bool] = False
+    """Whether what is accumulated comes from a function of the user, that might track gradients. Ours detach inputs."""
+    _inspects: ClassVar[bool] = False
+    """Whether the class has an ``_inspect`` of its own."""
     _needs_examples: ClassVar[bool] = True
     """Whether computing without any example is an error."""
     _own: list[Statistic]
     """What was accumulated by ``update``; one that is attached and in a span has what its binding holds."""
     _bindings: list[Binding]
     """Of the spans that engines feed; the one in use last."""
+    _counted: tuple[weakref.ref[Engine[Any, Any]], int] | None
+    """An engine, and its iteration whose output a copy of what was shared has already."""
     _kept: tuple[list[tuple[Statistic, int]], Any] | None
     """The last value, with the statistics and their versions that it was computed from."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._inspects = cls._inspect is not View._inspect
 
     @abstractmethod
     def _declare(self) -> list[Statistic]:
@@ -52,7 +63,9 @@ class View(Metric):
 
     def reset(self) -> None:
         """Forgets all that was seen."""
-        self._own, self._bindings, self._kept = self._declare(), [], None
+        for binding in self.__dict__.get("_bindings", ()):
+            binding.feed.leave(binding)
+        self._own, self._bindings, self._kept, self._counted = self._declare(), [], None, None
         self._begin()
 
     def update(self, output: Any) -> None:
@@ -111,38 +124,69 @@ class View(Metric):
         if attachment is None or reading is None:
             self.reset()
             return
-        self._kept = None
+        self._kept = self._counted = None
         self._begin()
-        binding = bind(engine, span_key(attachment.usage), reading, self._own, attachment.token, type(self).__name__)
-        self._bindings = [*(known for known in self._bindings if known.feed is not binding.feed), binding]
+        binding = bind(engine, span_key(attachment.usage), reading, self._own, attachment.token)
+        self._bindings = [*(known for known in self._bindings if known.feed.engine() is not engine), binding]
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
         """Called with each output that counts: accumulates it, unless another metric has done so."""
-        binding = self._use_binding(engine)
-        if binding is None:
+        bindings = self._bindings
+        is_in_use = bindings and bindings[-1].feed.engine() is engine
+        binding = bindings[-1] if is_in_use else self._find_binding(engine)
+        if binding is None or binding.has_had_its_turn(engine.state.iteration):
+            self._go_on_alone(engine)
+            return
+        reading = binding.take_turn(engine, self)
+        if not binding.feed.is_plain or self._calls_user_code:
+            with torch.no_grad():
+                self._take_in([Reading(output) for output in self._parse(reading.output)], binding)
+            return
+        # As _take_in, but this happens for each metric in each iteration.
+        if self._inspects:
+            self._inspect(reading)
+        tick = binding.tick
+        for slot in binding.slots:
+            if slot.tick != tick:
+                slot.tick = tick
+                slot.statistic.update(reading)
+
+    def _take_in(self, readings: list[Reading], binding: Binding) -> None:
+        """Accumulates one or more outputs of an iteration, as far as nobody has done so."""
+        for reading in readings:
+            self._inspect(reading)
+        for slot in binding.slots:
+            if slot.tick != binding.tick:
+                slot.tick = binding.tick
+                for reading in readings:
+                    slot.statistic.update(reading)
+
+    def _go_on_alone(self, engine: Engine[Any, Any]) -> None:
+        """Accumulates an output by itself, unless a copy of what was shared has it already."""
+        counted, self._counted = self._counted, None
+        if counted is None or counted[0]() is not engine or counted[1] != engine.state.iteration:
             super().iteration_completed(engine)
-        else:
-            binding.update(engine, self)
 
-    def completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Called when a span ends: puts the value into ``engine.state.metrics``."""
-        self._use_binding(engine)
-        super().completed(engine, name)
+    def _use(self, engine: Engine[Any, Any]) -> None:
+        self._find_binding(engine)
 
-    def _use_binding(self, engine: Engine[Any, Any]) -> Binding | None:
+    def _find_binding(self, engine: Engine[Any, Any]) -> Binding | None:
         """The part in what the metrics of ``engine`` share, from now on the one that is computed from."""
         bindings = self._bindings
-        if bindings and bindings[-1].feed.engine() is engine:
-            return bindings[-1]
         for i, binding in enumerate(bindings):
             if binding.feed.engine() is engine:
                 bindings.append(bindings.pop(i))
                 return binding
-        return None
+        attachment = self._attachments.get(engine)
+        if not bindings or attachment is None:
+            return None
+        # It feeds another engine, too, and must not take over from there.
+        bindings.append(bind_alone(engine, self._own, attachment.token))
+        return bindings[-1]
 
-    def _how_to_read(self) -> Hashable | None:
+    def _how_to_read(self) -> tuple[Hashable, ...] | None:
         """Equal for metrics that read outputs alike; None if a subclass goes its own way and nothing can be shared."""
-        own_way = ("update", "reset", "started", "iteration_completed", "_read")
+        own_way = ("update", "reset", "started", "iteration_completed", "_read", "_parse")
         if any(getattr(type(self), name) is not getattr(View, name) for name in own_way):
             return None
         key = (self._output_transform, self.required_output_keys, self._skip_unrolling, type(self)._pick)
@@ -172,20 +216,28 @@ class View(Metric):
 
     def _become_independent(self) -> None:
         """Goes on from what is shared, by itself."""
-        if self._bindings:
-            self._own, self._bindings = self._own_copies(), []
+        if not self._bindings:
+            return
+        binding = self._bindings[-1]
+        engine = binding.feed.engine()
+        if engine is not None and binding.is_ahead(engine.state.iteration):
+            self._counted = (binding.feed.engine, engine.state.iteration)
+        self._own = self._own_copies()
+        for known in self._bindings:
+            known.feed.leave(known)
+        self._bindings = []
 
     def _leave(self, engine: Engine[Any, Any], attachment: Attachment) -> None:
         for binding in [known for known in self._bindings if known.feed.engine() is engine]:
-            if binding is self._bindings[-1]:
+            if len(self._bindings) == 1:
                 self._become_independent()
             else:
+                binding.feed.leave(binding)
                 self._bindings.remove(binding)
-            binding.feed.leave(attachment.token)
 
     def __getstate__(self) -> dict[str, Any]:
         """With a copy of what is shared as the metric's own."""
-        return {**super().__getstate__(), "_own": self._own_copies(), "_bindings": [], "_kept": None}
+        return {**super().__getstate__(), "_own": self._own_copies(), "_bindings": [], "_kept": None, "_counted": None}
 
     def _own_copies(self) -> list[Statistic]:
         """What is accumulated for this metric, as if it had been alone."""

@@ -83,6 +83,7 @@ class VariableAccumulation(View):
         (tensor(4., dtype=torch.float64), 2)
     """
 
+    _calls_user_code = True
     required_output_keys = None
     _needs_examples = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -61,7 +62,8 @@ def adapt(
     if isinstance(metric, _HasMetricMethods) and not isinstance(metric, type):
         if kwargs or prediction != "scores":
             raise TypeError(
-                f"{type(metric).__name__} should be given its arguments itself, but adapt was given {kwargs}"
+                f"{type(metric).__name__} should be given its arguments itself, but adapt was given "
+                f"{dict(kwargs, prediction=prediction)}"
             )
         return _Adapted(metric, output_transform)
     if callable(metric) and not isinstance(metric, type):
@@ -104,12 +106,43 @@ class _Adapted(Metric):
         if device is not None and getattr(self.adapted, "device", device) != device:
             self.adapted.to(device)
 
+    def _functions(self) -> dict[int, Any]:
+        # A module can be called, but accumulates: each twin needs its own.
+        return {key: value for key, value in super()._functions().items() if value is not self.adapted}
+
+    def _state(self) -> OrderedDict[str, Any]:
+        """What torchmetrics says is its metric's state.
+
+        Raises:
+            TypeError: the metric does not say what its state is.
+        """
+        values = getattr(self.adapted, "metric_state", None)
+        if values is None:
+            raise TypeError(
+                f"{type(self.adapted).__name__} should have metric_state to be saved, as torchmetrics' have"
+            )
+        return OrderedDict(
+            values={name: _copied(value) for name, value in values.items()},
+            update_count=getattr(self.adapted, "update_count", 0),
+        )
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        (state,) = states
+        self.adapted.reset()
+        for name, value in state["values"].items():
+            setattr(self.adapted, name, _copied(value))
+        self.adapted._update_count = state["update_count"]
+
     def _pick(self, output: Mapping[str, Any]) -> Any:
         return output
 
     def compute(self) -> Any:
         """Its value."""
         return self.adapted.compute()
+
+
+def _copied(value: Any) -> Any:
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value.clone()
 
 
 class _OfArrays:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
@@ -74,10 +74,16 @@ class Best(MetricsLambda):
             return self.best
         return value
 
-    def _publish(self, engine: Engine[Any, Any], name: str, result: Any) -> None:
-        if result != self.best:
-            self.best, self.epoch = result, engine.state.epoch
-        super()._publish(engine, name, result)
+    def _ended(self, engine: Engine[Any, Any]) -> None:
+        best = self.compute()
+        if best != self.best:
+            self.best, self.epoch = best, engine.state.epoch
+        super()._ended(engine)
+
+    def _twin(self) -> Self:
+        twin = super()._twin()
+        twin.forget()
+        return twin
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict(best=self.best, epoch=self.epoch, metric=super()._state())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ignite import distributed
+from ignite.exceptions import NotComputableError
 from ignite.metrics._reduction import jointly
 from ignite.metrics.metric import Metric
 
@@ -70,13 +71,7 @@ class Bootstrap(Metric):
 
     def update(self, output: Any) -> None:
         """Takes in the output of one batch."""
-        lengths = {len(item) for item in output if isinstance(item, Tensor)}
-        if len(lengths) != 1 or not all(isinstance(item, Tensor) for item in output):
-            raise TypeError(
-                "The output should be tensors of the same length, but given "
-                f"{[tuple(item.shape) if isinstance(item, Tensor) else type(item) for item in output]}"
-            )
-        (length,) = lengths
+        length = _length_of(output)
         generator = torch.Generator()
         if self._generator_state is None:
             # A prime apart, so that the processes of neighbouring seeds draw differently.
@@ -93,20 +88,29 @@ class Bootstrap(Metric):
     def compute(self) -> dict[str, Any]:
         """Mean, standard deviation and quantiles."""
         with jointly(self._resamples):
-            values = torch.stack([torch.as_tensor(metric.compute(), dtype=torch.float64) for metric in self._resamples])
+            values = torch.stack(list(self._values()))
         result: dict[str, Any] = {"mean": values.mean(dim=0), "std": values.std(dim=0)}
         for quantile in self._quantiles:
             result[f"q{100 * quantile:g}"] = values.quantile(quantile, dim=0)
         return {name: value.item() if value.ndim == 0 else value for name, value in result.items()}
 
+    def _values(self) -> Iterator[Tensor]:
+        """Of the resamples that have drawn an example; of few examples, some have drawn none."""
+        missing = None
+        num_found = 0
+        for metric in self._resamples:
+            try:
+                value = metric.compute()
+            except NotComputableError as error:
+                missing = error
+                continue
+            num_found += 1
+            yield torch.as_tensor(value, dtype=torch.float64)
+        if missing is not None and not num_found:
+            raise missing
+
     def _statistics_in_use(self) -> list[Any]:
         return [statistic for metric in self._resamples for statistic in metric._statistics_in_use()]
-
-    def _functions(self) -> dict[int, Any]:
-        found = super()._functions()
-        for metric in self._resamples:
-            found.update(metric._functions())
-        return found
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict(generator=self._generator_state, resamples=[metric._state() for metric in self._resamples])
@@ -116,3 +120,18 @@ class Bootstrap(Metric):
         self._generator_state = state["generator"]
         for metric, saved in zip(self._resamples, state["resamples"], strict=True):
             metric._set_state([saved])
+
+
+def _length_of(output: Any) -> int:
+    """The number of examples in a tuple of tensors.
+
+    Raises:
+        TypeError: it is something else, or their lengths differ.
+    """
+    items = output if isinstance(output, tuple | list) else [output]
+    lengths = {item.shape[0] if isinstance(item, Tensor) and item.ndim else None for item in items}
+    if not isinstance(output, tuple | list) or len(lengths) != 1 or None in lengths:
+        given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in items]
+        raise TypeError(f"The output should be tensors of the same length, but given {given}")
+    (length,) = lengths
+    return length or 0

@@ -96,10 +96,13 @@ def _bin(output: Sequence[Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
     confidence, right = confidence.flatten(), right.flatten()
     is_probability = (confidence >= 0) & (confidence <= 1)
     num_wrong = (~is_probability).sum() + num_outside
+    if y.is_floating_point():
+        num_wrong = num_wrong + (~(y == y.round())).sum()  # true for NaN
     if y_pred.is_cpu and num_wrong:
         raise ValueError(
             "y_pred should be probabilities and y classes, but given "
-            f"y_pred up to {confidence.max().item():g} and y from {y.min().item()} to {y.max().item()}"
+            f"y_pred from {confidence.min().item():g} to {confidence.max().item():g} and y from {y.min().item():g} to "
+            f"{y.max().item():g}"
         )
     confidence = confidence.to(torch.float32 if confidence.device.type == "mps" else torch.float64)
     index = (confidence.nan_to_num(0.0) * num_bins).clamp(0, num_bins - 1).long()

@@ -62,6 +62,8 @@ class CohenKappa(View):
     ) -> None:
         if weights not in (None, "linear", "quadratic"):
             raise ValueError(f"Kappa Weighting type must be None or linear or quadratic., but given {weights!r}")
+        if num_classes is not None and num_classes < 1:
+            raise ValueError(f"num_classes should be positive, but given {num_classes}")
         self.weights = weights
         self.num_classes = num_classes
         super().__init__(output_transform, device, skip_unrolling)

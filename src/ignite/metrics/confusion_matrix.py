@@ -88,7 +88,7 @@ class ConfusionMatrix(View):
         matrix = counts.matrix
         assert matrix is not None
         if self.average == "samples":
-            return matrix / counts.num_items
+            return matrix.to(self._double_dtype) / counts.num_items
         return matrix.clone() if self.average is None else self.normalize(matrix, self.average)
 
     @staticmethod

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ignite.metrics._distances import MeanOfExamples, read_rows
 from ignite.metrics._outputs import identity
@@ -18,12 +19,12 @@ __all__ = ["CosineSimilarity"]
 class CosineSimilarity(MeanOfExamples):
     r"""The mean cosine of the angle between predictions and targets.
 
-    .. math:: \frac{1}{N} \sum_i \frac{p_i \cdot y_i}{\max(|p_i| |y_i|, \epsilon)}
+    .. math:: \frac{1}{N} \sum_i \frac{p_i \cdot y_i}{\max(|p_i|, \epsilon) \max(|y_i|, \epsilon)}
 
-    Update with ``(y_pred, y)``, both of shape (B, ...); each example is one vector.
+    Update with ``(y_pred, y)``, both of shape (B, ...), floating point or integers; each example is one vector.
 
     Args:
-        eps: the least denominator, so that zeros give 0.
+        eps: the least length that is divided by, so that zeros give 0.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
@@ -54,7 +55,5 @@ class CosineSimilarity(MeanOfExamples):
 
 
 def _sum_cosines(output: Sequence[Tensor], eps: float) -> tuple[int, Tensor]:
-    y_pred, y = read_rows(output)  # (B, D)
-    products = (y_pred * y).sum(dim=1)
-    norms = torch.linalg.vector_norm(y_pred, dim=1) * torch.linalg.vector_norm(y, dim=1)
-    return y_pred.shape[0], (products / norms.clamp(min=eps)).sum()
+    y_pred, y = (normalize(rows, dim=1, eps=eps) for rows in read_rows(output))  # (B, D)
+    return y_pred.shape[0], (y_pred * y).sum()

@@ -35,13 +35,16 @@ class Entropy(MeanOfExamples):
     """
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(sum_entropies, num_values=2, device=self._accumulates_on)]
+        return [Totals(_sum_entropies, device=self._accumulates_on)]
 
 
-def sum_entropies(output: Sequence[Tensor]) -> tuple[int, Tensor, Tensor]:
-    """Number of examples, sum of their entropies, and sum of their distributions, shape (C,)."""
+def _sum_entropies(output: Sequence[Tensor]) -> tuple[int, Tensor]:
     logarithms = row_of_logits(output, 0, "y_pred").log_softmax(dim=1)  # (M, C)
-    distributions = logarithms.exp()
+    return logarithms.shape[0], sum_of_entropies(logarithms)
+
+
+def sum_of_entropies(logarithms: Tensor) -> Tensor:
+    """Over distributions given by their logarithms (M, C)."""
+    terms = logarithms.exp() * logarithms
     # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
-    terms = (distributions * logarithms).masked_fill(distributions == 0, 0)
-    return logarithms.shape[0], -terms.sum(), distributions.sum(dim=0)
+    return -terms.masked_fill(logarithms.isneginf(), 0).sum()

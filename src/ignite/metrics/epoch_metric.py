@@ -49,6 +49,8 @@ class EpochMetric(View):
         2.0
     """
 
+    _calls_user_code = True
+
     def __init__(
         self,
         compute_fn: Callable[[Tensor, Tensor], Any],
@@ -73,6 +75,8 @@ class EpochMetric(View):
         if not self._check_compute_fn or self._is_checked:
             return
         y_pred, y = reading.derive(select_samples)
+        if not y.shape[0]:
+            return
         self._is_checked = True
         try:
             self.compute_fn(y_pred, y)
@@ -83,6 +87,8 @@ class EpochMetric(View):
 
     def _value(self, *statistics: Any) -> Any:
         (samples,) = statistics
+        if self._calls_user_code:  # which may change what it is given, and others share it
+            return self.compute_fn(samples.first.clone(), samples.second.clone())
         return self.compute_fn(samples.first, samples.second)
 
     @property

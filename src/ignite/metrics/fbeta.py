@@ -55,9 +55,11 @@ def Fbeta(  # noqa: N802 - Ignite's name
         if metric is None:
             continue
         if output_transform is not None:
-            raise ValueError(f"If {name} argument is provided, output_transform should be None")
+            raise ValueError(
+                f"If {name} argument is provided, output_transform should be None, but given {output_transform!r}"
+            )
         if device is not None:
-            raise ValueError(f"If {name} argument is provided, device should be None")
+            raise ValueError(f"If {name} argument is provided, device should be None, but given {device!r}")
         if metric._average:
             raise ValueError(f"Input {name} metric should have average=False, but given {metric._average!r}")
     transform = identity if output_transform is None else output_transform

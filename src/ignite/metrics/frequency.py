@@ -80,8 +80,9 @@ class Frequency(Metric):
 
     def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> None:
         """Ends what ``attach`` has begun, at whatever event."""
-        if engine in self._attachments:
-            super().detach(engine, self._attachments[engine].usage)
+        for metric in (self, *self._twins.pop(engine, {}).values()):
+            if engine in metric._attachments:
+                Metric.detach(metric, engine, metric._attachments[engine].usage)
 
     def is_attached(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> bool:
         """Whether ``engine`` computes the metric, at whatever event."""

@@ -30,10 +30,7 @@ class GpuInfo(Metric):
     """
 
     def __init__(self) -> None:
-        self._nvml: Any = import_optional("pynvml", extra="gpu")
-        if not torch.cuda.is_available():
-            raise RuntimeError("This contrib module requires available GPU, but torch.cuda.is_available() is False")
-        self._nvml.nvmlInit()
+        self._nvml = _started_nvml()
         super().__init__()
 
     def reset(self) -> None:
@@ -77,6 +74,22 @@ class GpuInfo(Metric):
             event_name: when to look.
         """
         engine.add_event_handler(event_name, self.completed, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the module, which cannot be pickled."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_nvml"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _nvml=_started_nvml())
+
+
+def _started_nvml() -> Any:
+    """The module, ready to be asked in this process."""
+    nvml = import_optional("pynvml", extra="gpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError("This contrib module requires available GPU, but torch.cuda.is_available() is False")
+    nvml.nvmlInit()
+    return nvml
 
 
 def _memory(nvml: Any, handle: Any) -> float:

@@ -27,8 +27,8 @@ class HSIC(View):
     it is that over the batches of all. Update with ``(x, y)``, of shapes (B, ...).
 
     Args:
-        sigma_x: the width of the kernel of x; negative for the root of half the median of squared distances in each
-            batch.
+        sigma_x: the width of the kernel of x; negative for the root of the median of all squared distances in each
+            batch, also the zeros of examples from themselves.
         sigma_y: likewise, of y.
         ignore_invalid_batch: leave batches of fewer than four examples out, instead of raising.
         output_transform: turns ``engine.state.output`` into ``(x, y)``.
@@ -79,9 +79,11 @@ def _criterion(
 ) -> tuple[int, Tensor | float]:
     """One batch, and its criterion."""
     x, y = output[0].detach(), output[1].detach()
+    if not x.ndim or x.shape[:1] != y.shape[:1]:
+        raise ValueError(
+            f"x and y should have the same number of examples, but given {tuple(x.shape)} and {tuple(y.shape)}"
+        )
     n = x.shape[0]
-    if y.shape[0] != n:
-        raise ValueError(f"x and y should have the same number of examples, but given {n} and {y.shape[0]}")
     if n <= 3:
         if ignores_small or n == 0:
             return 0, 0.0
@@ -96,7 +98,12 @@ def _criterion(
 def _kernel(x: Tensor, sigma: float) -> Tensor:
     rows = widened(x).reshape(x.shape[0], -1)
     squares = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    upper = torch.triu_indices(len(squares), len(squares), offset=1, device=squares.device)
-    variance = squares[upper[0], upper[1]].median() / 2 if sigma < 0 else sigma**2
+    variance = _median(squares) if sigma < 0 else sigma**2
     kernel: Tensor = torch.exp(-squares / (2 * variance + 1e-10))
     return kernel.fill_diagonal_(0)
+
+
+def _median(values: Tensor) -> Tensor:
+    """The middle one, or the mean of two; `torch.quantile` takes no more than 16 million."""
+    ordered = values.flatten().sort().values
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -41,6 +41,7 @@ class Loss(View):
         1.0
     """
 
+    _calls_user_code = True
     required_output_keys = ("y_pred", "y", "criterion_kwargs")
 
     def __init__(
@@ -69,7 +70,7 @@ def _total_loss(
     output: Sequence[Any], loss_fn: Callable[..., Tensor], batch_size: Callable[[Any], int]
 ) -> tuple[int, Tensor | float]:
     y_pred, y, *rest = output
-    loss = loss_fn(y_pred, y, **(rest[0] if rest else {})).detach()
+    loss = loss_fn(y_pred, y, **(rest[0] if rest else {}))
     if loss.ndim != 0:
         raise ValueError(
             "loss_fn did not return the average loss.: it should be a tensor of shape (), "
@@ -81,4 +82,4 @@ def _total_loss(
         return 0, 0.0  # nothing to average over gives NaN, which would spoil what was accumulated
     if loss.is_cpu:
         return num_examples, loss.item() * num_examples
-    return num_examples, loss.to(wide_dtype(loss)) * num_examples
+    return num_examples, loss.detach().to(wide_dtype(loss)) * num_examples

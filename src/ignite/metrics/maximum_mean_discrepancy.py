@@ -69,6 +69,10 @@ class MaximumMeanDiscrepancy(View):
 
 def _discrepancy(output: Sequence[Tensor], var: float) -> tuple[int, Tensor | float]:
     """One batch, and the square of its discrepancy."""
+    if output[0].shape != output[1].shape:
+        raise ValueError(
+            f"x and y must be in the same shape, got {tuple(output[0].shape)} != {tuple(output[1].shape)}."
+        )
     x, y = read_rows(output)  # (B, D)
     n = x.shape[0]
     if n < 2:

@@ -18,8 +18,8 @@ class MeanAbsoluteError(MeanOfExamples):
     .. math:: \frac{1}{N} \sum_{i=1}^{N} |p_i - y_i|
 
     with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples: for examples of several elements, the
-    sum over elements and the mean over examples. Update with ``(y_pred, y)``, both of shape (B, ...), or of shapes that
-    can be viewed as the same.
+    sum over elements and the mean over examples. Update with ``(y_pred, y)``, both of shape (B, ...), floating point or
+    integers; predictions may have another shape that can be viewed as that of targets, such as (B, 1) for (B,).
 
     Arguments are those of :class:`Metric`.
 
@@ -41,4 +41,4 @@ class MeanAbsoluteError(MeanOfExamples):
 
 def _sum_errors(output: Sequence[Tensor]) -> tuple[int, Tensor]:
     y_pred, y = read_wide(output)
-    return y_pred.shape[0], (y_pred - y).abs().sum()
+    return output[1].shape[:1].numel(), (y_pred - y).abs().sum()

@@ -18,10 +18,11 @@ __all__ = ["MeanPairwiseDistance"]
 class MeanPairwiseDistance(MeanOfExamples):
     r"""The mean distance of predictions from targets, :math:`\frac{1}{N} \sum_i \lVert p_i - y_i + \epsilon \rVert_p`.
 
-    Update with ``(y_pred, y)``, both of shape (B, D).
+    Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ..., D), the distances of
+    each example are added up.
 
     Args:
-        p: the norm's degree.
+        p: the norm's degree; infinity for the largest difference.
         eps: is added to each difference, as ``torch.nn.functional.pairwise_distance`` does.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where the predictions are.
@@ -56,9 +57,9 @@ class MeanPairwiseDistance(MeanOfExamples):
 
 def _sum_distances(output: Sequence[Tensor], p: float, eps: float) -> tuple[int, Tensor]:
     y_pred, y = output[0].detach(), output[1].detach()
-    if y_pred.ndim != 2 or y_pred.shape != y.shape:
+    if y_pred.ndim < 2 or y_pred.shape != y.shape:
         raise ValueError(
-            f"y_pred and y should both have shape (B, D), but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            f"y_pred and y should both have shape (B, ..., D), but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
     distances = torch.nn.functional.pairwise_distance(widened(y_pred), widened(y), p=p, eps=eps)
     return y_pred.shape[0], distances.sum()

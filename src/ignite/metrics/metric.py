@@ -139,7 +139,10 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
 
     def _read(self, engine: Engine[Any, Any]) -> list[Any]:
         """What ``update`` is to be called with for this iteration."""
-        output = self._output_transform(engine.state.output)
+        return self._parse(self._output_transform(engine.state.output))
+
+    def _parse(self, output: Any) -> list[Any]:
+        """What ``update`` is to be called with, of what the transform has made of an output."""
         if isinstance(output, Mapping):
             output = self._pick(output)
         return [output] if self._skip_unrolling else unroll(output)
@@ -150,11 +153,19 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
         """Called when the span ends: puts the value into ``engine.state.metrics``."""
+        self._use(engine)
         attachment = self._attachments.get(engine)
         reduction = reduction_of(engine, attachment.usage) if attachment is not None else None
         with together(reduction, (id(self), name)):
             result = self.compute()
         self._publish(engine, name, result)
+        self._ended(engine)
+
+    def _use(self, engine: Engine[Any, Any]) -> None:
+        """Computes from what ``engine`` has fed, if several engines feed the metric."""
+
+    def _ended(self, engine: Engine[Any, Any]) -> None:
+        """Called when the value over a span has been computed, of this metric or of one that it is an ingredient of."""
 
     def _publish(self, engine: Engine[Any, Any], name: str, result: Any) -> None:
         metrics = engine.state.metrics
@@ -197,9 +208,11 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
                 "Incorrect state_dict object. Argument state_dict should be a dictionary provided by "
                 f"Metric.state_dict(), but given one with the keys {list(state_dict)}"
             )
-        expected = self._state()
+        before = self._state()
         for state in states:
-            missing = [key for key in expected if key not in state]
+            if not isinstance(state, Mapping):
+                raise ValueError(f"state_dict should have a dictionary for each process, but given {state!r}")
+            missing = [key for key in before if key not in state]
             if missing:
                 raise ValueError(f"state_dict should have the key {missing[0]!r}, but given one with {list(state)}")
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
@@ -207,7 +220,12 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
             raise ValueError(
                 f"Expected a list of state_dicts of size equal world_size {world_size}, but given {len(states)}"
             )
-        self._set_state(states[rank::world_size])
+        try:
+            self._set_state(states[rank::world_size])
+        except Exception as error:
+            self._set_state([before])
+            words = f"should have the key {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
+            raise ValueError(f"In the state of {type(self).__name__}, state_dict {words}") from error
 
     _joins_states: ClassVar[bool] = False
     """Whether states of several processes can be joined to one."""

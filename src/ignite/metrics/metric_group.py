@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from ignite.engine import Engine
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import jointly
 from ignite.metrics._view import View
 from ignite.metrics.metric import Metric
+from ignite.metrics.metrics_lambda import MetricsLambda
 from ignite.metrics.statistics import Reading, Statistic
 
 __all__ = ["MetricGroup"]
@@ -58,9 +60,9 @@ class MetricGroup(Metric):
     def _share(self) -> None:
         """Gives members that accumulate the same one statistic."""
         shared: dict[Hashable, Statistic] = {}
-        for metric in self._views():
-            reading = metric._how_to_read()
-            if reading is None:
+        for metric in self._fed():
+            reading = metric._how_to_read() if isinstance(metric, View) else None
+            if not isinstance(metric, View) or reading is None:
                 continue
             for i, statistic in enumerate(metric._own):
                 found = shared.setdefault((reading, statistic.key), statistic)
@@ -68,14 +70,18 @@ class MetricGroup(Metric):
                     found.widen(statistic)
                     metric._own[i] = found
 
-    def _views(self) -> list[View]:
-        return [metric for metric in self.metrics.values() if isinstance(metric, View)]
+    def _fed(self) -> list[Metric]:
+        """The members that take in outputs, and the ingredients of those that are computed from others."""
+        found: list[Metric] = []
+        for metric in self.metrics.values():
+            found += metric._unique_leaves() if isinstance(metric, MetricsLambda) else [metric]
+        return list({id(metric): metric for metric in found}.values())
 
     def update(self, output: Any) -> None:
         """Takes in the output of one batch, for all members."""
         readings: dict[Hashable, Reading] = {}
         updated: set[int] = set()
-        for metric in self.metrics.values():
+        for metric in self._fed():
             key = metric._how_to_read() if isinstance(metric, View) else None
             if not isinstance(metric, View) or key is None:
                 metric.update(metric._output_transform(output))
@@ -88,19 +94,17 @@ class MetricGroup(Metric):
                     updated.add(id(statistic))
                     statistic.update(readings[key])
 
+    def _ended(self, engine: Engine[Any, Any]) -> None:
+        for metric in self.metrics.values():
+            metric._ended(engine)
+
     def compute(self) -> dict[str, Any]:
         """Name -> value of each member."""
-        with jointly(list(self.metrics.values())):
+        with jointly(self._fed()):
             return {name: metric.compute() for name, metric in self.metrics.items()}
 
     def _statistics_in_use(self) -> list[Statistic]:
-        return [statistic for metric in self.metrics.values() for statistic in metric._statistics_in_use()]
-
-    def _functions(self) -> dict[int, Any]:
-        found = super()._functions()
-        for metric in self.metrics.values():
-            found.update(metric._functions())
-        return found
+        return [statistic for metric in self._fed() for statistic in metric._statistics_in_use()]
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict((name, metric._state()) for name, metric in self.metrics.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
@@ -63,6 +64,14 @@ class MetricsLambda(Metric):
         super().__init__(identity, None, skip_unrolling, metrics_result_mode)
         self._resets_ingredients = True
 
+    def __bool__(self) -> bool:
+        """True, but for comparisons, whose values are not known yet: an error."""
+        if self.function in (operator.lt, operator.le, operator.gt, operator.ge):
+            raise TypeError(
+                "A comparison of a metric should not be used as a condition, as its value is computed later"
+            )
+        return True
+
     @property
     def _ingredients(self) -> list[Metric]:
         return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Metric)]
@@ -81,9 +90,19 @@ class MetricsLambda(Metric):
                 "MetricsLambda is already attached to an engine, and MetricsLambda can't use update API while it's "
                 "attached."
             )
-        for metric in {id(leaf): leaf for leaf in self._leaves()}.values():
+        for metric in self._unique_leaves():
             metric.update(output)
         self._is_updated = True
+
+    def started(self, engine: Engine[Any, Any]) -> None:
+        """Called when a span begins, for one that is averaged by another metric: begins it for all ingredients."""
+        for metric in self._unique_leaves():
+            metric.started(engine)
+
+    def iteration_completed(self, engine: Engine[Any, Any]) -> None:
+        """Likewise, with each output that counts."""
+        for metric in self._unique_leaves():
+            metric.iteration_completed(engine)
 
     def compute(self) -> Any:
         """The value of the function."""
@@ -100,6 +119,9 @@ class MetricsLambda(Metric):
             else:
                 yield metric
 
+    def _unique_leaves(self) -> list[Metric]:
+        return list({id(leaf): leaf for leaf in self._leaves()}.values())
+
     # Attaching feeds the leaves. The metric itself takes in nothing.
 
     def _feed(self, engine: Engine[Any, Any], usage: MetricUsage, user: Any = None) -> None:
@@ -108,25 +130,32 @@ class MetricsLambda(Metric):
                 "The underlying metrics are already updated, can't attach while using reset/update/compute API."
             )
         for metric in self._leaves():
-            metric._feed(engine, usage, user or self)
-        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(user or self))
+            metric._feed(engine, usage, self if user is None else user)
+        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(self if user is None else user))
 
     def _starve(self, engine: Engine[Any, Any], usage: MetricUsage, user: Any = None) -> None:
+        if not self._is_over(engine, usage):
+            return
         for metric in self._leaves():
-            metric._starve(engine, usage, user or self)
-        self._attachments.pop(engine, None)
+            metric._starve(engine, usage, self if user is None else user)
+        users = self._attachments[engine].users
+        users.discard(id(self if user is None else user))
+        if not users:
+            del self._attachments[engine]
+
+    def _ended(self, engine: Engine[Any, Any]) -> None:
+        for metric in self._ingredients:
+            metric._ended(engine)
+
+    def _use(self, engine: Engine[Any, Any]) -> None:
+        for metric in self._leaves():
+            metric._use(engine)
 
     def _is_fed(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
         return all(metric._is_fed(engine, usage) for metric in self._leaves())
 
     def _is_taken(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
         return super()._is_taken(engine, usage) or any(leaf._is_taken(engine, usage) for leaf in self._leaves())
-
-    def _functions(self) -> dict[int, Any]:
-        found = super()._functions()
-        for metric in self._ingredients:
-            found.update(metric._functions())
-        return found
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict((str(i), metric._state()) for i, metric in enumerate(self._ingredients))

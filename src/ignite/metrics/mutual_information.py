@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ignite.metrics.entropy import Entropy
+from torch import Tensor
+
+from ignite.metrics._distances import row_of_logits
+from ignite.metrics.entropy import Entropy, sum_of_entropies
+from ignite.metrics.statistics import Reading, Statistic, Totals
 
 __all__ = ["MutualInformation"]
 
@@ -20,7 +25,8 @@ class MutualInformation(Entropy):
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit, or the number of classes has changed. What was accumulated is
+            unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -34,9 +40,23 @@ class MutualInformation(Entropy):
         Bridle, Heading, MacKay, "Unsupervised classifiers, mutual information and 'phantom targets'", 1991.
     """
 
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_entropies_and_distributions, num_values=2, device=self._accumulates_on)]
+
+    def _inspect(self, reading: Reading) -> None:
+        totals: Any = self._statistics_in_use()[0]
+        shape = reading.output[0].shape
+        if totals.sums and len(shape) > 1 and shape[1] != len(totals.sums[1]):
+            raise ValueError(f"y_pred should have {len(totals.sums[1])} classes as before, but given {tuple(shape)}")
+
     def _value(self, *statistics: Any) -> float:
         (totals,) = statistics
         _, distributions = totals.values
         mean = distributions / totals.num_examples  # (C,)
         of_mean = -(mean * mean.log()).masked_fill(mean == 0, 0).sum()
         return max(float(of_mean) - super()._value(totals), 0.0)
+
+
+def _sum_entropies_and_distributions(output: Sequence[Tensor]) -> tuple[int, Tensor, Tensor]:
+    logarithms = row_of_logits(output, 0, "y_pred").log_softmax(dim=1)  # (M, C)
+    return logarithms.shape[0], sum_of_entropies(logarithms), logarithms.exp().sum(dim=0)

@@ -80,7 +80,7 @@ class RunningAverage(Metric):
     def reset(self) -> None:
         """Forgets all that was seen."""
         self._average: Any = None
-        self._dtype: torch.dtype | None = None
+        self._dtype: str | None = None
         if self._source is not None:
             self._source.reset()
 
@@ -100,7 +100,9 @@ class RunningAverage(Metric):
         if not count:
             raise NotComputableError("RunningAverage must have at least one example before it can be computed.")
         average = average / count
-        return average.to(self._dtype) if isinstance(average, Tensor) and self._dtype is not None else average
+        if isinstance(average, Tensor) and self._dtype is not None:
+            average = average.to(getattr(torch, self._dtype))
+        return average
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
         """Takes in the output, or the value of ``src`` over what was seen since the last time."""
@@ -160,9 +162,9 @@ class RunningAverage(Metric):
 
     def _take(self, value: Any) -> None:
         if isinstance(value, Tensor):
-            self._dtype = value.dtype if value.is_floating_point() else None
+            self._dtype = str(value.dtype).removeprefix("torch.") if value.is_floating_point() else None
             device = self._accumulates_on or value.device
             value = value.detach().to(device, torch.float32 if device.type == "mps" else torch.float64, copy=True)
         self._average = value if self._average is None else self.alpha * self._average + (1 - self.alpha) * value
 
-    _state_dict_all_req_keys = ("_average", "_source")
+    _state_dict_all_req_keys = ("_average", "_dtype", "_source")

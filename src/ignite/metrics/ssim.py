@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -29,12 +30,11 @@ class SSIM(MeanOfExamples):
 
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.
-        kernel_size: of the window, odd; one for each dimension, or one for all. Without ``gaussian`` the window is
-            even, and this its size.
+        kernel_size: of the window, odd; one for each dimension, or one for all.
         sigma: the standard deviation of the Gaussian window, likewise.
         k1: of the first constant.
         k2: of the second.
-        gaussian: weigh the window by a Gaussian function.
+        gaussian: weigh the window by a Gaussian function; otherwise all of ``kernel_size`` weigh the same.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where the images are.
         skip_unrolling: see :class:`Metric`.
@@ -76,7 +76,7 @@ class SSIM(MeanOfExamples):
         self.ndims = ndims
         self.kernel_size = _for_each_dimension("kernel_size", kernel_size, ndims)
         self.sigma = _for_each_dimension("sigma", sigma, ndims)
-        if any(size <= 0 or size % 2 == 0 for size in self.kernel_size):
+        if any(not isinstance(size, Integral) or size <= 0 or size % 2 == 0 for size in self.kernel_size):
             raise ValueError(f"Expected kernel_size to have odd positive number. Got {kernel_size}.")
         if any(width <= 0 for width in self.sigma):
             raise ValueError(f"Expected sigma to have positive number. Got {sigma}.")
@@ -91,7 +91,7 @@ class SSIM(MeanOfExamples):
 
 
 def _for_each_dimension(name: str, value: Any, ndims: int) -> list[Any]:
-    if isinstance(value, int | float):
+    if isinstance(value, Real):
         return [value] * ndims
     if isinstance(value, Sequence) and len(value) == ndims:
         return list(value)

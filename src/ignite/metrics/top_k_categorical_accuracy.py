@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ignite.metrics._labels import count_outside
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
-from ignite.metrics.statistics import Statistic, Totals
-from ignite.metrics.statistics.labels import outside_message
+from ignite.metrics.statistics import RankCounts, Reading, Statistic
 
 __all__ = ["TopKCategoricalAccuracy"]
 
@@ -63,38 +60,15 @@ class TopKCategoricalAccuracy(View):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_count_hits, (self._k,), num_values=2, device=self._accumulates_on)]
+        return [RankCounts(device=self._accumulates_on)]
 
-    def _value(self, totals: Totals) -> float:
-        num_hits, num_outside = map(int, totals.values)
-        if num_outside:
-            raise ValueError(f"In TopKCategoricalAccuracy, {num_outside} targets are no class of y_pred")
-        return num_hits / totals.num_examples
+    def _inspect(self, reading: Reading) -> None:
+        scores = reading.output[0]
+        if scores.ndim == 2 and scores.shape[1] < self._k:
+            raise ValueError(
+                f"k should be at most the number of classes, but given k={self._k} for {scores.shape[1]} classes"
+            )
 
-
-def _count_hits(output: Sequence[Tensor], k: int) -> tuple[int, Tensor, Tensor | int]:
-    """Number of examples, of hits, and of targets that are no class."""
-    scores, targets = output[0].detach(), output[1].detach()
-    targets = targets if targets.ndim == 1 else targets.flatten()
-    if scores.ndim != 2 or scores.shape[0] != targets.shape[0]:
-        raise ValueError(
-            "y_pred should have shape (batch_size, num_classes) and y shape (batch_size,), "
-            f"but given {tuple(scores.shape)} and {tuple(output[1].shape)}"
-        )
-    num_classes = scores.shape[1]
-    if num_classes < k:
-        raise ValueError(f"k should be at most the number of classes, but given k={k} for {num_classes} classes")
-    targets = targets if targets.dtype == torch.int64 else targets.long()
-    num_outside: int | Tensor = 0
-    if not targets.is_cpu:
-        num_outside = count_outside(targets, num_classes)
-        targets = targets.clamp(0, num_classes - 1)
-    try:
-        true_scores = scores.gather(1, targets.unsqueeze(1))  # (B, 1)
-    except RuntimeError:  # on the CPU it checks the indices itself
-        raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes)))) from None
-    # Counting lower scores settles ties alike on every device, and makes NaN a miss: no comparison with it is true.
-    # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24 classes.
-    is_lower = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
-    num_lower = torch.lt(scores, true_scores, out=is_lower).sum(dim=1)  # (B,)
-    return targets.shape[0], torch.count_nonzero(num_lower >= num_classes - k), num_outside
+    def _value(self, ranks: RankCounts) -> float:
+        assert ranks.counts is not None
+        return ranks.counts[-self._k :].sum().item() / ranks.num_examples

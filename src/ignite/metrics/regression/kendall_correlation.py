@@ -55,6 +55,8 @@ class KendallRankCorrelation(EpochMetric):
         Stuart, "The estimation and comparison of strengths of association in contingency tables", 1953.
     """
 
+    _calls_user_code = False
+
     def __init__(
         self,
         variant: Literal["b", "c"] = "b",

@@ -50,6 +50,8 @@ class MedianAbsolutePercentageError(EpochMetric):
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
 
+    _calls_user_code = False
+
     def __init__(
         self, output_transform: Callable[[Any], Any] = identity, device: str | torch.device | None = None
     ) -> None:

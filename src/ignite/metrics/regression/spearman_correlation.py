@@ -48,6 +48,8 @@ class SpearmanRankCorrelation(EpochMetric):
         Spearman, "The proof and measurement of association between two things", 1904.
     """
 
+    _calls_user_code = False
+
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,

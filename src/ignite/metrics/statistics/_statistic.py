@@ -56,6 +56,8 @@ class Statistic(ABC):
         self.version = 0
         """Changes with each update, so that results can be kept."""
         self.num_examples = 0
+        self._follows = False
+        """Whether to move to where the next output is: what was loaded may be elsewhere."""
         self.reset()
 
     @property
@@ -76,6 +78,8 @@ class Statistic(ABC):
 
     def update(self, reading: Reading) -> None:
         """Takes in one output, or raises and stays as it was."""
+        if self._follows:
+            self._follow(reading.output)
         self._update(reading)
         self.version += 1
 
@@ -97,9 +101,16 @@ class Statistic(ABC):
 
     def load(self, values: Mapping[str, Any]) -> None:
         """Goes on from saved values."""
-        device = self.device
-        is_moved = {name: isinstance(value, Tensor) and device is not None for name, value in values.items()}
-        self.take({name: value.to(device) if is_moved[name] else value for name, value in values.items()})
+        self.take(values if self.device is None else _moved(values, self.device))
+        self._follows = self.device is None
+
+    def _follow(self, output: Any) -> None:
+        """Moves to the device of the first tensor in ``output``."""
+        items = output if isinstance(output, list | tuple) else [output]
+        device = next((item.device for item in items if isinstance(item, Tensor)), None)
+        self._follows = False
+        if device is not None:
+            self.take(_moved(self.parts(), device))
 
     def replaced(self, values: Mapping[str, Any]) -> Self:
         """A statistic like this one that has accumulated ``values``."""
@@ -142,6 +153,16 @@ def copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return list(value) if isinstance(value, list) else value
+
+
+def _moved(values: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """With tensors on ``device``, floats as they are accumulated there."""
+    moved = dict(values)
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            is_narrowed = device.type == "mps" and value.dtype == torch.float64
+            moved[name] = value.to(device, torch.float32 if is_narrowed else value.dtype)
+    return moved
 
 
 def wide_dtype(tensor: Tensor) -> torch.dtype:

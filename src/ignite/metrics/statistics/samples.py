@@ -52,14 +52,19 @@ class KeptSamples(Statistic):
 
     def _update(self, reading: Reading) -> None:
         pair = reading.derive(self._select, *self._args)
-        self._check_dtypes(pair)
+        self._check_kinds(pair)
         for batches, tensor in zip(self._batches, pair, strict=True):
             batches.append(tensor.detach().to(self.where(tensor), copy=True))
         self.num_examples += len(pair[0])
 
-    def _check_dtypes(self, pair: tuple[Tensor, Tensor]) -> None:
+    def _check_kinds(self, pair: tuple[Tensor, Tensor]) -> None:
         kinds = (("y_pred", "predictions"), ("y", "targets"))
         for (name, words), batches, tensor in zip(kinds, self._batches, pair, strict=True):
+            if batches and batches[0].shape[1:] != tensor.shape[1:]:
+                raise ValueError(
+                    f"{name} should be of shape (batch_size, {', '.join(map(str, batches[0].shape[1:]))}) as before, "
+                    f"but given {tuple(tensor.shape)}"
+                )
             if batches and batches[0].dtype != tensor.dtype:
                 raise ValueError(
                     f"Incoherent types between input {name} and stored {words}: {name} should be of "

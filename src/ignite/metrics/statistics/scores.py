@@ -81,9 +81,10 @@ class ScoreCounts(Statistic):
                 "turn logits into probabilities in output_transform"
             )
         device, columns = self.where(scores), abs(num_columns)
-        # In float64, so that a score that is a bin's lower edge falls into it whatever its dtype.
+        # Compared with the edges, because a product with the number of bins is rounded over them.
         wide = scores.to(device, torch.float32 if device.type == "mps" else torch.float64).nan_to_num(0.0)
-        bins = (wide * self.num_bins).clamp(0, self.num_bins - 1).long().reshape(-1, columns)
+        edges = torch.arange(self.num_bins, dtype=wide.dtype, device=device) / self.num_bins
+        bins = (torch.bucketize(wide, edges, right=True) - 1).clamp(0, self.num_bins - 1).reshape(-1, columns)
         row = torch.arange(columns, device=device) * 2 + targets.to(device, torch.int64).clamp(0, 1).reshape(
             -1, columns
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite._core.calls import name_of
-from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 
 __all__ = ["Totals"]
 
@@ -57,6 +58,7 @@ class Totals(Statistic):
         self.num_examples = 0
         self.sums: list[Tensor | float] = []
         self._lost: list[Tensor | None] = []
+        self._loses = False
         self.version += 1
 
     @property
@@ -66,25 +68,25 @@ class Totals(Statistic):
         return [_as_tensor(total if lost is None else total + lost) for total, lost in pairs]
 
     def _update(self, reading: Reading) -> None:
-        num_examples, *values = reading.derive(self._measure, *self._args)
-        added = [self._wide(value) for value in values]
+        num_examples, *values = self._measure(reading.output, *self._args)
+        added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
         if not self.sums:
             self.sums, self._lost = added, [_zeros(value) for value in added]
+            self._loses = any(lost is not None for lost in self._lost)
         elif self._op == "MAX":
             self.sums = [_larger(*pair) for pair in zip(self.sums, added, strict=True)]
-        else:
+        elif self._loses:
             pairs = [_add(*item) for item in zip(self.sums, self._lost, added, strict=True)]
             self.sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
+        else:
+            self.sums = list(map(operator.add, self.sums, added))
         self.num_examples += num_examples
 
-    def _wide(self, value: Tensor | float) -> Tensor | float:
+    def _wide(self, value: Tensor) -> Tensor | float:
         """The value where it is accumulated, as it is accumulated: a single value on the CPU as a number."""
-        if not isinstance(value, Tensor):
-            return value
-        device = value.device if self.device is None else self.device
-        if device.type == "cpu" and value.ndim == 0 and value.is_cpu:
+        if value.ndim == 0 and value.is_cpu and (self.device is None or self.device.type == "cpu"):
             return value.item()
-        value = value.detach()
+        value, device = value.detach(), self.where(value)
         if not value.is_floating_point():
             return value.to(device, torch.int64)
         return value.to(device, torch.float32 if device.type == "mps" else torch.float64)
@@ -97,9 +99,10 @@ class Totals(Statistic):
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other totals."""
         self.num_examples = values["num_examples"]
-        totals = [values[f"total_{i}"] for i in range(self._num_values)]
+        totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
         self.sums = [] if any(total is None for total in totals) else totals
         self._lost = [_zeros(total) for total in self.sums]
+        self._loses = any(lost is not None for lost in self._lost)
         self.version += 1
 
     def op_of(self, name: str) -> str:
@@ -108,6 +111,13 @@ class Totals(Statistic):
 
     def __str__(self) -> str:
         return f"totals of {name_of(self._measure).lstrip('_')}"
+
+
+def _as_wide(total: Any) -> Any:
+    """A total as it is accumulated where it is: it may come from a device without float64."""
+    if isinstance(total, Tensor) and total.is_floating_point():
+        return total.to(wide_dtype(total))
+    return total
 
 
 def _as_tensor(total: Tensor | float) -> Tensor:

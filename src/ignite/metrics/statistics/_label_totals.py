@@ -1,0 +1,165 @@
+"""What can be counted about predicted and true labels, in as much detail as is needed.
+
+C classes; M examples of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._labels import BINARY, Labels
+from ignite.metrics.statistics._tally import Tally
+
+CORRECT = "correct"
+"""How many examples are right; of labels, how many have all right."""
+CLASSES = "classes"
+"""For each class how many examples are predicted, true, and both."""
+MATRIX = "matrix"
+"""For each pair of classes how many examples of the one are predicted as the other."""
+SAMPLES = "samples"
+"""The sums over examples of the precision and recall of their labels."""
+
+
+class Total(Protocol):
+    """Something that is counted."""
+
+    def add(self, labels: Labels) -> None:
+        """Takes in a batch."""
+
+    def settled(self) -> Tensor:
+        """All that was counted, as a tensor."""
+
+
+class _Sum:
+    """Adds up what a function says of each batch."""
+
+    def __init__(
+        self, measure: Callable[[Labels], Tensor], shape: tuple[int, ...], device: torch.device, total: Tensor | None
+    ) -> None:
+        self._measure = measure
+        self._total = torch.zeros(shape, dtype=torch.int64, device=device) if total is None else total
+
+    def add(self, labels: Labels) -> None:
+        self._total = self._total + self._measure(labels).to(self._total.device)
+
+    def settled(self) -> Tensor:
+        return self._total
+
+
+class _Classes:
+    """True positives, predicted and true examples of each class, shape (3, C)."""
+
+    def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
+        # A further column is for targets that are no class, and predictions that are wrong.
+        counts = torch.zeros(3, num_classes + 1, dtype=torch.int64, device=device)
+        if total is not None:
+            counts[:, :-1] = total
+        self._tallies = [Tally(row.clone()) for row in counts]
+        self._num_classes = num_classes
+
+    def add(self, labels: Labels) -> None:
+        y_pred, y = _indices(labels, self._num_classes)
+        right, predicted, true = self._tallies
+        right.add(torch.where(y_pred == y, y, self._num_classes))
+        # Copies of what belongs to the user, who may use the memory again.
+        predicted.add(y_pred.clone() if labels.kind == BINARY else y_pred)
+        true.add(y.clone())
+
+    def settled(self) -> Tensor:
+        return torch.stack([tally.settled() for tally in self._tallies])[:, :-1]
+
+
+class _Matrix:
+    """True classes in rows, predicted ones in columns, shape (C, C)."""
+
+    def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
+        # A further row is for targets that are no class.
+        counts = torch.zeros(num_classes + 1, num_classes, dtype=torch.int64, device=device)
+        if total is not None:
+            counts[:-1] = total
+        self._tally = Tally(counts.view(-1))
+        self._num_classes = num_classes
+
+    def add(self, labels: Labels) -> None:
+        y_pred, y = _indices(labels, self._num_classes)
+        # Where the target is no class, neither is the prediction: both are the number of classes.
+        pairs = torch.add(y_pred, y, alpha=self._num_classes)
+        self._tally.add(
+            pairs if _are_inside(labels) else pairs.clamp(max=self._num_classes * (self._num_classes + 1) - 1)
+        )
+
+    def settled(self) -> Tensor:
+        return self._tally.settled().view(-1, self._num_classes)[:-1]
+
+
+def _are_inside(labels: Labels) -> bool:
+    """Whether all targets are known to be classes."""
+    return isinstance(labels.num_outside, int) and not labels.num_outside
+
+
+def _indices(labels: Labels, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Predicted and true classes, shape (M,); both are ``num_classes`` where the target is no class."""
+    y_pred, y = _flat(labels.y_pred), _flat(labels.y)
+    if _are_inside(labels):
+        return y_pred, y
+    is_class = (y >= 0) & (y < num_classes)
+    if labels.kind == BINARY:
+        is_class &= (y_pred >= 0) & (y_pred < num_classes)
+    return torch.where(is_class, y_pred, num_classes), torch.where(is_class, y, num_classes)
+
+
+def _flat(values: Tensor) -> Tensor:
+    values = values if values.dtype == torch.int64 else values.long()
+    return values if values.ndim == 1 else values.flatten()
+
+
+def _num_correct(labels: Labels) -> Tensor:
+    return torch.count_nonzero(labels.y_pred == labels.y)
+
+
+def _num_exact(labels: Labels) -> Tensor:
+    return torch.count_nonzero((labels.y_pred == labels.y).all(dim=1))
+
+
+def _of_labels(labels: Labels) -> Tensor:
+    y_pred, y = labels.y_pred.bool(), labels.y.bool()
+    dims = [0, *range(2, y.ndim)]
+    return torch.stack([(y_pred & y).sum(dims), y_pred.sum(dims), y.sum(dims)])
+
+
+def _ratios(labels: Labels) -> Tensor:
+    y_pred, y = (values.bool().movedim(1, -1).reshape(-1, labels.num_classes) for values in (labels.y_pred, labels.y))
+    dtype = torch.float32 if y.device.type == "mps" else torch.float64
+    num_both = (y_pred & y).sum(dim=1).to(dtype)  # (M,)
+    return torch.stack([(num_both / values.sum(dim=1).clamp(min=1)).sum() for values in (y_pred, y)])
+
+
+def _correct(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
+    return _Sum(_num_correct, (), device, total)
+
+
+def _exact(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
+    return _Sum(_num_exact, (), device, total)
+
+
+def _labels(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
+    return _Sum(_of_labels, (3, num_classes), device, total)
+
+
+def _samples(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
+    return _Sum(_ratios, (2,), device, total)
+
+
+TOTALS: dict[tuple[str, bool], Callable[..., Any]] = {
+    (CORRECT, False): _correct,
+    (CLASSES, False): _Classes,
+    (MATRIX, False): _Matrix,
+    (CORRECT, True): _exact,
+    (CLASSES, True): _labels,
+    (SAMPLES, True): _samples,
+}
+"""What is to be counted, and whether of labels -> what counts it: ``make(num_classes, device, total)``."""

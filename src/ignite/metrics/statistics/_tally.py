@@ -1,0 +1,47 @@
+"""Counting in portions: a count costs the same for one batch as for many together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_PORTION = 4096
+"""How many indices wait to be counted at most, unless a batch is larger."""
+
+
+class Tally:
+    """How often each index has come.
+
+    Args:
+        counts: one for each index, int64, shape (K,); what is counted is added to them.
+
+    Example:
+        >>> tally = Tally(torch.zeros(3, dtype=torch.int64))
+        >>> tally.add(torch.tensor([0, 2, 2]))
+        >>> tally.settled().tolist()
+        [1, 0, 2]
+    """
+
+    __slots__ = ("_counts", "_num_waiting", "_waiting")
+
+    def __init__(self, counts: Tensor) -> None:
+        self._counts = counts
+        self._waiting: list[Tensor] = []
+        self._num_waiting = 0
+
+    def add(self, indices: Tensor) -> None:
+        """Counts ``indices``, integers in [0, K), shape (M,), soon. They must not be written to after that."""
+        self._waiting.append(indices)
+        self._num_waiting += indices.shape[0]
+        if self._num_waiting >= _PORTION:
+            self.settled()
+
+    def settled(self) -> Tensor:
+        """The counts, up to date."""
+        if self._waiting:
+            indices = torch.cat(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+            self._waiting, self._num_waiting = [], 0
+            indices = indices.to(self._counts.device, torch.int64)
+            one = torch.ones(1, dtype=torch.int64, device=indices.device)
+            self._counts.index_add_(0, indices, one.expand(indices.shape[0]))
+        return self._counts

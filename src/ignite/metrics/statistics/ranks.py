@@ -1,0 +1,105 @@
+"""At which place the score of the true class stands among those of all: one statistic for every top-k."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ignite.metrics._labels import count_outside, outside_message
+from ignite.metrics._scratch import detached, scratch
+from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics._tally import Tally
+
+__all__ = ["RankCounts"]
+
+
+class RankCounts(Statistic):
+    """How many examples have how many classes with a lower score than their own: C counts.
+
+    A tie is no lower score, nor is any comparison with NaN: both count against the example.
+
+    Args:
+        device: where to count; None means where the scores are.
+
+    Raises:
+        ValueError: in ``update``, shapes do not fit, the number of classes has changed, or a target is no class; for
+            targets on an accelerator in ``check``.
+
+    Example:
+        >>> ranks = RankCounts()
+        >>> ranks.update(Reading((torch.tensor([[0.1, 0.6, 0.3], [0.7, 0.2, 0.1]]), torch.tensor([2, 2]))))
+        >>> ranks.counts.tolist()  # one is the lowest of three, one the second
+        [1, 1, 0]
+    """
+
+    PARTS: ClassVar = {"num_examples": "SUM", "num_classes": "SAME", "counts": "SUM", "num_outside": "SUM"}
+
+    def reset(self) -> None:
+        """Forgets all that was seen."""
+        self.num_examples = 0
+        self.num_classes: int | None = None
+        self.num_outside: int | Tensor = 0
+        self._tally: Tally | None = None
+        self.version += 1
+
+    @property
+    def counts(self) -> Tensor | None:
+        """For each number of lower scores how many examples, shape (C,); None before the first batch."""
+        return None if self._tally is None else self._tally.settled()
+
+    def _update(self, reading: Reading) -> None:
+        scores, targets = detached(reading.output[0]), detached(reading.output[1])
+        targets = targets if targets.ndim == 1 else targets.flatten()
+        if scores.ndim != 2 or scores.shape[0] != targets.shape[0]:
+            raise ValueError(
+                "y_pred should have shape (batch_size, num_classes) and y shape (batch_size,), "
+                f"but given {tuple(scores.shape)} and {tuple(reading.output[1].shape)}"
+            )
+        num_examples, num_classes = scores.shape
+        if self.num_classes not in (None, num_classes):
+            raise ValueError(f"Input data number of classes has changed from {self.num_classes} to {num_classes}")
+        true_scores, num_outside = _scores_of(scores, targets)
+        # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24 classes.
+        num_lower = torch.lt(scores, true_scores, out=scratch(scores)).sum(dim=1)  # (B,)
+        if self._tally is None:
+            self._tally = Tally(torch.zeros(num_classes, dtype=torch.int64, device=self.where(scores)))
+            self.num_classes = num_classes
+        self._tally.add(num_lower)
+        self.num_examples += num_examples
+        if not isinstance(num_outside, int):
+            self.num_outside = self.num_outside + num_outside
+
+    def check(self) -> None:
+        """Raises if targets were no classes, which ``update`` does not wait to see on an accelerator."""
+        if isinstance(self.num_outside, Tensor) and self.num_outside.item():
+            raise ValueError(outside_message(self.num_classes or 0, int(self.num_outside)))
+
+    def take(self, values: Any) -> None:
+        """Goes on from other counts."""
+        self.reset()
+        counts = values["counts"]
+        super().take({name: value for name, value in values.items() if name != "counts"})
+        self._tally = None if counts is None else Tally(counts.clone())
+
+    def __str__(self) -> str:
+        return "ranks"
+
+
+def _scores_of(scores: Tensor, targets: Tensor) -> tuple[Tensor, int | Tensor]:
+    """The scores of the true classes, shape (B, 1), and how many targets are no class.
+
+    Raises:
+        ValueError: on the CPU, a target is no class.
+    """
+    num_classes = scores.shape[1]
+    targets = targets if targets.dtype == torch.int64 else targets.long()
+    num_outside: int | Tensor = 0
+    if not targets.is_cpu:
+        num_outside = count_outside(targets, num_classes)
+        targets = targets.clamp(0, num_classes - 1)
+    try:
+        return scores.gather(1, targets.unsqueeze(1)), num_outside
+    except RuntimeError:  # on the CPU it checks the indices itself
+        raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes)))) from None

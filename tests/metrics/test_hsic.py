@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles_distances import (
+    FLOATS,
+    assert_near,
+    cases,
+    check_mean_over_batches,
+    check_needs_examples,
+    check_refused,
+    independence,
+    squared_distances,
+)
+
+from ignite.metrics import HSIC
+
+widths = st.sampled_from([-1.0, 0.7, 2.0])
+
+
+@given(cases(shapes=((), (2,), (2, 2)), dtypes=FLOATS, max_size=7, scales=(1.0, 3.0)), widths, widths)
+def test_it_is_the_mean_over_batches_of_the_unbiased_estimate(case, sigma_x, sigma_y):
+    check_mean_over_batches(
+        lambda: HSIC(sigma_x, sigma_y), lambda seen: independence(seen, sigma_x, sigma_y), case, min_size=4
+    )
+
+
+def dependent(n, seed=0, noise=0.1):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    return x, x[:, :1] ** 2 + noise * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+
+
+def test_variables_may_have_different_shapes():
+    x, y = dependent(6)
+    metric = HSIC()
+    metric.update((x, y))
+    assert_near(metric.compute(), independence([(x.numpy(), y.numpy())]), 1e-8)
+
+
+def test_what_depends_gives_more_than_what_does_not():
+    x, y = dependent(300)
+    values = []
+    for other in (y, y.roll(7, dims=0)):
+        metric = HSIC()
+        metric.update((x, other))
+        values.append(metric.compute())
+    assert values[0] > 10 * values[1] >= 0.0
+
+
+def test_of_many_examples():
+    """Equation 5 of Song et al., with the traces and products of matrices as they stand there."""
+    n = 200
+    x, y = dependent(n)
+    metric = HSIC(1.0, 0.5)
+    metric.update((x, y))
+    of_x, of_y = (
+        np.exp(-squared_distances(v.numpy(), v.numpy()) / (2 * sigma**2)) * (1 - np.eye(n))
+        for v, sigma in ((x, 1.0), (y, 0.5))
+    )
+    ones = np.ones(n)
+    sums = (ones @ of_x @ ones) * (ones @ of_y @ ones) / ((n - 1) * (n - 2))
+    expected = (np.trace(of_x @ of_y) + sums - 2 / (n - 2) * ones @ of_x @ of_y @ ones) / (n * (n - 3))
+    assert_near(metric.compute(), expected, 1e-8)
+
+
+def test_far_from_the_origin_it_does_not_cancel():
+    x, y = dependent(20)
+    values = []
+    for shift in (0.0, 2.0**20):
+        metric = HSIC(1.0, 1.0)
+        metric.update((x + shift, y + shift))
+        values.append(metric.compute())
+    assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+def test_variables_that_never_change_are_independent():
+    metric = HSIC()
+    metric.update((torch.ones(5, 2), torch.arange(5.0)))
+    assert metric.compute() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_small_batches_are_left_out():
+    metric = HSIC()
+    metric.update(dependent(8))
+    value = metric.compute()
+    metric.update(dependent(3))
+    assert metric.compute() == value
+
+
+def test_without_examples():
+    check_needs_examples(HSIC, 3)
+    check_needs_examples(lambda: HSIC(ignore_invalid_batch=False), 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ((torch.ones(5, 2), torch.ones(4, 2)), r"same number of examples, but given \(5, 2\) and \(4, 2\)"),
+        ((torch.tensor(1.0), torch.tensor(1.0)), r"same number of examples, but given \(\) and \(\)"),
+        ((torch.ones(3, 2), torch.ones(3, 2)), "A batch must contain more than four samples, got only 3 samples"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(wrong, words):
+    check_refused(HSIC(ignore_invalid_batch=False), dependent(6), wrong, ValueError, words)

@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles_distances import (
+    FLOATS,
+    INTEGERS,
+    cases,
+    check_mean_over_batches,
+    check_needs_examples,
+    check_refused,
+    discrepancy,
+)
+
+from ignite.metrics import MaximumMeanDiscrepancy
+
+
+@given(
+    cases(shapes=((), (1,), (3,), (2, 2)), dtypes=FLOATS + INTEGERS, max_size=6, scales=(1.0, 3.0)),
+    st.sampled_from([0.3, 1.0, 100.0]),
+)
+def test_it_is_the_root_of_the_mean_over_batches(case, var):
+    # The root of a mean that rounding has moved by 1e-16 from 0 is 1e-8.
+    check_mean_over_batches(
+        lambda: MaximumMeanDiscrepancy(var), lambda seen: discrepancy(seen, var), case, min_size=2, rel=1e-7
+    )
+
+
+def test_samples_far_apart_have_nothing_in_common():
+    metric = MaximumMeanDiscrepancy()
+    metric.update((torch.zeros(5, 2), torch.full((5, 2), 100.0)))
+    assert metric.compute() == pytest.approx(math.sqrt(2), rel=1e-12)
+
+
+def test_far_from_the_origin_it_does_not_cancel():
+    x, y = torch.randn(2, 10, 2, dtype=torch.float64)
+    values = []
+    for shift in (0.0, 2.0**20):
+        metric = MaximumMeanDiscrepancy()
+        metric.update((x + shift, y + 1 + shift))
+        values.append(metric.compute())
+    assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+def test_the_same_sample_twice_gives_zero():
+    metric = MaximumMeanDiscrepancy()
+    metric.update((torch.eye(4), torch.eye(4)))
+    assert metric.compute() == 0.0
+
+
+def test_single_examples_are_left_out():
+    metric = MaximumMeanDiscrepancy()
+    metric.update((torch.zeros(5, 2), torch.ones(5, 2)))
+    value = metric.compute()
+    metric.update((torch.zeros(1, 2), torch.ones(1, 2)))
+    assert metric.compute() == value
+
+
+def test_without_examples():
+    check_needs_examples(MaximumMeanDiscrepancy, 3)
+
+
+@pytest.mark.parametrize("var", [0.0, -1.0, math.nan])
+def test_variances_are_positive(var):
+    with pytest.raises(ValueError, match=f"Argument var should be positive, but given {var}"):
+        MaximumMeanDiscrepancy(var)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ((torch.ones(3, 2), torch.ones(2, 2)), r"x and y must be in the same shape, got \(3, 2\) != \(2, 2\)"),
+        ((torch.tensor(1.0), torch.tensor(1.0)), r"got \(\) != \(\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(wrong, words):
+    check_refused(MaximumMeanDiscrepancy(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)

@@ -1,0 +1,63 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles_distances import (
+    FLOATS,
+    INTEGERS,
+    cases,
+    check,
+    check_needs_examples,
+    check_refused,
+    mean_pairwise_distance,
+    value_in_engine,
+)
+
+from ignite.metrics import MeanPairwiseDistance
+
+
+@given(
+    cases(shapes=((1,), (4,), (2, 3)), dtypes=FLOATS + INTEGERS),
+    st.sampled_from([1, 2, 3, math.inf]),
+    st.sampled_from([0.0, 1e-6, 0.5]),
+)
+def test_it_is_the_mean_distance(case, p, eps):
+    check(lambda: MeanPairwiseDistance(p=p, eps=eps), lambda *both: mean_pairwise_distance(*both, p, eps), case)
+
+
+def test_it_is_euclidean_by_default():
+    metric = MeanPairwiseDistance()
+    metric.update((torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)))
+    assert metric.compute() == pytest.approx(math.hypot(3.000001, 4.000001), rel=1e-12)
+
+
+class Stacking(MeanPairwiseDistance):
+    """Takes lists of examples as they are."""
+
+    def update(self, output):
+        assert all(isinstance(part, list) for part in output)
+        super().update(tuple(map(torch.stack, output)))
+
+
+def test_lists_are_taken_one_by_one_unless_that_is_skipped():
+    output = ([torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])], [torch.zeros(2), torch.zeros(2)])
+    assert value_in_engine(MeanPairwiseDistance(eps=0.0), output) == 3.0
+    assert value_in_engine(Stacking(eps=0.0, skip_unrolling=True), output) == 3.0
+
+
+def test_without_examples():
+    check_needs_examples(MeanPairwiseDistance, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ((torch.ones(2), torch.ones(2)), r"shape \(B, ..., D\), but given \(2,\) and \(2,\)"),
+        ((torch.ones(2, 3), torch.ones(1, 3)), r"but given \(2, 3\) and \(1, 3\)"),
+        ((torch.ones(2, 3), torch.ones(2, 2)), r"but given \(2, 3\) and \(2, 2\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(wrong, words):
+    check_refused(MeanPairwiseDistance(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)
