@@ -33,11 +33,27 @@ class Labels(NamedTuple):
     num_outside: int | Tensor
     """How many targets are no class, or how many values are neither 0 nor 1. On an accelerator a tensor, so that
     nobody waits for it."""
+    true_scores: Tensor | None = None
+    """Of scores (B, C), those of the true classes, shape (B, 1), if getting them has shown that all are classes."""
 
     @property
     def num_examples(self) -> int:
         """M."""
         return self.y.numel() // (self.num_classes if self.kind == MULTILABEL else 1)
+
+
+def true_scores(scores: Tensor, targets: Tensor) -> Tensor | None:
+    """The scores of the true classes, of scores (B, C) and classes (B,): shape (B, 1).
+
+    None on the CPU if a target is no class, which is found out on the way. Elsewhere those get any score.
+    """
+    targets = targets.view(-1, 1) if targets.is_cpu else targets.clamp(0, scores.shape[1] - 1).view(-1, 1)
+    try:
+        return scores.gather(1, targets)
+    except RuntimeError:
+        if scores.is_cpu:
+            return None
+        raise
 
 
 def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels:
@@ -55,7 +71,9 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
     if is_usual or y_pred.ndim == y.ndim + 1:
         num_classes = y_pred.shape[1]
         y = y if y.dtype == torch.int64 else y.long()
-        return Labels(MULTICLASS, num_classes, argmax(y_pred), y, y.shape[0], count_outside(y, num_classes))
+        of_true = true_scores(y_pred, y) if is_usual and y.is_cpu else None
+        num_outside = count_outside(y, num_classes) if of_true is None else 0
+        return Labels(MULTICLASS, num_classes, argmax(y_pred), y, y.shape[0], num_outside, of_true)
     kind, num_classes = (MULTILABEL, y_pred.shape[1]) if is_multilabel else (BINARY, 1)
     num_outside = count_not_binary("y", y) + count_not_binary("y_pred", y_pred)
     return Labels(kind, num_classes, y_pred, y, y.shape[0], num_outside)

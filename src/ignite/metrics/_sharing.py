@@ -72,12 +72,13 @@ class Feed:
     num_waiting: int = 0
     """How many have not seen it."""
 
-    def read(self, output: Any, iteration: int) -> None:
+    def read(self, output: Any, iteration: int) -> Reading:
         """A new output."""
         self.tick += 1
         self.iteration, self.num_waiting = iteration, len(self.users)
         self.is_plain = type(output) is tuple and bool(output) and isinstance(output[0], Tensor)
-        self.reading = Reading(output)
+        self.reading = reading = Reading(output)
+        return reading
 
     def claim(self, key: Hashable, token: int, wanted: Statistic) -> Slot:
         """The slot of a statistic for a user whose span begins: that of others whose span has just begun, or a new one.
@@ -117,28 +118,30 @@ class Binding:
         """What is accumulated for the metric."""
         return [slot.statistic for slot in self.slots]
 
-    def has_had_its_turn(self, iteration: int) -> bool:
-        """Whether the metric has seen the output of this iteration."""
-        return self.tick == self.feed.tick and self.feed.iteration == iteration
-
     def is_ahead(self, iteration: int) -> bool:
         """Whether the output of this iteration is accumulated, although the metric has not had its turn."""
         feed = self.feed
         is_counted = any(slot.tick == feed.tick for slot in self.slots)
         return is_counted and feed.iteration == iteration and self.tick != feed.tick
 
-    def take_turn(self, engine: Engine[Any, Any], view: View) -> Reading:
-        """The output of this iteration, read by the first who asks and let go with the last."""
+    def take_turn(self, engine: Engine[Any, Any], view: View) -> Reading | None:
+        """The output of this iteration, read by the first who asks and let go with the last.
+
+        None if the metric has had its turn in this iteration: it was called by hand.
+        """
         feed, iteration = self.feed, engine.state.iteration
         reading = feed.reading
-        if iteration != feed.iteration or reading is None:
-            feed.read(view._output_transform(engine.state.output), iteration)
-            reading = feed.reading
+        if iteration != feed.iteration:
+            reading = feed.read(view._output_transform(engine.state.output), iteration)
+        elif self.tick == feed.tick:
+            return None
+        elif reading is None:  # it was let go too early, because of somebody who came late
+            reading = feed.read(view._output_transform(engine.state.output), iteration)
         self.tick = feed.tick
         feed.num_waiting -= 1
         if feed.num_waiting <= 0:
             feed.reading = None
-        return reading  # type: ignore[return-value]  # it has just been read
+        return reading
 
 
 @dataclass(eq=False, slots=True)

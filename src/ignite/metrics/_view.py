@@ -132,12 +132,13 @@ class View(Metric):
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
         """Called with each output that counts: accumulates it, unless another metric has done so."""
         bindings = self._bindings
-        is_in_use = bindings and bindings[-1].feed.engine() is engine
-        binding = bindings[-1] if is_in_use else self._find_binding(engine)
-        if binding is None or binding.has_had_its_turn(engine.state.iteration):
+        binding = bindings[-1] if bindings else None
+        if binding is None or binding.feed.engine() is not engine:
+            binding = self._find_binding(engine)
+        reading = None if binding is None else binding.take_turn(engine, self)
+        if binding is None or reading is None:
             self._go_on_alone(engine)
             return
-        reading = binding.take_turn(engine, self)
         if not binding.feed.is_plain or self._calls_user_code:
             with torch.no_grad():
                 self._take_in([Reading(output) for output in self._parse(reading.output)], binding)

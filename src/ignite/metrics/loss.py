@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
+from ignite.metrics._scratch import detached
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
@@ -41,7 +42,6 @@ class Loss(View):
         1.0
     """
 
-    _calls_user_code = True
     required_output_keys = ("y_pred", "y", "criterion_kwargs")
 
     def __init__(
@@ -70,7 +70,9 @@ def _total_loss(
     output: Sequence[Any], loss_fn: Callable[..., Tensor], batch_size: Callable[[Any], int]
 ) -> tuple[int, Tensor | float]:
     y_pred, y, *rest = output
-    loss = loss_fn(y_pred, y, **(rest[0] if rest else {}))
+    if isinstance(y_pred, Tensor) and torch.is_grad_enabled():
+        y_pred = detached(y_pred)  # what the loss would track, nobody asks for
+    loss = loss_fn(y_pred, y, **rest[0]) if rest else loss_fn(y_pred, y)
     if loss.ndim != 0:
         raise ValueError(
             "loss_fn did not return the average loss.: it should be a tensor of shape (), "

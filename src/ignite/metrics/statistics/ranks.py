@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import count_outside, outside_message
+from ignite.metrics._labels import Labels, count_outside, outside_message, read_labels, true_scores
 from ignite.metrics._scratch import detached, scratch
 from ignite.metrics.statistics._statistic import Reading, Statistic
 from ignite.metrics.statistics._tally import Tally
@@ -60,9 +60,17 @@ class RankCounts(Statistic):
         num_examples, num_classes = scores.shape
         if self.num_classes not in (None, num_classes):
             raise ValueError(f"Input data number of classes has changed from {self.num_classes} to {num_classes}")
-        true_scores, num_outside = _scores_of(scores, targets)
+        labels: Labels | None = reading.known(read_labels, False)
+        of_true = None if labels is None else labels.true_scores
+        num_outside: int | Tensor = 0
+        if of_true is None:
+            targets = targets if targets.dtype == torch.int64 else targets.long()
+            of_true = true_scores(scores, targets)
+            num_outside = 0 if targets.is_cpu else count_outside(targets, num_classes)
+        if of_true is None:
+            raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes))))
         # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24 classes.
-        num_lower = torch.lt(scores, true_scores, out=scratch(scores)).sum(dim=1)  # (B,)
+        num_lower = torch.lt(scores, of_true, out=scratch(scores)).sum(dim=1)  # (B,)
         if self._tally is None:
             self._tally = Tally(torch.zeros(num_classes, dtype=torch.int64, device=self.where(scores)))
             self.num_classes = num_classes
@@ -85,21 +93,3 @@ class RankCounts(Statistic):
 
     def __str__(self) -> str:
         return "ranks"
-
-
-def _scores_of(scores: Tensor, targets: Tensor) -> tuple[Tensor, int | Tensor]:
-    """The scores of the true classes, shape (B, 1), and how many targets are no class.
-
-    Raises:
-        ValueError: on the CPU, a target is no class.
-    """
-    num_classes = scores.shape[1]
-    targets = targets if targets.dtype == torch.int64 else targets.long()
-    num_outside: int | Tensor = 0
-    if not targets.is_cpu:
-        num_outside = count_outside(targets, num_classes)
-        targets = targets.clamp(0, num_classes - 1)
-    try:
-        return scores.gather(1, targets.unsqueeze(1)), num_outside
-    except RuntimeError:  # on the CPU it checks the indices itself
-        raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes)))) from None
