@@ -91,15 +91,18 @@ def test_the_default_is_the_window_of_the_paper():
     assert_near(metric.compute(), similarity_of_scikit_image(*arrays, 5, 1.0, gaussian_weights=True, sigma=1.5), 1e-9)
 
 
-def test_bright_images_do_not_cancel():
-    generator = torch.Generator().manual_seed(0)
-    y = 1e4 + torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64)
-    y_pred = y + 0.1 * torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize("level", [2.0**10, 2.0**30])
+def test_bright_images_do_not_cancel(level):
+    y_pred, y = torch.randint(256, (2, 1, 2, 16, 16), generator=torch.Generator().manual_seed(0)).double() / 256
+    y_pred = (y_pred + y) / 2
     metric = SSIM(data_range=1.0)
-    metric.update((y_pred, y))
-    # Windowed means of the squares lose 1e-8 of the variances: small beside c2.
-    expected = similarity_of_scikit_image(y_pred.numpy(), y.numpy(), 5, 1.0, gaussian_weights=True, sigma=1.5)
-    assert_near(metric.compute(), expected, 1e-5)
+    metric.update((y_pred + level, y + level))  # exactly
+    # Beside such a level, as beside a large k1, luminance does not differ.
+    expected = similarity_by_definition(y_pred.numpy(), y.numpy(), 1.0, [11] * 2, [1.5] * 2, k1=1e6)
+    assert_near(metric.compute(), expected, 1e-6)
+    metric.reset()
+    metric.update((y + level, y + level))
+    assert metric.compute() == pytest.approx(1.0, rel=1e-9)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5])

@@ -3,6 +3,7 @@
 Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequence, H W image.
 """
 
+from ignite.metrics import regression
 from ignite.metrics.accumulation import Average, GeometricAverage, VariableAccumulation
 from ignite.metrics.accuracy import Accuracy
 from ignite.metrics.adapters import adapt
@@ -125,4 +126,5 @@ __all__ = [
     "cmPrecision",
     "cmRecall",
     "mIoU",
+    "regression",
 ]

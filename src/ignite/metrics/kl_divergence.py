@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ignite.metrics._distances import MeanOfExamples, row_of_logits
@@ -63,5 +62,7 @@ def read_log_distributions(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def divergences(true: Tensor, predicted: Tensor) -> Tensor:
     """Of distributions given by their logarithms (M, C), for each row: shape (M,)."""
-    terms = true.exp() * (true - predicted)
-    return torch.where(true.exp() == 0, torch.zeros_like(terms), terms).sum(dim=1)
+    weights = true.exp()
+    terms = weights * (true - predicted)
+    # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
+    return terms.masked_fill(weights == 0, 0).sum(dim=1)

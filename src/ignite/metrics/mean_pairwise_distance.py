@@ -18,8 +18,8 @@ __all__ = ["MeanPairwiseDistance"]
 class MeanPairwiseDistance(MeanOfExamples):
     r"""The mean distance of predictions from targets, :math:`\frac{1}{N} \sum_i \lVert p_i - y_i + \epsilon \rVert_p`.
 
-    Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ..., D), the distances of
-    each example are added up.
+    Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ..., D), the distances
+    of each example are added up.
 
     Args:
         p: the norm's degree; infinity for the largest difference.
