@@ -33,6 +33,7 @@ WITHOUT_TEST = {
     "base/protocols": "types without behaviour",
     "distributed/_place": "tested through distributed/utils",
     "distributed/_collectives": "tested through distributed/utils",
+    "distributed/_packing": "tested through distributed/fused",
     "metrics/_classification": "tested through metrics/accuracy",
     "metrics/_score_metric": "tested through metrics/roc_auc and the other curves",
     "metrics/_scratch": "tested through metrics/top_k_categorical_accuracy",

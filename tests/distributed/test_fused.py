@@ -16,8 +16,9 @@ def test_in_one_process_values_stay_as_they_are():
     assert combine([Part("SUM", tensor), Part("ROWS", None)]) == [tensor, None]
 
 
-def test_values_of_all_kinds_are_combined_exactly():
-    for everything, _ in harness.run(workers.combined, 2):
+@pytest.mark.parametrize("work", [workers.combined, workers.combined_as_if_large])
+def test_values_of_all_kinds_are_combined_exactly(work):
+    for everything, _ in harness.run(work, 2):
         assert everything == [
             2**54 + 1,
             -3,

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ignite import distributed as idist
+from ignite.distributed import _packing
 from ignite.distributed._collectives import as_group
 from ignite.distributed._fused import Part, combine
 from ignite.engine import Engine
@@ -147,6 +148,11 @@ def combined(rank):
         ]
     )
     return [_plain(value) for value in everything], [_plain(value) for value in unknown]
+
+
+def combined_as_if_large(rank):
+    _packing._MAX_GATHERED_BYTES = 0
+    return combined(rank)
 
 
 def _plain(value):

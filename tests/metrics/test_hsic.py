@@ -1,6 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 import torch
+from distance_oracles import check_rejections, hard_pairs, independence_by_loops, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles_distances import (
@@ -104,3 +107,71 @@ def test_without_examples():
 )
 def test_batches_that_do_not_fit_are_refused(wrong, words):
     check_refused(HSIC(ignore_invalid_batch=False), dependent(6), wrong, ValueError, words)
+
+
+shapes_of_variables = st.sampled_from([(), (1,), (3,), (2, 2)])
+
+
+@st.composite
+def variables(draw):
+    """Of different shapes and dtypes, some values drawn twice, in one batch."""
+    n, rng = draw(st.integers(4, 9)), np.random.default_rng(draw(st.integers(0, 2**16)))
+    batch = []
+    for _ in range(2):
+        drawn = rng.normal(size=(n, *draw(shapes_of_variables))) * draw(st.sampled_from([1e-2, 1.0, 100.0]))
+        if draw(st.booleans()):
+            drawn[1:3] = drawn[0]
+        batch.append(torch.from_numpy(drawn).to(draw(st.sampled_from(FLOATS))))
+    return tuple(batch)
+
+
+@given(variables(), widths, widths)
+def test_it_is_that_of_loops_over_pairs(batch, sigma_x, sigma_y):
+    value = value_of(HSIC(sigma_x, sigma_y), batch)
+    assert value == near(independence_by_loops(*batch, sigma_x, sigma_y), 1e-9)
+    assert value >= 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-12, 1e6, 1e12])
+def test_the_unit_of_the_data_does_not_matter(scale):
+    x, y = dependent(20)
+    batch = (x * scale, y * scale)
+    assert value_of(HSIC(), batch) == near(value_of(HSIC(), (x, y)), 1e-7)
+    assert value_of(HSIC(scale, scale), batch) == near(value_of(HSIC(1.0, 1.0), (x, y)), 1e-7)
+
+
+@pytest.mark.parametrize("sigmas", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
+def test_a_kernel_of_no_width_tells_equal_from_different(sigmas):
+    x = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
+    batch = (x, x + torch.tensor([0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.5]))
+    expected = independence_by_loops(*batch, *sigmas)
+    assert expected > 0.01
+    assert value_of(HSIC(*sigmas), batch) == near(expected)
+
+
+def test_most_examples_may_be_equal():
+    """The median of their distances is zero."""
+    x = torch.tensor([3.0, 3.0, 3.0, 3.0, 3.0, 7.0, 7.0])
+    expected = independence_by_loops(x, -x, -1, -1)
+    assert expected > 0.01
+    assert value_of(HSIC(), (x, -x)) == near(expected)
+
+
+@given(hard_pairs(shapes=((), (2,))).filter(lambda batch: len(batch[0]) == 4))
+def test_numbers_far_from_each_other_give_a_number(batch):
+    assert value_of(HSIC(), batch) == near(independence_by_loops(*batch, -1, -1), 1e-7)
+
+
+def test_what_is_not_a_number_stays_in_the_value():
+    wrong = torch.tensor([[1.0], [math.nan], [0.0], [2.0]])
+    assert math.isnan(value_of(HSIC(1.0, 1.0), (wrong, wrong), dependent(6)))
+
+
+def test_any_rejection_leaves_the_value_alone():
+    wrongs = [
+        ((torch.ones(5, 2), torch.ones(6, 2)), ValueError, r"given \(5, 2\) and \(6, 2\)"),
+        ((torch.ones(5, 2), torch.ones(())), ValueError, r"given \(5, 2\) and \(\)"),
+        ((torch.ones(0, 2), torch.ones(1, 2)), ValueError, r"given \(0, 2\) and \(1, 2\)"),
+        *(((torch.ones(n, 2), torch.ones(n)), ValueError, f"got only {n} samples") for n in (1, 2, 3)),
+    ]
+    check_rejections(lambda: HSIC(ignore_invalid_batch=False), dependent(6), dependent(4, seed=1), wrongs)

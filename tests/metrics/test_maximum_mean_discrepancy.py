@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from distance_oracles import check_rejections, discrepancy_by_loops, hard_pairs, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles_distances import (
@@ -77,3 +78,42 @@ def test_variances_are_positive(var):
 )
 def test_shapes_that_do_not_fit_are_refused(wrong, words):
     check_refused(MaximumMeanDiscrepancy(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)
+
+
+@given(hard_pairs(shapes=((), (2,), (2, 2))).filter(lambda batch: len(batch[0]) > 1), st.sampled_from([1e-3, 1.0, 1e6]))
+def test_it_is_that_of_loops_over_pairs(batch, var):
+    # The root of what rounding has moved by 1e-15 from 0.
+    assert value_of(MaximumMeanDiscrepancy(var), batch) == near(discrepancy_by_loops(*batch, var), 1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
+def test_the_unit_of_the_data_does_not_matter(scale):
+    x, y = torch.randn(2, 9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = value_of(MaximumMeanDiscrepancy(), (x, y + 1))
+    assert expected > 0.1
+    assert value_of(MaximumMeanDiscrepancy(scale**2), (x * scale, (y + 1) * scale)) == near(expected)
+
+
+@pytest.mark.parametrize(("var", "expected"), [(1e-300, math.sqrt(2 / 12)), (1e300, 0.0), (math.inf, 0.0)])
+def test_kernels_that_see_nothing_or_no_difference(var, expected):
+    batch = (torch.tensor([0.0, 1.0, 2.0, 2.0]), torch.tensor([5.0, 6.0, 7.0, 8.0]))  # one pair of six is equal
+    assert value_of(MaximumMeanDiscrepancy(var), batch) == near(expected)
+
+
+def test_what_is_not_a_number_stays_in_the_value():
+    wrong = torch.tensor([[1.0], [math.nan]])
+    assert math.isnan(
+        value_of(MaximumMeanDiscrepancy(), (wrong, torch.ones(2, 1)), (torch.ones(2, 1), torch.ones(2, 1)))
+    )
+
+
+def test_any_rejection_leaves_the_value_alone():
+    wrongs = [
+        ((torch.ones(3, 2), torch.ones(3, 1)), ValueError, r"same shape, got \(3, 2\) != \(3, 1\)"),
+        ((torch.ones(3), torch.ones(3, 1)), ValueError, r"same shape, got \(3,\) != \(3, 1\)"),
+        ((torch.ones(()), torch.ones(())), ValueError, r"got \(\) != \(\)"),
+        ((torch.ones(0, 2), torch.ones(1, 2)), ValueError, r"same shape, got \(0, 2\) != \(1, 2\)"),
+    ]
+    check_rejections(
+        MaximumMeanDiscrepancy, (torch.eye(3), torch.ones(3, 3)), (torch.ones(2, 3), torch.zeros(2, 3)), wrongs
+    )

@@ -1,7 +1,9 @@
 import math
+from fractions import Fraction
 
 import pytest
 import torch
+from distance_oracles import check_rejections, exact_rows, hard_pairs, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles_distances import (
@@ -61,3 +63,37 @@ def test_without_examples():
 )
 def test_shapes_that_do_not_fit_are_refused(wrong, words):
     check_refused(MeanPairwiseDistance(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)
+
+
+def exact_distance(batch, p, eps):
+    rows = [[abs(a - b + Fraction(eps)) for a, b in row] for row in exact_rows(batch)]
+    if p == math.inf:
+        return float(sum(map(max, rows)) / len(rows))
+    return math.fsum(float(sum(x**p for x in row)) ** (1 / p) for row in rows) / len(rows)
+
+
+@given(hard_pairs(), st.sampled_from([1, 2, 3, math.inf]), st.sampled_from([0.0, 1e-6, 0.25]))
+def test_numbers_far_from_the_origin_or_from_each_other_lose_nothing(batch, p, eps):
+    assert value_of(MeanPairwiseDistance(p, eps), batch) == near(exact_distance(batch, p, eps), 1e-12)
+
+
+def test_degree_zero_counts_differences():
+    batch = (torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[1.0, 2.5, 3.0], [0.0, 0.0, 0.0]]))
+    assert value_of(MeanPairwiseDistance(p=0, eps=0.0), batch) == 2.0
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(math.inf, math.inf), (math.nan, math.nan)])
+def test_what_is_not_finite_stays_in_the_value(wrong, expected):
+    first, second = (torch.tensor([[1.0, wrong]]), torch.zeros(1, 2)), (torch.ones(3, 2), torch.zeros(3, 2))
+    assert value_of(MeanPairwiseDistance(), first, second) == near(expected)
+
+
+def test_any_rejection_leaves_the_value_alone():
+    wrongs = [
+        ((torch.ones(2, 1), torch.ones(2)), ValueError, r"\(B, ..., D\), but given \(2, 1\) and \(2,\)"),
+        ((torch.ones(2, 3), torch.ones(3, 2)), ValueError, r"but given \(2, 3\) and \(3, 2\)"),
+        ((torch.ones(1, 3), torch.ones(1, 1, 3)), ValueError, r"but given \(1, 3\) and \(1, 1, 3\)"),
+        ((torch.ones(()), torch.ones(())), ValueError, r"but given \(\) and \(\)"),
+    ]
+    first, second = (torch.eye(3), torch.ones(3, 3)), (torch.ones(1, 3), torch.zeros(1, 3))
+    check_rejections(MeanPairwiseDistance, first, second, wrongs)

@@ -1,7 +1,9 @@
 import math
+import re
 
 import pytest
 import torch
+from distance_oracles import check_rejections, hard_logits, information_of, near, value_of
 from hypothesis import given
 from oracles_distances import (
     FLOATS,
@@ -66,3 +68,42 @@ def test_without_examples():
 )
 def test_logits_that_do_not_fit_are_refused(shape, words):
     check_refused(MutualInformation(), FIRST, (torch.ones(shape), torch.ones(2)), ValueError, words)
+
+
+@given(hard_logits())
+def test_extreme_logits_lose_nothing(logits):
+    value = value_of(MutualInformation(), (*logits, None))
+    assert value == near(max(information_of(*logits), 0.0), 1e-9)
+    assert 0.0 <= value <= math.log(logits[0].shape[1]) + 1e-12
+
+
+@pytest.mark.parametrize("row", [[math.nan, 0.0], [math.inf, 0.0], [-math.inf, -math.inf]])
+def test_logits_of_no_distribution_stay_in_the_value(row):
+    batches = [(torch.tensor([each]), None) for each in (row, [0.0, 1.0])]
+    assert math.isnan(value_of(MutualInformation(), *batches))
+
+
+def test_any_rejection_leaves_the_value_alone():
+    wrongs = [
+        ((torch.ones(()), None), ValueError, r"\(B, C\) or \(B, C, ...\), got \(\)"),
+        ((torch.ones(2), None), ValueError, r"\(B, C\) or \(B, C, ...\), got \(2,\)"),
+    ]
+    check_rejections(MutualInformation, FIRST, (torch.eye(3), None), wrongs)
+
+
+def test_another_number_of_classes_leaves_the_value_alone():
+    metric = MutualInformation()
+    metric.update(FIRST)
+    for shape in ((2, 4), (2, 1, 3)):
+        with pytest.raises(ValueError, match=f"have 3 classes as before, but given {re.escape(str(shape))}"):
+            metric.update((torch.ones(shape), None))
+    more = (torch.ones(1, 3, 5), None)
+    assert value_of(metric, more) == value_of(MutualInformation(), FIRST, more)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (2, 0, 3)])
+def test_logits_of_no_classes_are_refused(shape):
+    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(str(shape))
+    check_rejections(
+        MutualInformation, FIRST, (torch.eye(3), None), [((torch.zeros(shape), torch.zeros(shape)), ValueError, words)]
+    )

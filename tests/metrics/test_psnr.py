@@ -1,6 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 import torch
+from distance_oracles import check_rejections, exact_rows, hard_pairs, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles_distances import (
@@ -62,3 +65,49 @@ def test_without_examples():
 )
 def test_what_does_not_fit_is_refused(wrong, error, words):
     check_refused(PSNR(1.0), (torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)), wrong, error, words)
+
+
+def exact_ratio(batch, data_range):
+    errors = [float(sum((a - b) ** 2 for a, b in row) / len(row)) for row in exact_rows(batch)]
+    return math.fsum(10 * math.log10(data_range**2 / (error + 1e-10)) for error in errors) / len(errors)
+
+
+@given(hard_pairs(shapes=((1, 2, 2), (3,))), st.sampled_from([1e-3, 1, 255, 1e6]))
+def test_numbers_far_from_the_origin_or_from_each_other_lose_nothing(batch, data_range):
+    assert value_of(PSNR(data_range), batch) == near(exact_ratio(batch, data_range), 1e-12)
+
+
+@given(hard_pairs(shapes=((3, 4, 5), (1, 2, 3, 3))))
+def test_it_is_that_of_scikit_image_for_each_image(batch):
+    y_pred, y = (tensor.double().numpy() for tensor in batch)
+    different = [i for i in range(len(y)) if ((y_pred[i] - y[i]) ** 2).mean() > 1e3]  # 1e-10 does not count
+    if different:
+        expected = np.mean([peak_signal_noise_ratio(y[i], y_pred[i], data_range=255) for i in different])
+        assert value_of(PSNR(255), tuple(tensor[different] for tensor in batch)) == near(expected, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float64])
+def test_black_and_white_are_as_far_apart_as_the_range(dtype):
+    white = torch.full((2, 3, 4, 4), 255, dtype=dtype)
+    for batch in ((white, white - white), (white - white, white)):
+        assert value_of(PSNR(255), batch) == near(0.0)
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(math.inf, -math.inf), (math.nan, math.nan)])
+def test_what_is_not_finite_stays_in_the_value(wrong, expected):
+    image = torch.zeros(1, 1, 2, 2)
+    broken = image.clone()
+    broken[0, 0, 1, 1] = wrong
+    assert value_of(PSNR(1.0), (broken, image), (image, image)) == near(expected)
+
+
+def test_any_rejection_leaves_the_value_alone():
+    image = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    wrongs = [
+        ((image, image.half()), TypeError, "Got y_pred: torch.float32 and y: torch.float16"),
+        ((image.byte(), image), TypeError, "Got y_pred: torch.uint8 and y: torch.float32"),
+        ((image, image[:1]), ValueError, r"Got y_pred: \(2, 1, 4, 4\) and y: \(1, 1, 4, 4\)"),
+        ((image, image[0]), ValueError, r"Got y_pred: \(2, 1, 4, 4\) and y: \(1, 4, 4\)"),
+        ((torch.ones(()), torch.ones(())), ValueError, r"got \(\) != \(\)"),
+    ]
+    check_rejections(lambda: PSNR(1.0), (image, image.flip(3)), (image, image / 2), wrongs)

@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from distance_oracles import check_rejections, gaussian, near, similarity_by_loops, value_of
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles_distances import (
     FLOATS,
@@ -13,6 +16,7 @@ from oracles_distances import (
     similarity_by_definition,
     similarity_of_scikit_image,
 )
+from skimage.metrics import structural_similarity
 
 from ignite.metrics import SSIM
 
@@ -164,3 +168,114 @@ def test_what_does_not_fit_is_refused(wrong, error, words):
     generator = torch.Generator().manual_seed(0)
     first = tuple(torch.rand(2, 1, 1, 12, 12, generator=generator).unbind())
     check_refused(SSIM(1.0), first, wrong, error, words)
+
+
+def both_images(seed, shape, dtype):
+    """Not independent, so that their similarity is far from 0; bytes, or between 0 and 255."""
+    y_pred, y = 255 * torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return y_pred.to(dtype), ((3 * y + y_pred) / 4).to(dtype)
+
+
+seeds, dtypes = st.integers(0, 2**16), st.sampled_from(BYTES)
+
+
+@given(seeds, dtypes, st.sampled_from([(1, 11, 12), (2, 13, 16), (1, 11, 11, 12)]))
+def test_which_pixels_are_compared_with_scikit_image(seed, dtype, shape):
+    """Ours has a value for each pixel: a window that reaches over the border sees the image reflected (without the
+    border's pixel twice). scikit-image reflects otherwise (with it twice), and for its mean leaves out all pixels whose
+    window reaches over. Its map of an image that was reflected our way before has, inside of the 5 pixels that were
+    added on each side, exactly one value for each pixel of ours, of a window that never reaches over its border.
+    Its window is cut 3.5 sigma, rounded to 5 pixels, from the middle, as ours of 11, and variances are not corrected.
+    """
+    batch, values = both_images(seed, (2, *shape), dtype), []
+    for image, other in zip(*(tensor.double().flatten(0, 1).numpy() for tensor in batch), strict=True):
+        reflected = [np.pad(each, 5, mode="reflect") for each in (image, other)]
+        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+        mean, full = structural_similarity(*reflected, full=True, **options)
+        inside = full[(slice(5, -5),) * image.ndim]
+        assert inside.shape == image.shape
+        assert inside.mean() == near(mean)
+        values.append(inside.mean())
+    assert value_of(SSIM(255, ndims=len(shape) - 1), batch) == near(np.mean(values))
+
+
+@settings(max_examples=25)
+@given(
+    seeds,
+    dtypes,
+    st.tuples(*[st.sampled_from([1, 3, 5])] * 2),
+    st.tuples(*[st.sampled_from([0.4, 1.5, 9.0])] * 2),
+    st.booleans(),
+)
+def test_it_is_that_of_loops_over_pixels(seed, dtype, sizes, sigmas, is_gaussian):
+    batch = both_images(seed, (2, 2, 4, 5), dtype)
+    windows = [gaussian(*pair) if is_gaussian else [1 / pair[0]] * pair[0] for pair in zip(sizes, sigmas, strict=True)]
+    value = value_of(SSIM(255, sizes, sigmas, gaussian=is_gaussian), batch)
+    assert value == near(similarity_by_loops(batch, windows, 255))
+
+
+@settings(max_examples=25)
+@given(seeds, dtypes, st.permutations([1, 3, 5]), st.permutations([0.4, 1.5, 9.0]), st.booleans())
+def test_of_volumes_it_is_that_of_loops_over_pixels(seed, dtype, sizes, sigmas, is_gaussian):
+    batch = both_images(seed, (1, 2, 3, 4, 5), dtype)
+    windows = [gaussian(*pair) if is_gaussian else [1 / pair[0]] * pair[0] for pair in zip(sizes, sigmas, strict=True)]
+    value = value_of(SSIM(255, sizes, sigmas, gaussian=is_gaussian, ndims=3), batch)
+    assert value == near(similarity_by_loops(batch, windows, 255))
+
+
+@given(seeds, dtypes, st.booleans())
+def test_it_is_symmetric_and_one_only_for_equal_images(seed, dtype, is_gaussian):
+    y_pred, y = both_images(seed, (2, 1, 11, 12), dtype)
+    value, turned = (value_of(SSIM(255, gaussian=is_gaussian), pair) for pair in ((y_pred, y), (y, y_pred)))
+    assert turned == near(value, 1e-12)
+    assert 0.0 < value < 0.99
+    assert value_of(SSIM(255, gaussian=is_gaussian), (y, y)) == 1.0
+
+
+def test_the_opposite_of_an_image_without_mean_is_minus_one():
+    """Where squares are large beside c2, and the local means are 0."""
+    board = 1000 * (1 - 2 * ((torch.arange(12)[:, None] + torch.arange(12)) % 2)).double()[None, None]
+    wide = [float(weight) for weight in gaussian(11, 1.5)]
+    value = value_of(SSIM(1.0), (board, -board))
+    assert value == near(similarity_by_loops((board, -board), [wide] * 2, 1.0))
+    assert value < -0.99
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_image_far_from_the_other_does_not_cancel(turned):
+    y_pred, y = torch.randint(256, (2, 1, 1, 12, 12), generator=torch.Generator().manual_seed(0)).double() / 256
+    batch = (y_pred + 2.0**20, (y_pred + y) / 2)  # exactly
+    batch = batch[::-1] if turned else batch
+    expected = similarity_by_loops(batch, [gaussian(11, 1.5)] * 2, 1.0)
+    assert value_of(SSIM(1.0), batch) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_pixel_that_is_not_a_number_stays_in_the_value():
+    image = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    broken = image.clone()
+    broken[0, 0, 3, 3] = float("nan")
+    assert np.isnan(value_of(SSIM(1.0), (broken, image), (image, image)))
+
+
+@pytest.mark.parametrize("sigma", [float("nan"), (1.0, float("nan")), -0.5, (0, 1)])
+def test_widths_are_positive_numbers(sigma):
+    with pytest.raises(ValueError, match=rf"Expected sigma to have positive number. Got {re.escape(str(sigma))}"):
+        SSIM(1.0, sigma=sigma)
+
+
+def test_any_rejection_leaves_the_value_alone():
+    first, second = (both_images(seed, (2, 2, 12, 13), torch.float32) for seed in (0, 1))
+    image, volume = first[0], torch.ones(1, 1, 12, 12, 12)
+    wrongs = [
+        ((image, image.half()), TypeError, "Got y_pred: torch.float32 and y: torch.float16"),
+        ((image.byte(), image), TypeError, "Got y_pred: torch.uint8 and y: torch.float32"),
+        ((image, image[:1]), ValueError, r"Got y_pred: \(2, 2, 12, 13\) and y: \(1, 2, 12, 13\)"),
+        ((image, image[:, :1]), ValueError, r"Got y_pred: \(2, 2, 12, 13\) and y: \(2, 1, 12, 13\)"),
+        ((volume, volume), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 12, 12, 12\)"),
+        (
+            (image[..., :5, :], image[..., :5, :]),
+            RuntimeError,
+            r"padding \(5, 5\) at dimension .* of input \[.*5, 13\]",
+        ),
+    ]
+    check_rejections(lambda: SSIM(255), first, second, wrongs)

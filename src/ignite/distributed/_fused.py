@@ -1,9 +1,8 @@
 """Many values of many processes, combined with as few collectives as there are kinds of combining.
 
-First one small vector from each process says what it holds. If all hold the same kinds of values, all sums take one
-collective, whatever their dtypes, and so do all rows that are to be gathered. Where processes hold different kinds,
-because one of them has seen no data, they tell each other, and all fill in what is missing, or all raise the same
-error.
+First one small vector from each process says what it holds. If all hold the same kinds of values, one collective more
+combines them all, or a few if they are large. Where processes hold different kinds, because one of them has seen no
+data, they tell each other, and all fill in what is missing, or all raise the same error.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ignite.distributed._place import communication_device, get_world_size, has_group
+from ignite.distributed._packing import MAX, MIN, PRODUCT, SUM, all_gather_equal, combine_tensors
+from ignite.distributed._place import get_world_size, has_group
 
-SUM, MIN, MAX, PRODUCT = "SUM", "MIN", "MAX", "PRODUCT"
 ROWS = "ROWS"
 """The rows of all processes, one after the other."""
 SAME = "SAME"
@@ -73,23 +72,16 @@ def combine(parts: Sequence[Part]) -> list[Any]:
             for part, kind, constant in zip(parts, kinds, constants, strict=True)
         ]
     results = [part.value for part in parts]
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for i, kind in enumerate(kinds):
-        if kind.dtype and kind.op != SAME:
-            groups.setdefault((kind.op, kind.op not in (SUM, ROWS) and _is_float(kind)), []).append(i)
-    for (op, _), members in sorted(groups.items()):
-        values = [parts[i].value for i in members]
-        if op == ROWS:
-            columns = [sum(kind.op == ROWS for kind in kinds[:i]) for i in members]
-            combined: list[Any] = _gather(values, [[rows[column] for column in columns] for rows in rows_of_all])
-        else:
-            tensors: list[Tensor] = [_as_tensor(value) for value in values]
-            combined = [
-                total.item() if kinds[i].shape is None else total.to(tensor.device, tensor.dtype)
-                for i, tensor, total in zip(members, tensors, _reduce(tensors, op), strict=True)
-            ]
-        for i, value in zip(members, combined, strict=True):
-            results[i] = value
+    reduced = [i for i, kind in enumerate(kinds) if kind.dtype and kind.op not in (SAME, ROWS)]
+    joined = [i for i, kind in enumerate(kinds) if kind.dtype and kind.op == ROWS]
+    columns = [sum(kind.op == ROWS for kind in kinds[:i]) for i in joined]
+    rows = [[of_rank[column] for column in columns] for of_rank in rows_of_all]
+    tensors = [_as_tensor(parts[i].value) for i in reduced]
+    totals, gathered = combine_tensors(tensors, [kinds[i].op for i in reduced], [parts[i].value for i in joined], rows)
+    for i, tensor, total in zip(reduced, tensors, totals, strict=True):
+        results[i] = total.item() if kinds[i].shape is None else total.to(tensor.device, tensor.dtype)
+    for i, value in zip(joined, gathered, strict=True):
+        results[i] = value
     return results
 
 
@@ -97,10 +89,6 @@ def _as_tensor(value: Tensor | float) -> Tensor:
     if isinstance(value, Tensor):
         return value
     return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
-
-
-def _is_float(kind: _Kind) -> bool:
-    return kind.dtype == "float" or (kind.dtype.startswith("torch.") and "float" in kind.dtype)
 
 
 def _kind_of(part: Part) -> _Kind:
@@ -121,17 +109,10 @@ def _compare(kinds: list[_Kind], num_rows: list[int]) -> list[list[int]] | None:
     own = [int.from_bytes(digest) if fits else -1, *num_rows][: _MAX_SIZES + 1]
     sent = torch.zeros(_MAX_SIZES + 1, dtype=torch.int64)
     sent[: len(own)] = torch.tensor(own)
-    everyones = [header.tolist() for header in _all_gather(sent)]
+    everyones = [header.tolist() for header in all_gather_equal(sent)]
     if own[0] == -1 or any(header[0] != own[0] for header in everyones):
         return None
     return [header[1 : 1 + len(num_rows)] for header in everyones]
-
-
-def _all_gather(tensor: Tensor) -> list[Tensor]:
-    sent = tensor.to(communication_device())
-    received = [torch.empty_like(sent) for _ in range(get_world_size())]
-    dist.all_gather(received, sent)
-    return received
 
 
 def _negotiate(
@@ -186,68 +167,3 @@ def _filled(part: Part, kind: _Kind, constant: Any) -> Any:
         limits = torch.iinfo(torch.uint8 if dtype == torch.bool else dtype)
         neutral = limits.max if neutral > 0 else limits.min
     return torch.full(kind.shape, neutral, dtype=dtype)
-
-
-def _reduce(tensors: list[Tensor], op: str) -> list[Tensor]:
-    """Combines tensors with one collective: float64 for sums of all kinds, else float64 or int64."""
-    pack, unpack = (_to_doubles, _from_doubles) if op == SUM else (_to_wide, _from_wide)
-    packed = [pack(tensor) for tensor in tensors]
-    buffer = torch.cat([values.flatten() for values in packed]).to(communication_device())
-    dist.all_reduce(buffer, op=getattr(dist.ReduceOp, op))
-    chunks = buffer.cpu().split([values.numel() for values in packed])
-    return [
-        unpack(chunk.reshape(values.shape), tensor)
-        for chunk, values, tensor in zip(chunks, packed, tensors, strict=True)
-    ]
-
-
-def _to_doubles(tensor: Tensor) -> Tensor:
-    """Whole numbers as two halves of 32 bits, whose sums are exact in float64."""
-    tensor = tensor.detach().cpu()
-    if tensor.is_complex():
-        return torch.view_as_real(tensor).double()
-    if tensor.is_floating_point():
-        return tensor.double()
-    whole = tensor.long()
-    return torch.stack([whole >> 32, whole & 0xFFFFFFFF]).double()
-
-
-def _from_doubles(values: Tensor, like: Tensor) -> Tensor:
-    if like.is_complex():
-        return torch.view_as_complex(values.clone())  # cloned, as views want alignment
-    if like.is_floating_point():
-        return values
-    high, low = values.long().unbind()
-    return high * 2**32 + low
-
-
-def _to_wide(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().to(torch.float64 if tensor.is_floating_point() else torch.int64)
-
-
-def _from_wide(values: Tensor, like: Tensor) -> Tensor:
-    return values
-
-
-def _gather(values: list[Tensor], rows_of_all: list[list[int]]) -> list[Tensor]:
-    """The rows of all processes: one collective, of bytes, padded to the longest."""
-    own = [value.detach().contiguous() for value in values]
-    row_bytes = [math.prod(value.shape[1:]) * value.element_size() for value in own]
-    lengths = [[rows * size for rows, size in zip(of_rank, row_bytes, strict=True)] for of_rank in rows_of_all]
-    longest = max(map(sum, lengths))
-    raw = torch.cat([value.cpu().reshape(-1).view(torch.uint8) for value in own])
-    sent = torch.zeros(longest, dtype=torch.uint8)
-    sent[: len(raw)] = raw
-    received = [chunk.cpu() for chunk in _all_gather(sent)] if longest else []
-    pieces = [chunk[: sum(sizes)].split(sizes) for chunk, sizes in zip(received, lengths, strict=False)]
-    gathered = []
-    for i, value in enumerate(own):
-        of_ranks = [
-            piece[i]
-            .clone()
-            .view(value.dtype)
-            .reshape(rows[i], *value.shape[1:])  # a copy, because views want alignment
-            for piece, rows in zip(pieces, rows_of_all, strict=False)
-        ]
-        gathered.append(torch.cat(of_ranks).to(value.device) if of_ranks else value)
-    return gathered

@@ -172,10 +172,9 @@ def _work(
     if options.get("init_method") is not None:
         options = {**options, "rank": rank, "world_size": world_size}
     initialize(backend, **options)
-    try:
-        fn(local_rank, *args, **kwargs)
-    finally:
-        finalize()
+    fn(local_rank, *args, **kwargs)
+    # Not if it raises: the others would fail, too, when the group ends, and could be reported first.
+    finalize()
 
 
 def free_port() -> int:

@@ -9,25 +9,35 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
+_NARROW = (torch.float16, torch.bfloat16, torch.float32)
 
-def read_wide(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Predictions and targets as they can be subtracted without loss, targets viewed in the shape of predictions.
+
+def read_errors(output: Sequence[Tensor]) -> Tensor:
+    """Predictions minus targets, of the shape of predictions.
+
+    Of float32 or less in float32, where a difference is right to 6e-8; of others in the widest dtype. They are to be
+    added up in the widest.
 
     Raises:
         ValueError: they do not have the same number of elements, or no batch dimension.
+        TypeError: they are complex.
     """
     y_pred, y = output[0].detach(), output[1].detach()
     if y_pred.numel() != y.numel() or not y_pred.ndim:
         raise ValueError(
             f"y_pred and y should have the same shape, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
-    return widened(y_pred), widened(y).view_as(y_pred)
+    y = y.reshape(y_pred.shape)
+    if y_pred.dtype in _NARROW and y.dtype in _NARROW:
+        return y_pred.float() - y.float()
+    return widened(y_pred) - widened(y)
 
 
 def read_rows(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -46,7 +56,13 @@ def read_rows(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """In the widest floating point dtype of its device."""
+    """In the widest floating point dtype of its device.
+
+    Raises:
+        TypeError: it is complex.
+    """
+    if tensor.is_complex():
+        raise TypeError(f"y_pred and y should be real, but given {tensor.dtype}")
     return tensor.to(wide_dtype(tensor))
 
 

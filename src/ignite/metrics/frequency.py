@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ignite._core.clock import Stopwatch
-from ignite.distributed._fused import SUM, Part, combine
+from ignite.distributed._fused import Part, combine
 from ignite.distributed.utils import get_world_size
 from ignite.engine import Engine, Events
 from ignite.metrics._outputs import identity
@@ -61,7 +61,7 @@ class Frequency(Metric):
 
     def compute(self) -> float:
         """Items per second; 0 before any time has passed."""
-        num_items, elapsed = combine([Part(SUM, self._num_items), Part(SUM, self._elapsed)])
+        num_items, elapsed = combine([Part("SUM", self._num_items), Part("SUM", self._elapsed)])
         return float(num_items / elapsed * get_world_size()) if elapsed > 0 else 0.0
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:

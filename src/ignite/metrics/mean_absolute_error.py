@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, read_wide
+from ignite.metrics._distances import MeanOfExamples, read_errors
 from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["MeanAbsoluteError"]
 
@@ -40,5 +41,5 @@ class MeanAbsoluteError(MeanOfExamples):
 
 
 def _sum_errors(output: Sequence[Tensor]) -> tuple[int, Tensor]:
-    y_pred, y = read_wide(output)
-    return output[1].shape[:1].numel(), (y_pred - y).abs().sum()
+    errors = read_errors(output)
+    return output[1].shape[:1].numel(), errors.abs_().sum(dtype=wide_dtype(errors))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, read_wide
+from ignite.metrics._distances import MeanOfExamples, read_errors
 from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["MeanSquaredError"]
 
@@ -40,5 +41,5 @@ class MeanSquaredError(MeanOfExamples):
 
 
 def _sum_errors(output: Sequence[Tensor]) -> tuple[int, Tensor]:
-    y_pred, y = read_wide(output)
-    return output[1].shape[:1].numel(), ((y_pred - y) ** 2).sum()
+    errors = read_errors(output)
+    return output[1].shape[:1].numel(), errors.square_().sum(dtype=wide_dtype(errors))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.distributed._fused import SUM, Part, combine
+from ignite.distributed._fused import Part, combine
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import identity
@@ -96,7 +96,7 @@ class RunningAverage(Metric):
     def compute(self) -> Any:
         """The average: a number if that is what is averaged, else a tensor."""
         is_new = self._average is None
-        average, count = combine([Part(SUM, self._average, "value of RunningAverage"), Part(SUM, 0 if is_new else 1)])
+        average, count = combine([Part("SUM", self._average, "value of RunningAverage"), Part("SUM", 0 if is_new else 1)])
         if not count:
             raise NotComputableError("RunningAverage must have at least one example before it can be computed.")
         average = average / count

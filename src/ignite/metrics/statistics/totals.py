@@ -80,6 +80,9 @@ class Totals(Statistic):
             self.sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
         else:
             self.sums = list(map(operator.add, self.sums, added))
+            # A number, from a batch without examples, may have become a tensor.
+            self._lost = [_zeros(total) for total in self.sums]
+            self._loses = any(lost is not None for lost in self._lost)
         self.num_examples += num_examples
 
     def _wide(self, value: Tensor) -> Tensor | float:
