@@ -6,6 +6,7 @@ from cases import CASES, as_plain, cut
 
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
+from ignite.metrics._sharing import board_of
 from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 
 NUM_EXAMPLES = 23
@@ -142,6 +143,8 @@ def seven(rank):
     ]
     with Counted() as calls:
         engine.run(batches, max_epochs=1)
+    # What all processes hold together is let go when the last metric has its value.
+    assert [reduction.combined for reduction in board_of(engine).reductions.values()] == [{}]
     return calls
 
 

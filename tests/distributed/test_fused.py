@@ -16,9 +16,13 @@ def test_in_one_process_values_stay_as_they_are():
     assert combine([Part("SUM", tensor), Part("ROWS", None)]) == [tensor, None]
 
 
-@pytest.mark.parametrize("work", [workers.combined, workers.combined_as_if_large])
-def test_values_of_all_kinds_are_combined_exactly(work):
-    for everything, _ in harness.run(work, 2):
+@pytest.fixture(scope="module", params=[workers.combined, workers.combined_as_if_large])
+def found(request):
+    return harness.run(request.param, 2)
+
+
+def test_values_of_all_kinds_are_combined_exactly(found):
+    for everything, _ in found:
         assert everything == [
             2**54 + 1,
             -3,
@@ -38,8 +42,8 @@ def test_values_of_all_kinds_are_combined_exactly(work):
         assert isinstance(everything[0], int)
 
 
-def test_what_a_process_does_not_know_takes_the_form_that_others_have():
-    for _, unknown in harness.run(workers.combined, 2):
+def test_what_a_process_does_not_know_takes_the_form_that_others_have(found):
+    for _, unknown in found:
         assert unknown == [[1, 2], [0.5, 1.5], 3.5, [-3], 7, [[1.0] * 3] * 2, 5, None, None]
 
 

@@ -58,6 +58,9 @@ class Attaching:
         # A second time under the same name would compute the same value again.
         if not any(entry.handler == member.completed and entry.args == (name,) for entry in entries):
             engine.add_event_handler(usage.COMPLETED, member.completed, name)
+            reduction = reduction_of(engine, usage)
+            if reduction is not None:
+                reduction.published.add((id(member), name))
 
     def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
         """Ends what ``attach`` with this usage has begun, under all names. Values stay where they are.
@@ -69,6 +72,9 @@ class Attaching:
         if member._is_taken(engine, usage):
             return
         _remove(engine, member.completed, usage.COMPLETED)
+        reduction = reduction_of(engine, usage)
+        if reduction is not None:
+            reduction.withdraw(member)
         member._starve(engine, usage)
         self._twins.get(engine, {}).pop(span_key(usage), None)
 

@@ -104,6 +104,8 @@ def together(reduction: Reduction | None, caller: Hashable) -> Iterator[None]:
         yield
     finally:
         _combined.reset(previous)
+        if reduction.callers.tokens >= reduction.published:
+            reduction.combined = {}  # all have their values: samples of all processes are not kept for an epoch
 
 
 @contextmanager

@@ -149,6 +149,8 @@ class Reduction:
     """The metrics whose values are computed at one event, and what all processes hold together for them."""
 
     members: list[weakref.ref[Any]] = field(default_factory=list)
+    published: set[Hashable] = field(default_factory=set)
+    """Who will ask for a value at the event: (id of the metric, name)."""
     callers: Round = field(default_factory=Round)
     combined: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -160,6 +162,10 @@ class Reduction:
     def remove(self, metric: Any) -> None:
         """A metric is detached."""
         self.members = [member for member in self.members if member() not in (metric, None)]
+
+    def withdraw(self, metric: Any) -> None:
+        """Nobody asks for the values of a metric any more."""
+        self.published = {key for key in self.published if key[0] != id(metric)}  # type: ignore[index]
 
     def alive(self) -> list[Any]:
         """The metrics, in the order in which they were attached."""

@@ -96,7 +96,9 @@ class RunningAverage(Metric):
     def compute(self) -> Any:
         """The average: a number if that is what is averaged, else a tensor."""
         is_new = self._average is None
-        average, count = combine([Part("SUM", self._average, "value of RunningAverage"), Part("SUM", 0 if is_new else 1)])
+        average, count = combine(
+            [Part("SUM", self._average, "value of RunningAverage"), Part("SUM", 0 if is_new else 1)]
+        )
         if not count:
             raise NotComputableError("RunningAverage must have at least one example before it can be computed.")
         average = average / count
