@@ -1,4 +1,4 @@
-"""What metrics cost: us per batch of 256 x 100 logits, each alone and seven together, against one argmax and the peers."""
+"""What metrics cost: us per batch of 256 x 100 logits, alone and together, against an argmax and the peers."""
 
 import json
 import os
@@ -25,8 +25,9 @@ def make_output():
 
 def ignite_metrics():
     """Of whatever library is imported as ``ignite``."""
-    from ignite import metrics as m
     from torch.nn import functional as F
+
+    from ignite import metrics as m
 
     return {
         "Accuracy": m.Accuracy,

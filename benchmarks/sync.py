@@ -1,4 +1,4 @@
-"""What the end of an epoch costs over 2 processes: collectives and ms to compute seven metrics, against pytorch-ignite."""
+"""What the end of an epoch costs over 2 processes: collectives and ms for seven metrics, against pytorch-ignite."""
 
 import json
 import os
@@ -30,6 +30,7 @@ def count_collectives(dist, calls):
 def work(rank, port):
     """Attaches the metrics, feeds a batch, and fires the end of the epoch often."""
     import torch.distributed as dist
+
     from ignite.engine import Engine, Events
 
     output = make_output()

@@ -1,8 +1,16 @@
+import math
+import re
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ignite.metrics import Entropy, MeanAbsoluteError
-from ignite.metrics._distances import read_errors, read_rows, row_of_logits, widened
+from ignite.exceptions import NotComputableError
+from ignite.metrics import CosineSimilarity, Entropy, MeanAbsoluteError, MeanSquaredError
+from ignite.metrics._distances import MeanOfExamples, read_errors, read_rows, row_of_logits, widened
+from ignite.metrics.statistics import Totals
 
 
 @pytest.mark.parametrize(
@@ -56,3 +64,52 @@ def test_shapes_that_do_not_fit_are_named():
         read_rows((torch.ones(2, 1), torch.ones(2)))
     with pytest.raises(ValueError, match=r"y_pred must be in the shape of \(B, C\) .*, got \(2,\)"):
         Entropy().update((torch.ones(2), torch.ones(2)))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(0, 2**16))
+def test_rows_of_logits_are_those_of_each_place(further, seed):
+    logits = torch.randn(2, 4, *further, generator=torch.Generator().manual_seed(seed))
+    rows = row_of_logits((None, logits), 1, "y")
+    expected = [logits[i, :, *place].tolist() for i in range(2) for place in np.ndindex(*further)]
+    assert (rows.shape, rows.dtype) == ((2 * math.prod(further), 4), torch.float64)
+    assert rows.tolist() == expected
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (0, 0), (2, 0, 3)])
+def test_logits_without_classes_are_named(shape):
+    with pytest.raises(ValueError, match=r"y must be in the shape of \(B, C\) .*, got " + re.escape(str(shape))):
+        row_of_logits((None, torch.ones(shape)), 1, "y")
+
+
+@pytest.mark.parametrize("read", [read_errors, read_rows])
+def test_what_is_read_has_no_gradients_and_leaves_the_output_as_it_is(read):
+    y_pred, y = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3, dtype=torch.float64)
+    found = read((y_pred, y))
+    for tensor in found if isinstance(found, tuple) else [found]:
+        assert not tensor.requires_grad
+    for metric in (MeanAbsoluteError(), MeanSquaredError(), CosineSimilarity()):
+        metric.update((y_pred, y))
+        metric.update((y.float(), y_pred))
+    assert y_pred.tolist() == [[1.0] * 3] * 2
+    assert y.tolist() == [[0.0] * 3] * 2
+
+
+class Bits(MeanOfExamples):
+    """The mean number of ones."""
+
+    def _declare(self):
+        return [Totals(lambda output: (len(output), output.sum()))]
+
+
+@given(st.lists(st.lists(st.booleans()), max_size=5))
+def test_the_mean_is_over_all_examples(batches):
+    metric = Bits()
+    for batch in batches:
+        metric.update(torch.tensor(batch, dtype=torch.int64))
+    seen = [bit for batch in batches for bit in batch]
+    if seen:
+        assert metric.compute() == sum(seen) / len(seen)
+        assert isinstance(metric.compute(), float)
+    else:
+        with pytest.raises(NotComputableError, match="Bits must have at least one"):
+            metric.compute()

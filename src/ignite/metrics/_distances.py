@@ -73,7 +73,7 @@ def row_of_logits(output: Any, index: int, name: str) -> Tensor:
         ValueError: there is no dimension of classes.
     """
     logits: Tensor = output[index].detach()
-    if logits.ndim < 2:
+    if logits.ndim < 2 or not logits.shape[1]:
         raise ValueError(f"{name} must be in the shape of (B, C) or (B, C, ...), got {tuple(logits.shape)}.")
     return widened(logits).movedim(1, -1).reshape(-1, logits.shape[1])
 

@@ -18,6 +18,7 @@ from ignite.metrics.statistics.labels import CLASSES, SAMPLES
 
 
 class _BasePrecisionRecall(_BaseClassification):
+    _is_settled: bool
     _of_samples: ClassVar[int]
     """Which of the sums over examples, of precisions or recalls, it is."""
 
@@ -47,7 +48,14 @@ class _BasePrecisionRecall(_BaseClassification):
         return counts.true_positives
 
     def _inspect(self, reading: Reading) -> None:
+        if self._is_settled:
+            return
         reading.once(_check_entry, self._is_multilabel, self._average)
+        self._is_settled = self._counts.kind is not None
+
+    def _begin(self) -> None:
+        # Once a batch was accepted, the counts see to it that others are of the same kind.
+        self._is_settled = False
 
     def _value(self, counts: LabelCounts) -> Any:
         if self._average == "samples":

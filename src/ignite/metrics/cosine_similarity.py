@@ -47,6 +47,8 @@ class CosineSimilarity(MeanOfExamples):
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
+        if not eps >= 0:
+            raise ValueError(f"Argument eps should not be negative, but given {eps}")
         self.eps = eps
         super().__init__(output_transform, device, skip_unrolling)
 
@@ -56,4 +58,4 @@ class CosineSimilarity(MeanOfExamples):
 
 def _sum_cosines(output: Sequence[Tensor], eps: float) -> tuple[int, Tensor]:
     y_pred, y = (normalize(rows, dim=1, eps=eps) for rows in read_rows(output))  # (B, D)
-    return y_pred.shape[0], (y_pred * y).sum()
+    return y_pred.shape[0], (y_pred * y).sum(dim=1).clamp(-1, 1).sum()

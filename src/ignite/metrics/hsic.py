@@ -99,7 +99,8 @@ def _kernel(x: Tensor, sigma: float) -> Tensor:
     rows = widened(x).reshape(x.shape[0], -1)
     squares = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     variance = _median(squares) if sigma < 0 else sigma**2
-    kernel: Tensor = torch.exp(-squares / (2 * variance + 1e-10))
+    # Without width it tells equal from different: of equal examples 0 / 0 is 0, of others infinite.
+    kernel: Tensor = torch.exp(-(squares / (2 * variance)).masked_fill(squares == 0, 0))
     return kernel.fill_diagonal_(0)
 
 

@@ -65,4 +65,4 @@ def divergences(true: Tensor, predicted: Tensor) -> Tensor:
     weights = true.exp()
     terms = weights * (true - predicted)
     # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
-    return terms.masked_fill(weights == 0, 0).sum(dim=1)
+    return terms.masked_fill(weights == 0, 0).sum(dim=1).clamp(min=0)

@@ -42,4 +42,4 @@ class MeanSquaredError(MeanOfExamples):
 
 def _sum_errors(output: Sequence[Tensor]) -> tuple[int, Tensor]:
     errors = read_errors(output)
-    return output[1].shape[:1].numel(), errors.square_().sum(dtype=wide_dtype(errors))
+    return output[1].shape[:1].numel(), errors.to(wide_dtype(errors)).square_().sum()

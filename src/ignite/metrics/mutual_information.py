@@ -46,7 +46,7 @@ class MutualInformation(Entropy):
     def _inspect(self, reading: Reading) -> None:
         totals: Any = self._statistics_in_use()[0]
         shape = reading.output[0].shape
-        if totals.sums and len(shape) > 1 and shape[1] != len(totals.sums[1]):
+        if totals.sums and len(shape) > 1 and shape[1] and shape[1] != len(totals.sums[1]):
             raise ValueError(f"y_pred should have {len(totals.sums[1])} classes as before, but given {tuple(shape)}")
 
     def _value(self, *statistics: Any) -> float:

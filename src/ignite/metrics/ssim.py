@@ -78,7 +78,7 @@ class SSIM(MeanOfExamples):
         self.sigma = _for_each_dimension("sigma", sigma, ndims)
         if any(not isinstance(size, Integral) or size <= 0 or size % 2 == 0 for size in self.kernel_size):
             raise ValueError(f"Expected kernel_size to have odd positive number. Got {kernel_size}.")
-        if any(width <= 0 for width in self.sigma):
+        if any(not width > 0 for width in self.sigma):
             raise ValueError(f"Expected sigma to have positive number. Got {sigma}.")
         self.c1 = (k1 * data_range) ** 2
         self.c2 = (k2 * data_range) ** 2
@@ -113,14 +113,15 @@ def _sum_similarities(
     if not num_images:
         return 0, y_pred.sum()
     # Variances are the same for darker images, whose squares do not cancel.
-    level = y.mean(dim=tuple(range(2, y.ndim)), keepdim=True)  # (B, C, 1, 1)
-    y_pred, y = y_pred - level, y - level
+    dims = tuple(range(2, y.ndim))
+    level_p, level_y = y_pred.mean(dim=dims, keepdim=True), y.mean(dim=dims, keepdim=True)  # (B, C, 1, 1)
+    y_pred, y = y_pred - level_p, y - level_y
     windows = [_window(size, None if widths is None else widths[i], y_pred) for i, size in enumerate(sizes)]
     stacked = torch.cat([y_pred, y, y_pred * y_pred, y * y, y_pred * y])  # (5 B, C, H, W)
     means = _smooth(stacked, windows).reshape(5, num_images, num_channels, -1)
     mean_p, mean_y = means[0], means[1]
     variance_p, variance_y, covariance = means[2] - mean_p**2, means[3] - mean_y**2, means[4] - mean_p * mean_y
-    mean_p, mean_y = mean_p + level.flatten(2), mean_y + level.flatten(2)  # (B, C, H W)
+    mean_p, mean_y = mean_p + level_p.flatten(2), mean_y + level_y.flatten(2)  # (B, C, H W)
     luminance = (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_p + variance_y + c2)
     return num_images, (luminance * structure).mean(dim=(1, 2)).sum()
