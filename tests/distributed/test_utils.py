@@ -1,3 +1,4 @@
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,9 @@ def test_a_single_process_has_a_group_of_its_own():
 def test_show_config_logs_what_was_found(caplog):
     with caplog.at_level("INFO", logger="ignite.distributed.utils"):
         idist.show_config()
-    assert "world size: 1" in caplog.text
+    assert {record.name for record in caplog.records} == {"ignite.distributed.utils"}
+    for line in ("configuration: serial", "backend: None", f"hostname: {idist.hostname()}", "world size: 1", "rank: 0"):
+        assert line in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -45,9 +48,10 @@ def test_show_config_logs_what_was_found(caplog):
     [
         (lambda: idist.all_reduce("x"), TypeError, "tensor should be a tensor or a number, but given str"),
         (lambda: idist.all_reduce(1, "AVERAGE"), ValueError, "op should be one of .* but given 'AVERAGE'"),
-        (lambda: idist.broadcast(None), ValueError, "Source data can not be None"),
+        (lambda: idist.broadcast(None), ValueError, "Argument tensor should not be None, but given None"),
+        (lambda: idist.all_reduce(torch.ones(1), "OR"), TypeError, "booleans or integers with op=OR, but given tensor"),
+        (lambda: idist.set_local_rank(-1), ValueError, "index should be a whole number from 0, but given -1"),
         (lambda: idist.broadcast([1]), TypeError, "should be a tensor, number, string or path, but given list"),
-        (lambda: idist.broadcast(None, src=1), ValueError, "safe_mode should be True"),
         (
             lambda: idist.initialize("carrier-pigeon"),
             ValueError,
@@ -65,17 +69,20 @@ def test_wrong_arguments_are_refused(call, error, words):
 
 def test_a_group_can_be_made_and_ended():
     code = (
-        "from ignite import distributed as idist\n"
+        "import torch\nfrom ignite import distributed as idist\n"
         f"idist.initialize('gloo', init_method='tcp://127.0.0.1:{harness.free_port()}', rank=0, world_size=1)\n"
         "assert idist.model_name() == 'native-dist' and idist.backend() == 'gloo'\n"
         "try:\n    idist.initialize('gloo')\nexcept RuntimeError as error:\n    print(error)\n"
-        "try:\n    idist.all_reduce(1, group='x')\nexcept ValueError as error:\n    print(error)\n"
+        "for give in (lambda: idist.all_reduce(1, group='x'), lambda: idist.broadcast(None)):\n"
+        "    try:\n        give()\n    except ValueError as error:\n        print(error)\n"
+        "tensor = idist.all_reduce(torch.ones(1))\n"
         "idist.finalize()\n"
         "assert idist.model_name() == 'serial'"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Can not create new distributed process group" in run.stdout
     assert "group should be list of int or ProcessGroup, but given 'x'" in run.stdout
+    assert "Source data can not be None" in run.stdout
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +121,61 @@ def test_each_process_knows_its_place(found):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_tensors_of_different_lengths_are_gathered_and_groups_have_their_own_values(size):
-    for rank, checks in enumerate(harness.run(workers.ragged, size)):
+def test_tensors_of_different_lengths_are_gathered_with_one_exchange_of_sizes(size):
+    for checks in harness.run(workers.ragged, size):
         assert checks["rows"] == [[other, other] for other in range(size) for _ in range(other)]
-        assert checks["dtype"] == "torch.float16"
-        assert checks["shapes"] == [[list(range(other + 1))] for other in range(size)]
-        is_inside = rank in (0, size - 1)
-        inside = [[size + 1.0], [0, size - 1], ["rank 0", f"rank {size - 1}"]]
-        assert checks["group"] == checks["list"] == (inside if is_inside else [[rank + 1.0], [rank], f"rank {rank}"])
-        assert checks["same group"]
-        assert "rank 0 has ('torch.float32', (3,)), rank 1 has ('torch.float32', (1,))" in checks["misfit"]
+        assert (checks["dtype"], checks["collectives"]) == ("torch.int16", 2)
+        assert checks["nothing"] == ([0, 3], [2 * size, 0])
+        assert checks["views"] == [0, 2, 4] * size
+        assert checks["scalars"] == [True] + [True, False] * (size - 1)
+        assert checks["shapes"] == [[[float(i) for i in range(other + 1)]] for other in range(size)]
 
 
-def test_in_one_process_groups_and_shapes_are_its_own():
-    assert idist.new_group([0]) == [0]
+@pytest.mark.parametrize("size", [2, 4])
+def test_tensors_that_do_not_go_together_are_an_error_of_all_processes_that_names_them(size):
+    for checks in harness.run(workers.ragged, size):
+        shape, dtype, own_shape, own_dtype, shapes = checks["misfits"]
+        assert "rank 0 has torch.float32 of shape (2, 3), rank 1 has torch.float32 of shape (2, 1)" in shape
+        assert "rank 0 has torch.float32 of shape (0,), rank 1 has torch.float64 of shape (1,)" in dtype
+        assert f"rank 1 has torch.float32 of shape (1, 2) and shapes={[(1, 1)] * size}" in own_shape
+        assert "rank 0 has torch.float32 of shape () and" in own_dtype
+        assert "rank 1 has torch.float64 of shape () and" in own_dtype
+        assert f"shapes={[()] * size}" in shapes
+        assert f"shapes={[()] * (size + 1)}" in shapes
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_numbers_are_combined_and_broadcast_exactly_and_tensors_whatever_their_dtype(size):
+    found = harness.run(workers.numbers, size)
+    for checks in found:
+        assert checks["mixed"] == [1 + 0.5 * (size - 1), 0.5 ** (size - 1), 0.5, 1.0]
+        assert checks["whole"] == [6 + 3 * (size - 1), 6 * 3 ** (size - 1), 3, 6, 2, 7]
+        assert checks["large"]
+        assert checks["nan"] == ["nan", "nan"]
+        assert checks["int16"] == [size, -7]
+        assert checks["booleans"] == [[True, True], [True, False]]
+        assert checks["strides"] == [[0, 3], [1, 4], [2, 5]]
+        assert not checks["gradient"]
+        assert checks["broadcast"] == [2**60 + 1, 0.1, True, 2**53 + 1]
+        assert [type(value) for value in checks["broadcast"]] == [int, float, bool, int]
+        assert checks["broadcast tensors"][:5] == [[1, -7], [2, -6], [], [[0, 2], [1, 3]], [2, 3]]
+        assert checks["path"]
+        assert checks["fractions"] == "TypeError: tensor should be of booleans or integers with op=AND, but given 0.5"
+        assert checks["wrong source"] == f"ValueError: src should be between 0 and {size - 1}, but given 9"
+    assert [checks["broadcast tensors"][5] for checks in found] == [[rank + 1, -7] for rank in range(size)]
+
+
+def test_one_rank_of_all_or_of_each_node_goes_first(tmp_path):
+    found = harness.run(functools.partial(workers.who_is_first, folder=str(tmp_path)), 4)
+    assert found == [[True, True], [False, False], [True, True], [True, False]]
+
+
+def test_in_one_process_the_shape_is_its_own():
     (tensor,) = idist.all_gather_tensors_with_shapes(torch.ones(2), [(2,)])
     assert tensor.tolist() == [1, 1]
     for wrong, error, words in (
-        (lambda: idist.new_group("x"), ValueError, "ranks should be list of int, but given 'x'"),
         (lambda: idist.all_gather_tensors_with_shapes(1, [()]), TypeError, "tensor should be a tensor, but given int"),
-        (lambda: idist.all_gather_tensors_with_shapes(torch.ones(2), [(3,)]), ValueError, r"but given \[\(3,\)\]"),
+        (lambda: idist.all_gather_tensors_with_shapes(torch.ones(2), [(3,)]), ValueError, r"shapes=\[\(3,\)\]"),
     ):
         with pytest.raises(error, match=words):
             wrong()

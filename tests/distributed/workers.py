@@ -1,14 +1,16 @@
 """What the processes of the tests do."""
 
 import os
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch.nn import functional as F
 
 from ignite import distributed as idist
 from ignite.distributed import _packing
-from ignite.distributed._collectives import as_group
 from ignite.distributed._fused import Part, combine
 from ignite.engine import Engine
 from ignite.metrics import Accuracy, Average, Loss
@@ -56,8 +58,6 @@ def first_rank_fails(rank):
 
 
 def local_rank_by_hosts(rank):
-    import warnings
-
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURM_LOCALID"):
         os.environ.pop(name, None)
     with warnings.catch_warnings(record=True) as warned:
@@ -92,26 +92,127 @@ def engines(rank):
 
 
 def ragged(rank):
-    """Tensors of different lengths, one of them empty; groups; and what does not fit together."""
+    """Tensors of different lengths, one of them empty, and what does not fit together."""
     size = idist.get_world_size()
-    rows = torch.full((rank, 2), rank, dtype=torch.float16)
-    checks = {"rows": idist.all_gather(rows).tolist(), "dtype": str(idist.all_gather(rows).dtype)}
+    rows = torch.full((rank, 2), rank, dtype=torch.int16)
+    with counting(dist, "all_gather") as calls:
+        gathered = idist.all_gather(rows)
+    checks = {"rows": gathered.tolist(), "dtype": str(gathered.dtype), "collectives": len(calls)}
+    checks["nothing"] = list(idist.all_gather(torch.empty(0, 3)).shape), list(idist.all_gather(torch.empty(2, 0)).shape)
+    checks["views"] = idist.all_gather(torch.arange(6)[::2]).tolist()
+    checks["scalars"] = idist.all_gather(torch.tensor(True) if rank == 0 else torch.tensor([True, False])).tolist()
     own = torch.arange(float(rank + 1)).reshape(1, -1)
     shapes = [(1, other + 1) for other in range(size)]
     checks["shapes"] = [tensor.tolist() for tensor in idist.all_gather_tensors_with_shapes(own, shapes)]
-    pair = idist.new_group([0, size - 1])
-    for name, group in {"group": pair, "list": [size - 1, 0]}.items():
-        checks[name] = [
-            idist.all_reduce(torch.tensor([rank + 1.0]), group=group).tolist(),
-            idist.all_gather(torch.tensor([rank]), group=group).tolist(),
-            idist.all_gather(f"rank {rank}", group=group),
-        ]
-    checks["same group"] = as_group([0, size - 1]) is as_group([size - 1, 0])
-    try:
-        idist.all_gather(torch.zeros(2, 1 if rank == 1 else 3))
-    except ValueError as error:
-        checks["misfit"] = str(error)
+    one = torch.ones(())
+    checks["misfits"] = [
+        error_of(idist.all_gather, torch.zeros(2, 1 if rank == 1 else 3)),
+        error_of(idist.all_gather, torch.zeros(rank, dtype=torch.float64 if rank == 1 else torch.float32)),
+        error_of(idist.all_gather_tensors_with_shapes, own, [(1, 1)] * size),
+        error_of(idist.all_gather_tensors_with_shapes, one.double() if rank == 1 else one, [()] * size),
+        error_of(idist.all_gather_tensors_with_shapes, one, [()] * (size if rank == 1 else size + 1)),
+    ]
     return checks
+
+
+def error_of(function, *args, **kwargs):
+    try:
+        return function(*args, **kwargs)
+    except (ValueError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def counting(module, name):
+    """Notes the calls of a function of torch."""
+    calls, function = [], getattr(module, name)
+
+    def noted(*args, **kwargs):
+        calls.append(args)
+        return function(*args, **kwargs)
+
+    setattr(module, name, noted)
+    try:
+        yield calls
+    finally:
+        setattr(module, name, function)
+
+
+def numbers(rank):
+    """Numbers of both kinds, and tensors that gloo alone does not reduce or send."""
+    first = rank == 0
+    int16 = torch.tensor([rank + 1, -7], dtype=torch.int16)
+    return {
+        "mixed": [idist.all_reduce(1 if first else 0.5, op) for op in ("SUM", "PRODUCT", "MIN", "MAX")],
+        "whole": [idist.all_reduce(6 if first else 3, op) for op in ("SUM", "PRODUCT", "MIN", "MAX", "AND", "OR")],
+        "large": idist.all_reduce(2**62) == 2**62 * idist.get_world_size(),
+        "nan": [str(idist.all_reduce(float("nan") if rank == place else 1.0, "MAX")) for place in (0, 1)],
+        "int16": idist.all_reduce(int16, "MAX").tolist(),
+        "booleans": [idist.all_reduce(torch.tensor([True, first]), op).tolist() for op in ("SUM", "PRODUCT")],
+        "strides": idist.all_reduce(torch.arange(6).reshape(2, 3).T if first else torch.zeros(3, 2).long()).tolist(),
+        "gradient": idist.all_reduce(torch.ones(2, requires_grad=True)).requires_grad,
+        "fractions": error_of(idist.all_reduce, 0.5, "AND"),
+        "broadcast": [
+            idist.broadcast(2**60 + 1 if first else 0),
+            idist.broadcast(0.1 if first else 0.0),
+            idist.broadcast(first),
+            idist.broadcast(2**53 + 1 if first else None, safe_mode=True),
+        ],
+        "broadcast tensors": [
+            idist.broadcast(int16).tolist(),
+            idist.broadcast(int16, safe_mode=True).add_(1).tolist(),
+            idist.broadcast(torch.empty(0, 2)).tolist(),
+            idist.broadcast(torch.arange(4).reshape(2, 2).T if first else torch.zeros(2, 2).long()).tolist(),
+            idist.broadcast(torch.arange(8)[2:4] if first else "anything", safe_mode=True).tolist(),
+            int16.tolist(),
+        ],
+        "wrong source": error_of(idist.broadcast, 1, src=9),
+        "path": idist.broadcast(Path("a") if first else None, safe_mode=True) == Path("a"),
+    }
+
+
+def groups(rank):
+    """Of four processes, 1 and 3 have something of their own."""
+    checks, pair = {}, idist.new_group([3, 1])
+    with counting(dist, "new_group") as calls:
+        for name, group in {"group": pair, "list": [3, 1], "again": [1, 3]}.items():
+            checks[name] = [
+                idist.all_reduce(torch.tensor([rank + 1.0]), group=group).tolist(),
+                idist.all_reduce(rank, "MAX", group=group),
+                idist.all_gather(torch.full((rank,), rank), group=group).tolist(),
+                idist.all_gather(f"rank {rank}", group=group),
+                [x.tolist() for x in idist.all_gather_tensors_with_shapes(torch.ones(rank), [(1,), (3,)], group)],
+            ]
+        idist.all_reduce(1, group=[2, 0, 1, 3])
+        checks["calls"] = len(calls)
+    if rank == 3 or rank == 1:  # a list that is known concerns its processes only
+        checks["alone"] = idist.all_reduce(rank, group=[1, 3])
+        checks["misfit"] = error_of(idist.all_gather, torch.ones(1, rank), group=[1, 3])
+    checks["wrong"] = [error_of(idist.new_group, ranks) for ranks in ("x", [0, 4], [-1], [1, 1], [])]
+    checks["wrong group"] = error_of(idist.all_gather, 1, group="x"), error_of(idist.all_reduce, 1, group=[7])
+    return checks
+
+
+def groups_of_a_second_default_group(rank, folder):
+    """The default group is ended and made anew by the program, without a word to us."""
+    found = [idist.all_gather(rank, group=[1])]
+    dist.destroy_process_group()
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found.append(idist.all_gather(rank, group=[1]))
+    return [*found, idist.all_reduce(rank, group=[0, 1])]
+
+
+def who_is_first(rank, folder):
+    """Whether each process finds in the block what the first one has written there."""
+    os.environ["LOCAL_RANK"], os.environ["LOCAL_WORLD_SIZE"] = str(rank % 2), "2"
+    found = []
+    for name, local in (("all", False), ("node", True)):
+        with idist.one_rank_first(1, local):
+            path = Path(folder, f"{name} {rank // 2 if local else 0}")
+            found.append(path.exists())
+            if rank == 1 or (local and rank % 2 == 1):
+                path.touch()
+    return found
 
 
 def combined(rank):
@@ -178,14 +279,3 @@ def misfits(rank):
 def many_rows(rank):
     """More tensors of rows than fit into the first vector."""
     return [value.tolist() for value in combine([Part("ROWS", torch.full((rank + 1,), i)) for i in range(20)])]
-
-
-def spawned(local_rank, folder, word="none"):
-    total = idist.all_reduce(local_rank + 1)
-    Path(folder, f"{local_rank}").write_text(f"{word} {total} {idist.get_rank()} {idist.get_nproc_per_node()}")
-
-
-def spawned_one_fails(local_rank):
-    if local_rank == 1:
-        raise OSError("no space left on rank 1")
-    idist.barrier()  # never comes true

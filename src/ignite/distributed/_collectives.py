@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ignite.distributed._place import communication_device, get_rank, get_world_size, has_group
-
-T = TypeVar("T")
-
-_OPERATIONS = ("SUM", "PRODUCT", "MIN", "MAX", "AND", "OR")
+from ignite.distributed._groups import as_group, is_outside
+from ignite.distributed._place import communication_device, device, get_rank, get_world_size, has_group
 
 
 def barrier() -> None:
-    """Waits until all processes are here."""
+    """Waits until all processes are here.
+
+    Example:
+        >>> barrier()
+    """
     if has_group():
         dist.barrier()
 
@@ -28,15 +31,18 @@ def barrier() -> None:
 def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Tensor | float:
     """Combines the values of all processes; each gets the result. The tensor that was given stays as it is.
 
+    Numbers are combined as Python does it: whole ones exactly, others as float64; the result is a float if one of them
+    is. The sum of booleans in a tensor is whether one of them is true, as the result has the dtype of the tensor.
+
     Args:
-        tensor: a tensor of the same shape on every process, or a number. Numbers are combined as float64, or as
-            int64 if they are whole.
+        tensor: a tensor of the same shape and dtype on every process, or a number.
         op: SUM, PRODUCT, MIN, MAX; AND, OR for booleans and integers bit by bit.
-        group: a process group, or a list of ranks; None means all. Processes outside of it get back what they gave.
+        group: a process group, or a list of ranks (see :func:`new_group`); None means all. Processes outside of it get
+            back what they gave.
 
     Raises:
-        TypeError: ``tensor`` is neither a tensor nor a number.
-        ValueError: ``op`` is none of the above.
+        TypeError: ``tensor`` is neither a tensor nor a number, or AND and OR are asked of numbers with fractions.
+        ValueError: ``op`` is none of the above, or ``group`` neither a group nor a list of ranks.
 
     Example:
         >>> all_reduce(3.5)
@@ -46,26 +52,62 @@ def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Te
         raise TypeError(
             f"Unhandled input type: tensor should be a tensor or a number, but given {type(tensor).__name__}"
         )
-    if op not in _OPERATIONS:
-        raise ValueError(f"Unsupported reduction operation: op should be one of {_OPERATIONS}, but given {op!r}")
+    if op not in _FOLDS:
+        raise ValueError(f"Unsupported reduction operation: op should be one of {tuple(_FOLDS)}, but given {op!r}")
+    is_fraction = tensor.is_floating_point() if isinstance(tensor, Tensor) else isinstance(tensor, float)
+    if is_fraction and op in ("AND", "OR"):
+        raise TypeError(f"tensor should be of booleans or integers with op={op}, but given {tensor}")
     if not has_group():
         return tensor
-    if not isinstance(tensor, Tensor):
-        whole = isinstance(tensor, int)
-        number = torch.tensor(tensor, dtype=torch.int64 if whole else torch.float64)
-        return _reduce(number, op, group).item()
-    return _reduce(tensor, op, group)
-
-
-def _reduce(tensor: Tensor, op: str, group: Any) -> Tensor:
     found = as_group(group)
     if is_outside(found):
         return tensor
-    is_bool = tensor.dtype == torch.bool
-    sent = tensor.detach().to(communication_device(), dtype=torch.uint8 if is_bool else tensor.dtype, copy=True)
-    operation = {"AND": dist.ReduceOp.BAND, "OR": dist.ReduceOp.BOR}.get(op) or getattr(dist.ReduceOp, op)
-    dist.all_reduce(sent, op=operation, group=found)
+    return _reduce(tensor, op, found) if isinstance(tensor, Tensor) else _fold(tensor, op, found)
+
+
+_OF_BOOLEANS = {"SUM": "MAX", "OR": "MAX", "PRODUCT": "MIN", "AND": "MIN"}
+_SENT_AS = {torch.bool: torch.uint8, torch.int16: torch.int32}  # gloo knows neither of them
+_REDUCE_OPS = {"AND": "BAND", "OR": "BOR"}
+
+
+def _reduce(tensor: Tensor, op: str, group: Any) -> Tensor:
+    if tensor.dtype == torch.bool:
+        op = _OF_BOOLEANS.get(op, op)
+    sent = tensor.detach().to(
+        communication_device(group),
+        dtype=_SENT_AS.get(tensor.dtype, tensor.dtype),
+        copy=True,
+        memory_format=torch.contiguous_format,
+    )
+    dist.all_reduce(sent, op=getattr(dist.ReduceOp, _REDUCE_OPS.get(op, op)), group=group)
     return sent.to(tensor.device, dtype=tensor.dtype)
+
+
+def _fold(number: float, op: str, group: Any) -> float:
+    """Combines numbers; some processes may give whole ones, and others not."""
+    is_float = isinstance(number, float)
+    bits = torch.tensor(number, dtype=torch.float64 if is_float else torch.int64).view(torch.int64)
+    told = _gather_equal(torch.stack([bits, torch.tensor(int(is_float))]).cpu(), group)
+    values = [theirs[:1].view(torch.float64).item() if theirs[1] else theirs[0].item() for theirs in told]
+    if any(theirs[1] for theirs in told):
+        values = [float(value) for value in values]
+    result: float = _FOLDS[op](values)
+    return result
+
+
+def _extreme(function: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    """NaN if it is there, so that the order of ranks does not matter."""
+    return lambda values: next((value for value in values if math.isnan(value)), function(values))
+
+
+_FOLDS: dict[str, Callable[[list[Any]], Any]] = {
+    "SUM": sum,
+    "PRODUCT": math.prod,
+    "MIN": _extreme(min),
+    "MAX": _extreme(max),
+    "AND": functools.partial(functools.reduce, operator.and_),
+    "OR": functools.partial(functools.reduce, operator.or_),
+}
 
 
 def all_gather(tensor: Any, group: Any = None) -> Any:
@@ -74,7 +116,8 @@ def all_gather(tensor: Any, group: Any = None) -> Any:
     Args:
         tensor: a tensor, of the same dtype and shape on every process but for the first dimension, or a number, a
             string or any object that can be pickled.
-        group: a process group, or a list of ranks; None means all. Processes outside of it get back what they gave.
+        group: a process group, or a list of ranks (see :func:`new_group`); None means all. Processes outside of it get
+            back what they gave.
 
     Returns:
         For tensors of shape (N, ...) one of shape (sum of all N, ...); a tensor without dimensions counts as one of
@@ -97,25 +140,31 @@ def all_gather(tensor: Any, group: Any = None) -> Any:
         dist.all_gather_object(values, tensor, group=found)
         return values
     own = tensor.detach().reshape(tensor.shape or (1,))
-    rows = _exchange_rows(own, found)
-    longest = max(rows)
-    padded = own.new_zeros((longest, *own.shape[1:]))
-    padded[: len(own)] = own
-    received = _gather_equal(padded, found)
-    return torch.cat([each[:length] for each, length in zip(received, rows, strict=True)]).to(tensor.device)
+    kind = f"{own.dtype} in rows of shape {tuple(own.shape[1:])}"
+    rows, agree = _exchange(len(own), kind, found)
+    if not agree:
+        raise ValueError(
+            "Tensors should have the same dtype and shape but for the first dimension, but given "
+            + _tell(f"{own.dtype} of shape {tuple(own.shape)}", found)
+        )
+    lengths = [num_rows * math.prod(own.shape[1:]) for num_rows in rows]
+    if not sum(lengths):
+        return own.new_zeros((sum(rows), *own.shape[1:]))
+    return torch.cat([each.reshape(-1, *own.shape[1:]) for each in _gather_flat(own, lengths, found)])
 
 
 def all_gather_tensors_with_shapes(tensor: Tensor, shapes: Sequence[Sequence[int]], group: Any = None) -> list[Tensor]:
     """Collects tensors of different shapes that are known beforehand.
 
     Args:
-        tensor: this process's, with as many dimensions as all others, and of the same dtype.
-        shapes: the shape of each process's tensor, in the order of ranks.
-        group: a process group, or a list of ranks; None means all. Processes outside of it get back what they gave.
+        tensor: this process's, of the same dtype as all others.
+        shapes: the shape of each process's tensor, in the order of ranks; the same on every process.
+        group: a process group, or a list of ranks (see :func:`new_group`); None means all. Processes outside of it get
+            back what they gave.
 
     Raises:
         TypeError: ``tensor`` is none.
-        ValueError: ``shapes`` are not those of as many processes, or not that of this one.
+        ValueError: ``shapes`` are not those of the tensors, or dtypes differ. All processes raise it.
 
     Example:
         >>> all_gather_tensors_with_shapes(torch.ones(2), [(2,)])
@@ -124,88 +173,89 @@ def all_gather_tensors_with_shapes(tensor: Tensor, shapes: Sequence[Sequence[int
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor should be a tensor, but given {type(tensor).__name__}")
     found = as_group(group) if has_group() else None
-    if found is not None and is_outside(found):
+    if is_outside(found):
         return [tensor]
     size, rank = (dist.get_world_size(found), dist.get_rank(found)) if has_group() else (1, 0)
-    if len(shapes) != size or tuple(shapes[rank]) != tuple(tensor.shape):
+    all_shapes = [tuple(shape) for shape in shapes]
+    fits = len(all_shapes) == size and all_shapes[rank] == tuple(tensor.shape)
+    held = f"{tensor.dtype} of shape {tuple(tensor.shape)} and shapes={all_shapes}"
+    # The processes ask each other even if this one sees that it is wrong, as the others would wait for it.
+    everyone_fits, agree = (
+        _exchange(int(fits), f"{tensor.dtype} {all_shapes}", found) if has_group() else ([fits], True)
+    )
+    if not agree or not all(everyone_fits):
         raise ValueError(
-            f"shapes should be those of {size} tensors, with {tuple(tensor.shape)} in place {rank}, but given {shapes}"
+            f"shapes should be those of the tensors of {size} processes, of one dtype, but given "
+            + (_tell(held, found) if has_group() else held)
         )
     if not has_group():
         return [tensor]
-    lengths = [math.prod(shape) for shape in shapes]
-    padded = tensor.new_zeros(max(lengths))
-    padded[: tensor.numel()] = tensor.detach().flatten()
-    received = _gather_equal(padded, found)
-    return [
-        each[:length].reshape(tuple(shape)).to(tensor.device)
-        for each, length, shape in zip(received, lengths, shapes, strict=True)
-    ]
+    received = _gather_flat(tensor.detach(), [math.prod(shape) for shape in all_shapes], found)
+    return [each.reshape(shape) for each, shape in zip(received, all_shapes, strict=True)]
 
 
-def _exchange_rows(own: Tensor, group: Any) -> list[int]:
-    """The number of rows of each process.
-
-    Raises:
-        ValueError: the shapes of rows or the dtypes differ.
-    """
-    kind = repr((str(own.dtype), tuple(own.shape[1:])))
+def _exchange(number: int, kind: str, group: Any) -> tuple[list[int], bool]:
+    """The numbers that all processes give, and whether all give the same ``kind``; one collective."""
     digest = int.from_bytes(hashlib.blake2b(kind.encode(), digest_size=7).digest())
-    told = [header.tolist() for header in _gather_equal(torch.tensor([len(own), digest]), group)]
-    if any(theirs[1] != digest for theirs in told):
-        kinds: list[Any] = [None] * len(told)
-        dist.all_gather_object(kinds, kind, group=group)
-        held = ", ".join(f"rank {rank} has {theirs}" for rank, theirs in enumerate(kinds))
-        raise ValueError(f"Tensors should have the same dtype and shape but for the first dimension, but {held}")
-    return [theirs[0] for theirs in told]
+    told = [header.tolist() for header in _gather_equal(torch.tensor([number, digest]), group)]
+    return [theirs[0] for theirs in told], all(theirs[1] == digest for theirs in told)
+
+
+def _tell(held: str, group: Any) -> str:
+    """What each process holds, for an error message that all processes raise."""
+    everyone: list[str] = [""] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, held, group=group)
+    ranks = dist.get_process_group_ranks(group)
+    return ", ".join(f"rank {rank} has {theirs}" for rank, theirs in zip(ranks, everyone, strict=True))
+
+
+def _gather_flat(tensor: Tensor, lengths: list[int], group: Any) -> list[Tensor]:
+    """The tensors of all processes, flat; ``lengths`` says how many elements each of them has."""
+    own = tensor.resolve_conj().resolve_neg().flatten().contiguous()
+    longest = max(lengths)
+    if longest == 0:
+        return [own] * len(lengths)
+    if len(own) < longest:
+        own = torch.cat([own, own.new_zeros(longest - len(own))])
+    # As bytes, because not every backend knows every dtype.
+    received = _gather_equal(own.view(torch.uint8), group)
+    return [each.view(tensor.dtype)[:length].to(tensor.device) for each, length in zip(received, lengths, strict=True)]
 
 
 def _gather_equal(tensor: Tensor, group: Any) -> list[Tensor]:
-    sent = tensor.to(communication_device()).contiguous()
+    """The tensors of all processes, which are of one shape and dtype, where they can be sent from."""
+    sent = tensor.to(communication_device(group))
     received = [torch.empty_like(sent) for _ in range(dist.get_world_size(group))]
     dist.all_gather(received, sent, group=group)
     return received
 
 
-def new_group(ranks: list[int], **kwargs: Any) -> Any:
-    """Makes a group of some processes. All processes have to call it, also those that do not belong to it.
-
-    Args:
-        ranks: of those that belong to it.
-        **kwargs: for ``torch.distributed.new_group``.
-
-    Returns:
-        The group; in a single process, the list.
-
-    Raises:
-        ValueError: ``ranks`` is no list of integers.
-
-    Example:
-        >>> new_group([0])
-        [0]
-    """
-    if not isinstance(ranks, list) or not all(isinstance(rank, int) for rank in ranks):
-        raise ValueError(f"Argument ranks should be list of int, but given {ranks!r}")
-    return dist.new_group(sorted(ranks), **kwargs) if has_group() else ranks
-
-
 def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
-    """Gives all processes the value of one of them.
+    """Gives all processes the value of one of them. Numbers arrive exactly, and as what they were.
 
     Args:
-        tensor: a tensor, number, string or path; with ``safe_mode`` anything, None included, on the others.
+        tensor: a tensor, number, string or path; with ``safe_mode`` anything, None included, on the others. Without
+            it, they have to give a value of the same type, and a tensor of the same shape and dtype.
         src: the rank whose value it is.
         safe_mode: tell the others first what comes, so that they need not know its type and shape.
 
+    Returns:
+        The value. The tensor that was given stays as it is; the result is on its device. With
+        ``safe_mode``, where this process gave none: on the CPU if it was there, else on :func:`device`.
+
     Raises:
         TypeError: the value is of another type.
-        ValueError: it is None where it must not be.
+        ValueError: it is None where it must not be, or there is no rank ``src``.
 
     Example:
         >>> broadcast(7)
         7
     """
-    is_source = get_rank() == src
+    if not has_group() and tensor is None:
+        raise ValueError("Argument tensor should not be None, but given None in a single process")
+    if has_group() and not 0 <= src < get_world_size():
+        raise ValueError(f"src should be between 0 and {get_world_size() - 1}, but given {src}")
+    is_source = not has_group() or get_rank() == src
     if tensor is None and is_source:
         raise ValueError("Source data can not be None: tensor should be a tensor, number, string or path")
     if tensor is None and not safe_mode:
@@ -218,44 +268,21 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
     if not has_group():
         return tensor
     if isinstance(tensor, Tensor) and not safe_mode:
-        sent = tensor.detach().to(communication_device(), copy=True)
-        dist.broadcast(sent, src=src)
-        return sent.to(tensor.device)
+        return _broadcast_tensor(tensor, src)
     # Pickled, so that numbers arrive exactly and shapes need not be agreed on.
-    values = [tensor.detach().cpu() if isinstance(tensor, Tensor) else tensor]
+    # Cloned, as a view would be pickled with all that it is a view of.
+    values = [tensor.detach().clone().cpu(), tensor.device.type] if isinstance(tensor, Tensor) else [tensor, None]
     dist.broadcast_object_list(values, src=src)
-    return values[0]
+    value, device_type = values
+    if not isinstance(value, Tensor):
+        return value
+    if isinstance(tensor, Tensor):
+        return value.to(tensor.device)
+    return value if device_type == "cpu" else value.to(device())
 
 
-_groups: dict[tuple[int, ...], Any] = {}
-"""Groups made of lists of ranks, so that each is made once."""
-
-
-def as_group(group: Any) -> Any:
-    """The process group that is meant; None means all.
-
-    A list of ranks makes a group when it is first given, which all processes have to do.
-
-    Raises:
-        ValueError: it is neither a group nor a list of ranks.
-    """
-    if group is None or isinstance(group, dist.ProcessGroup) or group is dist.GroupMember.NON_GROUP_MEMBER:
-        return group
-    if not isinstance(group, list) or not all(isinstance(rank, int) for rank in group):
-        raise ValueError(f"Argument group should be list of int or ProcessGroup, but given {group!r}")
-    ranks = tuple(sorted(group))
-    if ranks == tuple(range(get_world_size())):
-        return dist.group.WORLD
-    if ranks not in _groups:
-        _groups[ranks] = new_group(list(ranks))
-    return _groups[ranks]
-
-
-def is_outside(group: Any) -> bool:
-    """Whether this process does not belong to ``group``."""
-    return group is not None and (group is dist.GroupMember.NON_GROUP_MEMBER or dist.get_rank(group) < 0)
-
-
-def forget() -> None:
-    """The default group has gone, and all others with it."""
-    _groups.clear()
+def _broadcast_tensor(tensor: Tensor, src: int) -> Tensor:
+    sent = tensor.detach().to(communication_device(), copy=True, memory_format=torch.contiguous_format).resolve_conj()
+    if sent.numel():
+        dist.broadcast(sent.view(-1).view(torch.uint8), src=src)  # as bytes, because gloo does not know every dtype
+    return sent.to(tensor.device)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
+import functools
+import multiprocessing
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from ignite.distributed import _collectives, _place
+from ignite.distributed import _groups, _place
 from ignite.distributed._place import get_local_rank, has_group, has_native_dist_support
 from ignite.distributed._slurm import from_slurm
 
@@ -23,12 +27,21 @@ _DEFAULTS = {
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "15000",
 }
+_GRACE_S = 2.0
+"""How long processes may go on when one has failed, and how long again until they are killed."""
+_PATIENCE_S = 10.0
+"""How long processes that fail after another one wait to be ended, so that the first one is reported."""
 _added: dict[str, str | None] = {}
 """Variables that :func:`initialize` has set -> what they were before."""
 
 
 def available_backends() -> tuple[str, ...]:
-    """The backends that this build of torch has, such as ("gloo",)."""
+    """The backends that this build of torch has, such as ("gloo",).
+
+    Example:
+        >>> "gloo" in available_backends()
+        True
+    """
     if not has_native_dist_support:
         return ()
     candidates = {"nccl": dist.is_nccl_available, "gloo": dist.is_gloo_available, "mpi": dist.is_mpi_available}
@@ -38,19 +51,28 @@ def available_backends() -> tuple[str, ...]:
 def initialize(backend: str, **kwargs: Any) -> None:
     """Makes the default process group.
 
-    Without ``init_method``, from the environment: as torchrun sets it, or as Slurm does, or for a single process.
+    Without ``init_method``, from the environment: as torchrun sets it, or as Slurm does, or for a single process. What
+    is missing there is set until :func:`finalize`: RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, or all three from Slurm;
+    MASTER_ADDR=127.0.0.1 and MASTER_PORT=15000, or from Slurm the first host and 15000 plus the end of the job's
+    number.
 
     Args:
         backend: one of :func:`available_backends`.
         **kwargs: for ``torch.distributed.init_process_group``: ``timeout``, ``init_method``, ``rank``, ``world_size``.
+            With an ``init_method`` such as "tcp://10.0.0.1:2345" or "file:///shared/file", the last two are taken from
+            the environment if a launcher has set them.
 
     Raises:
         ValueError: the backend is not available, or rank, world_size and init_method do not go together.
         RuntimeError: there is a group already, nccl finds no GPU, or the environment has some of the variables that are
-            needed, but not all.
+            needed, but not all; or Slurm's and the others say different things.
+
+    Example:
+        >>> initialize("pigeon")
+        Traceback (most recent call last):
+        ValueError: Backend should be one of (...), but given 'pigeon'
     """
-    if backend not in available_backends():
-        raise ValueError(f"Backend should be one of {available_backends()}, but given {backend!r}")
+    _check_backend(backend)
     if has_group():
         raise RuntimeError("Can not create new distributed process group if default one is already initialized")
     if backend == "nccl" and not torch.cuda.is_available():
@@ -66,6 +88,9 @@ def initialize(backend: str, **kwargs: Any) -> None:
         )
     if init_method in (None, "env://") and rank is None:
         _complete_environment()
+    elif rank is None and "rank=" not in str(init_method) and _has_launcher():
+        _complete_environment()
+        kwargs.update(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     try:
         dist.init_process_group(backend, **kwargs)
     except BaseException:
@@ -74,6 +99,15 @@ def initialize(backend: str, **kwargs: Any) -> None:
     if backend == "nccl":
         torch.cuda.set_device(get_local_rank() % torch.cuda.device_count())
     dist.barrier()
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in available_backends():
+        raise ValueError(f"Backend should be one of {available_backends()}, but given {backend!r}")
+
+
+def _has_launcher() -> bool:
+    return "SLURM_JOB_ID" in os.environ or any(name in os.environ for name in _RANKS)
 
 
 def _complete_environment() -> None:
@@ -101,11 +135,15 @@ def _restore_environment() -> None:
 
 
 def finalize() -> None:
-    """Ends the default process group, if there is one, and puts the environment back."""
+    """Ends the default process group, if there is one, and puts the environment back.
+
+    Example:
+        >>> finalize()
+    """
     if has_group():
         dist.destroy_process_group()
     _restore_environment()
-    _collectives.forget()
+    _groups.forget()
     _place.forget()
 
 
@@ -126,55 +164,100 @@ def spawn(
         kwargs_dict: likewise, by name.
         nproc_per_node: how many processes to start on this machine.
         **kwargs: ``nnodes`` and ``node_rank`` where other machines take part, with ``master_addr`` and ``master_port``
-            of the first one (on a single machine, a free port), or ``init_method``; ``start_method``, ``join`` and
-            ``daemon`` for ``torch.multiprocessing``; the rest, such as ``timeout``, for :func:`initialize`.
+            of the first one (2222; on a single machine, a free port), or ``init_method``; ``start_method`` ("spawn",
+            in IPython "fork", as functions of a notebook can not be imported), ``join`` and ``daemon`` for
+            ``torch.multiprocessing``; the rest, such as ``timeout``, for :func:`initialize`.
 
     Returns:
         With ``join=False`` the context to wait for, else None.
 
     Raises:
-        ValueError: the backend is not available.
-        torch.multiprocessing.ProcessRaisedException: a process has raised; its traceback and number are in the message.
+        ValueError: the backend is not available, or a number of processes or machines is not possible.
+        torch.multiprocessing.ProcessRaisedException: a process has raised; its traceback and rank are in the message.
             The others are ended.
+        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a signal.
+
+    Example:
+        In a script, with a function that takes the local rank first::
+
+            def train(local_rank, epochs):
+                model.to(idist.device())
+
+            if __name__ == "__main__":
+                idist.spawn("gloo", train, (10,), nproc_per_node=4)
     """
-    if backend not in available_backends():
-        raise ValueError(f"Backend should be one of {available_backends()}, but given {backend!r}")
-    nnodes = kwargs.pop("nnodes", 1)
-    address = kwargs.pop("master_addr", "127.0.0.1")
+    _check_backend(backend)
+    nnodes, node_rank = kwargs.pop("nnodes", 1), kwargs.pop("node_rank", 0)
+    for name, number in (("nproc_per_node", nproc_per_node), ("nnodes", nnodes)):
+        if number < 1:
+            raise ValueError(f"{name} should be positive, but given {number}")
+    if not 0 <= node_rank < nnodes:
+        raise ValueError(f"node_rank should be between 0 and {nnodes - 1}, but given {node_rank}")
+    address = kwargs.pop("master_addr", None) or "127.0.0.1"
     port = kwargs.pop("master_port", None) or (free_port() if nnodes == 1 else 2222)
-    place = (kwargs.pop("node_rank", 0), nproc_per_node, nnodes * nproc_per_node, address, int(port))
-    options = {name: kwargs.pop(name) for name in ("start_method", "join", "daemon") if name in kwargs}
-    options.setdefault("start_method", "spawn")
-    work = (backend, fn, args, dict(kwargs_dict or {}), place, kwargs)
-    return start_processes(_work, work, nproc_per_node, **options)
+    join, daemon = kwargs.pop("join", True), kwargs.pop("daemon", False)
+    start_method = kwargs.pop("start_method", None) or ("fork" if hasattr(builtins, "__IPYTHON__") else "spawn")
+    first_failed = multiprocessing.get_context(start_method).RawValue("i", -1)
+    place = _Place(node_rank, nproc_per_node, nnodes * nproc_per_node, address, int(port))
+    work = (functools.partial(fn, **dict(kwargs_dict or {})), args, place, {"backend": backend, **kwargs}, first_failed)
+    context = start_processes(_work, work, nproc_per_node, join=False, daemon=daemon, start_method=start_method)
+    if not join:
+        context.first_failed = first_failed  # else the next call might get the same piece of shared memory
+        return context
+    while not context.join(grace_period=_GRACE_S):
+        continue
+    return None
+
+
+class _Place(NamedTuple):
+    """Where started processes are, among those of all machines."""
+
+    node_rank: int
+    nproc_per_node: int
+    world_size: int
+    address: str
+    port: int
 
 
 def _work(
     local_rank: int,
-    backend: str,
     fn: Callable[..., Any],
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    place: tuple[int, int, int, str, int],
+    place: _Place,
     options: dict[str, Any],
+    first_failed: Any,
 ) -> None:
-    node_rank, nproc_per_node, world_size, address, port = place
-    rank = node_rank * nproc_per_node + local_rank
+    rank = place.node_rank * place.nproc_per_node + local_rank
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(local_rank),
-        WORLD_SIZE=str(world_size),
-        LOCAL_WORLD_SIZE=str(nproc_per_node),
-        MASTER_ADDR=address,
-        MASTER_PORT=str(port),
+        WORLD_SIZE=str(place.world_size),
+        LOCAL_WORLD_SIZE=str(place.nproc_per_node),
+        MASTER_ADDR=place.address,
+        MASTER_PORT=str(place.port),
     )
     os.environ.pop("SLURM_JOB_ID", None)  # this process is not the one that Slurm has started
-    if options.get("init_method") is not None:
-        options = {**options, "rank": rank, "world_size": world_size}
-    initialize(backend, **options)
-    fn(local_rank, *args, **kwargs)
-    # Not if it raises: the others would fail, too, when the group ends, and could be reported first.
-    finalize()
+    try:
+        initialize(**options)
+        fn(local_rank, *args)
+        # Not if it raises: the others would fail, too, when the group ends, and could be reported first.
+        finalize()
+    except Exception as error:
+        error.add_note(f"Raised on rank {rank} of {place.world_size}, local rank {local_rank}, on {_place.hostname()}")
+        _let_the_first_end(local_rank, first_failed)
+        raise
+
+
+def _let_the_first_end(local_rank: int, first_failed: Any) -> None:
+    """Waits if another process has failed before, which will be reported, and after that this one is ended.
+
+    What this process has raised is most often that the other one has gone. There is no lock, as the other one writes
+    down that it has failed before it goes.
+    """
+    if first_failed.value < 0:
+        first_failed.value = local_rank
+    else:
+        threading.Event().wait(_PATIENCE_S)
 
 
 def free_port() -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import warnings
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from ignite.distributed._slurm import tasks_per_node
 
 has_native_dist_support = dist.is_available()
 has_xla_support = False
@@ -21,8 +24,9 @@ class _Local:
     """What a process group does not tell about this process."""
 
     given_rank: int | None = None
-    found: dict[Any, tuple[int, int]] = field(default_factory=dict)
-    """Process group -> local rank and number of nodes, found by comparing host names."""
+    found: weakref.WeakKeyDictionary[Any, tuple[int, int]] = field(default_factory=weakref.WeakKeyDictionary)
+    """Default group -> local rank and number of nodes, found by comparing host names. Weak, because programs that make
+    the group themselves end it without telling."""
 
 
 _local = _Local()
@@ -34,21 +38,41 @@ def has_group() -> bool:
 
 
 def get_rank() -> int:
-    """This process's number among all, from 0."""
+    """This process's number among all, from 0.
+
+    Example:
+        >>> get_rank()
+        0
+    """
     return dist.get_rank() if has_group() else 0
 
 
 def get_world_size() -> int:
-    """How many processes there are."""
+    """How many processes there are.
+
+    Example:
+        >>> get_world_size()
+        1
+    """
     return dist.get_world_size() if has_group() else 1
 
 
 def set_local_rank(index: int) -> None:
     """Says which process of its machine this is, where no launcher has said so in the environment.
 
+    Holds until :func:`finalize`.
+
     Args:
         index: from 0.
+
+    Raises:
+        ValueError: it is no such number.
+
+    Example:
+        >>> set_local_rank(0)
     """
+    if not isinstance(index, int) or index < 0:
+        raise ValueError(f"index should be a whole number from 0, but given {index!r}")
     _local.given_rank = index
 
 
@@ -57,6 +81,10 @@ def get_local_rank() -> int:
 
     From the environment (LOCAL_RANK, else SLURM_LOCALID), else from :func:`set_local_rank`. Without either, the
     processes compare host names once: then all of them have to call this function.
+
+    Example:
+        >>> get_local_rank()
+        0
     """
     if not has_group():
         return 0
@@ -69,32 +97,60 @@ def get_local_rank() -> int:
 
 
 def get_nproc_per_node() -> int:
-    """How many processes run on each machine."""
-    if not has_group():
+    """How many processes run on each machine.
+
+    From the environment (LOCAL_WORLD_SIZE, else Slurm's numbers if they are about this group). Without either, the
+    processes compare host names once: then all of them have to call this function.
+
+    Example:
+        >>> get_nproc_per_node()
+        1
+    """
+    size = get_world_size()
+    if size == 1:
         return 1
-    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return get_world_size() // _compare_hosts()[1] if get_world_size() > 1 else 1
+    if os.environ.get("LOCAL_WORLD_SIZE", "").isdigit():
+        return int(os.environ["LOCAL_WORLD_SIZE"])
+    return tasks_per_node(os.environ, size) or size // _compare_hosts()[1]
 
 
 def get_nnodes() -> int:
-    """How many machines there are."""
+    """How many machines there are.
+
+    Example:
+        >>> get_nnodes()
+        1
+    """
     return get_world_size() // get_nproc_per_node()
 
 
 def get_node_rank() -> int:
-    """The number of this machine, from 0."""
+    """The number of this machine, from 0.
+
+    Example:
+        >>> get_node_rank()
+        0
+    """
     return get_rank() // get_nproc_per_node()
 
 
 def hostname() -> str:
-    """The name of this machine."""
+    """The name of this machine.
+
+    Example:
+        >>> hostname() == socket.gethostname()
+        True
+    """
     return socket.gethostname()
 
 
 def device() -> torch.device:
-    """Where this process should compute: its accelerator if there is one, else the CPU."""
+    """Where this process should compute: its accelerator if there is one, else the CPU.
+
+    Example:
+        >>> torch.ones(2, device=device()).sum().item()
+        2.0
+    """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator is None or (
         has_group() and dist.get_backend() not in ("nccl", "xccl") and accelerator.type == "mps"
@@ -112,9 +168,9 @@ def device() -> torch.device:
     return torch.device(accelerator.type)
 
 
-def communication_device() -> torch.device:
-    """Where tensors have to be for the default group to send them."""
-    return device() if "nccl" in dist.get_backend() else torch.device("cpu")
+def communication_device(group: Any = None) -> torch.device:
+    """Where tensors have to be for ``group`` to send them; None means the default group."""
+    return device() if "nccl" in dist.get_backend(group) else torch.device("cpu")
 
 
 def _compare_hosts() -> tuple[int, int]:

@@ -27,12 +27,10 @@ def expand_hosts(node_list: str) -> list[str]:
         >>> expand_hosts("node[001-003,7],gpu-a")
         ['node001', 'node002', 'node003', 'node7', 'gpu-a']
     """
-    hosts = []
-    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", node_list):
-        hosts += _expand(item.strip())
-    if not hosts:
+    item = r"\s*(?:[^,\s\[\]]|\[[^\[\]]*\])+\s*"
+    if re.fullmatch(f"{item}(?:,{item})*", node_list) is None:
         raise ValueError(f"SLURM_JOB_NODELIST should be a list of hosts, but given {node_list!r}")
-    return hosts
+    return [host for found in re.findall(item, node_list) for host in _expand(found.strip())]
 
 
 def _expand(item: str) -> list[str]:
@@ -41,10 +39,11 @@ def _expand(item: str) -> list[str]:
         return [item]
     hosts = []
     for part in bracket[1].split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        matched = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
+        first, last = (matched[1], matched[2] or matched[1]) if matched else ("1", "0")
+        if int(first) > int(last):
             raise ValueError(f"SLURM_JOB_NODELIST should have ranges of numbers in brackets, but given {item!r}")
-        for number in range(int(first), int(last or first) + 1):
+        for number in range(int(first), int(last) + 1):
             # What follows may have brackets, too.
             hosts += _expand(f"{item[: bracket.start()]}{number:0{len(first)}d}{item[bracket.end() :]}")
     return hosts
@@ -78,3 +77,20 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
             f"variable.: {', '.join(f'{name}={given[name]} and {_SAME[name]}={found[name]}' for name in different)}"
         )
     return {name: value for name, value in found.items() if name not in given}
+
+
+def tasks_per_node(environment: Mapping[str, str], world_size: int) -> int | None:
+    """How many processes Slurm has started on each machine; None if it does not say, or has not started these.
+
+    Example:
+        >>> tasks_per_node({"SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}, 8)
+        4
+    """
+    if environment.get("SLURM_NTASKS") != str(world_size):
+        return None
+    if environment.get("SLURM_NTASKS_PER_NODE", "").isdigit():
+        return int(environment["SLURM_NTASKS_PER_NODE"])
+    num_nodes = environment.get("SLURM_JOB_NUM_NODES", "")
+    if not num_nodes.isdigit() or num_nodes == "0" or world_size % int(num_nodes):
+        return None
+    return world_size // int(num_nodes)

@@ -16,8 +16,8 @@ from ignite.distributed._collectives import (
     all_reduce,
     barrier,
     broadcast,
-    new_group,
 )
+from ignite.distributed._groups import new_group
 from ignite.distributed._launch import available_backends, finalize, initialize, spawn
 from ignite.distributed._place import (
     device,
@@ -70,21 +70,44 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def backend() -> str | None:
-    """The name of the process group's backend, such as "gloo"; None in a single process."""
+    """The name of the process group's backend, such as "gloo"; None in a single process.
+
+    Example:
+        >>> print(backend())
+        None
+    """
     return str(dist.get_backend()) if has_group() else None
 
 
 def model_name() -> str:
-    """How processes talk to each other: "native-dist" in a process group, else "serial"."""
+    """How processes talk to each other: "native-dist" in a process group, else "serial".
+
+    Example:
+        >>> model_name()
+        'serial'
+    """
     return "native-dist" if has_group() else "serial"
 
 
 def sync(temporary: bool = False) -> None:
-    """Does nothing: each function looks for a process group when it is called. Kept for programs that call it."""
+    """Does nothing: each function looks for a process group when it is called. Kept for programs that call it.
+
+    Args:
+        temporary: makes no difference, either.
+
+    Example:
+        >>> sync()
+    """
 
 
 def show_config() -> None:
-    """Logs what was found out about this process, at level INFO."""
+    """Logs what was found out about this process, at level INFO, to the logger "ignite.distributed.utils".
+
+    Where no launcher has said which processes are on which machine, they compare host names: all have to call this.
+
+    Example:
+        >>> show_config()
+    """
     logger = logging.getLogger(__name__)
     logger.info("distributed configuration: %s", model_name())
     logger.info("backend: %s", backend())
