@@ -71,8 +71,3 @@ def is_outside(group: Any) -> bool:
 
 def _is_list_of_int(ranks: Any) -> bool:
     return isinstance(ranks, list) and all(isinstance(rank, int) for rank in ranks)
-
-
-def forget() -> None:
-    """The default group has gone, and all others with it."""
-    _groups.clear()

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from ignite.distributed import _groups, _place
+from ignite.distributed import _place
 from ignite.distributed._place import get_local_rank, has_group, has_native_dist_support
 from ignite.distributed._slurm import from_slurm
 
@@ -143,7 +143,6 @@ def finalize() -> None:
     if has_group():
         dist.destroy_process_group()
     _restore_environment()
-    _groups.forget()
     _place.forget()
 
 
