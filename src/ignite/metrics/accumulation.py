@@ -12,6 +12,7 @@ from ignite._core.calls import name_of
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Reading, Statistic
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 
@@ -30,7 +31,7 @@ class _Accumulation(Statistic):
 
     def reset(self) -> None:
         self.num_examples = 0
-        dtype = torch.float32 if self.device is not None and self.device.type == "mps" else torch.float64
+        dtype = torch.float64 if self.device is None else wide_dtype(self.device)
         self.accumulator: Any = torch.tensor(0.0, dtype=dtype, device=self.device)
         self.version += 1
 
@@ -42,7 +43,7 @@ class _Accumulation(Statistic):
         if isinstance(output, Tensor):
             num_added = len(output) if output.ndim > 1 else 1
             device = self.where(output)
-            output = output.detach().to(device, torch.float32 if device.type == "mps" else torch.float64)
+            output = output.detach().to(device, wide_dtype(device))
             if accumulator.device != device:
                 accumulator = accumulator.to(device, output.dtype)
         self.accumulator = self._op(accumulator, output)

@@ -12,6 +12,7 @@ from ignite.metrics._labels import check_shapes, count_outside, squeeze_pair
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["CalibrationError"]
 
@@ -104,7 +105,7 @@ def _bin(output: Sequence[Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
             f"y_pred from {confidence.min().item():g} to {confidence.max().item():g} and y from {y.min().item():g} to "
             f"{y.max().item():g}"
         )
-    confidence = confidence.to(torch.float32 if confidence.device.type == "mps" else torch.float64)
+    confidence = confidence.to(wide_dtype(confidence))
     index = (confidence.nan_to_num(0.0) * num_bins).clamp(0, num_bins - 1).long()
     rows = torch.stack([torch.ones_like(confidence), confidence, right.to(confidence.dtype)])
     bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(1, index, rows)

@@ -15,6 +15,7 @@ from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.metrics_lambda import MetricsLambda
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
+from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics.labels import MATRIX
 
 __all__ = [
@@ -113,7 +114,7 @@ class ConfusionMatrix(View):
             raise ValueError(
                 f"Argument average should be one of 'samples', 'recall', 'precision', but given {average!r}"
             )
-        matrix = matrix.to(torch.float32 if matrix.device.type == "mps" else torch.float64)
+        matrix = matrix.to(wide_dtype(matrix))
         return ratio(matrix, matrix.sum(dim=1 if average == "recall" else 0, keepdim=True))
 
 

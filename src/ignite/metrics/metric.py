@@ -28,6 +28,7 @@ from ignite.metrics._usage import (
     RunningEpochWise,
     SingleEpochRunningBatchWise,
 )
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = [
     "BatchFiltered",
@@ -108,7 +109,7 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
         self._accumulates_on = None if device is None else self._device
         self._skip_unrolling = skip_unrolling
         self._metrics_result_mode = metrics_result_mode
-        self._double_dtype = torch.float32 if self._device.type == "mps" else torch.float64
+        self._double_dtype = wide_dtype(self._device)
         self.reset()
 
     @abstractmethod

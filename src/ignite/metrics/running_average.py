@@ -15,6 +15,7 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import identity
 from ignite.metrics._usage import MetricUsage, RunningBatchWise, SingleEpochRunningBatchWise
 from ignite.metrics.metric import Metric, reinit__is_reduced
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["RunningAverage"]
 
@@ -166,7 +167,7 @@ class RunningAverage(Metric):
         if isinstance(value, Tensor):
             self._dtype = str(value.dtype).removeprefix("torch.") if value.is_floating_point() else None
             device = self._accumulates_on or value.device
-            value = value.detach().to(device, torch.float32 if device.type == "mps" else torch.float64, copy=True)
+            value = value.detach().to(device, wide_dtype(device), copy=True)
         self._average = value if self._average is None else self.alpha * self._average + (1 - self.alpha) * value
 
     _state_dict_all_req_keys = ("_average", "_dtype", "_source")

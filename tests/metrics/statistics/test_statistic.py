@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from ignite import metrics
+from ignite.distributed._fused import SAME
 from ignite.metrics.regression import PearsonCorrelation
 from ignite.metrics.statistics import Reading, Statistic
-from ignite.metrics.statistics._statistic import SAME, copied, wide_dtype
+from ignite.metrics.statistics._statistic import copied, wide_dtype
 
 
 class Sum(Statistic):

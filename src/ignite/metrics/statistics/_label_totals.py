@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._labels import BINARY, Labels
+from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics._tally import Tally
 
 CORRECT = "correct"
@@ -133,7 +134,7 @@ def _of_labels(labels: Labels) -> Tensor:
 
 def _ratios(labels: Labels) -> Tensor:
     y_pred, y = (values.bool().movedim(1, -1).reshape(-1, labels.num_classes) for values in (labels.y_pred, labels.y))
-    dtype = torch.float32 if y.device.type == "mps" else torch.float64
+    dtype = wide_dtype(y)
     num_both = (y_pred & y).sum(dim=1).to(dtype)  # (M,)
     return torch.stack([(num_both / values.sum(dim=1).clamp(min=1)).sum() for values in (y_pred, y)])
 

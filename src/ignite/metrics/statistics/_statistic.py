@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ignite.distributed._fused import ROWS, SAME, Part
+from ignite.distributed._fused import Part
 
 
 class Reading:
@@ -169,9 +169,7 @@ def _moved(values: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     return moved
 
 
-def wide_dtype(tensor: Tensor) -> torch.dtype:
+def wide_dtype(place: Tensor | torch.device) -> torch.dtype:
     """The dtype to add floats up in: float64 where the device has it."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
-
-
-__all__ = ["ROWS", "SAME", "Part", "Reading", "Statistic", "copied", "wide_dtype"]
+    device = place.device if isinstance(place, Tensor) else place
+    return torch.float32 if device.type == "mps" else torch.float64

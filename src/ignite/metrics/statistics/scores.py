@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 
 __all__ = ["ScoreCounts"]
 
@@ -82,7 +82,7 @@ class ScoreCounts(Statistic):
             )
         device, columns = self.where(scores), abs(num_columns)
         # Compared with the edges, because a product with the number of bins is rounded over them.
-        wide = scores.to(device, torch.float32 if device.type == "mps" else torch.float64).nan_to_num(0.0)
+        wide = scores.to(device, wide_dtype(device)).nan_to_num(0.0)
         edges = torch.arange(self.num_bins, dtype=wide.dtype, device=device) / self.num_bins
         bins = (torch.bucketize(wide, edges, right=True) - 1).clamp(0, self.num_bins - 1).reshape(-1, columns)
         row = torch.arange(columns, device=device) * 2 + targets.to(device, torch.int64).clamp(0, 1).reshape(

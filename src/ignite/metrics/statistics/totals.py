@@ -56,10 +56,14 @@ class Totals(Statistic):
     def reset(self) -> None:
         """Forgets all that was seen."""
         self.num_examples = 0
-        self.sums: list[Tensor | float] = []
-        self._lost: list[Tensor | None] = []
-        self._loses = False
+        self._hold([])
         self.version += 1
+
+    def _hold(self, sums: list[Tensor | float]) -> None:
+        """Goes on from these sums, that have lost nothing yet."""
+        self.sums = sums
+        self._lost = [_zeros(total) for total in sums]
+        self._loses = any(lost is not None for lost in self._lost)
 
     @property
     def values(self) -> list[Tensor]:
@@ -71,18 +75,15 @@ class Totals(Statistic):
         num_examples, *values = self._measure(reading.output, *self._args)
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
         if not self.sums:
-            self.sums, self._lost = added, [_zeros(value) for value in added]
-            self._loses = any(lost is not None for lost in self._lost)
+            self._hold(added)
         elif self._op == "MAX":
             self.sums = [_larger(*pair) for pair in zip(self.sums, added, strict=True)]
         elif self._loses:
             pairs = [_add(*item) for item in zip(self.sums, self._lost, added, strict=True)]
             self.sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
         else:
-            self.sums = list(map(operator.add, self.sums, added))
-            # A number, from a batch without examples, may have become a tensor.
-            self._lost = [_zeros(total) for total in self.sums]
-            self._loses = any(lost is not None for lost in self._lost)
+            # Held anew, as a number, from a batch without examples, may have become a tensor.
+            self._hold(list(map(operator.add, self.sums, added)))
         self.num_examples += num_examples
 
     def _wide(self, value: Tensor) -> Tensor | float:
@@ -92,7 +93,7 @@ class Totals(Statistic):
         value, device = value.detach(), self.where(value)
         if not value.is_floating_point():
             return value.to(device, torch.int64)
-        return value.to(device, torch.float32 if device.type == "mps" else torch.float64)
+        return value.to(device, wide_dtype(device))
 
     def parts(self) -> dict[str, Any]:
         """The number of examples and each total, which is None before the first batch."""
@@ -103,9 +104,7 @@ class Totals(Statistic):
         """Goes on from other totals."""
         self.num_examples = values["num_examples"]
         totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
-        self.sums = [] if any(total is None for total in totals) else totals
-        self._lost = [_zeros(total) for total in self.sums]
-        self._loses = any(lost is not None for lost in self._lost)
+        self._hold([] if any(total is None for total in totals) else totals)
         self.version += 1
 
     def op_of(self, name: str) -> str:
