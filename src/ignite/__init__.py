@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("base", "contrib", "distributed", "engine", "exceptions", "metrics", "utils")
+_ROOMS = ("base", "contrib", "data", "distributed", "engine", "exceptions", "handlers", "metrics", "storage", "utils")
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ class Controls:
     _should_interrupt: bool
     _skip_requested: bool
     _attention: bool
+    _goes_on_later: bool
+    """Whether the run is terminated although it is not over, because its time is up for now."""
 
     def terminate(self, skip_completed: bool = False) -> None:
         """Ends the run when the handlers of the event at hand have been called: TERMINATE, then COMPLETED.
@@ -111,4 +113,4 @@ class Controls:
 
     def _clear_requests(self) -> None:
         self._should_terminate = self._should_terminate_single_epoch = False
-        self._should_interrupt = self._skip_requested = self._attention = False
+        self._should_interrupt = self._skip_requested = self._attention = self._goes_on_later = False

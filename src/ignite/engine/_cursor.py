@@ -70,6 +70,8 @@ class Cursor:
     """Whether the data iterator is that of the epoch before, and should have been found at its end by now."""
     is_aligned: bool = True
     """Whether the data iterator was made at the beginning of an epoch."""
+    unfinished: Any = None
+    """An event of which not all handlers have been called, and how many have."""
 
     def begin_run(self, counters: Counters) -> None:
         """A run begins or resumes; one that an exception has left inside an epoch goes on with the rest of it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
+from ignite.engine._boundary import Preempted, Unfinished
 from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
 
 if TYPE_CHECKING:
@@ -174,9 +175,31 @@ def call_handlers(
             else:
                 _call_in_full(handler, entry, engine, event_args, event_kwargs)
     except BaseException as error:
-        if handler is not None:
+        if isinstance(error, Preempted):
+            _note_place(error, engine, event, entry)
+        elif handler is not None:
             add_note(error, f"in handler {name_of(handler)} of {event!r} ({count})")
         raise
+
+
+def _note_place(cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration) -> None:
+    """Says at which handler of the engine that was asked to stop the run was cut off."""
+    if cut.request.trainer is engine:
+        name = getattr(event, "_name_", event)
+        handlers = (entry.handler, getattr(entry.handler, "__wrapped__", None))  # a watcher wraps them
+        entries = enumerate(engine._tables[name].entries)
+        num_done = next(i for i, known in entries if known.args is entry.args and known.handler in handlers)
+        cut.unfinished = Unfinished(name, num_done)
+
+
+def quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, completed: Table) -> int:
+    """The last iteration after ``iteration`` before one in which a handler is due."""
+    return min(
+        requested.next_due(iteration),
+        ready.next_due(iteration),
+        begun.next_due(iteration + 1) - 1,
+        completed.next_due(iteration + 1) - 1,
+    )
 
 
 def _call_in_full(

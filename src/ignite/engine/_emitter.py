@@ -31,6 +31,7 @@ class Emitter:
 
     state: State
     logger: logging.Logger
+    _is_running: bool
     _attention: bool
     """Whether something has happened that a running loop has to look at before it goes on."""
 
@@ -177,7 +178,10 @@ class Emitter:
             Whatever a handler raises.
         """
         self._table_of(event_name)
+        before = self.last_event_name
         self._fire_event(event_name)
+        if self._is_running:  # the event at hand goes on
+            self.last_event_name = before
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """Fires without asking whether the event is registered; subclasses may override it to see all events."""

@@ -27,6 +27,61 @@ def iterate(data: Iterable[Any] | None) -> Iterator[Any]:
     return itertools.repeat(None) if data is None else iter(data)
 
 
+def begin_passes(data: Any) -> None:
+    """A run begins: data that counts its passes itself begins to count anew."""
+    if counts_passes(data):
+        data.set_epoch(0)
+
+
+def end_pass(data: Any) -> None:
+    """An epoch was ended early: what is left of the pass is given up, also in what is saved from here on."""
+    if counts_passes(data) and hasattr(type(data), "end_pass"):
+        data.end_pass()
+
+
+class EpochTeller:
+    """Tells samplers and data sets which pass over the data begins, so that each pass has another order.
+
+    Those that the program tells itself are left alone: their ``epoch`` has changed since this class looked last.
+
+    Args:
+        data: at the beginning of a run.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._pass = -1
+        self._seen = {id(target): getattr(target, "epoch", None) for target in _told(data)}
+
+    def tell(self, data: Any, epoch: int) -> None:
+        """A pass begins in the epoch with this index; passes count up also within an epoch."""
+        self._pass = max(self._pass + 1, epoch)
+        for target in _told(data):
+            current = getattr(target, "epoch", None)
+            if current == self._seen.get(id(target), current):
+                target.set_epoch(self._pass)
+            self._seen[id(target)] = getattr(target, "epoch", None)
+
+
+def _told(data: Any) -> list[Any]:
+    if data is None or counts_passes(data):
+        return []
+    batch_sampler = getattr(data, "batch_sampler", None)
+    candidates = [
+        data,
+        batch_sampler,
+        getattr(batch_sampler, "sampler", None),
+        getattr(data, "sampler", None),
+        getattr(data, "dataset", None),
+    ]
+    found = {id(one): one for one in candidates if callable(getattr(one, "set_epoch", None))}
+    return list(found.values())
+
+
+def counts_passes(data: Any) -> bool:
+    """Whether data knows its position and counts the passes over it by itself."""
+    return all(callable(getattr(data, name, None)) for name in ("set_epoch", "state_dict", "load_state_dict"))
+
+
 def ends_epoch(state: State, cursor: Cursor) -> bool:
     """Whether the end of the data, just met, is the end of the epoch; if not, the data begins anew within it.
 

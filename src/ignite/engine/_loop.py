@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
-from ignite.engine import _fetch
+from ignite.engine import _boundary, _fetch
 from ignite.engine._cursor import (
     BATCH_READY,
     BATCH_REQUESTED,
@@ -20,7 +20,8 @@ from ignite.engine._cursor import (
     is_done,
     is_last_in_epoch,
 )
-from ignite.engine._dispatch import Call, Payload, Table, add_note, call_handlers, owed_calls
+from ignite.engine._dispatch import Call, Payload, Table, call_handlers, owed_calls, quiet_up_to
+from ignite.engine._failures import is_taken_over
 from ignite.engine._filters import FOR_EVER
 from ignite.engine.events import Events
 
@@ -42,8 +43,12 @@ def run(engine: Engine[Any, Any]) -> None:
         verdict = _run_epochs(engine)
         if verdict is not Verdict.INTERRUPT:
             _finish(engine, verdict)
+    except _boundary.Preempted as cut:
+        if cut.request.trainer is not engine:
+            raise
+        _boundary.obey_within_event(engine, cut)
     except BaseException as error:
-        if engine._cursor.is_failed or not _is_taken_over(engine, error):
+        if engine._cursor.is_failed or not is_taken_over(engine, error):
             engine._cursor.is_failed = True
             raise
 
@@ -54,18 +59,23 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
         cursor.begin_run(state)
         if verdict := _fire(engine, Events.STARTED, BETWEEN_EPOCHS):
             return verdict
+        engine._settle(is_inside_epoch=False)
     while True:
         if cursor.moment == BETWEEN_EPOCHS:
+            if verdict := _finish_event(engine, BETWEEN_EPOCHS):
+                return verdict
             if is_done(state):
                 return Verdict.EPOCH_ENDED
             cursor.begin_epoch(state)
             engine._epoch_watch.restart()
             if verdict := _fire(engine, Events.EPOCH_STARTED, BETWEEN_BATCHES):
                 return verdict
+            engine._settle(is_inside_epoch=True)
         # A state saved after the last batch of an epoch, and before its end, resumes with an epoch that needs no data.
         if engine._dataloader_iter is None and not is_last_in_epoch(state, cursor.epoch_start):
             engine._init_iter()
             cursor.end_is_due = False
+        engine._settle_random()
         verdict = _run_batches(engine)
         if verdict in (Verdict.TERMINATE, Verdict.INTERRUPT):
             return verdict
@@ -77,10 +87,10 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
     """The rest of the epoch. What a handler takes over ends the epoch, or only the iteration if it says so."""
     while True:
         try:
-            return _iterate(engine)
+            return _finish_event(engine, BETWEEN_BATCHES) or _iterate(engine)
         except Exception as error:
             has_begun = engine.last_event_name not in _BEFORE_ITERATION and engine.state.batch is not None
-            if not _is_taken_over(engine, error):
+            if not is_taken_over(engine, error):
                 engine._cursor.is_failed = True
                 raise
             if not engine._skip_requested:
@@ -108,7 +118,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
             state.batch = None  # before the next one is made, so that there are never two
             engine.last_event_name = _GET_BATCH_STARTED
             is_busy = completed.is_busy or begun.is_busy or requested.is_busy or ready.is_busy
-            if not is_busy and (quiet := _quiet_up_to(state.iteration, *tables)) > state.iteration:
+            if not is_busy and (quiet := quiet_up_to(state.iteration, *tables)) > state.iteration:
                 moment = _run_quietly(engine, quiet)
                 if moment == BETWEEN_BATCHES:
                     continue
@@ -143,16 +153,6 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
         moment = BETWEEN_BATCHES
         if engine._attention and (verdict := _obey(engine, BETWEEN_BATCHES)):
             return verdict
-
-
-def _quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, completed: Table) -> int:
-    """The last iteration after ``iteration`` before one in which a handler is due."""
-    return min(
-        requested.next_due(iteration),
-        ready.next_due(iteration),
-        begun.next_due(iteration + 1) - 1,
-        completed.next_due(iteration + 1) - 1,
-    )
 
 
 def _run_quietly(engine: Engine[Any, Any], quiet: int) -> int:
@@ -206,6 +206,7 @@ def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
         _fetch.check_surplus(state, cursor, state.iteration - cursor.epoch_start)
     if verdict is Verdict.END_EPOCH or not cursor.is_aligned:
         engine._dataloader_iter = None  # the next epoch begins at the beginning of the data
+        _fetch.end_pass(state.dataloader)
     cursor.end_epoch(state)
     cursor.end_is_due = engine._dataloader_iter is not None
     state.times["EPOCH_COMPLETED"] = watch.elapsed()
@@ -246,16 +247,31 @@ def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | Non
     return _obey(engine, moment)
 
 
+def _finish_event(engine: Engine[Any, Any], moment: int) -> Verdict | None:
+    """Calls the handlers that are left of an event in the midst of which the run was stopped."""
+    unfinished, engine._cursor.unfinished = engine._cursor.unfinished, None
+    if unfinished is None:
+        return None
+    table = engine._tables[unfinished.event]
+    engine.last_event_name = table.event
+    engine._attention = True
+    count = engine.state.get_event_attrib_value(table.event)
+    call_handlers(table.calls[unfinished.num_done :], engine, table.event, count)
+    return _obey(engine, moment)
+
+
 def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     """What has been asked for since the last event: the end of the run, of the epoch, or a pause."""
     if moment == BETWEEN_BATCHES and engine._skip_requested:
         engine._skip_requested = False
         engine.state.output = None
-    engine._attention = engine._skip_requested  # obeyed at the end of the iteration
+    engine._attention = engine._skip_requested or engine._request is not None  # obeyed at the end of the iteration
     if engine.should_terminate:
         return Verdict.TERMINATE
     if engine.should_terminate_single_epoch:
         return Verdict.END_EPOCH
+    if engine._request is not None and _boundary.obey(engine, moment):
+        return Verdict.INTERRUPT
     if not engine.should_interrupt:
         return None
     engine._cursor.moment = moment
@@ -263,25 +279,6 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     engine.should_interrupt = False
     engine._cursor.is_paused = True
     return Verdict.INTERRUPT
-
-
-def _is_taken_over(engine: Engine[Any, Any], error: BaseException) -> bool:
-    """Gives an exception to the handlers of EXCEPTION_RAISED; True if there are some and none of them raised."""
-    state = engine.state
-    text = f"{type(error).__name__}: {error}"  # not the exception: a log record would keep all its frames alive
-    add_note(error, f"in epoch {state.epoch}, iteration {state.iteration} of {type(engine).__name__}")
-    engine.logger.error("Current run is terminating due to exception: %s", text)
-    if not engine._tables["EXCEPTION_RAISED"].calls:
-        return False
-    try:
-        engine._fire_event(Events.EXCEPTION_RAISED, error)
-    except BaseException as raised:
-        if raised is error:
-            return False
-        engine._cursor.is_failed = True
-        raise
-    engine.logger.warning("A handler of EXCEPTION_RAISED has taken the exception over: %s", text)
-    return True
 
 
 def _tables_of_iteration(engine: Engine[Any, Any]) -> tuple[Table, Table, Table, Table]:

@@ -16,6 +16,8 @@ CURSOR_KEY = "cursor"
 """The position, where the iteration alone does not tell it: after epochs that ended early."""
 COUNTS_KEY = "event_counts"
 """How often events were fired whose filters count that."""
+_TOO_MANY = 2**62
+"""No run has as many iterations; a file that says so is damaged or malicious."""
 _KEYS_OF_OTHER_ENGINES = ("seed", "rng_states", "pass_start")
 
 
@@ -71,12 +73,17 @@ def load(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
             )
 
     state = engine.state
-    for key in user_keys:
-        setattr(state, key, saved[key])
+    load_user_values(engine, saved)
     state.iteration, state.epoch, state.epoch_length = iteration, epoch, saved["epoch_length"]
     state.max_epochs, state.max_iters = max_epochs, max_iters
-    state._event_counts = dict(saved.get(COUNTS_KEY, {}))
     engine._cursor = Cursor(carried=carried, known_iteration=iteration, is_loaded=True)
+
+
+def load_user_values(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
+    """Restores what users have put on the state, and the counts of their events; counters and limits stay."""
+    for key in engine.state_dict_user_keys:
+        setattr(engine.state, key, saved[key])
+    engine.state._event_counts = dict(saved.get(COUNTS_KEY, {}))
 
 
 def _check_user_keys(saved: Mapping[str, Any], user_keys: list[str]) -> None:
@@ -99,8 +106,8 @@ def _position(saved: Mapping[str, Any]) -> tuple[int, int, int]:
     for name in (given, "epoch_length"):
         value = saved[name]
         is_unknown = value is None and name == "epoch_length"
-        if not is_unknown and not (isinstance(value, int) and value >= 0):
-            raise ValueError(f"{name} in state_dict should be an integer that is not negative, but given {value!r}")
+        if not is_unknown and not (isinstance(value, int) and 0 <= value < _TOO_MANY):
+            raise ValueError(f"{name} in state_dict should be an integer that is not negative, but given {value!r:.40}")
     if CURSOR_KEY in saved:
         cursor = saved[CURSOR_KEY]
         return saved["iteration"], cursor["epoch"], cursor["iteration_in_epoch"]

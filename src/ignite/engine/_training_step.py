@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,8 @@ class TrainingStep:
 
     num_accumulated: int = field(default=0, init=False)
     """Batches in the window so far."""
+    loss: Tensor | None = field(default=None, init=False)
+    """The loss of the batch at hand, for handlers of BACKWARD_STARTED; None at other times."""
     _iteration: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +112,11 @@ class TrainingStep:
             with self.precision.autocast():
                 y_pred = self.model_transform(self.model_fn(self.called_model, x))
                 loss = self.loss_fn(y_pred, y)
-            engine._pass(BackpropEvents.BACKWARD_STARTED)
+            self.loss = loss
+            try:
+                engine._pass(BackpropEvents.BACKWARD_STARTED)
+            finally:
+                self.loss = None
             if engine._skip_requested:
                 return None
             self.num_accumulated = 0  # an exception from here on leaves half a gradient, which must not be stepped with
@@ -123,6 +129,38 @@ class TrainingStep:
         if is_last:
             self._step(engine)
         return self.output_transform(x, y, y_pred, loss)
+
+    def parts(self) -> dict[str, Any]:
+        """What belongs to a run and has a state, by name."""
+        scaler = getattr(self.precision, "scaler", None)
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": scaler}
+        if self.accumulation_steps > 1:
+            parts["window"] = self
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The window so far: how many batches it has, and the gradients that they have left."""
+        gradients = [p.grad for p in self._parameters()] if self.num_accumulated else []
+        return {"num_accumulated": self.num_accumulated, "gradients": gradients}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on with a window that was saved.
+
+        Raises:
+            ValueError: it belongs to another number of parameters.
+        """
+        gradients, parameters = state_dict["gradients"], self._parameters()
+        if state_dict["num_accumulated"] and len(gradients) != len(parameters):
+            raise ValueError(
+                f"gradients should be of {len(parameters)} parameters, as the optimizer has, but given {len(gradients)}"
+            )
+        for parameter, gradient in zip(parameters, gradients, strict=False):
+            parameter.grad = None if gradient is None else gradient.to(parameter, copy=True)
+        self.num_accumulated = state_dict["num_accumulated"]
+        self._iteration = 0
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def flush(self, engine: Engine[Any, Any]) -> None:
         """Steps with the batches of a window that nothing more will be added to; does nothing if there are none."""
@@ -138,7 +176,7 @@ class TrainingStep:
     def _step(self, engine: Engine[Any, Any]) -> None:
         optimizer, num_batches = self.optimizer, self.num_accumulated
         self.num_accumulated = 0
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        parameters: list[Any] = [p for p in self._parameters() if p.grad is not None]
         if num_batches < self.accumulation_steps:
             for parameter in parameters:
                 parameter.grad.mul_(self.accumulation_steps / num_batches)

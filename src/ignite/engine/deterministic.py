@@ -8,6 +8,7 @@ import random
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -151,6 +152,8 @@ class DeterministicEngine(Engine[Any, Any]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
+        *,
+        resume: str | Path | None = None,
     ) -> State:
         """As :meth:`Engine.run`.
 
@@ -159,7 +162,7 @@ class DeterministicEngine(Engine[Any, Any]):
         """
         if data is None and not self._cursor.is_paused:
             raise ValueError("Deterministic engine does not support the option of data=None. Please, provide data")
-        return super().run(data, max_epochs, max_iters, epoch_length)
+        return super().run(data, max_epochs, max_iters, epoch_length, resume=resume)
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """As :meth:`Engine.state_dict`, with the random state of this moment."""
@@ -183,6 +186,9 @@ class DeterministicEngine(Engine[Any, Any]):
         self._pass_start = self._loaded.get("pass_start", 0)
 
     def _init_iter(self) -> None:
+        if _fetch.counts_passes(self.state.dataloader):  # it can be put to a position, and draws nothing from our state
+            super()._init_iter()
+            return
         state, cursor = self.state, self._cursor
         loaded, self._loaded = self._loaded, None
         state.dataloader = _reproducible(state.dataloader)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
+from ignite._core.seeding import RandomState, capture_random_state
 from ignite.base import Serializable
-from ignite.engine import _cursor, _describe, _fetch, _loop, _progress
+from ignite.engine import _cursor, _describe, _fetch, _loop, _progress, _resume, _running
+from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._emitter import Emitter
+from ignite.engine._resume import Keeper, Resumption
 from ignite.engine._state import State
 from ignite.engine._watch import Trace, Watcher
 
@@ -73,9 +77,17 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         self._process_function = process_function
         self._cursor = Cursor()
         self._dataloader_iter: Iterator[Any] | None = None
+        self._epoch_teller = _fetch.EpochTeller(None)
         self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
         self._state_dict_user_keys: list[str] = []
         self._is_running = False
+        self._request: BoundaryRequest | None = None
+        self._resumption: Resumption | None = None
+        self._keeper: Keeper | None = None
+        self._frames: list[Callable[[bool], AbstractContextManager[Any]]] = []
+        self._is_preemptible = False
+        self._ended_at: int | None = None
+        self._random_at_start: RandomState | None = None
         self._clear_requests()
 
     def run(
@@ -84,6 +96,8 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
+        *,
+        resume: str | Path | None = None,
     ) -> State:
         """Runs the step function over ``data``.
 
@@ -99,6 +113,10 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             max_iters: the iteration after which to end, possibly inside an epoch; not with ``max_epochs``.
             epoch_length: iterations in an epoch, whatever the length of the data, which begins anew where it ends.
                 Without it, an epoch is ``len(data)`` iterations, and ends where the data does.
+            resume: go on from what :meth:`ignite.handlers.Checkpoint.of` has written: "latest" or "best" of the folder
+                that one attached here writes to, or the path of a file or folder. The model, the optimizer and all else
+                that belongs to the run are restored, all or nothing, and a table in the log says what was and what was
+                not. From "latest", a run that has no checkpoint yet begins at the beginning.
 
         Returns:
             ``engine.state``.
@@ -107,6 +125,8 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             TypeError: ``data`` cannot be iterated over.
             ValueError: the arguments contradict each other, the data or the state. The state is left as it was.
             RuntimeError: this engine is running.
+            CheckpointError: what should be resumed is damaged, unsafe, or does not fit. Nothing is changed.
+            FileNotFoundError: it does not exist.
             Whatever the step function, the data or a handler raises and no handler of EXCEPTION_RAISED takes over.
         """
         if self._is_running:
@@ -116,16 +136,25 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             )
         if data is not None and not isinstance(data, Iterable):
             raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
+        if resume is not None or self._keeper is not None:
+            data = _resume.resumable(self, data)
+        if resume is not None:
+            self._resumption = _resume.resume(self, resume, data)
         request = Request(max_epochs, max_iters, epoch_length, _fetch.length_of(data), data is not None)
         plan = _cursor.plan_run(self.state, self._cursor, request)
+        if self._resumption is not None and self._resumption.is_over(request):
+            plan = plan._replace(course=Course.NOTHING)
         if plan.course is Course.NOTHING:
+            self._resumption = None
             self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
             return self.state
-        self._begin(plan, data)
-        try:
+        with ExitStack() as frames:
+            for frame in self._frames:
+                frames.enter_context(frame(plan.course is Course.BEGIN))
+            self._begin(plan, data)
+            frames.callback(self._leave)
+            frames.enter_context(_running.entered(self))
             _loop.run(self)
-        finally:
-            self._leave()
         return self.state
 
     def set_data(self, data: Iterable[Batch]) -> None:
@@ -135,18 +164,34 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         self._cursor.length_is_given = True
         self._attention = True
 
+    def _settle(self, is_inside_epoch: bool) -> None:
+        """Puts a run that is resumed back to where it was, if that is here: handlers of its first events are done."""
+        resumption = self._resumption
+        if resumption is not None and resumption.is_inside_epoch == is_inside_epoch:
+            resumption.apply()
+            if not is_inside_epoch:
+                self._resumption = None
+
+    def _settle_random(self) -> None:
+        """Making an iterator over data may have drawn random numbers, which it has not in the run that is resumed."""
+        resumption, self._resumption = self._resumption, None
+        if resumption is not None:
+            resumption.apply_random()
+
     def _begin(self, plan: _cursor.Plan, data: Iterable[Batch] | None) -> None:
         state = self.state
         if plan.course is Course.BEGIN:
             state.iteration = state.epoch = 0
             state._event_counts.clear()
             self._cursor = Cursor()
+            _fetch.begin_passes(data)
         if plan.course is Course.CONTINUE:
             self._cursor.is_paused = False
             self._run_watch.resume()
             self._epoch_watch.resume()
         else:
             state.dataloader = data
+            self._epoch_teller = _fetch.EpochTeller(data)
             state.times = dict.fromkeys(state.times, 0.0)
             self._cursor.moment = _cursor.BEFORE_RUN
             self._dataloader_iter = None
@@ -154,12 +199,19 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             self._run_watch.restart()
         state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
         self._cursor.length_is_given = plan.length_is_given
+        outer = _running.outermost()
+        if outer is not None:
+            self._request = outer._request
+            self._random_at_start = capture_random_state() if outer._is_preemptible else None
         self._is_running = True
         self._refresh_tables()
         self.logger.info("Engine run %s: %s", plan.course.value, _progress.describe(state))
 
     def _leave(self) -> None:
         self._is_running = False
+        self._request = self._resumption = None
+        outer = _running.outermost()
+        self._ended_at = None if outer is None else outer.state.iteration
         self._run_watch.pause()
         self._epoch_watch.pause()
         if not self._cursor.is_paused:
@@ -167,6 +219,9 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             self._cursor.known_iteration = self.state.iteration
 
     def _init_iter(self) -> None:
+        if _fetch.counts_passes(self.state.dataloader):
+            self._cursor.is_aligned = True  # it begins where the epoch at hand has come to
+        self._epoch_teller.tell(self.state.dataloader, self.state.epoch - 1)
         self._dataloader_iter = _fetch.iterate(self.state.dataloader)
 
     def _is_last(self, event: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from ignite.engine import Engine, EventsList
+from ignite.engine import Engine, Events, EventsList
 from ignite.metrics._sharing import names_of, new_token, reduction_of, span_key
 from ignite.metrics._usage import EpochWise, MetricUsage, check_usage
 
@@ -152,6 +152,11 @@ class Attaching:
         twin = copy.deepcopy(self, self._functions())
         twin.reset()
         return twin
+
+    def _begins_anew_with(self, engine: AnyEngine) -> bool:
+        """Whether each run of ``engine`` resets the metric, so that its state need not outlive one."""
+        attachment = self._attachments.get(engine)
+        return attachment is not None and attachment.usage.STARTED in (Events.STARTED, Events.EPOCH_STARTED)
 
     def _functions(self) -> dict[int, Any]:
         """What a twin has in common with the metric, such as a loss module: id -> object."""

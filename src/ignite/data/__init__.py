@@ -1,0 +1,16 @@
+"""What flows in: the one order of samples, the position in it, random numbers that belong to samples."""
+
+from ignite.data.loaders import update_dataloader
+from ignite.data.order import SampleOrder
+from ignite.data.resumable import ResumableLoader, resumable
+from ignite.data.sampler import ShardedBatchSampler
+from ignite.data.seeding import seeded
+
+__all__ = [
+    "ResumableLoader",
+    "SampleOrder",
+    "ShardedBatchSampler",
+    "resumable",
+    "seeded",
+    "update_dataloader",
+]

@@ -1,0 +1,210 @@
+"""Loaders over map-style data sets: put to a position by their indices, so that nothing is loaded on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
+from torch.utils.data._utils.collate import default_collate, default_convert
+
+from ignite.data._draws import has_length
+from ignite.data._indexer import Batches, Indexer, OwnBatches, StreamedBatches
+from ignite.data._mixing import mix
+from ignite.data._position import Position
+from ignite.data.loaders import update_dataloader
+from ignite.data.order import Cutting
+from ignite.data.sampler import ShardedBatchSampler
+from ignite.data.seeding import BatchSeeds, CollateSeeds, draws_nothing, is_seeded, seeded_inside
+
+__all__ = ["MapSource"]
+
+
+class MapSource:
+    """A loader over a map-style data set.
+
+    Args:
+        loader: the user's; stays as it is.
+        seed: for the order of samples, and what the data set draws.
+        rank: number of this process, unless the loader's sampler says it.
+        world_size: among how many processes the samples are shared, unless the loader's sampler says it.
+    """
+
+    def __init__(self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int) -> None:
+        self._user_loader = loader
+        self._is_flat = loader.batch_sampler is None and type(loader.sampler) is not BatchSampler
+        cutter: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+        self.batches, self.kind, self.rank, self.world_size = _batches_of(cutter, self._is_flat, seed, rank, world_size)
+        # Processes that do not share their data go over them in orders of their own.
+        self._order_rank = 0 if self.world_size > 1 or _knows_rank(cutter) else self.rank
+        self.seed = self.batches.seed
+        self._generator = torch.Generator()
+        self.indexer, self._loader = self._rebuild()
+
+    def _rebuild(self) -> tuple[Indexer, DataLoader[Any]]:
+        loader = self._user_loader
+        # in_order: where a batch stands says where it came from.
+        changes: dict[str, Any] = {"generator": self._generator, "in_order": True}
+        collates = loader.collate_fn not in (default_collate, default_convert)
+        seeds_batches = not is_seeded(loader.dataset) and (collates or not draws_nothing(loader.dataset))
+        if seeds_batches:
+            changes["dataset"] = BatchSeeds(loader.dataset)
+            if collates:
+                changes["collate_fn"] = CollateSeeds(loader.collate_fn, changes["dataset"])
+        is_understood = seeds_batches or next(seeded_inside(loader.dataset), None) is loader.dataset
+        num_recent = (loader.prefetch_factor or 0) * loader.num_workers + 2
+        indexer = Indexer(self.batches, self._is_flat, is_understood, num_recent)
+        if loader.batch_sampler is None:
+            return indexer, update_dataloader(loader, sampler=indexer, **changes)
+        return indexer, update_dataloader(loader, indexer, **changes)
+
+    @property
+    def seed(self) -> int:
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._seed = seed
+        self.batches.seed = mix(seed, self._order_rank) if self._order_rank else seed
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def fingerprint(self) -> dict[str, Any]:
+        cutting = getattr(self.batches, "cutting", None)
+        dataset = self._user_loader.dataset
+        return {
+            "kind": self.kind,
+            "length": len(dataset) if has_length(dataset) else None,  # type: ignore[arg-type]
+            "batch_size": None if cutting is None else cutting.batch_size,
+            "drop_last": False if cutting is None else cutting.drop_last,
+            "world_size": self.world_size,
+        }
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        """Batches from ``start`` on. Draws nothing from the random state of the program."""
+        self._generator.manual_seed(mix(self.seed, start.epoch, self.rank))
+        self.indexer.arm(start, mix(self.seed, self.rank))
+        for dataset in seeded_inside(self._user_loader.dataset):
+            dataset.set_epoch(start.epoch)
+        return iter(self._loader)
+
+    def num_samples_after(self, start: Position, num_batches: int) -> int:
+        """How many samples all processes have been given, ``num_batches`` batches after ``start``."""
+        if isinstance(self.batches, ShardedBatchSampler):
+            return self.batches.num_seen_after(start.num_samples, num_batches)
+        number = start.num_batches + num_batches - 1
+        totals = [total for each, _, total in self.indexer.recent if each == number]
+        return start.num_samples + (totals[0] * self.world_size if totals else 0)
+
+    def num_left(self, start: Position) -> int | None:
+        """Batches of this process from ``start`` on, or None if nobody knows."""
+        if isinstance(self.batches, ShardedBatchSampler):
+            return self.batches.cutting.num_batches(self.batches.order.num_samples - start.num_samples)
+        return len(self.batches) - start.num_batches if has_length(self.batches) else None
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        """The position as it can be taken up by the processes there are now."""
+        if not isinstance(self.batches, ShardedBatchSampler):
+            return position
+        num_left = self.batches.order.num_samples - position.num_samples
+        if num_left <= 0 or 0 < num_left < self.world_size:
+            return Position(position.epoch, position.num_batches, position.num_samples, is_complete=True)
+        return position
+
+    def describe(self, number: int) -> str:
+        """Which samples the batch with this number has, as far as it is known."""
+        for each, indices, _ in self.indexer.recent:
+            if each == number:
+                return f"with the samples {indices!r}"
+        return "with unknown samples"
+
+    def inner_state(self) -> None:
+        """Indices are all there is to know."""
+        return
+
+    def give_up(self, batches: Iterator[Any]) -> None:
+        """A worker is dead: ends the others, and lets the next pass start new ones."""
+        batches._shutdown_workers()  # type: ignore[attr-defined]
+        self._loader._iterator = None
+
+
+def _batches_of(
+    cutter: Any, is_flat: bool, seed: int | None, rank: int, world_size: int
+) -> tuple[Batches, str, int, int]:
+    """The batches of a batch sampler, or of the sampler of a loader that makes no batches; kind, rank, world size."""
+    if isinstance(cutter, ShardedBatchSampler):
+        cutting = cutter.cutting
+        return _copy(cutter), "sharded", cutting.rank, cutting.world_size
+    if type(cutter) is BatchSampler:
+        sampler, batch_size, drop_last = cutter.sampler, cutter.batch_size, cutter.drop_last
+    elif is_flat:
+        sampler, batch_size, drop_last = cutter, 1, False
+    elif world_size > 1 and not _knows_rank(cutter):
+        raise ValueError(
+            f"batch_sampler should know its rank (num_replicas, rank) to be used with world_size={world_size}, but "
+            f"given {type(cutter).__name__}, which would give all processes the same batches. Leave out world_size "
+            "if it gives each process its own, or use ShardedBatchSampler"
+        )
+    else:
+        return OwnBatches(cutter, seed or 0), "batches", rank, world_size
+    if isinstance(sampler, DistributedSampler) and type(sampler) is DistributedSampler:
+        rank, world_size, drop_last = sampler.rank, sampler.num_replicas, drop_last or sampler.drop_last
+        seed = sampler.seed if seed is None else seed
+    elif _knows_rank(sampler):
+        rank, world_size = getattr(sampler, "rank", rank), 1  # cuts by itself
+    share = rank if world_size > 1 else 0
+    batches = _cut_batches(sampler, seed or 0, Cutting(batch_size, share, world_size, drop_last))
+    if is_flat and not drop_last and has_length(batches) and _num_samples(batches) % world_size:
+        raise ValueError(
+            f"num_samples of a loader with batch_size=None should be a multiple of world_size={world_size}, but given "
+            f"{_num_samples(batches)}: single samples cannot be shared evenly. Use a batch_size, or a "
+            "DistributedSampler with drop_last=True"
+        )
+    return batches, "map", rank, world_size
+
+
+def _cut_batches(sampler: Any, seed: int, cutting: Cutting) -> Batches:
+    source, shuffle, kind = sampler, False, type(sampler)
+    if kind is DistributedSampler:
+        source, shuffle = len(sampler.dataset), sampler.shuffle
+    elif kind is SequentialSampler:
+        source = len(sampler.data_source)
+    elif kind is RandomSampler and not sampler.replacement and sampler.num_samples == len(sampler.data_source):
+        source, shuffle = len(sampler.data_source), True
+    elif not has_length(sampler):
+        return StreamedBatches(sampler, seed, cutting)
+    return ShardedBatchSampler(
+        source,
+        cutting.batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        rank=cutting.rank,
+        world_size=cutting.world_size,
+        drop_last=cutting.drop_last,
+    )
+
+
+def _copy(sampler: ShardedBatchSampler) -> ShardedBatchSampler:
+    """One whose position and seed are ours."""
+    source = getattr(sampler.order, "sampler", None)
+    cutting = sampler.cutting
+    return ShardedBatchSampler(
+        sampler.order.num_samples if source is None else source,
+        cutting.batch_size,
+        shuffle=getattr(sampler.order, "shuffle", False),
+        seed=sampler.seed,
+        rank=cutting.rank,
+        world_size=cutting.world_size,
+        drop_last=cutting.drop_last,
+    )
+
+
+def _knows_rank(sampler: Any) -> bool:
+    """Whether a sampler, or one that it is made of, shares the samples among processes."""
+    return hasattr(sampler, "num_replicas") or hasattr(getattr(sampler, "sampler", None), "num_replicas")
+
+
+def _num_samples(batches: Batches) -> int:
+    return batches.order.num_samples if isinstance(batches, ShardedBatchSampler) else 0

@@ -1,0 +1,261 @@
+"""Data without indices: iterable data sets, loaders that know where they are, lists and other iterables."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.datapipes.datapipe import IterDataPipe
+
+from ignite.data._draws import generators_of, has_length
+from ignite.data._mixing import mix
+from ignite.data._position import Position
+from ignite.data._random import PrivateRandom
+from ignite.data.loaders import update_dataloader
+from ignite.data.seeding import WorkerSeeds
+
+__all__ = ["IterableSource", "Source", "StatefulSource", "StreamSource"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Data that can begin a pass at a position."""
+
+    seed: int
+
+    def __len__(self) -> int: ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What has to be the same for a position to mean the same."""
+        ...
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        """Batches from ``start`` on."""
+        ...
+
+    def num_samples_after(self, start: Position, num_batches: int) -> int:
+        """Samples of all processes in this pass."""
+        ...
+
+    def num_left(self, start: Position) -> int | None:
+        """Batches of this process from ``start`` on, if that is known."""
+        ...
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        """The position as it is here; ``saved`` is the fingerprint where it was taken."""
+        ...
+
+    def describe(self, number: int) -> str:
+        """What is in a batch, for error messages."""
+        ...
+
+    def inner_state(self) -> Mapping[str, Any] | None:
+        """The data's own state."""
+        ...
+
+    def give_up(self, batches: Iterator[Any]) -> None:
+        """A worker is dead: ends the others."""
+        ...
+
+
+class _Unindexed:
+    """What sources without indices have in common."""
+
+    def __init__(self, data: Any, seed: int | None, rank: int, world_size: int) -> None:
+        self._data = data
+        self.seed = seed or 0
+        self._rank = rank
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def num_samples_after(self, start: Position, num_batches: int) -> int:
+        size = getattr(self._data, "batch_size", None)
+        factor = size if isinstance(size, int) else 1
+        return start.num_samples + num_batches * factor * self._world_size
+
+    def num_left(self, start: Position) -> int | None:
+        return None  # what len() says of them is an estimate
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        return position
+
+    def describe(self, number: int) -> str:
+        return f"made by {type(self._data).__name__}"
+
+    def inner_state(self) -> Mapping[str, Any] | None:
+        return None
+
+    def give_up(self, batches: Iterator[Any]) -> None:
+        _shut_down(batches)
+
+    def _private(self, epoch: int) -> PrivateRandom:
+        return PrivateRandom(mix(self.seed, epoch, self._rank))
+
+    def _fingerprint(self, kind: str, **others: Any) -> dict[str, Any]:
+        length = len(self._data) if has_length(self._data) else None
+        return {"kind": kind, "length": length, **others, "world_size": self._world_size}
+
+
+class StreamSource(_Unindexed):
+    """A DataLoader over an iterable data set."""
+
+    def __init__(self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int) -> None:
+        super().__init__(loader, seed, rank, world_size)
+        self._generator = torch.Generator()
+        self._random: PrivateRandom | None = None
+        self._worker_seeds: WorkerSeeds | None = None
+        changes: dict[str, Any] = {"generator": self._generator}
+        if loader.num_workers > 0 and not isinstance(loader.dataset, IterDataPipe):
+            changes["dataset"] = self._worker_seeds = WorkerSeeds(loader.dataset)
+        self._loader = update_dataloader(loader, **changes)
+
+    @property
+    def _is_stateful(self) -> bool:
+        dataset = self._data.dataset
+        return self._data.num_workers == 0 and hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
+
+    def fingerprint(self) -> dict[str, Any]:
+        loader, dataset = self._data, self._data.dataset
+        length = len(dataset) if has_length(dataset) else None
+        numbers = {"batch_size": loader.batch_size, "drop_last": loader.drop_last, "num_workers": loader.num_workers}
+        return {"kind": "stream", "length": length, **numbers, "world_size": self._world_size}
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        dataset, inner = self._data.dataset, start.inner
+        self._generator.manual_seed(mix(self.seed, start.epoch, self._rank))
+        if callable(set_epoch := getattr(dataset, "set_epoch", None)):
+            set_epoch(start.epoch)
+        if self._worker_seeds is not None:
+            self._worker_seeds.set_seed(mix(self.seed, start.epoch, self._rank))
+        if self._data.num_workers > 0:
+            return _skip(iter(self._loader), start.num_batches)
+        self._random = self._private(start.epoch)
+        if self._is_stateful and inner is not None:
+            dataset.load_state_dict(inner["dataset"])
+            self._random.load_state_dict(inner["random"])
+            return _Private(lambda: iter(self._loader), self._random)
+        return _Private(lambda: _skip(iter(self._loader), start.num_batches), self._random)
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        size, before = self._data.batch_size, saved.get("batch_size")
+        if not is_changed or size is None or before == size:
+            return position
+        num_batches = position.num_samples // (size * self._world_size)
+        return Position(position.epoch, num_batches, position.num_samples, position.is_complete, position.inner)
+
+    def inner_state(self) -> Mapping[str, Any] | None:
+        if not self._is_stateful or self._random is None:
+            return None
+        return {"dataset": self._data.dataset.state_dict(), "random": self._random.state_dict()}
+
+    def give_up(self, batches: Iterator[Any]) -> None:
+        _shut_down(batches)
+        self._loader._iterator = None
+
+
+class StatefulSource(_Unindexed):
+    """Data that know by themselves where they are, such as torchdata's ``StatefulDataLoader``."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint("stateful", batch_size=getattr(self._data, "batch_size", None))
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        if start.inner is not None:
+            self._data.load_state_dict(start.inner)
+        else:
+            for generator in generators_of(getattr(self._data, "sampler", None)):
+                generator.manual_seed(mix(self.seed, start.epoch))
+        # The order of a pass is drawn when it begins: from the seed of the pass, not from the program's random state.
+        return _Private(lambda: iter(self._data), self._private(start.epoch), only_first=True)
+
+    def inner_state(self) -> Mapping[str, Any] | None:
+        state: Mapping[str, Any] = self._data.state_dict()
+        return state
+
+
+class IterableSource(_Unindexed):
+    """A list, or whatever else gives batches."""
+
+    @property
+    def _is_plain(self) -> bool:
+        return type(self._data) in (list, tuple, range)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint("iterable")
+
+    def num_left(self, start: Position) -> int | None:
+        return len(self._data) - start.num_batches if self._is_plain else None
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        if self._is_plain:
+            return itertools.islice(self._data, start.num_batches, None)
+        return _Private(lambda: _skip(iter(self._data), start.num_batches), self._private(start.epoch))
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        if position.num_batches == 0 or not isinstance(self._data, Iterator):
+            return position
+        if is_changed:
+            return Position(position.epoch)
+        raise ValueError(
+            f"data should be something that can be iterated over again, to go on after {position.num_batches} batches, "
+            f"but given a {type(self._data).__name__}, which can only be gone through once. Use a DataLoader, a list, "
+            "or an object with __iter__. If it goes on in the right place by itself, use "
+            'resumable(..., on_change="accept")'
+        )
+
+
+class _Private:
+    """An iterator that is made, and asked, with random numbers of its own."""
+
+    __slots__ = ("_batches", "_only_first", "_random")
+
+    def __init__(self, make: Callable[[], Iterator[Any]], random: PrivateRandom, only_first: bool = False) -> None:
+        self._random: AbstractContextManager[Any] = random
+        self._only_first = only_first
+        with random:
+            self._batches = make()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        with self._random:
+            batch = next(self._batches)
+        if self._only_first:
+            self._random = _NO_RANDOM
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _Private.__slots__:
+            raise AttributeError(name)
+        return getattr(self._batches, name)
+
+
+_NO_RANDOM = nullcontext()
+
+
+def _skip(batches: Iterator[Any], number: int) -> Iterator[Any]:
+    """Makes batches and drops them."""
+    num_skipped = sum(1 for _ in itertools.islice(batches, number))
+    if num_skipped < number:
+        _logger.warning(
+            "The data have given only %s batches where they gave at least %s before: nothing is left of this pass. "
+            "Random numbers that are drawn elsewhere, or other data, make passes differ",
+            num_skipped,
+            number,
+        )
+    return batches
+
+
+def _shut_down(batches: Iterator[Any]) -> None:
+    shut_down: Callable[[], None] | None = getattr(batches, "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()

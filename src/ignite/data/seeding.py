@@ -1,0 +1,217 @@
+"""Data sets whose random numbers depend on what is asked for, not on who asks, when, or what was asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
+
+from ignite.data._indices import Indices, Key
+from ignite.data._mixing import mix
+from ignite.data._random import random_scope, seed_all
+
+__all__ = ["BatchSeeds", "CollateSeeds", "SeededDataset", "WorkerSeeds", "draws_nothing", "is_seeded", "seeded"]
+
+
+def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
+    """Makes each item of a data set draw its random numbers from (seed, epoch, index), and from nothing else.
+
+    An augmented sample is then the same whatever the batch size, the number of workers and of processes, the order,
+    and wherever a run was stopped; in each epoch it is another one. For python's ``random``, torch's default generator
+    and ``numpy.random``.
+
+    Args:
+        dataset: map-style; its items are asked for one by one, or by its own ``__getitems__`` with one index.
+        seed: another seed gives other numbers.
+
+    The epoch comes from a :func:`~ignite.data.resumable` loader; with any other loader, call ``set_epoch`` on what this
+    returns. Workers see it, those that persist as well.
+
+    Raises:
+        TypeError: ``dataset`` has no ``__getitem__``, or is an iterable data set.
+
+    Example:
+        >>> class Noise(Dataset):
+        ...     def __getitem__(self, i):
+        ...         return torch.rand(1)
+        >>> noise = seeded(Noise())
+        >>> bool(noise[0] == noise[0]), bool(noise[0] == noise[1])
+        (True, False)
+    """
+    if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
+        raise TypeError(f"dataset should be map-style, with __getitem__, but given {type(dataset).__name__}")
+    return SeededDataset(dataset, seed)
+
+
+class _Wrapped(Dataset[Any]):
+    """A data set in front of another one, whose attributes are its own: those of the inner one, read and written."""
+
+    _own: frozenset[str] = frozenset({"dataset"})
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._own:
+            object.__setattr__(self, name, value)
+        else:  # worker_init_fn may tell the data set which part of the data is its own
+            setattr(self.dataset, name, value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dataset!r})"
+
+
+class SeededDataset(_Wrapped):
+    """What :func:`seeded` returns."""
+
+    _own = frozenset({"dataset", "seed", "_epoch"})
+
+    def __init__(self, dataset: Any, seed: int = 0) -> None:
+        super().__init__(dataset)
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch it is, to all processes that use this data set."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: Any) -> Any:
+        value, epoch = (index.value, index.epoch) if type(index) is Key else (index, int(self._epoch))
+        with scope():
+            return self._item(value, epoch)
+
+    def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
+        epoch = indices.epoch if isinstance(indices, Indices | Key) else int(self._epoch)
+        values = indices.value if type(indices) is Key else indices
+        with scope():
+            return [self._item(value, epoch) for value in values]
+
+    def _item(self, index: Any, epoch: int) -> Any:
+        seed_all(mix(self.seed, epoch, _number_of(index)))
+        if callable(get_items := getattr(self.dataset, "__getitems__", None)):
+            return get_items([index])[0]
+        return self.dataset[index]
+
+
+class BatchSeeds(_Wrapped):
+    """Seeds each batch with the seed that comes with its indices; understands those of our samplers only."""
+
+    _own = frozenset({"dataset", "last_seed", "_draws"})
+
+    def __init__(self, dataset: Any) -> None:
+        super().__init__(dataset)
+        self.last_seed = 0  # of the batch that is made at present in this process
+        self._draws = not draws_nothing(dataset)
+
+    def __getitems__(self, indices: Indices | Key) -> Any:
+        values = indices.value if type(indices) is Key else indices
+        with self._seeded(indices):
+            if callable(get_items := getattr(self.dataset, "__getitems__", None)):
+                return get_items(values)
+            return [self.dataset[index] for index in values]
+
+    def __getitem__(self, index: Indices | Key) -> Any:
+        with self._seeded(index):
+            return self.dataset[index.value if type(index) is Key else index]
+
+    def _seeded(self, indices: Indices | Key) -> AbstractContextManager[Any]:
+        self.last_seed = indices.seed
+        return seeded_scope(indices.seed) if self._draws else _NO_SCOPE
+
+
+class CollateSeeds:
+    """Seeds the user's ``collate_fn`` for each batch, for those that draw random numbers, too."""
+
+    def __init__(self, collate_fn: Any, dataset: BatchSeeds) -> None:
+        self._collate_fn = collate_fn
+        self._dataset = dataset  # the one that has just made the samples, in the worker as well
+
+    def __call__(self, samples: Any) -> Any:
+        """The batch."""
+        with seeded_scope(mix(self._dataset.last_seed)):
+            return self._collate_fn(samples)
+
+
+class WorkerSeeds(IterableDataset[Any], _Wrapped):
+    """Seeds each worker of an iterable data set at the beginning of each pass, as workers that persist need it."""
+
+    _own = frozenset({"dataset", "_seed"})
+
+    def __init__(self, dataset: Any) -> None:
+        _Wrapped.__init__(self, dataset)
+        self._seed = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_seed(self, seed: int) -> None:
+        """Says how the next pass is seeded."""
+        self._seed.fill_(seed >> 1)
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        if worker is not None:
+            seed_all(mix(int(self._seed), worker.id))
+        return iter(self.dataset)
+
+
+def scope() -> AbstractContextManager[Any]:
+    """Keeps the random state of the user's program; in a worker there is none to keep."""
+    return random_scope() if get_worker_info() is None else _NO_SCOPE
+
+
+def seeded_scope(seed: int) -> AbstractContextManager[Any]:
+    """As :func:`scope`, with random numbers from ``seed`` inside."""
+    if get_worker_info() is None:
+        return random_scope(seed)
+    seed_all(seed)
+    return _NO_SCOPE
+
+
+_NO_SCOPE = nullcontext()
+
+
+def draws_nothing(dataset: Any) -> bool:
+    """Whether it is known of a data set that its items need no random numbers."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    return type(dataset) in (TensorDataset, list, tuple, range, torch.Tensor)
+
+
+def is_seeded(dataset: Any) -> bool:
+    """Whether there is a :func:`seeded` data set, here or further inside."""
+    return any(True for _ in seeded_inside(dataset))
+
+
+def seeded_inside(dataset: Any) -> Iterator[SeededDataset]:
+    """All :func:`seeded` data sets in subsets, concatenations and wrappers."""
+    pending: list[Any] = [dataset]
+    seen: list[Any] = []
+    while pending:
+        current = pending.pop()
+        if any(current is each for each in seen) or not isinstance(current, Dataset):
+            continue
+        seen.append(current)
+        if isinstance(current, SeededDataset):
+            yield current
+        pending.append(vars(current).get("dataset"))
+        parts = vars(current).get("datasets")
+        pending.extend(parts if isinstance(parts, list | tuple) else ())
+
+
+def _number_of(index: Any) -> int:
+    """An integer for any index; equal for indices that look the same."""
+    if isinstance(index, int):
+        return index
+    try:
+        return int(index)
+    except (TypeError, ValueError):
+        return mix(0, *repr(index).encode())

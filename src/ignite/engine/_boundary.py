@@ -1,0 +1,96 @@
+"""Requests from outside a run, such as signals: obeyed between two iterations, where a run can be saved and resumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ignite.engine import _running
+from ignite.engine._cursor import BETWEEN_BATCHES, BETWEEN_EPOCHS
+from ignite.engine.events import Events
+
+if TYPE_CHECKING:
+    from ignite._core.seeding import RandomState
+    from ignite.engine.engine import Engine
+
+# Where engines within a handler may be cut off: the handlers that are left can be called after a resume.
+_CAN_BE_FINISHED = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED)
+_IS_FIRED_AGAIN = (Events.STARTED, Events.EPOCH_STARTED)
+
+
+class Unfinished(NamedTuple):
+    """An event of which not all handlers have been called."""
+
+    event: str
+    num_done: int
+    """Handlers that have been called to their end."""
+
+
+class BoundaryRequest(Protocol):
+    """What somebody outside of the run wants done at the next boundary."""
+
+    trainer: Engine[Any, Any]
+    """The engine whose run it is about; others run within its handlers."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether engines within a handler are left at their next iteration, and not waited for."""
+
+    def obey(self, engine: Engine[Any, Any], unfinished: Unfinished | None, random: RandomState | None) -> bool:
+        """Does it; returns whether the run is to stop."""
+
+
+class Preempted(BaseException):
+    """Leaves engines that run within a handler, so that the engine around them can be saved and stopped.
+
+    No ``Exception``: it passes through what catches those. Handlers that put something in place for an evaluation, such
+    as other weights, should put it back in a ``finally``.
+    """
+
+    def __init__(self, request: BoundaryRequest) -> None:
+        super().__init__("the run was asked to stop")
+        self.request = request
+        self.random = getattr(_running.within(request.trainer)[1], "_random_at_start", None)
+        self.unfinished: Unfinished | None = None
+        """Where in the handlers of the trainer this happened; filled in by dispatch."""
+
+
+def ask(request: BoundaryRequest) -> None:
+    """Lets the run obey at its next boundary. Safe in a signal handler: it sets attributes, and nothing else."""
+    for engine in _running.within(request.trainer) or [request.trainer]:
+        engine._request = request
+        engine._attention = True
+
+
+def obey(engine: Engine[Any, Any], moment: int) -> bool:
+    """Does what was asked for, if this is a boundary; returns whether the run stops here.
+
+    Raises:
+        Preempted: this engine runs within a handler of the one that is asked.
+    """
+    request = engine._request
+    if request is None or moment not in (BETWEEN_BATCHES, BETWEEN_EPOCHS) or engine.last_event_name in _IS_FIRED_AGAIN:
+        return False
+    if engine is not request.trainer:
+        if request.cuts and request.trainer.last_event_name in _CAN_BE_FINISHED:
+            raise Preempted(request)
+        return False
+    engine._request = None
+    engine._cursor.moment = moment
+    return _stops(engine, request, None, None)
+
+
+def obey_within_event(engine: Engine[Any, Any], cut: Preempted) -> None:
+    """Saves and stops a run of which an event is unfinished."""
+    engine._request = None
+    engine._cursor.unfinished = cut.unfinished
+    _stops(engine, cut.request, cut.unfinished, cut.random)
+
+
+def _stops(
+    engine: Engine[Any, Any], request: BoundaryRequest, unfinished: Unfinished | None, random: RandomState | None
+) -> bool:
+    if not request.obey(engine, unfinished, random):
+        return False
+    engine._fire_event(Events.TERMINATE)
+    engine._cursor.is_paused = True
+    return True

@@ -1,0 +1,210 @@
+"""A run goes on from a checkpoint: everything is checked, then restored, also after handlers of its first events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ignite import data as flow
+from ignite import distributed as idist
+from ignite import storage
+from ignite._core.seeding import RandomState, restore_random_state
+from ignite.engine import _progress
+from ignite.engine._boundary import Unfinished
+from ignite.engine._collect import RESERVED, Belongings, collect
+from ignite.engine._cursor import Request
+from ignite.exceptions import CheckpointError
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+_STABLE_NAMES = {"latest": None, "last": None, "best": "best.pt"}
+
+
+class Keeper(Protocol):
+    """Who saves a run: ``Checkpoint.of``."""
+
+    def save(self, unfinished: Unfinished | None = None, random: RandomState | None = None) -> None:
+        """Saves it now."""
+
+    def wait(self) -> None:
+        """Waits until it is written."""
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """Objects that the user has named."""
+
+    @property
+    def place(self) -> storage.Place:
+        """Where checkpoints go."""
+
+
+def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[Any] | None:
+    """Data that can be put to a position; the same for the same data, so that a second run goes on in it."""
+    if data is None or isinstance(data, flow.ResumableLoader):
+        return data
+    known: Any = engine.state.dataloader
+    is_same = isinstance(known, flow.ResumableLoader) and known._loader is data
+    loader: Iterable[Any] = known if is_same else flow.resumable(data)
+    return loader
+
+
+class Resumption:
+    """The state of a run that is to be resumed, and what it is restored to.
+
+    Args:
+        engine: the trainer.
+        states: from :func:`ignite.engine._run_state.take_down`.
+        belongings: what was found in this program.
+        data: that the run will be given.
+    """
+
+    def __init__(self, engine: Engine[Any, Any], states: Mapping[str, Any], belongings: Belongings, data: Any) -> None:
+        self.is_inside_epoch = False
+        self._engine = engine
+        self._states = states
+        self._engines = belongings.engines
+        self._objects = {name: one for name, one in belongings.objects.items() if name in states}
+        self._data = data if "data" in states and isinstance(data, flow.ResumableLoader) else None
+        self.missing = [name for name in belongings.objects if name not in states]
+        self.left_over = [name for name in states if name not in belongings.objects and name not in RESERVED]
+
+    def is_over(self, request: Request) -> bool:
+        """Whether the run has come to its end, and no further one is asked for."""
+        state = self._engine.state
+        is_same = request.max_epochs in (None, state.max_epochs) and request.max_iters in (None, state.max_iters)
+        return bool(self._states.get("is_finished")) and is_same
+
+    def begin(self) -> None:
+        """Restores all, or raises and changes nothing."""
+        first = {} if self._data is None else {"data": self._data}
+        # What checks its state when it is loaded comes first, so that little has to be put back if it refuses.
+        storage.restore({**first, "trainer": self._engine, **self._objects}, self._states)
+        self._count_anew()
+        cursor, event = self._engine._cursor, self._states.get("event")
+        self.is_inside_epoch = cursor.carried > 0
+        if event is not None:
+            cursor.unfinished = Unfinished(event["name"], event["num_done"])
+            cursor.is_failed = cursor.is_inside_epoch = True  # there is something to do, be it the last event
+        self._apply_results()
+
+    def apply(self) -> None:
+        """Restores again what handlers of the first events may have changed."""
+        storage.restore(self._objects, self._states)
+        _progress.load_user_values(self._engine, self._states["trainer"])
+        self._apply_results()
+        self.apply_random()
+
+    def apply_random(self) -> None:
+        """Puts the generators of this process back. A process that was not there goes on with what it has."""
+        per_rank = self._states.get("random", [])
+        rank = idist.get_rank()
+        if rank < len(per_rank):
+            restore_random_state(per_rank[rank])
+
+    def report(self) -> str:
+        """What was restored and what was not, as a table."""
+        rows = [("trainer", "restored"), *((name, "restored") for name in self._objects)]
+        rows += [("data", "restored" if self._data is not None else "not in the checkpoint, or data without position")]
+        rows += [("random", "restored" if "random" in self._states else "not in the checkpoint")]
+        rows += [(name, "NOT RESTORED: not in the checkpoint") for name in self.missing]
+        rows += [(name, "NOT RESTORED: in the checkpoint, but not in this program") for name in self.left_over]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"  {name:{width}}  {what}" for name, what in rows)
+
+    def _apply_results(self) -> None:
+        for name, values in self._states.get("results", {}).items():
+            if name in self._engines:
+                self._engines[name].state.metrics.update(values)
+        if "output" in self._states.get("event", {}):
+            self._engine.state.output = self._states["event"]["output"]
+
+    def _count_anew(self) -> None:
+        """With another number of processes an epoch has other iterations; what was seen, in samples, is what counts."""
+        state, cursor, data = self._engine.state, self._engine._cursor, self._data
+        old, saved = state.epoch_length, self._states.get("data", {}).get("fingerprint")
+        if data is None or old in (None, len(data)) or data.state_dict()["fingerprint"] == saved:
+            return
+        state.epoch_length = len(data)
+        epoch, carried = cursor.position(state)
+        cursor.carried = len(data) - data.num_batches_left() if carried else 0
+        state.iteration = cursor.known_iteration = epoch * len(data) + cursor.carried
+        self._engine.logger.warning(
+            "The global batch is not what it was: an epoch has %s iterations, where it had %s. The run goes on after "
+            "the samples that were seen, as iteration %s", state.epoch_length, old, state.iteration
+        )  # fmt: skip
+
+
+def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumption | None:
+    """Restores a run; None if it has not been saved yet.
+
+    Raises:
+        CheckpointError: there is nothing that can be used, or it does not fit. Nothing is changed.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: "latest" or "best" is asked for, and nothing says of which folder.
+    """
+    found = _find(engine, source)
+    if found is None:
+        engine.logger.info("Nothing to resume from yet: the run begins at the beginning")
+        return None
+    states = found.state
+    if not isinstance(states, Mapping) or "trainer" not in states:
+        raise CheckpointError(
+            f"{found.name} should be the checkpoint of a run, with the state of a trainer in it, but holds "
+            f"{list(states)[:5] if isinstance(states, Mapping) else type(states).__name__}. To load the states of "
+            "single objects, use Checkpoint.load_objects"
+        )
+    given = {} if engine._keeper is None else engine._keeper.given
+    resumption = Resumption(engine, states, collect(engine, given), data)
+    resumption.begin()
+    is_complete = not (resumption.missing or resumption.left_over)
+    engine.logger.log(
+        logging.INFO if is_complete else logging.WARNING,
+        "Resuming from %s (%s):\n%s", found.name, _progress.describe(engine.state), resumption.report(),
+    )  # fmt: skip
+    return resumption
+
+
+def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None:
+    if source not in _STABLE_NAMES:
+        path = Path(source)
+        if "://" not in str(source) and path.is_file():
+            return storage.load(path)
+        if "://" not in str(source) and not path.exists():
+            raise FileNotFoundError(
+                f"resume should be 'latest', 'best' or a path, but given {source}, which does not exist"
+            )
+        return _agree_on_latest(storage.open_place(source))
+    if engine._keeper is None:
+        raise ValueError(
+            f"resume={str(source)!r} needs to know the folder: attach Checkpoint.of(trainer, folder, ...) before, or "
+            "give the path of the folder"
+        )
+    place = engine._keeper.place
+    stable_name = _STABLE_NAMES[str(source)]
+    if stable_name is None:
+        return _agree_on_latest(place)
+    name = place.read_link(stable_name)
+    return None if name is None else storage.load((place, name))
+
+
+def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
+    """The newest checkpoint that all processes can read. On several processes, all of them have to call it."""
+    if idist.get_world_size() == 1:
+        return storage.load_latest(place)
+    names = idist.all_gather([found.name for found in storage.scan(place)])[0]  # those that the first process sees
+    for name in names:
+        loaded = _load_or_none(place, name)
+        if all(idist.all_gather(loaded is not None)):
+            return loaded
+    return None
+
+
+def _load_or_none(place: storage.Place, name: str) -> storage.Loaded | None:
+    try:
+        return storage.load((place, name))
+    except (CheckpointError, OSError) as error:
+        logging.getLogger(__name__).warning("%s is left out: %s", name, error)
+        return None

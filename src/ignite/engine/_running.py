@@ -1,0 +1,40 @@
+"""Which engines are running in this thread, the outermost first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+
+class _Running(threading.local):
+    def __init__(self) -> None:
+        self.engines: list[Engine[Any, Any]] = []
+
+
+_RUNNING = _Running()
+
+
+@contextmanager
+def entered(engine: Engine[Any, Any]) -> Iterator[None]:
+    """Counts ``engine`` among those that run."""
+    _RUNNING.engines.append(engine)
+    try:
+        yield
+    finally:
+        _RUNNING.engines.remove(engine)
+
+
+def within(engine: Engine[Any, Any]) -> list[Engine[Any, Any]]:
+    """``engine``, if it is running, and the engines that run within its handlers."""
+    engines = _RUNNING.engines
+    return engines[engines.index(engine) :] if engine in engines else []
+
+
+def outermost() -> Engine[Any, Any] | None:
+    """The engine in whose handlers all others of this thread run."""
+    return _RUNNING.engines[0] if _RUNNING.engines else None

@@ -1,0 +1,291 @@
+"""Saves all that belongs to a run, so that it can be resumed exactly: what ``Checkpoint.of`` makes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+from ignite import distributed as idist
+from ignite import storage
+from ignite._core.seeding import RandomState
+from ignite.engine import Engine, Events, EventsList
+from ignite.engine._boundary import Unfinished
+from ignite.engine._collect import collect
+from ignite.engine._run_state import take_down
+from ignite.exceptions import CheckpointError
+
+AnyEngine = Engine[Any, Any]
+
+FAMILY = "run"
+_BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
+_LAST = float("-inf")
+
+
+class Score:
+    """What checkpoints of a run are compared by.
+
+    Args:
+        source: the name of a metric, of the trainer or of an engine that runs in its handlers; or a function of the
+            trainer; or None for no score.
+        mode: whether a higher ("max") or a lower ("min") score is better.
+
+    Raises:
+        TypeError: ``source`` is something else.
+        ValueError: there is no such mode.
+    """
+
+    def __init__(self, source: str | Callable[[AnyEngine], float] | None, mode: Literal["max", "min"]) -> None:
+        if not (source is None or isinstance(source, str) or callable(source)):
+            raise TypeError(f"score should be the name of a metric, a function or None, but given {source!r}")
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode should be 'max' or 'min', but given {mode!r}")
+        self.source = source
+        self.mode = mode
+        self.name = source if isinstance(source, str) else getattr(source, "__name__", None)
+        self._last_value: Any = None
+
+    def of(self, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> float | None:
+        """The score of the run as it is; None if there is none, such as between two evaluations."""
+        if self.source is None:
+            return None
+        source = self.source
+        value = self._look_up(source, trainer, engines) if isinstance(source, str) else source(trainer)
+        return None if value is None else float(value)
+
+    def _look_up(self, name: str, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> Any:
+        # Others first: a trainer may have the same metric on the batches that it trains on.
+        for engine in sorted(engines.values(), key=lambda one: one is trainer):
+            value = engine.state.metrics.get(name)
+            if value is None:
+                continue
+            is_fresh = value is not self._last_value
+            if engine is not trainer:
+                is_fresh = engine._ended_at == trainer.state.iteration
+            self._last_value = value
+            return value if is_fresh else None
+        return None
+
+
+class RunCheckpoint:
+    """Saves a run at its boundaries; see :meth:`ignite.handlers.Checkpoint.of`, which makes it."""
+
+    _saves_runs = True
+
+    def __init__(
+        self,
+        trainer: AnyEngine,
+        dirname: str | Path,
+        given: Mapping[str, Any],
+        score: Score,
+        num_best: int,
+        num_last: int,
+        background: bool,
+    ) -> None:
+        for name, number, least in (("n_saved", num_best, 0), ("keep_last", num_last, 1)):
+            if not isinstance(number, int) or number < least:
+                raise ValueError(f"{name} should be an integer of at least {least}, but given {number!r}")
+        self.given = dict(given)
+        self.place = storage.open_place(dirname)
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._trainer = trainer
+        self._score = score
+        self._num_best = num_best if score.source is not None else 0
+        self._num_last = num_last
+        self._snapshot = storage.Snapshot()
+        self._writer = storage.Writer() if background else None
+        self._rows: list[storage.Row] = []
+        self._restarts = 0
+        self._is_due = False
+
+    def attach(self, event: Any) -> None:
+        """Saves at ``event``, after all other handlers of it, and at the end of the run.
+
+        Raises:
+            ValueError: the event is none between two iterations.
+            RuntimeError: the run is saved by another checkpoint already.
+        """
+        for one in event if isinstance(event, EventsList) else [event]:
+            if one not in _BOUNDARIES:
+                raise ValueError(
+                    "event should be one at which a run can be resumed, ITERATION_COMPLETED or EPOCH_COMPLETED, with "
+                    f"or without a filter, but given {one!r}"
+                )
+        if self._trainer._keeper is not None:
+            raise RuntimeError(
+                "A trainer should have one Checkpoint.of, but this one has one that writes to "
+                f"{self._trainer._keeper.place}. Give that one several events, joined with |"
+            )
+        self._trainer.add_event_handler(event, self, priority=_LAST)
+        self._trainer.add_event_handler(Events.TERMINATE | Events.COMPLETED, self._save_the_end, priority=_LAST)
+        self._trainer._frames.append(self._frame)
+        self._trainer._keeper = self
+
+    @property
+    def last_checkpoint(self) -> str | None:
+        """The file that was saved last, of those that are complete."""
+        return self._rows[-1].file if self._rows else None
+
+    @property
+    def best_checkpoint(self) -> str | None:
+        """The file with the best score."""
+        best = storage.best(self._rows)
+        return None if best is None else best.file
+
+    def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
+        """Saves the run now, or, on several processes, as soon as no gradients are being accumulated."""
+        if self._has_gradients_of_its_own():
+            if not self._is_due:
+                self._is_due = True
+                engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_possible, priority=_LAST)
+            return
+        self.save()
+
+    def save(
+        self, unfinished: Unfinished | None = None, random: RandomState | None = None, is_finished: bool = False
+    ) -> None:
+        """Saves the run. On several processes, all of them have to call it, and the first one writes.
+
+        Raises:
+            OSError: what was saved before, in the background, could not be written; or this, if not in the background.
+            TypeError: something cannot be saved; the message says where it is.
+        """
+        self._raise_together(self._wait)
+        trainer, state = self._trainer, self._trainer.state
+        belongings = collect(trainer, self.given)
+        score = self._score.of(trainer, belongings.engines)
+        states = take_down(trainer, belongings, unfinished, random, is_finished)
+        note = storage.Note(
+            step=state.iteration, epoch=state.epoch, score=score, score_name=self._score.name, mode=self._score.mode,
+            family=FAMILY, restarts=self._restarts, created=time.time(),
+        )  # fmt: skip
+        self._raise_together(functools.partial(self._write, states, note))
+
+    def wait(self) -> None:
+        """Waits until everything is written. On several processes, all of them have to call it.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._raise_together(self._wait)
+
+    def _write(self, states: dict[str, Any], note: storage.Note) -> None:
+        if idist.get_rank() != 0:
+            return
+        name = f"checkpoint_{note.step:08d}.pt"
+        if self._writer is None:
+            self._commit(name, storage.plain(states), note)
+        else:
+            self._writer.submit(functools.partial(self._commit, name, self._snapshot.take(states), note))
+
+    def _commit(self, name: str, states: Any, note: storage.Note) -> None:
+        storage.save(self.place, name, states, note)
+        row = storage.Row(name, note)
+        rows = [known for known in self._rows if known.file != name]
+        self._rows = storage.kept([*rows, row], self._num_best, self._num_last)
+        storage.write_index(self.place, self._rows)
+        for old in rows:
+            if old not in self._rows:
+                self._remove(old.file)
+        self.logger.info("Saved %s in %s (score: %s)", name, self.place, note.score)
+
+    def _remove(self, name: str) -> None:
+        try:
+            self.place.remove(name)
+        except OSError as error:
+            self.logger.warning("%s should be removed, but could not be: %s", name, error)
+
+    def _wait(self) -> None:
+        if self._writer is not None:
+            self._writer.wait()
+
+    def _raise_together(self, act: Callable[[], None]) -> None:
+        """Lets all processes fail with the one that does, where it would leave the others waiting."""
+        error: BaseException | None = None
+        try:
+            act()
+        except Exception as raised:
+            error = raised
+        told = idist.all_gather(None if error is None else f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise error
+        for rank, text in enumerate(told):
+            if text is not None:
+                raise CheckpointError(f"The run should be saved by all processes, but on rank {rank} it failed: {text}")
+
+    def _save_if_possible(self, engine: AnyEngine) -> None:
+        if not self._has_gradients_of_its_own():
+            self._is_due = False
+            engine.remove_event_handler(self._save_if_possible, Events.ITERATION_COMPLETED)
+            self.save()
+
+    def _has_gradients_of_its_own(self) -> bool:
+        return idist.get_world_size() > 1 and getattr(self._trainer._process_function, "num_accumulated", 0) > 0
+
+    def _save_the_end(self, engine: AnyEngine) -> None:
+        """A run that is over must not be trained on by a scheduler that starts it again."""
+        if engine.last_event_name is Events.COMPLETED or engine.should_terminate == "skip_completed":
+            self.save(is_finished=not engine._goes_on_later)
+
+    @contextmanager
+    def _frame(self, is_new: bool) -> Iterator[None]:
+        """Around each run: nobody else writes here, and when it is over, everything is written."""
+        with self._held():
+            self._raise_together(functools.partial(self._look_around, is_new))
+            try:
+                yield
+            except BaseException:
+                self._wait_without_raising()
+                raise
+            self.wait()
+
+    def _held(self) -> AbstractContextManager[Any]:
+        folder = getattr(self.place, "path", None)
+        return storage.hold(folder) if folder is not None and idist.get_rank() == 0 else nullcontext()
+
+    def _look_around(self, is_new: bool) -> None:
+        if idist.get_rank() != 0:
+            return
+        self.place.sweep()
+        found = [storage.Row(one.name, one.note) for one in storage.scan(self.place, FAMILY) if one.note is not None]
+        if is_new and found:
+            raise ValueError(
+                f"{self.place} should be empty for a run that begins, but holds checkpoints of an earlier one, such as "
+                f"{found[0].file}. Give run() resume='latest' to go on with it, or take another folder"
+            )
+        self._rows = found[::-1]
+        self._restarts = max((row.note.restarts for row in found), default=-1) + 1
+
+    def _wait_without_raising(self) -> None:
+        try:
+            self._wait()
+        except Exception:
+            self.logger.exception("The last checkpoint could not be written")
+
+    def _note_on_handler(self, engine: AnyEngine, handler: str) -> str:
+        """For ``engine.describe()``: what is saved, and where."""
+        if handler != "__call__":
+            return ""
+        return f"{', '.join(collect(self._trainer, self.given).objects)} -> {self.place}"
+
+
+def of(
+    trainer: AnyEngine,
+    dirname: str | Path,
+    *,
+    event: Any = Events.EPOCH_COMPLETED,
+    score: str | Callable[[AnyEngine], float] | None = None,
+    mode: Literal["max", "min"] = "max",
+    n_saved: int = 1,
+    keep_last: int = 1,
+    background: bool = True,
+    **objects: Any,
+) -> RunCheckpoint:
+    """See :meth:`ignite.handlers.Checkpoint.of`."""
+    checkpoint = RunCheckpoint(trainer, dirname, objects, Score(score, mode), n_saved, keep_last, background)
+    checkpoint.attach(event)
+    return checkpoint

@@ -1,0 +1,211 @@
+"""Stop training when a score has stopped improving."""
+
+import logging
+import math
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from ignite.base import ResettableHandler, Serializable
+from ignite.engine import Engine, Events
+from ignite.handlers._patience import Patience
+
+__all__ = ["EarlyStopping"]
+
+
+def _of_patience(name: str, doc: str) -> Any:
+    def read(handler: "EarlyStopping") -> Any:
+        return getattr(handler._patience, name)
+
+    def write(handler: "EarlyStopping", value: Any) -> None:
+        setattr(handler._patience, name, value)
+
+    return property(read, write, doc=doc)
+
+
+def _old_name(old: str, new: str) -> Any:
+    def read(handler: "EarlyStopping") -> Any:
+        _warn_of(old, new)
+        return getattr(handler, new)
+
+    def write(handler: "EarlyStopping", value: Any) -> None:
+        _warn_of(old, new)
+        setattr(handler, new, value)
+
+    return property(read, write, doc=f"Deprecated: ``{new}``.")
+
+
+def _warn_of(old: str, new: str) -> None:
+    warnings.warn(f"{old} is deprecated. Please use {new!r} instead.", DeprecationWarning, stacklevel=3)
+
+
+class EarlyStopping(Serializable, ResettableHandler):
+    """Terminates ``trainer`` after ``patience`` scores in a row without improvement.
+
+    Call it, or attach it, once per score: usually at the end of each run of the evaluator. NaN is never an improvement.
+
+    Args:
+        patience: how many scores without improvement to accept before stopping, at least 1. Counts *scores*, not
+            epochs: with validation every 5 epochs, ``patience=3`` waits 15 epochs.
+        score_function: reads the score, a number, from the engine that this handler is attached to.
+        trainer: the engine to terminate. It finishes the event at hand first; see :meth:`Engine.terminate`.
+        threshold: the change that a score has to exceed to count as an improvement, at least 0.
+        cumulative: whether small improvements below ``threshold`` add up: the best score then stays what it is until
+            one exceeds it by more than ``threshold``, and otherwise follows every better score.
+        threshold_mode: whether ``threshold`` is in units of the score ("abs") or a fraction of the best one's absolute
+            value ("rel").
+        mode: whether a higher ("max") or a lower ("min") score is better.
+        min_delta: deprecated, ``threshold``.
+        min_delta_mode: deprecated, ``threshold_mode``.
+        cumulative_delta: deprecated, ``cumulative``.
+        min_epochs: the first epoch of ``trainer`` in which it may be stopped. Scores count before it, too.
+
+    Raises:
+        TypeError: ``score_function`` cannot be called, or ``trainer`` is not an engine; or, when called, the score is
+            not a number.
+        ValueError: another argument is out of range.
+
+    State:
+        ``counter``, ``best_score`` and ``threshold_mode``. Save the handler with the trainer, or a resumed run starts
+        to wait anew. What was loaded outlives the reset at the beginning of the next run.
+
+    Distributed:
+        Attach it on every process and return the same score on each (metrics do); a process that stops alone leaves
+        the others waiting for it.
+
+    Example:
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> evaluator = Engine(lambda engine, batch: None)
+        >>> losses = iter([0.9, 0.5, 0.6, 0.7, 0.4])
+        >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
+        >>> stopper = EarlyStopping(2, lambda engine: next(losses), trainer, mode="min")
+        >>> stopper.attach(evaluator)
+        >>> trainer.run([0], max_epochs=5).epoch, stopper.best_score
+        (4, 0.5)
+    """
+
+    _state_dict_all_req_keys = ("counter", "best_score")
+
+    def __init__(  # noqa: PLR0913 - Ignite's signature
+        self,
+        patience: int,
+        score_function: Callable[[Engine[Any, Any]], float],
+        trainer: Engine[Any, Any],
+        threshold: float = 0.0,
+        cumulative: bool = False,
+        threshold_mode: Literal["abs", "rel"] = "abs",
+        mode: Literal["min", "max"] = "max",
+        min_delta: float | None = None,
+        min_delta_mode: Literal["abs", "rel"] | None = None,
+        cumulative_delta: bool | None = None,
+        *,
+        min_epochs: int = 0,
+    ) -> None:
+        if not callable(score_function):
+            raise TypeError(f"Argument score_function should be a function, but given {score_function!r}")
+        if not isinstance(trainer, Engine):
+            raise TypeError(f"Argument trainer should be an instance of Engine, but given a {type(trainer).__name__}")
+        if min_delta is not None:
+            _warn_of("min_delta", "threshold")
+            threshold = min_delta
+        if min_delta_mode is not None:
+            _warn_of("min_delta_mode", "threshold_mode")
+            threshold_mode = min_delta_mode
+        if cumulative_delta is not None:
+            _warn_of("cumulative_delta", "cumulative")
+            cumulative = cumulative_delta
+
+        self.score_function = score_function
+        self.trainer = trainer
+        self.min_epochs = min_epochs
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._patience = Patience(patience, mode, threshold, threshold_mode, cumulative)
+        self._is_loaded = False
+        """Whether the state has been loaded, and no score has come since."""
+
+    patience = _of_patience("limit", "How many scores without improvement end the training.")
+    threshold = _of_patience("threshold", "What an improvement has to exceed.")
+    threshold_mode = _of_patience("threshold_mode", "The unit of the threshold.")
+    cumulative = _of_patience("cumulative", "Whether small improvements add up.")
+    mode = _of_patience("mode", "Whether higher or lower is better.")
+    counter = _of_patience("waited", "How many scores have passed since the last improvement.")
+    best_score = _of_patience("best", "The score to beat; None before the first one.")
+
+    min_delta = _old_name("min_delta", "threshold")
+    min_delta_mode = _old_name("min_delta_mode", "threshold_mode")
+    cumulative_delta = _old_name("cumulative_delta", "cumulative")
+
+    def __call__(self, engine: Engine[Any, Any]) -> None:
+        """Takes in the score of ``engine``."""
+        score = self.score_function(engine)
+        try:
+            score = float(score)
+        except TypeError as error:
+            error.add_note(f"score_function should return a number, but returned a {type(score).__name__}")
+            raise
+        self._is_loaded = False
+        has_run_out = self._patience.observe(score)
+        self.logger.debug("score %g, best %s, waited %d of %d", score, self.best_score, self.counter, self.patience)
+        if not has_run_out:
+            return
+        if self.trainer.state.epoch < self.min_epochs:
+            self.logger.debug("epoch %d of at least %d: going on", self.trainer.state.epoch, self.min_epochs)
+            return
+        self.logger.info("No improvement in %d scores: stopping the training", self.counter)
+        self.trainer.terminate()
+
+    def reset(self) -> None:
+        """Forgets all scores."""
+        self._patience.reset()
+
+    def attach(
+        self,
+        engine: Engine[Any, Any],
+        event: Any = Events.COMPLETED,
+        reset_engine: Engine[Any, Any] | None = None,
+        reset_event: Any = Events.STARTED,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Scores at ``event`` of ``engine``; forgets everything at ``reset_event`` of ``reset_engine``.
+
+        Args:
+            engine: whose results are scored: the evaluator, usually.
+            event: when.
+            reset_engine: whose ``reset_event`` begins a new training; by default the trainer. (Ignite takes ``engine``:
+                an evaluator starts anew for each score, so that nothing would ever be stopped.)
+            reset_event: when to begin to count anew. A state that was loaded is not forgotten by the first one.
+            *args: handed to the handler at each call, for subclasses.
+            **kwargs: likewise.
+        """
+        engine.add_event_handler(event, self, *args, **kwargs)
+        (reset_engine or self.trainer).add_event_handler(reset_event, self._begin)
+
+    def state_dict(self) -> "OrderedDict[str, Any]":
+        """The scores' memory: ``counter``, ``best_score``, ``threshold_mode``."""
+        return OrderedDict(counter=self.counter, best_score=self.best_score, threshold_mode=self.threshold_mode)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from scores that were saved.
+
+        Raises:
+            TypeError: ``state_dict`` is not a mapping, or holds something else than numbers.
+            ValueError: a key is missing, or a value is impossible. Nothing is changed.
+        """
+        super().load_state_dict(state_dict)
+        counter, best = state_dict["counter"], state_dict["best_score"]
+        threshold_mode = state_dict.get("threshold_mode", self.threshold_mode)
+        if isinstance(counter, bool) or not isinstance(counter, int) or counter < 0:
+            raise ValueError(f"counter should be an integer, at least 0, but given {counter!r}")
+        if threshold_mode not in ("abs", "rel"):
+            raise ValueError(f"threshold_mode should be either 'abs' or 'rel', but given {threshold_mode!r}")
+        best = None if best is None or math.isnan(best) else float(best)  # Ignite may have kept a NaN
+        self.counter, self.best_score, self.threshold_mode = counter, best, threshold_mode
+        self._is_loaded = True
+
+    def _begin(self) -> None:
+        if self._is_loaded:
+            self._is_loaded = False
+            return
+        self.reset()

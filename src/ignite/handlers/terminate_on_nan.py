@@ -1,0 +1,80 @@
+"""Stop when the output of an engine is NaN or infinite."""
+
+import cmath
+import logging
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite import distributed as idist
+from ignite._core.trees import apply_to_type
+from ignite.engine import Engine
+
+__all__ = ["TerminateOnNan"]
+
+
+class TerminateOnNan:
+    """Terminates an engine whose output has a number that is NaN or infinite.
+
+    Add it to ``Events.ITERATION_COMPLETED``: by then, the weights have been updated with the gradients of that number.
+    :class:`SpikeGuard` acts before that. Looking at tensors waits for their device, once each call.
+
+    Args:
+        output_transform: picks what is looked at from ``engine.state.output``: a number, a tensor, or containers of
+            these. Strings are passed over.
+
+    Raises:
+        TypeError: when called, there is something else in the output, None for example.
+
+    Distributed:
+        Add it on every process: all of them stop in the same iteration, if the output of one is NaN. This takes a
+        collective each call.
+
+    Example:
+        >>> from ignite.engine import Events
+        >>> trainer = Engine(lambda engine, batch: 1.0 if batch < 3 else float("nan"))
+        >>> _ = trainer.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
+        >>> trainer.run([1, 2, 3, 4, 5]).iteration
+        3
+    """
+
+    def __init__(self, output_transform: Callable[[Any], Any] = lambda output: output) -> None:
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._output_transform = output_transform
+
+    def __call__(self, engine: Engine[Any, Any]) -> None:
+        """Looks at the output of ``engine``."""
+        is_here = not _is_finite(self._output_transform(engine.state.output))
+        if not idist.all_reduce(int(is_here), "MAX"):
+            return
+        where = "" if is_here else " in another process"
+        self.logger.warning(
+            "%s: the output of iteration %d%s contains NaN or Inf. Stop training",
+            type(self).__name__, engine.state.iteration, where,
+        )  # fmt: skip
+        engine.terminate()
+
+
+def _is_finite(output: Any) -> bool:
+    leaves: list[Any] = []
+    try:
+        apply_to_type(output, (numbers.Number, Tensor), leaves.append)
+    except TypeError as error:
+        error.add_note("in TerminateOnNan: give it an output_transform that picks the numbers from the output")
+        raise
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    if not all(isinstance(leaf, Tensor | numbers.Rational) or cmath.isfinite(leaf) for leaf in leaves):
+        return False
+    verdicts = [torch.isfinite(tensor).all() for tensor in tensors]
+    return all(_on_one_device(verdicts))
+
+
+def _on_one_device(verdicts: list[Tensor]) -> list[bool]:
+    """Waits for each device once."""
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for verdict in verdicts:
+        by_device.setdefault(verdict.device, []).append(verdict)
+    return [bool(torch.stack(group).all()) for group in by_device.values()]

@@ -1,0 +1,64 @@
+"""Stop when the time is up."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ignite import distributed as idist
+from ignite._core import clock
+from ignite.engine import Engine
+
+__all__ = ["TimeLimit"]
+
+
+class TimeLimit:
+    """Terminates an engine when a number of seconds has passed since this object was made.
+
+    Add it to ``Events.ITERATION_COMPLETED`` after all other handlers of that event, so that a checkpoint is of a whole
+    iteration. The limit should leave time for the last iteration and for what is saved. Time is taken from a clock
+    that only goes forward; corrections of the wall clock do not matter.
+
+    Args:
+        limit_sec: seconds, at least 1.
+        checkpoint: what to call with the engine, once, before it is terminated: a ``Checkpoint``, say.
+
+    Raises:
+        TypeError: ``limit_sec`` is not an integer, or ``checkpoint`` cannot be called.
+        ValueError: ``limit_sec`` is not positive.
+
+    Distributed:
+        Add it on every process: all of them stop in the same iteration, when the time of the first is up. This takes a
+        collective each call; ``Events.ITERATION_COMPLETED(every=50)`` takes fewer.
+
+    Example:
+        >>> from ignite.engine import Events
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> _ = trainer.add_event_handler(Events.ITERATION_COMPLETED, TimeLimit(3600))
+        >>> trainer.run([1, 2, 3]).iteration
+        3
+    """
+
+    def __init__(
+        self, limit_sec: int | None = 28800, *, checkpoint: Callable[[Engine[Any, Any]], Any] | None = None
+    ) -> None:
+        if not isinstance(limit_sec, int):
+            raise TypeError(f"Argument limit_sec should be an integer, but given {limit_sec!r}")
+        if limit_sec <= 0:
+            raise ValueError(f"Argument limit_sec should be a positive integer, but given {limit_sec}")
+        if checkpoint is not None and not callable(checkpoint):
+            raise TypeError(f"Argument checkpoint should be callable, but given {checkpoint!r}")
+        self.limit_sec = limit_sec
+        self.checkpoint = checkpoint
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._started = clock.now()
+
+    def __call__(self, engine: Engine[Any, Any]) -> None:
+        """Looks at the clock."""
+        is_up = clock.now() - self._started > self.limit_sec
+        if not idist.all_reduce(int(is_up), "MAX") or engine.should_terminate:
+            return
+        self.logger.info("Reached the time limit: %s sec. Stop training", self.limit_sec)
+        if self.checkpoint is not None:
+            self.checkpoint(engine)
+        engine._goes_on_later = True  # what Checkpoint.of saves at the end is no finished run
+        engine.terminate()

@@ -1,0 +1,60 @@
+"""What survives: checkpoints that are whole or absent, verified when they are read. Has never heard of an engine."""
+
+from ignite.storage._types import Place, Written
+from ignite.storage.bucket import Bucket
+from ignite.storage.commit import commit, sweep
+from ignite.storage.index import Index, build_index, read_index, write_index
+from ignite.storage.keys import load_into, state_of, unwrap
+from ignite.storage.ledger import Decision, Item, Row, best, kept, place_in
+from ignite.storage.lock import hold
+from ignite.storage.naming import check_name, is_temporary, temporary_name
+from ignite.storage.note import VERSION, Note, append_note, read_note
+from ignite.storage.place import Folder, open_place
+from ignite.storage.reader import Found, Loaded, load, load_latest, save, scan
+from ignite.storage.restore import restore
+from ignite.storage.snapshot import Snapshot, check_storable, plain
+from ignite.storage.verify import verify
+from ignite.storage.writer import Writer
+
+__all__ = [
+    "VERSION",
+    "Bucket",
+    "Decision",
+    "Folder",
+    "Found",
+    "Index",
+    "Item",
+    "Loaded",
+    "Note",
+    "Place",
+    "Row",
+    "Snapshot",
+    "Writer",
+    "Written",
+    "append_note",
+    "best",
+    "build_index",
+    "check_name",
+    "check_storable",
+    "commit",
+    "hold",
+    "is_temporary",
+    "kept",
+    "load",
+    "load_into",
+    "load_latest",
+    "open_place",
+    "place_in",
+    "plain",
+    "read_index",
+    "read_note",
+    "restore",
+    "save",
+    "scan",
+    "state_of",
+    "sweep",
+    "temporary_name",
+    "unwrap",
+    "verify",
+    "write_index",
+]

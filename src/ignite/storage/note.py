@@ -1,0 +1,196 @@
+"""What a checkpoint says about itself: a few lines of JSON in the file, which torch passes over."""
+
+import json
+import math
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ignite.exceptions import CheckpointError
+from ignite.storage._archive import Archive, is_legacy
+
+__all__ = ["NOTE_NAME", "VERSION", "Note", "append_note", "read_note"]
+
+VERSION = 1
+"""Of the format. A file of a higher one is refused."""
+
+NOTE_NAME = ".ignite.json"
+MAX_BYTES = 65536
+_MAX_TEXT = 1000
+_MAX_INT = 2**63 - 1
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a checkpoint says about itself.
+
+    Args:
+        version: of the format.
+        step: iterations that the run had done.
+        epoch: the epoch that it was in.
+        score: by which it is compared with others; NaN is never the best.
+        score_name: what the score is.
+        mode: whether a higher ("max") or a lower ("min") score is better.
+        family: the series of checkpoints that it belongs to.
+        restarts: how often the run had been resumed. Of two checkpoints, the one with the higher
+            ``(restarts, step)`` is the newer.
+        created: seconds since 1970, for people; clocks are wrong too often to order anything by it.
+
+    Example:
+        >>> Note.from_json(Note(step=3, created=0.0).to_json()).step
+        3
+    """
+
+    version: int = VERSION
+    step: int | None = None
+    epoch: int | None = None
+    score: float | None = None
+    score_name: str | None = None
+    mode: str = "max"
+    family: str = ""
+    restarts: int = 0
+    created: float = field(default_factory=time.time)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What the newest one has the highest of."""
+        return self.restarts, -1 if self.step is None else self.step
+
+    @property
+    def rating(self) -> float | None:
+        """What the best one has the highest of; None if it has no score, or NaN."""
+        if self.score is None or math.isnan(self.score):
+            return None
+        return self.score if self.mode == "max" else -self.score
+
+    def to_json(self) -> str:
+        """One line of standard JSON.
+
+        Raises:
+            CheckpointError: a value has the wrong type or size.
+        """
+        values = {key: number_to_json(value) for key, value in asdict(self).items()}
+        _check(values)
+        return json.dumps(values, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Note":
+        """Reads what ``to_json`` has written; keys that are not known are passed over.
+
+        Raises:
+            CheckpointError: it is something else, or of a newer version.
+        """
+        if len(text) > MAX_BYTES:
+            raise CheckpointError(f"The note should have at most {MAX_BYTES} bytes, but given {len(text)}")
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"The note should be JSON, but is not: {error}") from error
+        if not isinstance(values, dict):
+            raise CheckpointError(f"The note should be a JSON object, but is a {type(values).__name__}")
+        _check(values)
+        known = {one.name for one in fields(cls)}
+        taken = {key: value for key, value in values.items() if key in known}
+        for key in ("score", "created"):
+            if taken.get(key) is not None:
+                taken[key] = number_from_json(taken[key])
+        return cls(**{"created": 0.0, **taken})
+
+
+def append_note(file: str | Path | BinaryIO, note: Note) -> None:
+    """Adds the note to a file of ``torch.save``.
+
+    Args:
+        file: its path, or the file itself, open for reading and writing.
+        note: what is added.
+
+    Example:
+        >>> import io, torch
+        >>> file = io.BytesIO()
+        >>> torch.save({"weight": torch.zeros(2)}, file)
+        >>> append_note(file, Note(step=7))
+        >>> read_note(file).step
+        7
+    """
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+        top = archive.namelist()[0].partition("/")[0]
+        # The same bytes for the same content: not the time of writing.
+        archive.writestr(zipfile.ZipInfo(f"{top}/{NOTE_NAME}"), note.to_json())
+
+
+def read_note(file: str | Path | BinaryIO) -> Note | None:
+    """The note of a checkpoint, without reading the rest of it; None if it has none, as those of Ignite.
+
+    Raises:
+        CheckpointError: the file is damaged, no checkpoint, or of a newer version.
+    """
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as opened:
+            return read_note(opened)
+    return None if is_legacy(file) else note_in(Archive(file))
+
+
+def note_in(archive: Archive) -> Note | None:
+    """The note in a file that is already parsed."""
+    content = archive.content(NOTE_NAME, MAX_BYTES)
+    return None if content is None else Note.from_json(content)
+
+
+def number_to_json(value: Any) -> Any:
+    """JSON has no word for NaN and infinity."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def number_from_json(value: Any) -> float:
+    """The reverse of :func:`number_to_json`."""
+    return _NOT_FINITE[value] if isinstance(value, str) else float(value)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in _NOT_FINITE
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e308
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_INT
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_TEXT
+
+
+_CHECKS = {
+    "step": (_is_count, "an integer from 0 or null"),
+    "epoch": (_is_count, "an integer from 0 or null"),
+    "score": (_is_number, "a number or null"),
+    "score_name": (_is_text, f"a string of at most {_MAX_TEXT} characters or null"),
+    "mode": (lambda value: value in ("max", "min"), "'max' or 'min'"),
+    "family": (_is_text, f"a string of at most {_MAX_TEXT} characters"),
+    "restarts": (_is_count, "an integer from 0"),
+    "created": (_is_number, "a number"),
+}
+_MAY_BE_NULL = ("step", "epoch", "score", "score_name")
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    version = values.get("version")
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"version in the note should be an integer from 1, but given {version!r:.100}")
+    if version > VERSION:
+        raise CheckpointError(
+            f"The checkpoint was written by a newer version: it has format {version}, and this one reads up to "
+            f"{VERSION}. Upgrade reignition to read it"
+        )
+    for key, (is_right, words) in _CHECKS.items():
+        value = values.get(key)
+        is_absent = value is None and (key in _MAY_BE_NULL or key not in values)
+        if not is_absent and not is_right(value):
+            raise CheckpointError(f"{key} in the note should be {words}, but given {value!r:.100}")

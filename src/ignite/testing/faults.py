@@ -1,0 +1,161 @@
+"""What can go wrong in a run: a kill, an exception, NaN, a damaged file, a slow rank, a signal."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal as signals
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ignite._core.trees import tree_map
+from ignite.engine import Engine
+from ignite.testing._tearing import Damage, check_how, tear
+
+__all__ = [
+    "Fault",
+    "Kill",
+    "Nan",
+    "Raise",
+    "Signal",
+    "Slow",
+    "TornFile",
+]
+
+
+class Fault(ABC):
+    """Something that goes wrong. Subclasses say what, in ``strike``."""
+
+    fired: int = 0
+    """How often it has struck in this process."""
+
+    @abstractmethod
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Does the damage, while ``engine`` calls its handlers."""
+
+
+class Kill(Fault):
+    """Ends this process with SIGKILL: nothing is written, closed or cleaned up.
+
+    Args:
+        signal: another signal, if it has to be one. The process is expected to die of it.
+    """
+
+    def __init__(self, signal: int = signals.SIGKILL) -> None:
+        self.signal = signal
+
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Ends this process."""
+        os.kill(os.getpid(), self.signal)
+
+
+class Signal(Fault):
+    """Sends a signal to this process, as a scheduler or a user would, and lets the run go on."""
+
+    def __init__(self, signal: int = signals.SIGTERM) -> None:
+        self.signal = signal
+
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Sends the signal."""
+        os.kill(os.getpid(), self.signal)
+
+
+class Raise(Fault):
+    """Raises an exception in the place of a handler.
+
+    Args:
+        error: the exception, or its class.
+    """
+
+    def __init__(self, error: BaseException | type[BaseException] = RuntimeError) -> None:
+        self.error = error
+
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Raises."""
+        raise self.error if isinstance(self.error, BaseException) else self.error("injected")
+
+
+class Slow(Fault):
+    """Holds the run up, as a slow disk, network or processor does. Give ``inject`` a rank to slow down only that one.
+
+    Args:
+        seconds: for how long, each time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Waits."""
+        time.sleep(self.seconds)
+
+
+class Nan(Fault):
+    """Puts NaN where numbers should be.
+
+    Args:
+        where: "batch" replaces all floating point numbers of ``engine.state.batch``, so that loss and gradients become
+            NaN by themselves (at GET_BATCH_COMPLETED or ITERATION_STARTED; data that the batch came from stays as it
+            is). "output" replaces those of ``engine.state.output`` (at ITERATION_COMPLETED): what handlers and metrics
+            see, while the model stays sound. A module: fills the gradients that its parameters have (at
+            ``BackpropEvents.BACKWARD_COMPLETED``).
+        value: what to put there instead of NaN: infinity, or a number that makes the loss jump.
+
+    Raises:
+        ValueError: ``where`` is something else; or, when it strikes, there is no number to replace.
+    """
+
+    def __init__(
+        self, where: Literal["batch", "output"] | torch.nn.Module = "batch", *, value: float = math.nan
+    ) -> None:
+        if where not in ("batch", "output") and not isinstance(where, torch.nn.Module):
+            raise ValueError(f"where should be 'batch', 'output' or a module, but given {where!r}")
+        self.where = where
+        self.value = value
+
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Replaces numbers."""
+        self._num_replaced = 0
+        if isinstance(self.where, torch.nn.Module):
+            for parameter in self.where.parameters():
+                if parameter.grad is not None:
+                    self._num_replaced += 1
+                    parameter.grad.fill_(self.value)
+        else:
+            setattr(engine.state, self.where, tree_map(self._replace, getattr(engine.state, self.where)))
+        if self._num_replaced == 0:
+            what = f"engine.state.{self.where}" if isinstance(self.where, str) else "the gradients of the module"
+            raise ValueError(
+                f"{what} should hold floating point numbers to replace by {self.value}, but there are none"
+            )
+
+    def _replace(self, leaf: Any, key: Any) -> Any:
+        is_tensor = isinstance(leaf, Tensor) and leaf.is_floating_point()
+        if not is_tensor and not isinstance(leaf, float):
+            return leaf
+        self._num_replaced += 1
+        return torch.full_like(leaf, self.value) if isinstance(leaf, Tensor) else self.value
+
+
+class TornFile(Fault):
+    """Damages a file, as a power cut or a failing disk does.
+
+    Args:
+        path: the file; or a folder, of which the file that was written last is taken. A checkpoint that is written in
+            the background may not be there yet.
+        how: see :func:`tear`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], how: Damage = "truncate") -> None:
+        check_how(how)
+        self.path = Path(path)
+        self.how = how
+
+    def strike(self, engine: Engine[Any, Any]) -> None:
+        """Damages the file."""
+        tear(self.path, self.how)

@@ -1,0 +1,331 @@
+"""A run that is stopped anywhere, made anew and resumed, ends as if it had never been stopped."""
+
+import json
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from ignite import storage
+from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.exceptions import CheckpointError
+from ignite.handlers import Checkpoint, EarlyStopping
+from ignite.metrics import Accuracy, Average, Loss, RunningAverage
+from ignite.utils import manual_seed
+
+
+class Noisy(Dataset):
+    """Eleven samples and random augmentation from three generators."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(5)
+        self.x, self.y = torch.randn(11, 4, generator=generator), torch.arange(11) % 3
+
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, i):
+        noise = torch.rand(4) + random.random() + np.random.rand()
+        return self.x[i] + 0.1 * noise, self.y[i], i
+
+
+class Run:
+    """Everything that a program makes before it calls ``run``: made anew for each life of it."""
+
+    def __init__(self, folder, *, event=Events.ITERATION_COMPLETED, num_workers=0, background=True, **options):
+        manual_seed(3)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        self.seen, self.scores = [], []
+        self.trainer = create_supervised_trainer(
+            self.model, self.optimizer, nn.CrossEntropyLoss(), prepare_batch=self.prepare, **options
+        )
+        self.evaluator = create_supervised_evaluator(
+            self.model, metrics={"accuracy": Accuracy(), "nll": Loss(nn.CrossEntropyLoss())},
+            prepare_batch=lambda batch, device, non_blocking: batch[:2],
+        )  # fmt: skip
+        scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2, gamma=0.9)
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: scheduler.step())
+        RunningAverage(output_transform=float).attach(self.trainer, "running")
+        Average(output_transform=float).attach(self.trainer, "mean")
+        self.loader = DataLoader(Noisy(), batch_size=3, shuffle=True, num_workers=num_workers)
+        self.valid = DataLoader(Noisy(), batch_size=5)
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.validate)
+        self.stopper = EarlyStopping(50, lambda engine: engine.state.metrics["accuracy"], self.trainer)
+        self.evaluator.add_event_handler(Events.COMPLETED, self.stopper)
+        self.checkpoint = None
+        if folder is not None:
+            self.checkpoint = Checkpoint.of(self.trainer, folder, event=event, background=background)
+
+    def prepare(self, batch, device, non_blocking):
+        self.seen.append(batch[2].tolist())
+        return batch[:2]
+
+    def validate(self, engine):
+        random.random()  # handlers may draw, too
+        self.evaluator.run(self.valid)
+        self.scores.append((engine.state.epoch, dict(self.evaluator.state.metrics), dict(engine.state.metrics)))
+
+    def run(self, **options):
+        self.trainer.run(self.loader, max_epochs=3, **options)
+        return self
+
+    def digest(self):
+        window = getattr(self.trainer._process_function, "num_accumulated", None)
+        return {
+            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "stopper": dict(self.stopper.state_dict()),
+            "random": (random.random(), np.random.rand(), torch.rand(1).item()),
+            "window": window,
+        }
+
+
+def assert_same(a, b, path=""):
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert list(a) == list(b), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}[{i}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b or a != a, path
+
+
+class Killed(BaseException):
+    """Nothing catches this."""
+
+
+def kill_at(trainer, iteration, event=Events.ITERATION_COMPLETED):
+    def kill():
+        raise Killed
+
+    trainer.add_event_handler(event(once=iteration), kill, priority=-1e9)
+
+
+def final_of(run):
+    run.run()
+    return run.digest(), run.seen, run.scores
+
+
+@pytest.mark.parametrize("stopped_at", range(1, 12))
+def test_a_run_stopped_after_any_iteration_is_resumed_exactly(tmp_path, stopped_at):
+    expected, seen, scores = final_of(Run(tmp_path / "whole"))
+    first = Run(tmp_path / "cut", background=False)
+    kill_at(first.trainer, stopped_at + 1, Events.ITERATION_STARTED)
+    with pytest.raises(Killed):
+        first.run()
+    second = Run(tmp_path / "cut", background=False)
+    random.seed(99)  # the new process is in another state
+    torch.manual_seed(99)
+    np.random.seed(99)
+    second.run(resume="latest")
+    assert first.seen[:stopped_at] + second.seen == seen
+    assert scores == [score for score in first.scores if score not in second.scores] + second.scores
+    assert_same(second.digest(), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("options", [{"gradient_accumulation_steps": 3}, {"amp_mode": "amp", "device": "cpu"}])
+def test_windows_and_mixed_precision_are_resumed_exactly(tmp_path, options):
+    expected, seen, _ = final_of(Run(tmp_path / "whole", **options))
+    for stopped_at in (2, 5, 6):
+        first = Run(tmp_path / str(stopped_at), **options)
+        kill_at(first.trainer, stopped_at + 1, Events.ITERATION_STARTED)
+        with pytest.raises(Killed):
+            first.run()
+        second = Run(tmp_path / str(stopped_at), **options).run(resume="latest")
+        assert first.seen[:stopped_at] + second.seen == seen
+        assert_same(second.digest(), expected)
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path):
+    expected, seen, _ = final_of(Run(tmp_path / "whole"))
+    first = Run(tmp_path / "cut", num_workers=2)
+    kill_at(first.trainer, 7, Events.ITERATION_STARTED)
+    with pytest.raises(Killed):
+        first.run()
+    second = Run(tmp_path / "cut", num_workers=1).run(resume="latest")
+    assert first.seen[:6] + second.seen == seen
+    assert_same(second.digest(), expected)
+
+
+def test_checkpoints_of_epochs_lose_the_epoch_at_hand_and_are_exact(tmp_path):
+    expected, seen, scores = final_of(Run(tmp_path / "whole", event=Events.EPOCH_COMPLETED))
+    first = Run(tmp_path / "cut", event=Events.EPOCH_COMPLETED)
+    kill_at(first.trainer, 7)
+    with pytest.raises(Killed):
+        first.run()
+    second = Run(tmp_path / "cut", event=Events.EPOCH_COMPLETED).run(resume="latest")
+    assert second.seen == seen[4:]
+    assert first.scores + second.scores == scores
+    assert_same(second.digest(), expected)
+
+
+def test_saving_changes_nothing(tmp_path):
+    with_it = final_of(Run(tmp_path / "a", event=Events.ITERATION_COMPLETED))
+    seldom = final_of(Run(tmp_path / "b", event=Events.EPOCH_COMPLETED))
+    assert_same(with_it, seldom)
+
+
+def test_a_finished_run_does_nothing_and_says_so(tmp_path, caplog):
+    Run(tmp_path).run()
+    again = Run(tmp_path)
+    with caplog.at_level(logging.INFO):
+        again.run(resume="latest")
+    assert again.seen == []
+    assert again.trainer.state.iteration == 12
+    assert "Nothing to run: the loaded state is finished" in caplog.text
+
+
+@pytest.mark.parametrize("skip_completed", [False, True])
+def test_a_run_that_was_stopped_early_is_finished_unless_more_is_asked_for(tmp_path, skip_completed):
+    first = Run(tmp_path)
+    first.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), lambda engine: engine.terminate(skip_completed))
+    first.run()
+    assert Run(tmp_path).run(resume="latest").seen == []
+    more = Run(tmp_path)
+    more.trainer.run(more.loader, max_epochs=4, resume="latest")
+    assert more.trainer.state.epoch == 4
+
+
+def test_without_a_checkpoint_the_run_begins_at_the_beginning(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        assert len(Run(tmp_path).run(resume="latest").seen) == 12
+    assert "Nothing to resume from yet" in caplog.text
+
+
+def test_a_run_that_begins_refuses_a_folder_with_another_run(tmp_path):
+    Run(tmp_path).run()
+    with pytest.raises(ValueError, match="should be empty for a run that begins, .* resume='latest'"):
+        Run(tmp_path).run()
+
+
+def test_two_programs_do_not_write_to_the_same_folder(tmp_path):
+    first, second = Run(tmp_path), Run(tmp_path)
+    first.trainer.add_event_handler(Events.EPOCH_STARTED(once=1), lambda: second.run())
+    with pytest.raises(CheckpointError, match="lock|in use"):
+        first.run()
+
+
+def test_stable_names_and_the_index_say_what_is_where(tmp_path):
+    run = Run(None)
+    run.checkpoint = Checkpoint.of(run.trainer, tmp_path, score="nll", mode="min", n_saved=1, keep_last=2)
+    run.run()
+    names = sorted(path.name for path in tmp_path.glob("*.pt") if not path.is_symlink())
+    scores = {f"checkpoint_{4 * epoch:08d}.pt": metrics["nll"] for epoch, metrics, _ in run.scores}
+    best = min(scores, key=scores.get)
+    assert set(names) == {best, *list(scores)[-2:]}
+    assert (tmp_path / "best.pt").resolve().name == best
+    assert (tmp_path / "last.pt").resolve().name == "checkpoint_00000012.pt"
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index["best"] == best
+    assert {row["file"]: row["score"] for row in index["checkpoints"]} == {name: scores[name] for name in names}
+    assert next(row["rank"] for row in index["checkpoints"] if row["file"] == best) == 1
+
+
+def test_a_score_between_two_evaluations_is_none(tmp_path):
+    run = Run(None)
+    run.checkpoint = Checkpoint.of(
+        run.trainer, tmp_path, event=Events.ITERATION_COMPLETED | Events.EPOCH_COMPLETED, score="accuracy", keep_last=99
+    )
+    run.run()
+    found = {one.note.step: one.note.score for one in storage.scan(storage.open_place(tmp_path))}
+    assert [step for step, score in sorted(found.items()) if score is not None] == [4, 8, 12]
+
+
+def test_the_best_is_resumed_and_what_comes_after_it_counts_as_newer(tmp_path):
+    first = Run(None)
+    scores = iter([0.9, 0.1, 0.2])
+    Checkpoint.of(first.trainer, tmp_path, score=lambda trainer: next(scores, 0.2), keep_last=2)
+    first.run()
+    second = Run(None)
+    later = iter([0.3, 0.4])
+    checkpoint = Checkpoint.of(second.trainer, tmp_path, score=lambda trainer: next(later, 0.5), keep_last=2)
+    second.trainer.run(second.loader, max_epochs=2, resume="best")
+    assert checkpoint.last_checkpoint == "checkpoint_00000008.pt"
+    third = Run(None)
+    Checkpoint.of(third.trainer, tmp_path)
+    third.run(resume="latest")
+    assert len(third.seen) == 4, "the two epochs of the second program are known, not the three of the first"
+
+
+def test_a_damaged_checkpoint_is_left_out_and_the_one_before_it_resumed(tmp_path, caplog):
+    expected, _, _ = final_of(Run(tmp_path / "whole"))
+    first = Run(None)
+    Checkpoint.of(first.trainer, tmp_path / "cut", event=Events.ITERATION_COMPLETED, keep_last=3, background=False)
+    kill_at(first.trainer, 8, Events.ITERATION_STARTED)
+    with pytest.raises(Killed):
+        first.run()
+    newest = tmp_path / "cut" / "checkpoint_00000007.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    second = Run(tmp_path / "cut").run(resume="latest")
+    assert "checkpoint_00000007.pt" in caplog.text
+    assert_same(second.digest(), expected)
+
+
+def test_a_table_says_what_was_restored_and_what_was_not(tmp_path, caplog):
+    Run(tmp_path).run()
+    other = Run(None)
+
+    class Extra(Average):
+        """Not in the checkpoint."""
+
+    Extra(output_transform=float).attach(other.trainer, "extra")
+    Checkpoint.of(other.trainer, tmp_path, patience=other.stopper)
+    with caplog.at_level(logging.INFO):
+        other.run(resume="latest")
+    text = caplog.text
+    assert "Extra.extra" in text
+    assert "NOT RESTORED: not in the checkpoint" in text
+    assert "stopper" in text
+    assert "NOT RESTORED: in the checkpoint, but not in this program" in text
+
+
+def test_what_does_not_fit_changes_nothing(tmp_path):
+    Run(tmp_path).run()
+    other = Run(None)
+    other.model[3] = nn.Linear(8, 5)
+    before = {name: value.clone() for name, value in other.model.state_dict().items()}
+    Checkpoint.of(other.trainer, tmp_path)
+    with pytest.raises(CheckpointError, match="3.weight"):
+        other.run(resume="latest")
+    assert_same(dict(other.model.state_dict()), before)
+    assert other.trainer.state.iteration == 0
+
+
+@pytest.mark.parametrize("event", [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_STARTED])
+def test_events_at_which_a_run_cannot_be_resumed_are_refused(tmp_path, event):
+    with pytest.raises(ValueError, match="event should be one at which a run can be resumed"):
+        Checkpoint.of(Engine(lambda engine, batch: None), tmp_path, event=event)
+
+
+def test_it_runs_after_all_other_handlers(tmp_path):
+    engine, order = Engine(lambda engine, batch: None), []
+    checkpoint = Checkpoint.of(engine, tmp_path)
+    checkpoint._write = lambda states, note: order.append("checkpoint")
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: order.append("added later"))
+    engine.run([1])
+    assert order[:2] == ["added later", "checkpoint"]
+
+
+def test_a_trainer_has_one(tmp_path):
+    engine = Engine(lambda engine, batch: None)
+    Checkpoint.of(engine, tmp_path)
+    with pytest.raises(RuntimeError, match="should have one Checkpoint.of"):
+        Checkpoint.of(engine, tmp_path)
+
+
+def test_everything_that_is_written_is_safe_to_load(tmp_path):
+    Run(tmp_path).run()
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert {"trainer", "model", "optimizer", "data", "random", "stopper", "RunningAverage.running"} <= set(state)

@@ -1,0 +1,182 @@
+"""A copy of a state as it was, in memory that is used again."""
+
+import io
+import os
+import resource
+
+import pytest
+import torch
+from torch import nn
+
+from ignite.storage.snapshot import Snapshot
+
+
+def storage_of(tensor):
+    return tensor.untyped_storage().data_ptr()
+
+
+def there_and_back(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_the_copy_stays_as_it_was_when_the_state_changes():
+    model, numbers = nn.Linear(2, 2), [1]
+    taken = Snapshot().take({"model": model.state_dict(), "numbers": numbers})
+    before = model.weight.tolist()
+    with torch.no_grad():
+        model.weight.fill_(9)
+    numbers.append(2)
+    assert taken["model"]["weight"].tolist() == before
+    assert taken["numbers"] == [1]
+
+
+def test_parameters_become_plain_tensors():
+    taken = Snapshot().take(list(nn.Linear(1, 1).parameters()))
+    assert [(type(tensor), tensor.requires_grad) for tensor in taken] == [(torch.Tensor, False)] * 2
+
+
+def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
+    snapshot, state = Snapshot(), {"a": torch.ones(1000), "b": torch.zeros(1000), "c": torch.ones(3)}
+    taken = snapshot.take(state)
+    first = {storage_of(tensor) for tensor in taken.values()}
+    del taken
+    taken = snapshot.take({key: tensor + 1 for key, tensor in state.items()})
+    assert {storage_of(tensor) for tensor in taken.values()} == first
+    assert (taken["a"][0], taken["b"][0], taken["c"][0]) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("hold", [lambda taken: taken["a"], lambda taken: taken["a"][5:].view(torch.int32)])
+def test_a_copy_that_someone_still_holds_is_never_overwritten(hold):
+    snapshot, state = Snapshot(), {"a": torch.ones(1000)}
+    held = hold(snapshot.take(state))
+    before = held.clone()
+    for i in range(5):
+        assert snapshot.take({"a": torch.full((1000,), float(i))})["a"][-1] == i
+        assert torch.equal(held, before)
+
+
+def test_two_copies_that_are_let_go_of_in_turn_need_two_pieces_of_memory():
+    snapshot, state, places = Snapshot(), torch.ones(1000), set()
+    last = None
+    for _ in range(10):
+        taken = snapshot.take(state)
+        places.add(storage_of(taken))
+        last = taken
+    assert storage_of(last) in places
+    assert len(places) == 2
+
+
+def test_memory_that_no_longer_fits_is_let_go_of():
+    snapshot = Snapshot()
+    snapshot.take([torch.ones(1000) for _ in range(5)])
+    snapshot.take([torch.ones(1000), torch.ones(7)])
+    assert sorted(buffer.nbytes for buffer in snapshot._buffers) == [28, 4000]
+
+
+def test_memory_is_shared_between_dtypes_of_equal_size():
+    snapshot = Snapshot()
+    place = storage_of(snapshot.take(torch.ones(8)))
+    taken = snapshot.take(torch.arange(4))
+    assert storage_of(taken) == place
+    assert taken.tolist() == [0, 1, 2, 3]
+
+
+def test_tied_tensors_stay_tied_in_the_copy_and_in_a_file_of_it():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    state = model.state_dict()
+    assert state["0.weight"] is not state["1.weight"]
+    for tied in (Snapshot().take(state), there_and_back(Snapshot().take(state))):
+        assert storage_of(tied["0.weight"]) == storage_of(tied["1.weight"])
+        tied["0.weight"].fill_(5)
+        assert tied["1.weight"].eq(5).all()
+
+
+def test_overlapping_views_still_see_the_same_elements():
+    base = torch.arange(24.0).view(4, 6)
+    state = {"top": base[:2], "middle": base[1:3], "column": base[:, 1], "apart": base[3:]}
+    taken = there_and_back(Snapshot().take(state))
+    assert all(torch.equal(taken[key], state[key]) for key in state)
+    taken["middle"][0, 1] = 100
+    assert taken["top"][1, 1] == taken["column"][1] == 100
+
+
+@pytest.mark.parametrize(
+    ("view", "num_elements"),
+    [
+        (lambda t: t[10:20], 1000),
+        (lambda t: t[:, 7], 100),
+        (lambda t: t[::2, ::2], 2500),
+        (lambda t: t.t(), 10_000),
+        (lambda t: t[3, 4], 1),
+        (lambda t: t[0, :1].expand(50), 1),
+        (lambda t: t[:, :1].expand(100, 2), 200),
+        (lambda t: t[:0], 0),
+        (lambda t: t.view(10, 10, 10, 10).to(memory_format=torch.channels_last), 10_000),
+    ],
+)
+def test_of_a_view_only_its_part_is_copied(view, num_elements):
+    tensor = view(torch.arange(10_000.0).view(100, 100))
+    taken = Snapshot().take(tensor)
+    assert taken.untyped_storage().nbytes() == 4 * num_elements
+    assert torch.equal(there_and_back(taken), tensor)
+
+
+def test_two_equal_views_with_gaps_are_copied_once():
+    base = torch.arange(10_000.0).view(100, 100)
+    first, second = Snapshot().take([base[:, 3], base[:, 3]])
+    assert first.untyped_storage().nbytes() == 400
+    assert storage_of(first) == storage_of(second)
+    assert torch.equal(second, base[:, 3])
+
+
+def test_memory_that_is_seen_as_two_dtypes_is_copied_for_each():
+    base = torch.tensor([1.0, 2.0])
+    floats, bits = there_and_back(Snapshot().take([base, base.view(torch.int32)]))
+    assert floats.tolist() == [1, 2]
+    assert bits.tolist() == base.view(torch.int32).tolist()
+
+
+def test_a_copy_taken_in_inference_mode_can_be_taken_again_outside():
+    snapshot = Snapshot()
+    with torch.inference_mode():
+        snapshot.take({"a": torch.ones(10), "gaps": torch.ones(10, 10)[:, 1]})
+    assert snapshot.take({"a": torch.zeros(10), "gaps": torch.zeros(10)})["a"].sum() == 0
+    inference = torch.inference_mode()(lambda: torch.ones(10))()
+    assert snapshot.take(inference).sum() == 10
+
+
+def test_a_state_that_is_refused_leaves_the_last_copy_alone():
+    snapshot = Snapshot()
+    taken = snapshot.take(torch.ones(10))
+    with pytest.raises(TypeError, match=r"^state\[1\] should be"):
+        snapshot.take([torch.zeros(10), print])
+    assert taken.sum() == 10
+
+
+def test_accelerators_are_waited_for_once(monkeypatch):
+    """Their tensors cannot be had here: the one thing that is played is where a tensor says it is."""
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    monkeypatch.setattr("ignite.storage.snapshot._HOST", "nowhere")
+    taken = Snapshot().take([torch.ones(3), torch.ones(3)])
+    assert waited == [torch.device("cpu")]
+    assert taken[0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_memory_is_no_more_than_one_copy(rounds):
+    num_bytes = 128 * 2**20
+    pid = os.fork()  # a process of its own: the most that this one ever had may be more
+    if pid == 0:
+        state = [torch.ones(num_bytes // 32) for _ in range(8)]
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        snapshot = Snapshot()
+        for _ in range(rounds):
+            snapshot.take(state)
+        extra = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        os._exit(0 if 0.9 * num_bytes < extra < 1.1 * num_bytes else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -1,0 +1,356 @@
+"""Whatever passes the check is loaded by ``torch.load(weights_only=True)``; whatever does not is named."""
+
+import enum
+import io
+import math
+import threading
+import types
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from ignite.storage._storable import MAX_DEPTH, _EmptyBytes, check_storable, plain
+from ignite.storage.snapshot import Snapshot
+
+LOADED_BY_TORCH = "should be something that torch.load(weights_only=True) reads, but given a "
+
+
+def there_and_back(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Rate(float):
+    def __float__(self):
+        return 0.0
+
+
+class Named(dict):
+    pass
+
+
+class Series(list):
+    pass
+
+
+DTYPES = [
+    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.complex64, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.uint16, torch.uint32, torch.uint64,
+]  # fmt: skip
+LAYOUTS = {
+    "plain": lambda t: t,
+    "transposed": lambda t: t.t(),
+    "column": lambda t: t[:, 0],
+    "rows": lambda t: t[1:],
+    "every other": lambda t: t[:, ::2],
+    "expanded": lambda t: t[:, :1].expand(-1, 5),
+    "scalar": lambda t: t[0, 0],
+    "empty": lambda t: t[:0],
+    "windows": lambda t: t.view(-1).unfold(0, 3, 1),
+    "bytes": lambda t: t.view(torch.uint8),
+}
+tensors = st.builds(
+    lambda dtype, layout, seed: LAYOUTS[layout](
+        torch.randint(0, 2, (3, 4), generator=torch.Generator().manual_seed(seed)).to(dtype)
+    ),
+    st.sampled_from(DTYPES),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.integers(0, 9),
+)
+integers = st.integers() | st.integers(-(2**2000), 2**2000)
+keys = st.one_of(
+    st.none(), st.booleans(), integers, st.floats(allow_nan=False), st.text(), st.binary(),
+    st.sampled_from([Level.HIGH, Colour.RED, np.int64(7), np.str_("s"), torch.float32, ("a", (1, b""))]),
+)  # fmt: skip
+leaves = keys | tensors | st.one_of(
+    st.complex_numbers(), st.floats(), st.binary().map(bytearray), st.sets(keys),
+    st.sampled_from([
+        torch.Size([1, 2]), torch.device("cuda", 3), torch.strided, torch.sparse_csr, Rate(0.5), np.float32(0.1),
+        np.float64(math.pi), np.bool_(True), np.uint64(2**63), np.complex64(1j), np.bytes_(b"x"), np.float16(2.0),
+    ]),
+)  # fmt: skip
+
+
+def containers(children):
+    dictionaries = st.dictionaries(keys, children, max_size=4)
+    return st.one_of(
+        st.lists(children, max_size=4), st.lists(children, max_size=4).map(tuple), dictionaries,
+        st.lists(children, max_size=4).map(Series), dictionaries.map(Named), dictionaries.map(OrderedDict),
+        dictionaries.map(lambda items: defaultdict(list, items)),
+        st.dictionaries(keys, st.integers(), max_size=4).map(Counter),
+        children.map(lambda child: [child, child]),
+    )  # fmt: skip
+
+
+states = st.recursive(leaves, containers, max_leaves=12)
+
+
+def assert_same(found, expected):
+    """Equal as values, bit by bit; numpy's and other classes' values as python's own."""
+    if isinstance(expected, torch.Tensor):
+        assert type(found) is torch.Tensor
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
+        assert found.contiguous().flatten().view(torch.uint8).equal(expected.contiguous().flatten().view(torch.uint8))
+    elif isinstance(expected, dict):
+        assert type(found) in (dict, OrderedDict, Counter)
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        assert type(found) in (list, tuple, torch.Size)
+        assert isinstance(found, tuple) == isinstance(expected, tuple)
+        assert len(found) == len(expected)
+        for pair in zip(found, expected, strict=True):
+            assert_same(*pair)
+    else:
+        if isinstance(expected, np.generic):
+            expected = expected.item()
+        if isinstance(expected, float):
+            assert float.hex(found) == float.hex(expected)
+        else:
+            assert repr(found) == repr(expected) if isinstance(expected, complex) else found == expected
+        assert type(found) is _EmptyBytes or type(found).__module__ in ("builtins", "torch")
+
+
+@given(states)
+def test_what_passes_the_check_is_loaded_as_it_was(state):
+    check_storable(state)
+    assert_same(there_and_back(plain(state)), state)
+
+
+@given(states)
+def test_a_snapshot_is_loaded_as_the_state_was(state):
+    taken = Snapshot().take(state)
+    assert_same(taken, state)
+    assert_same(there_and_back(taken), state)
+
+
+@given(states)
+def test_making_plain_twice_changes_nothing(state):
+    assert_same(plain(plain(state)), state)
+
+
+ODD_TENSORS = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "csr": lambda: torch.eye(3).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "jagged": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    "meta": lambda: torch.empty(3, 2, device="meta"),
+    "conj": lambda: torch.tensor([1 + 2j]).conj(),
+    "imag of conj": lambda: torch.tensor([1 + 2j]).conj().imag,
+    "parameter": lambda: nn.Parameter(torch.ones(2)),
+    "buffer": lambda: nn.Buffer(torch.ones(2)),
+    "result": lambda: torch.ones(2, requires_grad=True) * 2,
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.parametrize("store", [plain, Snapshot().take], ids=["plain", "snapshot"])
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+def test_tensors_of_all_kinds_are_loaded(kind, store):
+    tensor = ODD_TENSORS[kind]()
+    check_storable(tensor)
+    stored = store([tensor])[0]
+    loaded = there_and_back(stored)
+    assert not loaded.requires_grad
+    assert loaded.layout == tensor.layout
+    if kind != "meta":
+        assert str(loaded.to_padded_tensor(0) if "ed" in kind else loaded.to_dense()) == str(
+            (tensor.to_padded_tensor(0) if "ed" in kind else tensor.to_dense()).detach().resolve_conj().resolve_neg()
+        )
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("store", [plain, Snapshot().take], ids=["plain", "snapshot"])
+def test_quantized_tensors_are_loaded(store):
+    for tensor in (
+        torch.quantize_per_tensor(torch.randn(3), 0.1, 0, torch.qint8),
+        torch.quantize_per_channel(torch.randn(3, 2), torch.ones(3), torch.zeros(3), 0, torch.quint8),
+    ):
+        assert there_and_back(store(tensor)).equal(tensor)
+
+
+def test_attributes_and_hooks_of_tensors_stay_behind():
+    weight = nn.Parameter(torch.ones(2))
+    weight.hook = weight.register_hook(lambda grad: grad)
+    weight.lock = threading.Lock()
+    assert there_and_back(plain({"weight": weight}))["weight"].tolist() == [1, 1]
+
+
+def test_plain_copies_no_tensor_unless_torch_cannot_save_it():
+    weight = nn.Parameter(torch.ones(4))
+    state = plain(
+        {"weight": weight, "same": weight, "view": weight.detach()[:2], "bits": weight.detach().view(torch.int32)}
+    )
+    assert state["weight"] is state["same"]
+    assert state["weight"].data_ptr() == state["view"].data_ptr() == weight.data_ptr() != state["bits"].data_ptr()
+    there_and_back(state)
+    tensor = torch.ones(2)
+    assert plain([tensor])[0] is tensor
+
+
+def test_versions_of_modules_are_kept():
+    model = nn.BatchNorm1d(2)
+    for store in (plain, Snapshot().take):
+        assert there_and_back(store(model.state_dict()))._metadata == model.state_dict()._metadata
+
+
+def test_shared_containers_stay_shared():
+    shared = {"a": [1]}
+    state = there_and_back(plain([shared, shared]))
+    assert state[0] is state[1]
+
+
+def test_optimizers_of_torch_are_storable():
+    parameter = nn.Parameter(torch.ones(2))
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.Adagrad, torch.optim.LBFGS, torch.optim.Adafactor):
+        optimizer = kind([parameter])
+        check_storable(optimizer.state_dict())
+        check_storable(torch.optim.lr_scheduler.OneCycleLR(torch.optim.SGD([parameter]), 0.1, 10).state_dict())
+
+
+class Tagged(torch.Tensor):
+    pass
+
+
+Point = namedtuple("Point", "x y")
+REFUSED = {
+    "function": (print, "builtins.builtin_function_or_method: give tensors, plain"),
+    "lambda": (lambda: 0, "builtins.function: give tensors, plain numbers and strings; or, if loading"),
+    "lock": (threading.Lock(), "_thread.lock: "),
+    "class": (int, "builtins.type: "),
+    "object": (types.SimpleNamespace(a=1), "types.SimpleNamespace: .* torch.serialization.add_safe_globals$"),
+    "array": (np.ones(2), r"numpy.ndarray: give a tensor, torch.from_numpy\(x\)$"),
+    "frozenset": (frozenset([1]), "builtins.frozenset: give a set$"),
+    "namedtuple": (Point(1, 2), r"Point: give tuple\(x\)$"),
+    "range": (range(3), "builtins.range: "),
+    "generator": (torch.Generator(), r"torch._C.Generator: give its get_state\(\)$"),
+    "module": (nn.Linear(1, 1), "torch.nn.modules.linear.Linear: "),
+    "tensor of a class": (torch.ones(2).as_subclass(Tagged), "Tagged: "),
+    "lazy parameter": (nn.UninitializedParameter(), "UninitializedParameter: run a batch"),
+    "lazy buffer": (nn.UninitializedBuffer(), "UninitializedBuffer: run a batch"),
+    "date": (np.datetime64("2020-01-01"), "numpy.datetime64: "),
+    "long double": (np.longdouble(1), "numpy.longdouble: "),
+    "record": (np.zeros(1, dtype=[("a", "i4")])[0], "numpy.void: "),
+    "memory format": (torch.channels_last, "torch.memory_format: "),
+    "enumeration": (enum.Enum("Kind", "A").A, "Kind: "),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_would_not_be_loaded_is_refused_with_its_place_and_advice(kind):
+    value, message = REFUSED[kind]
+    state = {"optimizer": {"state": [{"hook": value}]}}
+    start = r"^state\['optimizer'\]\['state'\]\[0\]\['hook'\] should be something that torch.load\(weights_only=True\)"
+    for check in (check_storable, plain, Snapshot().take):
+        with pytest.raises(TypeError, match=f"{start} reads, but given a .*{message}"):
+            check(state)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"a": 2**2032}, r"^state\['a'\] should be an integer of at most 2032 bits, but given 2033$"),
+        ({print: 1}, r"^state\[the key <built-in function print>\] should be something"),
+        ({threading.Lock(): 1}, r"^state\[the key <_thread.lock>\] should be something"),
+        ({torch.ones(1): 1}, r"the key <torch.Tensor>\] should be a number, a string or a tuple, but given a tensor"),
+        ({Colour.RED: {frozenset(): 1}}, r"^state\[<.*Colour>\]\[the key frozenset\(\)\] should be"),
+        ({"x" * 100: print}, r"^state\['x{56}\.\.\.\] should be"),
+        ([{1, frozenset()}], r"^state\[0\]\[the key frozenset\(\)\] should be"),
+        (torch.randn(2).to_mkldnn(), "^state should be a tensor with a storage, but given one of mkldnn"),
+        (torch.empty(2, dtype=torch.uint4), "^state should have a dtype of whole bytes, but given torch.uint4"),
+    ],
+)  # fmt: skip
+def test_values_and_keys_that_would_not_be_loaded_are_refused(state, message):
+    with pytest.raises(TypeError, match=message):
+        check_storable(state)
+
+
+def test_the_place_begins_where_the_caller_says():
+    with pytest.raises(TypeError, match=r"^state\['model'\]\[0\] should be"):
+        check_storable([print], "['model']")
+
+
+def test_attributes_of_ordered_dictionaries_are_checked_too():
+    state = OrderedDict()
+    state._metadata = {"": print}
+    with pytest.raises(TypeError, match=r"^state\._metadata\[''\] should be"):
+        check_storable(state)
+
+
+def test_keys_that_are_equal_as_plain_values_are_refused():
+    class Key(str):
+        __hash__ = object.__hash__
+
+        def __eq__(self, other):
+            return self is other
+
+    with pytest.raises(TypeError, match="^state should have keys that differ as plain values, too"):
+        plain({Key("a"): 1, Key("a"): 2})
+
+
+def test_a_state_that_contains_itself_is_refused():
+    state = {"a": []}
+    state["a"].append([state])
+    with pytest.raises(TypeError, match=r"^state\['a'\]\[0\]\[0\] should not contain itself, but given a bu.*dict"):
+        check_storable(state)
+
+
+def test_depth_is_limited_and_what_is_within_the_limit_is_loaded():
+    def nested(depth):
+        state = leaf = {}
+        for _ in range(depth):
+            leaf["a"] = leaf = OrderedDict()
+        return state
+
+    there_and_back(plain(nested(MAX_DEPTH)))
+    with pytest.raises(TypeError, match="should be at most 100 containers deep, but given one that is deeper"):
+        check_storable(nested(100_000))
+
+
+def test_a_state_with_a_million_paths_is_walked_once():
+    state = []
+    for _ in range(90):
+        state = [state, state]
+    check_storable(state)
+
+
+class Safe:
+    def __init__(self, value):
+        self.value = value
+
+
+def test_objects_of_classes_that_are_marked_as_safe_pass_if_what_is_inside_does():
+    state = {"safe": Safe(torch.ones(2))}
+    with pytest.raises(TypeError, match="add_safe_globals"):
+        check_storable(state)
+    with torch.serialization.safe_globals([Safe]):
+        assert plain(state)["safe"] is state["safe"]
+        taken = Snapshot().take(state)["safe"]
+        state["safe"].value.fill_(2)
+        assert taken.value.tolist() == [1, 1]
+        assert there_and_back(taken).value.tolist() == [1, 1]
+        with pytest.raises(TypeError, match=r"^state\['safe'\] should be loaded .* although it is marked .* range"):
+            check_storable({"safe": Safe(range(3))})
+    with torch.serialization.safe_globals([Point, (Tagged, "elsewhere.Tagged")]):
+        assert there_and_back(plain(Point(1, 2))) == (1, 2)
+        check_storable(torch.ones(2).as_subclass(Tagged))
