@@ -1,13 +1,12 @@
 """Train a small convolutional network on handwritten digits: the whole job, in one file.
 
-A progress bar, validation after every epoch, TensorBoard files, the best checkpoint kept, Ctrl-C that ends cleanly.
+A progress bar, validation after every epoch, TensorBoard files, the best and the last checkpoint kept. Stop it
+anywhere, with Ctrl-C or kill -9; run it again, and it goes on as if it had not been stopped.
 
     python examples/digits.py --epochs 12 --output runs/digits
 """
 
 import argparse
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -19,7 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from ignite import storage
 from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.handlers import Checkpoint, Preemption
 from ignite.metrics import Accuracy, Loss
 from ignite.utils import manual_seed
 
@@ -42,16 +43,6 @@ def make_model():
     )
 
 
-def save(state, path):
-    """Writes a checkpoint that is whole or not there, whenever the machine stops."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=12)
@@ -72,11 +63,12 @@ def main():
     metrics = {"accuracy": Accuracy(), "loss": Loss(loss_fn)}
     evaluator = create_supervised_evaluator(model, metrics=metrics, device=device)
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.output / "best.pt"
+    # All that belongs to the run, written in the background after each epoch, and at Ctrl-C or a scheduler's signal.
+    checkpoint = Checkpoint.of(trainer, args.output / "checkpoints", score="accuracy", model=model, optimizer=optimizer)
+    preemption = Preemption(raise_exit=False)
+    preemption.attach(trainer)
     writer = SummaryWriter(args.output)
     bar = tqdm(total=args.epochs * len(train_loader), unit="batch", disable=None)
-    best = {"accuracy": 0.0, "epoch": 0}
 
     @trainer.on(Events.ITERATION_COMPLETED(every=5, last=True))
     def show_progress(engine):
@@ -92,36 +84,27 @@ def main():
         for name, value in found.items():
             writer.add_scalar(f"validation/{name}", value, engine.state.epoch)
 
-    @trainer.on(Events.EPOCH_COMPLETED)
-    def keep_the_best(engine):
-        accuracy = evaluator.state.metrics["accuracy"]
-        if accuracy > best["accuracy"]:
-            best.update(accuracy=accuracy, epoch=engine.state.epoch)
-            save({"model": model.state_dict(), **best}, checkpoint)
-
-    def end_on_ctrl_c(signum, frame):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the program at once
-        trainer.terminate()  # after the event at hand, so that nothing is left half done
-
-    signal.signal(signal.SIGINT, end_on_ctrl_c)
-    trainer.run(train_loader, max_epochs=args.epochs)
+    trainer.run(train_loader, max_epochs=args.epochs, resume="latest")
     bar.close()
     writer.close()
 
-    is_complete = trainer.state.iteration == args.epochs * len(train_loader)
-    if not is_complete:
-        print(f"Stopped in epoch {trainer.state.epoch}, after {trainer.state.iteration} iterations.")
-    if best["epoch"] == 0:
-        print("No epoch was completed: there is no checkpoint.")
+    if preemption.received:
+        state = trainer.state
+        print(f"Stopped in epoch {state.epoch}, after {state.iteration} iterations. Run it again to go on.")
+    best = checkpoint.place.read_link("best.pt")
+    if best is None:
+        print("No epoch was completed: there is no best model yet.")
         return 130
-    model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    loaded = storage.load((checkpoint.place, best))
+    model.load_state_dict(loaded.state["model"])
     accuracy = evaluator.run(val_loader).metrics["accuracy"]
-    print(f"\nBest accuracy on {len(val_loader.dataset)} held-out digits: {accuracy:.4f} (epoch {best['epoch']})")
-    print(f"  the best model   {checkpoint}")
+    print(f"\nBest accuracy on {len(val_loader.dataset)} held-out digits: {accuracy:.4f} (epoch {loaded.note.epoch})")
+    print(f"  the best model   {args.output / 'checkpoints' / 'best.pt'}")
+    print(f"  all checkpoints  ignite doctor {args.output / 'checkpoints'}")
     print(f"  the curves       tensorboard --logdir {args.output}")
     print("  what was run     print(trainer.describe()) in examples/digits.py")
     print("  a shorter start  examples/guide.py; all examples: examples/README.md")
-    return 0 if is_complete else 130
+    return 128 + preemption.received if preemption.received else 0
 
 
 if __name__ == "__main__":

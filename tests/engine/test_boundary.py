@@ -12,7 +12,9 @@ class Request:
         self.obeyed = []
 
     def obey(self, engine, unfinished, random):
-        self.obeyed.append((engine.state.epoch, engine.state.iteration, engine._cursor.position(engine.state), unfinished))
+        self.obeyed.append(
+            (engine.state.epoch, engine.state.iteration, engine._cursor.position(engine.state), unfinished)
+        )
         return self.stops
 
 

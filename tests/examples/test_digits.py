@@ -22,9 +22,17 @@ def test_it_reaches_its_accuracy_keeps_the_best_and_says_where_to_look(tmp_path)
     assert by_epoch[best[2]] == best[1] == max(by_epoch.values())
     for place in ("best.pt", "tensorboard --logdir", "examples/guide.py", "describe()"):
         assert place in run.stdout
-    checkpoint = torch.load(tmp_path / "best.pt", weights_only=True)
-    assert f"{checkpoint['accuracy']:.4f}" == best[1]
-    assert not list(tmp_path.glob("*.partial"))
+    folder = tmp_path / "checkpoints"
+    checkpoint = torch.load(folder / "best.pt", weights_only=True)
+    assert f"{checkpoint['results']['evaluator']['accuracy']:.4f}" == best[1]
+    assert {path.name for path in folder.iterdir() if path.is_symlink()} == {"best.pt", "last.pt"}
+
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True, check=True)
+    assert "epoch " not in again.stdout.partition("Best accuracy")[0], "the run is over: nothing is trained"
+    assert (
+        re.search(r"Best accuracy on 360 held-out digits: (\S+) \(epoch (\d+)\)", again.stdout).groups()
+        == best.groups()
+    )
 
 
 def test_the_event_files_hold_training_and_validation(tmp_path):
@@ -37,19 +45,33 @@ def test_the_event_files_hold_training_and_validation(tmp_path):
     assert [event.step for event in events.Scalars("training/loss")] == [5, 10, 15, 20, 23]
 
 
-def test_ctrl_c_ends_it_cleanly_with_the_best_so_far(tmp_path):
+def stop_in_epoch(number, folder, signum):
+    """Lets the example run until it has validated an epoch, and sends it a signal."""
     process = subprocess.Popen(
-        command(tmp_path, "--epochs", "10000"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(folder, "--epochs", "5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if line.startswith("epoch  2"):
-            process.send_signal(signal.SIGINT)
+        if line.startswith(f"epoch {number:>2}"):
+            process.send_signal(signum)
             break
     rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    return process.returncode, "".join(lines) + rest, errors
+
+
+def test_stopped_and_killed_and_run_again_it_ends_with_the_same_weights(tmp_path):
+    subprocess.run(command(tmp_path / "whole", "--epochs", "5"), capture_output=True, check=True)
+    code, output, errors = stop_in_epoch(1, tmp_path / "cut", signal.SIGINT)
+    assert code == 130
     assert "Traceback" not in errors
-    assert re.search(r"Stopped in epoch \d+, after \d+ iterations\.", rest)
-    assert "Best accuracy on 360 held-out digits" in rest
-    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] >= 1
+    assert re.search(r"Stopped in epoch \d+, after \d+ iterations. Run it again to go on.", output)
+    assert "Best accuracy on 360 held-out digits" in output
+
+    code, _, _ = stop_in_epoch(3, tmp_path / "cut", signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    subprocess.run(command(tmp_path / "cut", "--epochs", "5"), capture_output=True, check=True)
+    expected, found = (
+        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["model"] for name in ("whole", "cut")
+    )
+    assert all(torch.equal(found[name], value) for name, value in expected.items())

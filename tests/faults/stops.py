@@ -96,6 +96,7 @@ def child(folder, plan, act):
 def count_saves(folder):
     """Writes down which process has saved something."""
     save = torch.save
+    (folder / "savers").touch()
 
     def noted(*args, **kwargs):
         with (folder / "savers").open("a") as file:
@@ -303,10 +304,9 @@ def judge_workers(folder, pid, code, to_all, signum, reference):
     expected = {signal.SIGTERM: 143, signal.SIGINT: 77}[signum]
     if to_all and code != expected:
         return f"exit code {code} and not {expected}: {error_of(folder)}"
-    if not to_all and code not in (0, 1):
-        return f"exit code {code}: {error_of(folder)}"
-    if not to_all:  # the run has gone on, or failed with the loader; it has to be where it was saved last
+    if not to_all and code == 1:  # the run has failed with its loader; it is where it was saved last
         code, _ = end(start(folder, PLAN, run))
+    if not to_all:
         return f"exit code {code}: {error_of(folder)}" if code != 0 else chain.compare(folder, reference)
     return resume_and_compare(folder, reference, replace(PLAN, num_workers=2))
 

@@ -27,7 +27,7 @@ def provoke(number, count, folder, seed=3):
     return Seen(len(results) - len(wrong), len(results), "; ".join(wrong) or kinds)
 
 
-@row(19, "SIGTERM in a step, an evaluation, a handler, a fetch, a save", small=7, full=50)
+@row(19, "SIGTERM in a step, an evaluation, a handler, a fetch, a save", small=7, full=50, bar="all, < 5 s")
 def stopped_by_sigterm(count, folder):
     return provoke("19", count, folder)
 
@@ -37,7 +37,7 @@ def saved_by_sigusr1(count, folder):
     return provoke("20", count, folder)._replace(text=f"{count} signals, same weights")
 
 
-@row(21, "SIGINT once, twice, with a logger of exceptions", small=3, full=21)
+@row(21, "SIGINT once, twice, with a logger of exceptions", small=3, full=21, bar="all, < 1 s")
 def interrupted(count, folder):
     return provoke("21", count, folder)
 
@@ -68,12 +68,16 @@ def orphans_end(count, folder):
     return provoke("24", count, folder)
 
 
-@row(26, "SIGTERM and SIGINT to the workers of a loader: they do not save", small=4, full=20)
+@row(26, "SIGTERM and SIGINT to the workers of a loader: they do not save", small=2, full=20)
 def workers_do_not_save(count, folder):
     return provoke("26", count, folder)
 
 
-@pytest.mark.parametrize("each", rows_of(__name__), ids=str)
+def marks_of(each):
+    return [pytest.mark.slow] if each.number == 24 else []  # torch's workers look every five seconds
+
+
+@pytest.mark.parametrize("each", [pytest.param(each, marks=marks_of(each), id=str(each)) for each in rows_of(__name__)])
 def test_the_row_holds(each, tmp_path):
     each.check(tmp_path)
 

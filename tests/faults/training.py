@@ -138,7 +138,7 @@ def attach_evaluation(trainer, model, plateau):
     metrics = {"val_loss": Loss(torch.nn.functional.cross_entropy), "val_accuracy": Accuracy()}
     evaluator = create_supervised_evaluator(model, metrics)
     stopping = EarlyStopping(
-        patience=1000, score_function=lambda engine: -engine.state.metrics["val_loss"], trainer=trainer, min_delta=0.01
+        patience=1000, score_function=lambda engine: -engine.state.metrics["val_loss"], trainer=trainer, threshold=0.01
     )
     evaluator.add_event_handler(Events.COMPLETED, stopping)
     generator = torch.Generator().manual_seed(4)

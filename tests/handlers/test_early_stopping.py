@@ -68,6 +68,18 @@ def test_a_loaded_state_outlives_the_beginning_of_the_run_once():
     assert (handler.best_score, handler.counter) == (0.5, 0)
 
 
+def test_a_state_that_is_loaded_within_a_run_counts_for_this_run_only():
+    trainer, evaluator, handler = make_pair([0.5, 0.4, 0.6])
+    handler.attach(evaluator)
+    saved = {"counter": 1, "best_score": 0.7}
+    handle = trainer.add_event_handler(Events.EPOCH_STARTED(once=1), lambda: handler.load_state_dict(saved))
+    assert trainer.run([0], max_epochs=3).epoch == 1
+    handle.remove()
+    trainer.state.max_epochs = None
+    assert trainer.run([0], max_epochs=2).epoch == 2
+    assert handler.best_score == 0.6
+
+
 def test_the_state_is_ignites():
     _, _, handler = make_pair([])
     assert handler.state_dict() == {"counter": 0, "best_score": None, "threshold_mode": "abs"}

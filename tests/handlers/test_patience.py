@@ -66,6 +66,11 @@ def test_a_worse_negative_score_is_no_improvement_by_a_fraction():
     assert verdicts([-1.0, -0.95, -0.85], 2, threshold=0.1, threshold_mode="rel", cumulative=True) == [False] * 3
 
 
+def test_whatever_is_finite_improves_on_minus_infinity():
+    for threshold_mode in ("abs", "rel"):
+        assert verdicts([-INF, -5.0, -5.0], 1, threshold=1.0, threshold_mode=threshold_mode) == [False, False, True]
+
+
 def test_small_steps_add_up_if_they_are_cumulative():
     scores = [0.0, 0.3, 0.6, 0.9]
     assert verdicts(scores, 2, threshold=0.5) == [False, False, True, True]

@@ -110,7 +110,9 @@ def test_an_evaluation_is_cut_off_or_waited_for():
         trainer, batches = Engine(lambda engine, batch: None), []
         preemption = Preemption(cut_evaluation=cut, raise_exit=False)
         preemption.attach(trainer)
-        evaluator = Engine(lambda engine, batch, seen=batches: (seen.append(batch), batch == 1 and kill(signal.SIGTERM)))
+        evaluator = Engine(
+            lambda engine, batch, seen=batches: (seen.append(batch), batch == 1 and kill(signal.SIGTERM))
+        )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine, other: other.run([1, 2, 3]), evaluator)
         trainer.run([0], max_epochs=3)
         assert batches == expected

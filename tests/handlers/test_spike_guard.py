@@ -166,6 +166,18 @@ class TestRollback:
         run = Run(batches, {"policy": "rollback", "every": 100})
         assert run() == Run(left_out(batches, 0, 1, 2))()
 
+    def test_the_next_copy_comes_so_many_iterations_after_a_rollback(self):
+        batches = make_batches(24, bad=[13, 17])
+        run = Run(batches, {"policy": "rollback", "every": 5})
+        # Back from 14 to 10; the next copy would be that of 19, so 18 goes back to 10 again.
+        assert run() == Run(left_out(batches, *range(10, 18)))()
+        assert run.guard.num_rollbacks == 2
+
+    def test_losses_that_are_undone_are_not_compared_with(self):
+        run = Run(make_batches(20, bad=[13]), {"policy": "rollback", "every": 5})
+        run()
+        assert len(run.guard.state_dict()["losses"]) == 10 + 6
+
     def test_a_copy_that_no_good_loss_has_followed_is_not_gone_back_to(self):
         batches = make_batches(12)
         run = Run(batches, {"policy": "rollback", "every": 4})

@@ -222,7 +222,7 @@ def test_a_forked_process_neither_waits_for_the_job_nor_runs_it_nor_sees_its_err
 
 
 def run(program, *args):
-    command = [sys.executable, "-W", "error", "-c", f"import sys, time\n{program}", *map(str, args)]
+    command = [sys.executable, "-W", "error", "-c", f"import os, sys, time\n{program}", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
 
 
@@ -245,6 +245,38 @@ Writer().submit(job)
 """
     run(program, tmp_path / "file")
     assert (tmp_path / "file").read_text().splitlines() == ["has begun", "has ended"]
+
+
+def test_at_exit_a_job_may_still_use_a_thread_pool(tmp_path):
+    """As the clients of object stores do, to look up hosts for example."""
+    program = f"""
+from concurrent.futures import ThreadPoolExecutor
+
+def job():
+    time.sleep(0.3)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(os.mkdir, sys.argv[1]).result()
+
+{IMPORTS}
+Writer().submit(job)
+"""
+    assert run(program, tmp_path / "file").stderr == ""
+    assert (tmp_path / "file").exists()
+
+
+def test_at_exit_a_job_of_another_exit_handler_is_awaited(tmp_path):
+    program = f"""
+import atexit
+{IMPORTS}
+
+def job():
+    time.sleep(0.3)
+    os.mkdir(sys.argv[1])
+
+atexit.register(lambda: Writer().submit(job))
+"""
+    assert "Error" not in run(program, tmp_path / "file").stderr
+    assert (tmp_path / "file").exists()
 
 
 def test_at_exit_an_error_that_nobody_has_seen_is_logged():

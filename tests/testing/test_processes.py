@@ -1,37 +1,8 @@
-import os
-import threading
-
 import pytest
-import torch
+from process_functions import add_ranks, die_on_rank_one, fail_on_rank_one, hang_on_rank_one, return_a_class
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from ignite import distributed as idist
 from ignite.testing import run_processes
-
-
-def add_ranks(rank, factor):
-    return {"rank": rank, "sum": idist.all_reduce(torch.tensor([float(rank * factor)])), "threads": 1}
-
-
-def fail_on_rank_one(rank):
-    if rank == 1:
-        raise OSError("no disk")
-    idist.barrier()
-
-
-def die_on_rank_one(rank):
-    if rank == 1:
-        os._exit(3)
-    idist.barrier()
-
-
-def hang_on_rank_one(rank):
-    if rank == 1:
-        threading.Event().wait()
-
-
-def return_a_class(rank):
-    return threading.Event
 
 
 def test_each_rank_returns_its_result():

@@ -57,18 +57,27 @@ def draw(sampler: Iterable[Any], seed: int, epoch: int) -> Iterator[Any]:
         with private:
             drawn = list(sampler)
         return iter(drawn)
-    return _draw_in_chunks(sampler, private)
+    return _Chunks(sampler, private)
 
 
-def _draw_in_chunks(sampler: Iterable[Any], private: PrivateRandom) -> Iterator[Any]:
-    with private:
-        iterator = iter(sampler)
-    while True:
+class _Chunks:
+    """Gives indices one by one, and draws many at a time; the first ones at once, see ``Indexer.arm``."""
+
+    def __init__(self, sampler: Iterable[Any], private: PrivateRandom) -> None:
+        self._private = private
         with private:
-            chunk = list(islice(iterator, _NUM_AT_ONCE))
-        yield from chunk
-        if len(chunk) < _NUM_AT_ONCE:
-            return
+            self._indices = iter(sampler)
+            self._drawn = iter(list(islice(self._indices, _NUM_AT_ONCE)))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        for index in self._drawn:
+            return index
+        with self._private:
+            self._drawn = iter(list(islice(self._indices, _NUM_AT_ONCE)))
+        return next(self._drawn)
 
 
 def cut_stream(indices: Iterator[Any], cutting: Cutting, num_seen: int = 0) -> Iterator[list[Any]]:

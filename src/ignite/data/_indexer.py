@@ -84,6 +84,7 @@ class Indexer:
         self._is_understood = is_understood
         self._pass_seed = 0
         self._start = Position()
+        self._source: Iterator[Any] = iter(())
         # Numbers and indices of the last batches, and how many samples there were up to each, in this process.
         self.recent: deque[tuple[int, Any, int]] = deque(maxlen=num_recent)
 
@@ -91,6 +92,14 @@ class Indexer:
         """Says where the next iteration begins, and what the seeds of its batches are made from."""
         self._start = start
         self._pass_seed = mix(seed, start.epoch)
+        own = isinstance(self._batches, OwnBatches)
+        # Drawn here and not in the generator below: numpy's compiled functions let a generator that calls them keep the
+        # exception that is handled meanwhile, such as the end of the pass before, and with it all of that pass.
+        self._source = (
+            iter(())
+            if start.is_complete
+            else self._batches.batches(start.epoch, start.num_batches if own else start.num_samples)
+        )
         self.recent.clear()
 
     def __len__(self) -> int:
@@ -99,12 +108,8 @@ class Indexer:
     def __iter__(self) -> Iterator[Any]:
         # A loader with workers makes two iterators for a pass, and uses the second.
         start, recent, pass_seed, understood = self._start, self.recent, self._pass_seed, self._is_understood
-        if start.is_complete:
-            return
-        own = isinstance(self._batches, OwnBatches)
-        source = self._batches.batches(start.epoch, start.num_batches if own else start.num_samples)
         total = 0
-        for number, batch in enumerate(source, start=start.num_batches):
+        for number, batch in enumerate(self._source, start=start.num_batches):
             total += len(batch) if has_length(batch) else 1
             if self._is_single:
                 batch = batch[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -84,14 +85,21 @@ class Pass:
         received = getattr(self._batches, "_rcvd_idx", None)  # of a loader with workers: it may try again
         if received is None or received > progress.num_batches + progress.num_failed:
             progress.num_failed += 1
+        is_dead = isinstance(error, RuntimeError) and str(error).startswith(_WORKER_DIED)
         if isinstance(error, Exception):
-            error.add_note(f"in batch {number} of epoch {progress.start.epoch}, {progress.source.describe(number)}")
-        if isinstance(error, RuntimeError) and str(error).startswith(_WORKER_DIED):
+            when = "while waiting for" if is_dead else "in"
+            samples = progress.source.describe(number)
+            error.add_note(f"{when} batch {number} of epoch {progress.start.epoch}, {samples}")
+        if is_dead:
             error.add_note(
                 "A worker that is killed is most often out of memory: the machine's (see dmesg), the container's, or "
                 "shared memory (/dev/shm). Fewer workers, a smaller prefetch_factor or smaller batches need less"
             )
             progress.source.give_up(self._batches)
+        if hasattr(self._batches, "_workers") and error.__traceback__ is not None:
+            # torch's frame that raises the error of a worker holds it, too: a cycle that would keep the workers until
+            # the garbage is collected, and be it in a new worker, which then waits for processes that it does not have.
+            traceback.clear_frames(error.__traceback__.tb_next)
 
 
 class WatchedPass(Pass):

@@ -111,6 +111,7 @@ class StreamSource(_Unindexed):
         super().__init__(loader, seed, rank, world_size)
         self._generator = torch.Generator()
         self._random: PrivateRandom | None = None
+        self._fetcher: Any = None  # of a pass without workers
         self._worker_seeds: WorkerSeeds | None = None
         changes: dict[str, Any] = {"generator": self._generator}
         if loader.num_workers > 0 and not isinstance(loader.dataset, IterDataPipe):
@@ -138,11 +139,16 @@ class StreamSource(_Unindexed):
         if self._data.num_workers > 0:
             return _skip(iter(self._loader), start.num_batches)
         self._random = self._private(start.epoch)
+        num_skipped = start.num_batches
         if self._is_stateful and inner is not None:
+            num_skipped = 0
             dataset.load_state_dict(inner["dataset"])
             self._random.load_state_dict(inner["random"])
-            return _Private(lambda: iter(self._loader), self._random)
-        return _Private(lambda: _skip(iter(self._loader), start.num_batches), self._random)
+            if inner["is_ended"]:
+                return iter(())
+        batches = _Private(lambda: iter(self._loader), self._random)
+        self._fetcher = getattr(batches, "_dataset_fetcher", None)
+        return _skip(batches, num_skipped)
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         size, before = self._data.batch_size, saved.get("batch_size")
@@ -154,7 +160,9 @@ class StreamSource(_Unindexed):
     def inner_state(self) -> Mapping[str, Any] | None:
         if not self._is_stateful or self._random is None:
             return None
-        return {"dataset": self._data.dataset.state_dict(), "random": self._random.state_dict()}
+        # The data set may have begun anew by itself, when the last batch asked for more samples than there were.
+        is_ended = bool(getattr(self._fetcher, "ended", False))
+        return {"dataset": self._data.dataset.state_dict(), "random": self._random.state_dict(), "is_ended": is_ended}
 
     def give_up(self, batches: Iterator[Any]) -> None:
         _shut_down(batches)
@@ -197,7 +205,7 @@ class IterableSource(_Unindexed):
     def begin(self, start: Position) -> Iterator[Any]:
         if self._is_plain:
             return itertools.islice(self._data, start.num_batches, None)
-        return _Private(lambda: _skip(iter(self._data), start.num_batches), self._private(start.epoch))
+        return _skip(_Private(lambda: iter(self._data), self._private(start.epoch)), start.num_batches)
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         if position.num_batches == 0 or not isinstance(self._data, Iterator):
@@ -213,7 +221,11 @@ class IterableSource(_Unindexed):
 
 
 class _Private:
-    """An iterator that is made, and asked, with random numbers of its own."""
+    """An iterator that is made, and asked, with random numbers of its own.
+
+    Of numpy's normal numbers, made in pairs, none is kept from one batch to the next. So what is skipped has to be
+    asked for batch by batch, too.
+    """
 
     __slots__ = ("_batches", "_only_first", "_random")
 

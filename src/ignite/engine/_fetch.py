@@ -33,6 +33,12 @@ def begin_passes(data: Any) -> None:
         data.set_epoch(0)
 
 
+def stay(data: Any, is_inside_pass: bool) -> None:
+    """A run that was left goes on with the same data: behind the batch that it was given last, if it is known which."""
+    if counts_passes(data) and is_inside_pass:
+        data.load_state_dict(data.state_dict())
+
+
 def end_pass(data: Any) -> None:
     """An epoch was ended early: what is left of the pass is given up, also in what is saved from here on."""
     if counts_passes(data) and hasattr(type(data), "end_pass"):

@@ -127,9 +127,10 @@ class Resumption:
         old, saved = state.epoch_length, self._states.get("data", {}).get("fingerprint")
         if data is None or old in (None, len(data)) or data.state_dict()["fingerprint"] == saved:
             return
+        num_left = data.num_batches_left() or 0
         state.epoch_length = len(data)
         epoch, carried = cursor.position(state)
-        cursor.carried = len(data) - data.num_batches_left() if carried else 0
+        cursor.carried = len(data) - num_left if carried else 0
         state.iteration = cursor.known_iteration = epoch * len(data) + cursor.carried
         self._engine.logger.warning(
             "The global batch is not what it was: an epoch has %s iterations, where it had %s. The run goes on after "

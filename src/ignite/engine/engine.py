@@ -190,6 +190,8 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             self._run_watch.resume()
             self._epoch_watch.resume()
         else:
+            if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
+                _fetch.stay(data, is_inside_pass=self._cursor.position(state)[1] > 0)
             state.dataloader = data
             self._epoch_teller = _fetch.EpochTeller(data)
             state.times = dict.fromkeys(state.times, 0.0)

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,58 +17,14 @@ from ignite.engine import Engine, Events, EventsList
 from ignite.engine._boundary import Unfinished
 from ignite.engine._collect import collect
 from ignite.engine._run_state import take_down
-from ignite.exceptions import CheckpointError
+from ignite.handlers._agreement import raise_together
+from ignite.handlers._score import Score
 
 AnyEngine = Engine[Any, Any]
 
 FAMILY = "run"
 _BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
-
-
-class Score:
-    """What checkpoints of a run are compared by.
-
-    Args:
-        source: the name of a metric, of the trainer or of an engine that runs in its handlers; or a function of the
-            trainer; or None for no score.
-        mode: whether a higher ("max") or a lower ("min") score is better.
-
-    Raises:
-        TypeError: ``source`` is something else.
-        ValueError: there is no such mode.
-    """
-
-    def __init__(self, source: str | Callable[[AnyEngine], float] | None, mode: Literal["max", "min"]) -> None:
-        if not (source is None or isinstance(source, str) or callable(source)):
-            raise TypeError(f"score should be the name of a metric, a function or None, but given {source!r}")
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode should be 'max' or 'min', but given {mode!r}")
-        self.source = source
-        self.mode = mode
-        self.name = source if isinstance(source, str) else getattr(source, "__name__", None)
-        self._last_value: Any = None
-
-    def of(self, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> float | None:
-        """The score of the run as it is; None if there is none, such as between two evaluations."""
-        if self.source is None:
-            return None
-        source = self.source
-        value = self._look_up(source, trainer, engines) if isinstance(source, str) else source(trainer)
-        return None if value is None else float(value)
-
-    def _look_up(self, name: str, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> Any:
-        # Others first: a trainer may have the same metric on the batches that it trains on.
-        for engine in sorted(engines.values(), key=lambda one: one is trainer):
-            value = engine.state.metrics.get(name)
-            if value is None:
-                continue
-            is_fresh = value is not self._last_value
-            if engine is not trainer:
-                is_fresh = engine._ended_at == trainer.state.iteration
-            self._last_value = value
-            return value if is_fresh else None
-        return None
 
 
 class RunCheckpoint:
@@ -154,7 +110,7 @@ class RunCheckpoint:
             OSError: what was saved before, in the background, could not be written; or this, if not in the background.
             TypeError: something cannot be saved; the message says where it is.
         """
-        self._raise_together(self._wait)
+        raise_together(self._wait)
         trainer, state = self._trainer, self._trainer.state
         belongings = collect(trainer, self.given)
         score = self._score.of(trainer, belongings.engines)
@@ -163,7 +119,7 @@ class RunCheckpoint:
             step=state.iteration, epoch=state.epoch, score=score, score_name=self._score.name, mode=self._score.mode,
             family=FAMILY, restarts=self._restarts, created=time.time(),
         )  # fmt: skip
-        self._raise_together(functools.partial(self._write, states, note))
+        raise_together(functools.partial(self._write, states, note))
 
     def wait(self) -> None:
         """Waits until everything is written. On several processes, all of them have to call it.
@@ -171,7 +127,7 @@ class RunCheckpoint:
         Raises:
             OSError: it could not be written.
         """
-        self._raise_together(self._wait)
+        raise_together(self._wait)
 
     def _write(self, states: dict[str, Any], note: storage.Note) -> None:
         if idist.get_rank() != 0:
@@ -203,20 +159,6 @@ class RunCheckpoint:
         if self._writer is not None:
             self._writer.wait()
 
-    def _raise_together(self, act: Callable[[], None]) -> None:
-        """Lets all processes fail with the one that does, where it would leave the others waiting."""
-        error: BaseException | None = None
-        try:
-            act()
-        except Exception as raised:
-            error = raised
-        told = idist.all_gather(None if error is None else f"{type(error).__name__}: {error}")
-        if error is not None:
-            raise error
-        for rank, text in enumerate(told):
-            if text is not None:
-                raise CheckpointError(f"The run should be saved by all processes, but on rank {rank} it failed: {text}")
-
     def _save_if_possible(self, engine: AnyEngine) -> None:
         if not self._has_gradients_of_its_own():
             self._is_due = False
@@ -234,8 +176,9 @@ class RunCheckpoint:
     @contextmanager
     def _frame(self, is_new: bool) -> Iterator[None]:
         """Around each run: nobody else writes here, and when it is over, everything is written."""
-        with self._held():
-            self._raise_together(functools.partial(self._look_around, is_new))
+        with ExitStack() as stack:
+            raise_together(lambda: stack.enter_context(self._held()))
+            raise_together(functools.partial(self._look_around, is_new))
             try:
                 yield
             except BaseException:
@@ -285,7 +228,63 @@ def of(
     background: bool = True,
     **objects: Any,
 ) -> RunCheckpoint:
-    """See :meth:`ignite.handlers.Checkpoint.of`."""
+    """Saves all that belongs to a run, so that ``trainer.run(data, resume="latest")`` goes on with it exactly.
+
+    What belongs to the run is found: the model, optimizer, scaler and accumulated gradients of a supervised trainer;
+    handlers and metrics that are attached and have a state; and what the step and the handlers use of the script
+    around them, under the names of its variables: schedulers, averages of weights, evaluators with their own handlers.
+    To these come the position in the data, random states, counters and the latest metrics. ``trainer.describe()``
+    lists the names.
+
+    Data given to ``run`` is made resumable, see :func:`ignite.data.resumable`: the order of samples and the random
+    numbers drawn to make them are then functions of the seed and the epoch.
+
+    A file is whole or absent whenever the process or the machine stops. Beside the checkpoints, ``last.pt`` and
+    ``best.pt`` stand for two of them, and ``index.json`` lists them. At the end of the run it is saved once more;
+    resumed from there, it has nothing to do.
+
+    Args:
+        trainer: whose run is saved, by one of these only.
+        dirname: a folder for this run alone, or a URL that fsspec knows, such as "s3://bucket/run".
+        event: when to save: ITERATION_COMPLETED or EPOCH_COMPLETED, with or without a filter, or both joined with
+            ``|``. All other handlers of the event come first.
+        score: the name of a metric of an evaluator, or of the trainer; or a function of the trainer. A checkpoint has
+            the score of an evaluation that ended in the same iteration. NaN is no score.
+        mode: whether a higher ("max") or a lower ("min") score is better.
+        n_saved: how many with the best scores to keep.
+        keep_last: how many of the newest to keep, at least 1.
+        background: take a copy of the state, and write it while training goes on. One is written at a time; the next
+            save waits for it. Costs the memory of one copy.
+        **objects: further objects with ``state_dict`` and ``load_state_dict``, or other names for those that are found;
+            None leaves one out.
+
+    Returns:
+        The handler, attached; with ``save()``, ``wait()``, ``last_checkpoint`` and ``best_checkpoint``.
+
+    Raises:
+        TypeError: an object has no state, or ``score`` is of the wrong kind.
+        ValueError: a number, mode or event is impossible.
+        RuntimeError: the trainer has one already.
+        In the run: ValueError if it begins in a folder that holds another run; CheckpointError if another program
+        writes there; OSError if writing fails, in the background at the next save or at the end.
+
+    Distributed:
+        Make it in all processes. The first one writes, each process's random state goes in, and a failure is raised
+        everywhere. Gradients that are being accumulated are waited for.
+
+    Example:
+        >>> import tempfile
+        >>> folder, seen = tempfile.mkdtemp(), []
+        >>> def program(max_epochs):
+        ...     trainer = Engine(lambda engine, batch: seen.append(batch))
+        ...     Checkpoint.of(trainer, folder)
+        ...     trainer.run([1, 2, 3], max_epochs=max_epochs, resume="latest")
+        >>> from ignite.handlers import Checkpoint
+        >>> program(max_epochs=1)
+        >>> program(max_epochs=2)
+        >>> seen
+        [1, 2, 3, 1, 2, 3]
+    """
     checkpoint = RunCheckpoint(trainer, dirname, objects, Score(score, mode), n_saved, keep_last, background)
     checkpoint.attach(event)
     return checkpoint

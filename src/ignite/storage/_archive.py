@@ -124,7 +124,7 @@ class Archive:
             is_same = is_same and crc32 == entry.crc32 and {packed, size} <= {entry.size, _FULL_32}
         if not is_same or name_size != len(name):
             raise CheckpointError(f"the header of its part {entry.name!r:.80} is damaged")
-        start = entry.header + _HEADER.size + name_size + extra_size
+        start: int = entry.header + _HEADER.size + name_size + extra_size
         if start + entry.size > self._table.start:
             raise CheckpointError(f"its part {entry.name!r:.80} claims to be larger than the file")
         self._file.seek(start)

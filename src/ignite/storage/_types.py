@@ -31,9 +31,6 @@ class Place(Protocol):
     def local(self, name: str) -> AbstractContextManager[Path]:
         """A path on this machine to read the file from, as long as the context is open."""
 
-    def open(self, name: str) -> BinaryIO:
-        """Opens a file to read parts of it, without getting all of it here."""
-
     def remove(self, name: str) -> bool:
         """Removes a file; False if it was not there."""
 

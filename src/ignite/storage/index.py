@@ -1,29 +1,32 @@
 """``index.json``: which checkpoints there are, for people and tools. Made from the checkpoints, and never needed."""
 
-from __future__ import annotations
-
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ignite.exceptions import CheckpointError
-from ignite.storage.ledger import Row, best
+from ignite.storage._types import Place, Written
+from ignite.storage.ledger import Row, ranked
 from ignite.storage.naming import check_name
-from ignite.storage.note import Note
-from ignite.storage.place import Place
+from ignite.storage.note import Note, number_to_json
 from ignite.storage.reader import scan
 from ignite.storage.verify import verify
 
 __all__ = ["BEST", "INDEX", "LAST", "Index", "build_index", "read_index", "write_index"]
 
+logger = logging.getLogger(__name__)
+
 INDEX = "index.json"
 BEST = "best.pt"
 LAST = "last.pt"
 VERSION = 1
+_MAX_BYTES = 1 << 26
+_FROM_NOTE = ("step", "epoch", "score", "score_name", "mode", "restarts", "created")
 
 
 class Index(NamedTuple):
-    """What ``index.json`` says."""
+    """What ``index.json`` says: checkpoints, the newest last, and which is the best and which the last."""
 
     rows: list[Row]
     best: str | None
@@ -33,13 +36,18 @@ class Index(NamedTuple):
 def write_index(place: Place, rows: Sequence[Row]) -> Index:
     """Says which of ``rows`` is the best and which the newest, in ``index.json`` and by stable names.
 
+    Rows whose files somebody has removed are left out.
+
     Raises:
         OSError: it could not be written.
     """
-    in_order = sorted(rows, key=lambda row: row.note.order)
-    best_row = best(in_order)
-    index = Index(in_order, None if best_row is None else best_row.file, in_order[-1].file if in_order else None)
-    text = json.dumps(_to_json(place, index), indent=1)
+    there = [(row, size) for row in sorted(rows, key=lambda row: row.note.order) if (size := _size_of(place, row)) >= 0]
+    in_order = [row for row, _ in there]
+    best = [row.file for row in ranked(in_order)]
+    index = Index(in_order, best[0] if best else None, in_order[-1].file if in_order else None)
+    checkpoints = [_to_json(row, size, best) for row, size in there]
+    values = {"version": VERSION, "best": index.best, "last": index.last, "checkpoints": checkpoints}
+    text = json.dumps(values, indent=1, allow_nan=False)
     place.write(INDEX, lambda file: file.write(text.encode()))
     for link, name in ((BEST, index.best), (LAST, index.last)):
         if name is not None:
@@ -47,61 +55,65 @@ def write_index(place: Place, rows: Sequence[Row]) -> Index:
     return index
 
 
-def _to_json(place: Place, index: Index) -> dict[str, Any]:
-    rated = [row for row in index.rows if row.note.rating is not None]
-    by_score = sorted(rated, key=lambda row: (row.note.rating, row.note.order), reverse=True)
-    ranks = {row.file: i + 1 for i, row in enumerate(by_score)}
-    checkpoints = [
-        {
-            "file": row.file,
-            "rank": ranks.get(row.file),
-            "step": row.note.step,
-            "epoch": row.note.epoch,
-            "score": row.note.score if row.file in ranks else None,
-            "score_name": row.note.score_name,
-            "size_bytes": place.size(row.file),
-            "restarts": row.note.restarts,
-            "created": row.note.created,
-        }
-        for row in index.rows
-    ]
-    return {"version": VERSION, "best": index.best, "last": index.last, "checkpoints": checkpoints}
-
-
 def read_index(place: Place) -> Index:
-    """Reads ``index.json``.
+    """Reads ``index.json``. Nothing in it is believed further than that: names in it are plain ones.
 
     Raises:
         CheckpointError: it is damaged, or names files that are not plain.
         FileNotFoundError: there is none.
     """
-    with place.local(INDEX) as path:
-        text = path.read_bytes()
     try:
-        values = json.loads(text)
+        if place.size(INDEX) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        with place.local(INDEX) as path:
+            values = json.loads(path.read_bytes())
+        if values["version"] != VERSION:
+            raise ValueError(f"it has version {values['version']!r:.20}, and this one reads {VERSION}")
         rows = [_to_row(row) for row in values["checkpoints"]]
-        names = [None if values[key] is None else check_name(values[key]) for key in ("best", "last")]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        best, last = (None if values[key] is None else check_name(values[key]) for key in ("best", "last"))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, CheckpointError) as error:
         raise CheckpointError(
-            f"{INDEX} in {place} is damaged: {error!r}. ignite doctor --repair makes it anew"
+            f"{INDEX} in {place} is damaged: {error!r:.300}. ignite doctor --repair makes it anew"
         ) from error
-    return Index(rows, *names)
-
-
-def _to_row(values: dict[str, Any]) -> Row:
-    known = {name: values[name] for name in ("step", "epoch", "score", "score_name", "restarts", "created")}
-    return Row(check_name(values["file"]), Note.from_json(json.dumps({"version": 1, **known})))
+    return Index(rows, best, last)
 
 
 def build_index(place: Place) -> Index:
-    """Makes the index from the checkpoints that are whole."""
+    """Makes the index from the checkpoints that are whole, and writes it."""
     rows = []
     for found in scan(place):
         try:
             with place.local(found.name) as path:
                 note = verify(path)
-        except (CheckpointError, OSError):
+        except (CheckpointError, OSError) as error:
+            logger.warning("%s is left out of the index: %s", found.name, error)
             continue
         if note is not None:
             rows.append(Row(found.name, note))
     return write_index(place, rows)
+
+
+def _size_of(place: Place, row: Row) -> int:
+    try:
+        return place.size(row.file)
+    except FileNotFoundError:
+        return -1
+
+
+def _to_json(row: Row, size_bytes: int, best: list[str]) -> dict[str, Any]:
+    is_known = row.written is not None and row.written.size_bytes == size_bytes
+    return {
+        "file": row.file,
+        "rank": best.index(row.file) + 1 if row.file in best else None,
+        **{key: number_to_json(getattr(row.note, key)) for key in _FROM_NOTE},
+        "size_bytes": size_bytes,
+        "crc32": row.written.crc32 if is_known and row.written is not None else None,
+    }
+
+
+def _to_row(values: dict[str, Any]) -> Row:
+    known = {key: values[key] for key in _FROM_NOTE}
+    size_bytes, crc32 = values["size_bytes"], values["crc32"]
+    is_known = type(size_bytes) is int and type(crc32) is int
+    note = Note.from_json(json.dumps({"version": 1, **known}))
+    return Row(check_name(values["file"]), note, Written(size_bytes, crc32) if is_known else None)

@@ -1,14 +1,13 @@
 """Which checkpoints stay: decisions on plain numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ignite.storage._types import Written
 from ignite.storage.note import Note
 
-__all__ = ["Decision", "Item", "Row", "best", "kept", "place_in"]
+__all__ = ["Decision", "Item", "Row", "best", "kept", "place_in", "ranked"]
 
 
 class Row(NamedTuple):
@@ -16,16 +15,30 @@ class Row(NamedTuple):
 
     file: str
     note: Note
+    written: Written | None = None
+    """Size and checksum of the file, if they are known."""
+
+
+def ranked(rows: Sequence[Row]) -> list[Row]:
+    """Those with a score, the best first, of equal ones the newest. NaN is no score.
+
+    Example:
+        >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, math.nan])]
+        >>> [row.file for row in ranked(rows)]
+        ['1', '0']
+    """
+    rated = [(row.note.rating, row.note.order, row) for row in rows if row.note.rating is not None]
+    return [row for _, _, row in sorted(rated, key=lambda one: one[:2], reverse=True)]
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The one with the best score, of several the newest; None if none has a score. NaN is none."""
-    rated = [row for row in rows if row.note.rating is not None]
-    return max(rated, key=lambda row: (row.note.rating, row.note.order), default=None)
+    """The one with the best score, of equal ones the newest; None if none has a score. NaN is none."""
+    in_order = ranked(rows)
+    return in_order[0] if in_order else None
 
 
 def kept(rows: Sequence[Row], num_best: int, num_last: int) -> list[Row]:
-    """Those with the best scores and the newest ones, in order.
+    """Those with the best scores and the newest ones, the newest last.
 
     Example:
         >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, 0.1, 0.2])]
@@ -33,10 +46,8 @@ def kept(rows: Sequence[Row], num_best: int, num_last: int) -> list[Row]:
         ['1', '3']
     """
     in_order = sorted(rows, key=lambda row: row.note.order)
-    rated = [row for row in in_order if row.note.rating is not None]
-    by_score = sorted(rated, key=lambda row: (row.note.rating, row.note.order), reverse=True)[:num_best]
-    last = in_order[len(in_order) - num_last :] if num_last else []
-    names = {row.file for row in (*by_score, *last)}
+    last = in_order[-num_last:] if num_last else []
+    names = {row.file for row in (*ranked(rows)[:num_best], *last)}
     return [row for row in in_order if row.file in names]
 
 
@@ -48,7 +59,7 @@ class Item(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Which items are kept, the new one among them, and which files go."""
+    """Which items are kept, the new one among them, the worst first; and which files go."""
 
     kept: list[Item]
     dropped: list[str]
@@ -59,27 +70,34 @@ def place_in(
 ) -> Decision | None:
     """Whether a checkpoint is worth being kept, and what has to go for it; None if it is not. As Ignite decides.
 
-    NaN is the worst of all priorities.
+    It is kept if there is room, or if it is better than the worst one. An item of the same name is replaced, because
+    its file is. NaN is the worst of all priorities. If there are more items than ``n_saved``, as after a restart with
+    a lower one, the worst go, too.
+
+    Args:
+        saved: what is kept so far.
+        priority: of the new one; the higher, the better.
+        filename: of the new one.
+        n_saved: how many are kept, at least 1; None for all.
+        greater_or_equal: whether it is enough to be as good as the worst one.
 
     Example:
         >>> place_in([Item(0.5, "a")], 0.7, "b", n_saved=1, greater_or_equal=False)
         Decision(kept=[Item(priority=0.7, filename='b')], dropped=['a'])
+        >>> place_in([Item(0.5, "a")], 0.5, "b", n_saved=1, greater_or_equal=False) is None
+        True
     """
-    others = [item for item in saved if item.filename != filename]
-    is_full = n_saved is not None and len(saved) >= n_saved
-    if is_full and saved:
-        worst = min(map(_rank_of, saved))
-        own = _rank_of(Item(priority, filename))
-        if not (own > worst or (greater_or_equal and own >= worst)):
+    new = Item(priority, filename)
+    in_order = sorted(saved, key=_rank_of)
+    if n_saved is not None and len(in_order) >= n_saved:
+        worst, own = _rank_of(in_order[-n_saved]), _rank_of(new)
+        if not (own >= worst if greater_or_equal else own > worst):
             return None
-    dropped: list[str] = []
-    if len(others) == len(saved) and is_full:
-        worst_item = min(others, key=_rank_of)
-        others.remove(worst_item)
-        dropped.append(worst_item.filename)
-    items = sorted([*others, Item(priority, filename)], key=_rank_of)
-    return Decision(items, dropped)
+    others = [item for item in in_order if item.filename != filename]
+    num_dropped = 0 if n_saved is None else max(len(others) + 1 - n_saved, 0)
+    items = sorted([*others[num_dropped:], new], key=_rank_of)
+    return Decision(items, [item.filename for item in others[:num_dropped]])
 
 
-def _rank_of(item: Item) -> float:
-    return -math.inf if math.isnan(item.priority) else item.priority
+def _rank_of(item: Item) -> tuple[bool, float]:
+    return (False, 0.0) if math.isnan(item.priority) else (True, item.priority)

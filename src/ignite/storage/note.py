@@ -25,6 +25,10 @@ _MAX_INT = 2**63 - 1
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
+class NewerVersionError(CheckpointError):
+    """The file is not damaged, but of a format that is not known yet."""
+
+
 @dataclass(frozen=True)
 class Note:
     """What a checkpoint says about itself.
@@ -185,9 +189,9 @@ def _check(values: Mapping[str, Any]) -> None:
     if type(version) is not int or version < 1:
         raise CheckpointError(f"version in the note should be an integer from 1, but given {version!r:.100}")
     if version > VERSION:
-        raise CheckpointError(
-            f"The checkpoint was written by a newer version: it has format {version}, and this one reads up to "
-            f"{VERSION}. Upgrade reignition to read it"
+        raise NewerVersionError(
+            f"written by a newer version: it has format {version}, and this one reads up to {VERSION}. Upgrade "
+            "reignition to read it"
         )
     for key, (is_right, words) in _CHECKS.items():
         value = values.get(key)

@@ -1,67 +1,51 @@
 """Where checkpoints are kept: a folder, or whatever fsspec can reach."""
 
-from __future__ import annotations
-
-import importlib
+import errno
+import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from ignite.storage.commit import Written, commit, sweep
+from ignite.storage._types import Check, Place, Write, Written
+from ignite.storage.bucket import Bucket
+from ignite.storage.commit import commit, sweep
 from ignite.storage.naming import check_name, temporary_name
 
-__all__ = ["Folder", "Place", "open_place"]
+__all__ = ["Folder", "Place", "Written", "open_place"]
 
+logger = logging.getLogger(__name__)
 
-class Place(Protocol):
-    """A flat collection of files, each whole or absent. Names are plain ones, checked wherever they come from."""
-
-    def write(
-        self, name: str, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None
-    ) -> Written:
-        """Commits a file; see :func:`ignite.storage.commit`."""
-
-    def local(self, name: str) -> AbstractContextManager[Path]:
-        """A path on this machine to read the file from, as long as the context is open."""
-
-    def remove(self, name: str) -> bool:
-        """Removes a file; False if it was not there."""
-
-    def names(self) -> list[str]:
-        """The files, sorted: neither temporary ones nor links."""
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-
-    def point(self, link: str, name: str) -> None:
-        """Lets a stable name stand for a file, where that is possible; the index says it everywhere."""
-
-    def read_link(self, link: str) -> str | None:
-        """The file that a stable name stands for; None if there is none."""
-
-    def sweep(self) -> list[str]:
-        """Removes what killed writers have left; returns the names."""
+_HAS_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Folder:
-    """A folder on this machine.
+    """A folder on this machine. It may be a link to one; nothing in it is followed.
 
     Args:
         path: the folder.
         atomic: if not, files are written under their own name, and stand there by half until that is done.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Folder(tempfile.mkdtemp())
+        >>> folder.write("greeting", lambda file: file.write(b"hello")).size_bytes
+        5
+        >>> folder.names()
+        ['greeting']
+        >>> folder.remove("../greeting")
+        Traceback (most recent call last):
+        ValueError: name should be the plain name of a file, but given '../greeting', which has a separator
     """
 
     def __init__(self, path: str | Path, atomic: bool = True) -> None:
         self.path = Path(path)
         self._atomic = atomic
 
-    def write(
-        self, name: str, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None
-    ) -> Written:
+    def write(self, name: str, write: Write, check: Check | None = None) -> Written:
         """See :class:`Place`."""
         return commit(self.path, name, write, check=check, atomic=self._atomic)
 
@@ -69,6 +53,10 @@ class Folder:
     def local(self, name: str) -> Iterator[Path]:
         """See :class:`Place`."""
         yield self.path / check_name(name)
+
+    def open(self, name: str) -> BinaryIO:
+        """The file, to read parts of it."""
+        return (self.path / check_name(name)).open("rb")
 
     def remove(self, name: str) -> bool:
         """See :class:`Place`. Of a link, the link is removed."""
@@ -79,10 +67,10 @@ class Folder:
         return True
 
     def names(self) -> list[str]:
-        """See :class:`Place`."""
+        """See :class:`Place`. Names that ``check_name`` refuses are left out."""
         with os.scandir(self.path) as entries:
-            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-        return sorted(entry.name for entry in files if not entry.name.startswith("."))
+            files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        return sorted(filter(_is_plain, files))
 
     def size(self, name: str) -> int:
         """See :class:`Place`."""
@@ -92,23 +80,34 @@ class Folder:
         return status.st_size
 
     def point(self, link: str, name: str) -> None:
-        """See :class:`Place`: a symbolic link, replaced at once."""
+        """See :class:`Place`: a symbolic link, replaced at once. A file is not replaced."""
         check_name(name)
-        temporary = self.path / temporary_name(check_name(link))
-        os.symlink(name, temporary)
+        path, temporary = self.path / check_name(link), self.path / temporary_name(link)
+        if path.exists() and not path.is_symlink():
+            logger.warning("%s should be a link to %s, but is a file, and left as it is: move it away", path, name)
+            return
         try:
-            os.replace(temporary, self.path / link)
+            os.symlink(name, temporary)
+        except OSError as error:
+            if error.errno not in _HAS_NO_LINKS:
+                raise
+            logger.debug("%s has no links (%s): %s is only in index.json", self.path, error, link)
+            return
+        try:
+            os.replace(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(temporary)
             raise
 
     def read_link(self, link: str) -> str | None:
         """See :class:`Place`. A link out of the folder is none."""
         try:
-            name = os.readlink(self.path / check_name(link))
-            return check_name(name) if (self.path / name).is_file() else None
+            name = check_name(os.readlink(self.path / check_name(link)))
+            self.size(name)
         except (OSError, ValueError):
             return None
+        return name
 
     def sweep(self) -> list[str]:
         """See :class:`Place`."""
@@ -116,6 +115,9 @@ class Folder:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Folder({str(self.path)!r})"
 
 
 def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
@@ -137,8 +139,10 @@ def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
     """
     text = str(where)
     if "://" in text and not text.startswith("file://"):
-        return _bucket(text, options)
+        return Bucket(text, **options)
     path = Path(unquote(urlsplit(text).path) if text.startswith("file://") else where).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"where should be a folder, but given {path}, which is a file")
     if create:
         path.mkdir(parents=True, exist_ok=True)
     if not path.is_dir():
@@ -146,6 +150,9 @@ def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
     return Folder(path)
 
 
-def _bucket(url: str, options: dict[str, Any]) -> Place:
-    place: Place = importlib.import_module("ignite.storage.bucket").Bucket(url, **options)
-    return place
+def _is_plain(name: str) -> bool:
+    try:
+        check_name(name)
+    except ValueError:
+        return False
+    return True

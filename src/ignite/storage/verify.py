@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import Archive, is_legacy
-from ignite.storage.note import Note, note_in
+from ignite.storage.note import NewerVersionError, Note, note_in
 
 __all__ = ["verify"]
 
@@ -40,7 +40,14 @@ def verify(path: str | Path) -> Note | None:
         try:
             return verify_file(file)[1]
         except CheckpointError as error:
-            raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from None
+            raise explained(error, path) from None
+
+
+def explained(error: CheckpointError, path: str | Path) -> CheckpointError:
+    """The error with the file that it is about."""
+    if isinstance(error, NewerVersionError):
+        return CheckpointError(f"{path} was {error}")
+    return CheckpointError(f"{path} is damaged or no checkpoint: {error}")
 
 
 def verify_file(file: BinaryIO) -> tuple[Archive, Note | None]:

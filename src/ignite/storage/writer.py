@@ -1,6 +1,7 @@
 """Work that goes on behind the training: one piece at a time, and no error of it is lost."""
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - has to be told of the exit after us: see the end of this file
 import logging
 import os
 import threading
@@ -130,6 +131,10 @@ def _await_all() -> None:
         _unseen.discard(job)
 
 
+# Twice. First when threads are shut down: a job may still use thread pools then, as clients of object stores do, because
+# what was registered last runs first, and the import above has registered the end of the pools. And once more for jobs
+# that other exit handlers have submitted.
+getattr(threading, "_register_atexit", atexit.register)(_await_all)
 atexit.register(_await_all)
 if hasattr(os, "register_at_fork"):
     # The threads stay with the parent, and so do their jobs and errors.

@@ -51,7 +51,7 @@ def inject(
         >>> with inject(trainer, Raise(OSError("disk full")), at=Events.ITERATION_STARTED, count=2) as injection:
         ...     trainer.run([1, 2, 3])
         Traceback (most recent call last):
-        OSError: disk full
+        OSError: disk full...
         >>> injection.fault.fired, trainer.state.iteration
         (1, 2)
     """

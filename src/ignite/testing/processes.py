@@ -32,8 +32,9 @@ def run_processes(
     """Calls ``function(rank, *args)`` in processes that form a group, and returns what they returned.
 
     Args:
-        function: one that can be imported, as the processes do not share this one's memory. In them,
-            ``ignite.distributed`` is initialised with gloo, and torch computes with one thread.
+        function: one that can be imported, as the processes do not share this one's memory: with pytest's
+            ``--import-mode=importlib``, that of a module which is on the path. In them, ``ignite.distributed`` is
+            initialised with gloo, and torch computes with one thread.
         num_processes: how many.
         *args: for the function.
         timeout_s: how long all of it may take; a process takes some seconds to import torch.

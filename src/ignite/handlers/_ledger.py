@@ -1,0 +1,99 @@
+"""Which files a checkpoint keeps track of: decisions on names and priorities, beyond those of the storage."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ignite.exceptions import CheckpointError
+from ignite.storage import Decision, Item, Row, place_in
+
+
+def decide(
+    saved: Sequence[Item], priority: Any, filename: str, n_saved: int | None, greater_or_equal: bool
+) -> Decision | None:
+    """As ``place_in`` does; but whatever exceeds ``n_saved`` goes, too: another one may have been in force before.
+
+    Example:
+        >>> items = [Item(1, "a"), Item(2, "b")]
+        >>> decide(items, 3, "c", n_saved=1, greater_or_equal=False)
+        Decision(kept=[Item(priority=3, filename='c')], dropped=['a', 'b'])
+    """
+    num_kept = len(saved) if n_saved is None else n_saved
+    surplus = [item.filename for item in saved[: max(0, len(saved) - math.floor(num_kept))]]
+    decision = place_in(saved[len(surplus) :], priority, filename, n_saved, greater_or_equal)
+    if decision is None:
+        return None
+    return Decision(decision.kept, [name for name in (*surplus, *decision.dropped) if name != filename])
+
+
+def merged(saved: Sequence[Item], others: Sequence[Item]) -> list[Item]:
+    """Both, in order; those of ``saved`` count where both have a file."""
+    known = {item.filename for item in saved}
+    return sorted([*saved, *(item for item in others if item.filename not in known)], key=_rank_of)
+
+
+def items_of(rows: Sequence[Row], has_scores: bool) -> list[Item]:
+    """The files of an earlier run, the oldest first, by the score or the step that they say they have.
+
+    Example:
+        >>> from ignite.storage import Note
+        >>> items_of([Row("a", Note(step=3, score=0.5))], has_scores=True)
+        [Item(priority=0.5, filename='a')]
+    """
+    if has_scores:
+        return [Item(math.nan if row.note.score is None else row.note.score, row.file) for row in rows]
+    return [Item(max(row.note.order[1], i), row.file) for i, row in enumerate(rows)]
+
+
+def before(items: Sequence[Item], first: Any) -> list[Item]:
+    """Files of an earlier run are older than what this one saves, whatever it begins to count from.
+
+    Example:
+        >>> before([Item(10, "a"), Item(12, "b")], first=11)
+        [Item(priority=8, filename='a'), Item(priority=10, filename='b')]
+    """
+    excess = max((item.priority for item in items), default=first - 1) - first + 1
+    return [Item(item.priority - max(0, excess), item.filename) for item in items]
+
+
+def read_items(state: Any, check: Callable[[str], object]) -> list[Item]:
+    """What a state says is tracked.
+
+    Raises:
+        CheckpointError: it is no list of priorities and names, or ``check`` raises a ValueError for a name.
+    """
+    if not isinstance(state, list | tuple):
+        raise CheckpointError(f"_saved should be a list of priorities and file names, but given {state!r:.100}")
+    items = []
+    for pair in state:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], numbers.Number):
+            raise CheckpointError(f"_saved should hold pairs of a priority and a file name, but given {pair!r:.100}")
+        try:
+            check(pair[1])
+        except ValueError as error:
+            raise CheckpointError(f"_saved should hold names of files in one folder. {error}") from error
+        items.append(Item(pair[0], pair[1]))  # type: ignore[arg-type]
+    return merged(items, [])
+
+
+def state_of_items(items: Sequence[Item]) -> OrderedDict[str, Any]:
+    """What :func:`read_items` reads, in the form that Ignite saves."""
+    return OrderedDict(_saved=[tuple(item) for item in items])
+
+
+def check_loosely(name: Any) -> None:
+    """For handlers of users, who may have names with folders in them.
+
+    Raises:
+        ValueError: the name leads somewhere else.
+    """
+    if not isinstance(name, str) or ".." in name.replace("\\", "/").split("/") or not name.isprintable():
+        raise ValueError(f"A file name should be a string that does not lead elsewhere, but given {name!r:.80}")
+
+
+def _rank_of(item: Item) -> float:
+    return -math.inf if math.isnan(item.priority) else item.priority

@@ -1,0 +1,173 @@
+"""Weights alone, as safetensors: a format that other programs and languages read, and that can hold no code."""
+
+import ctypes
+import itertools
+import json
+import logging
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite._core.optional import import_optional
+from ignite.exceptions import CheckpointError
+from ignite.storage._types import Place, Written
+
+__all__ = ["load_weights", "save_weights"]
+
+_VERSION = 1
+_OWN_KEYS = ("aliases", "crc32", "step", "version")
+_SUM_KEY = "crc32_of_metadata"
+
+logger = logging.getLogger(__name__)
+
+
+def save_weights(place: Place, name: str, weights: Mapping[str, Tensor], *, step: int | None = None) -> Written:
+    """Commits tensors as a safetensors file, with a checksum for each.
+
+    Tensors that are the same memory are written once; :func:`load_weights` gives them all their names back. Other
+    readers see the first name only.
+
+    Args:
+        place: where.
+        name: a plain file name; ``.safetensors`` at its end is usual.
+        weights: what ``state_of(model)`` returns, for example. They may be on any device.
+        step: of the training, for the file's metadata.
+
+    Raises:
+        ModuleNotFoundError: safetensors is not installed.
+        TypeError: there is something else than tensors that are dense and of a dtype that the format has.
+        ValueError: tensors share a part of their memory.
+        OSError: the file could not be written.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite.storage.place import open_place
+        >>> folder = open_place(tempfile.mkdtemp())
+        >>> _ = save_weights(folder, "model.safetensors", torch.nn.Linear(2, 1).state_dict(), step=3)
+        >>> with folder.local("model.safetensors") as path:
+        ...     sorted(load_weights(path))
+        ['bias', 'weight']
+    """
+    safetensors = import_optional("safetensors.torch", extra="safetensors")
+    tensors, aliases = _without_aliases(weights)
+    known = set(safetensors._TYPES.values())
+    for key, tensor in tensors.items():
+        if tensor.dtype not in known:
+            raise TypeError(f"weights[{key!r}] should have a dtype that safetensors has, but given {tensor.dtype}")
+    metadata = {
+        "aliases": json.dumps(aliases),
+        "crc32": json.dumps({key: _crc32(key, tensor) for key, tensor in tensors.items()}),
+        "step": "" if step is None else str(step),
+        "version": str(_VERSION),
+    }
+    data = safetensors.save(tensors, metadata={"format": "pt", **metadata, _SUM_KEY: _crc32_of(metadata)})
+    return place.write(name, lambda file: file.write(data), _verify)
+
+
+def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Reads a safetensors file, and checks every tensor if it is one of :func:`save_weights`.
+
+    Args:
+        path: the file. Files of other programs have no checksums; a warning is logged then.
+        device: where the tensors should be.
+
+    Raises:
+        ModuleNotFoundError: safetensors is not installed.
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is damaged, or written by a newer version.
+    """
+    tensors = dict(_checked(Path(path)))
+    if device != "cpu":
+        moved = {id(tensor): tensor.to(device) for tensor in tensors.values()}
+        return {key: moved[id(tensor)] for key, tensor in tensors.items()}
+    return tensors
+
+
+def _verify(path: Path) -> None:
+    for _ in _checked(path):
+        continue
+
+
+def _checked(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor under every name, after its checksum was compared."""
+    safetensors = import_optional("safetensors", extra="safetensors")
+    if not path.is_file():
+        raise FileNotFoundError(f"path should be a file, but given {path}, which does not exist")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            checksums, aliases = _read_metadata(file.metadata() or {}, path)
+            keys = list(file.keys())
+            if checksums is not None and checksums.keys() != set(keys):
+                raise CheckpointError(f"{path} should hold {sorted(checksums)}, but holds {sorted(keys)}")
+            for key in keys:
+                tensor = file.get_tensor(key)
+                if checksums is not None and _crc32(key, tensor) != checksums[key]:
+                    raise CheckpointError(f"{path} is damaged: the checksum of {key!r} is wrong")
+                yield key, tensor
+                yield from ((alias, tensor) for alias, first in aliases.items() if first == key)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} should be a safetensors file, but is damaged: {error}") from error
+
+
+def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[dict[str, int] | None, dict[str, str]]:
+    """The checksums, None for files of other programs; and the names that were not written."""
+    own = {key: metadata[key] for key in _OWN_KEYS if key in metadata}
+    if _SUM_KEY not in metadata and "crc32" not in own:
+        logger.warning("%s has no checksums: whether it is damaged cannot be seen", path)
+        return None, {}
+    if len(own) < len(_OWN_KEYS) or metadata.get(_SUM_KEY) != _crc32_of(own):
+        raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
+    if int(own["version"]) > _VERSION:
+        raise CheckpointError(f"{path} should be of version {_VERSION} at most, but is of {own['version']}: update")
+    return json.loads(own["crc32"]), json.loads(own["aliases"])
+
+
+def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Each piece of memory once, on the host and contiguous; and the other names, with the first one."""
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first_names: dict[tuple[Any, ...], str] = {}
+    extents: list[tuple[str, int, int, str]] = []
+    for key, tensor in weights.items():
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_quantized:
+            kind = f"a tensor of layout {tensor.layout}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"weights[{key!r}] should be a dense tensor, but given {kind}")
+        start = tensor.data_ptr()
+        place = (str(tensor.device), start, tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and place in first_names:
+            aliases[key] = first_names[place]
+            continue
+        first_names[place] = key
+        if tensor.numel():
+            last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+            extents.append((str(tensor.device), start, start + (int(last) + 1) * tensor.itemsize, key))
+        tensors[key] = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    _check_apart(extents)
+    return tensors, aliases
+
+
+def _check_apart(extents: list[tuple[str, int, int, str]]) -> None:
+    extents = sorted(extents)
+    for (device, _, end, key), (next_device, start, _, next_key) in itertools.pairwise(extents):
+        if device == next_device and start < end:
+            raise ValueError(
+                f"weights should share memory wholly or not at all, but given {key!r} and {next_key!r}, which share "
+                "a part of it: clone() one of them"
+            )
+
+
+def _crc32(key: str, tensor: Tensor) -> int:
+    """Of a tensor's bytes, and of what they mean."""
+    checksum = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    if tensor.numel() == 0:
+        return checksum
+    # The memory itself: torch hands out no buffer without numpy, which users may not have.
+    return zlib.crc32((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()), checksum)
+
+
+def _crc32_of(metadata: Mapping[str, str]) -> str:
+    return str(zlib.crc32(json.dumps({key: metadata[key] for key in _OWN_KEYS}).encode()))

@@ -1,0 +1,110 @@
+"""A pickle cannot ask for memory that is not in the file, or for more stack than there is."""
+
+import io
+import pickle
+import struct
+
+import pytest
+import torch
+
+from ignite.exceptions import CheckpointError
+from ignite.storage._calls import check_calls, check_legacy_calls
+
+MB = 1 << 20
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def number(value):
+    return pickle.dumps(value, 2)[2:-1]
+
+
+def called(module, name, *arguments, how=b"R"):
+    return b"c" + f"{module}\n{name}\n".encode() + b"(" + b"".join(arguments) + b"t" + how
+
+
+def pickled(body):
+    return b"\x80\x02" + body + b"."
+
+
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(4) + b"tQ"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        called("torch", "Tensor", number(10**9)),
+        called("torch", "Tensor", number(10**9), how=b"\x81"),
+        called("torch", "FloatTensor", called("torch", "Size", b"(" + number(10**9) + b"t")),
+        called("torch.cuda", "FloatTensor", number(10**9)),
+        called("builtins", "bytearray", number(10**10)),
+        called("__builtin__", "bytearray", number(10**10)),
+        called("builtins", "bytearray", called("torch", "Size", b"(" + number(10**9) + b"t")),
+        called("torch.storage", "UntypedStorage", number(10**10)),
+        called("torch.storage", "TypedStorage", number(10**10)),
+        called("torch._utils", "_rebuild_qtensor", STORAGE, number(0), b"(" + number(10**9) + b"t"),
+        called("torch._utils", "_rebuild_qtensor", STORAGE, number(0), b"(" + number(-5) * 2 + number(10**9) + b"t"),
+        called(
+            "torch._tensor", "_rebuild_from_type_v2", b"ctorch\nFloatTensor\n", b"N", b"(" + number(10**9) + b"t", b"N"
+        ),
+        # The class is put aside, and called later.
+        b"ctorch\nTensor\nq\x05h\x05(" + number(10**9) + b"tR",
+    ],
+)
+def test_memory_that_is_not_in_the_file_is_refused(body):
+    with pytest.raises(CheckpointError, match="made of a size that is not that of anything in the file"):
+        check_calls(pickled(body), MB)
+
+
+@pytest.mark.parametrize("body", [b")" + b"\x85" * 6000, b")" * 9000 + b"\x86" * 8000, b"}" + b")" + b"\x85" * 9000 + b"Ns"])
+def test_tuples_that_are_nested_too_deeply_are_refused(body):
+    with pytest.raises(CheckpointError, match="nested at most 1000 deep"):
+        check_calls(pickled(body), MB)
+
+
+@pytest.mark.parametrize("body", [b"\nTensor\n", b"h\x07" + b"\x85" * 6000, b"X\xff" + b"t" * 6000])
+def test_damaged_pickles_are_refused(body):
+    with pytest.raises(CheckpointError, match="its pickle is damaged"):
+        check_calls(pickled(body), MB)
+
+
+def state():
+    model = torch.nn.Linear(3, 2)
+    tensor_with_more = torch.zeros(2)
+    tensor_with_more.colour = "red"
+    return {
+        "bytes": [b"abc", b"\xff", bytearray(b"abc"), bytearray()],
+        "tensors": [torch.ones(2, dtype=torch.uint16), torch.ones(2).to(torch.float8_e4m3fn), tensor_with_more],
+        "sparse": torch.eye(2).to_sparse(),
+        "others": [{1, 2}, 3j, torch.Size([1, 2]), torch.float16, 2**70, -1, 0.5, None, True, ("a", ("b", ()))],
+        "model": model.state_dict(),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "optimizer": torch.optim.Adam(model.parameters()).state_dict(),
+        "Tensor": "torch\nTensor\n",  # looks like one, so that the pickle is followed
+    }
+
+
+def test_what_torch_writes_passes():
+    file = io.BytesIO()
+    torch.save(state(), file)
+    start = file.getvalue().index(b"\x80\x02")
+    check_calls(file.getvalue()[start:], MB)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize:UserWarning")
+def test_quantized_tensors_pass():
+    file = io.BytesIO()
+    torch.save(torch.quantize_per_tensor(torch.ones(5), 0.1, 0, torch.quint8), file)
+    check_calls(file.getvalue()[file.getvalue().index(b"\x80\x02") :], 5)
+
+
+def test_storages_of_old_files_are_as_large_as_the_file_at_most():
+    file = io.BytesIO()
+    torch.save({"x": torch.zeros(1000)}, file, _use_new_zipfile_serialization=False)
+    file.seek(0)
+    check_legacy_calls(file, len(file.getvalue()))
+    file.seek(0)
+    with pytest.raises(CheckpointError, match="would have a storage made of a size"):
+        check_legacy_calls(file, 999)

@@ -1,0 +1,108 @@
+"""Nothing that a folder of torch.distributed.checkpoint holds is executed, and nothing outside of it is read."""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+import zlib
+
+import pytest
+import torch
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+
+from ignite.exceptions import CheckpointError
+from ignite.storage._dcp import read_metadata
+from ignite.storage.sharded import load_sharded, save_sharded
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_sharded(tmp_path, "a", {"weight": torch.ones(3), "rate": 0.5})
+    return tmp_path / "a"
+
+
+def sign(folder, name):
+    """Makes the checksum right again, as an attacker would."""
+    data = (folder / name).read_bytes()
+    manifest = json.loads((folder / "ignite.json").read_text())
+    manifest["files"][name] = [len(data), zlib.crc32(data)]
+    (folder / "ignite.json").write_text(json.dumps(manifest))
+
+
+class Evil:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+EVIL = {
+    "os.mkdir": lambda path: Evil(os.mkdir, (str(path),)),
+    "builtins.eval": lambda path: Evil(eval, (f"__import__('os').mkdir({str(path)!r})",)),
+    "io.open": lambda path: Evil(io.open, (str(path), "w")),
+    "builtins.getattr": lambda path: Evil(getattr, (str(path), "upper")),
+    "torch.serialization.load": lambda path: Evil(torch.load, (str(path),)),
+    "torch.distributed.checkpoint.filesystem.FileSystemWriter": lambda path: Evil(FileSystemWriter, (str(path),)),
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_description_that_calls_something_is_refused_and_nothing_is_called(saved, tmp_path, name):
+    victim = tmp_path / "victim"
+    (saved / ".metadata").write_bytes(pickle.dumps(EVIL[name](victim)))
+    sign(saved, ".metadata")
+    with pytest.raises(CheckpointError, match="should name classes of torch's checkpoints only, but names"):
+        load_sharded(saved, {"weight": torch.zeros(3), "rate": 0.0})
+    assert not victim.exists()
+
+
+def test_a_value_that_calls_something_is_refused_and_nothing_is_called(saved, tmp_path):
+    victim = tmp_path / "victim"
+    metadata = pickle.loads((saved / ".metadata").read_bytes())
+    value = io.BytesIO()
+    torch.save(Evil(os.mkdir, (str(victim),)), value)
+    (place,) = [place for index, place in metadata.storage_data.items() if index.fqn == "rate"]
+    file = saved / place.relative_path
+    data = file.read_bytes()
+    place.offset, place.length = len(data), len(value.getvalue())
+    file.write_bytes(data + value.getvalue())
+    (saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    sign(saved, ".metadata")
+    sign(saved, file.name)
+    with pytest.raises(CheckpointError, match="could not be loaded: rank 0: UnpicklingError"):
+        load_sharded(saved, {"weight": torch.zeros(3), "rate": 0.0})
+    assert not victim.exists()
+    assert zipfile.is_zipfile(io.BytesIO(value.getvalue()))
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", "", 3])
+def test_files_outside_of_the_folder_are_not_read(saved, name):
+    metadata = pickle.loads((saved / ".metadata").read_bytes())
+    for place in metadata.storage_data.values():
+        place.relative_path = name
+    (saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    sign(saved, ".metadata")
+    with pytest.raises(CheckpointError, match="should name files in its folder, but names"):
+        load_sharded(saved, {"weight": torch.zeros(3), "rate": 0.0})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", pickle.dumps(3), pickle.dumps({"a": 1}), pickle.dumps(torch.Size([1]))]
+)
+def test_what_is_no_description_is_refused(tmp_path, data):
+    (tmp_path / ".metadata").write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged|should describe a checkpoint, but holds"):
+        read_metadata(tmp_path)
+
+
+def test_all_that_torch_writes_is_read(tmp_path):
+    state = {str(dtype): torch.ones(2).to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.bool, torch.int8)}
+    state |= {
+        "channels": torch.ones(1, 2, 3, 3).to(memory_format=torch.channels_last),
+        "number": 1,
+        "empty": torch.ones(0),
+    }
+    save_sharded(tmp_path, "a", state)
+    assert sorted(read_metadata(tmp_path / "a").state_dict_metadata) == sorted(state)

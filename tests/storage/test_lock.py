@@ -1,0 +1,131 @@
+"""Of two programs, one writes to a folder."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from ignite.exceptions import CheckpointError
+from ignite.storage import hold, lock
+
+
+def in_child(act):
+    """Runs it in a forked process; returns its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(act())
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def try_to_hold(folder):
+    try:
+        with hold(folder):
+            return 0
+    except CheckpointError:
+        return 1
+
+
+def test_another_process_is_refused_and_told_who_holds_it(tmp_path):
+    with hold(tmp_path):
+        assert in_child(lambda: try_to_hold(tmp_path)) == 1
+        words = f"its lock is held by process {os.getpid()} on {socket.gethostname()}. End that one"
+        with pytest.raises(CheckpointError, match=words), hold(tmp_path):
+            pass
+        assert in_child(lambda: try_to_hold(tmp_path)) == 1, "the attempt has not let go of it"
+    assert in_child(lambda: try_to_hold(tmp_path)) == 0
+    assert try_to_hold(tmp_path) == 0
+
+
+def test_it_is_let_go_of_when_the_holder_is_killed(tmp_path):
+    reading, writing = os.pipe()
+
+    def hold_for_ever():
+        with hold(tmp_path):
+            os.write(writing, b"x")
+            signal.pause()
+
+    pid = os.fork()
+    if pid == 0:
+        hold_for_ever()
+    os.read(reading, 1)
+    assert try_to_hold(tmp_path) == 1
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert try_to_hold(tmp_path) == 0
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_worker_that_outlives_the_holder_does_not_hold_it(tmp_path):
+    reading, writing = os.pipe()
+
+    def hold_and_fork():
+        with hold(tmp_path):
+            worker = os.fork()
+            if worker == 0:
+                signal.pause()
+            os.write(writing, str(worker).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(hold_and_fork) == -signal.SIGKILL
+    worker = int(os.read(reading, 20))
+    try:
+        os.kill(worker, 0)
+        assert try_to_hold(tmp_path) == 0
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_child_that_leaves_the_context_does_not_let_go_of_it(tmp_path):
+    def leave():
+        return 0
+
+    with hold(tmp_path):
+        assert in_child(leave) == 0
+        assert try_to_hold(tmp_path) == 1
+    context = hold(tmp_path)
+    context.__enter__()
+    assert in_child(lambda: context.__exit__(None, None, None) or 0) == 0
+    assert try_to_hold(tmp_path) == 1
+    context.__exit__(None, None, None)
+    assert try_to_hold(tmp_path) == 0
+
+
+def test_it_is_let_go_of_after_an_error(tmp_path):
+    with pytest.raises(KeyError), hold(tmp_path):
+        raise KeyError
+    assert try_to_hold(tmp_path) == 0
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".lock").symlink_to("victim")
+    with pytest.raises(OSError, match="symbolic links"), hold(tmp_path):
+        pass
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_without_locks_there_is_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(descriptor, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with hold(tmp_path):
+        assert "cannot be locked: see to it that no other program writes there" in caplog.text
+
+
+def test_other_errors_are_raised(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(FileNotFoundError), hold(tmp_path / "missing"):
+        pass
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output"), hold(tmp_path):
+        pass
