@@ -6,9 +6,10 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from typing import NamedTuple, TextIO
 
-from ignite import __version__, storage
+from ignite import storage
 from ignite.exceptions import CheckpointError
 
 __all__ = ["main"]
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         1
     """
     parser = argparse.ArgumentParser(prog="ignite", description="Reignition: training loops for PyTorch.")
-    parser.add_argument("--version", action="version", version=f"reignition {__version__}")
+    parser.add_argument("--version", action="version", version=f"reignition {metadata.version('reignition')}")
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",

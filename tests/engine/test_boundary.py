@@ -116,7 +116,7 @@ def test_an_evaluation_that_is_watched_is_cut_off_at_the_same_handler():
 
 @pytest.mark.parametrize("event", [Events.STARTED, Events.EPOCH_STARTED, Events.COMPLETED])
 def test_an_evaluation_elsewhere_is_waited_for(event):
-    trainer, request, calls = nested(event)
+    trainer, _, calls = nested(event)
     if event is not Events.EPOCH_STARTED:
         trainer.state.epoch = 0
     trainer.run([10], max_epochs=3)

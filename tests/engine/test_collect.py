@@ -52,7 +52,7 @@ def test_a_scaler_is_found():
 
 
 def test_a_given_object_is_found_once_under_its_given_name():
-    trainer, model, optimizer = make_trainer()
+    trainer, model, _ = make_trainer()
     assert list(collect(trainer, {"net": model}).objects) == ["net", "optimizer"]
 
 

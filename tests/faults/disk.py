@@ -168,7 +168,8 @@ class FailEver(Rig):
             if is_due:
                 if name == "close":
                     real(*args, **kwargs)
-                raise OSError(self._error, os.strerror(self._error))
+                path = args[0] if name in ("open", "replace", "unlink", "symlink") else None
+                raise OSError(self._error, os.strerror(self._error), path)
             return real(*args, **kwargs)
 
         return call
@@ -383,5 +384,3 @@ def newest(folder):
             continue
         good = good or (state if is_consistent(state) else None)
     return good, bad
-
-

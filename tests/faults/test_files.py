@@ -167,13 +167,13 @@ def fail_at_each_call(count, folder, saver):
             try:
                 saver(here, 2)
                 raised = None
-            except OSError as caught:
+            except Exception as caught:
                 raised = caught
         assert rig.has_fired
         total += 1
         # What was there is as it was; if the folder could not be synced, or the old file not removed, both are there.
         names = [name for name in os.listdir(here) if not name.startswith(".")]
-        is_good = raised is not None and raised.errno == error and str(here) in str(raised.filename)
+        is_good = isinstance(raised, OSError) and raised.errno == error and str(here) in str(raised.filename)
         is_good &= "m_000001.pt" in names and all_is_well(here, 1)
         saver(here, 3)
         open_place(here).sweep()
@@ -515,7 +515,9 @@ def write_at_once(count, folder, saver):
             try:
                 saver(folder, f"m_{who}.pt", state_of(step))
                 saver(folder, "m_shared.pt", state_of(step))
-                is_good = is_consistent(load(folder / f"m_{who}.pt").state) and is_consistent(load(folder / "m_shared.pt").state)
+                is_good = is_consistent(load(folder / f"m_{who}.pt").state) and is_consistent(
+                    load(folder / "m_shared.pt").state
+                )
             except Exception:
                 is_good = False
             os.write(writing, b"1" if is_good else b"0")
@@ -567,33 +569,30 @@ def read_while_written(count, folder, saver):
                 saver(folder, "m.pt", state_of(step))
         finally:
             os._exit(1)
-    num_good, steps = 0, set()
+    num_good, num_read, steps = 0, 0, set()
+    deadline = time.monotonic() + 60
     try:
-        while len(steps) < 3 or count > 0:
-            count -= 1
+        while num_read < count or len(steps) < 3:
             try:
                 state = load(folder / "m.pt").state
             except Exception:
                 state = None
+            num_read += 1
             num_good += state is not None and is_consistent(state)
             steps.add(None if state is None else state["step"])
-            if count < -10_000:
-                raise AssertionError("the file was not replaced")
+            assert time.monotonic() < deadline, "the file was not replaced"
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    return num_good, steps
+    return num_good, num_read, steps
 
 
 @row(14, "a reader while a writer replaces the file: the old one or the new one, never both", small=50, full=1000)
 def reader_and_writer(count, folder):
-    num_read = 0
-
     def saver(where, name, state):
         save(Folder(where), name, state, Note())
 
-    num_good, steps = read_while_written(count, folder, saver)
-    num_read = max(count, num_good)
+    num_good, num_read, steps = read_while_written(count, folder, saver)
     return Seen(num_good, num_read, f"{len(steps)} different files were seen")
 
 
@@ -613,7 +612,9 @@ def not_storable(count, folder):
             try:
                 save(place, "m_000001.pt", {"optimizer": {"hooks": [0, what]}}, Note(step=2))
             except TypeError as error:
-                num_good += "state['optimizer']['hooks'][1]" in str(error) and rig.names == [] and all_is_well(folder, 1)
+                num_good += (
+                    "state['optimizer']['hooks'][1]" in str(error) and rig.names == [] and all_is_well(folder, 1)
+                )
     return Seen(num_good, 3)
 
 
@@ -692,9 +693,10 @@ def test_flipped_bits_find_a_reader_that_does_not_look_at_checksums(tmp_path):
 def test_damaged_blocks_find_a_reader_that_does_not_look_at_checksums(tmp_path):
     def is_found(place):
         try:
-            return not is_consistent(torch.load(place.path / "m_2.pt", weights_only=True)) and False
+            torch.load(place.path / "m_2.pt", weights_only=True)
         except Exception:
             return True
+        return False
 
     assert is_bad(damage_blocks(20, tmp_path, is_found))
 
@@ -703,8 +705,8 @@ def test_two_at_once_find_a_bad_saver(tmp_path):
     def bad(folder, name, state):
         torch.save(state, folder / name)
 
-    num_good, _ = read_while_written(100, tmp_path, bad)
-    assert num_good < 100
+    num_good, num_read, _ = read_while_written(100, tmp_path, bad)
+    assert num_good < num_read
 
 
 def test_whole_files_pass(tmp_path):

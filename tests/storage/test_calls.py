@@ -58,7 +58,9 @@ def test_memory_that_is_not_in_the_file_is_refused(body):
         check_calls(pickled(body), MB)
 
 
-@pytest.mark.parametrize("body", [b")" + b"\x85" * 6000, b")" * 9000 + b"\x86" * 8000, b"}" + b")" + b"\x85" * 9000 + b"Ns"])
+@pytest.mark.parametrize(
+    "body", [b")" + b"\x85" * 6000, b")" * 9000 + b"\x86" * 8000, b"}" + b")" + b"\x85" * 9000 + b"Ns"]
+)
 def test_tuples_that_are_nested_too_deeply_are_refused(body):
     with pytest.raises(CheckpointError, match="nested at most 1000 deep"):
         check_calls(pickled(body), MB)

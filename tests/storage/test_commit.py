@@ -115,7 +115,12 @@ def test_an_error_of_the_writer_or_the_check_comes_as_it_is(tmp_path, error, ato
 
 def test_the_check_sees_the_file_before_it_has_its_name(tmp_path):
     seen = []
-    commit(tmp_path, "a", write_text("x"), check=lambda path: seen.append((path.name, path.read_text(), os.listdir(tmp_path))))
+    commit(
+        tmp_path,
+        "a",
+        write_text("x"),
+        check=lambda path: seen.append((path.name, path.read_text(), os.listdir(tmp_path))),
+    )
     [(name, text, names)] = seen
     assert is_temporary(name)
     assert text == "x"

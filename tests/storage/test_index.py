@@ -30,7 +30,11 @@ def test_it_says_everything_about_each_checkpoint(place):
     index = write_index(place, rows)
     assert (index.best, index.last) == ("m_10.pt", "m_30.pt")
     values = values_of(place)
-    assert {key: values[key] for key in ("version", "best", "last")} == {"version": 1, "best": "m_10.pt", "last": "m_30.pt"}
+    assert {key: values[key] for key in ("version", "best", "last")} == {
+        "version": 1,
+        "best": "m_10.pt",
+        "last": "m_30.pt",
+    }
     assert [row["file"] for row in values["checkpoints"]] == ["m_5.pt", "m_10.pt", "m_20.pt", "m_30.pt"]
     assert [row["rank"] for row in values["checkpoints"]] == [None, 1, None, 2]
     assert values["checkpoints"][3] == {

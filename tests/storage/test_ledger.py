@@ -42,7 +42,15 @@ def test_without_a_score_there_is_no_best_one(scores):
 
 @pytest.mark.parametrize(
     ("num_best", "num_last", "expected"),
-    [(1, 1, [1, 4]), (2, 1, [1, 3, 4]), (0, 2, [3, 4]), (1, 0, [1]), (0, 0, []), (9, 0, [0, 1, 3]), (0, 9, [0, 1, 2, 3, 4])],
+    [
+        (1, 1, [1, 4]),
+        (2, 1, [1, 3, 4]),
+        (0, 2, [3, 4]),
+        (1, 0, [1]),
+        (0, 0, []),
+        (9, 0, [0, 1, 3]),
+        (0, 9, [0, 1, 2, 3, 4]),
+    ],
 )
 def test_the_best_and_the_last_ones_stay(num_best, num_last, expected):
     rows = rows_of(0.1, 0.9, math.nan, 0.5, None)

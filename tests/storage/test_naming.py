@@ -10,7 +10,9 @@ from ignite.storage import naming
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
 
 
-@pytest.mark.parametrize("name", ["model.pt", "a" * 255, "best_model_3_acc=0.5.pt", "-x", "größe.pt", "a b.pt", "x~", "x."])
+@pytest.mark.parametrize(
+    "name", ["model.pt", "a" * 255, "best_model_3_acc=0.5.pt", "-x", "größe.pt", "a b.pt", "x~", "x."]
+)
 def test_plain_names_are_returned(name):
     assert check_name(name) is name
 

@@ -81,7 +81,9 @@ def test_numbers_of_numpy_are_written_as_plain_ones(place):
 
 def test_what_is_written_is_read_back_before_it_counts(place, monkeypatch):
     real = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data).replace(b"weight", b"wEight")))
+    monkeypatch.setattr(
+        os, "write", lambda descriptor, data: real(descriptor, bytes(data).replace(b"weight", b"wEight"))
+    )
     with pytest.raises(CheckpointError, match="checksum"):
         save(place, "a.pt", STATE, None)
     assert os.listdir(place.path) == []

@@ -112,6 +112,7 @@ class StreamSource(_Unindexed):
         self._generator = torch.Generator()
         self._random: PrivateRandom | None = None
         self._fetcher: Any = None  # of a pass without workers
+        self._is_over = False
         self._worker_seeds: WorkerSeeds | None = None
         changes: dict[str, Any] = {"generator": self._generator}
         if loader.num_workers > 0 and not isinstance(loader.dataset, IterDataPipe):
@@ -139,12 +140,13 @@ class StreamSource(_Unindexed):
         if self._data.num_workers > 0:
             return _skip(iter(self._loader), start.num_batches)
         self._random = self._private(start.epoch)
+        self._fetcher, self._is_over = None, inner is not None and bool(inner["is_ended"])
         num_skipped = start.num_batches
         if self._is_stateful and inner is not None:
             num_skipped = 0
             dataset.load_state_dict(inner["dataset"])
             self._random.load_state_dict(inner["random"])
-            if inner["is_ended"]:
+            if self._is_over:
                 return iter(())
         batches = _Private(lambda: iter(self._loader), self._random)
         self._fetcher = getattr(batches, "_dataset_fetcher", None)
@@ -161,7 +163,7 @@ class StreamSource(_Unindexed):
         if not self._is_stateful or self._random is None:
             return None
         # The data set may have begun anew by itself, when the last batch asked for more samples than there were.
-        is_ended = bool(getattr(self._fetcher, "ended", False))
+        is_ended = self._is_over or bool(getattr(self._fetcher, "ended", False))
         return {"dataset": self._data.dataset.state_dict(), "random": self._random.state_dict(), "is_ended": is_ended}
 
     def give_up(self, batches: Iterator[Any]) -> None:

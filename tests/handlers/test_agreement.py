@@ -1,0 +1,30 @@
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+
+from ignite.handlers._agreement import raise_together
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
+sys.path.insert(0, str(Path(__file__).parent))
+import checkpoint_processes
+import harness
+
+
+def fail():
+    raise OSError("no space left")
+
+
+def test_in_one_process_it_is_a_call():
+    assert raise_together(lambda: 5) == 5
+    gc.collect()
+    with pytest.raises(OSError, match="no space left"):
+        raise_together(fail)
+
+
+def test_all_processes_raise_what_one_raises_and_say_where():
+    own, others = "OSError: no space left", "CheckpointError: A checkpoint should be saved, but on rank 1 this has failed"
+    first, second = harness.run(checkpoint_processes.second_fails)
+    assert first == f"{others}: {own}"
+    assert second == own

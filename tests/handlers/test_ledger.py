@@ -1,0 +1,72 @@
+import math
+
+import pytest
+
+from ignite.exceptions import CheckpointError
+from ignite.handlers._ledger import before, check_loosely, decide, items_of, merged, read_items, state_of_items
+from ignite.storage import Item, Note, Row, check_name
+
+NAN = math.nan
+
+
+def test_what_exceeds_the_number_goes_with_the_next_save():
+    saved = [Item(1, "a"), Item(2, "b"), Item(3, "c")]
+    assert decide(saved, 4, "d", 2, False) == ([Item(3, "c"), Item(4, "d")], ["a", "b"])
+    assert decide(saved, 2.5, "d", 1, False) is None
+    assert decide(saved, 0, "d", None, False).dropped == []
+
+
+def test_a_file_that_is_written_anew_is_not_dropped():
+    assert decide([Item(1, "a"), Item(2, "b"), Item(3, "c")], 4, "a", 1, False) == ([Item(4, "a")], ["b", "c"])
+
+
+def test_the_worst_goes_and_nan_is_worse_than_all():
+    saved, kept = [], []
+    for i, score in enumerate([NAN, 0.1, 0.9, 0.95, NAN, 0.2]):
+        decision = decide(saved, score, str(i), 1, False)
+        saved = saved if decision is None else decision.kept
+        kept.append(saved[0].filename)
+    assert kept == ["0", "1", "2", "3", "3", "3"]
+
+
+def test_both_lists_are_merged_and_the_first_one_knows_better():
+    assert merged([Item(5, "a"), Item(NAN, "n")], [Item(1, "a"), Item(2, "b")])[1:] == [Item(2, "b"), Item(5, "a")]
+
+
+def test_files_of_an_earlier_run_have_the_scores_and_steps_of_their_notes():
+    rows = [Row("a", Note(step=10, score=0.5)), Row("b", Note(step=20))]
+    assert items_of(rows, has_scores=False) == [Item(10, "a"), Item(20, "b")]
+    a, b = items_of(rows, has_scores=True)
+    assert a == Item(0.5, "a")
+    assert math.isnan(b.priority)
+
+
+@pytest.mark.parametrize(("first", "shift"), [(100, 0), (13, 0), (12, 1), (1, 12), (0.5, 12.5)])
+def test_they_are_older_than_the_first_file_of_this_run(first, shift):
+    moved = before([Item(10, "a"), Item(12, "b")], first)
+    assert moved == [Item(10 - shift, "a"), Item(12 - shift, "b")]
+    assert before([], first) == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [3, "ab", None, [1], [(1,)], [(1, "a", 2)], [("x", "a")], [(1, 2)], [(1, "../../victim")], [(1, "/etc/passwd")],
+     [(1, "a\0b")], [(1, "")], [(1, "~/a")], [[0.5, ".."]], {"a": 1}],
+)  # fmt: skip
+def test_a_state_that_names_no_files_of_one_folder_is_refused(state):
+    with pytest.raises(CheckpointError, match="_saved should "):
+        read_items(state, check_name)
+
+
+def test_a_state_is_read_as_it_was_written():
+    items = [Item(1, "a"), Item(2.5, "b")]
+    assert state_of_items(items) == {"_saved": [(1, "a"), (2.5, "b")]}
+    assert read_items(state_of_items(items)["_saved"], check_name) == items
+    assert read_items([[2.5, "b"], [1, "a"]], check_name) == items
+
+
+def test_handlers_of_users_may_have_folders_in_names_but_not_leave_theirs():
+    check_loosely("runs/1/model.pt")
+    for name in ("../x", "a/../../x", "a\\..\\x", "a\nb", 3):
+        with pytest.raises(ValueError, match="does not lead elsewhere"):
+            check_loosely(name)

@@ -1,0 +1,107 @@
+"""The command ``ignite``."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ignite import storage
+from ignite.cli import main
+from ignite.engine import Engine
+from ignite.handlers import Checkpoint
+
+
+def doctor(*arguments):
+    out = io.StringIO()
+    code = main(["doctor", *map(str, arguments)], out)
+    return code, out.getvalue()
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    scores = iter([0.25, 0.75, 0.5])
+    engine = Engine(lambda engine, batch: None)
+    checkpoint = Checkpoint.of(engine, tmp_path, score=lambda trainer: next(scores, 0.5), keep_last=3, background=False)
+    checkpoint._score.name = "accuracy"
+    engine.run([1, 2], max_epochs=3)
+    return tmp_path
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_checkpoints_are_listed_the_newest_first_with_their_score_and_size(run_dir):
+    for name in os.listdir(run_dir):
+        os.utime(run_dir / name, (0, 0), follow_symlinks=False)  # times of files say nothing
+    code, text = doctor(run_dir)
+    assert code == 0
+    lines = text.splitlines()
+    assert lines[0].split() == ["file", "step", "epoch", "score", "age", "size", "state"]
+    rows = [line.split() for line in lines[1:4]]
+    assert [row[:4] for row in rows] == [
+        ["checkpoint_00000006.pt", "6", "3", "accuracy=0.5"],
+        ["checkpoint_00000004.pt", "4", "2", "accuracy=0.75"],
+        ["checkpoint_00000002.pt", "2", "1", "accuracy=0.25"],
+    ]
+    assert all(row[-1] == "whole" and row[5] == "s" and row[7] == "MB" for row in rows)
+    assert lines[4] == "resume='latest' takes checkpoint_00000006.pt"
+
+
+def test_a_damaged_one_is_found_and_what_is_resumed_from_instead(run_dir):
+    damage(run_dir / "checkpoint_00000006.pt")
+    code, text = doctor(run_dir)
+    assert code == 1
+    assert "DAMAGED: " in text.splitlines()[1]
+    assert "resume='latest' takes checkpoint_00000004.pt" in text
+
+
+def test_repair_rebuilds_the_index_from_what_is_whole_and_touches_no_checkpoint(run_dir):
+    damage(run_dir / "checkpoint_00000004.pt")
+    (run_dir / "index.json").write_text("{")
+    (run_dir / "best.pt").unlink()
+    before = {path.name: path.read_bytes() for path in run_dir.glob("checkpoint_*.pt")}
+    process = subprocess.run([sys.executable, "-c", "from ignite.storage import temporary_name as t; print(t('x.pt'))"],
+                             capture_output=True, text=True, check=True)  # fmt: skip
+    leftover = run_dir / process.stdout.strip()
+    leftover.write_bytes(b"half")
+
+    code, text = doctor(run_dir, "--repair")
+    assert code == 1
+    assert "index.json has 2 checkpoints now; 1 leftovers of killed writers removed" in text
+    assert {path.name: path.read_bytes() for path in run_dir.glob("checkpoint_*.pt")} == before
+    assert not leftover.exists()
+    index = json.loads((run_dir / "index.json").read_text())
+    assert (index["best"], index["last"]) == ("checkpoint_00000006.pt", "checkpoint_00000006.pt")
+    assert torch.load(run_dir / "best.pt", weights_only=True)["trainer"]["iteration"] == 6
+    assert storage.read_index(storage.open_place(run_dir)).best == "checkpoint_00000006.pt"
+
+
+def test_without_checkpoints_and_without_a_folder_it_says_so(tmp_path):
+    assert doctor(tmp_path) == (1, f"No checkpoints in {tmp_path}\n")
+    code, text = doctor(tmp_path / "nowhere")
+    assert code == 2
+    assert "nowhere" in text
+
+
+def test_files_of_ignite_are_listed_too(tmp_path):
+    torch.save({"weight": torch.ones(2)}, tmp_path / "model_12.pt")
+    code, text = doctor(tmp_path)
+    assert code == 0
+    assert text.splitlines()[1].split()[:4] == ["model_12.pt", "12", "?", "-"]
+
+
+def test_it_is_installed_as_a_command_and_explains_itself(run_dir):
+    command = os.path.join(os.path.dirname(sys.executable), "ignite")
+    shown = subprocess.run([command, "doctor", run_dir], capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "checkpoint_00000006.pt" in shown.stdout
+    text = subprocess.run([command, "doctor", "--help"], capture_output=True, text=True, check=True).stdout
+    for word in ("run_dir", "--repair", "index.json", "resume='latest'"):
+        assert word in text
