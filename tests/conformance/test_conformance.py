@@ -34,6 +34,7 @@ DEVIATIONS = {
     },
     "load: inside": RESUMED,
     "load: max_iters": RESUMED,
+    "run: iterator too short for its epoch": "what is missing is reported in the last epoch, too",
     "again: other epoch_length": "a refused call of run leaves the state as it was",
 }  # fmt: skip
 

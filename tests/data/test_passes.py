@@ -1,3 +1,6 @@
+import contextlib
+import gc
+import multiprocessing
 import os
 
 import pytest
@@ -110,3 +113,18 @@ def test_after_a_worker_has_died_the_loader_can_be_used_again():
     assert any("out of memory" in note for note in error.__notes__)
     survived.set()
     assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3]]
+
+
+def test_an_error_of_a_worker_does_not_keep_the_workers():
+    iterator = iter(loader_of(Breaks(8), num_workers=1))
+    next(iterator)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(OSError):
+            next(iterator)
+        assert multiprocessing.active_children()
+        del iterator
+        assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()

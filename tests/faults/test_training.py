@@ -526,23 +526,16 @@ def test_the_row_holds(each, tmp_path):
     each.check(tmp_path)
 
 
-@pytest.mark.xfail(
-    reason="after the last iteration, the epoch is not completed (EPOCH_COMPLETED is lost, the epoch counted back); "
-    "after an EPOCH_COMPLETED that failed, the whole run begins anew",
-    strict=True,
-)
 @pytest.mark.parametrize(("event", "count", "costs_a_step"), AT_THE_END, ids=["started", "completed", "epoch"])
 def test_a_run_that_fails_at_its_very_end_is_finished_by_the_next(event, count, costs_a_step):
     assert goes_on_after(Injected, event, count, costs_a_step)
 
 
-@pytest.mark.xfail(reason="what is missing in the last epoch is not reported, as in Ignite", strict=True)
 def test_a_generator_that_dries_up_in_the_last_epoch_is_reported():
     with pytest.warns(UserWarning, match="19 of 20 iterations"):
         Engine(lambda engine, batch: None).run((x for x in range(19)), max_epochs=4, epoch_length=5)
 
 
-@pytest.mark.xfail(reason="each call adds one more to the firing at hand, for ever", strict=True, raises=RecursionError)
 def test_a_handler_that_adds_itself_does_not_hang_the_run():
     engine, num_calls = Engine(lambda engine, batch: None), 0
 

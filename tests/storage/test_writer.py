@@ -10,6 +10,7 @@ import weakref
 import pytest
 import torch
 
+from ignite.storage import writer
 from ignite.storage.snapshot import Snapshot
 from ignite.storage.writer import Writer
 
@@ -226,7 +227,15 @@ def run(program, *args):
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
 
 
-IMPORTS = "import logging; logging.basicConfig()\nfrom ignite.storage.writer import Writer\n"
+# Only this module of the package: all of it would take seconds, because it needs torch.
+IMPORTS = f"""
+import importlib.util, logging
+logging.basicConfig()
+spec = importlib.util.spec_from_file_location({writer.__name__!r}, {writer.__file__!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+Writer = module.Writer
+"""
 
 
 @pytest.mark.parametrize("end", ["", "sys.exit(3)", "raise ValueError('in training')"])

@@ -73,7 +73,10 @@ class Table:
     def add(self, registration: Registration) -> None:
         calls, call = self.calls, registration.compile()
         if not calls or calls[-1][-1].priority >= registration.priority:
-            calls.append(call)  # in place: a firing under way goes on to it
+            if any(known[0] == registration.handler for known in calls):
+                self.calls = [*calls, call]  # from the next firing on: a handler that adds itself would never end
+            else:
+                calls.append(call)  # in place: a firing under way goes on to it
             return
         position = next(i for i, known in enumerate(calls) if known[-1].priority < registration.priority)
         self.calls = [*calls[:position], call, *calls[position:]]

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ignite.engine._cursor import Cursor, is_done
+from ignite.engine._cursor import Cursor
 
 if TYPE_CHECKING:
     from ignite.engine._state import State
@@ -132,9 +132,9 @@ def _report_length(cursor: Cursor, what: str, expected: int | None) -> None:
 
 def report_exhausted(state: State) -> None:
     """Says that the data has nothing more to give, unless nothing more is needed."""
-    if is_done(state):
-        return
     wanted = state.max_iters if state.max_iters is not None else (state.epoch_length or 0) * (state.max_epochs or 0)
+    if state.iteration >= wanted:
+        return
     warnings.warn(
         "Data iterator can not provide data anymore but required total number of iterations to run is not reached: "
         f"{state.iteration} of {wanted} iterations. Give run() data that can be iterated over again, or put a new "

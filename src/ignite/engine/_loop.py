@@ -64,7 +64,7 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
         if cursor.moment == BETWEEN_EPOCHS:
             if verdict := _finish_event(engine, BETWEEN_EPOCHS):
                 return verdict
-            if is_done(state):
+            if is_done(state) and not cursor.carried:
                 return Verdict.EPOCH_ENDED
             cursor.begin_epoch(state)
             engine._epoch_watch.restart()

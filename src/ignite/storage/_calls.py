@@ -21,6 +21,17 @@ _MEMO_GET = ("BINGET", "LONG_BINGET", "GET")
 _VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINSTRING")
 
 
+class _Bounded:
+    """Reads no more than there is: a file makes room for as much as it is asked for."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, num_bytes: int) -> bytes:
+        return self._file.read(min(num_bytes, self._size))
+
+
 class _Global(NamedTuple):
     name: str
 
@@ -48,8 +59,9 @@ def check_calls(pickled: bytes, file_size: int) -> None:
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
     """The same for a file that torch wrote before version 1.6, of which storages claim their size, too."""
+    bounded = _Bounded(file, file_size)
     for _ in range(5):  # magic number, version, system, the state, keys of storages
-        _Walk(file_size, has_storages=True).go(file)
+        _Walk(file_size, has_storages=True).go(bounded)
 
 
 class _Walk:
@@ -62,7 +74,7 @@ class _Walk:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def go(self, file: BinaryIO) -> None:
+    def go(self, file: Any) -> None:
         try:
             for opcode, argument, _ in pickletools.genops(file):
                 self._step(opcode.name, argument)

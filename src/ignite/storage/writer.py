@@ -131,9 +131,9 @@ def _await_all() -> None:
         _unseen.discard(job)
 
 
-# Twice. First when threads are shut down: a job may still use thread pools then, as clients of object stores do, because
-# what was registered last runs first, and the import above has registered the end of the pools. And once more for jobs
-# that other exit handlers have submitted.
+# Twice. First when threads are shut down: a job may still use thread pools then, as clients of object stores do. For
+# what was registered last runs first, and the import above has registered the end of the pools. And once more for
+# jobs that other exit handlers have submitted.
 getattr(threading, "_register_atexit", atexit.register)(_await_all)
 atexit.register(_await_all)
 if hasattr(os, "register_at_fork"):
