@@ -127,7 +127,9 @@ def link_as_last(folders):
 
 def link_that_is_listed(folders):
     (folders.run / "model_9.pt").symlink_to(folders.victim)
-    return [found.name for found in scan(folders.place)] == ["model_1.pt"] and build_index(folders.place).last == "model_1.pt"
+    return [found.name for found in scan(folders.place)] == ["model_1.pt"] and build_index(
+        folders.place
+    ).last == "model_1.pt"
 
 
 def folder_that_is_a_link(folders):

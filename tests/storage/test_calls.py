@@ -66,6 +66,12 @@ def test_tuples_that_are_nested_too_deeply_are_refused(body):
         check_calls(pickled(body), MB)
 
 
+@pytest.mark.parametrize("arguments", [(text("x"), text("bz2_codec")), (text("x"),), (text("x"), b"N")])
+def test_bytes_in_codecs_that_would_be_imported_are_refused(arguments):
+    with pytest.raises(CheckpointError, match="in another encoding than torch writes"):
+        check_calls(pickled(called("_codecs", "encode", *arguments)), MB)
+
+
 @pytest.mark.parametrize("body", [b"\nTensor\n", b"h\x07" + b"\x85" * 6000, b"X\xff" + b"t" * 6000])
 def test_damaged_pickles_are_refused(body):
     with pytest.raises(CheckpointError, match="its pickle is damaged"):

@@ -1,7 +1,8 @@
 """What the pickle in a checkpoint would have torch call, looked at before it does.
 
 ``torch.load(weights_only=True)`` runs no code of a file. But among what it calls are constructors that take a number
-of bytes from it, and hashes of tuples, which overflow the stack if tuples are nested deeply enough.
+of bytes from it, codecs that python imports by name, and hashes of tuples, which overflow the stack if tuples are
+nested deeply enough.
 """
 
 import io
@@ -14,7 +15,7 @@ from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
 _NUM_HARMLESS = 5000  # tuples nested in each other that no stack overflows from
-_MAKERS = re.compile(rb"\n(bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n")
+_MAKERS = re.compile(rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n")
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MEMO_PUT = ("BINPUT", "LONG_BINPUT", "PUT")
 _MEMO_GET = ("BINGET", "LONG_BINGET", "GET")
@@ -137,6 +138,10 @@ class _Walk:
             sizes = items[2].items if isinstance(items[2], _Tuple) else (math.inf,)
             is_small = all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= 16 * self._file_size
             _refuse_unless(is_small, name)
+        elif function == _ENCODE:
+            # Python imports a module of the name of a codec.
+            if len(items) != 2 or items[1] not in ("latin1", "latin-1"):
+                raise CheckpointError("it has bytes in another encoding than torch writes")
         elif name == "bytearray":
             _refuse_unless(all(isinstance(item, str | bytes) for item in items), name)
         elif name.endswith("Tensor") or name in ("UntypedStorage", "TypedStorage"):
