@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import time
+import traceback
 from collections import defaultdict
 
 import numpy as np
@@ -61,6 +62,7 @@ def collect_until_error(loader):
             delivered.append(batch)  # noqa: PERF402 - has to be there when it raises
     except Exception as error:
         # Its frames would hold the loader, and those who hold it: a cycle, as long as somebody keeps the error.
+        error.where = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
         return delivered, error.with_traceback(None), time.monotonic() - start
     return delivered, None, time.monotonic() - start
 
@@ -112,7 +114,7 @@ def run_out_of_memory():
     bar="<= 2 s; no process, no /dev/shm left",
 )
 def dying(count, folder):
-    passed = total = 0
+    passed, total, faults = 0, 0, []
     cases = itertools.cycle(itertools.product((kill_myself, leave, run_out_of_memory), (False, True)))
     for fail, persistent in itertools.islice(cases, count):
         num_before = len(os.listdir("/dev/shm"))
@@ -123,11 +125,20 @@ def dying(count, folder):
         delivered, error, seconds = collect_until_error(loader)
         total += error is not None
         notes = "\n".join(getattr(error, "__notes__", []))
-        good = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
-        good &= "most often out of memory" in notes and "while waiting for batch " in notes and seconds <= 2
-        good &= multiprocessing.active_children() == [] and len(os.listdir("/dev/shm")) <= num_before
-        passed += good and [int(j) for batch in delivered for j in batch] == list(range(len(delivered) * 4))
-    return Seen(passed, total)
+        checks = {
+            # OSError: it died while this process was taking a batch over from it.
+            "type": isinstance(error, RuntimeError | OSError | EOFError) and "DataLoader worker" in f"{error} {notes}",
+            "notes": "most often out of memory" in notes and "while waiting for batch " in notes,
+            "time": seconds <= 2,
+            "children": multiprocessing.active_children() == [],
+            "shared memory": len(os.listdir("/dev/shm")) <= num_before,
+            "batches": [int(j) for batch in delivered for j in batch] == list(range(len(delivered) * 4)),
+        }
+        passed += all(checks.values())
+        faults += [
+            f"{name}: {error!r} in {error.where}, {seconds:.1f} s" for name, is_good in checks.items() if not is_good
+        ]
+    return Seen(passed, total, "; ".join(faults))
 
 
 class Release(logging.Handler):

@@ -69,7 +69,7 @@ def name_is_refused(name):
             lambda: commit(folders.run, name, lambda file: file.write(b"x")),
             lambda: read_index(place),
         ]
-        is_good = all([refuses(act) for act in acts]) and place.read_link(name) is None
+        is_good = all(refuses(act) for act in acts) and place.read_link(name) is None
         return is_good and sorted(os.listdir(folders.run)) == ["index.json", "model_1.pt"]
 
     return attack

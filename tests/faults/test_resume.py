@@ -76,10 +76,10 @@ def loaders_with_workers(count, folder):
         # The reference without workers, then one kind of workers until it stops, and another kind afterwards.
         kinds = iter([{}, WORKERS[number], WORKERS[-1 - number]])
 
-        def make(folder, kinds=kinds):
+        def make(folder, kinds=kinds, point=point):
             options = next(kinds)
             loader = DataLoader(seeded(training.Augmented(), seed=5), batch_size=8, shuffle=True, **options)
-            return make_run(folder, Plan(save_every=1, max_epochs=2), loader)
+            return make_run(folder, Plan(save_every=max(1, point), max_epochs=2), loader)
 
         try:
             # A run that is stopped before its first iteration has nothing to be resumed from, and begins anew.

@@ -1,5 +1,6 @@
 """What the processes of the tests of checkpoints do."""
 
+import inspect
 import os
 from pathlib import Path
 
@@ -45,8 +46,10 @@ def second_fails(rank):
 
 
 def folder():
-    """The same for all: that of the test."""
-    return os.environ["CHECKPOINT_FOLDER"]
+    """The same for all: that of the test, named after the function that asks."""
+    path = Path(os.environ["CHECKPOINT_FOLDER"], inspect.stack()[1].function)
+    path.mkdir(exist_ok=True)
+    return str(path)
 
 
 def one_writes(rank):
@@ -149,3 +152,16 @@ def a_run_with_events(rank):
     engine.run([0] * 6)
     idist.barrier()
     return events, sorted(os.listdir(path))
+
+
+def all_of_them(rank):
+    functions = (
+        one_writes,
+        writing_fails_in_the_first,
+        writing_behind_fails_in_the_first,
+        scores_differ,
+        files_are_taken_over,
+        constructors_ask_nobody,
+        a_run_with_events,
+    )
+    return {function.__name__: function(rank) for function in functions}

@@ -118,7 +118,9 @@ def test_what_torch_keeps_beside_a_state_stays_when_the_handlers_is_taken_out():
 
 def test_containers_are_walked_together_and_more_may_be_saved_than_is_loaded():
     a, b, c = Counter(), Counter(), Counter()
-    load_objects({"x": [a, b], "y": {"z": (c,)}}, {"x": [{"count": 2}, {"count": 3}], "y": {"z": [{"count": 4}]}, "w": 0})
+    load_objects(
+        {"x": [a, b], "y": {"z": (c,)}}, {"x": [{"count": 2}, {"count": 3}], "y": {"z": [{"count": 4}]}, "w": 0}
+    )
     assert [a.count, b.count, c.count] == [2, 3, 4]
     load_objects({"any": {"a": a}}, {"a": {"count": 9}})  # a single key that is not there stands for all
     assert a.count == 9
@@ -159,7 +161,9 @@ def test_what_does_not_go_together_is_refused(to_load, checkpoint, error, messag
 @pytest.mark.parametrize("is_last", [False, True])
 def test_if_one_object_does_not_fit_none_is_changed(bad, state, options, error, is_last):
     good, counter = linear(1.0), Counter(1)
-    to_load = {"good": good, "counter": counter, "bad": bad} if is_last else {"bad": bad, "good": good, "counter": counter}
+    to_load = (
+        {"good": good, "counter": counter, "bad": bad} if is_last else {"bad": bad, "good": good, "counter": counter}
+    )
     checkpoint = {"good": linear(5.0).state_dict(), "counter": {"count": 5}, "bad": state}
     with pytest.raises(error):
         load_objects(to_load, checkpoint, **options)

@@ -95,10 +95,11 @@ def test_files_that_are_cut_off_are_refused(length):
         ([], "does not begin like a zip file"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_names_that_torch_never_writes_are_refused(parts, message):
-    with pytest.raises(CheckpointError, match=message), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zipfile.ZipFile, "_writecheck", lambda self, info: None)
-        Archive(archive_of(*parts)).check()
+    file = archive_of(*parts)
+    with pytest.raises(CheckpointError, match=message):
+        Archive(file).check()
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -196,6 +196,31 @@ def test_an_upload_that_silently_loses_bytes_is_an_error(bucket, monkeypatch):
     assert bucket._all_names() == []
 
 
+def test_if_nothing_can_be_done_any_more_the_first_error_is_the_one_that_is_raised(bucket, monkeypatch, caplog):
+    def broken(*args, **kwargs):
+        raise ConnectionError("gone")
+
+    for method in ("put_file", "info", "rm_file"):
+        monkeypatch.setattr(bucket._fs, method, broken)
+    caplog.set_level("DEBUG", logger="ignite")
+    with pytest.raises(ConnectionError, match="gone"):
+        write(bucket, "new.pt")
+    assert "was not removed: ConnectionError: gone" in caplog.messages[-1]
+
+
+def test_a_file_that_somebody_else_removes_first_was_not_there(bucket, monkeypatch):
+    write(bucket, "a.pt")
+    removed = []
+
+    def gone(path):
+        removed.append(path)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(bucket._fs, "rm_file", gone)
+    assert not bucket.remove("a.pt")
+    assert len(removed) == 1
+
+
 def test_where_an_upload_can_be_seen_by_half_it_has_another_name(monkeypatch, tmp_path):
     bucket = Bucket(f"memory://{tmp_path.name}")
     write(bucket, "a.pt", b"old")

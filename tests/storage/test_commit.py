@@ -8,9 +8,8 @@ import zlib
 import pytest
 import torch
 
-from ignite.storage import commit, is_temporary, sweep, temporary_name
+from ignite.storage import commit, is_temporary, naming, sweep, temporary_name
 from ignite.storage import commit as front
-from ignite.storage import naming
 
 MODULE = __import__("sys").modules["ignite.storage.commit"]
 

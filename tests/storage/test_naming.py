@@ -1,8 +1,6 @@
 """Names are plain, and those of unfinished files say whose they are."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -65,8 +63,16 @@ def test_other_names_are_not_temporary(name):
 
 
 def name_of_a_dead_process():
-    code = "from ignite.storage import temporary_name; import sys; sys.stdout.write(temporary_name('x'))"
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writing, temporary_name("x").encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        name = pipe.read()
+    os.waitpid(pid, 0)
+    return name
 
 
 def test_the_owner_is_dead_when_its_process_is_gone():

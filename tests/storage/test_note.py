@@ -69,6 +69,7 @@ def test_nonsense_is_refused(values, message):
         ("", "should be JSON"),
         ("{", "should be JSON"),
         (b"\xff", "should be JSON"),
+        ('{"version": 1}'.encode("utf-32"), "should be JSON"),
         ("[" * 60000, "should be JSON"),
         ("1" * 5000, "should be JSON"),
         ("[]", "should be a JSON object, but is a list"),

@@ -285,6 +285,15 @@ def test_values_and_keys_that_would_not_be_loaded_are_refused(state, message):
         check_storable(state)
 
 
+def test_in_a_long_list_the_one_that_is_refused_is_named():
+    numbers = [*range(100_000), 2**3000, "text"]
+    with pytest.raises(TypeError, match=r"^state\['n'\]\[100000\] should be an integer of at most"):
+        check_storable({"n": numbers})
+    with pytest.raises(TypeError, match=r"^state\[100001\] should be something that"):
+        check_storable((*range(100_000), None, print))
+    assert plain([*range(5), None, 2**2000]) == [0, 1, 2, 3, 4, None, 2**2000]
+
+
 def test_the_place_begins_where_the_caller_says():
     with pytest.raises(TypeError, match=r"^state\['model'\]\[0\] should be"):
         check_storable([print], "['model']")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from multiprocessing.connection import wait as wait_for_any
 from typing import TYPE_CHECKING, Any
 
 from ignite.data._position import Position
@@ -12,9 +13,16 @@ from ignite.data._watchdog import Wait, watch
 if TYPE_CHECKING:
     from ignite.data._streams import Source
 
-__all__ = ["Pass", "Progress", "begin_pass"]
+__all__ = ["Pass", "Progress", "begin_pass", "note_lost_worker"]
 
+# How torch's messages begin.
 _WORKER_DIED = "DataLoader worker (pid"
+_RAISED_IN_WORKER = "Caught "
+
+_WORKER_LOST = (
+    "A worker that is killed is most often out of memory: the machine's (see dmesg), the container's, or shared memory "
+    "(/dev/shm). Fewer workers, a smaller prefetch_factor or smaller batches need less"
+)
 
 
 class Progress:
@@ -85,21 +93,33 @@ class Pass:
         received = getattr(self._batches, "_rcvd_idx", None)  # of a loader with workers: it may try again
         if received is None or received > progress.num_batches + progress.num_failed:
             progress.num_failed += 1
-        is_dead = isinstance(error, RuntimeError) and str(error).startswith(_WORKER_DIED)
+        is_dead = self._has_lost_worker(error)
         if isinstance(error, Exception):
             when = "while waiting for" if is_dead else "in"
             samples = progress.source.describe(number)
             error.add_note(f"{when} batch {number} of epoch {progress.start.epoch}, {samples}")
         if is_dead:
-            error.add_note(
-                "A worker that is killed is most often out of memory: the machine's (see dmesg), the container's, or "
-                "shared memory (/dev/shm). Fewer workers, a smaller prefetch_factor or smaller batches need less"
-            )
+            error.add_note(_WORKER_LOST)
             progress.source.give_up(self._batches)
         if hasattr(self._batches, "_workers") and error.__traceback__ is not None:
             # torch's frame that raises the error of a worker holds it, too: a cycle that would keep the workers until
             # the garbage is collected, and be it in a new worker, which then waits for processes that it does not have.
             traceback.clear_frames(error.__traceback__.tb_next)
+
+    def _has_lost_worker(self, error: BaseException) -> bool:
+        """Whether the error is that a worker is gone."""
+        text = str(error)
+        if isinstance(error, RuntimeError):
+            return text.startswith(_WORKER_DIED)
+        if not isinstance(error, OSError | EOFError) or text.startswith(_RAISED_IN_WORKER):
+            return False
+        # It may have gone while its batch was taken over from its shared memory; a moment later it is known to be dead.
+        workers = {worker.sentinel: worker for worker in getattr(self._batches, "_workers", [])}
+        gone = [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)] if workers else []
+        for worker in gone:
+            worker.join(1)
+            error.add_note(f"{_WORKER_DIED} {worker.pid}) exited with code {worker.exitcode}")
+        return bool(gone)
 
 
 class WatchedPass(Pass):
@@ -140,3 +160,12 @@ def begin_pass(progress: Progress, batches: Iterator[Any], stall_warning_s: floa
     if stall_warning_s > 0 and getattr(batches, "_workers", None):
         return WatchedPass(progress, batches, Wait(stall_warning_s))
     return Pass(progress, batches)
+
+
+def note_lost_worker(error: RuntimeError, start: Position) -> None:
+    """Says more about a worker that died before there was an iterator."""
+    if str(error).startswith(_WORKER_DIED):
+        error.add_note(
+            f"while waiting for batch {start.num_batches} of epoch {start.epoch}, whose workers have just begun"
+        )
+        error.add_note(_WORKER_LOST)

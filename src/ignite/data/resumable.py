@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.data._map_source import MapSource
-from ignite.data._passes import Progress, begin_pass
+from ignite.data._passes import Progress, begin_pass, note_lost_worker
 from ignite.data._position import Position, check_fingerprint, from_state, to_state
 from ignite.data._streams import IterableSource, Source, StatefulSource, StreamSource
 
@@ -107,7 +107,11 @@ class ResumableLoader:
     def __iter__(self) -> Iterator[Any]:
         start = self._next
         progress = Progress(start, self._source)
-        batches = iter(()) if start.is_complete else self._source.begin(start)
+        try:
+            batches = iter(()) if start.is_complete else self._source.begin(start)
+        except RuntimeError as error:
+            note_lost_worker(error, start)
+            raise
         self._next, self._is_loaded, self._progress = Position(start.epoch + 1), False, progress
         return begin_pass(progress, batches, self._stall_warning_s)
 

@@ -192,7 +192,8 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
         return Plan(Course.CONTINUE, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given)
 
     wanted = _Wanted(counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters)
-    is_unfinished = cursor.is_failed  # be it in the last epoch, or at its end
+    # Be it in the last epoch, or at its end.
+    is_unfinished = cursor.is_failed or (cursor.is_loaded and cursor.carried > 0)
     if has_limit and (is_unfinished or not is_done(wanted)):
         _check_same_length(counters, request)
         length = counters.epoch_length or request.epoch_length or request.data_length

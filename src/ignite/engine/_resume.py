@@ -87,7 +87,7 @@ class Resumption:
         self.is_inside_epoch = cursor.carried > 0
         if event is not None:
             cursor.unfinished = Unfinished(event["name"], event["num_done"])
-            cursor.is_failed = cursor.is_inside_epoch = True  # there is something to do, be it the last event
+            cursor.is_failed = True  # there is something to do, be it the last event
         self._apply_results()
 
     def apply(self) -> None:

@@ -64,7 +64,7 @@ def read_items(state: Any, check: Callable[[str], object]) -> list[Item]:
     """What a state says is tracked.
 
     Raises:
-        CheckpointError: it is no list of priorities and names, or ``check`` raises a ValueError for a name.
+        CheckpointError: it is no list of priorities and names, or ``check`` raises for a name.
     """
     if not isinstance(state, list | tuple):
         raise CheckpointError(f"_saved should be a list of priorities and file names, but given {state!r:.100}")
@@ -74,7 +74,7 @@ def read_items(state: Any, check: Callable[[str], object]) -> list[Item]:
             raise CheckpointError(f"_saved should hold pairs of a priority and a file name, but given {pair!r:.100}")
         try:
             check(pair[1])
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise CheckpointError(f"_saved should hold names of files in one folder. {error}") from error
         items.append(Item(pair[0], pair[1]))  # type: ignore[arg-type]
     return merged(items, [])

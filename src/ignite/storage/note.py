@@ -92,7 +92,8 @@ class Note:
         if len(text) > MAX_BYTES:
             raise CheckpointError(f"The note should have at most {MAX_BYTES} bytes, but given {len(text)}")
         try:
-            values = json.loads(text)
+            # As UTF-8: json would guess other encodings from the bytes.
+            values = json.loads(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"The note should be JSON, but is not: {error}") from error
         if not isinstance(values, dict):

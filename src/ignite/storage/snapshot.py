@@ -1,6 +1,6 @@
 """A state as it is now, copied to the host, so that it can be written while training goes on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -31,27 +31,10 @@ class _Part(NamedTuple):
 
     layouts: list[_Layout]
     start: int
-    end: int
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether the bytes are copied as they lie. Otherwise there are gaps, and only the elements are copied."""
-        tensor = self.layouts[0].tensor
-        is_one = all(
-            start == self.start and other.shape == tensor.shape and other.stride() == tensor.stride()
-            for other, _, start, _ in self.layouts
-        )
-        return not is_one or tensor.numel() * tensor.itemsize >= self.end - self.start
-
-    @property
-    def num_bytes(self) -> int:
-        tensor = self.layouts[0].tensor
-        return self.end - self.start if self.is_raw else tensor.numel() * tensor.itemsize
-
-    @property
-    def key(self) -> tuple[int, bool]:
-        """Size, and whether it should be pinned: parts of equal keys can have each other's buffers."""
-        return self.num_bytes, self.layouts[0].tensor.device.type in _PINNED
+    is_raw: bool
+    """Whether the bytes are copied as they lie. Otherwise there are gaps, and only the elements are copied."""
+    key: tuple[int, bool]
+    """Size, and whether it should be pinned: parts of equal keys can have each other's buffers."""
 
 
 class Snapshot:
@@ -149,16 +132,28 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
     return start, start + int(last + 1) * tensor.itemsize
 
 
-def _parts_of(layouts: Iterable[_Layout]) -> list[_Part]:
+def _parts_of(layouts: list[_Layout]) -> Iterator[_Part]:
     """Tensors of one storage, together where they overlap."""
-    parts: list[_Part] = []
-    for layout in sorted(layouts, key=lambda layout: (layout.start, layout.end)):
-        if parts and layout.start < parts[-1].end:
-            last = parts[-1]
-            parts[-1] = _Part([*last.layouts, layout], last.start, max(last.end, layout.end))
-        else:
-            parts.append(_Part([layout], layout.start, layout.end))
-    return parts
+    if len(layouts) > 1:
+        layouts = sorted(layouts, key=lambda layout: (layout.start, layout.end))
+    overlapping, start, end = [layouts[0]], layouts[0].start, layouts[0].end
+    for layout in layouts[1:]:
+        if layout.start >= end:
+            yield _part_of(overlapping, start, end)
+            overlapping, start = [], layout.start
+        overlapping.append(layout)
+        end = max(end, layout.end)
+    yield _part_of(overlapping, start, end)
+
+
+def _part_of(layouts: list[_Layout], start: int, end: int) -> _Part:
+    tensor = layouts[0].tensor
+    num_bytes = tensor.numel() * tensor.itemsize
+    is_raw = num_bytes >= end - start or any(
+        other_start != start or other.shape != tensor.shape or other.stride() != tensor.stride()
+        for other, _, other_start, _ in layouts[1:]
+    )
+    return _Part(layouts, start, is_raw, (end - start if is_raw else num_bytes, tensor.device.type in _PINNED))
 
 
 def _fill(buffer: Tensor, part: _Part) -> None:
@@ -170,13 +165,14 @@ def _fill(buffer: Tensor, part: _Part) -> None:
             target.set_(storage, 0, source.shape, strides)
         first.copy_(source, non_blocking=True)
         return
-    if part.num_bytes:
+    num_bytes, _ = part.key
+    if num_bytes:
         # Whatever the bytes mean; words of 8 are copied an eighth faster than bytes, by measurement.
         memory = source.untyped_storage()
-        is_even = part.start % 8 == part.num_bytes % 8 == memory.data_ptr() % 8 == 0
+        is_even = part.start % 8 == num_bytes % 8 == memory.data_ptr() % 8 == 0
         word = torch.int64 if is_even else torch.uint8
         data = torch.empty(0, dtype=word, device=source.device)
-        data.set_(memory, part.start // word.itemsize, (part.num_bytes // word.itemsize,), (1,))
+        data.set_(memory, part.start // word.itemsize, (num_bytes // word.itemsize,), (1,))
         buffer.view(word).copy_(data, non_blocking=True)
     for tensor, target, start, _ in part.layouts:
         target.set_(storage, (start - part.start) // tensor.itemsize, tensor.shape, tensor.stride())
