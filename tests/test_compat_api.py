@@ -50,6 +50,10 @@ NAMES = {
     "ignite.metrics.regression.median_relative_absolute_error": "median_relative_absolute_error_compute_fn",
     "ignite.metrics.roc_auc": "ROC_AUC RocCurve roc_auc_compute_fn roc_auc_curve_compute_fn",
     "ignite.metrics.running_average": "RunningAverage",
+    "ignite.handlers": "ModelCheckpoint Checkpoint DiskSaver EarlyStopping TerminateOnNan TimeLimit "
+    "global_step_from_engine",
+    "ignite.handlers.checkpoint": "Checkpoint DiskSaver ModelCheckpoint BaseSaveHandler CheckpointEvents Item",
+    "ignite.handlers.utils": "global_step_from_engine",
     "ignite.distributed": "backend device get_rank get_world_size get_local_rank get_nnodes get_node_rank "
     "get_nproc_per_node hostname model_name available_backends all_reduce all_gather broadcast barrier one_rank_only "
     "one_rank_first initialize finalize show_config set_local_rank sync has_native_dist_support has_xla_support "
@@ -139,6 +143,29 @@ METRIC_SIGNATURES = {
     "regression.R2Score": f"{PLAIN} metrics_result_mode='both'",
     "regression.SpearmanRankCorrelation": f"{TRANSFORM} check_compute_fn=True {DEVICE}",
 }
+SCORED = "score_function=None score_name=None n_saved=1"
+NAMED = "global_step_transform=None filename_pattern=None include_self=False greater_or_equal=False save_on_rank=0"
+HANDLER_SIGNATURES = {
+    "checkpoint.BaseSaveHandler.__call__": "self checkpoint filename metadata=None",
+    "checkpoint.BaseSaveHandler.remove": "self filename",
+    "checkpoint.CheckpointEvents.SAVED_CHECKPOINT.__call__": "event_filter=None every=None once=None before=None "
+    "after=None",
+    "Checkpoint": f"to_save save_handler filename_prefix='' {SCORED} {NAMED}",
+    "Checkpoint.__call__": "self engine *args **kwargs",
+    "Checkpoint.get_default_score_fn": "metric_name score_sign=1.0",
+    "Checkpoint.load_objects": "to_load checkpoint **kwargs",
+    "Checkpoint.load_state_dict": "self state_dict",
+    "Checkpoint.reload_objects": "self to_load load_kwargs=None **filename_components",
+    "Checkpoint.reset": "self",
+    "Checkpoint.setup_filename_pattern": "with_prefix=True with_score=True with_score_name=True with_global_step=True",
+    "DiskSaver": "dirname atomic=True create_dir=True require_empty=True save_on_rank=0",
+    "DiskSaver.__call__": "self checkpoint filename metadata=None",
+    "DiskSaver.remove": "self filename",
+    "ModelCheckpoint": f"dirname filename_prefix='' {SCORED} atomic=True require_empty=True create_dir=True {NAMED} "
+    "**kwargs",
+    "ModelCheckpoint.__call__": "self engine to_save",
+    "global_step_from_engine": "engine custom_event_name=None fallback_attr='epoch'",
+}
 
 
 @pytest.mark.parametrize("module", NAMES)
@@ -152,6 +179,7 @@ def test_names_are_where_ignite_has_them(module):
     [
         *(("ignite.engine", path, signature) for path, signature in SIGNATURES.items()),
         *(("ignite.metrics", path, signature) for path, signature in METRIC_SIGNATURES.items()),
+        *(("ignite.handlers", path, signature) for path, signature in HANDLER_SIGNATURES.items()),
     ],
 )
 def test_signatures_are_ignites_with_new_parameters_only_by_keyword_and_at_the_end(module, path, signature):

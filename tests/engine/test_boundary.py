@@ -168,3 +168,37 @@ def test_a_request_is_forgotten_when_the_run_is_over():
     engine.run([0])
     assert engine.run([0], max_epochs=3).epoch == 3
     assert request.obeyed == []
+
+
+def test_a_run_whose_data_fails_after_the_request_is_saved_after_the_last_iteration():
+    def batches():
+        yield 1
+        ask(request)
+        raise OSError("the worker was killed, too")
+
+    engine = Engine(lambda engine, batch: None)
+    request = Request(engine)
+    engine.run(batches(), epoch_length=3)
+    assert request.obeyed == [(1, 1, (0, 1), None)]
+
+
+def test_an_evaluation_whose_data_fails_after_the_request_is_cut_off():
+    def batches():
+        yield 1
+        ask(request)
+        raise OSError("the worker was killed, too")
+
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    request = Request(trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(batches(), epoch_length=3))
+    trainer.run([0])
+    assert request.obeyed == [(1, 1, (1, 0), ("EPOCH_COMPLETED", 0))]
+
+
+def test_data_that_fails_without_a_request_fails():
+    def batches():
+        yield 1
+        raise OSError("the worker was killed")
+
+    with pytest.raises(OSError, match="the worker was killed"):
+        Engine(lambda engine, batch: None).run(batches(), epoch_length=3)

@@ -144,7 +144,7 @@ def of_pickles():
     yield "storage_of_another_kind", pickled(tensor(storage(kind="os.system")))
     yield "no_storage", pickled(b"(" + text("module") + text("os") + b"tQ")
     yield "tuples_in_tuples", pickled(b")" + b"\x85" * MB)
-    yield "tuples_in_tuples_as_key", pickled(b"}" + b")" + b"\x85" * MB + b"Ns")
+    yield "tuples_in_tuples_as_key", pickled(b"}" + b")" + b"\x85" * 300_000 + b"Ns")
     yield "setstate", pickled(tensor(storage()) + b"}" + text("__class__") + number(1) + b"sb")
     yield "codec", pickled(called("_codecs.encode", text("x"), text("idna" * 1000)))
     yield "wrong_indices", pickled(

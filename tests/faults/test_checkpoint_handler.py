@@ -631,5 +631,6 @@ def test_a_bad_handler_is_found_out(provoke, tmp_path):
 
 
 @pytest.mark.skipif(disk.can_mount() is not None, reason=str(disk.can_mount()))
-def test_a_bad_handler_is_found_out_when_the_disk_is_full(tmp_path):
+def test_a_bad_handler_is_found_out_when_the_disk_is_full_or_closed(tmp_path):
     assert fill_the_disk(1, tmp_path, Reckless).passed == 0
+    assert write_where_nobody_may(2, tmp_path, Reckless).passed < 2

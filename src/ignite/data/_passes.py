@@ -115,10 +115,14 @@ class Pass:
             return False
         # It may have gone while its batch was taken over from its shared memory; a moment later it is known to be dead.
         workers = {worker.sentinel: worker for worker in getattr(self._batches, "_workers", [])}
-        gone = [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)] if workers else []
-        for worker in gone:
-            worker.join(1)
-            error.add_note(f"{_WORKER_DIED} {worker.pid}) exited with code {worker.exitcode}")
+        try:
+            gone = [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)] if workers else []
+            for worker in gone:
+                worker.join(1)
+                error.add_note(f"{_WORKER_DIED} {worker.pid}) exited with code {worker.exitcode}")
+        except RuntimeError as died:  # from torch's handler of the signal, which may raise anywhere
+            error.add_note(str(died))
+            return True
         return bool(gone)
 
 

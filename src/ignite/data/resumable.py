@@ -109,11 +109,12 @@ class ResumableLoader:
         progress = Progress(start, self._source)
         try:
             batches = iter(()) if start.is_complete else self._source.begin(start)
+            iterator = begin_pass(progress, batches, self._stall_warning_s)
         except RuntimeError as error:
             note_lost_worker(error, start)
             raise
         self._next, self._is_loaded, self._progress = Position(start.epoch + 1), False, progress
-        return begin_pass(progress, batches, self._stall_warning_s)
+        return iterator
 
     @property
     def position(self) -> Position:

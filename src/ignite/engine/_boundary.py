@@ -79,6 +79,17 @@ def obey(engine: Engine[Any, Any], moment: int) -> bool:
     return _stops(engine, request, None, None)
 
 
+def obey_instead(engine: Engine[Any, Any]) -> bool:
+    """Does what was asked for if the next batch could not be had: a signal often ends workers of a loader, too.
+
+    The iteration before is done, so nothing is lost.
+    """
+    if engine._request is None or engine.state.batch is not None or not obey(engine, BETWEEN_BATCHES):
+        return False
+    engine.logger.warning("The data has failed after the run was asked to stop; it is saved after the last iteration")
+    return True
+
+
 def obey_within_event(engine: Engine[Any, Any], cut: Preempted) -> None:
     """Saves and stops a run of which an event is unfinished."""
     engine._request = None

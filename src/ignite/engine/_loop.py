@@ -89,6 +89,8 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
         try:
             return _finish_event(engine, BETWEEN_BATCHES) or _iterate(engine)
         except Exception as error:
+            if _boundary.obey_instead(engine):
+                return Verdict.INTERRUPT
             has_begun = engine.last_event_name not in _BEFORE_ITERATION and engine.state.batch is not None
             if not is_taken_over(engine, error):
                 engine._cursor.is_failed = True

@@ -123,11 +123,13 @@ class Preemption:
 
         def note_signal(signum: int, frame: Any) -> None:
             earlier = self._earlier.get(signum)
-            if os.getpid() != self._pid or (self._flag and signum in self._stop_on):
+            is_second = self._flag in self._stop_on
+            self._flag = signum
+            if is_second:
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
-                return
-            self._flag = signum
+            if os.getpid() != self._pid:
+                return  # a worker of a loader: the batch that it makes is needed for the last iteration
             ask()
             if callable(earlier) and earlier is not signal.default_int_handler:
                 earlier(signum, frame)
