@@ -36,7 +36,7 @@ def test_everything_is_in_it_and_can_be_loaded_safely(tmp_path):
 def test_data_that_know_their_position_say_it():
     positions = []
     engine = Engine(
-        lambda engine, batch: positions.append(take_down(engine, collect(engine, {}))["data"]["num_batches"])
+        lambda engine, batch: positions.append(take_down(engine, collect(engine, {}))["data"][0]["num_batches"])
     )
     engine.run(resumable([10, 20, 30]))
     assert positions == [1, 2, 3]

@@ -71,13 +71,15 @@ def train(folder, batch_size, stop_at=None, resume=None, steps=1):
     }
 
 
-def whole_and_cut(rank, folder, steps):
-    whole = train(f"{folder}/whole", 4, steps=steps)
-    cut = {}
-    for stop_at in (1, 3, 4):
-        first = train(f"{folder}/{stop_at}", 4, stop_at, steps=steps)
-        cut[stop_at] = first, train(f"{folder}/{stop_at}", 4, resume="latest", steps=steps)
-    return whole, cut
+def whole_and_cut(rank, folder):
+    found = {}
+    for steps in (1, 2):
+        whole, cut = train(f"{folder}/{steps}/whole", 4, steps=steps), {}
+        for stop_at in (1, 3, 4):
+            first = train(f"{folder}/{steps}/{stop_at}", 4, stop_at, steps=steps)
+            cut[stop_at] = first, train(f"{folder}/{steps}/{stop_at}", 4, resume="latest", steps=steps)
+        found[steps] = whole, cut
+    return found
 
 
 def begin(rank, folder, batch_size, stop_at):

@@ -73,6 +73,15 @@ def test_a_link_of_this_name_is_replaced_and_not_followed(tmp_path, target, atom
     assert not (tmp_path / "missing").exists()
 
 
+def test_a_link_that_comes_back_is_not_followed_either(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "a").symlink_to("victim")
+    monkeypatch.setattr(os, "unlink", lambda path: None)  # somebody makes it anew at once
+    with pytest.raises(OSError, match="symbolic links"):
+        commit(tmp_path, "a", write_text("x"), atomic=False)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
 def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):
     (tmp_path / "victim").write_text("precious")
     monkeypatch.setattr(MODULE, "temporary_name", lambda name: "guessed")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
 from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
@@ -47,7 +49,11 @@ def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[
         return data
     known: Any = engine.state.dataloader
     is_same = isinstance(known, flow.ResumableLoader) and known._loader is data
-    loader: Iterable[Any] = known if is_same else flow.resumable(data)
+    if is_same:
+        return known  # type: ignore[no-any-return]
+    # Of several processes, each may have seeded torch differently; what is saved is the seed of the first.
+    seed = idist.all_gather(torch.initial_seed())[0] if idist.get_world_size() > 1 else None
+    loader: Iterable[Any] = flow.resumable(data, seed=seed, rank=idist.get_rank())
     return loader
 
 
@@ -64,7 +70,8 @@ class Resumption:
     def __init__(self, engine: Engine[Any, Any], states: Mapping[str, Any], belongings: Belongings, data: Any) -> None:
         self.is_inside_epoch = False
         self._engine = engine
-        self._states = states
+        positions = states.get("data", [])
+        self._states = {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]} if positions else states
         self._engines = belongings.engines
         self._objects = {name: one for name, one in belongings.objects.items() if name in states}
         self._data = data if "data" in states and isinstance(data, flow.ResumableLoader) else None

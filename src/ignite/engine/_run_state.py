@@ -40,7 +40,7 @@ def take_down(
     states |= {name: storage.state_of(one) for name, one in objects.items()}
     position = getattr(engine.state.dataloader, "state_dict", None)
     if callable(position):
-        states["data"] = position()
+        states["data"] = idist.all_gather(position())  # streams and their buffers are each process's own
     mine = capture_random_state() if random is None else random
     states["random"] = idist.all_gather(mine)  # a list, one of each process
     states["results"] = {name: _storable(one.state.metrics) for name, one in engines.items()}
