@@ -154,6 +154,20 @@ def test_each_byte_of_table_and_headers_that_matters_is_checked():
     assert num_found > len(content)
 
 
+def test_bytes_around_the_table_are_refused():
+    content = archive_of(*GOOD).getvalue()
+    for around in (content[:-22] + b"junk" + content[-22:], content[:-2] + b"\4\0junk", content[:-2] + b"\4\0"):
+        with pytest.raises(CheckpointError, match="its table is not where it should be|its end is missing"):
+            Archive(io.BytesIO(around))
+
+
+def test_a_header_with_another_length_of_the_name_is_refused():
+    content = bytearray(archive_of(("a/data.pkl", b"")).getvalue())
+    content[26:28] = struct.pack("<H", 9)
+    with pytest.raises(CheckpointError, match="the header of its part 'a/data.pkl' is damaged"):
+        Archive(io.BytesIO(content)).check()
+
+
 def test_parts_in_each_other_are_refused():
     file = archive_of(("a/data.pkl", archive_of(("a/data/0", b"1234")).getvalue()))
     table = bytearray(file.getvalue()[file.getvalue().rindex(b"PK\x01\x02") : -22])

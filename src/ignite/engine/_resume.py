@@ -48,11 +48,15 @@ def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[
     if data is None or isinstance(data, flow.ResumableLoader):
         return data
     known: Any = engine.state.dataloader
-    is_same = isinstance(known, flow.ResumableLoader) and known._loader is data
-    if is_same:
-        return known  # type: ignore[no-any-return]
-    # Of several processes, each may have seeded torch differently; what is saved is the seed of the first.
-    seed = idist.all_gather(torch.initial_seed())[0] if idist.get_world_size() > 1 else None
+    if isinstance(known, flow.ResumableLoader) and known._loader is data:
+        return known
+    has_own_seed = (
+        hasattr(getattr(data, "sampler", None), "num_replicas") or getattr(data, "generator", None) is not None
+    )
+    seed = None
+    if idist.get_world_size() > 1 and not has_own_seed:
+        # Each process may have seeded torch differently; what is saved is the seed of the first.
+        seed = idist.all_gather(torch.initial_seed())[0]
     loader: Iterable[Any] = flow.resumable(data, seed=seed, rank=idist.get_rank())
     return loader
 
