@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ FOLDER = Path(__file__).parents[1] / "tests" / "faults"
 
 def load_rows():
     sys.path.insert(0, str(FOLDER))
+    os.environ.update(importlib.import_module("runs").ONE_THREAD)  # before torch and numpy are imported
     for path in sorted(FOLDER.glob("test_*.py")):
         importlib.import_module(path.stem)
     return sorted(importlib.import_module("runs").ROWS, key=lambda row: (str(row.number).zfill(3), row.title))

@@ -91,7 +91,7 @@ def main():
     if preemption.received:
         state = trainer.state
         print(f"Stopped in epoch {state.epoch}, after {state.iteration} iterations. Run it again to go on.")
-    best = checkpoint.place.read_link("best.pt")
+    best = checkpoint.best_checkpoint
     if best is None:
         print("No epoch was completed: there is no best model yet.")
         return 130

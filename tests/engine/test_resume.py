@@ -105,6 +105,16 @@ def test_what_is_not_there_and_what_cannot_be_found_is_said(tmp_path):
         engine.run([1], resume="latest")
 
 
+def test_a_folder_in_which_all_is_damaged_is_no_folder_in_which_nothing_is(tmp_path):
+    save_run(tmp_path)
+    for file in tmp_path.glob("checkpoint_*.pt"):
+        file.write_bytes(file.read_bytes()[:-50])
+    engine, seen = make()
+    with pytest.raises(CheckpointError, match="a checkpoint that can be read, but each of checkpoint_00000005"):
+        engine.run([1, 2, 3, 4], resume=tmp_path)
+    assert seen == []
+
+
 def test_without_a_best_one_the_run_begins_at_the_beginning(tmp_path):
     engine, seen = make()
     Checkpoint.of(engine, tmp_path)

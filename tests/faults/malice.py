@@ -407,6 +407,7 @@ def _child(paths, writing, read, warm_up):
     for path in warm_up:
         read(path)  # so that torch imports what it imports when it is first used
     codecs.lookup("raw_unicode_escape")  # which pickletools uses
+    repr(torch.ones(1))  # in messages of torch; imports a part of it
     watch = Watch()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for path in paths:

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+"""For the environment of processes that fork: only the thread that forks goes on in the child."""
+
 
 class Seen(NamedTuple):
     """What was seen: in how many of how many cases all was as the bar demands."""

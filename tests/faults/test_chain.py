@@ -1,19 +1,20 @@
 """Kill -9 at random moments, again and again: the run ends as if nothing had happened, to the last bit."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from runs import Seen, row, rows_of
+from runs import ONE_THREAD, Seen, row, rows_of
 
 SCRIPT = Path(__file__).with_name("chain.py")
 
 
 def run_chain(folder, num_kills, precision, *options, seed=7):
     command = [sys.executable, SCRIPT, folder, str(num_kills), precision, str(seed), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **ONE_THREAD})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

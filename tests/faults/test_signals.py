@@ -1,6 +1,7 @@
 """Signals that ask a run to save, or to save and stop: nothing is lost, nothing is changed, nothing is swallowed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from runs import Seen, row, rows_of
+from runs import ONE_THREAD, Seen, row, rows_of
 
 from ignite.engine import Engine, Events
 from ignite.handlers import Preemption
@@ -19,7 +20,7 @@ SCRIPT = Path(__file__).with_name("stops.py")
 
 def provoke(number, count, folder, seed=3):
     command = [sys.executable, SCRIPT, folder, number, str(count), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **ONE_THREAD})
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     wrong = [f"{kind}: {text}" for kind, text in results if text is not None]

@@ -68,6 +68,7 @@ def nothing(checkpoint, filename):
         ),
         (({"m": Counter()}, nothing), {"n_saved": 0}, ValueError, "n_saved must be a positive integer or None"),
         (({"m": Counter()}, nothing), {"n_saved": -1}, ValueError, "n_saved must be a positive integer or None"),
+        (({"m": Counter()}, nothing), {"n_saved": 1.5}, ValueError, "n_saved must be a positive integer or None"),
         (({"checkpointer": Counter()}, nothing), {"include_self": True}, ValueError, "Cannot have key 'checkpointer'"),
     ],
 )
@@ -160,6 +161,15 @@ def test_the_state_says_which_files_are_kept_and_loads_safely(tmp_path):
         again.load_state_dict([])
 
 
+def test_more_files_than_are_to_be_kept_go_with_the_next_save(tmp_path):
+    checkpoint = Checkpoint({"m": Counter()}, tmp_path, n_saved=None)
+    for i in range(5):
+        checkpoint(trainer(i))
+    checkpoint.n_saved = Checkpoint({}, nothing, n_saved=2.0).n_saved  # as some programs read it from a file
+    checkpoint(trainer(5))
+    assert names_in(tmp_path) == ["m_4.pt", "m_5.pt"]
+
+
 def test_a_program_may_set_what_is_kept():
     checkpoint = Checkpoint({"m": Counter()}, nothing)
     checkpoint._saved = [Item(3, "m_3.pt")]
@@ -189,7 +199,8 @@ def test_a_second_handler_of_the_same_event_sees_that_event():
     engine.run([0])
     assert [one.last_checkpoint for one in checkpoints] == ["m_50.pt", "m_50.pt"]
     assert events == [Events.ITERATION_COMPLETED]
-    checkpoint(by_hand := trainer(51))
+    by_hand = trainer(1)
+    Checkpoint({"m": Counter()}, nothing)(by_hand)
     assert by_hand.last_event_name is None
 
 

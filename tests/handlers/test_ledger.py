@@ -3,30 +3,10 @@ import math
 import pytest
 
 from ignite.exceptions import CheckpointError
-from ignite.handlers._ledger import before, check_loosely, decide, items_of, merged, read_items, state_of_items
+from ignite.handlers._ledger import before, check_loosely, items_of, merged, read_items, state_of_items
 from ignite.storage import Item, Note, Row, check_name
 
 NAN = math.nan
-
-
-def test_what_exceeds_the_number_goes_with_the_next_save():
-    saved = [Item(1, "a"), Item(2, "b"), Item(3, "c")]
-    assert decide(saved, 4, "d", 2, False) == ([Item(3, "c"), Item(4, "d")], ["a", "b"])
-    assert decide(saved, 2.5, "d", 1, False) is None
-    assert decide(saved, 0, "d", None, False).dropped == []
-
-
-def test_a_file_that_is_written_anew_is_not_dropped():
-    assert decide([Item(1, "a"), Item(2, "b"), Item(3, "c")], 4, "a", 1, False) == ([Item(4, "a")], ["b", "c"])
-
-
-def test_the_worst_goes_and_nan_is_worse_than_all():
-    saved, kept = [], []
-    for i, score in enumerate([NAN, 0.1, 0.9, 0.95, NAN, 0.2]):
-        decision = decide(saved, score, str(i), 1, False)
-        saved = saved if decision is None else decision.kept
-        kept.append(saved[0].filename)
-    assert kept == ["0", "1", "2", "3", "3", "3"]
 
 
 def test_both_lists_are_merged_and_the_first_one_knows_better():

@@ -329,3 +329,26 @@ def test_everything_that_is_written_is_safe_to_load(tmp_path):
     Run(tmp_path).run()
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert {"trainer", "model", "optimizer", "data", "random", "stopper", "RunningAverage.running"} <= set(state)
+
+
+def test_an_object_store_does_as_well(tmp_path):
+    expected, seen, scores = final_of(Run(tmp_path / "whole", event=Events.EPOCH_COMPLETED))
+    url = f"memory://{tmp_path.name}"
+    first = Run(None)
+    Checkpoint.of(first.trainer, url, score="nll", mode="min", keep_last=2)
+    kill_at(first.trainer, 10)
+    with pytest.raises(Killed):
+        first.run()
+    names = storage.open_place(url).names()
+    assert {"index.json", "checkpoint_00000004.pt", "checkpoint_00000008.pt"} == set(names)
+    second = Run(None)
+    checkpoint = Checkpoint.of(second.trainer, url, score="nll", mode="min", keep_last=2)
+    second.run(resume="latest")
+    assert second.seen == seen[8:]
+    assert_same(second.digest(), expected)
+    best = min(range(3), key=lambda i: scores[i][1]["nll"])
+    assert checkpoint.best_checkpoint == f"checkpoint_{4 * (best + 1):08d}.pt"
+    third = Run(None)
+    Checkpoint.of(third.trainer, url)
+    third.trainer.run(third.loader, max_epochs=3, resume="best")
+    assert third.seen == seen[4 * (best + 1) :]

@@ -164,6 +164,20 @@ def test_in_the_background_the_state_is_that_of_the_call(tmp_path):
     assert storage.load(tmp_path / "a.pt").state["weight"].tolist() == [0] * 4
 
 
+def test_there_are_never_two_copies_of_a_state(tmp_path):
+    saver, was_busy, take = DiskSaver(tmp_path, background=True), [], storage.Snapshot.take
+
+    def look(state):
+        was_busy.append(saver._writer.is_busy)
+        return take(saver._snapshot, state)
+
+    saver._snapshot.take = look
+    for i in range(4):
+        saver({"weight": torch.zeros(200_000)}, f"{i}.pt")
+    saver.wait()
+    assert was_busy == [False] * 4
+
+
 def test_an_error_in_the_background_is_raised_once_by_the_next_call(tmp_path):
     saver, real = DiskSaver(tmp_path, background=True), storage.Folder.write
 

@@ -22,7 +22,7 @@ from ignite.exceptions import CheckpointError
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
-_STABLE_NAMES = {"latest": None, "last": None, "best": "best.pt"}
+_STABLE_NAMES = ("latest", "last", "best")
 
 
 class Keeper(Protocol):
@@ -194,23 +194,29 @@ def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None
             f"resume={str(source)!r} needs to know the folder: attach Checkpoint.of(trainer, folder, ...) before, or "
             "give the path of the folder"
         )
-    place = engine._keeper.place
-    stable_name = _STABLE_NAMES[str(source)]
-    if stable_name is None:
-        return _agree_on_latest(place)
-    name = place.read_link(stable_name)
-    return None if name is None else storage.load((place, name))
+    if source != "best":
+        return _agree_on_latest(engine._keeper.place)
+    best = storage.best(_rows_of(engine._keeper.place))
+    return None if best is None else storage.load((engine._keeper.place, best.file))
+
+
+def _rows_of(place: storage.Place) -> list[storage.Row]:
+    """What is there, by the files' own words: an index or a link may be missing."""
+    return [storage.Row(found.name, found.note) for found in storage.scan(place) if found.note is not None]
 
 
 def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
     """The newest checkpoint that all processes can read. On several processes, all of them have to call it."""
-    if idist.get_world_size() == 1:
-        return storage.load_latest(place)
     names = idist.all_gather([found.name for found in storage.scan(place)])[0]  # those that the first process sees
     for name in names:
         loaded = _load_or_none(place, name)
         if all(idist.all_gather(loaded is not None)):
             return loaded
+    if names:
+        raise CheckpointError(
+            f"{place} should have a checkpoint that can be read, but each of {', '.join(names[:5])} is damaged; the log "
+            "says how. To begin at the beginning, move them away"
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which files a checkpoint keeps track of: decisions on names and priorities, beyond those of the storage."""
+"""Which files a checkpoint keeps track of: those that a state names, and those of earlier runs. Plain values."""
 
 from __future__ import annotations
 
@@ -9,25 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ignite.exceptions import CheckpointError
-from ignite.storage import Decision, Item, Row, place_in
-
-
-def decide(
-    saved: Sequence[Item], priority: Any, filename: str, n_saved: int | None, greater_or_equal: bool
-) -> Decision | None:
-    """As ``place_in`` does; but whatever exceeds ``n_saved`` goes, too: another one may have been in force before.
-
-    Example:
-        >>> items = [Item(1, "a"), Item(2, "b")]
-        >>> decide(items, 3, "c", n_saved=1, greater_or_equal=False)
-        Decision(kept=[Item(priority=3, filename='c')], dropped=['a', 'b'])
-    """
-    num_kept = len(saved) if n_saved is None else n_saved
-    surplus = [item.filename for item in saved[: max(0, len(saved) - math.floor(num_kept))]]
-    decision = place_in(saved[len(surplus) :], priority, filename, n_saved, greater_or_equal)
-    if decision is None:
-        return None
-    return Decision(decision.kept, [name for name in (*surplus, *decision.dropped) if name != filename])
+from ignite.storage import Item, Row
 
 
 def merged(saved: Sequence[Item], others: Sequence[Item]) -> list[Item]:
@@ -95,5 +77,6 @@ def check_loosely(name: Any) -> None:
         raise ValueError(f"A file name should be a string that does not lead elsewhere, but given {name!r:.80}")
 
 
-def _rank_of(item: Item) -> float:
-    return -math.inf if math.isnan(item.priority) else item.priority
+def _rank_of(item: Item) -> tuple[bool, float]:
+    """NaN is the lowest."""
+    return (False, 0.0) if math.isnan(item.priority) else (True, item.priority)

@@ -83,14 +83,20 @@ class RunCheckpoint:
 
     @property
     def last_checkpoint(self) -> str | None:
-        """The file that was saved last, of those that are complete."""
-        return self._rows[-1].file if self._rows else None
+        """The newest file, of those that are complete."""
+        rows = self._scan()
+        return rows[0].file if rows else None
 
     @property
     def best_checkpoint(self) -> str | None:
         """The file with the best score."""
-        best = storage.best(self._rows)
+        best = storage.best(self._scan())
         return None if best is None else best.file
+
+    def _scan(self) -> list[storage.Row]:
+        """What is there, the newest first, by the files' own words."""
+        found = storage.scan(self.place, FAMILY)
+        return [storage.Row(one.name, one.note) for one in found if one.note is not None]
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
         """Saves the run now, or, on several processes, as soon as no gradients are being accumulated."""
@@ -193,7 +199,7 @@ class RunCheckpoint:
         if idist.get_rank() != 0:
             return
         self.place.sweep()
-        found = [storage.Row(one.name, one.note) for one in storage.scan(self.place, FAMILY) if one.note is not None]
+        found = self._scan()
         if is_new and found:
             raise ValueError(
                 f"{self.place} should be empty for a run that begins, but holds checkpoints of an earlier one, such as "

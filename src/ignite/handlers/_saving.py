@@ -130,7 +130,7 @@ class DiskSaver(BaseSaveHandler):
         storage.check_name(filename)
         order = metadata if isinstance(metadata, Metadata) else Metadata(metadata or {})
         if not self.background:
-            self._write(storage.plain(checkpoint), filename, order)
+            self._write(checkpoint, filename, order)
             return
         self._writer.wait()  # before the copy is taken, so that there are never two
         work = functools.partial(self._write_behind, self._snapshot.take(checkpoint), filename, order)

@@ -12,13 +12,13 @@ from ignite import distributed as idist
 from ignite.base import Serializable
 from ignite.engine import Engine
 from ignite.handlers._filenames import EXTENSION, FileNames, setup_filename_pattern
-from ignite.handlers._ledger import decide, state_of_items
+from ignite.handlers._ledger import state_of_items
 from ignite.handlers._loading import load_objects
-from ignite.handlers._run_checkpoint import of
 from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, note_of
 from ignite.handlers._shelf import CheckpointEvents, Shelf
 from ignite.handlers._states import LEDGER, check_objects, get_default_score_fn, states_of
-from ignite.storage import check_name, ledger
+from ignite.handlers._whole_run import of
+from ignite.storage import check_name, ledger, place_in
 
 __all__ = ["BaseSaveHandler", "Checkpoint", "CheckpointEvents", "DiskSaver", "ModelCheckpoint"]
 
@@ -95,7 +95,7 @@ class Checkpoint(Serializable):
     ) -> None:
         if not (global_step_transform is None or callable(global_step_transform)):
             raise TypeError(f"global_step_transform should be a function, but given {global_step_transform!r}")
-        if n_saved is not None and n_saved < 1:
+        if n_saved is not None and (n_saved < 1 or n_saved != int(n_saved)):
             raise ValueError(f"n_saved must be a positive integer or None, but given {n_saved!r}")
         check_objects(to_save, include_self)
         if score_function is None and score_name is not None:
@@ -104,7 +104,7 @@ class Checkpoint(Serializable):
         self.filename_prefix = filename_prefix
         self.score_function = score_function
         self.score_name = score_name
-        self.n_saved = n_saved
+        self.n_saved = None if n_saved is None else int(n_saved)
         self.ext = EXTENSION
         self.global_step_transform = global_step_transform
         self.filename_pattern = filename_pattern
@@ -158,7 +158,7 @@ class Checkpoint(Serializable):
         self._shelf.look_around(names)
         self._shelf.take_over(priority if score is None else None)
         filename = names.fill(step, score)
-        decision = decide(self._saved, priority, filename, self.n_saved, self.greater_or_equal)
+        decision = place_in(self._saved, priority, filename, self.n_saved, self.greater_or_equal)
         if decision is None:
             return
         order = Metadata(basename=names.basename, score_name=self.score_name, priority=priority)

@@ -108,6 +108,11 @@ class Bucket:
             self._fs.get_file(source, str(path))
             yield path
 
+    def open(self, name: str) -> Any:
+        """The file, to read parts of it without fetching the rest."""
+        self._fs.invalidate_cache()
+        return self._fs.open(self._path(name), "rb")
+
     def remove(self, name: str) -> bool:
         """Removes a file; False if it was not there."""
         path = self._path(name)
