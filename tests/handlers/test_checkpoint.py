@@ -314,6 +314,17 @@ def test_a_model_checkpoint_refuses_what_it_cannot_save(tmp_path):
         ModelCheckpoint(tmp_path)
 
 
+def test_a_handler_of_single_objects_is_part_of_a_saved_run(tmp_path):
+    for max_epochs in (2, 3):
+        engine, model = Engine(lambda engine, batch: batch), nn.Linear(1, 1)
+        best = Checkpoint({"model": model}, DiskSaver(tmp_path / "best", require_empty=False), n_saved=2)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, best)
+        Checkpoint.of(engine, tmp_path / "run", background=False)
+        engine.run([0, 0], max_epochs=max_epochs, resume="latest")
+    assert best.state_dict()["_saved"] == [(4, "model_4.pt"), (6, "model_6.pt")]
+    assert names_in(tmp_path / "best") == ["model_4.pt", "model_6.pt"]
+
+
 def test_saving_holds_neither_the_engine_nor_the_state(tmp_path):
 
     model, engine = nn.Linear(1, 1), trainer()

@@ -214,8 +214,8 @@ def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
             return loaded
     if names:
         raise CheckpointError(
-            f"{place} should have a checkpoint that can be read, but each of {', '.join(names[:5])} is damaged; the log "
-            "says how. To begin at the beginning, move them away"
+            f"{place} should have a checkpoint that can be read, but each of {', '.join(names[:5])} is damaged; the "
+            "log says how. To begin at the beginning, move them away"
         )
     return None
 
