@@ -5,7 +5,19 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("base", "contrib", "data", "distributed", "engine", "exceptions", "handlers", "metrics", "storage", "utils")
+_ROOMS = (
+    "base",
+    "contrib",
+    "data",
+    "distributed",
+    "engine",
+    "exceptions",
+    "handlers",
+    "metrics",
+    "storage",
+    "testing",
+    "utils",
+)
 
 
 def __getattr__(name: str) -> Any:

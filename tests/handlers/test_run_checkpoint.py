@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ignite import storage
 from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.exceptions import CheckpointError
-from ignite.handlers import Checkpoint, EarlyStopping
+from ignite.handlers import Checkpoint, EarlyStopping, Preemption
 from ignite.metrics import Accuracy, Average, Loss, RunningAverage
 from ignite.utils import manual_seed
 
@@ -65,8 +67,9 @@ class Run:
         self.seen.append(batch[2].tolist())
         return batch[:2]
 
-    def validate(self, engine):
-        random.random()  # handlers may draw, too
+    def validate(self, engine, draws=True):
+        if draws:  # handlers may draw, too
+            random.random()
         self.evaluator.run(self.valid)
         self.scores.append((engine.state.epoch, dict(self.evaluator.state.metrics), dict(engine.state.metrics)))
 
@@ -352,3 +355,36 @@ def test_an_object_store_does_as_well(tmp_path):
     Checkpoint.of(third.trainer, url)
     third.trainer.run(third.loader, max_epochs=3, resume="best")
     assert third.seen == seen[4 * (best + 1) :]
+
+
+@pytest.mark.parametrize("event", [Events.ITERATION_COMPLETED(every=3), Events.EPOCH_COMPLETED])
+def test_an_evaluation_that_a_signal_has_cut_off_is_done_again_and_all_is_as_without(tmp_path, event):
+    def make(folder, cut):
+        run = Run(None)
+        run.order = []
+        run.trainer.remove_event_handler(run.validate, Events.EPOCH_COMPLETED)
+        run.trainer.add_event_handler(event, lambda engine: run.order.append(("before", torch.rand(1).item())))
+        run.trainer.add_event_handler(event, run.validate, draws=False)
+        run.trainer.add_event_handler(event, lambda engine: run.order.append(("after", engine.state.output)))
+        Checkpoint.of(run.trainer, folder, event=Events.EPOCH_COMPLETED)
+        Preemption().attach(run.trainer)
+
+        def strike(engine):
+            torch.rand(1)
+            if cut and run.trainer.state.iteration >= 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        run.evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=2), strike)
+        return run
+
+    expected, seen, scores = final_of(whole := make(tmp_path / "whole", cut=False))
+    first = make(tmp_path / "cut", cut=True)
+    with pytest.raises(SystemExit):
+        first.run()
+    second = make(tmp_path / "cut", cut=False)
+    torch.manual_seed(99)
+    second.run(resume="latest")
+    assert first.seen + second.seen == seen
+    assert first.scores + second.scores == scores
+    assert first.order + second.order == whole.order
+    assert_same(second.digest(), expected)

@@ -84,7 +84,10 @@ def obey_instead(engine: Engine[Any, Any]) -> bool:
 
     The iteration before is done, so nothing is lost.
     """
-    if engine._request is None or engine.state.batch is not None or not obey(engine, BETWEEN_BATCHES):
+    state = engine.state
+    if engine._request is None or state.dataloader is None or state.batch is not None:
+        return False
+    if not obey(engine, BETWEEN_BATCHES):
         return False
     engine.logger.warning("The data has failed after the run was asked to stop; it is saved after the last iteration")
     return True

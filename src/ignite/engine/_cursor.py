@@ -192,8 +192,8 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
         return Plan(Course.CONTINUE, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given)
 
     wanted = _Wanted(counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters)
-    # Be it in the last epoch, or at its end.
-    is_unfinished = cursor.is_failed or (cursor.is_loaded and cursor.carried > 0)
+    # The end of the last epoch may be all that is left.
+    is_unfinished = cursor.is_failed or (cursor.is_loaded and 0 < (counters.epoch_length or 0) <= cursor.carried)
     if has_limit and (is_unfinished or not is_done(wanted)):
         _check_same_length(counters, request)
         length = counters.epoch_length or request.epoch_length or request.data_length

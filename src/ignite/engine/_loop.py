@@ -62,7 +62,7 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
         engine._settle(is_inside_epoch=False)
     while True:
         if cursor.moment == BETWEEN_EPOCHS:
-            if verdict := _finish_event(engine, BETWEEN_EPOCHS):
+            if not cursor.carried and (verdict := _finish_event(engine, BETWEEN_EPOCHS)):
                 return verdict
             if is_done(state) and not cursor.carried:
                 return Verdict.EPOCH_ENDED

@@ -31,7 +31,8 @@ class Preemption:
 
     An engine that runs within a handler of the trainer's ITERATION_COMPLETED or EPOCH_COMPLETED, such as an evaluation,
     is cut off: the handler is left by an exception, and a resumed run calls it again, and those after it. What such a
-    handler puts in place for an evaluation, it should put back in a ``finally``.
+    handler puts in place for an evaluation, it should put back in a ``finally``; random numbers that it draws before
+    the evaluation are drawn from where the evaluation began.
 
     Only the main thread of the process in which ``run`` is called is concerned: elsewhere nothing is installed, and
     workers of a DataLoader never save.
@@ -130,6 +131,8 @@ class Preemption:
                 os.kill(os.getpid(), signum)
             if os.getpid() != self._pid:
                 return  # a worker of a loader: the batch that it makes is needed for the last iteration
+            if signum in self._stop_on:
+                self._let_workers_end()
             ask()
             if callable(earlier) and earlier is not signal.default_int_handler:
                 earlier(signum, frame)
@@ -138,6 +141,12 @@ class Preemption:
             # What is ignored, as by nohup, stays so; what was installed outside of Python cannot be put back.
             if signal.getsignal(signum) not in (signal.SIG_IGN, None):
                 self._earlier[signum] = signal.signal(signum, note_signal)
+
+    def _let_workers_end(self) -> None:
+        """A signal to all processes ends the workers of loaders, too, of which torch tells by an error in any line."""
+        sigchld = getattr(signal, "SIGCHLD", None)
+        if sigchld is not None and sigchld not in self._earlier and callable(signal.getsignal(sigchld)):
+            self._earlier[sigchld] = signal.signal(sigchld, signal.SIG_DFL)
 
     def _uninstall(self) -> None:
         for signum, handler in self._earlier.items():
