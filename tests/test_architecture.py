@@ -39,6 +39,7 @@ WITHOUT_TEST = {
     "metrics/_scratch": "tested through metrics/top_k_categorical_accuracy",
     "metrics/statistics/_label_totals": "tested through metrics/statistics/labels",
     "metrics/_usage": "tested through metrics/metric",
+    "handlers/_save_run": "tested through handlers/run_checkpoint",
 }
 
 

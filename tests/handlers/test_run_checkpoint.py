@@ -1,10 +1,12 @@
 """A run that is stopped anywhere, made anew and resumed, ends as if it had never been stopped."""
 
+import gc
 import json
 import logging
 import os
 import random
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -388,3 +390,27 @@ def test_an_evaluation_that_a_signal_has_cut_off_is_done_again_and_all_is_as_wit
     assert first.scores + second.scores == scores
     assert first.order + second.order == whole.order
     assert_same(second.digest(), expected)
+
+
+def test_a_trainer_that_is_deleted_frees_its_model_without_the_garbage_collector(tmp_path):
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss())
+    checkpoint = Checkpoint.of(trainer, tmp_path, model=model)
+    Preemption().attach(trainer)
+    data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+    trainer.run(data, max_epochs=2, resume="latest")
+    gc.collect()
+    gc.disable()
+    try:
+        freed = weakref.ref(trainer)
+        del trainer
+        assert freed() is None
+        assert checkpoint.last_checkpoint == "checkpoint_00000002.pt"
+        with pytest.raises(RuntimeError, match="while its trainer is there"):
+            checkpoint.save()
+        freed = weakref.ref(model)
+        del model, optimizer, checkpoint
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -84,7 +84,7 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         self._request: BoundaryRequest | None = None
         self._resumption: Resumption | None = None
         self._keeper: Keeper | None = None
-        self._frames: list[Callable[[bool], AbstractContextManager[Any]]] = []
+        self._frames: list[Callable[[Engine[Any, Any], bool], AbstractContextManager[Any]]] = []
         self._is_preemptible = False
         self._ended_at: int | None = None
         self._random_at_start: RandomState | None = None
@@ -150,7 +150,7 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             return self.state
         with ExitStack() as frames:
             for frame in self._frames:
-                frames.enter_context(frame(plan.course is Course.BEGIN))
+                frames.enter_context(frame(self, plan.course is Course.BEGIN))
             self._begin(plan, data)
             frames.callback(self._leave)
             frames.enter_context(_running.entered(self))

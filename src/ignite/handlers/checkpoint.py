@@ -14,7 +14,7 @@ from ignite.engine import Engine
 from ignite.handlers._filenames import EXTENSION, FileNames, setup_filename_pattern
 from ignite.handlers._ledger import state_of_items
 from ignite.handlers._loading import load_objects
-from ignite.handlers._run_checkpoint import of
+from ignite.handlers._save_run import of
 from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, note_of
 from ignite.handlers._shelf import CheckpointEvents, Shelf
 from ignite.handlers._states import LEDGER, check_objects, get_default_score_fn, states_of

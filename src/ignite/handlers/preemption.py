@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -93,10 +94,10 @@ class Preemption:
             trainer: the engine to save and stop.
             checkpoint: called with the trainer to save it; by default the ``Checkpoint.of`` that is attached to it.
         """
-        trainer._frames.append(lambda is_new: self._frame(trainer, checkpoint))
+        trainer._frames.append(functools.partial(self._frame, checkpoint))
 
     @contextmanager
-    def _frame(self, trainer: AnyEngine, checkpoint: Callable[..., Any] | None) -> Iterator[None]:
+    def _frame(self, checkpoint: Callable[..., Any] | None, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
         """Around each run: signals are caught, and afterwards handled as before."""
         self.received, self._flag, self._pid = None, 0, os.getpid()
         request = _Request(self, trainer, checkpoint)
