@@ -1,5 +1,6 @@
 """Runs over several processes that are saved and resumed; see test_run_checkpoint_processes.py."""
 
+import gc
 import random
 
 import torch
@@ -28,7 +29,15 @@ class Killed(BaseException):
     """Nothing catches this."""
 
 
-def train(folder, batch_size, stop_at=None, resume=None, steps=1):
+def train(*arguments, **options):
+    """A model under DDP that is in a cycle until the interpreter ends may abort there, in torch's own clearing up."""
+    try:
+        return _train(*arguments, **options)
+    finally:
+        gc.collect()
+
+
+def _train(folder, batch_size, stop_at=None, resume=None, steps=1):
     manual_seed(7 + idist.get_rank())  # each process drops out other units
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
     torch.manual_seed(3)
