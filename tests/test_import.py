@@ -2,7 +2,18 @@ import json
 import subprocess
 import sys
 
-OPTIONAL = ["tqdm", "tensorboard", "tensorboardX", "sklearn", "scipy", "pandas", "matplotlib", "numpy"]
+OPTIONAL = [
+    "fsspec",
+    "safetensors",
+    "tqdm",
+    "tensorboard",
+    "tensorboardX",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "numpy",
+]
 
 
 def run(code):
@@ -37,3 +48,14 @@ def test_rooms_are_reached_from_ignite_alone():
 def test_an_unknown_name_is_an_attribute_error():
     code = "import ignite\ntry:\n    ignite.nothing\nexcept AttributeError as error:\n    print(error)"
     assert run(code).stdout == "module 'ignite' has no attribute 'nothing'\n"
+
+
+def test_saving_and_data_are_loaded_when_a_run_is_saved():
+    code = (
+        "import sys, ignite.engine, ignite.metrics\n"
+        "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('ignite.')}\n"
+        "print(sorted(rooms & {'storage', 'data', 'handlers', 'testing'}))\n"
+        "import ignite.handlers\n"
+        "ignite.engine.Engine(lambda engine, batch: None).run([1])"
+    )
+    assert run(code).stdout == "[]\n"

@@ -7,20 +7,26 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
+from ignite._core.lazy import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state
 from ignite.base import Serializable
-from ignite.engine import _cursor, _describe, _fetch, _loop, _progress, _resume, _running
+from ignite.engine import _cursor, _describe, _fetch, _loop, _progress, _running
 from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._emitter import Emitter
-from ignite.engine._resume import Keeper, Resumption
 from ignite.engine._state import State
 from ignite.engine._watch import Trace, Watcher
+
+if TYPE_CHECKING:
+    from ignite.engine import _resume
+    from ignite.engine._resume import Keeper, Resumption
+else:
+    _resume = LazyModule("ignite.engine._resume")  # with storage and data, as large as all the rest
 
 __all__ = ["Engine"]
 
