@@ -15,7 +15,10 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 
 # Modules that import by a name that cannot be seen in their source; packages may, to load their parts when asked.
-IMPORTS_BY_NAME = {"ignite._core.optional": "the one door to optional packages"}
+IMPORTS_BY_NAME = {
+    "ignite._core.lazy": "modules of this package that most programs do without",
+    "ignite._core.optional": "the one door to optional packages",
+}
 
 # Names that say nothing. These came with Ignite's import paths; new ones are not wanted.
 VAGUE_NAMES = {"utils", "helpers", "common", "misc", "manager"}
