@@ -49,8 +49,8 @@ def of(
             the score of an evaluation that ended in the same iteration. NaN is no score.
         mode: whether a higher ("max") or a lower ("min") score is better.
         n_saved: how many with the best scores to keep.
-        keep_last: how many of the newest to keep, at least 1. With two, there is one to fall back on if the disk damages
-            the other.
+        keep_last: how many of the newest to keep, at least 1. With two, there is one to fall back on if the other is
+            damaged.
         background: take a copy of the state, and write it while training goes on. One is written at a time; the next
             save waits for it. Costs the memory of one copy.
         **objects: further objects with ``state_dict`` and ``load_state_dict``, or other names for those that are found;
