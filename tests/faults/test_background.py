@@ -99,7 +99,7 @@ def disk_full_in_the_background(count, folder):
             torch.save = save
         is_early = trainer.state.iteration <= fails_at + 1
         kept = sorted(path.name for path in place.glob("checkpoint_*.pt"))
-        num_good += is_early and kept == [f"checkpoint_{fails_at - 1:08d}.pt"] * (fails_at > 1)
+        num_good += is_early and kept == [f"checkpoint_{step:08d}.pt" for step in range(1, fails_at)][-2:]
     return Seen(num_good, count)
 
 
