@@ -187,8 +187,8 @@ def die_after(name, real, *args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def forked(act):
-    """Runs ``act`` in a child; returns how it ended: 0, or minus the signal, or 1 after an error."""
+def start(act):
+    """Runs ``act`` in a child; returns its number."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -197,7 +197,12 @@ def forked(act):
             code = 0
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid
+
+
+def forked(act):
+    """Runs ``act`` in a child; returns how it ended: 0, or minus the signal, or 1 after an error."""
+    return os.waitstatus_to_exitcode(os.waitpid(start(act), 0)[1])
 
 
 def spread(total, count):

@@ -121,14 +121,7 @@ def kill_by_strace(folder, saver, call, number):
         wait_for_tracer()
         saver(folder, 2)
 
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
+    pid = disk.start(act)
     command = ["strace", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
     tracer = subprocess.Popen([*command, "-o", "/dev/null", "-p", str(pid)], stderr=subprocess.DEVNULL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -196,13 +196,13 @@ def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None
         )
     if source != "best":
         return _agree_on_latest(engine._keeper.place)
-    best = storage.best(_rows_of(engine._keeper.place))
+    best = storage.best(rows_of(engine._keeper.place))
     return None if best is None else storage.load((engine._keeper.place, best.file))
 
 
-def _rows_of(place: storage.Place) -> list[storage.Row]:
-    """What is there, by the files' own words: an index or a link may be missing."""
-    return [storage.Row(found.name, found.note) for found in storage.scan(place) if found.note is not None]
+def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:
+    """What is there, the newest first, by the files' own words: an index or a link may be missing."""
+    return [storage.Row(found.name, found.note) for found in storage.scan(place, family) if found.note is not None]
 
 
 def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:

@@ -17,6 +17,7 @@ from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine._boundary import Unfinished
 from ignite.engine._collect import collect
+from ignite.engine._resume import rows_of
 from ignite.engine._run_state import take_down
 from ignite.handlers._agreement import raise_together
 from ignite.handlers._score import Score
@@ -93,19 +94,14 @@ class RunCheckpoint:
     @property
     def last_checkpoint(self) -> str | None:
         """The newest file, of those that are complete."""
-        rows = self._scan()
+        rows = rows_of(self.place, FAMILY)
         return rows[0].file if rows else None
 
     @property
     def best_checkpoint(self) -> str | None:
         """The file with the best score."""
-        best = storage.best(self._scan())
+        best = storage.best(rows_of(self.place, FAMILY))
         return None if best is None else best.file
-
-    def _scan(self) -> list[storage.Row]:
-        """What is there, the newest first, by the files' own words."""
-        found = storage.scan(self.place, FAMILY)
-        return [storage.Row(one.name, one.note) for one in found if one.note is not None]
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
         """Saves the run now, or, on several processes, as soon as no gradients are being accumulated."""
@@ -208,7 +204,7 @@ class RunCheckpoint:
         if idist.get_rank() != 0:
             return
         self.place.sweep()
-        found = self._scan()
+        found = rows_of(self.place, FAMILY)
         if is_new and found:
             raise ValueError(
                 f"{self.place} should be empty for a run that begins, but holds checkpoints of an earlier one, such as "
