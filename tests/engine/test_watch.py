@@ -1,6 +1,9 @@
+from contextlib import contextmanager
+
 import pytest
 
 from ignite.engine import Engine, Events
+from ignite.engine._watch import Meter, measured
 
 
 def make_engine():
@@ -68,3 +71,114 @@ def test_debugging_can_be_switched_on_by_a_handler(caplog):
         engine.run([0], max_epochs=2)
     seen = [record.message for record in caplog.records if "ITERATION_COMPLETED" in record.message]
     assert [message.split()[0] for message in seen] == ["2"]
+
+
+class Recorder(Meter):
+    """Notes when what it was asked about is called."""
+
+    def __init__(self, name, seen):
+        self.name, self.seen = name, seen
+
+    def around(self, what, function):
+        def called(*args, **kwargs):
+            self.seen.append((self.name, what))
+            return function(*args, **kwargs)
+
+        return called
+
+    def handler(self, event, entry, handler):
+        return self.around(f"{getattr(event, 'name', event)} {entry.handler.__name__}", handler)
+
+    def step(self, step):
+        return self.around("step", step)
+
+    def data(self, begin):
+        iterator = self.around("iter", begin)()
+        return map(self.around("fetched", lambda batch: batch), iterator)
+
+    @contextmanager
+    def nested(self, engine):
+        self.seen.append((self.name, "nested"))
+        with measured(engine, self):
+            yield
+
+
+def test_meters_see_data_step_handlers_and_nested_runs_the_outer_ones_first():
+    seen = []
+    outer, inner = Engine(lambda engine, batch: batch), Engine(lambda engine, batch: batch)
+
+    @outer.on(Events.ITERATION_COMPLETED)
+    def nest():
+        inner.run([5])
+
+    with measured(outer, Recorder("a", seen)), measured(outer, Recorder("b", seen)):
+        outer.run([3])
+    of_inner = [("a", "nested"), ("b", "nested")]
+    assert seen[:8] == [("b", "iter"), ("a", "iter"), ("a", "fetched"), ("b", "fetched"), ("b", "step"), ("a", "step"),
+                        ("b", "ITERATION_COMPLETED nest"), ("a", "ITERATION_COMPLETED nest")]  # fmt: skip
+    assert seen[8:10] == of_inner
+    assert seen[10:] == seen[:6]
+    assert (outer.state.output, inner.state.output) == (3, 5)
+
+
+def test_without_meters_everything_is_as_it_was():
+    seen = []
+    engine = make_engine()
+    before = {name: list(table.calls) for name, table in engine._tables.items()}
+    with measured(engine, Recorder("a", seen)):
+        engine.run([0])
+        engine.register_events("own")
+        engine.add_event_handler("own", print)
+        assert engine._tables["own"].calls[0][0] is not print
+    assert {name: table.calls for name, table in engine._tables.items() if name != "own"} == before
+    assert engine._tables["own"].calls[0][0] is print
+    seen.clear()
+    engine.run([0])
+    assert seen == []
+
+
+def test_one_of_two_meters_may_leave():
+    seen = []
+    engine = Engine(lambda engine, batch: None)
+    with measured(engine, Recorder("a", seen)):
+        with measured(engine, Recorder("b", seen)):
+            pass
+        engine.run([0])
+    assert {name for name, _ in seen} == {"a"}
+
+
+def test_a_measured_handler_is_found_removed_and_named_in_notes():
+    engine = Engine(lambda engine, batch: None)
+
+    def broken(engine):
+        raise KeyError
+
+    def add(engine):
+        engine.add_event_handler(Events.ITERATION_STARTED, add)  # called from the next firing on
+
+    with measured(engine, Recorder("a", [])):
+        engine.add_event_handler(Events.ITERATION_COMPLETED, broken)
+        engine.add_event_handler(Events.ITERATION_STARTED, add)
+        assert engine.has_event_handler(broken, Events.ITERATION_COMPLETED)
+        with pytest.raises(KeyError) as caught:
+            engine.run([0])
+        engine.remove_event_handler(broken, Events.ITERATION_COMPLETED)
+        engine.run([0])
+    assert any("broken" in note for note in caught.value.__notes__)
+
+
+def test_a_meter_by_itself_changes_nothing():
+    engine, inner = Engine(lambda engine, batch: batch), Engine(lambda engine, batch: batch)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: inner.run([1]))
+    with measured(engine, Meter()):
+        engine.run([7])
+    assert (engine.state.output, inner.state.output) == (7, 1)
+
+
+def test_set_data_is_measured_too():
+    seen = []
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: engine.set_data([8, 9]))
+    with measured(engine, Recorder("a", seen)):
+        engine.run([0, 0], epoch_length=2)
+    assert [what for _, what in seen if what in ("iter", "fetched")] == ["iter", "fetched", "iter", "fetched"]

@@ -10,6 +10,7 @@ from ignite.engine._boundary import Preempted, Unfinished
 from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
 
 if TYPE_CHECKING:
+    from ignite.engine._watch import Meter
     from ignite.engine.engine import Engine
 
 NO_KWARGS: Mapping[str, Any] = {}
@@ -55,12 +56,13 @@ Call = tuple[Callable[..., Any], int, int, "range | frozenset[int] | None", "Fil
 class Table:
     """The handlers of one event, in the order in which they are called."""
 
-    __slots__ = ("active", "calls", "event", "is_busy", "payload")
+    __slots__ = ("active", "calls", "event", "is_busy", "meters", "payload")
 
     def __init__(self, event: Any, payload: Payload) -> None:
         self.event = event
         self.payload = payload
         self.calls: list[Call] = []
+        self.meters: tuple[Meter, ...] = ()
         self.active = False
         """Whether the event has to be fired: it has handlers, or somebody watches all events."""
         self.is_busy = False
@@ -70,10 +72,21 @@ class Table:
     def entries(self) -> list[Registration]:
         return [call[-1] for call in self.calls]
 
+    def measure(self, meters: tuple[Meter, ...]) -> None:
+        """From the next firing on, what is called is what ``meters`` make of the handlers."""
+        self.meters = meters
+        self.calls = [self._compile(entry) for entry in self.entries]
+
+    def _compile(self, entry: Registration) -> Call:
+        handler = entry.handler
+        for meter in self.meters:
+            handler = meter.handler(self.event, entry, handler)
+        return (handler, *entry.compile()[1:])
+
     def add(self, registration: Registration) -> None:
-        calls, call = self.calls, registration.compile()
+        calls, call = self.calls, self._compile(registration)
         if not calls or calls[-1][-1].priority >= registration.priority:
-            if any(known[0] == registration.handler for known in calls):
+            if any(known[-1].handler == registration.handler for known in calls):
                 self.calls = [*calls, call]  # from the next firing on: a handler that adds itself would never end
             else:
                 calls.append(call)  # in place: a firing under way goes on to it
@@ -181,7 +194,7 @@ def call_handlers(
         if isinstance(error, Preempted):
             _note_place(error, engine, event, entry)
         elif handler is not None:
-            add_note(error, f"in handler {name_of(handler)} of {event!r} ({count})")
+            add_note(error, f"in handler {name_of(entry.handler)} of {event!r} ({count})")
         raise
 
 

@@ -14,7 +14,7 @@ from ignite.engine._state import State
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle
 
 if TYPE_CHECKING:
-    from ignite.engine._watch import Watcher
+    from ignite.engine._watch import Meter, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnyEvent = str | CallableEventWithFilter
@@ -39,6 +39,7 @@ class Emitter:
         self.last_event_name: AnyEvent | None = None
         self._tables: dict[str, Table] = {}
         self._watcher: Watcher | None = None
+        self._meters: tuple[Meter, ...] = ()
         self._attention = False
         for event in Events:
             self._add_table(event)
@@ -215,6 +216,11 @@ class Emitter:
         self._watcher = watcher
         self._refresh_tables()
 
+    def _measure(self, meters: tuple[Meter, ...]) -> None:
+        self._meters = meters
+        for table in self._tables.values():
+            table.measure(meters)
+
     def _refresh_tables(self) -> None:
         for table in self._tables.values():
             self._refresh(table)
@@ -249,6 +255,7 @@ class Emitter:
 
     def _add_table(self, event: Any) -> None:
         table = self._tables[_name(event)] = Table(event, _PAYLOADS.get(_name(event), _NO_PAYLOAD))
+        table.measure(self._meters)
         self._refresh(table)
 
     def _table_of(self, event: Any) -> Table:

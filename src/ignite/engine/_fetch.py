@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ignite.engine._cursor import Cursor
 
 if TYPE_CHECKING:
     from ignite.engine._state import State
+    from ignite.engine._watch import Meter
 
 
 def length_of(data: Iterable[Any] | None) -> int | None:
@@ -22,9 +24,16 @@ def length_of(data: Iterable[Any] | None) -> int | None:
         return None
 
 
-def iterate(data: Iterable[Any] | None) -> Iterator[Any]:
-    """An iterator over ``data``; without data, one that gives None for ever."""
-    return itertools.repeat(None) if data is None else iter(data)
+def iterate(data: Iterable[Any] | None, meters: tuple[Meter, ...] = ()) -> Iterator[Any]:
+    """An iterator over ``data``, seen by ``meters``; without data, one that gives None for ever."""
+    return itertools.repeat(None) if data is None else begin(functools.partial(iter, data), meters)
+
+
+def begin(make: Callable[[], Iterator[Any]], meters: tuple[Meter, ...]) -> Iterator[Any]:
+    """The iterator that ``make`` returns, seen by ``meters``, and so is the making of it."""
+    for meter in meters:
+        make = functools.partial(meter.data, make)
+    return make()
 
 
 def begin_passes(data: Any) -> None:

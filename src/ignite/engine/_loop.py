@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
@@ -23,6 +23,7 @@ from ignite.engine._cursor import (
 from ignite.engine._dispatch import Call, Payload, Table, call_handlers, owed_calls, quiet_up_to
 from ignite.engine._failures import is_taken_over
 from ignite.engine._filters import FOR_EVER
+from ignite.engine._watch import measured_step
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
 
 def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop: a call costs as much as a moment
     """Batch after batch, up to the end of the epoch or to what somebody has asked for."""
-    state, cursor, step = engine.state, engine._cursor, engine._process_function
+    state, cursor, step = engine.state, engine._cursor, measured_step(engine)
     requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     call = _call_watched if engine._is_watched else call_handlers
     moment, start = cursor.moment, cursor.epoch_start
@@ -121,7 +122,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
             engine.last_event_name = _GET_BATCH_STARTED
             is_busy = completed.is_busy or begun.is_busy or requested.is_busy or ready.is_busy
             if not is_busy and (quiet := quiet_up_to(state.iteration, *tables)) > state.iteration:
-                moment = _run_quietly(engine, quiet)
+                moment = _run_quietly(engine, step, quiet)
                 if moment == BETWEEN_BATCHES:
                     continue
             elif requested.active:
@@ -157,12 +158,12 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
             return verdict
 
 
-def _run_quietly(engine: Engine[Any, Any], quiet: int) -> int:
+def _run_quietly(engine: Engine[Any, Any], step: Callable[[Engine[Any, Any], Any], Any], quiet: int) -> int:
     """Runs the iterations up to ``quiet``, in which no handler is due; says how far the last one has come.
 
     The same moments as in :func:`_iterate`, without those that concern nobody.
     """
-    state, step = engine.state, engine._process_function
+    state = engine.state
     length, max_iters = state.epoch_length, state.max_iters
     stop = min(quiet, FOR_EVER if length is None else engine._cursor.epoch_start + length, max_iters or FOR_EVER)
     engine.last_event_name = _ITERATION_STARTED  # and stays so: a step that fires an event draws attention

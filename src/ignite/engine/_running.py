@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,10 +21,14 @@ _RUNNING = _Running()
 
 @contextmanager
 def entered(engine: Engine[Any, Any]) -> Iterator[None]:
-    """Counts ``engine`` among those that run."""
+    """Counts ``engine`` among those that run; whoever measures the one that it runs within may measure it, too."""
+    meters = _RUNNING.engines[-1]._meters if _RUNNING.engines else ()
     _RUNNING.engines.append(engine)
     try:
-        yield
+        with ExitStack() as stack:
+            for meter in meters:
+                stack.enter_context(meter.nested(engine))
+            yield
     finally:
         _RUNNING.engines.remove(engine)
 

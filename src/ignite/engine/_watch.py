@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine._dispatch import Call, Registration
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+Step = Callable[["Engine[Any, Any]", Any], Any]
 
 
 class Moment(NamedTuple):
@@ -69,12 +75,14 @@ class Watcher:
         name, state = getattr(event, "name", event), engine.state
         called: list[Moment] = []
 
-        def timed(entry: Registration) -> Call:
+        def timed(known: Call) -> Call:
+            entry = known[-1]
+
             @functools.wraps(entry.handler, updated=())
             def handler(*args: Any, **kwargs: Any) -> None:
                 started = clock.now()
                 try:
-                    entry.handler(*args, **kwargs)
+                    known[0](*args, **kwargs)
                 finally:
                     seconds = clock.now() - started
                     called.append(Moment(name, state.epoch, state.iteration, name_of(entry.handler), seconds))
@@ -84,8 +92,49 @@ class Watcher:
         firing = (name, state.epoch, state.iteration)  # handlers may move the counters on
         try:
             # A generator, so that a handler added in this firing is still seen.
-            call((timed(known[-1]) for known in calls), engine, event, count, event_args, event_kwargs)
+            call((timed(known) for known in calls), engine, event, count, event_args, event_kwargs)
         finally:
             self.tell(Moment(*firing, seconds=sum(moment.seconds for moment in called)))
             for moment in called:
                 self.tell(moment)
+
+
+class Meter:
+    """Puts something around the parts of a run, such as a clock; this one nothing. Costs nothing where there is none.
+
+    It is asked once, when a run begins or a handler is added, and not at each call.
+    """
+
+    def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """What is called instead of ``handler``, which ``entry`` has put on ``event``."""
+        return handler
+
+    def step(self, step: Step) -> Step:
+        """What is called instead of the step function."""
+        return step
+
+    def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """The iterator over the data, which ``begin`` makes."""
+        return begin()
+
+    def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
+        """Around the run of ``engine`` within a handler, or the step, of the engine that is measured."""
+        return nullcontext()
+
+
+@contextmanager
+def measured(engine: Engine[Any, Any], meter: Meter) -> Iterator[None]:
+    """Has ``meter`` asked about ``engine``."""
+    engine._measure((*engine._meters, meter))
+    try:
+        yield
+    finally:
+        engine._measure(tuple(one for one in engine._meters if one is not meter))
+
+
+def measured_step(engine: Engine[Any, Any]) -> Step:
+    """The step function of ``engine``, with its meters around it."""
+    step = engine._process_function
+    for meter in engine._meters:
+        step = meter.step(step)
+    return step

@@ -204,7 +204,7 @@ class DeterministicEngine(Engine[Any, Any]):
         aligned = length is None or self._pass_start % length == 0
         number = self._pass_start // (length or 1) if aligned else _MISALIGNED + self._pass_start
         manual_seed((state.seed or 0) + number)
-        self._dataloader_iter = self._skip(num_seen)
+        self._dataloader_iter = _fetch.begin(lambda: self._skip(num_seen), self._meters)
         rng_states = getattr(state, "rng_states", None)
         if loaded is not None and num_seen > 0 and rng_states is not None:
             _restore(rng_states)

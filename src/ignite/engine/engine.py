@@ -21,6 +21,7 @@ from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._emitter import Emitter
 from ignite.engine._state import State
 from ignite.engine._watch import Trace, Watcher
+from ignite.engine.events import CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
     from ignite.engine import _resume
@@ -166,7 +167,7 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
     def set_data(self, data: Iterable[Batch]) -> None:
         """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay."""
         self.state.dataloader = data
-        self._dataloader_iter = _fetch.iterate(data)
+        self._dataloader_iter = _fetch.iterate(data, self._meters)
         self._cursor.length_is_given = True
         self._attention = True
 
@@ -230,7 +231,7 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
         if _fetch.counts_passes(self.state.dataloader):
             self._cursor.is_aligned = True  # it begins where the epoch at hand has come to
         self._epoch_teller.tell(self.state.dataloader, self.state.epoch - 1)
-        self._dataloader_iter = _fetch.iterate(self.state.dataloader)
+        self._dataloader_iter = _fetch.iterate(self.state.dataloader, self._meters)
 
     def _is_last(self, event: Any) -> bool:
         """Whether ``event``, being fired, is the last of its kind in this run, as far as that is known."""
