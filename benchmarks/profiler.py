@@ -1,0 +1,131 @@
+"""What profilers cost: RunProfiler may take 1 % of a small training step; Ignite's two and theirs are shown, too."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+BUDGET = 0.01
+ROUNDS = 60
+EMPTY_ITERATIONS = 20_000
+STEP_ITERATIONS = 200
+BATCH_SIZE = 64
+
+
+def handler(engine):
+    pass
+
+
+def add_handlers(engine):
+    """As in a usual program: two in each iteration, one now and then."""
+    from ignite.engine import Events
+
+    engine.add_event_handler(Events.ITERATION_STARTED, handler)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, handler)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(every=50), handler)
+    return engine
+
+
+def make_empty():
+    from ignite.engine import Engine
+
+    return add_handlers(Engine(lambda engine, batch: batch)), range(EMPTY_ITERATIONS)
+
+
+def make_training():
+    """The 784-128-10 net."""
+    import torch
+    from torch import nn
+
+    from ignite.engine import create_supervised_trainer
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    trainer = create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss(), output_transform=lambda *args: None)
+    batch = (torch.randn(BATCH_SIZE, 784), torch.randint(0, 10, (BATCH_SIZE,)))
+    return add_handlers(trainer), [batch] * STEP_ITERATIONS
+
+
+def profilers():
+    """By name, what attaches them; made with whatever library is imported as ``ignite``."""
+    from ignite.handlers import time_profilers
+
+    found = {"none": None, "none again": None}
+    try:
+        from ignite.handlers.run_profiler import RunProfiler
+
+        found["RunProfiler"] = RunProfiler
+    except ModuleNotFoundError:  # pytorch-ignite has none
+        del found["none again"]
+    return {**found, "Basic": time_profilers.BasicTimeProfiler, "Handlers": time_profilers.HandlersTimeProfiler}
+
+
+def time_per_iteration(engine, data):
+    started = time.perf_counter()
+    engine.run(data)
+    return (time.perf_counter() - started) / len(data)
+
+
+def measure(make, rounds):
+    """Seconds per iteration for each profiler, a list of rounds; all take turns, in an order that turns, too."""
+    cases = {}
+    for name, profiler in profilers().items():
+        cases[name] = make()
+        if profiler is not None:
+            profiler().attach(cases[name][0])
+    times = {name: [] for name in cases}
+    names = list(cases)
+    for i in range(rounds + 2):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            seconds = time_per_iteration(*cases[name])
+            if i >= 2:  # the first warm up
+                times[name].append(seconds)
+    return times
+
+
+def measure_all():
+    import torch
+
+    torch.set_num_threads(1)
+    return {"empty loop": measure(make_empty, 7), "training step": measure(make_training, ROUNDS)}
+
+
+def report(title, results):
+    """Prints the cost of each profiler; returns their shares of a training step."""
+    print(title)
+    shares = {}
+    base = statistics.median(results["training step"]["none"])
+    print(f"  {'profiler':<14}{'empty loop':>16}{f'step of {base * 1e6:.0f} us':>18}")
+    for name in results["empty loop"]:
+        if name == "none":
+            continue
+        empty, training = ({key: times[key] for key in ("none", name)} for times in results.values())
+        added_ns = (min(empty[name]) - min(empty["none"])) * 1e9
+        ratios = [with_it / without for with_it, without in zip(training[name], training["none"], strict=True)]
+        shares[name] = statistics.median(ratios) - 1
+        print(f"  {name:<14}{added_ns:>+13.0f} ns{shares[name]:>+16.2%}")
+    return shares
+
+
+def main():
+    from _peers import HERE
+
+    shares = report("ours", measure_all())
+    python = HERE / ".venv-pytorch-ignite" / "bin" / "python"
+    if python.exists():
+        command = [str(python), __file__, "--worker"]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        report("pytorch-ignite", json.loads(output))
+    passed = shares["RunProfiler"] <= BUDGET
+    print(f"RunProfiler: {shares['RunProfiler']:.2%} of a training step, budget {BUDGET:.0%}", end="  ")
+    print("PASS" if passed else "FAIL", f"('none again' shows the noise: {shares['none again']:+.2%})")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    if "--worker" in sys.argv:
+        print(json.dumps(measure_all()))
+    else:
+        raise SystemExit(main())

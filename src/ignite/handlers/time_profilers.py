@@ -1,0 +1,287 @@
+"""How long the step, the data and the handlers took, one by one."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import zip_longest
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ignite.engine import Engine, Events
+from ignite.engine._watch import measured
+from ignite.handlers._profiles.figures import row_of, stats_of, write_csv
+from ignite.handlers._profiles.result_texts import basic_text, handlers_text
+from ignite.handlers._profiles.tape import DATA, STEP, Tape, index_of
+
+__all__ = ["BasicTimeProfiler", "HandlersTimeProfiler"]
+
+_EVENTS = [
+    Events.STARTED,
+    Events.EPOCH_STARTED,
+    Events.ITERATION_STARTED,
+    Events.ITERATION_COMPLETED,
+    Events.GET_BATCH_STARTED,
+    Events.GET_BATCH_COMPLETED,
+    Events.EPOCH_COMPLETED,
+    Events.COMPLETED,
+]
+_COLUMNS = [
+    Events.STARTED,
+    Events.COMPLETED,
+    Events.EPOCH_STARTED,
+    Events.EPOCH_COMPLETED,
+    Events.ITERATION_STARTED,
+    Events.ITERATION_COMPLETED,
+    Events.GET_BATCH_STARTED,
+    Events.GET_BATCH_COMPLETED,
+]
+
+
+class BasicTimeProfiler:
+    """Times the step, the fetching of batches, and the handlers of each event, for each iteration.
+
+    :class:`RunProfiler` says where the time goes at less expense. This one keeps a number for each iteration and event.
+    A run begins anew; one that goes on adds to what there is. Nothing is left on the engine when the run is over.
+
+    Attributes:
+        max_epochs: of the run; None if it has a limit in iterations.
+        total_num_iters: iterations that the run is to have; None if nobody knows yet.
+        events_to_ignore: events whose handlers are not timed.
+
+    Example:
+        >>> trainer, profiler = Engine(lambda engine, batch: None), BasicTimeProfiler()
+        >>> profiler.attach(trainer)
+        >>> _ = trainer.run(range(3), max_epochs=2)
+        >>> len(profiler.processing_times)
+        6
+        >>> list(profiler.get_results()["processing_stats"])
+        ['total', 'min/index', 'max/index', 'mean', 'std']
+    """
+
+    events_to_ignore: ClassVar[list[Events]] = [
+        Events.EXCEPTION_RAISED,
+        Events.TERMINATE,
+        Events.TERMINATE_SINGLE_EPOCH,
+        Events.DATALOADER_STOP_ITERATION,
+        Events.INTERRUPT,
+    ]
+    _is_profiler = True
+
+    def __init__(self) -> None:
+        self.max_epochs: int | None = None
+        self.total_num_iters: int | None = None
+        self.event_handlers_names: dict[Any, list[str]] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._times: dict[Any, dict[int, float]] = {what: {} for what in (STEP, DATA, *_EVENTS)}
+        self._epochs: dict[int, int] = {}
+
+    @property
+    def processing_times(self) -> Tensor:
+        """Seconds of the step in each iteration so far, shape (iterations,)."""
+        return _dense(self._times[STEP])
+
+    @property
+    def dataflow_times(self) -> Tensor:
+        """Seconds for which the batch of each iteration so far was waited for, shape (iterations,)."""
+        return _dense(self._times[DATA])
+
+    @property
+    def event_handlers_times(self) -> dict[Any, Tensor]:
+        """For each event, seconds of its handlers at each firing so far."""
+        return {event: _dense(self._times[event]) for event in _EVENTS}
+
+    def attach(self, engine: Engine[Any, Any]) -> None:
+        """Times the runs of ``engine``, from the next one on. Once more changes nothing.
+
+        Raises:
+            TypeError: ``engine`` is none.
+        """
+        _attach_once(engine, self._frame)
+
+    @contextmanager
+    def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
+        if is_beginning:
+            self._clear()
+        self.event_handlers_names = {event: [] for event in _EVENTS}
+        with ExitStack() as stack:
+            stack.enter_context(measured(engine, Tape(engine.state, self._note, self._know)))
+            for event in _EVENTS:
+                # Tells that the event was fired, which its handlers, if it has none, cannot.
+                engine.add_event_handler(event, self._mark, event)
+                stack.callback(engine.remove_event_handler, self._mark, event)
+            yield
+
+    def _know(self, event: Any, name: str) -> None:
+        if event in self.event_handlers_names:
+            self.event_handlers_names[event].append(name)
+
+    def _note(self, what: Any, name: str, index: int, seconds: float) -> None:
+        if what in self._times:
+            times = self._times[what]
+            times[index] = times.get(index, 0.0) + seconds
+
+    def _mark(self, engine: Engine[Any, Any], event: Events) -> None:
+        state = engine.state
+        self._times[event].setdefault(index_of(event, state), 0.0)
+        if event is Events.ITERATION_STARTED:
+            self._epochs[index_of(event, state)] = state.epoch
+        self.max_epochs, self.total_num_iters = state.max_epochs, state.max_iters
+        if state.max_iters is None and state.max_epochs is not None and state.epoch_length is not None:
+            self.total_num_iters = state.max_epochs * state.epoch_length
+
+    def get_results(self) -> OrderedDict[str, Any]:
+        """Statistics of the step, the data and each event, so far.
+
+        Returns:
+            ``processing_stats``, ``dataflow_stats``, ``event_handlers_stats`` (by the name of the event, and
+            ``total_time``, a tensor) and ``event_handlers_names``. Statistics are ``total`` in seconds, and of several
+            times also ``min/index``, ``max/index``, ``mean`` and ``std``; of none, "not yet triggered" as ``total``.
+        """
+        by_event: dict[str, Any] = {event.name: stats_of(self._times[event]) for event in _EVENTS}
+        by_event["total_time"] = torch.tensor(sum(sum(self._times[event].values()) for event in _EVENTS))
+        return OrderedDict(
+            processing_stats=stats_of(self._times[STEP]),
+            dataflow_stats=stats_of(self._times[DATA]),
+            event_handlers_stats=by_event,
+            event_handlers_names={f"{event.name}_names": names for event, names in self.event_handlers_names.items()},
+        )
+
+    def write_results(self, output_path: str) -> None:
+        """Writes a CSV file with a row for each iteration so far; those of an epoch repeat the times of its events.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        header = ["epoch", "iteration", "processing_stats", "dataflow_stats", *(f"Event_{e.name}" for e in _COLUMNS)]
+        write_csv(output_path, header, map(self._row, sorted(self._epochs)))
+
+    def _row(self, iteration: int) -> list[float]:
+        epoch, row = self._epochs[iteration], [float(self._epochs[iteration]), float(iteration + 1)]
+        index: dict[Any, int] = {Events.STARTED: 0, Events.COMPLETED: 0}
+        index |= {Events.EPOCH_STARTED: epoch - 1, Events.EPOCH_COMPLETED: epoch - 1}
+        row += [self._times[what].get(index.get(what, iteration), 0.0) for what in (STEP, DATA, *_COLUMNS)]
+        return row
+
+    @staticmethod
+    def print_results(results: Mapping[str, Any]) -> str:
+        """Prints what :meth:`get_results` has returned, and returns what it prints."""
+        text = basic_text(results, _EVENTS)
+        sys.stdout.write(text + "\n")
+        return text
+
+
+class HandlersTimeProfiler:
+    """Times each handler of each event, of the program's own events too, and the step and the data.
+
+    A run begins anew; one that goes on adds to what there is. Nothing is left on the engine when the run is over.
+    Handlers of the same name on the same event share a row.
+
+    Attributes:
+        processing_times: seconds of the step, one by one.
+        dataflow_times: seconds for which each batch was waited for.
+        event_handlers_times: by event and handler, seconds of each call.
+        event_handlers_names: by event, the names of its handlers.
+
+    Example:
+        >>> trainer, profiler = Engine(lambda engine, batch: None), HandlersTimeProfiler()
+        >>> profiler.attach(trainer)
+        >>> @trainer.on(Events.EPOCH_COMPLETED)
+        ... def validate(): ...
+        >>> _ = trainer.run(range(3))
+        >>> [row[:2] for row in profiler.get_results()]
+        [['validate', 'EPOCH_COMPLETED'], ['Total', ''], ['Processing', 'None'], ['Dataflow', 'None']]
+    """
+
+    EVENT_FILTER_THESHOLD_TIME = 0.0001
+    """Of Ignite; not looked at: a call that a filter turns away is not timed."""
+    _is_profiler = True
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self.processing_times: list[float] = []
+        self.dataflow_times: list[float] = []
+        self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
+        self.event_handlers_names: dict[Any, list[str]] = {}
+
+    def attach(self, engine: Engine[Any, Any]) -> None:
+        """Times the runs of ``engine``, from the next one on. Once more changes nothing.
+
+        Raises:
+            TypeError: ``engine`` is none.
+        """
+        _attach_once(engine, self._frame)
+
+    @contextmanager
+    def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
+        if is_beginning:
+            self._clear()
+        self.event_handlers_names = {}
+        with measured(engine, Tape(engine.state, self._note, self._know)):
+            yield
+
+    def _know(self, event: Any, name: str) -> None:
+        self.event_handlers_names.setdefault(event, []).append(name)
+        self.event_handlers_times.setdefault(event, {}).setdefault(name, [])
+
+    def _note(self, what: Any, name: str, index: int, seconds: float) -> None:
+        if what in (STEP, DATA):
+            (self.processing_times if what == STEP else self.dataflow_times).append(seconds)
+        else:
+            self.event_handlers_times[what][name].append(seconds)
+
+    def _columns(self) -> Iterator[tuple[str, str, list[float]]]:
+        for event, handlers in self.event_handlers_times.items():
+            for name, times in handlers.items():
+                yield name, getattr(event, "name", event), times
+
+    def get_results(self) -> list[list[Any]]:
+        """A row for each handler, one for all of them, one for the step and one for the data, so far.
+
+        Returns:
+            ``[handler, event, total, (min, index), (max, index), mean, std]`` each, in seconds to five places.
+        """
+        total = sum(sum(times) for _, _, times in self._columns())
+        return [
+            *([name, event, *row_of(times)] for name, event, times in self._columns()),
+            ["Total", "", round(total, 5), "", "", "", ""],
+            ["Processing", "None", *row_of(self.processing_times)],
+            ["Dataflow", "None", *row_of(self.dataflow_times)],
+        ]
+
+    def write_results(self, output_path: str) -> None:
+        """Writes a CSV file: a column for each handler, with the time of each call, filled up with zeros.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        columns = list(self._columns())
+        header = ["#", "processing_stats", "dataflow_stats", *(f"{name} ({event})" for name, event, _ in columns)]
+        times = zip_longest(self.processing_times, self.dataflow_times, *(each for *_, each in columns), fillvalue=0.0)
+        write_csv(output_path, header, ([float(i), *row] for i, row in enumerate(times, start=1)))
+
+    @staticmethod
+    def print_results(results: Sequence[Sequence[Any]]) -> None:
+        """Prints what :meth:`get_results` has returned, as a table."""
+        sys.stdout.write(handlers_text(results) + "\n")
+
+
+def _attach_once(
+    engine: Engine[Any, Any], frame: Callable[[Engine[Any, Any], bool], AbstractContextManager[None]]
+) -> None:
+    if not isinstance(engine, Engine):
+        raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {type(engine)}")
+    if frame not in engine._frames:
+        engine._frames.append(frame)
+
+
+def _dense(times: Mapping[int, float]) -> Tensor:
+    return torch.tensor([times.get(i, 0.0) for i in range(max(times, default=-1) + 1)])

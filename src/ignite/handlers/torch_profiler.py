@@ -1,0 +1,158 @@
+"""PyTorch's profiler around some iterations of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
+
+from ignite import distributed as idist
+from ignite.engine import Engine, Events
+
+__all__ = ["TorchProfiler"]
+
+_FORMATS = ("chrome", "tensorboard")
+
+
+class TorchProfiler:
+    """Records the operators and kernels of some iterations, and writes them as traces.
+
+    Of each call of ``run``, the first ``skip_first`` iterations are left out; then ``wait`` are left out, ``warmup``
+    recorded and thrown away, ``active`` recorded and written, and so on, ``repeat`` times. A run that ends earlier
+    writes what it has, also after an exception. Iterations that are recorded take a lot longer:
+    :class:`RunProfiler` is what may always be on.
+
+    Args:
+        dirname: the folder for the traces; made when needed.
+        wait: iterations to leave out in each cycle.
+        warmup: iterations in each cycle that the profiler gets going in. PyTorch warns about 0.
+        active: iterations to record in each cycle.
+        repeat: number of cycles; 0 for as many as there are.
+        skip_first: iterations to leave out before the first cycle.
+        activities: what to record; by default the CPU, and the accelerator if there is one.
+        format: "chrome" for files that https://ui.perfetto.dev can show, "tensorboard" for TensorBoard's plugin.
+        **options: further ones of :class:`torch.profiler.profile`, ``record_shapes=True`` for example.
+
+    Raises:
+        ValueError: a number is negative, ``active`` is 0, or the format unknown.
+
+    Distributed:
+        Each process writes its own traces, with its rank in the name.
+
+    Example:
+        >>> import tempfile
+        >>> trainer = Engine(lambda engine, batch: torch.ones(2) + batch)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     profiler = TorchProfiler(folder, wait=1, warmup=1, active=2)
+        ...     profiler.attach(trainer)
+        ...     _ = trainer.run(range(6))
+        ...     [path.name for path in profiler.traces]
+        ['trace_rank0_00000004.json']
+    """
+
+    def __init__(
+        self,
+        dirname: str | Path,
+        *,
+        wait: int = 1,
+        warmup: int = 1,
+        active: int = 3,
+        repeat: int = 1,
+        skip_first: int = 0,
+        activities: Iterable[ProfilerActivity] | None = None,
+        format: str = "chrome",
+        **options: Any,
+    ) -> None:
+        numbers = {"wait": wait, "warmup": warmup, "active": active, "repeat": repeat, "skip_first": skip_first}
+        for name, value in numbers.items():
+            if not isinstance(value, int) or value < (name == "active"):
+                least = "a positive" if name == "active" else "zero or a positive"
+                raise ValueError(f"{name} should be {least} integer, but given {value!r}")
+        if format not in _FORMATS:
+            raise ValueError(f"format should be one of {_FORMATS}, but given {format!r}")
+        self.dirname = Path(dirname)
+        self.traces: list[Path] = []
+        """The traces that were written, the oldest first; empty with format="tensorboard", which names them itself."""
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._cycle = {"wait": wait, "warmup": warmup, "active": active}
+        self._repeat, self._skip_first = repeat, skip_first
+        self._activities = None if activities is None else list(activities)
+        self._format = format
+        self._options = options
+        self._profile: profile | None = None
+        self._is_written = False
+        self._num_left: float = 0
+
+    def attach(self, engine: Engine[Any, Any]) -> None:
+        """Records runs of ``engine``, from the next one on. Once more changes nothing.
+
+        Raises:
+            TypeError: ``engine`` is none.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {engine!r}")
+        if self._frame not in engine._frames:
+            engine._frames.append(self._frame)
+
+    @contextmanager
+    def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
+        write, self._num_left = self._writer(engine), self._repeat or math.inf
+        self._begin_cycle(write, self._skip_first)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step, write, priority=-math.inf)
+        try:
+            yield
+        finally:
+            engine.remove_event_handler(self._step, Events.ITERATION_COMPLETED)
+            ended, self._profile = self._profile, None
+            if ended is not None:
+                ended.stop()
+
+    def _begin_cycle(self, write: Callable[[profile], None], skip_first: int) -> None:
+        # One profile for each cycle: PyTorch's own repetition warns that it forgets, and breaks if that is an error.
+        self._is_written = False
+        self._profile = profile(
+            activities=_available() if self._activities is None else self._activities,
+            schedule=schedule(**self._cycle, repeat=1, skip_first=skip_first),
+            on_trace_ready=write,
+            **self._options,
+        )
+        self._profile.start()
+
+    def _step(self, write: Callable[[profile], None]) -> None:
+        if self._profile is None:
+            return
+        self._profile.step()
+        if self._is_written:
+            self._profile.stop()
+            self._profile = None
+            self._num_left -= 1
+            if self._num_left > 0:
+                self._begin_cycle(write, 0)
+
+    def _writer(self, engine: Engine[Any, Any]) -> Callable[[profile], None]:
+        rank = idist.get_rank()
+        write_tensorboard = tensorboard_trace_handler(str(self.dirname), f"rank{rank}")
+
+        def write(profiled: profile) -> None:
+            self._is_written = True
+            if self._format == "tensorboard":
+                write_tensorboard(profiled)
+                return
+            path = self.dirname / f"trace_rank{rank}_{engine.state.iteration:08d}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            profiled.export_chrome_trace(str(path))
+            self.traces.append(path)
+            self.logger.info("Saved the trace of the iterations up to %d in %s", engine.state.iteration, path)
+
+        return write
+
+
+def _available() -> list[ProfilerActivity]:
+    kinds = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}
+    return [ProfilerActivity.CPU, *(kind for name, kind in kinds.items() if getattr(torch, name).is_available())]
