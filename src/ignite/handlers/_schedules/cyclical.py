@@ -1,0 +1,171 @@
+"""Schedules that go from one value to another again and again."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ignite.engine import Engine
+from ignite.handlers._schedules import checks, curves
+from ignite.handlers._schedules.optimizer_param import ParamScheduler
+
+_NUMBERS = ("start_value", "end_value", "cycle_size", "cycle_mult", "start_value_mult", "end_value_mult")
+
+
+class CyclicalScheduler(ParamScheduler):
+    """Repeats a curve from one value to another: the base of the cyclical schedulers.
+
+    A cycle takes ``cycle_size`` events, then ``warmup_duration`` events lead in a straight line to where the next one
+    starts. Within a cycle, warm-up included, ``event_index`` counts from 0; ``cycle`` counts the cycles. The other
+    attributes have the values of the cycle at hand.
+
+    Args:
+        optimizer: whose groups are written.
+        param_name: the name of the parameter in the groups.
+        start_value: where the first cycle starts.
+        end_value: where it leads to.
+        cycle_size: how many events it takes, at least 2.
+        cycle_mult: the factor from the length of a cycle, and of its warm-up, to that of the next, in whole events.
+        start_value_mult: the factor from one ``start_value`` to the next.
+        end_value_mult: the factor from one ``end_value`` to the next.
+        warmup_duration: how many events lead from the end of a cycle to the start of the next.
+        save_history: whether to append the values to ``engine.state.param_history[param_name]``.
+        param_group_index: the only group to write to.
+
+    Raises:
+        TypeError: an argument is not a number.
+        ValueError: a number is not finite, ``cycle_size`` is less than 2, ``warmup_duration`` less than 0.
+    """
+
+    def __init__(  # noqa: PLR0913 - Ignite's signature
+        self,
+        optimizer: Optimizer,
+        param_name: str,
+        start_value: float,
+        end_value: float,
+        cycle_size: int,
+        cycle_mult: float = 1.0,
+        start_value_mult: float = 1.0,
+        end_value_mult: float = 1.0,
+        warmup_duration: int = 0,
+        save_history: bool = False,
+        param_group_index: int | None = None,
+    ) -> None:
+        super().__init__(optimizer, param_name, save_history, param_group_index)
+        self.start_value = checks.number("Argument start_value", start_value)
+        self.end_value = checks.number("Argument end_value", end_value)
+        # Not always an integer: programs give a part of an epoch, and end before the first cycle does.
+        self.cycle_size = checks.number("Argument cycle_size", cycle_size)
+        self.cycle_mult = checks.number("Argument cycle_mult", cycle_mult)
+        self.start_value_mult = checks.number("Argument start_value_mult", start_value_mult)
+        self.end_value_mult = checks.number("Argument end_value_mult", end_value_mult)
+        self.warmup_duration = checks.number("Argument warmup_duration", warmup_duration)
+        if self.cycle_size < 2:
+            raise ValueError(f"Argument cycle_size should be positive and larger than 1, but given {cycle_size}")
+        if self.warmup_duration < 0:
+            raise ValueError(f"Argument warmup_duration should be at least 0 events, but given {warmup_duration}")
+        self.cycle = 0
+        self.total_cycle_size = self.cycle_size + self.warmup_duration
+        self._state_attrs += [
+            "start_value", "end_value", "cycle_size", "cycle_mult", "cycle", "start_value_mult", "end_value_mult",
+            "warmup_duration", "total_cycle_size",
+        ]  # fmt: skip
+
+    def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
+        """Writes the value of the event, which may be the first of a new cycle."""
+        if self.event_index - 1 < self.cycle_size <= self.event_index:
+            self.start_value *= self.start_value_mult
+        if self.event_index >= self.total_cycle_size:
+            self.event_index = 0
+            self.cycle += 1
+            self.end_value *= self.end_value_mult
+            # However often it is divided, a cycle is an event at least.
+            self.cycle_size = max(int(self.cycle_size * self.cycle_mult), 1)
+            self.warmup_duration = max(int(self.warmup_duration * self.cycle_mult), 0)
+            self.total_cycle_size = self.cycle_size + self.warmup_duration
+        super().__call__(engine, name)
+
+    @abstractmethod
+    def get_param(self) -> float:
+        """The value at ``event_index`` of the cycle."""
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
+        for name in _NUMBERS:
+            checks.number(f"{name} in state_dict", state_dict[name])
+        if state_dict["cycle_size"] <= 0:
+            raise ValueError(f"cycle_size in state_dict should be positive, but given {state_dict['cycle_size']}")
+
+    def _is_warming_up(self) -> bool:
+        return self.event_index >= self.cycle_size and self.warmup_duration > 0
+
+    def _warmup_value(self) -> float:
+        fraction = (self.event_index - self.cycle_size) / self.warmup_duration
+        return curves.straight(self.end_value, self.start_value, fraction)
+
+
+class LinearCyclicalScheduler(CyclicalScheduler):
+    """Goes from one value to another and back, or only there, in straight lines, again and again.
+
+    Args:
+        *args: those of :class:`CyclicalScheduler`.
+        monotonic: whether a cycle is one line, from ``start_value`` to ``end_value``, with a jump back or a warm-up
+            after it. By default, it goes there in the first half and back in the second.
+        **kwagrs: those of :class:`CyclicalScheduler`.
+
+    Raises:
+        TypeError: an argument is not a number.
+        ValueError: a number is out of range, or there is a warm-up without ``monotonic``.
+
+    Example:
+        >>> values = dict(param_name="lr", start_value=1.0, end_value=0.0, cycle_size=4)
+        >>> [value for _, value in LinearCyclicalScheduler.simulate_values(6, **values)]
+        [1.0, 0.5, 0.0, 0.5, 1.0, 0.5]
+        >>> [value for _, value in LinearCyclicalScheduler.simulate_values(6, monotonic=True, **values)]
+        [1.0, 0.75, 0.5, 0.25, 1.0, 0.75]
+
+    References:
+        Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, https://arxiv.org/abs/1506.01186
+    """
+
+    def __init__(self, *args: Any, monotonic: bool = False, **kwagrs: Any) -> None:
+        super().__init__(*args, **kwagrs)
+        self.monotonic = monotonic
+        if self.warmup_duration > 0 and not monotonic:
+            raise ValueError(
+                "Invalid combination when warmup_duration > 0 and monotonic=False: without monotonic, a cycle ends "
+                f"where it starts. Set warmup_duration=0, which is {self.warmup_duration}, or monotonic=True"
+            )
+
+    def get_param(self) -> float:
+        """The value at ``event_index`` of the cycle."""
+        if self._is_warming_up():
+            return self._warmup_value()
+        curve = curves.straight if self.monotonic else curves.triangle
+        return curve(self.start_value, self.end_value, self.event_index / self.cycle_size)
+
+
+class CosineAnnealingScheduler(CyclicalScheduler):
+    """Goes from one value to another along half a cosine, then jumps back, or warms up, and goes again.
+
+    At event ``i`` of a cycle: ``start + (end - start) / 2 * (1 - cos(pi * i / cycle_size))``. Arguments and errors are
+    those of :class:`CyclicalScheduler`.
+
+    Example:
+        >>> rows = CosineAnnealingScheduler.simulate_values(
+        ...     5, param_name="lr", start_value=1.0, end_value=0.0, cycle_size=4
+        ... )
+        >>> [round(value, 3) for _, value in rows]
+        [1.0, 0.854, 0.5, 0.146, 1.0]
+
+    References:
+        Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017,
+        https://arxiv.org/abs/1608.03983
+    """
+
+    def get_param(self) -> float:
+        """The value at ``event_index`` of the cycle."""
+        if self._is_warming_up():
+            return self._warmup_value()
+        return curves.half_cosine(self.start_value, self.end_value, self.event_index / self.cycle_size)
