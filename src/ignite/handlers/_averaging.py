@@ -1,0 +1,173 @@
+"""A second model whose weights are an average of a first one's."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite.engine import Engine
+
+__all__ = ["Average", "unwrap"]
+
+_SHORT = (torch.float16, torch.bfloat16)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module itself, out of what computes it in parallel or compiled."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+class Average:
+    """A copy of a model, moved towards it step by step.
+
+    Averages of float16 and bfloat16 are kept in float32 beside the copy: a step would often be smaller than what these
+    can represent.
+
+    Args:
+        model: the live model; wrappers are taken off.
+
+    Raises:
+        TypeError: it is no module.
+        Whatever ``copy.deepcopy(model)`` raises, with a note.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"model should be an instance of nn.Module or its subclasses, but given {type(model).__name__}"
+            )
+        self.live = unwrap(model)
+        try:
+            self.model = copy.deepcopy(self.live)
+        except Exception as error:
+            error.add_note("model should be one that copy.deepcopy can copy: its average is kept in a copy")
+            raise
+        self.model.requires_grad_(requires_grad=False)
+        self.is_swapped = False
+        self._pair()
+
+    def _pair(self) -> None:
+        """Brings together what belongs together. Weights that modules share are there once, in both models."""
+        pairs: list[tuple[Tensor, Tensor]] = list(zip(self.model.parameters(), self.live.parameters(), strict=True))
+        usual = [pair for pair in pairs if pair[0].dtype not in _SHORT]
+        short = [pair for pair in pairs if pair[0].dtype in _SHORT]
+        self._averages, self._sources = [pair[0] for pair in usual], [pair[1] for pair in usual]
+        self._short_averages, self._short_sources = [pair[0] for pair in short], [pair[1] for pair in short]
+        self._exact = [average.detach().float() for average in self._short_averages]
+
+    @torch.no_grad()
+    def move(self, weight: float) -> None:
+        """``average += weight * (live - average)`` for each parameter.
+
+        Raises:
+            RuntimeError: the two models are swapped.
+        """
+        self._check_place()
+        if self._averages:
+            torch._foreach_lerp_(self._averages, self._sources, weight)
+        if self._exact:
+            torch._foreach_lerp_(self._exact, [source.float() for source in self._short_sources], weight)
+            torch._foreach_copy_(self._short_averages, self._exact)
+
+    @torch.no_grad()
+    def move_buffers(self, weight: float) -> None:
+        """The same for buffers of floating point; others are copied."""
+        pairs = list(zip(self.model.buffers(), self.live.buffers(), strict=True))
+        floating = [(average, source) for average, source in pairs if average.is_floating_point()]
+        if floating:
+            torch._foreach_lerp_([pair[0] for pair in floating], [pair[1] for pair in floating], weight)
+        for average, source in pairs:
+            if not average.is_floating_point():
+                average.copy_(source)
+
+    @torch.no_grad()
+    def copy_buffers(self) -> None:
+        """Gives the copy the values of all buffers."""
+        for average, source in zip(self.model.buffers(), self.live.buffers(), strict=True):
+            average.copy_(source)
+
+    @contextlib.contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Lets the live model have the averaged weights and buffers, and the copy its own, until the end of the block.
+
+        Nothing is copied, and afterwards each has its own again, to the bit.
+
+        Raises:
+            RuntimeError: they are swapped already.
+        """
+        if self.is_swapped:
+            raise RuntimeError("The weights should be swapped once at a time, but they are swapped already")
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @contextlib.contextmanager
+    def swapped_around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
+        """As an engine asks for it around a run."""
+        with self.swapped():
+            yield
+
+    def _swap(self) -> None:
+        self.is_swapped = not self.is_swapped
+        tensors = zip(_tensors(self.model), _tensors(self.live), strict=True)
+        for average, live in tensors:
+            average.data, live.data = live.data, average.data
+
+    def _check_place(self) -> None:
+        if self.is_swapped:
+            raise RuntimeError("The average should not be moved while its weights are in the live model")
+        source = next(self.live.parameters(), None)
+        average = next(self.model.parameters(), None)
+        if source is not None and average is not None and source.device != average.device:
+            self.model.to(source.device)
+            self._exact = [exact.to(source.device) for exact in self._exact]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The copy, and what is kept beside it.
+
+        Raises:
+            RuntimeError: the two models are swapped, so that a checkpoint would hold the wrong weights in both places.
+        """
+        if self.is_swapped:
+            raise RuntimeError(
+                "A run should not be saved while averaged weights are in the live model: swap back first"
+            )
+        return {"model": self.model.state_dict(), "exact": list(self._exact)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over an average, all or nothing.
+
+        Raises:
+            ValueError: it is of another model.
+        """
+        own, given = self.model.state_dict(), state_dict["model"]
+        misfits = sorted({*own} ^ {*given}) + [
+            name for name in own if name in given and _shape(own[name]) != _shape(given[name])
+        ]
+        if misfits or len(state_dict["exact"]) != len(self._exact):
+            raise ValueError(f"The average should be of the same model, but given one with other {', '.join(misfits)}")
+        self.model.load_state_dict(given)
+        for exact, value in zip(self._exact, state_dict["exact"], strict=True):
+            exact.copy_(value)
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else None

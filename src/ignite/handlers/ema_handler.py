@@ -1,0 +1,187 @@
+"""An exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import nn
+
+from ignite.engine import Engine, Events
+from ignite.handlers._averaging import Average
+from ignite.handlers.state_param_scheduler import LambdaStateScheduler
+
+__all__ = ["EMAHandler", "EMAWarmUp"]
+
+_BUFFERS = ("copy", "update", "ema_train")
+
+
+class EMAWarmUp:
+    """A momentum that goes from one value to another on a straight line, and stays there.
+
+    Args:
+        momentum_warmup: its value at index 1.
+        warmup_iters: the index at which the other value is reached.
+        momentum: the other value.
+
+    Example:
+        >>> warm_up = EMAWarmUp(momentum_warmup=0.5, warmup_iters=3, momentum=0.1)
+        >>> [round(warm_up(index), 6) for index in (1, 2, 3, 4)]
+        [0.5, 0.3, 0.1, 0.1]
+    """
+
+    def __init__(self, momentum_warmup: float, warmup_iters: int, momentum: float) -> None:
+        self.momentum_warmup = momentum_warmup
+        self.warmup_iters = warmup_iters
+        self.momentum = momentum
+
+    def __call__(self, event_index: int) -> float:
+        """The momentum at this index, from 1."""
+        if event_index >= self.warmup_iters:
+            return self.momentum
+        share = (event_index - 1) / (self.warmup_iters - 1)
+        return self.momentum_warmup + share * (self.momentum - self.momentum_warmup)
+
+
+class EMAHandler:
+    r"""Keeps an exponential moving average of the weights of a model in a copy of it.
+
+    .. math:: \theta^{EMA} \leftarrow (1 - m) \, \theta^{EMA} + m \, \theta
+
+    for each parameter, each time the event fires: a small momentum :math:`m` means a slow average.
+
+    With gradient accumulation, weights change once a window, while ``ITERATION_COMPLETED`` fires for each batch.
+    Attach it to ``BackpropEvents.OPTIM_STEP_COMPLETED`` to average over the steps of the optimizer.
+
+    All parameters are updated with one call for each kind of tensor. Averages of float16 and bfloat16 are kept in
+    float32 beside the copy. The mode of the live model is never touched, and that of ``ema_model`` is only set when it
+    is made.
+
+    Args:
+        model: the live model; ``DistributedDataParallel`` and ``torch.compile`` are looked through.
+        momentum: :math:`m`, between 0 and 1.
+        momentum_warmup: the first momentum, if it is to go to ``momentum`` on a straight line.
+        warmup_iters: how many updates that takes.
+        handle_buffers: "copy" gives ``ema_model`` the buffers of the model; "update" averages those of floating point;
+            both leave it in evaluation mode. "ema_train" leaves buffers alone and ``ema_model`` in training mode, so
+            that it makes its own, as in Mean Teacher.
+
+    Attributes:
+        ema_model: the copy, without gradients.
+        momentum: as given; what counts is ``engine.state.ema_momentum``, which a scheduler may change.
+
+    Raises:
+        TypeError: ``model`` is no module.
+        ValueError: a momentum is not between 0 and 1, ``warmup_iters`` not positive, or ``handle_buffers`` unknown.
+
+    State:
+        The averaged weights and buffers. ``Checkpoint(to_save={"ema": handler.ema_model})`` saves them as well.
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import create_supervised_evaluator, create_supervised_trainer
+        >>> model = torch.nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = create_supervised_trainer(model, optimizer, torch.nn.functional.mse_loss)
+        >>> ema = EMAHandler(model, momentum=0.1)
+        >>> ema.attach(trainer)
+        >>> evaluator = create_supervised_evaluator(model)
+        >>> ema.swap_for(evaluator)  # it evaluates the averaged weights
+        >>> _ = trainer.run([(torch.ones(2, 1), torch.ones(2, 1))] * 3)
+
+    References:
+        Tarvainen and Valpola, "Mean teachers are better role models", 2017, https://arxiv.org/abs/1703.01780
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        momentum: float = 0.0002,
+        momentum_warmup: float | None = None,
+        warmup_iters: int | None = None,
+        handle_buffers: str = "copy",
+    ) -> None:
+        if not 0 < momentum < 1:
+            raise ValueError(f"Invalid momentum: it should be between 0 and 1, but given {momentum}")
+        if momentum_warmup is not None and not 0 < momentum_warmup < 1:
+            raise ValueError(f"Invalid momentum_warmup: it should be between 0 and 1, but given {momentum_warmup}")
+        if warmup_iters is not None and not (isinstance(warmup_iters, int) and warmup_iters > 0):
+            raise ValueError(f"Invalid warmup_iters: it should be a positive integer, but given {warmup_iters!r}")
+        if handle_buffers not in _BUFFERS:
+            raise ValueError(f"handle_buffers can only be one of {_BUFFERS}, but given {handle_buffers!r}")
+        self._average = Average(model)
+        self.ema_model = self._average.model
+        self.momentum = momentum
+        self.handle_buffers = handle_buffers
+        self.ema_model.train(handle_buffers == "ema_train")
+        self.momentum_scheduler: EMAWarmUp | None = None
+        if momentum_warmup is not None and warmup_iters is not None:
+            self.momentum_scheduler = EMAWarmUp(momentum_warmup, warmup_iters, momentum)
+
+    def attach(
+        self,
+        engine: Engine[Any, Any],
+        name: str = "ema_momentum",
+        warn_if_exists: bool = True,
+        event: Any = Events.ITERATION_COMPLETED,
+    ) -> None:
+        """Updates the average at an event.
+
+        Args:
+            engine: usually the trainer.
+            name: of the attribute of ``engine.state`` that holds the momentum; another one for another handler.
+            warn_if_exists: whether to warn if it is there. It is then kept, because it may come from a loaded state.
+            event: at which the average is updated; with or without a filter.
+        """
+        if not hasattr(engine.state, name):
+            setattr(engine.state, name, self.momentum)
+        elif warn_if_exists:
+            warnings.warn(
+                f"Attribute '{name}' already exists in engine.state and is kept, with the value "
+                f"{getattr(engine.state, name)}. Give another name if it belongs to something else",
+                stacklevel=2,
+            )
+        if self.momentum_scheduler is not None:
+            LambdaStateScheduler(self.momentum_scheduler, param_name=name).attach(engine, event)
+        engine.add_event_handler(event, self._update, name)
+
+    def swapped(self) -> AbstractContextManager[None]:
+        """``with ema.swapped(): ...`` gives the live model the averaged weights, and takes them back at the end.
+
+        Nothing is copied, and the live weights are the same afterwards, to the bit. In the meantime ``ema_model`` has
+        them, nothing may be saved, and the average is not updated.
+
+        Raises:
+            RuntimeError: the weights are swapped already.
+        """
+        return self._average.swapped()
+
+    def swap_for(self, evaluator: Engine[Any, Any]) -> None:
+        """Swaps around each run of ``evaluator``, also if it raises."""
+        evaluator._frames.append(self._average.swapped_around)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the class.
+
+        Raises:
+            RuntimeError: the weights are swapped.
+        """
+        return self._average.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over an average that was saved.
+
+        Raises:
+            ValueError: it is of another model. Nothing is changed then.
+        """
+        self._average.load_state_dict(state_dict)
+
+    def _update(self, engine: Engine[Any, Any], name: str) -> None:
+        momentum = getattr(engine.state, name)
+        self._average.move(momentum)
+        if self.handle_buffers == "update":
+            self._average.move_buffers(momentum)
+        elif self.handle_buffers == "copy":
+            self._average.copy_buffers()

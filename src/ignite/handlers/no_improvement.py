@@ -1,0 +1,113 @@
+"""Do something when a score has stopped to improve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from ignite.engine import Engine, Events
+from ignite.handlers._patience import Patience
+
+__all__ = ["NoImprovementHandler"]
+
+
+class NoImprovementHandler:
+    """Calls a function when a score has not improved for a while; :class:`EarlyStopping` for any purpose.
+
+    After ``stop_function`` has been called, counting begins anew, with the best score kept.
+
+    Args:
+        patience: how many scores in a row without improvement.
+        score_function: ``f(engine)``, the score.
+        stop_function: ``f(engine)``, called when patience has run out.
+        pass_function: ``f(engine)``, called after each other score; None for nothing.
+        threshold: what an improvement has to exceed.
+        cumulative: whether small improvements add up; see :class:`EarlyStopping`.
+        threshold_mode: whether ``threshold`` is a number ("abs") or a fraction of the best score ("rel").
+        mode: whether higher ("max") or lower ("min") is better.
+
+    Raises:
+        TypeError: a function cannot be called; or, when called, the score is no number.
+        ValueError: another argument is out of range.
+
+    State:
+        ``counter`` and ``best_score``.
+
+    Distributed:
+        Attach it on every process, with the same score on each.
+
+    Example:
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> handler = NoImprovementHandler(2, lambda engine: engine.state.output, lambda engine: print("no better"))
+        >>> handler.attach(evaluator)
+        >>> for score in (0.5, 0.4, 0.5, 0.6, 0.7):
+        ...     _ = evaluator.run([score])
+        no better
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        score_function: Callable[[Engine[Any, Any]], float],
+        stop_function: Callable[[Engine[Any, Any]], Any],
+        pass_function: Callable[[Engine[Any, Any]], Any] | None = None,
+        *,
+        threshold: float = 0.0,
+        cumulative: bool = False,
+        threshold_mode: Literal["abs", "rel"] = "abs",
+        mode: Literal["min", "max"] = "max",
+    ) -> None:
+        functions = {"score_function": score_function, "stop_function": stop_function, "pass_function": pass_function}
+        for name, function in functions.items():
+            if not callable(function) and not (name == "pass_function" and function is None):
+                raise TypeError(f"Argument {name} should be a function, but given {function!r}")
+        self._score = score_function
+        self._stop = stop_function
+        self._pass = pass_function
+        self._patience = Patience(patience, mode, threshold, threshold_mode, cumulative)
+
+    @property
+    def counter(self) -> int:
+        """Scores since the last improvement, or since ``stop_function`` was called."""
+        return self._patience.waited
+
+    @property
+    def best_score(self) -> float | None:
+        """The score to beat; None before the first one."""
+        return self._patience.best
+
+    def attach(self, engine: Engine[Any, Any], event: Any = Events.COMPLETED) -> None:
+        """Takes in a score of ``engine`` at ``event``."""
+        engine.add_event_handler(event, self)
+
+    def __call__(self, engine: Engine[Any, Any]) -> None:
+        """Takes in the score of ``engine``."""
+        score = self._score(engine)
+        try:
+            score = float(score)
+        except TypeError as error:
+            error.add_note(f"score_function should return a number, but returned a {type(score).__name__}")
+            raise
+        if self._patience.observe(score):
+            self._patience.waited = 0
+            self._stop(engine)
+        elif self._pass is not None:
+            self._pass(engine)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the class."""
+        return {"counter": self.counter, "best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from scores that were saved.
+
+        Raises:
+            ValueError: they are none. Nothing is changed.
+        """
+        counter, best = state_dict["counter"], state_dict["best_score"]
+        if not isinstance(counter, int) or counter < 0 or (best is not None and math.isnan(best)):
+            raise ValueError(
+                f"counter should be an integer of at least 0 and best_score no NaN, but given {counter!r}, {best!r}"
+            )
+        self._patience.waited, self._patience.best = counter, best

@@ -1,0 +1,98 @@
+"""The mean of the weights that a model had at several moments of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from ignite.engine import Engine, Events
+from ignite.handlers._averaging import Average
+
+__all__ = ["SWAHandler"]
+
+
+class SWAHandler:
+    r"""Stochastic weight averaging: the mean of the weights at all firings of an event, in a copy of the model.
+
+    Filters of the event say from when on, and how often: ``Events.EPOCH_COMPLETED(after=75)``. The learning rate that
+    goes with it is a scheduler's business. Layers with batch statistics need :meth:`update_bn` at the end.
+
+    Args:
+        model: the live model; ``DistributedDataParallel`` and ``torch.compile`` are looked through.
+
+    Attributes:
+        swa_model: the copy, without gradients, in evaluation mode.
+        num_averaged: of how many moments it is the mean. At 0, it is the model as it was when this was made.
+
+    Raises:
+        TypeError: ``model`` is no module.
+
+    State:
+        The mean, and ``num_averaged``.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> swa = SWAHandler(model)
+        >>> trainer = Engine(lambda engine, batch: model.weight.data.fill_(batch))
+        >>> swa.attach(trainer, Events.ITERATION_COMPLETED(after=1))
+        >>> _ = trainer.run([7.0, 1.0, 2.0])
+        >>> swa.swa_model.weight.item(), swa.num_averaged
+        (1.5, 2)
+
+    References:
+        Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018,
+        https://arxiv.org/abs/1803.05407
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._average = Average(model)
+        self.swa_model = self._average.model.eval()
+        self.num_averaged = 0
+
+    def attach(self, engine: Engine[Any, Any], event: Any = Events.EPOCH_COMPLETED) -> None:
+        """Adds the weights of the model to the mean at ``event``."""
+        engine.add_event_handler(event, self._update)
+
+    def swapped(self) -> AbstractContextManager[None]:
+        """``with swa.swapped(): ...`` gives the live model the mean; see :meth:`EMAHandler.swapped`."""
+        return self._average.swapped()
+
+    def swap_for(self, evaluator: Engine[Any, Any]) -> None:
+        """Swaps around each run of ``evaluator``, also if it raises."""
+        evaluator._frames.append(self._average.swapped_around)
+
+    def update_bn(self, batches: Iterable[Any], device: str | torch.device | None = None) -> None:
+        """Computes the statistics of batch normalisation layers of ``swa_model`` anew.
+
+        Args:
+            batches: inputs, or tuples that begin with them: the training data.
+            device: where to move inputs.
+        """
+        update_bn(batches, self.swa_model, None if device is None else torch.device(device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the class.
+
+        Raises:
+            RuntimeError: the weights are swapped.
+        """
+        return {**self._average.state_dict(), "num_averaged": self.num_averaged}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over a mean that was saved.
+
+        Raises:
+            ValueError: it is of another model. Nothing is changed then.
+        """
+        self._average.load_state_dict(state_dict)
+        self.num_averaged = state_dict["num_averaged"]
+
+    def _update(self) -> None:
+        self.num_averaged += 1
+        self._average.move(1 / self.num_averaged)
+        self._average.copy_buffers()
