@@ -1,0 +1,1 @@
+"""What progress displays are made of: plain numbers and text, and ways to show them."""

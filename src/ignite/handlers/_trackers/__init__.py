@@ -1,0 +1,1 @@
+"""What loggers are made of: values taken apart, copied to the host without waiting, buffered for servers."""

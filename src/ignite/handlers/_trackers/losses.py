@@ -1,0 +1,37 @@
+"""What a tracker could not keep: counted, told once a minute and at the end."""
+
+from __future__ import annotations
+
+import logging
+
+from ignite._core import clock
+
+__all__ = ["Losses"]
+
+_EVERY_S = 60.0
+
+
+class Losses:
+    """Counts errors of a tracker, and warns about them now and then.
+
+    Args:
+        name: of the logger that warns.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+        self._count = 0
+        self._last_told: float | None = None
+
+    def note(self, error: BaseException) -> None:
+        """Counts what is lost by ``error``. Warns if the last warning is a minute ago."""
+        self._count += 1
+        now = clock.now()
+        if self._last_told is None or now - self._last_told >= _EVERY_S:
+            self._last_told = now
+            self._logger.warning("Not written, training goes on: %s: %s", type(error).__name__, error)
+
+    def tell(self) -> None:
+        """Says at the end how much is missing, if anything."""
+        if self._count:
+            self._logger.warning("%d entries are missing from what was logged", self._count)

@@ -1,0 +1,156 @@
+"""What is on its way to a server that may be slow, or down: training never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ignite._core import clock
+
+__all__ = ["Outbox"]
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_WARN_EVERY_S = 60.0
+
+
+class Outbox:
+    """Sends items in order from a thread of its own, and tries again as long as the server is down.
+
+    ``put`` never waits and never raises for the server. While it is down, items wait here, there is a warning a minute,
+    and pauses between attempts grow from half a second to half a minute. An item that the server refuses is left out,
+    with a warning. Beyond ``capacity``, the oldest items are left out; how many is told at the end.
+
+    Args:
+        send: sends a list of items, all or none.
+        is_refused: whether an error that ``send`` raised means that the same items would be refused again.
+        name: of the logger that warns.
+        capacity: items that may wait.
+        most_at_once: items given to ``send`` in one call.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[Any]], None],
+        is_refused: Callable[[Exception], bool],
+        name: str,
+        capacity: int = 100_000,
+        most_at_once: int = 100,
+    ) -> None:
+        self._send = send
+        self._is_refused = is_refused
+        self._logger = logging.getLogger(name)
+        self._capacity = capacity
+        self._most_at_once = most_at_once
+        self._items: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._num_lost = 0
+        self._num_sending = 0
+        self._is_closing = False
+        self._is_down = False
+        self._last_warning: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def put(self, item: Any) -> None:
+        """Takes an item over.
+
+        Raises:
+            RuntimeError: the outbox is closed.
+        """
+        with self._changed:
+            if self._is_closing:
+                raise RuntimeError("Nothing should be logged after close()")
+            if len(self._items) - self._num_sending >= self._capacity:
+                # Not one that is being sent: those are at the front.
+                del self._items[self._num_sending]
+                self._num_lost += 1
+            self._items.append(item)
+            if self._thread is None:
+                # A weak reference, so that an outbox that nobody holds ends its thread.
+                self._thread = threading.Thread(target=_work, args=(weakref.ref(self),), daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def close(self, timeout_s: float = 30.0) -> bool:
+        """Waits until all is sent, or for ``timeout_s`` seconds.
+
+        Returns:
+            Whether all was sent. Otherwise a warning says how much is missing.
+        """
+        deadline = clock.now() + timeout_s
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+            while self._items and (left := deadline - clock.now()) > 0:
+                self._changed.wait(left)
+            num_missing = len(self._items) + self._num_lost
+            self._items.clear()
+            self._changed.notify_all()
+        if num_missing:
+            self._logger.warning("%d entries did not reach the server", num_missing)
+        return not num_missing
+
+    def _step(self, pause_s: float) -> float | None:
+        """Sends what comes next. Returns how long to wait before the next attempt, or None if all is over."""
+        with self._changed:
+            if not self._items:
+                if self._is_closing:
+                    return None
+                self._changed.wait(1.0)  # looks up now and then whether anybody still holds the outbox
+                return 0.0
+            if pause_s and not self._is_closing:
+                self._changed.wait_for(lambda: self._is_closing, pause_s)
+            elif pause_s:
+                self._changed.wait(min(pause_s, _FIRST_PAUSE_S))
+            batch = [self._items[index] for index in range(min(len(self._items), self._most_at_once))]
+            self._num_sending = len(batch)
+        if not batch:
+            return 0.0
+        num_done = self._try(batch)
+        with self._changed:
+            for _ in range(min(num_done, len(self._items))):
+                self._items.popleft()
+            self._num_sending = 0
+            self._changed.notify_all()
+        return 0.0 if num_done else min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+
+    def _try(self, batch: list[Any]) -> int:
+        """How many of the first items need not be sent any more."""
+        try:
+            self._send(batch)
+        except Exception as error:
+            if not self._is_refused(error):
+                self._warn(error, len(self._items))
+                return 0
+            if len(batch) > 1:  # one of them is refused: which one?
+                return self._try(batch[:1])
+            self._logger.warning("Left out, because the server refuses it: %s: %s", type(error).__name__, error)
+            self._num_lost += 1
+            return 1
+        if self._is_down:
+            self._is_down = False
+            self._logger.info("The server is back")
+        return len(batch)
+
+    def _warn(self, error: Exception, num_waiting: int) -> None:
+        self._is_down = True
+        now = clock.now()
+        if self._last_warning is None or now - self._last_warning >= _WARN_EVERY_S:
+            self._last_warning = now
+            self._logger.warning(
+                "Not sent, training goes on, %d entries wait: %s: %s", num_waiting, type(error).__name__, error
+            )
+
+
+def _work(reference: weakref.ref[Outbox]) -> None:
+    pause_s: float | None = 0.0
+    while pause_s is not None:
+        outbox = reference()
+        if outbox is None:
+            return
+        pause_s = outbox._step(pause_s)
+        del outbox

@@ -1,0 +1,272 @@
+"""The frame of all loggers: what is logged at which event, whatever it is logged to."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite.engine import Engine, EventsList, RemovableEventHandle
+from ignite.handlers._trackers.values import Path, Scalar, named_leaves, on_host
+
+__all__ = [
+    "BaseHandler",
+    "BaseLogger",
+    "BaseOptimizerParamsHandler",
+    "BaseOutputHandler",
+    "BaseWeightsHandler",
+    "BaseWeightsScalarHandler",
+]
+
+StepTransform = Callable[[Engine[Any, Any], Any], int]
+
+
+class BaseHandler(ABC):
+    """Logs something when it is called with an engine, a logger and the event at hand."""
+
+    @abstractmethod
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs to ``logger``."""
+
+
+class BaseOutputHandler(BaseHandler):
+    """Logs metrics, outputs and attributes of the state of an engine.
+
+    Args:
+        tag: what the names of all values begin with.
+        metric_names: which of ``engine.state.metrics``: a list, or ``"all"``.
+        output_transform: picks from ``engine.state.output`` what to log: a number, or a dictionary of them by name.
+        global_step_transform: ``f(engine, event_name)``, the number of the step. By default the count of the event:
+            ``state.epoch``, ``state.iteration``. See :func:`~ignite.handlers.global_step_from_engine`.
+        state_attributes: names of further attributes of ``engine.state``.
+
+    Raises:
+        TypeError: one of these has another type than it should.
+        ValueError: there is nothing to log.
+    """
+
+    def __init__(
+        self,
+        tag: str,
+        metric_names: str | list[str] | None = None,
+        output_transform: Callable[..., Any] | None = None,
+        global_step_transform: StepTransform | None = None,
+        state_attributes: list[str] | None = None,
+    ) -> None:
+        if metric_names is not None and not (isinstance(metric_names, list) or metric_names == "all"):
+            raise TypeError(f"metric_names should be either a list or equal 'all', but given {metric_names!r}")
+        if output_transform is not None and not callable(output_transform):
+            raise TypeError(f"output_transform should be a function, but given {output_transform!r}")
+        if output_transform is None and metric_names is None and state_attributes is None:
+            raise ValueError(
+                "Either metric_names, output_transform or state_attributes should be defined: what to log?"
+            )
+        if global_step_transform is not None and not callable(global_step_transform):
+            raise TypeError(f"global_step_transform should be a function, but given {global_step_transform!r}")
+        self.tag = tag
+        self.metric_names = metric_names
+        self.output_transform = output_transform
+        self.global_step_transform = global_step_transform or _count_of_event
+        self.state_attributes = state_attributes
+
+    def _leaves(self, engine: Engine[Any, Any], with_text: bool = False) -> Iterator[tuple[Path, Scalar]]:
+        """What there is to log now, taken apart; tensors stay where they are."""
+        prefix = () if self.tag is None else (self.tag,)
+        yield from named_leaves(self._chosen_metrics(engine.state.metrics), prefix, with_text)
+        if self.output_transform is not None:
+            output = self.output_transform(engine.state.output)
+            named = output if isinstance(output, Mapping) else {"output": output}
+            yield from named_leaves(named, prefix, with_text)
+        attributes = {name: getattr(engine.state, name, None) for name in self.state_attributes or ()}
+        yield from named_leaves(attributes, prefix, with_text)
+
+    def _chosen_metrics(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.metric_names is None:
+            return {}
+        if isinstance(self.metric_names, str):
+            return metrics
+        for name in self.metric_names:
+            if name not in metrics:
+                warnings.warn(
+                    f"metric_names should be among those in engine.state.metrics, which are {list(metrics)}, but given "
+                    f"{name!r}: it is not logged. Is the metric attached, and before this handler?",
+                    stacklevel=2,
+                )
+        return {name: metrics[name] for name in self.metric_names if name in metrics}
+
+    def _setup_output_metrics_state_attrs(
+        self, engine: Engine[Any, Any], log_text: bool | None = False, key_tuple: bool | None = True
+    ) -> dict[Any, Any]:
+        """What there is to log now, as numbers, for handlers that users derive; waits for the device of tensors."""
+        found = on_host(self._leaves(engine, bool(log_text)))
+        return found if key_tuple else {"/".join(map(str, path)): value for path, value in found.items()}
+
+    def _global_step(self, engine: Engine[Any, Any], event_name: Any) -> int:
+        step = self.global_step_transform(engine, event_name)
+        if not isinstance(step, numbers.Integral):
+            raise TypeError(
+                f"global_step must be int, got {type(step).__name__}: global_step_transform should return the number "
+                "of the step"
+            )
+        return int(step)
+
+
+def _count_of_event(engine: Engine[Any, Any], event_name: Any) -> int:
+    return engine.state.get_event_attrib_value(event_name)
+
+
+class BaseOptimizerParamsHandler(BaseHandler):
+    """Logs a hyper-parameter of each group of an optimizer, such as its learning rate.
+
+    Args:
+        optimizer: an optimizer, or any object with a sequence ``param_groups``.
+        param_name: which one.
+        tag: what the names of the values begin with.
+
+    Raises:
+        TypeError: ``optimizer`` has no groups.
+    """
+
+    def __init__(self, optimizer: Any, param_name: str = "lr", tag: str | None = None) -> None:
+        groups = getattr(optimizer, "param_groups", None)
+        if not isinstance(optimizer, torch.optim.Optimizer) and not isinstance(groups, Sequence):
+            raise TypeError(
+                "Argument optimizer should be torch.optim.Optimizer or has attribute 'param_groups' as list/tuple, "
+                f"but given {type(optimizer).__name__}"
+            )
+        self.optimizer = optimizer
+        self.param_name = param_name
+        self.tag = tag
+
+
+class BaseWeightsHandler(BaseHandler):
+    """Logs the parameters of a model, or what is computed from them.
+
+    Args:
+        model: the module.
+        tag: what the names of the values begin with.
+        whitelist: which parameters: beginnings of names, or ``f(name, parameter)`` that says so. All by default. Asked
+            once, now.
+
+    Raises:
+        TypeError: ``model`` is no module, or ``whitelist`` neither a list nor a function.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tag: str | None = None,
+        whitelist: list[str] | Callable[[str, nn.Parameter], bool] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"Argument model should be of type torch.nn.Module, but given {type(model).__name__}")
+        if not (whitelist is None or isinstance(whitelist, list | tuple) or callable(whitelist)):
+            raise TypeError(
+                f"whitelist should be a list of beginnings of names, or a function, but given {whitelist!r}"
+            )
+        self.model = model
+        self.tag = tag
+        self.weights = [
+            (name, parameter)
+            for name, parameter in model.named_parameters()
+            if whitelist is None
+            or (whitelist(name, parameter) if callable(whitelist) else name.startswith(tuple(whitelist)))
+        ]
+
+
+class BaseWeightsScalarHandler(BaseWeightsHandler):
+    """Logs a number for each parameter of a model, or for its gradient.
+
+    Args:
+        model: the module.
+        reduction: ``f(tensor)``, the number. Its name is part of the name of the values.
+        tag: what the names of the values begin with.
+        whitelist: which parameters, see :class:`BaseWeightsHandler`.
+
+    Raises:
+        TypeError: the same as :class:`BaseWeightsHandler`; ``reduction`` is no function, or returns no number.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        reduction: Callable[[Tensor], float | Tensor] = torch.norm,
+        tag: str | None = None,
+        whitelist: list[str] | Callable[[str, nn.Parameter], bool] | None = None,
+    ) -> None:
+        super().__init__(model, tag=tag, whitelist=whitelist)
+        if not callable(reduction):
+            raise TypeError(f"Argument reduction should be callable, but given {type(reduction).__name__}")
+        number = reduction(torch.ones(4, 2))
+        if not (isinstance(number, numbers.Number) or (isinstance(number, Tensor) and number.ndim == 0)):
+            shape = f" of shape {tuple(number.shape)}" if isinstance(number, Tensor) else ""
+            raise TypeError(
+                f"Output of the reduction function should be a scalar, but given {type(number).__name__}{shape}"
+            )
+        self.reduction = reduction
+
+
+class BaseLogger(ABC):
+    """What all loggers can do: attach handlers that log at an event, and be closed by ``with``."""
+
+    def attach(
+        self, engine: Engine[Any, Any], log_handler: Callable[..., Any], event_name: Any, *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """Calls ``log_handler(engine, logger, event_name, *args, **kwargs)`` at an event.
+
+        Args:
+            engine: whose event.
+            log_handler: usually one of the handlers of this logger.
+            event_name: an event that an attribute of the state counts, with or without a filter, or several with ``|``.
+            *args: passed on.
+            **kwargs: likewise.
+
+        Returns:
+            A handle that takes the handler off again.
+
+        Raises:
+            RuntimeError: nothing counts the event, so that it has no step to log at.
+        """
+        events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
+        for event in events:
+            name = event if isinstance(event, str) else getattr(event, "_name_", str(event))
+            if engine.state._attribute_of(name) is None:
+                raise RuntimeError(
+                    f"Unknown event name '{name}': a logger needs an event that epochs or iterations count, or one "
+                    "that was registered with event_to_attr"
+                )
+        for event in events:
+            engine.add_event_handler(event, log_handler, self, event, *args, **kwargs)
+        return RemovableEventHandle(event_name, log_handler, engine)
+
+    def attach_output_handler(
+        self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """Attaches this logger's ``OutputHandler``, made from the further arguments; see :meth:`attach`."""
+        return self.attach(engine, self._create_output_handler(*args, **kwargs), event_name)
+
+    def attach_opt_params_handler(
+        self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """Attaches this logger's ``OptimizerParamsHandler``, made from the further arguments; see :meth:`attach`."""
+        return self.attach(engine, self._create_opt_params_handler(*args, **kwargs), event_name)
+
+    @abstractmethod
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]: ...
+
+    @abstractmethod
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]: ...
+
+    def __enter__(self) -> BaseLogger:
+        return self
+
+    def __exit__(self, type: Any, value: Any, traceback: Any) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 - nothing to do by default
+        """Ends logging."""

@@ -1,0 +1,137 @@
+"""Logging to a table, which needs no other package."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ignite.handlers import trackers
+
+__all__ = ["CSVLogger"]
+
+_logger = logging.getLogger(__name__)
+_FIRST = ["step", "time"]
+
+
+class CSVLogger(trackers.TrackerLogger):
+    """Logs scalars to a table: a row each time, with a column for each name.
+
+    The first columns are ``step`` and ``time``, in seconds since 1970. What a row does not have is left empty. A new
+    name adds a column, for which the file is written anew; a reader sees the old table or the new one. Histograms and
+    pictures are left out, with a warning.
+
+    A file that exists is gone on with. After ``trainer.run(..., resume="latest")``, it is cut back to the rows that it
+    had when the checkpoint was written. Over several processes, make one in the first only.
+
+    Args:
+        path: the file; folders are made.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: there is another table in it.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite.engine import Engine, Events
+        >>> trainer = Engine(lambda engine, batch: batch / 2)
+        >>> path = Path(tempfile.mkdtemp()) / "log.csv"
+        >>> with CSVLogger(path) as logger:
+        ...     event = Events.ITERATION_COMPLETED(every=2)
+        ...     _ = logger.attach_output_handler(trainer, event, tag="train", output_transform=lambda x: {"loss": x})
+        ...     _ = trainer.run([1.0, 2.0, 3.0, 4.0])
+        >>> for row in csv.DictReader(path.read_text().splitlines()):
+        ...     print(row["step"], row["train/loss"])
+        2 1.0
+        4 2.0
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(_Table(Path(path)))
+
+
+class _Table:
+    """A :class:`~ignite.handlers.trackers.Tracker` on a file."""
+
+    takes_text = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._columns, rows = self._read()
+        self._num_rows = len(rows)
+        self._last = rows[-1][:2] if rows else None
+        self._replace(rows)  # whole, whatever a kill has left
+        self._file = path.open("a", newline="")
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        new = [name for name in values if name not in self._columns]
+        if new:
+            rows = self._read()[1]
+            self._columns += new
+            self._file.close()
+            self._replace(rows)
+            self._file = self._path.open("a", newline="")
+        row = {"step": step, "time": repr(time.time()), **values}
+        cells = [str(row.get(name, "")) for name in self._columns]
+        self._file.write(_lines([cells]))
+        self._file.flush()
+        self._num_rows, self._last = self._num_rows + 1, cells[:2]
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Left out: a table of scalars has no place for it."""
+        warnings.warn("CSVLogger keeps no histogram: left out", stacklevel=4)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"num_rows": self._num_rows, "last": self._last}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        num_rows = state_dict["num_rows"]
+        rows = self._read()[1]
+        last = rows[num_rows - 1][:2] if 0 < num_rows <= len(rows) else None
+        if last != state_dict["last"]:
+            _logger.warning("%s is not the file that the run was logged to: it is gone on with at its end", self._path)
+            return
+        self._file.close()
+        self._replace(rows[:num_rows])
+        self._file = self._path.open("a", newline="")
+        self._num_rows, self._last = num_rows, last
+
+    def _read(self) -> tuple[list[str], list[list[str]]]:
+        """Names and rows of the file; a last row that was not written to its end is left out."""
+        if not self._path.exists():
+            return list(_FIRST), []
+        with self._path.open(newline="") as file:
+            text = file.read()
+        table = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        if not table:
+            return list(_FIRST), []
+        if table[0][:2] != _FIRST:
+            raise ValueError(f"path should be a new file, or one that CSVLogger has written, but given {self._path}")
+        return table[0], table[1:]
+
+    def _replace(self, rows: Iterable[list[str]]) -> None:
+        filled = [row + [""] * (len(self._columns) - len(row)) for row in rows]
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(_lines([self._columns, *filled]), newline="")
+            temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _lines(rows: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,155 @@
+"""Logging to a file of JSON lines, which needs no other package."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import numbers
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.handlers import trackers
+
+__all__ = ["JSONLLogger"]
+
+_logger = logging.getLogger(__name__)
+
+
+class JSONLLogger(trackers.TrackerLogger):
+    """Logs to a file with one JSON object a line. ``tail -f`` shows it; a killed program leaves whole lines.
+
+    The first line of a file is ``{"format": 1, "id": ..., "time": ...}``. Each other line has ``time`` (seconds since
+    1970) and one of
+
+    - ``step`` and ``scalars``: numbers and strings by name. What is not finite is the string ``NaN``, ``Infinity`` or
+      ``-Infinity``, because JSON has no such numbers;
+    - ``step`` and ``histogram``: ``name``, ``counts`` (64 of them) and ``low`` and ``high``, between which they lie;
+    - ``step`` and ``figure``: ``name`` and ``path``, a picture beside the file;
+    - ``params``: values by name;
+    - ``artifact``: the path of a file.
+
+    A file that exists is gone on with. After ``trainer.run(..., resume="latest")``, it is cut back to what it had when
+    the checkpoint was written, so that no step is in it twice. Over several processes, make one in the first only.
+
+    Args:
+        path: the file; folders are made.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite.engine import Engine, Events
+        >>> trainer = Engine(lambda engine, batch: batch / 2)
+        >>> path = Path(tempfile.mkdtemp()) / "log.jsonl"
+        >>> with JSONLLogger(path) as logger:
+        ...     event = Events.ITERATION_COMPLETED(every=2)
+        ...     _ = logger.attach_output_handler(trainer, event, tag="train", output_transform=lambda x: {"loss": x})
+        ...     _ = trainer.run([1.0, 2.0, 3.0, 4.0])
+        >>> for line in path.read_text().splitlines()[1:]:
+        ...     print(json.loads(line)["step"], json.loads(line)["scalars"])
+        2 {'train/loss': 1.0}
+        4 {'train/loss': 2.0}
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(_Lines(Path(path)))
+
+
+class _Lines:
+    """A :class:`~ignite.handlers.trackers.Tracker` on a file."""
+
+    takes_text = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab+")
+        self._cut_torn_line()
+        self._id = self._read_id()
+        if self._id is None:
+            self._id = uuid.uuid4().hex
+            self._write({"format": 1, "id": self._id})
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        self._write({"step": step, "scalars": {name: _plain(value) for name, value in values.items()}})
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        numbers = values.detach().cpu().double().flatten()
+        numbers = numbers[numbers.isfinite()]
+        low, high = (numbers.min().item(), numbers.max().item()) if len(numbers) else (0.0, 0.0)
+        counts = torch.histc(numbers, 64, low, high).long().tolist()
+        self._write({"step": step, "histogram": {"name": name, "low": low, "high": high, "counts": counts}})
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        place = self._path.parent / f"{self._path.stem}_figures" / f"{name.replace('/', '_')}_{step}.png"
+        place.parent.mkdir(exist_ok=True)
+        figure.savefig(place)
+        path = str(place.relative_to(self._path.parent))
+        self._write({"step": step, "figure": {"name": name, "path": path}})
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self._write({"params": {name: _plain(value) for name, value in values.items()}})
+
+    def artifact(self, path: str | os.PathLike[str]) -> None:
+        self._write({"artifact": os.fspath(path)})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"id": self._id, "size_bytes": self._path.stat().st_size}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        size = state_dict["size_bytes"]
+        if state_dict["id"] != self._id or size > self._path.stat().st_size:
+            _logger.warning("%s is not the file that the run was logged to: it is gone on with at its end", self._path)
+            return
+        self._file.truncate(size)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        line = json.dumps({"time": time.time(), **entry}, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()  # a line is one write, so that readers and a kill see whole ones
+
+    def _cut_torn_line(self) -> None:
+        """The last line has no end if the machine stopped while it was written."""
+        self._file.seek(0)
+        content = self._file.read()
+        size = content.rfind(b"\n") + 1
+        if size < len(content):
+            _logger.warning("%s ends with a part of a line, which is removed", self._path)
+            self._file.truncate(size)
+
+    def _read_id(self) -> str | None:
+        self._file.seek(0)
+        first = self._file.readline()
+        if not first:
+            return None
+        try:
+            return str(json.loads(first)["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            self._file.close()
+            raise ValueError(
+                f"path should be a new file, or one that JSONLLogger has written, but given {self._path}"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a value."""
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(number, "NaN")
+    return str(value)

@@ -1,0 +1,178 @@
+"""A live display of a run, drawn by rich."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from time import perf_counter
+from typing import Any
+
+from ignite import distributed as idist
+from ignite._core import clock
+from ignite.engine import Engine, Events
+from ignite.handlers._progress.figures import Best, Curve, Pace, lower_is_better, sparkline
+from ignite.handlers._progress.screen import Figures, Row, Screen
+from ignite.handlers._trackers.values import named_leaves, on_host
+
+__all__ = ["LiveProgress"]
+
+_EVERY_S = 0.1
+_PLAIN_EVERY_S = 10.0
+
+
+class LiveProgress:
+    """Shows where a run is, how it goes, and what it has found.
+
+    Epochs, iterations, pace, time left, metrics with their best values, the curve of the loss, and the share of the
+    time that is spent waiting for data. It is drawn at most ten times a second; in between, an iteration costs three
+    looks at the clock. Outputs and metrics are only read, and devices only waited for, to be drawn. What is printed or
+    logged meanwhile appears above it. If there is no terminal and no notebook, there is a plain line every ten seconds,
+    and one at the end of each epoch.
+
+    Args:
+        lower_is_better: for metrics whose names do not tell: ``{"score": True}``. Losses and errors are known.
+        console: of rich, to draw elsewhere than on standard error.
+
+    Raises:
+        ModuleNotFoundError: rich is not installed.
+
+    State:
+        The best values of the metrics.
+
+    Distributed:
+        The first process shows its own figures, the others nothing.
+
+    Example::
+
+        LiveProgress().attach(trainer, {"validation": evaluator})
+        trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(self, lower_is_better: Mapping[str, bool] | None = None, *, console: Any = None) -> None:
+        self._screen = Screen(console)
+        self._lower = dict(lower_is_better or {})
+        self._every_s = _EVERY_S if self._screen.is_live else _PLAIN_EVERY_S
+        self._best: dict[tuple[str, str], Best] = {}
+        self._rows: dict[tuple[str, str], Row] = {}
+        self._curve = Curve()
+        self._begin(0.0, 0)
+
+    def attach(
+        self,
+        trainer: Engine[Any, Any],
+        evaluators: Mapping[str, Engine[Any, Any]] | None = None,
+        *,
+        output_transform: Callable[[Any], Any] = lambda output: output,
+    ) -> None:
+        """Shows the runs of ``trainer``.
+
+        Args:
+            trainer: the engine whose progress counts.
+            evaluators: engines that run in its handlers, by the name to show them under; all of their metrics are.
+            output_transform: picks the loss from ``trainer.state.output``; what is no single number is not shown.
+        """
+        if idist.get_rank() != 0:
+            return
+        self._output_transform = output_transform
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, self._wait)
+        trainer.add_event_handler(Events.GET_BATCH_COMPLETED, self._go_on)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._pass)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch, priority=float("-inf"))
+        trainer._frames.append(self._around)
+        for name, evaluator in (evaluators or {}).items():
+            evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._pass_inner, name, weakref.ref(trainer))
+            evaluator.add_event_handler(Events.COMPLETED, self._note_metrics, name, weakref.ref(trainer))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best values, so that a resumed run knows them."""
+        return {"best": [[*key, best.lower, best.value, best.epoch] for key, best in self._best.items()]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over best values."""
+        self._best = {}
+        for source, name, lower, value, epoch in state_dict["best"]:
+            best = self._best[source, name] = Best(lower)
+            best.value, best.epoch = value, epoch
+
+    def _begin(self, now: float, iteration: int) -> None:
+        self._pace = Pace(now, iteration)
+        self._due = 0.0
+        self._waited = self._waiting_since = 0.0
+
+    @contextlib.contextmanager
+    def _around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
+        self._begin(clock.now(), engine.state.iteration)
+        try:
+            yield
+        finally:
+            self._screen.close()
+
+    def _wait(self) -> None:
+        self._waiting_since = perf_counter()
+
+    def _go_on(self) -> None:
+        self._waited += perf_counter() - self._waiting_since
+
+    def _pass(self, engine: Engine[Any, Any]) -> None:
+        now = clock.now()
+        if now >= self._due:
+            self._due = now + self._every_s
+            self._read_loss(engine)
+            self._draw(engine, now)
+
+    def _pass_inner(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
+        now, outer = clock.now(), trainer()
+        if now >= self._due and outer is not None:
+            self._due = now + self._every_s
+            length = engine.state.epoch_length
+            self._draw(outer, now, f"{name} {engine.state.iteration}/{'?' if length is None else length}")
+
+    def _note_metrics(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
+        outer = trainer()
+        if outer is not None:
+            self._note(name, engine, outer.state.epoch)
+
+    def _end_epoch(self, engine: Engine[Any, Any]) -> None:
+        self._note("training", engine, engine.state.epoch)
+        self._read_loss(engine)
+        self._draw(engine, clock.now())
+
+    def _note(self, source: str, engine: Engine[Any, Any], epoch: int) -> None:
+        for path, value in on_host(named_leaves(engine.state.metrics, (), with_text=True)).items():
+            key = (source, "/".join(map(str, path)))
+            if not isinstance(value, int | float):
+                self._rows[key] = Row(*key, str(value))
+                continue
+            lower = self._lower.get(key[1], lower_is_better(key[1]))
+            best = self._best.setdefault(key, Best(lower))
+            is_best = best.update(float(value), epoch)
+            self._rows[key] = Row(*key, float(value), best.value, best.epoch, is_best)
+
+    def _read_loss(self, engine: Engine[Any, Any]) -> None:
+        output = self._output_transform(engine.state.output)
+        if isinstance(output, int | float) or (hasattr(output, "numel") and output.numel() == 1):
+            self._curve.add(float(output))
+
+    def _draw(self, trainer: Engine[Any, Any], now: float, running: str | None = None) -> None:
+        state = trainer.state
+        self._pace.update(now, state.iteration)
+        length, elapsed = state.epoch_length, self._pace.elapsed
+        last = state.max_iters
+        if last is None and length is not None and state.max_epochs is not None:
+            last = length * state.max_epochs
+        place = state.iteration if length is None else (state.iteration - 1) % length + 1
+        figures = Figures(
+            epoch=state.epoch,
+            max_epochs=state.max_epochs,
+            place=place,
+            length=length,
+            rate=self._pace.per_second,
+            elapsed=elapsed,
+            left=self._pace.left(state.iteration, last),
+            waiting=min(self._waited / elapsed, 1.0) if elapsed > 0 else None,
+            curve=sparkline(self._curve.points(), 40),
+            now_running=running,
+            rows=list(self._rows.values()),
+        )
+        self._screen.show(figures)

@@ -1,0 +1,114 @@
+"""Loggers that are set up in one line: training, learning rates and validation, with the usual tags and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ignite.engine import Engine, Events
+from ignite.handlers.base_logger import BaseLogger
+from ignite.handlers.mlflow_logger import MLflowLogger
+from ignite.handlers.tensorboard_logger import TensorboardLogger
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = ["setup_mlflow_logging", "setup_tb_logging"]
+
+
+def setup_tb_logging(
+    output_path: str,
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> TensorboardLogger:
+    """Makes a ``TensorboardLogger`` that logs the metrics of training and validation, and learning rates.
+
+    Args:
+        output_path: its folder.
+        trainer: its metrics are logged every ``log_every_iters`` iterations, as ``training/...``.
+        optimizers: whose learning rates are logged as often, as ``lr/group_0``; in a dictionary, with its key in front.
+        evaluators: whose metrics are logged after each run, as ``validation/...``, or with the key of a dictionary in
+            the place of that; the step is the trainer's epoch.
+        log_every_iters: None for 1.
+        trainer_metric_names: which metrics; a list, or "all".
+        evaluator_metric_names: likewise.
+        **kwargs: for the logger.
+
+    Returns:
+        The logger. Close it at the end.
+
+    Raises:
+        TypeError: optimizers or evaluators are something else.
+        ModuleNotFoundError: neither tensorboardX nor tensorboard is installed.
+    """
+    logger = TensorboardLogger(log_dir=output_path, **kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
+    return logger
+
+
+def setup_mlflow_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> MLflowLogger:
+    """Makes an ``MLflowLogger`` that logs the metrics of training and validation; see :func:`setup_tb_logging`."""
+    logger = MLflowLogger(**kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
+    return logger
+
+
+def _attach(
+    logger: BaseLogger,
+    trainer: Engine[Any, Any],
+    optimizers: Any,
+    evaluators: Any,
+    log_every_iters: int | None,
+    trainer_metric_names: str | list[str],
+    evaluator_metric_names: str | list[str],
+) -> None:
+    every = 1 if log_every_iters is None else log_every_iters
+    try:
+        by_prefix = _named(optimizers, "optimizers", "optimizer", lambda value: hasattr(value, "param_groups"), None)
+        by_tag = _named(evaluators, "evaluators", "engine", lambda value: isinstance(value, Engine), "validation")
+    except TypeError:
+        logger.close()
+        raise
+    logger.attach_output_handler(
+        trainer, Events.ITERATION_COMPLETED(every=every), tag="training", metric_names=trainer_metric_names
+    )
+    for prefix, optimizer in by_prefix.items():
+        logger.attach_opt_params_handler(
+            trainer, Events.ITERATION_STARTED(every=every), optimizer, param_name="lr", tag=prefix
+        )
+    step = global_step_from_engine(trainer)
+    for tag, evaluator in by_tag.items():
+        logger.attach_output_handler(
+            evaluator, Events.COMPLETED, tag=tag, metric_names=evaluator_metric_names, global_step_transform=step
+        )
+
+
+def _named(value: Any, argument: str, what: str, is_one: Any, name: str | None) -> Mapping[Any, Any]:
+    """A dictionary of what was given: one of its kind, a dictionary of them, or None."""
+    if value is None:
+        return {}
+    named = value if isinstance(value, Mapping) else {name: value}
+    for one in named.values():
+        if not is_one(one):
+            raise TypeError(
+                f"Argument {argument} should be either a single {what} or a dictionary of them, "
+                f"but given {type(one).__name__}"
+            )
+    return named

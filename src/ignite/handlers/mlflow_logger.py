@@ -1,0 +1,205 @@
+"""Logging to MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ignite._core.optional import import_optional
+from ignite.handlers import trackers
+from ignite.handlers._trackers.outbox import Outbox
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
+
+_ACCEPTED = re.compile(r"[\w\-. :/]+")
+# Of a request, unless the user has chosen: a server that is down would else hold up the end of the program for minutes.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_MAY_WORK_LATER = (408, 429)
+
+
+class MLflowLogger(trackers.TrackerLogger):
+    """Logs to the active run of MLflow, or to a new one.
+
+    Values are sent from a thread. While the server is down, training goes on, values wait, and a warning says so once a
+    minute; :meth:`close` gives them half a minute. Attributes that it lacks are those of ``mlflow``:
+    ``logger.log_params({...})``. Names of values are joined by spaces.
+
+    After ``trainer.run(..., resume="latest")``, the run of the checkpoint is gone on with. What was logged after the
+    checkpoint stays: MLflow keeps both values of a step.
+
+    Args:
+        tracking_uri: of the server or folder; MLflow's own choice by default.
+
+    Attributes:
+        active_run: MLflow's object; None if the server could not be reached. The run is then made later.
+
+    Raises:
+        ModuleNotFoundError: mlflow is not installed.
+
+    Example::
+
+        with MLflowLogger(tracking_uri="http://localhost:5000") as logger:
+            logger.log_params({"lr": 0.1})
+            logger.attach_output_handler(
+                evaluator,
+                Events.COMPLETED,
+                tag="validation",
+                metric_names="all",
+                global_step_transform=global_step_from_engine(trainer),
+            )
+            trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        mlflow = import_optional("mlflow", extra="mlflow")
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        if tracking_uri is not None:
+            mlflow.set_tracking_uri(tracking_uri)
+        super().__init__(_Run(mlflow, f"{__name__}.{type(self).__name__}"))
+
+    @property
+    def active_run(self) -> Any:
+        """The run of ``mlflow`` that is logged to."""
+        return self.tracker.active_run  # type: ignore[attr-defined]
+
+    def __getattr__(self, attr: str) -> Any:
+        if attr.startswith("__") or "tracker" not in self.__dict__:
+            raise AttributeError(attr)
+        return getattr(self.tracker.mlflow, attr)  # type: ignore[attr-defined]
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
+        return OptimizerParamsHandler(*args, **kwargs)
+
+
+class _Run:
+    """A :class:`~ignite.handlers.trackers.Tracker` on a run."""
+
+    separator = " "
+
+    def __init__(self, mlflow: Any, logger_name: str) -> None:
+        self.mlflow = mlflow
+        self._client = mlflow.MlflowClient()
+        self._refused: set[str] = set()
+        self._is_ours = mlflow.active_run() is None
+        self._is_empty = True
+        self.active_run = self._start()
+        self._run_id: str | None = None if self.active_run is None else self.active_run.info.run_id
+        self._outbox = Outbox(self._send, _is_refused, logger_name)
+        self._folder = tempfile.TemporaryDirectory(prefix="mlflow-")
+
+    def _start(self, run_id: str | None = None) -> Any:
+        try:
+            return self.mlflow.active_run() or self.mlflow.start_run(run_id=run_id)
+        except self.mlflow.MlflowException as error:
+            if _is_refused(error):
+                raise
+            warnings.warn(f"The MLflow server cannot be reached, training goes on: {error}", stacklevel=5)
+            return None
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        for name in values:
+            if name not in self._refused and not _ACCEPTED.fullmatch(name):
+                self._refused.add(name)
+                warnings.warn(
+                    f"Names for MLflow should have letters, digits and _-. :/ only, but given {name!r}: left out",
+                    stacklevel=5,
+                )
+        now = int(time.time() * 1000)
+        entity = self.mlflow.entities.Metric
+        metrics = [entity(name, float(v), now, step) for name, v in values.items() if name not in self._refused]
+        if metrics:
+            self._put("metrics", metrics)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self._put("params", [self.mlflow.entities.Param(str(name), str(value)) for name, value in values.items()])
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Left out: MLflow has none."""
+        warnings.warn("MLflow keeps no histogram: left out", stacklevel=4)
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        array = image.detach().cpu().permute(1, 2, 0).numpy()
+        self._put("call", lambda run_id: self._client.log_image(run_id, array, key=name, step=step))
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        path = Path(self._folder.name) / f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}_{step}.png"
+        figure.savefig(path)  # now: the figure may be drawn on before it is sent
+        self._put("call", lambda run_id: self._client.log_artifact(run_id, str(path), "figures"))
+
+    def artifact(self, path: str | os.PathLike[str]) -> None:
+        self._put("call", lambda run_id: self._client.log_artifact(run_id, os.fspath(path)))
+
+    def close(self) -> None:
+        is_sent = self._outbox.close()
+        if self._is_ours and is_sent and self.active_run is not None:
+            self.mlflow.end_run()
+        elif self._is_ours and is_sent and self._run_id is not None:
+            self._client.set_terminated(self._run_id)
+        self._folder.cleanup()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"run_id": self._run_id, "tracking_uri": self.mlflow.get_tracking_uri()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        run_id = state_dict["run_id"]
+        if run_id is None or run_id == self._run_id or not self._is_ours:
+            return
+        made, self._run_id = self._run_id, run_id
+        if self.active_run is None:
+            return
+        self.mlflow.end_run()
+        if self._is_empty and made is not None:
+            self._client.delete_run(made)
+        self.active_run = self._start(run_id)
+
+    def _put(self, kind: str, content: Any) -> None:
+        self._is_empty = False
+        self._outbox.put((kind, content))
+
+    def _send(self, items: list[tuple[str, Any]]) -> None:
+        """Metrics and parameters in one request each; repeated ones do no harm, so that all or none is no question."""
+        if self._run_id is None:
+            experiment = self._client.get_experiment_by_name("Default")
+            self._run_id = self._client.create_run(experiment.experiment_id).info.run_id
+        metrics = [one for kind, content in items if kind == "metrics" for one in content]
+        params = [one for kind, content in items if kind == "params" for one in content]
+        for start in range(0, len(metrics), 1000):  # the most that a request may have
+            self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
+        for start in range(0, len(params), 100):
+            self._client.log_batch(self._run_id, params=params[start : start + 100])
+        for kind, content in items:
+            if kind == "call":
+                content(self._run_id)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether the server was reached and said no."""
+    status = getattr(error, "get_http_status_code", lambda: 500 if isinstance(error, OSError) else 400)()
+    return 400 <= status < 500 and status not in _MAY_WORK_LATER
+
+
+class OutputHandler(trackers.OutputHandler):
+    """Logs metrics, outputs and attributes of the state, as ``tag name``; see ``base_logger.BaseOutputHandler``."""
+
+    logger_class = MLflowLogger
+    mismatch = TypeError
+
+
+class OptimizerParamsHandler(trackers.OptimizerParamsHandler):
+    """Logs ``param_name`` of each group of an optimizer, as ``[tag ]lr group_0``."""
+
+    logger_class = MLflowLogger
+    mismatch = TypeError

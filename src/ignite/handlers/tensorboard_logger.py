@@ -1,0 +1,169 @@
+"""Logging to TensorBoard's event files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ignite._core.optional import import_optional
+from ignite.handlers import trackers
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = [
+    "GradsHistHandler",
+    "GradsScalarHandler",
+    "OptimizerParamsHandler",
+    "OutputHandler",
+    "TensorboardLogger",
+    "WeightsHistHandler",
+    "WeightsScalarHandler",
+    "global_step_from_engine",
+]
+
+
+class _EventFiles:
+    """A :class:`~ignite.handlers.trackers.Tracker` on a ``SummaryWriter``."""
+
+    def __init__(self, writer: Any, event_class: Any, session_class: Any) -> None:
+        self.writer = writer
+        self._event_class = event_class
+        self._session_class = session_class
+        self._last_step = -1
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        self._last_step = max(self._last_step, step)
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        self.writer.add_histogram(name, values.detach().cpu().float().numpy(), step)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
+        self.writer.add_text("params", f"| name | value |\n|---|---|\n{rows}")
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        self.writer.add_image(name, image.detach().cpu(), step)
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        self.writer.add_figure(name, figure, step, close=False)
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        self.writer.flush()
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Says to TensorBoard that what it has from later steps was logged by a run that did not get so far."""
+        self._last_step = state_dict["last_step"]
+        start = self._session_class(status=self._session_class.START)
+        self.writer._get_file_writer().add_event(self._event_class(session_log=start), step=self._last_step + 1)
+        self.writer.flush()
+
+
+class TensorboardLogger(trackers.TrackerLogger):
+    """Logs to a folder that ``tensorboard --logdir`` shows.
+
+    Attributes that it lacks are those of the writer: ``logger.add_image(...)``. After ``trainer.run(...,
+    resume="latest")``, TensorBoard passes over what was logged after the checkpoint.
+
+    Args:
+        *args: for the ``SummaryWriter`` of tensorboardX if that is installed, else torch's; first ``log_dir``.
+        **kwargs: likewise.
+
+    Attributes:
+        writer: the ``SummaryWriter``.
+
+    Raises:
+        ModuleNotFoundError: neither tensorboardX nor tensorboard is installed.
+        OSError: the folder cannot be made or written.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite.engine import Engine, Events
+        >>> trainer = Engine(lambda engine, batch: 1 / batch)
+        >>> with TensorboardLogger(log_dir=tempfile.mkdtemp()) as logger:
+        ...     event = Events.ITERATION_COMPLETED(every=100)
+        ...     handle = logger.attach_output_handler(
+        ...         trainer, event, tag="training", output_transform=lambda loss: {"loss": loss}
+        ...     )
+        ...     _ = trainer.run(range(1, 201), max_epochs=1)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        writer_class, event_class, session_class = _find_classes()
+        try:
+            writer = writer_class(*args, **kwargs)
+        except OSError as error:
+            error.add_note("log_dir of TensorboardLogger should be a folder that can be made and written")
+            raise
+        super().__init__(_EventFiles(writer, event_class, session_class))
+
+    @property
+    def writer(self) -> Any:
+        """The ``SummaryWriter``."""
+        return self.tracker.writer  # type: ignore[attr-defined]
+
+    def __getattr__(self, attr: str) -> Any:
+        if attr.startswith("__") or "tracker" not in self.__dict__:
+            raise AttributeError(attr)
+        return getattr(self.writer, attr)
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
+        return OptimizerParamsHandler(*args, **kwargs)
+
+
+def _find_classes() -> tuple[Any, Any, Any]:
+    """``SummaryWriter``, and what events are made of."""
+    try:
+        package = import_optional("tensorboardX", extra="tensorboard")
+    except ModuleNotFoundError:
+        import_optional("tensorboard", extra="tensorboard")
+        events = import_optional("tensorboard.compat.proto.event_pb2", extra="tensorboard")
+        package = import_optional("torch.utils.tensorboard", extra="tensorboard")
+    else:
+        events = import_optional("tensorboardX.proto.event_pb2", extra="tensorboard")
+    return package.SummaryWriter, events.Event, events.SessionLog
+
+
+class OutputHandler(trackers.OutputHandler):
+    """Logs metrics, outputs and attributes of the state, as ``tag/name``; see ``base_logger.BaseOutputHandler``."""
+
+    logger_class = TensorboardLogger
+
+
+class OptimizerParamsHandler(trackers.OptimizerParamsHandler):
+    """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
+
+    logger_class = TensorboardLogger
+
+
+class WeightsScalarHandler(trackers.WeightsScalarHandler):
+    """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
+
+    logger_class = TensorboardLogger
+
+
+class WeightsHistHandler(trackers.WeightsHistHandler):
+    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``. Waits for the device."""
+
+    logger_class = TensorboardLogger
+
+
+class GradsScalarHandler(trackers.GradsScalarHandler):
+    """Logs a number for the gradient of each parameter that has one, as ``[tag/]grads_norm/layer/weight``."""
+
+    logger_class = TensorboardLogger
+
+
+class GradsHistHandler(trackers.GradsHistHandler):
+    """Logs the distribution of the gradient of each parameter that has one, as ``[tag/]grads/layer/weight``."""
+
+    logger_class = TensorboardLogger

@@ -1,0 +1,208 @@
+"""A progress bar of tqdm."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ignite._core import clock
+from ignite._core.optional import import_optional
+from ignite.engine import CallableEventWithFilter, Engine, Events, RemovableEventHandle
+from ignite.handlers._progress.plain import PlainBar
+from ignite.handlers._trackers.values import on_host
+from ignite.handlers.base_logger import BaseLogger, BaseOutputHandler
+
+__all__ = ["ProgressBar"]
+
+_BAR_FORMAT = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]"
+_ORDER: list[Any] = [
+    Events.STARTED,
+    Events.EPOCH_STARTED,
+    Events.ITERATION_STARTED,
+    Events.ITERATION_COMPLETED,
+    Events.EPOCH_COMPLETED,
+    Events.COMPLETED,
+]
+_OF_EPOCHS = (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED)
+_OF_RUNS = (Events.STARTED, Events.COMPLETED)
+
+
+class ProgressBar(BaseLogger):
+    """Shows how far a run is, and what it has found.
+
+    The bar is drawn at most every ``mininterval`` seconds (0.1), and at its end. Between two drawings, an iteration
+    costs a look at the clock; outputs and metrics are only read, and devices only waited for, to be drawn. In a
+    notebook it is one of tqdm's widgets. If standard error is no terminal, and no argument of tqdm is given, there is a
+    plain line every ten seconds and at the end of each bar.
+
+    The bar counts from where it begins, so that rates and times left are right after a resume, too. It is closed when
+    ``run`` returns or raises.
+
+    Args:
+        persist: whether bars stay on the screen when they are closed.
+        bar_format: as tqdm has it.
+        **tqdm_kwargs: for tqdm. ``desc`` takes the place of "Epoch" or "Iteration".
+
+    Attributes:
+        pbar: tqdm's bar that is shown, or None.
+
+    Raises:
+        ModuleNotFoundError: tqdm is not installed.
+
+    Example::
+
+        trainer = create_supervised_trainer(model, optimizer, loss_fn)
+        ProgressBar().attach(trainer, output_transform=lambda loss: {"loss": loss})
+    """
+
+    def __init__(self, persist: bool = False, bar_format: str | None = _BAR_FORMAT, **tqdm_kwargs: Any) -> None:
+        std = import_optional("tqdm", extra="progress")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", std.TqdmExperimentalWarning)
+            self._tqdm = import_optional("tqdm.autonotebook", extra="progress").tqdm
+        self._is_notebook = self._tqdm.__module__ == "tqdm.notebook"
+        self._is_chosen = bool(tqdm_kwargs)
+        self._options = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
+        self.pbar: Any = None
+
+    def attach(  # type: ignore[override]
+        self,
+        engine: Engine[Any, Any],
+        metric_names: str | list[str] | None = None,
+        output_transform: Callable[..., Any] | None = None,
+        event_name: Any = Events.ITERATION_COMPLETED,
+        closing_event_name: Any = Events.EPOCH_COMPLETED,
+        state_attributes: list[str] | None = None,
+    ) -> None:
+        """Shows a bar for ``engine``, from one closing event to the next.
+
+        Args:
+            engine: any engine.
+            metric_names: which of its metrics to show; a list, or "all".
+            output_transform: picks what else to show from ``engine.state.output``.
+            event_name: at which event the bar moves; it may have a filter.
+            closing_event_name: at which event it ends.
+            state_attributes: which attributes of the state to show.
+
+        Raises:
+            ValueError: the engine does not know ``event_name``, it does not come before ``closing_event_name``, or that
+                one has a filter.
+            TypeError: ``metric_names`` is neither a list nor "all".
+        """
+        _check_events(engine, event_name, closing_event_name)
+        if metric_names is None and output_transform is None:
+            metric_names = []
+        display = _Display("", metric_names, output_transform, state_attributes=state_attributes)
+        display.show_with(self, event_name, closing_event_name)
+        engine.add_event_handler(event_name, display, self, event_name)
+        engine.add_event_handler(closing_event_name, display.close)
+        engine._frames.append(display.around)
+
+    def attach_opt_params_handler(
+        self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """Does nothing: a bar shows no hyper-parameters."""
+        return RemovableEventHandle(event_name, self.log_message, engine)
+
+    def log_message(self, message: str) -> None:
+        """Prints a line above the bar."""
+        self._tqdm.write(message, file=self._options.get("file"))
+
+    def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
+        if self._is_chosen or self._is_notebook or _is_terminal(sys.stderr):
+            return self._tqdm(total=total, initial=initial, **{**self._options, "desc": f"{desc}: "})
+        return PlainBar(self._tqdm.format_meter, total, initial)
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        raise NotImplementedError("ProgressBar has no output handlers: use attach")
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        raise NotImplementedError("ProgressBar shows no hyper-parameters")
+
+
+class _Display(BaseOutputHandler):
+    """The bar of one engine, from when it first moves until it is closed."""
+
+    def show_with(self, owner: ProgressBar, moving: Any, closing: Any) -> None:
+        self._owner = owner
+        self._moving = moving
+        self._closing = closing
+        self._bar: Any = None
+        self._length: int | None = None
+        self._due = 0.0
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Draws the bar if that is due."""
+        now = clock.now()
+        if self._bar is None or now >= self._due or self._place(engine) == self._length:
+            self._draw(engine)
+            self._due = now + self._bar.mininterval
+
+    def close(self, engine: Engine[Any, Any]) -> None:
+        """Draws the bar as it is at the end."""
+        if self._bar is not None:
+            self._draw(engine)
+            self._end()
+
+    @contextlib.contextmanager
+    def around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
+        """Closes the bar when the run is left, however that comes."""
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._end()
+
+    def _end(self) -> None:
+        self._bar.close()
+        self._bar = self._owner.pbar = None
+
+    def _place(self, engine: Engine[Any, Any]) -> int:
+        count = engine.state.get_event_attrib_value(self._moving)
+        return (count - 1) % self._length + 1 if self._length else max(count, 1)
+
+    def _draw(self, engine: Engine[Any, Any]) -> None:
+        if self._bar is None or self._length is None:
+            self._length = self._total(engine)
+        place = self._place(engine)
+        if self._bar is None:
+            self._bar = self._owner.pbar = self._owner._make_bar(self._length, place, self._description(engine))
+        bar = self._bar
+        bar.total, bar.n = self._length, place
+        bar.set_description(self._description(engine), refresh=False)
+        found = on_host(self._leaves(engine, with_text=True))
+        if found:
+            # The first part of a name is the tag, which a bar has none of.
+            bar.set_postfix({"_".join(map(str, path[1:])): value for path, value in found.items()}, refresh=False)
+        bar.refresh()
+
+    def _total(self, engine: Engine[Any, Any]) -> int | None:
+        if self._moving in _OF_EPOCHS:
+            return engine.state.max_epochs
+        return 1 if self._moving in _OF_RUNS else engine.state.epoch_length
+
+    def _description(self, engine: Engine[Any, Any]) -> str:
+        state = engine.state
+        default = "Iteration" if state.max_epochs == 1 else "Epoch"
+        description = str(self._owner._options.get("desc", default))
+        if self._closing not in _OF_EPOCHS or state.max_epochs == 1:
+            return description
+        limit = "" if state.max_epochs is None else f"/{state.max_epochs}"
+        return f"{description} [{state.epoch}{limit}]"
+
+
+def _check_events(engine: Engine[Any, Any], moving: Any, closing: Any) -> None:
+    for event in (moving, closing):
+        if not engine.has_registered_events(event):
+            raise ValueError(f"Logging event {event} is not in allowed events for this engine: register it first")
+    if isinstance(closing, CallableEventWithFilter) and closing.filter is not None:
+        raise ValueError(f"Closing Event should not be a filtered event, but given {closing!r}")
+    if moving in _ORDER and closing in _ORDER and _ORDER.index(moving) >= _ORDER.index(closing):
+        raise ValueError(f"Logging event {moving} should be called before closing event {closing}")
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and hasattr(stream, "isatty") and bool(stream.isatty())

@@ -1,0 +1,20 @@
+import logging
+
+from ignite._core import clock
+from ignite.handlers._trackers.losses import Losses
+
+
+def test_one_warning_a_minute_and_one_at_the_end(monkeypatch, caplog):
+    time = [0.0]
+    monkeypatch.setattr(clock, "now", lambda: time[0])
+    losses = Losses("ignite.test")
+    with caplog.at_level(logging.WARNING):
+        losses.tell()
+        for time[0] in (0.0, 59.0, 60.0, 61.0):
+            losses.note(OSError("disk full"))
+        losses.tell()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Not written, training goes on: OSError: disk full",
+        "Not written, training goes on: OSError: disk full",
+        "4 entries are missing from what was logged",
+    ]

@@ -1,0 +1,144 @@
+import gc
+import logging
+import threading
+import weakref
+
+import pytest
+
+from ignite._core import clock
+from ignite.handlers._trackers import outbox as module
+from ignite.handlers._trackers.outbox import Outbox
+
+
+class RefusedError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 0.002)
+
+
+def make(send, **options):
+    return Outbox(send, lambda error: isinstance(error, RefusedError), "ignite.test", **options)
+
+
+def test_all_is_sent_in_order_by_another_thread():
+    sent, threads = [], set()
+
+    def send(items):
+        threads.add(threading.current_thread())
+        sent.extend(items)
+
+    box = make(send, most_at_once=7)
+    for number in range(100):
+        box.put(number)
+    assert box.close()
+    assert sent == list(range(100))
+    assert threading.current_thread() not in threads
+
+
+def test_a_server_that_is_down_gets_everything_when_it_is_back(caplog):
+    sent, failures, is_up = [], [], threading.Event()
+    has_failed = threading.Event()
+
+    def send(items):
+        if not is_up.is_set():
+            failures.append(len(items))
+            if len(failures) >= 5:
+                has_failed.set()
+            raise ConnectionError("refused")
+        sent.extend(items)
+
+    with caplog.at_level(logging.INFO, "ignite.test"):
+        box = make(send)
+        for number in range(10):
+            box.put(number)
+        assert has_failed.wait(30)
+        is_up.set()
+        assert box.close()
+    assert sent == list(range(10))
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if "Not sent, training goes on" in text]) == 1  # in a minute
+    assert "The server is back" in told
+
+
+def test_warnings_come_once_a_minute(monkeypatch, caplog):
+    box = make(lambda items: None)
+    time = [0.0]
+    monkeypatch.setattr(clock, "now", lambda: time[0])
+    for time[0] in (0.0, 59.0, 61.0):
+        box._warn(ConnectionError("refused"), 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Not sent, training goes on, 3 entries wait: ConnectionError: refused"
+    ] * 2
+
+
+def test_what_the_server_refuses_is_left_out_and_told(caplog):
+    sent = []
+
+    def send(items):
+        if "bad" in items:
+            raise RefusedError("name")
+        sent.extend(items)
+
+    box = make(send)
+    with box._changed:  # all are there before the first is sent
+        for item in ("a", "bad", "b", "c"):
+            box.put(item)
+    assert not box.close()
+    assert sent == ["a", "b", "c"]
+    assert "Left out, because the server refuses it: RefusedError: name" in caplog.text
+    assert "1 entries did not reach the server" in caplog.text
+
+
+def test_memory_is_bounded_and_the_oldest_go(caplog):
+    sent, is_up, tried = [], threading.Event(), threading.Event()
+
+    def send(items):
+        tried.set()
+        if not is_up.is_set():
+            raise ConnectionError
+        sent.extend(items)
+
+    box = make(send, capacity=3, most_at_once=1)
+    box.put(0)
+    assert tried.wait(30)
+    for number in range(1, 50):
+        box.put(number)
+    assert len(box._items) <= 4
+    is_up.set()
+    assert not box.close()
+    assert sent[-3:] == [47, 48, 49]
+    assert sent == sorted(sent)
+    assert f"{50 - len(sent)} entries did not reach" in caplog.text
+
+
+def test_closing_ends_at_its_deadline(caplog):
+    def send(items):
+        raise ConnectionError
+
+    box = make(send)
+    box.put(1)
+    assert not box.close(timeout_s=0.05)
+    assert "1 entries did not reach the server" in caplog.text
+    with pytest.raises(RuntimeError, match="after close"):
+        box.put(2)
+
+
+def test_nothing_to_send_starts_no_thread():
+    box = make(lambda items: None)
+    assert box._thread is None
+    assert box.close()
+
+
+def test_an_outbox_that_nobody_holds_ends_its_thread():
+    box = make(lambda items: None)
+    box.put(1)
+    thread, reference = box._thread, weakref.ref(box)
+    del box
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert reference() is None
