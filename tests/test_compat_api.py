@@ -50,8 +50,28 @@ NAMES = {
     "ignite.metrics.regression.median_relative_absolute_error": "median_relative_absolute_error_compute_fn",
     "ignite.metrics.roc_auc": "ROC_AUC RocCurve roc_auc_compute_fn roc_auc_curve_compute_fn",
     "ignite.metrics.running_average": "RunningAverage",
-    "ignite.handlers": "ModelCheckpoint Checkpoint DiskSaver EarlyStopping TerminateOnNan TimeLimit "
-    "global_step_from_engine",
+    "ignite.handlers": "ModelCheckpoint Checkpoint DiskSaver Timer EarlyStopping TerminateOnNan "
+    "global_step_from_engine TimeLimit EpochOutputStore ConcatScheduler CosineAnnealingScheduler "
+    "LinearCyclicalScheduler LRScheduler "
+    "ParamGroupScheduler ParamScheduler PiecewiseLinear CyclicalScheduler create_lr_scheduler_with_warmup EMAHandler "
+    "BasicTimeProfiler HandlersTimeProfiler BaseParamScheduler BatchSizeScheduler StateParamScheduler "
+    "LambdaStateScheduler PiecewiseLinearStateScheduler ExpStateScheduler StepStateScheduler MultiStepStateScheduler "
+    "ReduceLROnPlateauScheduler MLflowLogger ProgressBar TensorboardLogger",
+    "ignite.handlers.base_logger": "BaseHandler BaseLogger BaseOptimizerParamsHandler BaseOutputHandler "
+    "BaseWeightsHandler BaseWeightsScalarHandler",
+    "ignite.handlers.ema_handler": "EMAHandler EMAWarmUp",
+    "ignite.handlers.logger_utils": "setup_tb_logging setup_mlflow_logging",
+    "ignite.handlers.mlflow_logger": "MLflowLogger OutputHandler OptimizerParamsHandler global_step_from_engine",
+    "ignite.handlers.stores": "EpochOutputStore",
+    "ignite.handlers.tensorboard_logger": "TensorboardLogger OptimizerParamsHandler OutputHandler WeightsScalarHandler "
+    "WeightsHistHandler GradsScalarHandler GradsHistHandler global_step_from_engine",
+    "ignite.handlers.time_profilers": "BasicTimeProfiler HandlersTimeProfiler",
+    "ignite.handlers.timing": "Timer",
+    "ignite.handlers.tqdm_logger": "ProgressBar",
+    "ignite.contrib.engines.common": "add_early_stopping_by_val_score empty_cuda_cache "
+    "gen_save_best_models_by_val_score save_best_model_by_val_score setup_any_logging "
+    "setup_common_distrib_training_handlers setup_common_training_handlers get_default_score_fn setup_tb_logging "
+    "setup_mlflow_logging",
     "ignite.handlers.checkpoint": "Checkpoint DiskSaver ModelCheckpoint BaseSaveHandler CheckpointEvents Item",
     "ignite.handlers.utils": "global_step_from_engine",
     "ignite.distributed": "backend device get_rank get_world_size get_local_rank get_nnodes get_node_rank "

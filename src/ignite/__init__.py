@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from ignite.contrib import _old_paths
+
 __version__ = "0.1.0"
 
 _ROOMS = (
@@ -18,6 +20,8 @@ _ROOMS = (
     "testing",
     "utils",
 )
+
+_old_paths.install()
 
 
 def __getattr__(name: str) -> Any:

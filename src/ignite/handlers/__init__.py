@@ -1,21 +1,92 @@
-"""What happens at a moment of a run: saving, stopping, guarding."""
+"""What happens at a moment of a run: saving, stopping, schedules, averages, logging, progress, profiles."""
 
 from ignite.handlers.checkpoint import Checkpoint, DiskSaver, ModelCheckpoint
+from ignite.handlers.csv_logger import CSVLogger
 from ignite.handlers.early_stopping import EarlyStopping
+from ignite.handlers.ema_handler import EMAHandler
+from ignite.handlers.jsonl_logger import JSONLLogger
+from ignite.handlers.live_progress import LiveProgress
+from ignite.handlers.mlflow_logger import MLflowLogger
+from ignite.handlers.no_improvement import NoImprovementHandler
+from ignite.handlers.param_scheduler import (
+    BaseParamScheduler,
+    BatchSizeScheduler,
+    ConcatScheduler,
+    CosineAnnealingScheduler,
+    CyclicalScheduler,
+    LinearCyclicalScheduler,
+    LRScheduler,
+    ParamGroupScheduler,
+    ParamScheduler,
+    PiecewiseLinear,
+    ReduceLROnPlateauScheduler,
+    create_lr_scheduler_with_warmup,
+)
 from ignite.handlers.preemption import Preemption
+from ignite.handlers.run_profiler import RunProfiler
 from ignite.handlers.spike_guard import SpikeGuard
+from ignite.handlers.state_param_scheduler import (
+    ExpStateScheduler,
+    LambdaStateScheduler,
+    MultiStepStateScheduler,
+    PiecewiseLinearStateScheduler,
+    StateParamScheduler,
+    StepStateScheduler,
+)
+from ignite.handlers.stores import EpochOutputStore
+from ignite.handlers.swa_handler import SWAHandler
+from ignite.handlers.tensorboard_logger import TensorboardLogger
 from ignite.handlers.terminate_on_nan import TerminateOnNan
 from ignite.handlers.time_limit import TimeLimit
+from ignite.handlers.time_profilers import BasicTimeProfiler, HandlersTimeProfiler
+from ignite.handlers.timing import Timer
+from ignite.handlers.torch_profiler import TorchProfiler
+from ignite.handlers.tqdm_logger import ProgressBar
+from ignite.handlers.trackers import TrackerLogger
 from ignite.handlers.utils import global_step_from_engine
 
 __all__ = [
+    "BaseParamScheduler",
+    "BasicTimeProfiler",
+    "BatchSizeScheduler",
+    "CSVLogger",
     "Checkpoint",
+    "ConcatScheduler",
+    "CosineAnnealingScheduler",
+    "CyclicalScheduler",
     "DiskSaver",
+    "EMAHandler",
     "EarlyStopping",
+    "EpochOutputStore",
+    "ExpStateScheduler",
+    "HandlersTimeProfiler",
+    "JSONLLogger",
+    "LRScheduler",
+    "LambdaStateScheduler",
+    "LinearCyclicalScheduler",
+    "LiveProgress",
+    "MLflowLogger",
     "ModelCheckpoint",
+    "MultiStepStateScheduler",
+    "NoImprovementHandler",
+    "ParamGroupScheduler",
+    "ParamScheduler",
+    "PiecewiseLinear",
+    "PiecewiseLinearStateScheduler",
     "Preemption",
+    "ProgressBar",
+    "ReduceLROnPlateauScheduler",
+    "RunProfiler",
+    "SWAHandler",
     "SpikeGuard",
+    "StateParamScheduler",
+    "StepStateScheduler",
+    "TensorboardLogger",
     "TerminateOnNan",
     "TimeLimit",
+    "Timer",
+    "TorchProfiler",
+    "TrackerLogger",
+    "create_lr_scheduler_with_warmup",
     "global_step_from_engine",
 ]

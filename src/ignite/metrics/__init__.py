@@ -3,6 +3,9 @@
 Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequence, H W image.
 """
 
+import warnings
+from typing import Any
+
 from ignite.metrics import regression
 from ignite.metrics.accumulation import Average, GeometricAverage, VariableAccumulation
 from ignite.metrics.accuracy import Accuracy
@@ -128,3 +131,12 @@ __all__ = [
     "mIoU",
     "regression",
 ]
+
+_MERGED = ("BinaryAccuracy", "CategoricalAccuracy")  # names of Ignite 0.1
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MERGED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is part of Accuracy now: use ignite.metrics.Accuracy", DeprecationWarning, stacklevel=2)
+    return Accuracy
