@@ -40,6 +40,7 @@ WITHOUT_TEST = {
     "metrics/statistics/_label_totals": "tested through metrics/statistics/labels",
     "metrics/_usage": "tested through metrics/metric",
     "handlers/_save_run": "tested through handlers/run_checkpoint",
+    "handlers/_lr_range": "tested through handlers/lr_finder",
 }
 
 

@@ -56,7 +56,7 @@ NAMES = {
     "ParamGroupScheduler ParamScheduler PiecewiseLinear CyclicalScheduler create_lr_scheduler_with_warmup EMAHandler "
     "BasicTimeProfiler HandlersTimeProfiler BaseParamScheduler BatchSizeScheduler StateParamScheduler "
     "LambdaStateScheduler PiecewiseLinearStateScheduler ExpStateScheduler StepStateScheduler MultiStepStateScheduler "
-    "ReduceLROnPlateauScheduler MLflowLogger ProgressBar TensorboardLogger",
+    "ReduceLROnPlateauScheduler FastaiLRFinder MLflowLogger ProgressBar TensorboardLogger",
     "ignite.handlers.base_logger": "BaseHandler BaseLogger BaseOptimizerParamsHandler BaseOutputHandler "
     "BaseWeightsHandler BaseWeightsScalarHandler",
     "ignite.handlers.ema_handler": "EMAHandler EMAWarmUp",

@@ -6,6 +6,7 @@ from ignite.handlers.early_stopping import EarlyStopping
 from ignite.handlers.ema_handler import EMAHandler
 from ignite.handlers.jsonl_logger import JSONLLogger
 from ignite.handlers.live_progress import LiveProgress
+from ignite.handlers.lr_finder import FastaiLRFinder
 from ignite.handlers.mlflow_logger import MLflowLogger
 from ignite.handlers.no_improvement import NoImprovementHandler
 from ignite.handlers.param_scheduler import (
@@ -59,6 +60,7 @@ __all__ = [
     "EarlyStopping",
     "EpochOutputStore",
     "ExpStateScheduler",
+    "FastaiLRFinder",
     "HandlersTimeProfiler",
     "JSONLLogger",
     "LRScheduler",
