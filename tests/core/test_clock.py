@@ -26,3 +26,12 @@ def test_the_clock_goes_forward():
 def test_durations_are_rounded_to_milliseconds():
     assert clock.format_duration(0.9996) == "00:00:01.000"
     assert clock.format_duration(90061.25) == "25:01:01.250"
+
+
+def test_a_throttle_opens_once_in_each_interval(monkeypatch):
+    time = [5.0]
+    monkeypatch.setattr(clock, "now", lambda: time[0])
+    throttle, found = clock.Throttle(10.0), []
+    for time[0] in (5.0, 14.9, 15.0, 24.0, 40.0, 45.0):
+        found.append(throttle.is_due())
+    assert found == [True, False, True, False, True, False]

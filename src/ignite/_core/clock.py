@@ -2,7 +2,7 @@
 
 import time
 
-__all__ = ["Stopwatch", "format_duration", "now"]
+__all__ = ["Stopwatch", "Throttle", "format_duration", "now"]
 
 
 def now() -> float:
@@ -32,6 +32,26 @@ class Stopwatch:
     def elapsed(self) -> float:
         """Seconds counted so far."""
         return self._before if self._since is None else self._before + now() - self._since
+
+
+class Throttle:
+    """Says yes the first time, and then once in each interval.
+
+    Args:
+        every_s: seconds from one yes to the next.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._last: float | None = None
+
+    def is_due(self) -> bool:
+        """Whether it is time; if so, the next interval begins."""
+        time_now = now()
+        if self._last is not None and time_now - self._last < self._every_s:
+            return False
+        self._last = time_now
+        return True
 
 
 def format_duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ignite.engine import Engine
 
-__all__ = ["Average", "unwrap"]
+__all__ = ["Average", "AverageHandler", "unwrap"]
 
 _SHORT = (torch.float16, torch.bfloat16)
 
@@ -162,6 +162,48 @@ class Average:
         self.model.load_state_dict(given)
         for exact, value in zip(self._exact, state_dict["exact"], strict=True):
             exact.copy_(value)
+
+
+class AverageHandler:
+    """What the handlers that keep an average have in common: it can be evaluated, saved and loaded.
+
+    Args:
+        model: the live model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._average = Average(model)
+
+    def swapped(self) -> contextlib.AbstractContextManager[None]:
+        """``with handler.swapped(): ...`` gives the live model the averaged weights, and takes them back at the end.
+
+        Nothing is copied, and the live weights are the same afterwards, to the bit. In the meantime the copy has them,
+        nothing may be saved, and the average is not updated.
+
+        Raises:
+            RuntimeError: the weights are swapped already.
+        """
+        return self._average.swapped()
+
+    def swap_for(self, evaluator: Engine[Any, Any]) -> None:
+        """Swaps around each run of ``evaluator``, also if it raises."""
+        evaluator._frames.append(self._average.swapped_around)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the class.
+
+        Raises:
+            RuntimeError: the weights are swapped.
+        """
+        return self._average.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over an average that was saved.
+
+        Raises:
+            ValueError: it is of another model. Nothing is changed then.
+        """
+        self._average.load_state_dict(state_dict)
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

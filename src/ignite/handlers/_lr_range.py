@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,32 +16,28 @@ from torch.optim import Optimizer
 from ignite import distributed as idist
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine import Engine, Events
+from ignite.handlers._schedules import groups
 
 __all__ = ["RangeTest", "everything_kept", "set_rates", "steepest_descent"]
 
 
+@dataclass(eq=False)
 class RangeTest:
     """The handlers that make a run a test."""
 
-    records: tuple[list[list[float]], list[float]]
+    optimizer: Optimizer
+    starts: list[float]
+    ends: list[float]
+    is_exponential: bool
+    num_iter: int | None
+    output_transform: Callable[[Any], Any]
     smoothing: float
     limit: float
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        bounds: tuple[list[float], list[float]],
-        is_exponential: bool,
-        num_iter: int | None,
-        output_transform: Callable[[Any], Any],
-    ) -> None:
-        self._optimizer = optimizer
-        self._bounds = bounds
-        self._is_exponential = is_exponential
-        self._num_iter = num_iter
-        self._output_transform = output_transform
-        self._best = math.inf
-        self.is_diverged = False
+    """How many times the lowest loss is a divergence."""
+    lrs: list[list[float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    best: float = math.inf
+    is_diverged: bool = False
 
     @contextlib.contextmanager
     def on(self, trainer: Engine[Any, Any]) -> Iterator[None]:
@@ -57,40 +54,39 @@ class RangeTest:
 
     def _extend(self, engine: Engine[Any, Any]) -> None:
         state = engine.state
-        if self._num_iter is None:
+        if self.num_iter is None:
             if state.max_iters is None and (state.epoch_length is None or state.max_epochs is None):
                 raise ValueError("num_iter should be given, because the length of the data is not known")
-            self._num_iter = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
+            self.num_iter = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
         elif state.max_iters is not None:
-            state.max_iters = max(state.max_iters, self._num_iter)
+            state.max_iters = max(state.max_iters, self.num_iter)
         elif state.epoch_length is not None and state.max_epochs is not None:
-            state.max_epochs = max(state.max_epochs, math.ceil(self._num_iter / state.epoch_length))
+            state.max_epochs = max(state.max_epochs, math.ceil(self.num_iter / state.epoch_length))
 
     def _set_rate(self) -> None:
-        lrs, losses = self.records
-        done, num_iter = len(losses), self._num_iter or 1
+        done, num_iter = len(self.losses), self.num_iter or 1
         rates = [
             start * (end / start) ** ((done + 1) / num_iter)
-            if self._is_exponential
+            if self.is_exponential
             else start + (end - start) * done / num_iter
-            for start, end in zip(*self._bounds, strict=True)
+            for start, end in zip(self.starts, self.ends, strict=True)
         ]
-        set_rates(self._optimizer, rates)
-        lrs.append(rates)
+        set_rates(self.optimizer, rates)
+        self.lrs.append(rates)
 
     def _observe(self, engine: Engine[Any, Any]) -> None:
-        losses = self.records[1]
-        loss = _as_number(self._output_transform(engine.state.output))
+        losses = self.losses
+        loss = _as_number(self.output_transform(engine.state.output))
         if idist.get_world_size() > 1:
             loss = float(idist.all_reduce(loss)) / idist.get_world_size()
         if losses:
             loss = self.smoothing * loss + (1 - self.smoothing) * losses[-1]
         losses.append(loss)
-        self._best = min(self._best, loss) if math.isfinite(loss) else self._best
-        if not math.isfinite(loss) or loss > self.limit * self._best:
+        self.best = min(self.best, loss) if math.isfinite(loss) else self.best
+        if not math.isfinite(loss) or loss > self.limit * self.best:
             self.is_diverged = True
             engine.terminate()
-        elif len(losses) == self._num_iter:
+        elif len(losses) == self.num_iter:
             engine.terminate()
 
 
@@ -114,10 +110,7 @@ def everything_kept(trainer: Engine[Any, Any], to_save: Mapping[str, Any]) -> It
 
 def set_rates(optimizer: Optimizer, rates: list[float]) -> None:
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        groups.write(group, "lr", rate)
 
 
 def _as_number(loss: Any) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass
@@ -83,3 +83,16 @@ class Patience:
         # Scores are often negated losses: a fraction of a negative reference would lower the bar. And one product, not
         # a sum, so that scores exactly at the bar are judged as Ignite does.
         return best * (1 + margin if best >= 0 else 1 - margin)
+
+
+def as_score(value: Any) -> float:
+    """What a score function has returned, as a number.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        return float(value)
+    except TypeError as error:
+        error.add_note(f"score_function should return a number, but returned a {type(value).__name__}")
+        raise

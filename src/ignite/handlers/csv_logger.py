@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from torch import Tensor
 
@@ -69,8 +69,7 @@ class _Table:
         self._columns, rows = self._read()
         self._num_rows = len(rows)
         self._last = rows[-1][:2] if rows else None
-        self._replace(rows)  # whole, whatever a kill has left
-        self._file = path.open("a", newline="")
+        self._file = self._replace(rows)  # whole, whatever a kill has left
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         new = [name for name in values if name not in self._columns]
@@ -78,8 +77,7 @@ class _Table:
             rows = self._read()[1]
             self._columns += new
             self._file.close()
-            self._replace(rows)
-            self._file = self._path.open("a", newline="")
+            self._file = self._replace(rows)
         row = {"step": step, "time": repr(time.time()), **values}
         cells = [str(row.get(name, "")) for name in self._columns]
         self._file.write(_lines([cells]))
@@ -104,8 +102,7 @@ class _Table:
             _logger.warning("%s is not the file that the run was logged to: it is gone on with at its end", self._path)
             return
         self._file.close()
-        self._replace(rows[:num_rows])
-        self._file = self._path.open("a", newline="")
+        self._file = self._replace(rows[:num_rows])
         self._num_rows, self._last = num_rows, last
 
     def _read(self) -> tuple[list[str], list[list[str]]]:
@@ -121,7 +118,8 @@ class _Table:
             raise ValueError(f"path should be a new file, or one that CSVLogger has written, but given {self._path}")
         return table[0], table[1:]
 
-    def _replace(self, rows: Iterable[list[str]]) -> None:
+    def _replace(self, rows: Iterable[list[str]]) -> TextIO:
+        """Writes the whole file; returns it open for further rows."""
         filled = [row + [""] * (len(self._columns) - len(row)) for row in rows]
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
@@ -129,6 +127,7 @@ class _Table:
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
+        return self._path.open("a", newline="")
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ignite.base import ResettableHandler, Serializable
 from ignite.engine import Engine, Events
-from ignite.handlers._patience import Patience
+from ignite.handlers._patience import Patience, as_score
 
 __all__ = ["EarlyStopping"]
 
@@ -138,12 +138,7 @@ class EarlyStopping(Serializable, ResettableHandler):
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Takes in the score of ``engine``."""
-        score = self.score_function(engine)
-        try:
-            score = float(score)
-        except TypeError as error:
-            error.add_note(f"score_function should return a number, but returned a {type(score).__name__}")
-            raise
+        score = as_score(self.score_function(engine))
         self._is_loaded = False
         has_run_out = self._patience.observe(score)
         self.logger.debug("score %g, best %s, waited %d of %d", score, self.best_score, self.counter, self.patience)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
 
 from ignite.engine import Engine, Events
-from ignite.handlers._averaging import Average
+from ignite.handlers._averaging import AverageHandler
 from ignite.handlers.state_param_scheduler import LambdaStateScheduler
 
 __all__ = ["EMAHandler", "EMAWarmUp"]
@@ -45,7 +43,7 @@ class EMAWarmUp:
         return self.momentum_warmup + share * (self.momentum - self.momentum_warmup)
 
 
-class EMAHandler:
+class EMAHandler(AverageHandler):
     r"""Keeps an exponential moving average of the weights of a model in a copy of it.
 
     .. math:: \theta^{EMA} \leftarrow (1 - m) \, \theta^{EMA} + m \, \theta
@@ -111,7 +109,7 @@ class EMAHandler:
             raise ValueError(f"Invalid warmup_iters: it should be a positive integer, but given {warmup_iters!r}")
         if handle_buffers not in _BUFFERS:
             raise ValueError(f"handle_buffers can only be one of {_BUFFERS}, but given {handle_buffers!r}")
-        self._average = Average(model)
+        super().__init__(model)
         self.ema_model = self._average.model
         self.momentum = momentum
         self.handle_buffers = handle_buffers
@@ -146,37 +144,6 @@ class EMAHandler:
         if self.momentum_scheduler is not None:
             LambdaStateScheduler(self.momentum_scheduler, param_name=name).attach(engine, event)
         engine.add_event_handler(event, self._update, name)
-
-    def swapped(self) -> AbstractContextManager[None]:
-        """``with ema.swapped(): ...`` gives the live model the averaged weights, and takes them back at the end.
-
-        Nothing is copied, and the live weights are the same afterwards, to the bit. In the meantime ``ema_model`` has
-        them, nothing may be saved, and the average is not updated.
-
-        Raises:
-            RuntimeError: the weights are swapped already.
-        """
-        return self._average.swapped()
-
-    def swap_for(self, evaluator: Engine[Any, Any]) -> None:
-        """Swaps around each run of ``evaluator``, also if it raises."""
-        evaluator._frames.append(self._average.swapped_around)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See the class.
-
-        Raises:
-            RuntimeError: the weights are swapped.
-        """
-        return self._average.state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over an average that was saved.
-
-        Raises:
-            ValueError: it is of another model. Nothing is changed then.
-        """
-        self._average.load_state_dict(state_dict)
 
     def _update(self, engine: Engine[Any, Any], name: str) -> None:
         momentum = getattr(engine.state, name)

@@ -79,9 +79,11 @@ class FastaiLRFinder:
         ends = _rates(end_lr, [10.0] * len(starts), "end_lr")
         if any(start >= end for start, end in zip(starts, ends, strict=True)):
             raise ValueError(f"start_lr must be less than end_lr, but given {starts} and {ends}")
-        self._lrs, self._losses = [], []
-        test = RangeTest(optimizer, (starts, ends), step_mode == "exp", num_iter, output_transform)
-        test.records, test.smoothing, test.limit = (self._lrs, self._losses), smooth_f, diverge_th
+        is_exponential = step_mode == "exp"
+        test = RangeTest(
+            optimizer, starts, ends, is_exponential, num_iter, output_transform, smoothing=smooth_f, limit=diverge_th
+        )
+        self._lrs, self._losses = test.lrs, test.losses
         with everything_kept(trainer, to_save), test.on(trainer):
             yield trainer
         if not test.is_diverged:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ignite.engine import Engine, Events
-from ignite.handlers._patience import Patience
+from ignite.handlers._patience import Patience, as_score
 
 __all__ = ["NoImprovementHandler"]
 
@@ -83,13 +83,7 @@ class NoImprovementHandler:
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Takes in the score of ``engine``."""
-        score = self._score(engine)
-        try:
-            score = float(score)
-        except TypeError as error:
-            error.add_note(f"score_function should return a number, but returned a {type(score).__name__}")
-            raise
-        if self._patience.observe(score):
+        if self._patience.observe(as_score(self._score(engine))):
             self._patience.waited = 0
             self._stop(engine)
         elif self._pass is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,12 +10,12 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from ignite.engine import Engine, Events
-from ignite.handlers._averaging import Average
+from ignite.handlers._averaging import AverageHandler
 
 __all__ = ["SWAHandler"]
 
 
-class SWAHandler:
+class SWAHandler(AverageHandler):
     r"""Stochastic weight averaging: the mean of the weights at all firings of an event, in a copy of the model.
 
     Filters of the event say from when on, and how often: ``Events.EPOCH_COMPLETED(after=75)``. The learning rate that
@@ -50,21 +49,13 @@ class SWAHandler:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._average = Average(model)
+        super().__init__(model)
         self.swa_model = self._average.model.eval()
         self.num_averaged = 0
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.EPOCH_COMPLETED) -> None:
         """Adds the weights of the model to the mean at ``event``."""
         engine.add_event_handler(event, self._update)
-
-    def swapped(self) -> AbstractContextManager[None]:
-        """``with swa.swapped(): ...`` gives the live model the mean; see :meth:`EMAHandler.swapped`."""
-        return self._average.swapped()
-
-    def swap_for(self, evaluator: Engine[Any, Any]) -> None:
-        """Swaps around each run of ``evaluator``, also if it raises."""
-        evaluator._frames.append(self._average.swapped_around)
 
     def update_bn(self, batches: Iterable[Any], device: str | torch.device | None = None) -> None:
         """Computes the statistics of batch normalisation layers of ``swa_model`` anew.
@@ -81,7 +72,7 @@ class SWAHandler:
         Raises:
             RuntimeError: the weights are swapped.
         """
-        return {**self._average.state_dict(), "num_averaged": self.num_averaged}
+        return {**super().state_dict(), "num_averaged": self.num_averaged}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over a mean that was saved.
@@ -89,7 +80,7 @@ class SWAHandler:
         Raises:
             ValueError: it is of another model. Nothing is changed then.
         """
-        self._average.load_state_dict(state_dict)
+        super().load_state_dict(state_dict)
         self.num_averaged = state_dict["num_averaged"]
 
     def _update(self) -> None:

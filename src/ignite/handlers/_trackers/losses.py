@@ -21,14 +21,12 @@ class Losses:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
         self._count = 0
-        self._last_told: float | None = None
+        self._telling = clock.Throttle(_EVERY_S)
 
     def note(self, error: BaseException) -> None:
         """Counts what is lost by ``error``. Warns if the last warning is a minute ago."""
         self._count += 1
-        now = clock.now()
-        if self._last_told is None or now - self._last_told >= _EVERY_S:
-            self._last_told = now
+        if self._telling.is_due():
             self._logger.warning("Not written, training goes on: %s: %s", type(error).__name__, error)
 
     def tell(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import weakref
@@ -52,7 +53,7 @@ class Outbox:
         self._num_sending = 0
         self._is_closing = False
         self._is_down = False
-        self._last_warning: float | None = None
+        self._warning = clock.Throttle(_WARN_EVERY_S)
         self._thread: threading.Thread | None = None
 
     def put(self, item: Any) -> None:
@@ -106,7 +107,7 @@ class Outbox:
                 self._changed.wait_for(lambda: self._is_closing, pause_s)
             elif pause_s:
                 self._changed.wait(min(pause_s, _FIRST_PAUSE_S))
-            batch = [self._items[index] for index in range(min(len(self._items), self._most_at_once))]
+            batch = list(itertools.islice(self._items, self._most_at_once))
             self._num_sending = len(batch)
         if not batch:
             return 0.0
@@ -138,9 +139,7 @@ class Outbox:
 
     def _warn(self, error: Exception, num_waiting: int) -> None:
         self._is_down = True
-        now = clock.now()
-        if self._last_warning is None or now - self._last_warning >= _WARN_EVERY_S:
-            self._last_warning = now
+        if self._warning.is_due():
             self._logger.warning(
                 "Not sent, training goes on, %d entries wait: %s: %s", num_waiting, type(error).__name__, error
             )
