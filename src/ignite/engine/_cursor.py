@@ -145,14 +145,18 @@ class Plan(NamedTuple):
     length_is_given: bool
 
 
-def is_done(counters: Limits) -> bool:
-    """Whether a limit is reached."""
+def is_done(counters: Limits, known_iteration: int | None = None) -> bool:
+    """Whether a limit is reached; where epochs differ in length, only ``epoch`` says how many there have been.
+
+    Programs may have set ``iteration`` alone: then it is another one than ``known_iteration``, and counts, too.
+    """
     iteration, epoch = counters.iteration, counters.epoch
     if counters.max_iters is not None and iteration >= counters.max_iters:
         return True
     if counters.max_epochs is None:
         return False
-    if counters.epoch_length is not None and iteration >= counters.epoch_length * counters.max_epochs:
+    is_set = counters.epoch_length is not None and iteration != known_iteration
+    if is_set and iteration >= (counters.epoch_length or 0) * counters.max_epochs:
         return True
     return epoch >= counters.max_epochs
 
@@ -194,7 +198,7 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
     wanted = _Wanted(counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters)
     # The end of the last epoch may be all that is left.
     is_unfinished = cursor.is_failed or (cursor.is_loaded and 0 < (counters.epoch_length or 0) <= cursor.carried)
-    if has_limit and (is_unfinished or not is_done(wanted)):
+    if has_limit and (is_unfinished or not is_done(wanted, cursor.known_iteration)):
         _check_same_length(counters, request)
         length = counters.epoch_length or request.epoch_length or request.data_length
         _check_length(length, request)

@@ -65,7 +65,7 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
         if cursor.moment == BETWEEN_EPOCHS:
             if not cursor.carried and (verdict := _finish_event(engine, BETWEEN_EPOCHS)):
                 return verdict
-            if is_done(state) and not cursor.carried:
+            if is_done(state, cursor.known_iteration) and not cursor.carried:
                 return Verdict.EPOCH_ENDED
             cursor.begin_epoch(state)
             engine._epoch_watch.restart()

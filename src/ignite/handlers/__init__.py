@@ -4,6 +4,7 @@ from ignite.handlers.checkpoint import Checkpoint, DiskSaver, ModelCheckpoint
 from ignite.handlers.csv_logger import CSVLogger
 from ignite.handlers.early_stopping import EarlyStopping
 from ignite.handlers.ema_handler import EMAHandler
+from ignite.handlers.fbresearch_logger import FBResearchLogger
 from ignite.handlers.jsonl_logger import JSONLLogger
 from ignite.handlers.live_progress import LiveProgress
 from ignite.handlers.lr_finder import FastaiLRFinder
@@ -60,6 +61,7 @@ __all__ = [
     "EarlyStopping",
     "EpochOutputStore",
     "ExpStateScheduler",
+    "FBResearchLogger",
     "FastaiLRFinder",
     "HandlersTimeProfiler",
     "JSONLLogger",

@@ -31,11 +31,62 @@ def test_attached_the_epoch_that_begins_has_it():
     assert trainer.state.param_history == {"batch_size": [3, 3]}
 
 
+def lengths_of(event, function, **limits):
+    """The lengths of the epochs of a run over 12 samples, and how many samples it saw."""
+    loader = DataLoader(range(12), batch_size=2)
+    trainer = Engine(lambda engine, batch: len(batch))
+    ends, samples = [], []
+    BatchSizeScheduler(loader, function).attach(trainer, event)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: samples.append(engine.state.output))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: ends.append(engine.state.iteration))
+    trainer.run(loader, **limits)
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)], sum(samples), trainer.state
+
+
+def test_an_epoch_is_as_long_as_the_loader_is_then():
+    growing = lambda event: 2 * 2**event  # noqa: E731
+    lengths, num_samples, state = lengths_of(Events.EPOCH_STARTED, growing, max_epochs=3)
+    assert (lengths, num_samples) == ([6, 3, 2], 36)
+    assert (state.epoch, state.iteration, state.epoch_length) == (3, 11, 2)
+    lengths, num_samples, _ = lengths_of(Events.EPOCH_STARTED, lambda event: 4 // 2**event, max_epochs=3)
+    assert (lengths, num_samples) == ([3, 6, 12], 36)
+    lengths, num_samples, _ = lengths_of(Events.EPOCH_COMPLETED, growing, max_epochs=3)
+    assert (lengths, num_samples) == ([6, 6, 3], 36)  # of 2, 2 and 4 samples
+
+
+def test_a_limit_in_iterations_holds_whatever_the_lengths():
+    lengths, num_samples, state = lengths_of(Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_iters=10)
+    assert (lengths, num_samples, state.iteration) == ([6, 3], 12 + 12 + 8, 10)
+
+
+def test_a_run_saved_after_shorter_and_shorter_epochs_is_gone_on_with():
+    def parts():
+        loader = DataLoader(range(12), batch_size=2)
+        trainer, scheduler = Engine(lambda engine, batch: None), BatchSizeScheduler(loader, lambda event: 2 * 2**event)
+        scheduler.attach(trainer)
+        return loader, trainer, scheduler
+
+    loader, trainer, scheduler = parts()
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda: trainer.terminate())
+    trainer.run(loader, max_epochs=3)
+    loader, resumed, other = parts()
+    resumed.load_state_dict(trainer.state_dict())
+    other.load_state_dict(scheduler.state_dict())
+    assert len(loader) == 3
+    resumed.run(loader, max_epochs=3)
+    assert (resumed.state.epoch, resumed.state.iteration) == (3, 6 + 3 + 2)
+
+
+def test_a_length_that_run_is_given_stays():
+    lengths, _, state = lengths_of(Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_epochs=2, epoch_length=4)
+    assert (lengths, state.epoch_length) == ([4, 4], 4)
+
+
 def test_another_event():
     loader = DataLoader(range(12), batch_size=2)
     trainer = Engine(lambda engine, batch: None)
     BatchSizeScheduler(loader, lambda event: 4 + event).attach(trainer, Events.EPOCH_COMPLETED(every=2))
-    trainer.run(loader, max_epochs=4, epoch_length=6)
+    trainer.run(loader, max_epochs=4)
     assert loader.batch_sampler.batch_size == 5
 
 

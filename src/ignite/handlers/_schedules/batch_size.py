@@ -1,6 +1,6 @@
 """A schedule of the batch size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader
@@ -15,7 +15,8 @@ class BatchSizeScheduler(BaseParamScheduler):
     """Sets the batch size of a loader at each event, by a function of the number of events before it.
 
     With ``Events.EPOCH_STARTED``, the size is that of the epoch that begins. At an event within an epoch, it depends on
-    torch's sampler, and on the workers, from which batch on it holds; at the latest, from the next pass on.
+    torch's sampler, and on the workers, from which batch on it holds; at the latest, from the next pass on. An epoch is
+    as long as the loader is when it begins, unless ``run`` is given an ``epoch_length``.
 
     Args:
         dataloader: the loader that ``run`` is given, with a ``BatchSampler``, as it has by default.
@@ -60,6 +61,7 @@ class BatchSizeScheduler(BaseParamScheduler):
     def attach(self, engine: Engine[Any, Any], event: Any = Events.EPOCH_STARTED) -> None:
         """Sets the batch size at each ``event`` of ``engine``."""
         engine.add_event_handler(event, self)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._set_length)
 
     def __call__(self, engine: Engine[Any, Any] | None) -> None:
         """Sets the batch size for ``event_index``, and counts it up."""
@@ -70,13 +72,31 @@ class BatchSizeScheduler(BaseParamScheduler):
                 "Checkpoint(to_save, ...) instead"
             )
         size = self.get_param()
-        self.dataloader.batch_sampler.batch_size = size  # type: ignore[union-attr]
+        self._set_size(size)
         self._record(engine, self.param_name, size)
         self.event_index += 1
+        if engine is not None and engine.last_event_name == Events.EPOCH_STARTED:
+            self._set_length(engine)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on where it was saved; the loader has the size of then."""
+        super().load_state_dict(state_dict)
+        if self.event_index > 0:
+            self._set_size(self._size_at(self.event_index - 1))
+
+    def _set_size(self, size: int) -> None:
+        self.dataloader.batch_sampler.batch_size = size  # type: ignore[union-attr]
+
+    def _set_length(self, engine: Engine[Any, Any]) -> None:
+        if engine.state.dataloader is self.dataloader and not engine._cursor.length_is_given:
+            engine.state.epoch_length = len(self.dataloader)
 
     def get_param(self) -> int:
         """The batch size for ``event_index``."""
-        size = self.scheduler_fn(self.event_index)
+        return self._size_at(self.event_index)
+
+    def _size_at(self, event: int) -> int:
+        size = self.scheduler_fn(event)
         if not checks.is_whole(size) or size < 1:
             raise ValueError(f"Batch size returned by scheduler_fn should be a positive integer, but given {size!r}")
         return int(size)
@@ -90,8 +110,4 @@ class BatchSizeScheduler(BaseParamScheduler):
             **scheduler_kwargs: arguments of the class. The loader is left alone.
         """
         scheduler = cls(**scheduler_kwargs)
-        rows = []
-        for event in range(num_events):
-            scheduler.event_index = event
-            rows.append([event, scheduler.get_param()])
-        return rows
+        return [[event, scheduler._size_at(event)] for event in range(num_events)]
