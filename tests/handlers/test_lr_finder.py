@@ -1,5 +1,7 @@
 import copy
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,11 @@ from torch import nn
 
 from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.handlers import FastaiLRFinder, PiecewiseLinear
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+import lr_finder_processes
 
 
 def make(lr=0.01, groups=1):
@@ -42,6 +49,25 @@ def test_rates(options, expected):
     finder = find(trainer, model, optimizer, data, diverge_th=math.inf, **options)
     assert finder.get_results()["lr"] == pytest.approx(expected)
     assert len(finder.get_results()["loss"]) == len(expected)
+
+
+@pytest.mark.filterwarnings("ignore:Run completed without loss diverging")
+def test_each_rate_is_that_of_the_step_it_stands_for():
+    model, optimizer, _, data = make()
+    used = []
+
+    def step(engine, batch):
+        used.append(optimizer.param_groups[0]["lr"])
+        return 1.0
+
+    finder = find(Engine(step), model, optimizer, data, start_lr=0.1, end_lr=1.0)
+    assert finder.get_results()["lr"] == used
+
+
+def test_processes_end_their_test_together_at_the_mean_of_their_losses():
+    for losses, num_rates in harness.run(lr_finder_processes.find_with_other_losses, 2):
+        assert losses == pytest.approx([1.0, 2.0, 3.0])
+        assert num_rates == 3
 
 
 def test_losses_are_smoothed_as_recorded_with_ignite():
