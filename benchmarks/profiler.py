@@ -1,4 +1,4 @@
-"""What profilers cost: RunProfiler may take 1 % of a training step of some 2 ms; Ignite's two and theirs are shown, too."""
+"""What profilers cost: RunProfiler may take 1 % of a training step of some 2 ms. Others are shown, too."""
 
 import json
 import statistics

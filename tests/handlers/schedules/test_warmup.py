@@ -182,3 +182,20 @@ def test_arguments_that_make_no_sense(changes, error, message):
     options = {"lr_scheduler": linear(OPTIMIZER), "warmup_start_value": 0.0, "warmup_duration": 3}
     with pytest.raises(error, match=message):
         create_lr_scheduler_with_warmup(**(options | changes))
+
+
+def test_a_state_that_ignite_saved_is_gone_on_with():
+    # Saved by pytorch-ignite 0.5.5 after four events, of which the last gave 0.09.
+    warmup = {"event_index": 3, "param_name": "lr", "save_history": False, "param_group_index": 0}
+    warmup |= {"values": [0.0, 0.1], "milestones": [0, 2], "_index": 0}
+    after = {"event_index": 1, "param_name": "lr", "save_history": False, "param_group_index": None}
+    after["lr_scheduler"] = {"gamma": 0.9, "base_lrs": [0.1], "last_epoch": 2, "_step_count": 1, "_last_lr": [0.1]}
+    saved = {"event_index": 0, "param_name": "lr", "save_history": False, "param_group_index": None}
+    saved |= {"_current_duration": -2, "durations": [3], "_scheduler_index": 1}
+    saved["schedulers"] = [{"schedulers": [("lr", warmup)]}, after]
+
+    optimizer = make_optimizer([0.1])
+    scheduler = create_lr_scheduler_with_warmup(schedules.ExponentialLR(optimizer, 0.9), 0.0, 3, 0.1)
+    optimizer.param_groups[0]["lr"] = 0.09  # as the optimizer's own state says
+    scheduler.load_state_dict(saved)
+    assert values_of(scheduler, 3) == [pytest.approx([lr]) for lr in (0.081, 0.0729, 0.06561)]

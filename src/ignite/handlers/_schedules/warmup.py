@@ -70,7 +70,7 @@ def create_lr_scheduler_with_warmup(
         PiecewiseLinear(optimizer, "lr", [(0, warmup_start_value), (warmup_duration - 1, end)], param_group_index=i)
         for i, end in enumerate(ends)
     ]
-    warmup = warmups[0] if len(warmups) == 1 else ParamGroupScheduler(warmups)
+    warmup = ParamGroupScheduler(warmups)
     scheduler = lr_scheduler if isinstance(lr_scheduler, ParamScheduler) else LRScheduler(lr_scheduler)
     joined = ConcatScheduler([warmup, scheduler], [warmup_duration], save_history)
     _leave_out_first(scheduler, {id(group): end for group, end in zip(optimizer.param_groups, ends, strict=True)})
