@@ -1,13 +1,13 @@
 """Train a small convolutional network on handwritten digits: the whole job, in one file.
 
-A progress bar, validation after every epoch, TensorBoard files, the best and the last checkpoint kept. Stop it
-anywhere, with Ctrl-C or kill -9; run it again, and it goes on as if it had not been stopped.
+A progress bar, a warm-up and a falling learning rate, validation after every epoch,
+TensorBoard files, the best and the last checkpoint kept. Stop it anywhere, with Ctrl-C or kill -9; run it again, and it
+goes on as if it had not been stopped.
 
     python examples/digits.py --epochs 12 --output runs/digits
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -15,12 +15,18 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from ignite import storage
 from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
-from ignite.handlers import Checkpoint, Preemption
+from ignite.handlers import (
+    Checkpoint,
+    CosineAnnealingScheduler,
+    Preemption,
+    ProgressBar,
+    TensorboardLogger,
+    create_lr_scheduler_with_warmup,
+    global_step_from_engine,
+)
 from ignite.metrics import Accuracy, Loss
 from ignite.utils import manual_seed
 
@@ -67,26 +73,38 @@ def main():
     checkpoint = Checkpoint.of(trainer, args.output / "checkpoints", score="accuracy", model=model, optimizer=optimizer)
     preemption = Preemption(raise_exit=False)
     preemption.attach(trainer)
-    writer = SummaryWriter(args.output)
-    bar = tqdm(total=args.epochs * len(train_loader), unit="batch", disable=None)
+    num_steps = args.epochs * len(train_loader)
+    falling = CosineAnnealingScheduler(optimizer, "lr", args.lr, args.lr / 100, cycle_size=num_steps)
+    warmup = create_lr_scheduler_with_warmup(falling, args.lr / 10, warmup_duration=len(train_loader))
+    trainer.add_event_handler(Events.ITERATION_STARTED, warmup)
 
-    @trainer.on(Events.ITERATION_COMPLETED(every=5, last=True))
-    def show_progress(engine):
-        bar.update(engine.state.iteration - bar.n)
-        bar.set_postfix(epoch=engine.state.epoch, loss=f"{engine.state.output:.3f}")
-        writer.add_scalar("training/loss", engine.state.output, engine.state.iteration)
+    progress = ProgressBar(desc="digits")
+    progress.attach(trainer, output_transform=lambda loss: {"loss": loss})
+    logger = TensorboardLogger(args.output)
+    logger.attach_output_handler(
+        trainer,
+        Events.ITERATION_COMPLETED(every=5, last=True),
+        tag="training",
+        output_transform=lambda loss: {"loss": loss},
+    )
+    logger.attach_opt_params_handler(trainer, Events.ITERATION_COMPLETED(every=5, last=True), optimizer)
+    logger.attach_output_handler(
+        evaluator,
+        Events.COMPLETED,
+        tag="validation",
+        metric_names="all",
+        global_step_transform=global_step_from_engine(trainer),
+    )
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate(engine):
         found = evaluator.run(val_loader).metrics
-        tqdm.write(f"epoch {engine.state.epoch:>2}  accuracy {found['accuracy']:.4f}  loss {found['loss']:.4f}")
-        sys.stdout.flush()
-        for name, value in found.items():
-            writer.add_scalar(f"validation/{name}", value, engine.state.epoch)
+        progress.log_message(
+            f"epoch {engine.state.epoch:>2}  accuracy {found['accuracy']:.4f}  loss {found['loss']:.4f}"
+        )
 
     trainer.run(train_loader, max_epochs=args.epochs, resume="latest")
-    bar.close()
-    writer.close()
+    logger.close()
 
     if preemption.received:
         state = trainer.state

@@ -41,7 +41,7 @@ def test_the_event_files_hold_training_and_validation(tmp_path):
     subprocess.run(command(tmp_path, "--epochs", "1"), capture_output=True, check=True)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == {"training/loss", "validation/accuracy", "validation/loss"}
+    assert set(events.Tags()["scalars"]) == {"training/loss", "lr/group_0", "validation/accuracy", "validation/loss"}
     assert [event.step for event in events.Scalars("training/loss")] == [5, 10, 15, 20, 23]
 
 

@@ -131,11 +131,24 @@ def test_it_is_drawn_now_and_then_and_values_are_read_only_then(monkeypatch):
     file = io.StringIO()
     ProgressBar(file=file).attach(engine, output_transform=lambda output: reads.append(engine.state.iteration) or 1)
     engine.run(range(20))
-    # Every 0.1 s is every fourth iteration; the last one; and once more when the bar is closed.
-    assert reads == [1, 5, 9, 13, 17, 20, 20]
+    # Every 0.1 s is every fourth iteration; and the last one. There is no output to be read once more in the end.
+    assert reads == [1, 5, 9, 13, 17, 20]
 
 
-def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys):
+def test_a_last_iteration_that_is_skipped_leaves_what_is_shown(capsys):
+    engine = Engine(lambda engine, batch: {"loss": batch / 2})
+    engine.add_event_handler(Events.ITERATION_STARTED(once=3), lambda: engine.skip_iteration())
+    ProgressBar().attach(engine, output_transform=lambda output: {"loss": output["loss"]})
+    engine.run(range(3))
+    assert engine.state.output is None
+    assert [line.rpartition(" [")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "Iteration: [1/3]  33%, loss=0",
+        "Iteration: [3/3] 100%, loss=0",
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"desc": "Iteration"}])
+def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys, options):
     time = [0.0]
     monkeypatch.setattr(clock, "now", lambda: time[0])
 
@@ -144,7 +157,7 @@ def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys):
         return batch
 
     engine = Engine(step)
-    ProgressBar().attach(engine, output_transform=lambda output: {"loss": output / 2})
+    ProgressBar(**options).attach(engine, output_transform=lambda output: {"loss": output / 2})
     engine.run(range(10))
     assert capsys.readouterr().err.splitlines() == [
         "Iteration: [1/10]  10%, loss=0 [00:00<?]",

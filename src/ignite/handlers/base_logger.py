@@ -78,12 +78,15 @@ class BaseOutputHandler(BaseHandler):
         """What there is to log now, taken apart; tensors stay where they are."""
         prefix = () if self.tag is None else (self.tag,)
         yield from named_leaves(self._chosen_metrics(engine.state.metrics), prefix, with_text)
-        if self.output_transform is not None:
-            output = self.output_transform(engine.state.output)
-            named = output if isinstance(output, Mapping) else {"output": output}
-            yield from named_leaves(named, prefix, with_text)
+        yield from named_leaves(self._chosen_outputs(engine), prefix, with_text)
         attributes = {name: getattr(engine.state, name, None) for name in self.state_attributes or ()}
         yield from named_leaves(attributes, prefix, with_text)
+
+    def _chosen_outputs(self, engine: Engine[Any, Any]) -> Mapping[Any, Any]:
+        if self.output_transform is None:
+            return {}
+        output = self.output_transform(engine.state.output)
+        return output if isinstance(output, Mapping) else {"output": output}
 
     def _chosen_metrics(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.metric_names is None:

@@ -135,7 +135,8 @@ class LiveProgress:
 
     def _end_epoch(self, engine: Engine[Any, Any]) -> None:
         self._note("training", engine, engine.state.epoch)
-        self._read_loss(engine)
+        if engine.state.output is not None:  # there is none where the last iteration was skipped
+            self._read_loss(engine)
         self._draw(engine, clock.now())
 
     def _note(self, source: str, engine: Engine[Any, Any], epoch: int) -> None:

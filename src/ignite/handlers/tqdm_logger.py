@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ignite._core import clock
@@ -35,8 +35,8 @@ class ProgressBar(BaseLogger):
 
     The bar is drawn at most every ``mininterval`` seconds (0.1), and at its end. Between two drawings, an iteration
     costs a look at the clock; outputs and metrics are only read, and devices only waited for, to be drawn. In a
-    notebook it is one of tqdm's widgets. If standard error is no terminal, and no argument of tqdm is given, there is a
-    plain line every ten seconds and at the end of each bar.
+    notebook it is one of tqdm's widgets. If standard error is no terminal, and no argument of tqdm but ``desc`` is
+    given, there is a plain line every ten seconds and at the end of each bar.
 
     The bar counts from where it begins, so that rates and times left are right after a resume, too. It is closed when
     ``run`` returns or raises.
@@ -64,7 +64,7 @@ class ProgressBar(BaseLogger):
             warnings.simplefilter("ignore", std.TqdmExperimentalWarning)
             self._tqdm = import_optional("tqdm.autonotebook", extra="progress").tqdm
         self._is_notebook = self._tqdm.__module__ == "tqdm.notebook"
-        self._is_chosen = bool(tqdm_kwargs)
+        self._is_chosen = bool(tqdm_kwargs.keys() - {"desc"})
         self._options = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
         self.pbar: Any = None
 
@@ -131,8 +131,10 @@ class _Display(BaseOutputHandler):
         self._moving = moving
         self._closing = closing
         self._bar: Any = None
+        self._shown: dict[str, Any] = {}
         self._length: int | None = None
         self._due = 0.0
+        self._is_closing = False
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
         """Draws the bar if that is due."""
@@ -144,6 +146,7 @@ class _Display(BaseOutputHandler):
     def close(self, engine: Engine[Any, Any]) -> None:
         """Draws the bar as it is at the end."""
         if self._bar is not None:
+            self._is_closing = True
             self._draw(engine)
             self._end()
 
@@ -159,6 +162,7 @@ class _Display(BaseOutputHandler):
     def _end(self) -> None:
         self._bar.close()
         self._bar = self._owner.pbar = None
+        self._shown, self._is_closing = {}, False
 
     def _place(self, engine: Engine[Any, Any]) -> int:
         count = engine.state.get_event_attrib_value(self._moving)
@@ -173,11 +177,17 @@ class _Display(BaseOutputHandler):
         bar = self._bar
         bar.total, bar.n = self._length, place
         bar.set_description(self._description(engine), refresh=False)
-        found = on_host(self._leaves(engine, with_text=True))
-        if found:
+        for path, value in on_host(self._leaves(engine, with_text=True)).items():
             # The first part of a name is the tag, which a bar has none of.
-            bar.set_postfix({"_".join(map(str, path[1:])): value for path, value in found.items()}, refresh=False)
+            self._shown["_".join(map(str, path[1:]))] = value
+        if self._shown:
+            bar.set_postfix(self._shown, refresh=False)
         bar.refresh()
+
+    def _chosen_outputs(self, engine: Engine[Any, Any]) -> Mapping[Any, Any]:
+        if self._is_closing and engine.state.output is None:  # the last iteration was skipped: what is shown stays
+            return {}
+        return super()._chosen_outputs(engine)
 
     def _total(self, engine: Engine[Any, Any]) -> int | None:
         if self._moving in _OF_EPOCHS:
