@@ -1,0 +1,26 @@
+"""A run with a live display, for a test that gives it a terminal."""
+
+import sys
+
+from ignite.engine import Engine, Events
+from ignite.handlers import LiveProgress, ProgressBar
+
+display = {"live": LiveProgress, "bar": ProgressBar}[sys.argv[1]]()
+
+
+def step(engine, batch):
+    return 0.5
+
+
+trainer = Engine(step)
+display.attach(trainer, output_transform=lambda output: output)
+
+
+@trainer.on(Events.ITERATION_COMPLETED(once=3))
+def say_so():
+    sys.stdout.write("READY\n")
+    sys.stdout.flush()
+    sys.stdin.readline()  # Ctrl-C comes now
+
+
+trainer.run(range(100), max_epochs=10)
