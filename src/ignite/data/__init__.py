@@ -1,5 +1,6 @@
 """What flows in: the one order of samples, the position in it, random numbers that belong to samples."""
 
+from ignite.data.arrays import ArrayLoader
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import SampleOrder
 from ignite.data.resumable import ResumableLoader, resumable
@@ -7,6 +8,7 @@ from ignite.data.sampler import ShardedBatchSampler
 from ignite.data.seeding import seeded
 
 __all__ = [
+    "ArrayLoader",
     "ResumableLoader",
     "SampleOrder",
     "ShardedBatchSampler",

@@ -122,6 +122,17 @@ class Cutting:
             return num_batches * self.global_size
         return num_full * self.global_size + last_size
 
+    def spans(self, num_samples: int, num_seen: int = 0) -> Iterator[tuple[int, int]]:
+        """Begin and end, in the order of all ``num_samples``, of each batch of this process after ``num_seen``."""
+        num_full, last_size = self.split(num_samples - num_seen)
+        low, high = self.share(self.global_size)
+        for begin in range(num_seen, num_seen + num_full * self.global_size, self.global_size):
+            yield begin + low, begin + high
+        low, high = self.share(last_size)
+        if high > low:
+            begin = num_seen + num_full * self.global_size
+            yield begin + low, begin + high
+
     def share(self, size: int) -> tuple[int, int]:
         """Begin and end of the part of this process in a global batch of ``size`` samples."""
         base, num_larger = divmod(size, self.world_size)

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from ignite.data._array_source import ArraySource
 from ignite.data._map_source import MapSource
 from ignite.data._passes import Progress, begin_pass, note_lost_worker
 from ignite.data._position import Position, check_fingerprint, from_state, to_state
 from ignite.data._streams import IterableSource, Source, StatefulSource, StreamSource
+from ignite.data.arrays import ArrayLoader
 
 __all__ = ["ResumableLoader", "resumable"]
 
@@ -177,6 +179,8 @@ class ResumableLoader:
 
 
 def _source_of(loader: Any, seed: int | None, rank: int, world_size: int) -> Source:
+    if isinstance(loader, ArrayLoader):
+        return ArraySource(loader, seed, rank, world_size)
     if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
         return StatefulSource(loader, _seed(seed, loader, world_size), rank, world_size)
     if not isinstance(loader, DataLoader):

@@ -1,0 +1,165 @@
+"""Batches of arrays that are in memory: cut and gathered as a whole, never sample by sample."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite._core.trees import apply_to_type
+from ignite.data.order import Cutting, SampleOrder
+
+__all__ = ["ArrayLoader"]
+
+
+class ArrayLoader:
+    """Goes over arrays in batches, like a ``DataLoader`` over a ``TensorDataset``, without touching single samples.
+
+    Each ``iter()`` begins the next pass. Its order is a function of ``seed`` and the number of the pass alone, so that
+    :func:`~ignite.data.resumable` and ``trainer.run(..., resume=...)`` go on with it at no cost. Nothing is drawn from
+    the random state of the program. Batches of data that are not shuffled are views: they are not copied.
+
+    Args:
+        data: tensors, shape (N, ...), or numpy arrays of numbers, alone or in nested tuples, lists and dictionaries.
+            All have the same N. Arrays are not copied.
+        batch_size: samples in a batch of one process.
+        shuffle: whether each pass has an order of its own.
+        seed: of the orders; the same in all processes.
+        rank: number of this process.
+        world_size: how many processes share the samples; see :class:`~ignite.data.order.Cutting`.
+        drop_last: leave out the last batch of all processes if it is incomplete.
+
+    Raises:
+        TypeError: something in ``data`` is neither a tensor nor an array of numbers.
+        ValueError: lengths differ, there are no arrays, or one has no dimension to cut along.
+
+    Example:
+        >>> loader = ArrayLoader({"x": torch.arange(5.0), "y": torch.arange(5)}, batch_size=2)
+        >>> [batch["x"].tolist() for batch in loader], len(loader)
+        ([[0.0, 1.0], [2.0, 3.0], [4.0]], 3)
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        self.data = _as_tensors(data)
+        self.cutting = Cutting(batch_size, rank, world_size, drop_last)
+        self.order = SampleOrder(_common_length(self.data), seed, shuffle)
+        self._epoch = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch of one process."""
+        return self.cutting.batch_size
+
+    @property
+    def seed(self) -> int:
+        """What the order of each pass is made from."""
+        return self.order.seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self.order.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which number the next pass has."""
+        self._epoch = epoch
+
+    def copy(self) -> ArrayLoader:
+        """Another loader of the same arrays, which begins with the first pass."""
+        other = copy.copy(self)
+        other.order = copy.copy(self.order)
+        other._epoch = 0
+        return other
+
+    def __len__(self) -> int:
+        return self.cutting.num_batches(self.order.num_samples)
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        return self.batches(epoch)
+
+    def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
+        """Batches of this process in a pass, after all processes have had ``num_seen`` samples; changes nothing."""
+        order = self.order.of(epoch)
+        take = _gather if isinstance(order, Tensor) else _view
+        for begin, end in self.cutting.spans(self.order.num_samples, num_seen):
+            yield take(self.data, order[begin:end])
+
+
+def _gather(data: Any, rows: Any) -> Any:
+    return _map(data, lambda tensor: tensor.index_select(0, rows.to(tensor.device)))
+
+
+def _view(data: Any, rows: Any) -> Any:
+    return _map(data, lambda tensor: tensor[rows.start : rows.stop])
+
+
+def _map(data: Any, func: Callable[[Tensor], Any]) -> Any:
+    if isinstance(data, Tensor):
+        return func(data)
+    if isinstance(data, tuple) and type(data) is tuple:  # the usual case
+        return tuple([_map(item, func) for item in data])
+    return apply_to_type(data, Tensor, func)
+
+
+def _as_tensors(data: Any) -> Any:
+    def convert(leaf: Any) -> Tensor:
+        if isinstance(leaf, Tensor):
+            return leaf
+        try:
+            return torch.as_tensor(leaf)
+        except TypeError as error:
+            error.add_note("data should be tensors or arrays of numbers: encode strings and objects as numbers first")
+            raise
+
+    kinds = (Tensor, *_array_types())
+    return apply_to_type(data, kinds, convert)
+
+
+def _array_types() -> tuple[type, ...]:
+    """Numpy's array, if anybody has loaded numpy."""
+    numpy = sys.modules.get("numpy")
+    return () if numpy is None else (numpy.ndarray,)
+
+
+def _common_length(data: Any) -> int:
+    lengths: dict[str, int] = {}
+
+    def note(path: str, leaf: Any) -> None:
+        if leaf.ndim == 0:
+            raise ValueError(f"{path} should have a dimension of samples, shape (N, ...), but given a single number")
+        lengths[path] = len(leaf)
+
+    for path, leaf in named_tensors(data):
+        note(path, leaf)
+    if not lengths:
+        raise ValueError("data should have at least one array, but given none")
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {length}" for path, length in lengths.items())
+        raise ValueError(f"All arrays of data should have the same number of samples, but {told}")
+    return next(iter(lengths.values()))
+
+
+def named_tensors(data: Any, path: str = "data") -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested containers, with the words that lead to them: ``data["x"][0]``."""
+    if isinstance(data, Tensor):
+        yield path, data
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from named_tensors(value, f"{path}[{key!r}]")
+    else:
+        for index, value in enumerate(data):
+            yield from named_tensors(value, f"{path}[{index}]")
