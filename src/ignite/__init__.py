@@ -15,11 +15,14 @@ _ROOMS = (
     "engine",
     "exceptions",
     "handlers",
+    "learner",
     "metrics",
     "storage",
     "testing",
     "utils",
 )
+
+_OF_LEARNER = ("History", "Learner")
 
 _old_paths.install()
 
@@ -27,8 +30,10 @@ _old_paths.install()
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"ignite.{name}")
+    if name in _OF_LEARNER:
+        return getattr(importlib.import_module("ignite.learner"), name)
     raise AttributeError(f"module 'ignite' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS])
+    return sorted([*globals(), *_ROOMS, *_OF_LEARNER])

@@ -1,0 +1,6 @@
+"""The short path: ``Learner`` puts engines, handlers and metrics together, and hands them out."""
+
+from ignite.learner.history import History
+from ignite.learner.learner import Learner
+
+__all__ = ["History", "Learner"]

@@ -1,0 +1,166 @@
+"""The engines of a learner, made of ordinary parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ignite import distributed as idist
+from ignite._core.calls import accepts
+from ignite._core.tensors import convert_tensor
+from ignite.engine import BackpropEvents, Engine, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.handlers import EMAHandler
+from ignite.learner._measures import make_metrics
+from ignite.learner._parts import TrainingLoss
+from ignite.learner._task import Task
+from ignite.metrics import Loss
+
+__all__ = ["Batches", "Engines", "call"]
+
+
+class Batches:
+    """Takes batches apart: (x, y), (x, y, w), or a dictionary with the target under a key."""
+
+    def __init__(self) -> None:
+        self.target: str | None = None
+        """The key."""
+
+    def parts(self, batch: Any) -> tuple[Any, Any, Any]:
+        """Inputs, targets, and weights or None.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: the key is not there.
+        """
+        if isinstance(batch, Mapping):
+            if self.target not in batch:
+                raise ValueError(
+                    f"target should be the key of the targets in a batch, one of {', '.join(map(repr, batch))}, but "
+                    f"given {self.target!r}"
+                )
+            return {name: value for name, value in batch.items() if name != self.target}, batch[self.target], None
+        if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+            return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+        raise TypeError(
+            "A batch should be (x, y), (x, y, w) or a dictionary, but given "
+            f"{f'{len(batch)} parts' if isinstance(batch, tuple | list) else type(batch).__name__}"
+        )
+
+    def for_training(
+        self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
+    ) -> tuple[Any, Any]:
+        """(x, y), or (x, (y, w)), on the device."""
+        x, y, weight = self.parts(batch)
+        moved: tuple[Any, Any] = convert_tensor((x, y if weight is None else (y, weight)), device, non_blocking)
+        return moved
+
+    def for_evaluation(
+        self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
+    ) -> tuple[Any, Any]:
+        """(x, y) on the device."""
+        x, y, _ = self.parts(batch)
+        moved: tuple[Any, Any] = convert_tensor((x, y), device, non_blocking)
+        return moved
+
+
+def call(model: Any, x: Any) -> Any:
+    """Calls a model; a dictionary whose keys are the parameters of ``forward`` is given by name."""
+    if isinstance(x, Mapping) and accepts(getattr(model, "forward", model), **x):
+        return model(**x)
+    return model(x)
+
+
+def _detached(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Tensor:
+    return loss.detach()
+
+
+class Engines:
+    """The trainer and the evaluator of a learner, and the average of weights, if there is one.
+
+    Args:
+        model: on the device.
+        loss: of a training step.
+        optimizer: of the model's parameters.
+        device: where to move batches.
+        metrics: names or objects, attached when the kind of problem is known.
+        dtype: to compute in mixed precision with; None for full precision.
+        accumulation: batches between two steps of the optimizer.
+        clip_grad_norm: the largest norm of the gradients, or None.
+        compile: whether to compile the model, or how.
+        ema: how slowly the average moves, or None.
+        step: instead of the supervised step, or None.
+
+    Raises:
+        ValueError: arguments do not go together.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a step is made of
+        self,
+        model: nn.Module,
+        loss: TrainingLoss,
+        optimizer: Any,
+        device: torch.device,
+        metrics: Sequence[Any] | Mapping[str, Any],
+        *,
+        dtype: torch.dtype | None,
+        accumulation: int,
+        clip_grad_norm: float | None,
+        compile: bool | Mapping[str, Any],
+        ema: float | None,
+        step: Callable[[Engine[Any, Any], Any], Any] | None,
+    ) -> None:
+        self.batches = Batches()
+        self._loss = loss
+        self._metrics = metrics
+        self._is_measured = False
+        mixed: dict[str, Any] = {} if dtype is None else {"amp_mode": "amp", "amp_dtype": dtype}
+        if step is not None:
+            self.trainer: Engine[Any, Any] = Engine(step)
+        else:
+            scaler: dict[str, Any] = {"scaler": True} if dtype == torch.float16 else {}
+            self.trainer = create_supervised_trainer(
+                _shared(model, device), optimizer, loss, device, non_blocking=True,
+                prepare_batch=self.batches.for_training, output_transform=_detached,
+                gradient_accumulation_steps=accumulation, model_fn=call, clip_grad_norm=clip_grad_norm,
+                compile=compile, **mixed, **scaler,
+            )  # fmt: skip
+        self.evaluator = create_supervised_evaluator(
+            model, None, device, non_blocking=True, prepare_batch=self.batches.for_evaluation, model_fn=call, **mixed
+        )
+        self.average: EMAHandler | None = None
+        if ema is not None:
+            if not 0 < ema < 1:
+                raise ValueError(f"ema should be between 0 and 1, such as 0.999, but given {ema}")
+            self.average = EMAHandler(model, momentum=1 - ema)
+            event = Events.ITERATION_COMPLETED if step is not None else BackpropEvents.OPTIM_STEP_COMPLETED
+            self.average.attach(self.trainer, event=event)
+            self.average.swap_for(self.evaluator)
+
+    def measure(self, task: Task | None) -> None:
+        """Attaches the metrics, once."""
+        if self._is_measured:
+            return
+        made: dict[str, Any] = {}
+        if task is not None:
+            has_logits = not isinstance(self._loss.loss, nn.BCELoss)
+            made = make_metrics(self._metrics, task.kind, has_logits)
+        Loss(self._loss).attach(self.evaluator, "loss")
+        for name, metric in made.items():
+            metric.attach(self.evaluator, name)
+        self._is_measured = True
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model has the averaged weights, if there are any, until the end of the block."""
+        return nullcontext() if self.average is None else self.average.swapped()
+
+
+def _shared(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model as several processes train it together."""
+    if idist.get_world_size() == 1 or isinstance(model, DistributedDataParallel):
+        return model
+    return DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device])

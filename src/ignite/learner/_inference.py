@@ -1,0 +1,88 @@
+"""Applying a model, and what comes of it class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite._core.tensors import convert_tensor
+from ignite._core.trees import apply_to_type
+from ignite.learner._assembly import call
+from ignite.learner._checks import modes_kept
+from ignite.learner._inputs import take
+
+if TYPE_CHECKING:
+    from ignite.learner.learner import Learner
+
+__all__ = ["joined", "predictions", "report_of"]
+
+
+def predictions(learner: Learner, loader: Iterable[Any], decide: bool, has_target: bool | None) -> Iterator[Any]:
+    """What the model gives for each batch, in order, on the host; one batch at a time is in memory."""
+    model = learner.model
+    for batch in loader:
+        is_pair = isinstance(batch, tuple | list) and len(batch) in (2, 3) if has_target is None else has_target
+        x = learner._engines.batches.parts(batch)[0] if is_pair else batch
+        with modes_kept(model), learner._engines.averaged(), torch.no_grad():
+            model.eval()
+            out = call(model, convert_tensor(x, learner.device))
+        out = apply_to_type(out, Tensor, lambda leaf: leaf.cpu())
+        yield _decided(learner, out) if decide else out
+
+
+def _decided(learner: Learner, out: Any) -> Tensor:
+    """Classes of scores: shape (N,) for multiclass and binary problems, (N, L) for labels."""
+    kind = "regression" if learner.task is None else learner.task.kind
+    if kind == "regression" or not isinstance(out, Tensor):
+        raise ValueError(f"decide needs a problem of classes, but this one is {learner.task or 'not known yet'}")
+    if kind == "multiclass":
+        return out.argmax(1)
+    is_probability = isinstance(learner.loss.loss, nn.BCELoss)
+    chosen = (out > (0.5 if is_probability else 0)).long()
+    return chosen.reshape(len(out)) if kind == "binary" else chosen
+
+
+def joined(parts: list[Any]) -> Any:
+    """One tensor of the tensors of batches, or a tuple or dictionary of them."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)
+    if isinstance(first, dict):
+        return {name: joined([part[name] for part in parts]) for name in first}
+    return tuple(joined([part[i] for part in parts]) for i in range(len(first)))
+
+
+def report_of(learner: Learner, data: Any, batch_size: int, target: str | None) -> dict[Any, dict[str, float]]:
+    """Counts what was predicted of what; see :meth:`ignite.learner.Learner.report`."""
+    batches = learner._engines.batches
+    batches.target = target or batches.target
+    from ignite.learner._fit import learn_task
+    from ignite.learner._inputs import Batching
+
+    source = take(data, batches.target)
+    learn_task(learner, source)
+    true, found = [], []
+    for batch in source.loader(Batching(batch_size)):
+        x, y, _ = batches.parts(batch)
+        found += list(predictions(learner, [x], decide=True, has_target=False))
+        true.append(torch.as_tensor(y).cpu().reshape(found[-1].shape).long())
+    y_true, y_pred = torch.cat(true), torch.cat(found)
+    assert learner.task is not None
+    if learner.task.kind == "multilabel":
+        return {label: _figures(y_pred[:, label] == 1, y_true[:, label] == 1) for label in range(y_true.shape[1])}
+    numbers = range(int(torch.maximum(y_true.max(), y_pred.max())) + 1)
+    names = learner.classes or numbers
+    return {names[number]: _figures(y_pred == number, y_true == number) for number in numbers}
+
+
+def _figures(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
+    both, num_found, num_true = int((is_found & is_true).sum()), int(is_found.sum()), int(is_true.sum())
+    return {
+        "precision": both / num_found if num_found else 0.0,
+        "recall": both / num_true if num_true else 0.0,
+        "f1": 2 * both / (num_found + num_true) if num_found + num_true else 0.0,
+        "support": num_true,
+    }

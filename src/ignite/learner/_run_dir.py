@@ -1,0 +1,106 @@
+"""A folder that says by itself what was run.
+
+``run.json`` holds ``{"format": 1, "config": {...}, "sessions": [...]}``: what the learner and ``fit`` were asked for,
+and for each call of ``fit`` into this folder when it was, with which command, versions, code and device. Beside it are
+``scalars.jsonl`` (see :class:`~ignite.handlers.JSONLLogger`), ``checkpoints/`` and, with TensorBoard, ``tensorboard/``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ignite import storage
+from ignite.exceptions import CheckpointError
+
+__all__ = ["FORMAT", "Provenance", "environment", "note_session"]
+
+FORMAT = 1
+_NAME = "run.json"
+_PACKAGES = ("reignition", "torch", "numpy", "scikit-learn", "pandas")
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on beside the program: versions, machine, code, command.
+
+    Example:
+        >>> environment()["torch"] == torch.__version__
+        True
+    """
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "accelerator": str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else None,
+        "cuda": torch.version.cuda,
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    found["torch"] = torch.__version__
+    return {**found, "command": list(sys.argv), **_git()}
+
+
+def _git() -> dict[str, Any]:
+    """The commit of the folder the program was started in, and whether files differ from it."""
+    try:
+        commit = _ask_git("rev-parse", "HEAD")
+        return {"git_commit": commit, "git_is_dirty": bool(_ask_git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"git_commit": None, "git_is_dirty": None}
+
+
+def _ask_git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def note_session(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds this call of ``fit`` to ``run.json``; returns all of it.
+
+    Raises:
+        CheckpointError: the file is there, but of another kind.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _NAME
+    sessions = _sessions(path) if path.exists() else []
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = {"format": FORMAT, "config": dict(config), "sessions": [*sessions, {"started": started, **environment()}]}
+    text = json.dumps(record, indent=2, default=str).encode()
+    storage.commit(folder, _NAME, lambda file: file.write(text))
+    return record
+
+
+def _sessions(path: Path) -> list[Any]:
+    try:
+        record = json.loads(path.read_text())
+        if record["format"] == FORMAT:
+            return list(record["sessions"])
+    except (ValueError, KeyError, TypeError):
+        pass  # said below
+    raise CheckpointError(f"{path} should be the record of a run in format {FORMAT}: choose another folder")
+
+
+class Provenance:
+    """Puts the record of the run into each checkpoint."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = json.loads(json.dumps(record, default=str))  # plain values
+
+    def state_dict(self) -> dict[str, Any]:
+        """The record."""
+        return {"record": json.dumps(self.record)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Keeps the record of this session: that of the one before is in ``run.json``, too."""

@@ -1,0 +1,275 @@
+"""``fit``, ``evaluate`` and ``predict``, put together from ordinary engines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ignite._core.tensors import convert_tensor
+from ignite.engine import Engine
+from ignite.learner import _parts
+from ignite.learner._assembly import Engines
+from ignite.learner._fit import Options, fit, learn_task
+from ignite.learner._fitting import shown
+from ignite.learner._inference import joined as joined_parts
+from ignite.learner._inference import predictions, report_of
+from ignite.learner._inputs import Batching, take
+from ignite.learner._names import PRECISIONS, find
+from ignite.learner._recorder import Recorder, numbers_in
+from ignite.learner._summary import summary
+from ignite.learner._task import Task, check_kind
+from ignite.learner._weights import load_weights, save_weights
+from ignite.learner.history import History
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """Trains, evaluates and applies a model in one line each. ``trainer`` and ``evaluator`` are ordinary engines.
+
+    Nothing is hidden: handlers may be put on both engines at any time, :meth:`describe` lists what happens when, and
+    all that is used can be used without this class.
+
+    Args:
+        model: is moved to ``device``.
+        loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...), or
+            ``loss(y_pred, y)``, which gives a tensor of one element.
+        optimizer: a name ("adamw", "sgd", ...; fused where torch can), ``optimizer(parameters, lr=...)``, or an
+            optimizer of parameters that are on ``device`` already.
+        lr: the learning rate; by default the optimizer's own.
+        metrics: names, or :class:`~ignite.metrics.Metric` objects, in a list, or by the name to report them under.
+            Which names there are depends on the kind of problem; one that is not known lists them.
+        device: by default the accelerator there is, else the processor.
+        precision: "fp32", or "bf16" or "fp16" to compute in mixed precision; "fp16" scales the loss.
+        accumulation: batches between two steps of the optimizer.
+        clip_grad_norm: the largest Euclidean norm of all gradients together.
+        compile: whether to call the model through ``torch.compile``, or the arguments for it.
+        ema: how slowly an average of the weights moves, such as 0.999; it is what is evaluated, applied and saved.
+        freeze: patterns of names of parameters that are not trained, such as ``["backbone.*"]``.
+        param_groups: other options of the optimizer for parameters by such a pattern: ``{"head.*": {"lr": 0.1}}``.
+        optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
+        class_weight: a weight for each class, shape (C,), or by its number. Samples have their own as (x, y, w).
+        task: "multiclass", "binary", "multilabel" or "regression", where loss and targets do not tell.
+        step: ``step(engine, batch)`` takes the place of the supervised step; it does all but the loop.
+        seed: of the order of samples and of the split.
+
+    Raises:
+        ValueError: a name is not known, or a pattern matches no parameter.
+        TypeError: something is neither a name nor an object of its kind.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(64, 4)
+        >>> learner = Learner(torch.nn.Linear(4, 2), loss="cross_entropy", lr=0.1, metrics=["accuracy"])
+        >>> history = learner.fit((x, (x[:, 0] > 0).long()), valid=0.25, epochs=5, batch_size=16)
+        >>> history["valid_accuracy"][-1] > 0.8
+        True
+        >>> learner.predict(x[:3]).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(  # noqa: PLR0913 - what may be said about a training
+        self,
+        model: nn.Module,
+        loss: str | Callable[..., Tensor],
+        optimizer: Any = "adamw",
+        lr: float | None = None,
+        metrics: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        device: str | torch.device | None = None,
+        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        accumulation: int = 1,
+        clip_grad_norm: float | None = None,
+        compile: bool | Mapping[str, Any] = False,
+        ema: float | None = None,
+        freeze: Sequence[str] = (),
+        param_groups: Mapping[str, Mapping[str, Any]] | None = None,
+        optimizer_options: Mapping[str, Any] | None = None,
+        class_weight: Sequence[float] | Mapping[int, float] | Tensor | None = None,
+        task: Literal["multiclass", "binary", "multilabel", "regression"] | None = None,
+        step: Callable[[Engine[Any, Any], Any], Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        find("precision", precision, PRECISIONS)
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self.device = _parts.choose_device(device)
+        self.model = model.to(self.device)
+        _parts.freeze(model, freeze)
+        self.loss = _parts.make_training_loss(loss, class_weight)
+        self.optimizer = _parts.make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
+        self.seed = seed
+        self.task = None if task is None else Task(check_kind(task), "as given")
+        self.classes: Sequence[Any] | None = None
+        self.config = {
+            "model": type(model).__name__, "loss": _name_of(loss), "optimizer": type(self.optimizer).__name__, "lr": lr,
+            "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
+            "clip_grad_norm": clip_grad_norm, "compile": bool(compile), "freeze": list(freeze), "seed": seed,
+            "metrics": [_name_of(one) for one in metrics], "step": None if step is None else _name_of(step),
+        }  # fmt: skip
+        self._engines = Engines(
+            model, self.loss, self.optimizer, self.device, metrics,
+            dtype=PRECISIONS[precision], accumulation=accumulation, clip_grad_norm=clip_grad_norm, compile=compile,
+            ema=ema, step=step,
+        )  # fmt: skip
+
+        self._recorder = Recorder()
+        self._first_lrs = [group["lr"] for group in self.optimizer.param_groups]
+        self._run_dir: Path | None = None
+        self._has_display = False
+
+    @property
+    def trainer(self) -> Engine[Any, Any]:
+        """What ``fit`` runs."""
+        return self._engines.trainer
+
+    @property
+    def evaluator(self) -> Engine[Any, Any]:
+        """What ``evaluate`` runs, and ``fit`` after each epoch."""
+        return self._engines.evaluator
+
+    def fit(  # noqa: PLR0913 - what may be said about a training
+        self,
+        data: Any,
+        valid: Any = None,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        target: str | None = None,
+        schedule: Literal["constant", "linear", "cosine"] | Callable[[float], float] | None = None,
+        warmup: float = 0,
+        early_stopping: int | None = None,
+        monitor: str | None = None,
+        restore_best: bool = False,
+        run_dir: str | Path | None = None,
+        resume: str | Path | None = None,
+        save_every: int | None = None,
+        num_workers: int = 0,
+        progress: bool | Literal["auto", "live", "bar"] = "auto",
+    ) -> History:
+        """Trains the model. What can be seen to be wrong is an error before the first step.
+
+        Args:
+            data: (x, y) or (x, y, w) of tensors or numpy arrays with N samples each, where x may be a tuple or
+                dictionary of them; a dictionary or data frame with a column ``target``; a data set; a ``DataLoader``,
+                or anything else that gives batches (x, y). Arrays are cut into batches as a whole, not by samples.
+            valid: to validate on after each epoch: data, or which fraction of ``data``, the same share of each class.
+            epochs: how often to go over the data.
+            batch_size: samples in a batch of one process; not for data that give batches.
+            shuffle: whether each epoch has an order of its own; not for data that give batches.
+            target: the name of the target in dictionaries and data frames.
+            schedule: how the learning rate goes on after the warm-up; or a function of the share that is done, from 0
+                to 1, that gives a factor.
+            warmup: in how many steps it grows from 0, or, below 1, in which share of all.
+            early_stopping: after how many epochs without a better ``monitor`` to stop.
+            monitor: what is to become better: "valid_loss" by default, or "loss" without validation. Losses and errors
+                should be low, everything else high.
+            restore_best: whether the model has the weights of the best epoch in the end, instead of the last ones.
+            run_dir: a folder for the record of the run, its scalars and its checkpoints.
+            resume: "latest" goes on with the run in ``run_dir``, exactly, or begins it if there is none; "best"; or a
+                path.
+            save_every: steps from one checkpoint to the next, beside those after each epoch.
+            num_workers: processes that read a data set.
+            progress: "live" or "bar"; True takes the better one that is installed, "auto" does so in a terminal.
+
+        Returns:
+            What came out, by epoch and step. A further ``fit`` trains the same weights further, and has its own.
+
+        Raises:
+            ValueError: the data do not fit the model or the loss; an argument is out of range.
+            TypeError: data or targets are of the wrong kind.
+        """
+        self._engines.batches.target = target
+        if not self._has_display:
+            self._has_display = shown(self.trainer, self.evaluator if valid is not None else None, progress)
+        batching = Batching(batch_size, shuffle, self.seed, num_workers)
+        folder = None if run_dir is None else Path(run_dir)
+        options = Options(
+            epochs, batching, schedule, warmup, early_stopping, monitor, restore_best, folder, resume, save_every
+        )
+        return fit(self, data, valid, options)
+
+    def evaluate(self, data: Any, *, batch_size: int = 256, target: str | None = None) -> dict[str, float]:
+        """The loss and the metrics on data, which may be whatever ``fit`` takes.
+
+        Raises:
+            ValueError: the data do not fit.
+        """
+        self._engines.batches.target = target or self._engines.batches.target
+        source = take(data, self._engines.batches.target)
+        learn_task(self, source)
+        return numbers_in(self.evaluator.run(source.loader(Batching(batch_size))).metrics)
+
+    def report(self, data: Any, *, batch_size: int = 256, target: str | None = None) -> dict[Any, dict[str, float]]:
+        """Precision, recall and F1 of each class, and how many samples it has: ``{class: {"precision": ..., ...}}``.
+
+        Raises:
+            ValueError: the problem is not one of classes.
+        """
+        return report_of(self, data, batch_size, target)
+
+    def predict(self, data: Any, *, batch_size: int = 256, decide: bool = False, has_target: bool | None = None) -> Any:
+        """What the model gives for each sample, in the order of the data, on the host.
+
+        Args:
+            data: x, as ``fit`` takes it; or a data set or loader of x or of (x, y).
+            batch_size: samples in a batch, for data that have none.
+            decide: give classes instead of scores: their numbers, or what a data frame called them.
+            has_target: whether batches are (x, y); by default that is so if they are pairs.
+
+        Returns:
+            A tensor, shape (N, ...); a tuple or dictionary of them if that is what the model gives.
+
+        Raises:
+            ValueError: there are no data.
+        """
+        parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide, has_target=has_target))
+        if not parts:
+            raise ValueError("data should have at least one sample, but have none")
+        joined = joined_parts(parts)
+        if decide and self.classes is not None:
+            return [self.classes[int(number)] for number in joined]
+        return joined
+
+    def predict_batches(
+        self, data: Any, *, batch_size: int = 256, decide: bool = False, has_target: bool | None = None
+    ) -> Iterator[Any]:
+        """As :meth:`predict`, batch by batch: the memory does not grow with the data."""
+        return predictions(self, take(data, has_target=False).loader(Batching(batch_size)), decide, has_target)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.
+
+        Raises:
+            OSError: it cannot be written. What had the name has it still.
+            ModuleNotFoundError: safetensors is not installed.
+        """
+        with self._engines.averaged():
+            save_weights(self.model, Path(path))
+
+    def load(self, path: str | Path) -> None:
+        """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another model. Nothing is changed.
+        """
+        load_weights(self.model, Path(path))
+
+    def summary(self, example: Any = None) -> str:
+        """A table of the layers of the model; with an example of inputs, shape (N, ...), with shapes."""
+        return summary(self.model, convert_tensor(example, self.device))
+
+    def describe(self) -> str:
+        """What is trained, and what happens when."""
+        told = {**self.config, "task": "not known before there are data" if self.task is None else self.task}
+        lines = [f"{name}: {value}" for name, value in told.items() if value not in (None, [], False)]
+        return "\n".join([*lines, "", str(self.trainer.describe())])
+
+
+def _name_of(one: Any) -> str:
+    return one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__)
