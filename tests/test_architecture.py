@@ -39,6 +39,10 @@ WITHOUT_TEST = {
     "metrics/_scratch": "tested through metrics/top_k_categorical_accuracy",
     "metrics/statistics/_label_totals": "tested through metrics/statistics/labels",
     "metrics/_usage": "tested through metrics/metric",
+    "data/_array_source": "tested through data/arrays",
+    "learner/_assembly": "tested through learner/learner",
+    "learner/_fit": "tested through learner/learner",
+    "learner/_inference": "tested through learner/learner",
     "handlers/_save_run": "tested through handlers/run_checkpoint",
     "handlers/_lr_range": "tested through handlers/lr_finder",
 }

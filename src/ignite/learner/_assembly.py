@@ -56,16 +56,20 @@ class Batches:
     ) -> tuple[Any, Any]:
         """(x, y), or (x, (y, w)), on the device."""
         x, y, weight = self.parts(batch)
-        moved: tuple[Any, Any] = convert_tensor((x, y if weight is None else (y, weight)), device, non_blocking)
-        return moved
+        return _moved(x, device, non_blocking), _moved(y if weight is None else (y, weight), device, non_blocking)
 
     def for_evaluation(
         self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
     ) -> tuple[Any, Any]:
         """(x, y) on the device."""
         x, y, _ = self.parts(batch)
-        moved: tuple[Any, Any] = convert_tensor((x, y), device, non_blocking)
-        return moved
+        return _moved(x, device, non_blocking), _moved(y, device, non_blocking)
+
+
+def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
+    if type(x) is Tensor and device is not None:  # the usual case, without a walk through containers
+        return x.to(device, non_blocking=non_blocking)
+    return convert_tensor(x, device, non_blocking)
 
 
 def call(model: Any, x: Any) -> Any:

@@ -12,7 +12,8 @@ from ignite._core.tensors import convert_tensor
 from ignite._core.trees import apply_to_type
 from ignite.learner._assembly import call
 from ignite.learner._checks import modes_kept
-from ignite.learner._inputs import take
+from ignite.learner._fit import learn_task
+from ignite.learner._inputs import Batching, take
 
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
@@ -59,9 +60,6 @@ def report_of(learner: Learner, data: Any, batch_size: int, target: str | None) 
     """Counts what was predicted of what; see :meth:`ignite.learner.Learner.report`."""
     batches = learner._engines.batches
     batches.target = target or batches.target
-    from ignite.learner._fit import learn_task
-    from ignite.learner._inputs import Batching
-
     source = take(data, batches.target)
     learn_task(learner, source)
     true, found = [], []

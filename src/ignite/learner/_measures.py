@@ -20,6 +20,7 @@ from ignite.metrics import (
     MeanAbsoluteError,
     MeanSquaredError,
     Metric,
+    MetricsLambda,
     Precision,
     Recall,
     RootMeanSquaredError,
@@ -49,6 +50,10 @@ def _decided_probabilities(output: Output) -> Output:
     return (y_pred > 0.5).long(), y.long()
 
 
+def _chosen(output: Output) -> Output:
+    return output[0].argmax(1), output[1]
+
+
 def _scores(output: Output) -> Output:
     y_pred, y = same_shape(*output)
     return y_pred.reshape(len(y), -1).squeeze(1), y.reshape(len(y), -1).squeeze(1).long()
@@ -72,7 +77,7 @@ def _classes() -> dict[str, Factory]:
         "precision": lambda: Precision(average="macro"),
         "recall": lambda: Recall(average="macro"),
         "f1": lambda: _f1(precision, recall, is_mean=True),
-        "kappa": CohenKappa,
+        "kappa": lambda: CohenKappa(output_transform=_chosen),
         "mcc": MatthewsCorrCoef,
         "top2_accuracy": lambda: TopKCategoricalAccuracy(2),
         "top3_accuracy": lambda: TopKCategoricalAccuracy(3),
@@ -121,8 +126,6 @@ def _f1(precision: Any, recall: Any, is_mean: bool) -> Any:
         p, r = (torch.as_tensor(value, dtype=torch.float64) for value in (p, r))
         scores = torch.where(p + r > 0, 2 * p * r / (p + r).clamp(min=1e-300), 0.0)
         return float(scores.mean() if is_mean else scores)
-
-    from ignite.metrics import MetricsLambda
 
     return MetricsLambda(f1, precision, recall)
 

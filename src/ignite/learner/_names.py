@@ -47,9 +47,9 @@ def find(what: str, name: str, known: Mapping[str, T]) -> T:
         ValueError: it stands for nothing. The near ones are listed.
 
     Example:
-        >>> find("loss", "crossentropy", LOSSES)
+        >>> find("optimizer", "adamm", OPTIMIZERS)
         Traceback (most recent call last):
-        ValueError: loss 'crossentropy' is not known: did you mean 'cross_entropy'? Known are bce, ...
+        ValueError: optimizer 'adamm' is not known: did you mean 'adam' or ...
     """
     key = name.lower().replace("-", "_").replace(" ", "_")
     if key in known:

@@ -37,9 +37,9 @@ def make_training_loss(loss: Any, class_weight: Any) -> TrainingLoss:
     if not isinstance(loss, str):
         if not callable(loss):
             raise TypeError(f"loss should be a name or loss(y_pred, y), but given {loss!r}")
-        return TrainingLoss(loss, _without_mean(loss), _as_weights(class_weight))
+        return TrainingLoss(loss, _without_mean(loss), class_weight)
     make = find("loss", loss, LOSSES)
-    return TrainingLoss(make(), make(reduction="none"), _as_weights(class_weight))
+    return TrainingLoss(make(), make(reduction="none"), class_weight)
 
 
 def _without_mean(loss: Any) -> Any:
@@ -51,25 +51,21 @@ def _without_mean(loss: Any) -> Any:
     return each
 
 
-def _as_weights(class_weight: Any) -> Tensor | None:
-    if class_weight is None:
-        return None
-    if isinstance(class_weight, Mapping):
-        class_weight = [class_weight.get(number, 1.0) for number in range(max(class_weight) + 1)]
-    return torch.as_tensor(class_weight, dtype=torch.get_default_dtype())
-
-
 class TrainingLoss:
     """The loss of a step: targets in the shape and dtype that it needs, and weights of classes and samples.
 
     Args:
         loss: ``loss(y_pred, y)``.
         each: the same without a mean over samples, for weights; None if there is no such thing.
-        class_weight: a weight for each class, shape (C,), or None.
+        class_weight: a weight for each class, shape (C,), or by its number, where 1 is left out; or None.
+
+    Raises:
+        ValueError: when called, there is another number of weights than of classes.
+        TypeError: when called, there are weights, but no ``each``.
     """
 
     def __init__(
-        self, loss: Callable[..., Tensor], each: Callable[..., Tensor] | None = None, class_weight: Tensor | None = None
+        self, loss: Callable[..., Tensor], each: Callable[..., Tensor] | None = None, class_weight: Any = None
     ) -> None:
         self.loss = loss
         self._each = each
@@ -81,7 +77,8 @@ class TrainingLoss:
         y, weight = target if isinstance(target, tuple) else (target, None)
         y = self.fitted(y_pred, y)
         if self._class_weight is not None:
-            of_class = self._class_weight.to(y.device)[y.reshape(len(y), -1)[:, 0].long()]
+            table = self._weights_of(y_pred.shape[1] if self._has_classes else 2)
+            of_class = table.to(y.device)[y.reshape(len(y), -1)[:, 0].long()]
             weight = of_class if weight is None else weight * of_class
         if weight is None:
             return self.loss(y_pred, y)
@@ -93,6 +90,17 @@ class TrainingLoss:
         of_samples = losses.reshape(len(losses), -1).mean(1)
         mean: Tensor = (of_samples * weight.to(of_samples)).sum() / weight.sum()
         return mean
+
+    def _weights_of(self, num_classes: int) -> Tensor:
+        given = self._class_weight
+        if isinstance(given, Mapping):
+            given = [given.get(number, 1.0) for number in range(num_classes)]
+        self._class_weight = table = torch.as_tensor(given, dtype=torch.get_default_dtype())
+        if len(table) != num_classes:
+            raise ValueError(
+                f"class_weight should have a weight for each of {num_classes} classes, but has {len(table)}"
+            )
+        return table
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
         """Targets as the loss needs them, where that cannot be mistaken."""
@@ -133,7 +141,9 @@ def make_optimizer(
     make = find("optimizer", optimizer, OPTIMIZERS) if isinstance(optimizer, str) else optimizer
     arguments = {**({} if lr is None else {"lr": lr}), **options}
     parameters = _grouped(model, groups)
-    if isinstance(optimizer, str) and "fused" in inspect.signature(make).parameters and "fused" not in arguments:
+    can_be_fused = isinstance(optimizer, str) and "fused" in inspect.signature(make).parameters
+    is_faster = next(model.parameters()).device.type != "cpu" or make in (torch.optim.Adam, torch.optim.AdamW)
+    if can_be_fused and is_faster and "fused" not in arguments:
         with contextlib.suppress(RuntimeError):  # not on this device, or not for these dtypes
             return make(parameters, fused=True, **arguments)
     made: torch.optim.Optimizer = make(parameters, **arguments)

@@ -85,11 +85,11 @@ def note_session(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 def _sessions(path: Path) -> list[Any]:
     try:
         record = json.loads(path.read_text())
-        if record["format"] == FORMAT:
-            return list(record["sessions"])
-    except (ValueError, KeyError, TypeError):
-        pass  # said below
-    raise CheckpointError(f"{path} should be the record of a run in format {FORMAT}: choose another folder")
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("sessions"), list):
+        raise CheckpointError(f"{path} should be the record of a run in format {FORMAT}: choose another folder")
+    return list(record["sessions"])
 
 
 class Provenance:

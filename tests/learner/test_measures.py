@@ -1,0 +1,75 @@
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from ignite.engine import Engine
+from ignite.learner._measures import make_metrics, same_shape
+from ignite.metrics import Accuracy
+
+GENERATOR = torch.Generator().manual_seed(0)
+LOGITS, CLASSES = torch.randn(60, 4, generator=GENERATOR), torch.randint(0, 4, (60,), generator=GENERATOR)
+SCORES, YES = torch.randn(60, 1, generator=GENERATOR), torch.randint(0, 2, (60,), generator=GENERATOR)
+LABELS = torch.randint(0, 2, (60, 4), generator=GENERATOR)
+NUMBERS = torch.randn(60, generator=GENERATOR)
+
+
+def value(name, kind, y_pred, y, has_logits=True):
+    engine = Engine(lambda engine, batch: batch)
+    make_metrics([name], kind, has_logits)[name].attach(engine, name)
+    return float(engine.run([(y_pred[:23], y[:23]), (y_pred[23:], y[23:])]).metrics[name])
+
+
+CHOSEN = LOGITS.argmax(1)
+DECIDED = (SCORES[:, 0] > 0).long()
+BY_LABEL = (LOGITS > 0).long()
+CASES = [
+    ("accuracy", "multiclass", LOGITS, CLASSES, sk.accuracy_score(CLASSES, CHOSEN)),
+    ("balanced_accuracy", "multiclass", LOGITS, CLASSES, sk.balanced_accuracy_score(CLASSES, CHOSEN)),
+    ("precision", "multiclass", LOGITS, CLASSES, sk.precision_score(CLASSES, CHOSEN, average="macro")),
+    ("recall", "multiclass", LOGITS, CLASSES, sk.recall_score(CLASSES, CHOSEN, average="macro")),
+    ("f1", "multiclass", LOGITS, CLASSES, sk.f1_score(CLASSES, CHOSEN, average="macro")),
+    ("kappa", "multiclass", LOGITS, CLASSES, sk.cohen_kappa_score(CLASSES, CHOSEN)),
+    ("mcc", "multiclass", LOGITS, CLASSES, sk.matthews_corrcoef(CLASSES, CHOSEN)),
+    ("top2_accuracy", "multiclass", LOGITS, CLASSES, sk.top_k_accuracy_score(CLASSES, LOGITS, k=2)),
+    ("accuracy", "binary", SCORES, YES, sk.accuracy_score(YES, DECIDED)),
+    ("precision", "binary", SCORES, YES, sk.precision_score(YES, DECIDED)),
+    ("recall", "binary", SCORES, YES, sk.recall_score(YES, DECIDED)),
+    ("f1", "binary", SCORES, YES, sk.f1_score(YES, DECIDED)),
+    ("roc_auc", "binary", SCORES, YES, sk.roc_auc_score(YES, SCORES)),
+    ("average_precision", "binary", SCORES, YES, sk.average_precision_score(YES, SCORES)),
+    ("accuracy", "multilabel", LOGITS, LABELS, sk.accuracy_score(LABELS, BY_LABEL)),
+    ("precision", "multilabel", LOGITS, LABELS, sk.precision_score(LABELS, BY_LABEL, average="macro")),
+    ("recall", "multilabel", LOGITS, LABELS, sk.recall_score(LABELS, BY_LABEL, average="macro")),
+    ("f1", "multilabel", LOGITS, LABELS, sk.f1_score(LABELS, BY_LABEL, average="macro")),
+    ("mae", "regression", SCORES, NUMBERS, sk.mean_absolute_error(NUMBERS, SCORES)),
+    ("mse", "regression", SCORES, NUMBERS, sk.mean_squared_error(NUMBERS, SCORES)),
+    ("rmse", "regression", SCORES, NUMBERS, sk.root_mean_squared_error(NUMBERS, SCORES)),
+    ("r2", "regression", SCORES, NUMBERS, sk.r2_score(NUMBERS, SCORES)),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "y_pred", "y", "expected"), CASES)
+def test_each_name_is_what_scikit_learn_calls_so(name, kind, y_pred, y, expected):
+    assert value(name, kind, y_pred, y) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+@pytest.mark.parametrize("name", ["accuracy", "f1"])
+def test_probabilities_are_compared_with_a_half(kind, name):
+    y_pred, y = (SCORES, YES) if kind == "binary" else (LOGITS, LABELS)
+    assert value(name, kind, y_pred.sigmoid(), y, has_logits=False) == value(name, kind, y_pred, y)
+
+
+def test_targets_take_the_shape_of_predictions_if_that_is_all_there_is_to_it():
+    assert same_shape(torch.zeros(3, 1), torch.ones(3))[1].shape == (3, 1)
+    assert same_shape(torch.zeros(3), torch.ones(3, 1))[1].shape == (3,)
+    assert same_shape(torch.zeros(3, 2), torch.ones(3))[1].shape == (3,)
+
+
+def test_objects_and_names_of_ones_own():
+    own = Accuracy()
+    made = make_metrics({"mine": own, "score": "f1"}, "multiclass", True)
+    assert made["mine"] is own
+    assert list(make_metrics([own, "mcc"], "multiclass", True)) == ["Accuracy", "mcc"]
+    with pytest.raises(ValueError, match="multilabel metric 'roc_auc' is not known. Known are accuracy, f1"):
+        make_metrics(["roc_auc"], "multilabel", True)

@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+
+from ignite.learner._parts import choose_device, freeze, make_optimizer, make_training_loss
+
+
+def make_model():
+    return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+
+
+def test_devices():
+    assert choose_device("meta").type == "meta"
+    expected = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    assert choose_device(None) == expected
+
+
+def test_adam_is_fused_and_options_reach_the_optimizer():
+    optimizer = make_optimizer("AdamW", make_model(), 0.5, {"weight_decay": 0.25}, {})
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.5, 0.25, True)
+    assert make_optimizer("adamw", make_model(), None, {"fused": False}, {}).param_groups[0]["fused"] is False
+
+
+def test_groups_by_name_the_first_pattern_counts_and_frozen_ones_are_left_out():
+    model = make_model()
+    freeze(model, ["1.weight"])
+    groups = {"*.bias": {"weight_decay": 0.0}, "0.*": {"lr": 0.1}}
+    optimizer = make_optimizer("sgd", model, 1.0, {}, groups)
+    assert [(len(group["params"]), group["lr"]) for group in optimizer.param_groups] == [(2, 1.0), (1, 0.1)]
+
+
+def test_an_optimizer_or_a_function_of_parameters():
+    model = make_model()
+    made = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert make_optimizer(made, model, None, {}, {}) is made
+    assert make_optimizer(torch.optim.SGD, model, 0.5, {}, {}).param_groups[0]["lr"] == 0.5
+    with pytest.raises(TypeError, match="should be given to the optimizer that is made already"):
+        make_optimizer(made, model, 0.1, {}, {})
+
+
+def test_targets_are_fitted_to_the_loss_where_that_cannot_be_mistaken():
+    scores = torch.tensor([[0.5], [-1.0]])
+    yes = torch.tensor([1, 0])
+    expected = nn.functional.binary_cross_entropy_with_logits(scores[:, 0], yes.float())
+    assert make_training_loss("bce_with_logits", None)(scores, yes) == expected
+    logits, classes = torch.randn(2, 3), torch.tensor([2, 0], dtype=torch.uint8)
+    assert make_training_loss("cross_entropy", None)(logits, classes) == nn.functional.cross_entropy(
+        logits, classes.long()
+    )
+    seen = []
+    make_training_loss(lambda y_pred, y: seen.append(y.shape), None)(scores, yes)
+    assert seen == [(2,)], "a loss of one's own gets what there is"
+
+
+def test_weights_make_a_weighted_mean():
+    logits, y = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 1])
+    weight = torch.tensor([1.0, 0.0, 2.0, 1.0])
+    each = nn.functional.cross_entropy(logits, y, reduction="none")
+    expected = (each * weight).sum() / 4
+    assert torch.allclose(make_training_loss("cross_entropy", None)(logits, (y, weight)), expected)
+    by_class = make_training_loss(nn.CrossEntropyLoss(), {1: 3.0})(logits, y)
+    assert torch.allclose(by_class, nn.functional.cross_entropy(logits, y, torch.tensor([1.0, 3.0, 1.0])))
+    both = make_training_loss("cross_entropy", [1.0, 3.0, 1.0])(logits, (y, weight))
+    w = weight * torch.tensor([1.0, 3.0, 1.0, 3.0])
+    assert torch.allclose(both, (each * w).sum() / w.sum())
+    with pytest.raises(ValueError, match="a weight for each of 3 classes, but has 2"):
+        make_training_loss("cross_entropy", [1.0, 1.0])(logits, y)
+    with pytest.raises(TypeError, match="should be a name or a loss of torch to be weighted"):
+        make_training_loss(lambda y_pred, y: y_pred.sum(), None)(logits, (y, weight))

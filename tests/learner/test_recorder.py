@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from ignite.engine import Engine, Events
+from ignite.learner import _recorder
+from ignite.learner._recorder import Recorder, loss_of, numbers_in
+from ignite.learner.history import History
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (1.5, 1.5),
+        (torch.tensor([1.5]), 1.5),
+        ({"loss": 1.5, "x": 2}, 1.5),
+        ({"x": 2}, None),
+        (None, None),
+        (torch.ones(2), None),
+        ("a", None),
+    ],
+)
+def test_the_loss_in_what_a_step_returns(output, expected):
+    found = loss_of(output)
+    assert found is None if expected is None else float(found) == expected
+
+
+def run(recorder, outputs, max_epochs=1):
+    values = iter(outputs)
+    trainer = Engine(lambda engine, batch: next(values))
+    trainer.add_event_handler(Events.EPOCH_STARTED, recorder.begin_epoch)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, recorder.note_step)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, recorder.end_epoch)
+    trainer.run(range(len(outputs) // max_epochs), max_epochs=max_epochs)
+
+
+def test_tensors_are_read_once_an_epoch(monkeypatch):
+    recorder, read = Recorder(), []
+    original = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: read.append(len(self)) or original(self))
+    run(recorder, [torch.tensor(float(i)) for i in range(6)], max_epochs=2)
+    assert read == [3, 3]
+    assert recorder.history.steps == [0, 1, 2, 3, 4, 5]
+    assert recorder.history["loss"] == [1, 4]
+
+
+def test_of_a_long_epoch_some_thousand_at_a_time(monkeypatch):
+    monkeypatch.setattr(_recorder, "_MAX_PENDING", 4)
+    recorder = Recorder()
+    run(recorder, [torch.tensor(1.0), 2.0] * 5)
+    assert (recorder.history.steps, recorder.history["loss"]) == ([1.0, 2.0] * 5, [1.5])
+
+
+def test_steps_without_a_loss_have_none():
+    recorder = Recorder()
+    run(recorder, [None, None])
+    assert recorder.history.names == ["epoch", "seconds"]
+
+
+def test_what_the_evaluator_found_is_in_the_row():
+    recorder, evaluator = Recorder(), Engine(lambda engine, batch: None)
+    evaluator.state.metrics = {"accuracy": 0.5, "by_class": torch.ones(3), "text": "a", "one": torch.tensor([2.0])}
+    recorder.begin(History(), evaluator)
+    run(recorder, [1.0])
+    assert recorder.history.names == ["epoch", "loss", "valid_accuracy", "valid_one", "seconds"]
+    assert numbers_in(evaluator.state.metrics) == {"accuracy": 0.5, "one": 2.0}
+
+
+def test_a_state_in_the_midst_of_an_epoch():
+    first, second = Recorder(), Recorder()
+    first.history.steps += [7.0]
+    first.begin_epoch(None)
+    first._pending = [torch.tensor(1.0)]
+    second.load_state_dict(first.state_dict())
+    assert (second.history.steps, second._num_before) == ([7.0, 1.0], 1)
