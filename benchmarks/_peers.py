@@ -7,6 +7,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = {
     "pytorch-ignite": ["torch==2.13.0", "numpy", "pytorch-ignite==0.5.5"],
+    "accelerate": ["torch==2.13.0", "numpy", "accelerate"],
+    "keras": ["torch==2.13.0", "numpy", "keras"],
+    "lightning": ["torch==2.13.0", "numpy", "lightning"],
+    "skorch": ["torch==2.13.0", "numpy", "skorch"],
+    "torchtnt": ["torch==2.13.0", "numpy", "torchtnt", "setuptools<81"],
     "torchmetrics": ["torch==2.13.0", "numpy", "torchmetrics==1.9.0"],
 }
 

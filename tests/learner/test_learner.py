@@ -1,6 +1,7 @@
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ from ignite.engine import Engine, Events
 from ignite.learner import History, Learner
 from ignite.metrics import Accuracy, MeanSquaredError
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
 sys.path.insert(0, str(Path(__file__).parent))
 import digits
+import harness
+import learner_processes
 
 X = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
@@ -413,3 +417,15 @@ def test_the_summary_has_the_shapes():
     text = make().summary(X[:2])
     assert "Linear      (2, 16)" in text
     assert text.endswith("parameters and buffers: 524 bytes")
+
+
+def test_two_processes_train_what_one_does_with_batches_twice_as_large(tmp_path):
+    expected = learner_processes.train(tmp_path / "one", 0, batch_size=16)
+    first, second = harness.run(partial(learner_processes.train, tmp_path / "two"), 2)
+    assert first == second, "both have the same weights, figures and predictions"
+    assert torch.allclose(torch.tensor(first[0]), torch.tensor(expected[0]), atol=1e-6)
+    for name, values in expected[1].items():
+        assert first[1][name] == pytest.approx(values, rel=1e-5)
+    assert first[2] == expected[2]
+    assert first[3] == pytest.approx(expected[3], rel=1e-5)
+    assert (tmp_path / "two" / "run.json").exists()

@@ -51,7 +51,9 @@ def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[
     if isinstance(known, flow.ResumableLoader) and known._loader is data:
         return known
     has_own_seed = (
-        hasattr(getattr(data, "sampler", None), "num_replicas") or getattr(data, "generator", None) is not None
+        isinstance(data, flow.ArrayLoader)
+        or hasattr(getattr(data, "sampler", None), "num_replicas")
+        or getattr(data, "generator", None) is not None
     )
     seed = None
     if idist.get_world_size() > 1 and not has_own_seed:

@@ -63,7 +63,7 @@ def report_of(learner: Learner, data: Any, batch_size: int, target: str | None) 
     source = take(data, batches.target)
     learn_task(learner, source)
     true, found = [], []
-    for batch in source.loader(Batching(batch_size)):
+    for batch in source.loader(Batching(batch_size, is_shared=False)):
         x, y, _ = batches.parts(batch)
         found += list(predictions(learner, [x], decide=True, has_target=False))
         true.append(torch.as_tensor(y).cpu().reshape(found[-1].shape).long())

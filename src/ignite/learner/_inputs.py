@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ignite import distributed as idist
 from ignite._core.trees import apply_to_type
-from ignite.data import ArrayLoader
+from ignite.data import ArrayLoader, ShardedBatchSampler
 from ignite.data.arrays import named_tensors
 
 __all__ = ["Batching", "Source", "split", "take"]
@@ -28,12 +28,14 @@ class Batching:
         shuffle: whether each pass has an order of its own.
         seed: of the orders.
         num_workers: processes that read a data set.
+        is_shared: whether several processes share the samples, or each goes over all of them.
     """
 
     batch_size: int = 32
     shuffle: bool = False
     seed: int = 0
     num_workers: int = 0
+    is_shared: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,20 @@ class Source:
 
     def loader(self, how: Batching) -> Iterable[Any]:
         """What an engine is run on."""
+        rank, world_size = (idist.get_rank(), idist.get_world_size()) if how.is_shared else (0, 1)
         if self.arrays is not None:
             return ArrayLoader(
-                self.arrays,
-                how.batch_size,
-                shuffle=how.shuffle,
-                seed=how.seed,
-                rank=idist.get_rank(),
-                world_size=idist.get_world_size(),
+                self.arrays, how.batch_size, shuffle=how.shuffle, seed=how.seed, rank=rank, world_size=world_size
             )
         if self.batches is not None:
             return self.batches
         assert self.dataset is not None
         generator = torch.Generator().manual_seed(how.seed)
+        if world_size > 1:
+            order = ShardedBatchSampler(
+                len(self), how.batch_size, shuffle=how.shuffle, seed=how.seed, rank=rank, world_size=world_size
+            )
+            return DataLoader(self.dataset, batch_sampler=order, num_workers=how.num_workers, generator=generator)
         return DataLoader(
             self.dataset, how.batch_size, shuffle=how.shuffle, generator=generator, num_workers=how.num_workers
         )

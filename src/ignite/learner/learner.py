@@ -240,7 +240,9 @@ class Learner:
         self, data: Any, *, batch_size: int = 256, decide: bool = False, has_target: bool | None = None
     ) -> Iterator[Any]:
         """As :meth:`predict`, batch by batch: the memory does not grow with the data."""
-        return predictions(self, take(data, has_target=False).loader(Batching(batch_size)), decide, has_target)
+        return predictions(
+            self, take(data, has_target=False).loader(Batching(batch_size, is_shared=False)), decide, has_target
+        )
 
     def save(self, path: str | Path) -> None:
         """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.

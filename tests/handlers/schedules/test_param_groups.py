@@ -42,6 +42,16 @@ def test_all_are_called_at_each_event():
     assert scheduler.save_history is False
 
 
+def test_each_has_its_name_in_the_history_unless_the_call_gives_one_for_all():
+    scheduler = make(["body", "head"], save_history=True)
+    trainer = Engine(lambda engine, batch: None)
+    trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)
+    trainer.run([0] * 2)
+    assert trainer.state.param_history == {"body": [[0.0], [1.0]], "head": [[50.0], [51.0]]}  # as Ignite does
+    scheduler(trainer, "rate")
+    assert trainer.state.param_history["rate"] == [[2.0], [52.0]]
+
+
 def test_several_optimizers_and_parameters():
     first, second = make_optimizer(), make_optimizer()
     scheduler = ParamGroupScheduler(

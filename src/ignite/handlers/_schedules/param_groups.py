@@ -18,7 +18,8 @@ class ParamGroupScheduler:
 
     Args:
         schedulers: of one parameter group each, or of different parameters or optimizers. Do not attach them.
-        names: one for each scheduler, checked when a state is loaded; by default the names of the parameters.
+        names: one for each scheduler, under which its values stand in the history, and which is checked when a state
+            is loaded; by default the names of the parameters.
         save_history: whether to append the values to ``engine.state.param_history``; holds for ``schedulers``, too.
 
     Raises:
@@ -78,9 +79,14 @@ class ParamGroupScheduler:
         return [group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Calls all schedulers."""
-        for scheduler in self.schedulers:
-            scheduler(engine, name)
+        """Calls all schedulers.
+
+        Args:
+            engine: keeps the history; may be None.
+            name: one name in the history for all; by default ``names``.
+        """
+        for scheduler, own_name in zip(self.schedulers, self.names, strict=True):
+            scheduler(engine, name or own_name)
 
     def get_param(self) -> list[float | list[float]]:
         """What each scheduler would write."""

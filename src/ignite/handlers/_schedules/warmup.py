@@ -40,7 +40,7 @@ def create_lr_scheduler_with_warmup(
 
     Raises:
         TypeError: ``lr_scheduler`` is no scheduler, ``warmup_duration`` no integer, ``output_simulated_values`` no
-            list.
+            list, a value no number.
         ValueError: ``warmup_duration`` is less than 2, a value is not finite, or ``lr_scheduler`` is one of something
             else.
 
@@ -64,6 +64,9 @@ def create_lr_scheduler_with_warmup(
             "Argument output_simulated_values should be a list of None, e.g. `[None] * 100`, "
             f"but given {type(output_simulated_values)}"
         )
+    checks.number("Argument warmup_start_value", warmup_start_value)
+    if warmup_end_value is not None:
+        checks.number("Argument warmup_end_value", warmup_end_value)
     optimizer = lr_scheduler.optimizer
     ends = [group["lr"] if warmup_end_value is None else warmup_end_value for group in optimizer.param_groups]
     warmups: list[Any] = [
