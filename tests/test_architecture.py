@@ -14,7 +14,8 @@ LAYERS = [
     {"distributed", "data", "storage"},
     {"engine"},
     {"metrics", "handlers"},
-    {"learner", "report", "testing", "contrib", "cli", "utils", "_utils"},
+    {"learner", "report", "testing", "contrib", "utils", "_utils"},
+    {"cli"},
 ]
 FRONT_DOOR = "utils"
 

@@ -105,3 +105,11 @@ def test_it_is_installed_as_a_command_and_explains_itself(run_dir):
     text = subprocess.run([command, "doctor", "--help"], capture_output=True, text=True, check=True).stdout
     for word in ("run_dir", "--repair", "index.json", "resume='latest'"):
         assert word in text
+
+
+def test_env_says_what_a_result_depends_on():
+    out = io.StringIO()
+    assert main(["env"], out) == 0
+    lines = dict(line.split(maxsplit=1) for line in out.getvalue().splitlines() if len(line.split()) > 1)
+    assert lines["torch"] == torch.__version__
+    assert {"python", "platform", "threads", "command", "git_commit"} <= set(lines)

@@ -11,6 +11,7 @@ from typing import NamedTuple, TextIO
 
 from ignite import storage
 from ignite.exceptions import CheckpointError
+from ignite.learner import environment
 
 __all__ = ["main"]
 
@@ -65,8 +66,24 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         help="rebuild index.json, best.pt and last.pt from the files that are whole, and remove what killed "
         "writers have left; no checkpoint is touched",
     )  # fmt: skip
+    commands.add_parser(
+        "env",
+        help="say what a result may depend on beside the program",
+        description="Prints versions, platform, accelerator, threads and the commit of the code in this folder, one in "
+        "each line: what to put into a question or a bug report. The same is in the run.json of each run.",
+    )
     given = parser.parse_args(arguments)
+    if given.command == "env":
+        return _env(sys.stdout if out is None else out)
     return _doctor(given.run_dir, given.repair, sys.stdout if out is None else out)
+
+
+def _env(out: TextIO) -> int:
+    found = environment()
+    width = max(map(len, found))
+    for name, value in found.items():
+        out.write(f"{name:{width}}  {' '.join(value) if isinstance(value, list) else value}\n")
+    return 0
 
 
 def _doctor(run_dir: str, repair: bool, out: TextIO) -> int:

@@ -1,6 +1,7 @@
 """The short path: ``Learner`` puts engines, handlers and metrics together, and hands them out."""
 
+from ignite.learner._run_dir import environment
 from ignite.learner.history import History
 from ignite.learner.learner import Learner
 
-__all__ = ["History", "Learner"]
+__all__ = ["History", "Learner", "environment"]
