@@ -205,6 +205,21 @@ def test_the_state_of_a_callable_is_part_of_it():
     assert second.get_param() == 3.0
 
 
+def test_a_callable_that_takes_no_state_has_none():
+    class Half:
+        def __call__(self, n):
+            return n / 2
+
+        def state_dict(self):
+            return {"value": 3}
+
+    first, second = LambdaStateScheduler(Half(), "weight"), LambdaStateScheduler(Half(), "weight")
+    first(make_engine())
+    assert "lambda_obj" not in first.state_dict()
+    second.load_state_dict(first.state_dict())
+    assert second.get_param() == 0.5
+
+
 def test_states_of_ignite_fit():
     """As recorded from pytorch-ignite 0.5.5 after three events."""
     common = {"event_index": 3, "save_history": False, "param_name": "weight"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -44,16 +45,15 @@ def without_seconds(history):
 
 def test_the_short_program_learns_the_digits(tmp_path):
     x, y = digits.load()
-    learner = ignite.Learner(
-        digits.make_net(num_hidden=128), loss="cross_entropy", optimizer="adamw", lr=3e-3, metrics=["accuracy", "f1"]
-    )
+    net = digits.make_conv_net()
+    learner = ignite.Learner(net, loss="cross_entropy", optimizer="adamw", lr=3e-3, metrics=["accuracy", "f1"])
     history = learner.fit(
-        (x.numpy(), y.numpy()), valid=0.1, epochs=20, batch_size=64, run_dir=tmp_path, resume="latest"
+        (x.numpy(), y.numpy()), valid=0.1, epochs=10, batch_size=64, run_dir=tmp_path, resume="latest"
     )
     assert max(history["valid_accuracy"]) >= 0.97
     assert max(history["valid_f1"]) >= 0.97
-    assert len(history.steps) == 20 * math.ceil(len(x) * 0.9 / 64)
-    assert str(learner.task) == "multiclass (CrossEntropyLoss is a loss of classes)"
+    assert len(history.steps) == 10 * math.ceil(len(x) * 0.9 / 64)
+    assert str(learner.task).startswith("multiclass with 10 classes, because the loss is CrossEntropyLoss")
     assert (learner.predict(x[:200], decide=True) == y[:200]).float().mean() >= 0.95
 
 
@@ -257,6 +257,14 @@ def test_weights_of_samples_and_classes():
         )
 
 
+def test_balanced_classes_weigh_the_same():
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=Y.numpy()).tolist()
+    by_name, by_hand = (make(optimizer="sgd", lr=0.1, class_weight=w) for w in ("balanced", weights))
+    for learner in (by_name, by_hand):
+        learner.fit((X, Y), batch_size=30, shuffle=False)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights_of(by_name), weights_of(by_hand), strict=True))
+
+
 @pytest.mark.parametrize(
     ("loss", "num_outputs", "y", "metrics", "kind"),
     [
@@ -357,11 +365,11 @@ def test_mistakes_are_found_before_the_first_step():
 
     bad = X.clone()
     bad[3, 1] = math.nan
-    assert "x should hold finite numbers" in tried(make(), (bad, Y))
-    assert "use y.long()" in tried(make(), (X, Y.float()))
+    assert "x should be finite, but given 1 of them" in tried(make(), (bad, Y))
+    assert "y should be class indices, int64" in tried(make(), (X, Y.float()))
     assert "use y.long()" in tried(make(), DataLoader(TensorDataset(X, Y.float()), 8)), "also in what gives batches"
-    assert "should be from 0 to 2" in tried(make(), (X, Y + 1))
-    assert "valid: x should hold" in tried(make(), (X, Y), valid=(bad, Y))
+    assert "classes count from 0, use y - 1" in tried(make(), (X, Y + 1))
+    assert "x should be finite" in tried(make(), (X, Y), valid=(bad, Y))
     assert "did you mean 'accuracy'" in tried(make(metrics=["acuracy"]), (X, Y))
     assert "regression metric 'accuracy' is not known" in tried(make(1, "mse", metrics=["accuracy"]), (X, X[:, 0]))
     assert "did you mean 'cosine'" in tried(make(), (X, Y), schedule="cosin")

@@ -11,45 +11,29 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ignite import distributed as idist
-from ignite._core.calls import accepts
 from ignite._core.tensors import convert_tensor
 from ignite.engine import BackpropEvents, Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import EMAHandler
+from ignite.learner._data.arrays import Names, Parts, take_apart
+from ignite.learner._data.task import Task
+from ignite.learner._data.trial import call_model
 from ignite.learner._measures import make_metrics
 from ignite.learner._parts import TrainingLoss
-from ignite.learner._task import Task
 from ignite.metrics import Loss
 
-__all__ = ["Batches", "Engines", "call"]
+__all__ = ["Batches", "Engines"]
 
 
 class Batches:
-    """Takes batches apart: (x, y), (x, y, w), or a dictionary with the target under a key."""
+    """Takes batches apart and moves them; what the target is called is known when there are data."""
 
     def __init__(self) -> None:
-        self.target: str | None = None
-        """The key."""
+        self.target: Names | None = None
+        """The keys of the targets in batches that are dictionaries."""
 
-    def parts(self, batch: Any) -> tuple[Any, Any, Any]:
-        """Inputs, targets, and weights or None.
-
-        Raises:
-            TypeError: it is none of these.
-            ValueError: the key is not there.
-        """
-        if isinstance(batch, Mapping):
-            if self.target not in batch:
-                raise ValueError(
-                    f"target should be the key of the targets in a batch, one of {', '.join(map(repr, batch))}, but "
-                    f"given {self.target!r}"
-                )
-            return {name: value for name, value in batch.items() if name != self.target}, batch[self.target], None
-        if isinstance(batch, tuple | list) and len(batch) in (2, 3):
-            return batch[0], batch[1], batch[2] if len(batch) == 3 else None
-        raise TypeError(
-            "A batch should be (x, y), (x, y, w) or a dictionary, but given "
-            f"{f'{len(batch)} parts' if isinstance(batch, tuple | list) else type(batch).__name__}"
-        )
+    def parts(self, batch: Any) -> Parts:
+        """Inputs, targets, and weights or None."""
+        return take_apart(batch, self.target)
 
     def for_training(
         self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
@@ -70,13 +54,6 @@ def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
     if type(x) is Tensor and device is not None:  # the usual case, without a walk through containers
         return x.to(device, non_blocking=non_blocking)
     return convert_tensor(x, device, non_blocking)
-
-
-def call(model: Any, x: Any) -> Any:
-    """Calls a model; a dictionary whose keys are the parameters of ``forward`` is given by name."""
-    if isinstance(x, Mapping) and accepts(getattr(model, "forward", model), **x):
-        return model(**x)
-    return model(x)
 
 
 def _detached(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Tensor:
@@ -120,6 +97,7 @@ class Engines:
     ) -> None:
         self.batches = Batches()
         self._loss = loss
+        self.metrics = metrics.values() if isinstance(metrics, Mapping) else metrics
         self._metrics = metrics
         self._is_measured = False
         mixed: dict[str, Any] = {} if dtype is None else {"amp_mode": "amp", "amp_dtype": dtype}
@@ -130,11 +108,17 @@ class Engines:
             self.trainer = create_supervised_trainer(
                 _shared(model, device), optimizer, loss, device, non_blocking=True,
                 prepare_batch=self.batches.for_training, output_transform=_detached,
-                gradient_accumulation_steps=accumulation, model_fn=call, clip_grad_norm=clip_grad_norm,
+                gradient_accumulation_steps=accumulation, model_fn=call_model, clip_grad_norm=clip_grad_norm,
                 compile=compile, **mixed, **scaler,
             )  # fmt: skip
         self.evaluator = create_supervised_evaluator(
-            model, None, device, non_blocking=True, prepare_batch=self.batches.for_evaluation, model_fn=call, **mixed
+            model,
+            None,
+            device,
+            non_blocking=True,
+            prepare_batch=self.batches.for_evaluation,
+            model_fn=call_model,
+            **mixed,
         )
         self.average: EMAHandler | None = None
         if ema is not None:
@@ -151,7 +135,7 @@ class Engines:
             return
         made: dict[str, Any] = {}
         if task is not None:
-            has_logits = not isinstance(self._loss.loss, nn.BCELoss)
+            has_logits = self._loss.name != "bce"
             made = make_metrics(self._metrics, task.kind, has_logits)
         Loss(self._loss).attach(self.evaluator, "loss")
         for name, metric in made.items():

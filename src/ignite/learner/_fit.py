@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from ignite._core.tensors import convert_tensor
-from ignite.data.arrays import named_tensors
+from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from ignite.handlers._progress.figures import lower_is_better
-from ignite.learner import _checks, _run_dir
-from ignite.learner._assembly import call
+from ignite.learner import _run_dir
+from ignite.learner._data.arrays import Names
+from ignite.learner._data.checks import check_before_training
+from ignite.learner._data.inputs import Loader, as_loader, can_shuffle
+from ignite.learner._data.split import split
+from ignite.learner._data.task import infer_task
 from ignite.learner._fitting import BestWeights, Folder, attached, factor_of
-from ignite.learner._inputs import Batching, Source, split, take
 from ignite.learner._recorder import Recorder
-from ignite.learner._task import infer
 from ignite.learner.history import History
 
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
 
-__all__ = ["Options", "fit", "learn_task"]
+__all__ = ["Batching", "Options", "fit", "learn_task", "load"]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How batches are cut where the data are not cut yet; None where nothing is said."""
+
+    batch_size: int | None = None
+    shuffle: bool | None = None
+    num_workers: int = 0
+    class_weight: Any = None
+    is_shared: bool = True
+    """Whether several processes share the samples, or each goes over all of them."""
 
 
 @dataclass(frozen=True)
@@ -66,69 +78,108 @@ class Monitor:
         return float(self._sign * epochs[-1][self.name])
 
 
-def learn_task(learner: Learner, source: Source) -> None:
-    """Finds out the kind of problem, if it is not known yet, and attaches the metrics."""
-    if learner.task is None and learner.loss.loss is not None:
-        target = source.target
-        if target is None and source.dataset is not None:
-            sample = source.dataset[0]
-            found = sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else None
-            target = None if found is None else torch.as_tensor(found)[None]
-        try:
-            learner.task = infer(learner.loss.loss, target)
-        except ValueError:
-            if learner.config["metrics"]:
-                raise
-        else:
-            learner.logger.info("The problem is %s", learner.task)
+def load(
+    learner: Learner, data: Any, options: Batching, like: Loader | None = None, *, is_target_needed: bool = True
+) -> Loader:
+    """Batches of data of any kind, as the model was trained on; if need be without targets."""
+    is_shared, target = options.is_shared, learner._engines.batches.target
+    if not is_target_needed and not _has(data, target):
+        target = None
+    return as_loader(
+        data,
+        batch_size=options.batch_size,
+        shuffle=options.shuffle,
+        seed=learner.seed,
+        target=target,
+        class_weight=options.class_weight,
+        num_workers=options.num_workers,
+        rank=idist.get_rank() if is_shared else 0,
+        world_size=idist.get_world_size() if is_shared else 1,
+        like=like,
+    )
+
+
+def _has(data: Any, target: Names | None) -> bool:
+    """Whether a table or dictionary has the target among its columns; other data have it where it always is."""
+    columns = data if isinstance(data, Mapping) else getattr(data, "columns", getattr(data, "column_names", None))
+    if columns is None or target is None:
+        return True
+    return all(name in columns for name in ([target] if isinstance(target, str) else target))
+
+
+def learn_task(learner: Learner, loader: Loader) -> None:
+    """Finds out the kind of problem, if it is not known yet, and attaches the metrics.
+
+    Raises:
+        ValueError: metrics are asked for by name, and the kind of problem cannot be told.
+    """
+    if learner.task is None:
+        whole = loader.whole()
+        parts = whole or loader.first()
+        y = None if parts is None else parts.y
+        learner.task = infer_task(learner.loss.loss, y, classes=loader.known.classes, is_whole=whole is not None)
+        learner.logger.info("The problem is %s", learner.task)
+    if learner.task.kind == "unknown" and any(isinstance(one, str) for one in learner._engines.metrics):
+        raise ValueError(
+            f"metrics by name need to know the kind of problem, but it is {learner.task}: give Learner(..., task=...), "
+            "or metrics as objects"
+        )
     learner._engines.measure(learner.task)
 
 
 def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
-    target = learner._engines.batches.target
-    source = take(data, target)
-    learner.classes = source.classes or learner.classes
-    learn_task(learner, source)
-    is_by_class = learner.task is not None and learner.task.kind in ("multiclass", "binary")
-    held: Source | None = None
+    held = valid
     if isinstance(valid, float):
-        source, held = split(source, valid, learner.seed, is_by_class)
-    elif valid is not None:
-        held = take(valid, target)
-    for one, what in ((source, "data"), (held, "valid")):
-        if one is not None and one.arrays is not None:
-            _checks.check_arrays(one.arrays, what)
-            check_batch(learner, one.arrays, one.target)
-    return _run(learner, source, held, options)
+        data, held, *_ = split(data, valid, seed=learner.seed, target=learner._engines.batches.target)
+    how = options.batching
+    if how.shuffle is None and can_shuffle(data):
+        how = replace(how, shuffle=True)
+    loader = load(learner, data, how)
+    learner._known = loader
+    learn_task(learner, loader)
+    check(learner, loader, "")
+    held_loader = None
+    if held is not None:
+        held_loader = load(learner, held, Batching(_larger(how, held), num_workers=how.num_workers), like=loader)
+        check(learner, held_loader, "valid: ")
+    return _run(learner, loader, held_loader, options)
 
 
-def check_batch(learner: Learner, batch: Any, all_targets: Tensor | None = None) -> None:
-    """Tries the model on a few samples."""
+def _larger(how: Batching, data: Any) -> int | None:
+    """Without gradients there is room for larger batches."""
+    return max(how.batch_size or 0, 256) if can_shuffle(data) else None
+
+
+def check(learner: Learner, loader: Loader, what: str) -> None:
+    """Looks for mistakes before the first step."""
     if learner.config["step"]:
         return
-    x, y, _ = learner._engines.batches.parts(batch)
-    x, y = _checks.first_rows(x), _checks.first_rows(y)
-    x, y = convert_tensor((x, y), learner.device)
-    kind = None if learner.task is None else learner.task.kind
-    _checks.check_fit(learner.model, learner.loss.loss, kind, x, y, all_targets, call)
+    assert learner.task is not None
+    try:
+        warnings = check_before_training(
+            learner.model, learner.loss.loss, learner.task, loader, device=learner.device, fitted=learner.loss.fitted
+        )
+    except Exception as error:
+        if what:
+            error.add_note(f"{what}in the data to validate on")
+        raise
+    for text in warnings:
+        learner.logger.warning("%s%s", what, text)
 
 
-def _run(learner: Learner, source: Source, held: Source | None, options: Options) -> History:
+def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options) -> History:
     trainer, evaluator = learner.trainer, learner.evaluator
-    loader = source.loader(options.batching)
     recorder = learner._recorder
     recorder.begin(History(), evaluator if held is not None else None)
     monitor = Monitor(options.monitor or ("loss" if held is None else "valid_loss"), recorder)
     validate = None
     if held is not None:
-        batching = Batching(max(options.batching.batch_size, 256), num_workers=options.batching.num_workers)
-        valid_loader = held.loader(batching)
-        validate = lambda: evaluator.run(valid_loader)  # noqa: E731
+        valid_batches = held.batches
+        validate = lambda: evaluator.run(valid_batches)  # noqa: E731
     best = BestWeights(learner.model, monitor) if options.restore_best else None
     if options.resume is None:
         trainer.state.max_epochs = trainer.state.max_iters = None  # a further fit is a run of its own
-    checked = None if source.arrays is not None else _check_first_batch(learner)
     with attached(
         trainer,
         evaluator if held is not None else None,
@@ -139,26 +190,10 @@ def _run(learner: Learner, source: Source, held: Source | None, options: Options
         best=best,
         folder=_folder(learner, options, recorder, monitor, held is not None),
     ):
-        try:
-            trainer.run(loader, max_epochs=options.epochs, resume=options.resume)
-        finally:
-            if checked is not None:
-                checked.remove()
+        trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
     if best is not None:
         best.restore()
     return recorder.history
-
-
-def _check_first_batch(learner: Learner) -> Any:
-    def check(engine: Engine[Any, Any]) -> None:
-        handle.remove()
-        for _, leaf in named_tensors(engine.state.batch) if not learner.config["step"] else ():
-            if leaf.dtype.is_floating_point and not bool(torch.isfinite(leaf).all()):
-                raise ValueError("The first batch should hold finite numbers, but holds NaN or infinity")
-        check_batch(learner, engine.state.batch)
-
-    handle = learner.trainer.add_event_handler(Events.ITERATION_STARTED, check)
-    return handle
 
 
 def _stopping(options: Options, monitor: Monitor, trainer: Engine[Any, Any]) -> EarlyStopping | None:
@@ -167,18 +202,14 @@ def _stopping(options: Options, monitor: Monitor, trainer: Engine[Any, Any]) -> 
     return EarlyStopping(options.early_stopping, monitor, trainer)
 
 
-def _scheduler(
-    learner: Learner, loader: Iterable[Any], options: Options
-) -> torch.optim.lr_scheduler.LRScheduler | None:
+def _scheduler(learner: Learner, loader: Loader, options: Options) -> torch.optim.lr_scheduler.LRScheduler | None:
     for group, lr in zip(learner.optimizer.param_groups, learner._first_lrs, strict=True):
         group["lr"] = group["initial_lr"] = lr
     if options.schedule is None and not options.warmup:
         return None
-    try:
-        length = len(loader)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise TypeError("schedule and warmup need data of a known length, and these have none") from error
-    factor = factor_of(options.schedule or "constant", options.warmup, options.epochs * length)
+    if loader.num_batches is None:
+        raise TypeError("schedule and warmup need data of a known length, and these have none")
+    factor = factor_of(options.schedule or "constant", options.warmup, options.epochs * loader.num_batches)
     return torch.optim.lr_scheduler.LambdaLR(learner.optimizer, factor)
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ignite._core.tensors import convert_tensor
 from ignite._core.trees import apply_to_type
-from ignite.learner._assembly import call
-from ignite.learner._checks import modes_kept
-from ignite.learner._fit import learn_task
-from ignite.learner._inputs import Batching, take
+from ignite.learner._data.inputs import Loader
+from ignite.learner._data.trial import call_model
 
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
@@ -21,28 +20,40 @@ if TYPE_CHECKING:
 __all__ = ["joined", "predictions", "report_of"]
 
 
-def predictions(learner: Learner, loader: Iterable[Any], decide: bool, has_target: bool | None) -> Iterator[Any]:
+@contextlib.contextmanager
+def _applied(learner: Learner) -> Iterator[None]:
+    """Evaluation mode, the weights that are evaluated, no gradients; afterwards all is as it was."""
+    modes = [(module, module.training) for module in learner.model.modules()]
+    try:
+        with learner._engines.averaged(), torch.no_grad():
+            learner.model.eval()
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predictions(learner: Learner, loader: Loader, decide: bool) -> Iterator[Any]:
     """What the model gives for each batch, in order, on the host; one batch at a time is in memory."""
-    model = learner.model
-    for batch in loader:
-        is_pair = isinstance(batch, tuple | list) and len(batch) in (2, 3) if has_target is None else has_target
-        x = learner._engines.batches.parts(batch)[0] if is_pair else batch
-        with modes_kept(model), learner._engines.averaged(), torch.no_grad():
-            model.eval()
-            out = call(model, convert_tensor(x, learner.device))
-        out = apply_to_type(out, Tensor, lambda leaf: leaf.cpu())
-        yield _decided(learner, out) if decide else out
+    for batch in loader.batches:
+        yield _predicted(learner, loader.parts(batch).x, decide)
+
+
+def _predicted(learner: Learner, x: Any, decide: bool) -> Any:
+    with _applied(learner):
+        out = call_model(learner.model, convert_tensor(x, learner.device))
+    out = apply_to_type(out, Tensor, lambda leaf: leaf.cpu())
+    return _decided(learner, out) if decide else out
 
 
 def _decided(learner: Learner, out: Any) -> Tensor:
     """Classes of scores: shape (N,) for multiclass and binary problems, (N, L) for labels."""
     kind = "regression" if learner.task is None else learner.task.kind
-    if kind == "regression" or not isinstance(out, Tensor):
+    if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(f"decide needs a problem of classes, but this one is {learner.task or 'not known yet'}")
     if kind == "multiclass":
         return out.argmax(1)
-    is_probability = isinstance(learner.loss.loss, nn.BCELoss)
-    chosen = (out > (0.5 if is_probability else 0)).long()
+    chosen = (out > (0.5 if learner.loss.name == "bce" else 0)).long()
     return chosen.reshape(len(out)) if kind == "binary" else chosen
 
 
@@ -56,16 +67,12 @@ def joined(parts: list[Any]) -> Any:
     return tuple(joined([part[i] for part in parts]) for i in range(len(first)))
 
 
-def report_of(learner: Learner, data: Any, batch_size: int, target: str | None) -> dict[Any, dict[str, float]]:
+def report_of(learner: Learner, loader: Loader) -> dict[Any, dict[str, float]]:
     """Counts what was predicted of what; see :meth:`ignite.learner.Learner.report`."""
-    batches = learner._engines.batches
-    batches.target = target or batches.target
-    source = take(data, batches.target)
-    learn_task(learner, source)
     true, found = [], []
-    for batch in source.loader(Batching(batch_size, is_shared=False)):
-        x, y, _ = batches.parts(batch)
-        found += list(predictions(learner, [x], decide=True, has_target=False))
+    for batch in loader.batches:
+        x, y, _ = loader.parts(batch)
+        found.append(_predicted(learner, x, decide=True))
         true.append(torch.as_tensor(y).cpu().reshape(found[-1].shape).long())
     y_true, y_pred = torch.cat(true), torch.cat(found)
     assert learner.task is not None

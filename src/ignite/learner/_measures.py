@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.learner._data.task import Kind
 from ignite.learner._names import find
-from ignite.learner._task import Kind
 from ignite.metrics import (
     ROC_AUC,
     Accuracy,
@@ -148,6 +148,7 @@ def make_metrics(chosen: Sequence[Any] | Mapping[str, Any], kind: Kind, has_logi
         "binary": lambda: _yes_or_no(decide),
         "multilabel": lambda: _labels(decide),
         "regression": _regression,
+        "unknown": dict,
     }[kind]()
     named = chosen if isinstance(chosen, Mapping) else {_name_of(one): one for one in chosen}
     return {name: _made(one, kind, known) for name, one in named.items()}

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ignite.learner._data.task import known_loss
 from ignite.learner._measures import same_shape
 from ignite.learner._names import LOSSES, OPTIMIZERS, find
-from ignite.learner._task import OF_CLASSES
 
 __all__ = ["TrainingLoss", "choose_device", "freeze", "make_optimizer", "make_training_loss"]
 
@@ -70,8 +70,10 @@ class TrainingLoss:
         self.loss = loss
         self._each = each
         self._class_weight = class_weight
-        self._has_classes = isinstance(loss, OF_CLASSES)
-        self._is_known = self._has_classes or type(loss).__module__.startswith("torch.nn")
+        known = known_loss(loss)
+        self.name = None if known is None else known.name
+        """Which loss of torch it is, as :func:`~ignite.learner._data.task.known_loss` calls it; None for others."""
+        self._has_classes = self.name in ("cross_entropy", "nll")
 
     def __call__(self, y_pred: Tensor, target: Any) -> Tensor:
         y, weight = target if isinstance(target, tuple) else (target, None)
@@ -104,7 +106,7 @@ class TrainingLoss:
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
         """Targets as the loss needs them, where that cannot be mistaken."""
-        if not self._is_known or not isinstance(y, Tensor) or not isinstance(y_pred, Tensor):
+        if self.name is None or not isinstance(y, Tensor) or not isinstance(y_pred, Tensor):
             return y
         if self._has_classes:
             return y if y.dtype.is_floating_point else y.long()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite.data.arrays import named_tensors
-from ignite.learner._checks import unchanged
+from ignite.learner._data.trial import call_model, kept
 
 __all__ = ["summary"]
 
@@ -59,8 +59,9 @@ def _shapes(model: nn.Module, example: Any) -> dict[str, str]:
         for name, part in model.named_modules()
     ]
     try:
-        with unchanged(model):
-            model(example)
+        with kept(model), torch.no_grad():
+            model.eval()
+            call_model(model, example)
     finally:
         for hook in hooks:
             hook.remove()

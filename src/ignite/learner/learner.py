@@ -14,15 +14,16 @@ from ignite._core.tensors import convert_tensor
 from ignite.engine import Engine
 from ignite.learner import _parts
 from ignite.learner._assembly import Engines
-from ignite.learner._fit import Options, fit, learn_task
+from ignite.learner._data.arrays import Names
+from ignite.learner._data.inputs import Loader, can_shuffle
+from ignite.learner._data.task import given_task
+from ignite.learner._fit import Batching, Options, fit, learn_task, load
 from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
 from ignite.learner._inference import predictions, report_of
-from ignite.learner._inputs import Batching, take
 from ignite.learner._names import PRECISIONS, find
 from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner._summary import summary
-from ignite.learner._task import Task, check_kind
 from ignite.learner._weights import load_weights, save_weights
 from ignite.learner.history import History
 
@@ -53,7 +54,8 @@ class Learner:
         freeze: patterns of names of parameters that are not trained, such as ``["backbone.*"]``.
         param_groups: other options of the optimizer for parameters by such a pattern: ``{"head.*": {"lr": 0.1}}``.
         optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
-        class_weight: a weight for each class, shape (C,), or by its number. Samples have their own as (x, y, w).
+        class_weight: a weight for each class, shape (C,), or by its number; or "balanced", for arrays. Samples have
+            their own as (x, y, w).
         task: "multiclass", "binary", "multilabel" or "regression", where loss and targets do not tell.
         step: ``step(engine, batch)`` takes the place of the supervised step; it does all but the loop.
         seed: of the order of samples and of the split.
@@ -90,7 +92,7 @@ class Learner:
         freeze: Sequence[str] = (),
         param_groups: Mapping[str, Mapping[str, Any]] | None = None,
         optimizer_options: Mapping[str, Any] | None = None,
-        class_weight: Sequence[float] | Mapping[int, float] | Tensor | None = None,
+        class_weight: Sequence[float] | Mapping[int, float] | Tensor | Literal["balanced"] | None = None,
         task: Literal["multiclass", "binary", "multilabel", "regression"] | None = None,
         step: Callable[[Engine[Any, Any], Any], Any] | None = None,
         seed: int = 0,
@@ -100,11 +102,11 @@ class Learner:
         self.device = _parts.choose_device(device)
         self.model = model.to(self.device)
         _parts.freeze(model, freeze)
-        self.loss = _parts.make_training_loss(loss, class_weight)
+        self.loss = _parts.make_training_loss(loss, None if class_weight == "balanced" else class_weight)
+        self._balance = class_weight if isinstance(class_weight, str) else None
         self.optimizer = _parts.make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
         self.seed = seed
-        self.task = None if task is None else Task(check_kind(task), "as given")
-        self.classes: Sequence[Any] | None = None
+        self.task = None if task is None else given_task(task)
         self.config = {
             "model": type(model).__name__, "loss": _name_of(loss), "optimizer": type(self.optimizer).__name__, "lr": lr,
             "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
@@ -120,6 +122,7 @@ class Learner:
         self._recorder = Recorder()
         self._first_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self._run_dir: Path | None = None
+        self._known: Loader | None = None
         self._has_display = False
 
     @property
@@ -138,9 +141,9 @@ class Learner:
         valid: Any = None,
         *,
         epochs: int = 1,
-        batch_size: int = 32,
-        shuffle: bool = True,
-        target: str | None = None,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        target: Names | None = None,
         schedule: Literal["constant", "linear", "cosine"] | Callable[[float], float] | None = None,
         warmup: float = 0,
         early_stopping: int | None = None,
@@ -160,8 +163,8 @@ class Learner:
                 or anything else that gives batches (x, y). Arrays are cut into batches as a whole, not by samples.
             valid: to validate on after each epoch: data, or which fraction of ``data``, the same share of each class.
             epochs: how often to go over the data.
-            batch_size: samples in a batch of one process; not for data that give batches.
-            shuffle: whether each epoch has an order of its own; not for data that give batches.
+            batch_size: samples in a batch of one process, 32 by default; not for data that give batches.
+            shuffle: whether each epoch has an order of its own, as by default; not for data that give batches.
             target: the name of the target in dictionaries and data frames.
             schedule: how the learning rate goes on after the warm-up; or a function of the share that is done, from 0
                 to 1, that gives a factor.
@@ -187,40 +190,47 @@ class Learner:
         self._engines.batches.target = target
         if not self._has_display:
             self._has_display = shown(self.trainer, self.evaluator if valid is not None else None, progress)
-        batching = Batching(batch_size, shuffle, self.seed, num_workers)
+        batching = Batching(batch_size, shuffle, num_workers, self._balance)
         folder = None if run_dir is None else Path(run_dir)
         options = Options(
             epochs, batching, schedule, warmup, early_stopping, monitor, restore_best, folder, resume, save_every
         )
         return fit(self, data, valid, options)
 
-    def evaluate(self, data: Any, *, batch_size: int = 256, target: str | None = None) -> dict[str, float]:
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """What the numbers of classes stand for, if the data told; else empty."""
+        return () if self._known is None else tuple(self._known.known.classes)
+
+    def evaluate(self, data: Any, *, batch_size: int | None = None, target: Names | None = None) -> dict[str, float]:
         """The loss and the metrics on data, which may be whatever ``fit`` takes.
 
         Raises:
             ValueError: the data do not fit.
         """
-        self._engines.batches.target = target or self._engines.batches.target
-        source = take(data, self._engines.batches.target)
-        learn_task(self, source)
-        return numbers_in(self.evaluator.run(source.loader(Batching(batch_size))).metrics)
+        loader = self._load(data, batch_size, target, is_shared=True)
+        learn_task(self, loader)
+        return numbers_in(self.evaluator.run(loader.batches).metrics)
 
-    def report(self, data: Any, *, batch_size: int = 256, target: str | None = None) -> dict[Any, dict[str, float]]:
+    def report(
+        self, data: Any, *, batch_size: int | None = None, target: Names | None = None
+    ) -> dict[Any, dict[str, float]]:
         """Precision, recall and F1 of each class, and how many samples it has: ``{class: {"precision": ..., ...}}``.
 
         Raises:
             ValueError: the problem is not one of classes.
         """
-        return report_of(self, data, batch_size, target)
+        loader = self._load(data, batch_size, target)
+        learn_task(self, loader)
+        return report_of(self, loader)
 
-    def predict(self, data: Any, *, batch_size: int = 256, decide: bool = False, has_target: bool | None = None) -> Any:
+    def predict(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Any:
         """What the model gives for each sample, in the order of the data, on the host.
 
         Args:
-            data: x, as ``fit`` takes it; or a data set or loader of x or of (x, y).
-            batch_size: samples in a batch, for data that have none.
-            decide: give classes instead of scores: their numbers, or what a data frame called them.
-            has_target: whether batches are (x, y); by default that is so if they are pairs.
+            data: x alone, or whatever ``fit`` takes. A tuple is (x,), (x, y) or (x, y, w).
+            batch_size: samples in a batch, for data that are not in batches.
+            decide: give classes instead of scores: their numbers, or what the training data called them.
 
         Returns:
             A tensor, shape (N, ...); a tuple or dictionary of them if that is what the model gives.
@@ -228,21 +238,33 @@ class Learner:
         Raises:
             ValueError: there are no data.
         """
-        parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide, has_target=has_target))
+        parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide))
         if not parts:
             raise ValueError("data should have at least one sample, but have none")
         joined = joined_parts(parts)
-        if decide and self.classes is not None:
+        if decide and self.classes:
             return [self.classes[int(number)] for number in joined]
         return joined
 
-    def predict_batches(
-        self, data: Any, *, batch_size: int = 256, decide: bool = False, has_target: bool | None = None
-    ) -> Iterator[Any]:
+    def predict_batches(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Iterator[Any]:
         """As :meth:`predict`, batch by batch: the memory does not grow with the data."""
-        return predictions(
-            self, take(data, has_target=False).loader(Batching(batch_size, is_shared=False)), decide, has_target
-        )
+        return predictions(self, self._load(data, batch_size, None, is_target_needed=False), decide)
+
+    def _load(
+        self,
+        data: Any,
+        batch_size: int | None,
+        target: Names | None,
+        *,
+        is_shared: bool = False,
+        is_target_needed: bool = True,
+    ) -> Loader:
+        batches = self._engines.batches
+        batches.target = batches.target if target is None else target
+        if batch_size is None and can_shuffle(data):
+            batch_size = 256
+        batching = Batching(batch_size, is_shared=is_shared)
+        return load(self, data, batching, self._known, is_target_needed=is_target_needed)
 
     def save(self, path: str | Path) -> None:
         """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.

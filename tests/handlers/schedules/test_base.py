@@ -68,6 +68,16 @@ def test_every_key_is_needed(key):
     assert scheduler.event_index == 0
 
 
+def test_a_list_in_a_state_is_a_copy():
+    scheduler = PiecewiseLinear(make_optimizer(), "lr", [(0, 1.0), (2, 3.0)])
+    scheduler.state_dict()["values"][0] = 7.0
+    assert scheduler.values == [1.0, 3.0]
+    state = scheduler.state_dict() | {"values": [5.0, 6.0]}
+    scheduler.load_state_dict(state)
+    state["values"][0] = 7.0
+    assert scheduler.values == [5.0, 6.0]
+
+
 def test_what_has_to_be_implemented():
     with pytest.raises(TypeError, match="abstract"):
         BaseParamScheduler("lr")

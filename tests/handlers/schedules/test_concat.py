@@ -72,6 +72,13 @@ def test_a_scheduler_of_torch_begins_with_its_own_value_wherever_it_is_resumed(n
     assert seen[:8] == [[10.0], [11.0], [1.0], [0.5], [0.25], [0.125], [50.0], [51.0]]
 
 
+def test_a_scheduler_of_torch_in_a_group_begins_with_its_own_value():
+    optimizer = make_optimizer()
+    decay = ParamGroupScheduler([LRScheduler(schedules.ExponentialLR(optimizer, 0.5))])
+    scheduler = ConcatScheduler([count_from(optimizer, 10.0), decay], [2])
+    assert values_of(scheduler, 4) == [[10.0], [11.0], [1.0], [0.5]]
+
+
 def test_a_scheduler_of_torch_that_comes_again_goes_on():
     optimizer = make_optimizer()
     decay = LRScheduler(schedules.ExponentialLR(optimizer, 0.5))

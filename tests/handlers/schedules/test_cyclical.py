@@ -116,6 +116,13 @@ def test_cycles_that_become_shorter_end_at_one_event():
     assert values_of(scheduler, 9) == [1.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(("monotonic", "expected"), [(False, 1.0), (True, 0.0)])
+def test_behind_the_last_event_of_a_cycle_is_the_end_of_its_curve(monotonic, expected):
+    scheduler = LinearCyclicalScheduler(make_optimizer(), "lr", 1.0, 0.0, 4, monotonic=monotonic)
+    values_of(scheduler, 4)
+    assert scheduler.get_param() == expected
+
+
 def test_a_part_of_an_event_ends_with_the_event_after_it():
     scheduler = LinearCyclicalScheduler(make_optimizer(), "lr", 1.0, 0.0, 2.5)
     assert values_of(scheduler, 5) == pytest.approx([1.0, 0.2, 0.6, 1.0, 0.0])

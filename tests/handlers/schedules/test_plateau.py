@@ -196,6 +196,16 @@ def test_a_state_of_ignite_fits_and_its_methods_and_zeros_stay_away():
     assert observe(scheduler, [1.0]) == [[0.08, 0.2]]
 
 
+@pytest.mark.parametrize("key", ["event_index", "param_name", "metric_name", "scheduler"])
+def test_every_key_is_needed(key):
+    scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss")
+    before = scheduler.state_dict()
+    state = {name: value for name, value in before.items() if name != key}
+    with pytest.raises(ValueError, match=f"Required state attribute '{key}' is absent in provided state_dict"):
+        scheduler.load_state_dict(state)
+    assert scheduler.state_dict() == before
+
+
 def test_a_state_that_does_not_fit_changes_nothing():
     scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss")
     before = copy.deepcopy(scheduler.state_dict())

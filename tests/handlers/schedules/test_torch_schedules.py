@@ -230,6 +230,21 @@ def test_later_warnings_of_torch_come_through():
         scheduler(None)
 
 
+def test_a_warning_of_each_step_is_shown_once():
+    class Chatty(schedules.LRScheduler):
+        def get_lr(self):
+            warnings.warn("I was asked for a value", UserWarning, stacklevel=1)
+            return [group["lr"] for group in self.optimizer.param_groups]
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        run = Run(Chatty)
+        run.go(2)  # the first step is a quiet one, which makes Python forget what it has shown
+        shown.clear()
+        run.go(8)
+    assert len(shown) == 1
+
+
 def test_a_failing_step_is_not_counted():
     optimizer = make_optimizer()
     scheduler = LRScheduler(schedules.OneCycleLR(optimizer, 0.1, total_steps=2))
@@ -335,3 +350,15 @@ def test_the_first_steps_after_resuming_need_none_of_the_optimizer():
 def test_simulations_need_no_step_of_the_optimizer():
     rows = LRScheduler.simulate_values(12, MAKERS["sequential"](make_optimizer()))
     assert [row[1] for row in rows] == [values[0][0] for values in torchs_own(MAKERS["sequential"], 12)]
+
+
+def test_a_state_that_is_loaded_again_needs_no_step_of_the_optimizer():
+    """A run that is wound back to its beginning, with an optimizer that has not been stepped since."""
+    scheduler, trainer = LRScheduler(MAKERS["step"](make_optimizer())), Engine(lambda engine, batch: None)
+    scheduler(trainer)
+    beginning = copy.deepcopy(scheduler.state_dict())
+    for _ in range(3):
+        scheduler(trainer)
+    scheduler.load_state_dict(beginning)
+    scheduler(trainer)  # warnings are errors
+    assert scheduler.event_index == 2

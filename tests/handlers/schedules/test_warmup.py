@@ -146,6 +146,14 @@ def test_a_learning_rate_in_a_tensor():
     assert optimizer.param_groups[0]["lr"] is rate
 
 
+def test_a_learning_rate_in_float32_is_the_end_of_the_warmup_also_given_as_a_number():
+    # 0.1 in float32 is 1.5e-8 more than 0.1.
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.1))
+    scheduler = create_lr_scheduler_with_warmup(schedules.ExponentialLR(optimizer, 0.5), 0.0, 3, 0.1)
+    seen = [value.item() for (value,) in ([row[0].clone()] for row in values_in_place(scheduler, 5))]
+    assert seen == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.025])
+
+
 def values_in_place(scheduler, num_events):
     for _ in range(num_events):
         scheduler(None)

@@ -1,0 +1,180 @@
+"""Data in memory as tensors in the order inputs, targets, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
+
+from ignite.data.arrays import named_tensors
+from ignite.learner._data.columns import as_features, as_target, column_names, is_array, is_frame, matrix_of
+
+__all__ = ["Arrays", "Known", "Names", "Parts", "arrays_of", "check_names", "holds_arrays", "take_apart"]
+
+Names = str | Sequence[str]
+
+
+class Parts(NamedTuple):
+    """What is in a batch."""
+
+    x: Any
+    y: Any = None
+    w: Any = None
+
+
+def take_apart(batch: Any, target: Names | None = None) -> Parts:
+    """Inputs, targets and weights of a batch.
+
+    A tuple or list is ``(x,)``, ``(x, y)`` or ``(x, y, w)``. Of a dictionary, ``target`` is y and the rest x; if the
+    rest is one entry, x is that. Everything else is x.
+
+    Raises:
+        ValueError: a tuple is longer, or ``target`` is not in the dictionary.
+
+    Example:
+        >>> take_apart({"pixels": 1, "label": 2}, target="label")
+        Parts(x=1, y=2, w=None)
+    """
+    if isinstance(batch, tuple | list):
+        if 1 <= len(batch) <= 3:
+            return Parts(*batch)
+        raise ValueError(
+            "A batch should be (x,), (x, y) or (x, y, w), several inputs nested as ((a, b), y), "
+            f"but given {len(batch)} items"
+        )
+    if target is None or not isinstance(batch, Mapping):
+        return Parts(batch)
+    names = [target] if isinstance(target, str) else list(target)
+    check_names(names, list(batch), "target")
+    x = {key: value for key, value in batch.items() if key not in names}
+    y = batch[names[0]] if isinstance(target, str) else {name: batch[name] for name in names}
+    return Parts(next(iter(x.values())) if len(x) == 1 else x, y)
+
+
+class Known(NamedTuple):
+    """What is known from the data that the model was trained on."""
+
+    features: tuple[Any, ...] = ()
+    """Names of the columns of x, if it came as a table."""
+    classes: tuple[Any, ...] = ()
+    """What the class indices stand for, if the data tell."""
+
+
+class Arrays(NamedTuple):
+    """Data in memory as tensors."""
+
+    parts: Parts
+    known: Known
+
+
+def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None, known: Known | None = None) -> Arrays:
+    """Data in memory as tensors.
+
+    Args:
+        data: of which ``holds_arrays`` is true.
+        target: name of y in tables and dictionaries.
+        sample_weight: array, or name in tables and dictionaries.
+        known: the features to look for, and the indices that classes have.
+
+    Raises:
+        TypeError: there is something else than numbers in them.
+        ValueError: ``target`` or ``sample_weight`` is not in them; lengths differ; a weight is negative or not finite.
+    """
+    known = known or Known()
+    x, y, w = _raw_parts(data, target, sample_weight)
+    features: tuple[Any, ...] = ()
+    if is_frame(x):
+        features = known.features or column_names(x)
+        x = matrix_of(x, features)  # as trained: a table to predict for may have further columns, and its target
+    x = as_features(x)
+    targets, classes = (None, ()) if y is None else as_target(y, known.classes)
+    if w is not None and y is None:
+        raise ValueError("sample_weight should come with targets, but given data without")
+    return Arrays(
+        Parts(x, targets, None if w is None else _as_weights(w, x)), Known(features, classes or known.classes)
+    )
+
+
+def _raw_parts(data: Any, target: Names | None, sample_weight: Any) -> Parts:
+    if is_frame(data) or isinstance(data, Mapping):
+        return _by_name(data, target, sample_weight)
+    if target is not None:
+        raise ValueError(f"target should be left out for arrays without names: give (x, y), but given {target!r}")
+    if tensor_dataset_of(data) is not None:
+        data = _tensors_of(data)
+    parts = take_apart(data if type(data) in (tuple, Parts) else (data,))
+    if sample_weight is None:
+        return parts
+    if parts.w is not None:
+        raise ValueError("sample_weight should be left out, because data are (x, y, w) already")
+    if isinstance(sample_weight, str):
+        raise ValueError(f"sample_weight should be an array for data without names, but given {sample_weight!r}")
+    return parts._replace(w=sample_weight)
+
+
+def _by_name(data: Any, target: Names | None, sample_weight: Any) -> Parts:
+    columns = list(column_names(data)) if is_frame(data) else list(data)
+    names: list[Any] = [] if target is None else [target] if isinstance(target, str) else list(target)
+    check_names(names, columns, "target")
+    w = sample_weight
+    if isinstance(sample_weight, str):
+        check_names([sample_weight], columns, "sample_weight")
+        w = data[sample_weight]
+        columns.remove(sample_weight)
+    rest = [name for name in columns if name not in names]
+    if is_frame(data):
+        y = None if target is None else data[target if isinstance(target, str) else names]
+        return Parts(data[rest], y, w)
+    x, y, _ = take_apart({name: data[name] for name in columns}, target if names else ())
+    return Parts(x, y if names else None, w)
+
+
+def holds_arrays(data: Any) -> bool:
+    """Whether all of it is in memory, as tensors, arrays or tables."""
+    if is_array(data) or is_frame(data) or isinstance(data, Mapping):
+        return True
+    if isinstance(data, tuple):
+        return len(data) > 0 and all(holds_arrays(item) or isinstance(item, list) or item is None for item in data)
+    return tensor_dataset_of(data) is not None
+
+
+def tensor_dataset_of(data: Any) -> TensorDataset | None:
+    """The plain ``TensorDataset`` that it is, or that it is a part of."""
+    while type(data) is Subset:
+        data = data.dataset
+    return data if type(data) is TensorDataset else None
+
+
+def check_names(names: Sequence[Any], accepted: Sequence[Any], what: str) -> None:
+    """Raises a ValueError if one of the names is not there."""
+    missing = [name for name in names if name not in accepted]
+    if missing:
+        raise ValueError(f"{what} should be one of {list(accepted)}, but given {missing[0]!r}")
+
+
+def _tensors_of(data: Any) -> tuple[Tensor, ...]:
+    if type(data) is TensorDataset:
+        return data.tensors
+    rows = torch.as_tensor(list(data.indices))
+    return tuple(tensor[rows.to(tensor.device)] for tensor in _tensors_of(data.dataset))
+
+
+def _as_weights(w: Any, x: Any) -> Tensor:
+    weights = as_features(w, "sample_weight")
+    given = f"{tuple(weights.shape)} {weights.dtype}" if isinstance(weights, Tensor) else f"a {type(w).__name__}"
+    if not isinstance(weights, Tensor) or weights.ndim != 1 or weights.is_complex():
+        raise ValueError(
+            f"sample_weight, the third of (x, y, w), should be numbers of shape (N,), but given {given}; "
+            "several inputs are nested: ((a, b), y)"
+        )
+    num_samples = [len(tensor) for _, tensor in named_tensors(x) if tensor.ndim]
+    if num_samples and len(weights) != num_samples[0]:
+        raise ValueError(f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given {given}")
+    weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
+    if len(weights) and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        row = int((~(torch.isfinite(weights) & (weights >= 0))).nonzero()[0])
+        raise ValueError(f"sample_weight should be finite and at least 0, but given {weights[row].item()} in row {row}")
+    return weights

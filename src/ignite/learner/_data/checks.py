@@ -1,0 +1,225 @@
+"""What would go wrong is found before the first step, with what was given and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite._core.tensors import convert_tensor
+from ignite.data.arrays import named_tensors
+from ignite.learner._data.arrays import Parts
+from ignite.learner._data.fitting import check_fit
+from ignite.learner._data.inputs import Loader
+from ignite.learner._data.task import Task, fit_target, known_loss
+from ignite.learner._data.trial import call_model, few_rows, kept, tensors_in, trial
+from ignite.learner._data.values import Finding, is_finite, not_finite
+
+__all__ = ["check_before_training"]
+
+_NUM_ROWS = 8
+
+
+def check_before_training(
+    model: nn.Module,
+    loss: Callable[[Any, Any], Any],
+    task: Task,
+    loader: Loader,
+    *,
+    device: torch.device | str | None = None,
+    call: Callable[[Any, Any], Any] = call_model,
+    casts_targets: bool = False,
+    fitted: Callable[[Any, Any], Any] | None = None,
+) -> list[str]:
+    """Looks for mistakes in data, model and loss, and leaves no trace.
+
+    Data in memory are looked at as a whole, one pass over floats and targets; of others, the first batch. The model
+    runs on 8 samples in evaluation mode. Only what is certainly wrong is refused, little of it for losses of the
+    user's own.
+
+    Args:
+        model: neither wrapped nor compiled.
+        loss: called with output and targets.
+        task: from :func:`~ignite.learner._data.task.infer_task`.
+        loader: from :func:`~ignite.learner._data.inputs.as_loader`.
+        device: where batches will be moved to; None if they stay where they are.
+        call: gives the output for ``(model, x)``.
+        fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default as they are.
+        casts_targets: whether :func:`~ignite.learner._data.task.fit_target` is applied to the targets in each step.
+
+    Returns:
+        What is probably wrong: sentences for the user.
+
+    Raises:
+        TypeError: a dtype is wrong.
+        ValueError: anything else is certainly wrong. What model and loss raise comes as it is, with a note.
+    """
+    first = loader.first()
+    if first is None:
+        return ["The data can be gone over only once, so they were not checked"]
+    if first.y is None:
+        raise ValueError("data should have targets, (x, y) or target=..., but given only x")
+    _check_model(model, first.x, device)
+    whole = loader.whole() or first
+    if casts_targets:
+        first, whole = (parts._replace(y=fit_target(parts.y, task)) for parts in (first, whole))
+    _check_weights(first)
+    warnings: list[str] = []
+    x, y = few_rows(_moved((first.x, first.y), device), slice(_NUM_ROWS))
+    with _told(model, x):
+        output = trial(model, call, x)
+    _check_trainable(model, output)
+    y = y if fitted is None else fitted(output, y)
+
+    def is_survived(rows: Any) -> bool:
+        return all(
+            is_finite(tensor) for tensor in tensors_in(trial(model, call, few_rows(_moved(whole.x, device), rows)))
+        )
+
+    warnings += _check_finite(whole, is_survived, loader.known.features, is_known=known_loss(loss) is not None)
+    if all(is_finite(tensor) for tensor in tensors_in(x)) and not all(is_finite(t) for t in tensors_in(output)):
+        warnings.append("The model's output has values that are not finite, though x has none")
+    known = known_loss(loss)
+    if known is not None and isinstance(output, Tensor) and isinstance(y, Tensor) and isinstance(whole.y, Tensor):
+        warnings += check_fit(known, output, y, whole.y)
+    return warnings + list(_try_loss(loss, output, y))
+
+
+def _check_model(model: nn.Module, x: Any, device: torch.device | str | None) -> None:
+    parameters = [(n, p) for n, p in model.named_parameters() if not nn.parameter.is_lazy(p)]
+    devices = {parameter.device for _, parameter in parameters}
+    expected = [tensor.device for tensor in tensors_in(x)] if device is None else [_full(device)]
+    on = next(iter(devices), None)
+    for other in expected if len(devices) == 1 else ():  # a model on several devices moves its inputs itself
+        if other != on:
+            what = "x" if device is None else "device"
+            raise ValueError(f"model and {what} should be in one place, but the model is on {on}, {what} is {other}")
+    strange = [name for name, parameter in parameters if not is_finite(parameter)]
+    if strange:
+        raise ValueError(f"The model's parameters should be finite, but given NaN or infinity in {', '.join(strange)}")
+
+
+def _full(device: torch.device | str) -> torch.device:
+    """With its index: ``cuda`` means the current one."""
+    return torch.empty(0, device=device).device
+
+
+def _check_weights(parts: Parts) -> None:
+    if parts.w is None:
+        return
+    given = f"shape {tuple(parts.w.shape)}" if isinstance(parts.w, Tensor) else f"a {type(parts.w).__name__}"
+    lengths = [len(tensor) for tensor in tensors_in(parts.y)[:1] if tensor.ndim]
+    if not isinstance(parts.w, Tensor) or (lengths and tuple(parts.w.shape) != (lengths[0],)):
+        raise ValueError(
+            f"w, the third of a batch (x, y, w), should be weights of shape ({lengths[0] if lengths else 'N'},), "
+            f"but given {given}; several inputs are nested: ((a, b), y)"
+        )
+    if not is_finite(parts.w) or bool((parts.w < 0).any()):
+        raise ValueError(
+            f"w, the weights of samples, should be finite and at least 0, but given {parts.w.min().item()}"
+        )
+
+
+def _check_finite(
+    whole: Parts, is_survived: Callable[[Any], bool], features: tuple[Any, ...], is_known: bool
+) -> Iterator[str]:
+    for name, finding in _not_finite_in(whole.x, "x"):
+        told = f"{name} should be finite, but given {finding.describe(features)}"
+        if not is_survived([finding.row]):
+            raise ValueError(f"{told}: leave these samples out, or fill the gaps in")
+        yield f"{told}. The model's output is finite all the same"
+    for name, finding in _not_finite_in(whole.y, "y"):
+        told = f"{name} should be finite, but given {finding.describe()}"
+        if is_known:
+            raise ValueError(f"{told}: leave these samples out")
+        yield f"{told}. Does your loss mask them?"
+
+
+def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
+    if tensors_in(data):
+        for path, tensor in named_tensors(data, name):
+            if finding := not_finite(tensor):
+                yield path, finding
+
+
+def _check_trainable(model: nn.Module, output: Any) -> None:
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError(
+            f"model should have a parameter to train, but none of its {len(parameters)} requires a gradient"
+        )
+    tensors = tensors_in(output)
+    if tensors and not any(tensor.requires_grad for tensor in tensors):
+        raise ValueError(
+            "The model's output should depend on its parameters, but given one without gradient: is there a detach, "
+            "argmax or no_grad in the model?"
+        )
+
+
+def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[str]:
+    with kept(*([loss] if isinstance(loss, nn.Module) else [])), torch.enable_grad():
+        try:
+            value = loss(output, y)
+            if (
+                isinstance(value, Tensor)
+                and value.requires_grad
+                and isinstance(output, Tensor)
+                and output.requires_grad
+            ):
+                # To the output only: no parameter gets a gradient.
+                torch.autograd.grad(value.sum(), output, allow_unused=True)
+        except Exception as error:
+            error.add_note(f"in the check before the first step: the loss was given an output of {_shapes(output)} "
+                           f"and y of {_shapes(y)}")  # fmt: skip
+            raise
+    if not isinstance(value, Tensor):
+        return
+    if not value.requires_grad:
+        raise ValueError("The loss should depend on the model's output, but given a value without gradient")
+    if not is_finite(value) and all(is_finite(tensor) for tensor in [*tensors_in(output), *tensors_in(y)]):
+        yield f"The loss is {value.detach().sum().item()} for the first samples, though output and targets are finite"
+
+
+@contextlib.contextmanager
+def _told(model: nn.Module, x: Any) -> Iterator[None]:
+    """Says more about what the model raises."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the check before the first step: the model was given x of {_shapes(x)}")
+        layer = next((told for told in map(_expectation, model.modules()) if told), None)
+        if layer is not None:
+            error.add_note(f"its first layer, {layer}")
+        raise
+
+
+def _expectation(module: nn.Module) -> str | None:
+    # By attributes, so that quantised and lazy relatives are understood as well.
+    kind, floats = type(module).__name__, "" if isinstance(module, nn.Embedding) else _dtype_of(module)
+    for name, where in (("in_features", "as the last dimension"), ("in_channels", "as dimension 1")):
+        if isinstance(size := getattr(module, name, None), int):
+            return f"{kind}, takes {floats}{name}={size} {where}"
+    if isinstance(module, nn.Embedding):
+        return f"{kind}, takes integers from 0 to {module.num_embeddings - 1}"
+    return None
+
+
+def _dtype_of(module: nn.Module) -> str:
+    weight = getattr(module, "weight", None)
+    return f"{str(weight.dtype).removeprefix('torch.')}, " if isinstance(weight, Tensor) else ""
+
+
+def _shapes(data: Any) -> str:
+    if not tensors_in(data):
+        return f"type {type(data).__name__}"
+    named = [(path, tensor) for path, tensor in named_tensors(data, "")]
+    return ", ".join(
+        f"{path} shape {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip() for path, t in named
+    )
+
+
+def _moved(data: Any, device: torch.device | str | None) -> Any:
+    return data if device is None or not tensors_in(data) else convert_tensor(data, device)

@@ -1,0 +1,183 @@
+"""Whether a model's output and the targets are what a loss of torch computes with. Pure: tensors in, complaints out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ignite.learner._data.task import KnownLoss
+from ignite.learner._data.trial import last_operation
+from ignite.learner._data.values import Finding, out_of_range
+
+__all__ = ["check_fit"]
+
+_SUM_TOLERANCE = 1e-4
+_INDEX_DTYPES = (torch.int64, torch.uint8)  # what torch's kernels of these losses take
+
+
+def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iterator[str]:
+    """Gives warnings; raises what is certainly wrong.
+
+    Args:
+        loss: which one of torch's.
+        output: of the model, for some samples.
+        y: their targets.
+        all_y: all targets that can be looked at.
+
+    Raises:
+        TypeError: integers are wanted and floats came, or the other way round.
+        ValueError: shapes do not fit; values are out of range; probabilities came for logits, or the other way round.
+    """
+    if loss.name in ("cross_entropy", "nll"):
+        if y.is_floating_point() and loss.name == "cross_entropy" and y.shape == output.shape and y.ndim > 1:
+            yield from _check_soft(all_y)
+        else:
+            _check_indices(loss, output, y)
+            _check_range_of_indices(loss, output.shape[1], all_y)
+        yield from (_check_logits(output) if loss.name == "cross_entropy" else _check_log_probabilities(output))
+    elif loss.name in ("bce", "bce_with_logits", "difference"):
+        _check_numbers(loss.name, output, y)
+        if loss.name == "bce_with_logits":
+            yield from _check_binary_logits(output)
+        if loss.name == "bce":
+            _check_probabilities(output)
+        if loss.name != "difference" and (finding := out_of_range(all_y, 0, 1)):
+            raise ValueError(f"y should be from 0 to 1 for {loss.name}, but given {finding.describe()}")
+
+
+def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
+    given = f"{_of(y)} for an output of shape {tuple(output.shape)}"
+    if y.dtype not in _INDEX_DTYPES:
+        hint = "y.argmax(1), if it is one-hot" if y.shape == output.shape and y.ndim > 1 else "y.long()"
+        raise TypeError(f"y should be class indices, int64, for {loss.name}, but given {given}: use {hint}")
+    if output.ndim < 2:
+        raise ValueError(
+            f"The model's output should have shape (N, C), a score for each class, for {loss.name}, but given "
+            f"{tuple(output.shape)}: let the last layer have C outputs, or use bce_with_logits for two classes"
+        )
+    if output.shape[1] == 1:
+        raise ValueError(
+            f"The model's output should have at least 2 classes for {loss.name}, which is always 0 with one, but given "
+            f"{tuple(output.shape)}: let the last layer have 2 outputs, or use bce_with_logits"
+        )
+    expected = output.shape[:1] + output.shape[2:]
+    if y.shape != expected:
+        hint = ""
+        if y.shape == output.shape:
+            hint = ": y looks one-hot, use y.argmax(1)"
+        elif y.ndim == 2 and y.shape[1] == 1 and expected == y.shape[:1]:
+            hint = ": use y.squeeze(1)"
+        elif output.ndim == 3 and y.shape == output.shape[:2]:
+            hint = ": classes are dimension 1 of the output, use output.transpose(1, 2)"
+        raise ValueError(f"y should have shape {tuple(expected)} for {loss.name}, but given {given}{hint}")
+    weight = loss.options.get("weight")
+    if isinstance(weight, Tensor) and weight.numel() != output.shape[1]:
+        raise ValueError(
+            f"The loss's weight should have {output.shape[1]} values, one for each class of the model's output, "
+            f"but given {weight.numel()}"
+        )
+
+
+def _check_range_of_indices(loss: KnownLoss, num_classes: int, all_y: Tensor) -> None:
+    ignored = loss.options.get("ignore_index", -100)  # torch's default
+    finding: Finding | None = out_of_range(all_y, 0, num_classes - 1, ignored)
+    if finding is None:
+        return
+    kept = all_y[all_y != ignored]
+    low, high = int(kept.min()), int(kept.max())
+    hint = f"let the last layer have {high + 1} outputs"
+    if low == 1 and high == num_classes:
+        hint = "classes count from 0, use y - 1"
+    elif low < 0:
+        hint = "number the classes from 0 on, or give the loss this value as ignore_index"
+    raise ValueError(
+        f"y should be class indices from 0 to {num_classes - 1}, because the model's output has {num_classes} classes, "
+        f"but given {finding.describe()} (they go from {low} to {high}): {hint}"
+    )
+
+
+def _check_soft(all_y: Tensor) -> Iterator[str]:
+    sums = all_y.sum(1)
+    if bool((all_y < 0).any()) or not bool((sums - 1).abs().max() < _SUM_TOLERANCE):
+        yield (
+            f"y has the shape of the output, so cross_entropy takes it as probabilities of classes, but its rows do "
+            f"not sum to 1 (the first to {sums.flatten()[0].item():g})"
+        )
+
+
+def _check_logits(output: Tensor) -> Iterator[str]:
+    operation = last_operation(output)
+    if operation == "Softmax" or _is_distribution(output):
+        raise ValueError(
+            "The model's output should be logits for cross_entropy, which takes the softmax itself, but given "
+            "probabilities (each row sums to 1): leave out the softmax at the end of the model"
+        )
+    if operation == "Sigmoid":
+        yield (
+            "The model ends with a sigmoid, but cross_entropy takes logits: between 0 and 1 it can hardly tell classes "
+            "apart. Leave out the sigmoid, or use bce for several labels"
+        )
+
+
+def _check_log_probabilities(output: Tensor) -> Iterator[str]:
+    operation = last_operation(output)
+    what = None
+    if operation == "Softmax" or _is_distribution(output):
+        what = "probabilities: use log_softmax instead of softmax at the end of the model"
+    elif bool((output > 1e-5).any()):
+        what = f"values up to {output.max().item():g}: end the model with log_softmax, or use cross_entropy for logits"
+    if what is not None:
+        raise ValueError(f"The model's output should be log-probabilities, at most 0, for nll, but given {what}")
+    if operation != "LogSoftmax" and not _is_distribution(output.exp()):
+        yield "nll takes log-probabilities, but exp of the output's rows does not sum to 1: is a log_softmax missing?"
+
+
+def _check_binary_logits(output: Tensor) -> Iterator[str]:
+    operation = last_operation(output)
+    if operation in ("Sigmoid", "Softmax"):
+        raise ValueError(
+            f"The model's output should be logits for bce_with_logits, which takes the sigmoid itself, but given those "
+            f"of a {operation.lower()}: leave it out at the end of the model"
+        )
+    if operation is None and bool(((output > 0) & (output < 1)).all()):
+        yield "bce_with_logits takes logits, but all outputs are between 0 and 1: is there a sigmoid in the model?"
+
+
+def _check_probabilities(output: Tensor) -> None:
+    if finding := out_of_range(output, 0, 1):
+        raise ValueError(
+            f"The model's output should be probabilities from 0 to 1 for bce, but given {finding.describe()}: end the "
+            "model with a sigmoid, or, better, use bce_with_logits"
+        )
+
+
+def _check_numbers(name: str, output: Tensor, y: Tensor) -> None:
+    loss = "a loss of differences, such as mse" if name == "difference" else name
+    if not (y.is_floating_point() or y.is_complex()):
+        raise TypeError(f"y should be floats for {loss}, but given {_of(y)}: use y.float()")
+    if y.shape == output.shape:
+        return
+    hint = ""
+    if y.ndim == 1 and tuple(output.shape) == (len(y), 1):
+        hint = ": use y.unsqueeze(1), or output.squeeze(1) in the model; as it is, each output would meet each target"
+    elif output.ndim == 1 and tuple(y.shape) == (len(output), 1):
+        hint = ": use y.squeeze(1); as it is, each output would meet each target"
+    elif y.ndim == 1 and output.ndim == 2 and len(y) == len(output):
+        hint = f": if y is one of {output.shape[1]} classes, use cross_entropy; else let the last layer have 1 output"
+    raise ValueError(
+        f"y should have the shape of the model's output, {tuple(output.shape)}, for {loss}, "
+        f"but given {tuple(y.shape)}{hint}"
+    )
+
+
+def _is_distribution(output: Tensor) -> bool:
+    if output.ndim < 2 or output.shape[1] < 2 or not output.is_floating_point():
+        return False
+    sums = output.detach().float().sum(1)
+    return bool((output >= 0).all()) and bool(((sums - 1).abs() < _SUM_TOLERANCE).all())
+
+
+def _of(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,217 @@
+"""Data of all kinds as batches: arrays, tables, data sets, loaders, and whatever can be gone over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ignite.data.arrays import ArrayLoader
+from ignite.data.sampler import ShardedBatchSampler
+from ignite.learner._data.arrays import Known, Names, Parts, arrays_of, holds_arrays, take_apart
+from ignite.learner._data.hugging_face import HuggingFaceRows, as_it_is, is_hugging_face
+from ignite.learner._data.peek import Once, first_batch
+from ignite.learner._data.weights import ClassWeight, per_sample
+
+__all__ = ["Loader", "as_loader", "can_shuffle"]
+
+_DEFAULT_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """Batches, and what is known about them."""
+
+    batches: Any
+    """What ``trainer.run`` is given."""
+    num_samples: int | None = None
+    """In a pass of all processes; None if that is not known."""
+    target: Names | None = None
+    """What is the target in batches that are dictionaries."""
+    known: Known = field(default_factory=Known)
+    """Names of the columns of x, if it came as a table, and what the class indices stand for, if the data tell."""
+
+    @property
+    def num_batches(self) -> int | None:
+        """Of this process in a pass; None if that is not known."""
+        try:
+            return len(self.batches)
+        except TypeError:  # the data have no length
+            return None
+
+    @property
+    def has_targets(self) -> bool | None:
+        """Whether batches are more than x; None if nobody may look. The first batch may have to be made."""
+        parts = self.first()
+        return None if parts is None else parts.y is not None
+
+    def parts(self, batch: Any) -> Parts:
+        """Inputs, targets and weights of a batch."""
+        return take_apart(batch, self.target)
+
+    def first(self) -> Parts | None:
+        """The first batch, without a trace. None if the data can be gone over only once."""
+        batch = first_batch(self.batches)
+        return None if batch is None else self.parts(batch)
+
+    def whole(self) -> Parts | None:
+        """All data, if they are in memory."""
+        return take_apart(self.batches.data, self.target) if isinstance(self.batches, ArrayLoader) else None
+
+
+def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    seed: int = 0,
+    target: Names | None = None,
+    sample_weight: Any = None,
+    class_weight: ClassWeight | None = None,
+    num_workers: int = 0,
+    drop_last: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+    like: Loader | None = None,
+) -> Loader:
+    """Makes batches of data of any kind.
+
+    ========================================================= ==========================================================
+    data                                                      batches
+    ========================================================= ==========================================================
+    ``x``, ``(x,)``, ``(x, y)``, ``(x, y, w)`` of arrays       tuples like these, gathered as a whole; x may be nested
+    dictionary of arrays; table of pandas or polars           ``(x, y)``, where y is ``target`` and x the rest
+    ``TensorDataset``, or a ``Subset`` of one                 as arrays
+    Hugging Face data set                                     ``(x, y)``, one request for a batch
+    map-style data set                                        what torch collates
+    iterable data set                                         what torch collates, in its order
+    ``DataLoader``, and all else that can be gone over        the user's, untouched
+    ========================================================= ==========================================================
+
+    Args:
+        data: see above.
+        batch_size: samples in a batch of one process; 32 if None.
+        shuffle: whether each pass has an order of its own. None: no.
+        seed: of the orders.
+        target: name of the column or key that is y; several make y a matrix (tables) or a dictionary.
+        sample_weight: how much each sample counts, shape (N,); or the name of the column or key.
+        class_weight: see :func:`~ignite.learner._data.weights.per_sample`; multiplied with ``sample_weight``.
+        num_workers: processes that make batches of data sets; without meaning for arrays.
+        drop_last: leave out the last batch if it is incomplete.
+        rank: number of this process.
+        world_size: how many processes share the samples. Iterables and loaders of the user have to share by themselves.
+        like: of the data that the model was trained on; features are looked for by its names, in its order, and classes
+            have its indices.
+
+    Raises:
+        TypeError: ``data`` is nothing of this.
+        ValueError: an argument cannot be obeyed, because the batches are made already; data contradict each other.
+    """
+    asked = {
+        "batch_size": batch_size, "shuffle": shuffle or None, "num_workers": num_workers or None,
+        "drop_last": drop_last or None, "sample_weight": sample_weight, "class_weight": class_weight,
+    }  # fmt: skip
+    size = _DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+    how = _Cutting(size, bool(shuffle), seed, rank, world_size, drop_last)
+    if isinstance(data, Loader):
+        _refuse(asked, "data whose batches are made already")
+        return data
+    if holds_arrays(data):
+        arrays = arrays_of(data, target, sample_weight, None if like is None else like.known)
+        return _of_arrays(_weighted(arrays.parts, class_weight, arrays.known), how, arrays.known)
+    if is_hugging_face(data):
+        _refuse(_only(asked, "class_weight"), "a Hugging Face data set: give weights as a column with sample_weight")
+        rows = HuggingFaceRows(data, target, sample_weight)
+        batches = DataLoader(rows, batch_sampler=how.sampler(len(rows)), num_workers=num_workers, collate_fn=as_it_is)
+        return Loader(batches, len(rows), None, Known((), rows.classes))
+    if isinstance(data, IterableDataset):
+        _refuse(
+            _only(asked, "shuffle", "sample_weight", "class_weight"), "an iterable data set, which has its own order"
+        )
+        return Loader(DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target)
+    if _is_map_style(data):
+        _refuse(_only(asked, "sample_weight", "class_weight"), "a data set: let its items be (x, y, w)")
+        batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
+        return Loader(batches, len(data), target)
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        raise TypeError(
+            "data should be arrays, a tuple (x, y) or dictionary of arrays, a table, a data set, a DataLoader or an "
+            f"iterable of batches, but given a {type(data).__name__}"
+        )
+    _refuse(asked, f"a {type(data).__name__}, whose batches are made already")
+    return _as_given(data, target)
+
+
+def can_shuffle(data: Any) -> bool:
+    """Whether batches are made here and in any order, so that ``shuffle`` and ``valid=0.1`` have a meaning."""
+    return holds_arrays(data) or is_hugging_face(data) or _is_map_style(data)
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    batch_size: int
+    shuffle: bool
+    seed: int
+    rank: int
+    world_size: int
+    drop_last: bool
+
+    def sampler(self, num_samples: int) -> ShardedBatchSampler:
+        _check_not_empty(num_samples)
+        return ShardedBatchSampler(num_samples, **vars(self))
+
+
+def _of_arrays(parts: Parts, how: _Cutting, known: Known) -> Loader:
+    data = tuple(part for part in parts if part is not None)  # a plain tuple, which is gathered fastest
+    loader = ArrayLoader(data, **vars(how))
+    _check_not_empty(loader.order.num_samples)
+    return Loader(loader, loader.order.num_samples, None, known)
+
+
+def _as_given(data: Any, target: Names | None) -> Loader:
+    if isinstance(data, ArrayLoader):
+        return Loader(data, data.order.num_samples, target)
+    if not hasattr(data, "dataset") and iter(data) is data:
+        return Loader(Once(data), None, target)
+    try:
+        num_samples = len(data.dataset)
+    except (AttributeError, TypeError):  # no loader, or one of data without length
+        num_samples = None
+    return Loader(data, num_samples, target)
+
+
+def _weighted(parts: Parts, class_weight: ClassWeight | None, known: Known) -> Parts:
+    if class_weight is None:
+        return parts
+    if parts.y is None:
+        raise ValueError("class_weight should come with targets, but given data without")
+    weights = per_sample(class_weight, parts.y, known.classes)
+    return parts._replace(w=weights if parts.w is None else parts.w * weights)
+
+
+def _is_map_style(data: Any) -> bool:
+    if isinstance(data, Dataset):
+        return not isinstance(data, IterableDataset)
+    has_items = hasattr(type(data), "__getitem__") and hasattr(type(data), "__len__")
+    return has_items and not hasattr(type(data), "__iter__")
+
+
+def _only(asked: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: asked[name] for name in names}
+
+
+def _refuse(asked: dict[str, Any], data: str) -> None:
+    given = [
+        f"{name}={value!r}" if isinstance(value, bool | int | str) else name
+        for name, value in asked.items()
+        if value is not None
+    ]
+    if given:
+        raise ValueError(f"{', '.join(given)} should be left out, because data are {data}")
+
+
+def _check_not_empty(num_samples: int) -> None:
+    if num_samples == 0:
+        raise ValueError("data should have at least one sample, but given none")

@@ -1,0 +1,160 @@
+"""Which samples are kept apart for validation: a pure function of the seed, the number of samples and their classes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from ignite._core.trees import apply_to_type
+from ignite.data._mixing import mix
+from ignite.learner._data.arrays import Names, arrays_of, holds_arrays, tensor_dataset_of
+from ignite.learner._data.columns import is_array, is_column, is_frame
+from ignite.learner._data.hugging_face import is_hugging_face
+from ignite.learner._data.inputs import can_shuffle
+
+__all__ = ["Split", "split", "split_rows", "take_rows"]
+
+_STREAM = 0x5B117  # so that the seed gives other numbers here than for the orders of passes
+
+
+class Split(NamedTuple):
+    """Two parts of the data, and which rows they are, int64 and ascending."""
+
+    train: Any
+    valid: Any
+    train_rows: Tensor
+    valid_rows: Tensor
+
+
+def split(data: Any, fraction: float, *, seed: int, target: Names | None = None, stratify: bool | None = None) -> Split:
+    """Keeps a fraction of the samples apart, the same in every run and process.
+
+    Args:
+        data: arrays, tables, or data sets whose items have indices.
+        fraction: of the samples, above 0 and below 1; at least one sample is on each side.
+        seed: another seed keeps other samples apart.
+        target: name of y in tables, dictionaries and Hugging Face data sets.
+        stratify: give each class the same fraction, and at least one sample on each side if it has two. None: if the
+            data have classes that can be read without making samples: y is integers or words, or the data set has
+            ``targets``.
+
+    Raises:
+        TypeError: ``data`` have no indices.
+        ValueError: ``fraction`` is out of range, there is one sample only, or there are no classes to stratify by.
+
+    Example:
+        >>> x, y = torch.arange(10.0), torch.tensor([0] * 8 + [1] * 2)
+        >>> train, valid, *_ = split((x, y), 0.25, seed=0)
+        >>> train[1].tolist(), valid[1].tolist()
+        ([0, 0, 0, 0, 0, 0, 1], [0, 0, 1])
+    """
+    if not can_shuffle(data):
+        raise TypeError(
+            f"valid should be data for a {type(data).__name__}, which cannot be divided before it is gone over, "
+            f"but given the fraction {fraction}"
+        )
+    labels = None if stratify is False else _labels(data, target)
+    if stratify and labels is None:
+        raise ValueError("stratify should be left out for data without classes (integers or words), but given True")
+    train_rows, valid_rows = split_rows(_num_samples(data), fraction, seed, labels)
+    return Split(take_rows(data, train_rows), take_rows(data, valid_rows), train_rows, valid_rows)
+
+
+def split_rows(num_samples: int, fraction: float, seed: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Rows for training and for validation, ascending.
+
+    Args:
+        num_samples: N.
+        fraction: of them for validation.
+        seed: of the permutation.
+        labels: shape (N,); each label's rows are divided by ``fraction``. Of a label that occurs once, the row is for
+            training.
+
+    Raises:
+        ValueError: ``fraction`` is not between 0 and 1, or there are fewer than 2 samples.
+
+    Example:
+        >>> [len(rows) for rows in split_rows(10, 0.2, seed=3)]
+        [8, 2]
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"valid should be above 0 and below 1 as a fraction, but given {fraction}")
+    if num_samples < 2:
+        raise ValueError(f"data should have at least 2 samples to be divided, but given {num_samples}")
+    order = torch.randperm(num_samples, generator=torch.Generator().manual_seed(mix(seed, _STREAM)))
+    num_valid = min(max(round(num_samples * fraction), 1), num_samples - 1)
+    is_valid = torch.zeros(num_samples, dtype=torch.bool)
+    is_valid[order[:num_valid] if labels is None else _of_each(order, labels, fraction, num_valid)] = True
+    return (~is_valid).nonzero().squeeze(1), is_valid.nonzero().squeeze(1)
+
+
+def take_rows(data: Any, rows: Tensor) -> Any:
+    """These samples, as the same kind of data; also for an array of ``sample_weight``."""
+    if is_frame(data) or is_column(data):
+        return data.iloc[rows.numpy()] if hasattr(data, "iloc") else data[rows.numpy()]
+    if isinstance(data, Tensor):
+        return data.index_select(0, rows.to(data.device))
+    if is_array(data):
+        return data[rows.numpy()]
+    if is_hugging_face(data):
+        return data.select(rows.tolist())
+    if isinstance(data, list):
+        return (
+            [data[row] for row in rows.tolist()]
+            if not any(is_array(item) for item in data)
+            else [take_rows(item, rows) for item in data]
+        )
+    if isinstance(data, tuple):
+        items = [take_rows(item, rows) for item in data]
+        return type(data)(*items) if hasattr(data, "_fields") else tuple(items)
+    if holds_arrays(data) and tensor_dataset_of(data) is None:
+        return {name: take_rows(value, rows) for name, value in data.items()}
+    return None if data is None else Subset(data, rows.tolist())
+
+
+def _of_each(order: Tensor, labels: Tensor, fraction: float, num_valid: int) -> Tensor:
+    """The first rows of ``order`` of each label: its share, rounded by largest remainder to ``num_valid`` in all."""
+    _, codes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    quotas = counts.double() * fraction  # (K,)
+    shares = torch.minimum(quotas.floor().long().clamp(min=1), counts - 1)
+    num_left = max(num_valid - int(shares.sum()), 0)
+    shares[(quotas - shares).argsort(descending=True, stable=True)[:num_left]] += 1
+    shares = torch.minimum(shares, counts - 1)
+    by_label = codes[order].argsort(stable=True)  # places in order, label by label
+    places = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)  # within its label
+    return order[by_label[places < shares.repeat_interleave(counts)]]
+
+
+def _labels(data: Any, target: Names | None) -> Tensor | None:
+    if is_hugging_face(data):
+        y = torch.as_tensor(data[target][:]) if isinstance(target, str) and _is_of_classes(data, target) else None
+    elif holds_arrays(data):
+        y = arrays_of(data, target).parts.y
+    else:
+        y = getattr(data, "targets", None)  # as torchvision's have
+        y = torch.as_tensor(y) if isinstance(y, list | Tensor) and len(y) == len(data) else None
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.numel() != len(y):
+        return None
+    labels = y.flatten().cpu()
+    return labels if 2 * len(labels.unique()) <= len(labels) else None  # numbers of samples are no classes
+
+
+def _is_of_classes(data: Any, target: str) -> bool:
+    feature = data.features[target]
+    return hasattr(feature, "names") or str(getattr(feature, "dtype", "")).startswith(("int", "bool"))
+
+
+def _num_samples(data: Any) -> int:
+    if is_array(data) or is_frame(data) or not holds_arrays(data) or tensor_dataset_of(data) is not None:
+        return len(data)
+    lengths: list[int] = []
+    parts = arrays_of(data).parts
+    for part in parts:
+        if part is not None:
+            apply_to_type(part, Tensor, lambda tensor: lengths.append(len(tensor)))
+    if len(set(lengths)) != 1:
+        raise ValueError(f"All arrays of data should have the same number of samples, but given {lengths}")
+    return lengths[0]

@@ -1,0 +1,94 @@
+"""A model run on a few samples, of which nothing is left: no random number drawn, no buffer moved, no mode changed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite._core.trees import apply_to_type
+
+__all__ = ["call_model", "few_rows", "kept", "last_operation", "tensors_in", "trial"]
+
+_DICTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+# Operations of autograd that only look at the values in another way.
+_VIEWS = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Slice", "T", "Transpose", "Permute",
+          "ToCopy", "Clone", "Alias", "Expand", "Flatten")  # fmt: skip
+
+
+def call_model(model: Any, x: Any) -> Any:
+    """``model(x)``; a dictionary is handed over by name, a tuple by place."""
+    if isinstance(x, Mapping):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple | list) else model(x)
+
+
+def trial(model: nn.Module, call: Callable[[Any, Any], Any], x: Any) -> Any:
+    """The output for ``x`` in evaluation mode, with what autograd noted, and without a trace in the model.
+
+    Plain attributes that ``forward`` sets are put back, too; what it changes inside of the user's own objects is not,
+    nor is what hooks do elsewhere.
+    """
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        model = copy.deepcopy(model)  # the first run makes the parameters, which cannot be undone
+    with kept(model), torch.enable_grad():
+        model.eval()
+        return call(model, x)
+
+
+@contextlib.contextmanager
+def kept(*modules: nn.Module) -> Iterator[None]:
+    """Behind the block, modules and random state are as before it."""
+    random_state = capture_random_state()
+    everything = [part for module in modules for part in module.modules()]
+    attributes = [(part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in _DICTS}) for part in everything]
+    buffers = [(b, b.detach().clone(), b._version) for module in modules for b in module.buffers() if not is_lazy(b)]
+    try:
+        yield
+    finally:
+        for part, values, inner in attributes:
+            vars(part).clear()
+            vars(part).update(values)
+            for name, value in inner.items():
+                vars(part)[name].clear()
+                vars(part)[name].update(value)
+        with torch.no_grad():
+            for buffer, value, version in buffers:
+                if buffer._version != version:
+                    buffer.copy_(value)
+        restore_random_state(random_state)
+
+
+def last_operation(output: Tensor) -> str | None:
+    """The operation of autograd that made the values: "Softmax", "LogSoftmax", "Sigmoid", "Addmm"; None if unknown."""
+    node = output.grad_fn
+    while node is not None:
+        name = node.name().partition("Backward")[0]
+        if name not in _VIEWS or not node.next_functions:
+            return name
+        node = node.next_functions[0][0]
+    return None
+
+
+def tensors_in(data: Any) -> list[Tensor]:
+    """All tensors in nested containers; none if there is something else than tensors and words in them."""
+    found: list[Tensor] = []
+    try:
+        apply_to_type(data, Tensor, found.append)
+    except TypeError:
+        return []
+    return found
+
+
+def few_rows(data: Any, rows: Any) -> Any:
+    """These samples of a batch; all of it if it is not tensors of one length."""
+    lengths = {len(tensor) if tensor.ndim else -1 for tensor in tensors_in(data)}
+    if len(lengths) != 1 or -1 in lengths:
+        return data
+    return apply_to_type(data, Tensor, lambda tensor: tensor[rows])

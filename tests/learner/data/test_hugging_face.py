@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from ignite.learner._data.hugging_face import HuggingFaceRows
+from ignite.learner._data.inputs import as_loader
+from ignite.learner._data.split import split
+
+
+class ClassLabel:
+    names = ("no", "yes")
+    dtype = "int64"
+
+
+class FakeHuggingFace:
+    """The part of ``datasets.Dataset`` that is used; columns that are numbers come as tensors, others as lists."""
+
+    def __init__(self, columns, rows=None):
+        self.columns = columns
+        self.rows = list(range(len(next(iter(columns.values()))))) if rows is None else rows
+        self.column_names = list(columns)
+        self.features = {name: ClassLabel() if name == "label" else None for name in columns}
+
+    def with_format(self, kind):
+        assert kind == "torch"
+        return self
+
+    def select(self, rows):
+        return FakeHuggingFace(self.columns, [self.rows[row] for row in rows])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return [self.columns[key][row] for row in self.rows]
+        chosen = self.rows[key] if isinstance(key, slice) else [self.rows[i] for i in key]
+        values = {name: [column[row] for row in chosen] for name, column in self.columns.items()}
+        return {name: v if isinstance(v[0], str) else torch.tensor(v) for name, v in values.items()}
+
+
+COLUMNS = {"x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "label": [0, 1, 0]}
+
+
+def data(**more):
+    real = pytest.importorskip("datasets") if more.pop("is_real", False) else None
+    columns = COLUMNS | more
+    if real is None:
+        return FakeHuggingFace(columns)
+    return real.Dataset.from_dict(columns).cast_column("label", real.ClassLabel(names=["no", "yes"]))
+
+
+@pytest.mark.parametrize("is_real", [False, True])
+def test_batches_are_pairs_with_one_request_each(is_real):
+    loader = as_loader(data(is_real=is_real), batch_size=2, target="label")
+    (x, y), (_, last) = list(loader.batches)
+    assert x.tolist() == [[1, 2], [3, 4]]
+    assert (y.tolist(), last.tolist()) == ([0, 1], [0])
+    assert loader.known.classes == ("no", "yes")
+    assert (loader.num_samples, loader.num_batches, loader.has_targets) == (3, 2, True)
+
+
+@pytest.mark.parametrize("is_real", [False, True])
+def test_several_inputs_are_a_dictionary_and_a_column_can_be_the_weights(is_real):
+    loader = as_loader(
+        data(mask=[1, 0, 1], w=[1, 2, 3], is_real=is_real), batch_size=3, target="label", sample_weight="w"
+    )
+    x, _, w = next(iter(loader.batches))
+    assert set(x) == {"x", "mask"}
+    assert w.tolist() == [1.0, 2.0, 3.0]
+    assert w.dtype == torch.float32
+    assert as_loader(data(is_real=is_real)).has_targets is False
+
+
+def test_one_row_is_a_sample():
+    x, y = HuggingFaceRows(data(), "label")[1]
+    assert x.tolist() == [3, 4]
+    assert y.item() == 1
+
+
+def test_text_and_unknown_names_are_refused():
+    with pytest.raises(TypeError, match=r"tensors of one shape, but \['text'\] do not: tokenize"):
+        as_loader(data(text=["a", "b", "c"]), target="label")
+    with pytest.raises(ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"):
+        as_loader(data(), target="y")
+    with pytest.raises(ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"):
+        as_loader(data(), target="label", sample_weight="w")
+    with pytest.raises(ValueError, match="class_weight='balanced' should be left out, because data are a Hugging Face"):
+        as_loader(data(), target="label", class_weight="balanced")
+
+
+@pytest.mark.parametrize("is_real", [False, True])
+def test_a_part_is_kept_apart_by_class(is_real):
+    many = data(x=[[float(i)] for i in range(10)], label=[0] * 8 + [1] * 2, is_real=is_real)
+    train, valid, *_ = split(many, 0.2, seed=0, target="label")
+    assert (len(train), len(valid)) == (8, 2)
+    assert sorted(as_loader(valid, target="label").first().y.tolist()) == [0, 1]
