@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from ignite import storage
 from ignite.exceptions import CheckpointError
-from ignite.learner import environment
+from ignite.learner import demo, environment
 
 __all__ = ["main"]
 
@@ -72,7 +73,18 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         description="Prints versions, platform, accelerator, threads and the commit of the code in this folder, one in "
         "each line: what to put into a question or a bug report. The same is in the run.json of each run.",
     )
+    trial = commands.add_parser(
+        "demo",
+        help="train a small network on handwritten digits, to see how a run looks",
+        description="Trains a convolutional network on the 1,797 digits that come with scikit-learn: a quarter of a "
+        "minute. Stop it with Ctrl-C or kill -9 and run it again: it goes on exactly. Needs "
+        '"reignition[demo]".',
+    )
+    trial.add_argument("--epochs", type=int, default=12, help="how often to go over the digits (12)")
+    trial.add_argument("--output", type=Path, default=Path("runs/demo"), help="the folder of the run (runs/demo)")
     given = parser.parse_args(arguments)
+    if given.command == "demo":
+        return demo(given.output, given.epochs, sys.stdout if out is None else out)
     if given.command == "env":
         return _env(sys.stdout if out is None else out)
     return _doctor(given.run_dir, given.repair, sys.stdout if out is None else out)

@@ -170,3 +170,12 @@ def test_the_front_has_all_schedulers():
 
 def is_class(name):
     return name[0].isupper() and name != "ParamGroupScheduler"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_there_is_no_history_unless_asked_for(name):
+    trainer = Engine(lambda engine, batch: None)
+    scheduler = MAKERS[name](torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1, momentum=0.9))
+    scheduler(trainer)
+    assert scheduler.save_history is False
+    assert not hasattr(trainer.state, "param_history")

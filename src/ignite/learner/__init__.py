@@ -1,7 +1,8 @@
 """The short path: ``Learner`` puts engines, handlers and metrics together, and hands them out."""
 
+from ignite.learner._demo import demo
 from ignite.learner._run_dir import environment
 from ignite.learner.history import History
 from ignite.learner.learner import Learner
 
-__all__ = ["History", "Learner", "environment"]
+__all__ = ["History", "Learner", "demo", "environment"]

@@ -58,6 +58,25 @@ def test_a_part_that_refuses_its_state_changes_nothing():
     assert scheduler.state_dict() == before
 
 
+def test_a_part_that_hands_out_its_own_state_and_refuses_half_way_is_put_back():
+    class Careless(Fussy):
+        def __init__(self):
+            self.state = {"value": 2}
+
+        def state_dict(self):
+            return self.state
+
+        def load_state_dict(self, state):
+            self.state.update(state)
+            if self.state["value"] < 0:
+                raise ValueError("I want no negative value")
+
+    scheduler = WithParts(Careless())
+    with pytest.raises(ValueError, match="I want no negative value"):
+        scheduler.load_state_dict({**scheduler.state_dict(), "part": {"value": -1}})
+    assert scheduler.part.state == {"value": 2}
+
+
 @pytest.mark.parametrize("key", ["event_index", "param_name", "save_history", "factor", "part"])
 def test_every_key_is_needed(key):
     scheduler = WithParts()

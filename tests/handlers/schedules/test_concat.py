@@ -3,7 +3,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler as schedules
 
@@ -37,6 +37,7 @@ def count_from(optimizer, first, **options):
 
 @settings(max_examples=40, deadline=None)
 @given(durations=st.lists(st.integers(0, 6), min_size=1, max_size=4), num_before=st.integers(0, 30))
+@example(durations=[1, 0, 0, 2], num_before=1)
 def test_each_runs_for_its_time_also_after_resuming(durations, num_before):
     def make():
         optimizer = make_optimizer()

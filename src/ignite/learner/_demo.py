@@ -1,0 +1,66 @@
+"""A training to look at: handwritten digits, in a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+import torch
+from torch import nn
+
+from ignite._core.optional import import_optional
+from ignite.handlers import Preemption
+from ignite.learner.learner import Learner
+
+__all__ = ["demo"]
+
+
+def make_net() -> nn.Module:
+    """A small convolutional network for images of 8 x 8 pixels, shape (N, 64)."""
+    return nn.Sequential(
+        *(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 2 * 2, 10)),
+    )
+
+
+def demo(folder: Path, epochs: int, out: TextIO) -> int:
+    """Trains on the digits that come with scikit-learn; run again, it goes on where it was stopped.
+
+    Args:
+        folder: where the run is kept.
+        epochs: how long to train.
+        out: where to say what came out.
+
+    Returns:
+        0; or 130 if Ctrl-C has stopped it.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    digits = import_optional("sklearn.datasets", extra="demo").load_digits()
+    torch.manual_seed(0)
+    learner = Learner(
+        make_net(), loss="cross_entropy", optimizer="adamw", lr=2e-3, metrics=["accuracy", "f1"], clip_grad_norm=5.0
+    )
+    preemption = Preemption(raise_exit=False)
+    preemption.attach(learner.trainer)
+    history = learner.fit(
+        (digits.data.astype("float32") / 16, digits.target), valid=0.2, epochs=epochs, batch_size=64,
+        schedule="cosine", warmup=0.1, monitor="valid_accuracy", run_dir=folder, resume="latest", progress=True,
+    )  # fmt: skip
+    out.write(f"The problem is {learner.task}.\n\n{history}\n\n")
+    if preemption.received:
+        out.write(f"Stopped after {learner.trainer.state.iteration} steps. Run it again to go on.\n")
+        return 128 + preemption.received
+    best = history.best("valid_accuracy", "max")
+    out.write(
+        f"Best accuracy on {round(0.2 * len(digits.target))} held-out digits: {best['valid_accuracy']:.4f} "
+        f"(epoch {best['epoch']})\n"
+        f"  its weights      learner.load('{folder / 'checkpoints' / 'best.pt'}')\n"
+        f"  what was run     {folder / 'run.json'}\n"
+        f"  all checkpoints  ignite doctor {folder / 'checkpoints'}\n"
+        f"  the curves       tensorboard --logdir {folder / 'tensorboard'}\n"
+        "  the program      ignite/learner/_demo.py; with engines and handlers: examples/digits.py\n"
+    )
+    return 0
