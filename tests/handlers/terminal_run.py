@@ -5,22 +5,20 @@ import sys
 from ignite.engine import Engine, Events
 from ignite.handlers import LiveProgress, ProgressBar
 
-display = {"live": LiveProgress, "bar": ProgressBar}[sys.argv[1]]()
+
+def main(kind):
+    display = {"live": LiveProgress, "bar": ProgressBar}[kind]()
+    trainer = Engine(lambda engine, batch: 0.5)
+    display.attach(trainer, output_transform=lambda output: output)
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=3))
+    def say_so():
+        sys.stdout.write("READY\n")
+        sys.stdout.flush()
+        sys.stdin.readline()  # Ctrl-C comes now
+
+    trainer.run(range(100), max_epochs=10)
 
 
-def step(engine, batch):
-    return 0.5
-
-
-trainer = Engine(step)
-display.attach(trainer, output_transform=lambda output: output)
-
-
-@trainer.on(Events.ITERATION_COMPLETED(once=3))
-def say_so():
-    sys.stdout.write("READY\n")
-    sys.stdout.flush()
-    sys.stdin.readline()  # Ctrl-C comes now
-
-
-trainer.run(range(100), max_epochs=10)
+if __name__ == "__main__":
+    main(sys.argv[1])
