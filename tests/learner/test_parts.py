@@ -68,3 +68,12 @@ def test_weights_make_a_weighted_mean():
         make_training_loss("cross_entropy", [1.0, 1.0])(logits, y)
     with pytest.raises(TypeError, match="should be a name or a loss of torch to be weighted"):
         make_training_loss(lambda y_pred, y: y_pred.sum(), None)(logits, (y, weight))
+
+
+def test_integers_become_floats_where_the_loss_computes_with_numbers_and_nothing_else_changes():
+    ints, bits, floats = torch.tensor([0, 3, 1]), torch.tensor([0, 1, 1]), torch.tensor([0.2, 3.0])
+    scores = torch.zeros(3)
+    assert make_training_loss("bce_with_logits", None).fitted(scores, bits).dtype == torch.float32
+    assert make_training_loss("cross_entropy", None).fitted(scores, ints) is ints
+    assert make_training_loss("cross_entropy", None).fitted(scores, floats) is floats
+    assert make_training_loss("mse", None).fitted(scores, {"a": ints}) == {"a": ints}

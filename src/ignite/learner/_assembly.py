@@ -129,14 +129,11 @@ class Engines:
             self.average.attach(self.trainer, event=event)
             self.average.swap_for(self.evaluator)
 
-    def measure(self, task: Task | None) -> None:
+    def measure(self, task: Task) -> None:
         """Attaches the metrics, once."""
         if self._is_measured:
             return
-        made: dict[str, Any] = {}
-        if task is not None:
-            has_logits = self._loss.name != "bce"
-            made = make_metrics(self._metrics, task.kind, has_logits)
+        made = make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce")
         Loss(self._loss).attach(self.evaluator, "loss")
         for name, metric in made.items():
             metric.attach(self.evaluator, name)

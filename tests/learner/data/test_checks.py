@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from ignite.learner._data.checks import check_before_training
 from ignite.learner._data.inputs import as_loader
 from ignite.learner._data.task import infer_task
+from ignite.learner._parts import make_training_loss
 
 N = 20
 X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
@@ -135,7 +136,7 @@ def test_a_right_program_passes_in_silence(name):
 
 
 def test_integers_are_no_mistake_if_each_step_casts_them():
-    assert run(linear(1), BCE, (X, BITS.unsqueeze(1)), casts_targets=True) == []
+    assert run(linear(1), BCE, (X, BITS.unsqueeze(1)), fitted=make_training_loss(BCE, None).fitted) == []
 
 
 def test_a_model_that_survives_nan_is_warned_about_only():

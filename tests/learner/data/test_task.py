@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ignite.learner._data.task import fit_target, infer_task, known_loss
+from ignite.learner._data.task import infer_task, known_loss
 
 INTS, BITS, FLOATS = torch.tensor([0, 3, 1]), torch.tensor([0, 1, 1]), torch.tensor([0.2, 3.0])
 MANY = torch.tensor([[0, 1, 1], [1, 0, 0]])
@@ -84,10 +84,3 @@ def test_options_of_the_loss_are_known():
     assert known_loss("hinge") is None
     assert known_loss(Halved()) is None
     assert known_loss(partial(max, 1)) is None
-
-
-def test_integers_become_floats_where_the_loss_computes_with_numbers_and_nothing_else_changes():
-    assert fit_target(BITS, infer_task("bce_with_logits", BITS)).dtype == torch.float32
-    assert fit_target(INTS, infer_task("cross_entropy", INTS)) is INTS
-    assert fit_target(FLOATS, infer_task("cross_entropy", FLOATS)) is FLOATS
-    assert fit_target({"a": INTS}, infer_task("mse", INTS)) == {"a": INTS}

@@ -14,7 +14,7 @@ from ignite.data.arrays import named_tensors
 from ignite.learner._data.arrays import Parts
 from ignite.learner._data.fitting import check_fit
 from ignite.learner._data.inputs import Loader
-from ignite.learner._data.task import Task, fit_target, known_loss
+from ignite.learner._data.task import Task, known_loss
 from ignite.learner._data.trial import call_model, few_rows, kept, tensors_in, trial
 from ignite.learner._data.values import Finding, is_finite, not_finite
 
@@ -31,7 +31,6 @@ def check_before_training(
     *,
     device: torch.device | str | None = None,
     call: Callable[[Any, Any], Any] = call_model,
-    casts_targets: bool = False,
     fitted: Callable[[Any, Any], Any] | None = None,
 ) -> list[str]:
     """Looks for mistakes in data, model and loss, and leaves no trace.
@@ -48,7 +47,6 @@ def check_before_training(
         device: where batches will be moved to; None if they stay where they are.
         call: gives the output for ``(model, x)``.
         fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default as they are.
-        casts_targets: whether :func:`~ignite.learner._data.task.fit_target` is applied to the targets in each step.
 
     Returns:
         What is probably wrong: sentences for the user.
@@ -64,8 +62,6 @@ def check_before_training(
         raise ValueError("data should have targets, (x, y) or target=..., but given only x")
     _check_model(model, first.x, device)
     whole = loader.whole() or first
-    if casts_targets:
-        first, whole = (parts._replace(y=fit_target(parts.y, task)) for parts in (first, whole))
     _check_weights(first)
     warnings: list[str] = []
     x, y = few_rows(_moved((first.x, first.y), device), slice(_NUM_ROWS))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
-__all__ = ["Kind", "KnownLoss", "Task", "fit_target", "given_task", "infer_task", "known_loss"]
+__all__ = ["Kind", "KnownLoss", "Task", "given_task", "infer_task", "known_loss"]
 
 Kind: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "unknown"]
 
@@ -33,13 +33,11 @@ class Task:
     Args:
         kind: "unknown" if neither loss nor targets tell; there are no metrics by name then.
         num_classes: or labels; None if unknown or without meaning.
-        target_dtype: what the loss wants targets to be; None if any will do.
         reason: a sentence for the user.
     """
 
     kind: Kind
     num_classes: int | None
-    target_dtype: torch.dtype | None
     reason: str
 
     def __str__(self) -> str:
@@ -83,7 +81,7 @@ def given_task(kind: str) -> Task:
     known = [one for one in get_args(Kind) if one != "unknown"]
     if kind not in known:
         raise ValueError(f"task should be one of {', '.join(known)}, but given {kind!r}")
-    return Task(kind, None, None, f"{kind}, as given")  # type: ignore[arg-type]
+    return Task(kind, None, f"{kind}, as given")  # type: ignore[arg-type]
 
 
 def known_loss(loss: Any) -> KnownLoss | None:
@@ -128,36 +126,24 @@ def infer_task(loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool
     says = _describe(y)
     if known is None:
         kind = _kind_of_targets(y, output)
-        dtype = None
         why = f"because the loss is your own and y has {says}"
     else:
-        kind, dtype = _kind_of_loss(known.name, y)
+        kind = _kind_of_loss(known.name, y)
         why = f"because the loss is {_name_of(loss)} and y has {says}"
     num_classes = _num_classes(kind, y, classes, is_whole, output)
     noun = "labels" if kind == "multilabel" else "classes"
     told = "" if num_classes is None or kind == "binary" else f" with {num_classes} {noun}"
     hint = "; there are no metrics by name" if kind == "unknown" else ""
-    return Task(kind, num_classes, dtype, f"{kind}{told}, {why}{hint}")
+    return Task(kind, num_classes, f"{kind}{told}, {why}{hint}")
 
 
-def fit_target(y: Any, task: Task) -> Any:
-    """Integers as floats where the loss computes with numbers; nothing else is changed, as it would be a guess."""
-    is_wanted = task.target_dtype is not None and task.target_dtype.is_floating_point
-    if is_wanted and isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex()):
-        return y.to(task.target_dtype)
-    return y
-
-
-def _kind_of_loss(name: str, y: Any) -> tuple[Kind, torch.dtype | None]:
-    if name == "cross_entropy":
-        is_soft = isinstance(y, Tensor) and y.is_floating_point()
-        return "multiclass", (None if is_soft else torch.int64)
-    if name == "nll":
-        return "multiclass", torch.int64
+def _kind_of_loss(name: str, y: Any) -> Kind:
+    if name in ("cross_entropy", "nll"):
+        return "multiclass"
     if name in ("bce", "bce_with_logits"):
         is_one = not isinstance(y, Tensor) or y.ndim < 2 or y.shape[1] == 1
-        return ("binary" if is_one else "multilabel"), torch.get_default_dtype()
-    return "regression", torch.get_default_dtype()
+        return "binary" if is_one else "multilabel"
+    return "regression"
 
 
 def _kind_of_targets(y: Any, output: Any) -> Kind:
