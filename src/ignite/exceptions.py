@@ -1,6 +1,11 @@
 """The library's own exceptions: those that somebody would want to catch."""
 
-__all__ = ["CheckpointError", "NotComputableError"]
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["CheckpointError", "DryRunError", "NotComputableError"]
 
 
 class CheckpointError(RuntimeError):
@@ -10,6 +15,32 @@ class CheckpointError(RuntimeError):
         >>> issubclass(CheckpointError, RuntimeError)
         True
     """
+
+
+class DryRunError(ExceptionGroup[Exception]):
+    """A dry run has found mistakes: all that were raised, each with a note that says where, in the order of things.
+
+    Args:
+        message: names them.
+        exceptions: at least one.
+        report: what was called, see :meth:`ignite.engine.Engine.dry_run`.
+
+    Example:
+        >>> error = DryRunError("1 of 3 handlers failed", [KeyError("loss")])
+        >>> error.exceptions
+        (KeyError('loss'),)
+    """
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception], report: Any = None) -> DryRunError:  # noqa: D102
+        error = super().__new__(cls, message, exceptions)
+        error.report = report
+        return error
+
+    report: Any
+
+    def derive(self, excs: Sequence[Exception]) -> DryRunError:  # type: ignore[override]
+        """For ``split`` and ``except*``: some of the mistakes."""
+        return DryRunError(self.message, excs, self.report)
 
 
 class NotComputableError(RuntimeError):

@@ -121,7 +121,7 @@ def test_engines_are_looked_into_but_what_their_runs_reset_is_left_out():
     def validate():
         evaluator.run([])
 
-    objects, engines = collect(trainer, {})
+    objects, engines, *_ = collect(trainer, {})
     assert objects == {"model": model, "optimizer": optimizer, "Counter": stopper}
     assert engines == {"trainer": trainer, "evaluator": evaluator}
 

@@ -22,9 +22,9 @@ import torch
 import training
 from training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 
+from ignite._core.differences import first_difference
 from ignite.engine import BackpropEvents, Events
 from ignite.testing import Kill, inject
-from ignite.testing._differences import first_difference
 from ignite.testing._record import Recorder
 
 NUM_ITERATIONS_PER_KILL = 6

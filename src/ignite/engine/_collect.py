@@ -29,6 +29,10 @@ class Belongings(NamedTuple):
     objects: dict[str, Stateful]
     engines: dict[str, Engine[Any, Any]]
     """The trainer first, then those that run within its handlers."""
+    attached: list[Any]
+    """Objects behind the handlers, and what the handlers are given, with a state or without."""
+    seen: list[Any]
+    """Other values that the step and the handlers use from the script around them."""
 
 
 def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
@@ -49,6 +53,7 @@ def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
         ValueError: its name is needed for something else.
     """
     collector = _Collector(engine, {name for name, value in given.items() if value is None})
+    seen = []
     for name, value in given.items():
         if name in RESERVED and value is not engine:
             raise ValueError(f"An object should have another name than {', '.join(RESERVED)}, but given {name}")
@@ -64,13 +69,15 @@ def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
         collector.add_attached(one)
         for name, value in _used_by(one):
             collector.add(name, value)
-    return Belongings(collector.found, collector.found_engines)
+            seen.append(value)
+    return Belongings(collector.found, collector.found_engines, collector.attached, seen)
 
 
 class _Collector:
     def __init__(self, engine: Engine[Any, Any], excluded: set[str]) -> None:
         self.found: dict[str, Stateful] = {}
         self.found_engines = {"trainer": engine}
+        self.attached: list[Any] = []
         self._trainer = engine
         self._excluded = excluded
         self._seen: dict[int, Any] = {id(engine): engine}  # by id, with the object, so that no id is used twice
@@ -103,6 +110,7 @@ class _Collector:
             if name is not None:
                 names.setdefault(id(owner), f"{type(owner).__name__}.{name}")
         for owner, _ in _attached_to(engine):
+            self.attached.append(owner)
             begins_anew = hasattr(type(owner), "_begins_anew_with") and owner._begins_anew_with(engine)
             if engine is not self._trainer and begins_anew:
                 self._seen[id(owner)] = owner
@@ -163,7 +171,9 @@ def _used_by(engine: Engine[Any, Any]) -> Iterator[tuple[str, Any]]:
     own, seen = set(map(id, pending)), set()
     while pending:
         current = pending.pop(0)
-        if id(current) in seen or (id(current) not in own and _is_of_a_library(current)):
+        code = getattr(current, "__code__", None)
+        is_foreign = code is not None and is_of_a_library(code.co_filename)
+        if id(current) in seen or (id(current) not in own and is_foreign):
             continue
         seen.add(id(current))
         for name, value in _variables_of(current):
@@ -172,9 +182,9 @@ def _used_by(engine: Engine[Any, Any]) -> Iterator[tuple[str, Any]]:
                 pending.append(value)
 
 
-def _is_of_a_library(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    return code is not None and code.co_filename.startswith(_LIBRARIES)
+def is_of_a_library(path: str) -> bool:
+    """Whether a source file is of Python or of a package that is installed."""
+    return path.startswith(_LIBRARIES)
 
 
 def _variables_of(function: Any) -> Iterator[tuple[str, Any]]:
@@ -193,13 +203,14 @@ def _variables_of(function: Any) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # a variable that has no value yet
             continue
-    for name in _global_names(function.__code__):
+    for name in global_names(function.__code__):
         if name in function.__globals__:
             yield name, function.__globals__[name]
 
 
-def _global_names(code: CodeType) -> Iterator[str]:
+def global_names(code: CodeType) -> Iterator[str]:
+    """Names that a function looks up outside of itself, and attributes."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _global_names(constant)
+            yield from global_names(constant)

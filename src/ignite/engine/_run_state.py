@@ -35,7 +35,7 @@ def take_down(
         ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished`` and, in the midst of one,
         ``event``. Tensors are those in use, not copies.
     """
-    objects, engines = belongings
+    objects, engines = belongings.objects, belongings.engines
     states: dict[str, Any] = {"trainer": engine.state_dict(), "is_finished": is_finished}
     states |= {name: storage.state_of(one) for name, one in objects.items()}
     position = getattr(engine.state.dataloader, "state_dict", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,13 +14,12 @@ from ignite._core.clock import Stopwatch
 from ignite._core.lazy import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state
 from ignite.base import Serializable
-from ignite.engine import _cursor, _describe, _fetch, _loop, _progress, _running
+from ignite.engine import _cursor, _fetch, _loop, _progress, _running
 from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
-from ignite.engine._emitter import Emitter
+from ignite.engine._inspection import Inspection
 from ignite.engine._state import State
-from ignite.engine._watch import Trace, Watcher
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ Batch = TypeVar("Batch")
 Output = TypeVar("Output")
 
 
-class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
+class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     """Calls a step function for each batch of some data, epoch after epoch, and fires events on the way.
 
     The same class serves for training, evaluation and inference. The module ``ignite.engine.events`` shows the order
@@ -271,29 +270,3 @@ class Engine(Controls, Emitter, Serializable, Generic[Batch, Output]):
             ValueError: keys are missing, unknown or contradictory, or a value is impossible. The state stays as it was.
         """
         _progress.load(self, state_dict)
-
-    def describe(self) -> _describe.Description:
-        """What a run of this engine does: its events in order, each with its handlers. Text, or HTML in a notebook."""
-        return _describe.Description(self)
-
-    @contextmanager
-    def trace(self) -> Iterator[Trace]:
-        """Records each event, and each handler that is called with its time, within a ``with`` block.
-
-        Example:
-            >>> engine = Engine(lambda engine, batch: None)
-            >>> with engine.trace() as trace:
-            ...     _ = engine.run([0])
-            >>> [event for event, epoch, iteration in trace.events][:2]
-            ['STARTED', 'EPOCH_STARTED']
-        """
-        trace, before = Trace(), self._watcher
-        self._watch(Watcher(trace.moments.append))
-        try:
-            yield trace
-        finally:
-            self._watch(before)
-
-    def debug(self, enabled: bool = True) -> None:
-        """Logs each event and each handler that is called, with its time, to ``engine.logger`` at level INFO."""
-        self._watch(Watcher(lambda moment: self.logger.info("%s", moment)) if enabled else None)

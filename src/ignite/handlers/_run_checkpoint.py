@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ignite.engine._collect import collect
 from ignite.engine._resume import rows_of
 from ignite.engine._run_state import take_down
 from ignite.handlers._agreement import raise_together
+from ignite.handlers._rehearsal import check_writable, come_back
 from ignite.handlers._score import Score
 
 AnyEngine = Engine[Any, Any]
@@ -218,6 +219,23 @@ class RunCheckpoint:
             self._wait()
         except Exception:
             self.logger.exception("The last checkpoint could not be written")
+
+    @contextmanager
+    def _elsewhere(self, folder: Path) -> Iterator[Callable[[], None]]:
+        """Until the end of the block, it saves into ``folder``; yields what reads that back."""
+        check_writable(getattr(self.place, "path", None))
+        place, self.place, self._rows = self.place, storage.open_place(folder), []
+        try:
+            yield self._read_back
+        finally:
+            self.place = place
+
+    def _read_back(self) -> None:
+        rows = rows_of(self.place, FAMILY)
+        if rows:
+            states = storage.load((self.place, rows[0].file)).state
+            objects = collect(self._trainer, self.given).objects
+            come_back(objects, {name: states[name] for name in objects})
 
     def _note_on_handler(self, engine: AnyEngine, handler: str) -> str:
         """For ``engine.describe()``: what is saved, and where."""

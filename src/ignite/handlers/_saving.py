@@ -7,7 +7,8 @@ import functools
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ from ignite import storage
 from ignite._core.calls import accepts, describe_signature
 from ignite.engine import Engine
 from ignite.engine._running import outermost
+from ignite.handlers._rehearsal import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +156,19 @@ class DiskSaver(BaseSaveHandler):
             Exception: it could not be written.
         """
         self._writer.wait()
+
+    @contextmanager
+    def _elsewhere(self, folder: Path) -> Iterator[Callable[[], None]]:
+        """Until the end of the block, it writes into ``folder``."""
+        self._writer.wait()
+        if idist.get_rank() == self.save_on_rank:
+            check_writable(getattr(self._place, "path", None))
+        before = self.dirname, self._opened
+        self.dirname, self._opened = folder, storage.open_place(folder)
+        try:
+            yield self._writer.wait
+        finally:
+            self.dirname, self._opened = before
 
     @property
     def _place(self) -> storage.Place:

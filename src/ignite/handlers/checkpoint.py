@@ -12,6 +12,7 @@ from ignite import distributed as idist
 from ignite.base import Serializable
 from ignite.engine import Engine
 from ignite.handlers._filenames import EXTENSION, FileNames, setup_filename_pattern
+from ignite.handlers._in_dry_run import saved_elsewhere
 from ignite.handlers._ledger import state_of_items
 from ignite.handlers._loading import load_objects
 from ignite.handlers._save_run import of
@@ -64,8 +65,7 @@ class Checkpoint(Serializable):
         >>> from ignite.engine import Engine, Events
         >>> trainer, model = Engine(lambda engine, batch: batch), torch.nn.Linear(1, 1)
         >>> checkpoint = Checkpoint({"model": model}, tempfile.mkdtemp(), n_saved=2)
-        >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint)
-        >>> _ = trainer.run([0, 0], max_epochs=3)
+        >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint), trainer.run([0, 0], max_epochs=3)
         >>> checkpoint.last_checkpoint.name
         'model_6.pt'
         >>> Checkpoint.load_objects({"model": model}, checkpoint.last_checkpoint)
@@ -78,6 +78,7 @@ class Checkpoint(Serializable):
     setup_filename_pattern = staticmethod(setup_filename_pattern)
     get_default_score_fn = staticmethod(get_default_score_fn)
     _state_dict_all_req_keys = ("_saved",)
+    _elsewhere = saved_elsewhere
 
     def __init__(  # noqa: PLR0913 - Ignite's signature
         self,
@@ -140,8 +141,8 @@ class Checkpoint(Serializable):
         """The file with the highest priority: a path if it is in a folder, else its name; None if there is none."""
         if not self._saved:
             return None
-        handler, filename = self.save_handler, self._saved[-1].filename
-        return handler._path_of(filename) if isinstance(handler, DiskSaver) else filename
+        handler, name = self.save_handler, self._saved[-1].filename
+        return handler._path_of(name) if isinstance(handler, DiskSaver) else name
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
         """Saves the objects, if there is room or they have a higher priority than the worst that is kept.
@@ -213,11 +214,10 @@ class Checkpoint(Serializable):
 
     def _measure(self, engine: AnyEngine) -> tuple[Any, Any]:
         """The step for file names, and the priority."""
-        transform, step = self.global_step_transform, None
-        if transform is not None:
-            step = transform(engine, engine.last_event_name)
-        if self.score_function is None:
-            step = engine.state.iteration if step is None else step
+        transform = self.global_step_transform
+        step = None if transform is None else transform(engine, engine.last_event_name)
+        if self.score_function is None and step is None:
+            step = engine.state.iteration
         priority = step if self.score_function is None else self.score_function(engine)
         if not isinstance(priority, numbers.Number):
             of_what = "global_step_transform" if self.score_function is None else "score_function"

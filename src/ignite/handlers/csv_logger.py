@@ -91,6 +91,9 @@ class _Table:
     def close(self) -> None:
         self._file.close()
 
+    def elsewhere(self, folder: Path) -> _Table:
+        return _Table(folder / self._path.name)
+
     def state_dict(self) -> dict[str, Any]:
         return {"num_rows": self._num_rows, "last": self._last}
 

@@ -105,6 +105,9 @@ class _Lines:
     def close(self) -> None:
         self._file.close()
 
+    def elsewhere(self, folder: Path) -> _Lines:
+        return _Lines(folder / self._path.name)
+
     def state_dict(self) -> dict[str, Any]:
         return {"id": self._id, "size_bytes": self._path.stat().st_size}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import tempfile
@@ -150,6 +151,13 @@ class _Run:
             self._client.set_terminated(self._run_id)
         self._folder.cleanup()
 
+    def elsewhere(self, folder: Path) -> _Run:
+        other = copy.copy(self)
+        other._refused, other._is_ours = set(), False
+        other._outbox = _Nowhere()  # type: ignore[assignment]
+        other._folder = tempfile.TemporaryDirectory(dir=folder)
+        return other
+
     def state_dict(self) -> dict[str, Any]:
         return {"run_id": self._run_id, "tracking_uri": self.mlflow.get_tracking_uri()}
 
@@ -183,6 +191,16 @@ class _Run:
         for kind, content in items:
             if kind == "call":
                 content(self._run_id)
+
+
+class _Nowhere:
+    """Takes the place of an outbox, and sends nothing."""
+
+    def put(self, item: Any) -> None:
+        """Drops it."""
+
+    def close(self) -> bool:
+        return True
 
 
 def _is_refused(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -52,6 +53,9 @@ class _EventFiles:
 
     def close(self) -> None:
         self.writer.close()
+
+    def elsewhere(self, folder: Path) -> _EventFiles:
+        return _EventFiles(type(self.writer)(str(folder)), self._event_class, self._session_class)
 
     def state_dict(self) -> dict[str, Any]:
         self.writer.flush()

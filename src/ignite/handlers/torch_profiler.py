@@ -113,6 +113,15 @@ class TorchProfiler:
             if ended is not None:
                 ended.stop()
 
+    @contextmanager
+    def _elsewhere(self, folder: Path) -> Iterator[Callable[[], None]]:
+        """In a dry run, until the end of the block, traces go to ``folder``."""
+        dirname, self.dirname = self.dirname, folder
+        try:
+            yield lambda: None
+        finally:
+            self.dirname = dirname
+
     def _begin_cycle(self, write: Callable[[profile], None], skip_first: int) -> None:
         # One profile for each cycle: PyTorch's own repetition warns that it forgets, and breaks if that is an error.
         self._is_written = False

@@ -27,14 +27,17 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from pathlib import Path as FilePath
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ignite.engine import Engine
 from ignite.handlers._trackers.host_copy import InOrder, stacked
 from ignite.handlers._trackers.losses import Losses
+from ignite.handlers._trackers.tracker import Tracker
 from ignite.handlers._trackers.values import Path, Scalar
 from ignite.handlers.base_logger import (
     BaseHandler,
@@ -55,26 +58,6 @@ __all__ = [
     "WeightsHistHandler",
     "WeightsScalarHandler",
 ]
-
-
-@runtime_checkable
-class Tracker(Protocol):
-    """Where values are kept: files, a server. These three verbs are needed.
-
-    A tracker may have more: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure, step)`` and
-    ``artifact(path)``, see :class:`TrackerLogger`; and ``state_dict``/``load_state_dict`` for what it needs to go on
-    after a resume. ``separator`` joins the parts of names ("/" if there is none), and ``takes_text = True`` says that
-    strings are welcome among the scalars.
-    """
-
-    def scalars(self, values: Mapping[str, Any], step: int) -> None:
-        """Keeps numbers by name."""
-
-    def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Keeps the distribution of the elements of a tensor, on whatever device."""
-
-    def close(self) -> None:
-        """Writes what is left, and ends. May be called twice."""
 
 
 class TrackerLogger(BaseLogger):
@@ -159,6 +142,29 @@ class TrackerLogger(BaseLogger):
         load = getattr(self.tracker, "load_state_dict", None)
         if load is not None and state_dict["tracker"] is not None:
             load(state_dict["tracker"])
+
+    @contextmanager
+    def _elsewhere(self, folder: FilePath) -> Iterator[Callable[[], None]]:
+        """Until the end of the block, it logs to ``folder``, if the tracker can; yields what looks for losses."""
+        self.flush()
+        tracker, losses = self.tracker, self._losses
+        self._losses = Losses(f"{__name__}.{type(self).__name__}")
+        make: Callable[[FilePath], Tracker] | None = getattr(tracker, "elsewhere", None)
+        if make is not None:
+            self.tracker = make(folder)
+        try:
+            yield self._raise_losses
+        finally:
+            try:
+                if make is not None:
+                    self.tracker.close()
+            finally:
+                self.tracker, self._losses = tracker, losses
+
+    def _raise_losses(self) -> None:
+        self.flush()
+        if self._losses.last is not None:
+            raise self._losses.last
 
     def name(self, path: Path) -> str:
         """The parts of a name, joined as the tracker has it."""

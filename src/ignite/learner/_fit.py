@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite import distributed as idist
+from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine import Engine, Events
+from ignite.engine._memento import Memento
 from ignite.handlers import EarlyStopping
 from ignite.handlers._progress.figures import lower_is_better
+from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir
 from ignite.learner._data.arrays import Names
 from ignite.learner._data.checks import check_before_training
@@ -27,7 +31,7 @@ from ignite.learner.history import History
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
 
-__all__ = ["Batching", "Options", "fit", "learn_task", "load"]
+__all__ = ["Batching", "Options", "fit", "fit_dry", "learn_task", "load"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Options:
     run_dir: Path | None
     resume: str | Path | None
     save_every: int | None
+    is_dry: bool = False
 
 
 class Monitor:
@@ -146,6 +151,23 @@ def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     return _run(learner, loader, held_loader, options)
 
 
+def fit_dry(learner: Learner, data: Any, valid: Any, options: Options) -> History:
+    """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
+    _check_run_dir(learner, options)
+    check_writable(options.run_dir)
+    memento, random = Memento(), capture_random_state()
+    memento.take(learner)
+    memento.take_seen(data, valid)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+            learner._run_dir = None
+            run_dir = None if options.run_dir is None else Path(folder)
+            return fit(learner, data, valid, replace(options, run_dir=run_dir, resume=None, is_dry=True))
+    finally:
+        memento.put_back()
+        restore_random_state(random)
+
+
 def _larger(how: Batching, data: Any) -> int | None:
     """Without gradients there is room for larger batches."""
     return max(how.batch_size or 0, 256) if can_shuffle(data) else None
@@ -190,7 +212,10 @@ def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options
         best=best,
         folder=_folder(learner, options, recorder, monitor, held is not None),
     ):
-        trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
+        if options.is_dry:
+            trainer.dry_run(loader.batches)
+        else:
+            trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
     if best is not None:
         best.restore()
     return recorder.history
@@ -213,16 +238,20 @@ def _scheduler(learner: Learner, loader: Loader, options: Options) -> torch.opti
     return torch.optim.lr_scheduler.LambdaLR(learner.optimizer, factor)
 
 
+def _check_run_dir(learner: Learner, options: Options) -> None:
+    if options.run_dir is not None and learner._run_dir not in (None, options.run_dir):
+        raise ValueError(
+            f"run_dir should be {learner._run_dir}, where this learner has been trained before, but given "
+            f"{options.run_dir}: make another Learner"
+        )
+
+
 def _folder(learner: Learner, options: Options, recorder: Recorder, monitor: Monitor, has_valid: bool) -> Folder | None:
     if options.run_dir is None:
         if options.resume is not None:
             raise ValueError(f"resume={options.resume!r} needs run_dir, the folder of the run")
         return None
-    if learner._run_dir not in (None, options.run_dir):
-        raise ValueError(
-            f"run_dir should be {learner._run_dir}, where this learner has been trained before, but given "
-            f"{options.run_dir}: make another Learner"
-        )
+    _check_run_dir(learner, options)
     learner._run_dir = options.run_dir
     config: Mapping[str, Any] = {
         **learner.config, "task": None if learner.task is None else str(learner.task), "epochs": options.epochs,

@@ -17,7 +17,7 @@ from ignite.learner._assembly import Engines
 from ignite.learner._data.arrays import Names
 from ignite.learner._data.inputs import Loader, can_shuffle
 from ignite.learner._data.task import given_task
-from ignite.learner._fit import Batching, Options, fit, learn_task, load
+from ignite.learner._fit import Batching, Options, fit, fit_dry, learn_task, load
 from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
 from ignite.learner._inference import predictions, report_of
@@ -154,6 +154,7 @@ class Learner:
         save_every: int | None = None,
         num_workers: int = 0,
         progress: bool | Literal["auto", "live", "bar"] = "auto",
+        dry_run: bool = False,
     ) -> History:
         """Trains the model. What can be seen to be wrong is an error before the first step.
 
@@ -179,23 +180,23 @@ class Learner:
             save_every: steps from one checkpoint to the next, beside those after each epoch.
             num_workers: processes that read a data set.
             progress: "live" or "bar"; True takes the better one that is installed, "auto" does so in a terminal.
+            dry_run: try it all on two batches, and leave nothing but a report in the log; see ``trainer.dry_run``.
 
         Returns:
             What came out, by epoch and step. A further ``fit`` trains the same weights further, and has its own.
 
         Raises:
             ValueError: the data do not fit the model or the loss; an argument is out of range.
-            TypeError: data or targets are of the wrong kind.
+            TypeError: data or targets are of the wrong kind. DryRunError: a dry run has found mistakes.
         """
         self._engines.batches.target = target
-        if not self._has_display:
+        if not (self._has_display or dry_run):
             self._has_display = shown(self.trainer, self.evaluator if valid is not None else None, progress)
-        batching = Batching(batch_size, shuffle, num_workers, self._balance)
-        folder = None if run_dir is None else Path(run_dir)
         options = Options(
-            epochs, batching, schedule, warmup, early_stopping, monitor, restore_best, folder, resume, save_every
-        )
-        return fit(self, data, valid, options)
+            epochs, Batching(batch_size, shuffle, num_workers, self._balance), schedule, warmup, early_stopping,
+            monitor, restore_best, None if run_dir is None else Path(run_dir), resume, save_every,
+        )  # fmt: skip
+        return (fit_dry if dry_run else fit)(self, data, valid, options)
 
     @property
     def classes(self) -> tuple[Any, ...]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ignite._core.differences import first_difference
 from ignite._core.seeding import capture_random_state, manual_seed, restore_random_state
 from ignite.engine import Engine, Events
 from ignite.testing._children import call_in_child
-from ignite.testing._differences import first_difference
 from ignite.testing._record import Recorder
 from ignite.testing.faults import Fault, Kill, Raise
 from ignite.testing.injection import inject

@@ -20,11 +20,14 @@ class Losses:
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
+        self.last: Exception | None = None
+        """The last error."""
         self._count = 0
         self._telling = clock.Throttle(_EVERY_S)
 
-    def note(self, error: BaseException) -> None:
+    def note(self, error: Exception) -> None:
         """Counts what is lost by ``error``. Warns if the last warning is a minute ago."""
+        self.last = error
         self._count += 1
         if self._telling.is_due():
             self._logger.warning("Not written, training goes on: %s: %s", type(error).__name__, error)

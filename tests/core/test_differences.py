@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ignite.testing._differences import first_difference
+from ignite._core.differences import first_difference
 
 NAN = float("nan")
 

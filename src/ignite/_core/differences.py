@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = ["first_difference"]
+
 _MAX_TEXT = 80
 
 

@@ -1,0 +1,262 @@
+"""A run of a few batches in which every handler is called at least once, and of which nothing is left."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ignite import distributed as idist
+from ignite._core import clock
+from ignite._core.calls import name_of
+from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite.engine import _fetch
+from ignite.engine._collect import Belongings, collect
+from ignite.engine._cursor import Cursor
+from ignite.engine._dispatch import Call, Registration, add_note, call_handlers
+from ignite.engine._dry_run_report import Called, DryRun
+from ignite.engine._memento import Memento
+from ignite.engine._watch import Meter, Step, Watcher, measured
+from ignite.exceptions import DryRunError
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+__all__ = ["dry_run"]
+
+# Those that a run fires by itself, in the order of things.
+_OF_EACH_RUN = (
+    "STARTED", "EPOCH_STARTED", "GET_BATCH_STARTED", "GET_BATCH_COMPLETED", "ITERATION_STARTED", "ITERATION_COMPLETED",
+    "EPOCH_COMPLETED", "COMPLETED",
+)  # fmt: skip
+# Handlers of these belong to something that has not happened.
+_NEVER_BY_ITSELF = ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE", "TERMINATE_SINGLE_EPOCH")
+
+
+def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) -> DryRun:
+    """See :meth:`ignite.engine.Engine.dry_run`."""
+    if not isinstance(batches, int) or batches < 1:
+        raise ValueError(f"batches should be a positive integer, but given {batches!r}")
+    if isinstance(data, Iterator):
+        raise ValueError(
+            "data should begin anew each time it is iterated over, but given an iterator, whose first batches would be "
+            "lost: give what it was made from"
+        )
+    if engine._is_running:
+        raise RuntimeError("dry_run() should be called on an engine that is not running, but this one is")
+    given = {} if engine._keeper is None else engine._keeper.given
+    found = collect(engine, given)
+    with everything_kept(found, data), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+        rehearsal = _Rehearsal(batches, {id(one): name for name, one in found.engines.items()})
+        around = [getattr(frame, "__self__", None) for one in found.engines.values() for frame in one._frames]
+        rehearsal.run(engine, data, [*found.attached, *around, *found.seen, *found.objects.values()], Path(folder))
+        report = rehearsal.report()
+    errors, rehearsal.failures = rehearsal.failures, {}
+    if errors:
+        told = "; ".join(f"{place}: {type(error).__name__}: {error}" for place, error in errors.values())
+        raise DryRunError(f"A dry run should go well, but {told}", [error for _, error in errors.values()], report)
+    engine.logger.info("%s", report)
+    return report
+
+
+@contextmanager
+def everything_kept(found: Belongings, data: Any) -> Iterator[None]:
+    """Behind the block, what belongs to a run is as it was before it, and random states are, too."""
+    memento, random = Memento(), capture_random_state()
+    memento.take(*found.engines.values(), *found.objects.values(), *found.attached)
+    memento.take_seen(data, *found.seen)
+    try:
+        yield
+    finally:
+        memento.put_back()
+        restore_random_state(random)
+
+
+class _Rehearsal(Watcher):
+    """Calls handlers in the place of dispatch: a failure is taken down, and those that are not due are called, too.
+
+    Args:
+        batches: the most that any engine is given.
+        names: of engines, by id.
+    """
+
+    def __init__(self, batches: int, names: dict[int, str]) -> None:
+        super().__init__(lambda moment: None)
+        self.batches = batches
+        self.failures: dict[int, tuple[str, Exception]] = {}
+        """Where each exception came up, by its id."""
+        self._names = names
+        self._engines: dict[str, Engine[Any, Any]] = {}
+        self._fired: dict[str, dict[str, None]] = {}
+        self._called: dict[int, tuple[Registration, list[float]]] = {}
+        self._steps: dict[str, list[float]] = {}
+
+    def run(self, engine: Engine[Any, Any], data: Any, objects: Iterable[Any], folder: Path) -> None:
+        """Runs, with what the library writes in ``folder``, and reads back what was written."""
+        checks: dict[str, Callable[[], None]] = {}
+        with ExitStack() as stack:
+            for number, one in enumerate({id(one): one for one in objects}.values()):
+                elsewhere = getattr(type(one), "_elsewhere", None)
+                if elsewhere is not None:
+                    place = folder / str(number)
+                    place.mkdir()
+                    checks[type(one).__name__] = stack.enter_context(elsewhere(one, place))
+            with self._guard("the run"):
+                self._start(engine, data)
+            for name, check in checks.items():
+                with self._guard(f"{name}, reading back what it has written"):
+                    check()
+
+    def _start(self, engine: Engine[Any, Any], data: Any) -> None:
+        length = _fetch.length_of(data) if data is not None else self.batches
+        engine._cursor, engine._resumption = Cursor(), None
+        engine.state.max_epochs = engine.state.max_iters = engine.state.epoch_length = None
+        with self._watched(engine):
+            engine.run(data, max_epochs=1, epoch_length=None if length is None else min(length, self.batches))
+
+    @contextmanager
+    def _watched(self, engine: Engine[Any, Any]) -> Iterator[None]:
+        name = self._names.setdefault(id(engine), f"engine {len(self._names)}")
+        self._engines[name] = engine
+        engine._watch(self)
+        with measured(engine, _Limits(self, name)):
+            yield
+
+    def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[None]:
+        """Around the run of an engine within a handler: an evaluator goes over a few batches only, too."""
+        state = engine.state
+        state.max_epochs, state.max_iters = state.epoch + 1, None
+        if state.epoch_length is not None:
+            state.epoch_length = min(state.epoch_length, self.batches)
+            engine._cursor.length_is_given = True
+        return self._watched(engine)
+
+    def call(
+        self,
+        call: Callable[..., None],
+        calls: Iterable[Call],
+        engine: Any,
+        event: Any,
+        count: int,
+        event_args: tuple[Any, ...],
+        event_kwargs: Mapping[str, Any],
+    ) -> None:
+        name, of = getattr(event, "name", event), self._names[id(engine)]
+        if name == "EXCEPTION_RAISED":
+            self._fail(f"the run of {of}", event_args[0])
+        fired = self._fired.setdefault(of, {})
+        if name == "EPOCH_COMPLETED":
+            self._make_up(engine, [one for one in fired if one not in ("EPOCH_COMPLETED", "COMPLETED")])
+        elif name == "COMPLETED":
+            self._make_up(engine, [*_OF_EACH_RUN[:-1], *fired])
+        fired[name] = None
+        call((self._guarded(event, known) for known in calls), engine, event, count, event_args, event_kwargs)
+        if name in ("STARTED", "EPOCH_COMPLETED", "COMPLETED"):
+            self._make_up(engine, [name])
+
+    def step(self, name: str, step: Step) -> Step:
+        """The step of the engine of this name, with a clock."""
+        taken = self._steps.setdefault(name, [])
+
+        def timed(engine: Engine[Any, Any], batch: Any) -> Any:
+            started = clock.now()
+            try:
+                return step(engine, batch)
+            except Exception as error:
+                self._fail(f"the step of {name}", error)
+                raise
+            finally:
+                taken.append(clock.now() - started)
+
+        return timed
+
+    def data(self, name: str, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """The first batches for the engine of this name."""
+        try:
+            yield from itertools.islice(begin(), self.batches)
+        except Exception as error:
+            self._fail(f"the data of {name}", error)
+            raise
+
+    def _make_up(self, engine: Any, names: Iterable[str]) -> None:
+        """Calls those handlers of events that were not due so far."""
+        before = engine.last_event_name
+        for table in [engine._tables[name] for name in names if name not in _NEVER_BY_ITSELF]:
+            engine.last_event_name = table.event
+            count = engine.state.get_event_attrib_value(table.event)
+            for handler, style, *_, entry in list(table.calls):
+                if id(entry) not in self._called:
+                    call = self._guarded(table.event, (handler, style, 0, None, None, entry))
+                    call_handlers([call], engine, table.event, count)
+        engine.last_event_name = before
+
+    def _guarded(self, event: Any, known: Call) -> Call:
+        handler, entry = known[0], known[-1]
+
+        @functools.wraps(entry.handler, updated=())
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            seconds = self._called.setdefault(id(entry), (entry, []))[1]
+            started = clock.now()
+            try:
+                with self._guard(f"{name_of(entry.handler)} of {getattr(event, 'name', event)}"):
+                    handler(*args, **kwargs)
+            finally:
+                seconds.append(clock.now() - started)
+
+        return (guarded, *known[1:-1], entry._replace(handler=guarded))
+
+    @contextmanager
+    def _guard(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._fail(place, error)
+            if idist.get_world_size() > 1:  # the others wait for this process in a collective, or soon will
+                raise
+
+    def _fail(self, place: str, error: Exception) -> None:
+        if isinstance(error, Exception) and id(error) not in self.failures:
+            self.failures[id(error)] = (place, error)
+            add_note(error, f"in a dry run, in {place}")
+
+    def report(self) -> DryRun:
+        """What was called and what not, by engines."""
+        rows = []
+        for name, engine in self._engines.items():
+            steps = self._steps.get(name, [])
+            step = Called(name, "step", name_of(engine._process_function), len(steps), sum(steps))
+            of_events = sorted(engine._tables, key=lambda event: (*_OF_EACH_RUN, event).index(event))
+            handlers = []
+            for event in of_events:
+                for entry in engine._tables[event].entries:
+                    taken = self._called.get(id(entry), (entry, []))[1]
+                    handlers.append(Called(name, event, name_of(entry.handler), len(taken), sum(taken)))
+            before = [one for one in handlers if one.event in _OF_EACH_RUN[:5]]
+            rows += [*before, step, *(one for one in handlers if one not in before)]
+        return DryRun(rows, self.batches)
+
+
+class _Limits(Meter):
+    """What one engine is asked to put around its parts.
+
+    Args:
+        rehearsal: knows the limit.
+        name: of the engine.
+    """
+
+    def __init__(self, rehearsal: _Rehearsal, name: str) -> None:
+        self._rehearsal = rehearsal
+        self._name = name
+
+    def step(self, step: Step) -> Step:
+        return self._rehearsal.step(self._name, step)
+
+    def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        return self._rehearsal.data(self._name, begin)
+
+    def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
+        return self._rehearsal.nested(engine)
