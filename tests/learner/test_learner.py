@@ -12,8 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ignite
+from ignite.data import ArrayLoader
 from ignite.engine import Engine, Events
 from ignite.learner import History, Learner
+from ignite.learner._fit import Batching, load
 from ignite.metrics import Accuracy, MeanSquaredError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
@@ -437,3 +439,15 @@ def test_two_processes_train_what_one_does_with_batches_twice_as_large(tmp_path)
     assert first[2] == expected[2]
     assert first[3] == pytest.approx(expected[3], rel=1e-5)
     assert (tmp_path / "two" / "run.json").exists()
+
+
+def test_batches_for_an_accelerator_are_made_ahead():
+    learner = ignite.Learner(nn.Linear(4, 2), "cross_entropy")
+    x, y = torch.randn(20, 4), torch.arange(20) % 2
+    given = ArrayLoader((x, y))
+    assert load(learner, (x, y), Batching()).batches.prefetch == 0
+    learner.device = torch.device("cuda")  # nothing is moved here
+    assert load(learner, (x, y), Batching()).batches.prefetch == 2
+    assert load(learner, (x.to("meta"), y.to("meta")), Batching()).batches.prefetch == 0
+    assert load(learner, given, Batching()).batches is given
+    assert given.prefetch == 0

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from ignite import distributed as idist
 from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite.data import ArrayLoader
 from ignite.engine import Engine, Events
 from ignite.engine._memento import Memento
 from ignite.handlers import EarlyStopping
@@ -90,7 +92,7 @@ def load(
     is_shared, target = options.is_shared, learner._engines.batches.target
     if not is_target_needed and not _has(data, target):
         target = None
-    return as_loader(
+    loader = as_loader(
         data,
         batch_size=options.batch_size,
         shuffle=options.shuffle,
@@ -102,6 +104,17 @@ def load(
         world_size=idist.get_world_size() if is_shared else 1,
         like=like,
     )
+    if learner.device.type != "cpu" and loader.batches is not data:
+        _make_ahead(loader.batches)
+    return loader
+
+
+def _make_ahead(batches: Any) -> None:
+    """Batches for an accelerator: they are copied to it from page-locked memory, and arrays are cut by a thread."""
+    if isinstance(batches, ArrayLoader):
+        batches.prefetch = 0 if batches.is_on_accelerator else 2
+    if isinstance(batches, ArrayLoader | DataLoader):
+        batches.pin_memory = torch.accelerator.is_available()
 
 
 def _has(data: Any, target: Names | None) -> bool:

@@ -24,13 +24,13 @@ from ignite.learner._inference import predictions, report_of
 from ignite.learner._names import PRECISIONS, find
 from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner._summary import summary
-from ignite.learner._weights import load_weights, save_weights
+from ignite.learner._weights import Portable
 from ignite.learner.history import History
 
 __all__ = ["Learner"]
 
 
-class Learner:
+class Learner(Portable):
     """Trains, evaluates and applies a model in one line each. ``trainer`` and ``evaluator`` are ordinary engines.
 
     Nothing is hidden: handlers may be put on both engines at any time, :meth:`describe` lists what happens when, and
@@ -266,24 +266,6 @@ class Learner:
             batch_size = 256
         batching = Batching(batch_size, is_shared=is_shared)
         return load(self, data, batching, self._known, is_target_needed=is_target_needed)
-
-    def save(self, path: str | Path) -> None:
-        """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.
-
-        Raises:
-            OSError: it cannot be written. What had the name has it still.
-            ModuleNotFoundError: safetensors is not installed.
-        """
-        with self._engines.averaged():
-            save_weights(self.model, Path(path))
-
-    def load(self, path: str | Path) -> None:
-        """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.
-
-        Raises:
-            CheckpointError: the file is damaged, or of another model. Nothing is changed.
-        """
-        load_weights(self.model, Path(path))
 
     def summary(self, example: Any = None) -> str:
         """A table of the layers of the model; with an example of inputs, shape (N, ...), with shapes."""

@@ -1,0 +1,133 @@
+"""A model as a file that runs without its Python code."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ignite import storage
+from ignite._core.optional import import_optional
+from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite._core.tensors import convert_tensor
+from ignite._core.trees import apply_to_type
+from ignite.learner._data.trial import tensors_in
+from ignite.storage.keys import unwrap
+
+__all__ = ["export_model"]
+
+_RTOL, _ATOL = 1e-3, 1e-4  # other kernels add in another order
+
+
+class _Call(NamedTuple):
+    """How the model is called with an example: by place, or by name."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def dynamic(self) -> Any:
+        """Which dimension of the inputs may have any size: the first, of samples."""
+        first = {0: torch.export.Dim.DYNAMIC}
+        shapes = [apply_to_type(one, Tensor, lambda _: first) for one in (self.args, self.kwargs)]
+        return shapes[1] if self.kwargs else shapes[0]
+
+
+def export_model(model: nn.Module, path: Path, example: Any) -> None:
+    """Writes a model in evaluation mode, for the host; see :meth:`ignite.learner.Learner.export`."""
+    if path.suffix not in _FORMATS:
+        raise ValueError(f"path should end with {' or '.join(_FORMATS)}, but given {path.name!r}")
+    call = _call_of(example)
+    plain = copy.deepcopy(unwrap(model)).cpu().eval()  # the model itself is not touched
+    random = capture_random_state()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of one part of torch about another
+            expected = plain(*call.args, **call.kwargs)
+            write = _FORMATS[path.suffix](plain, call)
+            check = functools.partial(_CHECKS[path.suffix], call=call, expected=expected)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            storage.commit(path.parent, path.name, write, check=check)
+    finally:
+        restore_random_state(random)
+
+
+def _call_of(example: Any) -> _Call:
+    """An example of at least two samples: of a single one, torch takes the number for a part of the program."""
+    x = convert_tensor(_as_tensors(example), torch.device("cpu"))
+    if not tensors_in(x):
+        raise TypeError(f"example should be a tensor, or a tuple or dictionary of them, but given {type(x).__name__}")
+    x = apply_to_type(x, Tensor, lambda one: torch.cat([one, one]) if len(one) == 1 else one)
+    if isinstance(x, Mapping):
+        return _Call((), dict(x))
+    return _Call(tuple(x) if isinstance(x, tuple | list) else (x,), {})
+
+
+def _as_tensors(x: Any) -> Any:
+    """The same with tensors in the place of arrays."""
+    if isinstance(x, Mapping):
+        return {name: _as_tensors(value) for name, value in x.items()}
+    if isinstance(x, tuple | list):
+        return type(x)(_as_tensors(value) for value in x)
+    return torch.as_tensor(x) if hasattr(x, "__array__") and not isinstance(x, Tensor) else x
+
+
+def _traced(model: nn.Module, call: _Call) -> torch.export.ExportedProgram:
+    try:
+        return torch.export.export(model, call.args, call.kwargs, dynamic_shapes=call.dynamic)
+    except Exception as error:
+        error.add_note(
+            "The model should be one that torch.export can follow: its Python code may not decide by the values of "
+            "tensors, nor by the number of samples"
+        )
+        raise
+
+
+def _write_pt2(model: nn.Module, call: _Call) -> Callable[[IO[bytes]], Any]:
+    return functools.partial(torch.export.save, _traced(model, call))
+
+
+def _write_onnx(model: nn.Module, call: _Call) -> Callable[[IO[bytes]], Any]:
+    for name in ("onnx", "onnxscript"):
+        import_optional(name, extra="onnx")
+    program = torch.onnx.export(_traced(model, call), dynamo=True, verbose=False)
+    assert program is not None
+    content = program.model_proto.SerializeToString()
+    return lambda file: file.write(content)
+
+
+def _check_pt2(path: Path, call: _Call, expected: Any) -> None:
+    _check(torch.export.load(path).module()(*call.args, **call.kwargs), expected)
+
+
+def _check_onnx(path: Path, call: _Call, expected: Any) -> None:
+    import_optional("onnx", extra="onnx").checker.check_model(str(path))
+    try:
+        runtime = import_optional("onnxruntime", extra="onnx")
+    except ModuleNotFoundError:
+        return
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    inputs = [one.numpy() for one in tensors_in(call.kwargs or call.args)]
+    names = [one.name for one in session.get_inputs()]
+    found = session.run(None, dict(zip(names, inputs, strict=True)))
+    _check([torch.from_numpy(one) for one in found], tensors_in(expected))
+
+
+def _check(found: Any, expected: Any) -> None:
+    try:
+        torch.testing.assert_close(found, expected, rtol=_RTOL, atol=_ATOL)
+    except AssertionError as error:
+        raise RuntimeError(f"The exported model should give what the model gives, but: {error}") from error
+
+
+_FORMATS: Mapping[str, Callable[[nn.Module, _Call], Callable[[IO[bytes]], Any]]] = {
+    ".pt2": _write_pt2,
+    ".onnx": _write_onnx,
+}
+_CHECKS: Mapping[str, Callable[..., None]] = {".pt2": _check_pt2, ".onnx": _check_onnx}
