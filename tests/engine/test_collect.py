@@ -132,7 +132,7 @@ def test_engines_given_by_name_or_as_arguments_are_looked_into():
     given.add_event_handler(Events.COMPLETED, counters[0])
     argument.add_event_handler(Events.COMPLETED, counters[1])
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine, other: None, argument)
-    objects, engines = collect(trainer, {"validation": given})
+    objects, engines, *_ = collect(trainer, {"validation": given})
     assert objects == {"Counter": counters[0], "Counter#2": counters[1]}
     assert list(engines.values()) == [trainer, given, argument]
 

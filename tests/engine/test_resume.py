@@ -1,5 +1,6 @@
 """What ``run(resume=...)`` accepts, restores and says; whole runs in tests/handlers/test_run_checkpoint.py."""
 
+import contextlib
 import logging
 
 import pytest
@@ -153,3 +154,26 @@ def test_nothing_is_executed_and_damage_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="checkpoint_00000003.pt"):
         engine.run([1, 2, 3, 4], resume=file)
     assert storage.load_latest(storage.open_place(tmp_path)).name == "checkpoint_00000005.pt"
+
+
+@pytest.mark.parametrize("fail_at", [2, 3, 4, 5, 6, 9])
+def test_a_stream_of_unknown_length_goes_on_in_its_first_pass_and_in_later_ones(tmp_path, fail_at):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(range(6))
+
+    def program(fail_at, folder):
+        seen = []
+        trainer = Engine(lambda engine, batch: seen.append(batch.tolist()))
+        Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED)
+
+        @trainer.on(Events.ITERATION_STARTED(once=fail_at))
+        def fail():
+            raise InterruptedError
+
+        with contextlib.suppress(InterruptedError):
+            trainer.run(torch.utils.data.DataLoader(Stream(), batch_size=2), max_epochs=3, resume="latest")
+        return seen
+
+    parts = program(fail_at, tmp_path / "parts") + program(1000, tmp_path / "parts")
+    assert parts == program(1000, tmp_path / "whole")

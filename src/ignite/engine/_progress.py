@@ -113,14 +113,18 @@ def _position(saved: Mapping[str, Any]) -> tuple[int, int, int]:
         return saved["iteration"], cursor["epoch"], cursor["iteration_in_epoch"]
     if saved[given] == 0:
         return 0, 0, 0
-    if not length:
+    iteration = saved[given] if given == "iteration" else saved[given] * (length or 0)
+    derived = _derive(iteration, length)
+    if derived is None or not length:
         raise ValueError(
             "epoch_length must be a positive integer to calculate missing 'iteration' or 'epoch' key, "
             f"but given {length!r} with {given}={saved[given]}"
         )
-    iteration = saved[given] if given == "iteration" else saved[given] * length
-    return (iteration, *_derive(iteration, length))
+    return (iteration, *derived)
 
 
-def _derive(iteration: int, epoch_length: int | None) -> tuple[int, int]:
-    return divmod(iteration, epoch_length) if epoch_length else (0, iteration)
+def _derive(iteration: int, epoch_length: int | None) -> tuple[int, int] | None:
+    """Epochs that are over, and iterations after them; None if that cannot be told from the number of iterations."""
+    if iteration == 0:
+        return 0, 0
+    return divmod(iteration, epoch_length) if epoch_length else None

@@ -13,7 +13,7 @@ from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core.seeding import RandomState, restore_random_state
-from ignite.engine import _progress
+from ignite.engine import _fetch, _progress
 from ignite.engine._boundary import Unfinished
 from ignite.engine._collect import RESERVED, Belongings, collect
 from ignite.engine._cursor import Request
@@ -138,13 +138,14 @@ class Resumption:
         """With another number of processes an epoch has other iterations; what was seen, in samples, is what counts."""
         state, cursor, data = self._engine.state, self._engine._cursor, self._data
         old, saved = state.epoch_length, self._states.get("data", {}).get("fingerprint")
-        if data is None or old in (None, len(data)) or data.state_dict()["fingerprint"] == saved:
+        length = _fetch.length_of(data)
+        if data is None or length is None or old in (None, length) or data.state_dict()["fingerprint"] == saved:
             return
         num_left = data.num_batches_left() or 0
-        state.epoch_length = len(data)
+        state.epoch_length = length
         epoch, carried = cursor.position(state)
-        cursor.carried = len(data) - num_left if carried else 0
-        state.iteration = cursor.known_iteration = epoch * len(data) + cursor.carried
+        cursor.carried = length - num_left if carried else 0
+        state.iteration = cursor.known_iteration = epoch * length + cursor.carried
         self._engine.logger.warning(
             "The global batch is not what it was: an epoch has %s iterations, where it had %s. The run goes on after "
             "the samples that were seen, as iteration %s", state.epoch_length, old, state.iteration

@@ -109,6 +109,7 @@ def pyplot():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close("all")  # other tests may have left some
     yield pyplot
     pyplot.close("all")
 

@@ -1,6 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
+import ignite
+from ignite._core.differences import first_difference
+from ignite.engine import Events
 from ignite.learner._data.hugging_face import HuggingFaceRows
 from ignite.learner._data.inputs import as_loader
 from ignite.learner._data.split import split
@@ -94,3 +98,50 @@ def test_a_part_is_kept_apart_by_class(is_real):
     train, valid, *_ = split(many, 0.2, seed=0, target="label")
     assert (len(train), len(valid)) == (8, 2)
     assert sorted(as_loader(valid, target="label").first().y.tolist()) == [0, 1]
+
+
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def trained(folder, stream, fail_at):
+    """Weights and losses; None if it was left on the way."""
+    datasets = pytest.importorskip("datasets")
+    torch.manual_seed(0)
+    x = torch.randn(40, 2)
+    rows = datasets.Dataset.from_dict({"x": x.tolist(), "label": (x[:, 0] > 0).long().tolist()}).with_format("torch")
+    learner = ignite.Learner(Scored(), "cross_entropy", "adam", 0.1, ["accuracy"])
+
+    @learner.trainer.on(Events.ITERATION_COMPLETED(once=fail_at))
+    def fail():
+        raise InterruptedError
+
+    try:
+        history = learner.fit(
+            rows.to_iterable_dataset() if stream else rows,
+            target="label", epochs=3, batch_size=8, run_dir=folder, resume="latest", save_every=1,
+        )  # fmt: skip
+    except InterruptedError:
+        return None
+    return dict(learner.model.state_dict()), history.steps
+
+
+@pytest.mark.parametrize("fail_at", [2, 8, 11])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_training_that_is_left_goes_on_exactly(stream, fail_at, tmp_path):
+    assert trained(tmp_path / "parts", stream, fail_at) is None
+    parts, whole = (trained(tmp_path / name, stream, 1000) for name in ("parts", "whole"))
+    assert len(whole[1]) == 15
+    assert first_difference(parts, whole) is None
+
+
+def test_a_dictionary_of_splits_asks_for_one():
+    datasets = pytest.importorskip("datasets")
+    splits = datasets.DatasetDict(train=data(is_real=True), test=data(is_real=True))
+    with pytest.raises(TypeError, match=r"one data set, such as data\['train'\], but given train, test"):
+        as_loader(splits, target="label")

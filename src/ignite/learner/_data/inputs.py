@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,7 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
             have its indices.
 
     Raises:
-        TypeError: ``data`` is nothing of this.
+        TypeError: ``data`` is nothing of this, or several data sets.
         ValueError: an argument cannot be obeyed, because the batches are made already; data contradict each other.
     """
     asked = {
@@ -118,6 +118,8 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     if isinstance(data, Loader):
         _refuse(asked, "data whose batches are made already")
         return data
+    if isinstance(data, Mapping) and data and all(map(is_hugging_face, data.values())):
+        raise TypeError(f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}")
     if holds_arrays(data):
         arrays = arrays_of(data, target, sample_weight, None if like is None else like.known)
         return _of_arrays(_weighted(arrays.parts, class_weight, arrays.known), how, arrays.known)
