@@ -3,6 +3,9 @@
 import copy
 import logging
 import random
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,11 @@ from ignite._core.differences import first_difference
 from ignite.engine import Events
 from ignite.exceptions import DryRunError
 from ignite.metrics import Metric
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+import learner_processes
 
 
 def data(seed=0):
@@ -124,3 +132,16 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(NotADirectoryError, match="is no folder"):
         learner().fit(data(), run_dir=tmp_path / "run" / "deeper", dry_run=True)
+
+
+def test_two_processes(tmp_path):
+    tried = harness.run(partial(learner_processes.train, tmp_path / "tried", is_tried=True), 2)
+    assert tried == harness.run(partial(learner_processes.train, tmp_path / "not"), 2)
+
+
+def test_one_of_two_processes_fails():
+    first, second = harness.run(learner_processes.fail_on_one, 2)
+    assert first == (None, [], True)
+    assert second[0] == "InterruptedError"
+    assert second[2]
+    assert any("fail of COMPLETED" in note for note in second[1])
