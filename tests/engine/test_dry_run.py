@@ -291,3 +291,30 @@ def test_not_within_a_run():
     trainer = Engine(lambda engine, batch: engine.dry_run([1]))
     with pytest.raises(RuntimeError, match="not running"):
         trainer.run([1])
+
+
+class Meter:
+    """As scripts have them: neither a handler nor with a state."""
+
+    def __init__(self):
+        self.total, self.values = 0, []
+
+    def update(self, value):
+        self.total += value
+        self.values.append(value)
+
+
+METER = Meter()
+
+
+def test_generators_of_data_and_what_handlers_use_are_as_they_were():
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.arange(10)), batch_size=2, shuffle=True, generator=generator)
+    valid = DataLoader(TensorDataset(torch.arange(10)), shuffle=True, generator=torch.Generator().manual_seed(1))
+    evaluator = Engine(lambda engine, batch: None)
+    trainer, before = Engine(lambda engine, batch: METER.update(1)), generator.get_state()
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(valid))
+    trainer.dry_run(loader)
+    assert (generator.get_state() == before).all()
+    assert (valid.generator.get_state() == torch.Generator().manual_seed(1).get_state()).all()
+    assert (METER.total, METER.values) == (0, [])

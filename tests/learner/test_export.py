@@ -136,3 +136,15 @@ def test_words_for_what_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=r"reignition\[onnx\]"):
         export_model(nn.Linear(4, 2), tmp_path / "model.onnx", torch.ones(3, 4))
     assert list(tmp_path.iterdir()) == []
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+def test_a_model_that_draws_random_numbers_is_refused_and_draws_none(tmp_path):
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="should give what the model gives"):
+        export_model(Noisy(), tmp_path / "model.pt2", torch.ones(3, 4))
+    assert (torch.get_rng_state() == state).all()
