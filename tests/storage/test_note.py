@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import sys
 import zipfile
 
 import pytest
@@ -135,3 +136,8 @@ def test_a_note_that_is_too_long_or_damaged_is_refused():
     damaged = io.BytesIO(file.getvalue().replace(b'"step": 7', b'"step": 8'))
     with pytest.raises(CheckpointError, match="checksum"):
         read_note(damaged)
+
+
+@pytest.mark.parametrize("score", [1e308, -sys.float_info.max, 5e-324])
+def test_scores_at_the_edges_come_back(score):
+    assert Note.from_json(Note(score=score).to_json()).score == score

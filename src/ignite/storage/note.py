@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import time
 import zipfile
 from collections.abc import Mapping
@@ -161,7 +162,7 @@ def number_from_json(value: Any) -> float:
 def _is_number(value: Any) -> bool:
     if isinstance(value, str):
         return value in _NOT_FINITE
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e308
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_count(value: Any) -> bool:
