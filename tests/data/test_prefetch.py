@@ -1,5 +1,8 @@
 import contextlib
 import gc
+import os
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -156,3 +159,27 @@ def test_pinned_batches():
 def test_bad_numbers(prefetch):
     with pytest.raises(ValueError, match="prefetch should be a number of batches"):
         ArrayLoader(torch.arange(3), prefetch=prefetch)
+
+
+def run_program(text):
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
+
+
+MIDDLE = (
+    "import os, sys, torch\nfrom ignite.data import ArrayLoader\n"
+    "it = iter(ArrayLoader(torch.randn(5000, 784), 64, shuffle=True, prefetch=2))\nnext(it)\n"
+)
+
+
+def test_a_program_that_ends_in_the_middle_of_a_pass_ends_well():
+    results = [run_program(MIDDLE) for _ in range(6)]
+    assert [(one.returncode, one.stderr) for one in results] == [(0, "")] * 6
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_is_forked_is_told_and_does_not_wait_for_ever():
+    child = "try:\n    next(it)\nexcept RuntimeError as error:\n    print(error, flush=True)\n    os._exit(0)\n"
+    text = MIDDLE + "pid = os.fork()\nif pid == 0:\n" + "".join(f"    {line}\n" for line in child.splitlines())
+    result = run_program(text + "os.waitpid(pid, 0)\nnext(it)\n")
+    assert result.returncode == 0
+    assert "was forked" in result.stdout

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,21 +24,27 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
     What it raises is raised in the place of the batch.
 
     Args:
-        batches: is gone over by the thread alone. A process that is forked while it runs has no such thread.
+        batches: is gone over by the thread alone. A process that is forked has no such thread.
         num_ahead: at least 1.
+
+    Raises:
+        RuntimeError: the iterator is used in a process that was forked from its own.
 
     Example:
         >>> list(prefetched(iter(range(5)), num_ahead=2))
         [0, 1, 2, 3, 4]
     """
-    ready: queue.Queue[tuple[int, Any]] = queue.Queue(num_ahead)
-    stop = threading.Event()
-    work = (batches, ready, stop, torch.is_grad_enabled())  # the mode is each thread's own
-    thread = threading.Thread(target=_make, args=work, name="ignite-prefetch", daemon=True)
-    thread.start()
+    worker = _Worker(batches, num_ahead)
+    _WORKERS.add(worker)
+    process = os.getpid()
     try:
         while True:
-            kind, value = ready.get()
+            if os.getpid() != process:
+                raise RuntimeError(
+                    "An iterator with prefetch should be used in the process that has made it, but this one was forked "
+                    "and has no such thread: make the iterator there"
+                )
+            kind, value = worker.ready.get()
             if kind == _END:
                 return
             if kind == _ERROR:
@@ -43,10 +52,36 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
             yield value
             value = None  # before the next one is waited for
     finally:
-        stop.set()
-        while not ready.empty():  # the thread may wait for a place, once
-            ready.get_nowait()
-        thread.join()
+        if os.getpid() == process:
+            worker.end()
+
+
+class _Worker:
+    """A thread that makes batches, and how to end it."""
+
+    def __init__(self, batches: Iterator[Any], num_ahead: int) -> None:
+        self.ready: queue.Queue[tuple[int, Any]] = queue.Queue(num_ahead)
+        self._stop = threading.Event()
+        work = (batches, self.ready, self._stop, torch.is_grad_enabled())  # the mode is each thread's own
+        self._thread = threading.Thread(target=_make, args=work, name="ignite-prefetch", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._stop.set()
+        while not self.ready.empty():  # the thread may wait for a place, once
+            self.ready.get_nowait()
+        if self._thread is not threading.current_thread():  # it may be the one that collects the iterator
+            self._thread.join()
+
+
+_WORKERS: weakref.WeakSet[_Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that is inside of torch when Python goes down takes the process with it."""
+    for worker in list(_WORKERS):
+        worker.end()
 
 
 def _make(
