@@ -183,3 +183,12 @@ def test_a_process_that_is_forked_is_told_and_does_not_wait_for_ever():
     result = run_program(text + "os.waitpid(pid, 0)\nnext(it)\n")
     assert result.returncode == 0
     assert "was forked" in result.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_is_forked_ends_without_a_word_to_a_thread_that_it_has_not():
+    code = "import ignite.data._prefetch as room\n" + MIDDLE
+    code += "worker = next(iter(room._WORKERS))\nworker.ready.mutex.acquire()\npid = os.fork()\n"
+    code += "if pid == 0:\n    sys.exit(7)\nworker.ready.mutex.release()\n"
+    result = run_program(code + "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7\n")
+    assert (result.returncode, result.stderr) == (0, "")

@@ -252,3 +252,12 @@ def test_reading_back_is_told_from_saving(trainer, tmp_path):
     Checkpoint.of(trainer, tmp_path)
     with pytest.raises(DryRunError, match="RunCheckpoint, reading back what it has written: KeyError"):
         trainer.dry_run([1])
+
+
+def test_each_of_several_checkpoints_is_read_back(trainer, tmp_path):
+    holders = [Holder("is refused"), Holder(None)]
+    for number, holder in enumerate(holders):
+        saver = Checkpoint({"holder": holder}, tmp_path / str(number))
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, saver)
+    with pytest.raises(DryRunError, match="Checkpoint, reading back what it has written: KeyError"):
+        trainer.dry_run([1])

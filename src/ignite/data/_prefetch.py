@@ -36,10 +36,9 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
     """
     worker = _Worker(batches, num_ahead)
     _WORKERS.add(worker)
-    process = os.getpid()
     try:
         while True:
-            if os.getpid() != process:
+            if not worker.is_here:
                 raise RuntimeError(
                     "An iterator with prefetch should be used in the process that has made it, but this one was forked "
                     "and has no such thread: make the iterator there"
@@ -52,8 +51,7 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
             yield value
             value = None  # before the next one is waited for
     finally:
-        if os.getpid() == process:
-            worker.end()
+        worker.end()
 
 
 class _Worker:
@@ -62,11 +60,24 @@ class _Worker:
     def __init__(self, batches: Iterator[Any], num_ahead: int) -> None:
         self.ready: queue.Queue[tuple[int, Any]] = queue.Queue(num_ahead)
         self._stop = threading.Event()
+        self._process = os.getpid()
+        self._is_over = False
         work = (batches, self.ready, self._stop, torch.is_grad_enabled())  # the mode is each thread's own
         self._thread = threading.Thread(target=_make, args=work, name="ignite-prefetch", daemon=True)
         self._thread.start()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this process has the thread; one that was forked from it has not, and its locks may be held."""
+        return os.getpid() == self._process
+
     def end(self) -> None:
+        """Ends the thread and waits for it, once: at the second time, Python itself may be half gone."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if not self.is_here:
+            return
         self._stop.set()
         while not self.ready.empty():  # the thread may wait for a place, once
             self.ready.get_nowait()

@@ -65,7 +65,7 @@ class ArrayLoader:
             raise ValueError(f"prefetch should be a number of batches, 0 or more, but given {prefetch!r}")
         self.prefetch = prefetch
         self.pin_memory = pin_memory
-        self.data = _as_tensors(data)
+        self.data = as_tensors(data)
         self.cutting = Cutting(batch_size, rank, world_size, drop_last)
         self.order = SampleOrder(_common_length(self.data), seed, shuffle)
         self._epoch = 0
@@ -141,7 +141,13 @@ def _map(data: Any, func: Callable[[Tensor], Any]) -> Any:
     return apply_to_type(data, Tensor, func)
 
 
-def _as_tensors(data: Any) -> Any:
+def as_tensors(data: Any) -> Any:
+    """The same containers, with tensors in the place of numpy's arrays.
+
+    Raises:
+        TypeError: something in ``data`` is neither a tensor nor an array of numbers.
+    """
+
     def convert(leaf: Any) -> Tensor:
         if isinstance(leaf, Tensor):
             return leaf

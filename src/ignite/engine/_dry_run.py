@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ignite import distributed as idist
 from ignite._core import clock
 from ignite._core.calls import name_of
-from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine import _fetch
-from ignite.engine._collect import Belongings, collect
+from ignite.engine._collect import collect
 from ignite.engine._cursor import Cursor
 from ignite.engine._dispatch import Call, Registration, add_note, call_handlers
 from ignite.engine._dry_run_report import Called, DryRun
-from ignite.engine._memento import Memento
-from ignite.engine._watch import Meter, Step, Watcher, measured
+from ignite.engine._memento import everything_kept
+from ignite.engine._watch import Meter, Step, Watcher, measured, watched
 from ignite.exceptions import DryRunError
 
 if TYPE_CHECKING:
@@ -50,7 +49,11 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
         raise RuntimeError("dry_run() should be called on an engine that is not running, but this one is")
     given = {} if engine._keeper is None else engine._keeper.given
     found = collect(engine, given)
-    with everything_kept(found, data), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+    belongings = [*found.engines.values(), *found.objects.values(), *found.attached]
+    with (
+        everything_kept(belongings, [data, *found.seen]),
+        tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder,
+    ):
         rehearsal = _Rehearsal(batches, {id(one): name for name, one in found.engines.items()})
         around = [getattr(frame, "__self__", None) for one in found.engines.values() for frame in one._frames]
         rehearsal.run(engine, data, [*found.attached, *around, *found.seen, *found.objects.values()], Path(folder))
@@ -61,19 +64,6 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
         raise DryRunError(f"A dry run should go well, but {told}", [error for _, error in errors.values()], report)
     engine.logger.info("%s", report)
     return report
-
-
-@contextmanager
-def everything_kept(found: Belongings, data: Any) -> Iterator[None]:
-    """Behind the block, what belongs to a run is as it was before it, and random states are, too."""
-    memento, random = Memento(), capture_random_state()
-    memento.take(*found.engines.values(), *found.objects.values(), *found.attached)
-    memento.take_seen(data, *found.seen)
-    try:
-        yield
-    finally:
-        memento.put_back()
-        restore_random_state(random)
 
 
 class _Rehearsal(Watcher):
@@ -97,17 +87,17 @@ class _Rehearsal(Watcher):
 
     def run(self, engine: Engine[Any, Any], data: Any, objects: Iterable[Any], folder: Path) -> None:
         """Runs, with what the library writes in ``folder``, and reads back what was written."""
-        checks: dict[str, Callable[[], None]] = {}
+        checks: list[tuple[str, Callable[[], None]]] = []
         with ExitStack() as stack:
             for number, one in enumerate({id(one): one for one in objects}.values()):
                 elsewhere = getattr(type(one), "_elsewhere", None)
                 if elsewhere is not None:
                     place = folder / str(number)
                     place.mkdir()
-                    checks[type(one).__name__] = stack.enter_context(elsewhere(one, place))
+                    checks.append((type(one).__name__, stack.enter_context(elsewhere(one, place))))
             with self._guard("the run"):
                 self._start(engine, data)
-            for name, check in checks.items():
+            for name, check in checks:
                 with self._guard(f"{name}, reading back what it has written"):
                     check()
 
@@ -122,8 +112,7 @@ class _Rehearsal(Watcher):
     def _watched(self, engine: Engine[Any, Any]) -> Iterator[None]:
         name = self._names.setdefault(id(engine), f"engine {len(self._names)}")
         self._engines[name] = engine
-        engine._watch(self)
-        with measured(engine, _Limits(self, name)):
+        with watched(engine, self), measured(engine, _Limits(self, name)):
             yield
 
     def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[None]:

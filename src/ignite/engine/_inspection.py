@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ignite._core.lazy import LazyModule
 from ignite.engine._describe import Description
 from ignite.engine._emitter import Emitter
-from ignite.engine._watch import Trace, Watcher
+from ignite.engine._watch import Trace, Watcher, watched
 
 if TYPE_CHECKING:
     from ignite.engine import _dry_run
@@ -77,12 +77,9 @@ class Inspection(Emitter):
             >>> [event for event, epoch, iteration in trace.events][:2]
             ['STARTED', 'EPOCH_STARTED']
         """
-        trace, before = Trace(), self._watcher
-        self._watch(Watcher(trace.moments.append))
-        try:
+        trace = Trace()
+        with watched(self, Watcher(trace.moments.append)):
             yield trace
-        finally:
-            self._watch(before)
 
     def debug(self, enabled: bool = True) -> None:
         """Logs each event and each handler that is called, with its time, to ``engine.logger`` at level INFO."""

@@ -6,7 +6,8 @@ import functools
 import random
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -19,9 +20,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import SWALR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine._collect import global_names, is_of_a_library
 
-__all__ = ["Memento"]
+__all__ = ["Memento", "everything_kept"]
 
 Undo = Callable[[], None]
 
@@ -149,6 +151,24 @@ class Memento:
                 value = getattr(one, name)
                 self._undo.append(functools.partial(object.__setattr__, one, name, value))
                 yield value
+
+
+@contextmanager
+def everything_kept(belongings: Iterable[Any], seen: Iterable[Any]) -> Iterator[None]:
+    """Behind the block, all is as it was before it, random states included.
+
+    Args:
+        belongings: objects of a training, see :meth:`Memento.take`.
+        seen: values that it uses, see :meth:`Memento.take_seen`.
+    """
+    memento, random_state = Memento(), capture_random_state()
+    memento.take(*belongings)
+    memento.take_seen(*seen)
+    try:
+        yield
+    finally:
+        memento.put_back()
+        restore_random_state(random_state)
 
 
 def _is_data(one: Any) -> bool:

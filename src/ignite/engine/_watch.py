@@ -12,6 +12,7 @@ from ignite._core.calls import name_of
 from ignite.engine._dispatch import Call, Registration
 
 if TYPE_CHECKING:
+    from ignite.engine._emitter import Emitter
     from ignite.engine.engine import Engine
 
 Step = Callable[["Engine[Any, Any]", Any], Any]
@@ -97,6 +98,17 @@ class Watcher:
             self.tell(Moment(*firing, seconds=sum(moment.seconds for moment in called)))
             for moment in called:
                 self.tell(moment)
+
+
+@contextmanager
+def watched(engine: Emitter, watcher: Watcher) -> Iterator[None]:
+    """Has ``watcher`` call the handlers of ``engine``, and afterwards whoever did it before."""
+    before = engine._watcher
+    engine._watch(watcher)
+    try:
+        yield
+    finally:
+        engine._watch(before)
 
 
 class Meter:

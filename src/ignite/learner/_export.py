@@ -17,6 +17,7 @@ from ignite._core.optional import import_optional
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite._core.tensors import convert_tensor
 from ignite._core.trees import apply_to_type
+from ignite.data.arrays import as_tensors
 from ignite.learner._data.trial import tensors_in
 from ignite.storage.keys import unwrap
 
@@ -43,6 +44,7 @@ def export_model(model: nn.Module, path: Path, example: Any) -> None:
     """Writes a model in evaluation mode, for the host; see :meth:`ignite.learner.Learner.export`."""
     if path.suffix not in _FORMATS:
         raise ValueError(f"path should end with {' or '.join(_FORMATS)}, but given {path.name!r}")
+    make, try_out = _FORMATS[path.suffix]
     call = _call_of(example)
     plain = copy.deepcopy(unwrap(model)).cpu().eval()  # the model itself is not touched
     random = capture_random_state()
@@ -50,8 +52,8 @@ def export_model(model: nn.Module, path: Path, example: Any) -> None:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of one part of torch about another
             expected = plain(*call.args, **call.kwargs)
-            write = _FORMATS[path.suffix](plain, call)
-            check = functools.partial(_CHECKS[path.suffix], call=call, expected=expected)
+            write = make(plain, call)
+            check = functools.partial(try_out, call=call, expected=expected)
             path.parent.mkdir(parents=True, exist_ok=True)
             storage.commit(path.parent, path.name, write, check=check)
     finally:
@@ -60,22 +62,13 @@ def export_model(model: nn.Module, path: Path, example: Any) -> None:
 
 def _call_of(example: Any) -> _Call:
     """An example of at least two samples: of a single one, torch takes the number for a part of the program."""
-    x = convert_tensor(_as_tensors(example), torch.device("cpu"))
+    x = convert_tensor(as_tensors(example), torch.device("cpu"))
     if not tensors_in(x):
         raise TypeError(f"example should be a tensor, or a tuple or dictionary of them, but given {type(x).__name__}")
     x = apply_to_type(x, Tensor, lambda one: torch.cat([one, one]) if len(one) == 1 else one)
     if isinstance(x, Mapping):
         return _Call((), dict(x))
     return _Call(tuple(x) if isinstance(x, tuple | list) else (x,), {})
-
-
-def _as_tensors(x: Any) -> Any:
-    """The same with tensors in the place of arrays."""
-    if isinstance(x, Mapping):
-        return {name: _as_tensors(value) for name, value in x.items()}
-    if isinstance(x, tuple | list):
-        return type(x)(_as_tensors(value) for value in x)
-    return torch.as_tensor(x) if hasattr(x, "__array__") and not isinstance(x, Tensor) else x
 
 
 def _traced(model: nn.Module, call: _Call) -> torch.export.ExportedProgram:
@@ -126,8 +119,8 @@ def _check(found: Any, expected: Any) -> None:
         raise RuntimeError(f"The exported model should give what the model gives, but: {error}") from error
 
 
-_FORMATS: Mapping[str, Callable[[nn.Module, _Call], Callable[[IO[bytes]], Any]]] = {
-    ".pt2": _write_pt2,
-    ".onnx": _write_onnx,
+# By suffix: what makes a file, and what tries it.
+_FORMATS: Mapping[str, tuple[Callable[[nn.Module, _Call], Callable[[IO[bytes]], Any]], Callable[..., None]]] = {
+    ".pt2": (_write_pt2, _check_pt2),
+    ".onnx": (_write_onnx, _check_onnx),
 }
-_CHECKS: Mapping[str, Callable[..., None]] = {".pt2": _check_pt2, ".onnx": _check_onnx}

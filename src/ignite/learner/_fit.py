@@ -13,10 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from ignite import distributed as idist
-from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.data import ArrayLoader
 from ignite.engine import Engine, Events
-from ignite.engine._memento import Memento
+from ignite.engine._memento import everything_kept
 from ignite.handlers import EarlyStopping
 from ignite.handlers._progress.figures import lower_is_better
 from ignite.handlers._rehearsal import check_writable
@@ -168,17 +167,10 @@ def fit_dry(learner: Learner, data: Any, valid: Any, options: Options) -> Histor
     """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
     _check_run_dir(learner, options)
     check_writable(options.run_dir)
-    memento, random = Memento(), capture_random_state()
-    memento.take(learner)
-    memento.take_seen(data, valid)
-    try:
-        with tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
-            learner._run_dir = None
-            run_dir = None if options.run_dir is None else Path(folder)
-            return fit(learner, data, valid, replace(options, run_dir=run_dir, resume=None, is_dry=True))
-    finally:
-        memento.put_back()
-        restore_random_state(random)
+    with everything_kept([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+        learner._run_dir = None
+        run_dir = None if options.run_dir is None else Path(folder)
+        return fit(learner, data, valid, replace(options, run_dir=run_dir, resume=None, is_dry=True))
 
 
 def _larger(how: Batching, data: Any) -> int | None:
