@@ -1,4 +1,4 @@
-"""What profilers cost: RunProfiler may take 1 % of a training step of some 2 ms. Shorter steps are shown, too.
+"""What profilers cost: RunProfiler may take 1 % of a training step, be it as short as 0.7 ms.
 
 What it takes of a step is hidden in what else goes on: each round compares neighbours in time, the median of many
 rounds counts, and ``none again`` says how far such a median is off where there is nothing to be seen.
@@ -6,13 +6,14 @@ rounds counts, and ``none again`` says how far such a median is off where there 
 
 import functools
 import json
+import random
 import statistics
 import subprocess
 import sys
 import time
 
 BUDGET = 0.01
-ROUNDS = 60
+ROUNDS = 120
 EMPTY_ITERATIONS = 20_000
 STEP_ITERATIONS = 100
 SHORT, LONG = 64, 256  # samples in a batch
@@ -74,16 +75,16 @@ def time_per_iteration(engine, data):
 
 
 def measure(make, rounds):
-    """Seconds per iteration for each profiler, a list of rounds; all take turns, in an order that turns, too."""
+    """Seconds per iteration for each profiler, a list of rounds; all take turns, each round in another order."""
     cases = {}
     for name, profiler in profilers().items():
         cases[name] = make()
         if profiler is not None:
             profiler().attach(cases[name][0])
     times = {name: [] for name in cases}
-    names = list(cases)
+    names, draw = list(cases), random.Random(0)
     for i in range(rounds + 2):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+        for name in draw.sample(names, len(names)):
             seconds = time_per_iteration(*cases[name])
             if i >= 2:  # the first warm up
                 times[name].append(seconds)
@@ -106,7 +107,7 @@ def ratios(times, name):
 
 
 def report(title, results):
-    """Prints the cost of each profiler; returns their shares of the longer training step."""
+    """Prints the cost of each profiler; returns their shares of each training step."""
     shares, steps = {}, ("short step", "step")
     bases = {name: statistics.median(results[name]["none"]) for name in steps}
     print(title)
@@ -118,8 +119,8 @@ def report(title, results):
         empty = results["empty loop"]
         cells = f"{(min(empty[profiler]) - min(empty['none'])) * 1e9:>+13.0f} ns"
         for name in steps:
-            shares[profiler] = statistics.median(ratios(results[name], profiler)) - 1
-            cells += f"{shares[profiler]:>+13.2%} {shares[profiler] * bases[name] * 1e6:>+7.1f} us"
+            share = shares[profiler, name] = statistics.median(ratios(results[name], profiler)) - 1
+            cells += f"{share:>+13.2%} {share * bases[name] * 1e6:>+7.1f} us"
         print(f"  {profiler:<14}{cells}")
     return shares
 
@@ -133,10 +134,13 @@ def main():
         command = [str(python), __file__, "--worker"]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         report("pytorch-ignite", json.loads(output))
-    passed = shares["RunProfiler"] <= BUDGET
-    print(f"RunProfiler: {shares['RunProfiler']:.2%} of a training step, budget {BUDGET:.0%}", end="  ")
-    print("PASS" if passed else "FAIL", f"('none again' shows the noise: {shares['none again']:+.2%})")
-    return 0 if passed else 1
+    is_within = True
+    for step in ("short step", "step"):
+        share, noise = shares["RunProfiler", step], shares["none again", step]
+        is_within &= share <= BUDGET
+        print(f"RunProfiler: {share:.2%} of the {step}, budget {BUDGET:.0%}", end="  ")
+        print("PASS" if share <= BUDGET else "FAIL", f"('none again' shows the noise: {noise:+.2%})")
+    return 0 if is_within else 1
 
 
 if __name__ == "__main__":

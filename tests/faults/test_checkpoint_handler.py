@@ -294,11 +294,13 @@ def files_are_held(count, folder):
 # 13: two processes, one folder
 
 
-def save_many(make, folder, num_saves, results):
+def save_many(make, folder, num_saves, results, both):
+    """Both begin each save at once: else one may be through before the other has started, and nothing is tried."""
     logging.disable(logging.WARNING)
     num_errors = num_damaged = 0
     run = Trained(make, folder, require_empty=False)
     for step in range(1, num_saves + 1):
+        both.wait(timeout=100)
         num_errors += not run.attempt(step)
         num_damaged += -1 in run.steps_there()
     results.put((num_errors, num_damaged))
@@ -306,8 +308,8 @@ def save_many(make, folder, num_saves, results):
 
 def save_side_by_side(count, folder, make):
     context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    processes = [context.Process(target=save_many, args=(make, folder, count, results)) for _ in range(2)]
+    results, both = context.SimpleQueue(), context.Barrier(2)
+    processes = [context.Process(target=save_many, args=(make, folder, count, results, both)) for _ in range(2)]
     for process in processes:
         process.start()
     found = [results.get() for _ in processes]

@@ -408,3 +408,13 @@ def test_whatever_is_attached_the_parts_are_what_was_spent(handlers, num_batches
     assert {name: ns for name, ns in found.items() if ns} == {k: v for k, v in spent.items() if k[0] == "h" and v}
     assert sum(p.own for p in parts if p.kind == "step") == spent["step"] + spent.get("inner", 0)
     assert sum(part.own for part in parts) == book.whole == clock.ns - 1000
+
+
+def test_a_handler_of_an_own_event_gets_all_that_the_event_is_fired_with(clock):
+    seen = []
+    engine, book = measured_engine(lambda engine, batch: engine._fire_event("told", "this", why="that"))
+    engine.register_events("told")
+    engine.add_event_handler("told", lambda engine, *args, **kwargs: seen.append((args, kwargs)))
+    engine.run([0])
+    assert seen == [(("this",), {"why": "that"})]
+    assert [child.calls for child in book.run.children if child.kind == "handlers"] == [1]

@@ -89,3 +89,27 @@ def test_names_are_those_of_pytorch_ignite():
     assert name_in_results(Handler().method).endswith("<locals>.Handler.method")
     assert name_in_results(lambda: None).endswith("<lambda>")
     assert name_in_results(functools.partial(print)) == "partial"
+
+
+def test_an_iterator_under_the_tape_goes_on_after_an_exception_and_ends_once():
+    answers = iter([1, OSError("once"), 2])
+
+    class Data:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    meter, notes, _ = tape(Engine(lambda engine, batch: None))
+    iterator = meter.data(lambda: iter(Data()))
+    assert next(iterator) == 1
+    with pytest.raises(OSError, match="once"):
+        next(iterator)
+    assert next(iterator) == 2
+    with pytest.raises(StopIteration):
+        next(iterator)
+    assert len(notes) == 2  # of the batches that came

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite._core.calls import name_of, place_of
+from ignite.engine._dispatch import WITH_ENGINE
 from ignite.engine._watch import Meter, Step, measured
-from ignite.handlers._profiles.iterators import CalledIterator
+from ignite.engine.events import Events
 from ignite.handlers._profiles.parts import Part
 from ignite.handlers.checkpoint import Checkpoint
 
@@ -126,6 +128,26 @@ class Book:
 
         return called
 
+    def timed_of_one(self, part: Part, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """As ``timed``, for what is called with one argument by position: without a tuple and a dictionary a call."""
+        book, now, keep = self, perf_counter_ns, self._ring.extend
+
+        def called(argument: Any) -> Any:
+            outer = book.open
+            book.open = part
+            start = now()
+            try:
+                return function(argument)
+            finally:
+                end = now()
+                book.open = outer
+                part.calls += 1
+                part.total += end - start
+                outer.inner += end - start
+                keep((part, start, end))
+
+        return called
+
 
 class _Gauge(Meter):
     """Asked by one engine what to call instead of its parts.
@@ -146,7 +168,8 @@ class _Gauge(Meter):
         is_checkpoint = isinstance(owner, Checkpoint) or hasattr(owner, "_saves_runs")
         kind = "checkpoints" if is_checkpoint else "handlers"
         part = self._run.child(_short_name(entry.handler), kind, getattr(event, "name", event))
-        return self._book.timed(part, handler)
+        takes_one = entry.style == WITH_ENGINE and isinstance(event, Events)  # one's own may be fired with anything
+        return (self._book.timed_of_one if takes_one else self._book.timed)(part, handler)
 
     def step(self, step: Step) -> Step:
         if self._book.sync:
@@ -158,7 +181,8 @@ class _Gauge(Meter):
         calls = part.calls
         iterator = self._book.timed(part, begin)()
         part.calls = calls  # which are of batches
-        return CalledIterator(self._book.timed(part, iterator.__next__))
+        # Not a generator: that would be over after any exception, and would hold a batch while the next is made.
+        return map(self._book.timed_of_one(part, next), itertools.repeat(iterator))
 
     def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
         return self._book.nested(engine)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ignite.engine._watch import Meter, Step
-from ignite.handlers._profiles.iterators import CalledIterator
 
 if TYPE_CHECKING:
     from ignite.engine._dispatch import Registration
@@ -48,14 +48,14 @@ class Tape(Meter):
         iterator = begin()
         before = perf_counter() - started  # counts with the first batch: loaders start their workers here
 
-        def fetch() -> Any:
+        def fetch(iterator: Iterator[Any]) -> Any:
             nonlocal before
             started = perf_counter() - before
             batch, before = next(iterator), 0.0
             note(DATA, "", index_of(DATA, state), perf_counter() - started)
             return batch
 
-        return CalledIterator(fetch)
+        return map(fetch, itertools.repeat(iterator))  # not a generator: that would be over after any exception
 
     def _timed(self, event: Any, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         state, note = self._state, self._note
