@@ -192,6 +192,6 @@ def named_tensors(data: Any, path: str = "data") -> Iterator[tuple[str, Tensor]]
     elif isinstance(data, Mapping):
         for key, value in data.items():
             yield from named_tensors(value, f"{path}[{key!r}]")
-    else:
+    elif not isinstance(data, str | bytes):  # of which each item is a string, too
         for index, value in enumerate(data):
             yield from named_tensors(value, f"{path}[{index}]")

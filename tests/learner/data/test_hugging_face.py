@@ -114,7 +114,7 @@ def trained(folder, stream, fail_at):
     datasets = pytest.importorskip("datasets")
     torch.manual_seed(0)
     x = torch.randn(40, 2)
-    rows = datasets.Dataset.from_dict({"x": x.tolist(), "label": (x[:, 0] > 0).long().tolist()}).with_format("torch")
+    rows = datasets.Dataset.from_dict({"x": x.tolist(), "label": (x[:, 0] > 0).long().tolist()})
     learner = ignite.Learner(Scored(), "cross_entropy", "adam", 0.1, ["accuracy"])
 
     @learner.trainer.on(Events.ITERATION_COMPLETED(once=fail_at))
@@ -140,8 +140,59 @@ def test_a_training_that_is_left_goes_on_exactly(stream, fail_at, tmp_path):
     assert first_difference(parts, whole) is None
 
 
-def test_a_dictionary_of_splits_asks_for_one():
+def stream(**more):
+    return data(is_real=True, **more).to_iterable_dataset()
+
+
+@pytest.mark.parametrize("kind", [None, "torch", "numpy"])
+def test_a_stream_gives_pairs_in_its_order_whatever_its_format(kind):
+    rows = stream() if kind is None else stream().with_format(kind)
+    loader = as_loader(rows, batch_size=2, target="label")
+    (x, y), (_, last) = list(loader.batches)
+    assert x.tolist() == [[1, 2], [3, 4]]
+    assert (y.tolist(), last.tolist()) == ([0, 1], [0])
+    assert loader.known.classes == ("no", "yes")
+    assert (loader.num_samples, loader.num_batches, loader.has_targets) == (None, None, True)
+
+
+def test_a_stream_may_have_several_inputs_targets_and_weights():
+    rows = stream(mask=[1, 0, 1], w=[1, 2, 3])
+    x, y, w = next(iter(as_loader(rows, batch_size=3, target=["label", "mask"], sample_weight="w").batches))
+    assert x.tolist() == COLUMNS["x"]
+    assert set(y) == {"label", "mask"}
+    assert w.tolist() == [1.0, 2.0, 3.0]
+    assert w.dtype == torch.float32
+    assert as_loader(rows).has_targets is False
+
+
+def test_a_stream_whose_columns_are_not_known_beforehand_is_taken():
+    rows = stream().map(lambda row: {"x": [-value for value in row["x"]], "label": row["label"]})
+    assert rows.column_names is None
+    loader = as_loader(rows, batch_size=3, target="label")
+    assert loader.first().x.tolist() == [[-1, -2], [-3, -4], [-5, -6]]
+    with pytest.raises(ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"):
+        as_loader(rows, target="y").first()
+
+
+@pytest.mark.parametrize("column", [["a", "b", "c"], [[1], [1, 2], [3]]])
+def test_columns_of_a_stream_that_are_no_tensors_are_named(column):
+    with pytest.raises(TypeError, match=r"tensors of one shape, but \['more'\] do not: tokenize"):
+        as_loader(stream(more=column), batch_size=3, target="label").first()
+
+
+def test_what_a_stream_cannot_do_is_refused():
+    with pytest.raises(ValueError, match=r"shuffle=True should be left out, because data are a Hugging Face stream"):
+        as_loader(stream(), shuffle=True)
+    with pytest.raises(ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"):
+        as_loader(stream(), target="y")
+    with pytest.raises(ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"):
+        as_loader(stream(), sample_weight="w").first()
+
+
+@pytest.mark.parametrize("kind", ["DatasetDict", "IterableDatasetDict"])
+def test_a_dictionary_of_splits_asks_for_one(kind):
     datasets = pytest.importorskip("datasets")
-    splits = datasets.DatasetDict(train=data(is_real=True), test=data(is_real=True))
+    rows = data(is_real=True) if kind == "DatasetDict" else stream()
+    splits = getattr(datasets, kind)(train=rows, test=rows)
     with pytest.raises(TypeError, match=r"one data set, such as data\['train'\], but given train, test"):
         as_loader(splits, target="label")

@@ -1,21 +1,42 @@
-"""Hugging Face data sets: rows are asked for by the batch. Their library is not imported."""
+"""Hugging Face data sets: rows are asked for by the batch, streams by the row. Their library is not imported."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ignite.learner._data.arrays import Names, Parts, check_names, take_apart
 
-__all__ = ["HuggingFaceRows", "as_it_is", "is_hugging_face"]
+__all__ = [
+    "HuggingFaceRows",
+    "RowsTogether",
+    "are_splits",
+    "as_it_is",
+    "classes_of",
+    "is_hugging_face",
+    "is_hugging_face_stream",
+]
 
 
 def is_hugging_face(data: Any) -> bool:
     """Whether it is a ``datasets.Dataset``, not an iterable one."""
     return all(hasattr(data, name) for name in ("with_format", "column_names", "features", "select", "__getitem__"))
+
+
+def is_hugging_face_stream(data: Any) -> bool:
+    """Whether it is a ``datasets.IterableDataset``, whose columns may be unknown."""
+    names = ("with_format", "column_names", "features", "skip", "take", "__iter__")
+    return all(hasattr(data, name) for name in names) and not hasattr(data, "__len__")
+
+
+def are_splits(data: Any) -> bool:
+    """Whether it is a dictionary of several data sets or streams, such as ``load_dataset`` gives without a split."""
+    is_filled = isinstance(data, Mapping) and len(data) > 0
+    return is_filled and all(is_hugging_face(one) or is_hugging_face_stream(one) for one in data.values())
 
 
 class HuggingFaceRows(Dataset[Any]):
@@ -38,9 +59,9 @@ class HuggingFaceRows(Dataset[Any]):
         columns = list(data.column_names)
         if sample_weight is not None:
             check_names([sample_weight], columns, "sample_weight")
-        self.classes = _classes(data, target)
+        self.classes = classes_of(data, target)
         if len(data):
-            self._check(self.data[: min(len(data), 2)])
+            _check_tensors(self.data[: min(len(data), 2)])
 
     def __len__(self) -> int:
         return len(self.data)
@@ -49,19 +70,53 @@ class HuggingFaceRows(Dataset[Any]):
         return tuple(_only_row(part) for part in self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Any, ...]:
-        columns = dict(self.data[list(indices)])
-        w = None if self._weight is None else columns.pop(self._weight).float()
-        x, y, _ = take_apart(columns, () if self._target is None else self._target)
-        parts = Parts(x, None if self._target is None else y, w)
-        return tuple(part for part in parts if part is not None)
+        return _in_order(dict(self.data[list(indices)]), self._target, self._weight)
 
-    def _check(self, columns: Any) -> None:
-        strange = [name for name, values in columns.items() if not isinstance(values, Tensor)]
-        if strange:
-            raise TypeError(
-                f"Columns of data should become tensors of one shape, but {strange} do not: tokenize and pad them, "
-                "encode them as numbers, or leave them out with remove_columns"
-            )
+
+class RowsTogether:
+    """Makes ``(x,)``, ``(x, y)`` or ``(x, y, w)`` of rows of a stream that is formatted as tensors.
+
+    Args:
+        target: the column that is y, or several. Of the others, x is a dictionary, or the column if it is one.
+        sample_weight: the column that is w.
+
+    Raises:
+        TypeError: when called, a column does not come as tensors of one shape.
+        ValueError: when called, ``target`` or ``sample_weight`` is no column.
+    """
+
+    def __init__(self, target: Names | None = None, sample_weight: str | None = None) -> None:
+        self._target = target
+        self._weight = sample_weight
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+        columns = {name: _together([row[name] for row in rows]) for name in rows[0]}
+        _check_tensors(columns)
+        return _in_order(columns, self._target, self._weight)
+
+
+def _together(values: list[Any]) -> Any:
+    is_one_kind = all(isinstance(value, Tensor) for value in values) and len({value.shape for value in values}) == 1
+    return torch.stack(values) if is_one_kind else values
+
+
+def _in_order(columns: dict[str, Any], target: Names | None, sample_weight: Any) -> tuple[Any, ...]:
+    """Inputs, targets and weights, those that there are."""
+    if sample_weight is not None:
+        check_names([sample_weight], list(columns), "sample_weight")
+    w = None if sample_weight is None else columns.pop(sample_weight).float()
+    x, y, _ = take_apart(columns, () if target is None else target)
+    parts = Parts(x, None if target is None else y, w)
+    return tuple(part for part in parts if part is not None)
+
+
+def _check_tensors(columns: Mapping[str, Any]) -> None:
+    strange = [name for name, values in columns.items() if not isinstance(values, Tensor)]
+    if strange:
+        raise TypeError(
+            f"Columns of data should become tensors of one shape, but {strange} do not: tokenize and pad them, "
+            "encode them as numbers, or leave them out with remove_columns"
+        )
 
 
 def as_it_is(batch: Any) -> Any:
@@ -73,8 +128,13 @@ def _only_row(part: Any) -> Any:
     return {name: values[0] for name, values in part.items()} if isinstance(part, dict) else part[0]
 
 
-def _classes(data: Any, target: Names | None) -> tuple[Any, ...]:
-    if not isinstance(target, str):
+def classes_of(data: Any, target: Names | None) -> tuple[Any, ...]:
+    """What the class indices stand for, if the data set tells.
+
+    Raises:
+        ValueError: ``target`` is none of its columns.
+    """
+    if not isinstance(target, str) or data.column_names is None:
         return ()
     check_names([target], list(data.column_names), "target")
-    return tuple(getattr(data.features[target], "names", None) or ())
+    return tuple(getattr((data.features or {}).get(target), "names", None) or ())

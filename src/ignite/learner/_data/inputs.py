@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,15 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ignite.data.arrays import ArrayLoader
 from ignite.data.sampler import ShardedBatchSampler
 from ignite.learner._data.arrays import Known, Names, Parts, arrays_of, holds_arrays, take_apart
-from ignite.learner._data.hugging_face import HuggingFaceRows, as_it_is, is_hugging_face
+from ignite.learner._data.hugging_face import (
+    HuggingFaceRows,
+    RowsTogether,
+    are_splits,
+    as_it_is,
+    classes_of,
+    is_hugging_face,
+    is_hugging_face_stream,
+)
 from ignite.learner._data.peek import Once, first_batch
 from ignite.learner._data.weights import ClassWeight, per_sample
 
@@ -85,6 +93,7 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     dictionary of arrays; table of pandas or polars           ``(x, y)``, where y is ``target`` and x the rest
     ``TensorDataset``, or a ``Subset`` of one                 as arrays
     Hugging Face data set                                     ``(x, y)``, one request for a batch
+    Hugging Face stream                                       ``(x, y)``, in its order
     map-style data set                                        what torch collates
     iterable data set                                         what torch collates, in its order
     ``DataLoader``, and all else that can be gone over        the user's, untouched
@@ -118,16 +127,17 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     if isinstance(data, Loader):
         _refuse(asked, "data whose batches are made already")
         return data
-    if isinstance(data, Mapping) and data and all(map(is_hugging_face, data.values())):
+    if are_splits(data):
         raise TypeError(f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}")
     if holds_arrays(data):
         arrays = arrays_of(data, target, sample_weight, None if like is None else like.known)
         return _of_arrays(_weighted(arrays.parts, class_weight, arrays.known), how, arrays.known)
     if is_hugging_face(data):
         _refuse(_only(asked, "class_weight"), "a Hugging Face data set: give weights as a column with sample_weight")
-        rows = HuggingFaceRows(data, target, sample_weight)
-        batches = DataLoader(rows, batch_sampler=how.sampler(len(rows)), num_workers=num_workers, collate_fn=as_it_is)
-        return Loader(batches, len(rows), None, Known((), rows.classes))
+        return _of_hugging_face(data, how, target, sample_weight, num_workers)
+    if is_hugging_face_stream(data):
+        _refuse(_only(asked, "shuffle", "class_weight"), "a Hugging Face stream: data.shuffle(seed=...) mixes it")
+        return _of_hugging_face_stream(data, how, target, sample_weight, num_workers)
     if isinstance(data, IterableDataset):
         _refuse(
             _only(asked, "shuffle", "sample_weight", "class_weight"), "an iterable data set, which has its own order"
@@ -170,6 +180,20 @@ def _of_arrays(parts: Parts, how: _Cutting, known: Known) -> Loader:
     loader = ArrayLoader(data, **vars(how))
     _check_not_empty(loader.order.num_samples)
     return Loader(loader, loader.order.num_samples, None, known)
+
+
+def _of_hugging_face(data: Any, how: _Cutting, target: Names | None, sample_weight: Any, num_workers: int) -> Loader:
+    rows = HuggingFaceRows(data, target, sample_weight)
+    batches = DataLoader(rows, batch_sampler=how.sampler(len(rows)), num_workers=num_workers, collate_fn=as_it_is)
+    return Loader(batches, len(rows), None, Known((), rows.classes))
+
+
+def _of_hugging_face_stream(
+    data: Any, how: _Cutting, target: Names | None, sample_weight: Any, num_workers: int
+) -> Loader:
+    classes, together = classes_of(data, target), RowsTogether(target, sample_weight)
+    options: dict[str, Any] = {"num_workers": num_workers, "drop_last": how.drop_last, "collate_fn": together}
+    return Loader(DataLoader(data.with_format("torch"), how.batch_size, **options), known=Known((), classes))
 
 
 def _as_given(data: Any, target: Names | None) -> Loader:
