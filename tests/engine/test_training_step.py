@@ -228,3 +228,45 @@ def test_an_infinite_gradient_is_clipped_to_what_torch_makes_of_it():
     trainer = make_trainer(model, lambda y_pred, y: y_pred.sum(), clip_grad_norm=1.0)
     trainer.run([(torch.tensor([[math.inf]]), torch.zeros(1))])
     assert model.weight.isnan().all()
+
+
+class OwnZeroGrad(torch.optim.SGD):
+    calls = 0
+
+    def zero_grad(self, set_to_none=True):
+        self.calls += 1
+        super().zero_grad(set_to_none=False)
+
+
+def gradients_before_backward(model, optimizer):
+    trainer = create_supervised_trainer(model, optimizer, mse)
+    found = []
+
+    @trainer.on(BackpropEvents.BACKWARD_STARTED)
+    def look():
+        found.append([None if p.grad is None else p.grad.abs().sum().item() for p in model.parameters()])
+
+    trainer.run(make_batches(2))
+    return found
+
+
+def test_a_step_begins_without_gradients_in_all_groups():
+    model = linear()
+    optimizer = torch.optim.SGD([{"params": [model.weight]}, {"params": [model.bias], "lr": 0.2}], lr=0.1)
+    assert gradients_before_backward(model, optimizer) == [[None, None], [None, None]]
+
+
+def test_an_optimizer_that_clears_gradients_in_its_own_way_is_asked_to():
+    model = linear()
+    optimizer = OwnZeroGrad(model.parameters(), lr=0.1)
+    assert gradients_before_backward(model, optimizer) == [[None, None], [0, 0]]
+    assert optimizer.calls == 2
+
+
+def test_a_zero_grad_that_was_put_on_the_optimizer_is_called():
+    model, calls = linear(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.zero_grad = lambda: calls.append(1)
+    _, second = gradients_before_backward(model, optimizer)
+    assert all(second)
+    assert calls == [1, 1]

@@ -321,8 +321,9 @@ def test_a_step_and_several_optimizers_of_ones_own():
 def test_predictions_are_in_order_and_a_stream_is_not_collected():
     learner = make()
     expected = learner.model(X).detach()
-    assert torch.allclose(learner.predict(X, batch_size=7), expected)
-    assert torch.allclose(learner.predict(DataLoader(TensorDataset(X, Y), 11)), expected)
+    # Rounding depends on the size of a batch, on some processors.
+    torch.testing.assert_close(learner.predict(X, batch_size=7), expected)
+    torch.testing.assert_close(learner.predict(DataLoader(TensorDataset(X, Y), 11)), expected)
     made = []
 
     def endless():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite._core.tensors import convert_tensor
+from ignite.engine._mode import Mode
 from ignite.engine._precision import ApexPrecision, FullPrecision, MixedPrecision, XlaPrecision
 from ignite.engine._training_step import Clipping, TrainingStep
 
@@ -277,10 +278,10 @@ def _evaluation_step(  # noqa: PLR0913 - what its two callers take
     output_transform: Callable[[Any, Any, Any], Any], model_fn: Callable[[Any, Any], Any],
     compile: bool | Mapping[str, Any],
 ) -> Step:  # fmt: skip
-    called_model = _compiled(model, compile)
+    called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
 
     def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
-        model.eval()
+        evaluation.enter()
         with torch.no_grad():
             x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
             with precision.autocast():

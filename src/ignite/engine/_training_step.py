@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ignite.engine._cursor import is_last_in_epoch
-from ignite.engine._precision import FullPrecision
+from ignite.engine._mode import Mode
+from ignite.engine._precision import AS_IT_IS, FullPrecision
 from ignite.engine.events import EventEnum
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class BackpropEvents(EventEnum):
     """The parameters are updated, unless a scaler found infinite gradients; the gradients are still there."""
 
 
+_ZERO_GRAD = torch.optim.Optimizer.zero_grad
+# Looking a member up in its enum takes as long as calling a handler.
+_BACKWARD_STARTED, _BACKWARD_COMPLETED, _OPTIM_STEP_STARTED, _OPTIM_STEP_COMPLETED = BackpropEvents
+
+
 @dataclass(frozen=True)
 class Clipping:
     """Limits for gradients; None for none.
@@ -53,6 +59,11 @@ class Clipping:
         for name, limit in (("clip_grad_norm", self.norm), ("clip_grad_value", self.value)):
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} should be greater than zero, but given {limit}")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to limit."""
+        return self.norm is not None or self.value is not None
 
     def apply(self, parameters: list[Tensor]) -> None:
         """Limits the gradients: single values first, then the norm of what remains."""
@@ -90,6 +101,7 @@ class TrainingStep:
     _iteration: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self._training = Mode(self.model, is_training=True)
         if not isinstance(self.accumulation_steps, int):
             raise TypeError(f"gradient_accumulation_steps should be an integer, but given {self.accumulation_steps!r}")
         if self.accumulation_steps <= 0:
@@ -104,17 +116,17 @@ class TrainingStep:
         self._iteration = iteration
         num_before = self.num_accumulated
         if num_before == 0:  # not after the step, so that the gradients can be looked at until now
-            self.optimizer.zero_grad()
-        self.model.train()
+            self._drop_gradients()
+        self._training.enter()
         is_last = self._is_last_of_window(engine)
-        with nullcontext() if is_last else self._without_sync():
+        with AS_IT_IS if is_last else self._without_sync():
             x, y = self.prepare_batch(batch)
             with self.precision.autocast():
                 y_pred = self.model_transform(self.model_fn(self.called_model, x))
                 loss = self.loss_fn(y_pred, y)
             self.loss = loss
             try:
-                engine._pass(BackpropEvents.BACKWARD_STARTED)
+                engine._pass(_BACKWARD_STARTED)
             finally:
                 self.loss = None
             if engine._skip_requested:
@@ -122,7 +134,7 @@ class TrainingStep:
             self.num_accumulated = 0  # an exception from here on leaves half a gradient, which must not be stepped with
             share = loss if self.accumulation_steps == 1 else loss / self.accumulation_steps
             self.precision.backward(share, self.optimizer)
-        engine._pass(BackpropEvents.BACKWARD_COMPLETED)
+        engine._pass(_BACKWARD_COMPLETED)
         if engine._skip_requested:
             return None
         self.num_accumulated = num_before + 1
@@ -162,6 +174,18 @@ class TrainingStep:
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    def _drop_gradients(self) -> None:
+        optimizer = self.optimizer
+        if getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(optimizer):
+            optimizer.zero_grad()
+            return
+        for group in optimizer.param_groups:  # what torch's does; its note for torch's profiler takes longer than that
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def _parameters_with_gradients(self) -> list[Any]:
+        return [parameter for parameter in self._parameters() if parameter.grad is not None]
+
     def flush(self, engine: Engine[Any, Any]) -> None:
         """Steps with the batches of a window that nothing more will be added to; does nothing if there are none."""
         if self.num_accumulated == 0:
@@ -176,18 +200,18 @@ class TrainingStep:
     def _step(self, engine: Engine[Any, Any]) -> None:
         optimizer, num_batches = self.optimizer, self.num_accumulated
         self.num_accumulated = 0
-        parameters: list[Any] = [p for p in self._parameters() if p.grad is not None]
         if num_batches < self.accumulation_steps:
-            for parameter in parameters:
+            for parameter in self._parameters_with_gradients():
                 parameter.grad.mul_(self.accumulation_steps / num_batches)
         self.precision.unscale(optimizer)
-        self.clipping.apply(parameters)
-        engine._pass(BackpropEvents.OPTIM_STEP_STARTED)
+        if self.clipping.is_on:
+            self.clipping.apply(self._parameters_with_gradients())
+        engine._pass(_OPTIM_STEP_STARTED)
         if engine._skip_requested:
             self.precision.leave_out_step()
             return
         self.precision.step(optimizer)
-        engine._pass(BackpropEvents.OPTIM_STEP_COMPLETED)
+        engine._pass(_OPTIM_STEP_COMPLETED)
 
     def _is_last_of_window(self, engine: Engine[Any, Any]) -> bool:
         if self.num_accumulated + 1 >= self.accumulation_steps:
@@ -197,7 +221,7 @@ class TrainingStep:
     def _without_sync(self) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a window. Other wrappers than DDP do it for each batch."""
         ddp = _ddp_in(self.model)
-        return nullcontext() if ddp is None else ddp.no_sync()
+        return AS_IT_IS if ddp is None else ddp.no_sync()
 
 
 def _ddp_in(model: Any) -> DistributedDataParallel | None:

@@ -39,7 +39,10 @@ class Batches:
         self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
     ) -> tuple[Any, Any]:
         """(x, y), or (x, (y, w)), on the device."""
-        x, y, weight = self.parts(batch)
+        if type(batch) in (tuple, list) and len(batch) == 2:  # the usual case
+            (x, y), weight = batch, None
+        else:
+            x, y, weight = self.parts(batch)
         return _moved(x, device, non_blocking), _moved(y if weight is None else (y, weight), device, non_blocking)
 
     def for_evaluation(
@@ -52,7 +55,7 @@ class Batches:
 
 def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
     if type(x) is Tensor and device is not None:  # the usual case, without a walk through containers
-        return x.to(device, non_blocking=non_blocking)
+        return x if x.device == device else x.to(device, non_blocking=non_blocking)
     return convert_tensor(x, device, non_blocking)
 
 

@@ -109,7 +109,7 @@ class TrainingLoss:
         if self.name is None or not isinstance(y, Tensor) or not isinstance(y_pred, Tensor):
             return y
         if self._has_classes:
-            return y if y.dtype.is_floating_point else y.long()
+            return y if y.dtype == torch.int64 or y.dtype.is_floating_point else y.long()
         y = same_shape(y_pred, y)[1]
         return y if y.dtype == y_pred.dtype else y.to(y_pred.dtype)
 

@@ -20,10 +20,12 @@ _MAX_PENDING = 4096
 
 def loss_of(output: Any) -> Any:
     """The loss in what a step returns: a number, a tensor of one element, or the entry "loss"; else None."""
+    if isinstance(output, Tensor):  # the usual case: an abstract class takes its time to say no
+        if output.numel() != 1:
+            return None
+        return output.detach() if output.requires_grad else output
     if isinstance(output, Mapping):
-        output = output.get("loss")
-    if isinstance(output, Tensor):
-        return output.detach() if output.numel() == 1 else None
+        return loss_of(output.get("loss"))
     return output if isinstance(output, int | float) else None
 
 
@@ -77,11 +79,12 @@ class Recorder:
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
-        if any(isinstance(loss, Tensor) for loss in pending):
-            device = next(loss.device for loss in pending if isinstance(loss, Tensor))
-            pending = torch.stack(
-                [torch.as_tensor(loss, device=device).reshape(()).float() for loss in pending]
-            ).tolist()
+        tensors = [loss for loss in pending if isinstance(loss, Tensor)]
+        if tensors:
+            if len(tensors) < len(pending) or len({(loss.shape, loss.device) for loss in tensors}) > 1:
+                device = tensors[0].device
+                tensors = [torch.as_tensor(loss, device=device).reshape(()) for loss in pending]
+            pending = torch.stack(tensors).flatten().tolist()  # waits for the device once
         self.history.steps += map(float, pending)
 
     def state_dict(self) -> dict[str, Any]:

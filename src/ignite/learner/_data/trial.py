@@ -24,6 +24,8 @@ _VIEWS = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Sl
 
 def call_model(model: Any, x: Any) -> Any:
     """``model(x)``; a dictionary is handed over by name, a tuple by place."""
+    if type(x) is Tensor:  # the usual case: an abstract class takes its time to say no
+        return model(x)
     if isinstance(x, Mapping):
         return model(**x)
     return model(*x) if isinstance(x, tuple | list) else model(x)
