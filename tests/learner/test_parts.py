@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite.learner._parts import choose_device, freeze, make_optimizer, make_training_loss
+from ignite.learner._parts import choose_device, make_training_loss
 
 
 def make_model():
@@ -13,30 +13,6 @@ def test_devices():
     assert choose_device("meta").type == "meta"
     expected = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     assert choose_device(None) == expected
-
-
-def test_adam_is_fused_and_options_reach_the_optimizer():
-    optimizer = make_optimizer("AdamW", make_model(), 0.5, {"weight_decay": 0.25}, {})
-    (group,) = optimizer.param_groups
-    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.5, 0.25, True)
-    assert make_optimizer("adamw", make_model(), None, {"fused": False}, {}).param_groups[0]["fused"] is False
-
-
-def test_groups_by_name_the_first_pattern_counts_and_frozen_ones_are_left_out():
-    model = make_model()
-    freeze(model, ["1.weight"])
-    groups = {"*.bias": {"weight_decay": 0.0}, "0.*": {"lr": 0.1}}
-    optimizer = make_optimizer("sgd", model, 1.0, {}, groups)
-    assert [(len(group["params"]), group["lr"]) for group in optimizer.param_groups] == [(2, 1.0), (1, 0.1)]
-
-
-def test_an_optimizer_or_a_function_of_parameters():
-    model = make_model()
-    made = torch.optim.SGD(model.parameters(), lr=0.1)
-    assert make_optimizer(made, model, None, {}, {}) is made
-    assert make_optimizer(torch.optim.SGD, model, 0.5, {}, {}).param_groups[0]["lr"] == 0.5
-    with pytest.raises(TypeError, match="should be given to the optimizer that is made already"):
-        make_optimizer(made, model, 0.1, {}, {})
 
 
 def test_targets_are_fitted_to_the_loss_where_that_cannot_be_mistaken():

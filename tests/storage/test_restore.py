@@ -328,3 +328,19 @@ def test_optimizers_with_state_of_other_shapes_load():
         step(source, parameters[0])
         restore({"optimizer": target}, {"optimizer": source.state_dict()})
         assert flat(target.state_dict()) == flat(source.state_dict())
+
+
+def test_an_optimizer_whose_state_has_a_form_of_its_own_is_asked_itself():
+    class Twice(torch.optim.SGD):
+        def state_dict(self):
+            return {"inner": super().state_dict()}
+
+        def load_state_dict(self, state_dict):
+            super().load_state_dict(state_dict["inner"])
+
+    one, other = (Twice([torch.nn.Parameter(torch.ones(1))], lr=lr) for lr in (0.5, 0.25))
+    restore({"optimizer": one}, {"optimizer": other.state_dict()})
+    assert one.param_groups[0]["lr"] == 0.25
+    with pytest.raises(KeyError, match="inner"):
+        restore({"optimizer": one}, {"optimizer": {"outer": 1}})
+    assert one.param_groups[0]["lr"] == 0.25

@@ -27,14 +27,18 @@ LOSSES: Mapping[str, Callable[..., nn.Module]] = {
     "smooth_l1": nn.SmoothL1Loss,
 }
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adafactor": torch.optim.Adafactor,
     "adadelta": torch.optim.Adadelta,
     "adagrad": torch.optim.Adagrad,
     "adam": torch.optim.Adam,
     "adamax": torch.optim.Adamax,
     "adamw": torch.optim.AdamW,
+    "asgd": torch.optim.ASGD,
+    "muon": torch.optim.Muon,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
     "rmsprop": torch.optim.RMSprop,
+    "rprop": torch.optim.Rprop,
     "sgd": torch.optim.SGD,
 }
 PRECISIONS: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

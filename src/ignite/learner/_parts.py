@@ -1,11 +1,9 @@
-"""Losses, optimizers and devices, made of what the user says in a word."""
+"""Losses and devices, made of what the user says in a word, and what is trained."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import fnmatch
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +12,10 @@ from torch import Tensor, nn
 
 from ignite.learner._data.task import known_loss
 from ignite.learner._measures import same_shape
-from ignite.learner._names import LOSSES, OPTIMIZERS, find
+from ignite.learner._names import LOSSES, find
+from ignite.learner._optimizers import names_of
 
-__all__ = ["TrainingLoss", "choose_device", "freeze", "make_optimizer", "make_training_loss"]
+__all__ = ["TrainingLoss", "choose_device", "freeze", "make_training_loss"]
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -114,57 +113,6 @@ class TrainingLoss:
         return y if y.dtype == y_pred.dtype else y.to(y_pred.dtype)
 
 
-def make_optimizer(
-    optimizer: Any,
-    model: nn.Module,
-    lr: float | None,
-    options: Mapping[str, Any],
-    groups: Mapping[str, Mapping[str, Any]],
-) -> torch.optim.Optimizer:
-    """An optimizer of the parameters that are not frozen; by its name, its class, or as it is.
-
-    Args:
-        optimizer: a name, a class or function ``optimizer(parameters, lr=...)``, or an optimizer.
-        model: whose parameters are trained.
-        lr: the learning rate; None for the optimizer's own.
-        options: further arguments of the optimizer.
-        groups: other options for parameters whose names match a pattern, such as ``{"head.*": {"lr": 0.1}}``.
-
-    Raises:
-        ValueError: the name is not known, or a pattern matches no parameter.
-        TypeError: options are given for an optimizer that is made already.
-    """
-    if isinstance(optimizer, torch.optim.Optimizer):
-        if lr is not None or options or groups:
-            raise TypeError(
-                "lr, optimizer_options and param_groups should be given to the optimizer that is made already"
-            )
-        return optimizer
-    make = find("optimizer", optimizer, OPTIMIZERS) if isinstance(optimizer, str) else optimizer
-    arguments = {**({} if lr is None else {"lr": lr}), **options}
-    parameters = _grouped(model, groups)
-    can_be_fused = isinstance(optimizer, str) and "fused" in inspect.signature(make).parameters
-    is_faster = next(model.parameters()).device.type != "cpu" or make in (torch.optim.Adam, torch.optim.AdamW)
-    if can_be_fused and is_faster and "fused" not in arguments:
-        with contextlib.suppress(RuntimeError):  # not on this device, or not for these dtypes
-            return make(parameters, fused=True, **arguments)
-    made: torch.optim.Optimizer = make(parameters, **arguments)
-    return made
-
-
-def _grouped(model: nn.Module, groups: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each parameter in the group of the first pattern that its name matches."""
-    parts: dict[str | None, list[nn.Parameter]] = {pattern: [] for pattern in (*groups, None)}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            pattern = next((one for one in groups if fnmatch.fnmatch(name, one)), None)
-            parts[pattern].append(parameter)
-    for pattern in groups:
-        if not parts[pattern]:
-            raise ValueError(f"param_groups: no parameter that is trained matches {pattern!r}. {_names_of(model)}")
-    return [{"params": part, **(groups[key] if key else {})} for key, part in parts.items() if part]
-
-
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     """Takes parameters whose names match out of training.
 
@@ -174,13 +122,8 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         chosen = [parameter for name, parameter in model.named_parameters() if fnmatch.fnmatch(name, pattern)]
         if not chosen:
-            raise ValueError(f"freeze: no parameter matches {pattern!r}. {_names_of(model)}")
+            raise ValueError(f"freeze: no parameter matches {pattern!r}. {names_of(model)}")
         for parameter in chosen:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"freeze={list(patterns)} leaves nothing to train")
-
-
-def _names_of(model: nn.Module) -> str:
-    names = [name for name, _ in model.named_parameters()]
-    return f"There are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"

@@ -22,6 +22,7 @@ from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
 from ignite.learner._inference import predictions, report_of
 from ignite.learner._names import PRECISIONS, find
+from ignite.learner._optimizers import Optimizers, make_optimizer
 from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner._summary import summary
 from ignite.learner._weights import Portable
@@ -41,7 +42,8 @@ class Learner(Portable):
         loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...), or
             ``loss(y_pred, y)``, which gives a tensor of one element.
         optimizer: a name ("adamw", "sgd", ...; fused where torch can), ``optimizer(parameters, lr=...)``, or an
-            optimizer of parameters that are on ``device`` already.
+            optimizer of parameters that are on ``device`` already. Several by patterns of names of parameters, as in
+            ``{"*.weight": "muon", "*": "adamw"}``, are used, scheduled and saved as one.
         lr: the learning rate; by default the optimizer's own.
         metrics: names, or :class:`~ignite.metrics.Metric` objects, in a list, or by the name to report them under.
             Which names there are depends on the kind of problem; one that is not known lists them.
@@ -104,11 +106,11 @@ class Learner(Portable):
         _parts.freeze(model, freeze)
         self.loss = _parts.make_training_loss(loss, None if class_weight == "balanced" else class_weight)
         self._balance = class_weight if isinstance(class_weight, str) else None
-        self.optimizer = _parts.make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
+        self.optimizer = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
         self.seed = seed
         self.task = None if task is None else given_task(task)
         self.config = {
-            "model": type(model).__name__, "loss": _name_of(loss), "optimizer": type(self.optimizer).__name__, "lr": lr,
+            "model": type(model).__name__, "loss": _name_of(loss), "optimizer": _kind_of(self.optimizer), "lr": lr,
             "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
             "clip_grad_norm": clip_grad_norm, "compile": bool(compile), "freeze": list(freeze), "seed": seed,
             "metrics": [_name_of(one) for one in metrics], "step": None if step is None else _name_of(step),
@@ -280,3 +282,9 @@ class Learner(Portable):
 
 def _name_of(one: Any) -> str:
     return one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__)
+
+
+def _kind_of(optimizer: Any) -> Any:
+    if isinstance(optimizer, Optimizers):
+        return {name: type(part).__name__ for name, part in optimizer.parts.items()}
+    return type(optimizer).__name__

@@ -163,6 +163,8 @@ def _may_miss(module: nn.Module, key: str) -> bool:
 
 def _optimizer_faults(optimizer: Optimizer, state: Mapping[str, Any]) -> Iterator[str]:
     groups = state.get("param_groups")
+    if groups is None and type(optimizer).load_state_dict is not Optimizer.load_state_dict:
+        return  # a form of its own, such as one state for each of several optimizers
     if not isinstance(groups, list) or not isinstance(state.get("state"), Mapping):
         yield f"its state should have param_groups and state, but given one with the keys {_listed(map(str, state))}"
         return
