@@ -184,6 +184,15 @@ class Stream:
         return iter(make_batches(2))
 
 
+@pytest.mark.parametrize("event", list(BackpropEvents))
+def test_a_step_that_is_skipped_has_no_output(event):
+    outputs = []
+    trainer = make_trainer(linear(), output_transform=lambda *parts: outputs.append(trainer.state.iteration))
+    trainer.add_event_handler(event(once=2), lambda: trainer.skip_iteration())
+    trainer.run(make_batches(3))
+    assert outputs == [1, 3]
+
+
 @pytest.mark.parametrize("event", [BackpropEvents.OPTIM_STEP_STARTED, BackpropEvents.OPTIM_STEP_COMPLETED])
 def test_skipping_in_the_step_at_the_end_of_an_epoch_does_not_reach_the_next_epoch(event):
     model, seen, weights = linear(), [], []

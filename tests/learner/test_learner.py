@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ignite
 from ignite.data import ArrayLoader
-from ignite.engine import Engine, Events
+from ignite.engine import BackpropEvents, Engine, Events
 from ignite.learner import History, Learner
 from ignite.learner._fit import Batching, load
 from ignite.metrics import Accuracy, MeanSquaredError
@@ -298,6 +298,14 @@ def test_regression():
     assert found["own"] == pytest.approx(found["loss"], rel=1e-4)
     with pytest.raises(ValueError, match="decide needs a problem of classes, but this one is regression"):
         learner.predict(X, decide=True)
+
+
+def test_only_steps_of_fit_that_are_not_skipped_are_in_the_history():
+    learner = make()
+    learner.trainer.add_event_handler(BackpropEvents.OPTIM_STEP_STARTED(once=2), learner.trainer.skip_iteration)
+    history = learner.fit((X, Y), epochs=1, batch_size=40)
+    learner.trainer.run([(X, Y)], max_epochs=2)
+    assert len(history.steps) == 2
 
 
 def test_a_step_and_several_optimizers_of_ones_own():

@@ -24,7 +24,7 @@ def test_each_loss_can_be_made_with_and_without_a_mean(name):
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_each_optimizer_moves_a_parameter(name):
-    parameter = nn.Parameter(torch.ones(2))
+    parameter = nn.Parameter(torch.ones(2, 2))  # muon is for matrices only
     optimizer = OPTIMIZERS[name]([parameter], lr=0.1)
     parameter.sum().backward()
     optimizer.step()

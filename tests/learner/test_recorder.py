@@ -33,14 +33,35 @@ def run(recorder, outputs, max_epochs=1):
     trainer.run(range(len(outputs) // max_epochs), max_epochs=max_epochs)
 
 
-def test_tensors_are_read_once_an_epoch(monkeypatch):
+class OnAccelerator(torch.Tensor):
+    """Stands for a tensor that has to be waited for."""
+
+    is_cpu = False
+    __torch_function__ = torch._C._disabled_torch_function_impl  # what is made of it is a plain tensor
+
+    def item(self):
+        raise AssertionError("waits for the device")
+
+
+def test_tensors_on_an_accelerator_are_read_once_an_epoch(monkeypatch):
     recorder, read = Recorder(), []
     original = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: read.append(len(self)) or original(self))
-    run(recorder, [torch.tensor(float(i)) for i in range(6)], max_epochs=2)
+    run(recorder, [torch.tensor(float(i)).as_subclass(OnAccelerator) for i in range(6)], max_epochs=2)
     assert read == [3, 3]
     assert recorder.history.steps == [0, 1, 2, 3, 4, 5]
     assert recorder.history["loss"] == [1, 4]
+
+
+def test_tensors_on_the_host_are_read_at_once_and_not_kept():
+    recorder = Recorder()
+    loss = torch.tensor([0.1], dtype=torch.float64)
+    recorder.note(loss)
+    loss.zero_()
+    recorder.note(torch.tensor(0.5).as_subclass(OnAccelerator))
+    recorder.note(2)
+    recorder.end_epoch(Engine(lambda engine, batch: None))
+    assert recorder.history.steps == [0.1, 0.5, 2.0]
 
 
 def test_of_a_long_epoch_some_thousand_at_a_time(monkeypatch):

@@ -140,6 +140,8 @@ class TrainingStep:
         self.num_accumulated = num_before + 1
         if is_last:
             self._step(engine)
+            if engine._skip_requested:
+                return None
         return self.output_transform(x, y, y_pred, loss)
 
     def parts(self) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from ignite.learner._data.task import Task
 from ignite.learner._data.trial import call_model
 from ignite.learner._measures import make_metrics
 from ignite.learner._parts import TrainingLoss
+from ignite.learner._recorder import Recorder
 from ignite.metrics import Loss
 
 __all__ = ["Batches", "Engines"]
@@ -59,8 +60,17 @@ def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
     return convert_tensor(x, device, non_blocking)
 
 
-def _detached(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Tensor:
-    return loss.detach()
+class _Output:
+    """What a step returns, its loss; somebody may be told."""
+
+    def __init__(self) -> None:
+        self.note: Callable[[Tensor], None] | None = None
+
+    def __call__(self, x: Any, y: Any, y_pred: Any, loss: Tensor) -> Tensor:
+        loss = loss.detach()
+        if self.note is not None:
+            self.note(loss)
+        return loss
 
 
 class Engines:
@@ -103,14 +113,16 @@ class Engines:
         self.metrics = metrics.values() if isinstance(metrics, Mapping) else metrics
         self._metrics = metrics
         self._is_measured = False
+        self._output: _Output | None = None
         mixed: dict[str, Any] = {} if dtype is None else {"amp_mode": "amp", "amp_dtype": dtype}
         if step is not None:
             self.trainer: Engine[Any, Any] = Engine(step)
         else:
+            self._output = _Output()
             scaler: dict[str, Any] = {"scaler": True} if dtype == torch.float16 else {}
             self.trainer = create_supervised_trainer(
                 _shared(model, device), optimizer, loss, device, non_blocking=True,
-                prepare_batch=self.batches.for_training, output_transform=_detached,
+                prepare_batch=self.batches.for_training, output_transform=self._output,
                 gradient_accumulation_steps=accumulation, model_fn=call_model, clip_grad_norm=clip_grad_norm,
                 compile=compile, **mixed, **scaler,
             )  # fmt: skip
@@ -131,6 +143,19 @@ class Engines:
             event = Events.ITERATION_COMPLETED if step is not None else BackpropEvents.OPTIM_STEP_COMPLETED
             self.average.attach(self.trainer, event=event)
             self.average.swap_for(self.evaluator)
+
+    @contextmanager
+    def telling(self, recorder: Recorder) -> Iterator[None]:
+        """Within the block, the recorder is told the loss of each step."""
+        if self._output is None:
+            with self.trainer.add_event_handler(Events.ITERATION_COMPLETED, recorder.note_step):
+                yield
+            return
+        self._output.note = recorder.note  # by the step itself: a handler would cost more than all of this class
+        try:
+            yield
+        finally:
+            self._output.note = None
 
     def measure(self, task: Task) -> None:
         """Attaches the metrics, once."""

@@ -207,7 +207,7 @@ def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options
     best = BestWeights(learner.model, monitor) if options.restore_best else None
     if options.resume is None:
         trainer.state.max_epochs = trainer.state.max_iters = None  # a further fit is a run of its own
-    with attached(
+    handlers = attached(
         trainer,
         evaluator if held is not None else None,
         recorder,
@@ -216,7 +216,8 @@ def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options
         stopping=_stopping(options, monitor, trainer),
         best=best,
         folder=_folder(learner, options, recorder, monitor, held is not None),
-    ):
+    )
+    with learner._engines.telling(recorder), handlers:
         if options.is_dry:
             trainer.dry_run(loader.batches)
         else:

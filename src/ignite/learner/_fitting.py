@@ -137,7 +137,6 @@ def attached(
         if scheduler is not None:
             on(Events.ITERATION_STARTED, LRScheduler(scheduler))
         on(Events.EPOCH_STARTED, recorder.begin_epoch)
-        on(Events.ITERATION_COMPLETED, recorder.note_step)
         if validate is not None:
             on(Events.EPOCH_COMPLETED, validate)
         on(Events.EPOCH_COMPLETED, recorder.end_epoch)

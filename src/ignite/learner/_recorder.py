@@ -58,12 +58,18 @@ class Recorder:
         self._num_before = len(self.history.steps)
 
     def note_step(self, engine: Engine[Any, Any]) -> None:
-        """A step is over."""
+        """A step is over, and its loss is in what it returned, if anywhere."""
         loss = loss_of(engine.state.output)
         if loss is not None:
-            self._pending.append(loss)
-            if len(self._pending) >= _MAX_PENDING:
-                self._settle()
+            self.note(loss)
+
+    def note(self, loss: Any) -> None:
+        """The loss of a step: a number, or a tensor of one element that needs no gradient."""
+        if isinstance(loss, Tensor) and loss.is_cpu:
+            loss = loss.item()  # nobody waits for it, and many small tensors scatter the memory of the large ones
+        self._pending.append(loss)
+        if len(self._pending) >= _MAX_PENDING:
+            self._settle()
 
     def end_epoch(self, engine: Engine[Any, Any]) -> None:
         """Adds a row."""
@@ -79,12 +85,11 @@ class Recorder:
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
-        tensors = [loss for loss in pending if isinstance(loss, Tensor)]
+        tensors = [loss.reshape(()) for loss in pending if isinstance(loss, Tensor)]
         if tensors:
-            if len(tensors) < len(pending) or len({(loss.shape, loss.device) for loss in tensors}) > 1:
-                device = tensors[0].device
-                tensors = [torch.as_tensor(loss, device=device).reshape(()) for loss in pending]
-            pending = torch.stack(tensors).flatten().tolist()  # waits for the device once
+            device = tensors[0].device
+            read = iter(torch.stack([loss.to(device) for loss in tensors]).tolist())  # waits for the device once
+            pending = [next(read) if isinstance(loss, Tensor) else loss for loss in pending]
         self.history.steps += map(float, pending)
 
     def state_dict(self) -> dict[str, Any]:
