@@ -300,6 +300,17 @@ def test_regression():
         learner.predict(X, decide=True)
 
 
+def test_weights_by_the_name_of_a_class_are_those_by_its_number():
+    words = np.array(["no", "yes", "maybe"])[Y.numpy()]
+    named, numbered = make(class_weight={"yes": 5.0}), make(class_weight={2: 5.0})  # sorted: maybe, no, yes
+    histories = [
+        learner.fit((X.numpy(), y), epochs=1, batch_size=40)
+        for learner, y in ((named, words), (numbered, np.array([1, 2, 0])[Y.numpy()]))
+    ]
+    assert named.classes == ("maybe", "no", "yes")
+    assert histories[0].steps == histories[1].steps
+
+
 def test_only_steps_of_fit_that_are_not_skipped_are_in_the_history():
     learner = make()
     learner.trainer.add_event_handler(BackpropEvents.OPTIM_STEP_STARTED(once=2), learner.trainer.skip_iteration)

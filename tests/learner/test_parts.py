@@ -40,7 +40,7 @@ def test_weights_make_a_weighted_mean():
     both = make_training_loss("cross_entropy", [1.0, 3.0, 1.0])(logits, (y, weight))
     w = weight * torch.tensor([1.0, 3.0, 1.0, 3.0])
     assert torch.allclose(both, (each * w).sum() / w.sum())
-    with pytest.raises(ValueError, match="a weight for each of 3 classes, but has 2"):
+    with pytest.raises(ValueError, match="should have 3 weights, one for each class, but given 2"):
         make_training_loss("cross_entropy", [1.0, 1.0])(logits, y)
     with pytest.raises(TypeError, match="should be a name or a loss of torch to be weighted"):
         make_training_loss(lambda y_pred, y: y_pred.sum(), None)(logits, (y, weight))
@@ -53,3 +53,28 @@ def test_integers_become_floats_where_the_loss_computes_with_numbers_and_nothing
     assert make_training_loss("cross_entropy", None).fitted(scores, ints) is ints
     assert make_training_loss("cross_entropy", None).fitted(scores, floats) is floats
     assert make_training_loss("mse", None).fitted(scores, {"a": ints}) == {"a": ints}
+
+
+def test_classes_have_weights_by_name_once_the_names_are_known():
+    logits, y = torch.zeros(2, 3), torch.tensor([0, 2])
+    logits[1, 0] = 1.0
+    each = nn.functional.cross_entropy(logits, y, reduction="none")
+    loss = make_training_loss("cross_entropy", {"cat": 3.0})
+    loss.name_classes(("cat", "cow", "dog"))
+    assert torch.allclose(loss(logits, y), (3 * each[0] + each[1]) / 4)
+    loss.name_classes(("dog", "cow", "cat"))
+    assert torch.allclose(loss(logits, y), (each[0] + 3 * each[1]) / 4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        ({"cat": 3.0}, "should be one of an index below 3, but given 'cat'"),
+        ({3: 1.0}, "should be one of an index below 3, but given 3"),
+        ([1.0, -1.0, 1.0], "should be finite and at least 0, but given"),
+        ([1.0] * 4, "should have 3 weights, one for each class, but given 4"),
+    ],
+)
+def test_weights_that_fit_no_class_are_refused(weights, match):
+    with pytest.raises(ValueError, match=match):
+        make_training_loss("cross_entropy", weights)(torch.zeros(2, 3), torch.tensor([0, 2]))

@@ -154,6 +154,7 @@ def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
         how = replace(how, shuffle=True)
     loader = load(learner, data, how)
     learner._known = loader
+    learner.loss.name_classes(loader.known.classes)
     learn_task(learner, loader)
     check(learner, loader, "")
     held_loader = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ignite.learner._data.task import known_loss
+from ignite.learner._data.weights import class_table
 from ignite.learner._measures import same_shape
 from ignite.learner._names import LOSSES, find
 from ignite.learner._optimizers import names_of
@@ -56,10 +57,11 @@ class TrainingLoss:
     Args:
         loss: ``loss(y_pred, y)``.
         each: the same without a mean over samples, for weights; None if there is no such thing.
-        class_weight: a weight for each class, shape (C,), or by its number, where 1 is left out; or None.
+        class_weight: a weight for each class, shape (C,), or by its name or number, where 1 is left out; or None.
 
     Raises:
-        ValueError: when called, there is another number of weights than of classes.
+        ValueError: when called, there is another number of weights than of classes, or a weight for a class that is not
+            there.
         TypeError: when called, there are weights, but no ``each``.
     """
 
@@ -69,6 +71,8 @@ class TrainingLoss:
         self.loss = loss
         self._each = each
         self._class_weight = class_weight
+        self._classes: Sequence[Any] = ()
+        self._table: Tensor | None = None
         known = known_loss(loss)
         self.name = None if known is None else known.name
         """Which loss of torch it is, as :func:`~ignite.learner._data.task.known_loss` calls it; None for others."""
@@ -92,16 +96,20 @@ class TrainingLoss:
         mean: Tensor = (of_samples * weight.to(of_samples)).sum() / weight.sum()
         return mean
 
+    def name_classes(self, classes: Sequence[Any]) -> None:
+        """From here on, classes may have weights by these names, too, in the order of their numbers."""
+        if list(classes) != list(self._classes):
+            self._classes, self._table = classes, None
+
     def _weights_of(self, num_classes: int) -> Tensor:
-        given = self._class_weight
-        if isinstance(given, Mapping):
-            given = [given.get(number, 1.0) for number in range(num_classes)]
-        self._class_weight = table = torch.as_tensor(given, dtype=torch.get_default_dtype())
-        if len(table) != num_classes:
-            raise ValueError(
-                f"class_weight should have a weight for each of {num_classes} classes, but has {len(table)}"
-            )
-        return table
+        if self._table is None:
+            table = class_table(self._class_weight, num_classes, self._classes)
+            if len(table) != num_classes:
+                raise ValueError(
+                    f"class_weight should have {num_classes} weights, one for each class, but given {len(table)}"
+                )
+            self._table = table.to(torch.get_default_dtype())
+        return self._table
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
         """Targets as the loss needs them, where that cannot be mistaken."""

@@ -56,8 +56,8 @@ class Learner(Portable):
         freeze: patterns of names of parameters that are not trained, such as ``["backbone.*"]``.
         param_groups: other options of the optimizer for parameters by such a pattern: ``{"head.*": {"lr": 0.1}}``.
         optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
-        class_weight: a weight for each class, shape (C,), or by its number; or "balanced", for arrays. Samples have
-            their own as (x, y, w).
+        class_weight: a weight for each class, shape (C,), or by its name or number; or "balanced", for arrays. Samples
+            have their own as (x, y, w).
         task: "multiclass", "binary", "multilabel" or "regression", where loss and targets do not tell.
         step: ``step(engine, batch)`` takes the place of the supervised step; it does all but the loop.
         seed: of the order of samples and of the split.
@@ -94,7 +94,7 @@ class Learner(Portable):
         freeze: Sequence[str] = (),
         param_groups: Mapping[str, Mapping[str, Any]] | None = None,
         optimizer_options: Mapping[str, Any] | None = None,
-        class_weight: Sequence[float] | Mapping[int, float] | Tensor | Literal["balanced"] | None = None,
+        class_weight: Sequence[float] | Mapping[Any, float] | Tensor | Literal["balanced"] | None = None,
         task: Literal["multiclass", "binary", "multilabel", "regression"] | None = None,
         step: Callable[[Engine[Any, Any], Any], Any] | None = None,
         seed: int = 0,

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["ClassWeight", "per_sample"]
+__all__ = ["ClassWeight", "class_table", "per_sample"]
 
 ClassWeight: TypeAlias = Mapping[Any, float] | Sequence[float] | Tensor | Literal["balanced"]
 
@@ -40,18 +40,32 @@ def per_sample(class_weight: ClassWeight, y: Any, classes: Sequence[Any] = ()) -
         raise TypeError(f"y should hold class indices, shape (N,), for class_weight, but given {given}")
     if int(labels.min()) < 0:
         raise ValueError(f"y should hold class indices from 0 on for class_weight, but given {int(labels.min())}")
-    return _table(class_weight, labels, classes)[labels]
-
-
-def _table(class_weight: ClassWeight, labels: Tensor, classes: Sequence[Any]) -> Tensor:
     num_classes = max(len(classes), int(labels.max()) + 1)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f"class_weight should be 'balanced', or weights by class, but given {class_weight!r}")
         counts = torch.bincount(labels, minlength=num_classes).double()  # (C,)
-        return (len(labels) / ((counts > 0).sum() * counts)).float()
-    table = torch.ones(num_classes, device=labels.device)  # (C,)
+        table = len(labels) / ((counts > 0).sum() * counts)
+    else:
+        table = class_table(class_weight, num_classes, classes).to(labels.device)
+    return table.float()[labels]
+
+
+def class_table(
+    class_weight: Mapping[Any, float] | Sequence[float] | Tensor, num_classes: int, classes: Sequence[Any] = ()
+) -> Tensor:
+    """The weight of each class, float64 of shape (C,) or longer, on the host.
+
+    Args:
+        class_weight: see :func:`per_sample`, without "balanced".
+        num_classes: C.
+        classes: their names, if they have any.
+
+    Raises:
+        ValueError: a weight is negative or not finite, a class has none, or a name is not known.
+    """
     if isinstance(class_weight, Mapping):
+        table = torch.ones(num_classes, dtype=torch.float64)  # (C,)
         for key, weight in class_weight.items():
             table[_index(key, num_classes, classes)] = weight
     else:
@@ -59,7 +73,7 @@ def _table(class_weight: ClassWeight, labels: Tensor, classes: Sequence[Any]) ->
             raise ValueError(
                 f"class_weight should have {num_classes} weights, one for each class, but given {len(class_weight)}"
             )
-        table = torch.as_tensor(class_weight, dtype=torch.float32, device=labels.device)
+        table = torch.as_tensor(class_weight, dtype=torch.float64, device="cpu")
     if not bool((torch.isfinite(table) & (table >= 0)).all()):
         raise ValueError(f"class_weight should be finite and at least 0, but given {class_weight}")
     return table
