@@ -102,9 +102,7 @@ class Optimizers(Optimizer):
         """
         saved, known = sorted(state_dict), sorted(self.parts)
         if saved != known:
-            raise ValueError(
-                f"The optimizers should be {sorted(self.parts)}, but the saved ones are {sorted(state_dict)}"
-            )
+            raise ValueError(f"The optimizers should be {known}, but the saved ones are {saved}")
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
 

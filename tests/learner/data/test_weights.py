@@ -42,3 +42,11 @@ def test_targets_that_are_no_classes_are_refused():
         per_sample("balanced", torch.tensor([0.5, 1]))
     with pytest.raises(ValueError, match="class indices from 0 on for class_weight, but given -1"):
         per_sample("balanced", torch.tensor([0, -1]))
+
+
+def test_a_number_is_a_name_where_classes_are_called_by_numbers_and_else_an_index():
+    y = torch.tensor([0, 1])
+    assert per_sample({1: 5.0}, y, ("a", "b")).tolist() == [1, 5]
+    assert per_sample({1: 5.0}, y, (1, 3)).tolist() == [5, 1]
+    with pytest.raises(ValueError, match=r"one of \[1, 3\], but given 0"):
+        per_sample({0: 5.0}, y, (1, 3))

@@ -82,7 +82,8 @@ def class_table(
 def _index(key: Any, num_classes: int, classes: Sequence[Any]) -> int:
     if key in classes:
         return list(classes).index(key)
-    if not classes and isinstance(key, int) and 0 <= key < num_classes:
+    are_numbers = any(isinstance(name, int) for name in classes)  # by which they are called: it is not their order
+    if not are_numbers and isinstance(key, int) and 0 <= key < num_classes:
         return key
     accepted = list(classes) if classes else f"an index below {num_classes}"
     raise ValueError(f"A key of class_weight should be one of {accepted}, but given {key!r}")
