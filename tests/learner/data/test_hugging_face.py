@@ -196,3 +196,18 @@ def test_a_dictionary_of_splits_asks_for_one(kind):
     splits = getattr(datasets, kind)(train=rows, test=rows)
     with pytest.raises(TypeError, match=r"one data set, such as data\['train'\], but given train, test"):
         as_loader(splits, target="label")
+
+
+def test_a_learner_applies_its_model_to_streams_with_and_without_targets():
+    torch.manual_seed(0)
+    learner = ignite.Learner(Scored(), "cross_entropy", lr=0.1, metrics=["accuracy"])
+    learner.fit(stream(), valid=data(is_real=True), target="label", epochs=2, batch_size=2)
+    assert learner.classes == ("no", "yes")
+    scores = learner.model(torch.tensor(COLUMNS["x"])).detach()
+    expected = [("no", "yes")[number] for number in scores.argmax(1)]
+    for rows in (stream(), stream().remove_columns("label")):
+        torch.testing.assert_close(learner.predict(rows), scores)
+        assert learner.predict(rows, decide=True) == expected
+    assert learner.evaluate(stream())["accuracy"] == pytest.approx(
+        sum(one == ("no", "yes")[label] for one, label in zip(expected, COLUMNS["label"], strict=True)) / 3
+    )
