@@ -149,3 +149,8 @@ def test_another_length_is_no_place_to_go_on():
     state = resumable(ArrayLoader(rows(6), 2)).state_dict()
     with pytest.raises(ValueError, match="the length of the data set was 6 and is 8"):
         resumable(ArrayLoader(rows(8), 2)).load_state_dict(state)
+
+
+def test_words_among_the_arrays_are_the_same_in_each_batch():
+    loader = ArrayLoader({"x": torch.arange(3), "what": "numbers"}, batch_size=2)
+    assert [(batch["x"].tolist(), batch["what"]) for batch in loader] == [([0, 1], "numbers"), ([2], "numbers")]

@@ -141,3 +141,28 @@ def test_a_copy_is_of_the_copied_model(copied):
     model.eval()
     other_mode.enter()
     assert modes(model) == {False}
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_a_class_with_a_method_of_its_own_is_asked_each_time_whatever_it_does(name):
+    calls = []
+
+    def told(self, *args):
+        calls.append(name)
+        return getattr(nn.Module, name)(self, *args)
+
+    part = type("Part", (nn.Dropout,), {name: told})()
+    model = part if name == "eval" else nn.Sequential(part)  # torch's eval of the whole calls train of its parts
+    mode = Mode(model, is_training=name == "train")
+    for _ in range(3):
+        mode.enter()
+    assert calls == [name] * 3
+
+
+def test_an_eval_that_is_put_on_the_object_is_asked_each_time():
+    model, calls = nn.Dropout(), []
+    model.eval = lambda: calls.append(1) or nn.Dropout.train(model, False)
+    mode = Mode(model, is_training=False)
+    mode.enter()
+    mode.enter()
+    assert calls == [1, 1]

@@ -344,3 +344,13 @@ def test_an_optimizer_whose_state_has_a_form_of_its_own_is_asked_itself():
     with pytest.raises(KeyError, match="inner"):
         restore({"optimizer": one}, {"optimizer": {"outer": 1}})
     assert one.param_groups[0]["lr"] == 0.25
+
+
+def test_an_optimizer_that_loads_its_own_way_is_checked_if_the_state_has_the_usual_form():
+    class Noted(torch.optim.SGD):
+        def load_state_dict(self, state_dict):
+            super().load_state_dict(state_dict)
+
+    one, other = (Noted([torch.nn.Parameter(torch.ones(1)) for _ in range(number)], lr=0.5) for number in (1, 2))
+    with pytest.raises(CheckpointError, match="group 0 should have 1 parameters, but given 2"):
+        restore({"optimizer": one}, {"optimizer": other.state_dict()})

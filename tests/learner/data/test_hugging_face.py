@@ -163,6 +163,7 @@ def test_a_stream_may_have_several_inputs_targets_and_weights():
     assert w.tolist() == [1.0, 2.0, 3.0]
     assert w.dtype == torch.float32
     assert as_loader(rows).has_targets is False
+    assert len(list(as_loader(rows, batch_size=2, drop_last=True).batches)) == 1
 
 
 def test_a_stream_whose_columns_are_not_known_beforehand_is_taken():

@@ -6,7 +6,7 @@ from ignite.learner._data import values as _values
 from ignite.learner._data.values import find, is_finite, not_finite, out_of_range
 
 NUMBERS = st.lists(
-    st.sampled_from([0.0, 1.0, -3.0, float("nan"), float("inf"), -float("inf")]), min_size=1, max_size=12
+    st.sampled_from([0.0, 1.0, -3.0, 3e38, -3e38, float("nan"), float("inf"), -float("inf")]), min_size=1, max_size=12
 )
 
 
