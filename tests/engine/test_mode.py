@@ -166,3 +166,24 @@ def test_an_eval_that_is_put_on_the_object_is_asked_each_time():
     mode.enter()
     mode.enter()
     assert calls == [1, 1]
+
+
+def test_a_model_that_is_not_plain_is_walked_through_once():
+    class Own(nn.Linear):
+        def train(self, mode=True):
+            return super().train(mode)
+
+    class Walked(nn.Sequential):
+        num_walks = 0
+
+        def modules(self):
+            self.num_walks += 1
+            return super().modules()
+
+    model = Walked(nn.Dropout(), Own(2, 2))
+    mode = Mode(model, is_training=True)
+    for _ in range(3):
+        model.eval()
+        mode.enter()
+        assert modes(model) == {True}  # which walks, too
+    assert model.num_walks == 1 + 3

@@ -31,11 +31,13 @@ class Mode:
         False
     """
 
-    __slots__ = ("_is_training", "_model", "_seen")
+    __slots__ = ("_is_plain", "_is_training", "_model", "_seen")
 
     def __init__(self, model: Any, is_training: bool) -> None:
         self._model = model
         self._is_training = is_training
+        self._is_plain = isinstance(model, nn.Module)
+        """Whether it may be looked at. What is not plain stays so: asking each time is never wrong."""
         # Of each module: its attributes, and what it consisted of when it was put into the mode.
         self._seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
@@ -55,13 +57,13 @@ class Mode:
             self._model.train()
         else:
             self._model.eval()
-        self._look()
+        if self._is_plain:
+            self._look()
 
     def _look(self) -> None:
-        model, self._seen = self._model, []
-        modules = list(model.modules()) if isinstance(model, nn.Module) else []
-        if all(map(_is_plain, modules)):
-            self._seen = [(vars(module), dict(module._modules)) for module in modules]
+        modules = list(self._model.modules())
+        self._is_plain = all(map(_is_plain, modules))
+        self._seen = [(vars(module), dict(module._modules)) for module in modules] if self._is_plain else []
 
 
 def _is_plain(module: nn.Module) -> bool:

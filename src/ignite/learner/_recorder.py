@@ -30,7 +30,7 @@ def loss_of(output: Any) -> Any:
 
 
 class Recorder:
-    """Fills a history: losses stay on the device until the epoch is over, or some thousand have come together.
+    """Fills a history: losses stay on an accelerator until the epoch is over, or some thousand have come together.
 
     Attributes:
         history: what is being filled.

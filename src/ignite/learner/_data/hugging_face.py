@@ -92,6 +92,8 @@ class RowsTogether:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
         columns = {name: _together([row[name] for row in rows]) for name in rows[0]}
         _check_tensors(columns)
+        if self._weight is not None:  # the columns of a stream may not be known before
+            check_names([self._weight], list(columns), "sample_weight")
         return _in_order(columns, self._target, self._weight)
 
 
@@ -102,8 +104,6 @@ def _together(values: list[Any]) -> Any:
 
 def _in_order(columns: dict[str, Any], target: Names | None, sample_weight: Any) -> tuple[Any, ...]:
     """Inputs, targets and weights, those that there are."""
-    if sample_weight is not None:
-        check_names([sample_weight], list(columns), "sample_weight")
     w = None if sample_weight is None else columns.pop(sample_weight).float()
     x, y, _ = take_apart(columns, () if target is None else target)
     parts = Parts(x, None if target is None else y, w)
