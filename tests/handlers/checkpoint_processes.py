@@ -76,8 +76,9 @@ def one_writes(rank):
 
 
 def writing_fails_in_the_first(rank):
+    """The other process is not told: it would have to wait for the one that writes."""
     path = folder()
-    checkpoint = Checkpoint({"c": Counter()}, path, n_saved=1)
+    checkpoint = Checkpoint({"c": nn.Linear(1, 1)}, path, n_saved=1)
     checkpoint(trainer(1))
     if rank == 0:
         real, checkpoint.save_handler._opened.write = checkpoint.save_handler._opened.write, _fail
@@ -92,7 +93,7 @@ def writing_fails_in_the_first(rank):
 
 def writing_behind_fails_in_the_first(rank):
     path = folder()
-    checkpoint = Checkpoint({"c": Counter()}, DiskSaver(path, background=True), n_saved=1)
+    checkpoint = Checkpoint({"c": nn.Linear(1, 1)}, DiskSaver(path, background=True), n_saved=1)
     checkpoint(trainer(1))
     checkpoint.wait()
     if rank == 0:
@@ -112,15 +113,26 @@ def _fail(*args, **kwargs):
     raise OSError(28, "No space left on device")
 
 
-def scores_differ(rank):
-    """What each process measures says something else; the one that writes decides."""
-    path = folder()
+def _scored(path, to_save, rank):
     scores = iter([(0.5, 0.9), (0.6, 0.1), (0.1, 0.95)])
-    checkpoint = Checkpoint({"c": Counter()}, path, score_function=lambda engine: next(scores)[rank])
+    checkpoint = Checkpoint(to_save, path, score_function=lambda engine: next(scores)[rank])
     for i in (1, 2, 3):
         checkpoint(trainer(i))
     idist.barrier()
     return os.listdir(path), list(checkpoint._saved)
+
+
+def scores_differ(rank):
+    """What each process measures says something else."""
+    return _scored(folder(), {"c": nn.Linear(1, 1)}, rank)
+
+
+def scores_of_a_spread_state_differ(rank):
+    """All have to take part in each save: the one that writes decides."""
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    optimizer = ZeroRedundancyOptimizer(nn.Linear(1, 1).parameters(), torch.optim.SGD, lr=0.1)
+    return _scored(folder(), {"o": [optimizer]}, rank)
 
 
 def files_are_taken_over(rank):
@@ -130,7 +142,7 @@ def files_are_taken_over(rank):
         for i in range(begin, begin + 3):
             checkpoint(trainer(i))
         idist.barrier()
-    return sorted(os.listdir(path)), list(checkpoint._saved), checkpoint._shelf.restarts
+    return sorted(os.listdir(path)), [item.filename for item in checkpoint._saved], checkpoint._shelf.restarts
 
 
 def constructors_ask_nobody(rank):
@@ -160,6 +172,7 @@ def all_of_them(rank):
         writing_fails_in_the_first,
         writing_behind_fails_in_the_first,
         scores_differ,
+        scores_of_a_spread_state_differ,
         files_are_taken_over,
         constructors_ask_nobody,
         a_run_with_events,

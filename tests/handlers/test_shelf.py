@@ -291,36 +291,39 @@ def test_one_process_writes_for_all(processes):
     }  # fmt: skip
 
 
-def test_if_one_process_cannot_write_all_raise(processes):
-    (error, saved, files), (other_error, other_saved, _) = processes(checkpoint_processes.writing_fails_in_the_first)
-    assert error == "OSError: [Errno 28] No space left on device"
-    assert other_error == f"CheckpointError: A checkpoint should be saved, but on rank 0 this has failed: {error}"
-    assert saved == other_saved == [(1, "c_1.pt")]
-    assert files == ["c_3.pt"]
+NO_SPACE = "OSError: [Errno 28] No space left on device"
 
 
-def test_if_it_cannot_write_behind_all_raise_at_the_next_save(processes):
-    (errors, saved, files), (other_errors, other_saved, _) = processes(
-        checkpoint_processes.writing_behind_fails_in_the_first
+def test_if_one_process_cannot_write_it_raises_and_nobody_waits_for_it(processes):
+    first, second = processes(checkpoint_processes.writing_fails_in_the_first)
+    assert first == (NO_SPACE, [(1, "c_1.pt")], ["c_3.pt"])
+    assert second == (None, [(2, "c_2.pt")], ["c_3.pt"])
+
+
+def test_if_it_cannot_write_behind_it_raises_at_the_next_save(processes):
+    first, second = processes(checkpoint_processes.writing_behind_fails_in_the_first)
+    assert first == ([NO_SPACE], [[(1, "c_1.pt")]], ["c_4.pt"])
+    assert second == ([None], [[(3, "c_3.pt")]], ["c_4.pt"])
+
+
+def test_each_process_goes_by_its_own_score(processes):
+    first, second = processes(checkpoint_processes.scores_differ)
+    assert first == (["c_0.6000.pt"], [(0.6, "c_0.6000.pt")])
+    assert second == (["c_0.6000.pt"], [(0.95, "c_0.9500.pt")])
+
+
+def test_the_one_that_writes_decides_for_all_where_all_hold_a_part(processes):
+    assert (
+        processes(checkpoint_processes.scores_of_a_spread_state_differ)
+        == ((["o_0.6000.pt"], [(0.6, "o_0.6000.pt")]),) * 2
     )
-    assert errors == ["OSError: [Errno 28] No space left on device"]
-    assert other_errors == [
-        f"CheckpointError: The last checkpoint should be written, but on rank 0 this failed: {errors[0]}"
-    ]
-    assert saved == other_saved == [[(1, "c_1.pt")]]
-    assert files == ["c_4.pt"]
 
 
-def test_one_process_decides_for_all(processes):
-    (files, saved), (_, other) = processes(checkpoint_processes.scores_differ)
-    assert files == ["c_0.6000.pt"]
-    assert saved == other == [(0.6, "c_0.6000.pt")]
-
-
-def test_all_processes_take_over_the_same_files(processes):
-    (files, saved, restarts), (_, *others) = processes(checkpoint_processes.files_are_taken_over)
-    assert files == ["c_12.pt", "c_13.pt"]
-    assert [saved, restarts] == others == [[(12, "c_12.pt"), (13, "c_13.pt")], 1]
+def test_the_one_that_writes_takes_over_what_is_there(processes):
+    (files, saved, restarts), (_, others, _) = processes(checkpoint_processes.files_are_taken_over)
+    assert files == saved == ["c_12.pt", "c_13.pt"]
+    assert others == saved, "it has the same room, and has seen those that came last"
+    assert restarts == 1
 
 
 def test_making_one_waits_for_nobody(processes):

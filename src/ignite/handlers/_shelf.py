@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 
 from ignite import distributed as idist
 from ignite.engine import Engine, EventEnum
-from ignite.exceptions import CheckpointError
 from ignite.handlers import _ledger
-from ignite.handlers._agreement import raise_together
 from ignite.handlers._filenames import FileNames
 from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, remove_each, takes_metadata
 from ignite.storage import Decision, Item, check_name
@@ -114,7 +112,7 @@ class Shelf:
             self.items = _ledger.merged(self.items, self._taken)
 
     def take_over(self, first: float | None) -> None:
-        """Tracks those files in all processes, before anything is decided.
+        """Tracks those files, before anything is decided.
 
         Args:
             first: the first priority of this run, if priorities are steps.
@@ -122,20 +120,15 @@ class Shelf:
         if self._has_taken_over or not self._resumes():
             return
         self._has_taken_over = True
-        if idist.get_world_size() > 1:
-            self._taken, self.restarts = idist.all_gather((self._taken, self.restarts))[self.rank]
         own = [item for item in self.items if item not in self._taken]
         taken = self._taken if first is None else _ledger.before(self._taken, first)
         self.items = _ledger.merged(own, taken)
 
     def put(self, checkpoint: Any, filename: str, order: Metadata, decision: Decision, engine: AnyEngine) -> None:
-        """Writes a file, tracks it, says so, and removes what goes for it. What fails before that changes nothing.
-
-        On several processes, all of them have to call it.
-        """
+        """Writes a file, tracks it, says so, and removes what goes for it. What fails before that changes nothing."""
         order.dropped = tuple(name for name in (*self._remaining, *decision.dropped) if name != filename)
         args = (checkpoint, filename, order) if self._takes_metadata else (checkpoint, filename)
-        raise_together(lambda: self._handler(*args))
+        self._handler(*args)
         if self.is_background:
             self._in_flight = _InFlight(order, self.items)
         self.items = decision.kept
@@ -148,32 +141,25 @@ class Shelf:
     def settle(self) -> None:
         """Waits for what is written in the background; if it has failed, what was tracked before it is tracked again.
 
-        On several processes, all of them have to call it.
-
         Raises:
             Exception: that of the writer, in the process that writes.
-            CheckpointError: that it has failed, in the others.
         """
         if not self.is_background:
             return
-        error: Exception | None = None
         try:
             self._handler.wait()
-        except Exception as raised:
-            error = raised
+        except Exception:
+            self._land()
+            raise
+        self._land()
+
+    def _land(self) -> None:
+        """Nothing is in flight any more: tracks what has come of it."""
         flight, self._in_flight = self._in_flight, None
-        has_failed = flight is not None and flight.order.has_failed
-        text = None if error is None else f"{type(error).__name__}: {error}"
-        if idist.get_world_size() > 1:
-            has_failed, text = idist.all_gather((has_failed, text))[self.rank]
-        if flight is not None and has_failed:
+        if flight is not None and flight.order.has_failed:
             self.items = flight.before
         elif flight is not None:
             self._remaining = flight.order.remaining
-        if error is not None:
-            raise error
-        if text is not None:
-            raise CheckpointError(f"The last checkpoint should be written, but on rank {self.rank} this failed: {text}")
 
     def _resumes(self) -> bool:
         return self.is_on_disk and getattr(self._handler, "_resumes", False) is True

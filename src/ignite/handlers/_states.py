@@ -37,7 +37,7 @@ def leaves_of(objects: Any, method: str, path: str = "") -> Iterator[tuple[str, 
 
 
 def states_of(objects: Any, rank: int) -> Any:
-    """The states of objects in the same containers. On several processes, all of them have to call it.
+    """The states of objects in the same containers. All processes have to call it if :func:`is_spread` says so.
 
     Args:
         objects: nested dictionaries and lists of them.
@@ -51,13 +51,28 @@ def states_of(objects: Any, rank: int) -> Any:
     return tuple(states) if isinstance(objects, tuple) else states
 
 
+def is_spread(objects: Any) -> bool:
+    """Whether each process holds a part of a state only: a ``ZeroRedundancyOptimizer`` is among ``objects``.
+
+    Example:
+        >>> from torch import nn
+        >>> is_spread({"model": nn.Linear(1, 1)})
+        False
+    """
+    return any(_is_sharded_optimizer(one) for _, one in leaves_of(objects, "state_dict"))
+
+
 def _state_of(one: Any, rank: int) -> Any:
-    # Who has made one has imported this; importing it takes a second.
-    sharded = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
-    if sharded is not None and isinstance(one, sharded.ZeroRedundancyOptimizer):
+    if _is_sharded_optimizer(one):
         one.consolidate_state_dict(to=rank)
         return one.state_dict() if idist.get_rank() == rank else {}
     return storage.state_of(one)
+
+
+def _is_sharded_optimizer(one: Any) -> bool:
+    # Who has made one has imported this; importing it takes a second.
+    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    return module is not None and isinstance(one, module.ZeroRedundancyOptimizer)
 
 
 def _children_of(container: Any) -> list[tuple[Any, Any]] | None:

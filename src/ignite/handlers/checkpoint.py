@@ -18,7 +18,7 @@ from ignite.handlers._loading import load_objects
 from ignite.handlers._save_run import of
 from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, note_of
 from ignite.handlers._shelf import CheckpointEvents, Shelf
-from ignite.handlers._states import LEDGER, check_objects, get_default_score_fn, states_of
+from ignite.handlers._states import LEDGER, check_objects, get_default_score_fn, is_spread, states_of
 from ignite.storage import check_name, ledger, place_in
 
 __all__ = ["BaseSaveHandler", "Checkpoint", "CheckpointEvents", "DiskSaver", "ModelCheckpoint"]
@@ -58,7 +58,9 @@ class Checkpoint(Serializable):
         ``_saved``: priorities and names of the files that are kept.
 
     Distributed:
-        Make and call it in all processes; one writes, and decides by its score. If it cannot, all raise.
+        One process writes, and it may be the only one that has this handler. Processes do not wait for each other,
+        unless the state is spread over them: with a ``ZeroRedundancyOptimizer`` in ``to_save``, make and call it in
+        all processes; the score of the one that writes decides then.
 
     Example:
         >>> import tempfile, torch
@@ -167,7 +169,7 @@ class Checkpoint(Serializable):
         self._shelf.put(self._contents(decision.kept), filename, order, decision, engine)
 
     def wait(self) -> None:
-        """Waits for what is written in the background. On several processes, all of them have to call it.
+        """Waits for what is written in the background.
 
         Raises:
             Exception: it could not be written, and is not tracked any more.
@@ -222,7 +224,8 @@ class Checkpoint(Serializable):
         if not isinstance(priority, numbers.Number):
             of_what = "global_step_transform" if self.score_function is None else "score_function"
             raise ValueError(f"Output of {of_what} should be a number, but given {priority!r}")
-        if self.score_function is not None and idist.get_world_size() > 1:  # decided once, for all
+        if self.score_function is not None and idist.get_world_size() > 1 and is_spread(self.to_save):
+            # All have to take part in what comes, or none: the score of the process that writes decides for all.
             priority = idist.all_gather(priority)[self._shelf.rank]
         return step, priority
 
