@@ -41,22 +41,22 @@ def test_the_best_is_the_first_of_the_extreme_values_so_far(values, mode):
 def test_it_is_fed_with_the_metric_attached_too():
     engine, mean = by_epoch([2.0, 5.0, 3.0]), Average()
     mean.attach(engine, "mean")
-    Best(mean).attach(engine, "best")
+    Best(mean, "max").attach(engine, "best")
     Best(1 - mean, "min").attach(engine, "worst")
     assert run(engine, 3) == {"mean": 3.0, "best": 5.0, "worst": -4.0}
 
 
 def test_as_an_ingredient_or_in_a_group_it_remembers_too():
     engine = by_epoch([2.0, 5.0, 3.0])
-    (Best(Average()) * 2).attach(engine, "double")
-    MetricGroup({"best": Best(Average())}).attach(engine, "group")
+    (Best(Average(), "max") * 2).attach(engine, "double")
+    MetricGroup({"best": Best(Average(), "max")}).attach(engine, "group")
     found = run(engine, 3)
     assert found["double"] == 10.0
     assert found["group"] == {"best": 5.0}
 
 
 def test_over_a_second_usage_it_remembers_by_itself():
-    engine, best = by_epoch([5.0, 3.0]), Best(Average())
+    engine, best = by_epoch([5.0, 3.0]), Best(Average(), "max")
     best.attach(engine, "epoch")
     run(engine, 1)
     best.attach(engine, "batch", "batch_wise")
@@ -69,7 +69,7 @@ def test_over_a_second_usage_it_remembers_by_itself():
 
 
 def test_computed_by_hand_it_counts_what_is_seen_now():
-    best = Best(Average())
+    best = Best(Average(), "max")
     best.update(3.0)
     assert best.compute() == 3.0
     assert best.best is None
@@ -78,7 +78,7 @@ def test_computed_by_hand_it_counts_what_is_seen_now():
 
 
 def test_reset_keeps_the_best_and_forget_forgets_it():
-    engine, best = by_epoch([5.0, 3.0]), Best(Average())
+    engine, best = by_epoch([5.0, 3.0]), Best(Average(), "max")
     best.attach(engine, "best")
     run(engine, 2)
     best.reset()
@@ -90,10 +90,10 @@ def test_reset_keeps_the_best_and_forget_forgets_it():
 
 
 def test_saved_and_pickled_it_remembers():
-    engine, best = by_epoch([3.0, 5.0, 4.0]), Best(Average())
+    engine, best = by_epoch([3.0, 5.0, 4.0]), Best(Average(), "max")
     best.attach(engine, "best")
     run(engine, 3)
-    loaded = Best(Average())
+    loaded = Best(Average(), "max")
     loaded.load_state_dict(best.state_dict())
     for other in (loaded, pickle.loads(pickle.dumps(best))):
         assert (other.best, other.epoch) == (5.0, 2)
@@ -105,19 +105,19 @@ def test_saved_and_pickled_it_remembers():
 
 @pytest.mark.parametrize("value", [torch.tensor(2.0), torch.tensor([2.0]), 2, 2.0])
 def test_values_of_one_element_are_numbers(value):
-    best = Best(Average())
+    best = Best(Average(), "max")
     best.update(value)
     assert best.compute() == 2.0
     assert type(best.compute()) is float
 
 
 def test_without_a_number_there_is_no_best():
-    best = Best(Average())
+    best = Best(Average(), "max")
     best.update(float("nan"))
     with pytest.raises(NotComputableError, match="Best must have at least one value that is a number"):
         best.compute()
     with pytest.raises(NotComputableError, match="Average must have at least one example"):
-        Best(Average()).compute()
+        Best(Average(), "max").compute()
 
 
 def test_arguments_are_checked():

@@ -134,7 +134,7 @@ def one_of_each():
     means.update(3.0)
     other = MetricGroup({"a": Average(), "c": Average()})
     other.update(4.0)
-    best = Best(Average())
+    best = Best(Average(), "max")
     best.update(2.0)
     running = RunningAverage(Average())
     running.update(2.0)

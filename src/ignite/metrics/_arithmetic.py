@@ -97,12 +97,12 @@ class Arithmetic:
         accessed = "".join(traceback.format_list(traceback.extract_stack(limit=3)[:-1]))
 
         def method(*args: Any, **kwargs: Any) -> Any:
-            return self._compose(_Method(attr, accessed), self, *args, **kwargs)
+            return self._compose(Method(attr, accessed), self, *args, **kwargs)
 
         return method
 
 
-class _Method:
+class Method:
     """Calls a method of a value. A class and no closure, so that metrics can be pickled."""
 
     def __init__(self, name: str, accessed: str) -> None:

@@ -18,6 +18,7 @@ from ignite.metrics.statistics.labels import CLASSES, SAMPLES
 
 
 class _BasePrecisionRecall(_BaseClassification):
+    higher_is_better = True
     _is_settled: bool
     _of_samples: ClassVar[int]
     """Which of the sums over examples, of precisions or recalls, it is."""

@@ -43,6 +43,8 @@ class Accuracy(_BaseClassification):
         0.6667
     """
 
+    higher_is_better = True
+
     _need = CORRECT
 
     def _value(self, counts: LabelCounts) -> float:

@@ -30,6 +30,7 @@ def adapt(
     output_transform: Callable[[Any], Any] = identity,
     *,
     prediction: Literal["scores", "labels"] = "scores",
+    higher_is_better: bool | None = None,
     **kwargs: Any,
 ) -> Metric:
     """Makes a metric of a metric of torchmetrics, or of a score function of scikit-learn.
@@ -41,6 +42,7 @@ def adapt(
             mapping for what it takes by name.
         prediction: what a function takes as predictions: "scores" as they are, or the "labels" of the highest of scores
             (B, C).
+        higher_is_better: see :class:`Metric`; by default what the object says itself, as those of torchmetrics do.
         **kwargs: further arguments of a function.
 
     Returns:
@@ -65,13 +67,18 @@ def adapt(
                 f"{type(metric).__name__} should be given its arguments itself, but adapt was given "
                 f"{dict(kwargs, prediction=prediction)}"
             )
-        return _Adapted(metric, output_transform)
-    if callable(metric) and not isinstance(metric, type):
-        return EpochMetric(_OfArrays(metric, prediction, kwargs), output_transform, check_compute_fn=False)
-    raise TypeError(
-        "metric should be an object with reset, update and compute, or a function of (y_true, y_pred), "
-        f"but given {metric!r}"
-    )
+        adapted: Metric = _Adapted(metric, output_transform)
+        adapted.higher_is_better = getattr(metric, "higher_is_better", None)
+    elif callable(metric) and not isinstance(metric, type):
+        adapted = EpochMetric(_OfArrays(metric, prediction, kwargs), output_transform, check_compute_fn=False)
+    else:
+        raise TypeError(
+            "metric should be an object with reset, update and compute, or a function of (y_true, y_pred), "
+            f"but given {metric!r}"
+        )
+    if higher_is_better is not None:
+        adapted.higher_is_better = higher_is_better
+    return adapted
 
 
 class _Adapted(Metric):

@@ -44,6 +44,8 @@ class AveragePrecision(_ScoreMetric):
         Zhu, "Recall, precision and average precision", 2004.
     """
 
+    higher_is_better = True
+
     _compute_fn = staticmethod(average_precision_compute_fn)
     _takes_columns = True
 

@@ -41,6 +41,8 @@ class BalancedAccuracy(_BaseClassification):
         Brodersen et al., "The balanced accuracy and its posterior distribution", 2010.
     """
 
+    higher_is_better = True
+
     _need = CLASSES
 
     def __init__(

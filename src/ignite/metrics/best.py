@@ -23,7 +23,7 @@ class Best(MetricsLambda):
 
     Args:
         metric: whose value, a number, is tracked.
-        mode: whether higher ("max") or lower ("min") is better.
+        mode: whether higher ("max") or lower ("min") is better; by default what the metric says itself.
 
     Attributes:
         best: the best value; None before the first.
@@ -31,7 +31,7 @@ class Best(MetricsLambda):
 
     Raises:
         TypeError: ``metric`` is no metric.
-        ValueError: ``mode`` is neither.
+        ValueError: ``mode`` is neither, or is not given and the metric does not say whether higher is better.
         NotComputableError: in ``compute``, there was no value that is a number.
 
     State:
@@ -46,14 +46,22 @@ class Best(MetricsLambda):
         ({'best': 0.0}, 3)
     """
 
-    def __init__(self, metric: Metric, mode: Literal["min", "max"] = "max") -> None:
+    def __init__(self, metric: Metric, mode: Literal["min", "max"] | None = None) -> None:
         if not isinstance(metric, Metric):
             raise TypeError(f"metric should be a Metric, but given {type(metric)}")
+        if mode is None and metric.higher_is_better is not None:
+            mode = "max" if metric.higher_is_better else "min"
         if mode not in ("min", "max"):
-            raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
+            raise ValueError(
+                f"mode should be 'min' or 'max', as {type(metric).__name__} does not say whether higher is better, "
+                "but given None"
+                if mode is None
+                else f"mode should be 'min' or 'max', but given {mode!r}"
+            )
         self.mode = mode
         self.forget()
         super().__init__(float, metric)
+        self.higher_is_better = mode == "max"
 
     def forget(self) -> None:
         """Forgets the best value."""

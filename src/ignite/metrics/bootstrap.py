@@ -61,6 +61,7 @@ class Bootstrap(Metric):
         self._resamples = [metric._twin() for _ in range(num_resamples)]
         self._quantiles = tuple(quantiles)
         self._seed = seed
+        self._is_higher_better = metric.higher_is_better
         super().__init__(metric._output_transform, None, metric._skip_unrolling, "both")
 
     def reset(self) -> None:
@@ -108,6 +109,10 @@ class Bootstrap(Metric):
             yield torch.as_tensor(value, dtype=torch.float64)
         if missing is not None and not num_found:
             raise missing
+
+    def _directions(self, name: str) -> dict[str, bool | None]:
+        keys = ["mean", *(f"q{100 * quantile:g}" for quantile in self._quantiles)]
+        return super()._directions(name) | dict.fromkeys(keys, self._is_higher_better)
 
     def _statistics_in_use(self) -> list[Any]:
         return [statistic for metric in self._resamples for statistic in metric._statistics_in_use()]

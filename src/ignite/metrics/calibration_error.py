@@ -49,6 +49,8 @@ class CalibrationError(View):
         Guo et al., "On calibration of modern neural networks", 2017, https://arxiv.org/abs/1706.04599
     """
 
+    higher_is_better = False
+
     def __init__(
         self,
         num_bins: int = 15,

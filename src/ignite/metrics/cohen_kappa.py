@@ -51,6 +51,8 @@ class CohenKappa(View):
         Cohen, "A coefficient of agreement for nominal scales", 1960.
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ignite.metrics._labels import MULTICLASS, Labels, ratio, read_labels
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
-from ignite.metrics.metrics_lambda import MetricsLambda
+from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics.labels import MATRIX
@@ -142,7 +142,7 @@ def IoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda: 
         raise ValueError(
             f"ignore_index should be integer and in the range of [0, {cm.num_classes}), but given {ignore_index}"
         )
-    return MetricsLambda(functools.partial(_iou, ignore_index=ignore_index), cm)
+    return better_if_higher(MetricsLambda(functools.partial(_iou, ignore_index=ignore_index), cm))
 
 
 def mIoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
@@ -162,8 +162,7 @@ def DiceCoefficient(cm: ConfusionMatrix, ignore_index: int | None = None) -> Met
     Arguments and errors are those of :func:`IoU`.
     """
     iou: Any = IoU(cm, ignore_index)
-    dice: MetricsLambda = 2 * iou / (1 + iou)
-    return dice
+    return better_if_higher(2 * iou / (1 + iou))
 
 
 def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802 - Ignite's name
@@ -173,7 +172,7 @@ def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802 - Ignite's n
         TypeError: ``cm`` is no :class:`ConfusionMatrix`.
     """
     _check_matrix(cm, any_average=True)
-    return MetricsLambda(_accuracy, cm)
+    return better_if_higher(MetricsLambda(_accuracy, cm))
 
 
 def cmPrecision(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
@@ -184,7 +183,7 @@ def cmPrecision(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # 
         ValueError: its ``average`` is neither None nor "samples".
     """
     _check_matrix(cm)
-    return MetricsLambda(functools.partial(_ratio, dim=0, average=average), cm)
+    return better_if_higher(MetricsLambda(functools.partial(_ratio, dim=0, average=average), cm))
 
 
 def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
@@ -195,7 +194,7 @@ def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noq
         ValueError: its ``average`` is neither None nor "samples".
     """
     _check_matrix(cm)
-    return MetricsLambda(functools.partial(_ratio, dim=1, average=average), cm)
+    return better_if_higher(MetricsLambda(functools.partial(_ratio, dim=1, average=average), cm))
 
 
 def _check_scores(reading: Reading, num_classes: int) -> None:

@@ -40,6 +40,8 @@ class CosineSimilarity(MeanOfExamples):
         0.5
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         eps: float = 1e-8,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import ratio
 from ignite.metrics._outputs import identity
-from ignite.metrics.metrics_lambda import MetricsLambda
+from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
 from ignite.metrics.precision import Precision
 from ignite.metrics.recall import Recall
 
@@ -65,7 +65,7 @@ def Fbeta(  # noqa: N802 - Ignite's name
     transform = identity if output_transform is None else output_transform
     precision = Precision(transform, average=False, device=device) if precision is None else precision
     recall = Recall(transform, average=False, device=device) if recall is None else recall
-    return MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall)
+    return better_if_higher(MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall))
 
 
 def _fbeta(precision: Tensor, recall: Tensor, beta: float, average: bool) -> Any:

@@ -34,6 +34,8 @@ class HammingDistance(_BaseClassification):
         0.25
     """
 
+    higher_is_better = False
+
     _need = CLASSES
 
     def _value(self, counts: LabelCounts) -> float:

@@ -37,6 +37,8 @@ class KLDivergence(MeanOfExamples):
         Kullback, Leibler, "On information and sufficiency", 1951.
     """
 
+    higher_is_better = False
+
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_divergences, device=self._accumulates_on)]
 

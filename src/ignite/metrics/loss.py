@@ -42,6 +42,8 @@ class Loss(View):
         1.0
     """
 
+    higher_is_better = False
+
     required_output_keys = ("y_pred", "y", "criterion_kwargs")
 
     def __init__(

@@ -62,6 +62,8 @@ class MatthewsCorrCoef(EpochMetric):
         Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
     """
 
+    higher_is_better = True
+
     _calls_user_code = False
 
     def __init__(

@@ -47,6 +47,8 @@ class MaximumMeanDiscrepancy(View):
         Gretton et al., "A kernel two-sample test", 2012, lemma 6.
     """
 
+    higher_is_better = False
+
     def __init__(
         self,
         var: float = 1.0,

@@ -36,6 +36,8 @@ class MeanAbsoluteError(MeanOfExamples):
         1.5
     """
 
+    higher_is_better = False
+
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_errors, device=self._accumulates_on)]
 

@@ -39,6 +39,8 @@ class MeanPairwiseDistance(MeanOfExamples):
         2.5
     """
 
+    higher_is_better = False
+
     def __init__(
         self,
         p: int = 2,

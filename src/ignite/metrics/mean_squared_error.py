@@ -36,6 +36,8 @@ class MeanSquaredError(MeanOfExamples):
         2.5
     """
 
+    higher_is_better = False
+
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_errors, device=self._accumulates_on)]
 

@@ -86,6 +86,11 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
     required_output_keys: tuple[str, ...] | None = ("y_pred", "y")
     """The keys that are taken, in this order, from an output that is a mapping; None if it must not be one."""
 
+    higher_is_better: bool | None = None
+    """Whether a higher value is a better one; None where that cannot be said, as of a matrix, a bias or a plain mean.
+    What watches a metric asks it: early stopping of a ``Learner``, its best weights and best checkpoint, :class:`Best`.
+    It may be set on an object, too."""
+
     _state_dict_all_req_keys: tuple[str, ...] = ()
     _is_metric: ClassVar[bool] = True
 
@@ -179,6 +184,30 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
                 metrics[name] = result
         else:
             metrics[name] = _detached(result)
+
+    @staticmethod
+    def directions(engine: Engine[Any, Any]) -> dict[str, bool | None]:
+        """Whether higher is better, for each value that metrics put into ``engine.state.metrics``; None if unknown.
+
+        Example:
+            >>> from ignite.metrics import Accuracy
+            >>> engine = Engine(lambda engine, batch: batch)
+            >>> Accuracy().attach(engine, "accuracy")
+            >>> (1 - Accuracy()).attach(engine, "mistakes")
+            >>> Metric.directions(engine)
+            {'accuracy': True, 'mistakes': False}
+        """
+        found: dict[str, bool | None] = {}
+        for table in engine._tables.values():
+            for entry in table.entries:
+                metric = getattr(entry.handler, "__self__", None)
+                if isinstance(metric, Metric) and entry.handler == metric.completed:
+                    found |= metric._directions(*entry.args)
+        return found
+
+    def _directions(self, name: str) -> dict[str, bool | None]:
+        """Whether higher is better, of each value that the metric publishes when it is attached as ``name``."""
+        return {name: self.higher_is_better}
 
     def _statistics_in_use(self) -> list[Any]:
         """What is combined over all processes before ``compute``, of metrics that are views on statistics."""

@@ -98,6 +98,12 @@ class MetricGroup(Metric):
         for metric in self.metrics.values():
             metric._ended(engine)
 
+    def _directions(self, name: str) -> dict[str, bool | None]:
+        found = super()._directions(name)
+        for key, metric in self.metrics.items():
+            found |= metric._directions(key)
+        return found
+
     def compute(self) -> dict[str, Any]:
         """Name -> value of each member."""
         with jointly(self._fed()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ignite.engine import Engine
+from ignite.metrics._arithmetic import Method
 from ignite.metrics._attachment import Attachment
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import jointly
@@ -33,6 +35,9 @@ class MetricsLambda(Metric):
         skip_unrolling: see :class:`Metric`.
         metrics_result_mode: likewise.
         **kwargs: metrics and other things.
+
+    Whether higher is better follows from the ingredients for sums, differences, multiples, items and means, such as
+    ``1 - accuracy``; of other functions it is not known, and ``higher_is_better`` may be set.
 
     Raises:
         ValueError: ``update`` is called while the metric is attached, or it is attached after ``update`` was called.
@@ -58,6 +63,7 @@ class MetricsLambda(Metric):
         self.function = f
         self.args = args
         self.kwargs = kwargs
+        self.higher_is_better = _direction_of(f, args, kwargs)
         self._is_updated = False
         # Not by the parent: nothing is to be reset, the ingredients may be in use.
         self._resets_ingredients = False
@@ -174,6 +180,45 @@ def _value_of(argument: Any) -> Any:
         return argument
     value = argument.compute()
     return value.cpu() if isinstance(value, Tensor) else value
+
+
+def better_if_higher(metric: MetricsLambda) -> MetricsLambda:
+    """The metric, of which that is known, whatever its function."""
+    metric.higher_is_better = True
+    return metric
+
+
+_RISING = frozenset(
+    "amax amin cpu double exp float item log max mean median min nanmean sqrt sum tolist".split()  # noqa: SIM905
+)
+"""Methods of values that never fall where the values rise."""
+
+
+def _direction_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool | None:
+    """Whether a higher value of ``function(*args, **kwargs)`` is better, if its ingredients tell; else None."""
+    if any(isinstance(arg, Metric) for arg in kwargs.values()):
+        return None
+    signs = set()
+    for slope, arg in zip(_slopes(function, args), args, strict=True):
+        if isinstance(arg, Metric):
+            signs.add(0 if arg.higher_is_better is None else slope if arg.higher_is_better else -slope)
+    return signs.pop() > 0 if len(signs) == 1 and 0 not in signs else None
+
+
+def _slopes(function: Callable[..., Any], args: tuple[Any, ...]) -> list[int]:
+    """For each argument 1 if the value rises with it, -1 if it falls, and 0 where that is not known."""
+    if function in (operator.add, operator.pos, operator.neg, operator.sub):
+        return {operator.neg: [-1], operator.sub: [1, -1]}.get(function, [1] * len(args))
+    if function is operator.mul and isinstance(args[0], numbers.Real):
+        return [0, _sign(args[0])]
+    if function in (operator.mul, operator.truediv) and isinstance(args[1], numbers.Real):
+        return [_sign(args[1]), 0]
+    is_rising = function is operator.getitem or (isinstance(function, Method) and function.__name__ in _RISING)
+    return [int(is_rising)] + [0] * (len(args) - 1) if args else []
+
+
+def _sign(number: Any) -> int:
+    return 1 if number > 0 else -1 if number < 0 else 0
 
 
 Metric._compose = MetricsLambda

@@ -40,6 +40,8 @@ class MutualInformation(Entropy):
         Bridle, Heading, MacKay, "Unsupervised classifiers, mutual information and 'phantom targets'", 1991.
     """
 
+    higher_is_better = True
+
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_entropies_and_distributions, num_values=2, device=self._accumulates_on)]
 

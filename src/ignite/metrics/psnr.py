@@ -39,6 +39,8 @@ class PSNR(MeanOfExamples):
         20.0
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         data_range: int | float,

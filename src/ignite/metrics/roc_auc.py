@@ -53,6 +53,8 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
         Hanley, McNeil, "The meaning and use of the area under a receiver operating characteristic curve", 1982.
     """
 
+    higher_is_better = True
+
     _compute_fn = staticmethod(roc_auc_compute_fn)
     _takes_columns = True
 

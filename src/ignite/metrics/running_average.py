@@ -74,6 +74,7 @@ class RunningAverage(Metric):
         self.src = src
         self._source = None if src is None else src._twin()
         self.alpha = alpha
+        self.higher_is_better = None if src is None else src.higher_is_better
         self.epoch_bound = epoch_bound
         super().__init__(output_transform or identity, device, skip_unrolling)
 

@@ -56,6 +56,8 @@ class SSIM(MeanOfExamples):
         Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
     """
 
+    higher_is_better = True
+
     def __init__(  # noqa: PLR0913 - Ignite's signature
         self,
         data_range: int | float,

@@ -47,6 +47,8 @@ class TopKCategoricalAccuracy(View):
         Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015, section 4.1.
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         k: int = 5,

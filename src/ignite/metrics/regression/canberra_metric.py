@@ -30,4 +30,6 @@ class CanberraMetric(_BaseSum):
         Lance, Williams, "Computer programs for hierarchical polythetic classification", 1966.
     """
 
+    higher_is_better = False
+
     _terms = staticmethod(symmetric_errors)

@@ -34,6 +34,8 @@ class FractionalAbsoluteError(_BaseRegression):
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
 
+    higher_is_better = False
+
     _terms = staticmethod(symmetric_errors)
 
     def _value(self, *statistics: Any) -> float:

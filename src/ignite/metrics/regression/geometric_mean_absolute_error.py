@@ -37,6 +37,8 @@ class GeometricMeanAbsoluteError(_BaseRegression):
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
 
+    higher_is_better = False
+
     @staticmethod
     def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
         return absolute_errors(y_pred, y).log()

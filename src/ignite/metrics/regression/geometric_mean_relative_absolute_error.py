@@ -39,6 +39,8 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
 
+    higher_is_better = False
+
     def _declare(self) -> list[Statistic]:
         return [KeptSamples(select_samples, device=self._accumulates_on)]
 

@@ -55,6 +55,8 @@ class KendallRankCorrelation(EpochMetric):
         Stuart, "The estimation and comparison of strengths of association in contingency tables", 1953.
     """
 
+    higher_is_better = True
+
     _calls_user_code = False
 
     def __init__(

@@ -33,6 +33,8 @@ class LogCoshError(_BaseRegression):
         499.653...
     """
 
+    higher_is_better = False
+
     @staticmethod
     def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
         error = absolute_errors(y_pred, y)

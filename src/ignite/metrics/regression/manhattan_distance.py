@@ -27,4 +27,6 @@ class ManhattanDistance(_BaseSum):
         3.0
     """
 
+    higher_is_better = False
+
     _terms = staticmethod(absolute_errors)

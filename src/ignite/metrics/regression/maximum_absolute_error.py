@@ -33,6 +33,8 @@ class MaximumAbsoluteError(_BaseRegression):
         2.0
     """
 
+    higher_is_better = False
+
     def _declare(self) -> list[Statistic]:
         return [PairTotals(_largest, op="MAX", device=self._accumulates_on)]
 

@@ -33,4 +33,6 @@ class MeanAbsoluteRelativeError(_BaseRelative):
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
 
+    higher_is_better = False
+
     _terms = staticmethod(relative_errors)

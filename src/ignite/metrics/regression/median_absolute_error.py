@@ -50,6 +50,8 @@ class MedianAbsoluteError(EpochMetric):
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
 
+    higher_is_better = False
+
     _calls_user_code = False
 
     def __init__(

@@ -41,6 +41,8 @@ class PearsonCorrelation(_BaseRegression):
         0.5
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         eps: float = 1e-8,

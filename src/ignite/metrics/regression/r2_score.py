@@ -35,6 +35,8 @@ class R2Score(_BaseRegression):
         0.5
     """
 
+    higher_is_better = True
+
     @staticmethod
     def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
         return (y - y_pred) ** 2

@@ -48,6 +48,8 @@ class SpearmanRankCorrelation(EpochMetric):
         Spearman, "The proof and measurement of association between two things", 1904.
     """
 
+    higher_is_better = True
+
     _calls_user_code = False
 
     def __init__(

@@ -34,6 +34,8 @@ class SymmetricMeanAbsolutePercentageError(_BaseRegression):
         Makridakis, "Accuracy measures: theoretical and practical concerns", 1993.
     """
 
+    higher_is_better = False
+
     _terms = staticmethod(symmetric_errors)
 
     def _value(self, *statistics: Any) -> float:

@@ -33,6 +33,8 @@ class WaveHedgesDistance(_BaseSum):
         Cha, "Comprehensive survey on distance/similarity measures between probability density functions", 2007.
     """
 
+    higher_is_better = False
+
     @staticmethod
     def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
         return ratio(absolute_errors(y_pred, y), torch.maximum(y_pred, y))

@@ -1,0 +1,185 @@
+"""Whether higher is better: each metric that says so is better for good predictions than for poor ones."""
+
+import inspect
+
+import pytest
+import sklearn.metrics
+import torch
+import torchmetrics
+
+import ignite.metrics as all_metrics
+from ignite.engine import Engine
+from ignite.metrics import (
+    SSIM,
+    Accuracy,
+    Average,
+    Best,
+    Bootstrap,
+    ConfusionMatrix,
+    DiceCoefficient,
+    Fbeta,
+    IoU,
+    JaccardIndex,
+    Loss,
+    MeanSquaredError,
+    Metric,
+    MetricGroup,
+    MetricsLambda,
+    MultiLabelConfusionMatrix,
+    RunningAverage,
+    adapt,
+    cmAccuracy,
+    cmPrecision,
+    cmRecall,
+    mIoU,
+    regression,
+)
+
+generator = torch.Generator().manual_seed(3)
+LABELS = torch.randint(0, 3, (200,), generator=generator)
+GOOD = 4.0 * torch.nn.functional.one_hot(LABELS, 3) + torch.randn(200, 3, generator=generator)
+POOR = torch.randn(200, 3, generator=generator)
+YES = (LABELS > 1).long()
+GOOD_SCORES, POOR_SCORES = torch.sigmoid(8.0 * YES - 4), torch.rand(200, generator=generator)
+NUMBERS = torch.rand(200, generator=generator) + 1
+GOOD_NUMBERS = NUMBERS + 0.01 * torch.randn(200, generator=generator)
+POOR_NUMBERS = torch.rand(200, generator=generator) + 1
+IMAGES = torch.rand(2, 1, 32, 32, generator=generator)
+
+CLASSES = (GOOD, POOR, LABELS)
+SCORES = (GOOD_SCORES, POOR_SCORES, YES)
+OF_NUMBERS = (GOOD_NUMBERS, POOR_NUMBERS, NUMBERS)
+OF_ROWS = tuple(one.reshape(20, 10) for one in OF_NUMBERS)
+OF_IMAGES = (IMAGES + 0.01, torch.rand(2, 1, 32, 32, generator=generator), IMAGES)
+OF_DISTRIBUTIONS = (GOOD, POOR, 4.0 * torch.nn.functional.one_hot(LABELS, 3))
+
+DATA = {
+    "CosineSimilarity": OF_ROWS, "MeanPairwiseDistance": OF_ROWS, "SSIM": OF_IMAGES, "PSNR": OF_IMAGES,
+    "ROC_AUC": SCORES, "AveragePrecision": SCORES, "KLDivergence": OF_DISTRIBUTIONS, "JSDivergence": OF_DISTRIBUTIONS,
+    "MeanAbsoluteError": OF_NUMBERS, "MeanSquaredError": OF_NUMBERS, "RootMeanSquaredError": OF_NUMBERS,
+    "MaximumMeanDiscrepancy": (OF_ROWS[0], 3 * OF_ROWS[1], OF_ROWS[2]),
+    "CalibrationError": (GOOD.softmax(1), (9 * POOR).softmax(1), LABELS),
+    "CohenKappa": (GOOD.argmax(1), POOR.argmax(1), LABELS),
+}  # fmt: skip
+MADE = {
+    "Loss": lambda: Loss(torch.nn.functional.cross_entropy),
+    "PSNR": lambda: all_metrics.PSNR(1.0),
+    "SSIM": lambda: SSIM(1.0),
+    "TopKCategoricalAccuracy": lambda: all_metrics.TopKCategoricalAccuracy(1),
+}
+UNKNOWN = {
+    "Average", "Best", "Bootstrap", "ConfusionMatrix", "Entropy", "EpochMetric", "Frequency", "GeometricAverage",
+    "GpuInfo", "HSIC", "Metric", "MetricGroup", "MetricsLambda", "MultiLabelConfusionMatrix", "PrecisionRecallCurve",
+    "RocCurve", "RunningAverage", "VariableAccumulation", "FractionalBias", "MeanError", "MeanNormalizedBias",
+}  # fmt: skip
+CLASSES_OF_METRICS = {
+    name: one
+    for module in (all_metrics, regression)
+    for name in module.__all__
+    if inspect.isclass(one := getattr(module, name)) and issubclass(one, Metric)
+}
+
+
+def value_of(metric, y_pred, y):
+    metric.reset()
+    metric.update((y_pred, y))
+    value = metric.compute()
+    return float(value.mean() if isinstance(value, torch.Tensor) else value)
+
+
+def is_better_for_the_good(metric, data):
+    good, poor, y = data
+    better, worse = value_of(metric, good, y), value_of(metric, poor, y)
+    return better > worse if metric.higher_is_better else better < worse
+
+
+def test_each_metric_has_a_direction_or_is_known_to_have_none():
+    assert {name for name, one in CLASSES_OF_METRICS.items() if one.higher_is_better is None} == UNKNOWN
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES_OF_METRICS) - UNKNOWN))
+def test_good_predictions_are_better_than_poor_ones(name):
+    made = CLASSES_OF_METRICS[name]
+    metric = MADE.get(name, made)()
+    default = OF_NUMBERS if name in regression.__all__ else CLASSES
+    assert is_better_for_the_good(metric, DATA.get(name, default))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Fbeta(2.0),
+        lambda: Fbeta(1.0, average=False),
+        lambda: IoU(ConfusionMatrix(3)),
+        lambda: mIoU(ConfusionMatrix(3)),
+        lambda: JaccardIndex(ConfusionMatrix(3), ignore_index=0),
+        lambda: DiceCoefficient(ConfusionMatrix(3)),
+        lambda: cmAccuracy(ConfusionMatrix(3)),
+        lambda: cmPrecision(ConfusionMatrix(3)),
+        lambda: cmRecall(ConfusionMatrix(3), average=False),
+        lambda: 1 - Accuracy(),
+        lambda: -Accuracy(),
+        lambda: 2 - (1 - Accuracy()) * 3,
+        lambda: Accuracy() - (1 - Accuracy()),
+        lambda: (Accuracy() + 1) / -2,
+        lambda: 0.5 * cmRecall(ConfusionMatrix(3), average=False)[1],
+        lambda: cmRecall(ConfusionMatrix(3), average=False).min().sqrt(),
+        lambda: RunningAverage(1 - Accuracy()),
+        lambda: adapt(torchmetrics.classification.MulticlassAccuracy(3)),
+        lambda: adapt(torchmetrics.classification.MulticlassHingeLoss(3)),
+        lambda: adapt(sklearn.metrics.f1_score, prediction="labels", average="macro", higher_is_better=True),
+        lambda: adapt(sklearn.metrics.zero_one_loss, prediction="labels", higher_is_better=False),
+    ],
+)
+def test_the_direction_of_what_is_made_of_metrics_follows(make):
+    assert make().higher_is_better is not None
+    assert is_better_for_the_good(make(), CLASSES)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Accuracy() - MeanSquaredError() * -1 * -1 + MeanSquaredError(),
+        lambda: Accuracy() * MeanSquaredError(),
+        lambda: 1 / Accuracy(),
+        lambda: Accuracy() * 0,
+        lambda: Accuracy() ** 2,
+        lambda: Average() + 1,
+        lambda: ConfusionMatrix(3)[0, 0],
+        lambda: Accuracy() > 0.5,
+        lambda: MetricsLambda(lambda a: 1 - a, Accuracy()),
+        lambda: MetricsLambda(lambda a: 1 - a, a=Accuracy()),
+        lambda: Accuracy() + MeanSquaredError(),
+        lambda: adapt(sklearn.metrics.f1_score),
+        lambda: adapt(torchmetrics.MeanMetric()),
+        lambda: MultiLabelConfusionMatrix(3).mean(),
+        lambda: RunningAverage(output_transform=float),
+    ],
+)
+def test_it_is_unknown_where_nothing_tells(make):
+    assert make().higher_is_better is None
+
+
+def test_an_engine_tells_the_directions_of_what_it_computes():
+    engine = Engine(lambda engine, batch: batch)
+    group = MetricGroup({"accuracy": Accuracy(), "error": MeanSquaredError(), "mean": Average()})
+    group.attach(engine, "group")
+    Bootstrap(MeanSquaredError(), num_resamples=2, quantiles=[0.5]).attach(engine, "drawn")
+    (1 - Accuracy()).attach(engine, "mistakes")
+    RunningAverage(Accuracy()).attach(engine, "running")
+    own = Average()
+    own.higher_is_better = False
+    own.attach(engine, "own")
+    assert Metric.directions(engine) == {
+        "group": None, "accuracy": True, "error": False, "drawn": None, "mean": False, "q50": False,
+        "mistakes": False, "running": True, "own": False,
+    }  # fmt: skip
+
+
+def test_the_best_value_goes_by_what_the_metric_says():
+    assert Best(Accuracy()).mode == "max"
+    assert Best(MeanSquaredError()).mode == "min"
+    assert Best(MeanSquaredError(), "max").mode == "max"
+    assert Best(1 - Accuracy()).higher_is_better is False
+    with pytest.raises(ValueError, match="mode should be 'min' or 'max', as Average does not say .*, but given None"):
+        Best(Average())
