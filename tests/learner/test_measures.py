@@ -3,7 +3,7 @@ import torch
 from sklearn import metrics as sk
 
 from ignite.engine import Engine
-from ignite.learner._measures import make_metrics, same_shape
+from ignite.learner._measures import make_metrics
 from ignite.metrics import Accuracy
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -13,9 +13,9 @@ LABELS = torch.randint(0, 2, (60, 4), generator=GENERATOR)
 NUMBERS = torch.randn(60, generator=GENERATOR)
 
 
-def value(name, kind, y_pred, y, has_logits=True):
+def value(name, kind, y_pred, y, has_logits=True, ignored=None):
     engine = Engine(lambda engine, batch: batch)
-    make_metrics([name], kind, has_logits)[name].attach(engine, name)
+    make_metrics([name], kind, has_logits, ignored)[name].attach(engine, name)
     return float(engine.run([(y_pred[:23], y[:23]), (y_pred[23:], y[23:])]).metrics[name])
 
 
@@ -60,10 +60,33 @@ def test_probabilities_are_compared_with_a_half(kind, name):
     assert value(name, kind, y_pred.sigmoid(), y, has_logits=False) == value(name, kind, y_pred, y)
 
 
-def test_targets_take_the_shape_of_predictions_if_that_is_all_there_is_to_it():
-    assert same_shape(torch.zeros(3, 1), torch.ones(3))[1].shape == (3, 1)
-    assert same_shape(torch.zeros(3), torch.ones(3, 1))[1].shape == (3,)
-    assert same_shape(torch.zeros(3, 2), torch.ones(3))[1].shape == (3,)
+SOFT = torch.nn.functional.one_hot(CLASSES, 4) * 0.9 + 0.025
+IGNORING = torch.where(torch.arange(60) % 3 == 0, -100, CLASSES)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1", "kappa", "mcc", "precision", "top2_accuracy"])
+def test_probabilities_as_targets_stand_for_the_larger_one_and_ignored_ones_do_not_count(name):
+    expected = value(name, "multiclass", LOGITS, CLASSES)
+    assert value(name, "multiclass", LOGITS, SOFT) == expected
+    assert 0 < expected < 1
+    kept = IGNORING != -100
+    expected = value(name, "multiclass", LOGITS[kept], CLASSES[kept])
+    assert value(name, "multiclass", LOGITS, IGNORING, ignored=-100) == pytest.approx(expected)
+    tokens = value(name, "multiclass", LOGITS.reshape(30, 2, 4).mT, IGNORING.reshape(30, 2), ignored=-100)
+    assert tokens == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1", "roc_auc", "average_precision"])
+def test_soft_yes_or_no_is_the_nearer_one(name):
+    soft = YES * 0.9 + 0.05
+    assert value(name, "binary", SCORES, soft) == value(name, "binary", SCORES, YES)
+    assert value(name, "binary", SCORES.sigmoid(), soft, has_logits=False) == value(name, "binary", SCORES, YES)
+
+
+def test_soft_labels_are_the_nearer_ones():
+    assert value("accuracy", "multilabel", LOGITS, LABELS * 0.9 + 0.05) == value(
+        "accuracy", "multilabel", LOGITS, LABELS
+    )
 
 
 def test_objects_and_names_of_ones_own():

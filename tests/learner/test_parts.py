@@ -78,3 +78,30 @@ def test_classes_have_weights_by_name_once_the_names_are_known():
 def test_weights_that_fit_no_class_are_refused(weights, match):
     with pytest.raises(ValueError, match=match):
         make_training_loss("cross_entropy", weights)(torch.zeros(2, 3), torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape", "target"),
+    [
+        ("mse", (1,), torch.rand(1, generator=torch.Generator().manual_seed(0))),
+        ("mse", (1, 3), torch.rand(1, 3, generator=torch.Generator().manual_seed(0))),
+        ("cross_entropy", (1, 3), torch.tensor([2])),
+        ("cross_entropy", (1, 3, 2), torch.tensor([[2, 0]])),
+        ("bce_with_logits", (1, 1), torch.tensor([1])),
+    ],
+)
+def test_a_batch_of_one_whose_output_is_squeezed_has_its_loss(loss, shape, target):
+    y_pred = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    chosen = make_training_loss(loss, None)
+    assert chosen(y_pred.squeeze(), target) == chosen(y_pred, target)
+    own = make_training_loss(lambda y_pred, y: y_pred, None)
+    assert own(torch.zeros(3), torch.zeros(1)).shape == (3,), "a loss of one's own gets what there is"
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "bce_with_logits"])
+@pytest.mark.parametrize(
+    ("shape", "y_shape"), [((2, 3, 4, 5), (2, 4, 5, 3)), ((4, 2, 3), (4, 3, 2)), ((4, 1), (4, 4)), ((1, 3), (3,))]
+)
+def test_targets_in_another_order_never_pair_by_memory(loss, shape, y_shape):
+    with pytest.raises(ValueError, match="y should have the shape of the model's output"):
+        make_training_loss(loss, None)(torch.zeros(shape), torch.zeros(y_shape))

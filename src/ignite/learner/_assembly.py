@@ -133,6 +133,7 @@ class Engines:
             non_blocking=True,
             prepare_batch=self.batches.for_evaluation,
             model_fn=call_model,
+            output_transform=loss.paired,
             **mixed,
         )
         self.average: EMAHandler | None = None
@@ -161,7 +162,7 @@ class Engines:
         """Attaches the metrics, once."""
         if self._is_measured:
             return
-        made = make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce")
+        made = make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
         Loss(self._loss).attach(self.evaluator, "loss")
         for name, metric in made.items():
             metric.attach(self.evaluator, name)

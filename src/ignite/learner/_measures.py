@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ignite.learner._data.fitting import hard_labels, same_shape, without_ignored
 from ignite.learner._data.task import Kind
 from ignite.learner._names import find
 from ignite.metrics import (
@@ -28,35 +30,52 @@ from ignite.metrics import (
 )
 from ignite.metrics.regression import PearsonCorrelation, R2Score, SpearmanRankCorrelation
 
-__all__ = ["make_metrics", "same_shape"]
+__all__ = ["make_metrics"]
 
 Output = tuple[Tensor, Tensor]
 Factory = Callable[[], Any]
 
 
-def same_shape(y_pred: Tensor, y: Tensor) -> Output:
-    """Targets in the shape of the predictions, where one has (N,) and the other (N, 1)."""
-    return (y_pred, y) if y_pred.shape == y.shape or y.numel() != y_pred.numel() else (y_pred, y.reshape(y_pred.shape))
-
-
 # Not lambdas: metrics that share these functions share what they accumulate.
 def _decided_logits(output: Output) -> Output:
     y_pred, y = same_shape(*output)
-    return (y_pred > 0).long(), y.long()
+    return (y_pred > 0).long(), hard_labels(y)
 
 
 def _decided_probabilities(output: Output) -> Output:
     y_pred, y = same_shape(*output)
-    return (y_pred > 0.5).long(), y.long()
+    return (y_pred > 0.5).long(), hard_labels(y)
 
 
-def _chosen(output: Output) -> Output:
-    return output[0].argmax(1), output[1]
+def _of_classes(output: Output) -> Output:
+    y_pred, y = output
+    return y_pred, hard_labels(y, y_pred)
+
+
+@dataclass(frozen=True)
+class _NotIgnored:
+    """As ``_of_classes``, without targets that do not count. Equal ones share what metrics accumulate."""
+
+    ignored: int
+
+    def __call__(self, output: Output) -> Output:
+        return without_ignored(*_of_classes(output), self.ignored)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The class with the highest score, of what ``of_classes`` gives."""
+
+    of_classes: Callable[[Output], Output]
+
+    def __call__(self, output: Output) -> Output:
+        y_pred, y = self.of_classes(output)
+        return y_pred.argmax(1), y
 
 
 def _scores(output: Output) -> Output:
     y_pred, y = same_shape(*output)
-    return y_pred.reshape(len(y), -1).squeeze(1), y.reshape(len(y), -1).squeeze(1).long()
+    return y_pred.reshape(len(y), -1).squeeze(1), hard_labels(y.reshape(len(y), -1).squeeze(1))
 
 
 def _numbers(output: Output) -> Output:
@@ -69,19 +88,21 @@ def _flat_numbers(output: Output) -> Output:
     return y_pred.reshape(-1), y.reshape(-1)
 
 
-def _classes() -> dict[str, Factory]:
-    precision, recall = Precision(), Recall()
+def _classes(ignored: int | None) -> dict[str, Factory]:
+    of_classes: Callable[[Output], Output] = _of_classes if ignored is None else _NotIgnored(ignored)
+    options: dict[str, Any] = {"output_transform": of_classes}
+    precision, recall = Precision(**options), Recall(**options)
     return {
-        "accuracy": Accuracy,
-        "balanced_accuracy": BalancedAccuracy,
-        "precision": lambda: Precision(average="macro"),
-        "recall": lambda: Recall(average="macro"),
+        "accuracy": lambda: Accuracy(**options),
+        "balanced_accuracy": lambda: BalancedAccuracy(**options),
+        "precision": lambda: Precision(average="macro", **options),
+        "recall": lambda: Recall(average="macro", **options),
         "f1": lambda: _f1(precision, recall, is_mean=True),
-        "kappa": lambda: CohenKappa(output_transform=_chosen),
-        "mcc": MatthewsCorrCoef,
-        "top2_accuracy": lambda: TopKCategoricalAccuracy(2),
-        "top3_accuracy": lambda: TopKCategoricalAccuracy(3),
-        "top5_accuracy": lambda: TopKCategoricalAccuracy(5),
+        "kappa": lambda: CohenKappa(output_transform=_Chosen(of_classes)),
+        "mcc": lambda: MatthewsCorrCoef(**options),
+        "top2_accuracy": lambda: TopKCategoricalAccuracy(2, **options),
+        "top3_accuracy": lambda: TopKCategoricalAccuracy(3, **options),
+        "top5_accuracy": lambda: TopKCategoricalAccuracy(5, **options),
     }
 
 
@@ -130,13 +151,16 @@ def _f1(precision: Any, recall: Any, is_mean: bool) -> Any:
     return MetricsLambda(f1, precision, recall)
 
 
-def make_metrics(chosen: Sequence[Any] | Mapping[str, Any], kind: Kind, has_logits: bool) -> dict[str, Any]:
+def make_metrics(
+    chosen: Sequence[Any] | Mapping[str, Any], kind: Kind, has_logits: bool, ignored: int | None = None
+) -> dict[str, Any]:
     """Metrics by the names under which they are reported.
 
     Args:
         chosen: names and metrics, in a list; or metrics, or names of them, by the name to report them under.
         kind: of the problem.
         has_logits: whether what the model returns is to be compared with 0, not with 0.5.
+        ignored: the class index that metrics by name do not count; None if all count.
 
     Raises:
         ValueError: a name stands for no metric of such problems.
@@ -144,7 +168,7 @@ def make_metrics(chosen: Sequence[Any] | Mapping[str, Any], kind: Kind, has_logi
     """
     decide = _decided_logits if has_logits else _decided_probabilities
     known: dict[str, Factory] = {
-        "multiclass": _classes,
+        "multiclass": lambda: _classes(ignored),
         "binary": lambda: _yes_or_no(decide),
         "multilabel": lambda: _labels(decide),
         "regression": _regression,

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ignite.learner._data.fitting import check_numbers, one_row, same_shape
 from ignite.learner._data.task import known_loss
 from ignite.learner._data.weights import class_table
-from ignite.learner._measures import same_shape
 from ignite.learner._names import LOSSES, find
 from ignite.learner._optimizers import names_of
 
@@ -77,10 +77,14 @@ class TrainingLoss:
         self.name = None if known is None else known.name
         """Which loss of torch it is, as :func:`~ignite.learner._data.task.known_loss` calls it; None for others."""
         self._has_classes = self.name in ("cross_entropy", "nll")
+        self._is_of_numbers = self.name in ("bce", "bce_with_logits", "difference")
 
     def __call__(self, y_pred: Tensor, target: Any) -> Tensor:
         y, weight = target if isinstance(target, tuple) else (target, None)
+        y_pred = self.row_kept(y_pred, y)
         y = self.fitted(y_pred, y)
+        if self._is_of_numbers and y_pred.shape != y.shape:
+            check_numbers(str(self.name), y_pred, y)  # torch would let each output meet each target
         if self._class_weight is not None:
             table = self._weights_of(y_pred.shape[1] if self._has_classes else 2)
             of_class = table.to(y.device)[y.reshape(len(y), -1)[:, 0].long()]
@@ -110,6 +114,16 @@ class TrainingLoss:
                 )
             self._table = table.to(torch.get_default_dtype())
         return self._table
+
+    def row_kept(self, y_pred: Any, y: Any) -> Any:
+        """The output for a batch of one sample as a row, if the model has squeezed it and the loss is one of torch."""
+        if self.name is None or not isinstance(y, Tensor) or y.ndim == 0:
+            return y_pred
+        return one_row(y_pred, len(y))
+
+    def paired(self, x: Any, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """What metrics are given of an evaluation step."""
+        return self.row_kept(y_pred, y), y
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
         """Targets as the loss needs them, where that cannot be mistaken."""

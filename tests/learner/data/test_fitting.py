@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.learner._data.fitting import check_fit
+from ignite.learner._data.fitting import check_fit, hard_labels, one_row, same_shape, without_ignored
 from ignite.learner._data.task import KnownLoss, known_loss
 
 LOSSES = {"cross_entropy": F.cross_entropy, "nll": F.nll_loss, "bce_with_logits": F.binary_cross_entropy_with_logits,
@@ -70,3 +70,42 @@ def test_weights_of_the_loss_are_as_many_as_classes():
 
 def test_gaussian_nll_is_left_alone():
     assert check("gaussian_nll", torch.randn(3), torch.randn(3, 1)) == []
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_only_dimensions_of_size_one_come_and_go_and_samples_stay_samples(shape, y_shape):
+    y_pred, y = torch.zeros(shape), torch.arange(torch.Size(y_shape).numel()).reshape(y_shape)
+    fitted = same_shape(y_pred, y)[1]
+    ones_differ = [n for n in shape if n != 1] == [n for n in y_shape if n != 1]
+    if ones_differ and shape[0] == y_shape[0]:
+        assert fitted.shape == y_pred.shape
+        assert fitted.flatten().tolist() == y.flatten().tolist()
+    elif torch.Size(shape).numel() > 1:
+        assert fitted is y
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 3), (2, 3, 4), (1, 1)])
+@pytest.mark.parametrize("num_samples", [1, 2])
+def test_a_squeezed_output_for_one_sample_is_a_row_again(num_samples, shape):
+    whole = torch.zeros(num_samples, *shape)
+    squeezed = whole.squeeze()
+    assert one_row(whole, num_samples).shape == whole.shape
+    if num_samples == 1 and [n for n in shape if n != 1]:
+        assert one_row(squeezed, 1).shape == (1, *squeezed.shape)
+        assert [leaf.shape for leaf in one_row({"a": squeezed}, 1).values()] == [(1, *squeezed.shape)]
+    if num_samples == 1 and shape == (1, 1):
+        assert one_row(squeezed, 1).shape == (1,)
+    if num_samples == 2:
+        assert one_row(squeezed, 2) is squeezed
+    assert one_row("text", 1) == "text"
+
+
+def test_hard_labels_and_those_that_count():
+    y_pred, y = torch.arange(24.0).reshape(2, 3, 4), torch.tensor([[0, -1, 2, 1], [-1, -1, 0, 2]])
+    scores, labels = without_ignored(y_pred, y, -1)
+    assert labels.tolist() == [0, 2, 1, 0, 2]
+    assert scores.tolist() == [y_pred[n, :, i].tolist() for n, i in [(0, 0), (0, 2), (0, 3), (1, 2), (1, 3)]]
+    assert hard_labels(torch.tensor([0.5, 0.51, 0.49, -1.0, 2.0])).tolist() == [0, 1, 0, -1, 2], "others stay wrong"
+    assert hard_labels(y) is y
+    numbers = torch.tensor([1.0, 2.0])
+    assert hard_labels(numbers, torch.zeros(2, 3)) is numbers

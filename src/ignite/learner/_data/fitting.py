@@ -1,20 +1,94 @@
-"""Whether a model's output and the targets are what a loss of torch computes with. Pure: tensors in, complaints out."""
+"""Outputs and targets as losses and metrics need them, and complaints where they cannot be. Pure: tensors in and out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ignite._core.trees import apply_to_type
 from ignite.learner._data.task import KnownLoss
-from ignite.learner._data.trial import last_operation
+from ignite.learner._data.trial import last_operation, tensors_in
 from ignite.learner._data.values import Finding, out_of_range
 
-__all__ = ["check_fit"]
+__all__ = ["check_fit", "check_numbers", "hard_labels", "one_row", "same_shape", "without_ignored"]
 
 _SUM_TOLERANCE = 1e-4
 _INDEX_DTYPES = (torch.int64, torch.uint8)  # what torch's kernels of these losses take
+
+
+def same_shape(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Predictions and targets, these in the shape of predictions where only dimensions of size one differ.
+
+    Samples stay samples: their number is never one of the dimensions that come or go.
+
+    Example:
+        >>> same_shape(torch.zeros(3, 1), torch.ones(3))[1].shape
+        torch.Size([3, 1])
+        >>> same_shape(torch.zeros(2, 8, 3), torch.ones(2, 3, 8))[1].shape
+        torch.Size([2, 3, 8])
+    """
+    if y_pred.shape == y.shape:
+        return y_pred, y
+    is_same_number = y_pred.shape[:1] == y.shape[:1] or y_pred.numel() == y.numel() == 1
+    if is_same_number and _without_ones(y_pred) == _without_ones(y):
+        return y_pred, y.reshape(y_pred.shape)
+    return y_pred, y
+
+
+def _without_ones(tensor: Tensor) -> list[int]:
+    return [size for size in tensor.shape if size != 1]
+
+
+def one_row(y_pred: Any, num_samples: int) -> Any:
+    """The output for one sample, with the dimension of samples that a ``squeeze`` in the model has removed.
+
+    Args:
+        y_pred: a tensor, or a tuple, list or dictionary of them.
+        num_samples: that the model was given; outputs for more than one are as they should be.
+
+    Example:
+        >>> one_row(torch.tensor(2.0), 1), one_row(torch.zeros(5), 1).shape, one_row(torch.zeros(1, 5), 1).shape
+        (tensor([2.]), torch.Size([1, 5]), torch.Size([1, 5]))
+    """
+    if num_samples != 1:
+        return y_pred
+    if isinstance(y_pred, Tensor):
+        return y_pred if y_pred.ndim and len(y_pred) == 1 else y_pred.unsqueeze(0)
+    return apply_to_type(y_pred, Tensor, lambda leaf: one_row(leaf, 1)) if tensors_in(y_pred) else y_pred
+
+
+def hard_labels(y: Tensor, y_pred: Tensor | None = None) -> Tensor:
+    """Class indices, or 0 and 1, of targets that may be probabilities: the larger one counts, 0 where both are 0.5.
+
+    Args:
+        y: class indices, or probabilities of classes, shape (N, C, ...); without ``y_pred``, 0 and 1 or between them.
+        y_pred: scores of classes, shape (N, C, ...).
+
+    Example:
+        >>> hard_labels(torch.tensor([[0.05, 0.95]]), torch.zeros(1, 2)), hard_labels(torch.tensor([0.9, 0.2]))
+        (tensor([1]), tensor([1, 0]))
+    """
+    if not y.is_floating_point():
+        return y
+    if y_pred is None:
+        return y.round().long()
+    return y.argmax(1) if y.ndim > 1 and y.shape == y_pred.shape else y
+
+
+def without_ignored(y_pred: Tensor, y: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """Scores, shape (M, C), and class indices, shape (M,), of the M targets that are not ``ignored``.
+
+    Args:
+        y_pred: scores, shape (N, C, ...).
+        y: class indices, shape (N, ...).
+        ignored: the index that does not count.
+    """
+    scores, labels = y_pred.movedim(1, -1).reshape(-1, y_pred.shape[1]), y.reshape(-1)
+    counts = labels != ignored
+    return scores[counts], labels[counts]
 
 
 def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iterator[str]:
@@ -38,7 +112,7 @@ def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iter
             _check_range_of_indices(loss, output.shape[1], all_y)
         yield from (_check_logits(output) if loss.name == "cross_entropy" else _check_log_probabilities(output))
     elif loss.name in ("bce", "bce_with_logits", "difference"):
-        _check_numbers(loss.name, output, y)
+        check_numbers(loss.name, output, y)
         if loss.name == "bce_with_logits":
             yield from _check_binary_logits(output)
         if loss.name == "bce":
@@ -153,7 +227,8 @@ def _check_probabilities(output: Tensor) -> None:
         )
 
 
-def _check_numbers(name: str, output: Tensor, y: Tensor) -> None:
+def check_numbers(name: str, output: Tensor, y: Tensor) -> None:
+    """Raises an error that says what to do unless the targets are floats in the shape of the output."""
     loss = "a loss of differences, such as mse" if name == "difference" else name
     if not (y.is_floating_point() or y.is_complex()):
         raise TypeError(f"y should be floats for {loss}, but given {_of(y)}: use y.float()")
@@ -164,6 +239,8 @@ def _check_numbers(name: str, output: Tensor, y: Tensor) -> None:
         hint = ": use y.unsqueeze(1), or output.squeeze(1) in the model; as it is, each output would meet each target"
     elif output.ndim == 1 and tuple(y.shape) == (len(output), 1):
         hint = ": use y.squeeze(1); as it is, each output would meet each target"
+    elif sorted(y.shape) == sorted(output.shape):
+        hint = ": the dimensions come in another order, use y.permute"
     elif y.ndim == 1 and output.ndim == 2 and len(y) == len(output):
         hint = f": if y is one of {output.shape[1]} classes, use cross_entropy; else let the last layer have 1 output"
     raise ValueError(

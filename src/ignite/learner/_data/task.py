@@ -34,11 +34,13 @@ class Task:
         kind: "unknown" if neither loss nor targets tell; there are no metrics by name then.
         num_classes: or labels; None if unknown or without meaning.
         reason: a sentence for the user.
+        ignored: the class index that the loss does not count, if the targets have it or are several for each sample.
     """
 
     kind: Kind
     num_classes: int | None
     reason: str
+    ignored: int | None = None
 
     def __str__(self) -> str:
         return self.reason
@@ -134,7 +136,17 @@ def infer_task(loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool
     noun = "labels" if kind == "multilabel" else "classes"
     told = "" if num_classes is None or kind == "binary" else f" with {num_classes} {noun}"
     hint = "; there are no metrics by name" if kind == "unknown" else ""
-    return Task(kind, num_classes, f"{kind}{told}, {why}{hint}")
+    return Task(kind, num_classes, f"{kind}{told}, {why}{hint}", _ignored(known, y))
+
+
+def _ignored(known: KnownLoss | None, y: Any) -> int | None:
+    """Class index that does not count: -100 unless the loss says otherwise."""
+    if known is None or known.name not in ("cross_entropy", "nll") or not isinstance(y, Tensor):
+        return None
+    index = int(known.options.get("ignore_index", -100))
+    if y.is_floating_point():
+        return None
+    return index if y.ndim > 1 or index >= 0 or bool((y == index).any()) else None
 
 
 def _kind_of_loss(name: str, y: Any) -> Kind:
