@@ -1,4 +1,4 @@
-"""Outputs and targets as losses and metrics need them, and complaints where they cannot be. Pure: tensors in and out."""
+"""Outputs and targets as losses and metrics need them, and complaints where they cannot be so. Pure functions."""
 
 from __future__ import annotations
 
