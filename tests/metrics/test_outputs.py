@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ignite.engine import Engine
-from ignite.metrics import Metric
-from ignite.metrics._outputs import identity, pick, unroll
+from ignite.metrics import Accuracy, Entropy, Loss, MeanSquaredError, Metric
+from ignite.metrics._outputs import as_loss_arguments, as_pair, identity, is_pair, pick, unroll
 
 
 class Seen(Metric):
@@ -112,3 +112,99 @@ def test_picking():
 def test_the_default_transform_is_one_object_that_is_pickled():
     assert pickle.loads(pickle.dumps(identity)) is identity
     assert Seen()._output_transform is Seen()._output_transform is identity
+
+
+A, B = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 1.0, 1.0])
+
+
+def test_a_pair_is_handed_on_as_it_is():
+    pair = (A, B)
+    assert is_pair(pair)
+    assert as_pair(pair, "Metric") is pair
+    assert [item.data_ptr() for item in as_pair([A, B], "Metric")] == [A.data_ptr(), B.data_ptr()]
+    assert not any(map(is_pair, ([A, B], (A,), (A, B, A), (A, 1), (A, torch.tensor(1.0)), A, None)))
+
+
+@pytest.mark.parametrize(
+    ("y_pred", "y", "shapes"),
+    [
+        ((), (), ((1,), (1,))),
+        ((), (1,), ((1,), (1,))),
+        ((1,), (), ((1,), (1,))),
+        ((4,), (), ((1, 4), (1,))),
+        ((1, 4), (), ((1, 4), (1,))),
+        ((), (1, 1), ((1,), (1, 1))),
+        ((), (3,), ((1,), (3,))),
+    ],
+    ids=str,
+)
+def test_tensors_without_a_batch_dimension_are_one_example(y_pred, y, shapes):
+    found = as_pair((torch.zeros(y_pred), torch.zeros(y)), "Metric")
+    assert tuple(tuple(item.shape) for item in found) == shapes
+    assert tuple(tuple(item.shape) for item in as_loss_arguments((torch.zeros(y_pred), torch.zeros(y)), "M")) == shapes
+
+
+MALFORMED = [
+    (None, r"None \(does the engine's step return its output\?\)"),
+    (0.5, r"the number 0\.5"),
+    (A, r"one tensor of shape \(3,\)"),
+    (torch.stack([A, B]), r"one tensor of shape \(2, 3\)"),
+    ("ab", "a str"),
+    ({1, 2}, "a set"),
+    ((A,), r"1 items: a tensor of shape \(3,\)"),
+    ((A, B, A), r"3 items: a tensor of shape \(3,\), a tensor of shape \(3,\), a tensor of shape \(3,\)"),
+    ((A,) * 5, r"5 items: .*, \.\.\."),
+]
+NO_TENSORS = [
+    ((A, None), r"2 items: a tensor of shape \(3,\), None"),
+    ((A, 1.0), r"2 items: a tensor of shape \(3,\), a float"),
+    (([A, B], B), r"2 items: a list, a tensor of shape \(3,\)"),
+    ((A.numpy(), B.numpy()), "2 items: a ndarray, a ndarray"),
+]
+
+
+@pytest.mark.parametrize(("output", "words"), [*MALFORMED, *NO_TENSORS])
+def test_what_is_no_pair_is_refused_with_the_name_of_output_transform(output, words):
+    words = rf"should be given \(y_pred, y\), two tensors, but given {words}; choose them in output_transform"
+    for kind in (Accuracy, MeanSquaredError):
+        metric = kind()
+        metric.update((A, B))
+        before = metric.compute()
+        with pytest.raises((TypeError, ValueError), match=f"^{kind.__name__} {words}"):
+            metric.update(output)
+        assert metric.compute() == before
+        engine = Engine(lambda engine, batch: output)
+        kind().attach(engine, "value")
+        with pytest.raises((TypeError, ValueError), match=words):
+            engine.run([0])
+
+
+@pytest.mark.parametrize(
+    ("output", "words"), [case for case in MALFORMED if not isinstance(case[0], tuple) or len(case[0]) != 3]
+)
+def test_a_loss_takes_two_or_three_items(output, words):
+    metric = Loss(torch.nn.functional.mse_loss)
+    words = rf"Loss should be given \(y_pred, y\) or \(y_pred, y, kwargs\), but given {words}; .* output_transform"
+    with pytest.raises((TypeError, ValueError), match=words):
+        metric.update(output)
+    metric.update((A, B, {"reduction": "mean"}))  # of errors 0, -1 and 0
+    assert metric.compute() == pytest.approx(1 / 3)
+    with pytest.raises(TypeError, match=r"3 items: .*; choose them in output_transform"):
+        metric.update((A, B, A))
+    assert metric.compute() == pytest.approx(1 / 3)
+
+
+def test_a_mapping_is_picked_from_by_update_too():
+    metric = Accuracy()
+    metric.update({"y_pred": A, "y": B, "loss": 0.5})
+    assert metric.compute() == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match=r"contain \('y_pred', 'y'\) keys, but given \['loss'\]; .*output_transform"):
+        metric.update({"loss": 0.5})
+
+
+def test_metrics_of_predictions_alone_do_not_look_at_targets():
+    metric = Entropy()
+    metric.update((torch.zeros(1, 4), None))
+    with pytest.raises(TypeError, match="2 items: None, None"):
+        metric.update((None, None))
+    assert metric.compute() == pytest.approx(torch.log(torch.tensor(4.0)).item())

@@ -27,9 +27,108 @@ def pick(output: Mapping[str, Any], keys: Sequence[str] | None, metric: str) -> 
         )
     if any(key not in output for key in keys):
         raise ValueError(
-            f"When transformed engine's output is a mapping, it should contain {keys} keys, but given {list(output)}"
+            f"When transformed engine's output is a mapping, it should contain {keys} keys, but given {list(output)}; "
+            f"let the output_transform of {metric} return (y_pred, y)"
         )
     return tuple(output[key] for key in keys)
+
+
+def is_pair(output: Any) -> bool:
+    """Whether an output is what most metrics take as it is: a tuple of two tensors that have a batch dimension."""
+    return (
+        type(output) is tuple
+        and len(output) == 2
+        and isinstance(output[0], Tensor)
+        and isinstance(output[1], Tensor)
+        and output[0].ndim > 0
+        and output[1].ndim > 0
+    )
+
+
+def as_pair(output: Any, metric: str) -> tuple[Tensor, Tensor]:
+    """``(y_pred, y)``, each with a batch dimension.
+
+    Without one, as ``squeeze()`` leaves a last batch of one, they are one example; so are scores (C,) with a class ().
+
+    Raises:
+        TypeError: ``output`` is something else than two tensors.
+        ValueError: it has more or fewer items than two.
+    """
+    if is_pair(output):
+        found: tuple[Tensor, Tensor] = output
+        return found
+    _check_length(output, (2,), "(y_pred, y), two tensors", metric)
+    y_pred, y = output
+    if not isinstance(y_pred, Tensor) or not isinstance(y, Tensor):
+        raise TypeError(_not_a_pair("(y_pred, y), two tensors", output, metric))
+    return _with_batch(y_pred, y)
+
+
+def as_predictions(output: Any, metric: str) -> tuple[Tensor, Any]:
+    """``(y_pred, y)`` of a metric that reads predictions only, whatever targets are.
+
+    Raises:
+        TypeError, ValueError: as in :func:`as_pair`.
+    """
+    if isinstance(output, Sequence) and len(output) == 2 and isinstance(output[0], Tensor):
+        return output[0], output[1]
+    return as_pair(output, metric)
+
+
+def as_loss_arguments(output: Any, metric: str) -> tuple[Any, ...]:
+    """``(y_pred, y)`` or ``(y_pred, y, kwargs)`` of whatever a loss takes; tensors as in :func:`as_pair`.
+
+    Raises:
+        TypeError: ``output`` is no sequence, or its third item no mapping.
+        ValueError: it has another number of items.
+    """
+    if is_pair(output):
+        return output  # type: ignore[no-any-return]
+    expected = "(y_pred, y) or (y_pred, y, kwargs)"
+    _check_length(output, (2, 3), expected, metric)
+    y_pred, y, *rest = output
+    if rest and not isinstance(rest[0], Mapping):
+        raise TypeError(_not_a_pair(expected, output, metric))
+    if isinstance(y_pred, Tensor) and isinstance(y, Tensor):
+        y_pred, y = _with_batch(y_pred, y)
+    return (y_pred, y, *rest)
+
+
+def _with_batch(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    if y.ndim == 0 and y_pred.ndim == 1 and y_pred.shape[0] > 1:
+        y_pred = y_pred.unsqueeze(0)
+    return torch.atleast_1d(y_pred), torch.atleast_1d(y)
+
+
+def _check_length(output: Any, lengths: tuple[int, ...], expected: str, metric: str) -> None:
+    if not isinstance(output, Sequence) or isinstance(output, str):
+        raise TypeError(_not_a_pair(expected, output, metric))
+    if len(output) not in lengths:
+        raise ValueError(_not_a_pair(expected, output, metric))
+
+
+def _not_a_pair(expected: str, output: Any, metric: str) -> str:
+    return f"{metric} should be given {expected}, but given {_described(output)}; choose them in output_transform"
+
+
+def _described(output: Any) -> str:
+    """What an output is, in a few words."""
+    if output is None:
+        return "None (does the engine's step return its output?)"
+    if isinstance(output, Tensor):
+        return f"one tensor of shape {tuple(output.shape)}"
+    if isinstance(output, int | float):
+        return f"the number {output!r}"
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        items = [
+            f"a tensor of shape {tuple(item.shape)}" if isinstance(item, Tensor) else _kind(item) for item in output
+        ]
+        return f"{len(items)} items: {', '.join(items[:4])}{', ...' if len(items) > 4 else ''}"
+    return _kind(output)
+
+
+def _kind(item: Any) -> str:
+    return "None" if item is None else f"a {type(item).__name__}"
 
 
 def unroll(output: Any) -> list[Any]:

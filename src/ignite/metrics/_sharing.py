@@ -14,9 +14,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from ignite.engine import Engine, EventsList
+from ignite.metrics._outputs import is_pair
 from ignite.metrics._usage import MetricUsage
 from ignite.metrics.statistics import Reading, Statistic
 
@@ -67,8 +66,8 @@ class Feed:
     """Of the engine, when the last one was read."""
     reading: Reading | None = None
     """The last output, until all have seen it."""
-    is_plain: bool = False
-    """Whether it is a tuple of tensors, which all metrics take as it is; others each picks apart in its own way."""
+    is_pair: bool = False
+    """Whether it is a pair of tensors, which all metrics take as it is; others each picks apart in its own way."""
     num_waiting: int = 0
     """How many have not seen it."""
 
@@ -76,7 +75,7 @@ class Feed:
         """A new output."""
         self.tick += 1
         self.iteration, self.num_waiting = iteration, len(self.users)
-        self.is_plain = type(output) is tuple and bool(output) and isinstance(output[0], Tensor)
+        self.is_pair = is_pair(output)
         self.reading = reading = Reading(output)
         return reading
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._attachment import Attachment
+from ignite.metrics._outputs import as_pair, is_pair
 from ignite.metrics._reduction import combined
 from ignite.metrics._sharing import Binding, bind, bind_alone, span_key
 from ignite.metrics._state import load_statistics, statistics_to_state
@@ -70,11 +71,21 @@ class View(Metric):
 
     def update(self, output: Any) -> None:
         """Takes in the output of one batch, or raises and stays as it was."""
+        reading = Reading(self._accepted(output))
         self._become_independent()
-        reading = Reading(output)
         self._inspect(reading)
         for statistic in self._own:
             statistic.update(reading)
+
+    def _accepted(self, output: Any) -> Any:
+        """An output as statistics read it, of what ``update`` is given."""
+        if is_pair(output):
+            return output
+        return self._read_output(self._pick(output) if isinstance(output, Mapping) else output)
+
+    def _read_output(self, output: Any) -> Any:
+        """Likewise, of one that is neither a mapping nor what all metrics take. Raises unless it fits."""
+        return as_pair(output, type(self).__name__)
 
     def compute(self) -> Any:
         """The value over all that was seen, on all processes.
@@ -139,9 +150,9 @@ class View(Metric):
         if binding is None or reading is None:
             self._go_on_alone(engine)
             return
-        if not binding.feed.is_plain or self._calls_user_code:
+        if not binding.feed.is_pair or self._calls_user_code:
             with torch.no_grad():
-                self._take_in([Reading(output) for output in self._parse(reading.output)], binding)
+                self._take_in([Reading(self._accepted(each)) for each in self._parse(reading.output)], binding)
             return
         # As _take_in, but this happens for each metric in each iteration.
         if self._inspects:

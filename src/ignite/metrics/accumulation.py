@@ -117,6 +117,9 @@ class VariableAccumulation(View):
     def _declare(self) -> list[Statistic]:
         return [_Accumulation(self._op, self._accumulates_on)]
 
+    def _read_output(self, output: Any) -> Any:
+        return output
+
     def _value(self, found: Any) -> Any:
         return found.accumulator, found.num_examples
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from ignite.metrics._distances import MeanOfExamples, row_of_logits
+from ignite.metrics._outputs import as_predictions
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["Entropy"]
@@ -36,6 +38,9 @@ class Entropy(MeanOfExamples):
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_entropies, device=self._accumulates_on)]
+
+    def _read_output(self, output: Any) -> Any:
+        return as_predictions(output, type(self).__name__)
 
 
 def _sum_entropies(output: Sequence[Tensor]) -> tuple[int, Tensor]:

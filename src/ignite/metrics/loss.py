@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._outputs import identity
+from ignite.metrics._outputs import as_loss_arguments, identity
 from ignite.metrics._scratch import detached
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -63,6 +63,9 @@ class Loss(View):
 
     def _value(self, totals: Totals) -> float:
         return totals.values[0].item() / totals.num_examples
+
+    def _read_output(self, output: Any) -> Any:
+        return as_loss_arguments(output, type(self).__name__)
 
     def _pick(self, output: Mapping[str, Any]) -> tuple[Any, ...]:
         return super()._pick({"criterion_kwargs": {}, **output})

@@ -87,7 +87,7 @@ class MetricGroup(Metric):
                 metric.update(metric._output_transform(output))
                 continue
             if key not in readings:
-                readings[key] = Reading(metric._output_transform(output))
+                readings[key] = Reading(metric._accepted(metric._output_transform(output)))
             metric._inspect(readings[key])
             for statistic in metric._own:
                 if id(statistic) not in updated:
