@@ -1,7 +1,9 @@
 """Autocast, scalers, apex and XLA within the training step."""
 
 import sys
+from collections import OrderedDict, defaultdict, namedtuple
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
@@ -19,7 +21,8 @@ from ignite.engine import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._precision import MixedPrecision, device_type_of, to_dtype
+from ignite.engine._precision import MixedPrecision, device_type_of, in_float32, to_dtype
+from ignite.metrics import Loss
 
 mse = torch.nn.functional.mse_loss
 
@@ -50,20 +53,85 @@ def assert_equal(model, other):
 )
 def test_the_model_is_called_under_autocast_in_the_dtype_that_was_asked_for(asked, computed):
     model, batches, seen = linear(), make_batches(2), []
+
+    def note(output):
+        seen.append(output.dtype)
+        return output
+
     trainer = create_supervised_trainer(
         model,
         sgd(model),
         mse,
         amp_mode="amp",
         amp_dtype=asked,
+        model_transform=note,
         output_transform=lambda x, y, y_pred, loss: y_pred.dtype,
     )
     trainer.run(batches)
-    evaluator = create_supervised_evaluator(model, amp_mode="amp", amp_dtype=asked)
+    evaluator = create_supervised_evaluator(model, amp_mode="amp", amp_dtype=asked, model_transform=note)
     evaluator.run(batches)
-    seen = [trainer.state.output, evaluator.state.output[0].dtype]
-    assert seen == [computed, computed]
+    assert seen == [computed] * 4
+    assert trainer.state.output == evaluator.state.output[0].dtype == torch.float32
     assert model.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "loss_fn", [mse, lambda y_pred, y: (y_pred - y).abs().mean(), lambda y_pred, y: (y_pred - y).square().sum() / 4]
+)
+def test_losses_and_metrics_under_autocast_are_those_of_the_outputs_in_float32(dtype, loss_fn):
+    model, batch = linear(), make_batches(1)[0]
+    with torch.autocast("cpu", dtype=getattr(torch, dtype)), torch.no_grad():
+        expected = loss_fn(model(batch[0]).double(), batch[1].double()).item()
+    evaluator = create_supervised_evaluator(model, {"loss": Loss(loss_fn)}, amp_mode="amp", amp_dtype=dtype)
+    trainer = create_supervised_trainer(model, sgd(model), loss_fn, amp_mode="amp", amp_dtype=dtype)
+    assert evaluator.run([batch]).metrics["loss"] == pytest.approx(expected, rel=1e-6)
+    assert trainer.run([batch]).output == pytest.approx(expected, rel=1e-6)
+
+
+Pair = namedtuple("Pair", "logits kind")
+
+
+@dataclass(frozen=True)
+class Result:
+    logits: torch.Tensor
+    kind: str
+
+
+class Named(OrderedDict):
+    """Stands for the outputs of libraries: a mapping that is not made from a dictionary."""
+
+    def __init__(self, **values):
+        super().__init__(values)
+
+
+half, ids = torch.tensor([0.5], dtype=torch.bfloat16), torch.tensor([7])
+
+
+@pytest.mark.parametrize(
+    ("output", "find"),
+    [
+        (half, lambda output: output),
+        ([ids, (half, None)], lambda output: output[1][0]),
+        ({"a": {"b": half}, "n": 3}, lambda output: output["a"]["b"]),
+        (defaultdict(list, a=half), lambda output: output["a"]),
+        (Pair(half, "x"), lambda output: output.logits),
+        (Result(half, "x"), lambda output: output.logits),
+        (Named(logits=half, ids=ids), lambda output: output["logits"]),
+    ],
+)
+def test_outputs_of_any_form_keep_it_and_lose_their_half_precision(output, find):
+    found = in_float32(output)
+    assert type(found) is type(output)
+    assert (find(found).dtype, find(found).tolist(), find(output).dtype) == (torch.float32, [0.5], torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [None, "a", torch.ones(1), torch.ones(1, dtype=torch.float64), ids, (ids, "a"), {"a": ids}, Result(ids, "b"), Pair],
+)
+def test_outputs_without_half_precision_are_the_very_objects(output):
+    assert in_float32(output) is output
 
 
 def test_the_loss_is_computed_under_autocast_and_the_backward_pass_is_not():
@@ -195,7 +263,9 @@ def test_the_bare_amp_steps_make_engines_too():
 
     evaluator = Engine(supervised_evaluation_step_amp(model, amp_dtype="float16"))
     evaluator.run(batches)
-    assert evaluator.state.output[0].dtype == torch.float16
+    y_pred = evaluator.state.output[0]
+    assert y_pred.dtype == torch.float32
+    assert torch.equal(y_pred, y_pred.half().float())
 
 
 def test_on_cuda_autocast_is_torchs_own():

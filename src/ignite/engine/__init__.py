@@ -10,7 +10,7 @@ from ignite.engine._steps import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._training_step import BackpropEvents
+from ignite.engine._training_step import BackpropEvents, CountedLoss
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle, State
@@ -18,6 +18,7 @@ from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, Eve
 __all__ = [
     "BackpropEvents",
     "CallableEventWithFilter",
+    "CountedLoss",
     "DeterministicEngine",
     "Engine",
     "EventEnum",

@@ -42,7 +42,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     Args:
         model: what is trained. Move it to its device beforehand, and before making the optimizer.
         optimizer: updates the model's parameters.
-        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element.
+        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a :class:`CountedLoss`.
         device: where to move batches; None leaves them.
         non_blocking: return before a copy from pinned memory has ended.
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
@@ -124,7 +124,7 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
         model_transform: turns what the model returns into ``y_pred``.
         output_transform: ``output_transform(x, y, y_pred)`` becomes ``state.output``; by default what metrics expect.
-        amp_mode: "amp" for autocast, None for full precision.
+        amp_mode: "amp" for autocast, None for full precision. What the model returns under autocast is made float32.
         model_fn: ``model_fn(model, x)`` calls the model.
         amp_dtype: what autocast computes in; by default torch's choice.
         compile: whether to call the model through ``torch.compile``, or the arguments for it.

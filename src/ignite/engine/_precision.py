@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+_HALVES = (torch.float16, torch.bfloat16)
 AS_IT_IS = nullcontext()
 """Around what needs nothing around it; making one for each step would take longer than using it."""
 
@@ -20,6 +23,10 @@ class FullPrecision:
     def autocast(self) -> AbstractContextManager[Any]:
         """What forward pass and loss are computed in."""
         return AS_IT_IS
+
+    def made_full(self, model_transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """``model_transform``, with what it returns as losses and metrics are to be computed from."""
+        return model_transform
 
     def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
         """Adds the gradients of ``loss``."""
@@ -64,6 +71,10 @@ class MixedPrecision(FullPrecision):
     def autocast(self) -> AbstractContextManager[Any]:
         # Asked each time: a model may be moved after its engine is made.
         return torch.autocast(device_type_of(self.device, self.model), dtype=self.dtype)
+
+    def made_full(self, model_transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        # A loss in bfloat16 has two or three digits: too few to tell whether it still falls.
+        return lambda output: in_float32(model_transform(output))
 
     def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
         (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
@@ -121,6 +132,39 @@ class XlaPrecision(FullPrecision):
 
     def step(self, optimizer: Optimizer) -> None:
         self._xm.optimizer_step(optimizer, barrier=True)
+
+
+def in_float32(output: Any) -> Any:
+    """The output with tensors of float16 and bfloat16 as float32, also in containers; what is not, is the very object.
+
+    Example:
+        >>> in_float32((torch.ones(1, dtype=torch.bfloat16), "a"))
+        (tensor([1.]), 'a')
+    """
+    if isinstance(output, Tensor):
+        return output.float() if output.dtype in _HALVES else output
+    if isinstance(output, tuple | list):
+        items = [in_float32(item) for item in output]
+        if all(new is old for new, old in zip(items, output, strict=True)):
+            return output
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    if isinstance(output, Mapping):
+        return _replaced(output, dict(output), lambda new, key, value: new.__setitem__(key, value))
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+        return _replaced(output, fields, object.__setattr__)
+    return output
+
+
+def _replaced(output: Any, values: Mapping[Any, Any], put: Callable[[Any, Any, Any], None]) -> Any:
+    """A copy of the output, with its values in float32; itself, if they are no others."""
+    changed = {key: new for key, value in values.items() if (new := in_float32(value)) is not value}
+    if not changed:
+        return output
+    output = copy.copy(output)
+    for key, value in changed.items():
+        put(output, key, value)
+    return output
 
 
 def device_type_of(device: str | torch.device | None, model: Any) -> str:

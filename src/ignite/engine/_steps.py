@@ -61,15 +61,16 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
     Args:
         model: what is trained; it is put into training mode for each step, and never moved.
         optimizer: updates the model's parameters.
-        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element.
+        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a :class:`CountedLoss`.
         device: where to move the batch; None leaves it.
         non_blocking: return before a copy from pinned memory has ended.
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
         model_transform: turns what the model returns into ``y_pred``.
         output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The default,
             ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
-        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them; the
-            last window of an epoch takes what is left, if the length of the epoch is known. Under
+        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them, each
+            batch counting the same, whatever its size; with a :class:`CountedLoss`, the mean over all their elements.
+            The last window of an epoch takes what is left, if the length of the epoch is known. Under
             DistributedDataParallel, gradients are exchanged once a window.
         model_fn: ``model_fn(model, x)`` calls the model.
         clip_grad_norm: the largest Euclidean norm of all gradients of the optimizer together.
@@ -114,6 +115,8 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
     compile: bool | Mapping[str, Any] = False,
 ) -> Step:
     """As :func:`supervised_training_step`, with forward pass and loss under autocast.
+
+    What the model returns in float16 or bfloat16 is float32 for ``loss_fn`` and ``output_transform``.
 
     Args:
         model: as there; if ``device`` is None, autocast is for the device of its parameters.
@@ -212,7 +215,7 @@ def _training_step(  # noqa: PLR0913 - what its four callers take
         loss_fn=loss_fn,
         prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
         model_fn=model_fn,
-        model_transform=model_transform,
+        model_transform=precision.made_full(model_transform),
         output_transform=output_transform,
         accumulation_steps=gradient_accumulation_steps,
         precision=precision,
@@ -263,6 +266,8 @@ def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
 ) -> Step:
     """As :func:`supervised_evaluation_step`, with the model under autocast in ``amp_dtype``.
 
+    What the model returns in float16 or bfloat16 is float32 for ``output_transform``, and so for losses and metrics.
+
     Raises:
         ValueError: autocast does not know the dtype.
     """
@@ -279,6 +284,7 @@ def _evaluation_step(  # noqa: PLR0913 - what its two callers take
     compile: bool | Mapping[str, Any],
 ) -> Step:  # fmt: skip
     called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
+    model_transform = precision.made_full(model_transform)
 
     def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
         evaluation.enter()

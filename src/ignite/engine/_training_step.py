@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -36,6 +36,33 @@ class BackpropEvents(EventEnum):
     """The gradients are final, unscaled and clipped; the optimizer's step comes next."""
     OPTIM_STEP_COMPLETED = "optim_step_completed"
     """The parameters are updated, unless a scaler found infinite gradients; the gradients are still there."""
+
+
+class CountedLoss(NamedTuple):
+    """The loss of a batch, and of how many elements it is the mean. A ``loss_fn`` may return it instead of a tensor.
+
+    The gradient of a window of batches, on all processes of DistributedDataParallel, is then that of one batch of all
+    their elements: the sum over elements, divided by their number. Means alone would give a token of a short batch more
+    weight than one of a long batch.
+
+    Args:
+        loss: the mean, shape (); 0 if nothing counts.
+        count: elements that it is the mean of; for a weighted mean, the sum of their weights. On an accelerator, a
+            tensor of shape () that nobody waits for.
+        is_sum: ``loss`` is the sum, and sums stay undivided.
+
+    Example:
+        >>> def loss_fn(y_pred, y):  # tokens with label 0 are padding
+        ...     count = (y != 0).sum()
+        ...     total = torch.nn.functional.cross_entropy(y_pred, y, ignore_index=0, reduction="sum")
+        ...     return CountedLoss(total / count.clamp(min=1), count)
+        >>> loss_fn(torch.zeros(2, 3), torch.tensor([0, 2]))
+        CountedLoss(loss=tensor(1.0986), count=tensor(1), is_sum=False)
+    """
+
+    loss: Tensor
+    count: Tensor | float
+    is_sum: bool = False
 
 
 _ZERO_GRAD = torch.optim.Optimizer.zero_grad
@@ -78,7 +105,7 @@ class TrainingStep:
     """Calls the model on a batch, adds the gradients of the loss, and steps the optimizer when a window is full.
 
     A window is ``accumulation_steps`` batches, or what the epoch or the run has left. Its gradient is the mean over the
-    batches that it really has.
+    batches that it really has; with a :class:`CountedLoss`, over all their elements.
     """
 
     model: Any
@@ -98,6 +125,10 @@ class TrainingStep:
     """Batches in the window so far."""
     loss: Tensor | None = field(default=None, init=False)
     """The loss of the batch at hand, for handlers of BACKWARD_STARTED; None at other times."""
+    _counted: Any = field(default=None, init=False)
+    """Elements that the batches of the window have counted so far; None if their losses are plain."""
+    _unit: Any = field(default=None, init=False)
+    """What the gradients so far are divided by: the elements that the window is expected to have."""
     _iteration: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +148,7 @@ class TrainingStep:
         num_before = self.num_accumulated
         if num_before == 0:  # not after the step, so that the gradients can be looked at until now
             self._drop_gradients()
+            self._counted = None
         self._training.enter()
         is_last = self._is_last_of_window(engine)
         with AS_IT_IS if is_last else self._without_sync():
@@ -124,6 +156,9 @@ class TrainingStep:
             with self.precision.autocast():
                 y_pred = self.model_transform(self.model_fn(self.called_model, x))
                 loss = self.loss_fn(y_pred, y)
+            counted = None
+            if type(loss) is CountedLoss:
+                counted, loss = loss, loss.loss
             self.loss = loss
             try:
                 engine._pass(_BACKWARD_STARTED)
@@ -132,7 +167,10 @@ class TrainingStep:
             if engine._skip_requested:
                 return None
             self.num_accumulated = 0  # an exception from here on leaves half a gradient, which must not be stepped with
-            share = loss if self.accumulation_steps == 1 else loss / self.accumulation_steps
+            if counted is not None:
+                share = self._share_of(counted, num_before, is_last)
+            else:
+                share = loss if self.accumulation_steps == 1 else loss / self.accumulation_steps
             self.precision.backward(share, self.optimizer)
         engine._pass(_BACKWARD_COMPLETED)
         if engine._skip_requested:
@@ -155,7 +193,8 @@ class TrainingStep:
     def state_dict(self) -> dict[str, Any]:
         """The window so far: how many batches it has, and the gradients that they have left."""
         gradients = [p.grad for p in self._parameters()] if self.num_accumulated else []
-        return {"num_accumulated": self.num_accumulated, "gradients": gradients}
+        counts = {"counted": self._counted, "unit": self._unit} if gradients and self._counted is not None else {}
+        return {"num_accumulated": self.num_accumulated, "gradients": gradients, **counts}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on with a window that was saved.
@@ -171,6 +210,7 @@ class TrainingStep:
         for parameter, gradient in zip(parameters, gradients, strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter, copy=True)
         self.num_accumulated = state_dict["num_accumulated"]
+        self._counted, self._unit = state_dict.get("counted"), state_dict.get("unit")
         self._iteration = 0
 
     def _parameters(self) -> list[Tensor]:
@@ -192,7 +232,10 @@ class TrainingStep:
         """Steps with the batches of a window that nothing more will be added to; does nothing if there are none."""
         if self.num_accumulated == 0:
             return
-        if (ddp := _ddp_in(self.model)) is not None:
+        ddp = _ddp_in(self.model)
+        if self._counted is not None:
+            self._scale_gradients(self._unit / self._size_of_window())
+        if ddp is not None:
             _average_gradients(ddp)
         event_at_hand = engine.last_event_name
         engine._skip_requested = False  # the last iteration may have been left out; this step is not part of it
@@ -202,9 +245,8 @@ class TrainingStep:
     def _step(self, engine: Engine[Any, Any]) -> None:
         optimizer, num_batches = self.optimizer, self.num_accumulated
         self.num_accumulated = 0
-        if num_batches < self.accumulation_steps:
-            for parameter in self._parameters_with_gradients():
-                parameter.grad.mul_(self.accumulation_steps / num_batches)
+        if self._counted is None and num_batches < self.accumulation_steps:
+            self._scale_gradients(self.accumulation_steps / num_batches)
         self.precision.unscale(optimizer)
         if self.clipping.is_on:
             self.clipping.apply(self._parameters_with_gradients())
@@ -214,6 +256,33 @@ class TrainingStep:
             return
         self.precision.step(optimizer)
         engine._pass(_OPTIM_STEP_COMPLETED)
+
+    def _share_of(self, loss: CountedLoss, num_before: int, is_last: bool) -> Tensor:
+        """The batch's part of the window's loss. With the last batch, gradients so far get their true size, too."""
+        count = 1 if loss.is_sum else loss.count
+        if num_before == 0:
+            # About what the window will have, so that gradients of low precision neither vanish nor overflow.
+            self._unit = 1 if loss.is_sum else self.accumulation_steps * _or_one(count)
+        if loss.is_sum:
+            self._counted = 1 / _num_processes(self.model)
+        else:
+            self._counted = count if num_before == 0 else self._counted + count
+        if not is_last:
+            return _times(loss.loss, count / self._unit)
+        size = self._size_of_window()
+        if num_before:
+            self._scale_gradients(self._unit / size)
+        return loss.loss if size is count else _times(loss.loss, count / size)
+
+    def _size_of_window(self) -> Any:
+        """Elements that the window has, on the average of the processes, which average their gradients; never 0."""
+        ddp = _ddp_in(self.model)
+        return _or_one(self._counted if ddp is None else _mean_over_processes(self._counted, ddp))
+
+    def _scale_gradients(self, factor: Any) -> None:
+        if isinstance(factor, Tensor) or factor != 1:
+            for parameter in self._parameters_with_gradients():
+                parameter.grad.mul_(factor)
 
     def _is_last_of_window(self, engine: Engine[Any, Any]) -> bool:
         if self.num_accumulated + 1 >= self.accumulation_steps:
@@ -229,6 +298,28 @@ class TrainingStep:
 def _ddp_in(model: Any) -> DistributedDataParallel | None:
     inner = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
     return inner if isinstance(inner, DistributedDataParallel) else None
+
+
+def _num_processes(model: Any) -> int:
+    ddp = _ddp_in(model)
+    return 1 if ddp is None else dist.get_world_size(ddp.process_group)
+
+
+def _or_one(count: Any) -> Any:
+    """The count, or 1 for 0; nobody waits for it."""
+    return count + (count == 0) if isinstance(count, Tensor) else count or 1
+
+
+def _times(loss: Tensor, factor: Any) -> Tensor:
+    return loss * (factor.to(loss.dtype) if isinstance(factor, Tensor) else factor)
+
+
+def _mean_over_processes(count: Any, model: DistributedDataParallel) -> Any:
+    device = next(model.parameters()).device
+    total = torch.as_tensor(count, dtype=torch.float64, device=device).clone()
+    dist.all_reduce(total, group=model.process_group)
+    total /= dist.get_world_size(model.process_group)
+    return total.item() if total.is_cpu else total
 
 
 def _average_gradients(model: DistributedDataParallel) -> None:
