@@ -8,9 +8,13 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ignite.engine import BackpropEvents, Events, create_supervised_trainer
+from ignite.engine import BackpropEvents, CountedLoss, Events, create_supervised_trainer
 
 STEPS = 2
+NUM_COUNTED = ((2, 1, 2, 0, 0), (0, 2, 1, 2, 1))
+"""Rows that count, of the two that each batch has, by process and batch."""
+
+mse = torch.nn.functional.mse_loss
 
 
 class Counted:
@@ -39,12 +43,24 @@ class Branches(torch.nn.Module):
         return self.first(x) + self.second(x) if x.sum() > 0 else self.first(x)
 
 
-def train(model, batches, knows_length, group=None, stop=None, wrap=lambda ddp: ddp):
+def counted(rank, is_sum):
+    """A loss of which the first rows count."""
+    numbers = iter(NUM_COUNTED[rank])
+
+    def loss_fn(y_pred, y):
+        number = next(numbers)
+        total = (y_pred - y)[:number].square().sum()
+        return CountedLoss(total if is_sum else total / max(number, 1), number, is_sum)
+
+    return loss_fn
+
+
+def train(model, batches, knows_length, group=None, stop=None, wrap=lambda ddp: ddp, loss_fn=mse):
     ddp = DistributedDataParallel(model, find_unused_parameters=isinstance(model, Branches), process_group=group)
     counted = Counted(ddp)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = create_supervised_trainer(
-        wrap(ddp), optimizer, torch.nn.functional.mse_loss, gradient_accumulation_steps=STEPS, clip_grad_norm=1e9
+        wrap(ddp), optimizer, loss_fn, gradient_accumulation_steps=STEPS, clip_grad_norm=1e9
     )
     gradients = []
 
@@ -88,6 +104,11 @@ def main():
         "compiled": train(linear(), batches, True, wrap=lambda ddp: torch.compile(ddp, backend="eager")),
         "alone": train(linear(), batches, knows_length=False, group=alone),
     }
+    for knows_length in (True, False):
+        for kind in ("mean", "sum"):
+            results[f"counted {kind} {knows_length}"] = train(
+                linear(), batches, knows_length, loss_fn=counted(rank, kind == "sum")
+            )
     (folder / f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
 

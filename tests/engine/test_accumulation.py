@@ -10,7 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.engine import BackpropEvents, Engine, Events, create_supervised_trainer, supervised_training_step
+from ignite.engine import (
+    BackpropEvents,
+    CountedLoss,
+    Engine,
+    Events,
+    create_supervised_trainer,
+    supervised_training_step,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+from accumulate_in_processes import NUM_COUNTED
 
 mse = torch.nn.functional.mse_loss
 
@@ -297,7 +307,165 @@ def test_a_window_has_a_whole_number_of_batches(steps):
         make_trainer(steps)
 
 
+# Losses that say what they are the mean of ---------------------------------------------------------------------------
+
+
+def counted_mse(y_pred, y):
+    """Rows whose first target is NaN do not count."""
+    counts = ~y[:, 0].isnan()
+    num_counted = int(counts.sum())
+    total = (y_pred[counts] - y[counts]).square().sum()
+    return CountedLoss(total / max(num_counted, 1), num_counted)
+
+
+def counted_on_device(y_pred, y):
+    """The same, with a number that would have to be waited for on an accelerator."""
+    loss, num_counted, _ = counted_mse(y_pred, y)
+    return CountedLoss(loss, torch.tensor(num_counted))
+
+
+def summed_mse(y_pred, y):
+    loss, num_counted, _ = counted_mse(y_pred, y)
+    return CountedLoss(loss * num_counted, num_counted, is_sum=True)
+
+
+def ragged_batches(sizes, ignored, seed=0):
+    """Batches of these sizes; of each, as many rows as it has in ``ignored`` do not count."""
+    batches = []
+    for number, (size, num_ignored) in enumerate(zip(sizes, ignored, strict=True)):
+        x, y = make_batches(1, size, seed + number)[0]
+        y[: min(num_ignored, size)] = float("nan")
+        batches.append((x, y))
+    return batches
+
+
+def train_by_definition(windows, is_sum=False):
+    """Sum over all elements of a window that count, divided by their number, in one batch."""
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for window in windows:
+        optimizer.zero_grad()
+        y = torch.cat([y for _, y in window])
+        counts = ~y[:, 0].isnan()
+        squares = (model(torch.cat([x for x, _ in window])) - y)[counts].square()
+        (squares.sum() / (1 if is_sum else max(int(counts.sum()), 1))).backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("knows_length", [True, False])
+@pytest.mark.parametrize("loss_fn", [counted_mse, counted_on_device, summed_mse])
+@given(
+    steps=st.integers(1, 4),
+    rows=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 5)), min_size=1, max_size=6),
+    epochs=st.integers(1, 2),
+)
+def test_a_window_of_counted_losses_is_one_batch_of_all_that_counts(loss_fn, knows_length, steps, rows, epochs):
+    batches = ragged_batches([size for size, _ in rows], [ignored for _, ignored in rows])
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = create_supervised_trainer(model, optimizer, loss_fn, gradient_accumulation_steps=steps)
+    trainer.run(batches if knows_length else Stream(batches), max_epochs=epochs)
+    expected = train_by_definition(windows_of(batches, steps) * epochs, is_sum=loss_fn is summed_mse)
+    assert_same_weights(model, expected)
+
+
+def test_the_reported_loss_of_a_counted_one_is_its_mean():
+    batches = ragged_batches([3, 2], [1, 0])
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_supervised_trainer(model, optimizer, counted_mse, gradient_accumulation_steps=2)
+    losses = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output))
+    expected = [counted_mse(linear()(x), y).loss.item() for x, y in batches]
+    trainer.run(batches)
+    assert losses == expected
+
+
+def test_a_skipped_batch_counts_nothing():
+    batches = ragged_batches([1, 4, 2], [0, 0, 0])
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = create_supervised_trainer(model, optimizer, counted_mse, gradient_accumulation_steps=3)
+    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=2), lambda: trainer.skip_iteration())
+    trainer.run(batches)
+    assert_same_weights(model, train_by_definition([[batches[0], batches[2]]]))
+
+
+def test_a_window_of_counted_losses_goes_on_from_its_state_and_from_one_without_counts():
+    batches = ragged_batches([1, 4, 2, 3], [0, 2, 0, 0])
+
+    def make(loss_fn):
+        model = linear()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        return Engine(supervised_training_step(model, optimizer, loss_fn, gradient_accumulation_steps=4)), model
+
+    for loss_fn, expected in (
+        (counted_mse, train_by_definition([batches])),
+        (lambda y_pred, y: counted_mse(y_pred, y).loss, None),
+    ):
+        whole, first, second = make(loss_fn), make(loss_fn), make(loss_fn)
+        whole[0].run(batches)
+        first[0].add_event_handler(Events.ITERATION_COMPLETED(once=2), first[0].interrupt)
+        first[0].run(batches)
+        state = first[0]._process_function.state_dict()
+        assert ("num_counted" in state) is (expected is not None)
+        second[0]._process_function.load_state_dict(state)
+        second[0].run(batches[2:], epoch_length=2)
+        assert_same_weights(second[1], whole[1])
+        if expected is not None:
+            assert_same_weights(second[1], expected)
+
+
+def test_a_window_of_plain_losses_after_one_of_counted_ones_is_the_mean_over_its_batches():
+    batches = ragged_batches([1, 3, 1, 2], [0, 0, 0, 0])
+    model, expected, kinds = linear(), linear(), iter([counted_mse, counted_mse, mse, mse])
+    for losses in (
+        lambda: [((expected(x) - y).square().sum(), 1 / 4) for x, y in batches[:2]],
+        lambda: [(mse(expected(x), y), 1 / 2) for x, y in batches[2:]],
+    ):
+        expected.zero_grad()
+        sum(loss * share for loss, share in losses()).backward()
+        with torch.no_grad():
+            for parameter in expected.parameters():
+                parameter -= 0.1 * parameter.grad
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_supervised_trainer(
+        model, optimizer, lambda y_pred, y: next(kinds)(y_pred, y), gradient_accumulation_steps=3
+    )
+    trainer.run(batches[:2])
+    trainer.run(batches[2:])
+    assert_same_weights(model, expected)
+
+
 # Two processes, with DDP ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("knows_length", [True, False])
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_counted_losses_of_processes_give_the_gradient_of_all_elements(processes, kind, knows_length):
+    x, y, results = processes
+    windows = [[0, 1], [2, 3], [4]]
+    model = ddp_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = []
+    for window in windows:
+        optimizer.zero_grad()
+        losses, counts = zip(
+            *(elements_of(model, x[r, i], y[r, i], r, i) for r in range(2) for i in window), strict=True
+        )
+        (sum(losses) / (1 if kind == "sum" else max(sum(counts), 1))).backward()
+        expected.append([p.grad.flatten().tolist() for p in model.parameters()])
+        optimizer.step()
+    for result in results:
+        assert_gradients(result[f"counted {kind} {knows_length}"]["gradients"], expected)
+
+
+def elements_of(model, x, y, rank, batch):
+    """Sum and number of the elements that count: see ``NUM_COUNTED``."""
+    num_counted = NUM_COUNTED[rank][batch]
+    return (model(x) - y)[:num_counted].square().sum(), num_counted
 
 
 @pytest.fixture(scope="module")

@@ -68,10 +68,10 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         model_transform: turns what the model returns into ``y_pred``.
         output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The default,
             ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
-        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them, each
-            batch counting the same, whatever its size; with a :class:`CountedLoss`, the mean over all their elements.
-            The last window of an epoch takes what is left, if the length of the epoch is known. Under
-            DistributedDataParallel, gradients are exchanged once a window.
+        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them,
+            whatever the size of each; with a :class:`CountedLoss`, the mean over all their elements. The last window of
+            an epoch takes what is left, if the length of the epoch is known. Under DistributedDataParallel, gradients
+            are exchanged once a window.
         model_fn: ``model_fn(model, x)`` calls the model.
         clip_grad_norm: the largest Euclidean norm of all gradients of the optimizer together.
         clip_grad_value: the largest absolute value of a single gradient; before the norm is taken.

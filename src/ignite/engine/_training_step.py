@@ -47,8 +47,8 @@ class CountedLoss(NamedTuple):
 
     Args:
         loss: the mean, shape (); 0 if nothing counts.
-        count: elements that it is the mean of; for a weighted mean, the sum of their weights. On an accelerator, a
-            tensor of shape () that nobody waits for.
+        num_counted: elements that it is the mean of; for a weighted mean, the sum of their weights. On an accelerator,
+            a tensor of shape () that nobody waits for.
         is_sum: ``loss`` is the sum, and sums stay undivided.
 
     Example:
@@ -57,11 +57,11 @@ class CountedLoss(NamedTuple):
         ...     total = torch.nn.functional.cross_entropy(y_pred, y, ignore_index=0, reduction="sum")
         ...     return CountedLoss(total / count.clamp(min=1), count)
         >>> loss_fn(torch.zeros(2, 3), torch.tensor([0, 2]))
-        CountedLoss(loss=tensor(1.0986), count=tensor(1), is_sum=False)
+        CountedLoss(loss=tensor(1.0986), num_counted=tensor(1), is_sum=False)
     """
 
     loss: Tensor
-    count: Tensor | float
+    num_counted: Tensor | float
     is_sum: bool = False
 
 
@@ -112,7 +112,7 @@ class TrainingStep:
     called_model: Any
     """What computes: the model, or its compiled form."""
     optimizer: torch.optim.Optimizer
-    loss_fn: Callable[[Any, Any], Tensor]
+    loss_fn: Callable[[Any, Any], Any]
     prepare_batch: Callable[[Any], tuple[Any, Any]]
     model_fn: Callable[[Any, Any], Any]
     model_transform: Callable[[Any], Any]
@@ -193,7 +193,7 @@ class TrainingStep:
     def state_dict(self) -> dict[str, Any]:
         """The window so far: how many batches it has, and the gradients that they have left."""
         gradients = [p.grad for p in self._parameters()] if self.num_accumulated else []
-        counts = {"counted": self._counted, "unit": self._unit} if gradients and self._counted is not None else {}
+        counts = {"num_counted": self._counted, "unit": self._unit} if gradients and self._counted is not None else {}
         return {"num_accumulated": self.num_accumulated, "gradients": gradients, **counts}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -210,7 +210,7 @@ class TrainingStep:
         for parameter, gradient in zip(parameters, gradients, strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter, copy=True)
         self.num_accumulated = state_dict["num_accumulated"]
-        self._counted, self._unit = state_dict.get("counted"), state_dict.get("unit")
+        self._counted, self._unit = state_dict.get("num_counted"), state_dict.get("unit")
         self._iteration = 0
 
     def _parameters(self) -> list[Tensor]:
@@ -259,7 +259,7 @@ class TrainingStep:
 
     def _share_of(self, loss: CountedLoss, num_before: int, is_last: bool) -> Tensor:
         """The batch's part of the window's loss. With the last batch, gradients so far get their true size, too."""
-        count = 1 if loss.is_sum else loss.count
+        count = 1 if loss.is_sum else _precise(loss.num_counted)
         if num_before == 0:
             # About what the window will have, so that gradients of low precision neither vanish nor overflow.
             self._unit = 1 if loss.is_sum else self.accumulation_steps * _or_one(count)
@@ -303,6 +303,11 @@ def _ddp_in(model: Any) -> DistributedDataParallel | None:
 def _num_processes(model: Any) -> int:
     ddp = _ddp_in(model)
     return 1 if ddp is None else dist.get_world_size(ddp.process_group)
+
+
+def _precise(count: Tensor | float) -> Tensor | float:
+    """A count to divide by: torch divides integers in float32."""
+    return count if not isinstance(count, Tensor) or count.device.type == "mps" else count.detach().double()
 
 
 def _or_one(count: Any) -> Any:
