@@ -169,7 +169,7 @@ _REFUSED = [
     ("binary", (torch.tensor([0.0, 0.5]), zeros(2)), ValueError, "y_pred must be comprised .*, but given 0.5"),
     ("binary", (torch.tensor([0.0, math.nan]), zeros(2)), ValueError, "y_pred must be comprised .*, but given nan"),
     ("binary", (zeros(2), zeros(3)), ValueError, r"compatible shapes.*\(2,\) and y of shape \(3,\)"),
-    ("binary", (zeros(2), torch.zeros((), dtype=torch.int64)), ValueError, r"y of shape \(\)"),
+    ("binary", (zeros(2), torch.zeros((), dtype=torch.int64)), ValueError, r"y of shape \(1,\)"),
     ("multilabel", (zeros(2), zeros(2)), ValueError, r"num_categories > 1., but given y_pred of shape \(2,\)"),
     ("multilabel", (zeros(2, 1), zeros(2, 1)), ValueError, r"num_categories > 1., but given y_pred of shape \(2, 1\)"),
     ("multilabel", (zeros(2, 3), zeros(2)), ValueError, r"same shape.*\(2, 3\) and y of shape \(2,\)"),

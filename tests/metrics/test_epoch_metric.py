@@ -63,9 +63,9 @@ def test_what_is_kept_has_no_graph():
     ("y_pred", "y", "words"),
     [
         ((2, 1, 1), (2,), r"Predictions should be of shape \(batch_size, n_targets\) or .* but given \(2, 1, 1\)"),
-        ((), (2,), r"Predictions should be of shape .* but given \(\)"),
+        ((), (2,), r"the same number of rows, but given shapes \(1,\) and \(2,\)"),
         ((2,), (2, 1, 1), r"Targets should be of shape \(batch_size, n_targets\) or .* but given \(2, 1, 1\)"),
-        ((2,), (), r"Targets should be of shape .* but given \(\)"),
+        ((2,), (), r"y_pred should be of shape \(batch_size, \) as before, but given \(1, 2\)"),
         ((2, 3), (3,), r"the same number of rows, but given shapes \(2, 3\) and \(3,\)"),
     ],
 )

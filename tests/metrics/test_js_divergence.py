@@ -85,7 +85,7 @@ def test_logits_of_no_distribution_stay_in_the_value(row):
 
 def test_any_rejection_leaves_the_value_alone():
     wrongs = [
-        ((torch.ones(()), torch.ones(())), ValueError, r"\(B, C\) or \(B, C, ...\), got \(\)"),
+        ((torch.ones(()), torch.ones(())), ValueError, r"\(B, C\) or \(B, C, ...\), got \(1,\)"),
         ((torch.ones(2, 3), torch.ones(3, 2)), ValueError, r"in the same shape, got \(2, 3\) != \(3, 2\)"),
         ((torch.ones(2, 3), torch.ones(2, 3, 1)), ValueError, r"in the same shape, got \(2, 3\) != \(2, 3, 1\)"),
         ((torch.ones(2, 3), torch.ones(1, 3)), ValueError, r"in the same shape, got \(2, 3\) != \(1, 3\)"),

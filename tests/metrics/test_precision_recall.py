@@ -68,10 +68,10 @@ def test_without_average_any_dtype_of_binary_data_will_do(create):
     assert metric.compute() == (0.0 if create is Specificity else 1.0)
 
 
-def test_metrics_of_one_engine_warn_once_a_batch():
+def test_metrics_of_one_engine_warn_once_a_span():
     engine = Engine(lambda engine, batch: (FIRST["multiclass"][0], FIRST["multiclass"][1].int()))
     for create in (Precision, Recall, Specificity):
         create().attach(engine, create.__name__)
     with pytest.warns(RuntimeWarning) as found:
         engine.run([0, 1])
-    assert len([warning for warning in found if "dtype long" in str(warning.message)]) == 2
+    assert len([warning for warning in found if "dtype long" in str(warning.message)]) == 1

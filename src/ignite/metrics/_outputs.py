@@ -71,7 +71,9 @@ def as_predictions(output: Any, metric: str) -> tuple[Tensor, Any]:
         TypeError, ValueError: as in :func:`as_pair`.
     """
     if isinstance(output, Sequence) and len(output) == 2 and isinstance(output[0], Tensor):
-        return output[0], output[1]
+        y_pred, y = output
+        if not isinstance(y, Tensor):
+            return y_pred, y
     return as_pair(output, metric)
 
 
@@ -95,7 +97,7 @@ def as_loss_arguments(output: Any, metric: str) -> tuple[Any, ...]:
 
 
 def _with_batch(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    if y.ndim == 0 and y_pred.ndim == 1 and y_pred.shape[0] > 1:
+    if y.ndim == 0 and y_pred.ndim == 1 and y_pred.shape[0] > 1 and y_pred.is_floating_point():
         y_pred = y_pred.unsqueeze(0)
     return torch.atleast_1d(y_pred), torch.atleast_1d(y)
 

@@ -19,7 +19,6 @@ from ignite.metrics.statistics.labels import CLASSES, SAMPLES
 
 class _BasePrecisionRecall(_BaseClassification):
     higher_is_better = True
-    _is_settled: bool
     _of_samples: ClassVar[int]
     """Which of the sums over examples, of precisions or recalls, it is."""
 
@@ -48,15 +47,10 @@ class _BasePrecisionRecall(_BaseClassification):
         """How many of them are, shape (C,)."""
         return counts.true_positives
 
-    def _inspect(self, reading: Reading) -> None:
-        if self._is_settled:
-            return
-        reading.once(_check_entry, self._is_multilabel, self._average)
-        self._is_settled = self._counts.kind is not None
-
-    def _begin(self) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         # Once a batch was accepted, the counts see to it that others are of the same kind.
-        self._is_settled = False
+        if statistic.kind is None:
+            reading.once(_check_entry, self._is_multilabel, self._average)
 
     def _value(self, counts: LabelCounts) -> Any:
         if self._average == "samples":

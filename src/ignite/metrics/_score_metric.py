@@ -43,7 +43,7 @@ class _ScoreMetric(EpochMetric):
             return [KeptSamples(select_samples, device=self._accumulates_on)]
         return [ScoreCounts(select_samples, num_bins=self.num_bins, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         check_scores(reading.derive(select_samples), self._takes_columns)
 
     def _value(self, statistic: Any) -> Any:

@@ -49,6 +49,15 @@ class Slot:
     """Tokens."""
     tick: int = -1
     """Of the feed, when it was last updated."""
+    inspectors: dict[int, weakref.ref[View]] = field(default_factory=dict)
+    """Token -> one of the users, of those that take not all that the statistic takes."""
+
+    def inspect(self, reading: Reading) -> None:
+        """Raises if an output does not fit one of those who share the statistic: then it is counted for none."""
+        for inspector in self.inspectors.values():
+            view = inspector()
+            if view is not None:
+                view._inspect(reading, self.statistic)
 
 
 @dataclass(eq=False, slots=True)
@@ -94,6 +103,8 @@ class Feed:
 
     def leave(self, binding: Binding) -> None:
         """A user goes on by itself."""
+        for slot in binding.slots:
+            slot.inspectors.pop(binding.token, None)
         if binding.token in self.users:
             self.users.discard(binding.token)
             if binding.tick != self.tick:
@@ -111,6 +122,10 @@ class Binding:
     token: int
     tick: int
     """Of the feed, when the metric last had its turn."""
+
+    def add_inspector(self, view: View) -> None:
+        """Outputs have to fit ``view``."""
+        self.slots[0].inspectors[self.token] = weakref.ref(view)
 
     @property
     def statistics(self) -> list[Statistic]:

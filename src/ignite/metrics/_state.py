@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ignite.metrics.statistics._statistic import durable
+
 if TYPE_CHECKING:
     from ignite.metrics.metric import Metric
     from ignite.metrics.statistics import Statistic
@@ -69,6 +71,7 @@ def statistics_to_state(statistics: Sequence[Statistic]) -> OrderedDict[str, Any
     )
 
 
+@durable
 def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[str, Any]]) -> None:
     """Goes on from what one or more processes have accumulated together."""
     for i, statistic in enumerate(statistics):

@@ -20,6 +20,7 @@ from ignite.metrics._sharing import Binding, bind, bind_alone, span_key
 from ignite.metrics._state import load_statistics, statistics_to_state
 from ignite.metrics.metric import Metric
 from ignite.metrics.statistics import Reading, Statistic
+from ignite.metrics.statistics._statistic import durable, update_all
 
 
 class View(Metric):
@@ -56,8 +57,8 @@ class View(Metric):
     def _value(self, *statistics: Any) -> Any:
         """The value, from the statistics of ``_declare`` as they stand; it leaves them as they are."""
 
-    def _inspect(self, reading: Reading) -> None:
-        """Raises if an output does not fit this metric, although the statistics could take it in."""
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        """Raises if an output does not fit this metric, although its first statistic, which is given, would take it."""
 
     def _begin(self) -> None:
         """Called when nothing has been seen yet, for what a subclass remembers beside statistics."""
@@ -66,16 +67,20 @@ class View(Metric):
         """Forgets all that was seen."""
         for binding in self.__dict__.get("_bindings", ()):
             binding.feed.leave(binding)
-        self._own, self._bindings, self._kept, self._counted = self._declare(), [], None, None
+        self._own, self._bindings, self._kept, self._counted = durable(self._declare)(), [], None, None
         self._begin()
 
     def update(self, output: Any) -> None:
         """Takes in the output of one batch, or raises and stays as it was."""
-        reading = Reading(self._accepted(output))
+        self._update_with([output])
+
+    def _update_with(self, outputs: list[Any]) -> None:
+        """Takes in all outputs, or none of them."""
+        readings = [Reading(self._accepted(output)) for output in outputs]
         self._become_independent()
-        self._inspect(reading)
-        for statistic in self._own:
-            statistic.update(reading)
+        for reading in readings:
+            self._inspect(reading, self._own[0])
+        update_all([(statistic, reading) for statistic in self._own for reading in readings])
 
     def _accepted(self, output: Any) -> Any:
         """An output as statistics read it, of what ``update`` is given."""
@@ -138,6 +143,8 @@ class View(Metric):
         self._kept = self._counted = None
         self._begin()
         binding = bind(engine, span_key(attachment.usage), reading, self._own, attachment.token)
+        if self._inspects:
+            binding.add_inspector(self)
         self._bindings = [*(known for known in self._bindings if known.feed.engine() is not engine), binding]
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
@@ -155,29 +162,35 @@ class View(Metric):
                 self._take_in([Reading(self._accepted(each)) for each in self._parse(reading.output)], binding)
             return
         # As _take_in, but this happens for each metric in each iteration.
-        if self._inspects:
-            self._inspect(reading)
-        tick = binding.tick
-        for slot in binding.slots:
-            if slot.tick != tick:
-                slot.tick = tick
-                slot.statistic.update(reading)
+        slots, tick = binding.slots, binding.tick
+        if len(slots) > 1:
+            self._take_in([reading], binding)
+        elif slots[0].tick != tick:
+            if slots[0].inspectors:
+                slots[0].inspect(reading)
+            slots[0].tick = tick
+            slots[0].statistic.update(reading)
 
     def _take_in(self, readings: list[Reading], binding: Binding) -> None:
-        """Accumulates one or more outputs of an iteration, as far as nobody has done so."""
-        for reading in readings:
-            self._inspect(reading)
-        for slot in binding.slots:
-            if slot.tick != binding.tick:
-                slot.tick = binding.tick
-                for reading in readings:
-                    slot.statistic.update(reading)
+        """Accumulates one or more outputs of an iteration, as far as nobody has done so: all of them or none."""
+        slots = [slot for slot in binding.slots if slot.tick != binding.tick]
+        for slot in slots:
+            for reading in readings:
+                slot.inspect(reading)
+        for slot in slots:
+            slot.tick = binding.tick
+        update_all([(slot.statistic, reading) for slot in slots for reading in readings])
 
     def _go_on_alone(self, engine: Engine[Any, Any]) -> None:
         """Accumulates an output by itself, unless a copy of what was shared has it already."""
         counted, self._counted = self._counted, None
-        if counted is None or counted[0]() is not engine or counted[1] != engine.state.iteration:
+        if counted is not None and counted[0]() is engine and counted[1] == engine.state.iteration:
+            return
+        if type(self).update is not View.update:
             super().iteration_completed(engine)
+            return
+        with torch.no_grad():
+            self._update_with(self._read(engine))
 
     def _use(self, engine: Engine[Any, Any]) -> None:
         self._find_binding(engine)
@@ -194,6 +207,8 @@ class View(Metric):
             return None
         # It feeds another engine, too, and must not take over from there.
         bindings.append(bind_alone(engine, self._own, attachment.token))
+        if self._inspects:
+            bindings[-1].add_inspector(self)
         return bindings[-1]
 
     def _how_to_read(self) -> tuple[Hashable, ...] | None:

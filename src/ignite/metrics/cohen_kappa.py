@@ -75,7 +75,7 @@ class CohenKappa(View):
             return [KeptSamples(select_samples, device=self._accumulates_on)]
         return [Totals(count_labels, (self.num_classes, "CohenKappa"), num_values=2, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         y_pred, y = reading.derive(select_samples)
         if y_pred.ndim != 1 or y.ndim != 1:
             raise ValueError(

@@ -76,22 +76,13 @@ class ConfusionMatrix(View):
         # metrics do lets them share the counts.
         super().__init__(output_transform, device, skip_unrolling=False)
 
-    _is_settled: bool
-
     def _declare(self) -> list[Statistic]:
         return [LabelCounts(MATRIX, allows_outside=True, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
-        if self._is_settled:
-            return
-        reading.once(_check_scores, self.num_classes)
-        counts = self._statistics_in_use()[0]
-        assert isinstance(counts, LabelCounts)
-        self._is_settled = counts.kind is not None
-
-    def _begin(self) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         # Once a batch was accepted, the counts see to it that others have as many classes.
-        self._is_settled = False
+        if statistic.kind is None:
+            reading.once(_check_scores, self.num_classes)
 
     def _check(self, statistic: Statistic) -> None:
         """Targets that are no class are left out, and no error."""

@@ -71,7 +71,7 @@ class EpochMetric(View):
     def _declare(self) -> list[Statistic]:
         return [KeptSamples(select_samples, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         if not self._check_compute_fn or self._is_checked:
             return
         y_pred, y = reading.derive(select_samples)

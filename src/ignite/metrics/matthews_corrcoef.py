@@ -83,7 +83,7 @@ class MatthewsCorrCoef(EpochMetric):
             return super()._declare()
         return [Totals(count_labels, (self.num_classes, _NAME), num_values=2, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         _check_dimensions(reading.output)
 
     def _value(self, statistic: Any) -> float:

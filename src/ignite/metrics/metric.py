@@ -28,7 +28,7 @@ from ignite.metrics._usage import (
     RunningEpochWise,
     SingleEpochRunningBatchWise,
 )
-from ignite.metrics.statistics._statistic import wide_dtype
+from ignite.metrics.statistics._statistic import remembered, wide_dtype
 
 __all__ = [
     "BatchFiltered",
@@ -208,6 +208,16 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
     def _directions(self, name: str) -> dict[str, bool | None]:
         """Whether higher is better, of each value that the metric publishes when it is attached as ``name``."""
         return {name: self.higher_is_better}
+
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all updates from now on, for who updates several metrics together."""
+        own = {name: value for name, value in vars(self).items() if name not in ("_attached", "_twinned", "_bindings")}
+        kept = {name: remembered(value) for name, value in own.items()}
+
+        def undo() -> None:
+            vars(self).update({name: value() for name, value in kept.items()})
+
+        return undo
 
     def _statistics_in_use(self) -> list[Any]:
         """What is combined over all processes before ``compute``, of metrics that are views on statistics."""

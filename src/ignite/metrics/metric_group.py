@@ -13,6 +13,7 @@ from ignite.metrics._view import View
 from ignite.metrics.metric import Metric
 from ignite.metrics.metrics_lambda import MetricsLambda
 from ignite.metrics.statistics import Reading, Statistic
+from ignite.metrics.statistics._statistic import update_all
 
 __all__ = ["MetricGroup"]
 
@@ -78,21 +79,19 @@ class MetricGroup(Metric):
         return list({id(metric): metric for metric in found}.values())
 
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch, for all members."""
+        """Takes in the output of one batch, for all members, or for none if one of them raises."""
         readings: dict[Hashable, Reading] = {}
-        updated: set[int] = set()
+        updates: dict[int, tuple[Any, Any]] = {}
         for metric in self._fed():
             key = metric._how_to_read() if isinstance(metric, View) else None
             if not isinstance(metric, View) or key is None:
-                metric.update(metric._output_transform(output))
+                updates[id(metric)] = metric, metric._output_transform(output)
                 continue
             if key not in readings:
                 readings[key] = Reading(metric._accepted(metric._output_transform(output)))
-            metric._inspect(readings[key])
-            for statistic in metric._own:
-                if id(statistic) not in updated:
-                    updated.add(id(statistic))
-                    statistic.update(readings[key])
+            metric._inspect(readings[key], metric._own[0])
+            updates.update((id(statistic), (statistic, readings[key])) for statistic in metric._own)
+        update_all(list(updates.values()))
 
     def _ended(self, engine: Engine[Any, Any]) -> None:
         for metric in self.metrics.values():

@@ -45,11 +45,10 @@ class MutualInformation(Entropy):
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_entropies_and_distributions, num_values=2, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
-        totals: Any = self._statistics_in_use()[0]
-        shape = reading.output[0].shape
-        if totals.sums and len(shape) > 1 and shape[1] and shape[1] != len(totals.sums[1]):
-            raise ValueError(f"y_pred should have {len(totals.sums[1])} classes as before, but given {tuple(shape)}")
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        sums, shape = statistic.sums, reading.output[0].shape
+        if sums and len(shape) > 1 and shape[1] and shape[1] != len(sums[1]):
+            raise ValueError(f"y_pred should have {len(sums[1])} classes as before, but given {tuple(shape)}")
 
     def _value(self, *statistics: Any) -> float:
         (totals,) = statistics

@@ -64,7 +64,7 @@ class TopKCategoricalAccuracy(View):
     def _declare(self) -> list[Statistic]:
         return [RankCounts(device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         scores = reading.output[0]
         if scores.ndim == 2 and scores.shape[1] < self._k:
             raise ValueError(

@@ -34,7 +34,12 @@ STRICT = [create for create in METRICS if create not in MEDIANS]
     ("y_pred", "y", "error", "words"),
     [
         (torch.ones(2, 1, 1), torch.ones(2), ValueError, r"y_pred should have shape .* given \(2, 1, 1\)"),
-        (torch.ones(()), torch.ones(2), ValueError, r"Input y_pred should have shape \(N,\) or \(N, 1\)"),
+        (
+            torch.ones(()),
+            torch.ones(2),
+            ValueError,
+            r"Input data shapes should be the same, but given \(1,\) and \(2,\)",
+        ),
         (
             torch.ones(2),
             torch.ones(2, 3),

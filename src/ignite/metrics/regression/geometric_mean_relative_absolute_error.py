@@ -44,7 +44,7 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
     def _declare(self) -> list[Statistic]:
         return [KeptSamples(select_samples, device=self._accumulates_on)]
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         reading.derive(read_pair)
 
     def _value(self, *statistics: Any) -> float:

@@ -72,7 +72,7 @@ class KendallRankCorrelation(EpochMetric):
         compute_fn = partial(_kendall, variant=variant)
         super().__init__(compute_fn, output_transform, False, device, skip_unrolling)
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         reading.derive(read_pair)
 
 

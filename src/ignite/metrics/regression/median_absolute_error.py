@@ -59,5 +59,5 @@ class MedianAbsoluteError(EpochMetric):
     ) -> None:
         super().__init__(median_absolute_error_compute_fn, output_transform, False, device)
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         reading.derive(check_vectors)

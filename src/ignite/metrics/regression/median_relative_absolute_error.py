@@ -61,5 +61,5 @@ class MedianRelativeAbsoluteError(EpochMetric):
             median_relative_absolute_error_compute_fn, output_transform, check_compute_fn=False, device=device
         )
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         reading.derive(check_vectors)

@@ -61,7 +61,7 @@ class SpearmanRankCorrelation(EpochMetric):
     ) -> None:
         super().__init__(_spearman, output_transform, False, device, skip_unrolling)
 
-    def _inspect(self, reading: Reading) -> None:
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
         reading.derive(read_pair)
 
 

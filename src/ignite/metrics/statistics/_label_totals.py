@@ -5,6 +5,7 @@ C classes; M examples of a batch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -34,6 +35,9 @@ class Total(Protocol):
     def settled(self) -> Tensor:
         """All that was counted, as a tensor."""
 
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all batches from now on."""
+
 
 class _Sum:
     """Adds up what a function says of each batch."""
@@ -49,6 +53,9 @@ class _Sum:
 
     def settled(self) -> Tensor:
         return self._total
+
+    def undoing(self) -> Callable[[], None]:
+        return functools.partial(setattr, self, "_total", self._total)
 
 
 class _Classes:
@@ -73,6 +80,15 @@ class _Classes:
     def settled(self) -> Tensor:
         return torch.stack([tally.settled() for tally in self._tallies])[:, :-1]
 
+    def undoing(self) -> Callable[[], None]:
+        undoing = [tally.undoing() for tally in self._tallies]
+
+        def undo() -> None:
+            for each in undoing:
+                each()
+
+        return undo
+
 
 class _Matrix:
     """True classes in rows, predicted ones in columns, shape (C, C)."""
@@ -95,6 +111,9 @@ class _Matrix:
 
     def settled(self) -> Tensor:
         return self._tally.settled().view(-1, self._num_classes)[:-1]
+
+    def undoing(self) -> Callable[[], None]:
+        return self._tally.undoing()
 
 
 def _are_inside(labels: Labels) -> bool:

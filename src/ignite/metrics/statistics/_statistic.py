@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from ignite.distributed._fused import Part
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def durable(method: F) -> F:
+    """Makes a method leave inference mode while it runs, so that what it accumulates can be updated in any mode.
+
+    Tensors that inference mode has made cannot be changed in place outside of it.
+    """
+
+    @functools.wraps(method)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_inference_mode_enabled():
+            return method(*args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            return method(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
 
 
 class Reading:
@@ -82,10 +101,32 @@ class Statistic(ABC):
 
     def update(self, reading: Reading) -> None:
         """Takes in one output, or raises and stays as it was."""
+        if torch.is_inference_mode_enabled():
+            self._update_durably(reading)
+            return
         if self._follows:
             self._follow(reading.output)
         self._update(reading)
         self.version += 1
+
+    @durable
+    def _update_durably(self, reading: Reading) -> None:
+        self.update(reading)
+
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all updates from now on."""
+        kept = {name: remembered(value) for name, value in vars(self).items()}
+
+        def undo() -> None:
+            self._restore({name: value() for name, value in kept.items()})
+
+        return undo
+
+    def _restore(self, values: Mapping[str, Any]) -> None:
+        """Puts attributes back, as another version: results of what is taken back may have been kept."""
+        version = self.version + 1
+        vars(self).update(values)
+        self.version = version
 
     def widen(self, other: Statistic) -> None:  # noqa: B027 - most have nothing to widen
         """Before anything was seen: also accumulates what ``other``, of the same key, was to accumulate."""
@@ -103,6 +144,7 @@ class Statistic(ABC):
             setattr(self, name, value)
         self.version += 1
 
+    @durable
     def load(self, values: Mapping[str, Any]) -> None:
         """Goes on from saved values."""
         self.take(values if self.device is None else _moved(values, self.device))
@@ -122,6 +164,7 @@ class Statistic(ABC):
         other.take(values)
         return other
 
+    @durable
     def clone(self) -> Self:
         """One that goes on by itself."""
         return self.replaced({name: copied(value) for name, value in self.parts().items()})
@@ -130,6 +173,7 @@ class Statistic(ABC):
         """A copy that goes on by itself, for a metric that alone would have accumulated ``wanted``."""
         return self.clone()
 
+    @durable
     def fresh(self) -> Self:
         """One of the same kind that has seen nothing."""
         other = copy.copy(self)
@@ -150,6 +194,44 @@ class Statistic(ABC):
     def where(self, tensor: Tensor) -> torch.device:
         """Where to accumulate what comes with ``tensor``."""
         return tensor.device if self.device is None else self.device
+
+
+def update_all(pairs: Sequence[tuple[Statistic, Reading]]) -> None:
+    """Updates statistics, each with its reading; none if one of them raises."""
+    undoing = []
+    try:
+        for statistic, reading in pairs[:-1]:
+            undoing.append(statistic.undoing())
+            statistic.update(reading)
+        for statistic, reading in pairs[-1:]:  # which takes care of itself
+            statistic.update(reading)
+    except BaseException:
+        for undo in reversed(undoing):
+            undo()
+        raise
+
+
+def remembered(value: Any) -> Callable[[], Any]:
+    """A function that gives back ``value`` as it is now, however tensors, containers and metrics in it change."""
+    if isinstance(value, Tensor):
+        kept = value.clone()
+        return lambda: kept
+    if type(value) in (list, tuple):
+        items = [remembered(item) for item in value]
+        return lambda: type(value)(item() for item in items)
+    if isinstance(value, dict):
+        entries = {key: remembered(item) for key, item in value.items()}
+
+        def restored() -> dict[Any, Any]:
+            value.clear()
+            value.update((key, item()) for key, item in entries.items())
+            return value
+
+        return restored
+    if hasattr(value, "undoing"):
+        undo = value.undoing()
+        return lambda: (undo(), value)[1]
+    return lambda: value
 
 
 def copied(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,19 +24,34 @@ class Tally:
         [1, 0, 2]
     """
 
-    __slots__ = ("_counts", "_num_waiting", "_waiting")
+    __slots__ = ("_counts", "_keeps", "_num_waiting", "_waiting")
 
     def __init__(self, counts: Tensor) -> None:
         self._counts = counts
         self._waiting: list[Tensor] = []
         self._num_waiting = 0
+        self._keeps = False
+        """Whether the last indices have to wait, because they may be taken back."""
 
     def add(self, indices: Tensor) -> None:
         """Counts ``indices``, integers in [0, K), shape (M,), soon. They must not be written to after that."""
         self._waiting.append(indices)
         self._num_waiting += indices.shape[0]
+        if self._num_waiting >= _PORTION and not self._keeps:
+            self.settled()
+
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all indices from now on, up to the next call of ``undoing`` or ``settled``."""
         if self._num_waiting >= _PORTION:
             self.settled()
+        self._keeps = True
+        length, num_waiting = len(self._waiting), self._num_waiting
+
+        def undo() -> None:
+            del self._waiting[length:]
+            self._num_waiting = num_waiting
+
+        return undo
 
     def settled(self) -> Tensor:
         """The counts, up to date."""

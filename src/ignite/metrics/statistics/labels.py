@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import BINARY, MULTICLASS, MULTILABEL, Labels, outside_message, read_labels
 from ignite.metrics.statistics._label_totals import CLASSES, CORRECT, MATRIX, SAMPLES, TOTALS, Total
-from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics._statistic import Reading, Statistic, durable
 
 __all__ = ["CLASSES", "CORRECT", "MATRIX", "SAMPLES", "LabelCounts"]
 
@@ -132,6 +132,19 @@ class LabelCounts(Statistic):
             self._totals[need] = make(2 if labels.kind == BINARY else labels.num_classes, device)
         self.kind, self.num_classes = labels.kind, labels.num_classes
 
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all updates from now on."""
+        kept = {**vars(self), "_totals": dict(self._totals)}
+        undoing = [total.undoing() for total in self._totals.values()]
+
+        def undo() -> None:
+            for each in undoing:
+                each()
+            self._restore(kept)
+
+        return undo
+
+    @durable
     def load(self, values: Mapping[str, Any]) -> None:
         """Goes on from saved counts.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -78,6 +79,18 @@ class RankCounts(Statistic):
         self.num_examples += num_examples
         if not isinstance(num_outside, int):
             self.num_outside = self.num_outside + num_outside
+
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all updates from now on."""
+        kept = dict(vars(self))
+        take_back = None if self._tally is None else self._tally.undoing()
+
+        def undo() -> None:
+            if take_back is not None:
+                take_back()
+            self._restore(kept)
+
+        return undo
 
     def check(self) -> None:
         """Raises if targets were no classes, which ``update`` does not wait to see on an accelerator."""

@@ -57,6 +57,18 @@ class KeptSamples(Statistic):
             batches.append(tensor.detach().to(self.where(tensor), copy=True))
         self.num_examples += len(pair[0])
 
+    def undoing(self) -> Callable[[], None]:
+        """A function that takes back all updates from now on."""
+        kept = dict(vars(self))
+        lengths = [len(batches) for batches in self._batches]
+
+        def undo() -> None:
+            for batches, length in zip(self._batches, lengths, strict=True):
+                del batches[length:]
+            self._restore(kept)
+
+        return undo
+
     def _check_kinds(self, pair: tuple[Tensor, Tensor]) -> None:
         kinds = (("y_pred", "predictions"), ("y", "targets"))
         for (name, words), batches, tensor in zip(kinds, self._batches, pair, strict=True):

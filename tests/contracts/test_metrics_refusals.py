@@ -1,0 +1,176 @@
+"""What every metric refuses, and that refusing leaves it as it was; tested over the list of all of them."""
+
+import itertools
+from contextlib import nullcontext
+
+import pytest
+import torch
+from cases import CASES, as_plain, close, cut
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ignite import metrics as m
+from ignite.engine import Engine
+
+every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+PAIRS = {name: case for name, case in CASES.items() if case.empty_value != 0.0 or "Distance" in name or "Canb" in name}
+PAIRS = {name: case for name, case in PAIRS.items() if "Average" not in name or name.startswith("AverageP")}
+every_metric_of_pairs = pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS.keys())
+REFUSES_TARGETS_NOT = ("Entropy", "MutualInformation", "Loss")
+
+
+def batch_of(case, n, seed=0):
+    return case.examples(torch.Generator().manual_seed(seed), n)
+
+
+def value_of(metric):
+    return as_plain(metric.compute())
+
+
+def fed(case, batches):
+    metric = case.make()
+    for batch in batches:
+        metric.update(batch)
+    return metric
+
+
+def malformed(y_pred, y, case):
+    """Name -> an output that is no pair of tensors, made of one that is."""
+    found = {
+        "None": None,
+        "a number": 0.5,
+        "a string": "ab",
+        "one tensor": y_pred,
+        "one tensor of two rows": torch.stack([y_pred, y_pred]),
+        "nothing": (),
+        "one item": (y_pred,),
+        "three items": (y_pred, y, y),
+        "a mask": (y_pred, y, torch.ones(len(y))),
+        "no prediction": (None, y),
+        "a list and a tensor": ([*y_pred], y),
+        "arrays": (y_pred.numpy(), y.numpy()),
+        "other keys": {"pred": y_pred, "target": y},
+    }
+    if not case.name.startswith(REFUSES_TARGETS_NOT):
+        found["keywords"] = (y_pred, y, {})
+        found["no target"] = (y_pred, None)
+    return found
+
+
+@every_metric_of_pairs
+def test_what_is_no_pair_of_tensors_is_refused_and_names_output_transform(case):
+    metric = fed(case, [batch_of(case, 9)])
+    before = value_of(metric)
+    for name, output in malformed(*batch_of(case, 9, seed=1), case).items():
+        if case.name == "Loss" and name in ("no prediction", "a list and a tensor", "arrays"):
+            continue  # whatever the user's function takes
+        with pytest.raises((TypeError, ValueError), match="output_transform|adapt|tensors of the same length"):
+            metric.update(output)
+        assert value_of(metric) == close(before), name
+        engine, attached = Engine(lambda engine, batch, output=output: output), case.make()
+        attached.attach(engine, "value")
+        with pytest.raises((TypeError, ValueError), match="output_transform"):
+            engine.run([0])
+
+
+MODES = {"grad": nullcontext, "no_grad": torch.no_grad, "inference": torch.inference_mode}
+
+
+def through_modes(case, batches, modes):
+    """The values of a metric that is reset, fed, computed, saved and loaded in these modes, one after the other."""
+    modes = iter(modes)
+    with next(modes)():
+        metric = case.make()
+    with next(modes)():
+        metric.reset()
+    values = []
+    for batch in batches:
+        with next(modes)():
+            metric.update(batch)
+        with next(modes)():
+            values.append(value_of(metric))
+    with next(modes)():
+        state = metric.state_dict()
+        other = case.make()
+        other.load_state_dict(state)
+    with next(modes)():
+        other.update(batches[0])
+    values.append(value_of(other))
+    return values
+
+
+@every_metric
+@given(st.lists(st.sampled_from(list(MODES)), min_size=10, max_size=10))
+def test_modes_of_autograd_change_no_value(case, modes):
+    batches = cut(batch_of(case, 27), [9, 8, 10])
+    expected = through_modes(case, batches, [nullcontext] * 10)
+    assert through_modes(case, batches, [MODES[mode] for mode in modes]) == [close(value) for value in expected]
+
+
+@every_metric
+@pytest.mark.parametrize("modes", list(itertools.permutations(MODES, 2)), ids=str)
+def test_runs_in_different_modes_give_the_same_values(case, modes):
+    batches = cut(batch_of(case, 27), [9, 8, 10])
+    engine = Engine(lambda engine, batch: batch)
+    case.make().attach(engine, "value")
+    m.MetricGroup({"value": case.make()}).attach(engine, "group")
+    expected = value_of(fed(case, batches))
+    for mode in (*modes, modes[0]):
+        with MODES[mode]():
+            metrics = engine.run(batches).metrics
+        assert as_plain(metrics["value"]) == close(expected)
+        assert as_plain(metrics["group"])["value"] == close(expected)
+
+
+@every_metric
+def test_a_batch_without_examples_adds_nothing(case):
+    batch, none = batch_of(case, 9), batch_of(case, 0)
+    expected = value_of(fed(case, [batch]))
+    assert value_of(fed(case, [none, batch, none])) == close(expected)
+
+
+@every_metric
+def test_a_last_batch_of_one_may_be_squeezed(case):
+    first, last = cut(batch_of(case, 10), [9, 1])
+    if not isinstance(last, tuple) or last[1].ndim != 1:
+        pytest.skip("squeezed vectors look like several numbers")
+    expected = value_of(fed(case, [first, last]))
+    y_pred, y = last[0].squeeze(), last[1].squeeze()
+    assert value_of(fed(case, [first, (y_pred, y)])) == close(expected)
+    if last[0].ndim == 1:
+        assert value_of(fed(case, [first, (y_pred, last[1])])) == close(expected)
+        assert value_of(fed(case, [first, (last[0], y)])) == close(expected)
+
+
+class Refusing(m.Metric):
+    """Refuses each second batch."""
+
+    def reset(self):
+        self.num_seen = torch.tensor(0)
+
+    def update(self, output):
+        if self.num_seen == 1:
+            raise ValueError("not this one")
+        self.num_seen += 1
+
+    def compute(self):
+        return int(self.num_seen)
+
+
+@every_metric
+def test_a_batch_that_one_metric_of_a_group_refuses_is_counted_by_none(case):
+    first, second, third = cut(batch_of(case, 30), [9, 8, 13])
+    group = m.MetricGroup({"a": case.make(), "refusing": Refusing(), "b": case.make(), "again": Refusing()})
+    group.update(first)
+    before = as_plain(group.compute())
+    with pytest.raises(ValueError, match="not this one"):
+        group.update(second)
+    assert as_plain(group.compute()) == close(before)
+    group.metrics["refusing"].reset()
+    with pytest.raises(ValueError, match="not this one"):
+        group.update(second)
+    group.metrics["again"].reset()
+    group.metrics["refusing"].reset()
+    group.update(third)
+    expected = close(value_of(fed(case, [first, third])))
+    assert as_plain(group.compute()) == {"a": expected, "b": expected, "refusing": 1, "again": 1}
