@@ -113,12 +113,12 @@ def main():
     if best is None:
         print("No epoch was completed: there is no best model yet.")
         return 130
-    loaded = storage.load((checkpoint.place, best))
+    loaded = storage.load(best)
     model.load_state_dict(loaded.state["model"])
     accuracy = evaluator.run(val_loader).metrics["accuracy"]
     print(f"\nBest accuracy on {len(val_loader.dataset)} held-out digits: {accuracy:.4f} (epoch {loaded.note.epoch})")
     print(f"  the best model   {args.output / 'checkpoints' / 'best.pt'}")
-    print(f"  all checkpoints  ignite doctor {args.output / 'checkpoints'}")
+    print(f"  all checkpoints  ignite doctor {args.output}")
     print(f"  the curves       tensorboard --logdir {args.output}")
     print("  what was run     print(trainer.describe()) in examples/digits.py")
     print("  a shorter start  examples/guide.py; all examples: examples/README.md")

@@ -113,3 +113,48 @@ def test_env_says_what_a_result_depends_on():
     lines = dict(line.split(maxsplit=1) for line in out.getvalue().splitlines() if len(line.split()) > 1)
     assert lines["torch"] == torch.__version__
     assert {"python", "platform", "threads", "command", "git_commit"} <= set(lines)
+
+
+def save_run(folder, **options):
+    engine = Engine(lambda engine, batch: None)
+    Checkpoint.of(engine, folder, background=False, **options)
+    engine.run([1, 2])
+
+
+def test_the_folder_of_a_run_is_enough_where_checkpoints_are_in_a_folder_of_it(tmp_path):
+    save_run(tmp_path / "run" / "checkpoints")
+    code, text = doctor(tmp_path / "run")
+    assert code == 0
+    assert text.splitlines()[0] == f"{tmp_path / 'run'}/checkpoints"
+    assert "checkpoint_00000002.pt" in text
+    assert "resume='latest' takes checkpoint_00000002.pt" in text
+    code, text = doctor(tmp_path)
+    assert code == 1
+    assert text == f"No checkpoints in {tmp_path}, but there are some in {tmp_path / 'run' / 'checkpoints'}\n"
+
+
+def test_both_folders_are_listed_and_damage_in_either_counts(tmp_path):
+    save_run(tmp_path / "checkpoints")
+    Checkpoint({"m": torch.nn.Linear(1, 1)}, tmp_path)(Engine(lambda engine, batch: None))
+    assert doctor(tmp_path)[0] == 0
+    damage(tmp_path / "checkpoints" / "checkpoint_00000002.pt")
+    code, text = doctor(tmp_path)
+    assert code == 1
+    assert "m_0.pt" in text
+
+
+def test_files_of_others_are_not_taken_for_checkpoints_of_a_run(tmp_path):
+    save_run(tmp_path)
+    torch.save({"weight": torch.ones(2)}, tmp_path / "weights_99999.pt")
+    Checkpoint({"m": torch.nn.Linear(1, 1)}, lambda state, name: torch.save(state, tmp_path / name))
+    code, text = doctor(tmp_path)
+    assert code == 0
+    states = {line.split()[0]: line for line in text.splitlines()}
+    assert states["weights_99999.pt"].endswith("readable, not written by this library")
+    assert states["checkpoint_00000002.pt"].endswith("whole")
+    assert text.endswith("resume='latest' takes checkpoint_00000002.pt\n")
+
+
+def test_without_the_checkpoint_of_a_run_what_to_do_with_the_others_is_said(tmp_path):
+    torch.save({"weight": torch.ones(2)}, tmp_path / "model_12.pt")
+    assert "None of them is the whole checkpoint of a run; Checkpoint.load_objects" in doctor(tmp_path)[1]

@@ -16,6 +16,12 @@ from ignite.learner import demo, environment
 
 __all__ = ["main"]
 
+CHECKPOINTS = "checkpoints"
+"""Where in the folder of a run a learner keeps them."""
+WHOLE = "whole"
+FOREIGN = "readable, not written by this library"
+_NO_RUN = "None of them is the whole checkpoint of a run; Checkpoint.load_objects loads those of single objects"
+
 
 class Row(NamedTuple):
     """What ``ignite doctor`` says about one file."""
@@ -29,9 +35,9 @@ class Row(NamedTuple):
     verdict: str
 
     @property
-    def is_whole(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether the file can be relied on."""
-        return self.verdict == "whole"
+        return self.verdict in (WHOLE, FOREIGN)
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
@@ -57,9 +63,9 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     doctor = commands.add_parser(
         "doctor",
         help="list the checkpoints of a run and check each",
-        description="Lists the checkpoints in a folder, the newest first, with step, score, age and size, and reads "
-        "each to its end to see whether it is whole. A run goes on from the first one that is, with "
-        "trainer.run(data, resume='latest').",
+        description="Lists the checkpoints in the folder of a run, or in the folder checkpoints in it, the newest "
+        "first, with step, score, age and size, and reads each to its end to see whether it is whole. A run goes on "
+        "from the first one that is, with trainer.run(data, resume='latest').",
     )
     doctor.add_argument("run_dir", help="the folder that the run writes to, or a URL such as s3://bucket/run")
     doctor.add_argument(
@@ -100,45 +106,76 @@ def _env(out: TextIO) -> int:
 
 def _doctor(run_dir: str, repair: bool, out: TextIO) -> int:
     try:
-        place = storage.open_place(run_dir, create=False)
+        found = [(where, place) for where, place in _places(run_dir) if storage.scan(place)]
     except (OSError, ValueError) as error:
         out.write(f"{error}\n")
         return 2
-    rows = list(_examine(place))
-    if not rows:
-        out.write(f"No checkpoints in {run_dir}\n")
+    if not found:
+        out.write(f"No checkpoints in {run_dir}{_hint(run_dir)}\n")
         return 1
+    is_well = True
+    for where, place in found:
+        if where != run_dir:
+            out.write(f"{where}\n")
+        is_well &= _report(place, repair, out)
+    return 0 if is_well else 1
+
+
+def _places(run_dir: str) -> Iterator[tuple[str, storage.Place]]:
+    """The folder itself, and the one in which a learner keeps the checkpoints of a run."""
+    yield run_dir, storage.open_place(run_dir, create=False)
+    inner = f"{run_dir.rstrip('/')}/{CHECKPOINTS}"
+    if "://" in run_dir or Path(inner).expanduser().is_dir():
+        yield inner, storage.open_place(inner, create=False)
+
+
+def _hint(run_dir: str) -> str:
+    """Where else to look, if somebody has given the folder of several runs."""
+    if "://" in run_dir:
+        return ""
+    top = Path(run_dir).expanduser()
+    below = [path for path in sorted((*top.glob("*/"), *top.glob(f"*/{CHECKPOINTS}/"))) if path.is_dir()]
+    found = [str(path) for path in below if storage.scan(storage.open_place(path, create=False))]
+    return f", but there are some in {', '.join(found[:5])}" if found else ""
+
+
+def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
+    """Says what is in a place; returns whether all is well there."""
+    found = storage.scan(place)
+    rows = [_examine(place, one) for one in found]
     out.write(_table(rows))
-    newest = next((row.file for row in rows if row.is_whole), None)
-    out.write(f"resume='latest' takes {newest}\n" if newest else "None of them can be resumed from\n")
+    whole = {row.file for row in rows if row.verdict == WHOLE}
+    newest = next(
+        (one.name for one in found if one.name in whole and one.note and one.note.family == storage.RUN_FAMILY), None
+    )
+    out.write(f"resume='latest' takes {newest}\n" if newest else f"{_NO_RUN}\n")
     if repair:
         swept = place.sweep()
         index = storage.build_index(place)
         out.write(
             f"index.json has {len(index.rows)} checkpoints now; {len(swept)} leftovers of killed writers removed\n"
         )
-    return 0 if all(row.is_whole for row in rows) else 1
+    return all(row.is_sound for row in rows)
 
 
-def _examine(place: storage.Place) -> Iterator[Row]:
-    for found in storage.scan(place):
-        try:
-            with place.local(found.name) as path:
-                storage.verify(path)
-                size = f"{path.stat().st_size / 1e6:.1f} MB"
-            verdict = "whole"
-        except (CheckpointError, OSError) as error:
-            size, verdict = "?", f"DAMAGED: {error}"
-        note = found.note
-        yield Row(
-            found.name,
-            "?" if found.step is None else str(found.step),
-            "?" if note is None or note.epoch is None else str(note.epoch),
-            "-" if note is None or note.score is None else f"{note.score_name or 'score'}={note.score:.6g}",
-            "?" if note is None else _age(time.time() - note.created),
-            size,
-            verdict,
-        )
+def _examine(place: storage.Place, found: storage.Found) -> Row:
+    note = found.note
+    try:
+        with place.local(found.name) as path:
+            storage.verify(path)
+            size = f"{path.stat().st_size / 1e6:.1f} MB"
+        verdict = FOREIGN if note is None else WHOLE
+    except (CheckpointError, OSError) as error:
+        size, verdict = "?", f"DAMAGED: {error}"
+    return Row(
+        found.name,
+        "?" if found.step is None else str(found.step),
+        "?" if note is None or note.epoch is None else str(note.epoch),
+        "-" if note is None or note.score is None else f"{note.score_name or 'score'}={note.score:.6g}",
+        "?" if note is None else _age(time.time() - note.created),
+        size,
+        verdict,
+    )
 
 
 def _age(seconds: float) -> str:

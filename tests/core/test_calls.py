@@ -2,7 +2,7 @@ import functools
 
 import pytest
 
-from ignite._core.calls import accepts, describe_signature, has_parameter, name_of, place_of
+from ignite._core.calls import accepts, describe_signature, has_parameter, name_of, nearest, place_of
 
 
 def function(a, b=1, *, c=2): ...
@@ -59,3 +59,8 @@ def test_a_signature_is_shown_as_it_was_written():
 
     assert describe_signature(annotated) == "(a, b='x')"
     assert place_of(len) == ""
+
+
+def test_the_nearest_name_is_offered_if_one_is_near():
+    assert nearest("n_save", ["atomic", "n_saved"]) == ". Did you mean 'n_saved'?"
+    assert nearest("colour", ["atomic", "n_saved"]) == ""

@@ -1,4 +1,9 @@
-from ignite.engine import Engine, EventEnum, Events
+import torch
+from torch import nn
+
+from ignite.engine import Engine, EventEnum, Events, create_supervised_trainer
+from ignite.handlers import Checkpoint
+from ignite.metrics import RunningAverage
 
 
 class Custom(EventEnum):
@@ -61,3 +66,14 @@ def test_all_of_it_is_known_before_the_run():
     before = str(engine.describe())
     engine.run([0])
     assert str(engine.describe()) == before
+
+
+def test_what_a_checkpoint_saves_and_where_is_listed(tmp_path):
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_supervised_trainer(model, optimizer, nn.MSELoss())
+    RunningAverage(output_transform=float).attach(trainer, "loss")
+    Checkpoint.of(trainer, tmp_path / "run", event=Events.ITERATION_COMPLETED(every=7))
+    (line,) = [line for line in str(trainer.describe()).splitlines() if "->" in line]
+    assert "RunCheckpoint  [every=7]  priority -inf" in line
+    assert f"model, optimizer, RunningAverage.loss -> {tmp_path / 'run'}  (" in line

@@ -9,7 +9,7 @@ import torch
 from ignite import storage
 from ignite.engine import Engine, Events
 from ignite.exceptions import CheckpointError
-from ignite.handlers import Checkpoint
+from ignite.handlers import Checkpoint, DiskSaver
 from ignite.metrics import Average
 
 
@@ -177,3 +177,17 @@ def test_a_stream_of_unknown_length_goes_on_in_its_first_pass_and_in_later_ones(
 
     parts = program(fail_at, tmp_path / "parts") + program(1000, tmp_path / "parts")
     assert parts == program(1000, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("resume", ["latest", "folder"])
+def test_other_files_with_higher_numbers_are_not_taken_for_the_newest_checkpoint(tmp_path, resume):
+    save_run(tmp_path, stop_at=5)
+    torch.save({"weight": torch.ones(1)}, tmp_path / "weights_99999.pt")
+    other = Engine(lambda engine, batch: None)
+    other.state.iteration = 777
+    Checkpoint({"model": torch.nn.Linear(1, 1)}, lambda state, name: torch.save(state, tmp_path / name))(other)
+    DiskSaver(tmp_path, require_empty=False)({"a": 1}, "best_888.pt", {"basename": "best"})
+    engine, seen = make()
+    Checkpoint.of(engine, tmp_path)
+    engine.run([1, 2, 3, 4], max_epochs=2, resume="latest" if resume == "latest" else tmp_path)
+    assert seen == [2, 3, 4]

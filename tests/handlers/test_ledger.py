@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ignite.exceptions import CheckpointError
-from ignite.handlers._ledger import before, check_loosely, items_of, merged, read_items, state_of_items
+from ignite.handlers._ledger import before, check_loosely, items_of, merged, read_items, read_names, state_of_items
 from ignite.storage import Item, Note, Row, check_name
 
 NAN = math.nan
@@ -50,3 +50,16 @@ def test_handlers_of_users_may_have_folders_in_names_but_not_leave_theirs():
     for name in ("../x", "a/../../x", "a\\..\\x", "a\nb", 3):
         with pytest.raises(ValueError, match="does not lead elsewhere"):
             check_loosely(name)
+
+
+def test_other_names_of_files_are_read_as_they_were_written():
+    state = state_of_items([Item(1, "a"), Item(2, "b")], {"b": "best.pt"})
+    assert state == {"_saved": [(1, "a"), (2, "b")], "_real": {"b": "best.pt"}}
+    assert read_names(state["_real"]) == {"b": "best.pt"}
+    assert read_names(None) == {}
+
+
+@pytest.mark.parametrize("state", [["best.pt"], {"a": "../best.pt"}, {"a": 3}])
+def test_other_names_of_files_lead_nowhere_else(state):
+    with pytest.raises(CheckpointError, match="_real should"):
+        read_names(state)

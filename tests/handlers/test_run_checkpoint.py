@@ -257,7 +257,7 @@ def test_the_best_is_resumed_and_what_comes_after_it_counts_as_newer(tmp_path):
     later = iter([0.3, 0.4])
     checkpoint = Checkpoint.of(second.trainer, tmp_path, score=lambda trainer: next(later, 0.5), keep_last=2)
     second.trainer.run(second.loader, max_epochs=2, resume="best")
-    assert checkpoint.last_checkpoint == "checkpoint_00000008.pt"
+    assert checkpoint.last_checkpoint == tmp_path / "checkpoint_00000008.pt"
     third = Run(None)
     Checkpoint.of(third.trainer, tmp_path)
     third.run(resume="latest")
@@ -352,7 +352,9 @@ def test_an_object_store_does_as_well(tmp_path):
     assert second.seen == seen[8:]
     assert_same(second.digest(), expected)
     best = min(range(3), key=lambda i: scores[i][1]["nll"])
-    assert checkpoint.best_checkpoint == f"checkpoint_{4 * (best + 1):08d}.pt"
+    assert checkpoint.best_checkpoint.endswith(f"{tmp_path.name}/checkpoint_{4 * (best + 1):08d}.pt")
+    assert "://" in checkpoint.best_checkpoint
+    Checkpoint.load_objects({"model": second.model}, checkpoint.best_checkpoint)
     third = Run(None)
     Checkpoint.of(third.trainer, url)
     third.trainer.run(third.loader, max_epochs=3, resume="best")
@@ -406,7 +408,7 @@ def test_a_trainer_that_is_deleted_frees_its_model_without_the_garbage_collector
         freed = weakref.ref(trainer)
         del trainer
         assert freed() is None
-        assert checkpoint.last_checkpoint == "checkpoint_00000002.pt"
+        assert checkpoint.last_checkpoint == tmp_path / "checkpoint_00000002.pt"
         with pytest.raises(RuntimeError, match="while its trainer is there"):
             checkpoint.save()
         freed = weakref.ref(model)

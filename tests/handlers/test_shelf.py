@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from ignite.engine import Engine, State
@@ -332,3 +333,116 @@ def test_making_one_waits_for_nobody(processes):
 
 def test_all_processes_hear_of_each_file(processes):
     assert processes(checkpoint_processes.a_run_with_events) == (([2, 4, 6], ["c_4.pt", "c_6.pt"]),) * 2
+
+
+class Fixed(DiskSaver):
+    """The best model under one name."""
+
+    def __call__(self, checkpoint, filename, metadata=None):
+        super().__call__(checkpoint, "best.pt", metadata)
+
+    def remove(self, filename):
+        super().remove("best.pt")
+
+
+class FixedWithoutRemoving(DiskSaver):
+    def __call__(self, checkpoint, filename, metadata=None):
+        super().__call__(checkpoint, "best.pt", metadata)
+
+
+class FixedWithoutMetadata(DiskSaver):
+    def __call__(self, checkpoint, filename):
+        super().__call__(checkpoint, "best.pt")
+
+    def remove(self, filename):
+        os.unlink(self.dirname / "best.pt")
+
+
+class InPairs(DiskSaver):
+    """Two iterations to a file."""
+
+    def name(self, filename):
+        return f"pair_{(int(filename.split('_')[-1].removesuffix('.pt')) + 1) // 2}.pt"
+
+    def __call__(self, checkpoint, filename, metadata=None):
+        super().__call__(checkpoint, self.name(filename), metadata)
+
+    def remove(self, filename):
+        super().remove(self.name(filename))
+
+
+class WritesItself(DiskSaver):
+    def __call__(self, checkpoint, filename, metadata=None):
+        (self.dirname / "best.pt").write_text(filename)
+
+    def remove(self, filename):
+        (self.dirname / "best.pt").unlink()
+
+
+class InMemory(BaseSaveHandler):
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, checkpoint, filename, metadata=None):
+        (self.folder / "best.pt").write_text(filename)
+
+    def remove(self, filename):
+        (self.folder / "best.pt").unlink()
+
+
+SEVERAL_NAMES = [Fixed, FixedWithoutRemoving, FixedWithoutMetadata, InPairs, WritesItself, InMemory]
+
+
+@pytest.mark.parametrize("n_saved", [1, 2, 3])
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("kind", SEVERAL_NAMES)
+def test_where_several_names_lead_to_one_file_the_file_just_written_and_those_kept_are_there(
+    tmp_path, kind, n_saved, background, restart, caplog
+):
+    """After each save, the file of each item that is tracked is there, and that of the newest holds the newest."""
+    options = {"require_empty": False, "background": background} if issubclass(kind, DiskSaver) else {}
+    counter = nn.Linear(1, 1)
+    checkpoint = Checkpoint({"m": counter}, kind(tmp_path, **options), n_saved=n_saved)
+    for i in range(1, 8):
+        nn.init.constant_(counter.weight, i)
+        checkpoint(trainer(i))
+        checkpoint.wait()
+        name_of = getattr(checkpoint.save_handler, "name", lambda name: "best.pt")
+        assert {name_of(item.filename) for item in checkpoint._saved} <= set(names_in(tmp_path))
+        newest = tmp_path / name_of(f"m_{i}.pt")
+        if kind in (WritesItself, InMemory):
+            assert newest.read_text() == f"m_{i}.pt"
+        else:
+            assert torch.load(newest, weights_only=True)["weight"].item() == i
+        if restart:  # another process, which knows the names only
+            state = checkpoint.state_dict()
+            checkpoint = Checkpoint({"m": counter}, kind(tmp_path, **options), n_saved=n_saved)
+            checkpoint.load_state_dict(state)
+    assert len(names_in(tmp_path)) <= n_saved
+    if not restart:
+        assert "should be removed" not in caplog.text
+
+
+def test_a_renaming_saver_still_removes_what_is_not_kept(tmp_path):
+    class Renamed(DiskSaver):
+        def __call__(self, checkpoint, filename, metadata=None):
+            super().__call__(checkpoint, f"my_{filename}", metadata)
+
+        def remove(self, filename):
+            super().remove(f"my_{filename}")
+
+    for background in (False, True):
+        checkpoint = Checkpoint({"m": MODEL}, Renamed(tmp_path / str(background), background=background), n_saved=2)
+        for i in range(1, 6):
+            checkpoint(trainer(i))
+        checkpoint.wait()
+        assert names_in(tmp_path / str(background)) == ["my_m_4.pt", "my_m_5.pt"]
+
+
+def test_a_saver_may_still_be_asked_to_remove_a_file(tmp_path):
+    checkpoint = Checkpoint({"m": MODEL}, Fixed(tmp_path))
+    for i in (1, 2):
+        checkpoint(trainer(i))
+    checkpoint.save_handler.remove("whatever")
+    assert names_in(tmp_path) == []

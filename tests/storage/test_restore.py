@@ -354,3 +354,22 @@ def test_an_optimizer_that_loads_its_own_way_is_checked_if_the_state_has_the_usu
     one, other = (Noted([torch.nn.Parameter(torch.ones(1)) for _ in range(number)], lr=0.5) for number in (1, 2))
     with pytest.raises(CheckpointError, match="group 0 should have 1 parameters, but given 2"):
         restore({"optimizer": one}, {"optimizer": other.state_dict()})
+
+
+def test_what_only_loads_is_loaded_without_a_word_and_after_all_others(caplog):
+    class Loads:
+        def load_state_dict(self, state):
+            self.state = state
+            order.append("loads")
+
+    class Counts(Loads):
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            order.append("counts")
+
+    order, loads = [], Loads()
+    with caplog.at_level(0):
+        restore({"loads": loads, "counts": Counts()}, {"loads": {"a": 1}, "counts": {}})
+    assert (loads.state, order, caplog.messages) == ({"a": 1}, ["counts", "loads"], [])

@@ -1,10 +1,11 @@
 """Questions about a callable: can it be called like this, what is it called, where does it stand?"""
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["accepts", "describe_signature", "has_parameter", "name_of", "place_of"]
+__all__ = ["accepts", "describe_signature", "has_parameter", "name_of", "nearest", "place_of"]
 
 
 def accepts(func: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
@@ -57,3 +58,14 @@ def place_of(func: Callable[..., Any]) -> str:
     if code is None and callable(target):
         code = getattr(type(target).__call__, "__code__", None)  # an object that can be called
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The end of an error message: which of ``names`` may have been meant by ``name``.
+
+    Example:
+        >>> nearest("n_save", ["n_saved", "atomic"]), nearest("color", ["atomic"])
+        (". Did you mean 'n_saved'?", '')
+    """
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f". Did you mean {found[0]!r}?" if found else ""

@@ -108,10 +108,12 @@ def _event_rows(engine: Emitter, name: str, depth: int) -> Iterator[Row]:
 
 
 def _note_of(entry: Registration, engine: Emitter) -> str:
-    """What the object that the handler is a method of has to say about it."""
-    owner = getattr(entry.handler, "__self__", None)
+    """What the object that the handler is, or is a method of, has to say about it."""
+    owner = getattr(entry.handler, "__self__", entry.handler)
     note = getattr(type(owner), "_note_on_handler", None)
-    words = note(owner, engine, name_of(entry.handler).rpartition(".")[2]) if note is not None else ""
+    if note is None:
+        return ""
+    words = note(owner, engine, getattr(entry.handler, "__name__", "__call__"))
     return f"  {words}" if words else ""
 
 

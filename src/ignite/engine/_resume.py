@@ -208,9 +208,18 @@ def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row
     return [storage.Row(found.name, found.note) for found in storage.scan(place, family) if found.note is not None]
 
 
+def runs_in(place: storage.Place) -> list[storage.Found]:
+    """The checkpoints of a run in a place, the newest first; where there are none, all that might hold one.
+
+    Files beside them, such as the weights of a model, may have higher numbers in their names. Ignite's have no notes.
+    """
+    of_runs = storage.scan(place, storage.RUN_FAMILY)  # and those that cannot be read
+    return of_runs if any(one.error is None for one in of_runs) else storage.scan(place)
+
+
 def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
     """The newest checkpoint that all processes can read. On several processes, all of them have to call it."""
-    names = idist.all_gather([found.name for found in storage.scan(place)])[0]  # those that the first process sees
+    names = idist.all_gather([found.name for found in runs_in(place)])[0]  # those that the first process sees
     for name in names:
         loaded = _load_or_none(place, name)
         if all(idist.all_gather(loaded is not None)):

@@ -62,6 +62,7 @@ class FileNames(NamedTuple):
     has_score: bool
     score_name: str | None
     pattern: str | None
+    ext: str = EXTENSION
 
     @property
     def name(self) -> str:
@@ -93,7 +94,7 @@ class FileNames(NamedTuple):
             )
         return pattern.format(
             filename_prefix=self.prefix, name=self.name if name is None else name, score_name=self.score_name,
-            score=None if score is None else score_text(score), global_step=step, ext=EXTENSION,
+            score=None if score is None else score_text(score), global_step=step, ext=self.ext,
         )  # fmt: skip
 
     def check(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ignite.exceptions import CheckpointError
-from ignite.storage import Item, Row
+from ignite.storage import Item, Row, check_name
 
 
 def merged(saved: Sequence[Item], others: Sequence[Item]) -> list[Item]:
@@ -62,9 +63,28 @@ def read_items(state: Any, check: Callable[[str], object]) -> list[Item]:
     return merged(items, [])
 
 
-def state_of_items(items: Sequence[Item]) -> OrderedDict[str, Any]:
-    """What :func:`read_items` reads, in the form that Ignite saves."""
-    return OrderedDict(_saved=[tuple(item) for item in items])
+def read_names(state: Any) -> dict[str, str]:
+    """What a state says files are called that were to have another name.
+
+    Raises:
+        CheckpointError: it holds no plain names.
+    """
+    if not isinstance(state, Mapping | None):
+        raise CheckpointError(f"_real should be a dictionary of file names, but given {state!r:.100}")
+    try:
+        return {str(name): check_name(real) for name, real in (state or {}).items()}
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"_real should hold names of files in one folder. {error}") from error
+
+
+def state_of_items(
+    items: Sequence[Item], real_names: Mapping[str, str] = MappingProxyType({})
+) -> OrderedDict[str, Any]:
+    """What :func:`read_items` and :func:`read_names` read, in the form that Ignite saves."""
+    state: OrderedDict[str, Any] = OrderedDict(_saved=[tuple(item) for item in items])
+    if real_names:
+        state["_real"] = dict(real_names)
+    return state
 
 
 def check_loosely(name: Any) -> None:

@@ -71,7 +71,7 @@ def _by_key(to_load: Mapping[str, Any], states: Any) -> Any:
 
 
 def _is_ledger(state: Any) -> bool:
-    return isinstance(state, Mapping) and set(state) == {"_saved"}
+    return isinstance(state, Mapping) and {"_saved"} <= set(state) <= {"_saved", "_real", "_iteration"}
 
 
 def _without_ledger(target: Any, states: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,7 +25,6 @@ from ignite.handlers._score import Score
 
 AnyEngine = Engine[Any, Any]
 
-FAMILY = "run"
 _BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
 
@@ -93,16 +92,19 @@ class RunCheckpoint:
         trainer._keeper = self
 
     @property
-    def last_checkpoint(self) -> str | None:
-        """The newest file, of those that are complete."""
-        rows = rows_of(self.place, FAMILY)
-        return rows[0].file if rows else None
+    def last_checkpoint(self) -> Path | str | None:
+        """The newest file, of those that are complete: its path, or its URL."""
+        rows = rows_of(self.place, storage.RUN_FAMILY)
+        return self._path_of(rows[0].file) if rows else None
 
     @property
-    def best_checkpoint(self) -> str | None:
-        """The file with the best score."""
-        best = storage.best(rows_of(self.place, FAMILY))
-        return None if best is None else best.file
+    def best_checkpoint(self) -> Path | str | None:
+        """The file with the best score: its path, or its URL."""
+        best = storage.best(rows_of(self.place, storage.RUN_FAMILY))
+        return None if best is None else self._path_of(best.file)
+
+    def _path_of(self, name: str) -> Path | str:
+        return self.place.path / name if isinstance(self.place, storage.Folder) else f"{self.place}/{name}"
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
         """Saves the run now, or, on several processes, as soon as no gradients are being accumulated."""
@@ -129,7 +131,7 @@ class RunCheckpoint:
         states = take_down(trainer, belongings, unfinished, random, is_finished)
         note = storage.Note(
             step=state.iteration, epoch=state.epoch, score=score, score_name=self._score.name, mode=self._score.mode,
-            family=FAMILY, restarts=self._restarts, created=time.time(),
+            family=storage.RUN_FAMILY, restarts=self._restarts, created=time.time(),
         )  # fmt: skip
         raise_together(functools.partial(self._write, states, note))
 
@@ -205,7 +207,7 @@ class RunCheckpoint:
         if idist.get_rank() != 0:
             return
         self.place.sweep()
-        found = rows_of(self.place, FAMILY)
+        found = rows_of(self.place, storage.RUN_FAMILY)
         if is_new and found:
             raise ValueError(
                 f"{self.place} should be empty for a run that begins, but holds checkpoints of an earlier one, such as "
@@ -231,7 +233,7 @@ class RunCheckpoint:
             self.place = place
 
     def _read_back(self) -> None:
-        rows = rows_of(self.place, FAMILY)
+        rows = rows_of(self.place, storage.RUN_FAMILY)
         if rows:
             states = storage.load((self.place, rows[0].file)).state
             objects = collect(self._trainer, self.given).objects

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import dis
 import errno
 import functools
+import inspect
 import logging
+import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+import torch
+
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.calls import accepts, describe_signature
+from ignite._core.calls import accepts, describe_signature, nearest
 from ignite.engine import Engine
 from ignite.engine._running import outermost
 from ignite.handlers._rehearsal import check_writable
 
 logger = logging.getLogger(__name__)
+
+OF_TORCH_SAVE = tuple(inspect.signature(torch.save).parameters)[2:]
+"""Arguments of ``torch.save``, beside what to save and where."""
 
 
 class BaseSaveHandler(ABC):
@@ -48,7 +57,11 @@ class BaseSaveHandler(ABC):
 
     @abstractmethod
     def remove(self, filename: str) -> None:
-        """Removes what was written under this name. Called after what takes its place was written."""
+        """Removes what was written under this name. Called after what takes its place was written.
+
+        A handler whose ``__call__`` or ``remove`` does not look at the name, because all go to one place, is not asked
+        to: it would remove what was just written.
+        """
 
 
 class Metadata(dict[str, Any]):
@@ -57,9 +70,22 @@ class Metadata(dict[str, Any]):
     note: storage.Note | None = None
     dropped: tuple[str, ...] = ()
     """Files that are to be removed once this one is written."""
+    kept: tuple[str, ...] = ()
+    """Other files that are to stay."""
+    real: Mapping[str, str] = MappingProxyType({})
+    """What those are called that a subclass of :class:`DiskSaver` has written under another name."""
     has_failed = False
     remaining: tuple[str, ...] = ()
     """Those of ``dropped`` that could not be removed."""
+
+    def stays(self, written: str | None) -> tuple[str, ...]:
+        """The names of the files that have to be there afterwards, the one that was written among them."""
+        kept = [self.real.get(name, name) for name in self.kept]
+        return tuple(kept if written is None else [*kept, written])
+
+    def removable(self, stay: Collection[str]) -> list[str]:
+        """Which of ``dropped`` are files of their own: several names may lead to one."""
+        return [name for name in self.dropped if self.real.get(name, name) not in stay]
 
 
 class DiskSaver(BaseSaveHandler):
@@ -82,6 +108,7 @@ class DiskSaver(BaseSaveHandler):
 
     Raises:
         ValueError: the folder is not there, or not empty, and should be.
+        TypeError: an argument looks like a misspelt one.
 
     Example:
         >>> import tempfile
@@ -104,6 +131,10 @@ class DiskSaver(BaseSaveHandler):
     ) -> None:
         if isinstance(require_empty, str) and require_empty != "resume":
             raise ValueError(f"require_empty should be True, False or 'resume', but given {require_empty!r}")
+        for name in kwargs.keys() - set(OF_TORCH_SAVE):
+            meant = nearest(name, (*inspect.signature(DiskSaver).parameters, *OF_TORCH_SAVE))
+            if meant:  # anything else is for torch.save to refuse
+                raise TypeError(f"DiskSaver and torch.save have no argument {name!r}{meant}")
         self.dirname: Any = _where(dirname)
         self.kwargs = kwargs
         self.save_on_rank = save_on_rank
@@ -113,6 +144,8 @@ class DiskSaver(BaseSaveHandler):
         self._opened: storage.Place | None = None
         self._snapshot = storage.Snapshot()
         self._writer = storage.Writer()
+        self._written: str | None = None
+        self._kept: tuple[str, ...] = ()
         if idist.get_rank() == save_on_rank:
             self._opened = self._open(create_dir)
             if require_empty and not self._resumes:
@@ -129,7 +162,7 @@ class DiskSaver(BaseSaveHandler):
         """
         if idist.get_rank() != self.save_on_rank:
             return
-        storage.check_name(filename)
+        self._written = storage.check_name(filename)
         order = metadata if isinstance(metadata, Metadata) else Metadata(metadata or {})
         if not self.background:
             self._write(checkpoint, filename, order)
@@ -139,14 +172,16 @@ class DiskSaver(BaseSaveHandler):
         self._writer.submit(work)
 
     def remove(self, filename: str) -> None:
-        """Removes a file, on the rank that writes.
+        """Removes a file, on the rank that writes. One that was just written for a checkpoint, or is kept, stays.
 
         Raises:
             ValueError: the name is not a plain one.
             FileNotFoundError: there is no such file.
             OSError: it could not be removed.
         """
-        if idist.get_rank() == self.save_on_rank and not self._place.remove(filename):
+        if idist.get_rank() != self.save_on_rank or any(self._is_same(filename, name) for name in self._kept):
+            return
+        if not self._place.remove(filename):
             raise FileNotFoundError(errno.ENOENT, "The checkpoint is not there", str(self._path_of(filename)))
 
     def wait(self) -> None:
@@ -182,13 +217,23 @@ class DiskSaver(BaseSaveHandler):
             return storage.Folder(place.path, atomic=self._atomic)
         return place
 
-    def _check_is_empty(self) -> None:
-        found = [name for name in self._place.names() if name.endswith(".pt")]
+    def _check_is_empty(self, extension: str = ".pt", prefix: str = "") -> None:
+        if idist.get_rank() != self.save_on_rank:
+            return
+        found = [name for name in self._place.names() if name.endswith(extension) and name.startswith(prefix)]
         if found:
             raise ValueError(
-                f"Files {found[:5]} with extension '.pt' are already present in the directory {self.dirname}. Pass "
-                "require_empty='resume' to go on with them, require_empty=False to let them be, or another directory"
+                f"Files {found[:5]} with extension {extension!r} are already present in the directory "
+                f"{self.dirname}. Pass require_empty='resume' to go on with them, require_empty=False to let them be, "
+                "or another directory"
             )
+
+    def _is_same(self, filename: str, other: str) -> bool:
+        """Whether two names lead to one file: the same, or, in folders that do not tell cases apart, nearly."""
+        if filename == other or not isinstance(self._place, storage.Folder):
+            return filename == other
+        paths = self._place.path / filename, self._place.path / other
+        return filename.casefold() == other.casefold() and all(map(os.path.exists, paths)) and os.path.samefile(*paths)
 
     def _path_of(self, filename: str) -> Any:
         return self.dirname / filename if isinstance(self.dirname, Path) else f"{self.dirname}/{filename}"
@@ -207,16 +252,24 @@ class DiskSaver(BaseSaveHandler):
         except BaseException:
             order.has_failed = True
             raise
-        order.remaining = remove_each(self, order.dropped)
+        stay = order.stays(filename)
+        order.remaining = remove_each(self, order.removable(stay), stay)
 
 
-def remove_each(handler: Any, filenames: Iterable[str]) -> tuple[str, ...]:
+def remove_each(handler: Any, filenames: Iterable[str], kept: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Removes files that are no longer needed. One that is gone, or stays, is no reason to stop training.
+
+    Args:
+        handler: has written them.
+        filenames: under which it knows them.
+        kept: names of files that a :class:`DiskSaver` may not remove, whatever it makes of ``filenames``.
 
     Returns:
         Those that could not be removed.
     """
     remaining = []
+    if isinstance(handler, DiskSaver):
+        handler._kept = kept
     for filename in filenames:
         try:
             handler.remove(filename)
@@ -225,7 +278,30 @@ def remove_each(handler: Any, filenames: Iterable[str]) -> tuple[str, ...]:
         except Exception as error:
             logger.warning("The checkpoint %s should be removed, but could not be: %s", filename, error)
             remaining.append(filename)
+    if isinstance(handler, DiskSaver):
+        handler._kept = ()
     return tuple(remaining)
+
+
+def looks_at_names(handler: BaseSaveHandler) -> bool:
+    """Whether a save handler uses the names that it is given, to write and to remove.
+
+    One that does not has a single place for all, and removing an old name would remove what stands there.
+    """
+    return _reads(type(handler).__call__, 2) and _reads(getattr(type(handler), "remove", None), 1)
+
+
+def _reads(function: Any, number: int) -> bool:
+    """Whether the code of a function reads its parameter of this number; True where that cannot be seen."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or code.co_argcount <= number:
+        return True
+    name = code.co_varnames[number]
+    return name in code.co_cellvars or any(
+        name in (one.argval if isinstance(one.argval, tuple) else (one.argval,))
+        for one in dis.get_instructions(code)
+        if one.opname.startswith("LOAD_FAST")
+    )
 
 
 def takes_metadata(handler: Callable[..., Any]) -> bool:

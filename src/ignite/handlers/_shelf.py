@@ -10,7 +10,7 @@ from ignite import distributed as idist
 from ignite.engine import Engine, EventEnum
 from ignite.handlers import _ledger
 from ignite.handlers._filenames import FileNames
-from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, remove_each, takes_metadata
+from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, looks_at_names, remove_each, takes_metadata
 from ignite.storage import Decision, Item, check_name
 
 AnyEngine = Engine[Any, Any]
@@ -50,6 +50,8 @@ class Shelf:
         self._has_taken_over = False
         self._in_flight: _InFlight | None = None
         self._remaining: tuple[str, ...] = ()
+        self._real: dict[str, str] = {}
+        """What a saver has called files that it was to write under another name."""
 
     @property
     def handler(self) -> Callable[..., Any]:
@@ -84,15 +86,26 @@ class Shelf:
         """Whether files are written while training goes on."""
         return self.is_on_disk and getattr(self._handler, "background", False) is True
 
-    def load(self, state: Any) -> None:
+    @property
+    def real_names(self) -> dict[str, str]:
+        """What a saver has called those files that it has written under another name."""
+        return {item.filename: self._real[item.filename] for item in self.items if item.filename in self._real}
+
+    def load(self, state: Any, real_names: Any = None) -> None:
         """Tracks what a state says.
+
+        Args:
+            state: pairs of a priority and a name.
+            real_names: what was :attr:`real_names`.
 
         Raises:
             CheckpointError: it does not name files of one folder. Nothing is changed.
         """
+        real = _ledger.read_names(real_names)
         items = _ledger.read_items(state, check_name if self.is_on_disk else _ledger.check_loosely)
         taken = {item.filename for item in self._taken}
         self.items = _ledger.merged(items, [item for item in self.items if item.filename in taken])
+        self._real = {**self._real, **real}
         self._in_flight = None
 
     def forget(self) -> None:
@@ -126,9 +139,14 @@ class Shelf:
 
     def put(self, checkpoint: Any, filename: str, order: Metadata, decision: Decision, engine: AnyEngine) -> None:
         """Writes a file, tracks it, says so, and removes what goes for it. What fails before that changes nothing."""
+        order.kept = tuple(item.filename for item in decision.kept if item.filename != filename)
         order.dropped = tuple(name for name in (*self._remaining, *decision.dropped) if name != filename)
+        order.real = dict(self._real)
         args = (checkpoint, filename, order) if self._takes_metadata else (checkpoint, filename)
-        self._handler(*args)
+        written = self._write(*args)
+        self._real = {name: real for name, real in self._real.items() if name in order.kept}
+        if written not in (None, filename):
+            self._real[filename] = written
         if self.is_background:
             self._in_flight = _InFlight(order, self.items)
         self.items = decision.kept
@@ -136,7 +154,20 @@ class Shelf:
             _announce(engine)
         finally:
             if isinstance(self._handler, BaseSaveHandler) and not self.is_background:
-                self._remaining = remove_each(self._handler, order.dropped)
+                self._remaining = self._remove(order, written)
+
+    def _write(self, *args: Any) -> str | None:
+        """Calls the handler; returns the name of the file that it has written, as far as that can be known."""
+        if self.is_on_disk:
+            self._handler._written = None
+        self._handler(*args)
+        return self._handler._written if self.is_on_disk else None
+
+    def _remove(self, order: Metadata, written: str | None) -> tuple[str, ...]:
+        if not looks_at_names(self._handler):
+            return ()
+        stay = order.stays(written)
+        return remove_each(self._handler, order.removable(stay), stay)
 
     def settle(self) -> None:
         """Waits for what is written in the background; if it has failed, what was tracked before it is tracked again.

@@ -15,6 +15,7 @@ from ignite.handlers._filenames import EXTENSION, FileNames, setup_filename_patt
 from ignite.handlers._in_dry_run import saved_elsewhere
 from ignite.handlers._ledger import state_of_items
 from ignite.handlers._loading import load_objects
+from ignite.handlers._old_arguments import takes_archived, takes_old_arguments
 from ignite.handlers._save_run import of
 from ignite.handlers._saving import BaseSaveHandler, DiskSaver, Metadata, note_of
 from ignite.handlers._shelf import CheckpointEvents, Shelf
@@ -55,7 +56,8 @@ class Checkpoint(Serializable):
         TypeError, ValueError: an argument is not what it should be, or file names would not be plain ones.
 
     State:
-        ``_saved``: priorities and names of the files that are kept.
+        ``_saved``: priorities and names of the files that are kept; ``_real``: their names, where a saver of the user's
+        has given them others.
 
     Distributed:
         One process writes, and it may be the only one that has this handler. Processes do not wait for each other,
@@ -82,6 +84,7 @@ class Checkpoint(Serializable):
     _state_dict_all_req_keys = ("_saved",)
     _elsewhere = saved_elsewhere
 
+    @takes_archived
     def __init__(  # noqa: PLR0913 - Ignite's signature
         self,
         to_save: Mapping[str, Any],
@@ -114,6 +117,7 @@ class Checkpoint(Serializable):
         self.include_self = include_self
         self.greater_or_equal = greater_or_equal
         self.save_on_rank = save_on_rank
+        self._files_per_save = 1
         self._shelf = Shelf(save_on_rank)
         self.save_handler = save_handler
         if self._shelf.is_on_disk:
@@ -161,7 +165,8 @@ class Checkpoint(Serializable):
         self._shelf.look_around(names)
         self._shelf.take_over(priority if score is None else None)
         filename = names.fill(step, score)
-        decision = place_in(self._saved, priority, filename, self.n_saved, self.greater_or_equal)
+        num_kept = None if self.n_saved is None else self.n_saved * self._files_per_save
+        decision = place_in(self._saved, priority, filename, num_kept, self.greater_or_equal)
         if decision is None:
             return
         order = Metadata(basename=names.basename, score_name=self.score_name, priority=priority)
@@ -182,7 +187,7 @@ class Checkpoint(Serializable):
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """Which files are kept."""
-        return state_of_items(self._saved)
+        return state_of_items(self._saved, self._shelf.real_names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Keeps the files that ``state_dict`` names.
@@ -191,7 +196,7 @@ class Checkpoint(Serializable):
             CheckpointError: they are not files of one folder. Nothing is changed.
         """
         super().load_state_dict(state_dict)
-        self._shelf.load(state_dict["_saved"])
+        self._shelf.load(state_dict["_saved"], state_dict.get("_real"))
 
     def reload_objects(
         self, to_load: Mapping[str, Any], load_kwargs: dict[str, Any] | None = None, **filename_components: Any
@@ -219,7 +224,7 @@ class Checkpoint(Serializable):
         transform = self.global_step_transform
         step = None if transform is None else transform(engine, engine.last_event_name)
         if self.score_function is None and step is None:
-            step = engine.state.iteration
+            step = self._step_of(engine)
         priority = step if self.score_function is None else self.score_function(engine)
         if not isinstance(priority, numbers.Number):
             of_what = "global_step_transform" if self.score_function is None else "score_function"
@@ -229,25 +234,38 @@ class Checkpoint(Serializable):
             priority = idist.all_gather(priority)[self._shelf.rank]
         return step, priority
 
+    def _step_of(self, engine: AnyEngine) -> int:
+        return engine.state.iteration
+
     def _contents(self, kept: list[ledger.Item]) -> Any:
         states = states_of(self.to_save, self._shelf.rank)
         if self.include_self:  # beside the state of a single object, not in the middle of it
-            return {**states, LEDGER: state_of_items(kept)}
+            return {**states, LEDGER: state_of_items(kept, self._shelf.real_names)}
         return next(iter(states.values())) if len(states) == 1 else states
 
     @property
     def _names(self) -> FileNames:
         has_score = self.score_function is not None
-        return FileNames(self.to_save, self.filename_prefix, has_score, self.score_name, self.filename_pattern)
+        return FileNames(
+            self.to_save, self.filename_prefix, has_score, self.score_name, self.filename_pattern, self.ext
+        )
 
 
 class ModelCheckpoint(Checkpoint):
     """A :class:`Checkpoint` of objects that are given when it is called, to a folder.
 
+    Arguments of Ignite 0.1 to 0.4 are taken, too, with a DeprecationWarning. With ``save_interval=k`` every ``k``-th
+    call saves, each object to a file of its own that is numbered by calls, as it was then: ``run_model_4.pth``.
+
     Args:
         dirname: the folder. For it and ``atomic``, ``require_empty`` and ``create_dir`` see :class:`DiskSaver`, for the
             others :class:`Checkpoint`.
         **kwargs: for :class:`DiskSaver`, too.
+
+    Raises:
+        TypeError: there is no such argument.
+        ValueError: ``save_as_state_dict=False`` asks for whole objects, which run code when they are loaded; or an
+            argument is not what it should be.
 
     Example:
         >>> import tempfile, torch
@@ -260,6 +278,7 @@ class ModelCheckpoint(Checkpoint):
         'run_model_2.pt'
     """
 
+    @takes_old_arguments
     def __init__(  # noqa: PLR0913 - Ignite's signature
         self,
         dirname: str | Path,
@@ -277,11 +296,21 @@ class ModelCheckpoint(Checkpoint):
         save_on_rank: int = 0,
         **kwargs: Any,
     ) -> None:
+        interval = self._save_interval = kwargs.pop("save_interval", None)
+        self._iteration = 0  # how often it was called; programs that resume set it
+        if interval is not None:
+            if score_function is not None or score_name is not None:
+                raise ValueError("One of save_interval and score_function should be given, but given both")
+            filename_pattern = filename_pattern or "{filename_prefix}_{name}_{global_step}.{ext}"
         saver = DiskSaver(dirname, atomic, create_dir, require_empty, save_on_rank, **kwargs)
         super().__init__(
             {}, saver, filename_prefix, score_function, score_name, n_saved, global_step_transform, filename_pattern,
             include_self, greater_or_equal, save_on_rank,
         )  # fmt: skip
+        if interval is not None:
+            self.ext = "pth"
+            if require_empty is True:
+                saver._check_is_empty(".pth", filename_prefix)
 
     @property
     def last_checkpoint(self) -> Any:
@@ -299,5 +328,32 @@ class ModelCheckpoint(Checkpoint):
         if len(to_save) == 0:
             raise RuntimeError("No objects to checkpoint found.")
         check_objects(to_save, self.include_self)
-        self.to_save = to_save
-        super().__call__(engine)
+        if self._save_interval is None:
+            self.to_save = to_save
+            super().__call__(engine)
+            return
+        self._iteration += 1
+        if self._iteration % self._save_interval == 0:
+            self._files_per_save = len(to_save)
+            for name, one in to_save.items():
+                self.to_save = {name: one}
+                super().__call__(engine)
+
+    def _step_of(self, engine: AnyEngine) -> int:
+        return super()._step_of(engine) if self._save_interval is None else self._iteration
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """Which files are kept; with ``save_interval``, also the number of calls."""
+        state = super().state_dict()
+        if self._save_interval is not None:
+            state["_iteration"] = self._iteration
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Keeps the files that ``state_dict`` names.
+
+        Raises:
+            CheckpointError: they are not files of one folder. Nothing is changed.
+        """
+        super().load_state_dict(state_dict)
+        self._iteration = state_dict.get("_iteration", self._iteration)

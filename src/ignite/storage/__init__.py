@@ -8,7 +8,7 @@ from ignite.storage.keys import load_into, state_of, unwrap
 from ignite.storage.ledger import Decision, Item, Row, best, kept, place_in
 from ignite.storage.lock import hold
 from ignite.storage.naming import check_name, is_temporary, temporary_name
-from ignite.storage.note import VERSION, Note, append_note, read_note
+from ignite.storage.note import RUN_FAMILY, VERSION, Note, append_note, read_note
 from ignite.storage.place import Folder, open_place
 from ignite.storage.reader import Found, Loaded, load, load_latest, save, scan
 from ignite.storage.restore import restore
@@ -17,6 +17,7 @@ from ignite.storage.verify import verify
 from ignite.storage.writer import Writer
 
 __all__ = [
+    "RUN_FAMILY",
     "VERSION",
     "Bucket",
     "Decision",

@@ -14,10 +14,13 @@ from typing import Any, BinaryIO
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import Archive, is_legacy
 
-__all__ = ["NOTE_NAME", "VERSION", "Note", "append_note", "read_note"]
+__all__ = ["NOTE_NAME", "RUN_FAMILY", "VERSION", "Note", "append_note", "read_note"]
 
 VERSION = 1
 """Of the format. A file of a higher one is refused."""
+
+RUN_FAMILY = "run"
+"""The family of checkpoints that hold all that belongs to a run."""
 
 NOTE_NAME = ".ignite.json"
 MAX_BYTES = 65536

@@ -34,8 +34,8 @@ def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bo
     shapes of optimizers. Then the states of all targets are copied to the host, the new ones are loaded in the order
     of ``targets``, and if anything is raised, Ctrl-C included, all targets are put back, the last one first.
 
-    A target that cannot hand out its state, a ZeroRedundancyOptimizer that was not consolidated for example, cannot be
-    put back; so it is loaded after all others, and a warning is logged.
+    A target that cannot hand out its state cannot be put back, so it is loaded after all others. Where it should be
+    able to, such as a ZeroRedundancyOptimizer that was not consolidated, a warning is logged.
 
     Args:
         targets: objects with ``state_dict`` and ``load_state_dict``, wrapped or not.
@@ -92,6 +92,8 @@ def _put_back(
 
 def _backup(name: str, target: Any) -> Mapping[str, Any] | None:
     """What ``target`` holds now, on the host; None if nobody can tell."""
+    if not hasattr(target, "state_dict"):
+        return None
     try:
         state = state_of(target)
         try:
