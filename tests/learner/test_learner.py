@@ -15,6 +15,7 @@ import ignite
 from ignite.data import ArrayLoader
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.learner import History, Learner, _recorder
+from ignite.learner._data.facts import Facts
 from ignite.learner._fit import Batching, load
 from ignite.metrics import Accuracy, MeanSquaredError
 
@@ -466,9 +467,9 @@ def test_batches_for_an_accelerator_are_made_ahead():
     learner = ignite.Learner(nn.Linear(4, 2), "cross_entropy")
     x, y = torch.randn(20, 4), torch.arange(20) % 2
     given = ArrayLoader((x, y))
-    assert load(learner, (x, y), Batching()).batches.prefetch == 0
+    assert load(learner, (x, y), Batching(), Facts()).batches.prefetch == 0
     learner.device = torch.device("cuda")  # nothing is moved here
-    assert load(learner, (x, y), Batching()).batches.prefetch == 2
-    assert load(learner, (x.to("meta"), y.to("meta")), Batching()).batches.prefetch == 0
-    assert load(learner, given, Batching()).batches is given
+    assert load(learner, (x, y), Batching(), Facts()).batches.prefetch == 2
+    assert load(learner, (x.to("meta"), y.to("meta")), Batching(), Facts()).batches.prefetch == 0
+    assert load(learner, given, Batching(), Facts()).batches is given
     assert given.prefetch == 0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.trees import apply_to_type
 
@@ -30,7 +31,7 @@ def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
 
 
 def convert_tensor(x: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> Any:
-    """Moves every tensor in nested mappings, sequences and namedtuples to ``device``.
+    """Moves every tensor and packed sequence in nested mappings, sequences and namedtuples to ``device``.
 
     Args:
         x: the tensor or container.
@@ -44,9 +45,10 @@ def convert_tensor(x: Any, device: str | torch.device | None = None, non_blockin
         >>> convert_tensor([torch.zeros(2)], device="meta")
         [tensor(..., device='meta', size=(2,))]
     """
+    kinds = (torch.Tensor, PackedSequence)
     if device is None:
-        return apply_to_tensor(x, lambda tensor: tensor)
-    return apply_to_tensor(x, lambda tensor: tensor.to(device=device, non_blocking=non_blocking))
+        return apply_to_type(x, kinds, lambda leaf: leaf)
+    return apply_to_type(x, kinds, lambda leaf: leaf.to(device=device, non_blocking=non_blocking))
 
 
 def to_onehot(indices: torch.Tensor, num_classes: int) -> torch.Tensor:

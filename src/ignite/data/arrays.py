@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.trees import apply_to_type
 from ignite.data._prefetch import prefetched
@@ -189,6 +190,8 @@ def named_tensors(data: Any, path: str = "data") -> Iterator[tuple[str, Tensor]]
     """All tensors in nested containers, with the words that lead to them: ``data["x"][0]``."""
     if isinstance(data, Tensor):
         yield path, data
+    elif isinstance(data, PackedSequence):
+        yield path, data.data
     elif isinstance(data, Mapping):
         for key, value in data.items():
             yield from named_tensors(value, f"{path}[{key!r}]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -23,6 +25,10 @@ from ignite.learner._recorder import Recorder
 from ignite.metrics import Loss
 
 __all__ = ["Batches", "Engines"]
+
+
+_QUIET = logging.getLogger(f"{__name__}.trial")
+_QUIET.addFilter(lambda record: False)  # an error is raised; the rest is nobody's business
 
 
 class Batches:
@@ -126,16 +132,11 @@ class Engines:
                 gradient_accumulation_steps=accumulation, model_fn=call_model, clip_grad_norm=clip_grad_norm,
                 compile=compile, **mixed, **scaler,
             )  # fmt: skip
-        self.evaluator = create_supervised_evaluator(
-            model,
-            None,
-            device,
-            non_blocking=True,
-            prepare_batch=self.batches.for_evaluation,
-            model_fn=call_model,
-            output_transform=loss.paired,
-            **mixed,
-        )
+        self._evaluator_options = {
+            "device": device, "non_blocking": True, "prepare_batch": self.batches.for_evaluation,
+            "model_fn": call_model, "output_transform": loss.paired, **mixed,
+        }  # fmt: skip
+        self.evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         self.average: EMAHandler | None = None
         if ema is not None:
             if not 0 < ema < 1:
@@ -162,15 +163,47 @@ class Engines:
         """Attaches the metrics, once."""
         if self._is_measured:
             return
-        made = make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
-        Loss(self._loss).attach(self.evaluator, "loss")
-        for name, metric in made.items():
-            metric.attach(self.evaluator, name)
+        self._attach(self.evaluator, self._made(task))
         self._is_measured = True
+
+    def _made(self, task: Task) -> dict[str, Any]:
+        made = make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
+        return {"loss": Loss(self._loss), **made}
+
+    def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> None:
+        for name, metric in metrics.items():
+            metric.attach(evaluator, name)
+
+    def try_out(self, model: nn.Module, task: Task, batch: Any, is_fair: bool) -> Mapping[str, Any] | None:
+        """What an evaluator like the learner's finds for a batch; nobody's handlers are called.
+
+        Args:
+            model: runs in evaluation mode.
+            task: the kind of problem.
+            batch: as the data give them.
+            is_fair: whether metrics have to be computable from this batch alone. Otherwise None if they are not.
+        """
+        evaluator = create_supervised_evaluator(model, **self._evaluator_options)
+        evaluator.logger = _QUIET
+        self._attach(evaluator, _copied(self._made(task)))
+        counted: list[Any] = []
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))  # after the metrics
+        try:
+            return evaluator.run([batch]).metrics
+        except Exception:
+            if is_fair or not counted:
+                raise
+            return None
 
     def averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights, if there are any, until the end of the block."""
         return nullcontext() if self.average is None else self.average.swapped()
+
+
+def _copied(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Copies of metrics, which share the models that they use."""
+    networks = [value for one in metrics.values() for value in vars(one).values() if isinstance(value, nn.Module)]
+    return copy.deepcopy(metrics, {id(network): network for network in networks})
 
 
 def _shared(model: nn.Module, device: torch.device) -> nn.Module:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from ignite import distributed as idist
@@ -22,17 +24,23 @@ from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir
 from ignite.learner._data.arrays import Names
 from ignite.learner._data.checks import check_before_training
-from ignite.learner._data.inputs import Loader, as_loader, can_shuffle
+from ignite.learner._data.facts import Facts
+from ignite.learner._data.inputs import Loader, are_named, as_loader, can_shuffle
+from ignite.learner._data.peek import first_batch
 from ignite.learner._data.split import split
-from ignite.learner._data.task import infer_task
+from ignite.learner._data.task import infer_task, wanted_by
+from ignite.learner._data.trial import few_rows, kept, tensors_in
 from ignite.learner._fitting import BestWeights, Folder, attached, factor_of
-from ignite.learner._recorder import Recorder
+from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner.history import History
 
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
 
-__all__ = ["Batching", "Options", "fit", "fit_dry", "learn_task", "load"]
+__all__ = ["Batching", "Options", "fit", "fit_dry", "load", "load_to_evaluate"]
+
+_NUM_TRIED = 16
+_MAX_CLASSES = 256
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Batching:
     class_weight: Any = None
     is_shared: bool = True
     """Whether several processes share the samples, or each goes over all of them."""
+    target: Names | None = None
+    drop_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,11 @@ class Monitor:
         self._recorder = recorder
         self._sign = -1 if lower_is_better(name) else 1
 
+    def check(self, names: set[str]) -> None:
+        """Raises a ValueError unless it is one of the figures of an epoch."""
+        if self.name not in names:
+            raise ValueError(f"monitor should be one of {', '.join(sorted(names))}, but given {self.name!r}")
+
     def __call__(self, *args: Any) -> float:
         epochs = self._recorder.history.epochs
         if not epochs:
@@ -84,13 +99,14 @@ class Monitor:
         return float(self._sign * epochs[-1][self.name])
 
 
-def load(
-    learner: Learner, data: Any, options: Batching, like: Loader | None = None, *, is_target_needed: bool = True
-) -> Loader:
+def load(learner: Learner, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
     """Batches of data of any kind, as the model was trained on; if need be without targets."""
-    is_shared, target = options.is_shared, learner._engines.batches.target
+    is_shared, target = options.is_shared, options.target
+    if target is None and are_named(data):
+        target = facts.target
     if not is_target_needed and not _has(data, target):
         target = None
+    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=_dtype_of(learner.model))
     loader = as_loader(
         data,
         batch_size=options.batch_size,
@@ -99,13 +115,28 @@ def load(
         target=target,
         class_weight=options.class_weight,
         num_workers=options.num_workers,
+        drop_last=options.drop_last,
         rank=idist.get_rank() if is_shared else 0,
         world_size=idist.get_world_size() if is_shared else 1,
-        like=like,
+        known=known,
     )
+    if not is_target_needed:
+        loader = replace(loader, is_target_needed=False)
+    if target is not None:
+        learner._engines.batches.target = target  # batches that are dictionaries are taken apart in each step
+    if loader.left_out:
+        learner.logger.info("Columns that the model was not trained on are left out: %s", list(loader.left_out))
+    if (parts := loader.whole()) is not None:
+        facts.check(parts)
     if learner.device.type != "cpu" and loader.batches is not data:
         _make_ahead(loader.batches)
     return loader
+
+
+def _dtype_of(model: torch.nn.Module) -> torch.dtype | None:
+    """Of the floats in a model; None if it has several, or none."""
+    found = {p.dtype for p in model.parameters() if not torch.nn.parameter.is_lazy(p) and p.is_floating_point()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _make_ahead(batches: Any) -> None:
@@ -124,44 +155,152 @@ def _has(data: Any, target: Names | None) -> bool:
     return all(name in columns for name in ([target] if isinstance(target, str) else target))
 
 
-def learn_task(learner: Learner, loader: Loader) -> None:
-    """Finds out the kind of problem, if it is not known yet, and attaches the metrics.
+def learn(learner: Learner, loader: Loader, facts: Facts) -> Facts:
+    """What is known with these data: as learnt first, and what was not known yet.
 
     Raises:
         ValueError: metrics are asked for by name, and the kind of problem cannot be told.
     """
-    if learner.task is None:
-        whole = loader.whole()
-        parts = whole or loader.first()
+    whole = loader.whole()
+    parts = whole or loader.first()
+    known = loader.known if loader.known.are_learnt else facts.known
+    facts = replace(facts.of(parts), known=known)
+    if facts.task is None:
         y = None if parts is None else parts.y
-        learner.task = infer_task(learner.loss.loss, y, classes=loader.known.classes, is_whole=whole is not None)
-        learner.logger.info("The problem is %s", learner.task)
-    if learner.task.kind == "unknown" and any(isinstance(one, str) for one in learner._engines.metrics):
+        classes = known.classes_of("y")
+        facts = replace(facts, task=infer_task(learner.loss.loss, y, classes=classes, is_whole=whole is not None))
+        learner.logger.info("The problem is %s", facts.task)
+    assert facts.task is not None
+    if facts.task.kind == "unknown" and any(isinstance(one, str) for one in learner._engines.metrics):
         raise ValueError(
-            f"metrics by name need to know the kind of problem, but it is {learner.task}: give Learner(..., task=...), "
+            f"metrics by name need to know the kind of problem, but it is {facts.task}: give Learner(..., task=...), "
             "or metrics as objects"
         )
-    learner._engines.measure(learner.task)
+    return facts
+
+
+def load_to_evaluate(learner: Learner, data: Any, options: Batching) -> Loader:
+    """Batches of data to evaluate on, with metrics attached. Only ``fit`` learns from data what is not known yet."""
+    facts = learner._learnt.facts
+    loader = load(learner, data, options, facts)
+    found = learn(learner, loader, facts)
+    if found.known.classes and not facts.known.classes:
+        learner.logger.warning(
+            "What classes the model was trained on is not known: their numbers are taken from these data, as %s",
+            dict(enumerate(found.known.classes_of("y"))),
+        )
+    learner._learnt.facts = replace(facts, task=found.task)
+    assert found.task is not None
+    learner._engines.measure(found.task)
+    return loader
 
 
 def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
+    how, facts = options.batching, _facts_of_run(learner, options)
     held = valid
     if isinstance(valid, float):
-        data, held, *_ = split(data, valid, seed=learner.seed, target=learner._engines.batches.target)
-    how = options.batching
+        wants = wanted_by(learner.loss.loss, facts.task)
+        data, held, *_ = split(
+            data,
+            valid,
+            seed=learner.seed,
+            target=how.target or (facts.target if are_named(data) else None),
+            wants=wants,
+        )
     if how.shuffle is None and can_shuffle(data):
         how = replace(how, shuffle=True)
-    loader = load(learner, data, how)
-    learner._known = loader
-    learner.loss.name_classes(loader.known.classes)
-    learn_task(learner, loader)
-    check(learner, loader, "")
-    held_loader = None
-    if held is not None:
-        held_loader = load(learner, held, Batching(_larger(how, held), num_workers=how.num_workers), like=loader)
-        check(learner, held_loader, "valid: ")
-    return _run(learner, loader, held_loader, options)
+    loader, learnt = _load_to_train(learner, data, how, facts)
+    held_loader, figures = None, None
+    learner.loss.name_classes(learnt.known.classes_of("y"))
+    try:
+        if held is not None:
+            held_how = Batching(_larger(how, held), num_workers=how.num_workers, target=how.target)
+            held_loader = load(learner, held, held_how, learnt)
+            check(learner, held_loader, learnt, "valid: ")
+        if not options.is_dry:
+            figures = rehearse(learner, held_loader or loader, learnt)
+    except BaseException:
+        learner.loss.name_classes(facts.known.classes_of("y"))
+        raise
+    learner._learn(learnt)
+    assert learnt.task is not None
+    learner._engines.measure(learnt.task)
+    return _run(learner, loader, held_loader, options, figures)
+
+
+def _load_to_train(learner: Learner, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
+    """Batches to train on, which were looked at, and what was learnt from them."""
+    loader = load(learner, data, how, facts)
+    learnt = replace(learn(learner, loader, facts), target=how.target or facts.target)
+    try:
+        check(learner, loader, learnt)
+    except (RuntimeError, TypeError):  # of an embedding that is given floats?
+        with_codes = replace(facts, known=replace(facts.known, has_codes=True))
+        if facts.is_learnt or not _has_integers(loader, other := load(learner, data, how, with_codes)):
+            raise
+        loader, learnt = other, replace(learn(learner, other, with_codes), target=how.target)
+        check(learner, loader, learnt)
+    return loader, learnt
+
+
+def _has_integers(loader: Loader, other: Loader) -> bool:
+    """Whether reading integers as codes makes a difference."""
+    first, second = loader.whole(), other.whole()
+    if first is None or second is None:
+        return False
+    return [one.dtype for one in tensors_in(first.x)] != [one.dtype for one in tensors_in(second.x)]
+
+
+def _facts_of_run(learner: Learner, options: Options) -> Facts:
+    """What was learnt in the run that is to be resumed; without one, by this learner."""
+    facts = learner._learnt.facts
+    if options.resume is None:
+        return facts
+    found = _run_dir.learnt_in(options.run_dir, options.resume)
+    if found is None:
+        return facts
+    learner._check_facts(found)
+    return found
+
+
+def rehearse(learner: Learner, loader: Loader, facts: Facts) -> set[str] | None:
+    """Evaluates a few samples, without a trace; returns which figures came of it, None if nobody may look.
+
+    Raises:
+        Exception: what model, loss or a metric cannot do with the data.
+    """
+    if idist.get_world_size() > 1 or any(map(is_lazy, learner.model.parameters())):
+        return None
+    batch, is_fair = _few_of(loader)
+    if batch is None:
+        return None
+    assert facts.task is not None
+    with kept(learner.model):
+        try:
+            found = learner._engines.try_out(learner.model, facts.task, batch, is_fair)
+        except Exception as error:
+            error.add_note("in a trial of the evaluation before the first step")
+            raise
+    return None if found is None else set(numbers_in(found))
+
+
+def _few_of(loader: Loader) -> tuple[Any, bool]:
+    """Samples of all classes, or the first batch; and whether they stand for all data."""
+    whole = loader.whole()
+    if whole is None:
+        return first_batch(loader.batches), False
+    num_samples = len(tensors_in(whole.y)[0]) if tensors_in(whole.y) else 0
+    rows = torch.linspace(0, max(num_samples - 1, 0), min(num_samples, _NUM_TRIED)).long()
+    labels = whole.y.flatten().cpu() if isinstance(whole.y, Tensor) and whole.y.numel() == num_samples else None
+    is_fair = labels is not None and len(labels[rows].unique()) > 1
+    if labels is not None and not labels.is_floating_point():
+        _, codes = labels.unique(return_inverse=True)
+        first = torch.full((int(codes.max()) + 1,), num_samples).scatter_reduce_(
+            0, codes, torch.arange(num_samples), "amin"
+        )
+        rows, is_fair = torch.cat([first[:_MAX_CLASSES], rows]).unique(), 1 < len(first) <= _MAX_CLASSES
+    return few_rows(tuple(part for part in whole if part is not None), rows), is_fair
 
 
 def fit_dry(learner: Learner, data: Any, valid: Any, options: Options) -> History:
@@ -179,15 +318,16 @@ def _larger(how: Batching, data: Any) -> int | None:
     return max(how.batch_size or 0, 256) if can_shuffle(data) else None
 
 
-def check(learner: Learner, loader: Loader, what: str) -> None:
+def check(learner: Learner, loader: Loader, facts: Facts, what: str = "") -> None:
     """Looks for mistakes before the first step."""
     if learner.config["step"]:
         return
-    assert learner.task is not None
+    assert facts.task is not None
     try:
         warnings = check_before_training(
-            learner.model, learner.loss.loss, learner.task, loader, device=learner.device, fitted=learner.loss.fitted
-        )
+            learner.model, learner.loss.loss, facts.task, loader,
+            device=learner.device, fitted=learner.loss.fitted, is_training=not what,
+        )  # fmt: skip
     except Exception as error:
         if what:
             error.add_note(f"{what}in the data to validate on")
@@ -196,11 +336,13 @@ def check(learner: Learner, loader: Loader, what: str) -> None:
         learner.logger.warning("%s%s", what, text)
 
 
-def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options) -> History:
+def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options, figures: set[str] | None) -> History:
     trainer, evaluator = learner.trainer, learner.evaluator
     recorder = learner._recorder
     recorder.begin(History(), evaluator if held is not None else None)
     monitor = Monitor(options.monitor or ("loss" if held is None else "valid_loss"), recorder)
+    if figures is not None:
+        monitor.check({"loss", "seconds"} | ({f"valid_{name}" for name in figures} if held is not None else set()))
     validate = None
     if held is not None:
         valid_batches = held.batches
@@ -261,12 +403,17 @@ def _folder(learner: Learner, options: Options, recorder: Recorder, monitor: Mon
     _check_run_dir(learner, options)
     learner._run_dir = options.run_dir
     config: Mapping[str, Any] = {
-        **learner.config, "task": None if learner.task is None else str(learner.task), "epochs": options.epochs,
+        **learner.config, "task": str(learner.task), "epochs": options.epochs,
         "batch_size": options.batching.batch_size, "schedule": options.schedule, "warmup": options.warmup,
         "early_stopping": options.early_stopping, "monitor": monitor.name,
     }  # fmt: skip
-    record = _run_dir.note_session(options.run_dir, config)
-    objects = {"model": learner.model, "recorder": recorder, "provenance": _run_dir.Provenance(record)}
+    record = _run_dir.note_session(options.run_dir, config, learner._learnt.facts.to_text())
+    objects = {
+        "model": learner.model,
+        "learnt": learner._learnt,
+        "recorder": recorder,
+        "provenance": _run_dir.Provenance(record),
+    }
     if isinstance(learner.optimizer, torch.optim.Optimizer):
         objects["optimizer"] = learner.optimizer
     event = Events.EPOCH_COMPLETED

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ignite._core.tensors import convert_tensor
-from ignite._core.trees import apply_to_type
+from ignite.learner._data.fitting import hard_labels, one_row, same_shape
 from ignite.learner._data.inputs import Loader
-from ignite.learner._data.trial import call_model
+from ignite.learner._data.trial import call_model, num_samples_in
 
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
@@ -42,7 +42,7 @@ def predictions(learner: Learner, loader: Loader, decide: bool) -> Iterator[Any]
 def _predicted(learner: Learner, x: Any, decide: bool) -> Any:
     with _applied(learner):
         out = call_model(learner.model, convert_tensor(x, learner.device))
-    out = apply_to_type(out, Tensor, lambda leaf: leaf.cpu())
+    out = one_row(convert_tensor(out, torch.device("cpu")), num_samples_in(x) or 0)
     return _decided(learner, out) if decide else out
 
 
@@ -73,7 +73,7 @@ def report_of(learner: Learner, loader: Loader) -> dict[Any, dict[str, float]]:
     for batch in loader.batches:
         x, y, _ = loader.parts(batch)
         found.append(_predicted(learner, x, decide=True))
-        true.append(torch.as_tensor(y).cpu().reshape(found[-1].shape).long())
+        true.append(_labels_of(y, found[-1]))
     y_true, y_pred = torch.cat(true), torch.cat(found)
     assert learner.task is not None
     if learner.task.kind == "multilabel":
@@ -81,6 +81,14 @@ def report_of(learner: Learner, loader: Loader) -> dict[Any, dict[str, float]]:
     numbers = range(int(torch.maximum(y_true.max(), y_pred.max())) + 1)
     names = learner.classes or numbers
     return {names[number]: _figures(y_pred == number, y_true == number) for number in numbers}
+
+
+def _labels_of(y: Any, found: Tensor) -> Tensor:
+    """Targets as what is decided, shape (N,) or (N, L); probabilities stand for the larger one."""
+    y = torch.as_tensor(y).cpu()
+    if y.is_floating_point():
+        y = y.argmax(1) if y.ndim > found.ndim and y.shape[1] > 1 else hard_labels(y)
+    return same_shape(found, y)[1].long()
 
 
 def _figures(is_found: Tensor, is_true: Tensor) -> dict[str, float]:

@@ -21,8 +21,9 @@ import torch
 
 from ignite import storage
 from ignite.exceptions import CheckpointError
+from ignite.learner._data.facts import Facts
 
-__all__ = ["FORMAT", "Provenance", "environment", "note_session"]
+__all__ = ["FORMAT", "Provenance", "environment", "learnt_in", "note_session"]
 
 FORMAT = 1
 _NAME = "run.json"
@@ -65,8 +66,8 @@ def _ask_git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
-def note_session(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds this call of ``fit`` to ``run.json``; returns all of it.
+def note_session(folder: Path, config: Mapping[str, Any], learnt: str | None = None) -> dict[str, Any]:
+    """Adds this call of ``fit`` to ``run.json``, with what was learnt from the data as JSON; returns all of it.
 
     Raises:
         CheckpointError: the file is there, but of another kind.
@@ -77,9 +78,29 @@ def note_session(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     sessions = _sessions(path) if path.exists() else []
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     record = {"format": FORMAT, "config": dict(config), "sessions": [*sessions, {"started": started, **environment()}]}
+    if learnt is not None:
+        record["learnt"] = json.loads(learnt)
     text = json.dumps(record, indent=2, default=str).encode()
     storage.commit(folder, _NAME, lambda file: file.write(text))
     return record
+
+
+def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
+    """What was learnt from the data in the run that is to be resumed; None if there is no such run, or it is not told.
+
+    Args:
+        folder: of the run.
+        source: "latest" or "best" of the folder; or the path of a checkpoint, or of a folder of them.
+    """
+    if source not in ("latest", "best"):
+        path = Path(source)
+        state = storage.load(path).state if path.is_file() else {}
+        saved = state.get("learnt") if isinstance(state, Mapping) else None
+        return None if saved is None else Facts.from_text(saved["facts"])
+    if folder is None or not (folder / _NAME).exists() or not any((folder / "checkpoints").glob("*.pt")):
+        return None
+    learnt = json.loads((folder / _NAME).read_text()).get("learnt")
+    return None if learnt is None else Facts.from_text(json.dumps(learnt))
 
 
 def _sessions(path: Path) -> list[Any]:

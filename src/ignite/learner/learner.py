@@ -15,9 +15,10 @@ from ignite.engine import Engine
 from ignite.learner import _parts
 from ignite.learner._assembly import Engines
 from ignite.learner._data.arrays import Names
-from ignite.learner._data.inputs import Loader, can_shuffle
-from ignite.learner._data.task import given_task
-from ignite.learner._fit import Batching, Options, fit, fit_dry, learn_task, load
+from ignite.learner._data.facts import Facts, Learnt
+from ignite.learner._data.inputs import can_shuffle
+from ignite.learner._data.task import Task, given_task
+from ignite.learner._fit import Batching, Options, fit, fit_dry, load, load_to_evaluate
 from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
 from ignite.learner._inference import predictions, report_of
@@ -108,7 +109,7 @@ class Learner(Portable):
         self._balance = class_weight if isinstance(class_weight, str) else None
         self.optimizer = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
         self.seed = seed
-        self.task = None if task is None else given_task(task)
+        self._learnt = Learnt(Facts(task=None if task is None else given_task(task)))
         self.config = {
             "model": type(model).__name__, "loss": _name_of(loss), "optimizer": _kind_of(self.optimizer), "lr": lr,
             "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
@@ -124,7 +125,6 @@ class Learner(Portable):
         self._recorder = Recorder()
         self._first_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self._run_dir: Path | None = None
-        self._known: Loader | None = None
         self._has_display = False
 
     @property
@@ -136,6 +136,11 @@ class Learner(Portable):
     def evaluator(self) -> Engine[Any, Any]:
         """What ``evaluate`` runs, and ``fit`` after each epoch."""
         return self._engines.evaluator
+
+    @property
+    def task(self) -> Task | None:
+        """The kind of problem; None if it is not known yet."""
+        return self._learnt.facts.task
 
     def fit(  # noqa: PLR0913 - what may be said about a training
         self,
@@ -154,6 +159,7 @@ class Learner(Portable):
         run_dir: str | Path | None = None,
         resume: str | Path | None = None,
         save_every: int | None = None,
+        drop_last: bool = False,
         num_workers: int = 0,
         progress: bool | Literal["auto", "live", "bar"] = "auto",
         dry_run: bool = False,
@@ -180,6 +186,7 @@ class Learner(Portable):
             resume: "latest" goes on with the run in ``run_dir``, exactly, or begins it if there is none; "best"; or a
                 path.
             save_every: steps from one checkpoint to the next, beside those after each epoch.
+            drop_last: leave out the last batch of an epoch if it is smaller; not for data that give batches.
             num_workers: processes that read a data set.
             progress: "live" or "bar"; True takes the better one that is installed, "auto" does so in a terminal.
             dry_run: try it all on two batches, and leave nothing but a report in the log; see ``trainer.dry_run``.
@@ -191,11 +198,12 @@ class Learner(Portable):
             ValueError: the data do not fit the model or the loss; an argument is out of range.
             TypeError: data or targets are of the wrong kind. DryRunError: a dry run has found mistakes.
         """
-        self._engines.batches.target = target
         if not (self._has_display or dry_run):
             self._has_display = shown(self.trainer, self.evaluator if valid is not None else None, progress)
         options = Options(
-            epochs, Batching(batch_size, shuffle, num_workers, self._balance), schedule, warmup, early_stopping,
+            epochs, Batching(
+                batch_size, shuffle, num_workers, self._balance, target=target, drop_last=drop_last
+            ), schedule, warmup, early_stopping,
             monitor, restore_best, None if run_dir is None else Path(run_dir), resume, save_every,
         )  # fmt: skip
         return (fit_dry if dry_run else fit)(self, data, valid, options)
@@ -203,7 +211,7 @@ class Learner(Portable):
     @property
     def classes(self) -> tuple[Any, ...]:
         """What the numbers of classes stand for, if the data told; else empty."""
-        return () if self._known is None else tuple(self._known.known.classes)
+        return self._learnt.facts.known.classes_of("y")
 
     def evaluate(self, data: Any, *, batch_size: int | None = None, target: Names | None = None) -> dict[str, float]:
         """The loss and the metrics on data, which may be whatever ``fit`` takes.
@@ -211,8 +219,7 @@ class Learner(Portable):
         Raises:
             ValueError: the data do not fit.
         """
-        loader = self._load(data, batch_size, target, is_shared=True)
-        learn_task(self, loader)
+        loader = load_to_evaluate(self, data, self._batching(data, batch_size, target))
         return numbers_in(self.evaluator.run(loader.batches).metrics)
 
     def report(
@@ -223,8 +230,7 @@ class Learner(Portable):
         Raises:
             ValueError: the problem is not one of classes.
         """
-        loader = self._load(data, batch_size, target)
-        learn_task(self, loader)
+        loader = load_to_evaluate(self, data, self._batching(data, batch_size, target, is_shared=False))
         return report_of(self, loader)
 
     def predict(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Any:
@@ -251,23 +257,13 @@ class Learner(Portable):
 
     def predict_batches(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Iterator[Any]:
         """As :meth:`predict`, batch by batch: the memory does not grow with the data."""
-        return predictions(self, self._load(data, batch_size, None, is_target_needed=False), decide)
+        batching = self._batching(data, batch_size, None, is_shared=False)
+        return predictions(self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide)
 
-    def _load(
-        self,
-        data: Any,
-        batch_size: int | None,
-        target: Names | None,
-        *,
-        is_shared: bool = False,
-        is_target_needed: bool = True,
-    ) -> Loader:
-        batches = self._engines.batches
-        batches.target = batches.target if target is None else target
+    def _batching(self, data: Any, batch_size: int | None, target: Names | None, is_shared: bool = True) -> Batching:
         if batch_size is None and can_shuffle(data):
             batch_size = 256
-        batching = Batching(batch_size, is_shared=is_shared)
-        return load(self, data, batching, self._known, is_target_needed=is_target_needed)
+        return Batching(batch_size, is_shared=is_shared, target=target)
 
     def summary(self, example: Any = None) -> str:
         """A table of the layers of the model; with an example of inputs, shape (N, ...), with shapes."""

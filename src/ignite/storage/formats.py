@@ -16,16 +16,19 @@ from ignite._core.optional import import_optional
 from ignite.exceptions import CheckpointError
 from ignite.storage._types import Place, Written
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["load_weights", "read_text", "save_weights"]
 
 _VERSION = 1
 _OWN_KEYS = ("aliases", "crc32", "step", "version")
 _SUM_KEY = "crc32_of_metadata"
+_TEXT_KEY, _TEXT_SUM_KEY = "text", "crc32_of_text"
 
 logger = logging.getLogger(__name__)
 
 
-def save_weights(place: Place, name: str, weights: Mapping[str, Tensor], *, step: int | None = None) -> Written:
+def save_weights(
+    place: Place, name: str, weights: Mapping[str, Tensor], *, step: int | None = None, text: str | None = None
+) -> Written:
     """Commits tensors as a safetensors file, with a checksum for each.
 
     Tensors that are the same memory are written once; :func:`load_weights` gives them all their names back. Other
@@ -36,6 +39,7 @@ def save_weights(place: Place, name: str, weights: Mapping[str, Tensor], *, step
         name: a plain file name; ``.safetensors`` at its end is usual.
         weights: what ``state_of(model)`` returns, for example. They may be on any device.
         step: of the training, for the file's metadata.
+        text: anything that belongs to the weights, for :func:`read_text`.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
@@ -64,7 +68,8 @@ def save_weights(place: Place, name: str, weights: Mapping[str, Tensor], *, step
         "step": "" if step is None else str(step),
         "version": str(_VERSION),
     }
-    data = safetensors.save(tensors, metadata={"format": "pt", **metadata, _SUM_KEY: _crc32_of(metadata)})
+    own = {} if text is None else {_TEXT_KEY: text, _TEXT_SUM_KEY: str(zlib.crc32(text.encode()))}
+    data = safetensors.save(tensors, metadata={"format": "pt", **metadata, _SUM_KEY: _crc32_of(metadata), **own})
     return place.write(name, lambda file: file.write(data), _verify)
 
 
@@ -85,6 +90,24 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[s
         moved = {id(tensor): tensor.to(device) for tensor in tensors.values()}
         return {key: moved[id(tensor)] for key, tensor in tensors.items()}
     return tensors
+
+
+def read_text(path: str | Path) -> str | None:
+    """What :func:`save_weights` was given as ``text``; None if nothing.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    safetensors = import_optional("safetensors", extra="safetensors")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} should be a safetensors file, but is damaged: {error}") from error
+    text = metadata.get(_TEXT_KEY)
+    if text is not None and metadata.get(_TEXT_SUM_KEY) != str(zlib.crc32(text.encode())):
+        raise CheckpointError(f"{path} is damaged: the checksum of its text is wrong")
+    return text
 
 
 def _verify(path: Path) -> None:

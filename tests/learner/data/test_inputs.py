@@ -119,7 +119,7 @@ def test_class_weights_and_sample_weights_are_multiplied():
 
 def test_validation_data_are_read_like_the_training_data():
     train = as_loader(pd.DataFrame({"a": [1, 2], "b": [3, 4], "y": ["u", "v"]}), target="y")
-    valid = as_loader(pd.DataFrame({"y": ["v"], "b": [6], "a": [5]}), target="y", like=train)
+    valid = as_loader(pd.DataFrame({"y": ["v"], "b": [6], "a": [5]}), target="y", known=train.known)
     assert valid.first().x.tolist() == [[5, 6]]
     assert valid.first().y.tolist() == [1]
     assert valid.known.classes == ("u", "v")

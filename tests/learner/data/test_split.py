@@ -112,3 +112,23 @@ def test_data_that_cannot_be_divided_are_refused():
         split((X[:1], Y[:1]), 0.5, seed=0)
     with pytest.raises(ValueError, match=r"same number of samples, but given \[12, 5\]"):
         split((X, Y[:5]), 0.5, seed=0)
+
+
+YES = torch.tensor([0.0] * 16 + [1.0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("y", "wants", "is_stratified"),
+    [
+        (YES, None, True), (YES[:, None], None, True), (YES.numpy(), "classes", True), (YES.numpy().astype(object), None, True),
+        (torch.nn.functional.one_hot(YES.long(), 2).float(), "classes", True), (YES, "numbers", False),
+        (YES.long(), "numbers", False), (2 * YES, "classes", True), (2 * YES, None, False), (YES.bool().numpy(), None, True),
+    ],
+)  # fmt: skip
+def test_floats_that_are_classes_are_stratified_and_numbers_are_not(y, wants, is_stratified):
+    shares = set()
+    for seed in range(8):
+        valid_y = torch.as_tensor(np.asarray(split((torch.zeros(20), y), 0.25, seed=seed, wants=wants).valid[1], float))
+        labels = valid_y.argmax(1) if valid_y.ndim == 2 and valid_y.shape[1] > 1 else valid_y.flatten() > 0
+        shares.add(int((labels > 0).sum()))
+    assert (shares == {1}) == is_stratified

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,16 @@ from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
 from ignite.data.arrays import named_tensors
-from ignite.learner._data.columns import as_features, as_target, column_names, is_array, is_frame, matrix_of
+from ignite.learner._data.columns import (
+    Known,
+    as_features,
+    as_target,
+    column_names,
+    is_array,
+    is_column,
+    is_frame,
+    matrix_of,
+)
 
 __all__ = ["Arrays", "Known", "Names", "Parts", "arrays_of", "check_names", "holds_arrays", "take_apart"]
 
@@ -54,20 +64,13 @@ def take_apart(batch: Any, target: Names | None = None) -> Parts:
     return Parts(next(iter(x.values())) if len(x) == 1 else x, y)
 
 
-class Known(NamedTuple):
-    """What is known from the data that the model was trained on."""
-
-    features: tuple[Any, ...] = ()
-    """Names of the columns of x, if it came as a table."""
-    classes: tuple[Any, ...] = ()
-    """What the class indices stand for, if the data tell."""
-
-
 class Arrays(NamedTuple):
     """Data in memory as tensors."""
 
     parts: Parts
     known: Known
+    left_out: tuple[Any, ...] = ()
+    """Columns that are no features of the model."""
 
 
 def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None, known: Known | None = None) -> Arrays:
@@ -84,23 +87,50 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
         ValueError: ``target`` or ``sample_weight`` is not in them; lengths differ; a weight is negative or not finite.
     """
     known = known or Known()
-    x, y, w = _raw_parts(data, target, sample_weight)
-    features: tuple[Any, ...] = ()
-    if is_frame(x):
-        features = known.features or column_names(x)
-        x = matrix_of(x, features)  # as trained: a table to predict for may have further columns, and its target
-    x = as_features(x)
-    targets, classes = (None, ()) if y is None else as_target(y, known.classes)
+    x, y, w = _raw_parts(data, target, sample_weight, known)
     if w is not None and y is None:
         raise ValueError("sample_weight should come with targets, but given data without")
-    return Arrays(
-        Parts(x, targets, None if w is None else _as_weights(w, x)), Known(features, classes or known.classes)
+    if isinstance(x, list) and x and all(isinstance(item, Tensor) or is_array(item) for item in x):
+        _check_inputs(x, y)
+    features, keys, left_out = known.features, known.keys, ()
+    if isinstance(data, Mapping) and not keys:
+        keys = tuple(name for name in data if name not in _names(target) and name != sample_weight)
+    if is_frame(x):
+        there = column_names(x)
+        features = features or there  # as trained: a table to predict for may have further columns, and its target
+        left_out = tuple(name for name in there if name not in features)
+        x = matrix_of(x, features, known.has_codes)
+    x = as_features(x, known=known)
+    labels: tuple[Any, ...] = ()
+    if is_frame(y):
+        labels = known.labels or column_names(y)
+        check_names(labels, column_names(y), "A column of y")
+        y = y[list(labels)]
+    targets, classes = (None, ()) if y is None else as_target(y, known)
+    found = replace(
+        known, features=features, keys=keys, classes=classes or known.classes, labels=labels or known.labels
     )
+    return Arrays(Parts(x, targets, None if w is None else _as_weights(w, x)), found, left_out)
 
 
-def _raw_parts(data: Any, target: Names | None, sample_weight: Any) -> Parts:
+def _names(target: Names | None) -> list[str]:
+    return [] if target is None else [target] if isinstance(target, str) else list(target)
+
+
+def _check_inputs(x: list[Any], y: Any) -> None:
+    """A list of arrays is several inputs; one that is as long as y is a list of samples."""
+    num_samples = {len(item) if item.ndim else 1 for item in x} if not any(map(is_column, x)) else set()
+    if (is_array(y) or isinstance(y, list)) and len(y) == len(x) and num_samples != {len(y)}:
+        stack = "torch.stack(x)" if isinstance(x[0], Tensor) else "numpy.stack(x)"
+        raise ValueError(
+            f"x should be one array with a row for each sample, but given a list of {len(x)} arrays: write {stack}, "
+            "after padding them if their lengths differ"
+        )
+
+
+def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known) -> Parts:
     if is_frame(data) or isinstance(data, Mapping):
-        return _by_name(data, target, sample_weight)
+        return _by_name(data, target, sample_weight, known)
     if target is not None:
         raise ValueError(f"target should be left out for arrays without names: give (x, y), but given {target!r}")
     if tensor_dataset_of(data) is not None:
@@ -115,9 +145,9 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any) -> Parts:
     return parts._replace(w=sample_weight)
 
 
-def _by_name(data: Any, target: Names | None, sample_weight: Any) -> Parts:
+def _by_name(data: Any, target: Names | None, sample_weight: Any, known: Known) -> Parts:
     columns = list(column_names(data)) if is_frame(data) else list(data)
-    names: list[Any] = [] if target is None else [target] if isinstance(target, str) else list(target)
+    names: list[Any] = _names(target)
     check_names(names, columns, "target")
     w = sample_weight
     if isinstance(sample_weight, str):
@@ -128,6 +158,9 @@ def _by_name(data: Any, target: Names | None, sample_weight: Any) -> Parts:
     if is_frame(data):
         y = None if target is None else data[target if isinstance(target, str) else names]
         return Parts(data[rest], y, w)
+    if known.keys:
+        check_names(known.keys, rest, "An input")
+        columns = [*known.keys, *names]
     x, y, _ = take_apart({name: data[name] for name in columns}, target if names else ())
     return Parts(x, y if names else None, w)
 

@@ -15,7 +15,7 @@ from ignite.learner._data.arrays import Parts
 from ignite.learner._data.fitting import check_fit
 from ignite.learner._data.inputs import Loader
 from ignite.learner._data.task import Task, known_loss
-from ignite.learner._data.trial import call_model, few_rows, kept, tensors_in, trial
+from ignite.learner._data.trial import call_model, few_rows, kept, num_samples_in, tensors_in, trial
 from ignite.learner._data.values import Finding, is_finite, not_finite
 
 __all__ = ["check_before_training"]
@@ -32,11 +32,12 @@ def check_before_training(
     device: torch.device | str | None = None,
     call: Callable[[Any, Any], Any] = call_model,
     fitted: Callable[[Any, Any], Any] | None = None,
+    is_training: bool = False,
 ) -> list[str]:
     """Looks for mistakes in data, model and loss, and leaves no trace.
 
     Data in memory are looked at as a whole, one pass over floats and targets; of others, the first batch. The model
-    runs on 8 samples in evaluation mode. Only what is certainly wrong is refused, little of it for losses of the
+    runs on 8 samples. Only what is certainly wrong is refused, little of it for losses of the
     user's own.
 
     Args:
@@ -47,6 +48,8 @@ def check_before_training(
         device: where batches will be moved to; None if they stay where they are.
         call: gives the output for ``(model, x)``.
         fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default as they are.
+        is_training: whether the data are to be trained on: the model runs as it does in training, also on as few
+            samples as the last batch has.
 
     Returns:
         What is probably wrong: sentences for the user.
@@ -66,7 +69,9 @@ def check_before_training(
     warnings: list[str] = []
     x, y = few_rows(_moved((first.x, first.y), device), slice(_NUM_ROWS))
     with _told(model, x):
-        output = trial(model, call, x)
+        output = trial(model, call, x, is_training)
+    if is_training:
+        _check_single(model, call, _moved(first.x, device), loader)
     _check_trainable(model, output)
     y = y if fitted is None else fitted(output, y)
 
@@ -139,6 +144,24 @@ def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
         for path, tensor in named_tensors(data, name):
             if finding := not_finite(tensor):
                 yield path, finding
+
+
+def _check_single(model: nn.Module, call: Callable[[Any, Any], Any], x: Any, loader: Loader) -> None:
+    """A batch of one sample cannot be normalised over the batch."""
+    if loader.smallest_batch != 1 or num_samples_in(x) is None:
+        return
+    row = few_rows(x, slice(1))
+    if num_samples_in(row) != 1:
+        return
+    try:
+        trial(model, call, row, is_training=True)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            return  # it is no matter of one sample alone
+        raise ValueError(
+            "The last batch has one sample, which BatchNorm cannot train on: give drop_last=True, to fit or to the "
+            "DataLoader, or another batch_size"
+        ) from error
 
 
 def _check_trainable(model: nn.Module, output: Any) -> None:

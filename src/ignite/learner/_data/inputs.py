@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from ignite.data.arrays import ArrayLoader
 from ignite.data.sampler import ShardedBatchSampler
-from ignite.learner._data.arrays import Known, Names, Parts, arrays_of, holds_arrays, take_apart
+from ignite.learner._data.arrays import Arrays, Names, Parts, arrays_of, holds_arrays, take_apart
+from ignite.learner._data.columns import Known, is_frame
 from ignite.learner._data.hugging_face import (
     HuggingFaceRows,
     RowsTogether,
@@ -21,9 +23,10 @@ from ignite.learner._data.hugging_face import (
     is_hugging_face_stream,
 )
 from ignite.learner._data.peek import Once, first_batch
+from ignite.learner._data.trial import tensors_in
 from ignite.learner._data.weights import ClassWeight, per_sample
 
-__all__ = ["Loader", "as_loader", "can_shuffle"]
+__all__ = ["Loader", "are_named", "as_loader", "can_shuffle"]
 
 _DEFAULT_BATCH_SIZE = 32
 
@@ -40,6 +43,10 @@ class Loader:
     """What is the target in batches that are dictionaries."""
     known: Known = field(default_factory=Known)
     """Names of the columns of x, if it came as a table, and what the class indices stand for, if the data tell."""
+    left_out: tuple[Any, ...] = ()
+    """Columns that are no features of the model."""
+    is_target_needed: bool = True
+    """Whether batches that are dictionaries have to have their target."""
 
     @property
     def num_batches(self) -> int | None:
@@ -50,6 +57,29 @@ class Loader:
             return None
 
     @property
+    def smallest_batch(self) -> int | None:
+        """How many samples the last batch of this process has, which may be fewer; None if that is not known."""
+        batches = self.batches
+        sampler = getattr(batches, "batch_sampler", None)
+        cut = batches if isinstance(batches, ArrayLoader) else sampler
+        if isinstance(cut, ArrayLoader | ShardedBatchSampler):
+            last = deque(cut.cutting.spans(cut.order.num_samples, 0), maxlen=1)
+            return last[0][1] - last[0][0] if last else None
+        if isinstance(batches, list):
+            lengths = [
+                len(tensor) for batch in batches for tensor in tensors_in(self.parts(batch).x)[:1] if tensor.ndim
+            ]
+            return min(lengths, default=None)
+        if not isinstance(batches, DataLoader) or type(sampler) is not BatchSampler:
+            return None
+        try:
+            num_samples = len(batches.sampler)  # type: ignore[arg-type]
+        except TypeError:  # of unknown length
+            return None
+        rest = 0 if sampler.drop_last else num_samples % sampler.batch_size
+        return rest or sampler.batch_size
+
+    @property
     def has_targets(self) -> bool | None:
         """Whether batches are more than x; None if nobody may look. The first batch may have to be made."""
         parts = self.first()
@@ -57,7 +87,10 @@ class Loader:
 
     def parts(self, batch: Any) -> Parts:
         """Inputs, targets and weights of a batch."""
-        return take_apart(batch, self.target)
+        target = self.target
+        if not self.is_target_needed and target is not None and isinstance(batch, Mapping):
+            target = [name for name in ([target] if isinstance(target, str) else target) if name in batch]
+        return take_apart(batch, target)
 
     def first(self) -> Parts | None:
         """The first batch, without a trace. None if the data can be gone over only once."""
@@ -82,7 +115,7 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     drop_last: bool = False,
     rank: int = 0,
     world_size: int = 1,
-    like: Loader | None = None,
+    known: Known | None = None,
 ) -> Loader:
     """Makes batches of data of any kind.
 
@@ -111,8 +144,8 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         drop_last: leave out the last batch if it is incomplete.
         rank: number of this process.
         world_size: how many processes share the samples. Iterables and loaders of the user have to share by themselves.
-        like: of the data that the model was trained on; features are looked for by its names, in its order, and classes
-            have its indices.
+        known: from the data that the model was trained on; features are looked for by its names, in its order, and
+            classes have its indices.
 
     Raises:
         TypeError: ``data`` is nothing of this, or several data sets.
@@ -130,14 +163,14 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     if are_splits(data):
         raise TypeError(f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}")
     if holds_arrays(data):
-        arrays = arrays_of(data, target, sample_weight, None if like is None else like.known)
-        return _of_arrays(_weighted(arrays.parts, class_weight, arrays.known), how, arrays.known)
+        arrays = arrays_of(data, target, sample_weight, known)
+        return _of_arrays(_weighted(arrays.parts, class_weight, arrays.known), how, arrays)
     if is_hugging_face(data):
         _refuse(_only(asked, "class_weight"), "a Hugging Face data set: give weights as a column with sample_weight")
-        return _of_hugging_face(data, how, target, sample_weight, num_workers)
+        return _with_classes(_of_hugging_face(data, how, target, sample_weight, num_workers), known)
     if is_hugging_face_stream(data):
         _refuse(_only(asked, "shuffle", "class_weight"), "a Hugging Face stream: data.shuffle(seed=...) mixes it")
-        return _of_hugging_face_stream(data, how, target, sample_weight, num_workers)
+        return _with_classes(_of_hugging_face_stream(data, how, target, sample_weight, num_workers), known)
     if isinstance(data, IterableDataset):
         _refuse(
             _only(asked, "shuffle", "sample_weight", "class_weight"), "an iterable data set, which has its own order"
@@ -154,6 +187,11 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         )
     _refuse(asked, f"a {type(data).__name__}, whose batches are made already")
     return _as_given(data, target)
+
+
+def are_named(data: Any) -> bool:
+    """Whether parts of the data, or of the batches that they give, may have names."""
+    return not holds_arrays(data) or is_frame(data) or isinstance(data, Mapping)
 
 
 def can_shuffle(data: Any) -> bool:
@@ -175,17 +213,17 @@ class _Cutting:
         return ShardedBatchSampler(num_samples, **vars(self))
 
 
-def _of_arrays(parts: Parts, how: _Cutting, known: Known) -> Loader:
+def _of_arrays(parts: Parts, how: _Cutting, arrays: Arrays) -> Loader:
     data = tuple(part for part in parts if part is not None)  # a plain tuple, which is gathered fastest
     loader = ArrayLoader(data, **vars(how))
     _check_not_empty(loader.order.num_samples)
-    return Loader(loader, loader.order.num_samples, None, known)
+    return Loader(loader, loader.order.num_samples, None, arrays.known, arrays.left_out)
 
 
 def _of_hugging_face(data: Any, how: _Cutting, target: Names | None, sample_weight: Any, num_workers: int) -> Loader:
     rows = HuggingFaceRows(data, target, sample_weight)
     batches = DataLoader(rows, batch_sampler=how.sampler(len(rows)), num_workers=num_workers, collate_fn=as_it_is)
-    return Loader(batches, len(rows), None, Known((), rows.classes))
+    return Loader(batches, len(rows), None, Known(classes=rows.classes, are_indices=True))
 
 
 def _of_hugging_face_stream(
@@ -193,7 +231,26 @@ def _of_hugging_face_stream(
 ) -> Loader:
     classes, together = classes_of(data, target), RowsTogether(target, sample_weight)
     options: dict[str, Any] = {"num_workers": num_workers, "drop_last": how.drop_last, "collate_fn": together}
-    return Loader(DataLoader(data.with_format("torch"), how.batch_size, **options), known=Known((), classes))
+    return Loader(
+        DataLoader(data.with_format("torch"), how.batch_size, **options), known=Known(classes=classes, are_indices=True)
+    )
+
+
+def _with_classes(loader: Loader, known: Known | None) -> Loader:
+    """With the classes that the model was trained on.
+
+    Raises:
+        ValueError: the data give these indices to other classes.
+    """
+    classes = loader.known.classes
+    if known is None or not known.classes or not classes:
+        return loader if known is None else replace(loader, known=replace(known, classes=classes or known.classes))
+    if tuple(classes) != tuple(known.classes):
+        raise ValueError(
+            f"data should have the classes {list(known.classes)}, as those that the model was trained on, but given "
+            f"{list(classes)}"
+        )
+    return replace(loader, known=known)
 
 
 def _as_given(data: Any, target: Names | None) -> Loader:
@@ -213,7 +270,7 @@ def _weighted(parts: Parts, class_weight: ClassWeight | None, known: Known) -> P
         return parts
     if parts.y is None:
         raise ValueError("class_weight should come with targets, but given data without")
-    weights = per_sample(class_weight, parts.y, known.classes)
+    weights = per_sample(class_weight, parts.y, known.classes_of("y"))
     return parts._replace(w=weights if parts.w is None else parts.w * weights)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from ignite._core.trees import apply_to_type
 from ignite.data._mixing import mix
 from ignite.learner._data.arrays import Names, arrays_of, holds_arrays, tensor_dataset_of
-from ignite.learner._data.columns import is_array, is_column, is_frame
+from ignite.learner._data.columns import Known, is_array, is_column, is_frame
 from ignite.learner._data.hugging_face import is_hugging_face
 from ignite.learner._data.inputs import can_shuffle
 
@@ -29,7 +29,15 @@ class Split(NamedTuple):
     valid_rows: Tensor
 
 
-def split(data: Any, fraction: float, *, seed: int, target: Names | None = None, stratify: bool | None = None) -> Split:
+def split(
+    data: Any,
+    fraction: float,
+    *,
+    seed: int,
+    target: Names | None = None,
+    stratify: bool | None = None,
+    wants: Literal["numbers", "classes"] | None = None,
+) -> Split:
     """Keeps a fraction of the samples apart, the same in every run and process.
 
     Args:
@@ -38,8 +46,9 @@ def split(data: Any, fraction: float, *, seed: int, target: Names | None = None,
         seed: another seed keeps other samples apart.
         target: name of y in tables, dictionaries and Hugging Face data sets.
         stratify: give each class the same fraction, and at least one sample on each side if it has two. None: if the
-            data have classes that can be read without making samples: y is integers or words, or the data set has
-            ``targets``.
+            data have classes that can be read without making samples: y is integers, words, or 0. and 1., or the data
+            set has ``targets``, and ``wants`` is not "numbers".
+        wants: what the loss takes as targets, if that is known.
 
     Raises:
         TypeError: ``data`` have no indices.
@@ -56,7 +65,7 @@ def split(data: Any, fraction: float, *, seed: int, target: Names | None = None,
             f"valid should be data for a {type(data).__name__}, which cannot be divided before it is gone over, "
             f"but given the fraction {fraction}"
         )
-    labels = None if stratify is False else _labels(data, target)
+    labels = None if stratify is False or (wants == "numbers" and not stratify) else _labels(data, target, wants)
     if stratify and labels is None:
         raise ValueError("stratify should be left out for data without classes (integers or words), but given True")
     train_rows, valid_rows = split_rows(_num_samples(data), fraction, seed, labels)
@@ -128,18 +137,27 @@ def _of_each(order: Tensor, labels: Tensor, fraction: float, num_valid: int) -> 
     return order[by_label[places < shares.repeat_interleave(counts)]]
 
 
-def _labels(data: Any, target: Names | None) -> Tensor | None:
+def _labels(data: Any, target: Names | None, wants: Literal["numbers", "classes"] | None) -> Tensor | None:
     if is_hugging_face(data):
         y = torch.as_tensor(data[target][:]) if isinstance(target, str) and _is_of_classes(data, target) else None
     elif holds_arrays(data):
-        y = arrays_of(data, target).parts.y
+        y = arrays_of(data, target, known=Known(wants=wants)).parts.y
     else:
         y = getattr(data, "targets", None)  # as torchvision's have
         y = torch.as_tensor(y) if isinstance(y, list | Tensor) and len(y) == len(data) else None
-    if not isinstance(y, Tensor) or y.is_floating_point() or y.numel() != len(y):
+    if not isinstance(y, Tensor) or y.ndim == 0:
+        return None
+    if y.is_floating_point() and wants == "classes" and y.ndim == 2 and y.shape[1] > 1 and bool((y.sum(1) == 1).all()):
+        y = y.argmax(1)  # one-hot, or probabilities of classes
+    if y.numel() != len(y) or (y.is_floating_point() and not _are_classes(y, wants)):
         return None
     labels = y.flatten().cpu()
     return labels if 2 * len(labels.unique()) <= len(labels) else None  # numbers of samples are no classes
+
+
+def _are_classes(y: Tensor, wants: str | None) -> bool:
+    """Whether floats are class indices: whole numbers where the loss takes classes, else 0 and 1."""
+    return bool((y == y.round()).all() if wants == "classes" else ((y == 0) | (y == 1)).all())
 
 
 def _is_of_classes(data: Any, target: str) -> bool:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
-__all__ = ["Kind", "KnownLoss", "Task", "given_task", "infer_task", "known_loss"]
+__all__ = ["Kind", "KnownLoss", "Task", "given_task", "infer_task", "known_loss", "wanted_by"]
 
 Kind: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "unknown"]
 
@@ -105,6 +105,21 @@ def known_loss(loss: Any) -> KnownLoss | None:
         inner = None if loss.args else known_loss(loss.func)
         return None if inner is None else KnownLoss(inner.name, {**inner.options, **loss.keywords})
     return next((KnownLoss(name) for function, name in _FUNCTIONS.items() if loss is function), None)
+
+
+def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classes"] | None:
+    """What targets are to a loss; as the task says if the loss is the user's own, and None if that is not known.
+
+    Example:
+        >>> wanted_by("mse"), wanted_by("cross_entropy"), wanted_by(lambda y_pred, y: 0)
+        ('numbers', 'classes', None)
+    """
+    known = known_loss(loss)
+    if known is not None:
+        return "numbers" if known.name in ("difference", "gaussian_nll") else "classes"
+    if task is None or task.kind == "unknown":
+        return None
+    return "numbers" if task.kind == "regression" else "classes"
 
 
 def infer_task(loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool = True, output: Any = None) -> Task:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type
 
-__all__ = ["call_model", "few_rows", "kept", "last_operation", "tensors_in", "trial"]
+__all__ = ["call_model", "few_rows", "kept", "last_operation", "num_samples_in", "tensors_in", "trial"]
 
 _DICTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 # Operations of autograd that only look at the values in another way.
@@ -28,11 +29,11 @@ def call_model(model: Any, x: Any) -> Any:
         return model(x)
     if isinstance(x, Mapping):
         return model(**x)
-    return model(*x) if isinstance(x, tuple | list) else model(x)
+    return model(*x) if isinstance(x, tuple | list) and not isinstance(x, PackedSequence) else model(x)
 
 
-def trial(model: nn.Module, call: Callable[[Any, Any], Any], x: Any) -> Any:
-    """The output for ``x`` in evaluation mode, with what autograd noted, and without a trace in the model.
+def trial(model: nn.Module, call: Callable[[Any, Any], Any], x: Any, is_training: bool = False) -> Any:
+    """The output for ``x``, with what autograd noted, and without a trace in the model.
 
     Plain attributes that ``forward`` sets are put back, too; what it changes inside of the user's own objects is not,
     nor is what hooks do elsewhere.
@@ -40,7 +41,7 @@ def trial(model: nn.Module, call: Callable[[Any, Any], Any], x: Any) -> Any:
     if any(is_lazy(parameter) for parameter in model.parameters()):
         model = copy.deepcopy(model)  # the first run makes the parameters, which cannot be undone
     with kept(model), torch.enable_grad():
-        model.eval()
+        model.train(is_training)
         return call(model, x)
 
 
@@ -82,7 +83,11 @@ def tensors_in(data: Any) -> list[Tensor]:
     """All tensors in nested containers; none if there is something else than tensors and words in them."""
     found: list[Tensor] = []
     try:
-        apply_to_type(data, Tensor, found.append)
+        apply_to_type(
+            data,
+            (Tensor, PackedSequence),
+            lambda leaf: found.append(leaf.data if isinstance(leaf, PackedSequence) else leaf),
+        )
     except TypeError:
         return []
     return found
@@ -91,6 +96,25 @@ def tensors_in(data: Any) -> list[Tensor]:
 def few_rows(data: Any, rows: Any) -> Any:
     """These samples of a batch; all of it if it is not tensors of one length."""
     lengths = {len(tensor) if tensor.ndim else -1 for tensor in tensors_in(data)}
-    if len(lengths) != 1 or -1 in lengths:
+    if len(lengths) != 1 or -1 in lengths or _packed_in(data):
         return data
     return apply_to_type(data, Tensor, lambda tensor: tensor[rows])
+
+
+def num_samples_in(x: Any) -> int | None:
+    """How many samples the inputs of a batch are; None if they do not tell."""
+    if packed := _packed_in(x):
+        return int(packed[0].batch_sizes[0])
+    lengths = {len(tensor) if tensor.ndim else -1 for tensor in tensors_in(x)}
+    return lengths.pop() if len(lengths) == 1 and -1 not in lengths else None
+
+
+def _packed_in(data: Any) -> list[PackedSequence]:
+    found: list[PackedSequence] = []
+    if tensors_in(data):
+        apply_to_type(
+            data,
+            (Tensor, PackedSequence),
+            lambda leaf: found.append(leaf) if isinstance(leaf, PackedSequence) else leaf,
+        )
+    return found
