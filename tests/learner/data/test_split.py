@@ -120,8 +120,10 @@ YES = torch.tensor([0.0] * 16 + [1.0] * 4)
 @pytest.mark.parametrize(
     ("y", "wants", "is_stratified"),
     [
-        (YES, None, True), (YES[:, None], None, True), (YES.numpy(), "classes", True), (YES.numpy().astype(object), None, True),
-        (torch.nn.functional.one_hot(YES.long(), 2).float(), "classes", True), (YES, "numbers", False),
+        (YES, None, True), (YES[:, None], None, True), (YES.numpy(), "classes", True),
+        (YES.numpy().astype(object), None, True),
+        (torch.nn.functional.one_hot(YES.long(), 2).float(), "classes", True),
+        (YES, "numbers", False),
         (YES.long(), "numbers", False), (2 * YES, "classes", True), (2 * YES, None, False), (YES.bool().numpy(), None, True),
     ],
 )  # fmt: skip
