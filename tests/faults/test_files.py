@@ -465,7 +465,7 @@ def stale_temporaries(count, folder):
                 os.kill(os.getpid(), signal.SIGKILL)
 
             def save_and_die(die=die):
-                with Rig(3, die, calls=("write",)):
+                with Rig(1, die, calls=("write",)):
                     ours(folder, 2)
 
             assert forked(save_and_die) == -signal.SIGKILL

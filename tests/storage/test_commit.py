@@ -153,7 +153,7 @@ def test_torch_does_not_hide_that_the_disk_is_full(tmp_path, monkeypatch, number
     calls = failing(monkeypatch, "write", number, errno.ENOSPC)
     words = r"No space left on device, \d+ bytes or more needed, \d+ bytes free: '.*/a'"
     with pytest.raises(OSError, match=words) as raised:
-        commit(tmp_path, "a", lambda file: torch.save({"x": torch.ones(3)}, file))
+        commit(tmp_path, "a", lambda file: torch.save([torch.ones(1 << 19) for _ in range(12)], file))
     assert raised.value.errno == errno.ENOSPC
     assert len(calls) == number, "nothing is written after an error"
     assert os.listdir(tmp_path) == []
@@ -163,7 +163,7 @@ def test_an_error_that_the_writer_swallows_is_raised(tmp_path, monkeypatch):
     def write(file):
         for _ in range(3):
             try:
-                file.write(b"x")
+                file.write(b"x" * (1 << 20))
             except OSError:
                 continue
 

@@ -39,7 +39,7 @@ def test_parameters_become_plain_tensors():
 
 
 def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
-    snapshot, state = Snapshot(), {"a": torch.ones(1000), "b": torch.zeros(1000), "c": torch.ones(3)}
+    snapshot, state = Snapshot(), {"a": torch.ones(50_000), "b": torch.zeros(50_000), "c": torch.ones(30_000)}
     taken = snapshot.take(state)
     first = {storage_of(tensor) for tensor in taken.values()}
     del taken
@@ -50,16 +50,16 @@ def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
 
 @pytest.mark.parametrize("hold", [lambda taken: taken["a"], lambda taken: taken["a"][5:].view(torch.int32)])
 def test_a_copy_that_someone_still_holds_is_never_overwritten(hold):
-    snapshot, state = Snapshot(), {"a": torch.ones(1000)}
+    snapshot, state = Snapshot(), {"a": torch.ones(50_000)}
     held = hold(snapshot.take(state))
     before = held.clone()
     for i in range(5):
-        assert snapshot.take({"a": torch.full((1000,), float(i))})["a"][-1] == i
+        assert snapshot.take({"a": torch.full((50_000,), float(i))})["a"][-1] == i
         assert torch.equal(held, before)
 
 
 def test_two_copies_that_are_let_go_of_in_turn_need_two_pieces_of_memory():
-    snapshot, state, places = Snapshot(), torch.ones(1000), set()
+    snapshot, state, places = Snapshot(), torch.ones(50_000), set()
     last = None
     for _ in range(10):
         taken = snapshot.take(state)
@@ -71,17 +71,29 @@ def test_two_copies_that_are_let_go_of_in_turn_need_two_pieces_of_memory():
 
 def test_memory_that_no_longer_fits_is_let_go_of():
     snapshot = Snapshot()
-    snapshot.take([torch.ones(1000) for _ in range(5)])
-    snapshot.take([torch.ones(1000), torch.ones(7)])
-    assert sorted(buffer.nbytes for buffer in snapshot._buffers) == [28, 4000]
+    snapshot.take([torch.ones(50_000) for _ in range(5)])
+    snapshot.take([torch.ones(50_000), torch.ones(20_000)])
+    assert sorted(buffer.nbytes for buffer in snapshot._buffers) == [80_000, 200_000]
 
 
 def test_memory_is_shared_between_dtypes_of_equal_size():
     snapshot = Snapshot()
-    place = storage_of(snapshot.take(torch.ones(8)))
-    taken = snapshot.take(torch.arange(4))
+    place = storage_of(snapshot.take(torch.ones(50_000)))
+    taken = snapshot.take(torch.arange(25_000))
     assert storage_of(taken) == place
-    assert taken.tolist() == [0, 1, 2, 3]
+    assert torch.equal(taken, torch.arange(25_000))
+
+
+@pytest.mark.parametrize("num_floats", [6, 60_000], ids=["small", "large"])
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_views_of_one_memory_share_it_whatever_its_size(num_floats, others):
+    base = torch.arange(float(num_floats))
+    views = [base[2:4], base, base[1:3], base[::2]][: others + 1]
+    taken = there_and_back(Snapshot().take(views))
+    assert all(torch.equal(copy, view) for copy, view in zip(taken, views, strict=True))
+    taken[0].fill_(-1.0)
+    base[2:4] = -1.0
+    assert all(torch.equal(copy, view) for copy, view in zip(taken, views, strict=True))
 
 
 def test_tied_tensors_stay_tied_in_the_copy_and_in_a_file_of_it():

@@ -153,7 +153,7 @@ class RunCheckpoint:
             self._writer.submit(functools.partial(self._commit, name, self._snapshot.take(states), note))
 
     def _commit(self, name: str, states: Any, note: storage.Note) -> None:
-        row = storage.Row(name, note, storage.save(self.place, name, states, note))
+        row = storage.Row(name, note, storage.save(self.place, name, states, note, is_plain=True))
         rows = [known for known in self._rows if known.file != name]
         self._rows = storage.kept([*rows, row], self._num_best, self._num_last)
         storage.write_index(self.place, self._rows)

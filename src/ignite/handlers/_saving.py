@@ -243,12 +243,13 @@ class DiskSaver(BaseSaveHandler):
         found = storage.scan(self._place, family)
         return [storage.Row(one.name, one.note) for one in reversed(found) if one.note is not None]
 
-    def _write(self, state: Any, filename: str, order: Metadata) -> None:
-        storage.save(self._place, filename, state, order.note or _note_from(order), **self.kwargs)
+    def _write(self, state: Any, filename: str, order: Metadata, is_plain: bool = False) -> None:
+        note = order.note or _note_from(order)
+        storage.save(self._place, filename, state, note, is_plain=is_plain, **self.kwargs)
 
     def _write_behind(self, state: Any, filename: str, order: Metadata) -> None:
         try:
-            self._write(state, filename, order)
+            self._write(state, filename, order, is_plain=True)
         except BaseException:
             order.has_failed = True
             raise

@@ -5,10 +5,9 @@ of bytes from it, codecs that python imports by name, and hashes of tuples, whic
 nested deeply enough.
 """
 
-import io
 import math
-import pickletools
 import re
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 from ignite.exceptions import CheckpointError
@@ -16,21 +15,6 @@ from ignite.exceptions import CheckpointError
 _MAX_DEPTH = 1000
 _NUM_HARMLESS = 5000  # tuples nested in each other that no stack overflows from
 _MAKERS = re.compile(rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n")
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MEMO_PUT = ("BINPUT", "LONG_BINPUT", "PUT")
-_MEMO_GET = ("BINGET", "LONG_BINGET", "GET")
-_VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINSTRING")
-
-
-class _Bounded:
-    """Reads no more than there is: a file makes room for as much as it is asked for."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
-        self.readline, self.tell = file.readline, file.tell
-
-    def read(self, num_bytes: int) -> bytes:
-        return self._file.read(min(num_bytes, self._size))
 
 
 class _Global(NamedTuple):
@@ -55,73 +39,96 @@ def check_calls(pickled: bytes, file_size: int) -> None:
     """
     num_tuples = sum(pickled.count(code) for code in (b"\x85", b"\x86", b"\x87", b"t"))
     if _MAKERS.search(pickled) or num_tuples > _NUM_HARMLESS:
-        _Walk(file_size).go(io.BytesIO(pickled))
+        _Walk(pickled, file_size).go()
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
     """The same for a file that torch wrote before version 1.6, of which storages claim their size, too."""
-    bounded = _Bounded(file, file_size)
+    content, at = file.read(), 0
     for _ in range(5):  # magic number, version, system, the state, keys of storages
-        _Walk(file_size, has_storages=True).go(bounded)
+        at = _Walk(content, file_size, at, has_storages=True).go()
 
 
 class _Walk:
-    """Follows a pickle as far as is needed to know what is called with what. ``None`` stands for anything else."""
+    """Follows a pickle as far as is needed to know what is called with what. ``None`` stands for anything else.
 
-    def __init__(self, file_size: int, has_storages: bool = False) -> None:
+    Args:
+        data: the pickle, and perhaps more behind it.
+        file_size: bytes of the file that it is in.
+        at: where it begins.
+        has_storages: whether it makes storages itself.
+    """
+
+    def __init__(self, data: bytes, file_size: int, at: int = 0, has_storages: bool = False) -> None:
+        self._data, self._at = data, at
         self._file_size = file_size
         self._has_storages = has_storages
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def go(self, file: Any) -> None:
+    def go(self) -> int:
+        """Returns where the pickle ends."""
+        data = self._data
         try:
-            for opcode, argument, _ in pickletools.genops(file):
-                self._step(opcode.name, argument)
+            while (code := data[self._at]) != _STOP:
+                self._at += 1
+                _ACTS[code](self)
         except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
             raise CheckpointError(f"its pickle is damaged: {error!r:.200}") from None
+        return self._at + 1
 
-    def _step(self, name: str, argument: Any) -> None:
+    def _take(self, num_bytes: int) -> bytes:
+        end = self._at + num_bytes
+        if end > len(self._data):
+            raise ValueError("it is cut off")
+        taken, self._at = self._data[self._at : end], end
+        return taken
+
+    def _number(self, num_bytes: int) -> int:
+        return int.from_bytes(self._take(num_bytes), "little")
+
+    def _line(self) -> str:
+        end = self._data.index(b"\n", self._at)
+        line, self._at = self._data[self._at : end], end + 1
+        return line.decode()
+
+    def _push_signed(self, num_bytes: int) -> None:
+        self._stack.append(int.from_bytes(self._take(num_bytes), "little", signed=True))
+
+    def _push_text(self, num_bytes: int) -> None:
+        self._stack.append(self._take(self._number(num_bytes)).decode("utf-8", "surrogatepass"))
+
+    def _push_global(self) -> None:
+        self._line()  # the module
+        self._stack.append(_Global(self._line().rpartition(" ")[2]))
+
+    def _put(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
+
+    def _get(self, index: int) -> None:
+        self._stack.append(self._memo[index])
+
+    def _mark(self) -> None:
+        self._marks.append(self._stack)
+        self._stack = []
+
+    def _push_tuple(self, num_items: int) -> None:
+        self._stack[-num_items:] = [_tuple(self._stack[-num_items:])]
+
+    def _push_marked_tuple(self) -> None:
+        items = self._pop_mark()
+        self._stack.append(_tuple(items))
+
+    def _call(self) -> None:
         stack = self._stack
-        if name in _VALUES:
-            stack.append(argument)
-        elif name in _MEMO_PUT:
-            self._memo[argument] = stack[-1]
-        elif name in _MEMO_GET:
-            stack.append(self._memo[argument])
-        elif name == "GLOBAL":
-            stack.append(_Global(argument.rpartition(" ")[2]))
-        elif name in _TUPLES:
-            stack[-_TUPLES[name] :] = [_tuple(stack[-_TUPLES[name] :])]
-        elif name in ("TUPLE", "EMPTY_TUPLE"):
-            items = self._pop_mark() if name == "TUPLE" else []
-            self._stack.append(_tuple(items))
-        elif name in ("REDUCE", "NEWOBJ"):
-            arguments = stack.pop()
-            self._check(stack[-1], arguments)
-            stack[-1] = b"" if stack[-1] == _ENCODE else None
-        elif name == "BINPERSID":
-            self._check_storage(stack[-1])
-            stack[-1] = None
-        else:
-            self._move(name)
+        arguments = stack.pop()
+        self._check(stack[-1], arguments)
+        stack[-1] = b"" if stack[-1] == _ENCODE else None
 
-    def _move(self, name: str) -> None:
-        """What only puts values into others, or is plain."""
-        if name == "MARK":
-            self._marks.append(self._stack)
-            self._stack = []
-        elif name in ("APPENDS", "SETITEMS"):
-            self._pop_mark()
-        elif name in ("APPEND", "BUILD", "STOP"):
-            self._stack.pop()
-        elif name == "SETITEM":
-            del self._stack[-2:]
-        elif name in ("NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"):
-            self._stack.append(None)
-        elif name != "PROTO":
-            raise ValueError(f"{name} in it")
+    def _load_storage(self) -> None:
+        self._check_storage(self._stack[-1])
+        self._stack[-1] = None
 
     def _pop_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._marks.pop()
@@ -151,6 +158,51 @@ class _Walk:
         if self._has_storages:
             sizes = [item for item in key.items if isinstance(item, int)] if isinstance(key, _Tuple) else [math.inf]
             _refuse_unless(sum(sizes) <= self._file_size, "a storage")
+
+
+def _push_nothing(walk: _Walk, num_bytes: int = 0) -> None:
+    """What is passed over, or is empty."""
+    walk._take(num_bytes)
+    walk._stack.append(None)
+
+
+_STOP = ord(".")
+_ACTS: dict[int, Callable[[_Walk], object]] = {
+    ord(code): act
+    for code, act in {
+        "K": lambda walk: walk._stack.append(walk._number(1)),
+        "M": lambda walk: walk._stack.append(walk._number(2)),
+        "J": lambda walk: walk._push_signed(4),
+        "\x8a": lambda walk: walk._push_signed(walk._number(1)),
+        "X": lambda walk: walk._push_text(4),
+        "U": lambda walk: walk._push_text(1),
+        "q": lambda walk: walk._put(walk._number(1)),
+        "r": lambda walk: walk._put(walk._number(4)),
+        "p": lambda walk: walk._put(int(walk._line())),
+        "h": lambda walk: walk._get(walk._number(1)),
+        "j": lambda walk: walk._get(walk._number(4)),
+        "g": lambda walk: walk._get(int(walk._line())),
+        "c": _Walk._push_global,
+        ")": lambda walk: walk._stack.append(_tuple([])),
+        "\x85": lambda walk: walk._push_tuple(1),
+        "\x86": lambda walk: walk._push_tuple(2),
+        "\x87": lambda walk: walk._push_tuple(3),
+        "t": _Walk._push_marked_tuple,
+        "(": _Walk._mark,
+        "R": _Walk._call,
+        "\x81": _Walk._call,
+        "Q": _Walk._load_storage,
+        "e": _Walk._pop_mark,
+        "u": _Walk._pop_mark,
+        "a": lambda walk: walk._stack.pop(),
+        "b": lambda walk: walk._stack.pop(),
+        "s": lambda walk: walk._stack.__delitem__(slice(-2, None)),
+        "G": lambda walk: _push_nothing(walk, 8),
+        "\x80": lambda walk: walk._take(1),
+        **dict.fromkeys("N\x88\x89]}\x8f", _push_nothing),
+    }.items()
+}
+"""What each code of a pickle does; torch writes no others."""
 
 
 def _tuple(items: list[Any]) -> _Tuple:

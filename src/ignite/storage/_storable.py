@@ -32,16 +32,20 @@ _ADVICE_FOR_OTHERS = (
 
 
 class Step(NamedTuple):
-    """How a value is reached: the text of the last key, and the steps before it."""
+    """How a value is reached: by a key, or a word if it is the first or has no ``form``; and the steps before it.
 
-    text: str
+    Becomes text only for a message, because there is a step for each value of a state.
+    """
+
+    what: Any
     before: "Step | None" = None
+    form: str = "[{}]"
 
     def __str__(self) -> str:
         texts: list[str] = []
         step: Step | None = self
         while step is not None:
-            texts.append(step.text)
+            texts.append(step.form.format(_short(step.what)) if step.form and step.before else step.what)
             step = step.before
         return "".join(reversed(texts))
 
@@ -109,11 +113,11 @@ class Walk:
         if isinstance(x, list):
             if _are_leaves(x):
                 return list(x)
-            return [self.visit(value, Step(f"[{i}]", at), depth + 1) for i, value in enumerate(x)]
+            return [self.visit(value, Step(i, at), depth + 1) for i, value in enumerate(x)]
         if kind is tuple or kind is torch.Size:
             if _are_leaves(x):
                 return x
-            return kind(self.visit(value, Step(f"[{i}]", at), depth + 1) for i, value in enumerate(x))
+            return kind(self.visit(value, Step(i, at), depth + 1) for i, value in enumerate(x))
         if kind is set:
             return {self._visit_key(value, at, depth) for value in x}
         plain = _plain_or_none(x)
@@ -125,18 +129,18 @@ class Walk:
         # Loading fills these three only. All others, a defaultdict for example, become what they are underneath.
         result: Any = OrderedDict() if issubclass(kind, OrderedDict) else Counter() if kind is Counter else {}
         for key, value in x.items():
-            new_key = self._visit_key(key, at, depth)
-            result[new_key] = self.visit(value, Step(f"[{_short(key)}]", at), depth + 1)
+            new_key = key if type(key) is str else self._visit_key(key, at, depth)
+            result[new_key] = self.visit(value, Step(key, at), depth + 1)
         if len(result) != len(x):
             raise TypeError(f"{at} should have keys that differ as plain values, too, but given {_short(list(x))}")
         if kind is OrderedDict and vars(x):  # modules keep the versions of their states there, as _metadata
             vars(result).update(
-                {name: self.visit(value, Step(f".{name}", at), depth + 1) for name, value in vars(x).items()}
+                {name: self.visit(value, Step(f".{name}", at, ""), depth + 1) for name, value in vars(x).items()}
             )
         return result
 
     def _visit_key(self, key: Any, at: Step, depth: int) -> Any:
-        step = Step(f"[the key {_short(key)}]", at)
+        step = Step(key, at, "[the key {}]")
         if isinstance(key, Tensor):
             raise TypeError(f"{step} should be a number, a string or a tuple, but given a tensor: its identity is lost")
         return self.visit(key, step, depth + 1)

@@ -99,41 +99,76 @@ class _File(io.RawIOBase):
 
     torch replaces the error of a file by one of its own, that positions do not fit; and if only one write failed, and
     later ones did not, there would be a hole in the file.
+
+    Small pieces are collected and written together: torch writes seven of them for each tensor.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._pending = bytearray()
+        self._at = 0  # where the next byte goes
         self.error: OSError | None = None
         self.num_needed = 0
+        self.crc32: int | None = 0
+        """Of all that was written, as long as it was written from the beginning to the end."""
 
     def write(self, data: Any) -> int:
         if self.error is not None:
             raise self.error
         view = memoryview(data).cast("B")
-        size, num_written = len(view), 0
+        size = len(view)
+        if self.crc32 is not None and self._at == self.num_needed:
+            self.crc32 = zlib.crc32(view, self.crc32)
+        else:
+            self.crc32 = None
+        self._at += size
+        self.num_needed = max(self.num_needed, self._at)
+        if size < _CHUNK:
+            self._pending += view
+        if size >= _CHUNK or len(self._pending) >= _CHUNK:
+            self.flush()
+        if size >= _CHUNK:
+            self._write_out(view)
+        return size
+
+    def flush(self) -> None:
+        if self._pending:
+            pending, self._pending = self._pending, bytearray()
+            self._write_out(memoryview(pending))
+
+    def _write_out(self, view: memoryview) -> None:
+        num_written = 0
         try:
-            self.num_needed = max(self.num_needed, self.tell() + size)
-            while num_written < size:
+            while num_written < len(view):
                 num_written += os.write(self._descriptor, view[num_written:])
         except OSError as error:
             self.error = error
             raise
-        return size
 
     def readinto(self, buffer: Any) -> int:
+        self.flush()
         data = os.read(self._descriptor, len(memoryview(buffer)))
         memoryview(buffer)[: len(data)] = data
+        self._at += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return os.lseek(self._descriptor, offset, whence)
+        self.flush()
+        self._at = os.lseek(self._descriptor, offset, whence)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
     def truncate(self, size: int | None = None) -> int:
-        size = self.tell() if size is None else size
+        self.flush()
+        size = self._at if size is None else size
         os.ftruncate(self._descriptor, size)
+        self.crc32 = None
         return size
 
     def fileno(self) -> int:
+        self.flush()
         return self._descriptor
 
     def readable(self) -> bool:
@@ -151,6 +186,7 @@ def _write(descriptor: int, write: Write) -> Written:
         file = _File(descriptor)
         try:
             write(cast(BinaryIO, file))
+            file.flush()
         except Exception:
             _raise_error_of(file)
             raise
@@ -170,6 +206,8 @@ def _raise_error_of(file: _File) -> None:
 
 
 def _measure(file: _File) -> Written:
+    if file.crc32 is not None:
+        return Written(file.num_needed, file.crc32)
     file.seek(0)
     size, crc32 = 0, 0
     while chunk := file.read(_CHUNK):

@@ -5,14 +5,13 @@ import math
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ignite.exceptions import CheckpointError
-from ignite.storage._archive import Archive, is_legacy
+from ignite.storage._archive import Archive, ArchiveWriter, is_legacy
 
 __all__ = ["NOTE_NAME", "RUN_FAMILY", "VERSION", "Note", "append_note", "read_note"]
 
@@ -126,10 +125,13 @@ def append_note(file: str | Path | BinaryIO, note: Note) -> None:
         >>> read_note(file).step
         7
     """
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        top = archive.namelist()[0].partition("/")[0]
-        # The same bytes for the same content: not the time of writing.
-        archive.writestr(zipfile.ZipInfo(f"{top}/{NOTE_NAME}"), note.to_json())
+    if isinstance(file, str | os.PathLike):
+        with open(file, "r+b") as opened:
+            append_note(opened, note)
+        return
+    writer = ArchiveWriter.extending(file)
+    writer.add(NOTE_NAME, note.to_json().encode())
+    writer.close()
 
 
 def read_note(file: str | Path | BinaryIO) -> Note | None:

@@ -11,8 +11,9 @@ import torch
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import is_legacy
 from ignite.storage._calls import check_calls, check_legacy_calls
+from ignite.storage._state_file import write_state
 from ignite.storage._types import Place, Written
-from ignite.storage.note import Note, append_note, read_note
+from ignite.storage.note import NOTE_NAME, Note, append_note, read_note
 from ignite.storage.snapshot import plain
 from ignite.storage.verify import explained, open_file, verify, verify_file
 
@@ -48,7 +49,7 @@ class Found(NamedTuple):
         return restarts, -1 if self.step is None else self.step
 
 
-def save(place: Place, name: str, state: Any, note: Note | None, **kwargs: Any) -> Written:
+def save(place: Place, name: str, state: Any, note: Note | None, *, is_plain: bool = False, **kwargs: Any) -> Written:
     """Writes a checkpoint: ``torch.load`` and Ignite read it, and :func:`load` does and checks it.
 
     Args:
@@ -56,6 +57,8 @@ def save(place: Place, name: str, state: Any, note: Note | None, **kwargs: Any) 
         name: a plain file name.
         state: what to save; see :func:`ignite.storage.check_storable`.
         note: what it says about itself; None writes an ordinary file of torch.
+        is_plain: whether ``state`` is what ``plain`` or ``Snapshot.take`` has returned, and need not be looked through
+            once more.
         **kwargs: for ``torch.save``.
 
     Returns:
@@ -75,10 +78,12 @@ def save(place: Place, name: str, state: Any, note: Note | None, **kwargs: Any) 
         >>> loaded.name, loaded.note.step, loaded.state
         ('model.pt', 7, {'weight': tensor([1., 1.])})
     """
-    state = plain(state)
+    state = state if is_plain else plain(state)
     is_zip = kwargs.get("_use_new_zipfile_serialization", True)
 
     def write(file: BinaryIO) -> None:
+        if not kwargs and write_state(file, state, {} if note is None else {NOTE_NAME: note.to_json().encode()}):
+            return
         torch.save(state, file, **kwargs)
         if note is not None and is_zip:
             append_note(file, note)

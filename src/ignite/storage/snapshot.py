@@ -13,6 +13,7 @@ __all__ = ["Snapshot", "check_storable", "plain"]
 _WITH_STORAGE = ("cpu", "cuda", "xpu", "mps")  # whose bytes can be copied as they lie
 _HOST = "cpu"
 _PINNED = ("cuda", "xpu")
+_NUM_SMALL_BYTES = 1 << 16  # up to here, memory of its own costs a tensor less than to look for some to use again
 _NUM_OWN_USES = 2  # of a buffer's storage: by the buffer, and by whoever asks how many there are
 
 
@@ -103,8 +104,11 @@ class _Collector:
     def __init__(self) -> None:
         self.by_storage: dict[tuple[int, torch.dtype], list[_Layout]] = {}
         self.devices: set[torch.device] = set()
+        self._small: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, tensor: Tensor) -> Tensor:
+        if (copy := self._small_copy(tensor)) is not None:
+            return copy
         tensor = tensor.detach()
         if type(tensor) is not Tensor:
             return tensor.clone()
@@ -118,9 +122,30 @@ class _Collector:
         if tensor.is_conj() or tensor.is_neg():
             tensor = tensor.resolve_conj().resolve_neg()  # the bytes alone do not say so
         target = torch.empty(0, dtype=tensor.dtype)
-        layouts = self.by_storage.setdefault((tensor.untyped_storage()._cdata, tensor.dtype), [])
-        layouts.append(_Layout(tensor, target, *_extent(tensor)))
+        key = (tensor.untyped_storage()._cdata, tensor.dtype)
+        if key in self._small:  # that copy has to see the same memory as this one
+            self._note(key, *self._small.pop(key))
+        self._note(key, tensor, target)
         return target
+
+    def _note(self, key: tuple[int, torch.dtype], tensor: Tensor, target: Tensor) -> None:
+        self.by_storage.setdefault(key, []).append(_Layout(tensor, target, *_extent(tensor)))
+
+    def _small_copy(self, tensor: Tensor) -> Tensor | None:
+        """A copy, already filled, of a small tensor on the host that is the first to be seen of its memory."""
+        kind = type(tensor)
+        if (kind is not Tensor and kind is not torch.nn.Parameter) or tensor.layout is not torch.strided:
+            return None
+        if tensor.is_nested or tensor.device.type != _HOST or tensor.is_quantized or not tensor.is_contiguous():
+            return None
+        if tensor.nbytes > _NUM_SMALL_BYTES or tensor.is_conj() or tensor.is_neg():
+            return None
+        key = (tensor.untyped_storage()._cdata, tensor.dtype)
+        if key in self._small or key in self.by_storage:
+            return None
+        copy = tensor.clone()
+        self._small[key] = tensor, copy
+        return copy
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
