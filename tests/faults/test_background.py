@@ -9,6 +9,7 @@ from runs import Seen, row, rows_of
 
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
+from ignite.storage import reader
 
 NUM_NUMBERS = 100_000
 
@@ -30,20 +31,20 @@ def make_trainer(folder, model, **options):
 def parameters_change(count, folder):
     model = torch.nn.Linear(NUM_NUMBERS, 1, bias=False)
     trainer = make_trainer(folder, model, keep_last=count + 1)
-    save, overlapping = torch.save, []
+    save, overlapping = reader.write_state, []
 
-    def save_after_next_step(state, *args, **kwargs):
+    def save_after_next_step(file, state, parts):
         saved, deadline = state["trainer"]["iteration"], time.monotonic() + 5
         while model.weight[0, -1].item() <= saved < count and time.monotonic() < deadline:
             time.sleep(0.0002)
         overlapping.append(model.weight[0, -1].item() > saved)
-        save(state, *args, **kwargs)
+        return save(file, state, parts)
 
-    torch.save = save_after_next_step
+    reader.write_state = save_after_next_step
     try:
         trainer.run(range(count))
     finally:
-        torch.save = save
+        reader.write_state = save
     assert sum(overlapping) >= count - 1, "parameters should change during each save but the last"
     num_good = 0
     for step in range(1, count + 1):
@@ -57,21 +58,22 @@ def slow_disk(count, folder):
     model = torch.nn.Linear(NUM_NUMBERS, 1, bias=False)
     trainer = make_trainer(folder, model)
     pending, most, buffers = [], [], set()
-    save = torch.save
+    save = reader.write_state
 
-    def slow_save(state, *args, **kwargs):
+    def slow_save(file, state, parts):
         pending.append(threading.get_ident())
         most.append(len(pending))
         buffers.add(state["model"]["weight"].data_ptr())
         time.sleep(0.02)  # a step takes a fiftieth of it
-        save(state, *args, **kwargs)
+        is_written = save(file, state, parts)
         pending.pop()
+        return is_written
 
-    torch.save = slow_save
+    reader.write_state = slow_save
     try:
         trainer.run(range(count))
     finally:
-        torch.save = save
+        reader.write_state = save
     num_saved = len(most)
     is_good = max(most) == 1 and len(buffers) <= 2 and num_saved >= count
     return Seen(num_saved if is_good else 0, num_saved, f"at most {max(most)} pending, {len(buffers)} buffers")
@@ -83,7 +85,7 @@ def disk_full_in_the_background(count, folder):
     for i in range(count):
         model, place, fails_at = torch.nn.Linear(NUM_NUMBERS, 1, bias=False), folder / str(i), 1 + i % 3
         trainer = make_trainer(place, model)
-        save, calls = torch.save, []
+        save, calls = reader.write_state, []
 
         def failing_save(*args, save=save, calls=calls, fails_at=fails_at, **kwargs):
             calls.append(None)
@@ -91,12 +93,12 @@ def disk_full_in_the_background(count, folder):
                 raise OSError(28, "No space left on device")
             return save(*args, **kwargs)
 
-        torch.save = failing_save
+        reader.write_state = failing_save
         try:
             with pytest.raises(OSError, match="No space left"):
                 trainer.run(range(3))
         finally:
-            torch.save = save
+            reader.write_state = save
         is_early = trainer.state.iteration <= fails_at + 1
         kept = sorted(path.name for path in place.glob("checkpoint_*.pt"))
         num_good += is_early and kept == [f"checkpoint_{step:08d}.pt" for step in range(1, fails_at)][-2:]

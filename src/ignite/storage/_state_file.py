@@ -119,8 +119,9 @@ class _Pickler(pickle.Pickler):
     def _reduce(self, tensor: Tensor) -> tuple[Any, ...]:
         """How a tensor is made again: from its storage, and where its elements lie in there."""
         kind = _STORAGES.get(tensor.dtype)
-        is_ordinary = kind is not None and tensor.layout is torch.strided and tensor.device.type == _LOCATION
-        if not is_ordinary or tensor.is_quantized or tensor.is_nested or tensor.is_neg() or tensor.is_conj():
+        if kind is None or tensor.layout is not torch.strided or tensor.device.type != _LOCATION:
+            raise _OtherError
+        if tensor.is_quantized or tensor.is_nested or tensor.is_neg() or tensor.is_conj():
             raise _OtherError
         if tensor.requires_grad or tensor.__dict__:
             raise _OtherError
