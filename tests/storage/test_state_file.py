@@ -1,8 +1,10 @@
 """Files are those of ``torch.save``: the same pickle, bytes that torch reads, and less work for many small tensors."""
 
+import gc
 import io
 import os
 import sys
+import weakref
 import zipfile
 from collections import Counter, OrderedDict
 
@@ -210,3 +212,16 @@ def test_parts_behind_and_of_more_than_4_gb(tmp_path):
         assert archive.read("archive/version") == b"3\n"
     loaded = torch.load(tmp_path / "a.pt", weights_only=True, mmap=True)
     assert (loaded["large"][-1].item(), loaded["last"].tolist()) == (7, [0, 1, 2])
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_nothing_of_a_state_is_held_when_it_is_written(is_ours):
+    state = {"x": torch.ones(2), "other": torch.ones(1) if is_ours else torch.eye(2).to_sparse()}
+    reference = weakref.ref(state["x"])
+    gc.disable()
+    try:
+        assert write_state(io.BytesIO(), state, {}) is is_ours
+        del state
+        assert reference() is None
+    finally:
+        gc.enable()

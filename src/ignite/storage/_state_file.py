@@ -7,6 +7,7 @@ left to ``torch.save``.
 
 import copyreg
 import ctypes
+import functools
 import io
 import pickle
 import sys
@@ -59,16 +60,15 @@ def write_state(file: BinaryIO, state: Any, parts: Mapping[str, bytes]) -> bool:
         >>> torch.load(io.BytesIO(file.getvalue()), weights_only=True)
         {'weight': tensor([1., 1.])}
     """
-    pickled = io.BytesIO()
-    pickler = _Pickler(pickled)
+    pickled, storages = io.BytesIO(), _Storages()
     try:
-        pickler.dump(state)
+        _Pickler(pickled, storages).dump(state)
     except _OtherError:
         return False
     writer = ArchiveWriter(file)
     writer.add("data.pkl", pickled.getbuffer())
     writer.add("byteorder", sys.byteorder.encode())
-    for storage, _, name in pickler.storages.values():
+    for storage, _, name in storages.values():
         num_bytes = storage.nbytes()
         memory = (ctypes.c_char * num_bytes).from_address(storage.data_ptr()) if num_bytes else b""
         writer.add(f"data/{name}", memory)
@@ -100,15 +100,18 @@ class _NoHooks:
         return OrderedDict, ()
 
 
+_Storages = dict[int, tuple[torch.UntypedStorage, type, str]]
+"""By the memory that they are: each with its kind and its name in the file."""
+
+
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, storages: _Storages) -> None:
         super().__init__(file, _PROTOCOL)
-        self.storages: dict[int, tuple[torch.UntypedStorage, type, str]] = {}
-        """By the memory that they are: each with its kind and its name in the file."""
-        # Whatever holds memory comes here by one of these three.
+        # Whatever holds memory comes here by one of these three. Nothing of it holds the pickler: with it, the whole
+        # state would stay until the garbage is collected.
         self.dispatch_table = {
             **copyreg.dispatch_table,
-            Tensor: self._reduce,
+            Tensor: functools.partial(_reduce, storages),
             torch.UntypedStorage: _leave_to_torch,
             torch.TypedStorage: _leave_to_torch,
         }
@@ -116,22 +119,23 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, obj: Any) -> Any:
         return obj.id if type(obj) is _Reference else None
 
-    def _reduce(self, tensor: Tensor) -> tuple[Any, ...]:
-        """How a tensor is made again: from its storage, and where its elements lie in there."""
-        kind = _STORAGES.get(tensor.dtype)
-        if kind is None or tensor.layout is not torch.strided or tensor.device.type != _LOCATION:
-            raise _OtherError
-        if tensor.is_quantized or tensor.is_nested or tensor.is_neg() or tensor.is_conj():
-            raise _OtherError
-        if tensor.requires_grad or tensor.__dict__:
-            raise _OtherError
-        storage = tensor.untyped_storage()
-        _, known_as, name = self.storages.setdefault(storage._cdata, (storage, kind, str(len(self.storages))))
-        if known_as is not kind:
-            raise _OtherError  # memory that is seen as two dtypes
-        reference = _Reference(("storage", kind, name, _LOCATION, storage.nbytes() // tensor.itemsize))
-        size, stride = tuple(tensor.size()), tensor.stride()
-        return _REBUILD, (reference, tensor.storage_offset(), size, stride, False, _NoHooks())
+
+def _reduce(storages: _Storages, tensor: Tensor) -> tuple[Any, ...]:
+    """How a tensor is made again: from its storage, and where its elements lie in there."""
+    kind = _STORAGES.get(tensor.dtype)
+    if kind is None or tensor.layout is not torch.strided or tensor.device.type != _LOCATION:
+        raise _OtherError
+    if tensor.is_quantized or tensor.is_nested or tensor.is_neg() or tensor.is_conj():
+        raise _OtherError
+    if tensor.requires_grad or tensor.__dict__:
+        raise _OtherError
+    storage = tensor.untyped_storage()
+    _, known_as, name = storages.setdefault(storage._cdata, (storage, kind, str(len(storages))))
+    if known_as is not kind:
+        raise _OtherError  # memory that is seen as two dtypes
+    reference = _Reference(("storage", kind, name, _LOCATION, storage.nbytes() // tensor.itemsize))
+    size, stride = tuple(tensor.size()), tensor.stride()
+    return _REBUILD, (reference, tensor.storage_offset(), size, stride, False, _NoHooks())
 
 
 def _leave_to_torch(storage: Any) -> NoReturn:
