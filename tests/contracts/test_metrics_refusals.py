@@ -174,3 +174,29 @@ def test_a_batch_that_one_metric_of_a_group_refuses_is_counted_by_none(case):
     group.update(third)
     expected = close(value_of(fed(case, [first, third])))
     assert as_plain(group.compute()) == {"a": expected, "b": expected, "refusing": 1, "again": 1}
+
+
+def test_no_metric_goes_on_from_the_state_of_another():
+    """But for those whose parts are the same metrics: what is made of their values is not a part of the state."""
+    metrics = {name: fed(case, [batch_of(case, 9)]) for name, case in CASES.items() if name != "adapt"}
+    states = {name: metric.state_dict() for name, metric in metrics.items()}
+    values = {name: value_of(metric) for name, metric in metrics.items()}
+    num_refused = 0
+    for (name, metric), (other, state) in itertools.product(metrics.items(), states.items()):
+        if name == other or identity_of(states[name]) == identity_of(state):
+            continue
+        with pytest.raises(ValueError, match="state_dict"):
+            metric.load_state_dict(state)
+        num_refused += 1
+    assert num_refused > 0.9 * len(CASES) ** 2
+    assert {name: value_of(metric) for name, metric in metrics.items()} == {
+        name: close(value) for name, value in values.items()
+    }
+
+
+def identity_of(state):
+    """Which metrics have saved a state: names and numbers without what was accumulated."""
+    (own,) = state["__metric_state_per_rank"]
+    if "metric" in own:
+        return own["metric"].partition("(")[0], "0.samples" in own and own["0.samples"] is None
+    return [identity_of({"__metric_state_per_rank": [item]}) for item in own.values()]

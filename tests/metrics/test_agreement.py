@@ -1,10 +1,20 @@
+import math
+
 import pytest
 import torch
+from classification_oracles import elsewhere
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from ignite.metrics._agreement import as_labels, count_labels, cross_table, outside_message
+from ignite.metrics._agreement import (
+    as_labels,
+    check_labels,
+    count_labels,
+    cross_table,
+    labels_of_samples,
+    outside_message,
+)
 
 pairs = st.lists(st.tuples(*[st.integers(0, 3)] * 2), min_size=1, max_size=20)
 
@@ -14,7 +24,8 @@ def test_any_labels_are_counted_in_their_order(pairs, step):
     y_pred, y = (torch.tensor(values) * step for values in zip(*pairs, strict=True))
     used = sorted({value * step for pair in pairs for value in pair})
     expected = [[sum((p * step, t * step) == (b, a) for p, t in pairs) for b in used] for a in used]
-    assert cross_table(y_pred, y).tolist() == expected
+    table, labels = cross_table(y_pred, y)
+    assert (table.tolist(), labels.tolist()) == (expected, used)
 
 
 @given(pairs, st.sampled_from([torch.uint8, torch.int32, torch.int64, torch.float32]), st.booleans())
@@ -38,9 +49,39 @@ def test_labels_out_of_range_are_an_error(pairs):
 
 
 def test_of_scores_and_one_hot_vectors_the_highest_counts():
-    assert as_labels(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]]), "y", "Kappa").tolist() == [1, 0]
-    assert as_labels(torch.tensor([[0, 0, 1], [0, 1, 0]]), "y", "Kappa").tolist() == [2, 1]
-    assert as_labels(torch.tensor([[3.0], [0.0]]), "y", "Kappa").tolist() == [3, 0]
+    for values, expected in (
+        ([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]], [1, 0]),
+        ([[0, 0, 1], [0, 1, 0]], [2, 1]),
+        ([[3.0], [0.0]], [3, 0]),
+    ):
+        labels, num_wrong = as_labels(torch.tensor(values), "y", "Kappa")
+        assert (labels.tolist(), num_wrong) == (expected, 0)
+
+
+@pytest.mark.parametrize("value", [0.5, -0.9, math.inf, -math.inf, math.nan, -100.0])
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_what_is_no_label_is_refused_on_the_host_and_counted_elsewhere(value, shape):
+    values = torch.tensor([1.0, value, value])
+    words = (
+        "ignore_index=-100"
+        if value == -100
+        else f"labels, whole numbers, but given {values[1].item()}; .* output_transform"
+    )
+    values = values.reshape(shape)
+    with pytest.raises(ValueError, match=words):
+        as_labels(values, "y", "Kappa")
+    assert int(as_labels(*elsewhere(values), "y", "Kappa")[1]) == 2
+    right = torch.ones(shape)
+    with pytest.raises(ValueError, match="y_pred and y should be labels, but 2 of those given are not"):
+        labels_of_samples(*elsewhere(right, values), "Kappa")
+    assert [labels.tolist() for labels in labels_of_samples(right, right, "Kappa")] == [[1, 1, 1]] * 2
+
+
+def test_scores_that_are_nan_are_no_labels():
+    scores = torch.tensor([[0.1, 0.7, 0.2], [0.5, math.nan, 0.4]])
+    with pytest.raises(ValueError, match="y_pred should be scores, but given NaN in 1 of 2 examples"):
+        check_labels((scores, torch.tensor([0, 1])), "Kappa")
+    assert int(as_labels(*elsewhere(scores), "y_pred", "Kappa")[1]) == 1
 
 
 def test_other_shapes_are_refused():

@@ -11,12 +11,14 @@ each_weights = pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
 FIRST = (torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
 
 
-def kappa(true, predicted, weights, labels=None):
-    """Written out, since scikit-learn gives NaN where there is no chance; that is 0 here."""
-    table = confusion_matrix(true, predicted, labels=labels).tolist() if len(set(true) | set(predicted)) > 1 else [[1]]
+def kappa(true, predicted, weights):
+    """Written out: scikit-learn gives NaN where there is no chance, which is 0 here, and takes places for labels."""
+    labels = sorted(set(true) | set(predicted))
+    table = confusion_matrix(true, predicted).tolist() if len(labels) > 1 else [[1]]
     n, power = sum(map(sum, table)), {None: 0, "linear": 1, "quadratic": 2}[weights]
     rows, columns = [sum(row) for row in table], [sum(column) for column in zip(*table, strict=True)]
-    pairs = [(i, j, abs(i - j) ** power) for i in range(len(table)) for j in range(len(table)) if i != j]
+    places = range(len(labels))
+    pairs = [(i, j, abs(labels[i] - labels[j]) ** power) for i in places for j in places if i != j]
     observed = sum(weight * table[i][j] for i, j, weight in pairs)
     chance = sum(weight * rows[i] * columns[j] / n for i, j, weight in pairs)
     return 1 - observed / chance if chance else 0.0
@@ -41,7 +43,7 @@ def labellings(draw, step=1):
 def test_counted_it_is_its_definition(weights, case):
     check(
         lambda: CohenKappa(weights=weights, num_classes=case.num_classes),
-        lambda true, predicted: kappa(true, predicted, weights, labels=case.classes),
+        lambda true, predicted: kappa(true, predicted, weights),
         case,
     )
 
@@ -60,10 +62,23 @@ def test_it_is_that_of_scikit_learn(weights, case):
         for batch in case.batches:
             metric.update(batch)
     if len({*case.true}) > 1 or len({*case.predicted}) > 1:
-        expected = cohen_kappa_score(case.true, case.predicted, weights=weights)
-        assert metrics[0].compute() == pytest.approx(expected, abs=1e-12)
         expected = cohen_kappa_score(case.true, case.predicted, weights=weights, labels=case.classes)
-        assert metrics[1].compute() == pytest.approx(expected, abs=1e-12)
+        assert [metric.compute() for metric in metrics] == [pytest.approx(expected, abs=1e-12)] * 2
+
+
+@pytest.mark.parametrize("weights", ["linear", "quadratic"])
+def test_weights_are_distances_of_labels_whichever_occur(weights):
+    # Predicted 0, 5, 5, 1 for 0, 1, 5, 5: distances 0, 4, 0, 4, in all 8, squared 32. By chance, each of the four
+    # with each of the four, in quarters: of 0 with 0, 1, 5, 5 it is 11 (51), of 5 twice 9 (41), of 1 9 (33).
+    distances, chance = {"linear": (8, (11 + 2 * 9 + 9) / 4), "quadratic": (32, (51 + 2 * 41 + 33) / 4)}[weights]
+    expected = 1 - distances / chance
+    predicted, true = torch.tensor([0, 5, 5, 1]), torch.tensor([0, 1, 5, 5])
+    for metric in (CohenKappa(weights=weights), CohenKappa(weights=weights, num_classes=6)):
+        metric.update((predicted, true))
+        assert metric.compute() == pytest.approx(expected)
+    shifted = CohenKappa(weights=weights)
+    shifted.update((predicted - 2, true - 2))
+    assert shifted.compute() == pytest.approx(expected)
 
 
 def test_all_of_one_class_agree_by_chance():

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ignite.metrics import _labels
-from ignite.metrics._labels import argmax, count_outside, ratio, read_labels
+from ignite.metrics._labels import argmax, as_classes, count_outside, is_binary, ratio, read_labels
 
 inf, nan = math.inf, math.nan
 few_values = st.sampled_from([-inf, -1.0, -0.0, 0.0, 0.5, inf, nan])
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 shapes = arrays.array_shapes(min_dims=2, max_dims=4, max_side=5)
 
 
@@ -109,7 +110,7 @@ def test_targets_that_are_no_class_are_counted(values, num_classes):
     assert int(count_outside(*elsewhere(y), num_classes)) == expected
 
 
-@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, 0.5, nan]), min_size=1, max_size=10))
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, 0.5, nan, inf, -inf]), min_size=1, max_size=10))
 def test_values_that_are_neither_0_nor_1_are_counted_elsewhere(values):
     y = torch.tensor(values)
     expected = sum(value not in (0.0, 1.0) for value in values)
@@ -123,3 +124,55 @@ def test_values_that_are_neither_0_nor_1_are_counted_elsewhere(values):
 def test_nothing_of_nothing_is_nothing():
     found = ratio(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 0.0, 2.0]))
     assert found.tolist() == [0.0, 0.0, 1.5]
+
+
+@given(st.lists(st.sampled_from([-0.0, 0.0, 1.0, 1.0, 2.0, -1.0, 0.5, 1e-4, nan, inf, -inf])), st.sampled_from(FLOATS))
+def test_what_is_binary_is_0_or_1(values, dtype):
+    assert is_binary(torch.tensor(values, dtype=dtype)) == all(value in (0.0, 1.0) for value in values)
+
+
+def test_binary_values_whose_sum_overflows_are_binary():
+    values = torch.ones(2**17, dtype=torch.float16)
+    assert values.sum().isinf()
+    assert is_binary(values)
+    values[-1] = inf
+    assert not is_binary(values)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int64])
+def test_integers_are_binary_if_they_are_0_or_1(dtype):
+    every = torch.arange(-128, 256).to(dtype)
+    assert every[[is_binary(each) for each in every]].unique().tolist() == [0, 1]
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, -0.9, 0.5, nan, inf, -inf]), max_size=6), st.sampled_from(FLOATS))
+def test_labels_are_whole_numbers(values, dtype):
+    y = torch.tensor(values, dtype=dtype)
+    is_whole = [math.isfinite(value) and value == int(value) for value in values]
+    classes, num_wrong = as_classes("y", *elsewhere(y))
+    assert int(num_wrong) == is_whole.count(False)
+    assert classes[torch.tensor(is_whole, dtype=torch.bool)].tolist() == [
+        int(value) for value, whole in zip(values, is_whole, strict=True) if whole
+    ]
+    if all(is_whole):
+        assert as_classes("y", y)[1] == 0
+    else:
+        with pytest.raises(ValueError, match="y should be labels, whole numbers, but given .* in output_transform"):
+            as_classes("y", y)
+    with pytest.raises(TypeError, match="y should be labels, but given torch.complex64"):
+        as_classes("y", torch.zeros(2, dtype=torch.complex64))
+
+
+@given(arrays.arrays(np.float64, shapes, elements=few_values), st.sampled_from(FLOATS))
+def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_elsewhere(values, dtype):
+    scores = torch.from_numpy(values).to(dtype)
+    if scores.shape[1] == 1:
+        scores = scores.repeat_interleave(2, dim=1)
+    y = torch.zeros(scores[:, 0].shape, dtype=torch.int64)
+    expected = int(np.isnan(values).any(axis=1).sum())
+    assert int(read_labels(elsewhere(scores, y)).num_invalid) == expected
+    if expected:
+        with pytest.raises(ValueError, match=f"y_pred should be scores, but given NaN in {expected} of {y.numel()} ex"):
+            read_labels((scores, y))
+    else:
+        assert read_labels((scores, y)).num_invalid == 0

@@ -7,14 +7,36 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import count_outside
+from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
+
+IGNORED = -100
+"""The target that losses of PyTorch ignore by default; no label."""
 
 
-def cross_table(y_pred: Tensor, y: Tensor) -> Tensor:
-    """How often each label of ``y`` (N,), in rows, goes with each of ``y_pred`` (N,), in columns; labels in order."""
+def cross_table(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """How often each label of ``y`` (N,), in rows, goes with each of ``y_pred`` (N,), in columns, and the labels."""
     labels, indices = torch.unique(torch.cat([y, y_pred]), return_inverse=True)
     true, predicted = indices.split([len(y), len(y_pred)])
-    return _table(predicted, true, len(labels))
+    return _table(predicted, true, len(labels)), labels
+
+
+def check_labels(output: Sequence[Tensor], name: str) -> None:
+    """Raises ValueError unless both tensors, on the CPU, are what :func:`as_labels` takes."""
+    for values, which in zip(output, ("y_pred", "y"), strict=True):
+        as_labels(values.detach(), which, name)
+
+
+def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Predicted and true labels of shape (N,), of all that was kept, which :func:`as_labels` takes.
+
+    Raises:
+        ValueError: some are no labels, which ``update`` does not wait to see on an accelerator.
+    """
+    (predicted, num_wrong_predictions), (true, num_wrong) = as_labels(y_pred, "y_pred", name), as_labels(y, "y", name)
+    num_wrong = int(num_wrong + num_wrong_predictions)
+    if num_wrong:
+        raise ValueError(f"In {name}, y_pred and y should be labels, but {num_wrong} of those given are not")
+    return predicted, true
 
 
 def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple[int, Tensor, Tensor]:
@@ -25,10 +47,13 @@ def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple
     Raises:
         ValueError: shapes are others, or on the CPU, a label is not in the range.
     """
-    y_pred, y = (as_labels(values.detach(), which, name) for values, which in zip(output, ("y_pred", "y"), strict=True))
+    (y_pred, num_wrong_predictions), (y, num_wrong) = (
+        as_labels(values.detach(), which, name) for values, which in zip(output, ("y_pred", "y"), strict=True)
+    )
     if y_pred.shape != y.shape:
         raise ValueError(f"y_pred and y should have the same number of labels, but given {len(y_pred)} and {len(y)}")
     num_outside = count_outside(y_pred, num_classes) + count_outside(y, num_classes)
+    num_outside = num_outside + num_wrong_predictions + num_wrong
     if isinstance(num_outside, int) and num_outside:
         raise ValueError(outside_message(num_classes, num_outside))
     is_inside = ((y_pred >= 0) & (y_pred < num_classes) & (y >= 0) & (y < num_classes)).long()
@@ -37,13 +62,29 @@ def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple
     return len(y), table.view(num_classes, num_classes), torch.as_tensor(num_outside)
 
 
-def as_labels(values: Tensor, which: str, name: str) -> Tensor:
-    """Labels of shape (B,), of labels (B,) or (B, 1), or of scores or one-hot vectors (B, C)."""
-    if values.ndim == 2:
-        values = values.squeeze(1) if values.shape[1] == 1 else values.argmax(dim=1)
+def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tensor]:
+    """Labels of shape (B,), of labels (B,) or (B, 1), or of scores or one-hot vectors (B, C).
+
+    And how many of them are none, on an accelerator.
+
+    Raises:
+        ValueError: shapes are others; on the CPU, a label is no whole number, a score NaN, or a label -100.
+    """
+    if values.ndim == 2 and values.shape[1] != 1:
+        classes = values.argmax(dim=1)
+        return classes, count_nan_scores(values, classes) if values.is_floating_point() else 0
+    values = values.squeeze(1) if values.ndim == 2 else values
     if values.ndim != 1:
         raise ValueError(f"In {name}, {which} should be of shape (batch_size,), but given {tuple(values.shape)}")
-    return values.long()
+    labels, num_wrong = as_classes(which, values)
+    if not labels.is_cpu:
+        return labels, num_wrong + (labels == IGNORED).sum()
+    if (labels == IGNORED).any():
+        raise ValueError(
+            f"In {name}, {which} should be labels, but given {IGNORED}, which losses ignore; leave out what does not "
+            f"count in output_transform, as Accuracy.get_sequence_transform(ignore_index={IGNORED}) does"
+        )
+    return labels, num_wrong
 
 
 def outside_message(num_classes: int | None, num_outside: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,9 @@ class Labels(NamedTuple):
     num_outside: int | Tensor
     """How many targets are no class, or how many values are neither 0 nor 1. On an accelerator a tensor, so that
     nobody waits for it."""
+    num_invalid: int | Tensor
+    """How many targets are no whole number, and how many examples have a score that is NaN: on an accelerator a
+    tensor, elsewhere 0, because they are refused."""
     true_scores: Tensor | None = None
     """Of scores (B, C), those of the true classes, shape (B, 1), if getting them has shown that all are classes."""
 
@@ -60,7 +64,8 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
     """The labels in ``(y_pred, y)``; of scores, the class with the highest counts.
 
     Raises:
-        ValueError: shapes do not fit each other, or on the CPU, values are neither 0 nor 1 where they should be.
+        ValueError: shapes do not fit each other, or on the CPU, values are neither 0 nor 1 where they should be, a
+            score is NaN, or a target no whole number.
     """
     y_pred, y = detached(output[0]), detached(output[1])
     predicted, true = y_pred.shape, y.shape
@@ -70,13 +75,58 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
         check_shapes(y_pred, y, is_multilabel)
     if is_usual or y_pred.ndim == y.ndim + 1:
         num_classes = y_pred.shape[1]
-        y = y if y.dtype == torch.int64 else y.long()
+        num_invalid: int | Tensor = 0
+        if y.dtype != torch.int64:
+            y, num_invalid = as_classes("y", y)
         of_true = true_scores(y_pred, y) if is_usual and y.is_cpu else None
         num_outside = count_outside(y, num_classes) if of_true is None else 0
-        return Labels(MULTICLASS, num_classes, argmax(y_pred), y, y.shape[0], num_outside, of_true)
+        classes = argmax(y_pred)
+        if y_pred.is_floating_point():
+            num_invalid = num_invalid + count_nan_scores(y_pred, classes)
+        return Labels(MULTICLASS, num_classes, classes, y, y.shape[0], num_outside, num_invalid, of_true)
     kind, num_classes = (MULTILABEL, y_pred.shape[1]) if is_multilabel else (BINARY, 1)
     num_outside = count_not_binary("y", y) + count_not_binary("y_pred", y_pred)
-    return Labels(kind, num_classes, y_pred, y, y.shape[0], num_outside)
+    return Labels(kind, num_classes, y_pred, y, y.shape[0], num_outside, 0)
+
+
+def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
+    """Labels as int64, and how many of them are no whole numbers; on the CPU none is, others are refused.
+
+    Raises:
+        TypeError: they are complex.
+        ValueError: on the CPU, one is no whole number.
+    """
+    if values.is_complex():
+        raise TypeError(f"{name} should be labels, but given {values.dtype}")
+    classes = values.long()
+    if not values.is_floating_point():
+        return classes, 0
+    # Infinities become the largest integers, which half precision takes for infinities again.
+    is_wrong = (classes != values) | values.isinf()
+    if not values.is_cpu:
+        return classes, is_wrong.sum()
+    if is_wrong.any():
+        wrong = values[is_wrong].flatten()[0].item()
+        raise ValueError(
+            f"{name} should be labels, whole numbers, but given {wrong}; turn scores into labels in output_transform"
+        )
+    return classes, 0
+
+
+def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
+    """How many examples have a score that is NaN, of scores (B, C, ...) and what ``argmax`` has found in them.
+
+    Raises:
+        ValueError: on the CPU, unless it is none.
+    """
+    highest = scores.gather(1, classes.unsqueeze(1))  # where there is a NaN, it is the highest
+    if not scores.is_cpu:
+        return highest.isnan().sum()
+    if torch.equal(highest, highest):  # NaN is not equal to itself
+        return 0
+    raise ValueError(
+        f"y_pred should be scores, but given NaN in {int(highest.isnan().sum())} of {classes.numel()} examples"
+    )
 
 
 def argmax(scores: Tensor) -> Tensor:
@@ -150,8 +200,14 @@ def outside_message(num_classes: int, num_outside: int) -> str:
     """What is wrong with targets that are no class."""
     return (
         "y_pred contains fewer classes than y. Targets should be class indices from 0 to "
-        f"{num_classes - 1}, but {num_outside} of those given are not"
+        f"{num_classes - 1}, but {num_outside} of those given are not; leave out what does not count in "
+        "output_transform, such as Accuracy.get_sequence_transform(ignore_index=-100)"
     )
+
+
+def invalid_message(num_invalid: int) -> str:
+    """What is wrong with outputs that are found to be no labels when nobody can say which."""
+    return f"y_pred should be scores and y labels, but {num_invalid} of those given are NaN or no whole number"
 
 
 def count_not_binary(name: str, values: Tensor) -> int | Tensor:
@@ -160,7 +216,19 @@ def count_not_binary(name: str, values: Tensor) -> int | Tensor:
         return 0
     if not values.is_cpu:
         return ((values != 0) & (values != 1)).sum()
+    if is_binary(values):
+        return 0
+    wrong = values[(values != 0) & (values != 1)].flatten()[0].item()
+    advice = "turn scores into 0 and 1" if name == "y_pred" else "leave out what does not count"
+    raise ValueError(
+        f"For binary cases, {name} must be comprised of 0's and 1's., but given {wrong}; {advice} in output_transform"
+    )
+
+
+def is_binary(values: Tensor) -> bool:
+    """Whether all values, on the CPU, are 0 or 1."""
     if not torch.equal(values, values * values):  # NaN is not equal to itself
-        wrong = values[values != values * values].flatten()[0].item()
-        raise ValueError(f"For binary cases, {name} must be comprised of 0's and 1's., but given {wrong}")
-    return 0
+        return False
+    if not values.is_floating_point() or math.isfinite(values.sum().item()):
+        return True
+    return not bool(values.isinf().any())  # which its square equals; the sum may have overflown

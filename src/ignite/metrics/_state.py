@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ignite.metrics.statistics import Statistic
 
 
+IDENTITY = "metric"
+"""The key in a state for which metric it is of."""
+
+
 def attributes_to_state(metric: Metric, names: Sequence[str]) -> OrderedDict[str, Any]:
     """The named attributes.
 
@@ -62,6 +66,33 @@ def loaded(saved: Any, current: Any, device: torch.device) -> Any:
     return saved
 
 
+def check_state(state: Mapping[str, Any], known: set[str], identity: str) -> None:
+    """Raises ValueError unless a state is of the metric with this identity.
+
+    States that were saved before there were identities are told by their keys.
+    """
+    given = state.get(IDENTITY, identity)
+    if given != identity:
+        raise ValueError(f"it should be of {identity}, but given one of {given}")
+    more = [key for key in state if key not in known]
+    if more:
+        raise ValueError(f"it should have the keys {sorted(known)}, but given {more[0]!r}, too")
+
+
+def check_names(state: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises ValueError unless a state is of metrics with these names."""
+    if set(state) != set(names):
+        raise ValueError(f"it should be of the metrics {list(names)}, but given one of {list(state)}")
+
+
+def plain_parts(value: Any) -> Any:
+    """Numbers, words and tuples of them in ``value``: what is the same in another process, unlike functions."""
+    if isinstance(value, list | tuple):
+        parts = (plain_parts(item) for item in value if isinstance(item, int | float | str | list | tuple | None))
+        return tuple(part for part in parts if part != ())
+    return value
+
+
 def statistics_to_state(statistics: Sequence[Statistic]) -> OrderedDict[str, Any]:
     """What was accumulated: ``number.part`` -> value."""
     return OrderedDict(
@@ -76,10 +107,16 @@ def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[st
     """Goes on from what one or more processes have accumulated together."""
     for i, statistic in enumerate(statistics):
         values = {
-            name: _together(statistic.op_of(name), [state[f"{i}.{name}"] for state in states])
+            name: _together(statistic.op_of(name), [_value_in(state, f"{i}.{name}", statistic) for state in states])
             for name in statistic.parts()
         }
         statistic.load(values)
+
+
+def _value_in(state: Mapping[str, Any], key: str, statistic: Statistic) -> Any:
+    """What was saved under ``key``, or nothing if it was saved before there was such a part."""
+    name = key.partition(".")[2]
+    return state.get(key, statistic.LATER_PARTS[name]) if name in statistic.LATER_PARTS else state[key]
 
 
 def _together(op: str, values: Sequence[Any]) -> Any:

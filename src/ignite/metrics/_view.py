@@ -17,7 +17,7 @@ from ignite.metrics._attachment import Attachment
 from ignite.metrics._outputs import as_pair, is_pair
 from ignite.metrics._reduction import combined
 from ignite.metrics._sharing import Binding, bind, bind_alone, span_key
-from ignite.metrics._state import load_statistics, statistics_to_state
+from ignite.metrics._state import IDENTITY, check_state, load_statistics, plain_parts, statistics_to_state
 from ignite.metrics.metric import Metric
 from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import durable, update_all
@@ -125,12 +125,26 @@ class View(Metric):
     _joins_states = True
 
     def _state(self) -> OrderedDict[str, Any]:
-        return statistics_to_state(self._own_copies())
+        return OrderedDict({IDENTITY: self._identity(), **statistics_to_state(self._own_copies())})
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
-        self.reset()
+        own = durable(self._declare)()
         if states:
-            load_statistics(self._own, states)
+            known = {IDENTITY, *statistics_to_state(own)}
+            for state in states:
+                check_state(state, known, self._identity())
+            load_statistics(own, states)
+            self._check_loaded(own[0])
+        self.reset()
+        self._own = own
+
+    def _identity(self) -> str:
+        """Which metric accumulates this, and with which numbers and words: other metrics do not go on from it."""
+        names = [kind.__name__ for kind in type(self).__mro__ if kind.__module__.partition(".")[0] == "ignite"]
+        return f"{names[0]}{plain_parts([statistic.key[2:] for statistic in self._own])}"
+
+    def _check_loaded(self, statistic: Any) -> None:
+        """Raises ValueError if this metric cannot go on from its first statistic, which was loaded."""
 
     # How it shares: see `ignite.metrics._sharing`.
 

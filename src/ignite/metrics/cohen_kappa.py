@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._agreement import count_labels, cross_table, outside_message
+from ignite.metrics._agreement import check_labels, count_labels, cross_table, labels_of_samples, outside_message
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.epoch_metric import select_samples
@@ -24,9 +24,10 @@ class CohenKappa(View):
 
     with :math:`o` how often labels :math:`i` and :math:`j` go together, :math:`e` how often they would if they were
     independent, and :math:`w` 0 on the diagonal and elsewhere 1, or with ``weights`` :math:`|i - j|` ("linear") or
-    :math:`(i - j)^2` ("quadratic"). All of one class gives 0.
+    :math:`(i - j)^2` ("quadratic"), the distance of the labels themselves, whichever others occur. All of one class
+    gives 0.
 
-    Update with ``(y_pred, y)``: labels of shape (B,) or (B, 1).
+    Update with ``(y_pred, y)``: labels of shape (B,) or (B, 1), whole numbers.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
@@ -38,7 +39,7 @@ class CohenKappa(View):
 
     Raises:
         ValueError: ``weights`` is none of the above; in ``update``, shapes are not those above, or a label is out of
-            range.
+            range, no whole number, or -100, which losses ignore. Values on an accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -82,23 +83,26 @@ class CohenKappa(View):
                 "multilabel-indicator is not supported: y_pred and y should be of shape (batch_size,), "
                 f"but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
+        if self.num_classes is None and y.is_cpu:  # otherwise they are counted
+            reading.derive(check_labels, "CohenKappa")
 
     def _name(self) -> str:
         return "CohenKappa" if self.num_classes is None else "Confusion matrix"
 
     def _value(self, statistic: Any) -> float:
         if isinstance(statistic, KeptSamples):
-            return _kappa(cross_table(statistic.first, statistic.second), self.weights)
+            samples = labels_of_samples(statistic.first, statistic.second, "CohenKappa")
+            return _kappa(*cross_table(*samples), self.weights)
         table, num_outside = statistic.values
         if int(num_outside):
             raise ValueError(outside_message(self.num_classes, int(num_outside)))
-        return _kappa(table, self.weights)
+        return _kappa(table, torch.arange(len(table), device=table.device), self.weights)
 
 
-def _kappa(table: Tensor, weights: str | None) -> float:
-    table = table.double()
-    distance = torch.arange(len(table), dtype=table.dtype, device=table.device)
-    distance = (distance[:, None] - distance).abs()
+def _kappa(table: Tensor, labels: Tensor, weights: str | None) -> float:
+    """Of how often labels (C,), in rows, go with those in columns."""
+    table, labels = table.double(), labels.double()
+    distance = (labels[:, None] - labels).abs()
     weight = {None: (distance > 0).double(), "linear": distance, "quadratic": distance**2}[weights]
     expected = table.sum(dim=1)[:, None] * table.sum(dim=0) / table.sum()
     chance = (weight * expected).sum()

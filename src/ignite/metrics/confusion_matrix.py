@@ -86,6 +86,12 @@ class ConfusionMatrix(View):
 
     def _check(self, statistic: Statistic) -> None:
         """Targets that are no class are left out, and no error."""
+        assert isinstance(statistic, LabelCounts)
+        statistic.check_valid()
+
+    def _check_loaded(self, statistic: Any) -> None:
+        if statistic.num_classes not in (None, self.num_classes):
+            raise ValueError(f"it should be of {self.num_classes} classes, but given {statistic.num_classes}")
 
     def _value(self, counts: LabelCounts) -> Tensor:
         matrix = counts.matrix

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._agreement import as_labels, count_labels, cross_table, outside_message
+from ignite.metrics._agreement import check_labels, count_labels, cross_table, labels_of_samples, outside_message
 from ignite.metrics._outputs import identity
-from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.epoch_metric import EpochMetric, select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals
 
 __all__ = ["MatthewsCorrCoef", "matthews_corrcoef_compute_fn"]
@@ -29,7 +29,8 @@ def matthews_corrcoef_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
             "y_pred should have as many dimensions as y, but given shapes "
             f"{tuple(y_preds.shape)} and {tuple(y_targets.shape)}"
         )
-    return _correlation(cross_table(as_labels(y_preds, "y_pred", _NAME), as_labels(y_targets, "y", _NAME)))
+    table, _ = cross_table(*labels_of_samples(y_preds, y_targets, _NAME))
+    return _correlation(table)
 
 
 class MatthewsCorrCoef(EpochMetric):
@@ -49,7 +50,9 @@ class MatthewsCorrCoef(EpochMetric):
             that memory does not grow with the data.
 
     Raises:
-        ValueError: in ``update``, shapes are not those above, the dtype has changed, or a label is out of range.
+        ValueError: in ``update``, shapes are not those above, the dtype has changed, a label is out of range, no whole
+            number, or -100, which losses ignore, or a score is NaN. Values on an accelerator are reported by
+            ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -85,6 +88,9 @@ class MatthewsCorrCoef(EpochMetric):
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         _check_dimensions(reading.output)
+        if self.num_classes is None and reading.output[1].is_cpu:  # otherwise they are counted
+            reading.derive(select_samples)
+            reading.derive(check_labels, _NAME)
 
     def _value(self, statistic: Any) -> float:
         if isinstance(statistic, KeptSamples):

@@ -248,18 +248,15 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
                 "Incorrect state_dict object. Argument state_dict should be a dictionary provided by "
                 f"Metric.state_dict(), but given one with the keys {list(state_dict)}"
             )
-        before = self._state()
         for state in states:
             if not isinstance(state, Mapping):
                 raise ValueError(f"state_dict should have a dictionary for each process, but given {state!r}")
-            missing = [key for key in before if key not in state]
-            if missing:
-                raise ValueError(f"state_dict should have the key {missing[0]!r}, but given one with {list(state)}")
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
         if len(states) != world_size and not self._joins_states:
             raise ValueError(
                 f"Expected a list of state_dicts of size equal world_size {world_size}, but given {len(states)}"
             )
+        before = self._state()
         try:
             self._set_state(states[rank::world_size])
         except Exception as error:
@@ -277,6 +274,9 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
         """Goes on from what was saved, by one process, or by any number if ``_joins_states``."""
         (state,) = states
+        missing = [key for key in self._state_dict_all_req_keys if key not in state]
+        if missing:
+            raise ValueError(f"it should have the key {missing[0]!r}, but given one with {list(state)}")
         for key in self._state_dict_all_req_keys:
             setattr(self, key, loaded(state[key], getattr(self, key), self._device))
 

@@ -9,6 +9,7 @@ from typing import Any
 from ignite.engine import Engine
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import jointly
+from ignite.metrics._state import check_names
 from ignite.metrics._view import View
 from ignite.metrics.metric import Metric
 from ignite.metrics.metrics_lambda import MetricsLambda
@@ -115,6 +116,8 @@ class MetricGroup(Metric):
         return OrderedDict((name, metric._state()) for name, metric in self.metrics.items())
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        for state in states:
+            check_names(state, list(self.metrics))
         for name, metric in self.metrics.items():
             metric._set_state([state[name] for state in states])
         self._share()

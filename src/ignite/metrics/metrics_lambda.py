@@ -15,6 +15,7 @@ from ignite.metrics._arithmetic import Method
 from ignite.metrics._attachment import Attachment
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import jointly
+from ignite.metrics._state import check_names
 from ignite.metrics._usage import MetricUsage
 from ignite.metrics.metric import Metric
 
@@ -167,6 +168,8 @@ class MetricsLambda(Metric):
         return OrderedDict((str(i), metric._state()) for i, metric in enumerate(self._ingredients))
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        for state in states:
+            check_names(state, [str(i) for i in range(len(self._ingredients))])
         for i, metric in enumerate(self._ingredients):
             metric._set_state([state[str(i)] for state in states])
 

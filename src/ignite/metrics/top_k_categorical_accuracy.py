@@ -71,6 +71,10 @@ class TopKCategoricalAccuracy(View):
                 f"k should be at most the number of classes, but given k={self._k} for {scores.shape[1]} classes"
             )
 
+    def _check_loaded(self, statistic: Any) -> None:
+        if statistic.num_classes is not None and statistic.num_classes < self._k:
+            raise ValueError(f"it should be of at least k={self._k} classes, but given {statistic.num_classes}")
+
     def _value(self, ranks: RankCounts) -> float:
         assert ranks.counts is not None
         return ranks.counts[-self._k :].sum().item() / ranks.num_examples

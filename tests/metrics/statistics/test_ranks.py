@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +23,8 @@ def test_counts_are_how_many_scores_are_lower(data, num_classes, sizes):
         targets = data.draw(st.lists(st.integers(0, num_classes - 1), min_size=size, max_size=size))
         reading = Reading((torch.tensor(rows).reshape(size, num_classes), torch.tensor(targets, dtype=torch.int64)))
         if data.draw(st.booleans()):
-            LabelCounts().update(reading)
+            with suppress(ValueError):  # of NaN
+                LabelCounts().update(reading)
         ranks.update(reading)
         for row, target in zip(rows, targets, strict=True):
             expected[sum(score < row[target] for score in row)] += 1

@@ -74,6 +74,9 @@ class Statistic(ABC):
     PARTS: ClassVar[Mapping[str, str]] = {}
     """Name of each attribute -> how the values of several processes are combined; see ``ignite.distributed._fused``."""
 
+    LATER_PARTS: ClassVar[Mapping[str, Any]] = {}
+    """Parts that states need not have, because they are newer -> what they are then."""
+
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device
         self.version = 0
@@ -146,9 +149,25 @@ class Statistic(ABC):
 
     @durable
     def load(self, values: Mapping[str, Any]) -> None:
-        """Goes on from saved values."""
+        """Goes on from saved values.
+
+        Raises:
+            ValueError: they do not go together.
+        """
+        num_examples = values["num_examples"]
+        if not isinstance(num_examples, int) or num_examples < 0:
+            raise ValueError(f"num_examples should be a count, but given {num_examples!r}")
+        for name, shape in self._shapes_of(values).items():
+            given = values[name]
+            if given is not None and (not isinstance(given, Tensor) or tuple(given.shape) != shape):
+                what = tuple(given.shape) if isinstance(given, Tensor) else repr(given)
+                raise ValueError(f"{name} should be a tensor of shape {shape}, but given {what}")
         self.take(values if self.device is None else _moved(values, self.device))
         self._follows = self.device is None
+
+    def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """The shapes that tensors among saved values have to have, as far as they are known."""
+        return {}
 
     def _follow(self, output: Any) -> None:
         """Moves to the device of the first tensor in ``output``."""

@@ -8,13 +8,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import BINARY, MULTICLASS, MULTILABEL, Labels, outside_message, read_labels
+from ignite.metrics._labels import (
+    BINARY,
+    MULTICLASS,
+    MULTILABEL,
+    Labels,
+    invalid_message,
+    outside_message,
+    read_labels,
+)
 from ignite.metrics.statistics._label_totals import CLASSES, CORRECT, MATRIX, SAMPLES, TOTALS, Total
 from ignite.metrics.statistics._statistic import Reading, Statistic, durable
 
 __all__ = ["CLASSES", "CORRECT", "MATRIX", "SAMPLES", "LabelCounts"]
 
-_PLAIN_PARTS = ("kind", "num_classes", "num_examples", "num_items", "num_outside")
+_PLAIN_PARTS = ("kind", "num_classes", "num_examples", "num_items", "num_outside", "num_invalid")
 
 
 class LabelCounts(Statistic):
@@ -40,11 +48,14 @@ class LabelCounts(Statistic):
         "num_examples": "SUM",
         "num_items": "SUM",
         "num_outside": "SUM",
+        "num_invalid": "SUM",
         "correct": "SUM",
         "classes": "SUM",
         "matrix": "SUM",
         "samples": "SUM",
     }
+
+    LATER_PARTS: ClassVar = {"num_invalid": 0}
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class LabelCounts(Statistic):
         self.num_classes: int | None = None
         self.num_examples = self.num_items = 0
         self.num_outside: int | Tensor = 0
+        self.num_invalid: int | Tensor = 0
         self._totals: dict[str, Total] = {}
         """What is counted, of what is needed."""
         self.version += 1
@@ -115,6 +127,8 @@ class LabelCounts(Statistic):
         self.num_items += labels.num_items
         if not is_counted or labels.num_outside:
             self.num_outside = self.num_outside + labels.num_outside
+        if isinstance(labels.num_invalid, Tensor):
+            self.num_invalid = self.num_invalid + labels.num_invalid
 
     def _begin(self, labels: Labels) -> None:
         """Finds out what has to be counted, of what is needed, to derive the rest."""
@@ -151,12 +165,20 @@ class LabelCounts(Statistic):
         Raises:
             ValueError: they are of another metric, and what this one needs does not follow from them.
         """
+        if values["kind"] not in (None, BINARY, MULTICLASS, MULTILABEL):
+            raise ValueError(f"kind should be one of classification, but given {values['kind']!r}")
+        if values["kind"] is not None and (values["kind"] == MULTILABEL) != self.is_multilabel:
+            raise ValueError(f"The state should be with is_multilabel={self.is_multilabel}, but given {values['kind']}")
         sources = {CORRECT: (CORRECT, CLASSES, MATRIX), CLASSES: (CLASSES, MATRIX)}
         for need in self.needs if values["kind"] is not None else ():
             if all(values[source] is None for source in sources.get(need, (need,))):
                 held = [name for name in (CORRECT, CLASSES, MATRIX, SAMPLES) if values[name] is not None]
                 raise ValueError(f"The state should have counts of {need}, but given one of another metric with {held}")
         super().load(values)
+
+    def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        c = 2 if values["kind"] == BINARY else values["num_classes"] or 0
+        return {CORRECT: (), CLASSES: (3, c), MATRIX: (c, c), SAMPLES: (2,)}
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other counts."""
@@ -178,6 +200,7 @@ class LabelCounts(Statistic):
 
     def check(self) -> None:
         """Raises if values were no labels, which ``update`` does not wait to see on an accelerator."""
+        self.check_valid()
         if not isinstance(self.num_outside, Tensor) or not self.num_outside.item():
             return
         if self.kind == MULTICLASS:
@@ -185,6 +208,11 @@ class LabelCounts(Statistic):
         raise ValueError(
             f"For binary cases, y and y_pred must be comprised of 0's and 1's., but {int(self.num_outside)} are not"
         )
+
+    def check_valid(self) -> None:
+        """Raises if scores were NaN or targets no whole numbers, likewise."""
+        if isinstance(self.num_invalid, Tensor) and self.num_invalid.item():
+            raise ValueError(invalid_message(int(self.num_invalid)))
 
     def narrowed(self, wanted: Statistic) -> LabelCounts:
         """A copy with no more than ``wanted`` counts, so that it goes on, and is saved, as if it had been alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -70,6 +70,10 @@ class Moments(Statistic):
             row = _join(self.joined(), row) if len(self.rows) > 1 else _join(self.rows[0], row)
         self.rows = row.unsqueeze(0)
         self.num_examples += len(x)
+
+    def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        rows = values["rows"]
+        return {"rows": (len(rows) if isinstance(rows, Tensor) and rows.ndim else 0, 6)}
 
     def __str__(self) -> str:
         return "moments"

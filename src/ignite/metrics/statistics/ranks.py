@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import Labels, count_outside, outside_message, read_labels, true_scores
+from ignite.metrics._labels import Labels, as_classes, count_outside, outside_message, read_labels, true_scores
 from ignite.metrics._scratch import detached, scratch
 from ignite.metrics.statistics._statistic import Reading, Statistic
 from ignite.metrics.statistics._tally import Tally
@@ -65,9 +65,11 @@ class RankCounts(Statistic):
         of_true = None if labels is None else labels.true_scores
         num_outside: int | Tensor = 0
         if of_true is None:
-            targets = targets if targets.dtype == torch.int64 else targets.long()
+            if targets.dtype != torch.int64:
+                targets, num_outside = as_classes("y", targets)
             of_true = true_scores(scores, targets)
-            num_outside = 0 if targets.is_cpu else count_outside(targets, num_classes)
+            if not targets.is_cpu:
+                num_outside = num_outside + count_outside(targets, num_classes)
         if of_true is None:
             raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes))))
         # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24 classes.
@@ -96,6 +98,9 @@ class RankCounts(Statistic):
         """Raises if targets were no classes, which ``update`` does not wait to see on an accelerator."""
         if isinstance(self.num_outside, Tensor) and self.num_outside.item():
             raise ValueError(outside_message(self.num_classes or 0, int(self.num_outside)))
+
+    def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        return {"counts": (values["num_classes"] or 0,)}
 
     def take(self, values: Any) -> None:
         """Goes on from other counts."""

@@ -104,6 +104,10 @@ class KeptSamples(Statistic):
         first, second = (self._joined(i) if self._batches[i] else None for i in range(2))
         return {"num_examples": self.num_examples, "first": first, "second": second}
 
+    def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        kept = {name: values[name] for name in PARTS if isinstance(values[name], Tensor)}
+        return {name: (values["num_examples"], *tensor.shape[1:]) for name, tensor in kept.items()}
+
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other samples."""
         self.num_examples = values["num_examples"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -95,6 +95,9 @@ class ScoreCounts(Statistic):
         self.num_columns = num_columns
         self.num_examples += len(scores)
         self.num_wrong = 0 if scores.is_cpu else self.num_wrong + num_wrong.to(device)
+
+    def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        return {"counts": (abs(values["num_columns"] or 0), 2, self.num_bins)}
 
     def __str__(self) -> str:
         return f"score counts in {self.num_bins} bins"
