@@ -1,15 +1,18 @@
 """What ``run(resume=...)`` accepts, restores and says; whole runs in tests/handlers/test_run_checkpoint.py."""
 
 import contextlib
+import copy
 import logging
 
 import pytest
 import torch
 
 from ignite import storage
-from ignite.engine import Engine, Events
+from ignite._core.differences import first_difference
+from ignite._core.seeding import capture_random_state
+from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.exceptions import CheckpointError
-from ignite.handlers import Checkpoint, DiskSaver
+from ignite.handlers import Checkpoint, DiskSaver, JSONLLogger
 from ignite.metrics import Average
 
 
@@ -191,3 +194,193 @@ def test_other_files_with_higher_numbers_are_not_taken_for_the_newest_checkpoint
     Checkpoint.of(engine, tmp_path)
     engine.run([1, 2, 3, 4], max_epochs=2, resume="latest" if resume == "latest" else tmp_path)
     assert seen == [2, 3, 4]
+
+
+class Program:
+    """Everything that a program has when it calls ``run``, with two batches accumulated, and a log file."""
+
+    def __init__(self, folder, saves):
+        torch.manual_seed(1)
+        self.place, self.given = storage.open_place(folder / "run"), {}
+        self.seen = []
+        self.model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 1))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.1)
+        self.trainer = create_supervised_trainer(
+            self.model, self.optimizer, torch.nn.MSELoss(), gradient_accumulation_steps=2, prepare_batch=self.prepare
+        )
+        Average(output_transform=float).attach(self.trainer, "mean")
+        self.trainer.state_dict_user_keys.append("note")
+        self.trainer.state.note = "mine"
+        self.log = folder / "log.jsonl"
+        self.logger = JSONLLogger(self.log)
+        self.logger.attach_output_handler(
+            self.trainer, Events.ITERATION_COMPLETED, tag="train", output_transform=lambda loss: {"loss": loss}
+        )
+        if saves:
+            Checkpoint.of(
+                self.trainer, folder / "run", event=Events.ITERATION_COMPLETED, background=False, keep_last=99
+            )
+        generator = torch.Generator().manual_seed(5)
+        x = torch.randn(10, 3, generator=generator)
+        self.loader = torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)), batch_size=2, shuffle=True
+        )
+
+    def prepare(self, batch, device, non_blocking):
+        self.seen.append(batch[0].flatten().tolist())
+        return batch
+
+    def run(self, **arguments):
+        self.trainer.run(self.loader, **arguments)
+
+    def digest(self):
+        state = {name: value for name, value in vars(self.trainer.state).items() if name not in ("times", "dataloader")}
+        loader = self.trainer.state.dataloader
+        return {
+            "state": {name: copy.deepcopy(value) for name, value in state.items()},
+            "counters": self.trainer.state_dict(),
+            "cursor": copy.copy(self.trainer._cursor),
+            "model": copy.deepcopy(self.model.state_dict()),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "gradients": [None if p.grad is None else p.grad.clone() for p in self.model.parameters()],
+            "window": self.trainer._process_function.num_accumulated,
+            "position": loader.state_dict() if hasattr(loader, "state_dict") else None,
+            "random": capture_random_state(),
+            "log": self.log.read_bytes(),
+            "pending": self.trainer._resumption,
+        }
+
+
+def raise_at_load(kind):
+    errors = []
+
+    class Refuses:
+        def state_dict(self):
+            return {"a": 1}
+
+        def load_state_dict(self, state):
+            if not errors:
+                errors.append(kind("while it is loaded"))
+                raise errors[0]
+
+    return Refuses()
+
+
+def add_frame(program):
+    @contextlib.contextmanager
+    def frame(engine, is_new):
+        raise OSError("no such device")
+        yield
+
+    program.trainer._frames.append(frame)
+    return lambda: program.trainer._frames.remove(frame)
+
+
+def add_refusing(kind):
+    def add(program):
+        refusing = raise_at_load(kind)
+        handle = program.trainer.add_event_handler(Events.COMPLETED, lambda engine, one: None, refusing)
+        change_file(program, lambda state: state.update(Refuses={"a": 1}))
+        return handle.remove
+
+    return add
+
+
+def change_file(program, change):
+    found = storage.load_latest(program.place)
+    change(found.state)
+    storage.save(program.place, found.name, found.state, found.note)
+
+
+def damage(program):
+    for path in program.place.path.glob("checkpoint_*.pt"):
+        path.write_bytes(path.read_bytes()[:-60])
+
+
+def widen(program):
+    change_file(program, lambda state: state["model"].update({"2.weight": torch.ones(1, 7)}))
+
+
+def regroup(program):
+    change_file(program, lambda state: state["optimizer"]["param_groups"].append({"params": []}))
+
+
+REFUSALS = {
+    "a lower limit": ({"max_epochs": 1}, None),
+    "a limit of another kind": ({"max_iters": 100}, None),
+    "two limits": ({"max_epochs": 4, "max_iters": 100}, None),
+    "no epochs": ({"max_epochs": 0}, None),
+    "another epoch length": ({"epoch_length": 3}, None),
+    "no data": ({"data": None}, None),
+    "no iterable": ({"data": 5}, None),
+    "empty data": ({"data": []}, None),
+    "longer data": ({"data": [(torch.ones(2, 3), torch.ones(2, 1))] * 6}, None),
+    "an iterator": ({"data": iter([(torch.ones(2, 3), torch.ones(2, 1))] * 5)}, None),
+    "no such file": ({"resume": "/nowhere/at/all.pt"}, None),
+    "damage": ({}, damage),
+    "another model": ({}, widen),
+    "another optimizer": ({}, regroup),
+    "an object that raises": ({}, add_refusing(ValueError)),
+    "Ctrl-C": ({}, add_refusing(KeyboardInterrupt)),
+    "a frame that raises": ({}, add_frame),
+}
+
+
+@pytest.mark.parametrize("before", ["nothing", "a run", "a pause", "a failure"])
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_resume_that_is_refused_changes_nothing_and_the_next_run_is_as_without_it(tmp_path, why, before):
+    arguments, prepare = REFUSALS[why]
+    finals = []
+    for is_tried in (True, False):
+        folder = tmp_path / str(is_tried)
+        folder.mkdir()
+        first = Program(folder, saves=True)
+        first.trainer.add_event_handler(Events.ITERATION_STARTED(once=13), lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            first.run(max_epochs=3)
+        first.logger.close()
+        program = Program(folder, saves=False)
+        if before == "a run":
+            program.run(max_epochs=1)
+        elif before == "a pause":
+            with program.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), program.trainer.interrupt):
+                program.run(max_epochs=2)
+        elif before == "a failure":
+            with (
+                program.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: 1 / 0),
+                pytest.raises(ZeroDivisionError),
+            ):
+                program.run(max_epochs=2)
+        if is_tried:
+            undo = prepare(program) if prepare is not None else None
+            expected = program.digest()
+            kwargs = {"resume": folder / "run", **arguments}
+            data = kwargs.pop("data", program.loader)
+            error = KeyboardInterrupt if why == "Ctrl-C" else Exception
+            with pytest.raises(error):
+                program.trainer.run(data, **kwargs)
+            found = program.digest()
+            if why == "a frame that raises":  # comes after the file was cut back to where the run goes on
+                del found["log"], expected["log"]
+            assert first_difference(found, expected, "program") is None
+            if undo is not None:
+                undo()
+        torch.manual_seed(77)
+        program.run(max_epochs=3)
+        digest = program.digest()
+        digest.pop("log")
+        finals.append((digest, program.seen))
+    assert first_difference(*finals, "end") is None
+
+
+def test_a_folder_in_which_another_program_writes_is_refused_and_nothing_is_changed(tmp_path):
+    first = Program(tmp_path, saves=True)
+    first.run(max_epochs=1)
+    first.logger.close()
+    program = Program(tmp_path, saves=True)
+    expected = program.digest()
+    with storage.hold(program.place.path), pytest.raises(CheckpointError, match="should be written to by one program"):
+        program.run(max_epochs=2, resume="latest")
+    assert first_difference(program.digest(), expected, "program") is None
+    program.run(max_epochs=2, resume="latest")
+    assert program.trainer.state.iteration == 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -143,6 +143,16 @@ class ResumableLoader:
         """How many batches of this process the pass still has, or None if that is not known."""
         position = self.position
         return 0 if position.is_complete else self._source.num_left(position)
+
+    def bookmark(self) -> Callable[[], None]:
+        """Returns what puts the position back to where it is now, in this process, whatever has been loaded since."""
+        before, seed = dict(vars(self)), self._source.seed
+
+        def put_back() -> None:
+            vars(self).update(before)
+            self._source.seed = seed
+
+        return put_back
 
     def state_dict(self) -> dict[str, Any]:
         """See the class; can be read with ``torch.load(weights_only=True)``."""

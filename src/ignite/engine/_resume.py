@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,9 @@ class Keeper(Protocol):
 
     def wait(self) -> None:
         """Waits until it is written."""
+
+    def held(self, is_new: bool) -> AbstractContextManager[None]:
+        """Around each run: nobody else writes where it is saved. Raises if somebody does, or another run is there."""
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -71,16 +75,25 @@ class Resumption:
         states: from :func:`ignite.engine._run_state.take_down`.
         belongings: what was found in this program.
         data: that the run will be given.
+        source: where the states are from.
     """
 
-    def __init__(self, engine: Engine[Any, Any], states: Mapping[str, Any], belongings: Belongings, data: Any) -> None:
+    def __init__(
+        self, engine: Engine[Any, Any], states: Mapping[str, Any], belongings: Belongings, data: Any, source: str
+    ) -> None:
         self.is_inside_epoch = False
         self._engine = engine
+        self._source = source
         positions = states.get("data", [])
         self._states = {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]} if positions else states
         self._engines = belongings.engines
         self._objects = {name: one for name, one in belongings.objects.items() if name in states}
         self._data = data if "data" in states and isinstance(data, flow.ResumableLoader) else None
+        self._before = [_attributes_of(engine), _attributes_of(engine.state)]
+        self._before += [_content_of(one.state.metrics) for one in self._engines.values()]
+        self._before.append(_gradients_of(self._objects.values()))
+        if self._data is not None:
+            self._before.append(self._data.bookmark())
         self.missing = [name for name in belongings.objects if name not in states]
         self.left_over = [name for name in states if name not in belongings.objects and name not in RESERVED]
 
@@ -91,17 +104,39 @@ class Resumption:
         return bool(self._states.get("is_finished")) and is_same
 
     def begin(self) -> None:
-        """Restores all, or raises and changes nothing."""
-        first = {} if self._data is None else {"data": self._data}
-        # What checks its state when it is loaded comes first, so that little has to be put back if it refuses.
-        storage.restore({**first, "trainer": self._engine, **self._objects}, self._states)
-        self._count_anew()
+        """Puts the trainer and the data to where the run was, or raises and changes nothing.
+
+        All else is left for :meth:`restore`: some of it, such as the files of a logger, cannot be had back.
+        """
+        data = {} if self._data is None else {"data": self._data}
+        try:
+            storage.restore({**data, "trainer": self._engine}, self._states)
+            self._count_anew()
+        except BaseException:
+            self.take_back()
+            raise
         cursor, event = self._engine._cursor, self._states.get("event")
         self.is_inside_epoch = cursor.carried > 0
         if event is not None:
             cursor.unfinished = Unfinished(event["name"], event["num_done"])
             cursor.is_failed = True  # there is something to do, be it the last event
+
+    def restore(self) -> None:
+        """Restores all objects, or raises and changes none of them: nothing more can keep the run from beginning."""
+        # What writes files, which cannot be put back, comes last: others may refuse their states.
+        in_order = sorted(self._objects.items(), key=lambda item: hasattr(type(item[1]), "_elsewhere"))
+        self._before.append(storage.restore(dict(in_order), self._states))
         self._apply_results()
+        is_complete = not (self.missing or self.left_over)
+        self._engine.logger.log(
+            logging.INFO if is_complete else logging.WARNING,
+            "Resuming from %s (%s):\n%s", self._source, _progress.describe(self._engine.state), self.report(),
+        )  # fmt: skip
+
+    def take_back(self) -> None:
+        """All is as it was before :meth:`begin`."""
+        for put_back in reversed(self._before):
+            put_back()
 
     def apply(self) -> None:
         """Restores again what handlers of the first events may have changed."""
@@ -152,8 +187,34 @@ class Resumption:
         )  # fmt: skip
 
 
+def _attributes_of(one: Any) -> Callable[[], None]:
+    """What puts the attributes of an object back."""
+    return _content_of(vars(one))
+
+
+def _content_of(one: dict[str, Any]) -> Callable[[], None]:
+    before = dict(one)
+
+    def put_back() -> None:
+        one.clear()
+        one.update(before)
+
+    return put_back
+
+
+def _gradients_of(objects: Iterable[Any]) -> Callable[[], None]:
+    """What puts the gradients of modules back, which loading a window of accumulated ones sets."""
+    before = [(p, p.grad) for one in objects if isinstance(one, torch.nn.Module) for p in one.parameters()]
+
+    def put_back() -> None:
+        for parameter, gradient in before:
+            parameter.grad = gradient
+
+    return put_back
+
+
 def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumption | None:
-    """Restores a run; None if it has not been saved yet.
+    """Puts a run to where it was saved, all but its objects; None if it has not been saved yet.
 
     Raises:
         CheckpointError: there is nothing that can be used, or it does not fit. Nothing is changed.
@@ -171,14 +232,11 @@ def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumptio
             f"{list(states)[:5] if isinstance(states, Mapping) else type(states).__name__}. To load the states of "
             "single objects, use Checkpoint.load_objects"
         )
+    if "data" in states and data is None:
+        raise CheckpointError(f"The run in {found.name} was over data, and should be given data, but given None")
     given = {} if engine._keeper is None else engine._keeper.given
-    resumption = Resumption(engine, states, collect(engine, given), data)
+    resumption = Resumption(engine, states, collect(engine, given), data, found.name)
     resumption.begin()
-    is_complete = not (resumption.missing or resumption.left_over)
-    engine.logger.log(
-        logging.INFO if is_complete else logging.WARNING,
-        "Resuming from %s (%s):\n%s", found.name, _progress.describe(engine.state), resumption.report(),
-    )  # fmt: skip
     return resumption
 
 

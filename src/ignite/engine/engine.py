@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -129,7 +129,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
 
         Raises:
             TypeError: ``data`` cannot be iterated over.
-            ValueError: the arguments contradict each other, the data or the state. The state is left as it was.
+            ValueError: the arguments contradict each other, the data or the state. The state, and all that would have
+                been resumed, is left as it was.
             RuntimeError: this engine is running.
             CheckpointError: what should be resumed is damaged, unsafe, or does not fit. Nothing is changed.
             FileNotFoundError: it does not exist.
@@ -147,21 +148,42 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         if resume is not None:
             self._resumption = _resume.resume(self, resume, data)
         request = Request(max_epochs, max_iters, epoch_length, _fetch.length_of(data), data is not None)
-        plan = _cursor.plan_run(self.state, self._cursor, request)
-        if self._resumption is not None and self._resumption.is_over(request):
-            plan = plan._replace(course=Course.NOTHING)
-        if plan.course is Course.NOTHING:
-            self._resumption = None
-            self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
-            return self.state
         with ExitStack() as frames:
-            for frame in self._frames:
-                frames.enter_context(frame(self, plan.course is Course.BEGIN))
+            with self._taking_back():
+                plan = self._plan(request)
+                runs, is_new = plan.course is not Course.NOTHING, plan.course is Course.BEGIN
+                if runs and self._keeper is not None:
+                    frames.enter_context(self._keeper.held(is_new))
+                if self._resumption is not None:
+                    self._resumption.restore()
+                for frame in self._frames if runs else ():
+                    frames.enter_context(frame(self, is_new))
+            if plan.course is Course.NOTHING:
+                self._resumption = None
+                self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
+                return self.state
             self._begin(plan, data)
             frames.callback(self._leave)
             frames.enter_context(_running.entered(self))
             _loop.run(self)
         return self.state
+
+    def _plan(self, request: Request) -> _cursor.Plan:
+        plan = _cursor.plan_run(self.state, self._cursor, request)
+        if self._resumption is not None and self._resumption.is_over(request):
+            return plan._replace(course=Course.NOTHING)
+        return plan
+
+    @contextmanager
+    def _taking_back(self) -> Iterator[None]:
+        """Whatever is raised in the block, a run that was to be resumed is as it was, and is not resumed later."""
+        try:
+            yield
+        except BaseException:
+            resumption, self._resumption = self._resumption, None
+            if resumption is not None:
+                resumption.take_back()
+            raise
 
     def set_data(self, data: Iterable[Batch]) -> None:
         """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay."""

@@ -187,17 +187,27 @@ class RunCheckpoint:
             self.save(is_finished=not engine._goes_on_later)
 
     @contextmanager
-    def _frame(self, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
-        """Around each run: nobody else writes here, and when it is over, everything is written."""
+    def held(self, is_new: bool) -> Iterator[None]:
+        """Around each run: nobody else writes here.
+
+        Raises:
+            CheckpointError: another program does.
+            ValueError: the run begins anew, and there are checkpoints of an earlier one.
+        """
         with ExitStack() as stack:
             raise_together(lambda: stack.enter_context(self._held()))
             raise_together(functools.partial(self._look_around, is_new))
-            try:
-                yield
-            except BaseException:
-                self._wait_without_raising()
-                raise
-            self.wait()
+            yield
+
+    @contextmanager
+    def _frame(self, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
+        """Around each run: when it is over, everything is written."""
+        try:
+            yield
+        except BaseException:
+            self._wait_without_raising()
+            raise
+        self.wait()
 
     def _held(self) -> AbstractContextManager[Any]:
         folder = getattr(self.place, "path", None)

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,7 +28,7 @@ _LIKE_PARAMETER = frozenset(
 logger = logging.getLogger(__name__)
 
 
-def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bool = True) -> None:
+def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bool = True) -> Callable[[], None]:
     """Loads ``states[name]`` into ``targets[name]`` for every name of ``targets``, or changes nothing.
 
     First everything that can be seen without loading is checked: keys and shapes of modules, groups, parameters and
@@ -42,13 +43,16 @@ def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bo
         states: by the same names; others are ignored.
         strict: whether missing and unexpected keys of modules are faults. Shapes have to fit in any case.
 
+    Returns:
+        A function that puts all targets back to what they held before, those that can be.
+
     Raises:
         CheckpointError: something does not fit. The message lists what, for all targets.
         Exception: whatever a target raises while it loads, with a note that names the target.
 
     Example:
         >>> source, target = nn.Linear(2, 1), nn.Linear(2, 1)
-        >>> restore({"model": target}, {"model": source.state_dict()})
+        >>> put_back = restore({"model": target}, {"model": source.state_dict()})
         >>> bool((target.weight == source.weight).all())
         True
         >>> restore({"model": target}, {"model": nn.Linear(3, 1).state_dict()})
@@ -71,6 +75,13 @@ def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bo
         outcome = f"everything was put back, except {', '.join(left)}" if left else "everything was put back"
         error.add_note(f"while restoring {begun[-1]!r}; {outcome}")
         raise
+    return partial(_put_all_back, targets, backups, begun)
+
+
+def _put_all_back(targets: Mapping[str, Any], backups: Mapping[str, Mapping[str, Any]], begun: list[str]) -> None:
+    error = CheckpointError("what was restored should be put back")
+    if _put_back(targets, backups, [name for name in begun if name in backups], error):
+        raise error
 
 
 def _put_back(
