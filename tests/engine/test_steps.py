@@ -42,8 +42,31 @@ def test_a_batch_is_unpacked_and_moved():
     assert y["a"][0].is_meta
     x, y = torch.ones(2), torch.ones(3)
     assert _prepare_batch([x, y]) == (x, y)  # the very tensors
-    with pytest.raises(ValueError, match="too many values"):
+    with pytest.raises(ValueError, match="a tuple of 3 items"):
         _prepare_batch((x, y, x))
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ({"x": 1, "y": 2}, r"a dict with the keys \['x', 'y'\]"),
+        (torch.zeros(2, 3), r"a tensor of shape \(2, 3\)"),
+        ("xy", "a str"),
+        ([torch.zeros(2)], "a list of 1 items"),
+        ((1, 2, 3), "a tuple of 3 items"),
+        (3, "a int"),
+        (None, "a NoneType"),
+    ],
+)
+def test_what_is_no_pair_is_refused_with_the_name_of_prepare_batch(batch, words):
+    with pytest.raises((TypeError, ValueError), match=rf"pair \(x, y\), but given {words}; .* in prepare_batch"):
+        _prepare_batch(batch)
+
+
+def test_whatever_unpacks_into_two_is_a_pair():
+    pair = namedtuple("Pair", "x y")(torch.zeros(1), torch.ones(1))
+    for batch in (pair, iter(pair), [*pair], {pair.x: 0, pair.y: 1}.keys()):
+        assert [item.tolist() for item in _prepare_batch(batch)] == [[0.0], [1.0]]
 
 
 @pytest.mark.parametrize("make", TRAINING)

@@ -45,7 +45,7 @@ def mean_of_columns(function):
 
 
 SCORES_REFUSED = [
-    ((torch.full((2, 3), 0.5), torch.ones(2)), ValueError, r"given \(2, 3\) and \(2,\)"),
+    ((torch.full((2, 3), 0.5), torch.ones(2)), ValueError, r"given (-3|\(2, 3\))"),
     ((torch.full((2,), 0.5), torch.ones(2, 3)), ValueError, r"given \(2,\) and \(2, 3\)"),
     ((torch.full((3,), 0.5), torch.ones(2)), ValueError, r"given shapes \(3,\) and \(2,\)"),
     ((torch.full((2, 1, 1), 0.5), torch.ones(2)), ValueError, r"Predictions should be of shape .* given \(2, 1, 1\)"),
@@ -58,9 +58,12 @@ SCORES_REFUSED_AT_ONCE = [
     ((torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0])), ValueError, "given the score 0.25 with the target 2.0"),
     ((torch.full((2, 3), 0.5), torch.ones(2, 3)), ValueError, "given (-3|.*2, 3)"),
 ]
-SCORES_REFUSED_LATE = [
+SCORES_REFUSED_AT_ONCE_ON_THE_HOST = [
     ([math.nan, 0.5, math.nan], [0, 1, 1], "Scores should be numbers, but given 2 that are NaN"),
-    ([0.25, 0.5], [0, 2], "Targets should be 0 or 1, but given 2"),
+    ([0.25, 0.5], [0, 2], "Targets should be 0 or 1, but given 2.0"),
+    ([0.25, 0.5], [0, math.inf], "Targets should be 0 or 1, but given inf"),
+    ([0.25, 0.5], [0, math.nan], "Targets should be 0 or 1, but given nan"),
+    ([0.25, 0.5], [0, 0.5], "Targets should be 0 or 1, but given 0.5"),
 ]
 FIRST_SCORES = (torch.tensor([0.25, 0.75, 0.5]), torch.tensor([0.0, 1.0, 1.0]))
 
@@ -71,9 +74,11 @@ def check_scores_refused(create):
         check_refused(create(), FIRST_SCORES, *wrong)
     for wrong in SCORES_REFUSED + SCORES_REFUSED_AT_ONCE:
         check_refused(create(num_bins=10), FIRST_SCORES, *wrong)
-    for scores, targets, words in SCORES_REFUSED_LATE:
+    for scores, targets, words in SCORES_REFUSED_AT_ONCE_ON_THE_HOST:
+        batch = (torch.tensor(scores), torch.tensor(targets, dtype=torch.float32))
+        check_refused(create(), FIRST_SCORES, batch, ValueError, words)
         metric = create()
-        metric.update((torch.tensor(scores), torch.tensor(targets)))
+        metric.update(elsewhere(*batch))
         with pytest.raises(ValueError, match=words):
             metric.compute()
     metric = create(num_bins=10)

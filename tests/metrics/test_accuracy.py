@@ -104,3 +104,11 @@ def test_tokens_that_do_not_count_are_left_out():
         keep((torch.eye(3), y))
     with pytest.raises(ValueError, match="incompatible shapes"):
         keep((y_pred, y[:, :2]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16])
+def test_an_ignored_target_is_none_that_its_dtype_takes_it_for(dtype):
+    """-100 as an unsigned byte is 156, and 255 as a signed one -1."""
+    y = torch.tensor([[0, 1, 2, -1 if dtype == torch.int8 else 156]]).to(dtype)
+    transform = Accuracy.get_sequence_transform(ignore_index=[-100, 255, 2])
+    assert transform((torch.zeros(1, 4, 3), y))[1].tolist() == [0, 1, y[0, 3].item()]

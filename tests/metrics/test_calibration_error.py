@@ -88,6 +88,12 @@ def test_fifteen_bins_and_l1_are_the_defaults():
         ([[0.5, 0.5], [0.2, 3.0]], [0, 1], "given y_pred .*to 3 and y from 0 to 1"),
         ([[0.5, 0.5], [0.25, 0.75]], [0, 2], "given y_pred .*to 0.75 and y from 0 to 2"),
         ([[0.5, 0.5], [0.25, 0.75]], [0, -1], "given y_pred .*to 0.75 and y from -1 to 0"),
+        ([[0.9, -2.0], [0.25, 0.75]], [0, 1], "given y_pred from -2 .*1 examples do not fit; turn logits into prob"),
+        ([[0.9, 0.4], [0.25, 0.75]], [0, 1], "which add up to 1 over classes, .*1 examples do not fit"),
+        ([[0.1, 0.2], [0.25, 0.75]], [0, 1], "which add up to 1 over classes, .*1 examples do not fit"),
+        ([[0.5, 0.5], [math.nan, 0.75]], [0, 1], "which add up to 1 over classes, .*1 examples do not fit"),
+        ([[0.5, 0.5], [0.25, 0.75]], [0, 0.5], "and y from 0 to 0.5"),
+        ([[0.5, 0.5], [0.25, 0.75]], [0, math.nan], "1 examples do not fit"),
     ],
 )
 def test_values_out_of_range_are_refused_and_change_nothing(y_pred, y, words):
@@ -131,3 +137,15 @@ def test_its_memory_does_not_grow():
         return torch.linspace(0, 1, n), torch.arange(n) % 2
 
     check_constant_memory(lambda: CalibrationError(20), batch_of, 3 * 20)
+
+
+@pytest.mark.parametrize("num_bins", [3, 7, 10, 15, 100])
+def test_a_probability_on_an_edge_is_in_the_bin_above(num_bins):
+    """Edges and products with the number of bins are rounded: 0.29 * 100 is less than 29."""
+    for i in range(num_bins):
+        edge = i / num_bins
+        metric = CalibrationError(num_bins, norm="max")
+        # Above the edge in the same bin, always right: together less far off than the edge alone.
+        above = edge + 0.5 / num_bins
+        metric.update((torch.tensor([edge, above], dtype=torch.float64), torch.tensor([0, 1])))
+        assert metric.compute() == pytest.approx(abs(0.5 - (edge + above) / 2), abs=1e-12)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -141,20 +143,42 @@ def test_the_index_of_jaccard_is_the_same():
         assert_same(*(metric.compute() for metric in metrics))
 
 
+@pytest.mark.parametrize("argument", ["ignore_index", "exclude_index"])
 @given(case=multiclass, data=st.data())
-def test_one_class_can_be_left_out_of_the_result(case, data):
+def test_one_class_can_be_left_out_with_its_examples_or_only_of_the_result(argument, case, data):
     left_out = data.draw(st.integers(0, case.num_classes - 1))
+    arguments = {argument: left_out}
 
     def expected(true, predicted):
+        if argument == "ignore_index":
+            true, predicted = true[true != left_out], predicted[true != left_out]
+        if not len(true):
+            return np.zeros(case.num_classes - 1)
         ious = jaccard_score(true, predicted, labels=case.classes, average=None, zero_division=0)
         return np.delete(ious, left_out)
 
-    check(lambda: IoU(ConfusionMatrix(case.num_classes), ignore_index=left_out), expected, case)
+    def dice(*rows):
+        return 2 * expected(*rows) / (1 + expected(*rows))
+
+    for create, oracle in ((IoU, expected), (JaccardIndex, expected), (DiceCoefficient, dice)):
+        check(lambda create=create: create(ConfusionMatrix(case.num_classes), **arguments), oracle, case)
     check(
-        lambda: mIoU(ConfusionMatrix(case.num_classes), ignore_index=left_out),
+        lambda: mIoU(ConfusionMatrix(case.num_classes), **arguments),
         lambda *rows: np.asarray(expected(*rows).mean()),
         case,
     )
+
+
+def test_pixels_of_an_ignored_class_are_not_judged():
+    # True 0 0 1 1, predicted 1 0 1 1: of class 1, two of two are found; the pixel of class 0 taken for it is judged
+    # only if class 0 is, and is then one of three.
+    y_pred, y = torch.eye(2)[torch.tensor([1, 0, 1, 1])], torch.tensor([0, 0, 1, 1])
+    for arguments, expected in (({"ignore_index": 0}, 1.0), ({"exclude_index": 0}, 2 / 3)):
+        metric = IoU(ConfusionMatrix(2), **arguments)
+        metric.update((y_pred, y))
+        assert metric.compute().tolist() == pytest.approx([expected])
+    with pytest.raises(ValueError, match="One of ignore_index and exclude_index should be given, but given 0 and 1"):
+        IoU(ConfusionMatrix(2), 0, exclude_index=1)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +219,21 @@ def test_wrong_arguments():
         for index in (-1, 3, 1.5, "1"):
             with pytest.raises(ValueError, match=rf"integer and in the range of \[0, 3\), but given {index}"):
                 create(ConfusionMatrix(3), ignore_index=index)
+            with pytest.raises(ValueError, match=rf"exclude_index should be .* of \[0, 3\), but given {index}"):
+                create(ConfusionMatrix(3), exclude_index=index)
+
+
+@pytest.mark.parametrize("wrong", [0.5, math.nan, math.inf])
+def test_targets_that_are_no_whole_numbers_are_not_left_out(wrong):
+    batch = (torch.eye(3), torch.tensor([0.0, wrong, 1.0]))
+    check_refused(ConfusionMatrix(3), FIRST["multiclass"], batch, ValueError, "whole numbers")
+    for output in (batch, (torch.tensor([[0.1, math.nan, 0.2]]), torch.tensor([0]))):
+        metric = ConfusionMatrix(3)
+        metric.update(elsewhere(*output))
+        with pytest.raises(
+            ValueError, match="y_pred should be scores and y labels, but 1 of those given are NaN or no"
+        ):
+            metric.compute()
+    left_out = ConfusionMatrix(3)
+    left_out.update((torch.eye(3), torch.tensor([0.0, 255.0, -100.0])))
+    assert left_out.compute().tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]

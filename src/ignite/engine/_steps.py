@@ -19,9 +19,29 @@ Step = Callable[["Engine[Any, Any]", Any], Any]
 
 
 def _prepare_batch(batch: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
-    """``(x, y)``, on ``device``."""
-    x, y = batch
+    """``(x, y)``, on ``device``.
+
+    Raises:
+        TypeError, ValueError: ``batch`` is no pair, although it may have two keys or rows.
+    """
+    if type(batch) not in (list, tuple) and isinstance(batch, Mapping | torch.Tensor | str):
+        raise TypeError(_not_a_pair(batch))
+    try:
+        x, y = batch
+    except (TypeError, ValueError) as error:
+        raise type(error)(_not_a_pair(batch)) from None
     return convert_tensor(x, device, non_blocking), convert_tensor(y, device, non_blocking)
+
+
+def _not_a_pair(batch: Any) -> str:
+    kind = type(batch).__name__
+    if isinstance(batch, Mapping):
+        given = f"a {kind} with the keys {list(batch)}"
+    elif isinstance(batch, torch.Tensor):
+        given = f"a tensor of shape {tuple(batch.shape)}"
+    else:
+        given = f"a {kind} of {len(batch)} items" if isinstance(batch, list | tuple) else f"a {kind}"
+    return f"batch should be a pair (x, y), but given {given}; make one of it in prepare_batch"
 
 
 def _identity(output: Any) -> Any:

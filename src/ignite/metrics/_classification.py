@@ -101,5 +101,7 @@ class _SequenceTransform:
         y_pred, y = y_pred.flatten(0, 1), y.flatten()
         if not self._ignored:
             return y_pred, y
-        counts = ~torch.isin(y, torch.tensor(self._ignored, device=y.device, dtype=y.dtype))
+        # Unsigned targets cannot be -100, and nothing that they can be is taken for it.
+        classes = y if y.is_floating_point() else y.long()
+        counts = ~torch.isin(classes, torch.tensor(self._ignored, device=y.device, dtype=classes.dtype))
         return y_pred[counts], y[counts]

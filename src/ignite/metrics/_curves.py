@@ -5,10 +5,13 @@ N examples; U distinct scores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ignite.metrics._labels import is_binary
 
 
 class Ranking(NamedTuple):
@@ -27,8 +30,8 @@ def rank_scores(scores: Tensor, targets: Tensor) -> Ranking:
     """
     if scores.isnan().any():
         raise ValueError(f"Scores should be numbers, but given {int(scores.isnan().sum())} that are NaN")
-    if not torch.equal(targets, targets * targets):
-        wrong = targets[targets != targets * targets][0].item()
+    if not is_binary(targets):
+        wrong = targets[(targets != 0) & (targets != 1)][0].item()
         raise ValueError(f"Targets should be 0 or 1, but given {wrong}")
     scores, order = scores.sort(descending=True)
     positives = targets[order].to(torch.int64)
@@ -37,6 +40,18 @@ def rank_scores(scores: Tensor, targets: Tensor) -> Ranking:
     num_positives = positives.cumsum(0)[is_last]
     num_seen = torch.arange(1, len(scores) + 1, device=scores.device)[is_last]
     return Ranking(scores[is_last], num_positives, num_seen - num_positives)
+
+
+def merge_rankings(rankings: Sequence[Ranking]) -> Ranking:
+    """Of the examples of all problems together."""
+    thresholds = torch.cat([ranking.thresholds for ranking in rankings])
+    distinct, index = thresholds.unique(return_inverse=True)  # lowest first
+    counts = []
+    for name in ("num_positives", "num_negatives"):
+        each = [getattr(ranking, name) for ranking in rankings]
+        gains = torch.cat([torch.diff(count, prepend=count.new_zeros(1)) for count in each])
+        counts.append(gains.new_zeros(len(distinct)).index_add_(0, index, gains).flip(0).cumsum(0))
+    return Ranking(distinct.flip(0), *counts)
 
 
 def rank_counts(edges: Tensor, negatives: Tensor, positives: Tensor) -> Ranking:

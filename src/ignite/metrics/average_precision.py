@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
 from torch import Tensor
 
 from ignite.metrics._curves import Ranking, average_precision
-from ignite.metrics._score_metric import _ScoreMetric, mean_over_columns
+from ignite.metrics._outputs import identity
+from ignite.metrics._score_metric import _ScoreMetric, check_average, value_of_scores
 
 __all__ = ["AveragePrecision", "average_precision_compute_fn"]
 
 
-def average_precision_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
-    """The value of :class:`AveragePrecision`, of scores and targets of shape (N,) or (N, L)."""
-    value: float = mean_over_columns(average_precision, y_preds, y_targets)
-    return value
+def average_precision_compute_fn(y_preds: Tensor, y_targets: Tensor, average: str | None = "macro") -> Any:
+    """The value of :class:`AveragePrecision`, of scores and targets of the shapes that it takes."""
+    return value_of_scores(average_precision, y_preds, y_targets, check_average(average))
 
 
 class AveragePrecision(_ScoreMetric):
     r"""The mean of precisions, weighted by the gain of recall at each threshold, :math:`\sum_k (R_k - R_{k-1}) P_k`.
 
-    Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for the mean over L
-    labels. 0 if there are no positives.
+    Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L labels; or scores of
+    shape (B, C) and classes of shape (B,), each class against the others. 0 if there are no positives.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
@@ -28,6 +33,7 @@ class AveragePrecision(_ScoreMetric):
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`Metric`.
         num_bins: count scores in bins instead of keeping all samples; see :class:`ROC_AUC`.
+        average: of several labels or classes; see there.
 
     Raises:
         ValueError: see :class:`ROC_AUC`.
@@ -48,6 +54,20 @@ class AveragePrecision(_ScoreMetric):
 
     _compute_fn = staticmethod(average_precision_compute_fn)
     _takes_columns = True
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+        *,
+        num_bins: int | None = None,
+        average: Literal["macro", "weighted", "micro"] | None = "macro",
+    ) -> None:
+        self._average = check_average(average)
+        super().__init__(output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins)
+        self.compute_fn = functools.partial(average_precision_compute_fn, average=average)
 
     def _of_ranking(self, ranking: Ranking) -> float:
         return average_precision(ranking)

@@ -8,24 +8,29 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import check_shapes, count_outside, squeeze_pair
+from ignite.metrics._labels import check_shapes, squeeze_pair
 from ignite.metrics._outputs import identity
+from ignite.metrics._scratch import detached
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["CalibrationError"]
 
+_TOLERANCE = 0.01
+"""How far the sum of the probabilities of an example may be from 1: they may come in half precision."""
+
 
 class CalibrationError(View):
     r"""How far predicted probabilities are from how often predictions are right.
 
-    Predictions are sorted into bins of equal width by their probability. With :math:`n_b` of :math:`N` predictions in
+    Predictions are sorted into bins of equal width by their probability: bin b of B holds those from b / B up to, not
+    including, (b + 1) / B, the last one 1 as well. With :math:`n_b` of :math:`N` predictions in
     bin :math:`b`, mean probability :math:`p_b` and share of right ones :math:`a_b`, it is :math:`\sum_b \frac{n_b}{N}
     |a_b - p_b|` ("l1"), :math:`\sqrt{\sum_b \frac{n_b}{N} (a_b - p_b)^2}` ("l2") or :math:`\max_b |a_b - p_b|` ("max").
 
-    Update with ``(y_pred, y)``: probabilities of shape (B, C, ...), of which the highest is judged, with classes of
-    shape (B, ...); or probabilities of class 1 with 0 and 1, both of shape (B, ...).
+    Update with ``(y_pred, y)``: probabilities of shape (B, C, ...), which add up to 1 over C and of which the highest
+    is judged, with classes of shape (B, ...); or probabilities of class 1 with 0 and 1, both of shape (B, ...).
 
     Args:
         num_bins: how many bins.
@@ -36,7 +41,8 @@ class CalibrationError(View):
 
     Raises:
         ValueError: an argument is none of the above; in ``update``, shapes do not fit, a probability is not from 0 to
-            1, or a target is no class. Values on an accelerator are reported by ``compute``.
+            1, those of an example do not add up to 1, or a target is no class. Values on an accelerator are reported by
+            ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -89,26 +95,31 @@ class CalibrationError(View):
 
 def _bin(output: Sequence[Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
     """Number of examples; of each bin their number, the sum of probabilities, and how many are right: (3, num_bins)."""
-    y_pred, y = squeeze_pair(output[0].detach(), output[1].detach())
+    y_pred, y = squeeze_pair(detached(output[0]), detached(output[1]))
     check_shapes(y_pred, y, is_multilabel=False)
     if y_pred.ndim == y.ndim + 1:
         confidence, classes = y_pred.max(dim=1)
-        right, num_outside = classes == y, count_outside(y, y_pred.shape[1])
+        right, num_classes = classes == y, y_pred.shape[1]
+        sums = y_pred.sum(dim=1, dtype=wide_dtype(y_pred))
+        is_right_input = (y_pred >= 0).all(dim=1) & ((sums - 1).abs() <= _TOLERANCE)  # false for NaN
     else:
-        confidence, right, num_outside = y_pred, y == 1, count_outside(y, 2)
-    confidence, right = confidence.flatten(), right.flatten()
-    is_probability = (confidence >= 0) & (confidence <= 1)
-    num_wrong = (~is_probability).sum() + num_outside
+        confidence, right, num_classes = y_pred, y == 1, 2
+        is_right_input = (confidence >= 0) & (confidence <= 1)
+    is_right_input &= (y >= 0) & (y < num_classes)
     if y.is_floating_point():
-        num_wrong = num_wrong + (~(y == y.round())).sum()  # true for NaN
+        is_right_input &= y == y.round()
+    num_wrong = (~is_right_input).sum()
     if y_pred.is_cpu and num_wrong:
         raise ValueError(
-            "y_pred should be probabilities and y classes, but given "
-            f"y_pred from {confidence.min().item():g} to {confidence.max().item():g} and y from {y.min().item():g} to "
-            f"{y.max().item():g}"
+            "y_pred should be probabilities, which add up to 1 over classes, and y classes, but given "
+            f"y_pred from {y_pred.min().item():g} to {y_pred.max().item():g} and y from {y.min().item():g} to "
+            f"{y.max().item():g}, of which {int(num_wrong)} examples do not fit; turn logits into probabilities, "
+            "by softmax or sigmoid, in output_transform"
         )
-    confidence = confidence.to(wide_dtype(confidence))
-    index = (confidence.nan_to_num(0.0) * num_bins).clamp(0, num_bins - 1).long()
+    confidence, right = confidence.flatten().to(wide_dtype(confidence)), right.flatten()
+    # Compared with the edges, because a product with the number of bins is rounded over them.
+    edges = torch.arange(num_bins, dtype=confidence.dtype, device=confidence.device) / num_bins
+    index = (torch.bucketize(confidence.nan_to_num(0.0), edges, right=True) - 1).clamp(0, num_bins - 1)
     rows = torch.stack([torch.ones_like(confidence), confidence, right.to(confidence.dtype)])
     bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(1, index, rows)
     return len(confidence), bins, num_wrong

@@ -115,16 +115,21 @@ class ConfusionMatrix(View):
         return ratio(matrix, matrix.sum(dim=1 if average == "recall" else 0, keepdim=True))
 
 
-def IoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
+def IoU(  # noqa: N802 - Ignite's name
+    cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
+) -> MetricsLambda:
     r"""Makes a metric of the intersection over union of each class, :math:`\frac{TP}{TP + FP + FN}`, shape (C,).
 
     Args:
         cm: the confusion matrix to compute it from, with ``average`` None or "samples".
-        ignore_index: a class that is left out of the result, which then has shape (C - 1,).
+        ignore_index: a class whose examples are not judged, whatever is predicted for them. It is left out of the
+            result, which then has shape (C - 1,).
+        exclude_index: a class that is left out of the result, but whose examples are judged: where another class is
+            predicted for them, that is wrong. This is what ``ignore_index`` means in pytorch-ignite.
 
     Raises:
         TypeError: ``cm`` is no :class:`ConfusionMatrix`.
-        ValueError: it has another ``average``, or ``ignore_index`` is no class.
+        ValueError: it has another ``average``, an index is no class, or both are given.
 
     Example:
         >>> metric = IoU(ConfusionMatrix(num_classes=2))
@@ -133,32 +138,40 @@ def IoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda: 
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """
     _check_matrix(cm)
-    if ignore_index is not None and not (
-        isinstance(ignore_index, numbers.Integral) and 0 <= ignore_index < cm.num_classes
-    ):
+    for name, index in (("ignore_index", ignore_index), ("exclude_index", exclude_index)):
+        if index is not None and not (isinstance(index, numbers.Integral) and 0 <= index < cm.num_classes):
+            raise ValueError(f"{name} should be integer and in the range of [0, {cm.num_classes}), but given {index}")
+    if ignore_index is not None and exclude_index is not None:
         raise ValueError(
-            f"ignore_index should be integer and in the range of [0, {cm.num_classes}), but given {ignore_index}"
+            f"One of ignore_index and exclude_index should be given, but given {ignore_index} and {exclude_index}"
         )
-    return better_if_higher(MetricsLambda(functools.partial(_iou, ignore_index=ignore_index), cm))
+    function = functools.partial(_iou, ignore_index=ignore_index, exclude_index=exclude_index)
+    return better_if_higher(MetricsLambda(function, cm))
 
 
-def mIoU(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
+def mIoU(  # noqa: N802 - Ignite's name
+    cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
+) -> MetricsLambda:
     """Makes a metric of the mean over classes of :func:`IoU`, which see for arguments and errors."""
-    iou: MetricsLambda = IoU(cm, ignore_index).mean()
+    iou: MetricsLambda = IoU(cm, ignore_index, exclude_index=exclude_index).mean()
     return iou
 
 
-def JaccardIndex(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's name
+def JaccardIndex(  # noqa: N802 - Ignite's name
+    cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
+) -> MetricsLambda:
     """:func:`IoU` by another name."""
-    return IoU(cm, ignore_index)
+    return IoU(cm, ignore_index, exclude_index=exclude_index)
 
 
-def DiceCoefficient(cm: ConfusionMatrix, ignore_index: int | None = None) -> MetricsLambda:  # noqa: N802 - Ignite's
+def DiceCoefficient(  # noqa: N802 - Ignite's name
+    cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
+) -> MetricsLambda:
     r"""Makes a metric of the Dice coefficient of each class, :math:`\frac{2 TP}{2 TP + FP + FN}`, shape (C,).
 
     Arguments and errors are those of :func:`IoU`.
     """
-    iou: Any = IoU(cm, ignore_index)
+    iou: Any = IoU(cm, ignore_index, exclude_index=exclude_index)
     return better_if_higher(2 * iou / (1 + iou))
 
 
@@ -228,10 +241,11 @@ def _ratio(matrix: Tensor, dim: int, average: bool) -> Tensor:
     return ratios.mean() if average else ratios
 
 
-def _iou(matrix: Tensor, ignore_index: int | None) -> Tensor:
+def _iou(matrix: Tensor, ignore_index: int | None, exclude_index: int | None) -> Tensor:
     matrix = matrix.double()
+    if ignore_index is not None:
+        matrix = matrix.index_fill(0, torch.tensor(ignore_index, device=matrix.device), 0.0)
     diagonal = matrix.diagonal()
     iou = ratio(diagonal, matrix.sum(dim=1) + matrix.sum(dim=0) - diagonal)
-    if ignore_index is None:
-        return iou
-    return torch.cat([iou[:ignore_index], iou[ignore_index + 1 :]])
+    left_out = exclude_index if ignore_index is None else ignore_index
+    return iou if left_out is None else torch.cat([iou[:left_out], iou[left_out + 1 :]])

@@ -209,7 +209,7 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
         """Whether higher is better, of each value that the metric publishes when it is attached as ``name``."""
         return {name: self.higher_is_better}
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on, for who updates several metrics together."""
         own = {name: value for name, value in vars(self).items() if name not in ("_attached", "_twinned", "_bindings")}
         kept = {name: remembered(value) for name, value in own.items()}

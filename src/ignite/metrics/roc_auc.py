@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ignite.metrics._curves import Ranking, rank_scores, roc_auc, roc_curve
-from ignite.metrics._score_metric import _ScoreMetric, mean_over_columns
+from ignite.metrics._outputs import identity
+from ignite.metrics._score_metric import _ScoreMetric, check_average, value_of_scores
 
 __all__ = ["ROC_AUC", "RocCurve", "roc_auc_compute_fn", "roc_auc_curve_compute_fn"]
 
 
-def roc_auc_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
-    """The area of :class:`ROC_AUC`, of scores and targets of shape (N,) or (N, L)."""
-    value: float = mean_over_columns(roc_auc, y_preds, y_targets)
-    return value
+def roc_auc_compute_fn(y_preds: Tensor, y_targets: Tensor, average: str | None = "macro") -> Any:
+    """The area of :class:`ROC_AUC`, of scores and targets of the shapes that it takes."""
+    return value_of_scores(roc_auc, y_preds, y_targets, check_average(average))
 
 
 def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, Any, Any]:
@@ -26,8 +29,9 @@ def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, A
 class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
     """The area under the curve of true over false positive rates: how often a positive outscores a negative.
 
-    Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for the
-    mean over L labels. NaN if there are no positives, or no negatives.
+    Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L
+    labels; or scores of shape (B, C) and classes of shape (B,), each class against the others. NaN if there are no
+    positives, or no negatives.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
@@ -36,10 +40,13 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
         skip_unrolling: see :class:`Metric`.
         num_bins: count scores, which then have to be from 0 to 1, in as many bins of equal width, instead of keeping
             all samples: memory no longer grows with the data, and scores in the same bin are ties.
+        average: of several labels or classes, "macro" gives the mean of their values, "weighted" the mean weighted by
+            how many positives each has, "micro" the value of all of them taken together, and None each value, a tensor
+            of shape (L,) or (C,).
 
     Raises:
-        ValueError: shapes or values are not those above, or the dtype has changed. NaN scores and wrong targets are
-            reported by ``compute``, but with ``num_bins`` on the CPU at once.
+        ValueError: shapes or values are not those above, or the dtype has changed. Values on an accelerator are
+            reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -57,6 +64,20 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
 
     _compute_fn = staticmethod(roc_auc_compute_fn)
     _takes_columns = True
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+        *,
+        num_bins: int | None = None,
+        average: Literal["macro", "weighted", "micro"] | None = "macro",
+    ) -> None:
+        self._average = check_average(average)
+        super().__init__(output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins)
+        self.compute_fn = functools.partial(roc_auc_compute_fn, average=average)
 
     def _of_ranking(self, ranking: Ranking) -> float:
         return roc_auc(ranking)

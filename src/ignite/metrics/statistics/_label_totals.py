@@ -35,7 +35,7 @@ class Total(Protocol):
     def settled(self) -> Tensor:
         """All that was counted, as a tensor."""
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all batches from now on."""
 
 
@@ -54,7 +54,7 @@ class _Sum:
     def settled(self) -> Tensor:
         return self._total
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         return functools.partial(setattr, self, "_total", self._total)
 
 
@@ -80,8 +80,8 @@ class _Classes:
     def settled(self) -> Tensor:
         return torch.stack([tally.settled() for tally in self._tallies])[:, :-1]
 
-    def undoing(self) -> Callable[[], None]:
-        undoing = [tally.undoing() for tally in self._tallies]
+    def _undoing(self) -> Callable[[], None]:
+        undoing = [tally._undoing() for tally in self._tallies]
 
         def undo() -> None:
             for each in undoing:
@@ -112,8 +112,8 @@ class _Matrix:
     def settled(self) -> Tensor:
         return self._tally.settled().view(-1, self._num_classes)[:-1]
 
-    def undoing(self) -> Callable[[], None]:
-        return self._tally.undoing()
+    def _undoing(self) -> Callable[[], None]:
+        return self._tally._undoing()
 
 
 def _are_inside(labels: Labels) -> bool:

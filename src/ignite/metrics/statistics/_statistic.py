@@ -116,7 +116,7 @@ class Statistic(ABC):
     def _update_durably(self, reading: Reading) -> None:
         self.update(reading)
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept = {name: remembered(value) for name, value in vars(self).items()}
 
@@ -220,7 +220,7 @@ def update_all(pairs: Sequence[tuple[Statistic, Reading]]) -> None:
     undoing = []
     try:
         for statistic, reading in pairs[:-1]:
-            undoing.append(statistic.undoing())
+            undoing.append(statistic._undoing())
             statistic.update(reading)
         for statistic, reading in pairs[-1:]:  # which takes care of itself
             statistic.update(reading)
@@ -247,8 +247,8 @@ def remembered(value: Any) -> Callable[[], Any]:
             return value
 
         return restored
-    if hasattr(value, "undoing"):
-        undo = value.undoing()
+    if hasattr(value, "_undoing"):
+        undo = value._undoing()
         return lambda: (undo(), value)[1]
     return lambda: value
 

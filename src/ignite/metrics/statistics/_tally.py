@@ -40,8 +40,8 @@ class Tally:
         if self._num_waiting >= _PORTION and not self._keeps:
             self.settled()
 
-    def undoing(self) -> Callable[[], None]:
-        """A function that takes back all indices from now on, up to the next call of ``undoing`` or ``settled``."""
+    def _undoing(self) -> Callable[[], None]:
+        """A function that takes back all indices from now on, up to the next call of ``_undoing`` or ``settled``."""
         if self._num_waiting >= _PORTION:
             self.settled()
         self._keeps = True

@@ -146,10 +146,10 @@ class LabelCounts(Statistic):
             self._totals[need] = make(2 if labels.kind == BINARY else labels.num_classes, device)
         self.kind, self.num_classes = labels.kind, labels.num_classes
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept = {**vars(self), "_totals": dict(self._totals)}
-        undoing = [total.undoing() for total in self._totals.values()]
+        undoing = [total._undoing() for total in self._totals.values()]
 
         def undo() -> None:
             for each in undoing:

@@ -82,10 +82,10 @@ class RankCounts(Statistic):
         if not isinstance(num_outside, int):
             self.num_outside = self.num_outside + num_outside
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept = dict(vars(self))
-        take_back = None if self._tally is None else self._tally.undoing()
+        take_back = None if self._tally is None else self._tally._undoing()
 
         def undo() -> None:
             if take_back is not None:

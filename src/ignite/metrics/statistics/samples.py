@@ -57,7 +57,7 @@ class KeptSamples(Statistic):
             batches.append(tensor.detach().to(self.where(tensor), copy=True))
         self.num_examples += len(pair[0])
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept = dict(vars(self))
         lengths = [len(batches) for batches in self._batches]
