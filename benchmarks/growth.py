@@ -120,7 +120,7 @@ def fit_epochs(num_epochs, folder):
 
 
 def fit(table, max_epochs, folder):
-    """In one line where there is a Learner; with loader, trainer and checkpoint after each epoch where there is none."""
+    """In one line where there is a Learner; else with loader, trainer and a checkpoint after each epoch."""
     import torch
 
     import ignite
@@ -168,7 +168,8 @@ def measure(case):
 
 def run_worker(python, case):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    run = subprocess.run([python, __file__, "--worker", case], check=True, capture_output=True, text=True, env=environment)
+    command = [python, __file__, "--worker", case]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return {int(size): seconds for size, seconds in json.loads(run.stdout.splitlines()[-1]).items()}
 
 
@@ -204,7 +205,8 @@ def main(names):
         passed = exponent(ours) <= MAX_EXPONENT and ratio <= MAX_RATIO
         is_good &= passed
         verdict = "PASS" if passed else "FAIL"
-        print(f"{'':<22}grows with the power {exponent(ours):.2f} of the size, theirs {exponent(theirs):.2f}  {verdict}")
+        powers = f"{exponent(ours):.2f} of the size, theirs with {exponent(theirs):.2f}"
+        print(f"{'':<22}grows with the power {powers}  {verdict}")
     return 0 if is_good else 1
 
 
