@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.handlers import Preemption
+from ignite.handlers import Preemption, preemption
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
 
@@ -117,6 +117,111 @@ def test_an_evaluation_is_cut_off_or_waited_for():
         trainer.run([0], max_epochs=3)
         assert batches == expected
         assert trainer.state.epoch == 1
+
+
+class Program:
+    """A trainer with an evaluator; the signal comes in the second iteration of the trainer, or of the evaluator."""
+
+    def __init__(self, at):
+        self.saved = []
+        self.trainer = Engine(lambda engine, batch: kill(signal.SIGTERM) if (at, batch) == ("trainer", 2) else None)
+        self.evaluator = Engine(lambda engine, batch: kill(signal.SIGTERM) if (at, batch) == ("evaluator", 2) else None)
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: self.evaluator.run([1, 2, 3]))
+
+    def save(self, engine):
+        self.saved.append(("trainer" if engine is self.trainer else "evaluator", engine.state.iteration))
+
+
+ATTACHED = {
+    "one, twice": lambda program, one, other: [one.attach(program.trainer, program.save) for _ in range(2)],
+    "one, to both engines": lambda program, one, other: [
+        one.attach(engine, program.save) for engine in (program.evaluator, program.trainer)
+    ],
+    "two, to one": lambda program, one, other: [each.attach(program.trainer, program.save) for each in (one, other)],
+    "one each": lambda program, one, other: [
+        one.attach(program.trainer, program.save),
+        other.attach(program.evaluator, program.save),
+    ],
+    "two to both": lambda program, one, other: [
+        each.attach(engine, program.save)
+        for each in (one, other)
+        for engine in (program.trainer, program.evaluator, program.trainer)
+    ],
+}
+
+
+@pytest.mark.parametrize("at", ["trainer", "evaluator"])
+@pytest.mark.parametrize("attached", list(ATTACHED))
+def test_one_signal_is_one_request_of_the_outermost_run(attached, at):
+    program, one, other = Program(at), Preemption(), Preemption()
+    before = signal.getsignal(signal.SIGTERM)
+    ATTACHED[attached](program, one, other)
+    with pytest.raises(SystemExit) as exit_info:
+        program.trainer.run([1, 2, 3, 4])
+    assert exit_info.value.code == 128 + signal.SIGTERM
+    assert program.saved == [("trainer", 2)]
+    assert one.received == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_each_function_that_was_given_for_the_run_saves_it():
+    trainer, saved = Engine(lambda engine, batch: kill(signal.SIGTERM) if batch == 2 else None), []
+    first, second = Preemption(raise_exit=False), Preemption(raise_exit=False, stop_on=[signal.SIGTERM])
+    first.attach(trainer, lambda engine: saved.append("first"))
+    second.attach(trainer, lambda engine: saved.append("second"))
+    assert trainer.run([1, 2, 3]).iteration == 2
+    assert saved == ["first", "second"]
+    assert first.received == second.received == signal.SIGTERM
+
+
+def test_each_engine_has_the_signals_that_no_run_around_it_heeds():
+    trainer, saved = Engine(lambda engine, batch: None), []
+    evaluator = Engine(lambda engine, batch: kill(signal.SIGUSR1) if batch == 2 else None)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1, 2, 3]))
+    Preemption(stop_on=[signal.SIGTERM]).attach(trainer, lambda engine: saved.append("trainer"))
+    only_saves = Preemption(stop_on=[], save_on=[signal.SIGUSR1, signal.SIGTERM])
+    only_saves.attach(evaluator, lambda engine: saved.append("evaluator"))
+    assert trainer.run([1]).epoch == 1
+    assert (saved, evaluator.state.iteration) == (["evaluator"], 3)
+
+
+def test_a_signal_just_after_another_process_has_had_it_is_not_a_second_one(monkeypatch):
+    """All processes get it; the agreement is a little faster than the scheduler."""
+    monkeypatch.setattr(preemption.idist, "get_world_size", lambda: 2)
+    answers = iter([0, signal.SIGTERM])
+    monkeypatch.setattr(preemption.idist, "all_reduce", lambda flag, op: next(answers))
+    trainer, saved = Engine(lambda engine, batch: None), []
+
+    def save(engine):
+        kill(signal.SIGTERM)
+        saved.append(engine.state.iteration)
+
+    Preemption().attach(trainer, save)
+    with pytest.raises(SystemExit):
+        trainer.run([1, 2, 3])
+    assert saved == [2]
+
+
+def test_a_handler_that_the_program_installs_within_the_run_may_call_the_one_before():
+    heard = []
+    original = signal.signal(signal.SIGTERM, lambda signum, frame: heard.append("original"))
+    try:
+        trainer, saved = Engine(lambda engine, batch: None), []
+        evaluator = Engine(lambda engine, batch: kill(signal.SIGTERM))
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: evaluator.run([1]))
+
+        @trainer.on(Events.STARTED)
+        def install():
+            before = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *args: (heard.append("own"), before(*args)))
+
+        for engine in (trainer, evaluator):
+            Preemption(raise_exit=False).attach(engine, lambda engine: saved.append(engine.state.iteration))
+        trainer.run([1, 2])
+        assert saved == [1]
+        assert heard == ["own", "original"]
+    finally:
+        signal.signal(signal.SIGTERM, original)
 
 
 def test_slurm_is_asked_to_queue_the_job_again(tmp_path, monkeypatch):

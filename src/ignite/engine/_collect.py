@@ -148,13 +148,14 @@ def _attached_to(engine: Engine[Any, Any]) -> Iterator[tuple[Any, str | None]]:
     for table in engine._tables.values():
         for entry in table.entries:
             name = next((argument for argument in entry.args if isinstance(argument, str)), None)
-            for owner in _objects_behind(entry.handler):
+            for owner in objects_behind(entry.handler):
                 yield owner, name
             for argument in (*entry.args, *entry.kwargs.values()):
                 yield argument, None
 
 
-def _objects_behind(handler: Any) -> Iterator[Any]:
+def objects_behind(handler: Any) -> Iterator[Any]:
+    """The object whose method or instance a handler is, and what a partial binds."""
     while isinstance(handler, functools.partial):
         yield from (*handler.args, *handler.keywords.values())
         handler = handler.func

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
-from ignite.engine import _boundary, _fetch
+from ignite.engine import _boundary, _fetch, together
 from ignite.engine._cursor import (
     BATCH_READY,
     BATCH_REQUESTED,
@@ -201,6 +201,7 @@ def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
 
 def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
     state, cursor, watch = engine.state, engine._cursor, engine._epoch_watch
+    together.end_epoch(engine)
     skip_completed = engine.should_terminate_single_epoch == "skip_epoch_completed"
     if verdict is Verdict.END_EPOCH:
         engine._fire_event(Events.TERMINATE_SINGLE_EPOCH, iter_counter=state.iteration - cursor.epoch_start)

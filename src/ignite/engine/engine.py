@@ -14,7 +14,7 @@ from ignite._core.clock import Stopwatch
 from ignite._core.lazy import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state
 from ignite.base import Serializable
-from ignite.engine import _cursor, _fetch, _loop, _progress, _running
+from ignite.engine import _cursor, _fetch, _loop, _progress, _running, together
 from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
@@ -90,6 +90,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._request: BoundaryRequest | None = None
         self._resumption: Resumption | None = None
         self._keeper: Keeper | None = None
+        self._attendance: together.Attendance | None = None
         self._frames: list[Callable[[Engine[Any, Any], bool], AbstractContextManager[Any]]] = []
         self._is_preemptible = False
         self._ended_at: int | None = None
@@ -143,12 +144,14 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             )
         if data is not None and not isinstance(data, Iterable):
             raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
+        self._attendance = together.begin(self)
         if resume is not None or self._keeper is not None:
             data = _resume.resumable(self, data)
         if resume is not None:
             self._resumption = _resume.resume(self, resume, data)
         request = Request(max_epochs, max_iters, epoch_length, _fetch.length_of(data), data is not None)
         with ExitStack() as frames:
+            frames.callback(together.end, self)
             with self._taking_back():
                 plan = self._plan(request)
                 runs, is_new = plan.course is not Course.NOTHING, plan.course is Course.BEGIN

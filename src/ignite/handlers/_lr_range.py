@@ -7,7 +7,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from ignite import distributed as idist
 from ignite._core.seeding import capture_random_state, restore_random_state
-from ignite.engine import Engine, Events
+from ignite.engine import Engine, Events, together
 from ignite.handlers._schedules import groups
 
 __all__ = ["RangeTest", "everything_kept", "set_rates", "steepest_descent"]
@@ -24,6 +24,8 @@ __all__ = ["RangeTest", "everything_kept", "set_rates", "steepest_descent"]
 @dataclass(eq=False)
 class RangeTest:
     """The handlers that make a run a test."""
+
+    _decides_together: ClassVar[bool] = True
 
     optimizer: Optimizer
     starts: list[float]
@@ -77,7 +79,7 @@ class RangeTest:
     def _observe(self, engine: Engine[Any, Any]) -> None:
         losses = self.losses
         loss = _as_number(self.output_transform(engine.state.output))
-        if idist.get_world_size() > 1:
+        if idist.get_world_size() > 1 and together.is_everywhere(engine, self):
             loss = float(idist.all_reduce(loss)) / idist.get_world_size()
         if losses:
             loss = self.smoothing * loss + (1 - self.smoothing) * losses[-1]

@@ -33,6 +33,7 @@ class RunCheckpoint:
     """Saves a run at its boundaries; see :meth:`ignite.handlers.Checkpoint.of`, which makes it."""
 
     _saves_runs = True
+    _needs_all_processes = "Checkpoint.of"
 
     def __init__(
         self,

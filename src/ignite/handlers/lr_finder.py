@@ -34,7 +34,8 @@ class FastaiLRFinder:
         trainer.run(loader, max_epochs=10)
 
     Distributed:
-        Run it on every process: the mean of their losses decides, in one collective an iteration.
+        Attached on every process, the mean of their losses decides, in one collective an iteration. Attached on some
+        only, their own losses do.
 
     References:
         Smith, "Cyclical learning rates for training neural networks", 2017, https://arxiv.org/abs/1506.01186

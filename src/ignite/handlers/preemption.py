@@ -30,6 +30,9 @@ class Preemption:
     is fired, COMPLETED is not; ``run`` then raises ``SystemExit(128 + signal)``, or KeyboardInterrupt after SIGINT. A
     second signal ends the process at once. Earlier handlers of the signals are called, too, and put back after the run.
 
+    One signal is one request, however often this is attached, or others like it: it concerns the outermost engine that
+    heeds it, which is saved by each of the functions that were given for that engine.
+
     An engine that runs within a handler of the trainer's ITERATION_COMPLETED or EPOCH_COMPLETED, such as an evaluation,
     is cut off: the handler is left by an exception, and a resumed run calls it again, and those after it. What such a
     handler puts in place for an evaluation, it should put back in a ``finally``; random numbers that it draws before
@@ -53,7 +56,8 @@ class Preemption:
         received: the signal that the last run was stopped by, or None.
 
     Distributed:
-        A signal that reaches one process stops all of them at the same iteration. Evaluations are waited for.
+        Attach it on every process, or the run says which one is missing. A signal that reaches one of them stops all at
+        the same iteration. Evaluations are waited for.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM) if batch == 3 else None)
@@ -63,6 +67,8 @@ class Preemption:
         >>> trainer.run([1, 2, 3, 4]).iteration, saved
         (3, [3])
     """
+
+    _needs_all_processes = "Preemption"
 
     def __init__(
         self,
@@ -83,9 +89,6 @@ class Preemption:
         self._stop_on, self._save_on = tuple(stop_on), tuple(save_on)
         self._cut_evaluation, self._requeue = cut_evaluation, requeue
         self._agree_every, self._raise_exit = agree_every, raise_exit
-        self._pid = os.getpid()
-        self._flag = 0
-        self._earlier: dict[int, Any] = {}
 
     def attach(self, trainer: AnyEngine, checkpoint: Callable[..., Any] | None = None) -> None:
         """Concerns each run of ``trainer`` from now on.
@@ -99,65 +102,23 @@ class Preemption:
     @contextmanager
     def _frame(self, checkpoint: Callable[..., Any] | None, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
         """Around each run: signals are caught, and afterwards handled as before."""
-        self.received, self._flag, self._pid = None, 0, os.getpid()
+        self.received = None
         request = _Request(self, trainer, checkpoint)
         is_alone = idist.get_world_size() == 1
-        trainer._is_preemptible = self._cut_evaluation and is_alone
+        was_preemptible = trainer._is_preemptible
+        trainer._is_preemptible = was_preemptible or (self._cut_evaluation and is_alone)
         if not is_alone:
             event = Events.ITERATION_COMPLETED(every=self._agree_every)
-            agreement = trainer.add_event_handler(event, lambda: self._agree(request), priority=float("-inf"))
-        self._install(lambda: boundary.ask(request) if is_alone else None)
+            agreement = trainer.add_event_handler(event, request.agree, priority=float("-inf"))
         try:
-            yield
+            with _caught(request):
+                yield
         finally:
-            self._uninstall()
-            trainer._is_preemptible = False
+            trainer._is_preemptible = was_preemptible
             if not is_alone:
                 agreement.remove()
-        if self._flag in self._stop_on:
-            self.received = self._flag
-            self._end(self._flag)
-
-    def _install(self, ask: Callable[[], None]) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            self.logger.info("Signals are not caught: they can be in the main thread only")
-            return
-
-        def note_signal(signum: int, frame: Any) -> None:
-            earlier = self._earlier.get(signum)
-            is_second = self._flag in self._stop_on
-            self._flag = signum
-            if is_second:
-                signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
-            if os.getpid() != self._pid:
-                return  # a worker of a loader: the batch that it makes is needed for the last iteration
-            if signum in self._stop_on:
-                self._let_workers_end()
-            ask()
-            if callable(earlier) and earlier is not signal.default_int_handler:
-                earlier(signum, frame)
-
-        for signum in (*self._stop_on, *self._save_on):
-            # What is ignored, as by nohup, stays so; what was installed outside of Python cannot be put back.
-            if signal.getsignal(signum) not in (signal.SIG_IGN, None):
-                self._earlier[signum] = signal.signal(signum, note_signal)
-
-    def _let_workers_end(self) -> None:
-        """A signal to all processes ends the workers of loaders, too, of which torch tells by an error in any line."""
-        sigchld = getattr(signal, "SIGCHLD", None)
-        if sigchld is not None and sigchld not in self._earlier and callable(signal.getsignal(sigchld)):
-            self._earlier[sigchld] = signal.signal(sigchld, signal.SIG_DFL)
-
-    def _uninstall(self) -> None:
-        for signum, handler in self._earlier.items():
-            signal.signal(signum, handler)
-        self._earlier.clear()
-
-    def _agree(self, request: _Request) -> None:
-        self._flag = int(idist.all_reduce(self._flag, "MAX"))
-        if self._flag:
-            boundary.ask(request)
+        if request.is_stop:
+            self._end(request.flag)
 
     def _end(self, signum: int) -> None:
         if self._requeue and idist.get_rank() == 0:
@@ -182,30 +143,132 @@ class Preemption:
 
 
 class _Request:
-    """What a signal asks for."""
+    """What a signal asks of a run.
+
+    Attributes:
+        flag: the signal that has come to one of the processes, or 0.
+        is_told: whether one to stop has come to this process.
+        pid: the process whose run it is; a loader's workers inherit all this.
+        earlier: what was installed for the signals that this one has installed itself for.
+    """
 
     def __init__(self, preemption: Preemption, trainer: AnyEngine, checkpoint: Callable[..., Any] | None) -> None:
         self.trainer = trainer
-        self._preemption = preemption
-        self._checkpoint = checkpoint
+        self.preemption = preemption
+        self.checkpoint = checkpoint
+        self.flag = 0
+        self.is_told = False
+        self.pid = os.getpid()
+        self.earlier: dict[int, Any] = {}
+
+    @property
+    def signals(self) -> tuple[int, ...]:
+        """Those that it heeds."""
+        return (*self.preemption._stop_on, *self.preemption._save_on)
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether the run is to end."""
+        return self.flag in self.preemption._stop_on
 
     @property
     def cuts(self) -> bool:
-        preemption = self._preemption
-        return preemption._cut_evaluation and preemption._flag in preemption._stop_on
+        return self.preemption._cut_evaluation and self.is_stop
+
+    def note(self, signum: int) -> None:
+        """A signal has come. Nothing is done here but attributes set, as anything may be going on."""
+        if self.is_told:  # not by another process, which has got the same signal a little earlier
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        if not self.is_stop:
+            self.flag = signum
+        self.is_told = self.is_stop
+        if os.getpid() != self.pid:
+            return  # a worker of a loader: the batch that it makes is needed for the last iteration
+        if self.is_stop:
+            self._let_workers_end()
+        if idist.get_world_size() == 1:
+            boundary.ask(self)
+
+    def _let_workers_end(self) -> None:
+        """A signal to all processes ends the workers of loaders, too, of which torch tells by an error in any line."""
+        sigchld = getattr(signal, "SIGCHLD", None)
+        if sigchld is not None and sigchld not in self.earlier and callable(signal.getsignal(sigchld)):
+            self.earlier[sigchld] = signal.signal(sigchld, signal.SIG_DFL)
+
+    def agree(self) -> None:
+        """On several processes, between two iterations: whether a signal has come to one of them."""
+        self.flag = int(idist.all_reduce(self.flag, "MAX"))
+        if self.flag:
+            boundary.ask(self)
 
     def obey(self, engine: AnyEngine, unfinished: boundary.Unfinished | None, random: RandomState | None) -> bool:
-        preemption, signum = self._preemption, self._preemption._flag
-        is_stop = signum in preemption._stop_on
-        preemption.logger.warning(
+        signum, is_stop = self.flag, self.is_stop
+        self.preemption.logger.warning(
             "%s: saving after iteration %s%s", signal.Signals(signum).name, engine.state.iteration,
             " and stopping" if is_stop else "",
         )  # fmt: skip
-        if self._checkpoint is not None:
-            self._checkpoint(engine)
-        elif engine._keeper is not None:
+        concerned = [self, *(other for other in _heeding(signum) if other.trainer is self.trainer)]
+        saves = {other.checkpoint: None for other in concerned}  # each once, in order
+        for save in saves:
+            if save is not None:
+                save(engine)
+        if None in saves and engine._keeper is not None:
             engine._keeper.save(unfinished, random)
             engine._keeper.wait()
-        if not is_stop:
-            preemption._flag = 0
+        if is_stop:
+            for other in concerned:
+                other.preemption.received = signum
+        else:
+            self.flag = 0
         return is_stop
+
+
+_in_force: list[_Request] = []
+"""Requests of the runs that are going on in the main thread, the outermost first."""
+_being_noted: set[int] = set()
+
+
+def _heeding(signum: int) -> list[_Request]:
+    return [request for request in _in_force if signum in request.signals]
+
+
+def _note_signal(signum: int, frame: Any) -> None:
+    """The handler of all signals: one signal is one request, of the outermost run that heeds it."""
+    requests = _heeding(signum)
+    if not requests:
+        return
+    is_again = signum in _being_noted  # a handler of the program's, which was installed within a run, calls this one
+    if not is_again:
+        requests[0].note(signum)
+    if os.getpid() != requests[0].pid:
+        return
+    installed = [request.earlier[signum] for request in requests if signum in request.earlier]
+    earlier = installed[0 if is_again else -1] if installed else None
+    if callable(earlier) and earlier is not signal.default_int_handler:
+        _being_noted.add(signum)
+        try:
+            earlier(signum, frame)
+        finally:
+            if not is_again:
+                _being_noted.discard(signum)
+
+
+@contextmanager
+def _caught(request: _Request) -> Iterator[None]:
+    """Within the block, signals are noted. Those that another run has installed the handler for have it already."""
+    if threading.current_thread() is not threading.main_thread():
+        request.preemption.logger.info("Signals are not caught: they can be in the main thread only")
+        yield
+        return
+    _in_force.append(request)
+    try:
+        for signum in request.signals:
+            # What is ignored, as by nohup, stays so; what was installed outside of Python cannot be put back.
+            if signal.getsignal(signum) not in (signal.SIG_IGN, None, _note_signal):
+                request.earlier[signum] = signal.signal(signum, _note_signal)
+        yield
+    finally:
+        for signum, handler in request.earlier.items():
+            signal.signal(signum, handler)
+        _in_force.remove(request)

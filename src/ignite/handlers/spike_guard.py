@@ -84,6 +84,7 @@ class SpikeGuard(Serializable):
         True
     """
 
+    _needs_all_processes = "SpikeGuard"
     _state_dict_all_req_keys = ("num_in_a_row", "num_skipped", "num_rollbacks", "losses")
 
     def __init__(

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite import distributed as idist
 from ignite._core.trees import apply_to_type
-from ignite.engine import Engine
+from ignite.engine import Engine, together
 
 __all__ = ["TerminateOnNan"]
 
@@ -30,8 +29,8 @@ class TerminateOnNan:
         TypeError: when called, there is something else in the output, None for example.
 
     Distributed:
-        Add it on every process: all of them stop in the same iteration, if the output of one is NaN. This takes a
-        collective each call.
+        Added on every process, all of them stop in the same iteration, if the output of one is NaN: they ask each other
+        at each call, through the store of the process group. Added on some only, it terminates the engine of those.
 
     Example:
         >>> from ignite.engine import Events
@@ -41,6 +40,8 @@ class TerminateOnNan:
         3
     """
 
+    _decides_together = True
+
     def __init__(self, output_transform: Callable[[Any], Any] = lambda output: output) -> None:
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._output_transform = output_transform
@@ -48,7 +49,7 @@ class TerminateOnNan:
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Looks at the output of ``engine``."""
         is_here = not _is_finite(self._output_transform(engine.state.output))
-        if not idist.all_reduce(int(is_here), "MAX"):
+        if not together.any_process(engine, self, is_here):
             return
         where = "" if is_here else " in another process"
         self.logger.warning(

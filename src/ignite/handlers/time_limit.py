@@ -4,9 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ignite import distributed as idist
 from ignite._core import clock
-from ignite.engine import Engine
+from ignite.engine import Engine, together
 
 __all__ = ["TimeLimit"]
 
@@ -27,8 +26,9 @@ class TimeLimit:
         ValueError: ``limit_sec`` is not positive.
 
     Distributed:
-        Add it on every process: all of them stop in the same iteration, when the time of the first is up. This takes a
-        collective each call; ``Events.ITERATION_COMPLETED(every=50)`` takes fewer.
+        Added on every process, all of them stop in the same iteration, when the time of the first is up: they ask each
+        other at each call, through the store of the process group; ``Events.ITERATION_COMPLETED(every=50)`` asks less
+        often. Added on some only, it terminates the engine of those.
 
     Example:
         >>> from ignite.engine import Events
@@ -37,6 +37,8 @@ class TimeLimit:
         >>> trainer.run([1, 2, 3]).iteration
         3
     """
+
+    _decides_together = True
 
     def __init__(
         self, limit_sec: int | None = 28800, *, checkpoint: Callable[[Engine[Any, Any]], Any] | None = None
@@ -55,7 +57,7 @@ class TimeLimit:
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Looks at the clock."""
         is_up = clock.now() - self._started > self.limit_sec
-        if not idist.all_reduce(int(is_up), "MAX") or engine.should_terminate:
+        if not together.any_process(engine, self, is_up) or engine.should_terminate:
             return
         self.logger.info("Reached the time limit: %s sec. Stop training", self.limit_sec)
         if self.checkpoint is not None:

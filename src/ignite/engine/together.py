@@ -1,0 +1,152 @@
+"""Handlers that decide for all processes: together where all of them have the handler, else each for itself.
+
+A handler says with an attribute of its class that it wants to know of the others:
+
+- ``_decides_together = True``: it asks :func:`any_process` or :func:`is_everywhere`, and works in one process as well;
+- ``_needs_all_processes = "its name"``: a run begins only if all processes have it; else the error says which has not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ignite.distributed import get_world_size
+from ignite.distributed.rollcall import Roll, call_roll
+from ignite.engine._collect import objects_behind
+from ignite.engine.events import Events
+
+if TYPE_CHECKING:
+    from ignite.engine.engine import Engine
+
+__all__ = ["any_process", "is_everywhere"]
+
+_OF_THE_RUN = frozenset(
+    event.name
+    for event in (
+        Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.TERMINATE, Events.COMPLETED,
+        Events.TERMINATE_SINGLE_EPOCH, Events.INTERRUPT, Events.EXCEPTION_RAISED,
+    )
+)  # fmt: skip
+"""Events whose handlers are called once an epoch at most. All others may occur a different number of times."""
+
+
+@dataclass
+class Attendance:
+    """Who has what in a run of an engine, and under which names this process knows its own."""
+
+    roll: Roll
+    names: dict[tuple[int, str], str]
+    """The id of an object that decides, and the event it is on -> its name, the same in all processes."""
+
+
+def begin(engine: Engine[Any, Any]) -> Attendance | None:
+    """Tells the other processes what this one has in the run that begins; None in a single process.
+
+    Raises:
+        RuntimeError: something needs all processes, and one does not have it.
+    """
+    if get_world_size() == 1:
+        return None
+    names: dict[tuple[int, str], str] = {}
+    needed: dict[int, tuple[str, str]] = {}
+    counts: Counter[str] = Counter()
+    for owner, event in _attached(engine):
+        kind = type(owner)
+        if hasattr(kind, "_needs_all_processes") and id(owner) not in needed:
+            needed[id(owner)] = (_numbered(kind.__qualname__, counts), kind._needs_all_processes)
+        elif hasattr(kind, "_decides_together") and (id(owner), event) not in names:
+            names[id(owner), event] = _numbered(f"{kind.__qualname__}@{event}", counts)
+    roll = call_roll(_describe(engine), [*names.values(), *(name for name, _ in needed.values())])
+    if roll is None:
+        return None
+    for name, what in needed.values():
+        roll.require(name, what)
+    return Attendance(roll, names)
+
+
+def end_epoch(engine: Engine[Any, Any]) -> None:
+    """The others do not wait in an epoch that is over here."""
+    attendance = engine._attendance
+    if attendance is not None:
+        for (_, event), name in attendance.names.items():
+            if event not in _OF_THE_RUN:
+                attendance.roll.leave(name, engine.state.epoch)
+
+
+def end(engine: Engine[Any, Any]) -> None:
+    """The others do not wait in a run that is over here."""
+    attendance, engine._attendance = engine._attendance, None
+    if attendance is not None:
+        attendance.roll.end({name: _stretch(engine, event) for (_, event), name in attendance.names.items()})
+
+
+def any_process(engine: Engine[Any, Any], handler: Any, verdict: bool) -> bool:
+    """Whether a handler says yes in this process; or, if all processes have it on the event at hand, in one of them.
+
+    All of them get the same answer then, and have to ask equally often; one whose epoch or run is over is not waited
+    for. A handler that some processes do not have is alone in each that has it.
+
+    Args:
+        engine: the one that calls the handler.
+        handler: the object that was added to the engine.
+        verdict: what it says in this process.
+    """
+    attendance = engine._attendance
+    if attendance is None:
+        return verdict
+    event = _name(engine.last_event_name)
+    name = attendance.names.get((id(handler), event))
+    return verdict if name is None else attendance.roll.any(name, _stretch(engine, event), verdict)
+
+
+def is_everywhere(engine: Engine[Any, Any], handler: Any) -> bool:
+    """Whether all processes had this handler on this engine when the run began; True in a single process.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> is_everywhere(Engine(lambda engine, batch: None), None)
+        True
+    """
+    attendance = engine._attendance
+    if attendance is None:
+        return True
+    names = [name for (known, _), name in attendance.names.items() if known == id(handler)]
+    return bool(names) and all(map(attendance.roll.is_everywhere, names))
+
+
+def _attached(engine: Engine[Any, Any]) -> Iterator[tuple[Any, str]]:
+    """Objects behind the handlers of an engine and what is around its runs, and the event that each is on."""
+    for event, table in engine._tables.items():
+        for entry in table.entries:
+            for owner in objects_behind(entry.handler):
+                yield owner, event
+    for frame in engine._frames:
+        for owner in objects_behind(frame):
+            yield owner, ""
+
+
+def _numbered(name: str, counts: Counter[str]) -> str:
+    counts[name] += 1
+    return name if counts[name] == 1 else f"{name}#{counts[name]}"
+
+
+def _describe(engine: Engine[Any, Any]) -> str:
+    """What tells this engine from the others of a program, in the same way in all processes."""
+    step: Any = engine._process_function
+    while isinstance(step, functools.partial):
+        step = step.func
+    code = getattr(step, "__code__", None)
+    name = getattr(step, "__qualname__", type(step).__qualname__)
+    return f"{type(engine).__qualname__} of {name}" + ("" if code is None else f" in line {code.co_firstlineno}")
+
+
+def _stretch(engine: Engine[Any, Any], event: str) -> int:
+    return 0 if event in _OF_THE_RUN else engine.state.epoch
+
+
+def _name(event: Any) -> str:
+    return event if isinstance(event, str) else str(event._name_)
