@@ -16,7 +16,7 @@ from ignite.learner._data.weights import class_table
 from ignite.learner._names import LOSSES, find
 from ignite.learner._optimizers import names_of
 
-__all__ = ["TrainingLoss", "choose_device", "freeze", "make_training_loss"]
+__all__ = ["TrainingLoss", "check_model", "choose_device", "freeze", "make_training_loss"]
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -35,6 +35,8 @@ def make_training_loss(loss: Any, class_weight: Any) -> TrainingLoss:
         TypeError: the loss cannot be called, or cannot be weighted.
     """
     if not isinstance(loss, str):
+        if isinstance(loss, type):
+            raise TypeError(f"loss should be an object, but given the class {loss.__name__}: write {loss.__name__}()")
         if not callable(loss):
             raise TypeError(f"loss should be a name or loss(y_pred, y), but given {loss!r}")
         return TrainingLoss(loss, _without_mean(loss), class_weight)
@@ -133,6 +135,17 @@ class TrainingLoss:
             return y if y.dtype == torch.int64 or y.dtype.is_floating_point else y.long()
         y = same_shape(y_pred, y)[1]
         return y if y.dtype == y_pred.dtype else y.to(y_pred.dtype)
+
+
+def check_model(model: Any) -> None:
+    """Raises a TypeError unless it is a module."""
+    if isinstance(model, type):
+        raise TypeError(
+            f"model should be a torch.nn.Module, but given the class {model.__name__}: write {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        given = repr(model) if model is None or isinstance(model, str) else f"a {type(model).__name__}"
+        raise TypeError(f"model should be a torch.nn.Module, but given {given}")
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
