@@ -42,3 +42,46 @@ def train(folder, rank, *, batch_size=8, is_tried=False):
     history = learner.fit((X[:48], Y[:48]), **how)
     figures = {name: history[name] for name in ("valid_loss", "valid_accuracy")}
     return learner.model.weight.tolist(), figures, learner.predict(X).argmax(1).tolist(), learner.evaluate((X, Y))
+
+
+IGNORED = -100
+NUM_TOKENS, CLASS_WEIGHT = 3, (0.5, 2.0, 1.0)
+
+
+class Tokens(nn.Module):
+    """Scores of classes for each token: (N, T, F) to (N, C, T)."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.linear = nn.Linear(4, 3, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.linear(x).transpose(1, 2)
+
+
+def token_data(num_samples=19, seed=3):
+    """Sequences of tokens of which many are ignored, some as a whole, and weights of which some are 0."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(num_samples, NUM_TOKENS, 4, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (num_samples, NUM_TOKENS), generator=generator)
+    y[torch.rand(y.shape, generator=generator) < 0.4] = IGNORED
+    y[::5] = IGNORED
+    weight = torch.randint(0, 3, (num_samples,), generator=generator).double()
+    return x, y, weight
+
+
+def train_tokens(rank, *, batch_size, accumulation, weighted, class_weight):
+    """Returns the weights and the figures of a learner that goes over the tokens twice."""
+    model = Tokens()
+    learner = Learner(model, "cross_entropy", "sgd", lr=0.5, device="cpu", accumulation=accumulation,
+                      class_weight=class_weight)  # fmt: skip
+    x, y, weight = token_data()
+    data = (x, y, weight) if weighted else (x, y)
+    held = token_data(11, seed=4)
+    history = learner.fit(
+        data, held if weighted else held[:2], epochs=2, batch_size=batch_size, shuffle=False, progress=False
+    )
+    figures = {name: history[name] for name in ("loss", "valid_loss")}
+    found = learner.evaluate(held if weighted else held[:2], batch_size=2)["loss"]
+    return [p.tolist() for p in model.parameters()], figures, found

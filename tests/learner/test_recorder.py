@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -90,6 +92,44 @@ def test_a_state_in_the_midst_of_an_epoch():
     first, second = Recorder(), Recorder()
     first.history.steps += [7.0]
     first.begin_epoch(None)
-    first._pending = [torch.tensor(1.0)]
+    first.note(torch.tensor(1.0).as_subclass(OnAccelerator), 3)
     second.load_state_dict(first.state_dict())
-    assert (second.history.steps, second._num_before) == ([7.0, 1.0], 1)
+    second.note(5.0, 1)
+    second.end_epoch(Engine(lambda engine, batch: None))
+    assert (second.history.steps, second.history["loss"]) == ([7.0, 1.0, 5.0], [(1 * 3 + 5 * 1) / 4])
+
+
+def test_the_state_of_an_earlier_version_counts_each_step_the_same():
+    recorder, state = Recorder(), Recorder().state_dict()
+    state["history"]["steps"], state["num_before"] = torch.tensor([9.0, 1.0, 2.0]), 1
+    del state["sums"]
+    recorder.load_state_dict(state)
+    recorder.end_epoch(Engine(lambda engine, batch: None))
+    assert recorder.history["loss"] == [1.5]
+
+
+@pytest.mark.parametrize("wrap", [float, lambda loss: torch.tensor(loss).as_subclass(OnAccelerator)])
+def test_the_loss_of_an_epoch_is_that_of_all_elements(wrap):
+    recorder = Recorder()
+    recorder.begin_epoch(None)
+    recorder.note(wrap(2.0), 3)
+    recorder.note(wrap(0.0), wrap(0.0))  # a batch of which nothing counts
+    recorder.note(wrap(12.0), 4, True)  # a sum
+    recorder.end_epoch(Engine(lambda engine, batch: None))
+    assert (recorder.history.steps, recorder.history["loss"]) == ([2.0, 0.0, 12.0], [(2 * 3 + 12) / 7])
+
+
+def test_an_epoch_of_which_nothing_counts_has_no_loss():
+    recorder = Recorder()
+    recorder.note(0.0, 0)
+    recorder.end_epoch(Engine(lambda engine, batch: None))
+    assert math.isnan(recorder.history["loss"][0])
+
+
+def test_a_step_of_ones_own_counts_the_samples_of_its_batch():
+    recorder, batches = Recorder(), [(torch.zeros(3, 2), torch.zeros(3)), {"a": torch.zeros(1)}]
+    trainer = Engine(lambda engine, batch: 4.0 if isinstance(batch, tuple) else 8.0)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, recorder.note_step)
+    trainer.run(batches)
+    recorder.end_epoch(trainer)
+    assert recorder.history["loss"] == [(4 * 3 + 8) / 4]

@@ -1,6 +1,8 @@
 """Tensors in nested containers: moved, mapped, encoded."""
 
-from collections.abc import Callable
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,7 +10,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.trees import apply_to_type
 
-__all__ = ["apply_to_tensor", "convert_tensor", "to_onehot"]
+__all__ = ["apply_to_tensor", "convert_tensor", "in_float32", "to_onehot"]
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
@@ -49,6 +53,39 @@ def convert_tensor(x: Any, device: str | torch.device | None = None, non_blockin
     if device is None:
         return apply_to_type(x, kinds, lambda leaf: leaf)
     return apply_to_type(x, kinds, lambda leaf: leaf.to(device=device, non_blocking=non_blocking))
+
+
+def in_float32(output: Any) -> Any:
+    """The output with tensors of float16 and bfloat16 as float32, also in containers; what is not, is the very object.
+
+    Example:
+        >>> in_float32((torch.ones(1, dtype=torch.bfloat16), "a"))
+        (tensor([1.]), 'a')
+    """
+    if isinstance(output, torch.Tensor):
+        return output.float() if output.dtype in _HALVES else output
+    if isinstance(output, tuple | list):
+        items = [in_float32(item) for item in output]
+        if all(new is old for new, old in zip(items, output, strict=True)):
+            return output
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    if isinstance(output, Mapping):
+        return _replaced(output, dict(output), lambda new, key, value: new.__setitem__(key, value))
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+        return _replaced(output, fields, object.__setattr__)
+    return output
+
+
+def _replaced(output: Any, values: Mapping[Any, Any], put: Callable[[Any, Any, Any], None]) -> Any:
+    """A copy of the output, with its values in float32; itself, if they are no others."""
+    changed = {key: new for key, value in values.items() if (new := in_float32(value)) is not value}
+    if not changed:
+        return output
+    output = copy.copy(output)
+    for key, value in changed.items():
+        put(output, key, value)
+    return output
 
 
 def to_onehot(indices: torch.Tensor, num_classes: int) -> torch.Tensor:

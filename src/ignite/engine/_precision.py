@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-_HALVES = (torch.float16, torch.bfloat16)
+from ignite._core.tensors import in_float32
+
 AS_IT_IS = nullcontext()
 """Around what needs nothing around it; making one for each step would take longer than using it."""
 
@@ -132,39 +131,6 @@ class XlaPrecision(FullPrecision):
 
     def step(self, optimizer: Optimizer) -> None:
         self._xm.optimizer_step(optimizer, barrier=True)
-
-
-def in_float32(output: Any) -> Any:
-    """The output with tensors of float16 and bfloat16 as float32, also in containers; what is not, is the very object.
-
-    Example:
-        >>> in_float32((torch.ones(1, dtype=torch.bfloat16), "a"))
-        (tensor([1.]), 'a')
-    """
-    if isinstance(output, Tensor):
-        return output.float() if output.dtype in _HALVES else output
-    if isinstance(output, tuple | list):
-        items = [in_float32(item) for item in output]
-        if all(new is old for new, old in zip(items, output, strict=True)):
-            return output
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
-    if isinstance(output, Mapping):
-        return _replaced(output, dict(output), lambda new, key, value: new.__setitem__(key, value))
-    if dataclasses.is_dataclass(output) and not isinstance(output, type):
-        fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        return _replaced(output, fields, object.__setattr__)
-    return output
-
-
-def _replaced(output: Any, values: Mapping[Any, Any], put: Callable[[Any, Any, Any], None]) -> Any:
-    """A copy of the output, with its values in float32; itself, if they are no others."""
-    changed = {key: new for key, value in values.items() if (new := in_float32(value)) is not value}
-    if not changed:
-        return output
-    output = copy.copy(output)
-    for key, value in changed.items():
-        put(output, key, value)
-    return output
 
 
 def device_type_of(device: str | torch.device | None, model: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -14,16 +13,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ignite import distributed as idist
-from ignite._core.tensors import convert_tensor
+from ignite._core.tensors import convert_tensor, in_float32
 from ignite.engine import BackpropEvents, Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import EMAHandler
 from ignite.learner._data.arrays import Names, Parts, take_apart
 from ignite.learner._data.task import Task
 from ignite.learner._data.trial import call_model
+from ignite.learner._loss import EpochLoss, TrainingLoss, Weighted
 from ignite.learner._measures import make_metrics
-from ignite.learner._parts import TrainingLoss
 from ignite.learner._recorder import Recorder
-from ignite.metrics import Loss
 
 __all__ = ["Batches", "Engines"]
 
@@ -43,24 +41,14 @@ class Batches:
         """Inputs, targets, and weights or None."""
         return take_apart(batch, self.target)
 
-    def for_training(
-        self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
-    ) -> tuple[Any, Any]:
-        """(x, y), or (x, (y, w)), on the device."""
+    def prepare(self, batch: Any, device: torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
+        """(x, y), or (x, Weighted(y, w)), on the device."""
         if type(batch) in (tuple, list) and len(batch) == 2:  # the usual case
             (x, y), weight = batch, None
         else:
             x, y, weight = self.parts(batch)
-        return _moved(x, device, non_blocking), _moved(y if weight is None else (y, weight), device, non_blocking)
-
-    def for_evaluation(
-        self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
-    ) -> tuple[Any, Any]:
-        """(x, y) on the device."""
-        x, y, _ = self.parts(batch)
-        if y is None:
-            raise ValueError("data should have targets, but given x alone: write (x, y), or target='name' of a table")
-        return _moved(x, device, non_blocking), _moved(y, device, non_blocking)
+        x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
+        return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
 
 
 def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
@@ -69,17 +57,48 @@ def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
     return convert_tensor(x, device, non_blocking)
 
 
-class _Output:
-    """What a step returns, its loss; somebody may be told."""
+class _TrainingOutput:
+    """The loss of a training step, which is what it returns; somebody may be told.
 
-    def __init__(self) -> None:
-        self.note: Callable[[Tensor], None] | None = None
+    Args:
+        loss: of a batch.
+        is_shared: whether several batches or processes make one step, so that it matters how much each counts.
+    """
+
+    def __init__(self, loss: TrainingLoss, is_shared: bool) -> None:
+        self.note: Callable[[Tensor, Any, bool], None] | None = None
+        self._loss = loss
+        self._is_shared = is_shared
+        self._size: tuple[Any, bool] = (0, False)
+
+    def loss(self, y_pred: Any, target: Any) -> Any:
+        """What the step takes the gradient of."""
+        counted = self._loss.counted(y_pred, target)
+        self._size = counted[1:]
+        return counted if self._is_shared else counted.loss
 
     def __call__(self, x: Any, y: Any, y_pred: Any, loss: Tensor) -> Tensor:
         loss = loss.detach()
         if self.note is not None:
-            self.note(loss)
+            self.note(loss, *self._size)
         return loss
+
+
+class _EvaluationOutput:
+    """What an evaluation step returns, (y_pred, y), and for the loss, what samples weigh."""
+
+    def __init__(self, loss: TrainingLoss) -> None:
+        self._loss = loss
+        self._weight: Tensor | None = None
+
+    def __call__(self, x: Any, target: Any, y_pred: Any) -> tuple[Any, Any]:
+        y, self._weight = target if type(target) is Weighted else (target, None)
+        return self._loss.row_kept(in_float32(y_pred), y), y
+
+    def weighted(self, output: tuple[Any, Any]) -> tuple[Any, Any]:
+        """The output of the step, with weights if there are some."""
+        y_pred, y = output
+        return y_pred, y if self._weight is None else Weighted(y, self._weight)
 
 
 class Engines:
@@ -119,25 +138,27 @@ class Engines:
     ) -> None:
         self.batches = Batches()
         self._loss = loss
+        self._device = device
         self.metrics = metrics.values() if isinstance(metrics, Mapping) else metrics
         self._metrics = metrics
         self._is_measured = False
-        self._output: _Output | None = None
+        self._output: _TrainingOutput | None = None
         mixed: dict[str, Any] = {} if dtype is None else {"amp_mode": "amp", "amp_dtype": dtype}
         if step is not None:
             self.trainer: Engine[Any, Any] = Engine(step)
         else:
-            self._output = _Output()
+            self._output = _TrainingOutput(loss, is_shared=accumulation > 1 or idist.get_world_size() > 1)
             scaler: dict[str, Any] = {"scaler": True} if dtype == torch.float16 else {}
             self.trainer = create_supervised_trainer(
-                _shared(model, device), optimizer, loss, device, non_blocking=True,
-                prepare_batch=self.batches.for_training, output_transform=self._output,
+                _shared(model, device), optimizer, self._output.loss, device, non_blocking=True,
+                prepare_batch=self.batches.prepare, output_transform=self._output,
                 gradient_accumulation_steps=accumulation, model_fn=call_model, clip_grad_norm=clip_grad_norm,
                 compile=compile, **mixed, **scaler,
             )  # fmt: skip
+        self._evaluated = _EvaluationOutput(loss)
         self._evaluator_options = {
-            "device": device, "non_blocking": True, "prepare_batch": self.batches.for_evaluation,
-            "model_fn": call_model, "output_transform": loss.paired, **mixed,
+            "device": device, "non_blocking": True, "prepare_batch": self.batches.prepare,
+            "model_fn": call_model, "output_transform": self._evaluated, **mixed,
         }  # fmt: skip
         self.evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         self.average: EMAHandler | None = None
@@ -166,20 +187,14 @@ class Engines:
         """Attaches the metrics, once."""
         if self._is_measured:
             return
-        self._attach(self.evaluator, self.made(task))
+        self._attach(self.evaluator, self._made(task))
         self._is_measured = True
 
-    def made(self, task: Task) -> dict[str, Any]:
-        """The metrics by their names, and the loss.
-
-        Raises:
-            ValueError: a name stands for no metric of such problems.
-            TypeError: something is neither a name nor a metric.
-        """
-        made = make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
-        return {"loss": Loss(self._loss), **made}
+    def _made(self, task: Task) -> dict[str, Any]:
+        return make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
 
     def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> None:
+        EpochLoss(self._loss, self._evaluated.weighted, self._device).attach(evaluator, "loss")
         for name, metric in metrics.items():
             metric.attach(evaluator, name)
 
@@ -194,13 +209,11 @@ class Engines:
         """
         evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         evaluator.logger = _QUIET
-        self._attach(evaluator, _copied(self.made(task)))
+        self._attach(evaluator, _copied(self._made(task)))
         counted: list[Any] = []
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))  # after the metrics
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of few samples: they come again from all of them
-                return evaluator.run([batch]).metrics
+            return evaluator.run([batch]).metrics
         except Exception:
             if is_fair or not counted:
                 raise

@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,22 @@ from torch.utils.data import DataLoader
 
 from ignite import distributed as idist
 from ignite.data import ArrayLoader
-from ignite.engine import Engine, Events
+from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine._memento import everything_kept
 from ignite.handlers import EarlyStopping
 from ignite.handlers._progress.figures import lower_is_better
 from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir
-from ignite.learner._data.arrays import Names, names_of, tidied
+from ignite.learner._data.arrays import Names
 from ignite.learner._data.checks import check_before_training
 from ignite.learner._data.facts import Facts
 from ignite.learner._data.inputs import Loader, are_named, as_loader, can_shuffle
-from ignite.learner._data.peek import first_batch, is_gone_over_once
+from ignite.learner._data.peek import first_batch
 from ignite.learner._data.split import split
 from ignite.learner._data.task import infer_task, wanted_by
-from ignite.learner._data.trial import dtype_of, few_rows, kept, tensors_in
+from ignite.learner._data.trial import few_rows, kept, tensors_in
 from ignite.learner._fitting import BestWeights, Folder, attached, factor_of
+from ignite.learner._loss import Weighted, num_samples
 from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner.history import History
 
@@ -51,7 +51,6 @@ class Batching:
     batch_size: int | None = None
     shuffle: bool | None = None
     num_workers: int = 0
-    class_weight: Any = None
     is_shared: bool = True
     """Whether several processes share the samples, or each goes over all of them."""
     target: Names | None = None
@@ -73,29 +72,6 @@ class Options:
     resume: str | Path | None
     save_every: int | None
     is_dry: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises a TypeError or ValueError if a number is out of range."""
-        _check_count("epochs", self.epochs)
-        for name in ("early_stopping", "save_every"):
-            if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name))
-        if self.batching.batch_size is not None:
-            _check_count("batch_size", self.batching.batch_size)
-        _check_count("num_workers", self.batching.num_workers, least=0)
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, Real) or not self.warmup >= 0:
-            raise ValueError(
-                f"warmup should be a number of steps, or a share of all below 1, but given {self.warmup!r}"
-            )
-        if self.monitor is not None and not isinstance(self.monitor, str):
-            raise TypeError(f"monitor should be the name of a figure, but given {self.monitor!r}")
-
-
-def _check_count(name: str, value: Any, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} should be an integer, but given {value!r}")
-    if value < least:
-        raise ValueError(f"{name} should be at least {least}, but given {value}")
 
 
 class Monitor:
@@ -125,17 +101,18 @@ class Monitor:
 
 def load(learner: Learner, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
     """Batches of data of any kind, as the model was trained on; if need be without targets."""
-    is_shared, target = options.is_shared, _target_of(data, options, facts)
+    is_shared, target = options.is_shared, options.target
+    if target is None and are_named(data):
+        target = facts.target
     if not is_target_needed and not _has(data, target):
         target = None
-    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=dtype_of(learner.model))
+    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=_dtype_of(learner.model))
     loader = as_loader(
         data,
         batch_size=options.batch_size,
         shuffle=options.shuffle,
         seed=learner.seed,
         target=target,
-        class_weight=options.class_weight,
         num_workers=options.num_workers,
         drop_last=options.drop_last,
         rank=idist.get_rank() if is_shared else 0,
@@ -155,9 +132,10 @@ def load(learner: Learner, data: Any, options: Batching, facts: Facts, *, is_tar
     return loader
 
 
-def _target_of(data: Any, options: Batching, facts: Facts) -> Names | None:
-    """What the target is called: as is said, else as in training."""
-    return facts.target if options.target is None and are_named(data) else options.target
+def _dtype_of(model: torch.nn.Module) -> torch.dtype | None:
+    """Of the floats in a model; None if it has several, or none."""
+    found = {p.dtype for p in model.parameters() if not torch.nn.parameter.is_lazy(p) and p.is_floating_point()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _make_ahead(batches: Any) -> None:
@@ -173,7 +151,7 @@ def _has(data: Any, target: Names | None) -> bool:
     columns = data if isinstance(data, Mapping) else getattr(data, "columns", getattr(data, "column_names", None))
     if columns is None or target is None:
         return True
-    return all(name in columns for name in names_of(target))
+    return all(name in columns for name in ([target] if isinstance(target, str) else target))
 
 
 def learn(learner: Learner, loader: Loader, facts: Facts) -> Facts:
@@ -219,24 +197,21 @@ def load_to_evaluate(learner: Learner, data: Any, options: Batching) -> Loader:
 def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
     how, facts = options.batching, _facts_of_run(learner, options)
-    data, held = tidied(data), tidied(valid)
-    if isinstance(valid, Integral):
-        raise TypeError(f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}")
-    if isinstance(valid, Real):
-        wants, target = wanted_by(learner.loss.loss, facts.task), _target_of(data, how, facts)
-        data, held, *_ = split(data, float(valid), seed=learner.seed, target=target, wants=wants)
+    held = valid
+    if isinstance(valid, float):
+        wants = wanted_by(learner.loss.loss, facts.task)
+        data, held, *_ = split(
+            data,
+            valid,
+            seed=learner.seed,
+            target=how.target or (facts.target if are_named(data) else None),
+            wants=wants,
+        )
     if how.shuffle is None and can_shuffle(data):
         how = replace(how, shuffle=True)
-    for name, one in (("data", data), ("valid", held)):
-        if options.epochs > 1 and is_gone_over_once(one):
-            raise ValueError(
-                f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
-                f"{type(one).__name__}, which can be gone over once"
-            )
-    loader, learnt = _load_to_train(learner, data, how, facts)
     held_loader, figures = None, None
-    learner.loss.name_classes(learnt.known.classes_of("y"))
     try:
+        loader, learnt = _load_to_train(learner, data, how, facts)
         if held is not None:
             held_how = Batching(_larger(how, held), num_workers=how.num_workers, target=how.target)
             held_loader = load(learner, held, held_how, learnt)
@@ -244,7 +219,7 @@ def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
         if not options.is_dry:
             figures = rehearse(learner, held_loader or loader, learnt)
     except BaseException:
-        learner.loss.name_classes(facts.known.classes_of("y"))
+        learner.loss.learn(facts.known.classes_of("y"), facts.balance)
         raise
     learner._learn(learnt)
     assert learnt.task is not None
@@ -255,14 +230,16 @@ def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
 def _load_to_train(learner: Learner, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
     """Batches to train on, which were looked at, and what was learnt from them."""
     loader = load(learner, data, how, facts)
-    learnt = replace(learn(learner, loader, facts), target=facts.target if how.target is None else how.target)
+    learnt = replace(learn(learner, loader, facts), target=how.target or facts.target)
+    learnt = replace(learnt, balance=_balance(learner, data, loader))
     try:
         check(learner, loader, learnt)
     except (RuntimeError, TypeError):  # of an embedding that is given floats?
         with_codes = replace(facts, known=replace(facts.known, has_codes=True))
         if facts.is_learnt or not _has_integers(loader, other := load(learner, data, how, with_codes)):
             raise
-        loader, learnt = other, replace(learn(learner, other, with_codes), target=how.target)
+        known = learn(learner, other, with_codes)
+        loader, learnt = other, replace(known, target=how.target, balance=learnt.balance)
         check(learner, loader, learnt)
     return loader, learnt
 
@@ -299,7 +276,6 @@ def rehearse(learner: Learner, loader: Loader, facts: Facts) -> set[str] | None:
     if batch is None:
         return None
     assert facts.task is not None
-    learner._engines.made(facts.task)
     with kept(learner.model):
         try:
             found = learner._engines.try_out(learner.model, facts.task, batch, is_fair)
@@ -327,6 +303,19 @@ def _few_of(loader: Loader) -> tuple[Any, bool]:
     return few_rows(tuple(part for part in whole if part is not None), rows), is_fair
 
 
+def _balance(learner: Learner, data: Any, loader: Loader) -> tuple[float, ...]:
+    """What each class weighs, where that is to be found in the training data."""
+    if not learner.loss.is_balanced:
+        return ()
+    whole = loader.whole()
+    if whole is None:
+        raise ValueError(
+            f"class_weight='balanced' needs all targets at once, in arrays, but data are a {type(data).__name__}: give "
+            "each class its weight, such as what sklearn.utils.class_weight.compute_class_weight returns"
+        )
+    return learner.loss.balance_of(whole.y)
+
+
 def fit_dry(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
     _check_run_dir(learner, options)
@@ -347,10 +336,19 @@ def check(learner: Learner, loader: Loader, facts: Facts, what: str = "") -> Non
     if learner.config["step"]:
         return
     assert facts.task is not None
+    learner.loss.learn(facts.known.classes_of("y"), facts.balance)
+    parts = loader.whole() or loader.first()
+    weight = None if parts is None else parts.w
+
+    def fitted(output: Any, y: Any) -> Any:
+        if isinstance(weight, Tensor):
+            y = Weighted(y, weight[: num_samples(y)].to(learner.device))
+        return learner.loss.check(output, y)
+
     try:
         warnings = check_before_training(
             learner.model, learner.loss.loss, facts.task, loader,
-            device=learner.device, fitted=learner.loss.fitted, is_training=not what,
+            device=learner.device, fitted=fitted, is_training=not what,
         )  # fmt: skip
     except Exception as error:
         if what:
@@ -400,15 +398,20 @@ def _stopping(options: Options, monitor: Monitor, trainer: Engine[Any, Any]) -> 
     return EarlyStopping(options.early_stopping, monitor, trainer)
 
 
-def _scheduler(learner: Learner, loader: Loader, options: Options) -> torch.optim.lr_scheduler.LRScheduler | None:
+def _scheduler(
+    learner: Learner, loader: Loader, options: Options
+) -> tuple[Any, torch.optim.lr_scheduler.LRScheduler] | None:
+    """A schedule, and when it moves: with the steps of the optimizer, or with those of the user."""
     for group, lr in zip(learner.optimizer.param_groups, learner._first_lrs, strict=True):
         group["lr"] = group["initial_lr"] = lr
     if options.schedule is None and not options.warmup:
         return None
     if loader.num_batches is None:
         raise TypeError("schedule and warmup need data of a known length, and these have none")
-    factor = factor_of(options.schedule or "constant", options.warmup, options.epochs * loader.num_batches)
-    return torch.optim.lr_scheduler.LambdaLR(learner.optimizer, factor)
+    num_steps = options.epochs * math.ceil(loader.num_batches / learner.config["accumulation"])
+    factor = factor_of(options.schedule or "constant", options.warmup, num_steps)
+    event = Events.ITERATION_STARTED if learner.config["step"] else BackpropEvents.OPTIM_STEP_STARTED
+    return event, torch.optim.lr_scheduler.LambdaLR(learner.optimizer, factor)
 
 
 def _check_run_dir(learner: Learner, options: Options) -> None:

@@ -186,6 +186,5 @@ def _made(one: Any, kind: Kind, known: Mapping[str, Factory]) -> Any:
     if isinstance(one, str):
         return find(f"{kind} metric", one, known)()
     if not isinstance(one, Metric):
-        what = f"the class {one.__name__}: write {one.__name__}()" if isinstance(one, type) else repr(one)
-        raise TypeError(f"metrics should be names and ignite.metrics.Metric objects, but given {what}")
+        raise TypeError(f"metrics should be names and ignite.metrics.Metric objects, but given {one!r}")
     return one

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite import distributed as idist
 from ignite._core import clock
 from ignite.engine import Engine
+from ignite.learner._loss import num_samples
 from ignite.learner.history import History
 
 __all__ = ["Recorder", "loss_of"]
@@ -51,33 +53,44 @@ class Recorder:
         self._evaluator = evaluator
         self._pending: list[Any] = []
         self._num_before = 0
+        self._sums: list[tuple[float, float]] = []
 
     def begin_epoch(self, engine: Engine[Any, Any]) -> None:
         """An epoch begins, or the rest of one."""
         self._watch.restart()
         self._num_before = len(self.history.steps)
+        self._sums = []
 
     def note_step(self, engine: Engine[Any, Any]) -> None:
-        """A step is over, and its loss is in what it returned, if anywhere."""
+        """A step is over, and its loss, taken for a mean over the samples, is in what it returned, if anywhere."""
         loss = loss_of(engine.state.output)
         if loss is not None:
-            self.note(loss)
+            self.note(loss, num_samples(engine.state.batch))
 
-    def note(self, loss: Any) -> None:
-        """The loss of a step: a number, or a tensor of one element that needs no gradient."""
+    def note(self, loss: Any, num_counted: Any = 1, is_sum: bool = False) -> None:
+        """The loss of a step.
+
+        Args:
+            loss: a number, or a tensor of one element that needs no gradient.
+            num_counted: how many elements it is the mean of, a number or a tensor of one element.
+            is_sum: whether it is their sum.
+        """
         if isinstance(loss, Tensor) and loss.is_cpu:
             loss = loss.item()  # nobody waits for it, and many small tensors scatter the memory of the large ones
-        self._pending.append(loss)
+        self._pending.append((loss, num_counted, is_sum))
         if len(self._pending) >= _MAX_PENDING:
             self._settle()
 
     def end_epoch(self, engine: Engine[Any, Any]) -> None:
-        """Adds a row."""
-        self._settle()
-        losses = self.history.steps[self._num_before :]
+        """Adds a row. On several processes, all of them have to call it."""
         row: dict[str, Any] = {"epoch": engine.state.epoch}
-        if losses:
-            row["loss"] = math.fsum(losses) / len(losses)
+        self._settle()
+        sums = self._sums
+        if idist.get_world_size() > 1:
+            sums = [pair for pairs in idist.all_gather(sums) for pair in pairs]
+        if sums:
+            num_counted = math.fsum(count for _, count in sums)
+            row["loss"] = math.fsum(total for total, _ in sums) / num_counted if num_counted else math.nan
         if self._evaluator is not None:
             found = self._evaluator.state.metrics
             row |= {f"valid_{name}": value for name, value in numbers_in(found).items()}
@@ -85,23 +98,41 @@ class Recorder:
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
-        tensors = [loss.reshape(()) for loss in pending if isinstance(loss, Tensor)]
-        if tensors:
-            device = tensors[0].device
-            read = iter(torch.stack([loss.to(device) for loss in tensors]).tolist())  # waits for the device once
-            pending = [next(read) if isinstance(loss, Tensor) else loss for loss in pending]
-        self.history.steps += map(float, pending)
+        read = iter(_read([one for loss, count, _ in pending for one in (loss, count) if isinstance(one, Tensor)]))
+        for loss, count, is_sum in pending:
+            loss = next(read) if isinstance(loss, Tensor) else float(loss)
+            count = next(read) if isinstance(count, Tensor) else count
+            self.history.steps.append(loss)
+            self._sums.append((loss if is_sum else loss * count, count))
 
     def state_dict(self) -> dict[str, Any]:
-        """The history, and where in it the epoch at hand began."""
+        """The history, where in it the epoch at hand began, and what its loss is made of, on this process.
+
+        No collective: a state is also taken on one process alone. Of an epoch that several processes resume in its
+        midst, the loss has what the first one had before, and what all have after it.
+        """
         self._settle()
-        return {"history": self.history.state_dict(), "num_before": self._num_before}
+        sums = [list(pair) for pair in self._sums]
+        return {"history": self.history.state_dict(), "num_before": self._num_before, "sums": sums}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from what was saved."""
         self._pending = []
         self.history.load_state_dict(state_dict["history"])
         self._num_before = state_dict["num_before"]
+        steps = self.history.steps[self._num_before :]
+        sums = state_dict.get("sums", [(loss, 1) for loss in steps])  # files of earlier versions have none
+        self._sums = [(total, count) for total, count in sums] if idist.get_rank() == 0 else []
+
+
+def _read(tensors: list[Tensor]) -> list[float]:
+    """Their values; waits for the device once."""
+    if not tensors:
+        return []
+    device = tensors[0].device
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    values: list[float] = torch.stack([tensor.reshape(()).to(device, wide) for tensor in tensors]).tolist()
+    return values
 
 
 def numbers_in(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ignite import storage
-from ignite.learner._data.arrays import inputs_of
 from ignite.learner._data.facts import Facts, Learnt
 from ignite.learner._data.task import wanted_by
-from ignite.learner._data.trial import dtype_of
 from ignite.learner._export import export_model
-from ignite.learner._parts import TrainingLoss
+from ignite.learner._loss import TrainingLoss
 from ignite.storage import formats, keys
 
 if TYPE_CHECKING:
@@ -56,9 +53,8 @@ class Portable:
             ValueError: the name ends otherwise. RuntimeError: the file does not give what the model gives.
             Exception: whatever torch raises where it cannot follow the model.
         """
-        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
         with self._engines.averaged():
-            export_model(self.model, Path(path), inputs_of(example, known))
+            export_model(self.model, Path(path), example)
 
     def load(self, path: str | Path) -> None:
         """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.
@@ -98,7 +94,7 @@ class Portable:
     def _learn(self, facts: Facts) -> None:
         """From here on, data have to fit these facts."""
         self._learnt.facts = facts
-        self.loss.name_classes(facts.known.classes_of("y"))
+        self.loss.learn(facts.known.classes_of("y"), facts.balance)
 
 
 def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> None:

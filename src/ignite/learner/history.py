@@ -17,7 +17,7 @@ class History:
     """The figures of each epoch, and the loss of each step. Prints as a table; part of the checkpoints.
 
     Attributes:
-        epochs: a dictionary for each epoch: "epoch", "loss" (the mean over its steps), "seconds", and what the
+        epochs: a dictionary for each epoch: "epoch", "loss" (over all that counts in it), "seconds", and what the
             validation found, as "valid_loss", "valid_accuracy", ...
         steps: the loss of each step, in order.
 

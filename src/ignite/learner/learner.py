@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,22 +14,21 @@ from ignite._core.tensors import convert_tensor
 from ignite.engine import Engine
 from ignite.learner import _parts
 from ignite.learner._assembly import Engines
-from ignite.learner._data.arrays import Names, inputs_of
+from ignite.learner._data.arrays import Names
 from ignite.learner._data.facts import Facts, Learnt
 from ignite.learner._data.inputs import can_shuffle
 from ignite.learner._data.task import Task, given_task
-from ignite.learner._data.trial import dtype_of
 from ignite.learner._fit import Batching, Options, fit, fit_dry, load, load_to_evaluate
 from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
 from ignite.learner._inference import predictions, report_of
+from ignite.learner._loss import make_training_loss
 from ignite.learner._names import PRECISIONS, find
 from ignite.learner._optimizers import Optimizers, make_optimizer
 from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner._summary import summary
 from ignite.learner._weights import Portable
 from ignite.learner.history import History
-from ignite.metrics import Metric
 
 __all__ = ["Learner"]
 
@@ -44,16 +42,16 @@ class Learner(Portable):
     Args:
         model: is moved to ``device``.
         loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...), or
-            ``loss(y_pred, y)``, which gives a tensor of one element.
+            ``loss(y_pred, y)``, which gives the mean over a batch, or what each element loses.
         optimizer: a name ("adamw", "sgd", ...; fused where torch can), ``optimizer(parameters, lr=...)``, or an
             optimizer of parameters that are on ``device`` already. Several by patterns of names of parameters, as in
             ``{"*.weight": "muon", "*": "adamw"}``, are used, scheduled and saved as one.
         lr: the learning rate; by default the optimizer's own.
-        metrics: a name or a :class:`~ignite.metrics.Metric`, several in a list, or by the name to report them under.
+        metrics: names, or :class:`~ignite.metrics.Metric` objects, in a list, or by the name to report them under.
             Which names there are depends on the kind of problem; one that is not known lists them.
         device: by default the accelerator there is, else the processor.
         precision: "fp32", or "bf16" or "fp16" to compute in mixed precision; "fp16" scales the loss.
-        accumulation: batches between two steps of the optimizer.
+        accumulation: batches between two steps of the optimizer, which is that of one batch of all their samples.
         clip_grad_norm: the largest Euclidean norm of all gradients together.
         compile: whether to call the model through ``torch.compile``, or the arguments for it.
         ema: how slowly an average of the weights moves, such as 0.999; it is what is evaluated, applied and saved.
@@ -61,7 +59,9 @@ class Learner(Portable):
         param_groups: other options of the optimizer for parameters by such a pattern: ``{"head.*": {"lr": 0.1}}``.
         optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
         class_weight: a weight for each class, shape (C,), or by its name or number; or "balanced", for arrays. Samples
-            have their own as (x, y, w).
+            have their own as (x, y, w). In training and validation, the loss is the sum of what elements lose, times
+            their weights, divided by the number of elements that are not ignored: batches, windows of ``accumulation``
+            and processes of any size give one figure.
         task: "multiclass", "binary", "multilabel" or "regression", where loss and targets do not tell.
         step: ``step(engine, batch)`` takes the place of the supervised step; it does all but the loop.
         seed: of the order of samples and of the split.
@@ -87,7 +87,7 @@ class Learner(Portable):
         loss: str | Callable[..., Tensor],
         optimizer: Any = "adamw",
         lr: float | None = None,
-        metrics: str | Metric | Sequence[Any] | Mapping[str, Any] = (),
+        metrics: Sequence[Any] | Mapping[str, Any] = (),
         *,
         device: str | torch.device | None = None,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
@@ -106,12 +106,9 @@ class Learner(Portable):
         find("precision", precision, PRECISIONS)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.device = _parts.choose_device(device)
-        _parts.check_model(model)
         self.model = model.to(self.device)
-        metrics = [metrics] if isinstance(metrics, str | Metric | type) or callable(metrics) else metrics
         _parts.freeze(model, freeze)
-        self.loss = _parts.make_training_loss(loss, None if class_weight == "balanced" else class_weight)
-        self._balance = class_weight if isinstance(class_weight, str) else None
+        self.loss = make_training_loss(loss, class_weight, self.device)
         self.optimizer = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
         self.seed = seed
         self._learnt = Learnt(Facts(task=None if task is None else given_task(task)))
@@ -182,7 +179,7 @@ class Learner(Portable):
             target: the name of the target in dictionaries and data frames.
             schedule: how the learning rate goes on after the warm-up; or a function of the share that is done, from 0
                 to 1, that gives a factor.
-            warmup: in how many steps it grows from 0, or, below 1, in which share of all.
+            warmup: in how many steps of the optimizer it grows from 0, or, below 1, in which share of all.
             early_stopping: after how many epochs without a better ``monitor`` to stop.
             monitor: what is to become better: "valid_loss" by default, or "loss" without validation. Losses and errors
                 should be low, everything else high.
@@ -206,9 +203,8 @@ class Learner(Portable):
         if not (self._has_display or dry_run):
             self._has_display = shown(self.trainer, self.evaluator if valid is not None else None, progress)
         options = Options(
-            epochs, Batching(
-                batch_size, shuffle, num_workers, self._balance, target=target, drop_last=drop_last
-            ), schedule, warmup, early_stopping,
+            epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
+            early_stopping,
             monitor, restore_best, None if run_dir is None else Path(run_dir), resume, save_every,
         )  # fmt: skip
         return (fit_dry if dry_run else fit)(self, data, valid, options)
@@ -272,13 +268,7 @@ class Learner(Portable):
 
     def summary(self, example: Any = None) -> str:
         """A table of the layers of the model; with an example of inputs, shape (N, ...), with shapes."""
-        return summary(self.model, self._inputs(example))
-
-    def _inputs(self, example: Any) -> Any:
-        if example is None:
-            return None
-        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
-        return convert_tensor(inputs_of(example, known), self.device)
+        return summary(self.model, convert_tensor(example, self.device))
 
     def describe(self) -> str:
         """What is trained, and what happens when."""

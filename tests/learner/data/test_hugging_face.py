@@ -88,8 +88,6 @@ def test_text_and_unknown_names_are_refused():
         as_loader(data(), target="y")
     with pytest.raises(ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"):
         as_loader(data(), target="label", sample_weight="w")
-    with pytest.raises(ValueError, match="class_weight='balanced' should be left out, because data are a Hugging Face"):
-        as_loader(data(), target="label", class_weight="balanced")
 
 
 @pytest.mark.parametrize("is_real", [False, True])

@@ -109,14 +109,6 @@ def test_inputs_alone_and_nested_inputs():
     assert extra["z"].tolist() == y.tolist() == [0, 1, 0]
 
 
-def test_class_weights_and_sample_weights_are_multiplied():
-    loader = as_loader((X, Y), batch_size=5, sample_weight=[1.0, 1, 2, 1, 1], class_weight={0: 3, 2: 5})
-    assert next(iter(loader.batches))[2].tolist() == [3, 1, 6, 5, 1]
-    assert as_loader((X, Y), class_weight="balanced").first().w.tolist() == pytest.approx(
-        [5 / 6, 5 / 6, 5 / 6, 5 / 3, 5 / 6]
-    )
-
-
 def test_validation_data_are_read_like_the_training_data():
     train = as_loader(pd.DataFrame({"a": [1, 2], "b": [3, 4], "y": ["u", "v"]}), target="y")
     valid = as_loader(pd.DataFrame({"y": ["v"], "b": [6], "a": [5]}), target="y", known=train.known)
@@ -148,8 +140,7 @@ def test_an_iterator_that_can_be_gone_over_once_loses_no_batch():
     ("options", "told"),
     [
         ({"batch_size": 4}, "batch_size=4"), ({"shuffle": True}, "shuffle=True"), ({"num_workers": 2}, "num_workers=2"),
-        ({"drop_last": True}, "drop_last=True"), ({"class_weight": "balanced"}, "class_weight='balanced'"),
-        ({"sample_weight": torch.ones(5)}, "sample_weight"),
+        ({"drop_last": True}, "drop_last=True"), ({"sample_weight": torch.ones(5)}, "sample_weight"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_obeyed_is_refused(data, options, told):
@@ -160,12 +151,10 @@ def test_what_cannot_be_obeyed_is_refused(data, options, told):
 
 
 def test_data_sets_refuse_what_needs_arrays_or_an_order():
-    with pytest.raises(ValueError, match=r"class_weight='balanced' should be left out, because data are a data set"):
-        as_loader(Squares(), class_weight="balanced")
+    with pytest.raises(ValueError, match=r"sample_weight should be left out, because data are a data set"):
+        as_loader(Squares(), sample_weight=torch.ones(5))
     with pytest.raises(ValueError, match="shuffle=True should be left out, because data are an iterable data set"):
         as_loader(Stream(), shuffle=True)
-    with pytest.raises(ValueError, match="class_weight should come with targets, but given data without"):
-        as_loader(X, class_weight="balanced")
 
 
 def test_nothing_and_nonsense_are_refused():

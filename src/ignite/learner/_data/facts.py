@@ -48,6 +48,8 @@ class Facts:
     """What the target is called in tables and dictionaries."""
     x: tuple[Seen, ...] = ()
     """The inputs of the model; empty if nobody may look."""
+    balance: tuple[float, ...] = ()
+    """What each class weighs with ``class_weight="balanced"``; else empty."""
 
     @property
     def is_learnt(self) -> bool:
@@ -79,8 +81,11 @@ class Facts:
         known = {name: _listed(value) for name, value in asdict(self.known).items() if name not in ("wants", "dtype")}
         task = None if self.task is None else asdict(self.task)
         return json.dumps(
-            {"version": _VERSION, "known": known, "task": task, "target": _listed(self.target), "x": self.x}
-        )
+            {
+                "version": _VERSION, "known": known, "task": task, "target": _listed(self.target), "x": self.x,
+                "balance": self.balance,
+            }
+        )  # fmt: skip
 
     @classmethod
     def from_text(cls, text: str) -> Facts:
@@ -98,9 +103,9 @@ class Facts:
                 )
             known = {name: _tupled(value) for name, value in found["known"].items()}
             task = None if found["task"] is None else Task(**found["task"])
-            target = _tupled(found["target"])
+            target = found["target"] if isinstance(found["target"], str | None) else _tupled(found["target"])
             x = tuple(Seen(path, tuple(shape)) for path, shape in found["x"])
-            return cls(Known(**known), task, target, x)
+            return cls(Known(**known), task, target, x, tuple(map(float, found.get("balance", ()))))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"What was learnt from data cannot be read: {error}") from error
 

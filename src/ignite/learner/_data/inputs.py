@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from ignite.data.arrays import ArrayLoader
 from ignite.data.sampler import ShardedBatchSampler
-from ignite.learner._data.arrays import (
-    Arrays,
-    Names,
-    Parts,
-    arrays_of,
-    holds_arrays,
-    is_several,
-    names_of,
-    take_apart,
-    tidied,
-)
+from ignite.learner._data.arrays import Arrays, Names, Parts, arrays_of, holds_arrays, take_apart
 from ignite.learner._data.columns import Known, is_frame
 from ignite.learner._data.hugging_face import (
     HuggingFaceRows,
@@ -35,7 +24,6 @@ from ignite.learner._data.hugging_face import (
 )
 from ignite.learner._data.peek import Once, first_batch
 from ignite.learner._data.trial import tensors_in
-from ignite.learner._data.weights import ClassWeight, per_sample
 
 __all__ = ["Loader", "are_named", "as_loader", "can_shuffle"]
 
@@ -100,9 +88,7 @@ class Loader:
         """Inputs, targets and weights of a batch."""
         target = self.target
         if not self.is_target_needed and target is not None and isinstance(batch, Mapping):
-            target = [name for name in names_of(target) if name in batch]
-            if len(target) == 1 and not is_several(self.target):
-                target = target[0]
+            target = [name for name in ([target] if isinstance(target, str) else target) if name in batch]
         return take_apart(batch, target)
 
     def first(self) -> Parts | None:
@@ -123,7 +109,6 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     seed: int = 0,
     target: Names | None = None,
     sample_weight: Any = None,
-    class_weight: ClassWeight | None = None,
     num_workers: int = 0,
     drop_last: bool = False,
     rank: int = 0,
@@ -152,7 +137,6 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         seed: of the orders.
         target: name of the column or key that is y; several make y a matrix (tables) or a dictionary.
         sample_weight: how much each sample counts, shape (N,); or the name of the column or key.
-        class_weight: see :func:`~ignite.learner._data.weights.per_sample`; multiplied with ``sample_weight``.
         num_workers: processes that make batches of data sets; without meaning for arrays.
         drop_last: leave out the last batch if it is incomplete.
         rank: number of this process.
@@ -166,11 +150,10 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     """
     asked = {
         "batch_size": batch_size, "shuffle": shuffle or None, "num_workers": num_workers or None,
-        "drop_last": drop_last or None, "sample_weight": sample_weight, "class_weight": class_weight,
+        "drop_last": drop_last or None, "sample_weight": sample_weight,
     }  # fmt: skip
     size = _DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     how = _Cutting(size, bool(shuffle), seed, rank, world_size, drop_last)
-    data = tidied(data)
     if isinstance(data, Loader):
         _refuse(asked, "data whose batches are made already")
         return data
@@ -178,26 +161,23 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         raise TypeError(f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}")
     if holds_arrays(data):
         arrays = arrays_of(data, target, sample_weight, known)
-        return _of_arrays(_weighted(arrays.parts, class_weight, arrays.known), how, arrays)
+        return _of_arrays(arrays.parts, how, arrays)
     if is_hugging_face(data):
-        _refuse(_only(asked, "class_weight"), "a Hugging Face data set: give weights as a column with sample_weight")
         return _with_classes(_of_hugging_face(data, how, target, sample_weight, num_workers), known)
     if is_hugging_face_stream(data):
-        _refuse(_only(asked, "shuffle", "class_weight"), "a Hugging Face stream: data.shuffle(seed=...) mixes it")
+        _refuse(_only(asked, "shuffle"), "a Hugging Face stream: data.shuffle(seed=...) mixes it")
         return _with_classes(_of_hugging_face_stream(data, how, target, sample_weight, num_workers), known)
     if isinstance(data, IterableDataset):
-        _refuse(
-            _only(asked, "shuffle", "sample_weight", "class_weight"), "an iterable data set, which has its own order"
-        )
+        _refuse(_only(asked, "shuffle", "sample_weight"), "an iterable data set, which has its own order")
         return Loader(DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target)
     if _is_map_style(data):
-        _refuse(_only(asked, "sample_weight", "class_weight"), "a data set: let its items be (x, y, w)")
+        _refuse(_only(asked, "sample_weight"), "a data set: let its items be (x, y, w)")
         batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
         return Loader(batches, len(data), target)
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes | type):
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
         raise TypeError(
             "data should be arrays, a tuple (x, y) or dictionary of arrays, a table, a data set, a DataLoader or an "
-            f"iterable of batches, but given {_described(data)}"
+            f"iterable of batches, but given a {type(data).__name__}"
         )
     _refuse(asked, f"a {type(data).__name__}, whose batches are made already")
     return _as_given(data, target)
@@ -206,14 +186,6 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
 def are_named(data: Any) -> bool:
     """Whether parts of the data, or of the batches that they give, may have names."""
     return not holds_arrays(data) or is_frame(data) or isinstance(data, Mapping)
-
-
-def _described(data: Any) -> str:
-    if isinstance(data, type):
-        return f"the class {data.__name__}: write {data.__name__}(...)"
-    if callable(data):
-        return f"the function {getattr(data, '__name__', data)}: call it"
-    return f"a {type(data).__name__}" + (": read the file first" if isinstance(data, str | Path) else "")
 
 
 def can_shuffle(data: Any) -> bool:
@@ -285,15 +257,6 @@ def _as_given(data: Any, target: Names | None) -> Loader:
     except (AttributeError, TypeError):  # no loader, or one of data without length
         num_samples = None
     return Loader(data, num_samples, target)
-
-
-def _weighted(parts: Parts, class_weight: ClassWeight | None, known: Known) -> Parts:
-    if class_weight is None:
-        return parts
-    if parts.y is None:
-        raise ValueError("class_weight should come with targets, but given data without")
-    weights = per_sample(class_weight, parts.y, known.classes_of("y"))
-    return parts._replace(w=weights if parts.w is None else parts.w * weights)
 
 
 def _is_map_style(data: Any) -> bool:

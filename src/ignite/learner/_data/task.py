@@ -23,7 +23,7 @@ class KnownLoss(NamedTuple):
     name: str
     """``cross_entropy``, ``nll``, ``bce_with_logits``, ``bce``, ``gaussian_nll``, or ``difference`` of two numbers."""
     options: Mapping[str, Any] = MappingProxyType({})
-    """Such as ``ignore_index`` and ``weight``."""
+    """Such as ``ignore_index``, ``weight`` and ``label_smoothing``."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def known_loss(loss: Any) -> KnownLoss | None:
     if isinstance(loss, nn.Module):
         for known, name in _CLASSES.items():
             if isinstance(loss, known) and type(loss).forward is known.forward:
-                options = ("ignore_index", "weight", "pos_weight")
+                options = ("ignore_index", "weight", "pos_weight", "label_smoothing")
                 return KnownLoss(name, {option: getattr(loss, option) for option in options if hasattr(loss, option)})
         return None
     if isinstance(loss, functools.partial):

@@ -1,4 +1,4 @@
-"""How much each sample counts, from weights of samples and of classes."""
+"""How much classes count."""
 
 from __future__ import annotations
 
@@ -8,82 +8,117 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["ClassWeight", "class_table", "per_sample"]
+__all__ = ["ClassWeight", "balanced", "class_table"]
 
 ClassWeight: TypeAlias = Mapping[Any, float] | Sequence[float] | Tensor | Literal["balanced"]
 
 
-def per_sample(class_weight: ClassWeight, y: Any, classes: Sequence[Any] = ()) -> Tensor:
-    """The weight of each sample's class, float32 of shape (N,).
-
-    ``"balanced"`` gives class c the weight ``N / (K * N_c)``, for the K classes that occur.
+def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> Tensor:
+    """Weights with which all classes count the same: ``N / (K * N_c)`` for each of the K classes that occur.
 
     Args:
-        class_weight: "balanced"; or one weight for each class, in their order; or by name or index, where classes that
-            are left out count 1.
-        y: class indices, shape (N,) or (N, 1), int64.
-        classes: their names, if they have any.
+        y: class indices of any shape; or probabilities, shape (N, C, ...), of which each class has a part of N.
+        ignored: the index that does not count.
+        is_binary: whether values are 0 and 1, or probabilities of 1, one or several for each sample.
+
+    Returns:
+        float64 of shape (C,), on the host; 1 for classes that do not occur.
 
     Raises:
         TypeError: ``y`` does not hold classes.
-        ValueError: a weight is negative or not finite, a class has none, or a name is not known.
+        ValueError: an index is negative, or there is none.
 
     Example:
-        >>> per_sample("balanced", torch.tensor([0, 0, 0, 1]))
-        tensor([0.6667, 0.6667, 0.6667, 2.0000])
-        >>> per_sample({"cat": 5}, torch.tensor([0, 1]), classes=("cat", "dog"))
-        tensor([5., 1.])
+        >>> balanced(torch.tensor([0, 0, 0, 1])).tolist()
+        [0.6666666666666666, 2.0]
     """
-    labels = y.flatten() if isinstance(y, Tensor) and y.numel() == len(y) else y
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
+    if not isinstance(y, Tensor) or y.is_complex() or (y.is_floating_point() and not is_binary and y.ndim < 2):
         given = f"shape {tuple(y.shape)}, {y.dtype}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
-        raise TypeError(f"y should hold class indices, shape (N,), for class_weight, but given {given}")
-    if int(labels.min()) < 0:
-        raise ValueError(f"y should hold class indices from 0 on for class_weight, but given {int(labels.min())}")
-    num_classes = max(len(classes), int(labels.max()) + 1)
-    if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise ValueError(f"class_weight should be 'balanced', or weights by class, but given {class_weight!r}")
-        counts = torch.bincount(labels, minlength=num_classes).double()  # (C,)
-        table = len(labels) / ((counts > 0).sum() * counts)
+        raise TypeError(f"y should hold class indices for class_weight='balanced', but given {given}")
+    if is_binary:
+        num_yes = y.double().sum()
+        counts = torch.stack([y.numel() - num_yes, num_yes])
+    elif y.is_floating_point():
+        counts = y.double().movedim(1, -1).reshape(-1, y.shape[1]).sum(0)
     else:
-        table = class_table(class_weight, num_classes, classes).to(labels.device)
-    return table.float()[labels]
+        labels = y.flatten().long()
+        labels = labels if ignored is None else labels[labels != ignored]
+        if len(labels) and int(labels.min()) < 0:
+            raise ValueError(f"y should hold class indices from 0 on for class_weight, but given {int(labels.min())}")
+        counts = torch.bincount(labels).double()
+    if not bool((counts > 0).any()):
+        raise ValueError("y should hold a class for class_weight='balanced', but given none")
+    weights = counts.sum() / ((counts > 0).sum() * counts)
+    return torch.where(counts > 0, weights, 1.0).cpu()
 
 
-def class_table(
-    class_weight: Mapping[Any, float] | Sequence[float] | Tensor, num_classes: int, classes: Sequence[Any] = ()
-) -> Tensor:
-    """The weight of each class, float64 of shape (C,) or longer, on the host.
+def class_table(class_weight: ClassWeight, num_classes: int, classes: Sequence[Any] = ()) -> Tensor:
+    """The weight of each class, float64 of shape (C,), on the host.
 
     Args:
-        class_weight: see :func:`per_sample`, without "balanced".
+        class_weight: one weight for each class, in their order: a list, array, tensor or column; or by name or index,
+            where classes that are left out weigh 1: a dictionary, or a series with names as its index.
         num_classes: C.
         classes: their names, if they have any.
 
     Raises:
         ValueError: a weight is negative or not finite, a class has none, or a name is not known.
+        TypeError: the weights are no numbers.
+
+    Example:
+        >>> class_table({"cat": 5}, 2, ("cat", "dog"))
+        tensor([5., 1.], dtype=torch.float64)
     """
-    if isinstance(class_weight, Mapping):
+    given = _as_plain(class_weight)
+    if isinstance(given, Mapping):
         table = torch.ones(num_classes, dtype=torch.float64)  # (C,)
-        for key, weight in class_weight.items():
-            table[_index(key, num_classes, classes)] = weight
+        for key, weight in given.items():
+            table[_index(key, num_classes, classes)] = float(weight)
     else:
-        if len(class_weight) < num_classes:
+        try:
+            table = torch.tensor([float(weight) for weight in given], dtype=torch.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"class_weight should be a number for each class, by class or in their order, but given "
+                f"{class_weight!r:.100}"
+            ) from error
+        if len(table) != num_classes:
             raise ValueError(
-                f"class_weight should have {num_classes} weights, one for each class, but given {len(class_weight)}"
+                f"class_weight should have {num_classes} weights, one for each class, but given {len(table)}"
             )
-        table = torch.as_tensor(class_weight, dtype=torch.float64, device="cpu")
     if not bool((torch.isfinite(table) & (table >= 0)).all()):
         raise ValueError(f"class_weight should be finite and at least 0, but given {class_weight}")
     return table
 
 
+def _as_plain(class_weight: Any) -> Any:
+    """Arrays, tensors and columns as lists, a series whose index are names as a dictionary; keys as plain objects."""
+    index = getattr(class_weight, "index", None)
+    if hasattr(class_weight, "to_dict") and index is not None and not callable(index):  # a series of pandas
+        values = class_weight.to_dict()
+        return [*values.values()] if list(values) == list(range(len(values))) else _as_plain(values)
+    if isinstance(class_weight, Mapping):
+        return {_as_plain_key(key): weight for key, weight in class_weight.items()}
+    return class_weight.tolist() if callable(getattr(class_weight, "tolist", None)) else _listed(class_weight)
+
+
+def _listed(weights: Any) -> Any:
+    to_list = getattr(weights, "to_list", None)  # a column of polars
+    return to_list() if callable(to_list) else weights
+
+
+def _as_plain_key(key: Any) -> Any:
+    """A number or word of numpy as one of Python: arrays have one, and names of classes are the other."""
+    item = getattr(key, "item", None)
+    return item() if callable(item) else key
+
+
 def _index(key: Any, num_classes: int, classes: Sequence[Any]) -> int:
-    if key in classes:
-        return list(classes).index(key)
-    are_numbers = any(isinstance(name, int) for name in classes)  # by which they are called: it is not their order
+    names = [_as_plain_key(name) for name in classes]
+    if key in names:
+        return names.index(key)
+    are_numbers = any(isinstance(name, int) for name in names)  # by which they are called: it is not their order
     if not are_numbers and isinstance(key, int) and 0 <= key < num_classes:
         return key
-    accepted = list(classes) if classes else f"an index below {num_classes}"
+    accepted = names or f"an index below {num_classes}"
     raise ValueError(f"A key of class_weight should be one of {accepted}, but given {key!r}")

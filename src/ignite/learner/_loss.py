@@ -1,0 +1,408 @@
+"""The one definition of a learner's loss: what the elements lose, weighted and summed, divided by how many count."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+from torch import Tensor, nn
+
+from ignite._core.tensors import in_float32
+from ignite._core.trees import apply_to_type
+from ignite.engine import CountedLoss
+from ignite.learner._data.fitting import check_numbers, one_row, same_shape
+from ignite.learner._data.task import known_loss
+from ignite.learner._data.trial import tensors_in
+from ignite.learner._data.weights import ClassWeight, balanced, class_table
+from ignite.learner._names import LOSSES, find
+from ignite.metrics import Metric
+from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
+
+__all__ = ["EpochLoss", "TrainingLoss", "Weighted", "make_training_loss", "num_samples"]
+
+_MAX_EXACT = 2**24
+"""Above this, float32 does not hold each integer."""
+_KEEPS_MEANS = ("Mul", "Div", "Neg", "ToCopy", "View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Alias", "Clone")
+"""Operations of autograd that leave a mean one of as many elements, if only one of their inputs is tracked."""
+
+
+class Weighted(NamedTuple):
+    """Targets, and how much each sample counts."""
+
+    y: Any
+    weight: Tensor
+
+
+def make_training_loss(loss: Any, class_weight: Any, device: torch.device | None = None) -> TrainingLoss:
+    """The loss of a learner, of a name or of ``loss(y_pred, y)``; weights of its own are moved to the device.
+
+    Raises:
+        ValueError: the name is not known.
+        TypeError: the loss cannot be called, or cannot be weighted.
+    """
+    if isinstance(loss, str):
+        return TrainingLoss(find("loss", loss, LOSSES)(), class_weight)
+    if not callable(loss):
+        raise TypeError(f"loss should be a name or loss(y_pred, y), but given {loss!r}")
+    if isinstance(loss, nn.Module) and device is not None:
+        loss.to(device)
+    return TrainingLoss(loss, class_weight)
+
+
+class TrainingLoss:
+    r"""The loss of a batch, in training and in validation: targets as it needs them, weights of classes and samples.
+
+    .. math:: \frac{1}{n} \sum_i w_i \, c_i \, l_i
+
+    over the elements of the batch (samples, pixels, tokens, labels), with the weights :math:`w` of an element's sample
+    and :math:`c` of its class, where :math:`n` is the number of elements that are not ignored, whatever they weigh. It
+    is 0 if there are none. The loss of several batches is the sum of their numerators divided by that of their
+    :math:`n`.
+
+    A loss of torch that has class weights of its own divides by their sum, as torch does. ``reduction="sum"`` stays a
+    sum, and is divided in the figures of epochs only. A function of one's own that gives one value for each element
+    (or has an argument ``reduction``) can be weighted; one that gives a mean cannot, and counts what autograd has noted
+    that it averaged, or else samples.
+
+    Args:
+        loss: ``loss(y_pred, y)``: the mean, or what each element loses.
+        class_weight: a weight for each class, shape (C,), or by its name or number, where 1 is left out; "balanced" for
+            weights that :meth:`balance_of` finds; or None. Targets that are probabilities weigh what each class
+            contributes.
+
+    Raises:
+        ValueError: when called, there is another number of weights than of classes, or a weight for a class that is not
+            there.
+        TypeError: classes have no meaning for the loss; or, when called, it gives a mean of its own that cannot be
+            weighted.
+    """
+
+    def __init__(self, loss: Callable[..., Tensor], class_weight: ClassWeight | None = None) -> None:
+        self.loss = loss
+        known = known_loss(loss)
+        self.name = None if known is None else known.name
+        """Which loss of torch it is, as :func:`~ignite.learner._data.task.known_loss` calls it; None for others."""
+        self._options = {} if known is None else known.options
+        self._has_classes = self.name in ("cross_entropy", "nll")
+        self._is_of_numbers = self.name in ("bce", "bce_with_logits", "difference")
+        self._reduction, self._each = _unreduced(loss)
+        self._class_weight = _checked(class_weight, self.name)
+        self._is_weighing = class_weight is not None
+        self._classes: Sequence[Any] = ()
+        self._balance: Sequence[float] = ()
+        self._table: Tensor | None = None
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether weights of classes are to be found in the training data."""
+        return isinstance(self._class_weight, str)
+
+    def __call__(self, y_pred: Any, target: Any) -> Tensor:
+        return self.counted(y_pred, target).loss
+
+    def counted(self, y_pred: Any, target: Any) -> CountedLoss:
+        """The loss, and how many elements count.
+
+        Args:
+            y_pred: what the model gives.
+            target: y, or :class:`Weighted`.
+        """
+        y, weight = target if type(target) is Weighted else (target, None)
+        y_pred, y = self._ready(y_pred, y)
+        if weight is None and not self._is_weighing and self._reduction != "none":
+            loss = self.loss(y_pred, y) if self._is_noted() else _with_grad(self.loss, y_pred, y)
+            if loss.ndim == 0 or loss.numel() == 1:
+                return self._plain(loss, y_pred, y)
+            losses = loss
+        else:
+            losses = self._losses(y_pred, y)
+        count = self._num_elements(losses, y_pred, y)
+        if self._is_weighing:
+            losses = self._weighted_by_class(losses, y_pred, y)
+        if weight is not None:
+            losses = losses * _shaped(weight, losses)
+        total = losses.sum()
+        if self._reduction == "sum":
+            return CountedLoss(total, count, is_sum=True)
+        return CountedLoss(total / (count + (count == 0)), count)
+
+    def check(self, y_pred: Any, target: Any) -> Any:
+        """Raises what the first step would raise of weights; gives the targets as the loss is given them."""
+        y, weight = target if type(target) is Weighted else (target, None)
+        y_pred, y = self._ready(y_pred, y)
+        if weight is None and not self._is_weighing:
+            return y
+        with torch.no_grad():
+            losses = self._losses(y_pred, y)
+            if self._is_weighing:
+                self._weighted_by_class(losses, y_pred, y)
+            if weight is not None:
+                _shaped(weight, losses)
+            if self.name is None and self._reduction == "mean":
+                mean, found = losses.double().mean(), self.loss(y_pred, y).double()
+                if not torch.allclose(mean, found, rtol=1e-3, atol=1e-6, equal_nan=True):
+                    raise TypeError(
+                        f"loss should be the mean of what it gives with reduction='none' to be weighted, but given "
+                        f"{self.loss!r}, which gives {found.item():g} where that mean is {mean.item():g}: leave out "
+                        "weights"
+                    )
+        return y
+
+    def learn(self, classes: Sequence[Any], balance: Sequence[float] = ()) -> None:
+        """Takes what the training data tell.
+
+        Args:
+            classes: names by which classes may have weights, too, in the order of their numbers.
+            balance: from :meth:`balance_of`.
+        """
+        self._classes, self._balance, self._table = classes, balance, None
+
+    def balance_of(self, y: Any) -> tuple[float, ...]:
+        """Weights with which all classes of these targets count the same.
+
+        Raises:
+            TypeError: the targets are no classes.
+        """
+        ignored = self._options.get("ignore_index", -100) if self._has_classes else None
+        return tuple(balanced(y, ignored, is_binary=self.name in ("bce", "bce_with_logits")).tolist())
+
+    def row_kept(self, y_pred: Any, y: Any) -> Any:
+        """The output for a batch of one sample as a row, if the model has squeezed it and the loss is one of torch."""
+        if self.name is None or not isinstance(y, Tensor) or y.ndim == 0:
+            return y_pred
+        return one_row(y_pred, len(y))
+
+    def fitted(self, y_pred: Any, y: Any) -> Any:
+        """Targets as the loss needs them, where that cannot be mistaken."""
+        if self.name is None or not isinstance(y, Tensor) or not isinstance(y_pred, Tensor):
+            return y
+        if self._has_classes:
+            return y if y.dtype == torch.int64 or y.dtype.is_floating_point else y.long()
+        y = same_shape(y_pred, y)[1]
+        return y if y.dtype == y_pred.dtype else y.to(y_pred.dtype)
+
+    def _ready(self, y_pred: Any, y: Any) -> tuple[Any, Any]:
+        y_pred = self.row_kept(in_float32(y_pred), y)
+        y = self.fitted(y_pred, y)
+        if self._is_of_numbers and y_pred.shape != y.shape:
+            check_numbers(str(self.name), y_pred, y)  # torch would let each output meet each target
+        return y_pred, y
+
+    def _losses(self, y_pred: Any, y: Any) -> Tensor:
+        losses = (self._each or self.loss)(y_pred, y)
+        if losses.ndim == 0 and not (isinstance(y, Tensor) and y.ndim == 0):
+            raise TypeError(
+                f"loss should be a name, a loss of torch, or a function that gives one value for each sample to be "
+                f"weighted, but given {self.loss!r}, which gives their mean: leave out weights"
+            )
+        return losses
+
+    # What counts
+
+    def _is_noted(self) -> bool:
+        """Whether autograd notes what the loss averages, or nobody needs to look."""
+        return self.name is not None or torch.is_grad_enabled()
+
+    def _plain(self, loss: Tensor, y_pred: Any, y: Any) -> CountedLoss:
+        if self._has_classes:
+            count = self._num_of_classes(loss, y_pred, y)
+        elif self._is_of_numbers:
+            count = y_pred.numel()
+        else:
+            noted = _num_averaged(loss)
+            count = num_samples(y, y_pred) if noted is None else noted
+        if self._reduction == "sum":
+            return CountedLoss(loss, count, is_sum=True)
+        if isinstance(count, Tensor):
+            return CountedLoss(torch.where(count == 0, torch.zeros_like(loss), loss), count)
+        return CountedLoss(loss if count else _zero(loss), count)
+
+    def _num_elements(self, losses: Tensor, y_pred: Any, y: Any) -> Any:
+        if self._has_classes:
+            return self._num_of_classes(losses, y_pred, y)
+        return num_samples(y, y_pred) if self._reduction == "batchmean" else losses.numel()
+
+    def _num_of_classes(self, loss: Tensor, y_pred: Tensor, y: Tensor) -> Any:
+        """Targets that are not ignored; with class weights of the loss's own, the sum of theirs."""
+        if y.is_floating_point():  # probabilities of classes
+            return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())
+        noted = getattr(loss.grad_fn, "_saved_total_weight", None) if y.numel() < _MAX_EXACT else None
+        if noted is not None and loss.ndim == 0 and loss.grad_fn._saved_reduction == 1:  # type: ignore[union-attr]
+            return noted.item() if noted.is_cpu else noted
+        counts = y != self._options.get("ignore_index", -100)
+        weight = self._options.get("weight")
+        count = (weight.double()[torch.where(counts, y, 0)] * counts if weight is not None else counts).sum()
+        return count.item() if count.is_cpu else count
+
+    # What classes weigh
+
+    def _weighted_by_class(self, losses: Tensor, y_pred: Any, y: Any) -> Tensor:
+        if self._has_classes:
+            table = self._weights_of(y_pred.shape[1 if y_pred.ndim > 1 else 0]).to(losses)
+            if y.is_floating_point():
+                own = self._options.get("weight")
+                smoothing = self._options.get("label_smoothing", 0.0)
+                table = table if own is None else table * own
+                return F.cross_entropy(y_pred, y, table, reduction="none", label_smoothing=smoothing)
+            return losses * table[torch.where(y == self._options.get("ignore_index", -100), 0, y)]
+        if self.name in ("bce", "bce_with_logits"):
+            no, yes = self._weights_of(2).to(losses)
+            assert self._each is not None
+            # What yes and no contribute to the loss of a probability: it is linear in the target.
+            of_yes, of_no = (self._each(y_pred, like(y)) for like in (torch.ones_like, torch.zeros_like))
+            return torch.addcmul(yes * y * of_yes, 1 - y, no * of_no)
+        is_index = isinstance(y, Tensor) and not y.is_floating_point() and y.shape == losses.shape
+        if not is_index or not isinstance(y_pred, Tensor) or y_pred.ndim not in (y.ndim, y.ndim + 1):
+            raise TypeError(
+                f"y should hold class indices, one for each value of the loss, for class_weight, but given "
+                f"{_told(y)} for losses of {_told(losses)}"
+            )
+        return losses * self._weights_of(2 if y_pred.ndim == y.ndim else y_pred.shape[1]).to(losses)[y.clamp(min=0)]
+
+    def _weights_of(self, num_classes: int) -> Tensor:
+        if self._table is None or len(self._table) != num_classes:
+            if not self.is_balanced:
+                self._table = class_table(self._class_weight, num_classes, self._classes)
+            elif not self._balance:
+                raise ValueError(
+                    "class_weight='balanced' is found in training data, but there were none: call fit before, or give "
+                    "a weight for each class"
+                )
+            else:
+                known = [*self._balance, *[1.0] * num_classes][:num_classes]
+                self._table = torch.tensor(known, dtype=torch.float64)
+        return self._table
+
+
+def num_samples(*data: Any) -> int:
+    """How many samples nested tensors hold, by the first one that has a dimension; 1 if none has.
+
+    Example:
+        >>> num_samples({"a": torch.zeros(3, 2), "b": torch.zeros(3)})
+        3
+    """
+    lengths = [len(tensor) for one in data for tensor in tensors_in(one) if tensor.ndim]
+    return lengths[0] if lengths else 1
+
+
+def _checked(class_weight: Any, name: str | None) -> Any:
+    if class_weight is None:
+        return None
+    if name in ("difference", "gaussian_nll"):
+        raise TypeError(
+            "class_weight should be left out for a loss of numbers, which has no classes, but given "
+            f"{class_weight!r:.100}: give each sample a weight, (x, y, w)"
+        )
+    if isinstance(class_weight, str) and class_weight != "balanced":
+        raise ValueError(f"class_weight should be 'balanced', or weights by class, but given {class_weight!r}")
+    return class_weight
+
+
+def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
+    """How a loss reduces what elements lose, and the same loss without; None and None if it does not tell."""
+    if isinstance(loss, nn.Module):
+        if not isinstance(getattr(loss, "reduction", None), str):
+            return None, None
+        each = copy.copy(loss)  # with the same parameters and buffers
+        each.reduction = "none"  # type: ignore[assignment]
+        return str(loss.reduction), each
+    try:
+        parameter = inspect.signature(loss).parameters.get("reduction")
+    except (TypeError, ValueError):  # built in
+        return None, None
+    if parameter is None or not isinstance(parameter.default, str):
+        return None, None
+    return parameter.default, functools.partial(loss, reduction="none")
+
+
+def _num_averaged(loss: Tensor) -> Any:
+    """How many elements a loss of the user's own is the mean of, as autograd has noted; None if it is no mean."""
+    node: Any = loss.grad_fn
+    while node is not None:
+        name, inputs = node.name().partition("Backward")[0], [one for one, _ in node.next_functions if one is not None]
+        if name == "Mean":
+            return node._saved_self_sym_numel if hasattr(node, "_saved_self_sym_numel") else None
+        if hasattr(node, "_saved_reduction"):
+            if node._saved_reduction != 1:
+                return None
+            noted = getattr(node, "_saved_total_weight", None)
+            if noted is None:
+                return node._saved_self.numel()
+            return noted.item() if noted.is_cpu else noted
+        node = inputs[0] if name in _KEEPS_MEANS and len(inputs) == 1 else None
+    return None
+
+
+def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
+    """The loss as in training, so that it is divided by the same."""
+
+    def tracked(leaf: Tensor) -> Tensor:
+        # A copy: functions may change what they are given.
+        return leaf.detach().requires_grad_().clone() if leaf.is_floating_point() else leaf
+
+    with torch.enable_grad():
+        return loss(apply_to_type(y_pred, Tensor, tracked) if tensors_in(y_pred) else y_pred, y)
+
+
+def _zero(loss: Tensor) -> Tensor:
+    """0 instead of the NaN of a mean over nothing, with gradients of 0."""
+    return torch.where(torch.zeros_like(loss, dtype=torch.bool), loss, torch.zeros_like(loss))
+
+
+def _shaped(weight: Tensor, losses: Tensor) -> Tensor:
+    """Weights of samples (or of elements) in as many dimensions as the losses."""
+    if losses.ndim and weight.numel() == len(losses) == len(weight):
+        return weight.to(losses).reshape(-1, *[1] * (losses.ndim - 1))
+    if weight.shape == losses.shape[: weight.ndim]:
+        return weight.to(losses).reshape(*weight.shape, *[1] * (losses.ndim - weight.ndim))
+    raise ValueError(
+        f"w, the weights of samples, should have shape ({losses.shape[0] if losses.ndim else 1},), but given "
+        f"{_told(weight)} for losses of {_told(losses)}"
+    )
+
+
+def _told(data: Any) -> str:
+    return f"shape {tuple(data.shape)}, {data.dtype}" if isinstance(data, Tensor) else f"a {type(data).__name__}"
+
+
+class EpochLoss(Metric):
+    """A learner's loss over all that was seen: the sum over elements, divided by how many count. NaN if none does.
+
+    Update with ``(y_pred, y)`` or ``(y_pred, Weighted(y, weight))``.
+
+    Args:
+        loss: of batches.
+        output_transform: turns ``engine.state.output`` into the above.
+        device: where to accumulate.
+    """
+
+    higher_is_better = False
+    required_output_keys = None
+    _state_dict_all_req_keys = ("_total", "_num_counted")
+
+    def __init__(
+        self, loss: TrainingLoss, output_transform: Callable[[Any], Any], device: str | torch.device = "cpu"
+    ) -> None:
+        self._loss = loss
+        super().__init__(output_transform, device, skip_unrolling=True)
+
+    @reinit__is_reduced
+    def reset(self) -> None:
+        self._total = torch.zeros((), dtype=self._double_dtype, device=self._device)
+        self._num_counted = torch.zeros((), dtype=self._double_dtype, device=self._device)
+
+    @reinit__is_reduced
+    def update(self, output: Any) -> None:
+        found, count, is_sum = self._loss.counted(*output)
+        value = found.detach().to(self._total)
+        self._total = self._total + (value if is_sum else value * count)
+        self._num_counted = self._num_counted + count
+
+    @sync_all_reduce("_total", "_num_counted")
+    def compute(self) -> float:
+        return (self._total / self._num_counted).item()
