@@ -38,8 +38,13 @@ def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[A
         return _rebuild_sequence(x, [apply_to_type(value, input_type, func) for value in x])
     raise TypeError(
         f"x should be {_names(input_type)}, a string, or a dictionary, list or tuple of these, "
-        f"but given {x!r} of type {type(x).__name__}"
+        f"but given {_short(x)} of type {type(x).__name__}"
     )
+
+
+def _short(x: Any) -> str:
+    text = repr(x)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def tree_map(func: Callable[..., Any], x: Any, key: Any = None) -> Any:

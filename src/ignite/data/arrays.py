@@ -181,7 +181,8 @@ def _common_length(data: Any) -> int:
     if not lengths:
         raise ValueError("data should have at least one array, but given none")
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{path} has {length}" for path, length in lengths.items())
+        told = ", ".join(f"{path} has {length}" for path, length in list(lengths.items())[:5])
+        told += ", ..." if len(lengths) > 5 else ""
         raise ValueError(f"All arrays of data should have the same number of samples, but {told}")
     return next(iter(lengths.values()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -47,6 +48,8 @@ class Batches:
             (x, y), weight = batch, None
         else:
             x, y, weight = self.parts(batch)
+        if y is None:
+            raise ValueError("data should have targets, but given x alone: write (x, y), or target='name' of a table")
         x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
         return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
 
@@ -187,10 +190,16 @@ class Engines:
         """Attaches the metrics, once."""
         if self._is_measured:
             return
-        self._attach(self.evaluator, self._made(task))
+        self._attach(self.evaluator, self.made(task))
         self._is_measured = True
 
-    def _made(self, task: Task) -> dict[str, Any]:
+    def made(self, task: Task) -> dict[str, Any]:
+        """The metrics by their names, beside the loss.
+
+        Raises:
+            ValueError: a name stands for no metric of such problems.
+            TypeError: something is neither a name nor a metric.
+        """
         return make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
 
     def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> None:
@@ -209,11 +218,13 @@ class Engines:
         """
         evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         evaluator.logger = _QUIET
-        self._attach(evaluator, _copied(self._made(task)))
+        self._attach(evaluator, _copied(self.made(task)))
         counted: list[Any] = []
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))  # after the metrics
         try:
-            return evaluator.run([batch]).metrics
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of few samples: they come again from all of them
+                return evaluator.run([batch]).metrics
         except Exception:
             if is_fair or not counted:
                 raise

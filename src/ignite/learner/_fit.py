@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,14 @@ from ignite.handlers import EarlyStopping
 from ignite.handlers._progress.figures import lower_is_better
 from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir
-from ignite.learner._data.arrays import Names
+from ignite.learner._data.arrays import Names, names_of, tidied
 from ignite.learner._data.checks import check_before_training
 from ignite.learner._data.facts import Facts
 from ignite.learner._data.inputs import Loader, are_named, as_loader, can_shuffle
-from ignite.learner._data.peek import first_batch
+from ignite.learner._data.peek import first_batch, is_gone_over_once
 from ignite.learner._data.split import split
 from ignite.learner._data.task import infer_task, wanted_by
-from ignite.learner._data.trial import few_rows, kept, tensors_in
+from ignite.learner._data.trial import dtype_of, few_rows, kept, tensors_in
 from ignite.learner._fitting import BestWeights, Folder, attached, factor_of
 from ignite.learner._loss import Weighted, num_samples
 from ignite.learner._recorder import Recorder, numbers_in
@@ -73,6 +74,29 @@ class Options:
     save_every: int | None
     is_dry: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises a TypeError or ValueError if a number is out of range."""
+        _check_count("epochs", self.epochs)
+        for name in ("early_stopping", "save_every"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        if self.batching.batch_size is not None:
+            _check_count("batch_size", self.batching.batch_size)
+        _check_count("num_workers", self.batching.num_workers, least=0)
+        if isinstance(self.warmup, bool) or not isinstance(self.warmup, Real) or not self.warmup >= 0:
+            raise ValueError(
+                f"warmup should be a number of steps, or a share of all below 1, but given {self.warmup!r}"
+            )
+        if self.monitor is not None and not isinstance(self.monitor, str):
+            raise TypeError(f"monitor should be the name of a figure, but given {self.monitor!r}")
+
+
+def _check_count(name: str, value: Any, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} should be an integer, but given {value!r}")
+    if value < least:
+        raise ValueError(f"{name} should be at least {least}, but given {value}")
+
 
 class Monitor:
     """Reads a figure of the epoch that is over, as a score: higher is better."""
@@ -101,12 +125,10 @@ class Monitor:
 
 def load(learner: Learner, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
     """Batches of data of any kind, as the model was trained on; if need be without targets."""
-    is_shared, target = options.is_shared, options.target
-    if target is None and are_named(data):
-        target = facts.target
+    is_shared, target = options.is_shared, _target_of(data, options, facts)
     if not is_target_needed and not _has(data, target):
         target = None
-    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=_dtype_of(learner.model))
+    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=dtype_of(learner.model))
     loader = as_loader(
         data,
         batch_size=options.batch_size,
@@ -132,10 +154,9 @@ def load(learner: Learner, data: Any, options: Batching, facts: Facts, *, is_tar
     return loader
 
 
-def _dtype_of(model: torch.nn.Module) -> torch.dtype | None:
-    """Of the floats in a model; None if it has several, or none."""
-    found = {p.dtype for p in model.parameters() if not torch.nn.parameter.is_lazy(p) and p.is_floating_point()}
-    return found.pop() if len(found) == 1 else None
+def _target_of(data: Any, options: Batching, facts: Facts) -> Names | None:
+    """What the target is called: as is said, else as in training."""
+    return facts.target if options.target is None and are_named(data) else options.target
 
 
 def _make_ahead(batches: Any) -> None:
@@ -151,7 +172,7 @@ def _has(data: Any, target: Names | None) -> bool:
     columns = data if isinstance(data, Mapping) else getattr(data, "columns", getattr(data, "column_names", None))
     if columns is None or target is None:
         return True
-    return all(name in columns for name in ([target] if isinstance(target, str) else target))
+    return all(name in columns for name in names_of(target))
 
 
 def learn(learner: Learner, loader: Loader, facts: Facts) -> Facts:
@@ -197,18 +218,20 @@ def load_to_evaluate(learner: Learner, data: Any, options: Batching) -> Loader:
 def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
     how, facts = options.batching, _facts_of_run(learner, options)
-    held = valid
-    if isinstance(valid, float):
-        wants = wanted_by(learner.loss.loss, facts.task)
-        data, held, *_ = split(
-            data,
-            valid,
-            seed=learner.seed,
-            target=how.target or (facts.target if are_named(data) else None),
-            wants=wants,
-        )
+    data, held = tidied(data), tidied(valid)
+    if isinstance(valid, Integral):
+        raise TypeError(f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}")
+    if isinstance(valid, Real):
+        wants, target = wanted_by(learner.loss.loss, facts.task), _target_of(data, how, facts)
+        data, held, *_ = split(data, float(valid), seed=learner.seed, target=target, wants=wants)
     if how.shuffle is None and can_shuffle(data):
         how = replace(how, shuffle=True)
+    for name, one in (("data", data), ("valid", held)):
+        if options.epochs > 1 and is_gone_over_once(one):
+            raise ValueError(
+                f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
+                f"{type(one).__name__}, which can be gone over once"
+            )
     held_loader, figures = None, None
     try:
         loader, learnt = _load_to_train(learner, data, how, facts)
@@ -230,7 +253,7 @@ def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
 def _load_to_train(learner: Learner, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
     """Batches to train on, which were looked at, and what was learnt from them."""
     loader = load(learner, data, how, facts)
-    learnt = replace(learn(learner, loader, facts), target=how.target or facts.target)
+    learnt = replace(learn(learner, loader, facts), target=facts.target if how.target is None else how.target)
     learnt = replace(learnt, balance=_balance(learner, data, loader))
     try:
         check(learner, loader, learnt)
@@ -276,6 +299,7 @@ def rehearse(learner: Learner, loader: Loader, facts: Facts) -> set[str] | None:
     if batch is None:
         return None
     assert facts.task is not None
+    learner._engines.made(facts.task)
     with kept(learner.model):
         try:
             found = learner._engines.try_out(learner.model, facts.task, batch, is_fair)

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps
         >>> [factor(step) for step in range(6)]
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
+    if isinstance(schedule, type) or not (isinstance(schedule, str) or callable(schedule)):
+        raise TypeError(f"schedule should be a name, or a function of the share that is done, but given {schedule!r}")
     curve = find("schedule", schedule, SCHEDULES) if isinstance(schedule, str) else schedule
+    for share in (0.0, 0.5, 1.0):
+        if not (isinstance(value := curve(share), Real | torch.Tensor) and math.isfinite(value)):
+            raise ValueError(f"schedule should give a finite factor for each share, but given {value!r} for {share}")
     num_warm = round(warmup * num_steps) if 0 < warmup < 1 else int(warmup)
     if not 0 <= num_warm <= num_steps:
         raise ValueError(f"warmup should be from 0 to {num_steps}, the number of steps, but given {warmup}")

@@ -43,6 +43,11 @@ def _predicted(learner: Learner, x: Any, decide: bool) -> Any:
     with _applied(learner):
         out = call_model(learner.model, convert_tensor(x, learner.device))
     out = one_row(convert_tensor(out, torch.device("cpu")), num_samples_in(x) or 0)
+    if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
+        raise ValueError(
+            f"x should have shape (N, ...), but given {tuple(x.shape)}, of which the model makes {tuple(out.shape)}: "
+            "for a single sample, write x[None]"
+        )
     return _decided(learner, out) if decide else out
 
 

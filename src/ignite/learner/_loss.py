@@ -47,6 +47,8 @@ def make_training_loss(loss: Any, class_weight: Any, device: torch.device | None
     """
     if isinstance(loss, str):
         return TrainingLoss(find("loss", loss, LOSSES)(), class_weight)
+    if isinstance(loss, type):
+        raise TypeError(f"loss should be an object, but given the class {loss.__name__}: write {loss.__name__}()")
     if not callable(loss):
         raise TypeError(f"loss should be a name or loss(y_pred, y), but given {loss!r}")
     if isinstance(loss, nn.Module) and device is not None:

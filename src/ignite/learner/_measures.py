@@ -186,5 +186,6 @@ def _made(one: Any, kind: Kind, known: Mapping[str, Factory]) -> Any:
     if isinstance(one, str):
         return find(f"{kind} metric", one, known)()
     if not isinstance(one, Metric):
-        raise TypeError(f"metrics should be names and ignite.metrics.Metric objects, but given {one!r}")
+        what = f"the class {one.__name__}: write {one.__name__}()" if isinstance(one, type) else repr(one)
+        raise TypeError(f"metrics should be names and ignite.metrics.Metric objects, but given {what}")
     return one

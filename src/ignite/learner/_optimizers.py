@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -135,6 +136,13 @@ def make_optimizer(
                 "lr, optimizer_options and param_groups should be given to the optimizer that is made already"
             )
         return optimizer
+    if not (callable(optimizer) or isinstance(optimizer, str | Mapping)):
+        raise TypeError(
+            "optimizer should be a name, a class, an optimizer, or a dictionary of them by patterns of parameters, but "
+            f"given {optimizer!r}"
+        )
+    if lr is not None and not isinstance(lr, Real | torch.Tensor):
+        raise TypeError(f"lr should be a number, but given {lr!r}")
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     arguments = {**({} if lr is None else {"lr": lr}), **options}
     if not isinstance(optimizer, Mapping):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from ignite.learner._optimizers import names_of
 
-__all__ = ["choose_device", "freeze"]
+__all__ = ["check_model", "choose_device", "freeze"]
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -19,6 +20,17 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         return torch.device(device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
+
+
+def check_model(model: Any) -> None:
+    """Raises a TypeError unless it is a module."""
+    if isinstance(model, type):
+        raise TypeError(
+            f"model should be a torch.nn.Module, but given the class {model.__name__}: write {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        given = repr(model) if model is None or isinstance(model, str) else f"a {type(model).__name__}"
+        raise TypeError(f"model should be a torch.nn.Module, but given {given}")
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ignite import storage
+from ignite.learner._data.arrays import inputs_of
 from ignite.learner._data.facts import Facts, Learnt
 from ignite.learner._data.task import wanted_by
+from ignite.learner._data.trial import dtype_of
 from ignite.learner._export import export_model
 from ignite.learner._loss import TrainingLoss
 from ignite.storage import formats, keys
@@ -53,8 +56,9 @@ class Portable:
             ValueError: the name ends otherwise. RuntimeError: the file does not give what the model gives.
             Exception: whatever torch raises where it cannot follow the model.
         """
+        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
         with self._engines.averaged():
-            export_model(self.model, Path(path), example)
+            export_model(self.model, Path(path), inputs_of(example, known))
 
     def load(self, path: str | Path) -> None:
         """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.

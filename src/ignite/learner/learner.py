@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,11 @@ from ignite._core.tensors import convert_tensor
 from ignite.engine import Engine
 from ignite.learner import _parts
 from ignite.learner._assembly import Engines
-from ignite.learner._data.arrays import Names
+from ignite.learner._data.arrays import Names, inputs_of
 from ignite.learner._data.facts import Facts, Learnt
 from ignite.learner._data.inputs import can_shuffle
 from ignite.learner._data.task import Task, given_task
+from ignite.learner._data.trial import dtype_of
 from ignite.learner._fit import Batching, Options, fit, fit_dry, load, load_to_evaluate
 from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
@@ -29,6 +31,7 @@ from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner._summary import summary
 from ignite.learner._weights import Portable
 from ignite.learner.history import History
+from ignite.metrics import Metric
 
 __all__ = ["Learner"]
 
@@ -47,7 +50,7 @@ class Learner(Portable):
             optimizer of parameters that are on ``device`` already. Several by patterns of names of parameters, as in
             ``{"*.weight": "muon", "*": "adamw"}``, are used, scheduled and saved as one.
         lr: the learning rate; by default the optimizer's own.
-        metrics: names, or :class:`~ignite.metrics.Metric` objects, in a list, or by the name to report them under.
+        metrics: a name or a :class:`~ignite.metrics.Metric`, several in a list, or by the name to report them under.
             Which names there are depends on the kind of problem; one that is not known lists them.
         device: by default the accelerator there is, else the processor.
         precision: "fp32", or "bf16" or "fp16" to compute in mixed precision; "fp16" scales the loss.
@@ -87,7 +90,7 @@ class Learner(Portable):
         loss: str | Callable[..., Tensor],
         optimizer: Any = "adamw",
         lr: float | None = None,
-        metrics: Sequence[Any] | Mapping[str, Any] = (),
+        metrics: str | Metric | Sequence[Any] | Mapping[str, Any] = (),
         *,
         device: str | torch.device | None = None,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
@@ -106,7 +109,9 @@ class Learner(Portable):
         find("precision", precision, PRECISIONS)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.device = _parts.choose_device(device)
+        _parts.check_model(model)
         self.model = model.to(self.device)
+        metrics = [metrics] if isinstance(metrics, str | Metric | type) or callable(metrics) else metrics
         _parts.freeze(model, freeze)
         self.loss = make_training_loss(loss, class_weight, self.device)
         self.optimizer = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
@@ -268,7 +273,13 @@ class Learner(Portable):
 
     def summary(self, example: Any = None) -> str:
         """A table of the layers of the model; with an example of inputs, shape (N, ...), with shapes."""
-        return summary(self.model, convert_tensor(example, self.device))
+        return summary(self.model, self._inputs(example))
+
+    def _inputs(self, example: Any) -> Any:
+        if example is None:
+            return None
+        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
+        return convert_tensor(inputs_of(example, known), self.device)
 
     def describe(self) -> str:
         """What is trained, and what happens when."""

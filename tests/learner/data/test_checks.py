@@ -78,9 +78,9 @@ MISTAKES = {
     "NaN in x": (linear(3), CE, (NAN_X, CLASSES), "ValueError: x should be finite, but given 1 of them, the first is nan in row 15, column 2"),
     "inf in y": (linear(1), nn.MSELoss(), (X, NAN_Y), "ValueError: y should be finite, but given 1 of them, the first is inf in row 11"),
     "wrong width": (nn.Linear(5, 3), CE, (X, CLASSES), r"RuntimeError: .*x of shape \(8, 4\) float32.*Linear, takes float32, in_features=5 as the last dimension"),
-    "integer inputs": (linear(3), CE, (X.long(), CLASSES), r"RuntimeError: .*x of shape \(8, 4\) int64.*Linear, takes float32"),
+    "integer inputs": (linear(3), CE, (X.long(), CLASSES), r"TypeError: x should be float32, as the model is, but given int64: use x.float\(\)"),
     "floats for an embedding": (nn.Sequential(nn.Embedding(7, 3)), CE, (X[:, 0], CLASSES), r"RuntimeError: .*float32.*Embedding, takes integers from 0 to 6"),
-    "channels last": (nn.Conv2d(3, 2, 1), CE, (torch.zeros(N, 8, 8, 3), CLASSES), r"RuntimeError: .*x of shape \(8, 8, 8, 3\).*Conv2d, takes float32, in_channels=3 as dimension 1"),
+    "channels last": (nn.Conv2d(3, 2, 1), CE, (torch.zeros(N, 8, 8, 3), CLASSES), r"ValueError: x should have its 3 channels as dimension 1, but given shape \(8, 8, 8, 3\): use x.permute\(0, 3, 1, 2\)"),
     "no targets": (linear(3), CE, X, "ValueError: data should have targets"),
     "nothing to train": (frozen(linear(3)), CE, (X, CLASSES), "ValueError: .* none of its 2 requires a gradient"),
     "detached": (Call(torch.Tensor.detach), CE, (X, CLASSES), "ValueError: .* output should depend on its parameters"),
@@ -159,7 +159,7 @@ def test_names_of_columns_are_told():
     [
         (linear(3, nn.Sigmoid()), CE, (X, CLASSES), "The model ends with a sigmoid, but cross_entropy takes logits"),
         (linear(1), lambda a, b: a.nan_to_num().mean(), (X, NAN_Y), "y should be finite, .* Does your loss mask them"),
-        (linear(1), lambda a, b: a.mean() / 0 * 0, (X, REAL), "The loss is nan for the first samples"),
+        (linear(1), lambda a, b: a.mean() / 0 * 0, (X, REAL.unsqueeze(1)), "The loss is nan for the first samples"),
         (Call(lambda y: y / 0), lambda a, b: a.mean(), (X, REAL), "output has values that are not finite"),
     ],
 )

@@ -124,7 +124,8 @@ YES = torch.tensor([0.0] * 16 + [1.0] * 4)
         (YES.numpy().astype(object), None, True),
         (torch.nn.functional.one_hot(YES.long(), 2).float(), "classes", True),
         (YES, "numbers", False),
-        (YES.long(), "numbers", False), (2 * YES, "classes", True), (2 * YES, None, False), (YES.bool().numpy(), None, True),
+        (YES.long(), "numbers", False),
+        (2 * YES, "classes", True), (2 * YES, None, False), (YES.bool().numpy(), None, True),
     ],
 )  # fmt: skip
 def test_floats_that_are_classes_are_stratified_and_numbers_are_not(y, wants, is_stratified):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Subset, TensorDataset
 
 from ignite.data.arrays import named_tensors
@@ -18,11 +21,25 @@ from ignite.learner._data.columns import (
     column_names,
     is_array,
     is_column,
+    is_extension_array,
     is_frame,
     matrix_of,
 )
 
-__all__ = ["Arrays", "Known", "Names", "Parts", "arrays_of", "check_names", "holds_arrays", "take_apart"]
+__all__ = [
+    "Arrays",
+    "Known",
+    "Names",
+    "Parts",
+    "arrays_of",
+    "check_names",
+    "holds_arrays",
+    "inputs_of",
+    "is_several",
+    "names_of",
+    "take_apart",
+    "tidied",
+]
 
 Names = str | Sequence[str]
 
@@ -53,14 +70,16 @@ def take_apart(batch: Any, target: Names | None = None) -> Parts:
             return Parts(*batch)
         raise ValueError(
             "A batch should be (x,), (x, y) or (x, y, w), several inputs nested as ((a, b), y), "
-            f"but given {len(batch)} items"
+            f"but given {len(batch)} items; for data in memory, write fit((x, y))"
         )
     if target is None or not isinstance(batch, Mapping):
         return Parts(batch)
-    names = [target] if isinstance(target, str) else list(target)
+    names = names_of(target)
     check_names(names, list(batch), "target")
     x = {key: value for key, value in batch.items() if key not in names}
-    y = batch[names[0]] if isinstance(target, str) else {name: batch[name] for name in names}
+    if not x:
+        raise ValueError(f"data should have an input besides the target {names}, but given {list(batch)}")
+    y = {name: batch[name] for name in names} if is_several(target) else batch[names[0]]
     return Parts(next(iter(x.values())) if len(x) == 1 else x, y)
 
 
@@ -94,7 +113,7 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
         _check_inputs(x, y)
     features, keys, left_out = known.features, known.keys, ()
     if isinstance(data, Mapping) and not keys:
-        keys = tuple(name for name in data if name not in _names(target) and name != sample_weight)
+        keys = tuple(name for name in data if name not in names_of(target) and name != sample_weight)
     if is_frame(x):
         there = column_names(x)
         features = features or there  # as trained: a table to predict for may have further columns, and its target
@@ -113,8 +132,73 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
     return Arrays(Parts(x, targets, None if w is None else _as_weights(w, x)), found, left_out)
 
 
-def _names(target: Names | None) -> list[str]:
-    return [] if target is None else [target] if isinstance(target, str) else list(target)
+def names_of(target: Any) -> list[Any]:
+    """Names of columns or keys as a list, which a single one is not.
+
+    Raises:
+        TypeError: it is data.
+    """
+    if is_array(target) or is_frame(target):
+        raise TypeError(
+            f"target should be the name of a column, but given a {type(target).__name__}: write fit((x, y))"
+        )
+    return [] if target is None else list(target) if is_several(target) else [target]
+
+
+def is_several(target: Any) -> bool:
+    """Whether it is a list of names, however long."""
+    return isinstance(target, tuple | list)
+
+
+def tidied(data: Any) -> Any:
+    """Data in memory in the forms that are read: ranges, tuples of numbers, and pandas' arrays and indices, too.
+
+    Raises:
+        TypeError: a part of (x, y, w) is nothing that can be read.
+    """
+    if type(data) is tuple and 1 <= len(data) <= 3:
+        return tuple(_tidied(part, name) for part, name in zip(data, "xyw", strict=False))
+    if _is_sparse(data) or is_extension_array(data):
+        return _tidied(data, "x")
+    return data
+
+
+def _tidied(part: Any, name: str) -> Any:
+    if isinstance(part, PackedSequence):
+        raise TypeError(f"{name} should be arrays, but given a PackedSequence: give batches of them, as [(x, y), ...]")
+    if part is None or holds_arrays(part) or isinstance(part, list):
+        return part
+    if isinstance(part, range):
+        return list(part)
+    if isinstance(part, tuple) and part and all(isinstance(item, Real | str) for item in part):
+        return list(part)
+    if is_extension_array(part):
+        return sys.modules["pandas"].Series(part)
+    if not isinstance(part, str | bytes) and hasattr(part, "__array__"):
+        return part.__array__()
+    hint = ": use .toarray()" if _is_sparse(part) else ""
+    if name == "w" and isinstance(part, str):
+        hint = f": write Learner(..., class_weight={part!r})"
+    raise TypeError(f"{name} of data should be an array, a list or a column, but given a {type(part).__name__}{hint}")
+
+
+def _is_sparse(data: Any) -> bool:
+    return hasattr(data, "toarray") and hasattr(data, "nnz")
+
+
+def inputs_of(x: Any, known: Known) -> Any:
+    """Inputs of the model as tensors; the columns of tables and the keys of dictionaries are as trained.
+
+    Raises:
+        ValueError: a column or key is not there.
+        TypeError: there is something else than numbers in them.
+    """
+    if is_frame(x):
+        x = matrix_of(x, known.features or column_names(x), known.has_codes)
+    elif isinstance(x, Mapping) and known.keys:
+        check_names(known.keys, list(x), "An input")
+        x = {name: x[name] for name in known.keys} if len(known.keys) > 1 else x[known.keys[0]]
+    return as_features(x, known=known)
 
 
 def _check_inputs(x: list[Any], y: Any) -> None:
@@ -147,7 +231,7 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known
 
 def _by_name(data: Any, target: Names | None, sample_weight: Any, known: Known) -> Parts:
     columns = list(column_names(data)) if is_frame(data) else list(data)
-    names: list[Any] = _names(target)
+    names = names_of(target)
     check_names(names, columns, "target")
     w = sample_weight
     if isinstance(sample_weight, str):
@@ -156,7 +240,7 @@ def _by_name(data: Any, target: Names | None, sample_weight: Any, known: Known) 
         columns.remove(sample_weight)
     rest = [name for name in columns if name not in names]
     if is_frame(data):
-        y = None if target is None else data[target if isinstance(target, str) else names]
+        y = None if target is None else data[names if is_several(target) else target]
         return Parts(data[rest], y, w)
     if known.keys:
         check_names(known.keys, rest, "An input")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,13 +14,17 @@ from ignite.data.arrays import named_tensors
 from ignite.learner._data.arrays import Parts
 from ignite.learner._data.fitting import check_fit
 from ignite.learner._data.inputs import Loader
-from ignite.learner._data.task import Task, known_loss
+from ignite.learner._data.task import KnownLoss, Task, known_loss
 from ignite.learner._data.trial import call_model, few_rows, kept, num_samples_in, tensors_in, trial
 from ignite.learner._data.values import Finding, is_finite, not_finite
 
 __all__ = ["check_before_training"]
 
 _NUM_ROWS = 8
+_SINGLE = (
+    "The last batch has one sample, which BatchNorm cannot train on: give drop_last=True, to fit or to the DataLoader, "
+    "or another batch_size"
+)
 
 
 def check_before_training(
@@ -62,16 +66,21 @@ def check_before_training(
     if first is None:
         return ["The data can be gone over only once, so they were not checked"]
     if first.y is None:
-        raise ValueError("data should have targets, (x, y) or target=..., but given only x")
+        raise ValueError("data should have targets, but given x alone: write fit((x, y)), or fit(table, target='name')")
     _check_model(model, first.x, device)
     whole = loader.whole() or first
     _check_weights(first)
+    known = known_loss(loss)
+    if known is not None:
+        _check_batch(first.y, known)
     warnings: list[str] = []
     x, y = few_rows(_moved((first.x, first.y), device), slice(_NUM_ROWS))
     with _told(model, x):
         output = trial(model, call, x, is_training)
     if is_training:
         _check_single(model, call, _moved(first.x, device), loader)
+    if known is not None:
+        _check_output(output, known, model)
     _check_trainable(model, output)
     y = y if fitted is None else fitted(output, y)
 
@@ -80,12 +89,13 @@ def check_before_training(
             is_finite(tensor) for tensor in tensors_in(trial(model, call, few_rows(_moved(whole.x, device), rows)))
         )
 
-    warnings += _check_finite(whole, is_survived, loader.known.features, is_known=known_loss(loss) is not None)
+    warnings += _check_finite(whole, is_survived, loader.known.features, is_known=known is not None)
     if all(is_finite(tensor) for tensor in tensors_in(x)) and not all(is_finite(t) for t in tensors_in(output)):
         warnings.append("The model's output has values that are not finite, though x has none")
-    known = known_loss(loss)
     if known is not None and isinstance(output, Tensor) and isinstance(y, Tensor) and isinstance(whole.y, Tensor):
         warnings += check_fit(known, output, y, whole.y)
+    elif isinstance(output, Tensor) and isinstance(y, Tensor):
+        warnings += _check_broadcast(output, y)
     return warnings + list(_try_loss(loss, output, y))
 
 
@@ -106,6 +116,45 @@ def _check_model(model: nn.Module, x: Any, device: torch.device | str | None) ->
 def _full(device: torch.device | str) -> torch.device:
     """With its index: ``cuda`` means the current one."""
     return torch.empty(0, device=device).device
+
+
+def _check_batch(y: Any, known: KnownLoss) -> None:
+    is_single = isinstance(y, int | float) or (isinstance(y, Tensor) and y.ndim == 0)
+    if is_single:
+        raise ValueError(
+            f"y of a batch should have a dimension of samples for {known.name}, but given a single number: if these "
+            "are samples, write DataLoader(data, batch_size=32)"
+        )
+    if y is not None and not isinstance(y, Tensor) and hasattr(y, "__array__"):
+        raise TypeError(
+            f"Batches should hold tensors, but y is a {type(y).__name__}: use torch.from_numpy, or write fit((x, y)) "
+            "of whole arrays"
+        )
+
+
+def _check_output(output: Any, known: KnownLoss, model: nn.Module) -> None:
+    if isinstance(output, Tensor):
+        return
+    parts = list(output) if isinstance(output, Mapping) else [one for one in ("logits",) if hasattr(output, one)]
+    what = f"a {type(output).__name__}" if output is not None else "None: is there a return in forward?"
+    hint = ""
+    if parts:
+        part = "logits" if "logits" in parts else parts[0]
+        take = f"[{part!r}]" if type(output) is dict else f".{part}"
+        hint = f": let its forward return {take} alone, or write loss=lambda output, y: loss_fn(output{take}, y)"
+    elif isinstance(output, tuple | list):
+        hint = ": let its forward return one of them, or write loss=lambda output, y: loss_fn(output[0], y)"
+    raise TypeError(f"The model should return a tensor for {known.name}, but returns {what}{hint}")
+
+
+def _check_broadcast(output: Tensor, y: Tensor) -> Iterator[str]:
+    """A loss of the user's own may pair each output with each target without meaning it."""
+    shapes = {tuple(output.shape), tuple(y.shape)}
+    if len(output) > 1 and shapes == {(len(output),), (len(output), 1)}:
+        yield (
+            f"The loss is given an output of shape {tuple(output.shape)} and y of {tuple(y.shape)}: if it subtracts "
+            "them, each output meets each target"
+        )
 
 
 def _check_weights(parts: Parts) -> None:
@@ -158,10 +207,7 @@ def _check_single(model: nn.Module, call: Callable[[Any, Any], Any], x: Any, loa
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             return  # it is no matter of one sample alone
-        raise ValueError(
-            "The last batch has one sample, which BatchNorm cannot train on: give drop_last=True, to fit or to the "
-            "DataLoader, or another batch_size"
-        ) from error
+        raise ValueError(_SINGLE) from error
 
 
 def _check_trainable(model: nn.Module, output: Any) -> None:
@@ -195,7 +241,12 @@ def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[
                            f"and y of {_shapes(y)}")  # fmt: skip
             raise
     if not isinstance(value, Tensor):
-        return
+        raise TypeError(f"loss(y_pred, y) should return a tensor of one element, but given {_short(value)}")
+    if value.numel() != 1:
+        raise ValueError(
+            f"loss(y_pred, y) should return a tensor of one element, but given shape {tuple(value.shape)}: take the "
+            "mean, as reduction='mean' does"
+        )
     if not value.requires_grad:
         raise ValueError("The loss should depend on the model's output, but given a value without gradient")
     if not is_finite(value) and all(is_finite(tensor) for tensor in [*tensors_in(output), *tensors_in(y)]):
@@ -208,11 +259,54 @@ def _told(model: nn.Module, x: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if (known := _known_cause(model, x, error)) is not None:
+            raise known from error
         error.add_note(f"in the check before the first step: the model was given x of {_shapes(x)}")
         layer = next((told for told in map(_expectation, model.modules()) if told), None)
         if layer is not None:
             error.add_note(f"its first layer, {layer}")
         raise
+
+
+def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None:
+    """An error that says what to write instead, for what beginners meet with; None if it is something else."""
+    if "more than 1 value per channel" in str(error):
+        return ValueError(_SINGLE)
+    if hasattr(x, "__array__") and not isinstance(x, Tensor):
+        return TypeError(
+            f"Batches should hold tensors, but x is a {type(x).__name__}: use torch.from_numpy, or write fit((x, y)) "
+            "of whole arrays"
+        )
+    layers = list(model.modules())
+    dtypes = {parameter.dtype for parameter in model.parameters() if not nn.parameter.is_lazy(parameter)}
+    if not isinstance(x, Tensor) or len(dtypes) != 1 or any(isinstance(layer, nn.Embedding) for layer in layers):
+        return None
+    dtype = dtypes.pop()
+    if x.dtype != dtype and "type" in str(error):
+        to = "x.float()" if dtype == torch.float32 else f"x.to({dtype})"
+        scale = " / 255, if these are pixels" if x.dtype == torch.uint8 else ""
+        return TypeError(f"x should be {_name(dtype)}, as the model is, but given {_name(x.dtype)}: use {to}{scale}")
+    first = next((layer for layer in layers if hasattr(layer, "in_channels") or hasattr(layer, "in_features")), None)
+    channels = getattr(first, "in_channels", None)
+    if channels is not None and x.ndim >= 3 and x.shape[1] != channels == x.shape[-1]:
+        order = [0, x.ndim - 1, *range(1, x.ndim - 1)]
+        return ValueError(
+            f"x should have its {channels} channels as dimension 1, but given shape {tuple(x.shape)}: use "
+            f"x.permute({', '.join(map(str, order))}), or numpy's transpose"
+        )
+    if channels is not None and x.ndim == 3 and channels == 1 and isinstance(first, nn.Conv2d):
+        return ValueError(f"x should have shape (N, 1, H, W), but given {tuple(x.shape)}: use x[:, None]")
+    if x.ndim == 1 and getattr(first, "in_features", None) == 1:
+        return ValueError(f"x should have shape (N, 1), but given {tuple(x.shape)}: use x.reshape(-1, 1)")
+    return None
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _short(value: Any) -> str:
+    return repr(value) if value is None or isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def _expectation(module: nn.Module) -> str | None:

@@ -68,6 +68,14 @@ def is_array(data: Any) -> bool:
     return isinstance(data, Tensor) or _is_numpy(data) or is_column(data)
 
 
+def is_extension_array(data: Any) -> bool:
+    """Whether it is an array or an index of pandas, such as a ``Categorical``, which become columns."""
+    return any(
+        base.__module__.startswith("pandas.") and base.__name__ in ("ExtensionArray", "Index")
+        for base in type(data).__mro__
+    )
+
+
 def column_names(frame: Any) -> tuple[Any, ...]:
     """In the order of the table."""
     return tuple(frame.columns)
@@ -125,7 +133,7 @@ def as_features(data: Any, name: str = "x", known: Known = _NOTHING) -> Any:
         frame = data if is_frame(data) else data.to_frame()
         matrix = _floats_as(matrix_of(frame, column_names(frame), known.has_codes), known.dtype)
         return matrix if is_frame(data) else matrix.squeeze(1)
-    if isinstance(data, list) and data and _is_of_numbers(data):
+    if isinstance(data, list) and data and _is_of_leaves(data):
         data = _as_array(data, name)
     elif isinstance(data, list | tuple) and not _is_packed(data):
         items = [as_features(value, f"{name}[{i}]", known) for i, value in enumerate(data)]
@@ -187,7 +195,7 @@ def _several(data: Any, name: str) -> list[tuple[str, Any]] | None:
         return [(f"{name}[{key!r}]", value) for key, value in data.items()]
     if is_frame(data):
         return [(f"{name}[{column!r}]", data[column]) for column in column_names(data)]
-    is_one = isinstance(data, list) and (_is_of_numbers(data) or not any(_is_container(item) for item in data))
+    is_one = isinstance(data, list) and (_is_of_leaves(data) or not any(_is_container(item) for item in data))
     if isinstance(data, list | tuple) and not is_one:
         return [(f"{name}[{i}]", value) for i, value in enumerate(data)]
     return None
@@ -302,12 +310,13 @@ def _as_array(data: list[Any], name: str) -> Any:
     return array if array.dtype.kind in _NUMBERS + "c" else numpy.array(data, dtype=object)
 
 
-def _is_of_numbers(data: list[Any]) -> bool:
-    """Whether it is a list of numbers, or of lists of them, however deep."""
-    first = data
+def _is_of_leaves(data: list[Any]) -> bool:
+    """Whether it is a list of numbers or words, or of lists of them, however deep."""
+    first: Any = data
     while isinstance(first, list) and first:
         first = first[0]
-    return _is_number(first) and all(isinstance(item, list) == isinstance(data[0], list) for item in data)
+    is_leaf = _is_number(first) or isinstance(first, str | bytes)
+    return is_leaf and all(isinstance(item, list) == isinstance(data[0], list) for item in data)
 
 
 def _is_packed(data: Any) -> bool:

@@ -103,7 +103,7 @@ class Facts:
                 )
             known = {name: _tupled(value) for name, value in found["known"].items()}
             task = None if found["task"] is None else Task(**found["task"])
-            target = found["target"] if isinstance(found["target"], str | None) else _tupled(found["target"])
+            target = _tupled(found["target"])
             x = tuple(Seen(path, tuple(shape)) for path, shape in found["x"])
             return cls(Known(**known), task, target, x, tuple(map(float, found.get("balance", ()))))
         except (KeyError, TypeError, ValueError) as error:

@@ -118,7 +118,10 @@ def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iter
         if loss.name == "bce":
             _check_probabilities(output)
         if loss.name != "difference" and (finding := out_of_range(all_y, 0, 1)):
-            raise ValueError(f"y should be from 0 to 1 for {loss.name}, but given {finding.describe()}")
+            raise ValueError(
+                f"y should be from 0 to 1 for {loss.name}, but given {finding.describe()}: for more than two classes, "
+                "use cross_entropy"
+            )
 
 
 def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
@@ -164,6 +167,8 @@ def _check_range_of_indices(loss: KnownLoss, num_classes: int, all_y: Tensor) ->
     hint = f"let the last layer have {high + 1} outputs"
     if low == 1 and high == num_classes:
         hint = "classes count from 0, use y - 1"
+    elif low >= 0 and len(kept.unique()) <= num_classes:
+        hint = "number the classes from 0 on, as numpy.unique(y, return_inverse=True)[1] does"
     elif low < 0:
         hint = "number the classes from 0 on, or give the loss this value as ignore_index"
     raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ignite.learner._data.arrays import Names, Parts, check_names, take_apart
+from ignite.learner._data.arrays import Names, Parts, check_names, is_several, take_apart
 
 __all__ = [
     "HuggingFaceRows",
@@ -134,7 +134,7 @@ def classes_of(data: Any, target: Names | None) -> tuple[Any, ...]:
     Raises:
         ValueError: ``target`` is none of its columns.
     """
-    if not isinstance(target, str) or data.column_names is None:
+    if target is None or is_several(target) or data.column_names is None:
         return ()
     check_names([target], list(data.column_names), "target")
     return tuple(getattr((data.features or {}).get(target), "names", None) or ())

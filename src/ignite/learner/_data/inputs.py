@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from ignite.data.arrays import ArrayLoader
 from ignite.data.sampler import ShardedBatchSampler
-from ignite.learner._data.arrays import Arrays, Names, Parts, arrays_of, holds_arrays, take_apart
+from ignite.learner._data.arrays import (
+    Arrays,
+    Names,
+    Parts,
+    arrays_of,
+    holds_arrays,
+    is_several,
+    names_of,
+    take_apart,
+    tidied,
+)
 from ignite.learner._data.columns import Known, is_frame
 from ignite.learner._data.hugging_face import (
     HuggingFaceRows,
@@ -88,7 +99,9 @@ class Loader:
         """Inputs, targets and weights of a batch."""
         target = self.target
         if not self.is_target_needed and target is not None and isinstance(batch, Mapping):
-            target = [name for name in ([target] if isinstance(target, str) else target) if name in batch]
+            target = [name for name in names_of(target) if name in batch]
+            if len(target) == 1 and not is_several(self.target):
+                target = target[0]
         return take_apart(batch, target)
 
     def first(self) -> Parts | None:
@@ -154,6 +167,7 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     }  # fmt: skip
     size = _DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     how = _Cutting(size, bool(shuffle), seed, rank, world_size, drop_last)
+    data = tidied(data)
     if isinstance(data, Loader):
         _refuse(asked, "data whose batches are made already")
         return data
@@ -174,10 +188,10 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         _refuse(_only(asked, "sample_weight"), "a data set: let its items be (x, y, w)")
         batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
         return Loader(batches, len(data), target)
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | type):
         raise TypeError(
             "data should be arrays, a tuple (x, y) or dictionary of arrays, a table, a data set, a DataLoader or an "
-            f"iterable of batches, but given a {type(data).__name__}"
+            f"iterable of batches, but given {_described(data)}"
         )
     _refuse(asked, f"a {type(data).__name__}, whose batches are made already")
     return _as_given(data, target)
@@ -186,6 +200,14 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
 def are_named(data: Any) -> bool:
     """Whether parts of the data, or of the batches that they give, may have names."""
     return not holds_arrays(data) or is_frame(data) or isinstance(data, Mapping)
+
+
+def _described(data: Any) -> str:
+    if isinstance(data, type):
+        return f"the class {data.__name__}: write {data.__name__}(...)"
+    if callable(data):
+        return f"the function {getattr(data, '__name__', data)}: call it"
+    return f"a {type(data).__name__}" + (": read the file first" if isinstance(data, str | Path) else "")
 
 
 def can_shuffle(data: Any) -> bool:

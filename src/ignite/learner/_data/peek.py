@@ -14,7 +14,7 @@ from ignite.data._random import random_scope
 from ignite.data.arrays import ArrayLoader
 from ignite.data.resumable import ResumableLoader
 
-__all__ = ["Once", "first_batch"]
+__all__ = ["Once", "first_batch", "is_gone_over_once"]
 
 
 class Once:
@@ -48,6 +48,11 @@ class Once:
 
     def __next__(self) -> Any:
         return self._seen.pop() if self._seen else next(self._iterator)
+
+
+def is_gone_over_once(data: Any) -> bool:
+    """Whether it is an iterator, such as a generator."""
+    return isinstance(data, Iterator) and not hasattr(data, "dataset") and iter(data) is data
 
 
 def first_batch(batches: Any) -> Any:

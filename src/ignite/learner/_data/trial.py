@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type
 
-__all__ = ["call_model", "few_rows", "kept", "last_operation", "num_samples_in", "tensors_in", "trial"]
+__all__ = ["call_model", "dtype_of", "few_rows", "kept", "last_operation", "num_samples_in", "tensors_in", "trial"]
 
 _DICTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 # Operations of autograd that only look at the values in another way.
@@ -51,7 +51,7 @@ def kept(*modules: nn.Module) -> Iterator[None]:
     random_state = capture_random_state()
     everything = [part for module in modules for part in module.modules()]
     attributes = [(part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in _DICTS}) for part in everything]
-    buffers = [(b, b.detach().clone(), b._version) for module in modules for b in module.buffers() if not is_lazy(b)]
+    buffers = [(b, b.detach().clone()) for module in modules for b in module.buffers() if not is_lazy(b)]
     try:
         yield
     finally:
@@ -62,9 +62,8 @@ def kept(*modules: nn.Module) -> Iterator[None]:
                 vars(part)[name].clear()
                 vars(part)[name].update(value)
         with torch.no_grad():
-            for buffer, value, version in buffers:
-                if buffer._version != version:
-                    buffer.copy_(value)
+            for buffer, value in buffers:
+                buffer.copy_(value)  # always: the statistics of BatchNorm change without a new version
         restore_random_state(random_state)
 
 
@@ -99,6 +98,12 @@ def few_rows(data: Any, rows: Any) -> Any:
     if len(lengths) != 1 or -1 in lengths or _packed_in(data):
         return data
     return apply_to_type(data, Tensor, lambda tensor: tensor[rows])
+
+
+def dtype_of(model: nn.Module) -> torch.dtype | None:
+    """Of the floats in a model; None if it has several, or none."""
+    found = {p.dtype for p in model.parameters() if not is_lazy(p) and p.is_floating_point()}
+    return found.pop() if len(found) == 1 else None
 
 
 def num_samples_in(x: Any) -> int | None:
