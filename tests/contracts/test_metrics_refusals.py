@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from cases import CASES, as_plain, close, cut
+from cases import CASES, as_plain, binary, close, cut, distributions, labels, multilabel, probabilities, scores
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +13,10 @@ from ignite import metrics as m
 from ignite.engine import Engine
 
 every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-PAIRS = {name: case for name, case in CASES.items() if case.empty_value != 0.0 or "Distance" in name or "Canb" in name}
-PAIRS = {name: case for name, case in PAIRS.items() if "Average" not in name or name.startswith("AverageP")}
+ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage")
+PAIRS = {name: case for name, case in CASES.items() if name not in ACCUMULATE}
 every_metric_of_pairs = pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS.keys())
-REFUSES_TARGETS_NOT = ("Entropy", "MutualInformation", "Loss")
+TAKES_ANY_TARGETS = ("Entropy", "MutualInformation", "Loss")
 
 
 def batch_of(case, n, seed=0):
@@ -51,7 +51,7 @@ def malformed(y_pred, y, case):
         "arrays": (y_pred.numpy(), y.numpy()),
         "other keys": {"pred": y_pred, "target": y},
     }
-    if not case.name.startswith(REFUSES_TARGETS_NOT):
+    if not case.name.startswith(TAKES_ANY_TARGETS):
         found["keywords"] = (y_pred, y, {})
         found["no target"] = (y_pred, None)
     return found
@@ -200,3 +200,49 @@ def identity_of(state):
     if "metric" in own:
         return own["metric"].partition("(")[0], "0.samples" in own and own["0.samples"] is None
     return [identity_of({"__metric_state_per_rank": [item]}) for item in own.values()]
+
+
+OF_MATRIX = ("IoU", "mIoU", "JaccardIndex", "DiceCoefficient", "cmAccuracy", "cmPrecision", "cmRecall")
+LEAVE_OUT = tuple(name for name in PAIRS if name.startswith(("ConfusionMatrix", *OF_MATRIX)))
+OF_LABELS = {
+    name: case
+    for name, case in PAIRS.items()
+    if case.examples in (scores, binary, multilabel, labels, probabilities, distributions)
+    and not name.startswith((*TAKES_ANY_TARGETS, "adapt", "EpochMetric"))
+}
+
+
+@pytest.mark.parametrize("case", OF_LABELS.values(), ids=OF_LABELS.keys())
+@pytest.mark.parametrize("wrong", [0.5, -0.9, float("nan"), float("inf"), -float("inf"), -100.0])
+def test_what_is_no_label_is_refused_in_update(case, wrong):
+    """The first target, or the first prediction where predictions are labels; as floats, as fractions are."""
+    metric = fed(case, [batch_of(case, 9)])
+    before, state = value_of(metric), repr(metric.state_dict())
+    for place in ["y"] if batch_of(case, 1)[0].is_floating_point() else ["y", "y_pred"]:
+        output = dict(zip(("y_pred", "y"), (tensor.clone() for tensor in batch_of(case, 9, seed=1)), strict=True))
+        output[place] = output[place].double()
+        output[place].view(-1)[0] = wrong
+        pair = (output["y_pred"], output["y"])
+        if case.name in LEAVE_OUT and wrong == -100.0:
+            continue  # as any target that is no class
+        with pytest.raises(ValueError, match="should be|must be"):
+            metric.update(pair)
+        assert (value_of(metric), repr(metric.state_dict())) == (close(before), state)
+
+
+@pytest.mark.parametrize("case", OF_LABELS.values(), ids=OF_LABELS.keys())
+def test_scores_that_are_nan_are_refused_in_update_or_never_a_hit(case):
+    y_pred, y = (tensor.clone() for tensor in batch_of(case, 9, seed=1))
+    if not y_pred.is_floating_point():
+        pytest.skip("predictions are labels")
+    y_pred.view(-1)[3] = float("nan")
+    metric = fed(case, [batch_of(case, 9)])
+    before = value_of(metric)
+    if case.name == "TopKCategoricalAccuracy":
+        y_pred[:] = float("nan")
+        metric.update((y_pred, y))
+        assert value_of(metric) == pytest.approx(before / 2)
+        return
+    with pytest.raises(ValueError, match="NaN|nan|probabilities"):
+        metric.update((y_pred, y))
+    assert value_of(metric) == close(before)

@@ -50,6 +50,7 @@ def test_each_example_is_drawn_once_on_average_and_independently_in_each_resampl
     drawn = Bootstrap(Average(), num_resamples=300)
     for i, resample in enumerate(drawn._resamples):
         resample.update = lambda chosen, i=i: counts[i].index_add_(0, chosen[0], torch.ones(len(chosen[0])))
+    drawn._probe.update = lambda output: None
     drawn.update((torch.arange(50),))
     assert counts.mean().item() == pytest.approx(1.0, abs=4 / np.sqrt(counts.numel()))
     assert counts.var().item() == pytest.approx(1.0, abs=0.1)
@@ -163,7 +164,6 @@ def test_quantiles_are_checked(good, bad):
         (torch.ones(3), torch.ones(2)),
         (torch.ones(3), [1, 1, 1]),
         (torch.ones(3), torch.ones(3), {"weight": 1}),
-        (torch.tensor(1.0), torch.tensor(1.0)),
         torch.ones(3, 2),
         3.0,
         (),
@@ -172,8 +172,23 @@ def test_quantiles_are_checked(good, bad):
 )
 def test_outputs_that_cannot_be_drawn_from_are_refused(output):
     metric = Bootstrap(Accuracy(), num_resamples=3)
-    with pytest.raises(TypeError, match="output should be tensors of the same length, but given"):
+    with pytest.raises((TypeError, ValueError), match="of the same length, but given|in output_transform"):
         metric.update(output)
+
+
+def test_a_batch_that_is_refused_for_one_example_is_in_no_resample():
+    metric = Bootstrap(Accuracy(), num_resamples=60)
+    metric.update((torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])))
+    before = metric.compute()
+    for wrong in (0.5, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="must be comprised of 0's and 1's"):
+            metric.update((torch.tensor([1.0, 1.0, wrong]), torch.ones(3)))
+    assert metric.compute() == before
+    one = (torch.tensor(1.0), torch.tensor(1.0))
+    for mode in (torch.inference_mode, torch.no_grad, torch.inference_mode):
+        with mode():
+            metric.update(one)
+    assert metric.compute()["mean"] > before["mean"]
 
 
 def test_it_is_of_a_metric():

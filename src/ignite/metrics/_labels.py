@@ -119,6 +119,11 @@ def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
     Raises:
         ValueError: on the CPU, unless it is none.
     """
+    if not scores.numel():
+        return 0
+    has_array = scores.is_cpu and scores.dtype in _NUMPY_DTYPES and _has_numpy()
+    if has_array and not math.isnan(scores.numpy().max()):  # in a third of the time of what follows
+        return 0
     highest = scores.gather(1, classes.unsqueeze(1))  # where there is a NaN, it is the highest
     if not scores.is_cpu:
         return highest.isnan().sum()

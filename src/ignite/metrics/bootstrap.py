@@ -12,6 +12,7 @@ from torch import Tensor
 from ignite import distributed
 from ignite.exceptions import NotComputableError
 from ignite.metrics._reduction import jointly
+from ignite.metrics._view import View
 from ignite.metrics.metric import Metric
 
 __all__ = ["Bootstrap"]
@@ -58,6 +59,8 @@ class Bootstrap(Metric):
         if not all(0 <= quantile <= 1 for quantile in quantiles):
             raise ValueError(f"quantiles should be from 0 to 1, but given {quantiles}")
         self.required_output_keys = metric.required_output_keys
+        self._probe = metric._twin()
+        """Is updated with each batch alone, to see whether it fits."""
         self._resamples = [metric._twin() for _ in range(num_resamples)]
         self._quantiles = tuple(quantiles)
         self._seed = seed
@@ -68,11 +71,17 @@ class Bootstrap(Metric):
         """Forgets all that was seen."""
         for metric in self._resamples:
             metric.reset()
+        self._probe.reset()
         self._generator_state: Tensor | None = None
 
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch."""
+        """Takes in the output of one batch, or raises and stays as it was."""
+        if isinstance(self._probe, View):
+            output = self._probe._accepted(output)
         length = _length_of(output)
+        # Before any resample, which may not have drawn the example that is refused.
+        self._probe.reset()
+        self._probe.update(output)
         generator = torch.Generator()
         if self._generator_state is None:
             # A prime apart, so that the processes of neighbouring seeds draw differently.
