@@ -90,10 +90,16 @@ def found():
     return harness.run(workers.collectives, 2)
 
 
-def test_values_are_combined_and_inputs_left_alone(found):
-    for rank, checks in enumerate(found):
+def test_values_are_combined_and_tensors_in_place(found):
+    for checks in found:
         assert checks["sum"] == [3.0, 3.0]
-        assert checks["untouched"] == [rank + 1.0] * 2
+        assert checks["gradient"] == 1.5  # the mean of one and two
+        in_place = checks["in place"]
+        assert in_place.pop("others in memory") == [0]
+        assert in_place.pop("empty") == (True, torch.float32, (0, 3), [])
+        assert all((is_same, values) == (True, [3]) for is_same, _, _, values in in_place.values()), in_place
+        assert [in_place[str(dtype)][1] for dtype in workers.DTYPES] == list(workers.DTYPES)
+        assert in_place["transposed"][2] == (3, 2)
         assert [checks[op] for op in ("PRODUCT", "MIN", "MAX")] == [2, 1, 2]
         assert checks["AND"] == [True, False]
         assert checks["OR"] == [False, True]
@@ -155,7 +161,7 @@ def test_numbers_are_combined_and_broadcast_exactly_and_tensors_whatever_their_d
         assert checks["int16"] == [size, -7]
         assert checks["booleans"] == [[True, True], [True, False]]
         assert checks["strides"] == [[0, 3], [1, 4], [2, 5]]
-        assert not checks["gradient"]
+        assert checks["gradient"], "written past autograd"
         assert checks["broadcast"] == [2**60 + 1, 0.1, True, 2**53 + 1]
         assert [type(value) for value in checks["broadcast"]] == [int, float, bool, int]
         assert checks["broadcast tensors"][:5] == [[1, -7], [2, -6], [], [[0, 2], [1, 3]], [2, 3]]

@@ -16,17 +16,55 @@ from ignite.engine import Engine
 from ignite.metrics import Accuracy, Average, Loss
 
 
+def in_place(rank):
+    """Tensors of all kinds: what they are after a call, and whether its result is the tensor itself."""
+    kept = torch.zeros(6, 2)
+    with torch.inference_mode():
+        of_inference = torch.full((2,), rank + 1.0)
+    given = {
+        **{str(dtype): torch.full((2, 2), rank + 1).to(dtype) for dtype in DTYPES},
+        "rows of another": kept[1::2].fill_(rank + 1.0),
+        "transposed": torch.full((2, 3), rank + 1.0).T,
+        "without dimensions": torch.tensor(rank + 1),
+        "empty": torch.zeros(0, 3),
+        "of inference": of_inference,
+        "parameter": torch.nn.Parameter(torch.full((2,), rank + 1.0)),
+    }
+    found = {}
+    for name, tensor in given.items():
+        is_same = idist.all_reduce(tensor) is tensor
+        found[name] = is_same, tensor.dtype, tuple(tensor.shape), tensor.unique().tolist()
+    found["others in memory"] = kept[::2].unique().tolist()
+    return found
+
+
+def gradients_averaged_by_hand(rank):
+    """As in Ignite's tutorial, where the result of the call is not used."""
+    weight = torch.zeros(1, requires_grad=True)
+    (weight * (rank + 1)).sum().backward()
+    for parameter in [weight]:
+        idist.all_reduce(parameter.grad)
+        parameter.grad /= idist.get_world_size()
+    return weight.grad.item()
+
+
+DTYPES = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.uint8,
+)  # fmt: skip
+
+
 def collectives(rank):
     size, checks = idist.get_world_size(), {}
     ones = torch.full((2,), rank + 1.0)
     checks["sum"] = idist.all_reduce(ones).tolist()
-    checks["untouched"] = ones.tolist()
+    checks["in place"] = in_place(rank)
     for op in ("PRODUCT", "MIN", "MAX"):
         checks[op] = idist.all_reduce(torch.tensor(rank + 1), op).item()
     checks["AND"] = idist.all_reduce(torch.tensor([True, rank == 0]), "AND").tolist()
     checks["OR"] = idist.all_reduce(torch.tensor([False, rank == 0]), "OR").tolist()
     checks["whole number"] = idist.all_reduce(2**53 + rank)
     checks["number"] = idist.all_reduce(0.1)
+    checks["gradient"] = gradients_averaged_by_hand(rank)
     checks["of two"] = idist.all_reduce(rank, group=[0, 1][:size])
     checks["gather"] = idist.all_gather(torch.full((1, 2), rank)).tolist()
     checks["gather scalars"] = idist.all_gather(torch.tensor(rank)).tolist()
@@ -147,10 +185,10 @@ def numbers(rank):
         "whole": [idist.all_reduce(6 if first else 3, op) for op in ("SUM", "PRODUCT", "MIN", "MAX", "AND", "OR")],
         "large": idist.all_reduce(2**62) == 2**62 * idist.get_world_size(),
         "nan": [str(idist.all_reduce(float("nan") if rank == place else 1.0, "MAX")) for place in (0, 1)],
-        "int16": idist.all_reduce(int16, "MAX").tolist(),
+        "int16": idist.all_reduce(int16.clone(), "MAX").tolist(),
         "booleans": [idist.all_reduce(torch.tensor([True, first]), op).tolist() for op in ("SUM", "PRODUCT")],
         "strides": idist.all_reduce(torch.arange(6).reshape(2, 3).T if first else torch.zeros(3, 2).long()).tolist(),
-        "gradient": idist.all_reduce(torch.ones(2, requires_grad=True)).requires_grad,
+        "gradient": idist.all_reduce(torch.ones(2, requires_grad=True)).is_leaf,
         "fractions": error_of(idist.all_reduce, 0.5, "AND"),
         "broadcast": [
             idist.broadcast(2**60 + 1 if first else 0),

@@ -179,3 +179,26 @@ def test_there_is_no_history_unless_asked_for(name):
     scheduler(trainer)
     assert scheduler.save_history is False
     assert not hasattr(trainer.state, "param_history")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda optimizer, name: LinearCyclicalScheduler(optimizer, name, 1.0, 0.0, 4),
+        lambda optimizer, name: CosineAnnealingScheduler(optimizer, name, 1.0, 0.0, 4),
+        lambda optimizer, name: PiecewiseLinear(optimizer, name, [(0, 1.0), (2, 0.0)]),
+        lambda optimizer, name: PiecewiseLinear(optimizer, name, [(0, 1.0), (2, 0.0)], param_group_index=0),
+    ],
+    ids=["linear", "cosine", "piecewise", "piecewise of a group"],
+)
+def test_a_parameter_that_no_group_has_is_refused_and_a_group_stands_for_its_optimizer(make):
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5)
+    with pytest.raises(ValueError, match="param_name should be in the parameter groups, which have .*lr.* given 'lrr'"):
+        make(optimizer, "lrr")
+    assert all("lrr" not in group for group in optimizer.param_groups)
+    make(optimizer, "momentum")(None)
+    with pytest.warns(DeprecationWarning, match="give the optimizer, and param_group_index") as said:
+        scheduler = make(optimizer.param_groups[0], "lr")
+    assert len(said) == 1
+    scheduler(None)
+    assert [group["lr"] for group in optimizer.param_groups] == [1.0, 0.5]

@@ -29,7 +29,7 @@ def barrier() -> None:
 
 
 def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Tensor | float:
-    """Combines the values of all processes; each gets the result. The tensor that was given stays as it is.
+    """Combines the values of all processes; each gets the result. A tensor is changed in place, and returned.
 
     Numbers are combined as Python does it: whole ones exactly, others as float64; the result is a float if one of them
     is. The sum of booleans in a tensor is whether one of them is true, as the result has the dtype of the tensor.
@@ -80,7 +80,9 @@ def _reduce(tensor: Tensor, op: str, group: Any) -> Tensor:
         memory_format=torch.contiguous_format,
     )
     dist.all_reduce(sent, op=getattr(dist.ReduceOp, _REDUCE_OPS.get(op, op)), group=group)
-    return sent.to(tensor.device, dtype=tensor.dtype)
+    with torch.inference_mode(tensor.is_inference()):  # elsewhere, such a tensor could not be written to
+        tensor.detach().copy_(sent)
+    return tensor
 
 
 def _fold(number: float, op: str, group: Any) -> float:

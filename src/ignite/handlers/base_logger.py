@@ -44,6 +44,7 @@ class BaseOutputHandler(BaseHandler):
         global_step_transform: ``f(engine, event_name)``, the number of the step. By default the count of the event:
             ``state.epoch``, ``state.iteration``. See :func:`~ignite.handlers.global_step_from_engine`.
         state_attributes: names of further attributes of ``engine.state``.
+        another_engine: deprecated, the engine whose count of the event is the step.
 
     Raises:
         TypeError: one of these has another type than it should.
@@ -57,7 +58,18 @@ class BaseOutputHandler(BaseHandler):
         output_transform: Callable[..., Any] | None = None,
         global_step_transform: StepTransform | None = None,
         state_attributes: list[str] | None = None,
+        *,
+        another_engine: Engine[Any, Any] | None = None,
     ) -> None:
+        if isinstance(global_step_transform, Engine):  # where Ignite 0.1 had it
+            another_engine, global_step_transform = global_step_transform, None
+        if another_engine is not None:
+            warnings.warn(
+                "another_engine is deprecated. Please use global_step_transform=global_step_from_engine(engine)",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            global_step_transform = global_step_transform or _count_of(another_engine)
         if metric_names is not None and not (isinstance(metric_names, list) or metric_names == "all"):
             raise TypeError(f"metric_names should be either a list or equal 'all', but given {metric_names!r}")
         if output_transform is not None and not callable(output_transform):
@@ -117,6 +129,10 @@ class BaseOutputHandler(BaseHandler):
                 "of the step"
             )
         return int(step)
+
+
+def _count_of(engine: Engine[Any, Any]) -> StepTransform:
+    return lambda _, event_name: engine.state.get_event_attrib_value(event_name)
 
 
 def _count_of_event(engine: Engine[Any, Any], event_name: Any) -> int:

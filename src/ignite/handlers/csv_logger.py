@@ -91,6 +91,9 @@ class _Table:
     def close(self) -> None:
         self._file.close()
 
+    def reopen(self) -> None:
+        self._file = self._path.open("a", newline="")
+
     def elsewhere(self, folder: Path) -> _Table:
         return _Table(folder / self._path.name)
 

@@ -105,6 +105,9 @@ class _Lines:
     def close(self) -> None:
         self._file.close()
 
+    def reopen(self) -> None:
+        self._file = self._path.open("ab+")
+
     def elsewhere(self, folder: Path) -> _Lines:
         return _Lines(folder / self._path.name)
 

@@ -102,7 +102,7 @@ class LiveProgress:
 
     @contextlib.contextmanager
     def _around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
-        self._begin(clock.now(), engine.state.iteration)
+        self._begin(clock.now(), 0 if is_new else engine.state.iteration)
         try:
             yield
         finally:

@@ -98,8 +98,18 @@ class _Run:
         self._is_empty = True
         self.active_run = self._start()
         self._run_id: str | None = None if self.active_run is None else self.active_run.info.run_id
-        self._outbox = Outbox(self._send, _is_refused, logger_name)
+        self._logger_name = logger_name
+        self._open()
+
+    def _open(self) -> None:
+        self._outbox = Outbox(self._send, _is_refused, self._logger_name)
         self._folder = tempfile.TemporaryDirectory(prefix="mlflow-")
+
+    def reopen(self) -> None:
+        """Goes on with the run that was ended."""
+        if self._is_ours:
+            self.active_run = self._start(self._run_id)
+        self._open()
 
     def _start(self, run_id: str | None = None) -> Any:
         try:

@@ -18,11 +18,11 @@ class TimeLimit:
     that only goes forward; corrections of the wall clock do not matter.
 
     Args:
-        limit_sec: seconds, at least 1.
+        limit_sec: seconds, at least 1; None for no limit.
         checkpoint: what to call with the engine, once, before it is terminated: a ``Checkpoint``, say.
 
     Raises:
-        TypeError: ``limit_sec`` is not an integer, or ``checkpoint`` cannot be called.
+        TypeError: ``limit_sec`` is neither an integer nor None, or ``checkpoint`` cannot be called.
         ValueError: ``limit_sec`` is not positive.
 
     Distributed:
@@ -43,9 +43,9 @@ class TimeLimit:
     def __init__(
         self, limit_sec: int | None = 28800, *, checkpoint: Callable[[Engine[Any, Any]], Any] | None = None
     ) -> None:
-        if not isinstance(limit_sec, int):
+        if limit_sec is not None and (isinstance(limit_sec, bool) or not isinstance(limit_sec, int)):
             raise TypeError(f"Argument limit_sec should be an integer, but given {limit_sec!r}")
-        if limit_sec <= 0:
+        if limit_sec is not None and limit_sec <= 0:
             raise ValueError(f"Argument limit_sec should be a positive integer, but given {limit_sec}")
         if checkpoint is not None and not callable(checkpoint):
             raise TypeError(f"Argument checkpoint should be callable, but given {checkpoint!r}")
@@ -56,7 +56,7 @@ class TimeLimit:
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Looks at the clock."""
-        is_up = clock.now() - self._started > self.limit_sec
+        is_up = self.limit_sec is not None and clock.now() - self._started > self.limit_sec
         if not together.any_process(engine, self, is_up) or engine.should_terminate:
             return
         self.logger.info("Reached the time limit: %s sec. Stop training", self.limit_sec)

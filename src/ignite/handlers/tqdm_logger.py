@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -67,6 +68,12 @@ class ProgressBar(BaseLogger):
         self._is_chosen = bool(tqdm_kwargs.keys() - {"desc"})
         self._options = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
         self.pbar: Any = None
+        self._displays: weakref.WeakSet[_Display] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Closes the bars that are open; those that are drawn after that are new ones."""
+        for display in self._displays:
+            display.end()
 
     def attach(  # type: ignore[override]
         self,
@@ -97,6 +104,7 @@ class ProgressBar(BaseLogger):
             metric_names = []
         display = _Display("", metric_names, output_transform, state_attributes=state_attributes)
         display.show_with(self, event_name, closing_event_name)
+        self._displays.add(display)
         engine.add_event_handler(event_name, display, self, event_name)
         engine.add_event_handler(closing_event_name, display.close)
         engine._frames.append(display.around)
@@ -148,7 +156,7 @@ class _Display(BaseOutputHandler):
         if self._bar is not None:
             self._is_closing = True
             self._draw(engine)
-            self._end()
+            self.end()
 
     @contextlib.contextmanager
     def around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
@@ -156,10 +164,11 @@ class _Display(BaseOutputHandler):
         try:
             yield
         finally:
-            if self._bar is not None:
-                self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        if self._bar is None:
+            return
         self._bar.close()
         self._bar = self._owner.pbar = None
         self._shown, self._is_closing = {}, False

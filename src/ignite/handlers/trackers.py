@@ -88,7 +88,12 @@ class TrackerLogger(BaseLogger):
         self.tracker = tracker
         self._in_order = InOrder()
         self._losses = Losses(f"{__name__}.{type(self).__name__}")
-        self._close_tracker = weakref.finalize(self, _close, tracker, self._losses)  # also at the end of the program
+        self._own_tracker = tracker
+        self._will_close()
+
+    def _will_close(self) -> None:
+        """Also at the end of the program."""
+        self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._losses)
 
     def log(self, values: Iterable[tuple[Path, Scalar]], step: int) -> None:
         """Hands values to the tracker, as soon as they are on the host.
@@ -126,7 +131,7 @@ class TrackerLogger(BaseLogger):
             self._hand_over(*ready)
 
     def close(self) -> None:
-        """Hands over what waits, and closes the tracker. Does nothing the second time."""
+        """Hands over what waits, and closes the tracker, which is opened anew if it is used after that."""
         self.flush()
         self._close_tracker()
 
@@ -139,6 +144,7 @@ class TrackerLogger(BaseLogger):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Lets the tracker go on where the state was taken."""
         self.flush()
+        self._open_again()
         load = getattr(self.tracker, "load_state_dict", None)
         if load is not None and state_dict["tracker"] is not None:
             load(state_dict["tracker"])
@@ -176,6 +182,7 @@ class TrackerLogger(BaseLogger):
             self._ask("scalars", {self.name(path): value for path, value in values}, step)
 
     def _ask(self, verb: str, *args: Any) -> None:
+        self._open_again()
         function = getattr(self.tracker, verb, None)
         if function is None:
             warnings.warn(f"{type(self.tracker).__name__} keeps no {verb}: left out", stacklevel=3)
@@ -184,6 +191,12 @@ class TrackerLogger(BaseLogger):
             function(*args)
         except OSError as error:
             self._losses.note(error)
+
+    def _open_again(self) -> None:
+        """Goes on behind what is there, if the tracker was closed."""
+        if self.tracker is self._own_tracker and not self._close_tracker.alive:
+            getattr(self.tracker, "reopen", lambda: None)()
+            self._will_close()
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         return OutputHandler(*args, **kwargs)

@@ -24,6 +24,8 @@ class Attachment:
     """Tells the metric from others in what they share."""
     users: set[int] = field(default_factory=set)
     """Ids of the metrics that need it fed: itself, and those that it is an ingredient of."""
+    is_withdrawn: bool = False
+    """Whether it was detached, and is fed for the others only."""
 
 
 class Attaching:
@@ -76,6 +78,8 @@ class Attaching:
         if reduction is not None:
             reduction.withdraw(member)
         member._starve(engine, usage)
+        if engine in member._attachments:
+            member._attachments[engine].is_withdrawn = True
         self._twins.get(engine, {}).pop(span_key(usage), None)
 
     def is_attached(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> bool:  # noqa: B008
@@ -91,7 +95,9 @@ class Attaching:
         for event, handler in self._feeding(usage):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(self if user is None else user))
+        attachment = self._attachments.setdefault(engine, Attachment(usage))
+        attachment.users.add(id(self if user is None else user))
+        attachment.is_withdrawn = False
         reduction = reduction_of(engine, usage)
         if reduction is not None:
             reduction.add(self)
@@ -114,6 +120,9 @@ class Attaching:
 
     def _is_fed(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         return all(engine.has_event_handler(handler, event) for event, handler in self._feeding(usage))
+
+    def _is_withdrawn(self, engine: AnyEngine) -> bool:
+        return engine in self._attachments and self._attachments[engine].is_withdrawn
 
     def _leave(self, engine: AnyEngine, attachment: Attachment) -> None:
         """Ends what the metric shares with others of ``engine``."""

@@ -159,7 +159,7 @@ class MetricsLambda(Metric):
             metric._use(engine)
 
     def _is_fed(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
-        return all(metric._is_fed(engine, usage) for metric in self._leaves())
+        return all(leaf._is_fed(engine, usage) and not leaf._is_withdrawn(engine) for leaf in self._leaves())
 
     def _is_taken(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
         return super()._is_taken(engine, usage) or any(leaf._is_taken(engine, usage) for leaf in self._leaves())

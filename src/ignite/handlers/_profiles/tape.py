@@ -32,12 +32,16 @@ class Tape(Meter):
         self._state = state
         self._note = note
         self._know = know
+        self._known: list[tuple[Any, Registration]] = []
 
     def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:
         if getattr(getattr(entry.handler, "__self__", None), "_is_profiler", False):  # times itself
             return handler
         name = name_in_results(entry.handler)
-        self._know(event, name)
+        # Tables are compiled anew for each profiler that joins.
+        if not any(of == event and known is entry for of, known in self._known):
+            self._known.append((event, entry))
+            self._know(event, name)
         return self._timed(event, name, handler)
 
     def step(self, step: Step) -> Step:

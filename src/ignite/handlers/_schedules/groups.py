@@ -24,6 +24,25 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
+def check_name(groups: Iterable[dict[str, Any]], name: str) -> None:
+    """Checks that one of the groups has the parameter, so that a misspelt one is not written for nobody.
+
+    Raises:
+        ValueError: none has it.
+    """
+    names = [known for group in groups for known in group]
+    if name not in names:
+        known = ", ".join(sorted({str(known) for known in names if known != "params"}))
+        raise ValueError(f"param_name should be in the parameter groups, which have {known}, but given {name!r}")
+
+
+class OneGroup:
+    """An optimizer of a single parameter group, for schedulers that were given the group."""
+
+    def __init__(self, group: dict[str, Any]) -> None:
+        self.param_groups = [group]
+
+
 def select(optimizer: Any, index: int | None) -> list[dict[str, Any]]:
     """The groups of an optimizer, or the one of them.
 

@@ -1,5 +1,6 @@
 """Schedulers of what is in the parameter groups of an optimizer."""
 
+import warnings
 from typing import Any
 
 from torch.optim import Optimizer
@@ -16,14 +17,15 @@ class ParamScheduler(BaseParamScheduler):
     iteration uses the value for 0. Subclasses implement :meth:`get_param`.
 
     Args:
-        optimizer: whose groups are written; anything that has ``param_groups``. A value that is a tensor, as the
-            learning rate of an optimizer with ``capturable=True`` may be, is written in place.
+        optimizer: whose groups are written; anything that has ``param_groups``. Deprecated: one of its groups. A value
+            that is a tensor, as the learning rate of an optimizer with ``capturable=True`` may be, is written in place.
         param_name: the name of the parameter in the groups, such as "lr".
         save_history: whether to append the values, one for each group, to ``engine.state.param_history[param_name]``.
         param_group_index: the only group to write to. By default, all are written to.
 
     Raises:
         TypeError: ``optimizer`` has no parameter groups, or ``param_group_index`` is not an integer.
+        ValueError: no group has a parameter ``param_name``.
 
     Example:
         >>> class Halving(ParamScheduler):
@@ -41,9 +43,17 @@ class ParamScheduler(BaseParamScheduler):
         self, optimizer: Optimizer, param_name: str, save_history: bool = False, param_group_index: int | None = None
     ) -> None:
         super().__init__(param_name, save_history)
+        if isinstance(optimizer, dict):  # as before Ignite 0.4
+            warnings.warn(
+                "A parameter group as optimizer is deprecated. Please give the optimizer, and param_group_index",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            optimizer = groups.OneGroup(optimizer)  # type: ignore[assignment]  # all that is used of one
         groups.check_optimizer(optimizer)
         if param_group_index is not None and not checks.is_whole(param_group_index):
             raise TypeError(f"Argument param_group_index should be an integer or None, but given {param_group_index!r}")
+        groups.check_name(optimizer.param_groups, param_name)
         self.optimizer = optimizer
         self.param_group_index = param_group_index
         self._state_attrs += ["param_group_index"]
@@ -98,6 +108,8 @@ class ParamScheduler(BaseParamScheduler):
         """
         index = scheduler_kwargs.get("param_group_index") or 0
         optimizer = groups.stand_in(num_groups=max(index + 1, -index, 1))
+        for group in optimizer.param_groups:
+            group.setdefault(scheduler_kwargs.get("param_name", "lr"), 0.0)
         scheduler = cls(**{**scheduler_kwargs, "optimizer": optimizer, "save_history": False})
         rows = []
         for event in range(num_events):
