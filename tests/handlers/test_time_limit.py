@@ -77,7 +77,7 @@ def test_the_default_is_eight_hours():
 @pytest.mark.parametrize(
     ("args", "options", "error", "message"),
     [
-        ((None,), {}, TypeError, "Argument limit_sec should be an integer, but given None"),
+        ((True,), {}, TypeError, "Argument limit_sec should be an integer, but given True"),
         ((1.5,), {}, TypeError, "Argument limit_sec should be an integer, but given 1.5"),
         ((0,), {}, ValueError, "Argument limit_sec should be a positive integer, but given 0"),
         ((1,), {"checkpoint": 3}, TypeError, "Argument checkpoint should be callable, but given 3"),
