@@ -21,6 +21,15 @@ def batch_of(case, n, seed=0):
     return case.examples(torch.Generator().manual_seed(seed), n)
 
 
+def wide(batch):
+    """With floats in float64, whose sums over a batch are float64, too."""
+    tensors = [
+        tensor.double() if tensor.is_floating_point() else tensor
+        for tensor in (batch if isinstance(batch, tuple) else (batch,))
+    ]
+    return tuple(tensors) if isinstance(batch, tuple) else tensors[0]
+
+
 def value_of(metric):
     return as_plain(metric.compute())
 
@@ -42,7 +51,7 @@ def test_every_metric_is_here():
 def test_any_cut_into_batches_gives_the_value_of_one_batch(case, sizes):
     if case.depends_on_batches:
         pytest.skip("a mean over batches")
-    batch = batch_of(case, sum(sizes), seed=sum(sizes))
+    batch = wide(batch_of(case, sum(sizes), seed=sum(sizes)))
     # The user's function computes in float32.
     tolerance = 1e-6 if case.name == "Loss" else FINELY
     assert value_of(fed(case, cut(batch, sizes))) == close(value_of(fed(case, [batch])), tolerance)
@@ -174,7 +183,7 @@ def test_half_precision_outputs_are_accumulated_without_loss(case):
         pytest.skip("a function of the user computes in the precision of its input")
     batch = batch_of(case, 24)
     tensors = batch if isinstance(batch, tuple) else (batch,)
-    for dtype in (torch.float16, torch.bfloat16):
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
         rounded = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in rounded]
         both = [tuple(each) if isinstance(batch, tuple) else each[0] for each in (rounded, wide)]

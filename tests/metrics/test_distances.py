@@ -1,3 +1,4 @@
+import itertools
 import math
 import re
 
@@ -9,40 +10,84 @@ from hypothesis import strategies as st
 
 from ignite.exceptions import NotComputableError
 from ignite.metrics import CosineSimilarity, Entropy, MeanAbsoluteError, MeanSquaredError
-from ignite.metrics._distances import MeanOfExamples, read_errors, read_rows, row_of_logits, widened
+from ignite.metrics._distances import (
+    NARROW,
+    MeanOfExamples,
+    middle_value,
+    read_fitting,
+    read_rows,
+    rows_of_logits,
+    squared_distances,
+    sum_errors,
+    widened,
+)
 from ignite.metrics.statistics import Totals
 
 
 @pytest.mark.parametrize(
-    ("dtypes", "expected"),
-    [
-        ((torch.float16, torch.float16), torch.float32),
-        ((torch.bfloat16, torch.float32), torch.float32),
-        ((torch.float32, torch.float64), torch.float64),
-        ((torch.float32, torch.int64), torch.float64),
-        ((torch.uint8, torch.uint8), torch.float64),
-    ],
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int64]
 )
-def test_errors_are_as_wide_as_they_have_to_be(dtypes, expected):
-    errors = read_errors((torch.tensor([1, 200]).to(dtypes[0]), torch.tensor([3, 5]).to(dtypes[1])))
-    assert errors.dtype == expected
-    assert errors.tolist() == [-2, 195]
+@pytest.mark.parametrize("other", [torch.float32, torch.uint8, torch.int64])
+@pytest.mark.parametrize("num", [1, 5000])
+def test_errors_are_as_wide_as_they_have_to_be(dtype, other, num):
+    pair = (torch.tensor([1, 200] * num).to(dtype), torch.tensor([3, 5] * num).to(other))
+    rel = 1e-6 if dtype in NARROW and other in NARROW else 0.0
+    assert sum_errors(pair, 1) == (2 * num, pytest.approx(num * 197.0, rel=rel))
+    assert sum_errors(pair, 2) == (2 * num, pytest.approx(num * (4 + 195.0**2), rel=rel))
+
+
+@pytest.mark.parametrize("scale", [1e-45, 1e-30, 1e-20, 1e-10, 1.0, 1e10, 1e18, 1e30])
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("num", [7, 300_000])
+def test_sums_of_float32_have_no_place_among_float32(scale, degree, num):
+    """Their squares may be too large or too small, and of their sum too little may be left."""
+    generator = torch.Generator().manual_seed(0)
+    y_pred, y = (scale * (3 + torch.rand(2, num, generator=generator, dtype=torch.float64))).float()
+    expected = math.fsum(abs(a - b) ** degree for a, b in zip(y_pred.tolist(), y.tolist(), strict=True))
+    assert float(sum_errors((y_pred, y), degree)[1]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("hole", [1, 20])
+def test_a_large_sum_of_which_some_squares_overflow_is_finite(hole):
+    y_pred, y = torch.zeros(hole), torch.full((hole,), 1e25)
+    assert float(sum_errors((y_pred, y), 2)[1]) == pytest.approx(hole * float(y[0]) ** 2, rel=1e-12)
 
 
 def test_targets_take_the_shape_of_predictions_even_if_they_do_not_lie_in_order():
     targets = torch.arange(6.0).reshape(2, 3).t()  # (3, 2), not contiguous
-    assert read_errors((torch.zeros(6, 1), targets)).flatten().tolist() == [0, -3, -1, -4, -2, -5]
+    _, y = read_fitting((torch.zeros(3, 1, 2), targets))
+    assert y.tolist() == [[[0, 3]], [[1, 4]], [[2, 5]]]
+
+
+SHAPES = [shape for num_dims in (1, 2, 3) for shape in itertools.product((1, 2, 3), repeat=num_dims)]
+
+
+def test_only_further_dimensions_of_size_one_may_differ():
+    """Over all pairs of shapes, by a rule that knows no reshape: the places of the numbers that go together."""
+    for first, second in itertools.product(SHAPES, repeat=2):
+        fits = first[0] == second[0] and squeezed(first) == squeezed(second)
+        pair = (torch.zeros(first), torch.arange(math.prod(second)).float().reshape(second))
+        if fits:
+            y = read_fitting(pair)[1]
+            assert (y.shape, y.flatten().tolist()) == (first, pair[1].flatten().tolist())
+        else:
+            with pytest.raises(ValueError, match=re.escape(f"but given {first} and {second}")):
+                read_fitting(pair)
+
+
+def squeezed(shape):
+    return [size for size in shape[1:] if size > 1]
 
 
 def test_rows_are_flat_examples_also_when_there_are_none():
     y_pred, y = read_rows((torch.ones(2, 3, 4), torch.zeros(2, 3, 4)))
-    assert (y_pred.shape, y.shape, y.dtype) == ((2, 12), (2, 12), torch.float64)
+    assert (y_pred.shape, y.shape) == ((2, 12), (2, 12))
     assert read_rows((torch.ones(0, 3, 4), torch.zeros(0, 3, 4)))[0].shape == (0, 12)
 
 
 def test_further_dimensions_of_logits_are_further_examples():
     logits = torch.arange(24.0).reshape(2, 3, 4)
-    rows = row_of_logits((logits,), 0, "y_pred")
+    rows = rows_of_logits(logits, "y_pred")
     assert rows.shape == (8, 3)
     assert rows[1].tolist() == logits[0, :, 1].tolist()
 
@@ -59,7 +104,7 @@ def test_complex_numbers_are_refused_and_change_nothing():
 
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"given \(2,\) and \(3,\)"):
-        read_errors((torch.ones(2), torch.ones(3)))
+        read_fitting((torch.ones(2), torch.ones(3)))
     with pytest.raises(ValueError, match=r"\(2, 1\) != \(2,\)"):
         read_rows((torch.ones(2, 1), torch.ones(2)))
     with pytest.raises(ValueError, match=r"y_pred must be in the shape of \(B, C\) .*, got \(2,\)"):
@@ -69,19 +114,19 @@ def test_shapes_that_do_not_fit_are_named():
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(0, 2**16))
 def test_rows_of_logits_are_those_of_each_place(further, seed):
     logits = torch.randn(2, 4, *further, generator=torch.Generator().manual_seed(seed))
-    rows = row_of_logits((None, logits), 1, "y")
+    rows = rows_of_logits(logits, "y")
     expected = [logits[i, :, *place].tolist() for i in range(2) for place in np.ndindex(*further)]
-    assert (rows.shape, rows.dtype) == ((2 * math.prod(further), 4), torch.float64)
+    assert rows.shape == (2 * math.prod(further), 4)
     assert rows.tolist() == expected
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (0, 0), (2, 0, 3)])
 def test_logits_without_classes_are_named(shape):
     with pytest.raises(ValueError, match=r"y must be in the shape of \(B, C\) .*, got " + re.escape(str(shape))):
-        row_of_logits((None, torch.ones(shape)), 1, "y")
+        rows_of_logits(torch.ones(shape), "y")
 
 
-@pytest.mark.parametrize("read", [read_errors, read_rows])
+@pytest.mark.parametrize("read", [read_fitting, read_rows])
 def test_what_is_read_has_no_gradients_and_leaves_the_output_as_it_is(read):
     y_pred, y = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3, dtype=torch.float64)
     found = read((y_pred, y))
@@ -98,7 +143,7 @@ class Bits(MeanOfExamples):
     """The mean number of ones."""
 
     def _declare(self):
-        return [Totals(lambda output: (len(output), output.sum()))]
+        return [Totals(lambda output: (len(output[0]), output[0].sum()))]
 
     def _read_output(self, output):
         return output
@@ -108,7 +153,7 @@ class Bits(MeanOfExamples):
 def test_the_mean_is_over_all_examples(batches):
     metric = Bits()
     for batch in batches:
-        metric.update(torch.tensor(batch, dtype=torch.int64))
+        metric.update((torch.tensor(batch, dtype=torch.int64), torch.zeros(len(batch))))
     seen = [bit for batch in batches for bit in batch]
     if seen:
         assert metric.compute() == sum(seen) / len(seen)
@@ -116,3 +161,22 @@ def test_the_mean_is_over_all_examples(batches):
     else:
         with pytest.raises(NotComputableError, match="Bits must have at least one"):
             metric.compute()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e9])
+@pytest.mark.parametrize("spread", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("variance", [1e-3, 1.0, None])
+def test_distances_by_products_are_those_by_differences_where_it_shows(offset, spread, variance):
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 40, 3, generator=generator, dtype=torch.float64)
+    a[:20] *= spread
+    a, b = a + offset, b + offset
+    expected = ((a[:, None] - b) ** 2).sum(dim=2)
+    found = squared_distances(a, b, variance)
+    width = float(np.median(expected)) if variance is None else variance
+    assert torch.allclose((-found / (2 * width)).exp(), (-expected / (2 * width)).exp(), rtol=0, atol=1e-9)
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=30))
+def test_the_middle_value_is_the_median(values):
+    assert middle_value(torch.tensor(values, dtype=torch.float64)).item() == np.median(values)

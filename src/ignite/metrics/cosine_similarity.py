@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from ignite.metrics._distances import MeanOfExamples, read_rows
+from ignite.metrics._distances import NARROW, MeanOfExamples, read_rows, widened
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -21,10 +20,12 @@ class CosineSimilarity(MeanOfExamples):
 
     .. math:: \frac{1}{N} \sum_i \frac{p_i \cdot y_i}{\max(|p_i|, \epsilon) \max(|y_i|, \epsilon)}
 
-    Update with ``(y_pred, y)``, both of shape (B, ...), floating point or integers; each example is one vector.
+    Update with ``(y_pred, y)``, both of shape (B, D) or with more dimensions, floating point or integers;
+    each example is one vector. Its length does not matter; a vector of zeros counts as 0.
 
     Args:
-        eps: the least length that is divided by, so that zeros give 0.
+        eps: the least length that is divided by, if more than the default: shorter vectors then give less than their
+            cosine. By default lengths do not matter.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
@@ -55,9 +56,53 @@ class CosineSimilarity(MeanOfExamples):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_cosines, (self.eps,), device=self._accumulates_on)]
+        return [
+            Totals(
+                _sum_cosines,
+                (self.eps if self.eps > 1e-8 else 0.0,),
+                device=self._accumulates_on,
+                select=_read,
+                joins=True,
+            )
+        ]
 
 
-def _sum_cosines(output: Sequence[Tensor], eps: float) -> tuple[int, Tensor]:
-    y_pred, y = (normalize(rows, dim=1, eps=eps) for rows in read_rows(output))  # (B, D)
-    return y_pred.shape[0], (y_pred * y).sum(dim=1).clamp(-1, 1).sum()
+def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    if output[0].ndim == 1:
+        raise ValueError(
+            "y_pred and y should have shape (B, D), of which each row is a vector, "
+            f"but given {tuple(output[0].shape)} and {tuple(output[1].shape)}; of one vector, give x.unsqueeze(0)"
+        )
+    return read_rows(output)
+
+
+def _sum_cosines(pair: tuple[Tensor, Tensor], eps: float) -> tuple[int, Tensor | float]:
+    y_pred, y = pair
+    if y.is_cpu and y_pred.dtype in NARROW and y.dtype in NARROW:
+        y_pred, y = y_pred.float(), y.float()
+        norms = torch.linalg.vector_norm(y_pred, dim=1), torch.linalg.vector_norm(y, dim=1)
+        shortest, longest = torch.stack(norms).aminmax()
+        if shortest.item() > max(eps, _SHORT) and longest.item() < _LONG:
+            return y_pred.shape[0], (torch.linalg.vecdot(y_pred, y) / (norms[0] * norms[1])).sum(dtype=torch.float64)
+    return y_pred.shape[0], _scaled_cosines(widened(y_pred), widened(y), eps).sum()
+
+
+_SHORT, _LONG = 1e-12, 1e18
+"""Between them squares of float32 and their products are float32, too."""
+
+
+def _scaled_cosines(y_pred: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Of any length that a number can have."""
+    if not y.numel():
+        return y.new_zeros(y.shape[0])
+    cosines: Tensor | float = 1.0
+    directions = []
+    for rows in (y_pred, y):
+        largest = rows.abs().amax(dim=1, keepdim=True)
+        scaled = rows / largest.masked_fill(largest == 0, 1)
+        norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+        directions.append(scaled / norms.masked_fill(norms == 0, 1))
+        if eps > 0:
+            cosines = cosines * (norms * largest / eps).clamp(max=1).squeeze(1)
+    found: Tensor = cosines * torch.linalg.vecdot(*directions).clamp(-1, 1)
+    return found

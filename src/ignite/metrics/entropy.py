@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, row_of_logits
+from ignite.metrics._distances import MeanOfExamples, exact_sum, read_predicted_rows
 from ignite.metrics._outputs import as_predictions
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -29,7 +29,6 @@ class Entropy(MeanOfExamples):
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
-        >>> import torch
         >>> metric = Entropy()
         >>> metric.update((torch.zeros(3, 4), torch.zeros(3)))
         >>> round(metric.compute(), 4)  # ln 4
@@ -37,19 +36,29 @@ class Entropy(MeanOfExamples):
     """
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_entropies, device=self._accumulates_on)]
+        return [Totals(_sum_entropies, device=self._accumulates_on, select=read_predicted_rows)]
 
     def _read_output(self, output: Any) -> Any:
         return as_predictions(output, type(self).__name__)
 
 
-def _sum_entropies(output: Sequence[Tensor]) -> tuple[int, Tensor]:
-    logarithms = row_of_logits(output, 0, "y_pred").log_softmax(dim=1)  # (M, C)
-    return logarithms.shape[0], sum_of_entropies(logarithms)
+def _sum_entropies(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
+    num_examples = pair[0].shape[0]
+    return num_examples, exact_sum(pair, _sum_of_entropies, (), least=0.1 * num_examples)
 
 
-def sum_of_entropies(logarithms: Tensor) -> Tensor:
-    """Over distributions given by their logarithms (M, C)."""
-    terms = logarithms.exp() * logarithms
+def _sum_of_entropies(logits: Tensor, _: Tensor) -> Tensor:
+    return entropies(logits)[0].sum()
+
+
+def entropies(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of distributions given by logits (M, C): their entropies (M,), and odds (M, C) with their sums (M,).
+
+    With logits relative to the largest, neither of two terms is below 0, so that nothing cancels.
+    """
+    relative = logits - logits.amax(dim=1, keepdim=True)
+    odds = relative.exp()
+    total = odds.sum(dim=1)
     # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
-    return -terms.masked_fill(logarithms.isneginf(), 0).sum()
+    spread = torch.linalg.vecdot(odds, relative.clamp_(min=torch.finfo(logits.dtype).min))
+    return total.log() - spread / total, odds, total

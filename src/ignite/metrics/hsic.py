@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import widened
+from ignite.metrics._distances import middle_value, squared_distances, widened
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -97,14 +97,8 @@ def _criterion(
 
 def _kernel(x: Tensor, sigma: float) -> Tensor:
     rows = widened(x).reshape(x.shape[0], -1)
-    squares = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    variance = _median(squares) if sigma < 0 else sigma**2
+    squares = squared_distances(rows, rows, None if sigma < 0 else sigma**2)
+    variance = middle_value(squares) if sigma < 0 else sigma**2
     # Without width it tells equal from different: of equal examples 0 / 0 is 0, of others infinite.
     kernel: Tensor = torch.exp(-(squares / (2 * variance)).masked_fill(squares == 0, 0))
     return kernel.fill_diagonal_(0)
-
-
-def _median(values: Tensor) -> Tensor:
-    """The middle one, or the mean of two; `torch.quantile` takes no more than 16 million."""
-    ordered = values.flatten().sort().values
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ignite.metrics.kl_divergence import KLDivergence, divergences, read_log_distributions
+from ignite.metrics._distances import exact_sum
+from ignite.metrics.kl_divergence import LEAST, KLDivergence, divergences, read_logits
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["JSDivergence"]
@@ -40,10 +40,15 @@ class JSDivergence(KLDivergence):
     """
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_divergences, device=self._accumulates_on)]
+        return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits)]
 
 
-def _sum_divergences(output: Sequence[Tensor]) -> tuple[int, Tensor]:
-    predicted, true = read_log_distributions(output)
+def _sum_divergences(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
+    num_examples = pair[0].shape[0]
+    return num_examples, exact_sum(pair, _divergence, (), least=LEAST * num_examples)
+
+
+def _divergence(predicted: Tensor, true: Tensor) -> Tensor:
+    predicted, true = predicted.log_softmax(dim=1), true.log_softmax(dim=1)
     mean = torch.logaddexp(predicted, true) - math.log(2)
-    return predicted.shape[0], (divergences(true, mean) + divergences(predicted, mean)).sum() / 2
+    return (divergences(true, mean) + divergences(predicted, mean)).sum() / 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, row_of_logits
+from ignite.metrics._distances import MeanOfExamples, exact_sum, rows_of_logits
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["KLDivergence"]
@@ -27,7 +28,6 @@ class KLDivergence(MeanOfExamples):
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
-        >>> import torch
         >>> metric = KLDivergence()
         >>> metric.update((torch.zeros(1, 2), torch.tensor([[99.0, 0.0]])))
         >>> round(metric.compute(), 4)  # undecided of two, where one is certain: ln 2
@@ -40,31 +40,41 @@ class KLDivergence(MeanOfExamples):
     higher_is_better = False
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_divergences, device=self._accumulates_on)]
+        return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits)]
 
 
-def _sum_divergences(output: Sequence[Tensor]) -> tuple[int, Tensor]:
-    predicted, true = read_log_distributions(output)
-    return predicted.shape[0], divergences(true, predicted).sum()
-
-
-def read_log_distributions(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Logarithms of the predicted and true distributions, shape (M, C).
+def read_logits(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits of the predicted and true distributions, shape (M, C).
 
     Raises:
         ValueError: shapes differ, or there is no dimension of classes.
+        TypeError: they are complex.
     """
     if output[0].shape != output[1].shape:
         raise ValueError(
             f"y_pred and y must be in the same shape, got {tuple(output[0].shape)} != {tuple(output[1].shape)}."
         )
-    predicted, true = (row_of_logits(output, i, name).log_softmax(dim=1) for i, name in enumerate(("y_pred", "y")))
-    return predicted, true
+    return rows_of_logits(output[0], "y_pred"), rows_of_logits(output[1], "y")
+
+
+def _sum_divergences(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
+    num_examples = pair[0].shape[0]
+    return num_examples, exact_sum(pair, _divergence, (), least=LEAST * num_examples)
+
+
+LEAST = 0.1
+"""A divergence that is to be computed in float32, where probabilities are right to 1e-7, is at least that."""
+
+
+def _divergence(predicted: Tensor, true: Tensor) -> Tensor:
+    return divergences(true.log_softmax(dim=1), predicted.log_softmax(dim=1)).sum()
 
 
 def divergences(true: Tensor, predicted: Tensor) -> Tensor:
     """Of distributions given by their logarithms (M, C), for each row: shape (M,)."""
     weights = true.exp()
-    terms = weights * (true - predicted)
+    found: Tensor = torch.linalg.vecdot(weights, true - predicted)
+    if found.is_cpu and not found.isnan().any():
+        return found.clamp_(min=0)
     # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
-    return terms.masked_fill(weights == 0, 0).sum(dim=1).clamp(min=0)
+    return (weights * (true - predicted)).masked_fill(weights == 0, 0).sum(dim=1).clamp(min=0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import read_rows
+from ignite.metrics._distances import read_rows, squared_distances, widened
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -71,18 +71,14 @@ class MaximumMeanDiscrepancy(View):
 
 def _discrepancy(output: Sequence[Tensor], var: float) -> tuple[int, Tensor | float]:
     """One batch, and the square of its discrepancy."""
-    if output[0].shape != output[1].shape:
-        raise ValueError(
-            f"x and y must be in the same shape, got {tuple(output[0].shape)} != {tuple(output[1].shape)}."
-        )
-    x, y = read_rows(output)  # (B, D)
+    x, y = (widened(rows) for rows in read_rows(output, "x and y"))  # (B, D)
     n = x.shape[0]
     if n < 2:
         return 0, 0.0
-    within = sum(_kernel(a, a, var).sum() - n for a in (x, y)) / (n * (n - 1))  # without the diagonal, of ones
-    return 1, within - 2 * _kernel(x, y, var).mean()
+    of_x, of_y, of_both = (_kernel(*pair, var) for pair in ((x, x), (y, y), (x, y)))
+    within = (of_x.sum() + of_y.sum() - 2 * n) / (n * (n - 1))  # without the diagonal, of ones
+    return 1, within - 2 * of_both.mean()
 
 
 def _kernel(a: Tensor, b: Tensor, var: float) -> Tensor:
-    # Differences, and not the expansion of the square, which cancels for data far from the origin.
-    return torch.exp(-(torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") ** 2) / (2 * var))
+    return squared_distances(a, b, var).div_(-2 * var).exp_()

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
-from ignite.metrics._distances import MeanOfExamples, read_errors
+from ignite.metrics._distances import MeanOfExamples, read_fitting, sum_errors
 from ignite.metrics.statistics import Statistic, Totals
-from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["MeanAbsoluteError"]
 
@@ -20,7 +15,7 @@ class MeanAbsoluteError(MeanOfExamples):
 
     with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples: for examples of several elements, the
     sum over elements and the mean over examples. Update with ``(y_pred, y)``, both of shape (B, ...), floating point or
-    integers; predictions may have another shape that can be viewed as that of targets, such as (B, 1) for (B,).
+    integers; they may differ in dimensions of size 1 after the first, as (B, 1) and (B,).
 
     Arguments are those of :class:`Metric`.
 
@@ -39,9 +34,4 @@ class MeanAbsoluteError(MeanOfExamples):
     higher_is_better = False
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_errors, device=self._accumulates_on)]
-
-
-def _sum_errors(output: Sequence[Tensor]) -> tuple[int, Tensor]:
-    errors = read_errors(output)
-    return output[1].shape[:1].numel(), errors.abs_().sum(dtype=wide_dtype(errors))
+        return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_fitting)]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, widened
+from ignite.metrics._distances import MeanOfExamples, read_same, widened
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -54,14 +54,19 @@ class MeanPairwiseDistance(MeanOfExamples):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on)]
+        return [Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on, select=_read)]
 
 
-def _sum_distances(output: Sequence[Tensor], p: float, eps: float) -> tuple[int, Tensor]:
-    y_pred, y = output[0].detach(), output[1].detach()
+def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    y_pred, y = output
     if y_pred.ndim < 2 or y_pred.shape != y.shape:
         raise ValueError(
             f"y_pred and y should both have shape (B, ..., D), but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
-    distances = torch.nn.functional.pairwise_distance(widened(y_pred), widened(y), p=p, eps=eps)
-    return y_pred.shape[0], distances.sum()
+    return read_same(output)
+
+
+def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[int, Tensor]:
+    y_pred, y = pair
+    differences = widened(y_pred) - widened(y) + eps
+    return y_pred.shape[0], torch.linalg.vector_norm(differences, p, dim=-1).sum()

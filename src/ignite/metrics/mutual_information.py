@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._distances import row_of_logits
-from ignite.metrics.entropy import Entropy, sum_of_entropies
+from ignite.metrics._distances import read_predicted_rows, widened
+from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
 
 __all__ = ["MutualInformation"]
@@ -43,21 +42,27 @@ class MutualInformation(Entropy):
     higher_is_better = True
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_entropies_and_distributions, num_values=2, device=self._accumulates_on)]
+        device = self._accumulates_on
+        return [Totals(_sum_entropies_and_shares, num_values=2, device=device, select=read_predicted_rows)]
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        sums, shape = statistic.sums, reading.output[0].shape
-        if sums and len(shape) > 1 and shape[1] and shape[1] != len(sums[1]):
-            raise ValueError(f"y_pred should have {len(sums[1])} classes as before, but given {tuple(shape)}")
+        rows, _ = reading.derive(read_predicted_rows)
+        if not statistic.num_examples:
+            return
+        (num_classes,) = statistic.example_shape or statistic.values[1].shape
+        if num_classes != rows.shape[1]:
+            raise ValueError(
+                f"y_pred should have {num_classes} classes as before, but given {tuple(reading.output[0].shape)}"
+            )
 
     def _value(self, *statistics: Any) -> float:
         (totals,) = statistics
-        _, distributions = totals.values
-        mean = distributions / totals.num_examples  # (C,)
+        _, shares = totals.values
+        mean = shares / totals.num_examples  # (C,)
         of_mean = -(mean * mean.log()).masked_fill(mean == 0, 0).sum()
         return max(float(of_mean) - super()._value(totals), 0.0)
 
 
-def _sum_entropies_and_distributions(output: Sequence[Tensor]) -> tuple[int, Tensor, Tensor]:
-    logarithms = row_of_logits(output, 0, "y_pred").log_softmax(dim=1)  # (M, C)
-    return logarithms.shape[0], sum_of_entropies(logarithms), logarithms.exp().sum(dim=0)
+def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor, Tensor]:
+    found, odds, total = entropies(widened(pair[0]))
+    return len(total), found.sum(), (1 / total) @ odds

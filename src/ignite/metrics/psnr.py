@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, read_rows
+from ignite.metrics._distances import NARROW, MeanOfExamples, read_rows, widened
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -19,7 +20,7 @@ class PSNR(MeanOfExamples):
     r"""The mean peak signal-to-noise ratio of images, :math:`10 \log_{10} \frac{R^2}{\mathrm{MSE}_i}`, in decibels.
 
     Update with ``(y_pred, y)``: images of shape (B, ...), of the same shape and dtype, floating point or integers.
-    Equal images count as if they differed by 1e-10 in the mean of squares.
+    Of equal images the mean of squares counts as 1e-10, so that they are not infinitely near.
 
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.
@@ -52,14 +53,36 @@ class PSNR(MeanOfExamples):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_ratios, (self.data_range,), device=self._accumulates_on)]
+        return [Totals(_sum_ratios, (self.data_range,), device=self._accumulates_on, select=_read)]
 
 
-def _sum_ratios(output: Sequence[Tensor], data_range: float) -> tuple[int, Tensor]:
+def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     check_images(output)
-    y_pred, y = read_rows(output)
-    errors = ((y_pred - y) ** 2).mean(dim=1)  # (B,)
-    return y_pred.shape[0], (10 * torch.log10(data_range**2 / (errors + 1e-10))).sum()
+    return read_rows(output)
+
+
+def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Tensor | float]:
+    errors = _mean_squares(*pair)
+    decibels = 20 * math.log10(data_range) - 10 * errors.masked_fill(errors == 0, _OF_EQUAL_IMAGES).log10()
+    return len(errors), decibels.sum()
+
+
+_OF_EQUAL_IMAGES = 1e-10
+"""What counts as their error, as in Ignite: infinity would be the mean of all images, whatever the others are."""
+
+
+def _mean_squares(y_pred: Tensor, y: Tensor) -> Tensor:
+    """For each image, shape (B,), in the widest dtype."""
+    if y.is_cpu and (y.dtype in NARROW or y.dtype == torch.uint8) and y.numel():
+        errors = (y_pred.float() - y.float()).square_().mean(dim=1)
+        smallest, largest = errors.aminmax()
+        if smallest.item() > _LEAST and largest.item() < _HUGE:
+            return errors.double()
+    return (widened(y_pred) - widened(y)).square_().mean(dim=1)
+
+
+_LEAST, _HUGE = 1e-25, 1e38
+"""Between them float32 has room for squares."""
 
 
 def check_images(output: Sequence[Tensor]) -> None:

@@ -132,9 +132,11 @@ def by_scipy(function, p, a, **kwargs):
         return function(p, a, **kwargs).statistic
 
 
-def pearson(p, a, eps=1e-8):
+def pearson(p, a):
+    if np.ptp(p) == 0 or np.ptp(a) == 0:
+        return 0.0
     p, a = p - p.mean(), a - a.mean()
-    return np.mean(p * a) / max(np.sqrt(np.mean(p * p)) * np.sqrt(np.mean(a * a)), eps)
+    return np.mean(p * a) / (np.sqrt(np.mean(p * p)) * np.sqrt(np.mean(a * a)))
 
 
 def spearman(p, a):

@@ -22,6 +22,7 @@ from ignite.metrics.regression import (
     SymmetricMeanAbsolutePercentageError,
 )
 from ignite.metrics.regression._base import read_pair
+from ignite.metrics.statistics._waiting import Pair
 
 METRICS = [getattr(regression, name) for name in regression.__all__ if not name.endswith("_compute_fn")]
 MEDIANS = [create for create in METRICS if create.__name__.startswith("Median")]
@@ -40,6 +41,7 @@ STRICT = [create for create in METRICS if create not in MEDIANS]
             ValueError,
             r"Input data shapes should be the same, but given \(1,\) and \(2,\)",
         ),
+        (torch.ones(2, 2), torch.ones(2, 2), ValueError, r"Input y_pred should have shape \(N,\) or \(N, 1\)"),
         (
             torch.ones(2),
             torch.ones(2, 3),
@@ -88,10 +90,10 @@ def test_medians_refuse_columns_and_other_lengths(create, y_pred, y, words):
         create().update((y_pred, y))
 
 
-def test_pairs_are_read_exactly_and_without_gradients():
+def test_pairs_are_read_without_gradients():
     y = torch.tensor([[0.1], [3.0]], dtype=torch.bfloat16, requires_grad=True)
     pair = read_pair((y, y))
-    assert [(tensor.dtype, tensor.shape, tensor.requires_grad) for tensor in pair] == [(torch.float64, (2,), False)] * 2
+    assert [(tensor.dtype, tensor.shape, tensor.requires_grad) for tensor in pair] == [(y.dtype, (2,), False)] * 2
     assert pair[0].tolist() == [0.10009765625, 3.0]
 
 
@@ -146,7 +148,7 @@ def statistics_of(creates):
         ([*MEDIANS, GeometricMeanRelativeAbsoluteError, SpearmanRankCorrelation, KendallRankCorrelation], 1),
         ([CanberraMetric, FractionalAbsoluteError, SymmetricMeanAbsolutePercentageError], 1),
         ([MeanAbsoluteRelativeError, MeanAbsolutePercentageError], 1),
-        ([PearsonCorrelation, R2Score], 2),
+        ([PearsonCorrelation, R2Score], 1),
         ([MeanError, ManhattanDistance, MedianAbsoluteError], 3),
     ],
 )
@@ -154,11 +156,20 @@ def test_what_is_the_same_is_accumulated_once(creates, num_statistics):
     assert statistics_of(creates) == num_statistics
 
 
-def test_the_check_is_done_once_for_all_metrics_of_an_engine(monkeypatch):
+def test_the_output_is_copied_once_for_all_metrics_of_an_engine(monkeypatch):
     calls = []
-    monkeypatch.setattr("ignite.metrics.regression._base.wide_dtype", lambda y: calls.append(y) or torch.float64)
+    monkeypatch.setattr(Pair, "__init__", counted(Pair.__init__, calls))
     engine = Engine(lambda engine, batch: (torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0])))
-    for create in STRICT:
+    creates = [PearsonCorrelation, R2Score, CanberraMetric, ManhattanDistance, MeanError]
+    for create in creates:
         create().attach(engine, create.__name__)
     engine.run([0, 1, 2])
     assert len(calls) == 3
+
+
+def counted(function, calls):
+    def call(*args):
+        calls.append(args)
+        return function(*args)
+
+    return call

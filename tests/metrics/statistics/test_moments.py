@@ -23,6 +23,14 @@ def expected_moments(x, y):
     return [float(value) for value in (len(x), x.mean(), y.mean(), dx @ dx, dy @ dy, dx @ dy)]
 
 
+def found_moments(moments):
+    """The same, from what is held."""
+    found = moments.joined()
+    squares = found.norms**2
+    product = found.correlation * found.norms.prod()
+    return [value.item() for value in (found.num_examples, *found.means, *squares, product)]
+
+
 def far_pairs(n, seed=0):
     """Means of 1e6, standard deviations of 1, correlated."""
     rng = np.random.default_rng(seed)
@@ -45,8 +53,8 @@ def test_they_are_those_of_all_pairs(pairs, sizes, dtype):
         moments.update(Reading(tuple(rest[:size].T)))  # empty at the end
         rest = rest[size:]
     expected = expected_moments(*np.array(pairs, dtype=float).T)
-    assert moments.joined().tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    assert (moments.num_examples, moments.joined().dtype) == (len(pairs), torch.float64)
+    assert found_moments(moments) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert (moments.num_examples, moments.rows.dtype) == (len(pairs), torch.float64)
 
 
 def test_large_means_do_not_cancel():
@@ -54,7 +62,7 @@ def test_large_means_do_not_cancel():
     moments = Moments(pair)
     for batch in batches_of(x, y, 333):
         moments.update(Reading(batch))
-    assert moments.joined().tolist() == pytest.approx(expected_moments(x, y), rel=1e-9)
+    assert found_moments(moments) == pytest.approx(expected_moments(x, y), rel=1e-9)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
@@ -77,7 +85,7 @@ def test_joined_from_processes_they_go_on(num_processes):
         seen += more
         expected = expected_moments(*(torch.cat(values).numpy() for values in zip(*seen, strict=True)))
         (moments,) = metric._statistics_in_use()
-        assert moments.joined().tolist() == pytest.approx(expected, rel=1e-9)
+        assert found_moments(moments) == pytest.approx(expected, rel=1e-9)
         assert moments.num_examples == expected[0]
         assert metric.compute() == pytest.approx(expected[5] / math.sqrt(expected[3] * expected[4]), rel=1e-9)
 
@@ -88,7 +96,7 @@ def test_nothing_changes_nothing():
     assert moments.parts() == {"num_examples": 0, "rows": None}
     moments.update(Reading((torch.tensor([2.0]), torch.tensor([3.0]))))
     moments.update(Reading((torch.ones(0), torch.ones(0))))
-    assert moments.joined().tolist() == [1, 2, 3, 0, 0, 0]
+    assert found_moments(moments) == [1, 2, 3, 0, 0, 0]
     moments.reset()
     assert moments.parts() == {"num_examples": 0, "rows": None}
 
@@ -97,9 +105,63 @@ def test_a_process_has_one_row_of_constant_size():
     moments = Moments(pair)
     for batch in batches_of(*far_pairs(100), 7):
         moments.update(Reading(batch))
-        assert moments.rows.shape == (1, 6)
+        assert moments.rows.shape == (1, 8)
     assert [part.op for part in moments.to_combine()] == ["SUM", "ROWS"]
 
 
 def test_other_arguments_are_other_moments():
     assert Moments(pair, (1,)).key == Moments(pair, (1,)).key != Moments(pair, (2,)).key
+
+
+def whole(values):
+    """Floating point numbers as integers, in units of the smallest power of two that they need."""
+    pairs = [value.as_integer_ratio() for value in values]
+    unit = max(denominator for _, denominator in pairs)
+    return [numerator * (unit // denominator) for numerator, denominator in pairs]
+
+
+def exact_correlation(x, y):
+    """Of floating point numbers as they are, in integers."""
+    x, y = (
+        [len(values) * value - total for value in values]
+        for values, total in ((each, sum(each)) for each in (whole(x), whole(y)))
+    )
+    product = sum(a * b for a, b in zip(x, y, strict=True))
+    size = math.sqrt(product**2 / (sum(a * a for a in x) * sum(b * b for b in y)))
+    return size if product > 0 else -size
+
+
+@pytest.mark.parametrize("scale", [1e-280, 1e-30, 1.0, 1e30, 1e280])
+@pytest.mark.parametrize("offset", [0.0, 1e12])
+@pytest.mark.parametrize("size", [3, 100, 4500])
+def test_neither_units_nor_offsets_matter(scale, offset, size):
+    """In batches that wait, that do not, and in more of them than are held."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2 * size if size > 3 else 900)
+    y = 0.8 * x + 0.6 * rng.normal(size=len(x))
+    x, y = (x + offset) * scale, (offset / 2 - y) / scale
+    moments = Moments(pair)
+    for batch in batches_of(x, y, size):
+        moments.update(Reading(batch))
+    expected = exact_correlation(x.tolist(), y.tolist())
+    assert moments.joined().correlation.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_outlier_in_front_takes_nothing_from_what_follows():
+    x = np.array([1e6, *np.arange(1000.0)])
+    y = np.array([0.0, *(np.arange(1000.0) ** 2)])
+    for size in (1001, 1, 7):
+        moments = Moments(pair)
+        for batch in batches_of(x, y, size):
+            moments.update(Reading(batch))
+        assert found_moments(moments) == pytest.approx(expected_moments(x, y), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e15 + 0.3, -1e-200])
+def test_equal_numbers_do_not_deviate_at_all(value):
+    moments = Moments(pair)
+    for n in (3, 10, 7, 5000):
+        moments.update(Reading((torch.full((n,), value, dtype=torch.float64), torch.rand(n, dtype=torch.float64))))
+    found = moments.joined()
+    assert found.norms[0].item() == 0.0 != found.norms[1].item()
+    assert found.correlation.item() == 0.0

@@ -6,38 +6,61 @@ B examples in a batch, N in all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
+from ignite.metrics._scratch import detached
 from ignite.metrics._view import View
 from ignite.metrics.epoch_metric import select_samples
-from ignite.metrics.statistics import Reading, Statistic, Totals
+from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 
 def read_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Predictions and targets, shape (B,), in the widest dtype of their device.
+    """Predictions and targets, shape (B,).
 
     Raises:
         ValueError: they are not both of shape (B,), or both (B, 1).
         TypeError: they are not floating point.
     """
-    y_pred, y = output[0], output[1]
+    y_pred, y = output
+    shape = y_pred.shape
+    num_dims = len(shape)
+    fits = shape == y.shape and (num_dims == 1 or (num_dims == 2 and shape[1] == 1))
+    if not fits or y_pred.dtype not in _DTYPES or y.dtype not in _DTYPES:
+        _refuse(y_pred, y)
+    y_pred, y = detached(y_pred), detached(y)
+    return (y_pred, y) if num_dims == 1 else (y_pred.flatten(), y.flatten())
+
+
+def _refuse(y_pred: Tensor, y: Tensor) -> NoReturn:
     for name, tensor in (("y_pred", y_pred), ("y", y)):
         if not (tensor.ndim == 1 or (tensor.ndim == 2 and tensor.shape[1] == 1)):
             raise ValueError(f"Input {name} should have shape (N,) or (N, 1), but given {tuple(tensor.shape)}")
     if y_pred.shape != y.shape:
         raise ValueError(f"Input data shapes should be the same, but given {tuple(y_pred.shape)} and {tuple(y.shape)}")
-    for name, tensor in (("y_pred", y_pred), ("y", y)):
-        if tensor.dtype not in _DTYPES:
-            raise TypeError(f"Input {name} dtype should be float 16, 32 or 64, or bfloat16, but given {tensor.dtype}")
-    dtype = wide_dtype(y)
-    return y_pred.detach().flatten().to(dtype), y.detach().flatten().to(dtype)
+    name, tensor = ("y_pred", y_pred) if y_pred.dtype not in _DTYPES else ("y", y)
+    raise TypeError(f"Input {name} dtype should be float 16, 32 or 64, or bfloat16, but given {tensor.dtype}")
+
+
+def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """As :func:`read_pair`; on the CPU, where looking costs little, no target may be 0.
+
+    Raises:
+        NotComputableError: a target on the CPU is 0.
+    """
+    y_pred, y = read_pair(output)
+    if y.is_cpu and not y.all():
+        raise NotComputableError(_HAS_ZERO)
+    return y_pred, y
+
+
+_HAS_ZERO = "The ground truth has 0."
 
 
 def check_vectors(output: Sequence[Tensor]) -> None:
@@ -50,35 +73,19 @@ def check_vectors(output: Sequence[Tensor]) -> None:
         )
 
 
-class PairTotals(Totals):
-    """Totals whose ``measure`` is given what :func:`read_pair` returns, which is derived once for all of them."""
-
-    def _update(self, reading: Reading) -> None:
-        super()._update(Reading(reading.derive(read_pair)))
-
-
 def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[[Tensor, Tensor], Tensor]) -> tuple[int, Tensor]:
-    """The number of examples, and the sum of ``terms(y_pred, y)``."""
-    return len(pair[0]), terms(*pair).sum()
+    """The number of examples, and the sum of ``terms(y_pred, y)``, which are computed in the widest dtype."""
+    y_pred, y = pair
+    dtype = wide_dtype(y)
+    return len(y), terms(y_pred.to(dtype), y.to(dtype)).sum()
 
 
 def sum_relative_terms(
     pair: tuple[Tensor, Tensor], terms: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[int, Tensor, Tensor]:
-    """As :func:`sum_terms`, and how many targets are 0; on the CPU, where looking costs nothing, none may be.
-
-    Raises:
-        NotComputableError: a target on the CPU is 0.
-    """
-    num_zeros = (pair[1] == 0).sum()
-    if num_zeros.is_cpu:
-        _check_no_zeros(num_zeros)
-    return *sum_terms(pair, terms), num_zeros
-
-
-def _check_no_zeros(num_zeros: Tensor) -> None:
-    if num_zeros.item():
-        raise NotComputableError("The ground truth has 0.")
+) -> tuple[int, Tensor, Tensor | int]:
+    """As :func:`sum_terms`, and how many targets are 0, which on the CPU none is."""
+    y = pair[1]
+    return *sum_terms(pair, terms), 0 if y.is_cpu else (y == 0).sum()
 
 
 class _BaseRegression(View):
@@ -88,7 +95,7 @@ class _BaseRegression(View):
     """One term for each example, shape (B,), from predictions and targets."""
 
     def _declare(self) -> list[Statistic]:
-        return [PairTotals(sum_terms, (type(self)._terms,), device=self._accumulates_on)]
+        return [Totals(sum_terms, (type(self)._terms,), device=self._accumulates_on, select=read_pair)]
 
     def _value(self, *statistics: Any) -> float:
         return _mean(statistics[0])
@@ -98,11 +105,13 @@ class _BaseRelative(_BaseRegression):
     """The mean of terms that have targets as denominators."""
 
     def _declare(self) -> list[Statistic]:
-        terms = type(self)._terms
-        return [PairTotals(sum_relative_terms, (terms,), num_values=2, device=self._accumulates_on)]
+        args = (type(self)._terms,)
+        device = self._accumulates_on
+        return [Totals(sum_relative_terms, args, num_values=2, device=device, select=read_divisible_pair)]
 
     def _value(self, *statistics: Any) -> float:
-        _check_no_zeros(statistics[0].values[1])
+        if statistics[0].values[1].item():
+            raise NotComputableError(_HAS_ZERO)
         return _mean(statistics[0])
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ignite.metrics.regression._base import _BaseRegression
+from ignite.metrics.regression._errors import ratio
 
 __all__ = ["FractionalBias"]
 
@@ -16,14 +16,15 @@ class FractionalBias(_BaseRegression):
     .. math:: \frac{1}{N} \sum_i \frac{2 (A_i - P_i)}{A_i + P_i}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. A sum of 0 is taken for 1e-30, so that 0/0
-    counts as 0, and numbers that are opposite give something huge.
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0, and numbers that are
+    opposite give infinity, of the sign of the target.
 
     Raises:
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
+        >>> import torch
         >>> metric = FractionalBias()
         >>> metric.update((torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0])))
         >>> metric.compute()
@@ -36,5 +37,4 @@ class FractionalBias(_BaseRegression):
 
     @staticmethod
     def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
-        total = y + y_pred
-        return 2 * (y - y_pred) / torch.where(total == 0, 1e-30, total)
+        return ratio(2 * (y - y_pred), y + y_pred)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ignite.metrics.regression._base import PairTotals, _BaseRegression
+from ignite.metrics.regression._base import _BaseRegression, read_pair
 from ignite.metrics.regression._errors import absolute_errors
-from ignite.metrics.statistics import Statistic
+from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["MaximumAbsoluteError"]
 
@@ -27,6 +27,7 @@ class MaximumAbsoluteError(_BaseRegression):
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
+        >>> import torch
         >>> metric = MaximumAbsoluteError()
         >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([3.0, 3.0])))
         >>> metric.compute()
@@ -36,13 +37,13 @@ class MaximumAbsoluteError(_BaseRegression):
     higher_is_better = False
 
     def _declare(self) -> list[Statistic]:
-        return [PairTotals(_largest, op="MAX", device=self._accumulates_on)]
+        return [Totals(_largest, op="MAX", device=self._accumulates_on, select=read_pair)]
 
     def _value(self, *statistics: Any) -> float:
         return float(statistics[0].values[0])
 
 
 def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor]:
-    errors = absolute_errors(*pair)
-    # No error is below 0, so that an empty batch changes nothing.
-    return len(errors), torch.cat([errors, errors.new_zeros(1)]).max()
+    dtype = wide_dtype(pair[1])
+    errors = absolute_errors(*(tensor.to(dtype) for tensor in pair))
+    return len(errors), errors.max()

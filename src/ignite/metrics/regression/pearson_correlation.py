@@ -18,15 +18,15 @@ class PearsonCorrelation(_BaseRegression):
     r"""Pearson's coefficient of correlation: how far predictions and targets lie on a rising (1) or falling (-1) line.
 
     .. math:: \frac{\sum_i (P_i - \bar{P})(A_i - \bar{A})}
-        {\max\bigl(\sqrt{\sum_i (P_i - \bar{P})^2} \sqrt{\sum_i (A_i - \bar{A})^2},\, N \epsilon\bigr)}
+        {\sqrt{\sum_i (P_i - \bar{P})^2} \sqrt{\sum_i (A_i - \bar{A})^2}}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). The value is 0 where predictions or targets are all equal. Deviations are from the means seen so
-    far, so that large ones do no harm.
+    or both (B, 1). The value is 0 where predictions or targets are all equal. Neither the unit of the numbers nor how
+    far they are from 0 matters.
 
     Args:
-        eps: the least that is taken for the product of both standard deviations. Choose a smaller one for numbers that
-            vary by less than some 1e-4.
+        eps: the least that is taken for the product of both standard deviations, if more than the default: the value
+            then depends on the unit, and is too small for numbers that vary little.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where predictions and targets are.
 
@@ -56,6 +56,8 @@ class PearsonCorrelation(_BaseRegression):
         return [Moments(read_pair, device=self._accumulates_on)]
 
     def _value(self, *statistics: Any) -> float:
-        n, _, _, xx, yy, xy = statistics[0].joined()
-        scale = (xx.sqrt() * yy.sqrt()).clamp(min=self.eps * float(n))
-        return float((xy / scale).clamp(-1, 1))
+        found = statistics[0].joined()
+        correlation = found.correlation.clamp(-1, 1)
+        if self.eps > 1e-8:  # Ignite's default, which would make something of numbers that vary little
+            correlation = correlation * (found.norms.prod() / found.num_examples / self.eps).clamp(max=1)
+        return float(correlation)

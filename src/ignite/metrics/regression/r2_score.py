@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from ignite.metrics.regression._base import _BaseRegression, read_pair
-from ignite.metrics.regression._errors import ratio
 from ignite.metrics.statistics import Moments, Statistic
 
 __all__ = ["R2Score"]
@@ -19,9 +16,9 @@ class R2Score(_BaseRegression):
     .. math:: 1 - \frac{\sum_i (A_i - P_i)^2}{\sum_i (A_i - \bar{A})^2}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0: if all targets are equal,
-    the value is 1 for exact predictions, otherwise minus infinity, or a huge negative number where the mean of equal
-    numbers is not exactly that number. Deviations are from the means seen so far, so that large ones do no harm.
+    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. If all targets are equal, the value is 1 for
+    exact predictions, otherwise 0, as in scikit-learn. Neither the unit of the numbers nor how far they are from 0
+    matters.
 
     Raises:
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
@@ -37,14 +34,17 @@ class R2Score(_BaseRegression):
 
     higher_is_better = True
 
-    @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
-        return (y - y_pred) ** 2
-
     def _declare(self) -> list[Statistic]:
-        return [*super()._declare(), Moments(read_pair, device=self._accumulates_on)]
+        return [Moments(read_pair, device=self._accumulates_on)]
 
     def _value(self, *statistics: Any) -> float:
-        errors, moments = statistics
-        deviations: Tensor = moments.joined()[4]
-        return 1 - float(ratio(errors.values[0].to(deviations), deviations))
+        found = statistics[0].joined()
+        num_examples, difference, correlation = (
+            float(value) for value in (found.num_examples, found.difference, found.correlation)
+        )
+        of_predictions, of_targets = (float(norm) for norm in found.norms)
+        if of_targets == 0:
+            return float(of_predictions == 0 and difference == 0)
+        # The errors are a vector of deviations, and one of equal numbers that is orthogonal to it.
+        spread, bias = of_predictions / of_targets, difference / of_targets
+        return 2 * correlation * spread - spread * spread - num_examples * bias * bias

@@ -49,6 +49,13 @@ class Reading:
             derived[key] = function(self.output, *args)
         return derived[key]
 
+    def derive_further(self, function: Callable[..., Any], *args: Hashable) -> Any:
+        """As :meth:`derive`, of what has been derived before: ``function(self, *args)``."""
+        key = (function, args)
+        if key not in self._derived:
+            self._derived[key] = function(self, *args)
+        return self._derived[key]
+
     def known(self, function: Callable[..., Any], *args: Hashable) -> Any:
         """What ``derive`` has been asked for before, else None."""
         return self._derived.get((function, args))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ignite._core.calls import name_of
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
+from ignite.metrics.statistics._waiting import Pair, Waiting
 
 __all__ = ["Totals"]
 
@@ -22,12 +23,16 @@ class Totals(Statistic):
     have no float64. Integers are held as int64.
 
     Args:
-        measure: ``measure(output, *args) -> (num_examples, *values)``, each value a tensor already summed over the
-            batch. It checks the output and raises before anything is counted.
+        measure: ``measure(output, *args) -> (num_examples, *values)``, each value a number or a tensor, already summed
+            over the batch. It checks the output and raises before anything is counted.
         args: further arguments of ``measure``; with it, they say what is accumulated.
         num_values: how many values ``measure`` returns.
         op: "SUM" or "MAX", of the values.
         device: where to accumulate; None means where the values are.
+        select: ``select(output) -> (x, y)``, two tensors of shape (B, ...), which ``measure`` is given instead of the
+            output. It does the checks.
+        joins: join small batches, of what ``select`` returns, before they are measured. For functions that cost much
+            more to call than to compute; sums then depend, within rounding, on when they are looked at.
 
     Example:
         >>> totals = Totals(lambda y: (len(y), y.sum()))
@@ -43,48 +48,82 @@ class Totals(Statistic):
         num_values: int = 1,
         op: str = "SUM",
         device: torch.device | None = None,
+        select: Callable[..., tuple[Tensor, Tensor]] | None = None,
+        joins: bool = False,
     ) -> None:
         self._measure = measure
         self._args = args
         self._num_values = num_values
         self._op = op
+        self._select = select
+        self._joins = joins
         super().__init__(device)
 
     def _parameters(self) -> tuple[Hashable, ...]:
-        return (self._measure, self._args, self._op)
+        return (self._measure, self._args, self._op, self._select)
 
     def reset(self) -> None:
         """Forgets all that was seen."""
         self.num_examples = 0
         self._hold([])
+        self._waiting = Waiting()
+        self.example_shape: torch.Size | None = None
+        """Of what ``select`` has returned last, without its first dimension."""
         self.version += 1
 
     def _hold(self, sums: list[Tensor | float]) -> None:
         """Goes on from these sums, that have lost nothing yet."""
-        self.sums = sums
+        self._sums = sums
         self._lost = [_zeros(total) for total in sums]
         self._loses = any(lost is not None for lost in self._lost)
 
     @property
     def values(self) -> list[Tensor]:
         """The totals; empty if there was no batch."""
-        pairs = zip(self.sums, self._lost, strict=True)
+        self._settle()
+        pairs = zip(self._sums, self._lost, strict=True)
         return [_as_tensor(total if lost is None else total + lost) for total, lost in pairs]
 
     def _update(self, reading: Reading) -> None:
-        num_examples, *values = self._measure(reading.output, *self._args)
+        if self._select is None:
+            num_examples, *values = self._measure(reading.output, *self._args)
+            self._add(values)
+        elif not self._joins:
+            pair = reading.derive(self._select)
+            num_examples = pair[0].shape[0]
+            if not num_examples:
+                return
+            self.example_shape = pair[0].shape[1:]
+            self._add(self._measure(pair, *self._args)[1:])
+        else:
+            num_examples = self._join(reading.derive_further(Pair, self._select))
+        self.num_examples += num_examples
+
+    def _join(self, pair: Pair) -> int:
+        """Measures a pair, soon if it is small; returns its number of examples."""
+        if pair.is_large:
+            self._add(self._measure((pair.x, pair.y), *self._args)[1:])
+        elif pair.num_examples and self._waiting.add(pair):
+            self._settle()
+        return pair.num_examples
+
+    def _settle(self) -> None:
+        """Measures what waits."""
+        for pair in self._waiting.taken():
+            self._add(self._measure(pair, *self._args)[1:])
+
+    def _add(self, values: Sequence[Tensor | float]) -> None:
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
-        if not self.sums:
+        if not self._sums:
             self._hold(added)
         elif self._op == "MAX":
-            self.sums = [_larger(*pair) for pair in zip(self.sums, added, strict=True)]
+            self._sums = [_larger(*pair) for pair in zip(self._sums, added, strict=True)]
         elif self._loses:
-            pairs = [_add(*item) for item in zip(self.sums, self._lost, added, strict=True)]
-            self.sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
+            pairs = [_add(*item) for item in zip(self._sums, self._lost, added, strict=True)]
+            self._sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
         else:
             # Held anew, as a number, from a batch without examples, may have become a tensor.
-            self._hold(list(map(operator.add, self.sums, added)))
-        self.num_examples += num_examples
+            self._hold(list(map(operator.add, self._sums, added)))
 
     def _wide(self, value: Tensor) -> Tensor | float:
         """The value where it is accumulated, as it is accumulated: a single value on the CPU as a number."""
@@ -105,6 +144,7 @@ class Totals(Statistic):
         self.num_examples = values["num_examples"]
         totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
         self._hold([] if any(total is None for total in totals) else totals)
+        self._waiting, self.example_shape = Waiting(), None
         self.version += 1
 
     def op_of(self, name: str) -> str:
@@ -129,7 +169,9 @@ def _as_tensor(total: Tensor | float) -> Tensor:
 
 
 def _larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
-    return torch.maximum(_as_tensor(a), _as_tensor(b))  # which NaN survives
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.maximum(_as_tensor(a), _as_tensor(b))
+    return a if a > b or a != a else b  # NaN survives
 
 
 def _zeros(total: Tensor | float) -> Tensor | None:
