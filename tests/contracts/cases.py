@@ -190,6 +190,15 @@ def as_plain(value):
     return value
 
 
+def wide(batch):
+    """With floats in float64, whose sums over a batch are float64, too."""
+    tensors = [
+        tensor.double() if tensor.is_floating_point() else tensor
+        for tensor in (batch if isinstance(batch, tuple) else (batch,))
+    ]
+    return tuple(tensors) if isinstance(batch, tuple) else tensors[0]
+
+
 def cut(batch, sizes):
     """A batch in pieces of these sizes."""
     tensors = batch if isinstance(batch, tuple) else (batch,)

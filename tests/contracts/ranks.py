@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-from cases import CASES, as_plain, cut
+from cases import CASES, as_plain, cut, wide
 
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
@@ -15,7 +15,7 @@ SHARES = {2: ([12, 11], [23, 0], [0, 23]), 4: ([6, 6, 6, 5], [9, 0, 3, 11])}
 
 
 def pieces_of(case, shares):
-    return cut(case.examples(torch.Generator().manual_seed(7), NUM_EXAMPLES), shares)
+    return cut(wide(case.examples(torch.Generator().manual_seed(7), NUM_EXAMPLES)), shares)
 
 
 def in_halves(piece):

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from cases import CASES, FINELY, NOT_HERE, all_metric_classes, as_plain, close, cut
+from cases import CASES, FINELY, NOT_HERE, all_metric_classes, as_plain, close, cut, wide
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,15 +19,6 @@ every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 def batch_of(case, n, seed=0):
     return case.examples(torch.Generator().manual_seed(seed), n)
-
-
-def wide(batch):
-    """With floats in float64, whose sums over a batch are float64, too."""
-    tensors = [
-        tensor.double() if tensor.is_floating_point() else tensor
-        for tensor in (batch if isinstance(batch, tuple) else (batch,))
-    ]
-    return tuple(tensors) if isinstance(batch, tuple) else tensors[0]
 
 
 def value_of(metric):

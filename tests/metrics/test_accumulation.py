@@ -1,3 +1,6 @@
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +8,7 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
-from ignite.metrics import Average, VariableAccumulation
+from ignite.metrics import Average, GeometricAverage, VariableAccumulation
 
 numbers = st.lists(st.floats(-100, 100), min_size=1, max_size=20)
 
@@ -65,3 +68,42 @@ def test_sums_do_not_lose_small_addends():
     for _ in range(10):
         metric.update(torch.tensor(1.0))
     assert metric.compute().item() == (1e8 + 10) / 11
+
+
+@pytest.mark.parametrize("create", [Average, GeometricAverage])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8, np.array, Fraction, torch.tensor])
+def test_numbers_of_any_kind_are_numbers(create, kind):
+    metric, plain = create(), create()
+    for value in (2, 8, 4):
+        metric.update(kind(value))
+        plain.update(float(value))
+    assert float(metric.compute()) == float(plain.compute())
+
+
+@pytest.mark.parametrize("create", [Average, GeometricAverage])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (torch.arange(1.0, 5), torch.ones(1)),
+        (torch.ones(1), torch.ones(4)),
+        (torch.ones(2, 3), torch.ones(2)),
+        (torch.ones(2, 3), torch.ones(2, 1)),
+        (torch.ones(3), 2.0),
+        (2.0, torch.ones(3)),
+        (torch.ones(5, 2, 3), torch.ones(5, 3)),
+    ],
+)
+def test_examples_of_other_shapes_are_refused_and_change_nothing(create, first, second):
+    metric = create()
+    metric.update(first)
+    before = metric.compute()
+    with pytest.raises(ValueError, match=r"Examples should be of shape .* as before, but given one of shape"):
+        metric.update(second)
+    assert torch.equal(torch.as_tensor(metric.compute()), torch.as_tensor(before))
+
+
+def test_a_number_and_a_tensor_of_one_go_together():
+    metric = Average()
+    for output in (1.0, torch.tensor([3.0]), torch.tensor(5.0)):
+        metric.update(output)
+    assert float(metric.compute()) == 3.0

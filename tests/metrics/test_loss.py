@@ -1,3 +1,6 @@
+import math
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -61,3 +64,81 @@ def test_the_batch_size_can_be_counted_otherwise():
 def test_the_loss_of_nothing_cannot_be_computed():
     with pytest.raises(NotComputableError, match="Loss must have at least one example"):
         Loss(F.mse_loss).compute()
+
+
+def both_heads(y_pred, y):
+    return sum(F.mse_loss(a, b) for a, b in zip(y_pred, y, strict=True))
+
+
+def values_of(y_pred):
+    return list(y_pred.values()) if isinstance(y_pred, dict) else y_pred
+
+
+@pytest.mark.parametrize("kind", [tuple, lambda pair: dict(zip("ab", pair, strict=True))])
+def test_targets_of_several_heads_are_as_many_examples_as_each_has(kind):
+    metric = Loss(lambda p, y: both_heads(values_of(p), values_of(y)), skip_unrolling=True)
+    for size, error in ((4, 1.0), (1, 3.0)):
+        y = kind((torch.zeros(size), torch.zeros(size)))
+        metric.update((kind((torch.zeros(size), torch.full((size,), error))), y))
+    assert metric.compute() == pytest.approx((4 * 1.0 + 1 * 9.0) / 5)
+
+
+@pytest.mark.parametrize("items", [[torch.zeros(2), torch.zeros(3), torch.zeros(7)], [{"boxes": torch.zeros(2)}] * 3])
+def test_a_list_with_an_item_for_each_example_is_as_many(items):
+    metric = Loss(lambda p, y: p.mean(), skip_unrolling=True)
+    metric.update((torch.ones(3), items))
+    metric.update((torch.zeros(1), items[:1]))
+    assert metric.compute() == 0.75
+
+
+@pytest.mark.parametrize(
+    "y",
+    [(torch.zeros(4), torch.zeros(5)), [torch.zeros(4), torch.zeros(4)], {"a": torch.zeros(()), "b": torch.zeros(2)}],
+)
+def test_containers_that_do_not_tell_ask_for_the_batch_size(y):
+    metric = Loss(lambda p, y: torch.tensor(2.0), skip_unrolling=True)
+    with pytest.raises(ValueError, match=f"batch_size should tell how many examples a {type(y).__name__} of 2 targets"):
+        metric.update(([torch.zeros(4)] * 2, y))
+    metric = Loss(lambda p, y: torch.tensor(2.0), batch_size=lambda y: 4, skip_unrolling=True)
+    metric.update(([torch.zeros(4)] * 2, y))
+    assert metric.compute() == 2.0
+
+
+IGNORING = [
+    (F.cross_entropy, -100),
+    (torch.nn.CrossEntropyLoss(), -100),
+    (torch.nn.CrossEntropyLoss(ignore_index=1), 1),
+    (partial(F.cross_entropy, ignore_index=2), 2),
+    (torch.nn.NLLLoss(ignore_index=0), 0),
+]
+
+
+@pytest.mark.parametrize(("loss_fn", "index"), IGNORING)
+def test_a_batch_of_which_all_is_ignored_adds_nothing(loss_fn, index):
+    scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    y, ignored = torch.full((4,), (index + 1) % 3 if index >= 0 else 1), torch.full((4,), index)
+    metric = Loss(loss_fn)
+    metric.update((scores, ignored))
+    with pytest.raises(NotComputableError):
+        metric.compute()
+    metric.update((scores, y))
+    metric.update((scores, ignored))
+    assert metric.compute() == pytest.approx(loss_fn(scores, y).item(), rel=1e-6)
+
+
+def test_a_loss_that_is_not_a_number_for_another_reason_stays_so():
+    metric = Loss(F.cross_entropy)
+    metric.update((torch.full((2, 3), math.nan), torch.tensor([0, 1])))
+    metric.update((torch.zeros(2, 3), torch.tensor([-100, -100])))
+    assert math.isnan(metric.compute())
+
+
+def test_weighed_by_what_counts_it_is_the_mean_over_what_counts():
+    generator = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(6, 3, generator=generator), torch.tensor([0, 1, -100, 2, -100, -100])) for _ in range(2)]
+    batches.append((torch.randn(2, 3, generator=generator), torch.tensor([0, -100])))
+    metric = Loss(F.cross_entropy, batch_size=lambda y: (y != -100).sum())
+    for batch in batches:
+        metric.update(batch)
+    scores, targets = (torch.cat(tensors).double() for tensors in zip(*batches, strict=True))
+    assert metric.compute() == pytest.approx(F.cross_entropy(scores, targets.long()).item(), rel=1e-6)

@@ -19,6 +19,7 @@ from ignite.metrics import (
     RunningEpochWise,
     SingleEpochRunningBatchWise,
 )
+from ignite.metrics.regression import MeanAbsoluteRelativeError
 
 DATA = [3.0, 8.0, -1.0, 6.0, 10.0, 2.0]
 
@@ -262,3 +263,60 @@ def test_arguments_that_do_not_go_together_are_refused():
         RunningAverage()
     with pytest.raises(ValueError, match="but given 'weekly'"):
         RunningAverage(Average()).attach(echo(), "average", "weekly")
+
+
+SCORES = torch.eye(3)
+EMPTY = (torch.empty(0, 3), torch.empty(0, dtype=torch.long))
+ALL_RIGHT, ONE_WRONG = (SCORES, torch.tensor([0, 1, 2])), (SCORES, torch.tensor([0, 1, 1]))
+VALUES = {"accuracy": (Accuracy, [2 / 3, 1.0]), "doubled": (lambda: 2 * Accuracy(), [4 / 3, 2.0])}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1), (1, 2, 3), (0, 2, 4)])
+def test_a_batch_of_nothing_adds_nothing(name, places):
+    """Wherever it comes, and under all usages that have a value for each batch."""
+    make, values = VALUES[name]
+    outputs = [ONE_WRONG, ALL_RIGHT]
+    for place in places:
+        outputs.insert(place, EMPTY)
+    engine = Engine(lambda engine, batch: outputs[batch])
+    RunningAverage(make(), 0.5).attach(engine, "average")
+    for usage in ("batch_wise", "running_batch_wise", "single_epoch_running_batch_wise", "epoch_wise"):
+        make().attach(engine, usage, usage)
+    found = engine.run(range(len(outputs))).metrics
+    overall = pytest.approx(mean(values))
+    assert found["average"] == pytest.approx(smoothed(values, 0.5))
+    assert found["batch_wise"] == pytest.approx(values[1])
+    assert [found[usage] for usage in found if usage not in ("average", "batch_wise")] == [overall] * 3
+
+
+def test_before_the_first_example_there_is_no_value():
+    seen = []
+    engine = Engine(lambda engine, batch: (EMPTY, ALL_RIGHT)[batch])
+    RunningAverage(Accuracy(), 0.5).attach(engine, "average")
+    Accuracy().attach(engine, "batch", "batch_wise")
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(dict(engine.state.metrics)))
+    engine.run([0, 1])
+    assert seen == [{}, {"average": 1.0, "batch": 1.0}]
+
+
+def test_an_epoch_of_nothing_is_still_an_error():
+    engine = Engine(lambda engine, batch: EMPTY)
+    Accuracy().attach(engine, "accuracy")
+    with pytest.raises(NotComputableError, match="Accuracy must have at least one example"):
+        engine.run([0])
+
+
+def test_a_target_of_zero_is_no_batch_of_nothing():
+    """Elsewhere than on the CPU it is seen when the value is computed: here as in a state that was saved there."""
+    engine = Engine(lambda engine, batch: None)
+    metric = MeanAbsoluteRelativeError(lambda output: (torch.ones(1), torch.ones(1)))
+    metric.attach(engine, "value", "running_batch_wise")
+
+    def find_zero():
+        (state,) = metric.state_dict()["__metric_state_per_rank"]
+        metric.load_state_dict({"__metric_state_per_rank": [{**state, "0.total_1": torch.tensor(1)}]})
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), find_zero)
+    with pytest.raises(NotComputableError, match="The ground truth has 0"):
+        engine.run([0, 1, 2, 3])

@@ -161,7 +161,11 @@ ONE = torch.ones(1, 1, 12, 12)
         ((ONE, ONE[..., 1:]), ValueError, r"same shape. Got y_pred: \(1, 1, 12, 12\) and y: \(1, 1, 12, 11\)"),
         ((ONE[0], ONE[0]), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 12, 12\) and y: \(1, 12, 12\)"),
         ((ONE[None], ONE[None]), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 1, 12, 12\)"),
-        ((ONE[..., :3], ONE[..., :3]), RuntimeError, "Padding size should be less than"),
+        (
+            (ONE[..., :5], ONE[..., :5]),
+            ValueError,
+            r"larger than half of kernel_size, which is \(11, 11\), .*, but given \(1, 1, 12, 5\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(wrong, error, words):
@@ -279,3 +283,23 @@ def test_any_rejection_leaves_the_value_alone():
         ),
     ]
     check_rejections(lambda: SSIM(255), first, second, wrongs)
+
+
+@pytest.mark.parametrize("size", [6, 7, 11])
+def test_images_may_be_smaller_than_the_window_but_not_than_half_of_it(size):
+    batch = both_images(0, (2, 1, size, 6), torch.float64)
+    windows = [gaussian(11, 1.5)] * 2
+    assert value_of(SSIM(255), batch) == near(similarity_by_loops(batch, windows, 255))
+
+
+def test_scikit_image_leaves_out_what_is_next_to_the_border():
+    """Inside, its map has the same values: those of windows that do not reach over the border."""
+    y_pred, y = (image[0, 0].numpy() for image in both_images(1, (1, 1, 24, 30), torch.float64))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    mean, full = structural_similarity(y_pred, y, full=True, **options)
+    assert full[5:-5, 5:-5].mean() == near(mean)
+    ours = value_of(SSIM(255), (torch.from_numpy(y_pred)[None, None], torch.from_numpy(y)[None, None]))
+    assert ours != near(mean, 1e-4)
+    assert ours == near(
+        similarity_of_scikit_image(y_pred[None, None], y[None, None], 5, 255, gaussian_weights=True, sigma=1.5)
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ignite.engine import Engine, EventsList
 from ignite.metrics._outputs import is_pair
-from ignite.metrics._usage import MetricUsage
+from ignite.metrics._usage import MetricUsage, names_of
 from ignite.metrics.statistics import Reading, Statistic
 
 if TYPE_CHECKING:
@@ -226,11 +226,6 @@ def reduction_of(engine: Engine[Any, Any], usage: MetricUsage) -> Reduction | No
     if not names_of(usage.ITERATION_COMPLETED).isdisjoint(names_of(usage.COMPLETED)):
         return None
     return board_of(engine).reductions.setdefault(event_key(usage.COMPLETED), Reduction())
-
-
-def names_of(event: Any) -> set[str]:
-    """The names of an event, or of several joined with ``|``."""
-    return {str(getattr(one, "_name_", one)) for one in (event if isinstance(event, EventsList) else [event])}
 
 
 def bind(

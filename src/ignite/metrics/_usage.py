@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ignite.engine import CallableEventWithFilter, Events
+from ignite.engine import CallableEventWithFilter, Events, EventsList
 
 
 class MetricUsage:
@@ -43,6 +43,11 @@ class MetricUsage:
     def ITERATION_COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
         """When it is updated."""
         return self._iteration_completed
+
+    @property
+    def is_of_batches(self) -> bool:
+        """Whether it is computed after each batch."""
+        return not names_of(Events.ITERATION_COMPLETED).isdisjoint(names_of(self._completed))
 
 
 class EpochWise(MetricUsage):
@@ -122,3 +127,8 @@ def check_usage(usage: str | MetricUsage) -> MetricUsage:
     if usage not in USAGES:
         raise ValueError(f"Argument usage should be one of {', '.join(USAGES)}, but given {usage!r}")
     return USAGES[usage]()
+
+
+def names_of(event: Any) -> set[str]:
+    """The names of an event, or of several joined with ``|``."""
+    return {str(getattr(one, "_name_", one)) for one in (event if isinstance(event, EventsList) else [event])}

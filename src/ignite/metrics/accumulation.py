@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
@@ -15,6 +17,34 @@ from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
+
+
+def as_number_or_tensor(output: Any) -> int | float | Tensor:
+    """The output; for a number of numpy or another library, such as a fraction, the same of Python.
+
+    Raises:
+        TypeError: it is neither a number nor a tensor.
+    """
+    if isinstance(output, int | float | Tensor):
+        return output
+    if isinstance(output, numbers.Integral):
+        return int(output)
+    if isinstance(output, numbers.Real):
+        return float(output)
+    if getattr(output, "ndim", None) == 0 and hasattr(output, "item"):
+        return as_number_or_tensor(output.item())
+    raise TypeError(f"Output should be a number or torch.Tensor, but given {type(output)}")
+
+
+def check_example(reading: Reading, statistic: Any) -> None:
+    """Raises ValueError if examples are not of the shape of those before, with which they would be added up."""
+    output = reading.derive(as_number_or_tensor)
+    if not statistic.num_examples:
+        return
+    shape = tuple(output.shape[1:] if output.ndim > 1 else output.shape) if isinstance(output, Tensor) else ()
+    known = tuple(statistic.accumulator.shape)
+    if shape != known and not math.prod(shape) == math.prod(known) == 1:
+        raise ValueError(f"Examples should be of shape {known} as before, but given one of shape {shape}")
 
 
 class _Accumulation(Statistic):
@@ -36,9 +66,7 @@ class _Accumulation(Statistic):
         self.version += 1
 
     def _update(self, reading: Reading) -> None:
-        output = reading.output
-        if not isinstance(output, int | float | Tensor):
-            raise TypeError(f"Output should be a number or torch.Tensor, but given {type(output)}")
+        output = reading.derive(as_number_or_tensor)
         accumulator, num_added = self.accumulator, 1
         if isinstance(output, Tensor):
             num_added = len(output) if output.ndim > 1 else 1
@@ -137,6 +165,7 @@ class Average(VariableAccumulation):
 
     Raises:
         TypeError: in ``update``, the output is neither a number nor a tensor.
+        ValueError: in ``update``, an example is of another shape than those before.
         NotComputableError: in ``compute``, nothing was seen.
 
     Example:
@@ -156,6 +185,9 @@ class Average(VariableAccumulation):
     ) -> None:
         super().__init__(_add_examples, output_transform, device, skip_unrolling)
 
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_example(reading, statistic)
+
     def _value(self, found: Any) -> Any:
         return found.accumulator / found.num_examples
 
@@ -173,6 +205,7 @@ class GeometricAverage(VariableAccumulation):
 
     Raises:
         TypeError: in ``update``, the output is neither a number nor a tensor.
+        ValueError: in ``update``, an example is of another shape than those before.
         NotComputableError: in ``compute``, nothing was seen.
 
     Example:
@@ -192,6 +225,9 @@ class GeometricAverage(VariableAccumulation):
         skip_unrolling: bool = False,
     ) -> None:
         super().__init__(_add_logarithms, output_transform, device, skip_unrolling)
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_example(reading, statistic)
 
     def _value(self, found: Any) -> Any:
         mean = torch.exp(found.accumulator / found.num_examples)

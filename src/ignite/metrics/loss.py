@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -26,12 +26,15 @@ class Loss(View):
     Args:
         loss_fn: ``loss_fn(y_pred, y, **kwargs)``, the mean over the batch, a tensor of shape ().
         output_transform: turns ``engine.state.output`` into the above.
-        batch_size: ``batch_size(y)``, the number of examples.
+        batch_size: ``batch_size(y)``, the number of examples, or whatever the loss is a mean over: of a loss with
+            ``ignore_index``, ``lambda y: (y != ignore_index).sum()``. By default, the length of targets, also of
+            those in a tuple or mapping. A batch whose targets are all ignored adds nothing.
         device: where to accumulate, in float64 (float32 on MPS); by default, where the loss is.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, the loss is not a tensor of shape (). What was accumulated is unharmed.
+        ValueError: in ``update``, the loss is not a tensor of shape (), or targets in a container do not tell the
+            number of examples. What was accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -83,10 +86,47 @@ def _total_loss(
             "loss_fn did not return the average loss.: it should be a tensor of shape (), "
             f"but given one of shape {tuple(loss.shape)}"
         )
-    # Tensor.__len__ is Python code, and slower than some losses.
-    num_examples = y.shape[0] if batch_size is len and isinstance(y, Tensor) else batch_size(y)
-    if not num_examples:
+    num_examples = _num_examples(y_pred, y) if batch_size is len else int(batch_size(y))
+    if not num_examples or _ignores_all(loss, y, loss_fn, rest):
         return 0, 0.0  # nothing to average over gives NaN, which would spoil what was accumulated
     if loss.is_cpu:
         return num_examples, loss.item() * num_examples
     return num_examples, loss.detach().to(wide_dtype(loss)) * num_examples
+
+
+def _num_examples(y_pred: Any, y: Any) -> int:
+    """How many examples a batch has: the length of tensors, also of all those in a tuple, a list or a mapping.
+
+    Raises:
+        ValueError: a container does not tell.
+    """
+    if isinstance(y, Tensor):
+        return y.shape[0]  # Tensor.__len__ is Python code, and slower than some losses
+    if not isinstance(y, tuple | list | Mapping):
+        return len(y)
+    lengths = {_length(item) for item in (y.values() if isinstance(y, Mapping) else y)}
+    common = lengths.pop() if len(lengths) == 1 else None
+    of_y_pred = _length(y_pred) if isinstance(y_pred, Tensor) else None
+    if isinstance(y, list) and (common in (None, len(y)) or of_y_pred == len(y)):
+        return len(y)  # one item for each example
+    if common is not None and not isinstance(y, list):
+        return common
+    raise ValueError(
+        f"batch_size should tell how many examples a {type(y).__name__} of {len(y)} targets has, but none is given: "
+        "give Loss(..., batch_size=...), such as lambda y: len(y[0])"
+    )
+
+
+def _length(item: Any) -> int | None:
+    if isinstance(item, Tensor):
+        return item.shape[0] if item.ndim else None
+    return len(item) if isinstance(item, Sized) and not isinstance(item, Mapping | str) else None
+
+
+def _ignores_all(loss: Tensor, y: Any, loss_fn: Callable[..., Tensor], kwargs: Sequence[Any]) -> bool:
+    """Whether the loss is NaN because it ignores each target; looked at where looking costs nothing."""
+    if not loss.is_cpu or not isinstance(y, Tensor) or y.is_floating_point() or not loss.isnan():
+        return False
+    given = {**getattr(loss_fn, "keywords", {}), **(kwargs[0] if kwargs else {})}
+    index = given.get("ignore_index", getattr(loss_fn, "ignore_index", -100))
+    return bool((y == index).all())

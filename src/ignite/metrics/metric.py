@@ -13,6 +13,7 @@ from torch import Tensor
 from ignite import distributed
 from ignite.base import Serializable
 from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
 from ignite.metrics._arithmetic import Arithmetic
 from ignite.metrics._attachment import Attaching
 from ignite.metrics._outputs import identity, pick, unroll
@@ -158,13 +159,21 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
         return pick(output, self.required_output_keys, type(self).__name__)
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Called when the span ends: puts the value into ``engine.state.metrics``."""
+        """Called when the span ends: puts the value into ``engine.state.metrics``.
+
+        A batch without an example, or without one that counts, has no value and leaves the last one there.
+        """
         self._use(engine)
         attachment = self._attachments.get(engine)
         reduction = reduction_of(engine, attachment.usage) if attachment is not None else None
-        with together(reduction, (id(self), name)):
-            result = self.compute()
-        self._publish(engine, name, result)
+        try:
+            with together(reduction, (id(self), name)):
+                result = self.compute()
+        except NotComputableError as error:  # others than of nothing seen are of its subclasses
+            if attachment is None or not attachment.usage.is_of_batches or type(error) is not NotComputableError:
+                raise
+        else:
+            self._publish(engine, name, result)
         self._ended(engine)
 
     def _use(self, engine: Engine[Any, Any]) -> None:

@@ -161,7 +161,12 @@ class RunningAverage(Metric):
 
     def _take_value_of_source(self) -> None:
         assert self._source is not None
-        self._take(self._source.compute())
+        try:
+            self._take(self._source.compute())
+        except NotComputableError as error:  # on all processes: there was no example, which adds nothing
+            if type(error) is not NotComputableError:
+                raise
+            return
         self._source.reset()
 
     def _take(self, value: Any) -> None:

@@ -25,8 +25,11 @@ class SSIM(MeanOfExamples):
         {(\mu_p^2 + \mu_y^2 + c_1)(\sigma_p^2 + \sigma_y^2 + c_2)}, \quad c_i = (k_i R)^2
 
     with means, variances and the covariance in a window around each pixel, averaged over pixels, channels and images.
-    Images are reflected at their borders. Update with ``(y_pred, y)``: images of shape (B, C, H, W), or (B, C, D, H, W)
-    with ``ndims=3``, of the same shape and dtype, floating point or integers.
+    Images are reflected at their borders, and all pixels count, as in Ignite. scikit-image has the same values for
+    pixels whose window lies within the image, and leaves the others out of the mean.
+
+    Update with ``(y_pred, y)``: images of shape (B, C, H, W), or (B, C, D, H, W) with ``ndims=3``, of the same shape
+    and dtype, floating point or integers.
 
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.
@@ -41,7 +44,8 @@ class SSIM(MeanOfExamples):
         ndims: 2 for images, 3 for volumes.
 
     Raises:
-        ValueError: an argument is out of range; in ``update``, shapes differ or have other dimensions.
+        ValueError: an argument is out of range; in ``update``, shapes differ or have other dimensions, or
+            images are not larger than half of the window.
         TypeError: in ``update``, dtypes differ.
         NotComputableError: in ``compute``, no image was seen.
 
@@ -109,6 +113,11 @@ def _sum_similarities(
         raise ValueError(
             "Expected y_pred and y to have BxCxHxW or BxCxDxHxW shape. "
             f"Got y_pred: {tuple(output[0].shape)} and y: {tuple(output[1].shape)}."
+        )
+    if any(length <= size // 2 for length, size in zip(output[0].shape[2:], sizes, strict=True)):
+        raise ValueError(
+            f"Images should be larger than half of kernel_size, which is {sizes}, along each dimension, "
+            f"but given {tuple(output[0].shape)}; take a smaller kernel_size"
         )
     y_pred, y = (widened(images.detach()) for images in output)
     num_images, num_channels = y_pred.shape[:2]

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from sklearn.metrics import median_absolute_error
 
 from ignite.engine import Engine
 from ignite.metrics import regression
@@ -80,12 +81,12 @@ def test_wrong_input_is_refused_with_what_was_given(create, y_pred, y, error, wo
     [
         (torch.ones(2, 1, 1), torch.ones(2), r"Predictions should be of shape \(batch_size, n_targets\)"),
         (torch.ones(2), torch.ones(2, 1, 1), r"Targets should be of shape \(batch_size, n_targets\)"),
-        (torch.ones(2, 3), torch.ones(2, 3), r"should have shape \(N,\) or \(N, 1\), but given \(2, 3\) and \(2, 3\)"),
-        (torch.ones(2), torch.ones(2, 3), r"should have shape \(N,\) or \(N, 1\), but given \(2,\) and \(2, 3\)"),
+        (torch.ones(2, 3), torch.ones(2, 4), r"same shape \(N,\) or \(N, K\), but given \(2, 3\) and \(2, 4\)"),
+        (torch.ones(2), torch.ones(2, 3), r"same shape \(N,\) or \(N, K\), but given \(2,\) and \(2, 3\)"),
         (torch.ones(3), torch.ones(2), "the same number of rows"),
     ],
 )
-def test_medians_refuse_columns_and_other_lengths(create, y_pred, y, words):
+def test_medians_refuse_other_columns_and_lengths(create, y_pred, y, words):
     with pytest.raises(ValueError, match=words):
         create().update((y_pred, y))
 
@@ -173,3 +174,18 @@ def counted(function, calls):
         return function(*args)
 
     return call
+
+
+@pytest.mark.parametrize("create", MEDIANS)
+@pytest.mark.parametrize("num_outputs", [2, 3])
+def test_of_several_outputs_it_is_the_mean_of_medians(create, num_outputs):
+    y_pred, y = torch.rand(2, 11, num_outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    metric = create()
+    for batch in zip(y_pred.split(4), y.split(4), strict=True):
+        metric.update(batch)
+    each = [create() for _ in range(num_outputs)]
+    for i, single in enumerate(each):
+        single.update((y_pred[:, i], y[:, i]))
+    assert metric.compute() == pytest.approx(sum(single.compute() for single in each) / num_outputs)
+    if create is MedianAbsoluteError:
+        assert metric.compute() == pytest.approx(median_absolute_error(y, y_pred))

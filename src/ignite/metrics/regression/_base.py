@@ -56,19 +56,23 @@ def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """
     y_pred, y = read_pair(output)
     if y.is_cpu and not y.all():
-        raise NotComputableError(_HAS_ZERO)
+        raise ZeroTargetError
     return y_pred, y
 
 
-_HAS_ZERO = "The ground truth has 0."
+class ZeroTargetError(NotComputableError):
+    """A target is 0, of a metric that divides by targets."""
+
+    def __init__(self) -> None:
+        super().__init__("The ground truth has 0.")
 
 
-def check_vectors(output: Sequence[Tensor]) -> None:
-    """Raises ValueError if predictions and targets, of any dtype, are not of one dimension."""
+def check_columns(output: Sequence[Tensor]) -> None:
+    """Raises ValueError unless predictions and targets, of any dtype, are (B,) or (B, 1), or both of shape (B, K)."""
     y_pred, y = select_samples(output)
-    if y_pred.ndim != 1 or y.ndim != 1:
+    if y_pred.shape != y.shape:
         raise ValueError(
-            "Input y_pred and y should have shape (N,) or (N, 1), "
+            "Input y_pred and y should have the same shape (N,) or (N, K), "
             f"but given {tuple(output[0].shape)} and {tuple(output[1].shape)}"
         )
 
@@ -111,7 +115,7 @@ class _BaseRelative(_BaseRegression):
 
     def _value(self, *statistics: Any) -> float:
         if statistics[0].values[1].item():
-            raise NotComputableError(_HAS_ZERO)
+            raise ZeroTargetError
         return _mean(statistics[0])
 
 

@@ -1,4 +1,4 @@
-"""Errors of single examples that several metrics are made of, and medians. Pure functions of tensors (B,)."""
+"""Errors of single examples that several metrics are made of, and medians. Pure functions of tensors (B,) or (B, K)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,23 @@ def symmetric_errors(y_pred: Tensor, y: Tensor) -> Tensor:
 def errors_relative_to_mean(y_pred: Tensor, y: Tensor) -> Tensor:
     """Absolute errors, as a fraction of those of predicting the mean of all targets."""
     deviations = y - y[:1]  # exact for numbers that are far from 0 and near to each other
-    return ratio((y - y_pred).abs(), (deviations - deviations.mean()).abs())
+    return ratio((y - y_pred).abs(), (deviations - deviations.mean(dim=0)).abs())
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Flat, in the widest dtype of its device."""
-    return tensor.detach().flatten().to(wide_dtype(tensor))
+    """In the widest dtype of its device, (N,) or (N, K); (N, 1) becomes (N,)."""
+    tensor = tensor.detach().to(wide_dtype(tensor))
+    return tensor.squeeze(1) if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
 
 
 def median(values: Tensor) -> float:
-    """The middle value, or the average of the two middle ones; NaN if there is a NaN, or no value."""
-    ordered = values.sort().values
-    if not len(ordered) or ordered[-1].isnan():  # NaN comes last
+    """The middle value, or the average of the two middle ones; NaN if there is a NaN, or no value.
+
+    Of several columns (N, K), the mean of their medians.
+    """
+    ordered = values.sort(dim=0).values
+    if not len(ordered):
         return float("nan")
     n = len(ordered)
-    return float(ordered[(n - 1) // 2] / 2 + ordered[n // 2] / 2)
+    middle = ordered[(n - 1) // 2] / 2 + ordered[n // 2] / 2
+    return float(torch.where(ordered[-1].isnan(), torch.nan, middle).mean())  # NaN comes last

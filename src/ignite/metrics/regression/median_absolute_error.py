@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import check_vectors
+from ignite.metrics.regression._base import check_columns
 from ignite.metrics.regression._errors import absolute_errors, median, widened
 from ignite.metrics.statistics import Reading
 
@@ -28,7 +28,8 @@ class MedianAbsoluteError(EpochMetric):
     .. math:: \operatorname{median}_i |A_i - P_i|
 
     with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two middle values. Update
-    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time. NaN gives NaN. All samples are
+    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time; or, of
+    several outputs, both (B, K), for the mean of their medians. NaN gives NaN. All samples are
     kept, together with other metrics that keep them.
 
     Args:
@@ -60,4 +61,4 @@ class MedianAbsoluteError(EpochMetric):
         super().__init__(median_absolute_error_compute_fn, output_transform, False, device)
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        reading.derive(check_vectors)
+        reading.derive(check_columns)

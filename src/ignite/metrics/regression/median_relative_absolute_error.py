@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import check_vectors
+from ignite.metrics.regression._base import check_columns
 from ignite.metrics.regression._errors import errors_relative_to_mean, median, widened
 from ignite.metrics.statistics import Reading
 
@@ -28,7 +28,8 @@ class MedianRelativeAbsoluteError(EpochMetric):
     .. math:: \operatorname{median}_i \frac{|A_i - P_i|}{|A_i - \bar{A}|}
 
     with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two middle values. Update
-    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time. 0/0 counts as 0, and
+    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time; or, of
+    several outputs, both (B, K), for the mean of their medians. 0/0 counts as 0, and
     NaN gives NaN. All samples are kept, together with other metrics that keep them.
 
     Args:
@@ -62,4 +63,4 @@ class MedianRelativeAbsoluteError(EpochMetric):
         )
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        reading.derive(check_vectors)
+        reading.derive(check_columns)
