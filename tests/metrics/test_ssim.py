@@ -278,8 +278,8 @@ def test_any_rejection_leaves_the_value_alone():
         ((volume, volume), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 12, 12, 12\)"),
         (
             (image[..., :5, :], image[..., :5, :]),
-            RuntimeError,
-            r"padding \(5, 5\) at dimension .* of input \[.*5, 13\]",
+            ValueError,
+            r"larger than half of kernel_size, .*, but given \(2, 2, 5, 13\)",
         ),
     ]
     check_rejections(lambda: SSIM(255), first, second, wrongs)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ignite.engine import Engine, Events, EventsList
-from ignite.metrics._sharing import names_of, new_token, reduction_of, span_key
-from ignite.metrics._usage import EpochWise, MetricUsage, check_usage
+from ignite.metrics._sharing import new_token, reduction_of, span_key
+from ignite.metrics._usage import EpochWise, MetricUsage, check_usage, names_of
 
 AnyEngine = Engine[Any, Any]
 
