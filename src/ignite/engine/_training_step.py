@@ -125,6 +125,8 @@ class TrainingStep:
     """Batches in the window so far."""
     loss: Tensor | None = field(default=None, init=False)
     """The loss of the batch at hand, for handlers of BACKWARD_STARTED; None at other times."""
+    ends_window: bool | None = field(default=None, init=False)
+    """Whether the batch at hand is the last of its window, though that may not be full; None: with epoch and run."""
     _counted: Any = field(default=None, init=False)
     """Elements that the batches of the window have counted so far; None if their losses are plain."""
     _unit: Any = field(default=None, init=False)
@@ -287,6 +289,8 @@ class TrainingStep:
     def _is_last_of_window(self, engine: Engine[Any, Any]) -> bool:
         if self.num_accumulated + 1 >= self.accumulation_steps:
             return True
+        if self.ends_window is not None:
+            return self.ends_window
         return is_last_in_epoch(engine.state, engine._cursor.epoch_start)
 
     def _without_sync(self) -> AbstractContextManager[Any]:

@@ -75,8 +75,9 @@ class RunCheckpoint:
             ValueError: the event is none between two iterations.
             RuntimeError: the run is saved by another checkpoint already.
         """
+        within = getattr(self._trainer._process_function, "resumes_within", ())
         for one in event if isinstance(event, EventsList) else [event]:
-            if one not in _BOUNDARIES:
+            if one not in _BOUNDARIES and one not in within:
                 raise ValueError(
                     "event should be one at which a run can be resumed, ITERATION_COMPLETED or EPOCH_COMPLETED, with "
                     f"or without a filter, but given {one!r}"
@@ -114,7 +115,8 @@ class RunCheckpoint:
                 self._is_due = True
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_possible, priority=_LAST)
             return
-        self.save()
+        within = getattr(engine._process_function, "resumes_within", ())
+        self.save(Unfinished(Events.ITERATION_COMPLETED.name, 0) if engine.last_event_name in within else None)
 
     def save(
         self, unfinished: Unfinished | None = None, random: RandomState | None = None, is_finished: bool = False

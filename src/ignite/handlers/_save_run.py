@@ -44,7 +44,8 @@ def of(
         trainer: whose run is saved, by one of these only.
         dirname: a folder for this run alone, or a URL that fsspec knows, such as "s3://bucket/run".
         event: when to save: ITERATION_COMPLETED or EPOCH_COMPLETED, with or without a filter, or both joined with
-            ``|``. All other handlers of the event come first.
+            ``|``. All other handlers of the event come first. Steps that can be resumed within, such as those of
+            ``create_supervised_tbptt_trainer``, have further ones.
         score: the name of a metric of an evaluator, or of the trainer; or a function of the trainer. A checkpoint has
             the score of an evaluation that ended in the same iteration. NaN is no score.
         mode: whether a higher ("max") or a lower ("min") score is better.

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.contrib.engines import Tbptt_Events, create_supervised_tbptt_trainer
-from ignite.engine import Events
+from ignite.engine import BackpropEvents, Events
+from ignite.handlers import Checkpoint
 
 mse = torch.nn.functional.mse_loss
 
@@ -136,3 +137,129 @@ def test_input_and_target_are_equally_long():
 def test_the_events_are_not_those_of_other_engines():
     assert {event.value for event in Tbptt_Events} == {"time_iteration_started", "time_iteration_completed"}
     assert not any(event in list(Events) for event in Tbptt_Events)
+
+
+# The steps of the supervised trainer ----------------------------------------------------------------------------------
+
+
+def by_hand(model, sequences, size, window=1, norm=None, value=None):
+    """Chunks of ``size``; a step for each window of chunks, or what a sequence has left, with the mean of gradients."""
+    optimizer = sgd(model)
+    for x, y in sequences:
+        hidden, chunks = None, list(zip(x.split(size), y.split(size), strict=True))
+        for start in range(0, len(chunks), window):
+            part = chunks[start : start + window]
+            optimizer.zero_grad()
+            for chunk, target in part:
+                y_pred, hidden = model.lstm(chunk) if hidden is None else model.lstm(chunk, hidden)
+                hidden = tuple(one.detach() for one in hidden)
+                (mse(y_pred, target) / len(part)).backward()
+            if value is not None:
+                torch.nn.utils.clip_grad_value_(model.parameters(), value)
+            if norm is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), norm)
+            optimizer.step()
+    return model
+
+
+@given(length=st.integers(1, 9), size=st.integers(1, 4), window=st.integers(1, 3), value=st.sampled_from([None, 0.02]))
+def test_chunks_are_clipped_and_accumulated_like_batches_and_a_window_ends_with_its_sequence(
+    length, size, window, value
+):
+    sequences, model = [make_sequence(length), make_sequence(length + 1)], Recurrent()
+    trainer = create_supervised_tbptt_trainer(
+        model, sgd(model), mse, size, gradient_accumulation_steps=window, clip_grad_norm=0.05, clip_grad_value=value
+    )
+    steps = []
+    trainer.add_event_handler(BackpropEvents.OPTIM_STEP_COMPLETED, lambda: steps.append(trainer.state.iteration))
+    trainer.run(sequences)
+    expected = by_hand(Recurrent(), sequences, size, window, norm=0.05, value=value)
+    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    chunks = [-(-n // size) for n in (length, length + 1)]
+    assert [steps.count(i) for i in (1, 2)] == [-(-n // window) for n in chunks]
+
+
+def test_a_chunk_may_be_left_out():
+    model, seen = Recurrent(), []
+    trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
+    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=2), lambda: trainer.skip_iteration())
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.iteration))
+    trainer.run([make_sequence(6), make_sequence(2)])
+    assert (model.num_inputs, seen) == ([1, 2, 1], [2])
+
+
+class Summing(torch.nn.Module):
+    """Its hidden state is the last output; torch's LSTM does not know bfloat16 on each CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 3)
+
+    def forward(self, x, hidden=0.0):
+        y_pred = self.linear(x).cumsum(0) + hidden
+        return y_pred, y_pred[-1:]
+
+
+def test_under_autocast_losses_are_those_of_float32():
+    model, seen = Summing(), []
+    x, y = (part.float() for part in make_sequence(4))
+
+    def loss_fn(y_pred, y):
+        seen.append(y_pred.dtype)
+        return mse(y_pred, y)
+
+    trainer = create_supervised_tbptt_trainer(
+        model, sgd(model), loss_fn, 2, amp_mode="amp", scaler=True, amp_dtype="bfloat16"
+    )
+    trainer.run([(x, y)])
+    assert seen == [torch.float32] * 2
+    assert isinstance(trainer.state.scaler, torch.amp.GradScaler)
+    assert sorted(trainer._process_function.parts()) == ["model", "optimizer", "scaler", "sequence"]
+
+
+class Dropping(Recurrent):
+    """Draws random numbers in each chunk, so that a resumed run has to have the right ones."""
+
+    def forward(self, *inputs):
+        y_pred, hidden = self.lstm(*inputs)
+        return torch.nn.functional.dropout(y_pred, 0.3), hidden
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("killed_at", range(1, 19))
+def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_bits(tmp_path, killed_at):
+    def program(folder, kill=None):
+        model, outputs = Dropping(), []
+        optimizer = sgd(model)
+        torch.manual_seed(11)
+        trainer = create_supervised_tbptt_trainer(model, optimizer, mse, 2, gradient_accumulation_steps=2)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.output))
+        Checkpoint.of(trainer, folder, event=Tbptt_Events.TIME_ITERATION_COMPLETED, background=False)
+        count = iter(range(1, 100))
+
+        @trainer.on(Tbptt_Events.TIME_ITERATION_STARTED)
+        def end():
+            if next(count) == kill:
+                raise Killed
+
+        data = [make_sequence(5), make_sequence(3), make_sequence(7)]  # 3, 2 and 4 chunks
+        trainer.run(data, max_epochs=2, resume="latest")
+        return [p.tolist() for p in model.parameters()], trainer.state.iteration, outputs
+
+    weights, iteration, outputs = program(tmp_path / "whole")
+    with pytest.raises(Killed):
+        program(tmp_path / "cut", killed_at)
+    found = program(tmp_path / "cut")
+    assert found[:2] == (weights, iteration)
+    assert found[2] == outputs[len(outputs) - len(found[2]) :], "also the losses of sequences, from the one at hand on"
+
+
+def test_other_moments_of_an_iteration_cannot_be_saved_at(tmp_path):
+    model = Recurrent()
+    trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
+    with pytest.raises(ValueError, match="event should be one at which a run can be resumed"):
+        Checkpoint.of(trainer, tmp_path, event=Tbptt_Events.TIME_ITERATION_STARTED)
