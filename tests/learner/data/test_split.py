@@ -114,6 +114,11 @@ def test_data_that_cannot_be_divided_are_refused():
         split((X, Y[:5]), 0.5, seed=0)
 
 
+def test_text_of_numbers_can_be_divided():
+    ages = np.array(["34.0", "7.0", "34.0", "12.0", "9.0"])
+    assert len(split((torch.zeros(5), ages), 0.2, seed=0, wants="numbers").valid[1]) == 1
+
+
 YES = torch.tensor([0.0] * 16 + [1.0] * 4)
 
 

@@ -169,7 +169,7 @@ def _num_samples(data: Any) -> int:
     if is_array(data) or is_frame(data) or not holds_arrays(data) or tensor_dataset_of(data) is not None:
         return len(data)
     lengths: list[int] = []
-    parts = arrays_of(data).parts
+    parts = arrays_of(data, known=Known(wants="classes")).parts  # words are not read as numbers: they count alike
     for part in parts:
         if part is not None:
             apply_to_type(part, Tensor, lambda tensor: lengths.append(len(tensor)))
