@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ignite.exceptions import CheckpointError
-from ignite.storage._archive import MAX_ENTRIES, Archive, is_legacy
+from ignite.storage._archive import MAX_ENTRIES, Archive, ArchiveWriter, is_legacy
 
 
 def archive_of(*parts, compression=zipfile.ZIP_STORED):
@@ -194,3 +194,19 @@ def test_old_files_are_told_apart():
     assert is_legacy(file)
     assert file.tell() == 0
     assert not is_legacy(saved([1]))
+
+
+def test_more_parts_than_small_zip_files_have_are_written_and_read():
+    file = io.BytesIO()
+    writer = ArchiveWriter(file)
+    writer.add("data.pkl", b"N.")
+    for i in range(70_000):
+        writer.add(f"data/{i}", b"%d" % i)
+    writer.close()
+    archive = Archive(file)
+    archive.check()
+    assert len(archive.entries) == 70_001
+    assert archive.content("data/69999", 9) == b"69999"
+    with zipfile.ZipFile(file) as other:
+        assert len(other.infolist()) == 70_001
+        assert other.read("archive/data/123") == b"123"

@@ -3,10 +3,14 @@
 import errno
 import os
 import stat
+import tempfile
 import zlib
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ignite.storage import commit, is_temporary, naming, sweep, temporary_name
 from ignite.storage import commit as front
@@ -218,3 +222,34 @@ def test_sweep_removes_what_dead_processes_have_left(tmp_path, monkeypatch):
     assert sweep(tmp_path) == sorted([file, folder, link])
     assert sorted(os.listdir(tmp_path)) == sorted([own, ".other.tmp", "victim"])
     assert sweep(tmp_path) == []
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("write"), st.binary(max_size=9) | st.integers(1 << 19, 3 << 19).map(bytes)),
+            st.tuples(st.just("seek"), st.integers(0, 40)),
+            st.tuples(st.just("read"), st.integers(0, 9)),
+            st.tuples(st.just("truncate"), st.none()),
+        ),
+        max_size=8,
+    )
+)
+def test_size_and_checksum_are_those_of_the_file_however_it_was_written(steps):
+    reference = tempfile.TemporaryFile(buffering=0)
+    found = []
+
+    def write(file):
+        for what, argument in steps:
+            for each in (file, reference):
+                result = getattr(each, what)(*([] if argument is None else [argument]))
+                found.append(bytes(result) if what == "read" else each.tell())
+
+    with tempfile.TemporaryDirectory() as folder:
+        written = commit(Path(folder), "a", write)
+        content = (Path(folder) / "a").read_bytes()
+    assert found[::2] == found[1::2]
+    with reference:
+        reference.seek(0)
+        assert content == reference.read()
+    assert written == (len(content), zlib.crc32(content))
