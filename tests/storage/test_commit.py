@@ -236,7 +236,6 @@ def test_sweep_removes_what_dead_processes_have_left(tmp_path, monkeypatch):
     )
 )
 def test_size_and_checksum_are_those_of_the_file_however_it_was_written(steps):
-    reference = tempfile.TemporaryFile(buffering=0)
     found = []
 
     def write(file):
@@ -245,11 +244,10 @@ def test_size_and_checksum_are_those_of_the_file_however_it_was_written(steps):
                 result = getattr(each, what)(*([] if argument is None else [argument]))
                 found.append(bytes(result) if what == "read" else each.tell())
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile(buffering=0) as reference:
         written = commit(Path(folder), "a", write)
         content = (Path(folder) / "a").read_bytes()
-    assert found[::2] == found[1::2]
-    with reference:
         reference.seek(0)
         assert content == reference.read()
+    assert found[::2] == found[1::2]
     assert written == (len(content), zlib.crc32(content))
