@@ -202,3 +202,22 @@ def test_a_parameter_that_no_group_has_is_refused_and_a_group_stands_for_its_opt
     assert len(said) == 1
     scheduler(None)
     assert [group["lr"] for group in optimizer.param_groups] == [1.0, 0.5]
+
+
+@pytest.mark.filterwarnings("ignore:A parameter group as optimizer:DeprecationWarning")
+def test_schedulers_of_one_group_follow_each_other_and_those_of_two_do_not():
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5)
+    first, second = optimizer.param_groups
+    falling, rising, other = (
+        PiecewiseLinear(group, "lr", [(0, start), (2, end)])
+        for group, start, end in ((first, 2.0, 0.0), (first, 0.0, 2.0), (second, 0.0, 2.0))
+    )
+    both = ConcatScheduler([falling, rising], [2])
+    seen = []
+    for _ in range(4):
+        both(None)
+        seen.append(first["lr"])
+    assert seen == [2.0, 1.0, 0.0, 1.0]
+    assert second["lr"] == 0.5
+    with pytest.raises(ValueError, match="related to same optimizer"):
+        ConcatScheduler([falling, other], [2])

@@ -47,7 +47,7 @@ class ConcatScheduler(ParamScheduler):
         _check_durations(durations, len(schedulers))
         optimizers = [one for scheduler in schedulers for one in _as_list(scheduler.optimizer)]
         names = [name for scheduler in schedulers for name in _as_list(scheduler.param_name)]
-        if any(one is not optimizers[0] for one in optimizers):
+        if not all(groups.is_same(one, optimizers[0]) for one in optimizers):
             raise ValueError("schedulers should be related to same optimizer, but given different ones")
         if len(set(names)) > 1:
             raise ValueError(f"schedulers should be related to same param_name, but given {names}")

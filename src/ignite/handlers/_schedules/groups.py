@@ -43,6 +43,13 @@ class OneGroup:
         self.param_groups = [group]
 
 
+def is_same(optimizer: Any, other: Any) -> bool:
+    """Whether both are one optimizer, or stand for one group."""
+    if isinstance(optimizer, OneGroup) and isinstance(other, OneGroup):
+        return optimizer.param_groups[0] is other.param_groups[0]
+    return optimizer is other
+
+
 def select(optimizer: Any, index: int | None) -> list[dict[str, Any]]:
     """The groups of an optimizer, or the one of them.
 
