@@ -13,6 +13,12 @@ def counters(iteration=0, epoch=0, epoch_length=None, max_epochs=None, max_iters
     )
 
 
+def advance(state, cursor, num_iterations):
+    """As the loop does."""
+    state.iteration += num_iterations
+    cursor.iteration += num_iterations
+
+
 @pytest.mark.parametrize(
     ("state", "done"),
     [
@@ -67,11 +73,11 @@ def test_the_position_is_where_the_epochs_have_brought_it(length, num_epochs, re
     cursor.begin_run(state)
     for _ in range(num_epochs):
         cursor.begin_epoch(state)
-        state.iteration += length
+        advance(state, cursor, length)
         cursor.end_epoch(state)
     assert cursor.position(state) == (num_epochs, 0)
     cursor.begin_epoch(state)
-    state.iteration += rest
+    advance(state, cursor, rest)
     assert cursor.position(state) == (num_epochs, rest)
 
 

@@ -120,25 +120,6 @@ class TestRunAndResume:
         engine.run(range(4), max_epochs=4)
         assert started == [(3, 9), (4, 12)]
 
-    def test_after_an_exception_the_next_run_finishes_the_epoch(self):
-        engine = Engine(lambda engine, batch: 1 / (engine.state.iteration - 6))
-        with pytest.raises(ZeroDivisionError):
-            engine.run(range(4), max_epochs=3)
-        assert epochs_and_iterations(engine) == (2, 6)
-        started = []
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(epochs_and_iterations(engine)))
-        engine.run(range(4))
-        assert started == [(2, 6), (3, 8)]
-        assert epochs_and_iterations(engine) == (3, 12)
-
-    def test_after_an_exception_in_the_last_epoch_too(self):
-        seen = []
-        engine = Engine(lambda engine, batch: seen.append(engine.state.iteration) or 1 / (batch - 1))
-        with pytest.raises(ZeroDivisionError):
-            engine.run(range(4), max_epochs=1)
-        engine.run([5, 5, 5, 5], max_epochs=1)
-        assert seen == [1, 2, 3, 4]
-
 
 class TestBadArguments:
     @pytest.mark.parametrize(

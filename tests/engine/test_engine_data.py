@@ -1,8 +1,10 @@
 """Lengths of epochs, ends of data, and pauses."""
 
 import warnings
+import weakref
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.engine import Engine, Events
@@ -196,3 +198,85 @@ class TestInterrupt:
         times["now"] += 100
         engine.run()
         assert engine.state.times == {"EPOCH_COMPLETED": 4.0, "COMPLETED": 4.0}
+
+
+class TestLastBatch:
+    """At EPOCH_COMPLETED the batch is the last one of the epoch, whatever is known about their number."""
+
+    class Unknown:
+        def __iter__(self):
+            yield from "abc"
+
+    class TooLong(Unknown):
+        def __len__(self):
+            return 5
+
+    class Exact(Unknown):
+        def __len__(self):
+            return 3
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter("abc")
+
+    @pytest.mark.filterwarnings("ignore:An epoch should have")
+    @pytest.mark.parametrize("listens", [None, Events.ITERATION_COMPLETED, Events.GET_BATCH_STARTED])
+    @pytest.mark.parametrize(
+        "data",
+        [
+            Unknown(),
+            TooLong(),
+            Exact(),
+            DataLoader(Stream(), batch_size=None),
+            DataLoader("abc", batch_size=None),
+            "abc",
+        ],
+    )
+    def test_it_is_there_when_the_epoch_is_over(self, data, listens):
+        engine, last = Engine(count), []
+        if listens is not None:
+            engine.add_event_handler(listens, lambda: None)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: last.append(engine.state.batch))
+        engine.run(data, max_epochs=2)
+        assert last == ["c", "c"]
+
+    def test_it_is_there_for_a_generator(self):
+        engine, last = Engine(count), []
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: last.append(engine.state.batch))
+        engine.run(letter for letter in "abc")
+        assert last == ["c"]
+
+    @pytest.mark.parametrize("length", [None, 3])
+    @pytest.mark.parametrize("listens", [False, True])
+    @pytest.mark.parametrize("kind", ["exact", "unknown"])
+    def test_two_are_never_in_the_memory_of_an_accelerator_or_where_the_end_is_known(self, length, listens, kind):
+        class Batch:
+            """A tensor on an accelerator, as far as the loop can see."""
+
+            device = torch.device("meta")
+
+        alive, last = [], []
+
+        def batches():
+            ref = None
+            for _ in range(3):
+                alive.append(ref is not None and ref() is not None)
+                batch = Batch()
+                ref = weakref.ref(batch)
+                yield {"x": [batch]}
+                del batch
+
+        class Sized:
+            def __len__(self):
+                return 3
+
+            def __iter__(self):
+                return batches()
+
+        engine = Engine(lambda engine, batch: None)
+        if listens:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: last.append(engine.state.batch is not None))
+        engine.run(Sized() if kind == "exact" else batches(), epoch_length=length)
+        assert alive == [False] * 3
+        assert last == [length is not None or kind == "exact"]

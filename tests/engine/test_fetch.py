@@ -26,18 +26,23 @@ def test_without_data_there_is_none_for_ever():
 
 def test_the_first_end_of_data_of_unknown_length_sets_the_length():
     state = State(iteration=7, max_iters=20)
-    assert ends_epoch(state, Cursor())
+    assert ends_epoch(state, Cursor(iteration=7))
     assert (state.epoch_length, state.max_epochs) == (7, 3)
     with pytest.raises(ValueError, match="data should give at least one batch"):
         ends_epoch(State(), Cursor())
 
 
 def test_whether_the_end_of_the_data_is_that_of_the_epoch():
-    assert not ends_epoch(State(iteration=3, epoch_length=5), Cursor(length_is_given=True))
-    assert not ends_epoch(State(iteration=5, epoch_length=5), Cursor(epoch_start=5))
-    assert not ends_epoch(State(iteration=3, epoch_length=5), Cursor(is_aligned=False))
+    def at(iteration, **kwargs):
+        return ends_epoch(
+            State(iteration=iteration, epoch_length=5), Cursor(iteration=iteration, planned_length=5, **kwargs)
+        )
+
+    assert not at(3, length_is_given=True)
+    assert not at(5, epoch_start=5)
+    assert not at(3, is_aligned=False)
     with pytest.warns(UserWarning, match="should have 5 iterations.*ended after 3"):
-        assert ends_epoch(State(iteration=3, epoch_length=5), Cursor())
+        assert at(3)
 
 
 class Told:

@@ -319,7 +319,7 @@ def test_the_batch_before_is_released_before_the_next_one_is_fetched():
         engine = Engine(lambda engine, batch: None)
         if listens:
             engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
-        engine.run(data())
+        engine.run(data(), epoch_length=4)
     assert alive == [False] * 8
 
 

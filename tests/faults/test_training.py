@@ -403,7 +403,8 @@ def recovers(kind, failing):
         holds_one = len(alive) == 1 and alive[0] is trainer.state.batch[0]  # to look at
         del alive
         trainer.run(Data())
-        return is_the_same and is_free and holds_one and len(activations) == trainer.state.iteration == 6
+        begins_anew = len(activations) == failing + 6 and trainer.state.iteration == 6  # over other data
+        return is_the_same and is_free and holds_one and begins_anew
     finally:
         gc.enable()
 

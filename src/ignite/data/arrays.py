@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +48,9 @@ class ArrayLoader:
         >>> [batch["x"].tolist() for batch in loader], len(loader)
         ([[0.0, 1.0], [2.0, 3.0], [4.0]], 3)
     """
+
+    passes_can_be_repeated: ClassVar[bool] = True
+    """A pass with the same number has the same batches."""
 
     def __init__(  # noqa: PLR0913 - what a DataLoader may be told, too
         self,

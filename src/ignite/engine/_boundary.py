@@ -85,10 +85,11 @@ def obey_instead(engine: Engine[Any, Any]) -> bool:
     The iteration before is done, so nothing is lost.
     """
     state = engine.state
-    if engine._request is None or state.dataloader is None or state.batch is not None:
+    if engine._request is None or state.dataloader is None or not engine._cursor.place_is_lost:
         return False
     if not obey(engine, BETWEEN_BATCHES):
         return False
+    engine._cursor.place_is_lost = False
     engine.logger.warning("The data has failed after the run was asked to stop; it is saved after the last iteration")
     return True
 
@@ -106,5 +107,5 @@ def _stops(
     if not request.obey(engine, unfinished, random):
         return False
     engine._fire_event(Events.TERMINATE)
-    engine._cursor.is_paused = True
+    engine._cursor.is_paused = not engine._cursor.is_loaded  # by a handler of TERMINATE
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -13,9 +13,13 @@ BETWEEN_EPOCHS = 1  # after STARTED or EPOCH_COMPLETED
 BETWEEN_BATCHES = 2  # after EPOCH_STARTED or ITERATION_COMPLETED
 BATCH_REQUESTED = 3  # after GET_BATCH_STARTED
 DATA_ENDED = 4  # after DATALOADER_STOP_ITERATION
-BATCH_READY = 5  # after GET_BATCH_COMPLETED
-ITERATION_BEGUN = 6  # after ITERATION_STARTED
-STEP_DONE = 7  # after the process function
+BATCH_FETCHED = 5  # the batch is there, before GET_BATCH_COMPLETED
+BATCH_READY = 6  # after GET_BATCH_COMPLETED
+ITERATION_BEGUN = 7  # after ITERATION_STARTED
+STEP_DONE = 8  # after the process function
+
+MAX_SETBACKS = 100
+"""After so many setbacks without getting any further, a run is taken for one that would never end."""
 
 
 class Limits(Protocol):
@@ -45,75 +49,216 @@ class Counters(Protocol):
 
 @dataclass(slots=True)
 class Cursor:
-    """What the counters of the state leave open about the position of a run."""
+    """What the counters of the state leave open about the position of a run.
+
+    The loop counts by itself (``iteration``): what a handler writes to the counters of the state is another number for
+    the same iteration, and neither lengthens nor shortens the epoch at hand.
+    """
 
     moment: int = BEFORE_RUN
+    iteration: int = 0
+    """The iteration that the loop has come to; that of the state, unless a handler has just set another one."""
     epoch_start: int = 0
     """The value of ``iteration`` at which the epoch at hand began."""
+    pass_start: int | None = None
+    """The value of ``iteration`` at which the data iterator was made, if it has been counted on from there."""
+    num_to_skip: int = 0
+    """Batches that the next iterator is to leave out, because one that has failed has given them."""
     carried: int = 0
     """Iterations of the coming epoch that an earlier run has done."""
     known_iteration: int = 0
     """The iteration that ``carried`` was worked out for; users may set another one."""
+    known_epoch: int = 0
+    """Likewise, the epoch."""
+    is_set: bool = False
+    """Whether the program has set a counter during the run. Then what Ignite says counts: either of them ends it."""
     is_inside_epoch: bool = False
     """Whether the latest epoch has begun and is not over, in a run or after one that was stopped there."""
+    is_open: bool = False
+    """Whether the handlers of EPOCH_STARTED have been called for it, so that it can be gone on with."""
     is_paused: bool = False
     """Whether the run was interrupted and can go on exactly here."""
     is_failed: bool = False
-    """Whether the run was left by an exception, inside an epoch that the next run has to finish."""
+    """Whether the run was left by an exception, before its end."""
+    failed_at: int = BETWEEN_BATCHES
+    """The moment at which the epoch that has failed can be gone on with."""
+    place_is_lost: bool = False
+    """Whether the data iterator has failed: nobody knows which batch would come next."""
+    goes_on: bool = False
+    """Whether this run goes on with one that has failed."""
     is_loaded: bool = False
     """Whether the state came from ``load_state_dict`` and no run has used it yet."""
+    is_moved: bool = False
+    """Whether a state has been loaded during the run, which has yet to go there."""
     length_is_given: bool = False
     """Whether the user, not the data, says how long an epoch is."""
     length_is_reported: bool = False
     """Whether the user knows that data and length disagree."""
+    planned_length: int | None = None
+    """The length of an epoch as the run or its data have set it; the program may set another one."""
+    planned_epochs: int | None = None
+    """The number of epochs that ``max_iters`` comes to, if each is as long as the first; it does not end the run."""
     end_is_due: bool = False
     """Whether the data iterator is that of the epoch before, and should have been found at its end by now."""
     is_aligned: bool = True
     """Whether the data iterator was made at the beginning of an epoch."""
     unfinished: Any = None
     """An event of which not all handlers have been called, and how many have."""
+    furthest: int | None = None
+    """The highest value that the counter of the limit has had between two epochs."""
+    latest: int | None = None
+    """The value that it had before the epoch at hand."""
+    num_setbacks: int = 0
+    """How often it was no higher than before, since it was highest."""
+
+    @property
+    def num_done(self) -> int:
+        """Iterations of the epoch at hand that have begun."""
+        return self.iteration - self.epoch_start
+
+    def load(self, counters: Counters, carried: int) -> None:
+        """The counters have been loaded; ``carried`` iterations of the coming epoch are done."""
+        for field in fields(self):  # in place, because the loop holds this object
+            if field.name not in ("moment", "is_failed", "furthest", "latest", "num_setbacks"):
+                setattr(self, field.name, field.default)
+        self.carried, self.is_loaded = carried, True
+        self.know(counters)
+
+    def know(self, counters: Counters) -> None:
+        """The counters are as they should be."""
+        self.iteration = self.known_iteration = counters.iteration
+        self.known_epoch = counters.epoch
+
+    def was_set(self, counters: Limits) -> bool:
+        """Whether somebody else than the loop has set a counter."""
+        return counters.iteration != self.known_iteration or counters.epoch != self.known_epoch
+
+    def is_done(self, counters: Limits) -> bool:
+        """Whether a limit is reached."""
+        if counters.max_iters is not None and counters.max_epochs == self.planned_epochs:
+            return counters.iteration >= counters.max_iters
+        return is_done(counters, self.is_set or self.was_set(counters))
+
+    def go_on(self, counters: Counters, place_is_known: bool) -> None:
+        """A run that has failed is gone on with: the rest of its epoch is left, or all of it if the place is lost."""
+        self.goes_on = True
+        if not self.is_inside_epoch:
+            return
+        counters.epoch -= 1
+        self.is_open = self.is_open and place_is_known
+        if place_is_known:
+            self.carried = self.num_done
+        else:
+            counters.iteration, self.carried = self.epoch_start, 0
+        self.know(counters)
 
     def begin_run(self, counters: Counters) -> None:
-        """A run begins or resumes; one that an exception has left inside an epoch goes on with the rest of it."""
-        if self.is_failed and self.is_inside_epoch:
-            counters.epoch -= 1
-            self.carried = counters.iteration - self.epoch_start
-            self.known_iteration = counters.iteration
-        self.is_inside_epoch = self.is_paused = self.is_failed = self.is_loaded = False
+        """A run begins or resumes."""
+        self.is_set = self.was_set(counters)
+        self.is_inside_epoch = self.is_paused = self.is_failed = self.is_loaded = self.place_is_lost = False
+        self.furthest = self.latest = None
+        self.num_setbacks = 0
         self.moment = BETWEEN_EPOCHS
 
-    def begin_epoch(self, counters: Counters) -> None:
-        """An epoch begins, or the rest of one."""
+    def begin_epoch(self, counters: Counters, is_first: bool = True) -> bool:
+        """An epoch begins, or the rest of one; returns whether it had begun before and is gone on with.
+
+        Args:
+            counters: of the state.
+            is_first: whether the data has not been begun yet. Then an iteration that the program has set says how much
+                of the epoch is done: programs written for old Ignite resume like this, in a handler of STARTED.
+        """
         counters.epoch += 1
-        if counters.iteration != self.known_iteration and counters.epoch_length:
-            # Programs written for old Ignite resume by setting the counters in a handler of STARTED.
+        is_open = self.is_open and counters.iteration == self.known_iteration
+        self.iteration = counters.iteration
+        if is_first and not is_open and counters.iteration != self.known_iteration and counters.epoch_length:
             self.carried = counters.iteration % counters.epoch_length
-        self.epoch_start = counters.iteration - self.carried
-        self.is_aligned = self.carried == 0
+        if not is_open:
+            self.is_aligned = self.carried == 0
+        self.moment = self.failed_at if is_open else BETWEEN_BATCHES
+        self.failed_at = BETWEEN_BATCHES
+        self.epoch_start = self.iteration - self.carried
         self.carried = 0
-        self.is_inside_epoch = True
-        self.moment = BETWEEN_BATCHES
+        self.is_inside_epoch, self.is_open = True, is_open
+        self.know(counters)
+        return is_open
+
+    def open_epoch(self, counters: Counters, is_first: bool) -> None:
+        """The handlers of EPOCH_STARTED have been called."""
+        if is_first and counters.iteration != self.iteration and counters.epoch_length:
+            self.is_set = True
+            self.iteration = counters.iteration
+            self.epoch_start = self.iteration - self.iteration % counters.epoch_length
+            self.is_aligned = self.iteration == self.epoch_start
+        self.is_open = True
+
+    def follow(self, counters: Counters) -> None:
+        """A handler has given the iteration another number."""
+        shift = counters.iteration - self.iteration
+        self.is_set = True
+        self.iteration += shift
+        self.epoch_start += shift
+        if self.pass_start is not None:
+            self.pass_start += shift
 
     def end_epoch(self, counters: Counters) -> None:
         """The epoch at hand is over."""
-        self.known_iteration = counters.iteration
-        self.is_inside_epoch = False
+        if counters.iteration != self.iteration:
+            self.follow(counters)
+        self.is_set = self.is_set or counters.epoch != self.known_epoch
+        self.know(counters)
+        self.is_inside_epoch = self.is_open = False
         self.moment = BETWEEN_EPOCHS
+
+    def check(self, counters: Counters, has_data: bool = True) -> None:
+        """Checks, between two epochs, that the run can come to its end with the counters that handlers have left.
+
+        Raises:
+            ValueError: there is no limit, or an epoch has no length.
+            RuntimeError: they have been set back again and again, and the run comes no nearer to its end.
+        """
+        self.is_set = self.is_set or self.was_set(counters)
+        if counters.max_epochs is None and counters.max_iters is None:
+            raise ValueError(
+                "max_epochs or max_iters should be set as long as the run goes on, but both have been set to None. To "
+                "end it, call engine.terminate()"
+            )
+        length = counters.epoch_length
+        if length is None and not has_data:
+            raise ValueError("epoch_length should be provided if data is None, but it has been set to None")
+        if length is not None and not length >= 1:
+            raise ValueError(f"epoch_length should be at least 1, but it has been set to {length}")
+        name = "epoch" if counters.max_iters is None else "iteration"
+        current: int = getattr(counters, name)
+        if self.latest is not None and current <= self.latest:
+            self.num_setbacks += 1
+        if self.furthest is None or current > self.furthest:
+            self.furthest, self.num_setbacks = current, 0
+        self.latest = current
+        if self.num_setbacks >= MAX_SETBACKS:
+            limit = "max_epochs" if counters.max_iters is None else "max_iters"
+            raise RuntimeError(
+                f"{name} should come nearer to {limit}={getattr(counters, limit)} in the course of the run, but after "
+                f"having been {self.furthest} it was no higher than before {MAX_SETBACKS} times, and is {current} "
+                "now: the run would never end. Handlers that set counters or load a state should do so once"
+            )
 
     def position(self, counters: Counters) -> tuple[int, int]:
         """Epochs that are over, and iterations done in the one after them."""
         if self.is_inside_epoch:
-            return counters.epoch - 1, counters.iteration - self.epoch_start
+            return counters.epoch - 1, self.num_done
         return counters.epoch, self.carried
 
 
 class Verdict(Enum):
     """Why the loop stops walking where it is."""
 
+    RUN_ENDED = "the run has come to its end"
     EPOCH_ENDED = "the epoch has come to its end"
     END_EPOCH = "terminate_epoch() was called"
     TERMINATE = "terminate() was called, or max_iters is reached inside an epoch"
     INTERRUPT = "interrupt() was called"
+    MOVED = "a state was loaded"
 
 
 class Course(Enum):
@@ -126,13 +271,19 @@ class Course(Enum):
 
 
 class Request(NamedTuple):
-    """What ``run`` was asked for; ``data_length`` is None where it is unknown or there is no data."""
+    """What ``run`` was asked for; ``data_length`` is None where it is unknown or there is no data.
+
+    ``is_same_data`` says whether the data is that of the run before, ``is_saved`` whether checkpoints of the run are
+    written, as of a trainer's.
+    """
 
     max_epochs: int | None = None
     max_iters: int | None = None
     epoch_length: int | None = None
     data_length: int | None = None
     has_data: bool = True
+    is_same_data: bool = True
+    is_saved: bool = False
 
 
 class Plan(NamedTuple):
@@ -145,20 +296,26 @@ class Plan(NamedTuple):
     length_is_given: bool
 
 
-def is_done(counters: Limits, known_iteration: int | None = None) -> bool:
+def is_done(counters: Limits, is_set: bool = True) -> bool:
     """Whether a limit is reached; where epochs differ in length, only ``epoch`` says how many there have been.
 
-    Programs may have set ``iteration`` alone: then it is another one than ``known_iteration``, and counts, too.
+    Programs may have set a counter: if it ``is_set``, the number of iterations counts, too.
     """
     iteration, epoch = counters.iteration, counters.epoch
     if counters.max_iters is not None and iteration >= counters.max_iters:
         return True
     if counters.max_epochs is None:
         return False
-    is_set = counters.epoch_length is not None and iteration != known_iteration
-    if is_set and iteration >= (counters.epoch_length or 0) * counters.max_epochs:
+    if is_set and counters.epoch_length is not None and iteration >= counters.epoch_length * counters.max_epochs:
         return True
     return epoch >= counters.max_epochs
+
+
+def has_one_epoch(counters: Limits) -> bool:
+    """Whether a run with these limits is over after one epoch, as that of an evaluator is."""
+    if counters.max_iters is not None:
+        return counters.epoch_length is not None and counters.max_iters <= counters.epoch_length
+    return counters.max_epochs == 1
 
 
 def is_last_epoch(counters: Limits) -> bool:
@@ -168,11 +325,11 @@ def is_last_epoch(counters: Limits) -> bool:
     return counters.epoch == counters.max_epochs
 
 
-def is_last_iteration(counters: Limits, epoch_start: int, iteration: int) -> bool:
-    """Whether ``iteration`` is the last one planned."""
+def is_last_iteration(counters: Limits, iteration: int, num_done: int) -> bool:
+    """Whether ``iteration``, the ``num_done``-th of its epoch, is the last one planned."""
     if counters.max_iters is not None and iteration >= counters.max_iters:
         return True
-    return counters.epoch == counters.max_epochs and iteration - epoch_start == counters.epoch_length
+    return counters.epoch == counters.max_epochs and num_done == counters.epoch_length
 
 
 def is_last_in_epoch(counters: Limits, epoch_start: int) -> bool:
@@ -189,6 +346,12 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
         ValueError: the request contradicts itself, the data or the state.
     """
     _check_request(request)
+    has_failed = cursor.is_failed and not cursor.is_loaded
+    is_evaluator = has_one_epoch(counters) and not request.is_saved
+    if has_failed and (is_evaluator or not request.is_same_data):
+        is_limited = request.max_epochs is not None or request.max_iters is not None
+        return _begin(counters, request, None if is_limited else counters)
+
     max_epochs, max_iters = _merge_limits(counters, request)
     has_limit = counters.max_epochs is not None or counters.max_iters is not None
     if cursor.is_paused and has_limit:
@@ -196,24 +359,37 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
         return Plan(Course.CONTINUE, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given)
 
     wanted = _Wanted(counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters)
+    has_begun = cursor.is_loaded or cursor.moment == BEFORE_RUN or counters.iteration > 0 or counters.epoch > 0
+    if has_limit and not has_begun and not request.is_same_data:  # one was stopped before there was anything to go on
+        return _begin(counters, request, wanted)
     # The end of the last epoch may be all that is left.
     is_unfinished = cursor.is_failed or (cursor.is_loaded and 0 < (counters.epoch_length or 0) <= cursor.carried)
-    if has_limit and (is_unfinished or not is_done(wanted, cursor.known_iteration)):
+    if has_limit and (is_unfinished or not cursor.is_done(wanted)):
         _check_same_length(counters, request)
         length = counters.epoch_length or request.epoch_length or request.data_length
         _check_length(length, request)
-        is_given = request.epoch_length is not None or cursor.length_is_given or request.data_length != length
+        is_given = request.epoch_length is not None or cursor.length_is_given
+        if not has_failed:
+            is_given = is_given or request.data_length != length
         return Plan(Course.RESUME, max_epochs, max_iters, length, is_given)
     if has_limit and cursor.is_loaded:
         return Plan(Course.NOTHING, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given)
+    return _begin(counters, request, None)
 
+
+def _begin(counters: Limits, request: Request, limits: Limits | None) -> Plan:
+    """A new run: up to the limits that are asked for, by default up to ``limits``, or else of one epoch."""
     length = request.epoch_length
     if length is None:
         length = request.data_length if request.has_data else counters.epoch_length
     _check_length(length, request)
-    max_epochs = 1 if request.max_epochs is None and request.max_iters is None else request.max_epochs
+    max_epochs, max_iters = (limits.max_epochs, limits.max_iters) if limits else (request.max_epochs, request.max_iters)
+    if max_iters is not None:
+        max_epochs = None
+    elif max_epochs is None:
+        max_epochs = 1
     is_given = request.epoch_length is not None or not request.has_data
-    return Plan(Course.BEGIN, max_epochs, request.max_iters, length, is_given)
+    return Plan(Course.BEGIN, max_epochs, max_iters, length, is_given)
 
 
 class _Wanted(NamedTuple):
@@ -228,7 +404,8 @@ def _check_request(request: Request) -> None:
     if request.max_epochs is not None and request.max_iters is not None:
         raise ValueError(
             "Arguments max_epochs and max_iters are mutually exclusive. Please provide only max_epochs or max_iters, "
-            f"but given max_epochs={request.max_epochs} and max_iters={request.max_iters}"
+            f"but given max_epochs={request.max_epochs} and max_iters={request.max_iters}. "
+            "(Up to Ignite 0.4.2 the third argument of run was epoch_length: give it by its name)"
         )
     for name in ("max_epochs", "max_iters", "epoch_length"):
         value: Any = getattr(request, name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
 from ignite.engine._boundary import Preempted, Unfinished
 from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
+from ignite.engine._state import key_of
 
 if TYPE_CHECKING:
     from ignite.engine._watch import Meter
@@ -201,7 +202,7 @@ def call_handlers(
 def _note_place(cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration) -> None:
     """Says at which handler of the engine that was asked to stop the run was cut off."""
     if cut.request.trainer is engine:
-        name = getattr(event, "_name_", event)
+        name = key_of(event)
         handlers = (entry.handler, getattr(entry.handler, "__wrapped__", None))  # a watcher wraps them
         entries = enumerate(engine._tables[name].entries)
         num_done = next(i for i, known in entries if known.args is entry.args and known.handler in handlers)

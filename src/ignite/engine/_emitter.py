@@ -6,11 +6,13 @@ import logging
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from enum import Enum
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ignite._core.calls import has_parameter
 from ignite.engine._dispatch import Payload, Table, call_each, call_handlers, register
-from ignite.engine._state import State
+from ignite.engine._state import State, key_of
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle
 
 if TYPE_CHECKING:
@@ -44,14 +46,15 @@ class Emitter:
         for event in Events:
             self._add_table(event)
 
-    def register_events(self, *event_names: str | EventEnum, event_to_attr: dict[Any, str] | None = None) -> None:
+    def register_events(self, *event_names: str | Enum | float, event_to_attr: dict[Any, str] | None = None) -> None:
         """Makes events known to this engine, so that handlers can be added to them and ``fire_event`` can fire them.
 
         Filters such as ``every=`` count how often an event is fired, unless ``event_to_attr`` names an attribute of the
         state that counts it, which is then the program's to increment.
 
         Args:
-            *event_names: names, or members of an :class:`EventEnum`.
+            *event_names: names, or members of an :class:`EventEnum`. Members of a plain ``Enum`` and numbers, which
+                Ignite has taken up to 0.3, can have no filters.
             event_to_attr: from event to the name of the attribute; created on the state with value 0 if it is missing.
 
         Raises:
@@ -71,9 +74,18 @@ class Emitter:
         if not (event_to_attr is None or isinstance(event_to_attr, dict)):
             raise ValueError(f"Expected event_to_attr to be dictionary, but given {event_to_attr!r}")
         for i, event in enumerate(event_names):
-            if not isinstance(event, str | CallableEventWithFilter):
+            if not _is_event(event):
                 raise TypeError(f"Value at {i} of event_names should be a str or EventEnum, but given {event!r}")
-            known = self._tables.get(_name(event))
+        old = [event for event in event_names if not isinstance(event, str | CallableEventWithFilter)]
+        if old:
+            warnings.warn(
+                f"Events should be strings or members of an EventEnum, but given {old[0]!r}. Such events work as in "
+                "Ignite up to 0.3, but can have no filters: let the enum derive from ignite.engine.EventEnum",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        for event in event_names:
+            known = self._tables.get(key_of(event))
             if known is not None and _is_other(known.event, event):
                 warnings.warn(
                     f"{event!r} should have a name of its own: events are told apart by name, and handlers of it are "
@@ -81,16 +93,16 @@ class Emitter:
                     stacklevel=2,
                 )
         for event in event_names:
-            if _name(event) not in self._tables:
+            if key_of(event) not in self._tables:
                 self._add_table(event)
         for event, attribute in (event_to_attr or {}).items():
-            self.state._own_event_to_attr[_name(event)] = attribute
+            self.state._own_event_to_attr[key_of(event)] = attribute
             if not hasattr(self.state, attribute):
                 setattr(self.state, attribute, 0)
 
     def has_registered_events(self, event: Any) -> bool:
         """Whether ``event``, with or without a filter, is known to this engine."""
-        return isinstance(event, str | CallableEventWithFilter) and _name(event) in self._tables
+        return _is_event(event) and key_of(event) in self._tables
 
     def add_event_handler(
         self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
@@ -155,7 +167,7 @@ class Emitter:
             tables = list(self._tables.values())
         else:
             events = event_name if isinstance(event_name, EventsList) else [event_name]
-            tables = [self._tables[_name(event)] for event in events if self.has_registered_events(event)]
+            tables = [self._tables[key_of(event)] for event in events if self.has_registered_events(event)]
         return any(entry.handler == handler for table in tables for entry in table.entries)
 
     def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
@@ -164,7 +176,7 @@ class Emitter:
         Raises:
             ValueError: nothing was ever added to the event, or not this handler.
         """
-        table = self._tables.get(_name(event_name)) if self.has_registered_events(event_name) else None
+        table = self._tables.get(key_of(event_name)) if self.has_registered_events(event_name) else None
         if table is None:
             raise ValueError(f"Input event name '{event_name}' does not exist")
         if not table.remove(handler):
@@ -180,15 +192,17 @@ class Emitter:
         """
         self._table_of(event_name)
         before = self.last_event_name
-        self._fire_event(event_name)
-        if self._is_running:  # the event at hand goes on
-            self.last_event_name = before
+        try:
+            self._fire_event(event_name)
+        finally:
+            if self._is_running:  # the event at hand goes on, or is where the error has come up
+                self.last_event_name = before
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """Fires without asking whether the event is registered; subclasses may override it to see all events."""
         self.last_event_name = event_name
         self._attention = True
-        name = _name(event_name)
+        name = key_of(event_name)
         if self._logs_events:
             self.logger.debug(
                 "%s | %s, Firing handlers for event %s", self.state.epoch, self.state.iteration, event_name
@@ -254,7 +268,7 @@ class Emitter:
         return [table.event for table in self._tables.values()]
 
     def _add_table(self, event: Any) -> None:
-        table = self._tables[_name(event)] = Table(event, _PAYLOADS.get(_name(event), _NO_PAYLOAD))
+        table = self._tables[key_of(event)] = Table(event, _PAYLOADS.get(key_of(event), _NO_PAYLOAD))
         table.measure(self._meters)
         self._refresh(table)
 
@@ -266,11 +280,11 @@ class Emitter:
                 f"Event {event} is not a valid event for this Engine. Register it with register_events, or use one of: "
                 f"{known}"
             )
-        return self._tables[_name(event)]
+        return self._tables[key_of(event)]
 
 
-def _name(event: Any) -> str:
-    return event if isinstance(event, str) else event._name_
+def _is_event(value: Any) -> bool:
+    return isinstance(value, str | CallableEventWithFilter | Enum | Real) and not isinstance(value, bool)
 
 
 def _is_other(known: Any, event: Any) -> bool:

@@ -6,8 +6,10 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.engine._cursor import Cursor
 
@@ -54,6 +56,83 @@ def end_pass(data: Any) -> None:
         data.end_pass()
 
 
+class Place(NamedTuple):
+    """Where in its data a run was left by a failure."""
+
+    iterator: Iterator[Any] | None
+    """None if it has failed, or was not made yet."""
+    num_yielded: int | None
+    """How many batches it had given, if it counts them."""
+    position: Any
+    """What data that know their own position say."""
+
+
+LOST = Place(None, None, None)
+
+
+def place_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) -> Place:
+    """The place, so that it can be taken up later; the iterator and its workers stay until then."""
+    is_kept = not is_lost or iterator is data
+    position = data.state_dict() if counts_passes(data) and iterator is not None else None
+    return Place(iterator if is_kept else None, getattr(iterator, "_num_yielded", None), position)
+
+
+def take_up(place: Place, data: Any, cursor: Cursor) -> tuple[bool, Iterator[Any] | None]:
+    """Whether the place in the data can be had, and the iterator there, or None if a new one has to be made."""
+    iterator = place.iterator
+    if iterator is None and place is not LOST and not cursor.place_is_lost:
+        return True, None
+    if iterator is not None and _is_where_it_was(iterator, place.num_yielded):
+        return True, iterator
+    if place.position is not None:
+        data.load_state_dict(place.position)
+        return True, None
+    if repeats_passes(data) and cursor.pass_start is not None:
+        cursor.num_to_skip = cursor.iteration - cursor.pass_start
+        return True, None
+    return hasattr(type(data), "__next__"), None
+
+
+def _is_where_it_was(iterator: Iterator[Any], num_yielded: int | None) -> bool:
+    """Whether nobody else has used it, and its workers have not ended with the Ctrl-C that has stopped the run."""
+    if getattr(iterator, "_num_yielded", None) != num_yielded:
+        return False
+    return all(worker.is_alive() for worker in getattr(iterator, "_workers", ()))
+
+
+def check_can_go_on(data: Any) -> None:
+    """Checks data that a run goes on with after it has failed.
+
+    Raises:
+        ValueError: it is a generator that was ended by the exception.
+    """
+    if getattr(data, "gi_frame", data) is None:
+        raise ValueError(
+            "data should give the rest of the epoch at which the run has failed, but given a generator that has ended "
+            "with the exception. Give run() a new one: the run then begins anew"
+        )
+
+
+def is_same(data: Any, other: Any) -> bool:
+    """Whether two runs are over the same data: one object, or sequences with the same items."""
+    if data is other:
+        return True
+    if type(data) is not type(other) or not isinstance(data, Sequence) or len(data) != len(other):
+        return False
+    if isinstance(data, str | bytes | range):
+        return bool(data == other)
+    return all(one is two or _is_equal(one, two) for one, two in zip(data, other, strict=True))
+
+
+def _is_equal(one: Any, two: Any) -> bool:
+    return isinstance(one, int | float | str | bytes) and type(one) is type(two) and one == two
+
+
+def repeats_passes(data: Any) -> bool:
+    """Whether each pass over the data, or each with the same number, has the same batches, as many as ``len`` says."""
+    return isinstance(data, Sequence) or bool(getattr(type(data), "passes_can_be_repeated", False))
+
+
 class EpochTeller:
     """Tells samplers and data sets which pass over the data begins, so that each pass has another order.
 
@@ -66,6 +145,10 @@ class EpochTeller:
     def __init__(self, data: Any) -> None:
         self._pass = -1
         self._seen = {id(target): getattr(target, "epoch", None) for target in _told(data)}
+
+    def take_back(self) -> None:
+        """The pass that has begun begins once more."""
+        self._pass -= 1
 
     def tell(self, data: Any, epoch: int) -> None:
         """A pass begins in the epoch with this index; passes count up also within an epoch."""
@@ -106,13 +189,15 @@ def ends_epoch(state: State, cursor: Cursor) -> bool:
     Raises:
         ValueError: the data has given no batch at all.
     """
-    num_done = state.iteration - cursor.epoch_start
+    num_done = cursor.num_done
     if state.epoch_length is None:
+        if num_done == 0 and cursor.end_is_due:
+            return False
         if num_done == 0:
             raise ValueError("data should give at least one batch, but its iterator was at its end at once")
-        state.epoch_length = num_done
+        state.epoch_length = cursor.planned_length = num_done
         if state.max_iters is not None:
-            state.max_epochs = math.ceil(state.max_iters / num_done)
+            state.max_epochs = cursor.planned_epochs = math.ceil(state.max_iters / num_done)
         return True
     check_surplus(state, cursor, num_done)
     if cursor.length_is_given or not cursor.is_aligned or num_done == 0:
@@ -121,8 +206,38 @@ def ends_epoch(state: State, cursor: Cursor) -> bool:
     return True
 
 
+def end_is_open(state: State, cursor: Cursor) -> bool:
+    """Whether any fetch may turn out to be past the last batch of the epoch, so that this one has to be kept for it.
+
+    Data of a length that is unknown, or that is only what they say of themselves.
+    """
+    if state.epoch_length is None:
+        return True
+    data: Any = state.dataloader
+    if cursor.length_is_given or data is None or repeats_passes(data):
+        return False
+    if hasattr(type(data), "num_batches_left"):
+        return data.num_batches_left() is None
+    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
+        return True
+    samplers = (data.batch_sampler, data.sampler)
+    return any(not type(sampler).__module__.startswith("torch.") for sampler in samplers if sampler is not None)
+
+
+def may_be_kept(batch: Any) -> bool:
+    """Whether a batch may be held while the next one is made: unless it is in the memory of an accelerator."""
+    if isinstance(batch, tuple | list):
+        return all(map(may_be_kept, batch))
+    if isinstance(batch, Mapping):
+        return all(map(may_be_kept, batch.values()))
+    device = getattr(batch, "device", None)
+    return device is None or getattr(device, "type", "cpu") == "cpu"
+
+
 def check_surplus(state: State, cursor: Cursor, num_done: int) -> None:
     """Says so if the data had not come to its end with the epoch before. From there on, epochs do not end with it."""
+    if state.epoch_length not in (cursor.planned_length, length_of(state.dataloader)):
+        cursor.length_is_given = True  # by the program, in the course of the run
     if cursor.end_is_due and num_done > 0 and not cursor.length_is_given:
         cursor.length_is_given = True
         _report_length(cursor, f"has more than {state.epoch_length}", state.epoch_length)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
 from ignite.engine import _boundary, _fetch, together
 from ignite.engine._cursor import (
+    BATCH_FETCHED,
     BATCH_READY,
     BATCH_REQUESTED,
     BEFORE_RUN,
@@ -17,7 +19,6 @@ from ignite.engine._cursor import (
     ITERATION_BEGUN,
     STEP_DONE,
     Verdict,
-    is_done,
     is_last_in_epoch,
 )
 from ignite.engine._dispatch import Call, Payload, Table, call_handlers, owed_calls, quiet_up_to
@@ -40,101 +41,155 @@ _BEFORE_ITERATION = (_GET_BATCH_STARTED, _STOP_ITERATION, _GET_BATCH_COMPLETED)
 
 def run(engine: Engine[Any, Any]) -> None:
     """Runs ``engine`` to the end, or from where it was interrupted, or up to the next interruption."""
+    cursor = engine._cursor
     try:
         verdict = _run_epochs(engine)
         if verdict is not Verdict.INTERRUPT:
             _finish(engine, verdict)
     except _boundary.Preempted as cut:
         if cut.request.trainer is not engine:
+            cursor.is_failed = True
             raise
         _boundary.obey_within_event(engine, cut)
     except BaseException as error:
-        if engine._cursor.is_failed or not is_taken_over(engine, error):
-            engine._cursor.is_failed = True
+        if cursor.is_failed:  # its handlers have been called
             raise
+        _note_place(engine)
+        if not is_taken_over(engine, error):
+            cursor.is_failed = True
+            raise
+        is_over = engine.should_terminate or (cursor.is_done(engine.state) and not cursor.is_inside_epoch)
+        cursor.is_failed = not is_over
 
 
 def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
     state, cursor = engine.state, engine._cursor
+    verdict: Verdict | None = None
     if cursor.moment == BEFORE_RUN:
         cursor.begin_run(state)
-        if verdict := _fire(engine, Events.STARTED, BETWEEN_EPOCHS):
-            return verdict
-        engine._settle(is_inside_epoch=False)
+        verdict = _fire(engine, Events.STARTED, BETWEEN_EPOCHS)
+        if verdict is None:
+            engine._settle(is_inside_epoch=False)
     while True:
-        if cursor.moment == BETWEEN_EPOCHS:
-            if not cursor.carried and (verdict := _finish_event(engine, BETWEEN_EPOCHS)):
-                return verdict
-            if is_done(state, cursor.known_iteration) and not cursor.carried:
-                return Verdict.EPOCH_ENDED
-            cursor.begin_epoch(state)
-            engine._epoch_watch.restart()
-            if verdict := _fire(engine, Events.EPOCH_STARTED, BETWEEN_BATCHES):
-                return verdict
-            engine._settle(is_inside_epoch=True)
+        if verdict is Verdict.MOVED:
+            _go_where_loaded(engine)
+        elif verdict:
+            return verdict
+        if cursor.moment == BETWEEN_EPOCHS and (verdict := _begin_epoch(engine)):
+            continue
         # A state saved after the last batch of an epoch, and before its end, resumes with an epoch that needs no data.
         if engine._dataloader_iter is None and not is_last_in_epoch(state, cursor.epoch_start):
-            engine._init_iter()
+            _init_iter(engine)
             cursor.end_is_due = False
         engine._settle_random()
         verdict = _run_batches(engine)
-        if verdict in (Verdict.TERMINATE, Verdict.INTERRUPT):
-            return verdict
-        if verdict := _end_epoch(engine, verdict):
-            return verdict
+        if verdict in (Verdict.EPOCH_ENDED, Verdict.END_EPOCH):
+            verdict = _end_epoch(engine, verdict)
+
+
+def _begin_epoch(engine: Engine[Any, Any]) -> Verdict | None:
+    """Begins the next epoch, unless the run is done, or takes up the rest of one that a failure has cut."""
+    state, cursor = engine.state, engine._cursor
+    if not cursor.carried and (verdict := _finish_event(engine, BETWEEN_EPOCHS)):
+        return verdict
+    if cursor.is_done(state) and not cursor.carried:
+        return Verdict.RUN_ENDED
+    cursor.check(state, state.dataloader is not None)
+    is_first = engine._dataloader_iter is None
+    if cursor.begin_epoch(state, is_first):
+        engine._epoch_watch.resume()
+        return None
+    engine._epoch_watch.restart()
+    if verdict := _fire(engine, Events.EPOCH_STARTED, BETWEEN_BATCHES):
+        return verdict
+    cursor.open_epoch(state, is_first)
+    engine._settle(is_inside_epoch=True)
+    return None
+
+
+def _go_where_loaded(engine: Engine[Any, Any]) -> None:
+    """A handler has loaded a state: gives up the epoch at hand, and goes on as if it had been loaded before the run."""
+    cursor = engine._cursor
+    cursor.is_moved = cursor.is_loaded = False
+    cursor.moment = BETWEEN_EPOCHS
+    engine._dataloader_iter = None
+    engine._skip_requested = engine.should_terminate_single_epoch = False  # both concern what is given up
 
 
 def _run_batches(engine: Engine[Any, Any]) -> Verdict:
     """The rest of the epoch. What a handler takes over ends the epoch, or only the iteration if it says so."""
+    cursor = engine._cursor
     while True:
         try:
             return _finish_event(engine, BETWEEN_BATCHES) or _iterate(engine)
         except Exception as error:
             if _boundary.obey_instead(engine):
                 return Verdict.INTERRUPT
-            has_begun = engine.last_event_name not in _BEFORE_ITERATION and engine.state.batch is not None
+            has_begun = engine.last_event_name not in _BEFORE_ITERATION and not cursor.place_is_lost
+            _note_place(engine)
             if not is_taken_over(engine, error):
-                engine._cursor.is_failed = True
+                cursor.is_failed = True
                 raise
+            cursor.place_is_lost = False
+            if cursor.is_moved and not engine.should_terminate:
+                return Verdict.MOVED
             if not engine._skip_requested:
                 engine._dataloader_iter = None  # what is left of the data belongs to the epoch that is given up
                 return Verdict.EPOCH_ENDED
             engine.state.iteration += not has_begun
+            cursor.iteration += not has_begun
             if verdict := _obey(engine, BETWEEN_BATCHES):
                 return verdict
 
 
-def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop: a call costs as much as a moment
+def _note_place(engine: Engine[Any, Any]) -> None:
+    """Notes, of a run that has failed, from which moment on its epoch can be gone on with."""
+    is_unseen = engine.last_event_name is _GET_BATCH_COMPLETED and not engine._cursor.place_is_lost
+    engine._cursor.failed_at = BATCH_FETCHED if is_unseen else BETWEEN_BATCHES
+
+
+def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs as much as a moment
     """Batch after batch, up to the end of the epoch or to what somebody has asked for."""
     state, cursor, step = engine.state, engine._cursor, measured_step(engine)
     requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     call = _call_watched if engine._is_watched else call_handlers
-    moment, start = cursor.moment, cursor.epoch_start
+    moment = cursor.moment
     cursor.moment = BETWEEN_BATCHES
+    keeps = _fetch.end_is_open(state, cursor)
     while True:
         if moment < BATCH_REQUESTED:
-            if state.epoch_length is not None and state.iteration - start >= state.epoch_length:
+            if state.iteration != cursor.iteration:
+                cursor.follow(state)
+            if state.epoch_length is None:
+                if state.dataloader is None:
+                    cursor.check(state, has_data=False)
+            elif cursor.iteration - cursor.epoch_start >= state.epoch_length:
                 return Verdict.EPOCH_ENDED
             if state.max_iters is not None and state.iteration >= state.max_iters:
                 engine.should_terminate = True
                 return Verdict.TERMINATE
-            state.batch = None  # before the next one is made, so that there are never two
+            if not keeps or not _fetch.may_be_kept(state.batch):
+                state.batch = None  # before the next one is made, so that there are never two
             engine.last_event_name = _GET_BATCH_STARTED
             is_busy = completed.is_busy or begun.is_busy or requested.is_busy or ready.is_busy
             if not is_busy and (quiet := quiet_up_to(state.iteration, *tables)) > state.iteration:
-                moment = _run_quietly(engine, step, quiet)
+                moment = _run_quietly(engine, step, quiet, keeps)
                 if moment == BETWEEN_BATCHES:
                     continue
             elif requested.active:
                 call(requested.calls, engine, _GET_BATCH_STARTED, state.iteration)
                 if engine._attention and (verdict := _obey(engine, BATCH_REQUESTED)):
                     return verdict
-        if moment < BATCH_READY:
+        if moment < BATCH_FETCHED:
             try:
                 state.batch = next(engine._dataloader_iter)  # type: ignore[arg-type]
             except StopIteration:
                 if verdict := _refill(engine, is_resumed=moment == DATA_ENDED):
                     return verdict
+            except BaseException:
+                cursor.place_is_lost = True
+                raise
+        if moment < BATCH_READY:
             state.output = None
             if ready.active and not engine._skip_requested:
                 engine.last_event_name = _GET_BATCH_COMPLETED
@@ -143,6 +198,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
                     return verdict
         if moment < ITERATION_BEGUN:
             state.iteration += 1
+            cursor.iteration += 1
             engine.last_event_name = _ITERATION_STARTED
             if begun.active and not engine._skip_requested:
                 call(begun.calls, engine, _ITERATION_STARTED, state.iteration)
@@ -158,24 +214,40 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - the hot loop:
             return verdict
 
 
-def _run_quietly(engine: Engine[Any, Any], step: Callable[[Engine[Any, Any], Any], Any], quiet: int) -> int:
+def _run_quietly(
+    engine: Engine[Any, Any], step: Callable[[Engine[Any, Any], Any], Any], quiet: int, keeps: bool
+) -> int:
     """Runs the iterations up to ``quiet``, in which no handler is due; says how far the last one has come.
 
     The same moments as in :func:`_iterate`, without those that concern nobody.
     """
-    state = engine.state
-    length, max_iters = state.epoch_length, state.max_iters
-    stop = min(quiet, FOR_EVER if length is None else engine._cursor.epoch_start + length, max_iters or FOR_EVER)
+    state, cursor = engine.state, engine._cursor
+    length, max_iters, iteration = state.epoch_length, state.max_iters, cursor.iteration
+    stop = min(quiet, FOR_EVER if length is None else cursor.epoch_start + length, max_iters or FOR_EVER)
     engine.last_event_name = _ITERATION_STARTED  # and stays so: a step that fires an event draws attention
+    cursor.place_is_lost = True  # by whatever is raised, unless it is the step that raises it
     for state.batch in engine._dataloader_iter:  # type: ignore[union-attr]
         state.output = None
-        state.iteration += 1
-        state.output = step(engine, state.batch)
+        state.iteration = cursor.iteration = iteration = iteration + 1
+        try:
+            state.output = step(engine, state.batch)
+        except BaseException:
+            cursor.place_is_lost = False
+            raise
         if engine._attention:
+            cursor.place_is_lost = False
             return STEP_DONE
-        if state.iteration >= stop or state.epoch_length is not length or state.max_iters is not max_iters:
+        if (
+            iteration >= stop
+            or state.iteration is not iteration
+            or state.epoch_length is not length
+            or state.max_iters is not max_iters
+        ):
+            cursor.place_is_lost = False
             return BETWEEN_BATCHES
-        state.batch = None
+        if not keeps or not _fetch.may_be_kept(state.batch):
+            state.batch = None
+    cursor.place_is_lost = False
     engine._dataloader_iter = iter(())  # at its end, and not to be asked again
     return BATCH_REQUESTED
 
@@ -190,13 +262,27 @@ def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
             return Verdict.EPOCH_ENDED
         if verdict := _fire(engine, Events.DATALOADER_STOP_ITERATION, DATA_ENDED):
             return verdict
-    engine._init_iter()
+    _init_iter(engine)
     try:
         state.batch = next(engine._dataloader_iter)  # type: ignore[arg-type]
     except StopIteration:
         _fetch.report_exhausted(state)
         return Verdict.EPOCH_ENDED
+    except BaseException:
+        engine._cursor.place_is_lost = True
+        raise
     return None
+
+
+def _init_iter(engine: Engine[Any, Any]) -> None:
+    """A pass over the data begins, or the rest of one whose iterator has failed."""
+    cursor = engine._cursor
+    engine._init_iter()
+    if cursor.num_to_skip:
+        iterator, engine._dataloader_iter = engine._dataloader_iter, None
+        next(itertools.islice(iterator or (), cursor.num_to_skip - 1, None), None)
+        engine._dataloader_iter = iterator
+    cursor.pass_start, cursor.num_to_skip = cursor.iteration - cursor.num_to_skip, 0
 
 
 def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
@@ -204,10 +290,12 @@ def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
     together.end_epoch(engine)
     skip_completed = engine.should_terminate_single_epoch == "skip_epoch_completed"
     if verdict is Verdict.END_EPOCH:
-        engine._fire_event(Events.TERMINATE_SINGLE_EPOCH, iter_counter=state.iteration - cursor.epoch_start)
+        engine._fire_event(Events.TERMINATE_SINGLE_EPOCH, iter_counter=cursor.num_done)
         engine.should_terminate_single_epoch = False
+        if cursor.is_moved and not engine.should_terminate:
+            return Verdict.MOVED
     elif engine._dataloader_iter is not None:
-        _fetch.check_surplus(state, cursor, state.iteration - cursor.epoch_start)
+        _fetch.check_surplus(state, cursor, cursor.num_done)
     if verdict is Verdict.END_EPOCH or not cursor.is_aligned:
         engine._dataloader_iter = None  # the next epoch begins at the beginning of the data
         _fetch.end_pass(state.dataloader)
@@ -272,6 +360,8 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     engine._attention = engine._skip_requested or engine._request is not None  # obeyed at the end of the iteration
     if engine.should_terminate:
         return Verdict.TERMINATE
+    if engine._cursor.is_moved:
+        return Verdict.MOVED
     if engine.should_terminate_single_epoch:
         return Verdict.END_EPOCH
     if engine._request is not None and _boundary.obey(engine, moment):
@@ -281,7 +371,7 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     engine._cursor.moment = moment
     engine._fire_event(Events.INTERRUPT)
     engine.should_interrupt = False
-    engine._cursor.is_paused = True
+    engine._cursor.is_paused = not engine._cursor.is_loaded  # by a handler of INTERRUPT
     return Verdict.INTERRUPT
 
 

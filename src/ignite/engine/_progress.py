@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ignite.base import Serializable
-from ignite.engine._cursor import Counters, Cursor
+from ignite.engine._cursor import Counters
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
@@ -76,7 +76,7 @@ def load(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
     load_user_values(engine, saved)
     state.iteration, state.epoch, state.epoch_length = iteration, epoch, saved["epoch_length"]
     state.max_epochs, state.max_iters = max_epochs, max_iters
-    engine._cursor = Cursor(carried=carried, known_iteration=iteration, is_loaded=True)
+    engine._take_loaded(carried)
 
 
 def load_user_values(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:

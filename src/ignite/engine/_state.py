@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -10,6 +11,18 @@ if TYPE_CHECKING:
     from ignite.engine.events import CallableEventWithFilter
 
 __all__ = ["State"]
+
+
+def key_of(event: Any) -> str:
+    """The name that an event is known by: of a member of a plain enum, or a number, one that no other event has."""
+    if isinstance(event, str):
+        return event
+    if hasattr(event, "filter"):
+        name: str = event._name_
+        return name
+    if isinstance(event, Enum):
+        return f"{type(event).__module__}.{type(event).__qualname__}.{event._name_}"
+    return f"number {event}"
 
 
 class State:
@@ -61,13 +74,13 @@ class State:
             if not hasattr(self, attribute):
                 setattr(self, attribute, 0)
 
-    def get_event_attrib_value(self, event_name: str | CallableEventWithFilter) -> int:
+    def get_event_attrib_value(self, event_name: str | Enum | CallableEventWithFilter) -> int:
         """The count that belongs to an event: an epoch, an iteration, or how often it has been fired in this run.
 
         Raises:
             RuntimeError: no engine with this state has fired the event, and no attribute counts it.
         """
-        name = event_name if isinstance(event_name, str) else event_name.name
+        name = key_of(event_name)
         attribute = self._attribute_of(name)
         if attribute is not None:
             return int(getattr(self, attribute))

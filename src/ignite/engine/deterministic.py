@@ -154,6 +154,7 @@ class DeterministicEngine(Engine[Any, Any]):
         epoch_length: int | None = None,
         *,
         resume: str | Path | None = None,
+        seed: int | None = None,
     ) -> State:
         """As :meth:`Engine.run`.
 
@@ -162,7 +163,7 @@ class DeterministicEngine(Engine[Any, Any]):
         """
         if data is None and not self._cursor.is_paused:
             raise ValueError("Deterministic engine does not support the option of data=None. Please, provide data")
-        return super().run(data, max_epochs, max_iters, epoch_length, resume=resume)
+        return super().run(data, max_epochs, max_iters, epoch_length, resume=resume, seed=seed)
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """As :meth:`Engine.state_dict`, with the random state of this moment."""
@@ -184,6 +185,10 @@ class DeterministicEngine(Engine[Any, Any]):
         self._loaded = {key: state_dict[key] for key in ("seed", "pass_start") if key in state_dict}
         self.state.seed = self._loaded.get("seed")
         self._pass_start = self._loaded.get("pass_start", 0)
+
+    @property
+    def _finds_place(self) -> bool:
+        return True
 
     def _init_iter(self) -> None:
         if _fetch.counts_passes(self.state.dataloader):  # it can be put to a position, and draws nothing from our state
@@ -236,6 +241,8 @@ class DeterministicEngine(Engine[Any, Any]):
 
 
 def _draw_seed(engine: DeterministicEngine) -> None:
+    if engine._cursor.goes_on:  # with the passes that the seed it has was for
+        return
     # Drawn also where a saved one takes its place, so that the generator is left in the same state.
     drawn = int(torch.randint(0, int(1e9), (1,)).item())
     loaded = engine._loaded or {}

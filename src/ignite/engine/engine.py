@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
 from ignite._core.lazy import LazyModule
-from ignite._core.seeding import RandomState, capture_random_state
+from ignite._core.seeding import RandomState, capture_random_state, manual_seed
 from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch, _loop, _progress, _running, together
 from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._inspection import Inspection
-from ignite.engine._state import State
-from ignite.engine.events import CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
+from ignite.engine._state import State, key_of
+from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
     from ignite.engine import _resume
@@ -83,6 +84,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._process_function = process_function
         self._cursor = Cursor()
         self._dataloader_iter: Iterator[Any] | None = None
+        self._given: Iterable[Any] | None = None
+        self._place: _fetch.Place | None = None
         self._epoch_teller = _fetch.EpochTeller(None)
         self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
         self._state_dict_user_keys: list[str] = []
@@ -105,6 +108,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         epoch_length: int | None = None,
         *,
         resume: str | Path | None = None,
+        seed: int | None = None,
     ) -> State:
         """Runs the step function over ``data``.
 
@@ -112,6 +116,20 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         is given a higher limit, goes on from its counters; one that was interrupted, exactly where it was. One whose
         *loaded* state is finished has nothing to do and returns at once. ``engine.state.max_epochs = None`` (or
         ``max_iters``) forces a new beginning.
+
+        After a failure (an exception or Ctrl-C) a run of one epoch, such as an evaluator's, begins anew, unless
+        :meth:`ignite.handlers.Checkpoint.of` saves it, and so does any run over other data, up to the limit of the one
+        that has failed if none is given. Over the same data, the epoch is finished: STARTED is fired, then what would
+        have come next, with the next batch; the iteration and the event at which the run has failed are given up. If
+        the place in the data is lost, because it was the data that failed, or Ctrl-C has ended the workers of a loader,
+        the whole epoch is repeated, with the counters set back to its start. The log says which. Lists, data that know
+        their place (:func:`ignite.data.resumable`, :class:`ignite.data.ArrayLoader`) and iterators never lose it.
+
+        Handlers may set the counters and limits at any event, or load a state. A length or limit holds from the next
+        batch on. A counter that is set is another number for the same epoch or iteration, and tells a position only
+        before the first batch of a run, where ``iteration`` says how much of the epoch is done. A state that is loaded
+        takes effect when the handlers of the event have been called: the epoch at hand is given up, and the run goes on
+        as if it had been loaded before.
 
         Args:
             data: anything that can be iterated over. Without data, the step function is given None ``epoch_length``
@@ -124,6 +142,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 that one attached here writes to, or the path of a file or folder. The model, the optimizer and all else
                 that belongs to the run are restored, all or nothing, and a table in the log says what was and what was
                 not. From "latest", a run that has no checkpoint yet begins at the beginning.
+            seed: deprecated, of Ignite 0.3: call :func:`ignite.utils.manual_seed` before, as is done here.
 
         Returns:
             ``engine.state``.
@@ -132,7 +151,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             TypeError: ``data`` cannot be iterated over.
             ValueError: the arguments contradict each other, the data or the state. The state, and all that would have
                 been resumed, is left as it was.
-            RuntimeError: this engine is running.
+            RuntimeError: this engine is running, or handlers set it back again and again, so that it would never end.
             CheckpointError: what should be resumed is damaged, unsafe, or does not fit. Nothing is changed.
             FileNotFoundError: it does not exist.
             Whatever the step function, the data or a handler raises and no handler of EXCEPTION_RAISED takes over.
@@ -144,16 +163,22 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             )
         if data is not None and not isinstance(data, Iterable):
             raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
+        given = data
         self._attendance = together.begin(self)
         if resume is not None or self._keeper is not None:
             data = _resume.resumable(self, data)
         if resume is not None:
             self._resumption = _resume.resume(self, resume, data)
-        request = Request(max_epochs, max_iters, epoch_length, _fetch.length_of(data), data is not None)
+        request = Request(
+            max_epochs, max_iters, epoch_length, _fetch.length_of(data), has_data=data is not None,
+            is_same_data=_fetch.is_same(given, self._given), is_saved=self._keeper is not None,
+        )  # fmt: skip
         with ExitStack() as frames:
             frames.callback(together.end, self)
             with self._taking_back():
                 plan = self._plan(request)
+                if plan.course is Course.RESUME and self._cursor.place_is_lost:
+                    _fetch.check_can_go_on(data)
                 runs, is_new = plan.course is not Course.NOTHING, plan.course is Course.BEGIN
                 if runs and self._keeper is not None:
                     frames.enter_context(self._keeper.held(is_new))
@@ -165,7 +190,12 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 self._resumption = None
                 self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
                 return self.state
+            if seed is not None:
+                warnings.warn("seed should be given to ignite.utils.manual_seed", DeprecationWarning, stacklevel=2)
+                manual_seed(seed)
+                self.state.seed = seed
             self._begin(plan, data)
+            self._given = given
             frames.callback(self._leave)
             frames.enter_context(_running.entered(self))
             _loop.run(self)
@@ -193,6 +223,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self.state.dataloader = data
         self._dataloader_iter = _fetch.iterate(data, self._meters)
         self._cursor.length_is_given = True
+        self._cursor.pass_start = None
         self._attention = True
 
     def _settle(self, is_inside_epoch: bool) -> None:
@@ -210,28 +241,37 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             resumption.apply_random()
 
     def _begin(self, plan: _cursor.Plan, data: Iterable[Batch] | None) -> None:
-        state = self.state
+        state, place = self.state, self._place or _fetch.LOST
+        self._place = None
+        self._note_given_up(plan)
         if plan.course is Course.BEGIN:
             state.iteration = state.epoch = 0
             state._event_counts.clear()
             self._cursor = Cursor()
             _fetch.begin_passes(data)
+        cursor = self._cursor
+        cursor.goes_on = False
         if plan.course is Course.CONTINUE:
-            self._cursor.is_paused = False
+            cursor.is_paused = False
             self._run_watch.resume()
             self._epoch_watch.resume()
         else:
-            if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
-                _fetch.stay(data, is_inside_pass=self._cursor.position(state)[1] > 0)
-            state.dataloader = data
-            self._epoch_teller = _fetch.EpochTeller(data)
-            state.times = dict.fromkeys(state.times, 0.0)
-            self._cursor.moment = _cursor.BEFORE_RUN
             self._dataloader_iter = None
+            has_failed = cursor.is_failed and not cursor.is_loaded
+            if plan.course is Course.RESUME and has_failed and not cursor.was_set(state):
+                self._go_on(place)
+            else:
+                cursor.is_open = False
+                if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
+                    _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
+                state.dataloader = data
+                self._epoch_teller = _fetch.EpochTeller(data)
+            state.times = dict.fromkeys(state.times, 0.0)
+            cursor.moment = _cursor.BEFORE_RUN
             self._clear_requests()
             self._run_watch.restart()
         state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
-        self._cursor.length_is_given = plan.length_is_given
+        cursor.length_is_given, cursor.planned_length = plan.length_is_given, plan.epoch_length
         outer = _running.outermost()
         if outer is not None:
             self._request = outer._request
@@ -240,16 +280,69 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._refresh_tables()
         self.logger.info("Engine run %s: %s", plan.course.value, _progress.describe(state))
 
+    def _go_on(self, place: _fetch.Place) -> None:
+        """After a failure, over the same data: the rest of the epoch, or all of it if the place is lost."""
+        state, cursor = self.state, self._cursor
+        is_known, self._dataloader_iter = _fetch.take_up(place, state.dataloader, cursor)
+        is_known = is_known or self._finds_place
+        before = state.iteration
+        cursor.go_on(state, is_known)
+        if is_known:
+            if self._dataloader_iter is None:
+                self._epoch_teller.take_back()
+            if cursor.is_open:
+                self.logger.warning(
+                    "The run has failed in epoch %s, iteration %s: it goes on behind that, with the rest of the epoch",
+                    state.epoch + 1, before,
+                )  # fmt: skip
+        else:
+            self._epoch_teller = _fetch.EpochTeller(state.dataloader)
+            self.logger.warning(
+                "The run has failed in epoch %s, iteration %s, and its place in the data is lost: the epoch is "
+                "repeated from its start, iteration %s", state.epoch + 1, before, state.iteration,
+            )  # fmt: skip
+
+    def _note_given_up(self, plan: _cursor.Plan) -> None:
+        cursor = self._cursor
+        if plan.course is Course.BEGIN and cursor.is_failed and not cursor.is_loaded:
+            self.logger.warning(
+                "The run that has failed (%s) is given up, because it %s: a new one begins",
+                _progress.describe(self.state),
+                "has one epoch" if _cursor.has_one_epoch(self.state) else "was over other data",
+            )  # fmt: skip
+
+    def _take_loaded(self, carried: int) -> None:
+        """The counters have been loaded: the next run goes on from there, and so does one that is under way."""
+        if not self._is_running:
+            self._cursor = Cursor()
+        self._cursor.load(self.state, carried)
+        self._cursor.is_moved = self._is_running
+        self._attention = True
+        if not self._is_running:
+            self._place = self._dataloader_iter = None
+
     def _leave(self) -> None:
+        state, cursor = self.state, self._cursor
         self._is_running = False
         self._request = self._resumption = None
         outer = _running.outermost()
         self._ended_at = None if outer is None else outer.state.iteration
         self._run_watch.pause()
         self._epoch_watch.pause()
-        if not self._cursor.is_paused:
-            self._dataloader_iter = None
-            self._cursor.known_iteration = self.state.iteration
+        if cursor.is_paused:
+            return
+        if cursor.is_loaded:  # by a handler, for the next run
+            cursor.is_moved = cursor.is_failed = False
+        elif cursor.is_failed and (self._keeper is not None or not _cursor.has_one_epoch(state)):
+            self._place = _fetch.place_of(state.dataloader, self._dataloader_iter, cursor.place_is_lost)
+        self._dataloader_iter = None
+        if not cursor.is_loaded:
+            cursor.know(state)
+
+    @property
+    def _finds_place(self) -> bool:
+        """Whether the engine puts its data to the iteration that it has come to, whatever they are."""
+        return False
 
     def _init_iter(self) -> None:
         if _fetch.counts_passes(self.state.dataloader):
@@ -262,14 +355,25 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         if self.should_terminate:
             return True
         state = self.state
-        name = event if isinstance(event, str) else event.name
+        name = key_of(event)
         attribute = state._attribute_of(name)
         if attribute == "epoch":
             return name in ("STARTED", "COMPLETED") or _cursor.is_last_epoch(state)
         if attribute == "iteration":
-            iteration = state.iteration + name.startswith("GET_BATCH")
-            return _cursor.is_last_iteration(state, self._cursor.epoch_start, iteration)
+            ahead = name.startswith("GET_BATCH")
+            return _cursor.is_last_iteration(state, state.iteration + ahead, self._cursor.num_done + ahead)
         return False
+
+    @property
+    def _logger(self) -> logging.Logger:
+        """The name of ``logger`` in Ignite up to 0.3."""
+        warnings.warn("engine._logger is engine.logger now", DeprecationWarning, stacklevel=2)
+        return self.logger
+
+    @_logger.setter
+    def _logger(self, logger: logging.Logger) -> None:
+        warnings.warn("engine._logger is engine.logger now", DeprecationWarning, stacklevel=2)
+        self.logger = logger
 
     @property
     def state_dict_user_keys(self) -> list[str]:

@@ -185,6 +185,9 @@ class CallableEventWithFilter:
         return f"{self._owner}.{self._name_}{words}"
 
 
+CallableEvents = CallableEventWithFilter  # its name in Ignite 0.3, for class MyEvents(CallableEvents, Enum)
+
+
 class EventEnum(CallableEventWithFilter, Enum):
     """Base of a program's own events: members take filters, as those of :class:`Events` do.
 
