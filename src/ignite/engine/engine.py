@@ -191,9 +191,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
                 return self.state
             if seed is not None:
-                warnings.warn("seed should be given to ignite.utils.manual_seed", DeprecationWarning, stacklevel=2)
-                manual_seed(seed)
-                self.state.seed = seed
+                self._use_seed(seed)
             self._begin(plan, data)
             self._given = given
             frames.callback(self._leave)
@@ -217,6 +215,11 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             if resumption is not None:
                 resumption.take_back()
             raise
+
+    def _use_seed(self, seed: int) -> None:
+        warnings.warn("seed should be given to ignite.utils.manual_seed", DeprecationWarning, stacklevel=3)
+        manual_seed(seed)
+        self.state.seed = seed
 
     def set_data(self, data: Iterable[Batch]) -> None:
         """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay."""
