@@ -156,13 +156,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             FileNotFoundError: it does not exist.
             Whatever the step function, the data or a handler raises and no handler of EXCEPTION_RAISED takes over.
         """
-        if self._is_running:
-            raise RuntimeError(
-                "run() should be called on an engine that is not running, but this one is: for a loop within the loop, "
-                "make a second Engine"
-            )
-        if data is not None and not isinstance(data, Iterable):
-            raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
+        self._check_can_run(data)
         given = data
         self._attendance = together.begin(self)
         if resume is not None or self._keeper is not None:
@@ -176,9 +170,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         with ExitStack() as frames:
             frames.callback(together.end, self)
             with self._taking_back():
-                plan = self._plan(request)
-                if plan.course is Course.RESUME and self._cursor.place_is_lost:
-                    _fetch.check_can_go_on(data)
+                plan = self._plan(request, data)
                 runs, is_new = plan.course is not Course.NOTHING, plan.course is Course.BEGIN
                 if runs and self._keeper is not None:
                     frames.enter_context(self._keeper.held(is_new))
@@ -199,8 +191,19 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             _loop.run(self)
         return self.state
 
-    def _plan(self, request: Request) -> _cursor.Plan:
+    def _check_can_run(self, data: Any) -> None:
+        if self._is_running:
+            raise RuntimeError(
+                "run() should be called on an engine that is not running, but this one is: for a loop within the loop, "
+                "make a second Engine"
+            )
+        if data is not None and not isinstance(data, Iterable):
+            raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
+
+    def _plan(self, request: Request, data: Any) -> _cursor.Plan:
         plan = _cursor.plan_run(self.state, self._cursor, request)
+        if plan.course is Course.RESUME and self._cursor.place_is_lost:
+            _fetch.check_can_go_on(data)
         if self._resumption is not None and self._resumption.is_over(request):
             return plan._replace(course=Course.NOTHING)
         return plan
