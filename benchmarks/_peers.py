@@ -6,7 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = {
-    "pytorch-ignite": ["torch==2.13.0", "numpy", "pytorch-ignite==0.5.5"],
+    "pytorch-ignite": ["torch==2.13.0", "numpy", "scikit-learn", "scipy", "pytorch-ignite==0.5.5"],
     "accelerate": ["torch==2.13.0", "numpy", "accelerate"],
     "keras": ["torch==2.13.0", "numpy", "keras"],
     "lightning": ["torch==2.13.0", "numpy", "lightning"],
@@ -21,12 +21,13 @@ def peer_python(name):
     folder = HERE / f".venv-{name}"
     python = folder / "bin" / "python"
     stamp = folder / "installed"
-    if not stamp.exists():
+    wanted = "\n".join(REQUIREMENTS[name])
+    if not stamp.exists() or stamp.read_text() != wanted:
         print(f"installing {name} into {folder.relative_to(HERE.parent)} ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *REQUIREMENTS[name]], check=True)
-        stamp.touch()
+        stamp.write_text(wanted)
     return python
 
 

@@ -249,7 +249,7 @@ def of_ignite(name, case, batches):
     )
     try:
         metric = case.make(names, num_classes(batches)) if case.make else getattr(names, name.strip())()
-    except StopIteration:
+    except (StopIteration, ImportError):
         return None
     return lambda: fed(metric, batches, metric.update)
 
