@@ -225,3 +225,7 @@ def test_sparse_inputs_say_what_to_do():
         as_features(scipy.sparse.csr_matrix(np.eye(2)))
     with pytest.raises(TypeError, match="y should be dense, but given a tensor of layout .*: use .to_dense"):
         as_target(torch.eye(2).to_sparse())
+
+
+def test_numbers_for_a_loss_of_numbers_are_never_names():
+    assert as_target(np.array([3.0, 1.0]), Known(classes=("a",), wants="numbers"))[0].tolist() == [3, 1]

@@ -109,3 +109,8 @@ def test_hard_labels_and_those_that_count():
     assert hard_labels(y) is y
     numbers = torch.tensor([1.0, 2.0])
     assert hard_labels(numbers, torch.zeros(2, 3)) is numbers
+
+
+def test_three_samples_are_not_one_sample_of_three():
+    y = torch.zeros(3)
+    assert same_shape(torch.zeros(1, 3), y)[1] is y

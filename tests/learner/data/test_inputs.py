@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from ignite.data import ArrayLoader
-from ignite.learner._data.inputs import as_loader, can_shuffle
+from ignite.learner._data.columns import Known
+from ignite.learner._data.inputs import Loader, _with_classes, as_loader, can_shuffle
 
 X, Y = torch.arange(10.0).reshape(5, 2), torch.tensor([0, 1, 0, 2, 1])
 pd = pytest.importorskip("pandas")
@@ -173,3 +174,10 @@ def test_nothing_and_nonsense_are_refused():
 def test_what_can_be_shuffled_has_samples_with_numbers():
     assert all(can_shuffle(data) for data in [(X, Y), Squares(), Untyped(), NAMED["pandas"]])
     assert not any(can_shuffle(data) for data in [Stream(), [(X, Y)], DataLoader(Squares()), iter([])])
+
+
+def test_data_that_give_the_indices_to_other_classes_are_refused():
+    loader = Loader([], known=Known(classes=("cat", "dog"), are_indices=True))
+    assert _with_classes(loader, Known(classes=("cat", "dog"))).known.classes == ("cat", "dog")
+    with pytest.raises(ValueError, match=r"the classes \['dog', 'cat'\], as those that the model was trained on, but"):
+        _with_classes(loader, Known(classes=("dog", "cat")))
