@@ -37,13 +37,13 @@ def test_a_warm_up_that_is_too_long(warmup):
 
 def test_the_best_weights_are_a_copy_and_go_into_a_checkpoint():
     model, scores = nn.Linear(1, 1, bias=False), iter([1.0, math.nan, 3.0, 3.0, 2.0])
-    best = BestWeights(model, lambda: next(scores))
+    best = BestWeights(model, None, lambda: next(scores))
     for number in range(5):
         nn.init.constant_(model.weight, number)
         best.note(None)
-    other = BestWeights(model, lambda: 0.0)
+    other = BestWeights(model, None, lambda: 0.0)
     other.load_state_dict(best.state_dict())
     other.restore()
     assert (model.weight.item(), other.best) == (2, 3.0)
-    BestWeights(model, lambda: 0.0).restore()
+    BestWeights(model, None, lambda: 0.0).restore()
     assert torch.equal(model.weight, torch.tensor([[2.0]]))

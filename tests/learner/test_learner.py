@@ -174,11 +174,21 @@ def test_a_folder_explains_itself(tmp_path):
     assert set(saved) >= {"model", "optimizer", "recorder", "trainer"}
 
 
-def test_a_learner_has_one_folder(tmp_path):
+def test_a_folder_is_for_one_run_and_a_learner_for_many(tmp_path):
     learner = make()
     learner.fit((X, Y), run_dir=tmp_path / "a")
-    with pytest.raises(ValueError, match="run_dir should be .*a, where this learner has been trained before"):
-        learner.fit((X, Y), run_dir=tmp_path / "b")
+    files = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    before = weights_of(learner)
+    with pytest.raises(
+        ValueError, match="a folder of its own for a fit that begins, but .*a holds a run: give resume="
+    ):
+        learner.fit((X, Y), run_dir=tmp_path / "a")
+    assert all(torch.equal(a, b) for a, b in zip(before, weights_of(learner), strict=True))
+    assert len(learner.fit((X, Y), epochs=2)) == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()} == files
+    learner.fit((X, Y), run_dir=tmp_path / "b")
+    assert (tmp_path / "b" / "run.json").exists()
+    assert learner.fit((X, Y), epochs=3, run_dir=tmp_path / "a", resume="latest")["epoch"] == [1, 2, 3]
     with pytest.raises(ValueError, match="resume='latest' needs run_dir"):
         make().fit((X, Y), resume="latest")
 

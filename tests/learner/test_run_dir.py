@@ -37,8 +37,13 @@ def test_the_code_is_named(tmp_path, monkeypatch):
     assert environment()["git_is_dirty"] is True
 
 
-def test_a_record_in_a_checkpoint_is_plain():
-    provenance = Provenance({"a": len, "b": (1, 2)})
-    assert json.loads(provenance.state_dict()["record"])["b"] == [1, 2]
+def test_a_record_in_a_checkpoint_is_plain_and_written_when_the_run_begins(tmp_path):
+    provenance = Provenance(tmp_path, {"a": len, "b": (1, 2)})
+    assert list(tmp_path.iterdir()) == []
+    assert provenance.state_dict() == {"record": "{}"}
+    provenance.note()
+    record = json.loads(provenance.state_dict()["record"])
+    assert record == json.loads((tmp_path / "run.json").read_text())
+    assert record["config"]["b"] == [1, 2]
     provenance.load_state_dict({"record": "{}"})
-    assert provenance.record["b"] == [1, 2]
+    assert provenance.record["config"]["b"] == [1, 2]

@@ -1,16 +1,16 @@
-"""What ``add_event_handler`` returns: a way to take the handler off again."""
+"""Ways to take handlers off again: one of them, or all that were added in a block."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
     from ignite.engine.events import CallableEventWithFilter, EventsList
 
-__all__ = ["RemovableEventHandle"]
+__all__ = ["Added", "RemovableEventHandle"]
 
 
 class RemovableEventHandle:
@@ -55,6 +55,56 @@ class RemovableEventHandle:
 
     def __exit__(self, *args: Any, **kwargs: Any) -> None:
         self.remove()
+
+
+class Added:
+    """Notes what is added to engines within ``with`` blocks, to take it off again: handlers, frames and the checkpoint.
+
+    What is added at other times stays, also to the same events.
+
+    Args:
+        *engines: the engines to watch.
+
+    Example:
+        >>> from ignite.engine import Engine, Events
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> added = Added(engine)
+        >>> with added:
+        ...     _ = engine.add_event_handler(Events.STARTED, print, "begun")
+        >>> added.take_off()
+        >>> engine.has_event_handler(print)
+        False
+    """
+
+    def __init__(self, *engines: Engine[Any, Any]) -> None:
+        self._engines = engines
+        self._new: list[Any] = []
+        """Kept, so that no id is used twice."""
+
+    def __enter__(self) -> Added:
+        self._before = {id(one) for one in self._all()}
+        return self
+
+    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+        self._new += [one for one in self._all() if id(one) not in self._before]
+
+    def _all(self) -> Iterator[Any]:
+        for engine in self._engines:
+            yield from (entry for table in engine._tables.values() for entry in table.entries)
+            yield from engine._frames
+            yield engine._keeper
+
+    def take_off(self) -> None:
+        """The engines have only what was there before, and what was added outside of the blocks."""
+        new = {id(one) for one in self._new if one is not None}
+        for engine in self._engines:
+            for table in engine._tables.values():
+                table.drop(new)
+            engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
+            if id(engine._keeper) in new:
+                engine._keeper = None
+            engine._refresh_tables()
+        self._new.clear()
 
 
 def _weak(handler: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:

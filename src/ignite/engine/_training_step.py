@@ -144,7 +144,7 @@ class TrainingStep:
 
     def __call__(self, engine: Engine[Any, Any], batch: Any) -> Any:
         iteration = engine.state.iteration
-        if iteration < self._iteration:
+        if iteration <= self._iteration:
             self.num_accumulated = 0  # the counters were set back: the run that began the window is given up
         self._iteration = iteration
         num_before = self.num_accumulated

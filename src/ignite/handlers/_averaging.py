@@ -97,6 +97,19 @@ class Average:
         for average, source in zip(self.model.buffers(), self.live.buffers(), strict=True):
             average.copy_(source)
 
+    @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Gives the copy the live weights and buffers.
+
+        Raises:
+            RuntimeError: the two models are swapped.
+        """
+        self._check_place()
+        for average, live in zip(_tensors(self.model), _tensors(self.live), strict=True):
+            average.copy_(live)
+        for exact, source in zip(self._exact, self._short_sources, strict=True):
+            exact.copy_(source)
+
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
         """Lets the live model have the averaged weights and buffers, and the copy its own, until the end of the block.

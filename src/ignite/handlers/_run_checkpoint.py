@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ignite import distributed as idist
 from ignite import storage
+from ignite._core import clock
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine._boundary import Unfinished
@@ -27,6 +29,49 @@ AnyEngine = Engine[Any, Any]
 
 _BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
+
+
+_GO_ON, _KEEP, _SAVE = range(3)
+
+
+class _Kept(NamedTuple):
+    """A state that is written with the next one."""
+
+    states: Any
+    note: storage.Note
+
+
+class _Timing:
+    """When the last save ended, and what it has cost, in the foreground and in the background."""
+
+    def __init__(self) -> None:
+        self.is_writing = False
+        self._began = self._in_foreground_s = self._in_background_s = 0.0
+        self._ended: float | None = None
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds that the last save took, of all threads."""
+        return self._in_foreground_s + self._in_background_s
+
+    @property
+    def since_last_s(self) -> float | None:
+        """Seconds since training went on after the last save; None before the first one."""
+        return None if self._ended is None else clock.now() - self._ended
+
+    def begin(self) -> None:
+        """A save begins."""
+        self._began, self._in_background_s = clock.now(), 0.0
+
+    def go_on(self) -> None:
+        """Training goes on."""
+        self._ended = clock.now()
+        self._in_foreground_s = self._ended - self._began
+
+    def end(self, in_background_s: float) -> None:
+        """The files are written."""
+        self._in_background_s = in_background_s
+        self.is_writing = False
 
 
 class RunCheckpoint:
@@ -60,6 +105,12 @@ class RunCheckpoint:
         self._rows: list[storage.Row] = []
         self._restarts = 0
         self._is_due = False
+        self.pace: Callable[[float | None, float], bool] | None = None
+        """Whether to save at an event: of the seconds since the last save, None before the first, and those it took."""
+        self._timing = _Timing()
+        self._best: _Kept | None = None
+        """The best state, if it is not saved yet."""
+        self._snapshot_of_best = storage.Snapshot()
 
     @property
     def _trainer(self) -> AnyEngine:
@@ -109,7 +160,14 @@ class RunCheckpoint:
         return self.place.path / name if isinstance(self.place, storage.Folder) else f"{self.place}/{name}"
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
-        """Saves the run now, or, on several processes, as soon as no gradients are being accumulated."""
+        """Saves the run now, or, on several processes, as soon as no gradients are being accumulated.
+
+        With a pace, it saves if that is due. A best state that comes in between is copied, and written with the next.
+        """
+        if self.pace is not None and (what := self._what_now()) != _SAVE:
+            if what == _KEEP:
+                self._keep_best()
+            return
         if self._has_gradients_of_its_own():
             if not self._is_due:
                 self._is_due = True
@@ -128,6 +186,14 @@ class RunCheckpoint:
             TypeError: something cannot be saved; the message says where it is.
         """
         raise_together(self._wait)
+        self._timing.begin()
+        states, note = self._take_down(unfinished, random, is_finished)
+        raise_together(functools.partial(self._write, states, note))
+        self._timing.go_on()
+
+    def _take_down(
+        self, unfinished: Unfinished | None, random: RandomState | None, is_finished: bool
+    ) -> tuple[dict[str, Any], storage.Note]:
         trainer, state = self._trainer, self._trainer.state
         belongings = collect(trainer, self.given)
         score = self._score.of(trainer, belongings.engines)
@@ -136,7 +202,38 @@ class RunCheckpoint:
             step=state.iteration, epoch=state.epoch, score=score, score_name=self._score.name, mode=self._score.mode,
             family=storage.RUN_FAMILY, restarts=self._restarts, created=time.time(),
         )  # fmt: skip
-        raise_together(functools.partial(self._write, states, note))
+        return states, note
+
+    def _what_now(self) -> int:
+        """What to do at an event, as the first process decides: clocks differ."""
+        what = _GO_ON
+        if idist.get_rank() == 0:
+            assert self.pace is not None
+            is_due = not self._timing.is_writing and self.pace(self._timing.since_last_s, self._timing.cost_s)
+            what = _SAVE if is_due else _KEEP if self._is_new_best() else _GO_ON
+        return what if idist.get_world_size() == 1 else int(idist.all_gather(what)[0])
+
+    def _is_new_best(self) -> bool:
+        if not self._num_best:
+            return False
+        engines = {} if callable(self._score.source) else collect(self._trainer, self.given).engines
+        score = self._score.of(self._trainer, engines)
+        notes = [row.note for row in self._rows] + ([] if self._best is None else [self._best.note])
+        return score is not None and not math.isnan(score) and all(self._is_better(score, note) for note in notes)
+
+    def _is_better(self, score: float | None, note: storage.Note) -> bool:
+        """Whether a score is better than that of another state, which may have none."""
+        if score is None or math.isnan(score):
+            return False
+        if note.score is None or math.isnan(note.score):
+            return True
+        return score > note.score if self._score.mode == "max" else score < note.score
+
+    def _keep_best(self) -> None:
+        states, note = self._take_down(None, None, is_finished=False)
+        if idist.get_rank() == 0:
+            self._best = None  # its memory is used again
+            self._best = _Kept(self._snapshot_of_best.take(states), note)
 
     def wait(self) -> None:
         """Waits until everything is written. On several processes, all of them have to call it.
@@ -149,13 +246,27 @@ class RunCheckpoint:
     def _write(self, states: dict[str, Any], note: storage.Note) -> None:
         if idist.get_rank() != 0:
             return
-        name = f"checkpoint_{note.step:08d}.pt"
+        best, self._best = self._best, None
+        if best is not None and (best.note.step == note.step or self._is_better(note.score, best.note)):
+            best = None
         if self._writer is None:
-            self._commit(name, storage.plain(states), note)
+            self._commit_all(best, storage.plain(states), note)
         else:
-            self._writer.submit(functools.partial(self._commit, name, self._snapshot.take(states), note))
+            snapshot = self._snapshot.take(states)
+            self._timing.is_writing = True
+            self._writer.submit(functools.partial(self._commit_all, best, snapshot, note))
 
-    def _commit(self, name: str, states: Any, note: storage.Note) -> None:
+    def _commit_all(self, best: _Kept | None, states: Any, note: storage.Note) -> None:
+        began = clock.now()
+        try:
+            if best is not None:
+                self._commit(best.states, best.note)
+            self._commit(states, note)
+        finally:
+            self._timing.end(clock.now() - began if self._writer is not None else 0.0)
+
+    def _commit(self, states: Any, note: storage.Note) -> None:
+        name = f"checkpoint_{note.step:08d}.pt"
         row = storage.Row(name, note, storage.save(self.place, name, states, note, is_plain=True))
         rows = [known for known in self._rows if known.file != name]
         self._rows = storage.kept([*rows, row], self._num_best, self._num_last)
@@ -210,6 +321,8 @@ class RunCheckpoint:
         except BaseException:
             self._wait_without_raising()
             raise
+        finally:
+            self._best = None
         self.wait()
 
     def _held(self) -> AbstractContextManager[Any]:
@@ -232,6 +345,8 @@ class RunCheckpoint:
     def _wait_without_raising(self) -> None:
         try:
             self._wait()
+            if self._best is not None:  # it goes to the disk, although the run has failed since
+                self._commit(self._best.states, self._best.note)
         except Exception:
             self.logger.exception("The last checkpoint could not be written")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -65,9 +66,14 @@ class EMAHandler(AverageHandler):
         handle_buffers: "copy" gives ``ema_model`` the buffers of the model; "update" averages those of floating point;
             both leave it in evaluation mode. "ema_train" leaves buffers alone and ``ema_model`` in training mode, so
             that it makes its own, as in Mean Teacher.
+        begins_fast: use :math:`\max\bigl(m, \frac{9}{10 + t}\bigr)` in place of :math:`m`, where :math:`t` counts
+            the updates before, so that a fresh average of few updates is one of the latest weights and not of the first
+            ones. What is kept of the old average is then :math:`\min\bigl(1 - m, \frac{1 + t}{10 + t}\bigr)`, as in
+            TensorFlow's ``ExponentialMovingAverage(decay, num_updates)``.
 
     Attributes:
         ema_model: the copy, without gradients.
+        num_updates: how often the average has been updated, in earlier runs, too.
         momentum: as given; what counts is ``engine.state.ema_momentum``, which a scheduler may change.
 
     Raises:
@@ -75,7 +81,8 @@ class EMAHandler(AverageHandler):
         ValueError: a momentum is not between 0 and 1, ``warmup_iters`` not positive, or ``handle_buffers`` unknown.
 
     State:
-        The averaged weights and buffers. ``Checkpoint(to_save={"ema": handler.ema_model})`` saves them as well.
+        The averaged weights and buffers, and the number of updates.
+        ``Checkpoint(to_save={"ema": handler.ema_model})`` saves them as well.
 
     Example:
         >>> import torch
@@ -90,7 +97,8 @@ class EMAHandler(AverageHandler):
         >>> _ = trainer.run([(torch.ones(2, 1), torch.ones(2, 1))] * 3)
 
     References:
-        Tarvainen and Valpola, "Mean teachers are better role models", 2017, https://arxiv.org/abs/1703.01780
+        Tarvainen and Valpola, "Mean teachers are better role models", 2017, https://arxiv.org/abs/1703.01780.
+        https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage on ``num_updates``.
     """
 
     def __init__(
@@ -100,6 +108,8 @@ class EMAHandler(AverageHandler):
         momentum_warmup: float | None = None,
         warmup_iters: int | None = None,
         handle_buffers: str = "copy",
+        *,
+        begins_fast: bool = False,
     ) -> None:
         if not 0 < momentum < 1:
             raise ValueError(f"Invalid momentum: it should be between 0 and 1, but given {momentum}")
@@ -112,6 +122,8 @@ class EMAHandler(AverageHandler):
         super().__init__(model)
         self.ema_model = self._average.model
         self.momentum = momentum
+        self.begins_fast = begins_fast
+        self.num_updates = 0
         self.handle_buffers = handle_buffers
         self.ema_model.train(handle_buffers == "ema_train")
         self.momentum_scheduler: EMAWarmUp | None = None
@@ -147,8 +159,33 @@ class EMAHandler(AverageHandler):
 
     def _update(self, engine: Engine[Any, Any], name: str) -> None:
         momentum = getattr(engine.state, name)
+        if self.begins_fast:
+            momentum = max(momentum, 9 / (10 + self.num_updates))
         self._average.move(momentum)
+        self.num_updates += 1
         if self.handle_buffers == "update":
             self._average.move_buffers(momentum)
         elif self.handle_buffers == "copy":
             self._average.copy_buffers()
+
+    def begin_anew(self) -> None:
+        """The average is that of the live weights alone: after other weights were loaded, say."""
+        self._average.begin_anew()
+        self.num_updates = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the class.
+
+        Raises:
+            RuntimeError: the weights are swapped.
+        """
+        return {**super().state_dict(), "num_updates": self.num_updates}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over an average that was saved.
+
+        Raises:
+            ValueError: it is of another model. Nothing is changed then.
+        """
+        super().load_state_dict(state_dict)
+        self.num_updates = state_dict.get("num_updates", self.num_updates)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ignite import distributed as idist
+from ignite import storage
 from ignite._core.tensors import convert_tensor, in_float32
 from ignite.engine import BackpropEvents, Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import EMAHandler
@@ -23,6 +24,7 @@ from ignite.learner._data.trial import call_model
 from ignite.learner._loss import EpochLoss, TrainingLoss, Weighted
 from ignite.learner._measures import make_metrics
 from ignite.learner._recorder import Recorder
+from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 
 __all__ = ["Batches", "Engines"]
 
@@ -61,7 +63,7 @@ def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
 
 
 class _TrainingOutput:
-    """The loss of a training step, which is what it returns; somebody may be told.
+    """The loss of a training step, which is what it returns; the recorder is told, and metrics get the predictions.
 
     Args:
         loss: of a batch.
@@ -73,6 +75,8 @@ class _TrainingOutput:
         self._loss = loss
         self._is_shared = is_shared
         self._size: tuple[Any, bool] = (0, False)
+        self.is_measured = False
+        self._pair: tuple[Any, Any] | None = None
 
     def loss(self, y_pred: Any, target: Any) -> Any:
         """What the step takes the gradient of."""
@@ -84,7 +88,15 @@ class _TrainingOutput:
         loss = loss.detach()
         if self.note is not None:
             self.note(loss, *self._size)
+        if self.is_measured:
+            target = y.y if type(y) is Weighted else y
+            self._pair = self._loss.row_kept(y_pred.detach() if isinstance(y_pred, Tensor) else y_pred, target), target
         return loss
+
+    def take_pair(self, output: Any) -> tuple[Any, Any] | None:
+        """Predictions and targets of the step at hand, for metrics; they are not kept."""
+        pair, self._pair = self._pair, None
+        return pair
 
 
 class _EvaluationOutput:
@@ -140,11 +152,11 @@ class Engines:
         step: Callable[[Engine[Any, Any], Any], Any] | None,
     ) -> None:
         self.batches = Batches()
-        self._loss = loss
+        self.model, self.loss, self.optimizer = model, loss, optimizer
         self._device = device
         self.metrics = metrics.values() if isinstance(metrics, Mapping) else metrics
         self._metrics = metrics
-        self._is_measured = False
+        self._attached: dict[str, Metric] = {}
         self._output: _TrainingOutput | None = None
         mixed: dict[str, Any] = {} if dtype is None else {"amp_mode": "amp", "amp_dtype": dtype}
         if step is not None:
@@ -168,30 +180,52 @@ class Engines:
         if ema is not None:
             if not 0 < ema < 1:
                 raise ValueError(f"ema should be between 0 and 1, such as 0.999, but given {ema}")
-            self.average = EMAHandler(model, momentum=1 - ema)
+            self.average = EMAHandler(model, momentum=1 - ema, begins_fast=True)
             event = Events.ITERATION_COMPLETED if step is not None else BackpropEvents.OPTIM_STEP_COMPLETED
             self.average.attach(self.trainer, event=event)
             self.average.swap_for(self.evaluator)
 
     @contextmanager
-    def telling(self, recorder: Recorder) -> Iterator[None]:
-        """Within the block, the recorder is told the loss of each step."""
+    def telling(self, recorder: Recorder, group: MetricGroup | None = None) -> Iterator[None]:
+        """Within the block, the recorder is told the loss of each step, and ``group`` given what it predicts."""
         if self._output is None:
             with self.trainer.add_event_handler(Events.ITERATION_COMPLETED, recorder.note_step):
                 yield
             return
+        self._output.is_measured = group is not None
         self._output.note = recorder.note  # by the step itself: a handler would cost more than all of this class
         try:
             yield
         finally:
-            self._output.note = None
+            self._output.note, self._output.is_measured = None, False
 
     def measure(self, task: Task) -> None:
         """Attaches the metrics, once."""
-        if self._is_measured:
-            return
-        self._attach(self.evaluator, self.made(task))
-        self._is_measured = True
+        if not self._attached:
+            self._attached = self._attach(self.evaluator, self.made(task))
+
+    def unmeasure(self) -> None:
+        """Takes the metrics off again: the problem is another one than was thought."""
+        for metric in self._attached.values():
+            metric.detach(self.evaluator)
+        self._attached = {}
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the metrics are attached."""
+        return bool(self._attached)
+
+    def over_training(self, task: Task) -> MetricGroup | None:
+        """The same metrics over the batches that are trained on; None without any, or with a step of the user's."""
+        if self._output is None:
+            return None
+        # Copies: the metrics themselves belong to the evaluator. Those that measure the engine see no outputs.
+        own = {
+            name: metric
+            for name, metric in _copied(self.made(task)).items()
+            if not isinstance(metric, Frequency | GpuInfo)
+        }
+        return MetricGroup(own, self._output.take_pair) if own else None
 
     def made(self, task: Task) -> dict[str, Any]:
         """The metrics by their names, beside the loss.
@@ -200,12 +234,14 @@ class Engines:
             ValueError: a name stands for no metric of such problems.
             TypeError: something is neither a name nor a metric.
         """
-        return make_metrics(self._metrics, task.kind, has_logits=self._loss.name != "bce", ignored=task.ignored)
+        return make_metrics(self._metrics, task.kind, has_logits=self.loss.name != "bce", ignored=task.ignored)
 
-    def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> None:
-        EpochLoss(self._loss, self._evaluated.weighted, self._device).attach(evaluator, "loss")
-        for name, metric in metrics.items():
+    def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> dict[str, Metric]:
+        loss = EpochLoss(self.loss, self._evaluated.weighted, self._device)
+        attached = {"loss": loss, **metrics}
+        for name, metric in attached.items():
             metric.attach(evaluator, name)
+        return attached
 
     def try_out(self, model: nn.Module, task: Task, batch: Any, is_fair: bool) -> Mapping[str, Any] | None:
         """What an evaluator like the learner's finds for a batch; nobody's handlers are called.
@@ -229,6 +265,22 @@ class Engines:
             if is_fair or not counted:
                 raise
             return None
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Gives the model the weights of a file, and the average those of its average, or the same.
+
+        Without an average here, the model is given what was evaluated there: the average, if there is one.
+
+        Raises:
+            CheckpointError: they are of another model. Nothing is changed.
+        """
+        average = state.get("average")
+        if self.average is not None and average is not None:
+            storage.restore({"model": self.model, "average": self.average}, state)
+            return
+        storage.restore({"model": self.model}, {"model": state["model"] if average is None else average["model"]})
+        if self.average is not None:
+            self.average.begin_anew()
 
     def averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights, if there are any, until the end of the block."""

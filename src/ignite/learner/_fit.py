@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader
 
 from ignite import distributed as idist
+from ignite._core.trees import apply_to_type
 from ignite.data import ArrayLoader
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine._memento import everything_kept
-from ignite.handlers import EarlyStopping
-from ignite.handlers._progress.figures import lower_is_better
+from ignite.handlers import EarlyStopping, LRScheduler
 from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir
 from ignite.learner._data.arrays import Names, names_of, tidied
@@ -31,10 +33,12 @@ from ignite.learner._data.peek import first_batch, is_gone_over_once
 from ignite.learner._data.split import split
 from ignite.learner._data.task import infer_task, wanted_by
 from ignite.learner._data.trial import dtype_of, few_rows, kept, tensors_in
-from ignite.learner._fitting import BestWeights, Folder, attached, factor_of
+from ignite.learner._fitting import BestWeights, Folder, Handlers, attached, factor_of
 from ignite.learner._loss import Weighted, num_samples
+from ignite.learner._optimizers import Rates, Settings, adopt_parameters, check_optimizer
 from ignite.learner._recorder import Recorder, numbers_in
 from ignite.learner.history import History
+from ignite.metrics import Metric, MetricGroup
 
 if TYPE_CHECKING:
     from ignite.learner.learner import Learner
@@ -72,6 +76,8 @@ class Options:
     run_dir: Path | None
     resume: str | Path | None
     save_every: int | None
+    mode: str | None
+    progress: bool | str
     is_dry: bool = False
 
     def __post_init__(self) -> None:
@@ -99,28 +105,46 @@ def _check_count(name: str, value: Any, least: int = 1) -> None:
 
 
 class Monitor:
-    """Reads a figure of the epoch that is over, as a score: higher is better."""
+    """Reads a figure of the epoch that is over, as a score: higher is better.
 
-    def __init__(self, name: str, recorder: Recorder) -> None:
-        self.name = name
+    Args:
+        name: of the figure.
+        mode: whether a higher ("max") or a lower ("min") figure is better.
+        recorder: has written it down.
+    """
+
+    def __init__(self, name: str, mode: str, recorder: Recorder) -> None:
+        self.name, self.mode = name, mode
         self._recorder = recorder
-        self._sign = -1 if lower_is_better(name) else 1
-
-    def check(self, names: set[str]) -> None:
-        """Raises a ValueError unless it is one of the figures of an epoch."""
-        if self.name not in names:
-            raise ValueError(f"monitor should be one of {', '.join(sorted(names))}, but given {self.name!r}")
+        self._sign = 1 if mode == "max" else -1
 
     def __call__(self, *args: Any) -> float:
         epochs = self._recorder.history.epochs
         if not epochs:
             return math.nan
         if self.name not in epochs[-1]:
-            raise ValueError(
-                f"monitor should be one of {', '.join(name for name in epochs[-1] if name != 'epoch')}, but given "
-                f"{self.name!r}"
-            )
+            raise ValueError(_no_such_monitor(self.name, [name for name in epochs[-1] if name != "epoch"]))
         return float(self._sign * epochs[-1][self.name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is watched."""
+        return {"name": self.name, "mode": self.mode}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Checks that the same is watched: scores of another figure cannot be compared with those to come.
+
+        Raises:
+            ValueError: it is not the same.
+        """
+        if state_dict != self.state_dict():
+            raise ValueError(
+                f"monitor should be {state_dict['name']!r} with mode={state_dict['mode']!r}, as when the run began, "
+                f"but given {self.name!r} with mode={self.mode!r}: begin a run in another folder to watch another one"
+            )
+
+
+def _no_such_monitor(name: str, known: Iterable[str]) -> str:
+    return f"monitor should be one of {', '.join(sorted(known))}, but given {name!r}"
 
 
 def load(learner: Learner, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
@@ -217,37 +241,48 @@ def load_to_evaluate(learner: Learner, data: Any, options: Batching) -> Loader:
 
 def fit(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
-    how, facts = options.batching, _facts_of_run(learner, options)
-    data, held = tidied(data), tidied(valid)
-    if isinstance(valid, Integral):
-        raise TypeError(f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}")
-    if isinstance(valid, Real):
-        wants, target = wanted_by(learner.loss.loss, facts.task), _target_of(data, how, facts)
-        data, held, *_ = split(data, float(valid), seed=learner.seed, target=target, wants=wants)
-    if how.shuffle is None and can_shuffle(data):
-        how = replace(how, shuffle=True)
-    for name, one in (("data", data), ("valid", held)):
-        if options.epochs > 1 and is_gone_over_once(one):
-            raise ValueError(
-                f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
-                f"{type(one).__name__}, which can be gone over once"
-            )
-    held_loader, figures = None, None
-    try:
+    with _nothing_kept_if_refused(learner):
+        how, facts = options.batching, _facts_of_run(learner, options)
+        data, held = tidied(data), tidied(valid)
+        if isinstance(valid, Integral):
+            raise TypeError(f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}")
+        if isinstance(valid, Real):
+            wants, target = wanted_by(learner.loss.loss, facts.task), _target_of(data, how, facts)
+            data, held, *_ = split(data, float(valid), seed=learner.seed, target=target, wants=wants)
+        if how.shuffle is None and can_shuffle(data):
+            how = replace(how, shuffle=True)
+        for name, one in (("data", data), ("valid", held)):
+            if options.epochs > 1 and is_gone_over_once(one):
+                raise ValueError(
+                    f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
+                    f"{type(one).__name__}, which can be gone over once"
+                )
         loader, learnt = _load_to_train(learner, data, how, facts)
+        held_loader, figures = None, None
         if held is not None:
             held_how = Batching(_larger(how, held), num_workers=how.num_workers, target=how.target)
             held_loader = load(learner, held, held_how, learnt)
             check(learner, held_loader, learnt, "valid: ")
         if not options.is_dry:
             figures = rehearse(learner, held_loader or loader, learnt)
-    except BaseException:
-        learner.loss.learn(facts.known.classes_of("y"), facts.balance)
-        raise
-    learner._learn(learnt)
-    assert learnt.task is not None
-    learner._engines.measure(learnt.task)
-    return _run(learner, loader, held_loader, options, figures)
+        learner._learn(learnt)
+        learner._example = _example_of(loader)
+        assert learnt.task is not None
+        learner._engines.measure(learnt.task)
+        return _run(learner, loader, held_loader, options, figures)
+
+
+def _example_of(loader: Loader) -> Any:
+    """Two samples of x, copied; a batch of packed sequences; None if nobody may look."""
+    parts = loader.whole() or loader.first()
+    if parts is None:
+        return None
+    return apply_to_type(few_rows(parts.x, slice(2)), (Tensor, PackedSequence), _copied_to_host)
+
+
+def _copied_to_host(leaf: Any) -> Any:
+    """Of rows, as they would keep all the others alive; packed sequences are a batch of their own."""
+    return leaf.detach().cpu().clone() if isinstance(leaf, Tensor) else leaf.cpu()
 
 
 def _load_to_train(learner: Learner, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
@@ -327,6 +362,28 @@ def _few_of(loader: Loader) -> tuple[Any, bool]:
     return few_rows(tuple(part for part in whole if part is not None), rows), is_fair
 
 
+@contextlib.contextmanager
+def _nothing_kept_if_refused(learner: Learner) -> Iterator[None]:
+    """If the block raises before a step was done, the learner knows of it no more than before."""
+    engines, recorder, state = learner._engines, learner._recorder, learner.trainer.state
+    holders = [learner, learner._learnt, learner.loss, engines.batches, recorder]
+    before = [dict(vars(one)) for one in holders]
+    limits, was_measured = (state.max_epochs, state.max_iters), engines.is_measured
+    history, rates = recorder.history, Rates(learner.optimizer)
+    try:
+        yield
+    except BaseException:
+        if recorder.history is history or not recorder.has_trained:
+            for one, attributes in zip(holders, before, strict=True):
+                vars(one).clear()
+                vars(one).update(attributes)
+            rates.put_back()
+            state.max_epochs, state.max_iters = limits
+            if not was_measured:
+                engines.unmeasure()
+        raise
+
+
 def _balance(learner: Learner, data: Any, loader: Loader) -> tuple[float, ...]:
     """What each class weighs, where that is to be found in the training data."""
     if not learner.loss.is_balanced:
@@ -342,12 +399,11 @@ def _balance(learner: Learner, data: Any, loader: Loader) -> tuple[float, ...]:
 
 def fit_dry(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
-    _check_run_dir(learner, options)
     check_writable(options.run_dir)
     with everything_kept([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
-        learner._run_dir = None
         run_dir = None if options.run_dir is None else Path(folder)
-        return fit(learner, data, valid, replace(options, run_dir=run_dir, resume=None, is_dry=True))
+        tried = replace(options, run_dir=run_dir, resume=None, progress=False, is_dry=True)
+        return fit(learner, data, valid, tried)
 
 
 def _larger(how: Batching, data: Any) -> int | None:
@@ -383,91 +439,149 @@ def check(learner: Learner, loader: Loader, facts: Facts, what: str = "") -> Non
 
 
 def _run(learner: Learner, loader: Loader, held: Loader | None, options: Options, figures: set[str] | None) -> History:
-    trainer, evaluator = learner.trainer, learner.evaluator
-    recorder = learner._recorder
-    recorder.begin(History(), evaluator if held is not None else None)
-    monitor = Monitor(options.monitor or ("loss" if held is None else "valid_loss"), recorder)
-    if figures is not None:
-        monitor.check({"loss", "seconds"} | ({f"valid_{name}" for name in figures} if held is not None else set()))
-    validate = None
-    if held is not None:
-        valid_batches = held.batches
-        validate = lambda: evaluator.run(valid_batches)  # noqa: E731
-    best = BestWeights(learner.model, monitor) if options.restore_best else None
+    engines, recorder = learner._engines, learner._recorder
+    trainer, evaluator = engines.trainer, None if held is None else engines.evaluator
+    assert learner.task is not None
+    group = engines.over_training(learner.task) if held is None else None
+    if held is None and group is None and engines.metrics:
+        learner.logger.warning("Metrics are not computed in this fit: where the step is one's own, they need valid=")
+    history = History()
+    history.directions = _directions(evaluator, group, figures)
+    monitor = _monitor(options, history, recorder, is_validated=held is not None)
+    _adopt_parameters(learner)
+    if learner._rates is not None:
+        learner._rates.begin_anew()
+    settings = Settings(learner.optimizer)
+    handlers = _handlers(learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings))
+    handlers = replace(handlers, measured=group)
+    recorder.begin(history, evaluator, () if group is None else [*group.metrics])
     if options.resume is None:
         trainer.state.max_epochs = trainer.state.max_iters = None  # a further fit is a run of its own
-    handlers = attached(
-        trainer,
-        evaluator if held is not None else None,
-        recorder,
-        validate=validate,
-        scheduler=_scheduler(learner, loader, options),
-        stopping=_stopping(options, monitor, trainer),
-        best=best,
-        folder=_folder(learner, options, recorder, monitor, held is not None),
+    try:
+        with engines.telling(recorder, group), attached(trainer, evaluator, recorder, handlers):
+            if options.is_dry:
+                trainer.dry_run(loader.batches)
+            else:
+                trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
+    finally:
+        recorder.end_early(trainer)
+        learner._rates = None if handlers.scheduler is None else Rates(learner.optimizer)
+    if handlers.best is not None:
+        handlers.best.restore()
+    return history
+
+
+def _handlers(
+    learner: Learner,
+    held: Loader | None,
+    options: Options,
+    monitor: Monitor,
+    settings: Settings,
+    scheduler: LRScheduler | None,
+) -> Handlers:
+    engines, patience = learner._engines, options.early_stopping
+    handlers = Handlers(
+        measured=None,
+        validate=None if held is None else lambda: engines.evaluator.run(held.batches),
+        scheduler=scheduler,
+        schedule_event=Events.ITERATION_STARTED if learner.config["step"] else BackpropEvents.OPTIM_STEP_STARTED,
+        stopping=None if patience is None else EarlyStopping(patience, monitor, engines.trainer),
+        best=BestWeights(learner.model, engines.average, monitor) if options.restore_best else None,
+        folder=None,
+        progress=options.progress,
     )
-    with learner._engines.telling(recorder), handlers:
-        if options.is_dry:
-            trainer.dry_run(loader.batches)
-        else:
-            trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
-    if best is not None:
-        best.restore()
-    return recorder.history
+    return replace(handlers, folder=_folder(learner, options, handlers, settings, monitor, held is not None))
 
 
-def _stopping(options: Options, monitor: Monitor, trainer: Engine[Any, Any]) -> EarlyStopping | None:
-    if options.early_stopping is None:
-        return None
-    return EarlyStopping(options.early_stopping, monitor, trainer)
+def _directions(
+    evaluator: Engine[Any, Any] | None, group: MetricGroup | None, figures: set[str] | None
+) -> dict[str, bool | None]:
+    """Whether higher is better, of each figure that a row of the history will have, as far as that is known now."""
+    found: dict[str, bool | None] = {"loss": False, "seconds": False}
+    if group is not None:
+        found |= {name: metric.higher_is_better for name, metric in group.metrics.items()}
+    if evaluator is not None:
+        told: dict[str, bool | None] = dict.fromkeys(figures or ())
+        told |= Metric.directions(evaluator)
+        found |= {f"valid_{name}": is_higher for name, is_higher in told.items()}
+    return found
 
 
-def _scheduler(
-    learner: Learner, loader: Loader, options: Options
-) -> tuple[Any, torch.optim.lr_scheduler.LRScheduler] | None:
-    """A schedule, and when it moves: with the steps of the optimizer, or with those of the user."""
-    for group, lr in zip(learner.optimizer.param_groups, learner._first_lrs, strict=True):
-        group["lr"] = group["initial_lr"] = lr
+def _monitor(options: Options, history: History, recorder: Recorder, is_validated: bool) -> Monitor:
+    """What is watched, and which way.
+
+    Raises:
+        ValueError: there is no such figure, or nobody says whether higher is better.
+    """
+    name, mode, known = options.monitor or ("valid_loss" if is_validated else "loss"), options.mode, history.directions
+    if mode not in (None, "min", "max"):
+        raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
+    if mode is None and name not in known:
+        raise ValueError(_no_such_monitor(name, known))
+    if mode is None and known[name] is None:
+        raise ValueError(
+            f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not say whether higher is "
+            "better, but given None"
+        )
+    return Monitor(name, mode or ("max" if known[name] else "min"), recorder)
+
+
+def _adopt_parameters(learner: Learner) -> None:
+    left = adopt_parameters(learner.optimizer, *learner._made_of, learner.model)
+    if left and not learner.config["step"]:
+        learner.logger.warning(
+            "The optimizer has not got %s%s, which need gradients: they are not trained",
+            ", ".join(left[:5]), ", ..." if len(left) > 5 else "",
+        )  # fmt: skip
+    check_optimizer(learner.optimizer, learner.model)
+
+
+def _scheduler(learner: Learner, loader: Loader, options: Options, settings: Settings) -> LRScheduler | None:
     if options.schedule is None and not options.warmup:
         return None
     if loader.num_batches is None:
         raise TypeError("schedule and warmup need data of a known length, and these have none")
     num_steps = options.epochs * math.ceil(loader.num_batches / learner.config["accumulation"])
     factor = factor_of(options.schedule or "constant", options.warmup, num_steps)
-    event = Events.ITERATION_STARTED if learner.config["step"] else BackpropEvents.OPTIM_STEP_STARTED
-    return event, torch.optim.lr_scheduler.LambdaLR(learner.optimizer, factor)
+    return LRScheduler(settings.schedule(factor))
 
 
-def _check_run_dir(learner: Learner, options: Options) -> None:
-    if options.run_dir is not None and learner._run_dir not in (None, options.run_dir):
-        raise ValueError(
-            f"run_dir should be {learner._run_dir}, where this learner has been trained before, but given "
-            f"{options.run_dir}: make another Learner"
-        )
+def _folder(
+    learner: Learner, options: Options, handlers: Handlers, settings: Settings, monitor: Monitor, has_valid: bool
+) -> Folder | None:
+    """Where the run is kept.
 
-
-def _folder(learner: Learner, options: Options, recorder: Recorder, monitor: Monitor, has_valid: bool) -> Folder | None:
-    if options.run_dir is None:
+    Raises:
+        ValueError: it needs a folder, or one of its own.
+    """
+    path = options.run_dir
+    if path is None:
         if options.resume is not None:
             raise ValueError(f"resume={options.resume!r} needs run_dir, the folder of the run")
         return None
-    _check_run_dir(learner, options)
-    learner._run_dir = options.run_dir
+    if options.resume is None and any((path / "checkpoints").glob("*.pt")):
+        raise ValueError(
+            f"run_dir should be a folder of its own for a fit that begins, but {path} holds a run: give "
+            "resume='latest' and the epochs of both to go on with it, or another folder"
+        )
     config: Mapping[str, Any] = {
-        **learner.config, "task": str(learner.task), "epochs": options.epochs,
-        "batch_size": options.batching.batch_size, "schedule": options.schedule, "warmup": options.warmup,
-        "early_stopping": options.early_stopping, "monitor": monitor.name,
+        **learner.config, "lr": settings.rates[0] if len(set(settings.rates)) == 1 else settings.rates,
+        "task": str(learner.task), "epochs": options.epochs, "batch_size": options.batching.batch_size,
+        "schedule": options.schedule, "warmup": options.warmup, "early_stopping": options.early_stopping,
+        "monitor": monitor.name, "mode": monitor.mode,
     }  # fmt: skip
-    record = _run_dir.note_session(options.run_dir, config, learner._learnt.facts.to_text())
-    objects = {
-        "model": learner.model,
-        "learnt": learner._learnt,
-        "recorder": recorder,
-        "provenance": _run_dir.Provenance(record),
-    }
+    provenance = _run_dir.Provenance(path, config, learner._learnt.facts.to_text())
+    objects: dict[str, Any] = {"model": learner.model, "learnt": learner._learnt}
+    objects |= {"recorder": learner._recorder, "provenance": provenance}
     if isinstance(learner.optimizer, torch.optim.Optimizer):
-        objects["optimizer"] = learner.optimizer
+        # The settings come last, so that what the program asks for counts.
+        objects |= {"optimizer": learner.optimizer, "schedule": handlers.scheduler, "settings": settings}
+    objects |= {"average": learner._engines.average, "stopping": handlers.stopping, "best": handlers.best}
+    if handlers.stopping or handlers.best or has_valid:
+        objects["monitor"] = monitor
     event = Events.EPOCH_COMPLETED
     if options.save_every is not None:
         event |= Events.ITERATION_COMPLETED(every=options.save_every)  # type: ignore[assignment]
-    return Folder(options.run_dir, objects, event, monitor if has_valid else None)
+    found = {name: one for name, one in objects.items() if one is not None}
+    is_paced = options.save_every is None
+    return Folder(path, found, event, monitor if has_valid else None, provenance, is_paced)

@@ -18,20 +18,28 @@ from torch import nn
 
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
+from ignite.engine._handle import Added
 from ignite.handlers import (
     Checkpoint,
     EarlyStopping,
+    EMAHandler,
     JSONLLogger,
     LiveProgress,
     LRScheduler,
+    Preemption,
     ProgressBar,
     TensorboardLogger,
     global_step_from_engine,
 )
 from ignite.learner._names import find
 from ignite.learner._recorder import Recorder, loss_of
+from ignite.learner._run_dir import Provenance, is_save_due
+from ignite.metrics import MetricGroup
 
-__all__ = ["SCHEDULES", "BestWeights", "Folder", "attached", "factor_of", "shown"]
+__all__ = ["MEASURED", "SCHEDULES", "BestWeights", "Folder", "Handlers", "attached", "factor_of", "shown"]
+
+MEASURED = "measured"
+"""Under which name the metrics over the training data are in ``trainer.state.metrics``, beside their own names."""
 
 _LOG_EVERY = 10
 
@@ -77,18 +85,21 @@ def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps
 
 
 class BestWeights:
-    """Keeps a copy of the weights of the best epoch.
+    """Keeps a copy of the weights of the best epoch, and of their average.
 
     Args:
         model: whose.
+        average: of its weights, which is what was scored; or None.
         score: gives the score of the epoch; higher is better, NaN never is.
     """
 
-    def __init__(self, model: nn.Module, score: Callable[[], float]) -> None:
+    def __init__(self, model: nn.Module, average: EMAHandler | None, score: Callable[[], float]) -> None:
         self._model = model
+        self._average = average
         self._score = score
         self.best = -math.inf
         self.weights: dict[str, Any] | None = None
+        self.averages: dict[str, Any] | None = None
 
     def note(self, engine: Engine[Any, Any]) -> None:
         """An epoch is over."""
@@ -96,19 +107,23 @@ class BestWeights:
         if score > self.best:
             self.best = score
             self.weights = copy.deepcopy(self._model.state_dict())
+            self.averages = None if self._average is None else copy.deepcopy(self._average.state_dict())
 
     def restore(self) -> None:
         """Gives the model the best weights, if there are any."""
         if self.weights is not None:
             self._model.load_state_dict(self.weights)
+        if self._average is not None and self.averages is not None:
+            self._average.load_state_dict(self.averages)
 
     def state_dict(self) -> dict[str, Any]:
         """The best score and weights."""
-        return {"best": self.best, "weights": self.weights}
+        return {"best": self.best, "weights": self.weights, "averages": self.averages}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from what was saved."""
         self.best, self.weights = state_dict["best"], state_dict["weights"]
+        self.averages = state_dict["averages"]
 
 
 @dataclass(frozen=True)
@@ -119,85 +134,107 @@ class Folder:
     objects: Mapping[str, Any]
     save_every: Any
     score: Callable[[Engine[Any, Any]], float] | None
+    provenance: Provenance
+    is_paced: bool
+    """Whether to save only as often as it costs little."""
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What is on the engines during one call of ``fit``; None for what is not asked for."""
+
+    measured: MetricGroup | None
+    """Metrics over the batches that are trained on."""
+    validate: Callable[[], Any] | None
+    scheduler: LRScheduler | None
+    schedule_event: Any
+    """When the schedule moves."""
+    stopping: EarlyStopping | None
+    best: BestWeights | None
+    folder: Folder | None
+    progress: bool | str
+
+
+# What the user has put on the end of an epoch comes after the figures of the epoch are known.
+_BEFORE_THE_USER = 1
 
 
 @contextlib.contextmanager
 def attached(
-    trainer: Engine[Any, Any],
-    evaluator: Engine[Any, Any] | None,
-    recorder: Recorder,
-    *,
-    validate: Callable[[], Any] | None,
-    scheduler: tuple[Any, torch.optim.lr_scheduler.LRScheduler] | None,
-    stopping: EarlyStopping | None,
-    best: BestWeights | None,
-    folder: Folder | None,
+    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, recorder: Recorder, handlers: Handlers
 ) -> Iterator[None]:
     """The handlers of one call of ``fit``; those of the user stay as they are."""
-    handles = []
-
-    def on(event: Any, handler: Callable[..., Any], *args: Any, engine: Engine[Any, Any] = trainer) -> None:
-        handles.append(engine.add_event_handler(event, handler, *args))
-
+    added = Added(trainer, *([] if evaluator is None else [evaluator]))
     with contextlib.ExitStack() as stack:
-        if scheduler is not None:
-            event, schedule = scheduler
-            on(event, LRScheduler(schedule))
-        on(Events.EPOCH_STARTED, recorder.begin_epoch)
-        if validate is not None:
-            on(Events.EPOCH_COMPLETED, validate)
-        on(Events.EPOCH_COMPLETED, recorder.end_epoch)
-        if stopping is not None:
-            on(Events.EPOCH_COMPLETED, stopping)
-        if best is not None:
-            on(Events.EPOCH_COMPLETED, best.note)
-        if folder is not None:
-            if idist.get_rank() == 0:
-                handles += _log(trainer, evaluator, folder.path, stack)
-            if trainer._keeper is None:
-                Checkpoint.of(
-                    trainer, folder.path / "checkpoints", event=folder.save_every, score=folder.score, **folder.objects
-                )
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        stack.callback(added.take_off)
+        with added:
+            shown(trainer, evaluator, handlers.progress)
+            _add(trainer, recorder, handlers)
+            if handlers.folder is not None:
+                _keep(trainer, evaluator, handlers.folder, stack)
+        yield
+
+
+def _add(trainer: Engine[Any, Any], recorder: Recorder, handlers: Handlers) -> None:
+    on = trainer.add_event_handler
+    if handlers.scheduler is not None:
+        on(handlers.schedule_event, handlers.scheduler)
+    on(Events.EPOCH_STARTED, recorder.begin_epoch)
+    on(Events.TERMINATE, recorder.end_early, priority=_BEFORE_THE_USER)
+    at_the_end: list[Any] = [handlers.validate, recorder.end_epoch, handlers.stopping]
+    if (measured := handlers.measured) is not None:
+        on(Events.EPOCH_STARTED, measured.started)
+        on(Events.ITERATION_COMPLETED, measured.iteration_completed)
+        on(Events.EPOCH_COMPLETED, measured.completed, MEASURED, priority=_BEFORE_THE_USER)
+    if handlers.best is not None:
+        at_the_end.append(handlers.best.note)
+    for handler in at_the_end:
+        if handler is not None:
+            on(Events.EPOCH_COMPLETED, handler, priority=_BEFORE_THE_USER)
+
+
+def _keep(
+    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, folder: Folder, stack: contextlib.ExitStack
+) -> None:
+    if idist.get_rank() == 0:
+        trainer.add_event_handler(Events.STARTED, folder.provenance.note, priority=_BEFORE_THE_USER)
+        _log(trainer, evaluator, folder.path, stack)
+    checkpoint = Checkpoint.of(
+        trainer, folder.path / "checkpoints", event=folder.save_every, score=folder.score, **folder.objects
+    )
+    if folder.is_paced:
+        checkpoint.pace = is_save_due
+    has_own = any(
+        isinstance(getattr(getattr(frame, "func", None), "__self__", None), Preemption) for frame in trainer._frames
+    )
+    if idist.get_world_size() == 1 and not has_own:
+        Preemption().attach(trainer)
 
 
 def _log(
     trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, path: Path, stack: contextlib.ExitStack
-) -> list[Any]:
+) -> None:
     loggers: list[Any] = [JSONLLogger(path / "scalars.jsonl")]
     if importlib.util.find_spec("tensorboard") or importlib.util.find_spec("tensorboardX"):
         loggers.append(TensorboardLogger(str(path / "tensorboard")))
-    handles = []
     for logger in loggers:
         stack.enter_context(logger)
         event = Events.ITERATION_COMPLETED(every=_LOG_EVERY)
-        handles.append(
-            logger.attach_output_handler(
-                trainer, event, tag="training", output_transform=lambda output: {"loss": loss_of(output)}
-            )
+        logger.attach_output_handler(
+            trainer, event, tag="training", output_transform=lambda output: {"loss": loss_of(output)}
         )
         if evaluator is not None:
-            handles.append(
-                logger.attach_output_handler(
-                    evaluator,
-                    Events.COMPLETED,
-                    tag="validation",
-                    metric_names="all",
-                    global_step_transform=global_step_from_engine(trainer, Events.ITERATION_COMPLETED),
-                )
+            logger.attach_output_handler(
+                evaluator,
+                Events.COMPLETED,
+                tag="validation",
+                metric_names="all",
+                global_step_transform=global_step_from_engine(trainer, Events.ITERATION_COMPLETED),
             )
-    return handles
 
 
-def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str) -> bool:
+def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str) -> None:
     """Puts a display on the trainer: "live", "bar", the better of those there are (True, "auto"), or none (False).
-
-    Returns:
-        Whether there is one.
 
     Raises:
         ValueError: none of these.
@@ -206,7 +243,7 @@ def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progres
     if progress not in (True, False, "auto", "live", "bar"):
         raise ValueError(f"progress should be True, False, 'auto', 'live' or 'bar', but given {progress!r}")
     if progress == "auto" and not (sys.stderr is not None and sys.stderr.isatty()):
-        return False
+        return
     if progress in (True, "auto"):
         progress = "live" if importlib.util.find_spec("rich") else "bar" if importlib.util.find_spec("tqdm") else False
     if progress == "live":
@@ -215,4 +252,3 @@ def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progres
         )
     elif progress == "bar":
         ProgressBar().attach(trainer, output_transform=lambda output: {"loss": loss_of(output)})
-    return bool(progress)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite import distributed as idist
+from ignite.exceptions import NotComputableError
 from ignite.learner._data.fitting import hard_labels, same_shape, without_ignored
 from ignite.learner._data.task import Kind
 from ignite.learner._names import find
@@ -18,6 +23,7 @@ from ignite.metrics import (
     AveragePrecision,
     BalancedAccuracy,
     CohenKappa,
+    EpochMetric,
     MatthewsCorrCoef,
     MeanAbsoluteError,
     MeanSquaredError,
@@ -25,12 +31,13 @@ from ignite.metrics import (
     MetricsLambda,
     Precision,
     Recall,
-    RootMeanSquaredError,
     TopKCategoricalAccuracy,
 )
-from ignite.metrics.regression import PearsonCorrelation, R2Score, SpearmanRankCorrelation
 
 __all__ = ["make_metrics"]
+
+_TAKEN = ("epoch", "loss", "seconds")
+"""What a row of the history has beside metrics."""
 
 Output = tuple[Tensor, Tensor]
 Factory = Callable[[], Any]
@@ -80,12 +87,120 @@ def _scores(output: Output) -> Output:
 
 def _numbers(output: Output) -> Output:
     y_pred, y = same_shape(*output)
-    return y_pred.float(), y.float()
+    return _floating(y_pred), _floating(y)
+
+
+def _floating(numbers: Tensor) -> Tensor:
+    return numbers if numbers.dtype in (torch.float32, torch.float64) else numbers.float()
 
 
 def _flat_numbers(output: Output) -> Output:
     y_pred, y = _numbers(output)
     return y_pred.reshape(-1), y.reshape(-1)
+
+
+class _OfOutputs(Metric):
+    """The mean over outputs of a figure of each: scikit-learn's "uniform_average". N samples, K outputs.
+
+    Update with ``(y_pred, y)``, both of shape (N, ...). What is needed of each output is held as rows of the number of
+    samples, the means of both, and sums of squares: of deviations of both, of their products, and of errors. Batches
+    are joined as Chan et al. do (1979), which is exact where sums of squares would cancel.
+
+    Args:
+        figure: of the joined rows, shape (7, K), gives one number for each output, shape (K,).
+        is_higher_better: of the figure.
+    """
+
+    _state_dict_all_req_keys = ("_rows",)
+
+    def __init__(self, figure: Callable[[Tensor], Tensor], is_higher_better: bool) -> None:
+        self._figure = figure
+        self.higher_is_better = is_higher_better
+        super().__init__(_numbers)
+
+    def reset(self) -> None:
+        self._rows: Tensor | None = None
+
+    def update(self, output: Output) -> None:
+        y_pred, y = (one.detach() for one in output)
+        if y_pred.shape != y.shape or not y.ndim:
+            raise ValueError(
+                f"y_pred and y should have the same shape, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            )
+        if not len(y):
+            return
+        wide = torch.float32 if y.device.type == "mps" else torch.float64
+        y_pred, y = y_pred.reshape(len(y), -1).to(wide), y.reshape(len(y), -1).to(wide)  # (N, K)
+        means = y_pred.mean(0), y.mean(0)
+        p, t = y_pred - means[0], y - means[1]
+        errors = y_pred - y
+        n = torch.full_like(means[0], len(y))
+        rows = torch.stack([n, *means, (p * p).sum(0), (t * t).sum(0), (p * t).sum(0), (errors * errors).sum(0)])
+        self._rows = rows if self._rows is None else _joined_rows(self._rows, rows)
+
+    def compute(self) -> float:
+        found = [self._rows] if idist.get_world_size() == 1 else idist.all_gather([self._rows])
+        rows = [one for one in found if isinstance(one, Tensor)]
+        if not rows:
+            raise NotComputableError("Metrics of numbers need at least one sample before they can be computed")
+        return float(self._figure(functools.reduce(_joined_rows, rows)).mean())
+
+
+def _joined_rows(a: Tensor, b: Tensor) -> Tensor:
+    n = a[0] + b[0]
+    delta = b[1:3] - a[1:3]
+    weight = a[0] * b[0] / n
+    squares = a[3:5] + b[3:5] + delta**2 * weight
+    products = a[5] + b[5] + delta[0] * delta[1] * weight
+    return torch.stack([n, *(a[1:3] + delta * (b[0] / n)), *squares, products, a[6] + b[6]])
+
+
+def _rmse(rows: Tensor) -> Tensor:
+    return (rows[6] / rows[0]).sqrt()
+
+
+def _r2(rows: Tensor) -> Tensor:
+    """1 for exact predictions of a constant, 0 for others of it, as in scikit-learn."""
+    errors, deviations = rows[6], _deviations(rows)[1]
+    return torch.where(deviations > 0, 1 - errors / deviations, (errors == 0).double())
+
+
+def _deviations(rows: Tensor) -> Tensor:
+    """Sums of squared deviations of predictions and targets, shape (2, K); 0 for what rounding has left of them."""
+    return torch.where(rows[3:5] > rows[0] * (1e-14 * rows[1:3]) ** 2, rows[3:5], 0.0)
+
+
+def _pearson(rows: Tensor) -> Tensor:
+    """0 where predictions or targets are all equal."""
+    scale = _deviations(rows).sqrt().prod(0)
+    return torch.where(scale > 0, (rows[5] / scale).clamp(-1, 1), 0.0)
+
+
+def _rows_of_numbers(output: Output) -> Output:
+    y_pred, y = _numbers(output)
+    return y_pred.reshape(len(y_pred), -1), y.reshape(len(y), -1)
+
+
+def _spearman(y_pred: Tensor, y: Tensor) -> float:
+    """The mean over outputs; 0 where predictions or targets are all equal."""
+    if y_pred.isnan().any() or y.isnan().any():
+        return math.nan
+    pairs = zip(y_pred.reshape(len(y), -1).T, y.reshape(len(y), -1).T, strict=True)
+    ranked = [torch.stack([_mid_ranks(p), _mid_ranks(t)]) for p, t in pairs]  # (2, N) each
+    return float(torch.stack([_correlation(ranks - ranks.mean(1, keepdim=True)) for ranks in ranked]).mean())
+
+
+def _correlation(deviations: Tensor) -> Tensor:
+    scale = deviations.norm(dim=1).prod()
+    found: Tensor = (deviations[0] @ deviations[1] / scale).clamp(-1, 1) if scale > 0 else scale
+    return found
+
+
+def _mid_ranks(values: Tensor) -> Tensor:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, places, counts = values.unique(return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()
+    return ranks[places]
 
 
 def _classes(ignored: int | None) -> dict[str, Factory]:
@@ -131,13 +246,19 @@ def _labels(decide: Callable[[Output], Output]) -> dict[str, Factory]:
 
 def _regression() -> dict[str, Factory]:
     return {
-        "mae": lambda: MeanAbsoluteError(output_transform=_numbers),
-        "mse": lambda: MeanSquaredError(output_transform=_numbers),
-        "rmse": lambda: RootMeanSquaredError(output_transform=_numbers),
-        "r2": lambda: R2Score(output_transform=_flat_numbers),
-        "pearson": lambda: PearsonCorrelation(output_transform=_flat_numbers),
-        "spearman": lambda: SpearmanRankCorrelation(output_transform=_flat_numbers),
+        "mae": lambda: MeanAbsoluteError(output_transform=_flat_numbers),
+        "mse": lambda: MeanSquaredError(output_transform=_flat_numbers),
+        "rmse": lambda: _OfOutputs(_rmse, is_higher_better=False),
+        "r2": lambda: _OfOutputs(_r2, is_higher_better=True),
+        "pearson": lambda: _OfOutputs(_pearson, is_higher_better=True),
+        "spearman": _spearman_metric,
     }
+
+
+def _spearman_metric() -> Metric:
+    metric = EpochMetric(_spearman, _rows_of_numbers, check_compute_fn=False)
+    metric.higher_is_better = True
+    return metric
 
 
 def _f1(precision: Any, recall: Any, is_mean: bool) -> Any:
@@ -148,7 +269,9 @@ def _f1(precision: Any, recall: Any, is_mean: bool) -> Any:
         scores = torch.where(p + r > 0, 2 * p * r / (p + r).clamp(min=1e-300), 0.0)
         return float(scores.mean() if is_mean else scores)
 
-    return MetricsLambda(f1, precision, recall)
+    metric = MetricsLambda(f1, precision, recall)
+    metric.higher_is_better = True
+    return metric
 
 
 def make_metrics(
@@ -174,8 +297,20 @@ def make_metrics(
         "regression": _regression,
         "unknown": dict,
     }[kind]()
-    named = chosen if isinstance(chosen, Mapping) else {_name_of(one): one for one in chosen}
-    return {name: _made(one, kind, known) for name, one in named.items()}
+    return {name: _made(one, kind, known) for name, one in _by_name(chosen).items()}
+
+
+def _by_name(chosen: Sequence[Any] | Mapping[str, Any]) -> Mapping[str, Any]:
+    pairs = list(chosen.items()) if isinstance(chosen, Mapping) else [(_name_of(one), one) for one in chosen]
+    counts = Counter(name for name, _ in pairs)
+    for name in counts:
+        if name in _TAKEN or counts[name] > 1:
+            what = "another figure has" if name in _TAKEN else "several metrics have"
+            raise ValueError(
+                f"metrics should have names of their own, but given {name!r}, which {what}: give a dictionary, "
+                "{name: metric}"
+            )
+    return dict(pairs)
 
 
 def _name_of(one: Any) -> str:

@@ -11,12 +11,14 @@ from numbers import Real
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
+from ignite import distributed as idist
 from ignite.learner._names import OPTIMIZERS, find
 
-__all__ = ["Optimizers", "make_optimizer", "names_of"]
+__all__ = ["Optimizers", "Rates", "Settings", "adopt_parameters", "check_optimizer", "make_optimizer", "names_of"]
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -48,6 +50,12 @@ class Optimizers(Optimizer):
                         f"to {taken[id(parameter)]!r} and {name!r}"
                     )
         super().__init__([{"params": []}], {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"parts": self.parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Optimizers.__init__(self, state["parts"])
 
     def __getitem__(self, name: str) -> Optimizer:
         return self.parts[name]
@@ -135,6 +143,7 @@ def make_optimizer(
             raise TypeError(
                 "lr, optimizer_options and param_groups should be given to the optimizer that is made already"
             )
+        check_optimizer(optimizer, model)
         return optimizer
     if not (callable(optimizer) or isinstance(optimizer, str | Mapping)):
         raise TypeError(
@@ -174,10 +183,7 @@ def _several(
     patterns = [pattern for pattern in optimizers if pattern not in given]
     parts = _by_pattern([pair for pair in trained if id(pair[1]) not in taken], patterns)
     if rest := [name for name, _ in parts.pop(None, [])]:
-        raise ValueError(
-            f"optimizer: {', '.join(rest[:5])}{', ...' if len(rest) > 5 else ''} should be trained, but no pattern of "
-            f"{list(optimizers)} matches: add '*', or freeze what is not to be trained"
-        )
+        raise ValueError(_not_matched(rest, optimizers))
     made: dict[str, Optimizer] = {}
     for name, one in optimizers.items():
         if name in given:
@@ -189,6 +195,13 @@ def _several(
         its_arguments = {key: value for key, value in arguments.items() if key not in own}
         made[name] = _made(one, [{"params": [parameter for _, parameter in parts[name]]}], its_arguments)
     return Optimizers(made)
+
+
+def _not_matched(names: list[str], optimizers: Mapping[str, Any]) -> str:
+    return (
+        f"optimizer: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''} should be trained, but no pattern of "
+        f"{list(optimizers)} matches: add '*', or freeze what is not to be trained"
+    )
 
 
 def _grouped(trained: Named, groups: Mapping[str, Mapping[str, Any]], model: nn.Module) -> list[dict[str, Any]]:
@@ -211,6 +224,158 @@ def _by_pattern(named: Named, patterns: Iterable[str]) -> dict[str | None, Named
         pattern = next((one for one in parts if one is not None and fnmatch.fnmatch(name, one)), None)
         parts[pattern].append((name, parameter))
     return parts
+
+
+def check_optimizer(optimizer: Any, model: nn.Module) -> None:
+    """Whether an optimizer trains anything of a model.
+
+    Raises:
+        ValueError: it is of another model, or all that it has is frozen.
+    """
+    taken = _parameters_of(optimizer)
+    if not any(id(parameter) in taken for parameter in model.parameters() if parameter.requires_grad):
+        raise ValueError(
+            f"optimizer should have parameters of the model that are trained, but given {type(optimizer).__name__} of "
+            f"{len(taken)} parameters of another model, or of frozen ones: make it of model.parameters()"
+        )
+
+
+def adopt_parameters(optimizer: Optimizer, spec: Any, groups: Mapping[str, Any], model: nn.Module) -> list[str]:
+    """Lets the optimizer train what has come to the model, or was unfrozen, since it was made.
+
+    Args:
+        optimizer: what :func:`make_optimizer` has made.
+        spec: of what it was made: the ``optimizer`` argument; an optimizer that was made already is left as it is.
+        groups: likewise.
+        model: whose parameters are trained.
+
+    Returns:
+        The names of the parameters that need gradients and that no optimizer has, after this.
+
+    Raises:
+        ValueError: there are several optimizers, and no pattern matches a name.
+    """
+    taken = _parameters_of(optimizer)
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    new = [pair for pair in trained if id(pair[1]) not in taken]
+    if not new or isinstance(spec, Optimizer):
+        return [name for name, _ in new]
+    if idist.get_world_size() > 1:
+        raise ValueError(
+            f"The model should train the same parameters as when the learner was made, since processes exchange those, "
+            f"but given {', '.join(name for name, _ in new[:5])} beside: make another Learner"
+        )
+    if isinstance(spec, Mapping):
+        assert isinstance(optimizer, Optimizers)
+        patterns = [pattern for pattern, one in spec.items() if not isinstance(one, Optimizer)]
+        for pattern, part in _by_pattern(new, patterns).items():
+            if part and pattern is None:
+                raise ValueError(_not_matched([name for name, _ in part], spec))
+            if part and pattern is not None:
+                optimizer[pattern].param_groups[0]["params"] += [parameter for _, parameter in part]
+        return []
+    owners = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    known = _by_pattern([pair for pair in trained if id(pair[1]) in owners], groups)
+    for pattern, part in _by_pattern(new, groups).items():
+        parameters = [parameter for _, parameter in part]
+        if part and known[pattern]:
+            owners[id(known[pattern][0][1])]["params"] += parameters
+        elif part:
+            optimizer.add_param_group({"params": parameters, **(groups[pattern] if pattern else {})})
+    return []
+
+
+class Rates:
+    """The learning rates that a schedule has left, so that a further training begins with the first ones.
+
+    What the user has set in the meantime stays.
+    """
+
+    def __init__(self, optimizer: Optimizer, left: list[float | None] | None = None) -> None:
+        self._optimizer = optimizer
+        self.left = left or [None if (lr := one.get("lr")) is None else float(lr) for one in optimizer.param_groups]
+        """The rates, None for a group that has none."""
+        self._initial = [group.get("initial_lr") for group in optimizer.param_groups]
+
+    def begin_anew(self) -> None:
+        """Groups that have the rate still with which the schedule ended have that with which it began."""
+        for group, left in zip(self._optimizer.param_groups, self.left, strict=False):
+            if left is not None and float(group["lr"]) == left:
+                _set(group, "lr", group.get("initial_lr", left))
+
+    def put_back(self) -> None:
+        """All groups have the rates again that they had when this was made."""
+        for group, left, initial in zip(self._optimizer.param_groups, self.left, self._initial, strict=False):
+            if left is not None:
+                _set(group, "lr", left)
+            if initial is None:
+                group.pop("initial_lr", None)
+            else:
+                group["initial_lr"] = initial
+
+
+class Settings:
+    """The options of an optimizer that the program asks for, in a checkpoint.
+
+    A run that is resumed by a program that asks for others than it began with goes on with those: another learning
+    rate, say. What has changed since it began, by a schedule or a handler, comes back from the checkpoint.
+
+    Args:
+        optimizer: as the program has made it.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._scheduler: LambdaLR | None = None
+        self._asked = [_options_of(group) for group in optimizer.param_groups]
+
+    def schedule(self, factor: Callable[[int], float]) -> LambdaLR:
+        """Multiplies the learning rates by ``factor(step)``. The scheduler is to be restored before this."""
+        for group in self._optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self._scheduler = LambdaLR(self._optimizer, factor)
+        return self._scheduler
+
+    @property
+    def rates(self) -> list[Any]:
+        """The learning rate of each group."""
+        return [asked.get("lr") for asked in self._asked]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The options of each group."""
+        return {"groups": [dict(asked) for asked in self._asked]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Sets what the program asks for now and did not ask for when the run began."""
+        for i, (asked, saved) in enumerate(zip(self._asked, state_dict["groups"], strict=True)):
+            changed = {name: value for name, value in asked.items() if name in saved and saved[name] != value}
+            for name, value in changed.items():
+                _set(self._optimizer.param_groups[i], name, value)
+            if self._scheduler is not None and "lr" in changed:
+                base, factor = changed["lr"], self._scheduler.lr_lambdas[i](self._scheduler.last_epoch)
+                self._scheduler.base_lrs[i] = self._optimizer.param_groups[i]["initial_lr"] = base
+                _set(self._optimizer.param_groups[i], "lr", base * factor)
+
+
+def _options_of(group: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+    plain = {name: value.item() if isinstance(value, Tensor) else value for name, value in options.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in plain.items()
+        if isinstance(value, bool | int | float | str | tuple)
+    }
+
+
+def _set(group: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(group[name], Tensor):
+        group[name].fill_(value)  # a graph of an accelerator reads it there
+    else:
+        group[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _parameters_of(optimizer: Any) -> dict[int, Any]:
+    return {id(parameter): parameter for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def names_of(model: nn.Module) -> str:

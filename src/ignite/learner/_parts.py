@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from ignite.learner._optimizers import names_of
 
-__all__ = ["check_model", "choose_device", "freeze"]
+__all__ = ["check_model", "choose_device", "freeze", "freezing"]
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -31,6 +32,19 @@ def check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         given = repr(model) if model is None or isinstance(model, str) else f"a {type(model).__name__}"
         raise TypeError(f"model should be a torch.nn.Module, but given {given}")
+
+
+@contextlib.contextmanager
+def freezing(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
+    """As :func:`freeze`; if the block raises, the model is as it was."""
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        freeze(model, patterns)
+        yield
+    except BaseException:
+        for parameter, needs_grad in flags:
+            parameter.requires_grad_(needs_grad)
+        raise
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:

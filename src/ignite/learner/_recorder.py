@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ignite.engine import Engine
 from ignite.learner._loss import num_samples
 from ignite.learner.history import History
 
-__all__ = ["Recorder", "loss_of"]
+__all__ = ["Recorder", "loss_of", "numbers_in", "values_in"]
 
 _MAX_PENDING = 4096
 
@@ -42,27 +43,42 @@ class Recorder:
         self._watch = clock.Stopwatch()
         self.begin(History(), None)
 
-    def begin(self, history: History, evaluator: Engine[Any, Any] | None) -> None:
+    def begin(self, history: History, evaluator: Engine[Any, Any] | None, measured: Collection[str] = ()) -> None:
         """A training begins.
 
         Args:
             history: to be filled.
             evaluator: runs in each epoch, before this; or None.
+            measured: names of metrics of the trainer, over the batches that it trains on.
         """
         self.history = history
         self._evaluator = evaluator
+        self._measured = measured
         self._pending: list[Any] = []
         self._num_before = 0
         self._sums: list[tuple[float, float]] = []
+        self._is_open = False
+        self._has_stepped = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without the evaluator, which is of one training."""
+        return {**vars(self), "_evaluator": None}
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether a step was done since the training began."""
+        return self._has_stepped or bool(self._pending or self.history.steps or self.history.epochs)
 
     def begin_epoch(self, engine: Engine[Any, Any]) -> None:
         """An epoch begins, or the rest of one."""
         self._watch.restart()
         self._num_before = len(self.history.steps)
         self._sums = []
+        self._is_open, self._has_stepped = True, False
 
     def note_step(self, engine: Engine[Any, Any]) -> None:
         """A step is over, and its loss, taken for a mean over the samples, is in what it returned, if anywhere."""
+        self._has_stepped = True
         loss = loss_of(engine.state.output)
         if loss is not None:
             self.note(loss, num_samples(engine.state.batch))
@@ -83,18 +99,38 @@ class Recorder:
 
     def end_epoch(self, engine: Engine[Any, Any]) -> None:
         """Adds a row. On several processes, all of them have to call it."""
+        found = {name: engine.state.metrics[name] for name in self._measured if name in engine.state.metrics}
+        row = self._row(engine, is_shared=True) | numbers_in(found)
+        if self._evaluator is not None:
+            found = self._evaluator.state.metrics
+            row |= {f"valid_{name}": value for name, value in numbers_in(found).items()}
+        self._close(row)
+
+    def end_early(self, engine: Engine[Any, Any]) -> None:
+        """Adds a row of the steps of an epoch that is broken off. If the run goes on, the whole epoch replaces it.
+
+        The loss is that of this process: the others may have failed.
+        """
+        row = self._row(engine, is_shared=False)
+        if self._is_open and (self._has_stepped or "loss" in row):
+            self._close(row)
+
+    def _row(self, engine: Engine[Any, Any], is_shared: bool) -> dict[str, Any]:
         row: dict[str, Any] = {"epoch": engine.state.epoch}
         self._settle()
         sums = self._sums
-        if idist.get_world_size() > 1:
+        if is_shared and idist.get_world_size() > 1:
             sums = [pair for pairs in idist.all_gather(sums) for pair in pairs]
         if sums:
             num_counted = math.fsum(count for _, count in sums)
             row["loss"] = math.fsum(total for total, _ in sums) / num_counted if num_counted else math.nan
-        if self._evaluator is not None:
-            found = self._evaluator.state.metrics
-            row |= {f"valid_{name}": value for name, value in numbers_in(found).items()}
+        return row
+
+    def _close(self, row: dict[str, Any]) -> None:
+        if self.history.epochs and self.history.epochs[-1]["epoch"] == row["epoch"]:
+            self.history.epochs.pop()
         self.history.add({**row, "seconds": round(self._watch.elapsed(), 3)})
+        self._is_open = False
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
@@ -137,8 +173,15 @@ def _read(tensors: list[Tensor]) -> list[float]:
 
 def numbers_in(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Those of the metrics that are single numbers."""
-    found = {}
-    for name, value in metrics.items():
-        if (isinstance(value, Tensor) and value.numel() == 1) or isinstance(value, int | float):
-            found[name] = float(value)
-    return found
+    return {name: float(value) for name, value in metrics.items() if _is_number(value)}
+
+
+def values_in(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """All metrics: single numbers as such, and what has a value for each class, say, as it is."""
+    return {name: float(value) if _is_number(value) else value for name, value in metrics.items()}
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, numbers.Real):
+        return True
+    return getattr(value, "ndim", None) is not None and math.prod(value.shape) == 1  # of torch, or of numpy

@@ -23,7 +23,7 @@ from ignite import storage
 from ignite.exceptions import CheckpointError
 from ignite.learner._data.facts import Facts
 
-__all__ = ["FORMAT", "Provenance", "environment", "learnt_in", "note_session"]
+__all__ = ["FORMAT", "Provenance", "environment", "is_save_due", "learnt_in", "note_session"]
 
 FORMAT = 1
 _NAME = "run.json"
@@ -113,10 +113,38 @@ def _sessions(path: Path) -> list[Any]:
     return list(record["sessions"])
 
 
-class Provenance:
-    """Puts the record of the run into each checkpoint."""
+def is_save_due(since_last_s: float | None, cost_s: float, share: float = 0.05, at_most_s: float = 300.0) -> bool:
+    """Whether a run should be saved at the end of an epoch: if that costs little, or if much would be lost otherwise.
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
+    Args:
+        since_last_s: seconds since the last save of this session; None before the first, which is due at once.
+        cost_s: seconds that the last one took.
+        share: which part of the time saves may take.
+        at_most_s: seconds after which one is due whatever it costs.
+
+    Example:
+        >>> is_save_due(0.9, cost_s=0.05), is_save_due(1.0, cost_s=0.05), is_save_due(300, cost_s=60)
+        (False, True, True)
+    """
+    return since_last_s is None or since_last_s >= min(cost_s / share, at_most_s)
+
+
+class Provenance:
+    """Writes the record of the run when it begins, and puts it into each checkpoint.
+
+    Args:
+        folder: of the run.
+        config: see :func:`note_session`.
+        learnt: likewise.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], learnt: str | None = None) -> None:
+        self.record: dict[str, Any] = {}
+        self._folder, self._config, self._learnt = folder, config, learnt
+
+    def note(self) -> None:
+        """A session begins. One that is refused, or has nothing to do, is not noted."""
+        record = note_session(self._folder, self._config, self._learnt)
         self.record = json.loads(json.dumps(record, default=str))  # plain values
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +28,19 @@ __all__ = ["Portable", "load_weights", "save_weights"]
 class Portable:
     """What of a learner goes into files, and comes back."""
 
-    model: nn.Module
     logger: logging.Logger
     _engines: Engines
     _learnt: Learnt
-    loss: TrainingLoss
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained. Its layers and weights may be changed; for another model, make another learner."""
+        return self._engines.model
+
+    @property
+    def loss(self) -> TrainingLoss:
+        """The loss of a step."""
+        return self._engines.loss
 
     def save(self, path: str | Path) -> None:
         """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.
@@ -63,6 +71,9 @@ class Portable:
     def load(self, path: str | Path) -> None:
         """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.
 
+        With ``ema``, the average of the weights is set, too: to that of the checkpoint, or else to the weights. Without
+        it, the average in a checkpoint of a run with ``ema`` becomes the weights: it is what was evaluated there.
+
         With them comes what was learnt from the data that they were trained on, which data from here on have to fit. A
         file without that leaves what this learner knows; it is learnt in the next ``fit`` if it knows nothing.
 
@@ -70,7 +81,7 @@ class Portable:
             CheckpointError: the file is damaged, or of another model. Nothing is changed.
             ValueError: it was trained for another kind of problem. Nothing is changed.
         """
-        facts = load_weights(self.model, Path(path), self._check_facts)
+        facts = load_weights(self._engines.restore, Path(path), self._check_facts)
         if facts is None:
             self.logger.warning(
                 "%s does not say what classes and columns the model was trained on: they are %s", path,
@@ -115,8 +126,10 @@ def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> No
         )
 
 
-def load_weights(model: nn.Module, path: Path, check: Callable[[Facts], None] = lambda facts: None) -> Facts | None:
-    """Reads weights, all of them or none, and the facts, if there are any and ``check`` raises nothing."""
+def load_weights(
+    restore: Callable[[Mapping[str, Any]], None], path: Path, check: Callable[[Facts], None] = lambda facts: None
+) -> Facts | None:
+    """Hands weights to ``restore``; returns the facts, if there are any and ``check`` raises nothing."""
     if path.suffix == ".safetensors":
         state: dict[str, Any] = {"model": formats.load_weights(path)}
         text = formats.read_text(path)
@@ -127,5 +140,5 @@ def load_weights(model: nn.Module, path: Path, check: Callable[[Facts], None] = 
     facts = None if text is None else Facts.from_text(text)
     if facts is not None:
         check(facts)
-    storage.restore({"model": model}, {"model": state["model"]})
+    restore(state)
     return facts

@@ -20,6 +20,7 @@ class History:
         epochs: a dictionary for each epoch: "epoch", "loss" (over all that counts in it), "seconds", and what the
             validation found, as "valid_loss", "valid_accuracy", ...
         steps: the loss of each step, in order.
+        directions: for each figure whether higher is better; None where its metric does not say so.
 
     Example:
         >>> history = History()
@@ -36,6 +37,7 @@ class History:
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[float] = []
+        self.directions: dict[str, bool | None] = {"loss": False, "valid_loss": False, "seconds": False}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds an epoch."""
@@ -57,13 +59,19 @@ class History:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.epochs)
 
-    def best(self, name: str, mode: str = "min") -> dict[str, Any]:
-        """The epoch in which a figure was lowest ("min") or highest ("max"); the first of equal ones.
+    def best(self, name: str, mode: str | None = None) -> dict[str, Any]:
+        """The epoch in which a figure was best; the first of equal ones.
+
+        Args:
+            name: of the figure.
+            mode: whether the lowest ("min") or the highest ("max") is the best; by default what its metric says.
 
         Raises:
             KeyError: there is no such figure.
-            ValueError: it was never a number, or ``mode`` is neither.
+            ValueError: it was never a number, or ``mode`` is neither, or not given and not known.
         """
+        if mode is None and self.directions.get(name) is not None:
+            mode = "max" if self.directions[name] else "min"
         if mode not in ("min", "max"):
             raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
         values = self[name]

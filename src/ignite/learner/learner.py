@@ -21,13 +21,12 @@ from ignite.learner._data.inputs import can_shuffle
 from ignite.learner._data.task import Task, given_task
 from ignite.learner._data.trial import dtype_of
 from ignite.learner._fit import Batching, Options, fit, fit_dry, load, load_to_evaluate
-from ignite.learner._fitting import shown
 from ignite.learner._inference import joined as joined_parts
 from ignite.learner._inference import predictions, report_of
 from ignite.learner._loss import make_training_loss
 from ignite.learner._names import PRECISIONS, find
-from ignite.learner._optimizers import Optimizers, make_optimizer
-from ignite.learner._recorder import Recorder, numbers_in
+from ignite.learner._optimizers import Optimizers, Rates, make_optimizer
+from ignite.learner._recorder import Recorder, values_in
 from ignite.learner._summary import summary
 from ignite.learner._weights import Portable
 from ignite.learner.history import History
@@ -57,7 +56,8 @@ class Learner(Portable):
         accumulation: batches between two steps of the optimizer, which is that of one batch of all their samples.
         clip_grad_norm: the largest Euclidean norm of all gradients together.
         compile: whether to call the model through ``torch.compile``, or the arguments for it.
-        ema: how slowly an average of the weights moves, such as 0.999; it is what is evaluated, applied and saved.
+        ema: decay of an exponential moving average of the weights, such as 0.999; the average is what is evaluated,
+            applied and saved. The first steps count more: the decay is at most (1 + t) / (10 + t) in step t.
         freeze: patterns of names of parameters that are not trained, such as ``["backbone.*"]``.
         param_groups: other options of the optimizer for parameters by such a pattern: ``{"head.*": {"lr": 0.1}}``.
         optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
@@ -110,29 +110,55 @@ class Learner(Portable):
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.device = _parts.choose_device(device)
         _parts.check_model(model)
-        self.model = model.to(self.device)
         metrics = [metrics] if isinstance(metrics, str | Metric | type) or callable(metrics) else metrics
-        _parts.freeze(model, freeze)
-        self.loss = make_training_loss(loss, class_weight, self.device)
-        self.optimizer = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
-        self.seed = seed
-        self._learnt = Learnt(Facts(task=None if task is None else given_task(task)))
-        self.config = {
-            "model": type(model).__name__, "loss": _name_of(loss), "optimizer": _kind_of(self.optimizer), "lr": lr,
-            "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
-            "clip_grad_norm": clip_grad_norm, "compile": bool(compile), "freeze": list(freeze), "seed": seed,
-            "metrics": [_name_of(one) for one in metrics], "step": None if step is None else _name_of(step),
-        }  # fmt: skip
-        self._engines = Engines(
-            model, self.loss, self.optimizer, self.device, metrics,
-            dtype=PRECISIONS[precision], accumulation=accumulation, clip_grad_norm=clip_grad_norm, compile=compile,
-            ema=ema, step=step,
-        )  # fmt: skip
+        model = model.to(self.device)
+        with _parts.freezing(model, freeze):
+            training_loss = make_training_loss(loss, class_weight, self.device)
+            made = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
+            self._made_of = (optimizer, param_groups or {})
+            self.seed = seed
+            self._learnt = Learnt(Facts(task=None if task is None else given_task(task)))
+            self.config = {
+                "model": type(model).__name__, "loss": _name_of(loss), "optimizer": _kind_of(made), "lr": lr,
+                "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
+                "clip_grad_norm": clip_grad_norm, "compile": bool(compile), "freeze": list(freeze), "seed": seed,
+                "metrics": [_name_of(one) for one in metrics], "step": None if step is None else _name_of(step),
+            }  # fmt: skip
+            self._assembled: dict[str, Any] = {
+                "metrics": metrics, "dtype": PRECISIONS[precision], "accumulation": accumulation,
+                "clip_grad_norm": clip_grad_norm, "compile": compile, "ema": ema, "step": step,
+            }  # fmt: skip
+            self._engines = Engines(model, training_loss, made, self.device, **self._assembled)
 
         self._recorder = Recorder()
-        self._first_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self._run_dir: Path | None = None
-        self._has_display = False
+        self._rates: Rates | None = None
+        self._example: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: all but the engines, which are made anew, without handlers of the user."""
+        if self.trainer._is_running:
+            raise RuntimeError("A learner should be copied or pickled between two fits, but this one is in a fit")
+        average, kept = self._engines.average, {"_engines", "_rates"}
+        own = {name: value for name, value in vars(self).items() if name not in kept}
+        parts = (self.model, self.loss, self.optimizer)
+        has_scheduled = [] if self._rates is None else self._rates.left
+        return {"own": own, "parts": parts, "rates": has_scheduled, "average": average and average.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["own"])
+        model, loss, optimizer = state["parts"]
+        self._engines = Engines(model, loss, optimizer, self.device, **self._assembled)
+        self._rates = Rates(optimizer, state["rates"]) if state["rates"] else None
+        if self._engines.average is not None:
+            self._engines.average.load_state_dict(state["average"])
+        if self.task is not None:
+            self._engines.measure(self.task)
+        self._engines.batches.target = self._learnt.facts.target
+
+    @property
+    def optimizer(self) -> Any:
+        """What trains the model. Its options may be changed between two fits; for another one, make another learner."""
+        return self._engines.optimizer
 
     @property
     def trainer(self) -> Engine[Any, Any]:
@@ -162,6 +188,7 @@ class Learner(Portable):
         warmup: float = 0,
         early_stopping: int | None = None,
         monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
         restore_best: bool = False,
         run_dir: str | Path | None = None,
         resume: str | Path | None = None,
@@ -186,13 +213,17 @@ class Learner(Portable):
                 to 1, that gives a factor.
             warmup: in how many steps of the optimizer it grows from 0, or, below 1, in which share of all.
             early_stopping: after how many epochs without a better ``monitor`` to stop.
-            monitor: what is to become better: "valid_loss" by default, or "loss" without validation. Losses and errors
-                should be low, everything else high.
+            monitor: what is to become better: "valid_loss" by default, or "loss" without validation; or another figure
+                of the history.
+            mode: whether a higher ("max") or a lower ("min") ``monitor`` is better; by default what its metric says
+                itself, see :class:`~ignite.metrics.Metric`.
             restore_best: whether the model has the weights of the best epoch in the end, instead of the last ones.
             run_dir: a folder for the record of the run, its scalars and its checkpoints.
             resume: "latest" goes on with the run in ``run_dir``, exactly, or begins it if there is none; "best"; or a
                 path.
-            save_every: steps from one checkpoint to the next, beside those after each epoch.
+            save_every: steps from one checkpoint to the next, beside those after each epoch. By default epochs are
+                saved as often as that takes 5 % of the time, and at least every 5 minutes; and so are the best one, the
+                end, and where Ctrl-C or SIGTERM stops the run.
             drop_last: leave out the last batch of an epoch if it is smaller; not for data that give batches.
             num_workers: processes that read a data set.
             progress: "live" or "bar"; True takes the better one that is installed, "auto" does so in a terminal.
@@ -205,28 +236,32 @@ class Learner(Portable):
             ValueError: the data do not fit the model or the loss; an argument is out of range.
             TypeError: data or targets are of the wrong kind. DryRunError: a dry run has found mistakes.
         """
-        if not (self._has_display or dry_run):
-            self._has_display = shown(self.trainer, self.evaluator if valid is not None else None, progress)
         options = Options(
             epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
             early_stopping,
             monitor, restore_best, None if run_dir is None else Path(run_dir), resume, save_every,
+            mode, progress,
         )  # fmt: skip
         return (fit_dry if dry_run else fit)(self, data, valid, options)
+
+    @property
+    def history(self) -> History:
+        """What came out of the latest fit, also of one that goes on, or was broken off."""
+        return self._recorder.history
 
     @property
     def classes(self) -> tuple[Any, ...]:
         """What the numbers of classes stand for, if the data told; else empty."""
         return self._learnt.facts.known.classes_of("y")
 
-    def evaluate(self, data: Any, *, batch_size: int | None = None, target: Names | None = None) -> dict[str, float]:
-        """The loss and the metrics on data, which may be whatever ``fit`` takes.
+    def evaluate(self, data: Any, *, batch_size: int | None = None, target: Names | None = None) -> dict[str, Any]:
+        """The loss and the metrics on data, which may be whatever ``fit`` takes: numbers, or what else a metric gives.
 
         Raises:
             ValueError: the data do not fit.
         """
         loader = load_to_evaluate(self, data, self._batching(data, batch_size, target))
-        return numbers_in(self.evaluator.run(loader.batches).metrics)
+        return values_in(self.evaluator.run(loader.batches).metrics)
 
     def report(
         self, data: Any, *, batch_size: int | None = None, target: Names | None = None
@@ -272,8 +307,13 @@ class Learner(Portable):
         return Batching(batch_size, is_shared=is_shared, target=target)
 
     def summary(self, example: Any = None) -> str:
-        """A table of the layers of the model; with an example of inputs, shape (N, ...), with shapes."""
-        return summary(self.model, self._inputs(example))
+        """A table of the layers of the model, with the shapes of what they give.
+
+        Args:
+            example: inputs x, shape (N, ...), as for :meth:`predict`. By default two samples like those that the model
+                was trained on; before there are any, the table has no shapes.
+        """
+        return summary(self.model, self._inputs(self._example if example is None else example))
 
     def _inputs(self, example: Any) -> Any:
         if example is None:
