@@ -24,7 +24,7 @@ class Tally:
         [1, 0, 2]
     """
 
-    __slots__ = ("_counts", "_keeps", "_num_waiting", "_waiting")
+    __slots__ = ("_counted", "_counts", "_keeps", "_num_waiting", "_waiting")
 
     def __init__(self, counts: Tensor) -> None:
         self._counts = counts
@@ -32,6 +32,8 @@ class Tally:
         self._num_waiting = 0
         self._keeps = False
         """Whether the last indices have to wait, because they may be taken back."""
+        self._counted: list[Tensor] = []
+        """What was counted all the same, since somebody could take it back."""
 
     def add(self, indices: Tensor) -> None:
         """Counts ``indices``, integers in [0, K), shape (M,), soon. They must not be written to after that."""
@@ -41,15 +43,20 @@ class Tally:
             self.settled()
 
     def _undoing(self) -> Callable[[], None]:
-        """A function that takes back all indices from now on, up to the next call of ``_undoing`` or ``settled``."""
+        """A function that takes back all indices from now on, up to the next call of ``_undoing``."""
         if self._num_waiting >= _PORTION:
             self.settled()
-        self._keeps = True
+        self._keeps, self._counted = True, []
         length, num_waiting = len(self._waiting), self._num_waiting
 
         def undo() -> None:
-            del self._waiting[length:]
-            self._num_waiting = num_waiting
+            if not self._counted:
+                del self._waiting[length:]
+                self._num_waiting = num_waiting
+                return
+            newer = torch.cat(self._counted)[num_waiting:]  # those that had waited came first
+            self._counts.index_add_(0, newer, torch.full_like(newer, -1))
+            self._waiting, self._num_waiting, self._counted = [], 0, []
 
         return undo
 
@@ -59,6 +66,8 @@ class Tally:
             indices = torch.cat(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
             self._waiting, self._num_waiting = [], 0
             indices = indices.to(self._counts.device, torch.int64)
+            if self._keeps:
+                self._counted.append(indices)
             one = torch.ones(1, dtype=torch.int64, device=indices.device)
             self._counts.index_add_(0, indices, one.expand(indices.shape[0]))
         return self._counts
