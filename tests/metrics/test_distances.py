@@ -170,6 +170,7 @@ def test_distances_by_products_are_those_by_differences_where_it_shows(offset, s
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 40, 3, generator=generator, dtype=torch.float64)
     a[:20] *= spread
+    b[:20] = a[:20] + b[:20] / 100  # near to each other, far from the middle
     a, b = a + offset, b + offset
     expected = ((a[:, None] - b) ** 2).sum(dim=2)
     found = squared_distances(a, b, variance)

@@ -20,6 +20,7 @@ from ignite.metrics import (
     SingleEpochRunningBatchWise,
 )
 from ignite.metrics.regression import MeanAbsoluteRelativeError
+from ignite.metrics.regression._base import ZeroTargetError
 
 DATA = [3.0, 8.0, -1.0, 6.0, 10.0, 2.0]
 
@@ -320,3 +321,14 @@ def test_a_target_of_zero_is_no_batch_of_nothing():
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), find_zero)
     with pytest.raises(NotComputableError, match="The ground truth has 0"):
         engine.run([0, 1, 2, 3])
+
+
+class Refusing(Average):
+    def compute(self):
+        raise ZeroTargetError
+
+
+def test_an_average_does_not_pass_over_it_either():
+    metric = RunningAverage(Refusing())
+    with pytest.raises(NotComputableError, match="The ground truth has 0"):
+        metric.update(1.0)
