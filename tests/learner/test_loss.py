@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
+from ignite.engine import BackpropEvents
+from ignite.exceptions import NotComputableError
+from ignite.learner import Learner
 from ignite.learner._loss import EpochLoss, TrainingLoss, Weighted, make_training_loss, num_samples
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
@@ -410,8 +413,10 @@ def test_over_an_epoch():
     total, num_counted = by_definition(y_pred, y, weight.tolist(), [1.0, 2.0, 3.0])
     assert metric.compute() == pytest.approx(total / num_counted, rel=1e-12)
     metric.reset()
+    with pytest.raises(NotComputableError, match="The loss must have at least one batch before it can be computed"):
+        metric.compute()
     metric.update((y_pred[2:3], y[2:3]))
-    assert math.isnan(metric.compute())
+    assert math.isnan(metric.compute()), "nothing counts"
 
 
 # Targets
@@ -554,3 +559,65 @@ def test_two_processes_have_the_gradients_and_figures_of_the_definition(
     expected = trained_by_definition(windows, weighted, class_weight)
     for found in harness.run(functools.partial(learner_processes.train_tokens, **how), 2):
         assert_same(found, expected)
+
+
+def make_learner(**options):
+    torch.manual_seed(0)
+    return Learner(nn.Linear(2, 3), options.pop("loss", "cross_entropy"), "sgd", lr=1.0, device="cpu", **options)
+
+
+ROWS, LABELS = randn(10, 2).float(), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_warm_up_and_schedule_count_steps_of_the_optimizer(accumulation):
+    learner, seen = make_learner(accumulation=accumulation), []
+
+    @learner.trainer.on(BackpropEvents.OPTIM_STEP_COMPLETED)
+    def note():
+        seen.append(learner.optimizer.param_groups[0]["lr"])
+
+    learner.fit((ROWS, LABELS), epochs=2, batch_size=2, schedule="linear", warmup=2, shuffle=False)
+    num_steps = 2 * math.ceil(5 / accumulation)
+    rest = [1 - (step - 2) / (num_steps - 2) for step in range(2, num_steps)]
+    assert seen == pytest.approx([0.5, 1.0, *rest])
+
+
+def test_balanced_weights_are_those_of_the_training_data_in_validation_and_elsewhere(tmp_path):
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=LABELS.numpy())
+    held = ROWS[:4], torch.tensor([2, 1, 0, 1])
+    learner = make_learner(class_weight="balanced")
+    history = learner.fit((ROWS, LABELS), held, epochs=1, batch_size=4)
+    each = F.cross_entropy(learner.model(held[0]), held[1], reduction="none").tolist()
+    expected = sum(weights[label] * loss for label, loss in zip(held[1].tolist(), each, strict=True)) / 4
+    assert history["valid_loss"] == [pytest.approx(expected, rel=1e-5)]
+    learner.save(tmp_path / "weights.pt")
+    other = make_learner(class_weight="balanced")
+    with pytest.raises(ValueError, match="class_weight='balanced' is found in training data, but there were none"):
+        other.evaluate(held)
+    other.load(tmp_path / "weights.pt")
+    assert other.evaluate(held)["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "error", "match"),
+    [
+        ({"class_weight": {"x": 2.0}}, (ROWS, LABELS), ValueError, "one of an index below 3, but given 'x'"),
+        ({"class_weight": np.ones(4)}, (ROWS, LABELS), ValueError, "should have 3 weights, one for each class"),
+        (
+            {"class_weight": "balanced"}, [(ROWS, LABELS)], ValueError,
+            "class_weight='balanced' needs all targets at once, in arrays, but data are a list",
+        ),
+        (
+            {"loss": lambda y_pred, y: F.cross_entropy(y_pred, y)}, (ROWS, LABELS, torch.ones(10)), TypeError,
+            "gives one value for each sample to be weighted",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_that_cannot_be_used_are_refused_before_the_first_step(options, data, error, match):
+    learner = make_learner(**options)
+    before = learner.model.weight.clone()
+    with pytest.raises(error, match=match):
+        learner.fit(data)
+    assert torch.equal(learner.model.weight, before)
+    assert learner.trainer.state.iteration == 0

@@ -225,6 +225,7 @@ def learn(learner: Learner, loader: Loader, facts: Facts) -> Facts:
 
 def load_to_evaluate(learner: Learner, data: Any, options: Batching) -> Loader:
     """Batches of data to evaluate on, with metrics attached. Only ``fit`` learns from data what is not known yet."""
+    learner.loss.check_learnt()
     facts = learner._learnt.facts
     loader = load(learner, data, options, facts)
     found = learn(learner, loader, facts)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ignite._core.tensors import in_float32
 from ignite._core.trees import apply_to_type
 from ignite.engine import CountedLoss
+from ignite.exceptions import NotComputableError
 from ignite.learner._data.fitting import check_numbers, one_row, same_shape
 from ignite.learner._data.task import known_loss
 from ignite.learner._data.trial import tensors_in
@@ -155,6 +156,14 @@ class TrainingLoss:
                     )
         return y
 
+    def check_learnt(self) -> None:
+        """Raises a ValueError if weights of classes are to be found in training data, and there were none."""
+        if self.is_balanced and not self._balance:
+            raise ValueError(
+                "class_weight='balanced' is found in training data, but there were none: call fit before, or give "
+                "a weight for each class"
+            )
+
     def learn(self, classes: Sequence[Any], balance: Sequence[float] = ()) -> None:
         """Takes what the training data tell.
 
@@ -177,7 +186,7 @@ class TrainingLoss:
         """The output for a batch of one sample as a row, if the model has squeezed it and the loss is one of torch."""
         if self.name is None or not isinstance(y, Tensor) or y.ndim == 0:
             return y_pred
-        return one_row(y_pred, len(y))
+        return one_row(y_pred, y.shape[0])
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
         """Targets as the loss needs them, where that cannot be mistaken."""
@@ -268,16 +277,12 @@ class TrainingLoss:
 
     def _weights_of(self, num_classes: int) -> Tensor:
         if self._table is None or len(self._table) != num_classes:
-            if not self.is_balanced:
-                self._table = class_table(self._class_weight, num_classes, self._classes)
-            elif not self._balance:
-                raise ValueError(
-                    "class_weight='balanced' is found in training data, but there were none: call fit before, or give "
-                    "a weight for each class"
-                )
-            else:
+            self.check_learnt()
+            if self.is_balanced:
                 known = [*self._balance, *[1.0] * num_classes][:num_classes]
                 self._table = torch.tensor(known, dtype=torch.float64)
+            else:
+                self._table = class_table(self._class_weight, num_classes, self._classes)
         return self._table
 
 
@@ -385,7 +390,7 @@ class EpochLoss(Metric):
 
     higher_is_better = False
     required_output_keys = None
-    _state_dict_all_req_keys = ("_total", "_num_counted")
+    _state_dict_all_req_keys = ("_total", "_num_counted", "_num_batches")
 
     def __init__(
         self, loss: TrainingLoss, output_transform: Callable[[Any], Any], device: str | torch.device = "cpu"
@@ -397,6 +402,7 @@ class EpochLoss(Metric):
     def reset(self) -> None:
         self._total = torch.zeros((), dtype=self._double_dtype, device=self._device)
         self._num_counted = torch.zeros((), dtype=self._double_dtype, device=self._device)
+        self._num_batches = 0
 
     @reinit__is_reduced
     def update(self, output: Any) -> None:
@@ -404,7 +410,10 @@ class EpochLoss(Metric):
         value = found.detach().to(self._total)
         self._total = self._total + (value if is_sum else value * count)
         self._num_counted = self._num_counted + count
+        self._num_batches += 1
 
-    @sync_all_reduce("_total", "_num_counted")
+    @sync_all_reduce("_total", "_num_counted", "_num_batches")
     def compute(self) -> float:
+        if self._num_batches == 0:
+            raise NotComputableError("The loss must have at least one batch before it can be computed.")
         return (self._total / self._num_counted).item()
