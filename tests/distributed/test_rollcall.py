@@ -179,3 +179,15 @@ def test_the_store_does_not_grow(processes):
     for _ in range(20):
         processes.call(0, ["a"])
     assert processes.store.num_keys() == before
+
+
+def test_a_run_ends_without_an_error_where_the_process_that_keeps_the_store_has_ended_before(processes, monkeypatch):
+    roll = processes.call(1, ["a"])
+
+    class Gone:
+        def set(self, key, value):
+            raise dist.DistNetworkError("connection reset by peer")
+
+    monkeypatch.setattr(roll, "_store", Gone())
+    roll.end({"a": 1})
+    assert roll.any("a", 1, True) is True

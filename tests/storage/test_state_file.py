@@ -114,6 +114,11 @@ def test_zipfile_finds_nothing_wrong_and_tensors_lie_where_torch_wants_them():
     assert {offset % 64 for offset in offsets} == {0}
 
 
+def coloured(tensor):
+    tensor.colour = "red"
+    return tensor
+
+
 OTHERS = {
     "sparse": lambda: torch.eye(2).to_sparse(),
     "meta": lambda: torch.empty(2, device="meta"),
@@ -125,6 +130,7 @@ OTHERS = {
     "storage": lambda: torch.ones(2).untyped_storage(),
     "typed storage": lambda: torch.FloatStorage(2),
     "gradient": lambda: torch.ones(2, requires_grad=True),
+    "attribute": lambda: coloured(torch.ones(2)),
 }
 
 

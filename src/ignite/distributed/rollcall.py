@@ -184,7 +184,12 @@ class Roll:
         for name, stretch in stretches.items():
             cast = self._cast.get((name, stretch), 0)
             for ballot in (self._ballot(name, stretch, max(cast, 0)), self._ballot(name, stretch + 1, 0)):
-                self._store.set(f"{ballot}/result", str(_LEAVES_RUN))
+                try:
+                    self._store.set(f"{ballot}/result", str(_LEAVES_RUN))
+                except RuntimeError as error:
+                    # The process that keeps the store has ended before this one, and there is nobody left to tell.
+                    logger.debug("%s: rank %d could not say that it has ended: %s", self._run, self._rank, error)
+                    return
 
     def _hear(self, name: str, stretch: int, number: int) -> int:
         """How many were in favour, or that a process votes no more."""
