@@ -621,3 +621,11 @@ def test_weights_that_cannot_be_used_are_refused_before_the_first_step(options, 
         learner.fit(data)
     assert torch.equal(learner.model.weight, before)
     assert learner.trainer.state.iteration == 0
+
+
+def test_a_sum_is_divided_in_the_figure_of_an_epoch():
+    metric = EpochLoss(make_training_loss(nn.MSELoss(reduction="sum"), None), lambda output: output)
+    y_pred, y = randn(5, 2), randn(5, 2, seed=1)
+    for rows in torch.arange(5).split([1, 4]):
+        metric.update((y_pred[rows], y[rows]))
+    assert metric.compute() == pytest.approx(F.mse_loss(y_pred, y).item(), rel=1e-12)
