@@ -1,5 +1,6 @@
 """A run that is stopped anywhere, made anew and resumed, ends as if it had never been stopped."""
 
+import contextlib
 import gc
 import json
 import logging
@@ -416,3 +417,57 @@ def test_a_trainer_that_is_deleted_frees_its_model_without_the_garbage_collector
         assert freed() is None
     finally:
         gc.enable()
+
+
+def run_with_set_data(folder, stop, set_at, how, max_epochs=3):
+    """A run whose data a handler exchanges; the batches that it has seen."""
+    seen = []
+    engine = Engine(lambda engine, batch: seen.append(batch))
+
+    def exchange(engine):
+        other = [10, 20, 30, 40]
+        if how == "set_data":
+            engine.set_data(other)
+        elif how == "the same":
+            engine.set_data(data)
+        else:
+            engine.state.dataloader, engine._dataloader_iter = other, iter(other)
+
+    data = [1, 2, 3, 4]
+    if set_at is not None:
+        engine.add_event_handler(set_at, exchange)
+    Checkpoint.of(engine, folder, event=Events.ITERATION_COMPLETED, background=False)
+    if stop is not None:
+        engine.add_event_handler(Events.ITERATION_STARTED(once=stop), lambda: 1 / 0)
+    with contextlib.suppress(ZeroDivisionError):
+        engine.run(data, max_epochs=max_epochs, resume="latest")
+    return seen
+
+
+@pytest.mark.parametrize("how", ["set_data", "the same"])
+@pytest.mark.parametrize("stop", range(2, 13))
+def test_data_that_are_set_when_the_run_starts_are_gone_on_with(tmp_path, stop, how):
+    whole = run_with_set_data(tmp_path / "whole", None, Events.STARTED, how)
+    parts = run_with_set_data(tmp_path / "cut", stop, Events.STARTED, how)
+    parts += run_with_set_data(tmp_path / "cut", None, Events.STARTED, how)
+    assert parts == whole == ([10, 20, 30, 40] if how == "set_data" else [1, 2, 3, 4]) * 3
+
+
+@pytest.mark.parametrize("how", ["set_data", "by hand"])
+@pytest.mark.parametrize(
+    "event",
+    [Events.EPOCH_STARTED(once=2), Events.ITERATION_COMPLETED(once=2), Events.ITERATION_STARTED(once=5),
+     Events.EPOCH_COMPLETED(once=1), Events.GET_BATCH_STARTED(once=3), Events.GET_BATCH_COMPLETED(once=6)],
+)  # fmt: skip
+def test_data_that_are_exchanged_later_are_refused_when_the_run_is_saved(tmp_path, event, how):
+    with pytest.raises(ValueError, match="data should be given to run.* but they were exchanged later"):
+        run_with_set_data(tmp_path, None, event, how)
+
+
+def test_data_that_are_not_set_again_are_refused_when_the_run_is_resumed(tmp_path):
+    run_with_set_data(tmp_path / "a", 6, Events.STARTED, "set_data")
+    with pytest.raises(CheckpointError, match="set_data.. was called in a handler of STARTED.*but it was not called"):
+        run_with_set_data(tmp_path / "a", None, None, "set_data")
+    run_with_set_data(tmp_path / "b", 6, None, "set_data")
+    with pytest.raises(CheckpointError, match="set_data.. was not called in a handler of STARTED.*but it was called"):
+        run_with_set_data(tmp_path / "b", None, Events.STARTED, "set_data")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
 
-RESERVED = ("data", "event", "is_finished", "random", "results", "trainer")
+RESERVED = ("data", "event", "is_data_set", "is_finished", "random", "results", "trainer")
 """What a saved run has beside the objects that are found."""
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 

@@ -88,7 +88,9 @@ class Resumption:
         self._states = {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]} if positions else states
         self._engines = belongings.engines
         self._objects = {name: one for name, one in belongings.objects.items() if name in states}
-        self._data = data if "data" in states and isinstance(data, flow.ResumableLoader) else None
+        self._data_is_due = bool(states.get("is_data_set"))
+        has_place = "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
+        self._data = data if has_place else None
         self._before = [_attributes_of(engine), _attributes_of(engine.state)]
         self._before += [_content_of(one.state.metrics) for one in self._engines.values()]
         self._before.append(_gradients_of(self._objects.values()))
@@ -120,6 +122,29 @@ class Resumption:
         if event is not None:
             cursor.unfinished = Unfinished(event["name"], event["num_done"])
             cursor.is_failed = True  # there is something to do, be it the last event
+
+    def take_data(self, data: Any) -> None:
+        """A handler of STARTED has set the data: they go on where they were in the run that is resumed.
+
+        Raises:
+            ValueError: they are other data.
+        """
+        if self._data_is_due and isinstance(data, flow.ResumableLoader):
+            data.load_state_dict(self._states["data"])
+            self._data = data
+
+    def check_data(self) -> None:
+        """Looks, after the handlers of STARTED, whether they have set the data, as they had in the run that was saved.
+
+        Raises:
+            CheckpointError: they have not, or have where they had not.
+        """
+        if self._data_is_due != self._engine._is_data_set and "data" in self._states:
+            was, has = ("", " not") if self._data_is_due else (" not", "")
+            raise CheckpointError(
+                f"In the run that was saved, set_data() was{was} called in a handler of STARTED, and should be here as "
+                f"there, but it was{has} called"
+            )
 
     def restore(self) -> None:
         """Restores all objects, or raises and changes none of them: nothing more can keep the run from beginning."""

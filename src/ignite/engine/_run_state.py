@@ -34,12 +34,23 @@ def take_down(
     Returns:
         ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished`` and, in the midst of one,
         ``event``. Tensors are those in use, not copies.
+
+    Raises:
+        ValueError: the data were exchanged in the run, so that a resumed one would have others.
     """
+    if engine._is_running and engine.state.dataloader is not engine._data_of_run:
+        raise ValueError(
+            "In a run that is saved, data should be given to run(), or be set by set_data() in a handler of STARTED, "
+            "which a resumed run calls again, but they were exchanged later: it would go on with other batches. Give "
+            "run() data that change by themselves, or leave out Checkpoint.of"
+        )
     objects, engines = belongings.objects, belongings.engines
     states: dict[str, Any] = {"trainer": engine.state_dict(), "is_finished": is_finished}
     states |= {name: storage.state_of(one) for name, one in objects.items()}
     position = getattr(engine.state.dataloader, "state_dict", None)
     if callable(position):
+        if engine._is_data_set:
+            states["is_data_set"] = True
         states["data"] = idist.all_gather(position())  # streams and their buffers are each process's own
     mine = capture_random_state() if random is None else random
     states["random"] = idist.all_gather(mine)  # a list, one of each process

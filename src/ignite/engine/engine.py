@@ -86,6 +86,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._dataloader_iter: Iterator[Any] | None = None
         self._given: Iterable[Any] | None = None
         self._place: _fetch.Place | None = None
+        self._data_of_run: Iterable[Any] | None = None
+        self._is_data_set = False
         self._epoch_teller = _fetch.EpochTeller(None)
         self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
         self._state_dict_user_keys: list[str] = []
@@ -225,7 +227,17 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self.state.seed = seed
 
     def set_data(self, data: Iterable[Batch]) -> None:
-        """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay."""
+        """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay.
+
+        In a run that is saved with :meth:`ignite.handlers.Checkpoint.of`, call it in a handler of STARTED, which a
+        resumed run calls again. Called anywhere else, the next save is an error: a resumed run would have other data.
+        """
+        if self._is_running and (self._keeper is not None or self._resumption is not None):
+            data = _resume.resumable(self, data)
+            if self.last_event_name is Events.STARTED:
+                self._data_of_run, self._is_data_set = data, True
+                if self._resumption is not None:
+                    self._resumption.take_data(data)
         self.state.dataloader = data
         self._dataloader_iter = _fetch.iterate(data, self._meters)
         self._cursor.length_is_given = True
@@ -235,6 +247,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     def _settle(self, is_inside_epoch: bool) -> None:
         """Puts a run that is resumed back to where it was, if that is here: handlers of its first events are done."""
         resumption = self._resumption
+        if resumption is not None:
+            resumption.check_data()
         if resumption is not None and resumption.is_inside_epoch == is_inside_epoch:
             resumption.apply()
             if not is_inside_epoch:
@@ -270,7 +284,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 cursor.is_open = False
                 if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
                     _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
-                state.dataloader = data
+                state.dataloader = self._data_of_run = data
+                self._is_data_set = False
                 self._epoch_teller = _fetch.EpochTeller(data)
             state.times = dict.fromkeys(state.times, 0.0)
             cursor.moment = _cursor.BEFORE_RUN
