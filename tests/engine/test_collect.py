@@ -1,6 +1,13 @@
 """What is found to belong to a run, and under which names."""
 
+import collections
+import contextvars
+import dataclasses
 import functools
+import itertools
+import sys
+import types
+import weakref
 
 import pytest
 import torch
@@ -66,7 +73,11 @@ def test_handlers_and_the_objects_of_methods_are_found_under_their_class():
     engine.add_event_handler(Events.EPOCH_COMPLETED, first)
     engine.add_event_handler(Events.EPOCH_COMPLETED, second.increase)
     engine.add_event_handler(Events.EPOCH_COMPLETED, functools.partial(lambda counter, engine: None, third))
-    assert collect(engine, {}).objects == {"Counter": first, "Counter#2": second, "Counter#3": third}
+    assert collect(engine, {}).objects == {
+        "Counter(trainer EPOCH_COMPLETED Counter)": first,
+        "Counter(trainer EPOCH_COMPLETED increase)": second,
+        "counter": third,  # the parameter that it is bound to
+    }
 
 
 def test_metrics_are_found_under_the_name_of_their_value():
@@ -133,7 +144,10 @@ def test_engines_given_by_name_or_as_arguments_are_looked_into():
     argument.add_event_handler(Events.COMPLETED, counters[1])
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine, other: None, argument)
     objects, engines, *_ = collect(trainer, {"validation": given})
-    assert objects == {"Counter": counters[0], "Counter#2": counters[1]}
+    assert objects == {
+        "Counter(validation COMPLETED Counter)": counters[0],
+        "Counter(Engine COMPLETED Counter)": counters[1],
+    }
     assert list(engines.values()) == [trainer, given, argument]
 
 
@@ -167,3 +181,292 @@ def test_objects_without_state_and_reserved_names_are_refused():
         collect(idle(), {"schedule": 3})
     with pytest.raises(ValueError, match="should have another name than data, event, .* but given data"):
         collect(idle(), {"data": Counter()})
+
+
+class Scheduler(Counter):
+    def __init__(self, score, patience, name="a"):
+        super().__init__()
+        self.score, self.patience, self._name = score, patience, name
+
+
+def accuracy(engine): ...
+
+
+def loss(engine): ...
+
+
+DIFFERENT = {
+    "the function that they look at": lambda: [Scheduler(accuracy, 3), Scheduler(loss, 3)],
+    "the metric that it looks up": lambda: [
+        Scheduler(lambda e: e.state.metrics["a"], 3), Scheduler(lambda e: e.state.metrics["b"], 3)
+    ],
+    "what it is bound to": lambda: [Scheduler(functools.partial(loss, 1), 3), Scheduler(functools.partial(loss, 2), 3)],
+    "a number": lambda: [Scheduler(accuracy, 3), Scheduler(accuracy, 5)],
+    "a name": lambda: [Scheduler(accuracy, 3, "x"), Scheduler(accuracy, 3, "y")],
+    "two things": lambda: [Scheduler(accuracy, 3), Scheduler(accuracy, 5), Scheduler(loss, 3), Scheduler(loss, 5)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_names_do_not_depend_on_the_order_of_attaching_where_objects_differ(what):
+    found = []
+    for order in itertools.permutations(range(len(DIFFERENT[what]()))):
+        engine, objects = idle(), DIFFERENT[what]()
+        for number in order:
+            objects[number].count = number
+            engine.add_event_handler(Events.EPOCH_COMPLETED, objects[number])
+        belongings = collect(engine, {})
+        assert belongings.alike == []
+        found.append({name: one.count for name, one in belongings.objects.items()})
+    assert all(one == found[0] for one in found)
+    assert sorted(found[0].values()) == list(range(len(found[0])))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [(Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED), (Events.EPOCH_COMPLETED(every=2), Events.EPOCH_COMPLETED),
+     (Events.EPOCH_COMPLETED(every=2), Events.EPOCH_COMPLETED(every=3))],
+)  # fmt: skip
+def test_names_do_not_depend_on_the_order_of_attaching_where_events_differ(events):
+    found = []
+    for order in itertools.permutations(enumerate(events)):
+        engine = idle()
+        for number, event in order:
+            counter = Counter()
+            counter.count = number
+            engine.add_event_handler(event, counter)
+        found.append({name: one.count for name, one in collect(engine, {}).objects.items()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_the_name_of_an_object_that_has_several_does_not_depend_on_the_order():
+    def program(order):
+        engine, net = idle(), nn.Linear(1, 1)
+
+        def first():
+            return net
+
+        def make(model):
+            def second():
+                return model
+
+            return second
+
+        for handler in [(first, make(net)), (make(net), first)][order]:
+            engine.add_event_handler(Events.STARTED, handler)
+        belongings = collect(engine, {})
+        return list(belongings.objects), belongings.others
+
+    assert program(0) == program(1)
+    assert program(0) == (["net"], {"net": ["model"]})
+
+
+def test_objects_that_do_not_differ_are_said_to_and_need_names():
+    engine, first, second = idle(), Counter(), Counter()
+    engine.add_event_handler(Events.EPOCH_COMPLETED, first)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, second)
+    belongings = collect(engine, {})
+    with pytest.raises(ValueError, match=r"should have names that tell them apart.*Counter.*first=..., second="):
+        belongings.check({})
+    given = {"one": first, "other": second}
+    named = collect(engine, given)
+    assert named.objects == given
+    named.check(given)
+
+
+scheduler, model = Counter(), nn.Linear(1, 1)
+
+
+def test_an_attribute_is_no_variable_of_the_same_name():
+    engine, other = idle(), Counter()
+    engine.state.scheduler = None
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.scheduler.step())
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.model)
+    assert collect(engine, {}).objects == {}
+    engine.state.scheduler = other
+    assert collect(engine, {}).objects == {"scheduler": other}
+
+
+def test_of_a_namespace_only_what_is_used_is_found():
+    config = types.SimpleNamespace(net=nn.Linear(1, 1), unused=nn.Linear(1, 1), parts={"a": Counter(), "b": Counter()})
+    engine = Engine(lambda engine, batch: config.net(batch))
+    engine.add_event_handler(Events.STARTED, lambda: config.parts["a"].increase())
+    assert collect(engine, {}).objects == {"a": config.parts["a"], "net": config.net}
+
+
+class Holder:
+    def __init__(self, parts):
+        self.parts = parts
+
+
+class Slotted:
+    __slots__ = ("net", "optimizer")
+
+    def __init__(self, net, optimizer):
+        self.net, self.optimizer = net, optimizer
+
+
+@dataclasses.dataclass
+class Parts:
+    net: object
+    optimizer: object
+
+
+def train(parts, engine, batch):
+    return parts
+
+
+def train_with(engine, batch, *, net, optimizer):
+    return net, optimizer
+
+
+def train_with_rest(engine, batch, **parts):
+    return parts["net"], parts["optimizer"]
+
+
+class Step:
+    def __init__(self, net, optimizer):
+        self.inner = {"net": net, "optimizer": [optimizer]}
+
+    def __call__(self, engine, batch): ...
+
+    def method(self, engine, batch): ...
+
+    @staticmethod
+    def wrapped(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapper
+
+
+class Lazy:
+    def __init__(self, net, optimizer):
+        self._net, self._optimizer = net, optimizer
+
+    @property
+    def both(self):
+        return self._net, self._optimizer
+
+
+def closure_of(value):
+    return lambda engine, batch: value
+
+
+def attribute_of(value):
+    return lambda engine, batch: (value.net, value.optimizer)
+
+
+def key_of(value):
+    def step(engine, batch):
+        return value["net"], value["optimizer"]
+
+    return step
+
+
+def default_of(net, optimizer):
+    def step(engine, batch, net=net, *, optimizer=optimizer):
+        return net, optimizer
+
+    return step
+
+
+def on_state(net, optimizer):
+    def step(engine, batch):
+        return engine.state.net, engine.state.optimizer
+
+    def put(engine):
+        engine.state.net, engine.state.optimizer = net, optimizer
+
+    step.put = put
+    return step
+
+
+def in_a_module(net, optimizer):
+    module = types.ModuleType("program_parts")
+    module.net, module.optimizer = net, optimizer
+    sys.modules["program_parts"] = module
+
+    def step(engine, batch):
+        import program_parts
+
+        return program_parts.net, program_parts.optimizer
+
+    return step
+
+
+WAYS = {
+    "partial": lambda n, o: functools.partial(train_with, net=n, optimizer=o),
+    "partial with rest": lambda n, o: functools.partial(train_with_rest, net=n, optimizer=o),
+    "partial of a partial": lambda n, o: functools.partial(functools.partial(train_with, net=n), optimizer=o),
+    "partial of a dictionary": lambda n, o: functools.partial(train, {"net": n, "optimizer": o}),
+    "partial of a method": lambda n, o: functools.partial(Step(n, o).method),
+    "callable": Step,
+    "method": lambda n, o: Step(n, o).method,
+    "wrapped": lambda n, o: Step.wrapped(Step(n, o).method),
+    "wrapped twice": lambda n, o: Step.wrapped(Step.wrapped(closure_of((n, o)))),
+    "no_grad": lambda n, o: torch.no_grad()(closure_of((n, o))),
+    "dictionary": lambda n, o: key_of({"net": n, "optimizer": o}),
+    "unknown key": lambda n, o: (lambda parts: lambda engine, batch: [parts[key] for key in parts])({"a": n, "b": o}),
+    "nested": lambda n, o: closure_of({"a": [{"b": (n,)}], "c": {"d": {"e": o}}}),
+    "tuple": lambda n, o: closure_of((n, o)),
+    "named tuple": lambda n, o: closure_of(collections.namedtuple("P", "net optimizer")(n, o)),
+    "namespace": lambda n, o: attribute_of(types.SimpleNamespace(net=n, optimizer=o)),
+    "dataclass": lambda n, o: attribute_of(Parts(n, o)),
+    "slots": lambda n, o: attribute_of(Slotted(n, o)),
+    "object of objects": lambda n, o: closure_of(Holder(Holder(Parts(n, o)))),
+    "class": lambda n, o: attribute_of(type("Config", (), {"net": n, "optimizer": o})),
+    "property": lambda n, o: (lambda lazy: lambda engine, batch: lazy.both)(Lazy(n, o)),
+    "default": default_of,
+    "function of a function": lambda n, o: (lambda f: lambda engine, batch: f(engine, batch))(closure_of((n, o))),
+    "state": on_state,
+    "module": in_a_module,
+    "default dictionary": lambda n, o: closure_of(collections.defaultdict(list, {"x": [n, o]})),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("is_step", [True, False])
+def test_the_parts_of_a_step_or_a_handler_are_found_wherever_it_keeps_them(way, is_step):
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    function = WAYS[way](net, optimizer)
+    engine = Engine(function if is_step else lambda engine, batch: None)
+    getattr(function, "put", lambda engine: None)(engine)
+    if not is_step:
+        engine.add_event_handler(Events.STARTED, function, None)
+    belongings = collect(engine, {})
+    assert {id(one) for one in belongings.objects.values()} >= {id(net), id(optimizer)}
+    assert len(belongings.objects) == 2
+    belongings.check({})
+
+
+HIDDEN = {
+    "globals": lambda n: lambda engine, batch: globals()["model"](batch),
+    "a weak reference": lambda n: (lambda ref: lambda engine, batch: ref())(weakref.ref(n)),
+    "eval": lambda n: lambda engine, batch: eval("model"),
+    "an iterator": lambda n: (lambda nets: lambda engine, batch: next(nets))(itertools.cycle([n])),
+    "a context variable": lambda n: (lambda held: lambda engine, batch: held.get())(
+        contextvars.ContextVar("net", default=n)
+    ),
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_a_model_that_is_hidden_is_asked_for(way):
+    net = nn.Linear(1, 1)
+    engine = Engine(HIDDEN[way](net))
+    belongings = collect(engine, {})
+    assert belongings.objects == {}
+    with pytest.raises(ValueError, match=r"neither was found.*model=model, optimizer=optimizer.*model=None"):
+        belongings.check({})
+    belongings.check({"model": None})
+    collect(engine, {"net": net}).check({"net": net})
+
+
+def test_a_run_without_a_model_needs_no_word_if_all_of_it_can_be_seen():
+    seen, limits = [], {"a": 1}
+    engine = Engine(lambda engine, batch: seen.append(batch + limits["a"]))
+    collect(engine, {}).check({})

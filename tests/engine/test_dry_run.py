@@ -1,7 +1,7 @@
 import copy
 import functools
+import itertools
 import random
-import types
 
 import numpy as np
 import pytest
@@ -322,10 +322,11 @@ def test_generators_of_data_and_what_handlers_use_are_as_they_were():
 
 
 def test_engines_that_nobody_can_find_beforehand_are_not_watched_afterwards():
-    box = types.SimpleNamespace(engine=Engine(lambda engine, batch: None))  # an object of a library
+    hidden = Engine(lambda engine, batch: None)
+    box = itertools.cycle([hidden])  # an object of a library
     trainer = Engine(lambda engine, batch: None)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: box.engine.run([1, 2, 3]))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: next(box).run([1, 2, 3]))
     report = trainer.dry_run([1])
     assert [row.calls for row in report if row.engine == "engine 1"] == [2]
-    assert box.engine._watcher is None
-    assert box.engine._meters == ()
+    assert hidden._watcher is None
+    assert hidden._meters == ()

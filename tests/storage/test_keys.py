@@ -1,14 +1,20 @@
 """One name for each parameter, however its module is wrapped."""
 
 import itertools
+import sys
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from ignite.storage.keys import fit_keys, load_into, state_of, unwrap
+from ignite.storage.keys import check_whole, fit_keys, load_into, state_of, unwrap
+from ignite.testing import run_processes
+
+sys.path.insert(0, str(Path(__file__).parent))
+import sharded_models
 
 
 class Inner(nn.Module):
@@ -194,3 +200,30 @@ def test_wrong_kinds_are_named():
         load_into(3, {})
     with pytest.raises(TypeError, match="state should be a dictionary, but given list"):
         load_into(Net(), [])
+
+
+def test_what_is_sharded_over_processes_is_refused_by_all_checkpoints_and_what_is_whole_is_saved(tmp_path):
+    found = run_processes(sharded_models.try_to_save, 2, str(tmp_path), timeout_s=180)
+    expected = {
+        f"{how} {handler}": "refused" if is_sharded(how, handler) else "saved"
+        for how in ("fully_shard", "tensor parallel", "flat", "ddp", "plain")
+        for handler in ("of", "Checkpoint", "ModelCheckpoint", "optimizer", "optimizer of")
+    }
+    assert found == [expected, expected]
+    assert not [path for path in tmp_path.rglob("*.pt") if path.parent.name.startswith(("fully", "tensor"))]
+
+
+def is_sharded(how, handler):
+    if how == "flat":  # the model's state is gathered by FSDP itself
+        return handler.startswith("optimizer")
+    return how in ("fully_shard", "tensor parallel")
+
+
+def test_a_state_is_looked_through_where_there_are_several_processes(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    shard = torch.ones(2)
+    shard._fsdp_flattened = True
+    for state in ({"a": shard}, {"a": [{"b": (shard,)}]}, [shard], shard):
+        with pytest.raises(ValueError, match="ema should be whole in each process, but given a object that is sharded"):
+            check_whole("ema", object(), state)
+    check_whole("ema", object(), {"a": [torch.ones(2), 3, "b", {"c": None}]})

@@ -111,7 +111,10 @@ class _Reader:
             names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
             if one.opname.startswith("STORE"):
                 names = names[1:]
+            is_deref = "DEREF" in one.opname  # else, of cells, a variable is only handed on to a function in this one
             for name in names:
+                if not is_deref and name in (*self._code.co_cellvars, *self._code.co_freevars):
+                    continue
                 yield from self._open
                 self._open = self._local(name)
         elif one.opname == "LOAD_CONST" and isinstance(one.argval, CodeType):

@@ -20,8 +20,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import SWALR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
-from ignite.engine._collect import global_names, is_of_a_library
+from ignite.engine._collect import is_of_a_library
 
 __all__ = ["Memento", "everything_kept"]
 

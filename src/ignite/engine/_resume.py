@@ -85,9 +85,13 @@ class Resumption:
         self._engine = engine
         self._source = source
         positions = states.get("data", [])
-        self._states = {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]} if positions else states
+        self._states = (
+            {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]} if positions else {**states}
+        )
         self._engines = belongings.engines
-        self._objects = {name: one for name, one in belongings.objects.items() if name in states}
+        known = _names_in(states, belongings)
+        self._objects = {name: one for name, one in belongings.objects.items() if name in known}
+        self._states |= {name: self._states[saved] for name, saved in known.items()}
         self._data_is_due = bool(states.get("is_data_set"))
         has_place = "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
         self._data = data if has_place else None
@@ -96,8 +100,9 @@ class Resumption:
         self._before.append(_gradients_of(self._objects.values()))
         if self._data is not None:
             self._before.append(self._data.bookmark())
-        self.missing = [name for name in belongings.objects if name not in states]
-        self.left_over = [name for name in states if name not in belongings.objects and name not in RESERVED]
+        self.missing = [name for name in belongings.objects if name not in known]
+        self.left_over = [name for name in states if name not in known.values() and name not in RESERVED]
+        _check_numbers(self.left_over, belongings, source)
 
     def is_over(self, request: Request) -> bool:
         """Whether the run has come to its end, and no further one is asked for."""
@@ -210,6 +215,32 @@ class Resumption:
             "The global batch is not what it was: an epoch has %s iterations, where it had %s. The run goes on after "
             "the samples that were seen, as iteration %s", state.epoch_length, old, state.iteration
         )  # fmt: skip
+
+
+def _names_in(states: Mapping[str, Any], belongings: Belongings) -> dict[str, str]:
+    """Under which name each object is in a checkpoint, by its name here: it may have been saved under another one."""
+    known = {name: name for name in belongings.objects if name in states}
+    wanted = [other for name, others in belongings.others.items() if name not in known for other in others]
+    for name in belongings.objects:
+        for other in [] if name in known else belongings.others.get(name, []):
+            is_free = other in states and other not in known.values() and other not in belongings.objects
+            if is_free and wanted.count(other) == 1 and f"{other}#2" not in states and other not in RESERVED:
+                known[name] = other
+                break
+    return known
+
+
+def _check_numbers(left_over: list[str], belongings: Belongings, source: str) -> None:
+    """Refuses names of earlier versions that told objects apart by the order in which they were attached."""
+    bases = {*belongings.objects, *(other for others in belongings.others.values() for other in others)}
+    numbered = [name for name in left_over if "#" in name and name.rpartition("#")[0] in bases]
+    if numbered:
+        base = numbered[0].rpartition("#")[0]
+        raise CheckpointError(
+            f"The states in {source} should belong to one object each, but {', '.join([base, *numbered])} are told "
+            "apart by the order in which they were attached. Say which is which: Checkpoint.of(trainer, folder, "
+            f"**{{{base!r}: first, {numbered[0]!r}: second}})"
+        )
 
 
 def _attributes_of(one: Any) -> Callable[[], None]:

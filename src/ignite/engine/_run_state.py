@@ -36,7 +36,8 @@ def take_down(
         ``event``. Tensors are those in use, not copies.
 
     Raises:
-        ValueError: the data were exchanged in the run, so that a resumed one would have others.
+        ValueError: the data were exchanged in the run, so that a resumed one would have others; or an object is sharded
+            over processes.
     """
     if engine._is_running and engine.state.dataloader is not engine._data_of_run:
         raise ValueError(
@@ -46,7 +47,9 @@ def take_down(
         )
     objects, engines = belongings.objects, belongings.engines
     states: dict[str, Any] = {"trainer": engine.state_dict(), "is_finished": is_finished}
-    states |= {name: storage.state_of(one) for name, one in objects.items()}
+    for name, one in objects.items():
+        states[name] = storage.state_of(one)
+        storage.check_whole(name, one, states[name])
     position = getattr(engine.state.dataloader, "state_dict", None)
     if callable(position):
         if engine._is_data_set:

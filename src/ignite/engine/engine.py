@@ -233,7 +233,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         resumed run calls again. Called anywhere else, the next save is an error: a resumed run would have other data.
         """
         if self._is_running and (self._keeper is not None or self._resumption is not None):
-            data = _resume.resumable(self, data)
+            data = _resume.resumable(self, data) or data
             if self.last_event_name is Events.STARTED:
                 self._data_of_run, self._is_data_set = data, True
                 if self._resumption is not None:

@@ -196,6 +196,7 @@ class RunCheckpoint:
     ) -> tuple[dict[str, Any], storage.Note]:
         trainer, state = self._trainer, self._trainer.state
         belongings = collect(trainer, self.given)
+        belongings.check(self.given)
         score = self._score.of(trainer, belongings.engines)
         states = take_down(trainer, belongings, unfinished, random, is_finished)
         note = storage.Note(

@@ -66,7 +66,9 @@ def _state_of(one: Any, rank: int) -> Any:
     if _is_sharded_optimizer(one):
         one.consolidate_state_dict(to=rank)
         return one.state_dict() if idist.get_rank() == rank else {}
-    return storage.state_of(one)
+    state = storage.state_of(one)
+    storage.check_whole("What is saved", one, state)
+    return state
 
 
 def _is_sharded_optimizer(one: Any) -> bool:

@@ -4,7 +4,7 @@ from ignite.storage._types import Place, Written
 from ignite.storage.bucket import Bucket
 from ignite.storage.commit import commit, sweep
 from ignite.storage.index import Index, build_index, read_index, write_index
-from ignite.storage.keys import load_into, state_of, unwrap
+from ignite.storage.keys import check_whole, load_into, state_of, unwrap
 from ignite.storage.ledger import Decision, Item, Row, best, kept, place_in
 from ignite.storage.lock import hold
 from ignite.storage.naming import check_name, is_temporary, temporary_name
@@ -37,6 +37,7 @@ __all__ = [
     "build_index",
     "check_name",
     "check_storable",
+    "check_whole",
     "commit",
     "hold",
     "is_temporary",

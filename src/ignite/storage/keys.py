@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim import Optimizer
 
-__all__ = ["fit_keys", "load_into", "state_of", "unwrap"]
+__all__ = ["check_whole", "fit_keys", "load_into", "state_of", "unwrap"]
+
+# Whoever has made such tensors has imported these; importing them takes long.
+_DTENSOR = "torch.distributed.tensor"
+_SHARDED = "torch.distributed._shard.sharded_tensor"
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -50,6 +55,54 @@ def state_of(obj: Any) -> Mapping[str, Any]:
     module = unwrap(obj)
     state = module.state_dict()
     return _renamed(state, partial(_clean, module)) if all(isinstance(key, str) for key in state) else state
+
+
+def check_whole(name: str, obj: Any, state: Any) -> None:
+    """Looks whether a state is all of an object, and not the part of it that this process holds.
+
+    Args:
+        name: of the object, for the message.
+        obj: whose state it is.
+        state: from :func:`state_of`.
+
+    Raises:
+        ValueError: the object is sharded over processes, as FSDP and tensor parallelism do.
+
+    Example:
+        >>> linear = nn.Linear(1, 1)
+        >>> check_whole("model", linear, linear.state_dict())
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return  # nothing can be spread over processes
+    groups = obj.param_groups if isinstance(obj, Optimizer) else []
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    # Optimizers of FSDP's first version hold plain tensors, parts of its flattened parameters.
+    if any(map(_is_sharded, parameters)) or _has_shards(state):
+        raise ValueError(
+            f"{name} should be whole in each process, but given a {type(obj).__name__} that is sharded over processes: "
+            "a file would hold the part of one of them. Save what get_state_dict of "
+            "torch.distributed.checkpoint.state_dict returns with full_state_dict=True"
+        )
+
+
+def _is_sharded(tensor: Any) -> bool:
+    kinds = [(_DTENSOR, "DTensor"), (_SHARDED, "ShardedTensor")]
+    held = [getattr(sys.modules.get(module), kind, None) for module, kind in kinds]
+    is_shard = any(kind is not None and isinstance(tensor, kind) for kind in held)
+    return is_shard or getattr(tensor, "_fsdp_flattened", False) is True
+
+
+def _has_shards(state: Any) -> bool:
+    pending = [state]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Mapping):
+            pending.extend(one.values())
+        elif isinstance(one, list | tuple | set):
+            pending.extend(part for part in one if not isinstance(part, int | float | str))
+        elif not isinstance(one, int | float | str) and _is_sharded(one):
+            return True
+    return False
 
 
 def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
