@@ -544,7 +544,8 @@ def _named(
         if name != wanted and wanted not in reserved:
             alike.append(name)
         result[name] = found.value
-        others[name] = [one for _, one in found.names if one != name]
+        is_given = found.best[0] == _GIVEN  # the program says how it is called
+        others[name] = [] if is_given else [one for _, one in found.names if one != name]
     return result, alike, others
 
 
