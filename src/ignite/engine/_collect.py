@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
 
+# What a saved run has beside the objects that are found.
 RESERVED = ("data", "event", "is_data_set", "is_finished", "random", "results", "trainer")
-"""What a saved run has beside the objects that are found."""
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_MAX_ITEMS = 10_000
-"""Containers of more are taken for data, and not looked into."""
+_MAX_ITEMS = 10_000  # containers of more are taken for data
 _MAX_DEPTH = 8
 _DATA = (DataLoader, Dataset, Sampler)
 _LEAVES = (bool, int, float, complex, str, bytes, type(None), torch.Tensor, torch.dtype, torch.device)
@@ -51,7 +50,6 @@ class Belongings(NamedTuple):
     seen: list[Any]
     """Other values that the step and the handlers reach in the script around them."""
     others: dict[str, list[str]]
-    """Further names of objects, by which earlier versions may have saved them."""
     alike: list[str]
     """What cannot be told apart: names of which a number is a part."""
     hidden: list[str]
@@ -92,7 +90,6 @@ class _Found:
     names: dict[tuple[int, str], str] = field(default_factory=dict)
     """How sure a name is, and the name: the whole way to it."""
     entries: list[tuple[Any, Registration]] = field(default_factory=list)
-    """The engine, and what was added to it."""
 
     @property
     def best(self) -> tuple[int, str]:
@@ -104,8 +101,8 @@ def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
 
     - what is given, under its name; one that is given as None is left out, with what else would have this name;
     - the parts of a supervised step: ``model``, ``optimizer``, ``scaler``, ``window``;
-    - what the step and the handlers reach in the script around them, under the name of the variable, attribute or key:
-      also in dictionaries, lists, namespaces and objects, arguments of partials, and through functions that they call;
+    - what the step and the handlers reach, under the name of the variable, attribute or key: also in containers and
+      objects, arguments of partials, and through functions that they call;
     - what is attached: handlers, and objects whose methods are handlers, under their class and, for those that publish
       under a name, this name: ``EarlyStopping``, ``RunningAverage.loss``.
 
@@ -263,6 +260,7 @@ class _Reach:
         self._tell = tell
         self._followed: dict[tuple[int, ...], Any] = {}
         self._looked_at: dict[int, Any] = {}
+        self._owners: dict[int, Any] = {}
 
     def follow(self, function: Any, arguments: tuple[Any, ...] = (), is_own: bool = False, where: str = "") -> None:
         """Looks at what a callable reaches if it is called with these arguments, as far as they are known."""
@@ -303,11 +301,9 @@ class _Reach:
 
     def _look_at_owner(self, owner: Any) -> None:
         """Looks at an object whose methods are used, with all that it holds."""
-        if isinstance(owner, type | ModuleType):
-            return
         self._tell(_CLASS, type(owner).__name__, owner, type(owner).__name__)
-        if id(owner) not in self._looked_at or not isinstance(self._looked_at[id(owner)], _Owner):
-            self._looked_at[id(owner)] = _Owner(owner)
+        if id(owner) not in self._owners:
+            self._owners[id(owner)] = owner
             self._look_at_each(_attributes_of(owner), "")
 
     def _look_at_each(self, values: Mapping[Any, Any], path: str, depth: int = 0) -> None:
@@ -336,7 +332,7 @@ class _Reach:
         value = self._root_of(read, function, known, place)
         tier, name, path = _VARIABLE, read.root, f"{place}.{read.root}"
         is_argument = read.kind == "local" and read.root not in function.__code__.co_freevars
-        if is_argument and _has_method(type(value), function):  # self
+        if is_argument and any(function is one for base in type(value).__mro__ for one in vars(base).values()):  # self
             tier, name, path = _CLASS, type(value).__name__, type(value).__name__
         is_engine = is_argument and _is_engine(value)  # the one that calls it
         if not is_argument:
@@ -391,7 +387,9 @@ class _Reach:
                 self._look_at_each(dict(zip(keys, value, strict=True)), path, depth + 1)
         elif isinstance(value, type):
             if _is_of_the_program(value):
-                self._look_at_each({key: one for key, one in vars(value).items() if _is_plain(one)}, path, depth + 1)
+                self._look_at_each(
+                    {key: one for key, one in vars(value).items() if not isinstance(one, _CODE)}, path, depth + 1
+                )
         elif kind.__name__ == "State" and _is_ours(kind.__module__):
             self._look_at_each({key: one for key, one in vars(value).items() if key not in _OF_STATE}, path, depth + 1)
         elif _is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
@@ -416,16 +414,7 @@ _INERT = (
 _PLAIN_ITEMS = (dict.items, OrderedDict.items, UserDict.items)
 _PLAIN_ITERATION = tuple(kind.__iter__ for kind in (list, tuple, set, frozenset, deque))
 _NOT_THERE = object()
-
-
-class _Owner(NamedTuple):
-    """Kept, so that its id stays its own."""
-
-    one: Any
-
-
-def _has_method(kind: type, function: FunctionType) -> bool:
-    return any(function is one for base in kind.__mro__ for one in vars(base).values())
+_CODE = (FunctionType, property, staticmethod, classmethod)
 
 
 def _named_arguments(partial: functools.partial[Any]) -> dict[str, Any]:
@@ -505,16 +494,11 @@ def _attributes_of(value: Any) -> dict[str, Any]:
 
 
 def _is_of_the_program(kind: type) -> bool:
-    """Whether a class is defined in the program that trains, and neither in a library nor here."""
     module = sys.modules.get(kind.__module__)
     path = getattr(module, "__file__", None)
     if kind.__module__ == "__main__" or module is None:
         return True
     return path is not None and not _is_ours(kind.__module__) and not is_of_a_library(path)
-
-
-def _is_plain(value: Any) -> bool:
-    return not isinstance(value, FunctionType | property | staticmethod | classmethod)
 
 
 def _named(
