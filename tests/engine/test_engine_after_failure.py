@@ -151,6 +151,27 @@ class TestEvaluators:
 
     @pytest.mark.parametrize("error", ERRORS)
     @pytest.mark.parametrize(
+        "make",
+        [list, lambda numbers: DataLoader(numbers, batch_size=None), lambda numbers: resumable(DataLoader(numbers))],
+        ids=["list", "loader", "resumable"],
+    )
+    def test_so_does_one_over_the_same_data(self, error, make):
+        data, failing = make([1.0, 2.0, 3.0, 4.0]), [3]
+
+        def step(engine, batch):
+            if engine.state.iteration in failing:
+                failing.clear()
+                raise error
+            return float(batch)
+
+        evaluator = Engine(step)
+        Average().attach(evaluator, "mean")
+        with pytest.raises(error):
+            evaluator.run(data)
+        assert evaluator.run(data).metrics["mean"] == (1 + 2 + 3 + 4) / 4
+
+    @pytest.mark.parametrize("error", ERRORS)
+    @pytest.mark.parametrize(
         "event",
         ["step", *(event.name for event in RECORDED if "STOP" not in event.name and "SINGLE" not in event.name)],
     )
