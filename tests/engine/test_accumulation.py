@@ -118,6 +118,20 @@ def test_the_window_of_a_known_end_is_stepped_within_its_last_iteration():
     assert changed == [False, True, True]
 
 
+@pytest.mark.parametrize(("length", "limits", "num_said"), [
+    (3, {"max_epochs": 4}, 1), (4, {"max_epochs": 2}, 0), (4, {"max_iters": 7}, 1), (2, {"max_epochs": 1}, 0),
+    (8, {"max_epochs": 4, "epoch_length": 1}, 1),
+])  # fmt: skip
+def test_a_window_that_ends_with_its_epoch_is_told_once(length, limits, num_said, caplog):
+    model = linear()
+    trainer = create_supervised_trainer(
+        model, torch.optim.SGD(model.parameters(), 0.1), mse, gradient_accumulation_steps=2
+    )
+    trainer.run(make_batches(length), **limits)
+    said = [record for record in caplog.records if "gradient_accumulation_steps" in record.getMessage()]
+    assert [record.levelname for record in said] == ["WARNING"] * num_said
+
+
 @pytest.mark.parametrize("verb", ["terminate", "terminate_epoch"])
 def test_an_end_that_a_handler_asks_for_steps_with_what_the_window_has(verb):
     batches = make_batches(6)

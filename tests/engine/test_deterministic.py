@@ -307,3 +307,17 @@ def test_a_reproducible_sampler_wraps_batch_samplers_only():
     assert list(sampler) == [[4]]
     assert sampler.start_iteration is None
     assert len(list(sampler)) == 3
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_each_pass_has_the_order_of_the_plain_loader_after_its_seed(num_workers):
+    loader = DataLoader(torch.arange(7), batch_size=2, shuffle=True, num_workers=num_workers)
+    batches = []
+    engine = DeterministicEngine(lambda engine, batch: batches.append(batch.tolist()))
+    torch.manual_seed(11)
+    engine.run(loader, max_epochs=3)
+    plain = []
+    for number in range(3):
+        torch.manual_seed(engine.state.seed + number)
+        plain += [batch.tolist() for batch in DataLoader(torch.arange(7), batch_size=2, shuffle=True)]
+    assert batches == plain

@@ -101,9 +101,18 @@ class TestRunAndResume:
         engine.load_state_dict(finished.state_dict())
         with caplog.at_level("INFO", logger=engine.logger.name):
             assert engine.run(range(4), max_epochs=3).iteration == 12
-        assert [record.message for record in caplog.records] == [
-            "Nothing to run: the loaded state is finished (epoch 3, iteration 12, up to epoch 3, epoch_length 4)"
+        assert [(record.levelname, record.message) for record in caplog.records] == [
+            (
+                "WARNING",
+                "Nothing to run: the loaded state is finished (epoch 3, iteration 12, up to epoch 3, epoch_length 4). "
+                "To go on, give run() a larger max_epochs or max_iters; to begin anew, set "
+                "engine.state.max_epochs = None before",
+            )
         ]
+        anew = Engine(count)
+        anew.load_state_dict(finished.state_dict())
+        anew.state.max_epochs = None
+        assert anew.run(range(4), max_epochs=2).iteration == 8
         more = Engine(count)
         more.load_state_dict(finished.state_dict())
         assert more.run(range(4), max_epochs=4).iteration == 16

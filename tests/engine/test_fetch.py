@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from ignite.engine import Engine, Events, State
 from ignite.engine._cursor import Cursor
@@ -63,7 +63,7 @@ class Loader:
     """Data with a sampler, a batch sampler and a data set, all of which want to know."""
 
     def __init__(self):
-        self.sampler, self.dataset, self.batch_sampler = Told(epoch=0), Told(), Told()
+        self.sampler, self.dataset, self.batch_sampler = Told(epoch=0), Told(epoch=-1), Told(epoch=0)
         self.batch_sampler.sampler = self.sampler
 
     def __iter__(self):
@@ -77,6 +77,91 @@ def test_samplers_and_data_sets_are_told_which_pass_begins_each_once():
     loader = Loader()
     Engine(lambda engine, batch: None).run(loader, max_epochs=3)
     assert loader.sampler.seen == loader.batch_sampler.seen == loader.dataset.seen == [0, 1, 2]
+
+
+def order_of(sampler, tell, num_runs=3, **limits):
+    """The orders of the passes of runs over a loader with this sampler; ``tell(engine, sampler, run)`` before each."""
+    loader, orders = DataLoader(range(8), sampler=sampler, batch_size=8), []
+    engine = Engine(lambda engine, batch: orders.append(batch.tolist()))
+    for index in range(num_runs):
+        tell(engine, sampler, index)
+        engine.run(loader, **limits)
+    return orders
+
+
+def distributed_sampler():
+    return DistributedSampler(range(8), num_replicas=1, rank=0, shuffle=True, seed=3)
+
+
+def plain_orders(epochs):
+    """The orders of the sampler itself, told these epochs."""
+    sampler, orders = distributed_sampler(), []
+    for epoch in epochs:
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    return orders
+
+
+def on(event, told):
+    def tell(engine, sampler, index):
+        if index == 0:
+            engine.add_event_handler(event, lambda: sampler.set_epoch(told(engine.state.epoch)))
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("tell", "limits", "epochs"),
+    [
+        (lambda engine, sampler, index: sampler.set_epoch(index), {"num_runs": 3}, [0, 1, 2]),
+        (lambda engine, sampler, index: sampler.set_epoch(10 - index), {"num_runs": 3}, [10, 9, 8]),
+        (lambda engine, sampler, index: sampler.set_epoch(5), {"num_runs": 1, "max_epochs": 3}, [5, 5, 5]),
+        (lambda engine, sampler, index: None, {"num_runs": 3}, [0, 0, 0]),
+        (on(Events.EPOCH_STARTED, lambda epoch: epoch - 1), {"num_runs": 1, "max_epochs": 3}, [0, 1, 2]),
+        (on(Events.EPOCH_STARTED, lambda epoch: 7), {"num_runs": 1, "max_epochs": 3}, [7, 7, 7]),
+        (on(Events.EPOCH_STARTED(every=2), lambda epoch: 4 + epoch), {"num_runs": 1, "max_epochs": 5}, [0, 6, 6, 8, 8]),
+        (on(Events.EPOCH_COMPLETED, lambda epoch: 10 * epoch), {"num_runs": 1, "max_epochs": 4}, [0, 10, 20, 30]),
+        (on(Events.STARTED, lambda epoch: 2), {"num_runs": 1, "max_epochs": 3}, [2, 2, 2]),
+    ],
+    ids=["before each run", "counting down", "once before", "never, one epoch each", "each epoch", "one order",
+         "every second epoch", "at the end of epochs", "when a run starts"],
+)  # fmt: skip
+def test_a_program_that_tells_the_epoch_has_the_orders_that_it_asks_for(tell, limits, epochs, caplog):
+    assert order_of(distributed_sampler(), tell, **limits) == plain_orders(epochs)
+    assert "set_epoch" not in caplog.text
+
+
+def test_where_the_program_never_tells_the_epoch_orders_change_and_a_warning_says_so_once(caplog):
+    sampler = distributed_sampler()
+    assert order_of(sampler, lambda *_: None, num_runs=1, max_epochs=3) == plain_orders([0, 1, 2])
+    (record,) = [record for record in caplog.records if "set_epoch" in record.getMessage()]
+    assert record.levelname == "WARNING"
+    # What was told here is not what the program has told: another engine begins anew.
+    assert order_of(sampler, lambda *_: None, num_runs=1, max_epochs=2) == plain_orders([0, 1])
+
+
+def test_without_an_epoch_that_can_be_read_it_is_left_to_the_program():
+    loader = Loader()
+    loader.sampler = loader.batch_sampler.sampler = Told()
+    engine = Engine(lambda engine, batch: None)
+    for index in range(3):
+        loader.sampler.set_epoch(10 + index)
+        engine.run(loader, max_epochs=2)
+    assert loader.sampler.seen == [10, 11, 12]
+
+
+def test_what_cannot_be_kept_in_mind_is_left_to_the_program():
+    class Slots:
+        __slots__ = ("epoch",)
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+    loader = Loader()
+    loader.sampler = loader.batch_sampler.sampler = Slots()
+    loader.sampler.epoch = 0
+    Engine(lambda engine, batch: None).run(loader, max_epochs=2)
+    assert loader.sampler.epoch == 0
 
 
 def test_a_resumed_run_tells_the_epoch_that_it_is_in():

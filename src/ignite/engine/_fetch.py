@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,7 +138,8 @@ def repeats_passes(data: Any) -> bool:
 class EpochTeller:
     """Tells samplers and data sets which pass over the data begins, so that each pass has another order.
 
-    Those that the program tells itself are left alone: their ``epoch`` has changed since this class looked last.
+    Those that the program tells itself are left alone for the whole run: their ``epoch`` is not what they were told
+    here last, be it before the run. Those without a readable ``epoch`` are left alone, too, but for our own loaders.
 
     Args:
         data: at the beginning of a run.
@@ -144,20 +147,45 @@ class EpochTeller:
 
     def __init__(self, data: Any) -> None:
         self._pass = -1
-        self._seen = {id(target): getattr(target, "epoch", None) for target in _told(data)}
+        self._has_said = False
+        self._own = {id(target) for target in _told(data) if _is_told_by_program(target)}
 
     def take_back(self) -> None:
         """The pass that has begun begins once more."""
         self._pass -= 1
 
-    def tell(self, data: Any, epoch: int) -> None:
-        """A pass begins in the epoch with this index; passes count up also within an epoch."""
+    def tell(self, data: Any, epoch: int, logger: logging.Logger) -> None:
+        """A pass begins in the epoch with this index; passes count up also within an epoch.
+
+        Says once a run that orders change, because a program that never calls ``set_epoch`` may count on one order.
+        """
         self._pass = max(self._pass + 1, epoch)
         for target in _told(data):
-            current = getattr(target, "epoch", None)
-            if current == self._seen.get(id(target), current):
-                target.set_epoch(self._pass)
-            self._seen[id(target)] = getattr(target, "epoch", None)
+            if id(target) in self._own or _is_told_by_program(target):
+                self._own.add(id(target))
+                continue
+            if self._pass > 0 and not self._has_said and not repeats_passes(target):
+                self._has_said = True
+                logger.warning(_SAYS_PASS, type(target).__name__)
+            if id(target) not in _LAST_TOLD:
+                weakref.finalize(target, _LAST_TOLD.pop, id(target), None)
+            target.set_epoch(self._pass)
+            _LAST_TOLD[id(target)] = getattr(target, "epoch", None)
+
+
+_SAYS_PASS = (
+    "%s.set_epoch is called with the number of each pass over the data, so that their orders differ, which Ignite left "
+    "to the program. To count in another way, or to keep one order, call set_epoch in a handler of "
+    "Events.EPOCH_STARTED; for one order with a number above 0"
+)
+_LAST_TOLD: dict[int, Any] = {}
+"""The ``epoch`` of samplers and data sets after they were told here, by ``id``; by whichever engine."""
+
+
+def _is_told_by_program(target: Any) -> bool:
+    """Whether ``epoch`` is neither what a new object has nor what was told here last."""
+    epoch = getattr(target, "epoch", None)
+    return epoch != _LAST_TOLD[id(target)] if id(target) in _LAST_TOLD else epoch not in (None, 0, -1)
 
 
 def _told(data: Any) -> list[Any]:
@@ -172,7 +200,8 @@ def _told(data: Any) -> list[Any]:
         getattr(data, "dataset", None),
     ]
     found = {id(one): one for one in candidates if callable(getattr(one, "set_epoch", None))}
-    return list(found.values())
+    can_be_kept_in_mind = (one for one in found.values() if type(one).__weakrefoffset__)
+    return [one for one in can_be_kept_in_mind if hasattr(one, "epoch") or repeats_passes(one)]
 
 
 def counts_passes(data: Any) -> bool:

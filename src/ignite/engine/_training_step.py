@@ -132,6 +132,8 @@ class TrainingStep:
     _unit: Any = field(default=None, init=False)
     """What the gradients so far are divided by: the elements that the window is expected to have."""
     _iteration: int = field(default=0, init=False)
+    _has_said: bool = field(default=False, init=False)
+    """Whether it was said that a window was stepped with before it was full."""
 
     def __post_init__(self) -> None:
         self._training = Mode(self.model, is_training=True)
@@ -249,6 +251,7 @@ class TrainingStep:
         self.num_accumulated = 0
         if self._counted is None and num_batches < self.accumulation_steps:
             self._scale_gradients(self.accumulation_steps / num_batches)
+            self._say_incomplete(engine, num_batches)
         self.precision.unscale(optimizer)
         if self.clipping.is_on:
             self.clipping.apply(self._parameters_with_gradients())
@@ -258,6 +261,17 @@ class TrainingStep:
             return
         self.precision.step(optimizer)
         engine._pass(_OPTIM_STEP_COMPLETED)
+
+    def _say_incomplete(self, engine: Engine[Any, Any], num_batches: int) -> None:
+        """Says once that windows end with epochs: Ignite filled them with the batches of the next one."""
+        if self._has_said or self.ends_window is not None:
+            return
+        self._has_said = True
+        engine.logger.warning(
+            "The optimizer steps at the end of an epoch with a window of %s of gradient_accumulation_steps=%s batches. "
+            "Ignite counted on over the borders of epochs, so the number of steps, and what counts them, may differ",
+            num_batches, self.accumulation_steps,
+        )  # fmt: skip
 
     def _share_of(self, loss: CountedLoss, num_before: int, is_last: bool) -> Tensor:
         """The batch's part of the window's loss. With the last batch, gradients so far get their true size, too."""

@@ -100,14 +100,10 @@ class ReproducibleBatchSampler(BatchSampler):
         self._is_drawn = True
 
     def __iter__(self) -> Iterator[list[int]]:
-        # The draw has to be over when the iterator is there, so that the random state can be set then.
-        if not self._is_drawn:
+        if not self._is_drawn:  # only now: a loader with workers makes two iterators, and uses the second
             self.setup_batch_indices()
-        return self._give(self.batch_indices)
-
-    def _give(self, batch_indices: list[list[int]]) -> Iterator[list[int]]:
-        self._is_drawn = False  # only now: a loader with workers makes two iterators, and uses the second
-        yield from batch_indices
+        self._is_drawn = False
+        yield from self.batch_indices
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -220,9 +216,12 @@ class DeterministicEngine(Engine[Any, Any]):
         sampler = getattr(data, "batch_sampler", None)
         if isinstance(sampler, ReproducibleBatchSampler):
             sampler.start_iteration = num_batches
-            # Before the loader draws a seed for its workers, so that the order does not depend on their number.
-            sampler.setup_batch_indices()
-            return _fetch.iterate(data)
+            iterator = _fetch.iterate(data)  # draws a seed for workers, and with workers the indices behind it
+            if sampler.start_iteration is not None:
+                # So do all others, so that the order depends on nothing but the seed, as in Ignite; and at once, so
+                # that the random state can be set when the iterator is there.
+                sampler.setup_batch_indices()
+            return iterator
         if num_batches:
             self.logger.info(
                 "Resuming from iteration for provided data will fetch data until required iteration %s ...", num_batches

@@ -181,8 +181,14 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 for frame in self._frames if runs else ():
                     frames.enter_context(frame(self, is_new))
             if plan.course is Course.NOTHING:
-                self._resumption = None
-                self.logger.info("Nothing to run: the loaded state is finished (%s)", _progress.describe(self.state))
+                is_resumed, self._resumption = self._resumption is not None, None
+                # Ignite trained again here: a program that fine-tunes from the state of a finished run has to know.
+                self.logger.log(
+                    logging.INFO if is_resumed else logging.WARNING,
+                    "Nothing to run: the loaded state is finished (%s). To go on, give run() a larger max_epochs or "
+                    "max_iters; to begin anew, set engine.state.max_epochs = None before",
+                    _progress.describe(self.state),
+                )
                 return self.state
             if seed is not None:
                 self._use_seed(seed)
@@ -368,7 +374,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     def _init_iter(self) -> None:
         if _fetch.counts_passes(self.state.dataloader):
             self._cursor.is_aligned = True  # it begins where the epoch at hand has come to
-        self._epoch_teller.tell(self.state.dataloader, self.state.epoch - 1)
+        self._epoch_teller.tell(self.state.dataloader, self.state.epoch - 1, self.logger)
         self._dataloader_iter = _fetch.iterate(self.state.dataloader, self._meters)
 
     def _is_last(self, event: Any) -> bool:
