@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from ignite.metrics import (
 
 IGNORED = (255, -100, -1, 5)
 multiclass = label_cases(["multiclass"])
+
+UNTOLD = pytest.mark.filterwarnings("ignore:.*exclude_index=")
 
 
 def matrix_of(true, predicted, case):
@@ -135,6 +138,7 @@ def test_what_follows_from_it_is_that_of_scikit_learn(name, case):
     assert_same(of_shares.compute(), expected(case.true, case.predicted), rel=1e-6)
 
 
+@UNTOLD
 def test_the_index_of_jaccard_is_the_same():
     for ignore_index in (None, 1):
         metrics = [create(ConfusionMatrix(3), ignore_index) for create in (IoU, JaccardIndex)]
@@ -143,6 +147,20 @@ def test_the_index_of_jaccard_is_the_same():
         assert_same(*(metric.compute() for metric in metrics))
 
 
+@pytest.mark.parametrize("create", [IoU, mIoU, JaccardIndex, DiceCoefficient])
+def test_a_class_that_is_not_judged_is_told_because_ignite_judges_it(create):
+    with pytest.warns(
+        UserWarning, match=rf"{create.__name__}\(ignore_index=1\).*exclude_index=1 gives its value"
+    ) as told:
+        create(ConfusionMatrix(3), 1)
+    assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        create(ConfusionMatrix(3), exclude_index=1)
+        create(ConfusionMatrix(3))
+
+
+@UNTOLD
 @pytest.mark.parametrize("argument", ["ignore_index", "exclude_index"])
 @given(case=multiclass, data=st.data())
 def test_one_class_can_be_left_out_with_its_examples_or_only_of_the_result(argument, case, data):
@@ -169,6 +187,7 @@ def test_one_class_can_be_left_out_with_its_examples_or_only_of_the_result(argum
     )
 
 
+@UNTOLD
 def test_pixels_of_an_ignored_class_are_not_judged():
     # True 0 0 1 1, predicted 1 0 1 1: of class 1, two of two are found; the pixel of class 0 taken for it is judged
     # only if class 0 is, and is then one of three.

@@ -112,7 +112,7 @@ def test_good_predictions_are_better_than_poor_ones(name):
         lambda: Fbeta(1.0, average=False),
         lambda: IoU(ConfusionMatrix(3)),
         lambda: mIoU(ConfusionMatrix(3)),
-        lambda: JaccardIndex(ConfusionMatrix(3), ignore_index=0),
+        lambda: JaccardIndex(ConfusionMatrix(3), exclude_index=0),
         lambda: DiceCoefficient(ConfusionMatrix(3)),
         lambda: cmAccuracy(ConfusionMatrix(3)),
         lambda: cmPrecision(ConfusionMatrix(3)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import numbers
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -127,6 +128,9 @@ def IoU(  # noqa: N802 - Ignite's name
         exclude_index: a class that is left out of the result, but whose examples are judged: where another class is
             predicted for them, that is wrong. This is what ``ignore_index`` means in pytorch-ignite.
 
+    Warns:
+        UserWarning: ``ignore_index`` is given, whose value differs from pytorch-ignite's.
+
     Raises:
         TypeError: ``cm`` is no :class:`ConfusionMatrix`.
         ValueError: it has another ``average``, an index is no class, or both are given.
@@ -137,6 +141,10 @@ def IoU(  # noqa: N802 - Ignite's name
         >>> metric.compute()
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """
+    return _make_iou(cm, ignore_index, exclude_index, "IoU")
+
+
+def _make_iou(cm: ConfusionMatrix, ignore_index: int | None, exclude_index: int | None, caller: str) -> MetricsLambda:
     _check_matrix(cm)
     for name, index in (("ignore_index", ignore_index), ("exclude_index", exclude_index)):
         if index is not None and not (isinstance(index, numbers.Integral) and 0 <= index < cm.num_classes):
@@ -144,6 +152,12 @@ def IoU(  # noqa: N802 - Ignite's name
     if ignore_index is not None and exclude_index is not None:
         raise ValueError(
             f"One of ignore_index and exclude_index should be given, but given {ignore_index} and {exclude_index}"
+        )
+    if ignore_index is not None:  # the program may have been written for Ignite, which would give another number
+        warnings.warn(
+            f"{caller}(ignore_index={ignore_index}) does not judge the examples of this class. pytorch-ignite judges "
+            f"them, and leaves the class out of the result: exclude_index={ignore_index} gives its value",
+            stacklevel=3,
         )
     function = functools.partial(_iou, ignore_index=ignore_index, exclude_index=exclude_index)
     return better_if_higher(MetricsLambda(function, cm))
@@ -153,7 +167,7 @@ def mIoU(  # noqa: N802 - Ignite's name
     cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
 ) -> MetricsLambda:
     """Makes a metric of the mean over classes of :func:`IoU`, which see for arguments and errors."""
-    iou: MetricsLambda = IoU(cm, ignore_index, exclude_index=exclude_index).mean()
+    iou: MetricsLambda = _make_iou(cm, ignore_index, exclude_index, "mIoU").mean()
     return iou
 
 
@@ -161,7 +175,7 @@ def JaccardIndex(  # noqa: N802 - Ignite's name
     cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
 ) -> MetricsLambda:
     """:func:`IoU` by another name."""
-    return IoU(cm, ignore_index, exclude_index=exclude_index)
+    return _make_iou(cm, ignore_index, exclude_index, "JaccardIndex")
 
 
 def DiceCoefficient(  # noqa: N802 - Ignite's name
@@ -171,7 +185,7 @@ def DiceCoefficient(  # noqa: N802 - Ignite's name
 
     Arguments and errors are those of :func:`IoU`.
     """
-    iou: Any = IoU(cm, ignore_index, exclude_index=exclude_index)
+    iou: Any = _make_iou(cm, ignore_index, exclude_index, "DiceCoefficient")
     return better_if_higher(2 * iou / (1 + iou))
 
 

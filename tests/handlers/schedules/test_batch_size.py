@@ -54,6 +54,17 @@ def test_an_epoch_is_as_long_as_the_loader_is_then():
     assert (lengths, num_samples) == ([6, 6, 3], 36)  # of 2, 2 and 4 samples
 
 
+@pytest.mark.parametrize(("sizes", "limits", "num_said"), [
+    ([2, 4, 6], {"max_epochs": 3}, 1), ([2, 2, 2], {"max_epochs": 3}, 0), ([4, 4, 4], {"max_epochs": 3}, 1),
+    ([2, 4, 6], {"max_epochs": 3, "epoch_length": 6}, 0),
+])  # fmt: skip
+def test_an_epoch_of_another_length_is_told_once(sizes, limits, num_said, caplog):
+    lengths_of(Events.EPOCH_STARTED, lambda event: sizes[event], **limits)
+    said = [record for record in caplog.records if "BatchSizeScheduler" in record.getMessage()]
+    assert [record.levelname for record in said] == ["WARNING"] * num_said
+    assert all("run(epoch_length=6)" in record.getMessage() for record in said)
+
+
 def test_a_limit_in_iterations_holds_whatever_the_lengths():
     lengths, num_samples, state = lengths_of(Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_iters=10)
     assert (lengths, num_samples, state.iteration) == ([6, 3], 12 + 12 + 8, 10)

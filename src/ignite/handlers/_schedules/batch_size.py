@@ -57,6 +57,7 @@ class BatchSizeScheduler(BaseParamScheduler):
             raise TypeError(f"Argument scheduler_fn should be callable, but given {type(scheduler_fn)}")
         self.dataloader = dataloader
         self.scheduler_fn = scheduler_fn
+        self._has_said = False
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.EPOCH_STARTED) -> None:
         """Sets the batch size at each ``event`` of ``engine``."""
@@ -88,8 +89,16 @@ class BatchSizeScheduler(BaseParamScheduler):
         self.dataloader.batch_sampler.batch_size = size  # type: ignore[union-attr]
 
     def _set_length(self, engine: Engine[Any, Any]) -> None:
-        if engine.state.dataloader is self.dataloader and not engine._cursor.length_is_given:
-            engine.state.epoch_length = len(self.dataloader)
+        if engine.state.dataloader is not self.dataloader or engine._cursor.length_is_given:
+            return
+        before, engine.state.epoch_length = engine.state.epoch_length, len(self.dataloader)
+        if before not in (None, engine.state.epoch_length) and not self._has_said:
+            self._has_said = True
+            engine.logger.warning(
+                "BatchSizeScheduler: epochs are as long as the loader, so this one has %s iterations and not %s. What "
+                "counts on %s, as in Ignite, needs run(epoch_length=%s)",
+                engine.state.epoch_length, before, before, before,
+            )  # fmt: skip
 
     def get_param(self) -> int:
         """The batch size for ``event_index``."""
