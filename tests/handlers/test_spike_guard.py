@@ -262,12 +262,13 @@ class TestRollback:
 
 class TestRaise:
     def test_nothing_is_changed(self):
-        run = Run(make_batches(6, bad=[3]), {"policy": "raise"})
+        run = Run(make_batches(6, bad=[3]), {"policy": "raise"}, epochs=2)
         with pytest.raises(FloatingPointError, match="iteration 4: the loss is nan"):
             run()
         assert weights_of(run.model) == Run(make_batches(3))()
-        run.trainer.run(run.batches)  # the next iteration of the same epoch
-        assert run.seen == [1, 2, 3, 5, 6]
+        with pytest.raises(FloatingPointError, match="iteration 10: the loss is nan"):  # of the second epoch
+            run()  # goes on with the next iteration of the same epoch
+        assert run.seen == [1, 2, 3, 5, 6, 7, 8, 9]
 
 
 def make_custom(batches, guard_options, check=None):

@@ -113,11 +113,11 @@ def test_a_bar_is_closed_by_an_error_and_begins_where_the_run_does():
     bar = ProgressBar(file=file, mininterval=0)
     bar.attach(engine)
     with pytest.raises(ZeroDivisionError):
-        engine.run([0] * 5)
+        engine.run([0] * 5, max_epochs=2)  # with one epoch, it would begin anew
     assert bar.pbar is None
     file.truncate(0)
-    engine.run([0] * 5)
-    assert frames(file.getvalue().replace("\x00", ""))[0].startswith("Iteration: [4/5]  80%")
+    engine.run([0] * 5, max_epochs=2)
+    assert frames(file.getvalue().replace("\x00", ""))[0].startswith("Epoch [1/2]: [4/5]  80%")
 
 
 def test_it_is_drawn_now_and_then_and_values_are_read_only_then(monkeypatch):

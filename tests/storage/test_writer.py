@@ -164,7 +164,7 @@ def test_a_job_is_let_go_of_when_it_has_ended(error):
 def test_a_snapshot_is_taken_into_the_same_memory_after_each_job():
     writer, snapshot, places = Writer(), Snapshot(), set()
     for i in range(5):
-        taken = snapshot.take(torch.full((1000,), float(i)))
+        taken = snapshot.take(torch.full((20_000,), float(i)))  # smaller ones, up to 64 KiB, are copied anew
         places.add(taken.data_ptr())
         writer.submit(lambda taken=taken: taken.sum())
         del taken

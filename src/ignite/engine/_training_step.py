@@ -186,6 +186,10 @@ class TrainingStep:
                 return None
         return self.output_transform(x, y, y_pred, loss)
 
+    def stay_in_iteration(self) -> None:
+        """The next batch belongs to the iteration of the last one, and goes on with its window."""
+        self._iteration = 0
+
     def parts(self) -> dict[str, Any]:
         """What belongs to a run and has a state, by name."""
         scaler = getattr(self.precision, "scaler", None)

@@ -333,7 +333,7 @@ def test_batches_are_not_held_while_the_next_is_made(clock):
             del batch
 
     engine, _ = measured_engine(lambda engine, batch: None)
-    engine.run(data())
+    engine.run(data(), epoch_length=3)  # of unknown length, each could be the last, which the end of the epoch shows
     assert alive == [False, False, False]
 
 

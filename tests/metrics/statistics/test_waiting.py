@@ -48,12 +48,12 @@ def test_it_says_when_it_is_full_and_what_is_large():
 def test_what_came_is_taken_back():
     waiting = Waiting()
     waiting.add(pair_of([1.0]))
-    undo = waiting.undoing()
+    undo = waiting._undoing()
     waiting.add(pair_of([2.0]))
     waiting.add(pair_of([3.0], torch.float64))
     undo()
     assert [x.tolist() for x, _ in waiting.taken()] == [[1.0]]
-    undo = waiting.undoing()
+    undo = waiting._undoing()
     waiting.add(pair_of([4.0]))
     waiting.taken()
     undo()

@@ -157,6 +157,8 @@ class _SequenceStep:
                 chunk = self._prepare(self._rest.pop(0))
                 engine.fire_event(Tbptt_Events.TIME_ITERATION_STARTED)
                 self._step.ends_window = not self._rest
+                if self._losses:
+                    self._step.stay_in_iteration()
                 loss = self._step(engine, chunk)
                 if loss is None:  # a handler leaves the iteration out
                     return None

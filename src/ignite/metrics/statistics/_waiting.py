@@ -70,7 +70,7 @@ class Waiting:
         self._num_numbers += copies[0].numel()
         return self._num_numbers >= _PORTION
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all that comes from now on."""
         groups, num_numbers = self._groups, self._num_numbers
         lengths = {kind: len(group) for kind, group in groups.items()}

@@ -94,9 +94,9 @@ class Moments(Statistic):
                 self._take_in(*each)
         self.num_examples += pair.num_examples
 
-    def undoing(self) -> Callable[[], None]:
+    def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
-        kept, undo_waiting = {**vars(self), "_rows": list(self._rows)}, self._waiting.undoing()
+        kept, undo_waiting = {**vars(self), "_rows": list(self._rows)}, self._waiting._undoing()
 
         def undo() -> None:
             self._restore(kept)
