@@ -112,6 +112,5 @@ def test_numbers_are_learnt_in_every_form(name, form):
     learner.fit(given, valid=0.2, epochs=60)
     found, predicted = learner.evaluate(given), learner.predict(given[0]).numpy().squeeze()
     assert found["loss"] == pytest.approx(sk.mean_squared_error(y, predicted), rel=1e-4)
-    if y.ndim == 1:
-        assert found["mae"] == pytest.approx(sk.mean_absolute_error(y, predicted), rel=1e-4)
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(y, predicted), rel=1e-4)
     assert found["loss"] < sk.mean_squared_error(y, np.zeros_like(predicted))
