@@ -9,8 +9,10 @@ import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.engine._cursor import Cursor
@@ -70,6 +72,20 @@ class Place(NamedTuple):
 
 
 LOST = Place(None, None, None)
+
+
+@dataclass
+class Source:
+    """The data of an engine's run, and what is remembered of them."""
+
+    given: Iterable[Any] | None = None
+    """What the last run was given: another one over the same goes on in it after a failure."""
+    data: Iterable[Any] | None = None
+    """What the run began with, or was set in a handler of STARTED."""
+    is_set: bool = False
+    """Whether it was set there."""
+    place: Place | None = None
+    """Where a run that has failed was in it."""
 
 
 def place_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) -> Place:
@@ -253,14 +269,29 @@ def end_is_open(state: State, cursor: Cursor) -> bool:
     return any(not type(sampler).__module__.startswith("torch.") for sampler in samplers if sampler is not None)
 
 
+_PLAIN = (int, float, str, bytes, type(None))
+
+
 def may_be_kept(batch: Any) -> bool:
     """Whether a batch may be held while the next one is made: unless it is in the memory of an accelerator."""
+    if isinstance(batch, Tensor):
+        return bool(batch.is_cpu)
+    if isinstance(batch, _PLAIN):
+        return True
     if isinstance(batch, tuple | list):
         return all(map(may_be_kept, batch))
     if isinstance(batch, Mapping):
         return all(map(may_be_kept, batch.values()))
     device = getattr(batch, "device", None)
     return device is None or getattr(device, "type", "cpu") == "cpu"
+
+
+def remembering(iterator: Iterator[Any], last: list[Any]) -> Iterator[Any]:
+    """Yields what ``iterator`` gives, and puts each batch that may be kept into ``last``, up to the next one."""
+    for batch in iterator:
+        last[:] = [batch] if may_be_kept(batch) else []
+        yield batch
+        batch = None  # so that one that may not be kept is gone when the next one is made
 
 
 def check_surplus(state: State, cursor: Cursor, num_done: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
@@ -225,29 +225,27 @@ def _run_quietly(
     length, max_iters, iteration = state.epoch_length, state.max_iters, cursor.iteration
     stop = min(quiet, FOR_EVER if length is None else cursor.epoch_start + length, max_iters or FOR_EVER)
     engine.last_event_name = _ITERATION_STARTED  # and stays so: a step that fires an event draws attention
-    cursor.place_is_lost = True  # by whatever is raised, unless it is the step that raises it
-    for state.batch in engine._dataloader_iter:  # type: ignore[union-attr]
-        state.output = None
-        state.iteration = cursor.iteration = iteration = iteration + 1
-        try:
+    last: list[Any] = [None]
+    batches: Iterator[Any] = engine._dataloader_iter  # type: ignore[assignment]
+    try:
+        for state.batch in _fetch.remembering(batches, last) if keeps else batches:
+            state.output = None
+            state.iteration = cursor.iteration = iteration = iteration + 1
             state.output = step(engine, state.batch)
-        except BaseException:
-            cursor.place_is_lost = False
-            raise
-        if engine._attention:
-            cursor.place_is_lost = False
-            return STEP_DONE
-        if (
-            iteration >= stop
-            or state.iteration is not iteration
-            or state.epoch_length is not length
-            or state.max_iters is not max_iters
-        ):
-            cursor.place_is_lost = False
-            return BETWEEN_BATCHES
-        if not keeps or not _fetch.may_be_kept(state.batch):
+            if engine._attention:
+                return STEP_DONE
+            if (
+                iteration >= stop
+                or state.iteration is not iteration
+                or state.epoch_length is not length
+                or state.max_iters is not max_iters
+            ):
+                return BETWEEN_BATCHES
             state.batch = None
-    cursor.place_is_lost = False
+    except BaseException:
+        cursor.place_is_lost = state.batch is None and state.dataloader is not None  # it was the data that failed
+        raise
+    state.batch = last[0] if last else None
     engine._dataloader_iter = iter(())  # at its end, and not to be asked again
     return BATCH_REQUESTED
 

@@ -95,7 +95,7 @@ class Resumption:
         self._data_is_due = bool(states.get("is_data_set"))
         has_place = "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
         self._data = data if has_place else None
-        self._before = [_attributes_of(engine), _attributes_of(engine.state)]
+        self._before = [_attributes_of(one) for one in (engine, engine.state, engine._source)]
         self._before += [_content_of(one.state.metrics) for one in self._engines.values()]
         self._before.append(_gradients_of(self._objects.values()))
         if self._data is not None:
@@ -144,7 +144,7 @@ class Resumption:
         Raises:
             CheckpointError: they have not, or have where they had not.
         """
-        if self._data_is_due != self._engine._is_data_set and "data" in self._states:
+        if self._data_is_due != self._engine._source.is_set and "data" in self._states:
             was, has = ("", " not") if self._data_is_due else (" not", "")
             raise CheckpointError(
                 f"In the run that was saved, set_data() was{was} called in a handler of STARTED, and should be here as "

@@ -39,7 +39,7 @@ def take_down(
         ValueError: the data were exchanged in the run, so that a resumed one would have others; or an object is sharded
             over processes.
     """
-    if engine._is_running and engine.state.dataloader is not engine._data_of_run:
+    if engine._is_running and engine.state.dataloader is not engine._source.data:
         raise ValueError(
             "In a run that is saved, data should be given to run(), or be set by set_data() in a handler of STARTED, "
             "which a resumed run calls again, but they were exchanged later: it would go on with other batches. Give "
@@ -52,7 +52,7 @@ def take_down(
         storage.check_whole(name, one, states[name])
     position = getattr(engine.state.dataloader, "state_dict", None)
     if callable(position):
-        if engine._is_data_set:
+        if engine._source.is_set:
             states["is_data_set"] = True
         states["data"] = idist.all_gather(position())  # streams and their buffers are each process's own
     mine = capture_random_state() if random is None else random

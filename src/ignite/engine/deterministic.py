@@ -192,7 +192,7 @@ class DeterministicEngine(Engine[Any, Any]):
             return
         state, cursor = self.state, self._cursor
         loaded, self._loaded = self._loaded, None
-        state.dataloader = self._data_of_run = _reproducible(state.dataloader)
+        state.dataloader = self._source.data = _reproducible(state.dataloader)
         length = self._pass_length()
         if loaded is not None:
             self._pass_start = loaded.get("pass_start", state.iteration - state.iteration % (length or 1))

@@ -84,10 +84,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._process_function = process_function
         self._cursor = Cursor()
         self._dataloader_iter: Iterator[Any] | None = None
-        self._given: Iterable[Any] | None = None
-        self._place: _fetch.Place | None = None
-        self._data_of_run: Iterable[Any] | None = None
-        self._is_data_set = False
+        self._source = _fetch.Source()
         self._epoch_teller = _fetch.EpochTeller(None)
         self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
         self._state_dict_user_keys: list[str] = []
@@ -167,7 +164,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             self._resumption = _resume.resume(self, resume, data)
         request = Request(
             max_epochs, max_iters, epoch_length, _fetch.length_of(data), has_data=data is not None,
-            is_same_data=_fetch.is_same(given, self._given), is_saved=self._keeper is not None,
+            is_same_data=_fetch.is_same(given, self._source.given), is_saved=self._keeper is not None,
         )  # fmt: skip
         with ExitStack() as frames:
             frames.callback(together.end, self)
@@ -193,7 +190,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             if seed is not None:
                 self._use_seed(seed)
             self._begin(plan, data)
-            self._given = given
+            self._source.given = given
             frames.callback(self._leave)
             frames.enter_context(_running.entered(self))
             _loop.run(self)
@@ -241,7 +238,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         if self._is_running and (self._keeper is not None or self._resumption is not None):
             data = _resume.resumable(self, data) or data
             if self.last_event_name is Events.STARTED:
-                self._data_of_run, self._is_data_set = data, True
+                self._source.data, self._source.is_set = data, True
                 if self._resumption is not None:
                     self._resumption.take_data(data)
         self.state.dataloader = data
@@ -267,8 +264,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             resumption.apply_random()
 
     def _begin(self, plan: _cursor.Plan, data: Iterable[Batch] | None) -> None:
-        state, place = self.state, self._place or _fetch.LOST
-        self._place = None
+        state, place = self.state, self._source.place or _fetch.LOST
+        self._source.place = None
         self._note_given_up(plan)
         if plan.course is Course.BEGIN:
             state.iteration = state.epoch = 0
@@ -290,8 +287,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 cursor.is_open = False
                 if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
                     _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
-                state.dataloader = self._data_of_run = data
-                self._is_data_set = False
+                state.dataloader = self._source.data = data
+                self._source.is_set = False
                 self._epoch_teller = _fetch.EpochTeller(data)
             state.times = dict.fromkeys(state.times, 0.0)
             cursor.moment = _cursor.BEFORE_RUN
@@ -346,7 +343,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._cursor.is_moved = self._is_running
         self._attention = True
         if not self._is_running:
-            self._place = self._dataloader_iter = None
+            self._source.place = self._dataloader_iter = None
 
     def _leave(self) -> None:
         state, cursor = self.state, self._cursor
@@ -361,7 +358,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         if cursor.is_loaded:  # by a handler, for the next run
             cursor.is_moved = cursor.is_failed = False
         elif cursor.is_failed and (self._keeper is not None or not _cursor.has_one_epoch(state)):
-            self._place = _fetch.place_of(state.dataloader, self._dataloader_iter, cursor.place_is_lost)
+            self._source.place = _fetch.place_of(state.dataloader, self._dataloader_iter, cursor.place_is_lost)
         self._dataloader_iter = None
         if not cursor.is_loaded:
             cursor.know(state)
