@@ -315,3 +315,16 @@ def test_the_signatures_are_ignites_and_what_is_new_is_given_by_keyword():
         "amp_dtype": None,
         "compile": False,
     }
+
+
+@pytest.mark.parametrize(("options", "is_told"), [
+    ({"amp_mode": "amp"}, True), ({"amp_mode": "amp", "device": "cpu"}, True),
+    ({"amp_mode": "amp", "device": "cuda"}, False),
+    ({"amp_mode": "amp", "amp_dtype": "bfloat16"}, False), ({}, False),
+])  # fmt: skip
+def test_autocast_on_the_cpu_is_told_because_ignite_leaves_it_out(options, is_told, caplog):
+    model = torch.nn.Linear(1, 1)
+    create_supervised_trainer(model, torch.optim.SGD(model.parameters(), 0.1), torch.nn.MSELoss(), **options)
+    create_supervised_evaluator(model, **options)
+    said = [record.levelname for record in caplog.records if "bfloat16 on the CPU" in record.getMessage()]
+    assert said == ["WARNING", "WARNING"] * is_told

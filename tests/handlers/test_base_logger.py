@@ -1,4 +1,5 @@
 import gc
+import re
 
 import pytest
 import torch
@@ -136,3 +137,19 @@ def test_a_step_that_is_no_integer():
     handler = Output("t", "all", global_step_transform=lambda engine, event: 1.5)
     with pytest.raises(TypeError, match="global_step must be int, got float"):
         handler._global_step(Engine(lambda engine, batch: batch), Events.COMPLETED)
+
+
+def test_one_name_of_an_attribute_is_no_list_of_letters():
+    with pytest.raises(TypeError, match="state_attributes should be a list of names, but given 'alpha'"):
+        Output("t", state_attributes="alpha")
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("body.wieght", "body.weight"), ("boddy", "body"), ("xyz", None)])
+def test_a_name_of_no_weight_is_told_with_the_one_that_was_meant(wrong, meant):
+    model = torch.nn.Sequential()
+    model.add_module("body", torch.nn.Linear(1, 1))
+    end = re.escape(f"begins with {wrong!r}" + (f". Did you mean {meant!r}?" if meant else "")) + "$"
+    with pytest.warns(UserWarning, match=end):
+        handler = Weights(model, whitelist=["body.b", wrong])
+    assert [name for name, _ in handler.weights] == ["body.bias"]
+    Weights(model, whitelist=["body"])  # all of it, without a word

@@ -149,3 +149,9 @@ def test_an_interval_that_makes_no_sense_attaches_nothing(lines):
         attached(trainer, every=0)
     trainer.run([0])
     assert lines() == []
+
+
+def test_one_name_of_an_attribute_is_no_list_of_letters():
+    logger = FBResearchLogger(logging.getLogger("letters"))
+    with pytest.raises(TypeError, match="state_attributes should be a list of names, but given 'alpha'"):
+        logger.attach(Engine(lambda engine, batch: None), "Train", state_attributes="alpha")

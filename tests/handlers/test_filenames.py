@@ -100,3 +100,9 @@ def test_a_family_is_told_by_what_names_are_made_of():
               (["m"], "", True, "acc", None), (["m"], "", False, None, "{name}.{ext}")]  # fmt: skip
     assert len({FileNames(*parts).family for parts in [base, *others]}) == 6
     assert len(FileNames(["m"], "x" * 2000, False, None, None).family) == 1000
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("nam", "name"), ("global_stp", "global_step"), ("extt", "ext")])
+def test_a_misspelt_field_of_a_pattern_is_told_with_the_one_that_was_meant(wrong, meant):
+    with pytest.raises(KeyError, match=f"given '{wrong}'. Did you mean '{meant}'"):
+        FileNames(["m"], "", False, None, "{" + wrong + "}.pt").check()

@@ -64,3 +64,10 @@ def test_a_score_is_a_metric_with_a_sign(sign, score):
 def test_a_sign_is_one_or_minus_one():
     with pytest.raises(ValueError, match="Argument score_sign should be 1 or -1, but given 0.5"):
         get_default_score_fn("acc", 0.5)
+
+
+def test_a_score_that_is_no_metric_names_those_that_there_are():
+    engine = Engine(lambda engine, batch: None)
+    engine.state.metrics = {"accuracy": 0.5, "loss": 1.0}
+    with pytest.raises(KeyError, match=r"\['accuracy', 'loss'\], but given 'acuracy'. Did you mean 'accuracy'"):
+        get_default_score_fn("acuracy")(engine)

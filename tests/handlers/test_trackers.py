@@ -149,3 +149,11 @@ def test_bad_input():
     handler = trackers.OutputHandler("t", "all")
     with pytest.raises(RuntimeError, match="OutputHandler works only with TrackerLogger, but given int"):
         handler(Engine(lambda engine, batch: batch), 3, Events.COMPLETED)
+
+
+def test_a_misspelt_parameter_of_an_optimizer_is_told_with_the_one_that_was_meant():
+    trainer, _, optimizer, data = make_training()
+    with TrackerLogger(Memory()) as logger:
+        logger.attach_opt_params_handler(trainer, Events.STARTED, optimizer=optimizer, param_name="momentun")
+        with pytest.raises(ValueError, match="given 'momentun'. Did you mean 'momentum'"):
+            trainer.run(data)

@@ -47,3 +47,12 @@ def test_what_is_attached_to_an_evaluator_counts_by_the_trainer():
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0, 0, 0]))
     trainer.run([0], max_epochs=3)
     assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("name", "meant"), [("EPOCH_COMPLETE", "EPOCH_COMPLETED"), ("prunned", "pruned")])
+def test_a_misspelt_event_is_refused_with_the_name_that_was_meant(name, meant):
+    engine = trainer()
+    engine.register_events("pruned")
+    with pytest.raises(ValueError, match=f"custom_event_name .* given '{name}'. Did you mean '{meant}'"):
+        global_step_from_engine(engine, name)(None, Events.COMPLETED)
+    assert global_step_from_engine(engine, "pruned")(None, Events.COMPLETED) == 5

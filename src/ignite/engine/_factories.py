@@ -57,7 +57,8 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
         model_fn: ``model_fn(model, x)`` calls the model.
         clip_grad_norm: the largest norm of all gradients together.
         clip_grad_value: the largest absolute value of a single gradient.
-        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16 on CPU).
+        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16 on CPU, where a
+            warning in the log says so: Ignite computed in full precision there).
         compile: whether to call the model through ``torch.compile``, or the arguments for it. The model itself, and
             so the names in its ``state_dict``, stay as they are.
 
@@ -91,6 +92,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
 
     trainer: Engine[Any, Any] = DeterministicEngine(step) if deterministic else Engine(step)
     trainer.register_events(*BackpropEvents)
+    _say_bfloat16(trainer, mode, amp_dtype, device_type_of(device, model))
     if chosen_scaler is not None and scaler is True:
         trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
     if isinstance(step, TrainingStep) and gradient_accumulation_steps > 1:
@@ -153,6 +155,7 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
         model_transform=model_transform, output_transform=output_transform, model_fn=model_fn, **options,
     )  # fmt: skip
     evaluator: Engine[Any, Any] = Engine(step)
+    _say_bfloat16(evaluator, mode, amp_dtype, device_type_of(device, model))
     for name, metric in (metrics or {}).items():
         metric.attach(evaluator, name)
     return evaluator
@@ -185,6 +188,16 @@ def _check_arg(
 def _check_dtype(amp_dtype: str | torch.dtype | None, mode: str | None) -> None:
     if amp_dtype is not None and mode != "amp":
         raise ValueError(f"amp_dtype should be given with amp_mode='amp', but given {amp_dtype!r} with {mode!r}")
+
+
+def _say_bfloat16(
+    engine: Engine[Any, Any], mode: str | None, amp_dtype: str | torch.dtype | None, device_type: str
+) -> None:
+    if mode == "amp" and amp_dtype is None and device_type == "cpu":
+        engine.logger.warning(
+            "amp_mode='amp' computes in bfloat16 on the CPU, where Ignite computed in full precision. Leave amp_mode "
+            "out for that; amp_dtype='bfloat16' says that it is meant"
+        )
 
 
 def _check_xla() -> None:

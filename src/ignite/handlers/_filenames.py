@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from ignite._core.calls import nearest
 from ignite.storage import check_name
 
 EXTENSION = "pt"
@@ -92,10 +93,18 @@ class FileNames(NamedTuple):
             pattern = setup_filename_pattern(
                 bool(self.prefix), self.has_score, self.score_name is not None, step is not None
             )
-        return pattern.format(
-            filename_prefix=self.prefix, name=self.name if name is None else name, score_name=self.score_name,
-            score=None if score is None else score_text(score), global_step=step, ext=self.ext,
-        )  # fmt: skip
+        fields = {
+            "filename_prefix": self.prefix, "name": self.name if name is None else name, "score_name": self.score_name,
+            "score": None if score is None else score_text(score), "global_step": step, "ext": self.ext,
+        }  # fmt: skip
+        try:
+            return pattern.format(**fields)
+        except KeyError as error:
+            unknown = str(error.args[0])
+            raise KeyError(
+                f"filename_pattern should have the fields {', '.join(fields)}, but given {unknown!r}"
+                f"{nearest(unknown, fields)}"
+            ) from None
 
     def check(self) -> None:
         """Refuses names that would lead out of a folder, as far as that can be seen before there are scores and steps.

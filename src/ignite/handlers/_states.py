@@ -8,6 +8,7 @@ from typing import Any
 
 from ignite import distributed as idist
 from ignite import storage
+from ignite._core.calls import nearest
 from ignite.engine import Engine
 
 LEDGER = "checkpointer"
@@ -111,6 +112,7 @@ def get_default_score_fn(metric_name: str, score_sign: float = 1.0) -> Callable[
 
     Raises:
         ValueError: ``score_sign`` is neither 1 nor -1.
+        KeyError: when the score is asked for, there is no such metric.
 
     Example:
         >>> engine = Engine(lambda engine, batch: None)
@@ -122,7 +124,13 @@ def get_default_score_fn(metric_name: str, score_sign: float = 1.0) -> Callable[
         raise ValueError(f"Argument score_sign should be 1 or -1, but given {score_sign!r}")
 
     def score(engine: Engine[Any, Any]) -> float:
-        value: float = score_sign * engine.state.metrics[metric_name]
+        metrics = engine.state.metrics
+        if metric_name not in metrics:
+            raise KeyError(
+                f"The score should be one of the metrics {list(metrics)}, but given {metric_name!r}"
+                f"{nearest(metric_name, metrics)}"
+            )
+        value: float = score_sign * metrics[metric_name]
         return value
 
     return score

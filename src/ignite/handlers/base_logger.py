@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ignite._core.calls import nearest
 from ignite.engine import Engine, EventsList, RemovableEventHandle
 from ignite.handlers._trackers.values import Path, Scalar, named_leaves, on_host
 
@@ -74,6 +75,8 @@ class BaseOutputHandler(BaseHandler):
             raise TypeError(f"metric_names should be either a list or equal 'all', but given {metric_names!r}")
         if output_transform is not None and not callable(output_transform):
             raise TypeError(f"output_transform should be a function, but given {output_transform!r}")
+        if isinstance(state_attributes, str):
+            raise TypeError(f"state_attributes should be a list of names, but given {state_attributes!r}")
         if output_transform is None and metric_names is None and state_attributes is None:
             raise ValueError(
                 "Either metric_names, output_transform or state_attributes should be defined: what to log?"
@@ -196,6 +199,20 @@ class BaseWeightsHandler(BaseHandler):
             if whitelist is None
             or (whitelist(name, parameter) if callable(whitelist) else name.startswith(tuple(whitelist)))
         ]
+        if isinstance(whitelist, list | tuple):
+            self._say_unknown(whitelist)
+
+    def _say_unknown(self, whitelist: Sequence[str]) -> None:
+        """A list may be for several models, so a name that is of no weight in this one is no error."""
+        known = [name for name, _ in self.model.named_parameters()]
+        modules = [name for name, _ in self.model.named_modules() if name]
+        for start in whitelist:
+            if not any(name.startswith(start) for name in known):
+                warnings.warn(
+                    f"whitelist should have beginnings of names of parameters, but none begins with {start!r}"
+                    f"{nearest(start, [*known, *modules])}",
+                    stacklevel=3,
+                )
 
 
 class BaseWeightsScalarHandler(BaseWeightsHandler):

@@ -73,8 +73,11 @@ class FBResearchLogger:
             optimizer: to show the learning rates of.
 
         Raises:
+            TypeError: ``state_attributes`` is one name.
             ValueError: ``every`` is not a positive integer.
         """
+        if isinstance(state_attributes, str):
+            raise TypeError(f"state_attributes should be a list of names, but given {state_attributes!r}")
         event = Events.ITERATION_COMPLETED(every=every)
         self.iter_timer.attach(
             engine,

@@ -35,6 +35,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ignite.engine import Engine
+from ignite.handlers._schedules.groups import check_name
 from ignite.handlers._trackers.host_copy import InOrder, stacked
 from ignite.handlers._trackers.losses import Losses
 from ignite.handlers._trackers.tracker import Tracker
@@ -244,10 +245,10 @@ class OptimizerParamsHandler(_OfLogger, BaseOptimizerParamsHandler):
         """Logs the values of now."""
         self._check(logger)
         prefix = _prefix(self.tag, self.param_name)
-        values = [
-            ((*prefix, f"group_{index}"), _number(group[self.param_name]))
-            for index, group in enumerate(self.optimizer.param_groups)
-        ]
+        groups = self.optimizer.param_groups
+        if any(self.param_name not in group for group in groups):
+            check_name(groups, self.param_name)
+        values = [((*prefix, f"group_{index}"), _number(group[self.param_name])) for index, group in enumerate(groups)]
         logger.log(values, engine.state.get_event_attrib_value(event_name))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ignite._core.calls import nearest
 from ignite.engine import Engine
 
 __all__ = ["global_step_from_engine"]
@@ -22,6 +23,9 @@ def global_step_from_engine(
         custom_event_name: the event whose count to take, instead of the one at which the handler is called.
         fallback_attr: the attribute of ``engine.state`` for events that no attribute counts.
 
+    Raises:
+        ValueError: when it is asked, the engine has no event ``custom_event_name``.
+
     Returns:
         ``f(ignored, event_name)``, the number of the epoch or the iteration that ``event_name`` belongs to.
 
@@ -35,6 +39,12 @@ def global_step_from_engine(
     """
 
     def transform(_: Any, event_name: Any) -> int:
+        if custom_event_name is not None and not engine.has_registered_events(custom_event_name):
+            names = [str(getattr(event, "name", event)) for event in engine._allowed_events]
+            raise ValueError(
+                f"custom_event_name should be an event of the engine, but given {custom_event_name!r}"
+                f"{nearest(str(custom_event_name), names)}"
+            )
         event = event_name if custom_event_name is None else custom_event_name
         name = event if isinstance(event, str) else getattr(event, "_name_", None)
         attribute = None if name is None else engine.state._attribute_of(name)

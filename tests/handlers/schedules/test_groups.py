@@ -86,3 +86,8 @@ def test_everything_is_put_back_also_after_an_exception():
 
 def test_a_stand_in_has_as_many_groups():
     assert [group["lr"] for group in groups.stand_in(3, lr=0.5).param_groups] == [0.5] * 3
+
+
+def test_a_misspelt_name_is_told_with_the_one_that_was_meant():
+    with pytest.raises(ValueError, match="given 'weight_dekay'. Did you mean 'weight_decay'"):
+        groups.check_name([{"params": [], "lr": 1.0, "weight_decay": 0.0}], "weight_dekay")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite._core.calls import nearest
 from ignite.base import Stateful
 
 
@@ -33,7 +34,10 @@ def check_name(groups: Iterable[dict[str, Any]], name: str) -> None:
     names = [known for group in groups for known in group]
     if name not in names:
         known = ", ".join(sorted({str(known) for known in names if known != "params"}))
-        raise ValueError(f"param_name should be in the parameter groups, which have {known}, but given {name!r}")
+        raise ValueError(
+            f"param_name should be in the parameter groups, which have {known}, but given {name!r}"
+            f"{nearest(name, names)}"
+        )
 
 
 class OneGroup:
