@@ -46,7 +46,11 @@ def try_to_save(rank, folder):
         for handler in ("of", "Checkpoint", "ModelCheckpoint", "optimizer", "optimizer of"):
             model = make(how)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-            trainer = Engine(lambda engine, batch, model=model, optimizer=optimizer: (model, optimizer) and None)
+            trainer = Engine(
+                lambda engine, batch, model=model, optimizer=optimizer: (
+                    optimizer.zero_grad() if model.training else None
+                )
+            )
             place = os.path.join(folder, f"{how} {handler}".replace(" ", "_"))
             if handler == "of":
                 Checkpoint.of(trainer, place, optimizer=None, background=False)
