@@ -258,6 +258,23 @@ def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_
     assert found[2] == outputs[len(outputs) - len(found[2]) :], "also the losses of sequences, from the one at hand on"
 
 
+def test_a_run_that_begins_anew_after_a_failure_between_two_chunks_has_nothing_in_its_window():
+    model, data = Recurrent(), [make_sequence(5)]  # 3 chunks
+    trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2, gradient_accumulation_steps=2)
+    fails = iter([False, True])
+
+    @trainer.on(Tbptt_Events.TIME_ITERATION_STARTED)
+    def fail_once():
+        if next(fails, False):
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        trainer.run(data)
+    trainer.run(data)
+    for ours, theirs in zip(model.parameters(), by_hand(Recurrent(), data, 2, 2).parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_other_moments_of_an_iteration_cannot_be_saved_at(tmp_path):
     model = Recurrent()
     trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
