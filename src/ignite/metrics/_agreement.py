@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
+from ignite.metrics._scratch import array_of
 
 IGNORED = -100
 """The target that losses of PyTorch ignore by default; no label."""
@@ -15,15 +16,29 @@ IGNORED = -100
 
 def cross_table(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """How often each label of ``y`` (N,), in rows, goes with each of ``y_pred`` (N,), in columns, and the labels."""
+    if not len(y):
+        return y.new_zeros(0, 0), y
+    low, high = (int(bound) for bound in torch.stack([*y.aminmax(), *y_pred.aminmax()]).aminmax())
+    num_labels = high - low + 1
+    if num_labels <= _MANY or num_labels**2 <= len(y):
+        table = _table(y_pred - low, y - low, num_labels)
+        (found,) = torch.nonzero(table.sum(dim=0) + table.sum(dim=1), as_tuple=True)
+        return table[found][:, found], found + low
     labels, indices = torch.unique(torch.cat([y, y_pred]), return_inverse=True)
     true, predicted = indices.split([len(y), len(y_pred)])
     return _table(predicted, true, len(labels)), labels
 
 
+_MANY = 256
+"""More labels from the smallest to the largest are too many to count their pairs, unless there are as many examples."""
+
+
 def check_labels(output: Sequence[Tensor], name: str) -> None:
     """Raises ValueError unless both tensors, on the CPU, are what :func:`as_labels` takes."""
     for values, which in zip(output, ("y_pred", "y"), strict=True):
-        as_labels(values.detach(), which, name)
+        array = array_of(values) if values.ndim == 1 and not values.is_floating_point() else None
+        if array is None or not array.size or array.min() < 0:
+            as_labels(values.detach(), which, name)
 
 
 def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -39,7 +54,7 @@ def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Ten
     return predicted, true
 
 
-def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple[int, Tensor, Tensor]:
+def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple[int, Tensor, Tensor | int]:
     """Number of examples, their table, and how many labels are not in [0, num_classes), of ``(y_pred, y)``.
 
     Both of shape (B,) or (B, 1). For scores of shape (B, C), the class with the highest counts.
@@ -53,6 +68,8 @@ def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple
     if y_pred.shape != y.shape:
         raise ValueError(f"y_pred and y should have the same number of labels, but given {len(y_pred)} and {len(y)}")
     num_outside = count_outside(y_pred, num_classes) + count_outside(y, num_classes)
+    if y.is_cpu and not num_outside:
+        return len(y), _table(y_pred, y, num_classes), 0
     num_outside = num_outside + num_wrong_predictions + num_wrong
     if isinstance(num_outside, int) and num_outside:
         raise ValueError(outside_message(num_classes, num_outside))
@@ -77,6 +94,9 @@ def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tens
     if values.ndim != 1:
         raise ValueError(f"In {name}, {which} should be of shape (batch_size,), but given {tuple(values.shape)}")
     labels, num_wrong = as_classes(which, values)
+    array = array_of(labels)
+    if array is not None and (not array.size or array.min() >= 0):
+        return labels, num_wrong
     if not labels.is_cpu:
         return labels, num_wrong + (labels == IGNORED).sum()
     if (labels == IGNORED).any():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import detached
+from ignite.metrics._scratch import array_of, detached
 
-_NUMPY_DTYPES = (torch.float32, torch.float64)
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 
 
@@ -37,8 +35,6 @@ class Labels(NamedTuple):
     num_invalid: int | Tensor
     """How many targets are no whole number, and how many examples have a score that is NaN: on an accelerator a
     tensor, elsewhere 0, because they are refused."""
-    true_scores: Tensor | None = None
-    """Of scores (B, C), those of the true classes, shape (B, 1), if getting them has shown that all are classes."""
 
     @property
     def num_examples(self) -> int:
@@ -78,12 +74,11 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
         num_invalid: int | Tensor = 0
         if y.dtype != torch.int64:
             y, num_invalid = as_classes("y", y)
-        of_true = true_scores(y_pred, y) if is_usual and y.is_cpu else None
-        num_outside = count_outside(y, num_classes) if of_true is None else 0
+        num_outside = count_outside(y, num_classes)
         classes = argmax(y_pred)
         if y_pred.is_floating_point():
             num_invalid = num_invalid + count_nan_scores(y_pred, classes)
-        return Labels(MULTICLASS, num_classes, classes, y, y.shape[0], num_outside, num_invalid, of_true)
+        return Labels(MULTICLASS, num_classes, classes, y, y.shape[0], num_outside, num_invalid)
     kind, num_classes = (MULTILABEL, y_pred.shape[1]) if is_multilabel else (BINARY, 1)
     num_outside = count_not_binary("y", y) + count_not_binary("y_pred", y_pred)
     return Labels(kind, num_classes, y_pred, y, y.shape[0], num_outside, 0)
@@ -121,8 +116,8 @@ def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
     """
     if not scores.numel():
         return 0
-    has_array = scores.is_cpu and scores.dtype in _NUMPY_DTYPES and _has_numpy()
-    if has_array and not math.isnan(scores.numpy().max()):  # in a third of the time of what follows
+    array = array_of(scores)
+    if array is not None and not math.isnan(array.max()):  # in a third of the time of what follows
         return 0
     highest = scores.gather(1, classes.unsqueeze(1))  # where there is a NaN, it is the highest
     if not scores.is_cpu:
@@ -140,21 +135,10 @@ def argmax(scores: Tensor) -> Tensor:
     numpy, where it is there, finds it in a third of torch's time, and in a tenth for images, which only many threads
     make up for.
     """
-    if not scores.is_cpu or scores.dtype not in _NUMPY_DTYPES or not _has_numpy():
+    array = array_of(scores) if scores.is_floating_point() else None
+    if array is None or (scores.ndim == 2 and scores.numel() > 2**18 and torch.get_num_threads() > 4):
         return scores.argmax(dim=1)
-    if scores.ndim == 2 and scores.numel() > 2**18 and torch.get_num_threads() > 4:
-        return scores.argmax(dim=1)
-    return torch.from_numpy(scores.numpy().argmax(1))
-
-
-@functools.cache
-def _has_numpy() -> bool:
-    """Whether this torch can hand tensors to numpy."""
-    try:
-        torch.zeros(1).numpy()
-    except RuntimeError:
-        return False
-    return True
+    return torch.from_numpy(array.argmax(1))
 
 
 def squeeze_pair(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,6 +179,9 @@ def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
         return ((y < 0) | (y >= num_classes)).sum()
     if y.numel() == 0:
         return 0
+    array = array_of(y) if y.dtype == torch.int64 else None
+    if array is not None and array.view("u8").max() < num_classes:  # negative ones are huge without their sign
+        return 0
     low, high = torch.aminmax(y)
     if low.item() >= 0 and high.item() < num_classes:
         return 0
@@ -232,6 +219,9 @@ def count_not_binary(name: str, values: Tensor) -> int | Tensor:
 
 def is_binary(values: Tensor) -> bool:
     """Whether all values, on the CPU, are 0 or 1."""
+    array = array_of(values) if values.numel() and not values.is_floating_point() else None
+    if array is not None:
+        return bool(array.max() <= 1 and array.min() >= 0)
     if not torch.equal(values, values * values):  # NaN is not equal to itself
         return False
     if not values.is_floating_point() or math.isfinite(values.sum().item()):

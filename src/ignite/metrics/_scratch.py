@@ -1,12 +1,20 @@
-"""Memory that is used over and over within one call, so that small tensors need not be found room for each time."""
+"""Cheap ways to the numbers in tensors: memory that is used over and over, and arrays, whose calls cost less."""
 
 from __future__ import annotations
 
+import functools
 import threading
+from typing import Any
 
 import torch
 from torch import Tensor
 
+try:
+    import numpy as _numpy
+except ImportError:  # then there are no arrays either
+    _numpy = None  # type: ignore[assignment]
+
+numpy: Any = _numpy
 _MAX_NUMEL = 2**18
 """1 MiB of float32: more is not worth keeping."""
 _local = threading.local()
@@ -23,6 +31,49 @@ def scratch(like: Tensor) -> Tensor:
     if kept is None or kept.shape != like.shape:
         kept = _local.tensor = torch.empty(like.shape, dtype=torch.float32)
     return kept
+
+
+def array_of(tensor: Tensor) -> Any:
+    """The array that shares memory with a detached tensor; None if there is none.
+
+    A function of numpy costs a third of a call of torch for small tensors, and takes float32 to float64 on the way.
+    """
+    if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy() or tensor.is_neg():
+        return None
+    return tensor.numpy()
+
+
+_DTYPES_OF_ARRAYS = frozenset(
+    (torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+)
+
+
+def arrays_of(*tensors: Tensor) -> list[Any] | None:
+    """Likewise, of several; None if one has none."""
+    arrays = [array_of(tensor) for tensor in tensors]
+    return None if any(array is None for array in arrays) else arrays
+
+
+def library_of(values: Any) -> Any:
+    """Torch or numpy, whichever has functions of ``values``."""
+    return torch if isinstance(values, Tensor) else numpy
+
+
+def quietly() -> Any:
+    """A context in which arrays of numpy take infinities and NaN as tensors do, without a warning."""
+    return numpy.errstate(all="ignore")
+
+
+@functools.cache
+def has_numpy() -> bool:
+    """Whether this torch can hand tensors to numpy."""
+    if numpy is None:
+        return False
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError:
+        return False
+    return True
 
 
 def detached(tensor: Tensor) -> Tensor:

@@ -72,7 +72,15 @@ class View(Metric):
 
     def update(self, output: Any) -> None:
         """Takes in the output of one batch, or raises and stays as it was."""
-        self._update_with([output])
+        if len(self._own) > 1 or not is_pair(output):
+            self._update_with([output])
+            return
+        reading = Reading(output)  # as _update_with, but this is what usually comes
+        if self._bindings:
+            self._become_independent()
+        if self._inspects:
+            self._inspect(reading, self._own[0])
+        self._own[0].update(reading)
 
     def _update_with(self, outputs: list[Any]) -> None:
         """Takes in all outputs, or none of them."""

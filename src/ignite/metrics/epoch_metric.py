@@ -112,6 +112,8 @@ def select_samples(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         ValueError: they have more dimensions, or not the same number of rows.
     """
     y_pred, y = output[0], output[1]
+    if y_pred.ndim == 1 and y.shape == y_pred.shape:
+        return y_pred, y
     for name, tensor in (("Predictions", y_pred), ("Targets", y)):
         if tensor.ndim not in (1, 2):
             raise ValueError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import MeanOfExamples, read_same, widened
 from ignite.metrics._outputs import identity
+from ignite.metrics._scratch import arrays_of, numpy, quietly
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanPairwiseDistance"]
@@ -66,7 +67,14 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return read_same(output)
 
 
-def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[int, Tensor]:
+def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[int, Tensor | float]:
     y_pred, y = pair
+    arrays = arrays_of(y_pred, y) if p == 2 else None  # the usual distance
+    if arrays is not None:
+        with quietly():
+            errors = numpy.subtract(*arrays, dtype="float64")
+            errors += eps
+            errors *= errors
+            return y_pred.shape[0], float(numpy.sqrt(errors.sum(axis=-1)).sum())
     differences = widened(y_pred) - widened(y) + eps
     return y_pred.shape[0], torch.linalg.vector_norm(differences, p, dim=-1).sum()

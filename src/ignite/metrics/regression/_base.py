@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
-from ignite.metrics._scratch import detached
+from ignite.metrics._scratch import array_of, arrays_of, detached, quietly
 from ignite.metrics._view import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import Statistic, Totals
@@ -55,7 +55,8 @@ def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         NotComputableError: a target on the CPU is 0.
     """
     y_pred, y = read_pair(output)
-    if y.is_cpu and not y.all():
+    array = array_of(y)
+    if y.is_cpu and not (y.all() if array is None else array.all()):
         raise ZeroTargetError
     return y_pred, y
 
@@ -77,16 +78,20 @@ def check_columns(output: Sequence[Tensor]) -> None:
         )
 
 
-def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[[Tensor, Tensor], Tensor]) -> tuple[int, Tensor]:
+def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
     """The number of examples, and the sum of ``terms(y_pred, y)``, which are computed in the widest dtype."""
     y_pred, y = pair
+    arrays = arrays_of(y_pred, y)
+    if arrays is not None:
+        with quietly():
+            return y.shape[0], float(terms(*(array.astype("float64") for array in arrays)).sum())
     dtype = wide_dtype(y)
     return len(y), terms(y_pred.to(dtype), y.to(dtype)).sum()
 
 
 def sum_relative_terms(
-    pair: tuple[Tensor, Tensor], terms: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[int, Tensor, Tensor | int]:
+    pair: tuple[Tensor, Tensor], terms: Callable[..., Any]
+) -> tuple[int, Tensor | float, Tensor | int]:
     """As :func:`sum_terms`, and how many targets are 0, which on the CPU none is."""
     y = pair[1]
     return *sum_terms(pair, terms), 0 if y.is_cpu else (y == 0).sum()
@@ -95,8 +100,8 @@ def sum_relative_terms(
 class _BaseRegression(View):
     """The mean over all examples of ``_terms``; subclasses may make something else of it, or of other statistics."""
 
-    _terms: ClassVar[staticmethod[[Tensor, Tensor], Tensor]]
-    """One term for each example, shape (B,), from predictions and targets."""
+    _terms: ClassVar[staticmethod[..., Any]]
+    """One term for each example, shape (B,), from predictions and targets: tensors, or arrays of numpy."""
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_terms, (type(self)._terms,), device=self._accumulates_on, select=read_pair)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from ignite.metrics.regression._base import _BaseRegression
-from ignite.metrics.regression._errors import ratio
+from ignite.metrics.regression._errors import Numbers, ratio
 
 __all__ = ["FractionalBias"]
 
@@ -36,5 +34,5 @@ class FractionalBias(_BaseRegression):
     """
 
     @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+    def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return ratio(2 * (y - y_pred), y + y_pred)

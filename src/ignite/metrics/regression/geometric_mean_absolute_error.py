@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
-
+from ignite.metrics._scratch import library_of
 from ignite.metrics.regression._base import _BaseRegression
-from ignite.metrics.regression._errors import absolute_errors
+from ignite.metrics.regression._errors import Numbers, absolute_errors
 
 __all__ = ["GeometricMeanAbsoluteError"]
 
@@ -40,8 +39,8 @@ class GeometricMeanAbsoluteError(_BaseRegression):
     higher_is_better = False
 
     @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
-        return absolute_errors(y_pred, y).log()
+    def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
+        return library_of(y).log(absolute_errors(y_pred, y))
 
     def _value(self, *statistics: Any) -> float:
         return math.exp(super()._value(*statistics))

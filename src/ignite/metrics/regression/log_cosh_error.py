@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-from torch import Tensor
-
+from ignite.metrics._scratch import library_of
 from ignite.metrics.regression._base import _BaseRegression
-from ignite.metrics.regression._errors import absolute_errors
+from ignite.metrics.regression._errors import Numbers, absolute_errors
 
 __all__ = ["LogCoshError"]
 
@@ -36,9 +32,10 @@ class LogCoshError(_BaseRegression):
     higher_is_better = False
 
     @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+    def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         error = absolute_errors(y_pred, y)
         # cosh x = 1 + 2 sinh(x/2)^2 = exp(x) (1 + exp(-2x)) / 2: one overflows where x is large, one cancels near 0.
-        small = (2 * (error / 2).sinh() ** 2).log1p()
-        large = error + (-2 * error).exp().log1p() - math.log(2)
-        return torch.where(error < 1, small, large)
+        # cosh(e) - 1 = (exp(e) - 1) ** 2 / (2 exp(e)); beyond 40, one unit more is one unit more.
+        small = error.clip(max=40)
+        grown = library_of(y).expm1(small)
+        return library_of(y).log1p(grown * grown / (2 * grown + 2)) + (error - small)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ignite.metrics._scratch import arrays_of, numpy, quietly
 from ignite.metrics.regression._base import _BaseRegression, read_pair
 from ignite.metrics.regression._errors import absolute_errors
 from ignite.metrics.statistics import Statistic, Totals
@@ -43,7 +44,12 @@ class MaximumAbsoluteError(_BaseRegression):
         return float(statistics[0].values[0])
 
 
-def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor]:
+def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
+    arrays = arrays_of(*pair)
+    if arrays is not None and pair[1].numel():
+        with quietly():
+            errors = numpy.subtract(*arrays, dtype="float64")
+            return len(errors), float(max(errors.max(), -errors.min()))
     dtype = wide_dtype(pair[1])
     errors = absolute_errors(*(tensor.to(dtype) for tensor in pair))
     return len(errors), errors.max()

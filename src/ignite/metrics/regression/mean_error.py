@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from ignite.metrics.regression._base import _BaseRegression
+from ignite.metrics.regression._errors import Numbers
 
 __all__ = ["MeanError"]
 
@@ -34,5 +33,5 @@ class MeanError(_BaseRegression):
     """
 
     @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+    def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return y - y_pred

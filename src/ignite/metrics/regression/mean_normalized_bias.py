@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from ignite.metrics.regression._base import _BaseRelative
+from ignite.metrics.regression._errors import Numbers
 
 __all__ = ["MeanNormalizedBias"]
 
@@ -35,5 +34,5 @@ class MeanNormalizedBias(_BaseRelative):
     """
 
     @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
+    def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return (y - y_pred) / y

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
+from ignite.metrics._scratch import library_of
 from ignite.metrics.regression._base import _BaseSum
-from ignite.metrics.regression._errors import absolute_errors, ratio
+from ignite.metrics.regression._errors import Numbers, absolute_errors, ratio
 
 __all__ = ["WaveHedgesDistance"]
 
@@ -36,5 +34,5 @@ class WaveHedgesDistance(_BaseSum):
     higher_is_better = False
 
     @staticmethod
-    def _terms(y_pred: Tensor, y: Tensor) -> Tensor:
-        return ratio(absolute_errors(y_pred, y), torch.maximum(y_pred, y))
+    def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
+        return ratio(absolute_errors(y_pred, y), library_of(y).maximum(y_pred, y))

@@ -5,7 +5,6 @@ C classes; M examples of a batch.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._labels import BINARY, Labels
+from ignite.metrics._scratch import array_of
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics._tally import Tally
 
@@ -43,19 +43,37 @@ class _Sum:
     """Adds up what a function says of each batch."""
 
     def __init__(
-        self, measure: Callable[[Labels], Tensor], shape: tuple[int, ...], device: torch.device, total: Tensor | None
+        self,
+        measure: Callable[[Labels], Tensor | int],
+        shape: tuple[int, ...],
+        device: torch.device,
+        total: Tensor | None,
     ) -> None:
         self._measure = measure
         self._total = torch.zeros(shape, dtype=torch.int64, device=device) if total is None else total
 
+        self._waiting = 0
+        """What was counted as a number, to be added to the total."""
+
     def add(self, labels: Labels) -> None:
-        self._total = self._total + self._measure(labels).to(self._total.device)
+        measured = self._measure(labels)
+        if isinstance(measured, int):
+            self._waiting += measured
+        else:
+            self._total = self._total + measured.to(self._total.device)
 
     def settled(self) -> Tensor:
+        if self._waiting:
+            self._total, self._waiting = self._total + self._waiting, 0
         return self._total
 
     def _undoing(self) -> Callable[[], None]:
-        return functools.partial(setattr, self, "_total", self._total)
+        total, waiting = self._total, self._waiting
+
+        def undo() -> None:
+            self._total, self._waiting = total, waiting
+
+        return undo
 
 
 class _Classes:
@@ -137,7 +155,10 @@ def _flat(values: Tensor) -> Tensor:
     return values if values.ndim == 1 else values.flatten()
 
 
-def _num_correct(labels: Labels) -> Tensor:
+def _num_correct(labels: Labels) -> Tensor | int:
+    y_pred, y = array_of(labels.y_pred), array_of(labels.y)
+    if y_pred is not None and y is not None:
+        return int((y_pred == y).sum())
     return torch.count_nonzero(labels.y_pred == labels.y)
 
 

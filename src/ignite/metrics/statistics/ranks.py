@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import Labels, as_classes, count_outside, outside_message, read_labels, true_scores
+from ignite.metrics._labels import as_classes, count_outside, outside_message, true_scores
 from ignite.metrics._scratch import detached, scratch
 from ignite.metrics.statistics._statistic import Reading, Statistic
 from ignite.metrics.statistics._tally import Tally
@@ -61,15 +61,12 @@ class RankCounts(Statistic):
         num_examples, num_classes = scores.shape
         if self.num_classes not in (None, num_classes):
             raise ValueError(f"Input data number of classes has changed from {self.num_classes} to {num_classes}")
-        labels: Labels | None = reading.known(read_labels, False)
-        of_true = None if labels is None else labels.true_scores
         num_outside: int | Tensor = 0
-        if of_true is None:
-            if targets.dtype != torch.int64:
-                targets, num_outside = as_classes("y", targets)
-            of_true = true_scores(scores, targets)
-            if not targets.is_cpu:
-                num_outside = num_outside + count_outside(targets, num_classes)
+        if targets.dtype != torch.int64:
+            targets, num_outside = as_classes("y", targets)
+        of_true = true_scores(scores, targets)
+        if not targets.is_cpu:
+            num_outside = num_outside + count_outside(targets, num_classes)
         if of_true is None:
             raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes))))
         # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24 classes.

@@ -52,9 +52,13 @@ class KeptSamples(Statistic):
 
     def _update(self, reading: Reading) -> None:
         pair = reading.derive(self._select, *self._args)
-        self._check_kinds(pair)
+        firsts, seconds = self._batches
+        if firsts and (not _is_alike(firsts[0], pair[0]) or not _is_alike(seconds[0], pair[1])):
+            self._check_kinds(pair)
         for batches, tensor in zip(self._batches, pair, strict=True):
-            batches.append(tensor.detach().to(self.where(tensor), copy=True))
+            copy = tensor.detach() if tensor.requires_grad else tensor
+            is_there = self.device is None or self.device == tensor.device
+            batches.append(copy.clone() if is_there else copy.to(self.device, copy=True))
         self.num_examples += len(pair[0])
 
     def _undoing(self) -> Callable[[], None]:
@@ -120,3 +124,8 @@ class KeptSamples(Statistic):
     def op_of(self, name: str) -> str:
         """Samples of all processes are joined."""
         return "SUM" if name == "num_examples" else "ROWS"
+
+
+def _is_alike(kept: Tensor, tensor: Tensor) -> bool:
+    """Whether rows of both can be joined."""
+    return kept.dtype == tensor.dtype and kept.shape[1:] == tensor.shape[1:]

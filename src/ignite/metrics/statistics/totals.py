@@ -113,6 +113,9 @@ class Totals(Statistic):
             self._add(self._measure(pair, *self._args)[1:])
 
     def _add(self, values: Sequence[Tensor | float]) -> None:
+        if self._sums and self._op == "SUM" and not self._loses and all(type(value) is float for value in values):
+            self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
+            return
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
         if not self._sums:
             self._hold(added)
