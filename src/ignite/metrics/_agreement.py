@@ -23,7 +23,8 @@ def cross_table(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if num_labels <= _MANY or num_labels**2 <= len(y):
         table = _table(y_pred - low, y - low, num_labels)
         (found,) = torch.nonzero(table.sum(dim=0) + table.sum(dim=1), as_tuple=True)
-        return table[found][:, found], found + low
+        table = table if len(found) == num_labels else table[found][:, found]
+        return table, found + low
     labels, indices = torch.unique(torch.cat([y, y_pred]), return_inverse=True)
     true, predicted = indices.split([len(y), len(y_pred)])
     return _table(predicted, true, len(labels)), labels

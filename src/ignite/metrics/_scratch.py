@@ -38,9 +38,14 @@ def array_of(tensor: Tensor) -> Any:
 
     A function of numpy costs a third of a call of torch for small tensors, and takes float32 to float64 on the way.
     """
-    if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy() or tensor.is_neg():
+    if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy():
         return None
-    return tensor.numpy()
+    try:
+        return tensor.numpy()
+    except RuntimeError:  # its memory holds the negative
+        if tensor.is_neg():
+            return None
+        raise
 
 
 _DTYPES_OF_ARRAYS = frozenset(
@@ -48,10 +53,10 @@ _DTYPES_OF_ARRAYS = frozenset(
 )
 
 
-def arrays_of(*tensors: Tensor) -> list[Any] | None:
-    """Likewise, of several; None if one has none."""
-    arrays = [array_of(tensor) for tensor in tensors]
-    return None if any(array is None for array in arrays) else arrays
+def arrays_of(x: Tensor, y: Tensor) -> tuple[Any, Any] | None:
+    """Likewise, of two; None if one has none."""
+    x_array, y_array = array_of(x), array_of(y)
+    return None if x_array is None or y_array is None else (x_array, y_array)
 
 
 def library_of(values: Any) -> Any:

@@ -99,13 +99,21 @@ class CohenKappa(View):
         return _kappa(table, torch.arange(len(table), device=table.device), self.weights)
 
 
+_TINY = 1e-9
+
+
 def _kappa(table: Tensor, labels: Tensor, weights: str | None) -> float:
     """Of how often labels (C,), in rows, go with those in columns."""
+    if weights is None:
+        num_true, num_predicted = table.sum(dim=1).double(), table.sum(dim=0).double()
+        n = float(num_true.sum())
+        by_chance = n - float(num_true @ num_predicted) / n
+        return 0.0 if by_chance < _TINY else 1 - (n - float(table.diagonal().sum())) / by_chance
     table, labels = table.double(), labels.double()
     distance = (labels[:, None] - labels).abs()
-    weight = {None: (distance > 0).double(), "linear": distance, "quadratic": distance**2}[weights]
+    weight = distance if weights == "linear" else distance**2
     expected = table.sum(dim=1)[:, None] * table.sum(dim=0) / table.sum()
     chance = (weight * expected).sum()
-    if chance < 1e-9:
+    if chance < _TINY:
         return 0.0
     return float(1 - (weight * table).sum() / chance)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ignite.metrics._scratch import arrays_of, quietly
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 from ignite.metrics.statistics._waiting import Pair, Waiting
 
@@ -106,7 +108,11 @@ class Moments(Statistic):
 
     def _take_in(self, x: Tensor, y: Tensor) -> None:
         device = self.where(x)
-        self._rows.append(_row(torch.stack((x, y)).to(device, wide_dtype(device))))
+        arrays = arrays_of(x, y) if device.type == "cpu" else None
+        if arrays is None:
+            self._rows.append(_row(torch.stack((x, y)).to(device, wide_dtype(device))))
+        else:
+            self._rows.append(_row_of_arrays(*arrays))
         if len(self._rows) > _MAX_ROWS:
             self._rows = [_join(torch.stack(self._rows))]
 
@@ -143,6 +149,30 @@ def _row(pair: Tensor) -> Tensor:
     norms, correlation = _norms_and_correlation(deviations)
     num_examples = low.new_full((1,), pair.shape[1])
     return torch.cat([num_examples, first.flatten(), low.flatten(), norms, correlation])
+
+
+def _row_of_arrays(x: Any, y: Any) -> Tensor:
+    """As :func:`_row`, of two arrays (B,)."""
+    with quietly():
+        (x, *of_x), (y, *of_y) = _scaled_deviations(x), _scaled_deviations(y)
+        squares = x @ x, y @ y
+        product = float(squares[0] * squares[1])
+        correlation = float(x @ y) / math.sqrt(product or 1)
+    norms = [scale * math.sqrt(square) for (*_, scale), square in zip((of_x, of_y), squares, strict=True)]
+    firsts, lows = (of_x[0], of_y[0]), (of_x[1], of_y[1])
+    return torch.tensor([len(x), *firsts, *lows, *norms, correlation], dtype=torch.float64)
+
+
+def _scaled_deviations(values: Any) -> tuple[Any, float, float, float]:
+    """Deviations from the mean, as fractions of the largest; the two parts of the mean, and the largest."""
+    values = values.astype("float64")
+    first = float(values[0])
+    values -= first
+    low = float(values.mean())
+    values -= low
+    largest = float(max(values.max(), -values.min()))
+    values /= largest or 1
+    return values, first, low, largest
 
 
 def _norms_and_correlation(deviations: Tensor) -> tuple[Tensor, Tensor]:
