@@ -1,11 +1,14 @@
+import gc
 import itertools
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
+from ignite.data import ArrayLoader
 from ignite.engine import Engine, Events, State
 from ignite.engine._cursor import Cursor
-from ignite.engine._fetch import ends_epoch, iterate, length_of
+from ignite.engine._fetch import _LAST_TOLD, ends_epoch, iterate, length_of
 
 
 class Stream(IterableDataset):
@@ -110,6 +113,11 @@ def on(event, told):
     return tell
 
 
+def five_before_and_zero_in_each_epoch(engine, sampler, index):
+    sampler.set_epoch(5)
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda: sampler.set_epoch(0))
+
+
 @pytest.mark.parametrize(
     ("tell", "limits", "epochs"),
     [
@@ -122,9 +130,12 @@ def on(event, told):
         (on(Events.EPOCH_STARTED(every=2), lambda epoch: 4 + epoch), {"num_runs": 1, "max_epochs": 5}, [0, 6, 6, 8, 8]),
         (on(Events.EPOCH_COMPLETED, lambda epoch: 10 * epoch), {"num_runs": 1, "max_epochs": 4}, [0, 10, 20, 30]),
         (on(Events.STARTED, lambda epoch: 2), {"num_runs": 1, "max_epochs": 3}, [2, 2, 2]),
+        (on(Events.EPOCH_STARTED, lambda epoch: [3, 0, 0][epoch - 1]), {"num_runs": 1, "max_epochs": 3}, [3, 0, 0]),
+        (five_before_and_zero_in_each_epoch, {"num_runs": 1, "max_epochs": 3}, [0, 0, 0]),
     ],
     ids=["before each run", "counting down", "once before", "never, one epoch each", "each epoch", "one order",
-         "every second epoch", "at the end of epochs", "when a run starts"],
+         "every second epoch", "at the end of epochs", "when a run starts",
+         "back to that of a new one", "another one before"],
 )  # fmt: skip
 def test_a_program_that_tells_the_epoch_has_the_orders_that_it_asks_for(tell, limits, epochs, caplog):
     assert order_of(distributed_sampler(), tell, **limits) == plain_orders(epochs)
@@ -148,6 +159,23 @@ def test_without_an_epoch_that_can_be_read_it_is_left_to_the_program():
         loader.sampler.set_epoch(10 + index)
         engine.run(loader, max_epochs=2)
     assert loader.sampler.seen == [10, 11, 12]
+
+
+def test_loaders_of_our_own_are_told_without_a_word(caplog):
+    Engine(lambda engine, batch: None).run(ArrayLoader(torch.arange(4), batch_size=2, shuffle=True), max_epochs=3)
+    assert caplog.text == ""
+
+
+def test_what_a_sampler_was_told_is_forgotten_with_it():
+    sampler = Told(epoch=0)
+    loader = Loader()
+    loader.sampler = loader.batch_sampler.sampler = sampler
+    Engine(lambda engine, batch: None).run(loader)
+    number = id(sampler)
+    assert _LAST_TOLD[number] == 0
+    del sampler, loader
+    gc.collect()
+    assert number not in _LAST_TOLD
 
 
 def test_what_cannot_be_kept_in_mind_is_left_to_the_program():

@@ -44,6 +44,19 @@ def test_the_path_of_a_file_or_folder_needs_no_checkpoint_handler(tmp_path):
         assert seen == expected
 
 
+def test_a_finished_run_that_is_resumed_is_no_surprise(tmp_path, caplog):
+    engine, _ = make()
+    Checkpoint.of(engine, tmp_path, background=False)
+    engine.run([1, 2], max_epochs=1)
+    caplog.clear()
+    again, seen = make()
+    with caplog.at_level("INFO"):
+        again.run([1, 2], max_epochs=1, resume=tmp_path)
+    assert seen == []
+    (said,) = [record for record in caplog.records if "Nothing to run" in record.getMessage()]
+    assert said.levelname == "INFO"
+
+
 def test_metrics_of_the_epoch_at_hand_go_on_where_ignite_began_anew(tmp_path):
     save_run(tmp_path, stop_at=2)
     engine, seen = make()

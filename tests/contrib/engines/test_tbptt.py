@@ -280,3 +280,10 @@ def test_other_moments_of_an_iteration_cannot_be_saved_at(tmp_path):
     trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
     with pytest.raises(ValueError, match="event should be one at which a run can be resumed"):
         Checkpoint.of(trainer, tmp_path, event=Tbptt_Events.TIME_ITERATION_STARTED)
+
+
+def test_windows_that_end_with_their_sequence_are_not_told(caplog):
+    model = Recurrent()
+    trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2, gradient_accumulation_steps=2)
+    trainer.run([make_sequence(5)])  # three chunks
+    assert "gradient_accumulation_steps" not in caplog.text
