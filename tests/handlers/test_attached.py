@@ -26,7 +26,7 @@ def test_all_handlers_are_here():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("num_processes", [2, 3])
+@pytest.mark.parametrize("num_processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_attached_on_one_process_on_the_last_and_on_all_a_run_ends_as_without(num_processes, tmp_path):
     results = run_processes(attached_processes.all_cases, num_processes, list(CASES), str(tmp_path), timeout_s=100.0)
     expected = (NUM_EPOCHS, NUM_EPOCHS * EPOCH_LENGTH, 4.0)  # batches of four zeros, ones, twos

@@ -550,7 +550,11 @@ def test_gradients_and_figures_are_those_of_the_definition(batch_size, accumulat
 @pytest.mark.parametrize(("weighted", "class_weight"), [WEIGHTINGS[0], WEIGHTINGS[3]])
 @pytest.mark.parametrize(
     ("batch_size", "accumulation", "windows"),
-    [(2, 1, [4, 4, 4, 4, 3]), (1, 3, [6, 6, 7]), (2, 3, [12, 7])],  # of both: a remainder of one joins the batch before
+    [  # windows of both processes: a remainder of one joins the batch before
+        pytest.param(2, 1, [4, 4, 4, 4, 3], marks=pytest.mark.slow),
+        pytest.param(1, 3, [6, 6, 7], marks=pytest.mark.slow),
+        (2, 3, [12, 7]),
+    ],
 )
 def test_two_processes_have_the_gradients_and_figures_of_the_definition(
     batch_size, accumulation, windows, weighted, class_weight

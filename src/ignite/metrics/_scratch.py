@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
-try:
-    import numpy as _numpy
-except ImportError:  # then there are no arrays either
-    _numpy = None  # type: ignore[assignment]
-
-numpy: Any = _numpy
+numpy: Any = sys.modules.get("numpy")
+"""numpy, if it is installed: torch has imported it then, to hand tensors to it. None otherwise."""
 _MAX_NUMEL = 2**18
 """1 MiB of float32: more is not worth keeping."""
 _local = threading.local()
