@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import arrays_of, detached, numpy, quietly
+from ignite.metrics._scratch import detached
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Totals
 from ignite.metrics.statistics._statistic import wide_dtype
@@ -66,12 +66,7 @@ def exact_sum(
 
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:
     """The number of examples, and the sum of absolute errors (1) or of squared ones (2)."""
-    arrays = arrays_of(*pair)
-    if arrays is None:
-        return pair[0].shape[0], exact_sum(pair, _sum_of_powers, (degree,), least=1e-25)
-    with quietly():
-        errors = numpy.subtract(*arrays, dtype="float64").ravel()
-        return pair[0].shape[0], float(errors @ errors if degree == 2 else abs(errors).sum())
+    return pair[0].shape[0], exact_sum(pair, _sum_of_powers, (degree,), least=1e-25)
 
 
 def _sum_of_powers(y_pred: Tensor, y: Tensor, degree: int) -> Tensor:

@@ -66,6 +66,11 @@ def quietly() -> Any:
     return numpy.errstate(all="ignore")
 
 
+def inner_product(x: Any, y: Any) -> float:
+    """Of two arrays (N,); not by BLAS, which would start threads of its own beside those of torch."""
+    return float(numpy.einsum("i,i->", x, y))
+
+
 @functools.cache
 def has_numpy() -> bool:
     """Whether this torch can hand tensors to numpy."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ignite.metrics._distances import NARROW, MeanOfExamples, read_rows, widened
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import arrays_of, numpy, quietly
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["PSNR"]
@@ -63,12 +62,6 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Tensor | float]:
-    arrays = arrays_of(*pair)
-    if arrays is not None and pair[0].numel():
-        with quietly():
-            squares = numpy.array([_mean_square(*images) for images in zip(*arrays, strict=True)])
-            squares[squares == 0] = _OF_EQUAL_IMAGES
-            return len(squares), float((20 * math.log10(data_range) - 10 * numpy.log10(squares)).sum())
     errors = _mean_squares(*pair)
     decibels = 20 * math.log10(data_range) - 10 * errors.masked_fill(errors == 0, _OF_EQUAL_IMAGES).log10()
     return len(errors), decibels.sum()
@@ -76,12 +69,6 @@ def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Te
 
 _OF_EQUAL_IMAGES = 1e-10
 """What counts as their error, as in Ignite: infinity would be the mean of all images, whatever the others are."""
-
-
-def _mean_square(y_pred: Any, y: Any) -> Any:
-    """Of one image, two arrays (D,)."""
-    errors = numpy.subtract(y_pred, y, dtype="float64")
-    return errors @ errors / len(errors)
 
 
 def _mean_squares(y_pred: Tensor, y: Tensor) -> Tensor:

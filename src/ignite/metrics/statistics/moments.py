@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import arrays_of, quietly
+from ignite.metrics._scratch import arrays_of, inner_product, quietly
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 from ignite.metrics.statistics._waiting import Pair, Waiting
 
@@ -155,9 +155,9 @@ def _row_of_arrays(x: Any, y: Any) -> Tensor:
     """As :func:`_row`, of two arrays (B,)."""
     with quietly():
         (x, *of_x), (y, *of_y) = _scaled_deviations(x), _scaled_deviations(y)
-        squares = x @ x, y @ y
-        product = float(squares[0] * squares[1])
-        correlation = float(x @ y) / math.sqrt(product or 1)
+        squares = inner_product(x, x), inner_product(y, y)
+        product = squares[0] * squares[1]
+        correlation = inner_product(x, y) / math.sqrt(product or 1)
     norms = [scale * math.sqrt(square) for (*_, scale), square in zip((of_x, of_y), squares, strict=True)]
     firsts, lows = (of_x[0], of_y[0]), (of_x[1], of_y[1])
     return torch.tensor([len(x), *firsts, *lows, *norms, correlation], dtype=torch.float64)
