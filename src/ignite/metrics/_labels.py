@@ -75,9 +75,8 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
         if y.dtype != torch.int64:
             y, num_invalid = as_classes("y", y)
         num_outside = count_outside(y, num_classes)
-        classes = argmax(y_pred)
-        if y_pred.is_floating_point():
-            num_invalid = num_invalid + count_nan_scores(y_pred, classes)
+        classes, num_nan = classes_of_scores(y_pred)
+        num_invalid = num_invalid + num_nan
         return Labels(MULTICLASS, num_classes, classes, y, y.shape[0], num_outside, num_invalid)
     kind, num_classes = (MULTILABEL, y_pred.shape[1]) if is_multilabel else (BINARY, 1)
     num_outside = count_not_binary("y", y) + count_not_binary("y_pred", y_pred)
@@ -108,6 +107,22 @@ def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
     return classes, 0
 
 
+def classes_of_scores(scores: Tensor) -> tuple[Tensor, int | Tensor]:
+    """What :func:`argmax` finds, and how many examples have a score that is NaN: :func:`count_nan_scores`."""
+    array = array_of(scores) if scores.is_floating_point() else None
+    if array is not None and array.size and array.size <= _FEW:
+        classes = torch.from_numpy(array.argmax(1))
+        if not math.isnan(array.max()):
+            return classes, 0
+    else:
+        classes = argmax(scores)
+    return classes, count_nan_scores(scores, classes) if scores.is_floating_point() else 0
+
+
+_FEW = 2**18
+"""Of more scores many threads find the highest sooner."""
+
+
 def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
     """How many examples have a score that is NaN, of scores (B, C, ...) and what ``argmax`` has found in them.
 
@@ -136,7 +151,7 @@ def argmax(scores: Tensor) -> Tensor:
     make up for.
     """
     array = array_of(scores) if scores.is_floating_point() else None
-    if array is None or (scores.ndim == 2 and scores.numel() > 2**18 and torch.get_num_threads() > 4):
+    if array is None or (scores.ndim == 2 and scores.numel() > _FEW and torch.get_num_threads() > 4):
         return scores.argmax(dim=1)
     return torch.from_numpy(array.argmax(1))
 

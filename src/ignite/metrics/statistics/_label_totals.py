@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._labels import BINARY, Labels
-from ignite.metrics._scratch import array_of
+from ignite.metrics._scratch import array_of, numpy
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics._tally import Tally
 
@@ -158,7 +158,7 @@ def _flat(values: Tensor) -> Tensor:
 def _num_correct(labels: Labels) -> Tensor | int:
     y_pred, y = array_of(labels.y_pred), array_of(labels.y)
     if y_pred is not None and y is not None:
-        return int((y_pred == y).sum())
+        return int(numpy.count_nonzero(y_pred == y))
     return torch.count_nonzero(labels.y_pred == labels.y)
 
 
