@@ -93,3 +93,18 @@ def test_other_shapes_are_refused():
 
 def test_what_is_wrong_is_told():
     assert outside_message(5, 7) == "Labels should be from 0 to 4, but 7 of those given are not"
+
+
+@pytest.mark.parametrize("scale", [1, 50, 2**40], ids=["near", "with_gaps", "far"])
+@pytest.mark.parametrize("offset", [0, -7, 3])
+def test_pairs_of_labels_are_counted_however_far_labels_are_from_each_other(scale, offset):
+    generator = torch.Generator().manual_seed(0)
+    y_pred, y = (torch.randint(6, (200,), generator=generator) * scale + offset for _ in range(2))
+    table, labels = cross_table(y_pred, y)
+    assert labels.tolist() == [i * scale + offset for i in range(6)]
+    assert table.tolist() == [[int(((y == t) & (y_pred == p)).sum()) for p in labels] for t in labels]
+
+
+def test_no_labels_have_an_empty_table():
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert [part.numel() for part in cross_table(nothing, nothing)] == [0, 0]

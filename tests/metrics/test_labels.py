@@ -176,3 +176,10 @@ def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_e
             read_labels((scores, y))
     else:
         assert read_labels((scores, y)).num_invalid == 0
+
+
+def test_memory_that_holds_the_negative_is_read_rightly():
+    parts = torch.complex(torch.zeros(2, 3), torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    scores = parts.conj().imag  # the negatives of what is in memory
+    assert scores.is_neg()
+    assert read_labels((scores, torch.tensor([0, 0]))).y_pred.tolist() == [0, 2]
