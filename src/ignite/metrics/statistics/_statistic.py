@@ -56,10 +56,6 @@ class Reading:
             self._derived[key] = function(self, *args)
         return self._derived[key]
 
-    def known(self, function: Callable[..., Any], *args: Hashable) -> Any:
-        """What ``derive`` has been asked for before, else None."""
-        return self._derived.get((function, args))
-
     def once(self, function: Callable[..., None], *args: Hashable) -> None:
         """Calls ``function(self, *args)``, unless that has been done without an error."""
         key = (function, args)
