@@ -23,6 +23,7 @@ class LogCoshError(_BaseRegression):
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
+        >>> import torch
         >>> metric = LogCoshError()
         >>> metric.update((torch.tensor([0.0, 1000.0]), torch.tensor([0.0, 0.0])))
         >>> metric.compute()

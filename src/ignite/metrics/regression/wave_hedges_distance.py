@@ -22,6 +22,7 @@ class WaveHedgesDistance(_BaseSum):
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
 
     Example:
+        >>> import torch
         >>> metric = WaveHedgesDistance()
         >>> metric.update((torch.tensor([1.0, 4.0]), torch.tensor([2.0, 4.0])))
         >>> metric.compute()
