@@ -7,13 +7,38 @@ import subprocess
 import sys
 import time
 
-from metrics import NUM_CLASSES, ignite_metrics, make_output
-
+NUM_EXAMPLES, NUM_CLASSES = 256, 100
 NUM_TIMES = 50
 ROUNDS = 5
 MAX_COLLECTIVES = 2
 BUDGET = 1 / 5
 COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "all_gather_into_tensor", "barrier")
+
+
+def make_output():
+    import torch
+
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(NUM_EXAMPLES, NUM_CLASSES, generator=generator)
+    return scores, torch.randint(NUM_CLASSES, (NUM_EXAMPLES,), generator=generator)
+
+
+def ignite_metrics():
+    """Of whatever library is imported as ``ignite``."""
+    from torch.nn import functional as F
+
+    from ignite import metrics as m
+
+    return {
+        "Accuracy": m.Accuracy,
+        "TopK(5)": lambda: m.TopKCategoricalAccuracy(5),
+        "Precision": m.Precision,
+        "Recall": m.Recall,
+        "Fbeta": lambda: m.Fbeta(1),
+        "ConfusionMatrix": lambda: m.ConfusionMatrix(NUM_CLASSES),
+        "Loss": lambda: m.Loss(F.cross_entropy),
+    }
 
 
 def count_collectives(dist, calls):
