@@ -272,6 +272,12 @@ def fed(metric, batches, update):
     return metric.compute()
 
 
+def made_of_ignite(name, m, c):
+    """The metric of a case, from the module ``m`` of metrics of whatever library is imported as ``ignite``."""
+    make = CASES[name].make
+    return make(m, c) if make else getattr(m, name)()
+
+
 def suite_of_ignite(batches):
     """The metrics of the suite, attached to one engine."""
     from ignite import metrics as m
@@ -279,9 +285,7 @@ def suite_of_ignite(batches):
 
     engine = Engine(lambda engine, batch: batch)
     for name in SUITE:
-        make = CASES[name].make
-        metric = make(m, num_classes(batches)) if make else getattr(m, name)()
-        metric.attach(engine, name)
+        made_of_ignite(name, m, num_classes(batches)).attach(engine, name)
     return lambda: engine.run(batches).metrics
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from metrics import SUITE, made_of_ignite
+
 NUM_EXAMPLES, NUM_CLASSES = 256, 100
 NUM_TIMES = 50
 ROUNDS = 5
@@ -24,23 +26,6 @@ def make_output():
     return scores, torch.randint(NUM_CLASSES, (NUM_EXAMPLES,), generator=generator)
 
 
-def ignite_metrics():
-    """Of whatever library is imported as ``ignite``."""
-    from torch.nn import functional as F
-
-    from ignite import metrics as m
-
-    return {
-        "Accuracy": m.Accuracy,
-        "TopK(5)": lambda: m.TopKCategoricalAccuracy(5),
-        "Precision": m.Precision,
-        "Recall": m.Recall,
-        "Fbeta": lambda: m.Fbeta(1),
-        "ConfusionMatrix": lambda: m.ConfusionMatrix(NUM_CLASSES),
-        "Loss": lambda: m.Loss(F.cross_entropy),
-    }
-
-
 def count_collectives(dist, calls):
     for name in COLLECTIVES:
         original = getattr(dist, name)
@@ -56,6 +41,7 @@ def work(rank, port):
     """Attaches the metrics, feeds a batch, and fires the end of the epoch often."""
     import torch.distributed as dist
 
+    from ignite import metrics
     from ignite.engine import Engine, Events
 
     output = make_output()
@@ -64,8 +50,8 @@ def work(rank, port):
     calls = []
     count_collectives(dist, calls)
     engine = Engine(lambda engine, batch: output)
-    for name, make in ignite_metrics().items():
-        make().attach(engine, name)
+    for name in SUITE:
+        made_of_ignite(name, metrics, NUM_CLASSES).attach(engine, name)
     engine.run([0])
     calls.clear()
     engine.fire_event(Events.EPOCH_COMPLETED)
