@@ -19,8 +19,8 @@ from ignite.metrics.statistics._statistic import wide_dtype
 
 NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))
 """Floating point dtypes whose numbers are numbers of float32."""
-_HUGE = 1e38
-"""Sums in float32 that are larger may have overflown on the way."""
+LEAST, HUGE = 1e-25, 1e38
+"""A sum in float32 that is smaller may have lost to rounding, one that is larger may have overflown on the way."""
 
 
 def read_fitting(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -49,24 +49,38 @@ def _without_ones(tensor: Tensor) -> list[int]:
 
 
 def exact_sum(
-    pair: tuple[Tensor, Tensor], function: Callable[..., Tensor], args: tuple[Any, ...], least: float
+    pair: tuple[Tensor, Tensor],
+    function: Callable[..., Tensor],
+    args: tuple[Any, ...] = (),
+    *,
+    least: float,
+    quick: Callable[..., Tensor] | None = None,
 ) -> Tensor | float:
     """``function(x, y, *args)``, a sum over what is not negative, right to 1e-6 for float32 or less, else to 1e-15.
 
     On the CPU, where the sum can be looked at, it is computed in float32 if it then is at least ``least``, which is
     large beside what rounding takes. Otherwise in the widest dtype.
+
+    Args:
+        pair: x and y.
+        function: see above.
+        args: see above.
+        least: see above.
+        quick: is called in float32 instead of ``function``; it may return NaN where that does not.
     """
     x, y = pair
     if y.is_cpu and x.dtype in NARROW and y.dtype in NARROW:
-        total: float = function(x.float(), y.float(), *args).item()
-        if least < total < _HUGE:
+        if x.dtype is not torch.float32 or y.dtype is not torch.float32:
+            x, y = x.float(), y.float()
+        total: float = (quick or function)(x, y, *args).item()
+        if least < total < HUGE:
             return total
-    return function(widened(x), widened(y), *args)
+    return function(widened(pair[0]), widened(pair[1]), *args)
 
 
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:
     """The number of examples, and the sum of absolute errors (1) or of squared ones (2)."""
-    return pair[0].shape[0], exact_sum(pair, _sum_of_powers, (degree,), least=1e-25)
+    return pair[0].shape[0], exact_sum(pair, _sum_of_powers, (degree,), least=LEAST)
 
 
 def _sum_of_powers(y_pred: Tensor, y: Tensor, degree: int) -> Tensor:
@@ -166,7 +180,17 @@ def rows_of_logits(logits: Tensor, name: str) -> Tensor:
 def read_predicted_rows(output: Any) -> tuple[Tensor, Tensor]:
     """Rows of predicted logits, (M, C), twice: what reads two tensors takes what needs no targets."""
     rows = rows_of_logits(output[0], "y_pred")
-    return rows, rows[:, :0]
+    return rows, rows
+
+
+def log_probabilities(rows: Tensor) -> Tensor:
+    """The logarithms of probabilities given by logits (M, C)."""
+    if rows.shape[1] < _FEW_CLASSES:
+        return rows.T.log_softmax(dim=0).T  # many columns take less time than many short rows
+    return rows.log_softmax(dim=1)
+
+
+_FEW_CLASSES = 32
 
 
 class MeanOfExamples(View):

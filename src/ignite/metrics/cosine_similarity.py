@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import NARROW, MeanOfExamples, read_rows, widened
+from ignite.metrics._distances import MeanOfExamples, read_rows, widened
 from ignite.metrics._outputs import identity
+from ignite.metrics._scratch import arrays_of, numpy, quietly, rows_product
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["CosineSimilarity"]
@@ -56,15 +57,8 @@ class CosineSimilarity(MeanOfExamples):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [
-            Totals(
-                _sum_cosines,
-                (self.eps if self.eps > 1e-8 else 0.0,),
-                device=self._accumulates_on,
-                select=_read,
-                joins=True,
-            )
-        ]
+        least = self.eps if self.eps > 1e-8 else 0.0
+        return [Totals(_sum_cosines, (least,), device=self._accumulates_on, select=_read, is_rowwise=True)]
 
 
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -77,18 +71,28 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _sum_cosines(pair: tuple[Tensor, Tensor], eps: float) -> tuple[int, Tensor | float]:
-    y_pred, y = pair
-    if y.is_cpu and y_pred.dtype in NARROW and y.dtype in NARROW:
-        y_pred, y = y_pred.float(), y.float()
-        norms = torch.linalg.vector_norm(y_pred, dim=1), torch.linalg.vector_norm(y, dim=1)
-        shortest, longest = torch.stack(norms).aminmax()
-        if shortest.item() > max(eps, _SHORT) and longest.item() < _LONG:
-            return y_pred.shape[0], (torch.linalg.vecdot(y_pred, y) / (norms[0] * norms[1])).sum(dtype=torch.float64)
-    return y_pred.shape[0], _scaled_cosines(widened(y_pred), widened(y), eps).sum()
+    num_examples = pair[0].shape[0]
+    arrays = arrays_of(*pair)
+    if arrays is not None and arrays[0].dtype == arrays[1].dtype and arrays[0].dtype.kind == "f":
+        with quietly():
+            total = _sum_of_moderate(*arrays, eps)
+        if total is not None:
+            return num_examples, total
+    return num_examples, _scaled_cosines(widened(pair[0]), widened(pair[1]), eps).sum()
 
 
-_SHORT, _LONG = 1e-12, 1e18
-"""Between them squares of float32 and their products are float32, too."""
+def _sum_of_moderate(y_pred: Any, y: Any, eps: float) -> float | None:
+    """Of arrays whose squared lengths, and squares of which are numbers of their dtype; None of others."""
+    shortest, longest = _BETWEEN[y.itemsize]
+    squares = numpy.stack([rows_product(y_pred, y_pred), rows_product(y, y)], dtype="float64")
+    if squares.min() < max(shortest, eps * eps) or not squares.max() < longest:  # NaN is not
+        return None
+    cosines = rows_product(y_pred, y) / numpy.sqrt(squares[0] * squares[1])
+    return float(cosines.sum())
+
+
+_BETWEEN = {4: (1e-24, 1e36), 8: (1e-140, 1e140)}
+"""Squared lengths from which rounding takes nothing, and that do not overflow on the way, by bytes of a number."""
 
 
 def _scaled_cosines(y_pred: Tensor, y: Tensor, eps: float) -> Tensor:

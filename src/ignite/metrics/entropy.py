@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, exact_sum, read_predicted_rows
+from ignite.metrics._distances import MeanOfExamples, exact_sum, log_probabilities, read_predicted_rows
 from ignite.metrics._outputs import as_predictions
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -44,11 +44,16 @@ class Entropy(MeanOfExamples):
 
 def _sum_entropies(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
     num_examples = pair[0].shape[0]
-    return num_examples, exact_sum(pair, _sum_of_entropies, (), least=0.1 * num_examples)
+    return num_examples, exact_sum(pair, _exactly, least=0.1 * num_examples, quick=_quickly)
 
 
-def _sum_of_entropies(logits: Tensor, _: Tensor) -> Tensor:
+def _exactly(logits: Tensor, _: Tensor) -> Tensor:
     return entropies(logits)[0].sum()
+
+
+def _quickly(logits: Tensor, _: Tensor) -> Tensor:
+    logarithms = log_probabilities(logits)
+    return -logarithms.exp().mul_(logarithms).sum()
 
 
 def entropies(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

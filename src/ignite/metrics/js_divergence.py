@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import exact_sum
+from ignite.metrics._distances import exact_sum, log_probabilities
 from ignite.metrics.kl_divergence import LEAST, KLDivergence, divergences, read_logits
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -45,10 +45,18 @@ class JSDivergence(KLDivergence):
 
 def _sum_divergences(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
     num_examples = pair[0].shape[0]
-    return num_examples, exact_sum(pair, _divergence, (), least=LEAST * num_examples)
+    return num_examples, exact_sum(pair, _exactly, least=LEAST * num_examples, quick=_quickly)
 
 
-def _divergence(predicted: Tensor, true: Tensor) -> Tensor:
-    predicted, true = predicted.log_softmax(dim=1), true.log_softmax(dim=1)
+def _exactly(predicted: Tensor, true: Tensor) -> Tensor:
+    predicted, true = log_probabilities(predicted), log_probabilities(true)
     mean = torch.logaddexp(predicted, true) - math.log(2)
     return (divergences(true, mean) + divergences(predicted, mean)).sum() / 2
+
+
+def _quickly(predicted: Tensor, true: Tensor) -> Tensor:
+    predicted, true = log_probabilities(predicted), log_probabilities(true)
+    of_predicted, of_true = predicted.exp(), true.exp()
+    mean = torch.add(of_predicted, of_true).div_(2).log_()
+    of_predicted.mul_(predicted.sub_(mean))
+    return of_predicted.addcmul_(of_true, true.sub_(mean)).sum() / 2

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, read_same, widened
+from ignite.metrics._distances import HUGE, MeanOfExamples, read_same, widened
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import arrays_of, numpy, quietly
+from ignite.metrics._scratch import arrays_of, numpy, quietly, rows_product
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanPairwiseDistance"]
@@ -69,12 +69,24 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[int, Tensor | float]:
     y_pred, y = pair
-    arrays = arrays_of(y_pred, y) if p == 2 else None  # the usual distance
+    arrays = arrays_of(y_pred, y) if p == 2 and y.ndim == 2 else None  # the usual distance
     if arrays is not None:
-        with quietly():
-            errors = numpy.subtract(*arrays, dtype="float64")
-            errors += eps
-            errors *= errors
-            return y_pred.shape[0], float(numpy.sqrt(errors.sum(axis=-1)).sum())
+        total = _sum_of_moderate(*arrays, eps) if y_pred.dtype is torch.float32 is y.dtype else None
+        if total is None:
+            total = _sum_of_moderate(*(array.astype("float64") for array in arrays), eps)
+        if total is not None:
+            return y_pred.shape[0], total
     differences = widened(y_pred) - widened(y) + eps
     return y_pred.shape[0], torch.linalg.vector_norm(differences, p, dim=-1).sum()
+
+
+def _sum_of_moderate(y_pred: Any, y: Any, eps: float) -> float | None:
+    """Of arrays whose distances are moderate numbers in the mean, beside which others do not show; None of others."""
+    with quietly():
+        errors = y_pred - y
+        errors += eps
+        total = float(numpy.sqrt(rows_product(errors, errors)).sum(dtype="float64"))
+    return total if _LEAST * len(y) < total < HUGE else None
+
+
+_LEAST = 1e-10

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ignite.metrics._distances import read_predicted_rows, widened
+from ignite.metrics._distances import NARROW, log_probabilities, read_predicted_rows, widened
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
 
@@ -45,15 +46,17 @@ class MutualInformation(Entropy):
         device = self._accumulates_on
         return [Totals(_sum_entropies_and_shares, num_values=2, device=device, select=read_predicted_rows)]
 
+    def _begin(self) -> None:
+        self._num_classes: int | None = None
+
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         rows, _ = reading.derive(read_predicted_rows)
-        if not statistic.num_examples:
-            return
-        (num_classes,) = statistic.example_shape or statistic.values[1].shape
-        if num_classes != rows.shape[1]:
+        known = (self._num_classes or len(statistic.values[1])) if statistic.num_examples else rows.shape[1]
+        if known != rows.shape[1]:
             raise ValueError(
-                f"y_pred should have {num_classes} classes as before, but given {tuple(reading.output[0].shape)}"
+                f"y_pred should have {known} classes as before, but given {tuple(reading.output[0].shape)}"
             )
+        self._num_classes = known
 
     def _value(self, *statistics: Any) -> float:
         (totals,) = statistics
@@ -63,6 +66,19 @@ class MutualInformation(Entropy):
         return max(float(of_mean) - super()._value(totals), 0.0)
 
 
-def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor, Tensor]:
-    found, odds, total = entropies(widened(pair[0]))
-    return len(total), found.sum(), (1 / total) @ odds
+def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float, Tensor]:
+    logits = pair[0]
+    if logits.is_cpu and logits.dtype in NARROW:
+        # Of probabilities in float32 the errors cancel, if both sums are over the same ones and wide.
+        logarithms = log_probabilities(logits.float())
+        probabilities = logarithms.exp()
+        shares = probabilities.double().sum(dim=0)
+        total = -probabilities.mul_(logarithms).sum(dtype=torch.float64).item()
+        if total > LEAST * logits.shape[0]:
+            return logits.shape[0], total, shares
+    found, odds, sums = entropies(widened(logits))
+    return len(sums), found.sum(), (1 / sums) @ odds
+
+
+LEAST = 0.1
+"""The entropy, in the mean, beside which the rounding of float32 does not show."""

@@ -163,4 +163,4 @@ def test_what_was_loaded_to_the_host_goes_on_where_the_outputs_are(create, batch
     metric.load_state_dict(saved)
     metric.update(tuple(tensor.to("meta") for tensor in batch) if isinstance(batch, tuple) else batch.to("meta"))
     (statistic,) = metric._statistics_in_use()
-    assert statistic.parts()["num_examples"] == 2 * saved["__metric_state_per_rank"][0]["0.num_examples"]
+    assert statistic.num_examples == 2 * saved["__metric_state_per_rank"][0]["0.num_examples"]

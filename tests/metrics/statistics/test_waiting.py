@@ -2,29 +2,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.metrics.statistics import Reading
-from ignite.metrics.statistics._waiting import LARGE, Pair, Waiting
+from ignite.metrics.statistics._waiting import LARGE, Copies, Waiting
 
 
-def same(output):
-    return output
-
-
-def pair_of(values, dtype=torch.float32):
+def copies_of(values, dtype=torch.float32):
     x = torch.tensor(values, dtype=dtype)
-    return Pair(Reading((x, -x)), same)
+    return Copies(x, -x), len(values)
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(-9, 9), max_size=4), st.sampled_from([torch.float32, torch.float64]))))
 def test_what_has_waited_comes_joined_by_kinds_and_once(batches):
     waiting = Waiting()
     for values, dtype in batches:
-        assert not waiting.add(pair_of(values, dtype))
+        assert not waiting.add(*copies_of(values, dtype))
     taken = waiting.taken()
     for dtype in (torch.float32, torch.float64):
         expected = [value for values, kind in batches if kind == dtype for value in values]
         found = [pair for pair in taken if pair[0].dtype == dtype]
-        assert [pair[0].tolist() for pair in found] == ([expected] if any(kind == dtype for _, kind in batches) else [])
+        assert len(found) == any(kind == dtype for _, kind in batches)
+        assert sorted(value for pair in found for value in pair[0].tolist()) == sorted(expected)
         assert all(torch.equal(x, -y) for x, y in found)
     assert waiting.taken() == []
 
@@ -32,29 +28,28 @@ def test_what_has_waited_comes_joined_by_kinds_and_once(batches):
 def test_copies_do_not_change_with_the_output():
     x, y = torch.ones(2), torch.zeros(2)
     waiting = Waiting()
-    waiting.add(Pair(Reading((x, y)), same))
+    waiting.add(Copies(x, y), 2)
     x.fill_(7)
     y.fill_(7)
     assert [tensor.tolist() for tensor in waiting.taken()[0]] == [[1.0, 1.0], [0.0, 0.0]]
 
 
-def test_it_says_when_it_is_full_and_what_is_large():
+def test_it_says_when_it_is_full():
     waiting, num = Waiting(), LARGE - 1
-    assert (pair_of([0.0] * num).is_large, pair_of([0.0] * LARGE).is_large) == (False, True)
-    answers = [waiting.add(pair_of([0.0] * num)) for _ in range(5)]
+    answers = [waiting.add(*copies_of([0.0] * num)) for _ in range(5)]
     assert answers == [False, False, False, False, True]  # 4 times 4095 are less than 2 ** 14
 
 
 def test_what_came_is_taken_back():
     waiting = Waiting()
-    waiting.add(pair_of([1.0]))
+    waiting.add(*copies_of([1.0]))
     undo = waiting._undoing()
-    waiting.add(pair_of([2.0]))
-    waiting.add(pair_of([3.0], torch.float64))
+    waiting.add(*copies_of([2.0]))
+    waiting.add(*copies_of([3.0], torch.float64))
     undo()
     assert [x.tolist() for x, _ in waiting.taken()] == [[1.0]]
     undo = waiting._undoing()
-    waiting.add(pair_of([4.0]))
+    waiting.add(*copies_of([4.0]))
     waiting.taken()
     undo()
     assert waiting.taken() == []

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
+from ignite.metrics._distances import HUGE, LEAST
 from ignite.metrics._scratch import array_of, arrays_of, detached, quietly
 from ignite.metrics._view import View
 from ignite.metrics.epoch_metric import select_samples
-from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics import Reading, Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
 _DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
@@ -68,13 +69,13 @@ class ZeroTargetError(NotComputableError):
         super().__init__("The ground truth has 0.")
 
 
-def check_columns(output: Sequence[Tensor]) -> None:
+def check_columns(reading: Reading) -> None:
     """Raises ValueError unless predictions and targets, of any dtype, are (B,) or (B, 1), or both of shape (B, K)."""
-    y_pred, y = select_samples(output)
+    y_pred, y = reading.derive(select_samples)
     if y_pred.shape != y.shape:
         raise ValueError(
             "Input y_pred and y should have the same shape (N,) or (N, K), "
-            f"but given {tuple(output[0].shape)} and {tuple(output[1].shape)}"
+            f"but given {tuple(reading.output[0].shape)} and {tuple(reading.output[1].shape)}"
         )
 
 
@@ -84,17 +85,35 @@ def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[i
     arrays = arrays_of(y_pred, y)
     if arrays is not None:
         with quietly():
-            return y.shape[0], float(terms(*(array.astype("float64") for array in arrays)).sum())
+            total = float(terms(arrays[0].astype("float64"), arrays[1].astype("float64")).sum())
+        if total == total:  # NaN may come from 0/0, which counts as 0
+            return y.shape[0], total
     dtype = wide_dtype(y)
-    return len(y), terms(y_pred.to(dtype), y.to(dtype)).sum()
+    return y.shape[0], terms(y_pred.to(dtype), y.to(dtype)).sum()
+
+
+def sum_sizes(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
+    """As :func:`sum_terms`, of terms that are not negative: right to 1e-6 for float32, which then is enough."""
+    arrays = arrays_of(*pair) if are_single(*pair) else None
+    if arrays is not None:
+        with quietly():
+            total = float(terms(*arrays).sum())
+        if LEAST < total < HUGE:
+            return pair[1].shape[0], total
+    return sum_terms(pair, terms)
+
+
+def are_single(y_pred: Tensor, y: Tensor) -> bool:
+    """Whether both are float32."""
+    return y_pred.dtype is torch.float32 and y.dtype is torch.float32
 
 
 def sum_relative_terms(
-    pair: tuple[Tensor, Tensor], terms: Callable[..., Any]
-) -> tuple[int, Tensor | float, Tensor | int]:
-    """As :func:`sum_terms`, and how many targets are 0, which on the CPU none is."""
+    pair: tuple[Tensor, Tensor], measure: Callable[..., tuple[int, Tensor | float]], terms: Callable[..., Any]
+) -> tuple[int, Tensor | float, Tensor | float]:
+    """What ``measure(pair, terms)`` says, and how many targets are 0, which on the CPU none is."""
     y = pair[1]
-    return *sum_terms(pair, terms), 0 if y.is_cpu else (y == 0).sum()
+    return *measure(pair, terms), 0.0 if y.is_cpu else (y == 0).sum()
 
 
 class _BaseRegression(View):
@@ -102,9 +121,16 @@ class _BaseRegression(View):
 
     _terms: ClassVar[staticmethod[..., Any]]
     """One term for each example, shape (B,), from predictions and targets: tensors, or arrays of numpy."""
+    _have_signs: ClassVar[bool] = True
+    """Whether a term may be negative, so that others may cancel it."""
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(sum_terms, (type(self)._terms,), device=self._accumulates_on, select=read_pair)]
+        return [Totals(self._sum, (type(self)._terms,), device=self._accumulates_on, select=read_pair)]
+
+    @property
+    def _sum(self) -> Callable[..., tuple[int, Tensor | float]]:
+        """What adds up the terms of a batch."""
+        return sum_terms if self._have_signs else sum_sizes
 
     def _value(self, *statistics: Any) -> float:
         return _mean(statistics[0])
@@ -114,8 +140,7 @@ class _BaseRelative(_BaseRegression):
     """The mean of terms that have targets as denominators."""
 
     def _declare(self) -> list[Statistic]:
-        args = (type(self)._terms,)
-        device = self._accumulates_on
+        args, device = (self._sum, type(self)._terms), self._accumulates_on
         return [Totals(sum_relative_terms, args, num_values=2, device=device, select=read_divisible_pair)]
 
     def _value(self, *statistics: Any) -> float:

@@ -32,4 +32,5 @@ class CanberraMetric(_BaseSum):
 
     higher_is_better = False
 
+    _have_signs = False
     _terms = staticmethod(symmetric_errors)

@@ -36,6 +36,7 @@ class FractionalAbsoluteError(_BaseRegression):
 
     higher_is_better = False
 
+    _have_signs = False
     _terms = staticmethod(symmetric_errors)
 
     def _value(self, *statistics: Any) -> float:

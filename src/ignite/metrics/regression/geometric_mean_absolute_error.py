@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from ignite.metrics._scratch import library_of
-from ignite.metrics.regression._base import _BaseRegression
+from torch import Tensor
+
+from ignite.metrics._scratch import arrays_of, library_of, numpy, quietly
+from ignite.metrics.regression._base import _BaseRegression, are_single, sum_terms
 from ignite.metrics.regression._errors import Numbers, absolute_errors
 
 __all__ = ["GeometricMeanAbsoluteError"]
@@ -42,5 +45,20 @@ class GeometricMeanAbsoluteError(_BaseRegression):
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return library_of(y).log(absolute_errors(y_pred, y))
 
+    @property
+    def _sum(self) -> Callable[..., tuple[int, Tensor | float]]:
+        return _sum_logs
+
     def _value(self, *statistics: Any) -> float:
         return math.exp(super()._value(*statistics))
+
+
+def _sum_logs(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
+    """As ``sum_terms``; of float32, single logarithms are right to 1e-7, which is enough for their exponential."""
+    arrays = arrays_of(*pair) if are_single(*pair) else None
+    if arrays is not None:
+        with quietly():
+            total = float(terms(*arrays).sum(dtype="float64"))
+        if total < math.inf:  # a difference may have overflown
+            return pair[1].shape[0], total
+    return sum_terms(pair, terms)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ignite.metrics.epoch_metric import select_samples
-from ignite.metrics.regression._base import _BaseRegression, read_pair
-from ignite.metrics.regression._errors import errors_relative_to_mean, widened
+from ignite.metrics.regression._base import _BaseRegression, are_single, read_pair
+from ignite.metrics.regression._errors import MANY, errors_relative_to_mean, widened
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic
 
 __all__ = ["GeometricMeanRelativeAbsoluteError"]
@@ -48,5 +51,26 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
         reading.derive(read_pair)
 
     def _value(self, *statistics: Any) -> float:
-        y_pred, y = (widened(tensor) for tensor in (statistics[0].first, statistics[0].second))
-        return math.exp(float(errors_relative_to_mean(y_pred, y).log().mean()))
+        y_pred, y = statistics[0].first, statistics[0].second
+        is_large = y.is_cpu and len(y) >= MANY
+        mean = _mean_of_single(y_pred, y) if is_large and are_single(y_pred, y) else None
+        if mean is None:
+            mean = float(errors_relative_to_mean(widened(y_pred), widened(y)).log().mean())
+        return math.exp(mean)
+
+
+def _mean_of_single(y_pred: Tensor, y: Tensor) -> float | None:
+    """The mean logarithm of relative errors, computed in float32; None where that is not enough.
+
+    It is where targets are not far from 0 in relation to how much they vary.
+    """
+    mean = y.sum(dtype=torch.float64).item() / len(y)
+    deviations = (y - mean).abs_()
+    if not abs(mean) * len(y) < _NEAR * deviations.sum().item():
+        return None
+    errors = (y - y_pred).abs_().div_(deviations)
+    found = errors.log_().sum(dtype=torch.float64).item() / len(y)
+    return found if math.isfinite(found) else None
+
+
+_NEAR = 4

@@ -32,6 +32,8 @@ class LogCoshError(_BaseRegression):
 
     higher_is_better = False
 
+    _have_signs = False
+
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         error = absolute_errors(y_pred, y)

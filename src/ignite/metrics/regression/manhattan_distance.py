@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseSum
-from ignite.metrics.regression._errors import absolute_errors
+from ignite.metrics._distances import sum_errors
+from ignite.metrics.regression._base import _BaseSum, read_pair
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["ManhattanDistance"]
 
@@ -29,4 +30,5 @@ class ManhattanDistance(_BaseSum):
 
     higher_is_better = False
 
-    _terms = staticmethod(absolute_errors)
+    def _declare(self) -> list[Statistic]:
+        return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_pair)]

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._scratch import arrays_of, numpy, quietly
-from ignite.metrics.regression._base import _BaseRegression, read_pair
+from ignite.metrics._distances import HUGE
+from ignite.metrics.regression._base import _BaseRegression, are_single, read_pair
 from ignite.metrics.regression._errors import absolute_errors
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
@@ -45,11 +45,11 @@ class MaximumAbsoluteError(_BaseRegression):
 
 
 def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
-    arrays = arrays_of(*pair)
-    if arrays is not None and pair[1].numel():
-        with quietly():
-            errors = numpy.subtract(*arrays, dtype="float64")
-            return len(errors), float(max(errors.max(), -errors.min()))
-    dtype = wide_dtype(pair[1])
-    errors = absolute_errors(*(tensor.to(dtype) for tensor in pair))
-    return len(errors), errors.max()
+    y_pred, y = pair
+    if y.is_cpu and are_single(y_pred, y):
+        lowest, highest = (y - y_pred).aminmax()  # one pass instead of two
+        largest = max(highest.item(), -lowest.item())
+        if largest < HUGE:  # the difference may have overflown
+            return y.shape[0], largest
+    dtype = wide_dtype(y)
+    return y.shape[0], absolute_errors(y_pred.to(dtype), y.to(dtype)).max()

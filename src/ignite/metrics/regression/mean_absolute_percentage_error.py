@@ -36,4 +36,5 @@ class MeanAbsolutePercentageError(_BaseRelative):
 
     higher_is_better = False
 
+    _have_signs = False
     _terms = staticmethod(relative_errors)

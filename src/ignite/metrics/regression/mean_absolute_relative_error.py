@@ -35,4 +35,5 @@ class MeanAbsoluteRelativeError(_BaseRelative):
 
     higher_is_better = False
 
+    _have_signs = False
     _terms = staticmethod(relative_errors)

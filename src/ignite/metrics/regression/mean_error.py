@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseRegression
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.metrics.regression._base import _BaseRegression, are_single, sum_terms
 from ignite.metrics.regression._errors import Numbers
 
 __all__ = ["MeanError"]
@@ -35,3 +41,15 @@ class MeanError(_BaseRegression):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return y - y_pred
+
+    @property
+    def _sum(self) -> Callable[..., tuple[int, Tensor | float]]:
+        return _sum_errors
+
+
+def _sum_errors(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
+    """As ``sum_terms``; the sums of float32 are right to all of its digits if they are float64."""
+    y_pred, y = pair
+    if y.is_cpu and are_single(y_pred, y):
+        return y.shape[0], y.sum(dtype=torch.float64).item() - y_pred.sum(dtype=torch.float64).item()
+    return sum_terms(pair, terms)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
 from ignite.metrics.regression._base import check_columns
-from ignite.metrics.regression._errors import absolute_errors, median, widened
+from ignite.metrics.regression._errors import absolute_errors, median_of
 from ignite.metrics.statistics import Reading
 
 __all__ = ["MedianAbsoluteError", "median_absolute_error_compute_fn"]
@@ -19,7 +19,7 @@ __all__ = ["MedianAbsoluteError", "median_absolute_error_compute_fn"]
 
 def median_absolute_error_compute_fn(y_pred: Tensor, y: Tensor) -> float:
     """The value of :class:`MedianAbsoluteError`, of predictions and targets of shape (N,) or (N, 1)."""
-    return median(absolute_errors(widened(y_pred), widened(y)))
+    return median_of(absolute_errors, y_pred, y)
 
 
 class MedianAbsoluteError(EpochMetric):
@@ -61,4 +61,4 @@ class MedianAbsoluteError(EpochMetric):
         super().__init__(median_absolute_error_compute_fn, output_transform, False, device)
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        reading.derive(check_columns)
+        check_columns(reading)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
 from ignite.metrics.regression._base import check_columns
-from ignite.metrics.regression._errors import median, relative_errors, widened
+from ignite.metrics.regression._errors import median_of, relative_errors
 from ignite.metrics.statistics import Reading
 
 __all__ = ["MedianAbsolutePercentageError", "median_absolute_percentage_error_compute_fn"]
@@ -19,7 +19,7 @@ __all__ = ["MedianAbsolutePercentageError", "median_absolute_percentage_error_co
 
 def median_absolute_percentage_error_compute_fn(y_pred: Tensor, y: Tensor) -> float:
     """The value of :class:`MedianAbsolutePercentageError`, of predictions and targets of shape (N,) or (N, 1)."""
-    return 100 * median(relative_errors(widened(y_pred), widened(y)))
+    return 100 * median_of(relative_errors, y_pred, y)
 
 
 class MedianAbsolutePercentageError(EpochMetric):
@@ -63,4 +63,4 @@ class MedianAbsolutePercentageError(EpochMetric):
         )
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        reading.derive(check_columns)
+        check_columns(reading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,14 @@ from torch import Tensor
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
 from ignite.metrics.regression._base import check_columns
-from ignite.metrics.regression._errors import errors_relative_to_mean, median, widened
+from ignite.metrics.regression._errors import (
+    errors_relative_to,
+    errors_relative_to_mean,
+    mean_in_parts,
+    median,
+    median_of,
+    widened,
+)
 from ignite.metrics.statistics import Reading
 
 __all__ = ["MedianRelativeAbsoluteError", "median_relative_absolute_error_compute_fn"]
@@ -19,7 +27,10 @@ __all__ = ["MedianRelativeAbsoluteError", "median_relative_absolute_error_comput
 
 def median_relative_absolute_error_compute_fn(y_pred: Tensor, y: Tensor) -> float:
     """The value of :class:`MedianRelativeAbsoluteError`, of predictions and targets of shape (N,) or (N, 1)."""
-    return median(errors_relative_to_mean(widened(y_pred), widened(y)))
+    if y.ndim > 1 or not len(y):
+        return median(errors_relative_to_mean(widened(y_pred), widened(y)))
+    high, low = mean_in_parts(y)
+    return median_of(functools.partial(errors_relative_to, high=high, low=low), y_pred, y)
 
 
 class MedianRelativeAbsoluteError(EpochMetric):
@@ -63,4 +74,4 @@ class MedianRelativeAbsoluteError(EpochMetric):
         )
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        reading.derive(check_columns)
+        check_columns(reading)

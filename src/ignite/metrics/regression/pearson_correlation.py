@@ -57,7 +57,7 @@ class PearsonCorrelation(_BaseRegression):
 
     def _value(self, *statistics: Any) -> float:
         found = statistics[0].joined()
-        correlation = found.correlation.clamp(-1, 1)
+        correlation = max(-1.0, min(found.correlation, 1.0))
         if self.eps > 1e-8:  # Ignite's default, which would make something of numbers that vary little
-            correlation = correlation * (found.norms.prod() / found.num_examples / self.eps).clamp(max=1)
-        return float(correlation)
+            correlation *= min(found.norms[0] * found.norms[1] / found.num_examples / self.eps, 1.0)
+        return correlation

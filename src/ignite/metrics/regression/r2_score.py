@@ -39,12 +39,9 @@ class R2Score(_BaseRegression):
 
     def _value(self, *statistics: Any) -> float:
         found = statistics[0].joined()
-        num_examples, difference, correlation = (
-            float(value) for value in (found.num_examples, found.difference, found.correlation)
-        )
-        of_predictions, of_targets = (float(norm) for norm in found.norms)
+        of_predictions, of_targets = found.norms
         if of_targets == 0:
-            return float(of_predictions == 0 and difference == 0)
+            return float(of_predictions == 0 and found.difference == 0)
         # The errors are a vector of deviations, and one of equal numbers that is orthogonal to it.
-        spread, bias = of_predictions / of_targets, difference / of_targets
-        return 2 * correlation * spread - spread * spread - num_examples * bias * bias
+        spread, bias = of_predictions / of_targets, found.difference / of_targets
+        return 2 * found.correlation * spread - spread * spread - found.num_examples * bias * bias

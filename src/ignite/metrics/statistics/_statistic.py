@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.distributed._fused import Part
+from ignite.metrics.statistics._copies import Copies
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,12 +50,14 @@ class Reading:
             derived[key] = function(self.output, *args)
         return derived[key]
 
-    def derive_further(self, function: Callable[..., Any], *args: Hashable) -> Any:
-        """As :meth:`derive`, of what has been derived before: ``function(self, *args)``."""
-        key = (function, args)
-        if key not in self._derived:
-            self._derived[key] = function(self, *args)
-        return self._derived[key]
+    def copies_of(self, x: Tensor, y: Tensor) -> Copies:
+        """Copies of what has been derived, which do not change with the output."""
+        derived = self._derived
+        key = (id(x), id(y))  # which are held by what they were derived with
+        copies: Copies | None = derived.get(key)
+        if copies is None:
+            copies = derived[key] = Copies(x, y)
+        return copies
 
     def once(self, function: Callable[..., None], *args: Hashable) -> None:
         """Calls ``function(self, *args)``, unless that has been done without an error."""

@@ -1,55 +1,27 @@
-"""Small batches wait to be joined, so that what is summed up over many of them is summed up once."""
+"""Copies of small batches wait to be joined: what is computed from many of them together costs one call, not many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
 
-import torch
 from torch import Tensor
 
-from ignite.metrics.statistics._statistic import Reading
+from ignite.metrics.statistics._copies import Copies
 
 LARGE = 2**12
-"""Batches of so many numbers do not wait: looking at them takes longer than calling for it."""
+"""Batches of so many numbers do not wait: computing takes longer than calling for it."""
 _PORTION = 2**14
 """How many numbers wait to be joined at most."""
 
 
-class Pair:
-    """Two tensors of an output, and copies of them, made when the first of several statistics asks.
-
-    Args:
-        reading: of the output.
-        select: ``select(output, *args) -> (x, y)``, two tensors of shape (B, ...).
-        args: further arguments of ``select``.
-    """
-
-    __slots__ = ("_copies", "is_large", "num_examples", "x", "y")
-
-    def __init__(self, reading: Reading, select: Callable[..., tuple[Tensor, Tensor]], *args: Hashable) -> None:
-        pair: tuple[Tensor, Tensor] = reading.derive(select, *args)
-        self.x, self.y = pair
-        self.num_examples: int = self.x.shape[0]
-        self.is_large = self.x.numel() >= LARGE
-        self._copies: Any = None
-
-    def copies(self) -> tuple[Any, tuple[Tensor, Tensor]]:
-        """Copies that do not change with the output, and before them what tells those that can be joined."""
-        if self._copies is None:
-            x, y = self.x, self.y
-            kind = (x.dtype, y.dtype, x.shape[1:], y.shape[1:], x.device, y.device)
-            self._copies = (kind, (x.clone(), y.clone()))
-        return self._copies  # type: ignore[no-any-return]
-
-
 class Waiting:
-    """Pairs of small tensors that wait to be joined.
+    """Copies that wait to be joined.
 
     Example:
-        >>> waiting, reading = Waiting(), Reading((torch.ones(2), torch.zeros(2)))
+        >>> import torch
+        >>> waiting = Waiting()
         >>> for _ in range(2):
-        ...     is_full = waiting.add(Pair(reading, lambda output: output))
+        ...     is_full = waiting.add(Copies(torch.ones(2), torch.zeros(2)), num_numbers=2)
         >>> [(x.tolist(), y.tolist()) for x, y in waiting.taken()]
         [([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0])]
     """
@@ -57,17 +29,16 @@ class Waiting:
     __slots__ = ("_groups", "_num_numbers")
 
     def __init__(self) -> None:
-        self._groups: dict[Any, list[tuple[Tensor, Tensor]]] = {}
+        self._groups: dict[Hashable, list[Copies]] = {}
         self._num_numbers = 0
 
-    def add(self, pair: Pair) -> bool:
-        """Takes in a copy; says whether it is time to go on with what waits."""
-        kind, copies = pair.copies()
-        group = self._groups.get(kind)
+    def add(self, copies: Copies, num_numbers: int) -> bool:
+        """Takes in copies of so many numbers; says whether it is time to go on with what waits."""
+        group = self._groups.get(copies.like)
         if group is None:
-            group = self._groups[kind] = []
+            group = self._groups[copies.like] = []
         group.append(copies)
-        self._num_numbers += copies[0].numel()
+        self._num_numbers += num_numbers
         return self._num_numbers >= _PORTION
 
     def _undoing(self) -> Callable[[], None]:
@@ -88,11 +59,14 @@ class Waiting:
     def taken(self) -> list[tuple[Tensor, Tensor]]:
         """What has waited, joined: one pair for each kind of tensors. Nothing waits any more."""
         groups, self._groups, self._num_numbers = self._groups, {}, 0
-        return [_joined(group) for group in groups.values()]
+        if len(groups) > 1:
+            groups = _by_rows(groups)
+        return [Copies.joined(group).tensors for group in groups.values()]
 
 
-def _joined(group: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    if len(group) == 1:
-        return group[0]
-    xs, ys = zip(*group, strict=True)
-    return torch.cat(xs), torch.cat(ys)
+def _by_rows(groups: Mapping[Hashable, list[Copies]]) -> dict[Hashable, list[Copies]]:
+    """The same in fewer groups: batches of different sizes can be joined."""
+    found: dict[Hashable, list[Copies]] = {}
+    for group in groups.values():
+        found.setdefault(group[0].row, []).extend(group)
+    return found

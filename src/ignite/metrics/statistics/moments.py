@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ignite.metrics._scratch import arrays_of, inner_product, quietly
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
-from ignite.metrics.statistics._waiting import Pair, Waiting
+from ignite.metrics.statistics._waiting import LARGE, Waiting
 
 __all__ = ["Moments"]
 
 _MAX_ROWS = 256
-"""How many batches wait to be joined at most."""
+"""How many batches are held one by one at most."""
+Row: TypeAlias = tuple[float, ...]
+"""Of a batch: its number of examples, both means in two parts (first both high ones), both norms, the correlation."""
 
 
 class Joined(NamedTuple):
-    """What follows from moments: tensors of shape (), or of shape (2,), one for each variable."""
+    """What follows from moments; pairs are of both variables."""
 
-    num_examples: Tensor
-    means: Tensor
-    difference: Tensor
-    """The mean of x less that of y, shape ()."""
-    norms: Tensor
+    num_examples: float
+    means: tuple[float, float]
+    difference: float
+    """The mean of x less that of y."""
+    norms: tuple[float, float]
     r"""The lengths of the vectors of deviations from the means, :math:`\sqrt{\sum_i (x_i - \bar{x})^2}`."""
-    correlation: Tensor
-    """The sum of multiplied deviations as a fraction of the product of both norms, shape (); 0 if that is 0."""
+    correlation: float
+    """The sum of multiplied deviations as a fraction of the product of both norms; 0 if that is 0."""
 
 
 class Moments(Statistic):
@@ -47,8 +49,8 @@ class Moments(Statistic):
     Example:
         >>> moments = Moments(lambda output: output)
         >>> moments.update(Reading((torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0]))))
-        >>> moments.joined().means.tolist(), moments.joined().correlation.item()
-        ([2.0, 1.5], 1.0)
+        >>> moments.joined().means, moments.joined().correlation
+        ((2.0, 1.5), 1.0)
 
     References:
         Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
@@ -72,33 +74,46 @@ class Moments(Statistic):
     def reset(self) -> None:
         """Forgets all that was seen."""
         self.num_examples = 0
-        self._rows: list[Tensor] = []
+        self._rows: list[Row] = []
+        self._on_device: list[Tensor] = []
+        """Rows (K, 8) on an accelerator, for which nobody waits before they are needed."""
         self._waiting = Waiting()
         self.version += 1
 
     @property
     def rows(self) -> Tensor | None:
-        """A row of what :func:`_row` returns for each process, shape (1, 8); None before the first example."""
+        """The row of this process, shape (1, 8), on the CPU; None before the first example."""
+        row = self._row()
+        return None if row is None else torch.tensor([row], dtype=torch.float64)
+
+    def _row(self) -> Row | None:
+        """All that was seen, in one row."""
         for pair in self._waiting.taken():
             self._take_in(*pair)
+        if self._on_device:
+            rows = torch.cat([table.reshape(-1, _LENGTH) for table in self._on_device]).tolist()
+            self._rows += [tuple(row) for row in rows]
+            self._on_device = []
         if len(self._rows) > 1:
-            self._rows = [_join(torch.stack(self._rows))]
-        return self._rows[0].unsqueeze(0) if self._rows else None
+            self._rows = [_join(self._rows)]
+        return self._rows[0] if self._rows else None
 
     def _update(self, reading: Reading) -> None:
-        pair: Pair = reading.derive_further(Pair, self._select, *self._args)
-        if not pair.num_examples:
+        pair = reading.derive(self._select, *self._args)
+        num_examples = pair[0].shape[0]
+        if not num_examples:
             return
-        if pair.is_large:
-            self._take_in(pair.x, pair.y)
-        elif self._waiting.add(pair):
+        if num_examples >= LARGE:
+            self._take_in(*pair)
+        elif self._waiting.add(reading.copies_of(*pair), num_examples):
             for each in self._waiting.taken():
                 self._take_in(*each)
-        self.num_examples += pair.num_examples
+        self.num_examples += num_examples
 
     def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
-        kept, undo_waiting = {**vars(self), "_rows": list(self._rows)}, self._waiting._undoing()
+        kept, undo_waiting = dict(vars(self)), self._waiting._undoing()
+        kept |= {"_rows": list(self._rows), "_on_device": list(self._on_device)}
 
         def undo() -> None:
             self._restore(kept)
@@ -107,21 +122,27 @@ class Moments(Statistic):
         return undo
 
     def _take_in(self, x: Tensor, y: Tensor) -> None:
-        device = self.where(x)
-        arrays = arrays_of(x, y) if device.type == "cpu" else None
-        if arrays is None:
-            self._rows.append(_row(torch.stack((x, y)).to(device, wide_dtype(device))))
-        else:
+        arrays = arrays_of(x, y) if self.device is None or self.device.type == "cpu" else None
+        if arrays is not None:
             self._rows.append(_row_of_arrays(*arrays))
-        if len(self._rows) > _MAX_ROWS:
-            self._rows = [_join(torch.stack(self._rows))]
+            if len(self._rows) > _MAX_ROWS:
+                self._rows = [_join(self._rows)]
+            return
+        device = self.where(x)
+        self._on_device.append(_row_of_tensors(torch.stack((x, y)).to(device, wide_dtype(device))))
+        if len(self._on_device) % _MAX_ROWS == 0:
+            self._on_device[-_MAX_ROWS:] = [torch.stack(self._on_device[-_MAX_ROWS:])]
 
     def take(self, values: Any) -> None:
         """Goes on from other moments."""
         rows = values["rows"]
         self.num_examples, self._waiting = values["num_examples"], Waiting()
-        self._rows = [] if rows is None else list(rows)
+        self._rows, self._on_device = [] if rows is None else [tuple(row) for row in rows.tolist()], []
         self.version += 1
+
+    def _follow(self, output: Any) -> None:
+        """Rows are numbers, and nowhere."""
+        self._follows = False
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         rows = values["rows"]
@@ -132,16 +153,19 @@ class Moments(Statistic):
 
     def joined(self) -> Joined:
         """What all rows give together."""
-        rows = self.rows
-        assert rows is not None
-        (row,) = rows
-        high, low = row[1:3], row[3:5]
-        difference = (high[0] - high[1]) + (low[0] - low[1])
-        return Joined(row[0], high + low, difference, row[5:7], row[7])
+        row = self._row()
+        assert row is not None
+        num_examples, high_x, high_y, low_x, low_y, norm_x, norm_y, correlation = row
+        difference = (high_x - high_y) + (low_x - low_y)
+        return Joined(num_examples, (high_x + low_x, high_y + low_y), difference, (norm_x, norm_y), correlation)
 
 
-def _row(pair: Tensor) -> Tensor:
-    """Number, the two parts of both means, both norms, and the correlation, shape (8,), of a pair (2, B)."""
+_LENGTH = 8
+"""Of a row."""
+
+
+def _row_of_tensors(pair: Tensor) -> Tensor:
+    """The row, shape (8,), of a pair (2, B), in the widest dtype."""
     first = pair[:, :1]
     deviations = pair - first  # 0 if all are equal, and no large offset is left
     low = deviations.mean(dim=1, keepdim=True)
@@ -151,16 +175,43 @@ def _row(pair: Tensor) -> Tensor:
     return torch.cat([num_examples, first.flatten(), low.flatten(), norms, correlation])
 
 
-def _row_of_arrays(x: Any, y: Any) -> Tensor:
-    """As :func:`_row`, of two arrays (B,)."""
-    with quietly():
-        (x, *of_x), (y, *of_y) = _scaled_deviations(x), _scaled_deviations(y)
-        squares = inner_product(x, x), inner_product(y, y)
-        product = squares[0] * squares[1]
-        correlation = inner_product(x, y) / math.sqrt(product or 1)
+def _row_of_arrays(x: Any, y: Any) -> Row:
+    """The row of two arrays (B,)."""
+    row = _row_of_sums(x, y) if x.itemsize == y.itemsize == _OF_SINGLE else None
+    if row is None:
+        with quietly():
+            row = _row_of_scaled(x, y)
+    return (float(x.shape[0]), *row)
+
+
+_OF_SINGLE = 4
+_MOST_LOST = 1e6
+
+
+def _row_of_sums(x: Any, y: Any) -> Row | None:
+    """The row without its number, of float32, whose squares and sums of them have room in float64.
+
+    None where data are so far from 0, beside how much they vary, that more than 6 of 16 digits would be lost.
+    """
+    num = x.shape[0]
+    x, y = x.astype("float64"), y.astype("float64")
+    sum_x, sum_y = float(x.sum()), float(y.sum())
+    all_x, all_y = inner_product(x, x), inner_product(y, y)
+    squares_x, squares_y = all_x - sum_x * sum_x / num, all_y - sum_y * sum_y / num
+    if not (_MOST_LOST * squares_x > all_x and _MOST_LOST * squares_y > all_y):
+        return None
+    correlation = (inner_product(x, y) - sum_x * sum_y / num) / math.sqrt(squares_x * squares_y)
+    return sum_x / num, sum_y / num, 0.0, 0.0, math.sqrt(squares_x), math.sqrt(squares_y), correlation
+
+
+def _row_of_scaled(x: Any, y: Any) -> Row:
+    """The row without its number, of whatever scale."""
+    (x, *of_x), (y, *of_y) = _scaled_deviations(x), _scaled_deviations(y)
+    squares = inner_product(x, x), inner_product(y, y)
+    product = squares[0] * squares[1]
+    correlation = inner_product(x, y) / math.sqrt(product or 1)
     norms = [scale * math.sqrt(square) for (*_, scale), square in zip((of_x, of_y), squares, strict=True)]
-    firsts, lows = (of_x[0], of_y[0]), (of_x[1], of_y[1])
-    return torch.tensor([len(x), *firsts, *lows, *norms, correlation], dtype=torch.float64)
+    return (of_x[0], of_y[0], of_x[1], of_y[1], *norms, correlation)
 
 
 def _scaled_deviations(values: Any) -> tuple[Any, float, float, float]:
@@ -187,22 +238,31 @@ def _norms_and_correlation(deviations: Tensor) -> tuple[Tensor, Tensor]:
     return largest.flatten() * squares.sqrt(), correlation[None]
 
 
-def _join(rows: Tensor) -> Tensor:
-    """One row for several (K, 8)."""
-    counts, high, low = rows[:, :1], rows[:, 1:3], rows[:, 3:5]
-    num_examples = counts.sum()
-    offsets = (high - high[0]) + low  # from the first
-    mean = (offsets * (counts / num_examples)).sum(dim=0)
-    # Each batch is a vector of its norm that is orthogonal to all others, and one of equal deviations of its mean.
-    between = (offsets - mean) * counts.sqrt()
-    norms, _ = _norms_and_correlation(torch.cat([rows[:, 5:7], between]).T)
-    scales = norms.masked_fill(norms == 0, 1)
-    shares = (rows[:, 5:7] / scales).prod(dim=1) * rows[:, 7] + (between / scales).prod(dim=1)
-    total, lost = _two_sum(high[0], mean)
-    return torch.cat([num_examples[None], total, lost, norms, shares.sum()[None]])
+def _join(rows: Sequence[Row]) -> Row:
+    """One row for several."""
+    num_examples = sum(row[0] for row in rows)
+    (high_x, low_x, norms_x), (high_y, low_y, norms_y) = (_joined_variable(rows, i, num_examples) for i in (1, 2))
+    norm_x, norm_y = math.hypot(*norms_x), math.hypot(*norms_y)
+    scale_x, scale_y = norm_x or 1, norm_y or 1
+    # Of each batch first its own norm, with its own correlation, then what it is away from the mean of all.
+    correlations = [correlation for row in rows for correlation in (row[7], 1)]
+    shares = zip(norms_x, norms_y, correlations, strict=True)
+    correlation = math.fsum((x / scale_x) * (y / scale_y) * share for x, y, share in shares)
+    return num_examples, high_x, high_y, low_x, low_y, norm_x, norm_y, correlation
 
 
-def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _joined_variable(rows: Sequence[Row], i: int, num_examples: float) -> tuple[float, float, list[float]]:
+    """The mean in two parts, and norms: each batch is a vector of its own norm, orthogonal to one of equal numbers."""
+    first = rows[0][i]
+    offsets = [(row[i] - first) + row[i + 2] for row in rows]
+    mean = math.fsum(offset * (row[0] / num_examples) for offset, row in zip(offsets, rows, strict=True))
+    norms = []
+    for offset, row in zip(offsets, rows, strict=True):
+        norms += [row[i + 4], (offset - mean) * math.sqrt(row[0])]
+    return *_two_sum(first, mean), norms
+
+
+def _two_sum(a: float, b: float) -> tuple[float, float]:
     """The sum, and what rounding has taken from it (Knuth)."""
     total = a + b
     rest = total - a

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics._waiting import Copies
 
 __all__ = ["KeptSamples"]
 
@@ -47,65 +48,63 @@ class KeptSamples(Statistic):
     def reset(self) -> None:
         """Forgets all that was seen."""
         self.num_examples = 0
-        self._batches: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._batches: list[Copies] = []
         self.version += 1
 
     def _update(self, reading: Reading) -> None:
-        pair = reading.derive(self._select, *self._args)
-        firsts, seconds = self._batches
-        if firsts and (not _is_alike(firsts[0], pair[0]) or not _is_alike(seconds[0], pair[1])):
-            self._check_kinds(pair)
-        for batches, tensor in zip(self._batches, pair, strict=True):
-            copy = tensor.detach() if tensor.requires_grad else tensor
-            is_there = self.device is None or self.device == tensor.device
-            batches.append(copy.clone() if is_there else copy.to(self.device, copy=True))
-        self.num_examples += len(pair[0])
+        x, y = reading.derive(self._select, *self._args)
+        copies = reading.copies_of(x, y) if self.device is None else Copies(x.to(self.device), y.to(self.device))
+        batches = self._batches
+        if batches and batches[-1].like != copies.like:
+            self._check_kinds((x, y))
+        batches.append(copies)
+        self.num_examples += x.shape[0]
 
     def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
-        kept = dict(vars(self))
-        lengths = [len(batches) for batches in self._batches]
+        kept, length = dict(vars(self)), len(self._batches)
 
         def undo() -> None:
-            for batches, length in zip(self._batches, lengths, strict=True):
-                del batches[length:]
+            del kept["_batches"][length:]
             self._restore(kept)
 
         return undo
 
     def _check_kinds(self, pair: tuple[Tensor, Tensor]) -> None:
         kinds = (("y_pred", "predictions"), ("y", "targets"))
-        for (name, words), batches, tensor in zip(kinds, self._batches, pair, strict=True):
-            if batches and batches[0].shape[1:] != tensor.shape[1:]:
+        for (name, words), kept, tensor in zip(kinds, self._batches[-1].tensors, pair, strict=True):
+            if kept.shape[1:] != tensor.shape[1:]:
                 raise ValueError(
-                    f"{name} should be of shape (batch_size, {', '.join(map(str, batches[0].shape[1:]))}) as before, "
+                    f"{name} should be of shape (batch_size, {', '.join(map(str, kept.shape[1:]))}) as before, "
                     f"but given {tuple(tensor.shape)}"
                 )
-            if batches and batches[0].dtype != tensor.dtype:
+            if kept.dtype != tensor.dtype:
                 raise ValueError(
                     f"Incoherent types between input {name} and stored {words}: {name} should be of "
-                    f"{batches[0].dtype} as before, but given {tensor.dtype}"
+                    f"{kept.dtype} as before, but given {tensor.dtype}"
                 )
 
     @property
     def first(self) -> Tensor:
         """All first tensors, shape (N, ...)."""
-        return self._joined(0)
+        return self._joined()[0]
 
     @property
     def second(self) -> Tensor:
         """All second tensors, shape (N, ...)."""
-        return self._joined(1)
+        return self._joined()[1]
 
-    def _joined(self, i: int) -> Tensor:
-        batches = self._batches[i]
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        batches = self._batches
+        if not batches:
+            return torch.empty(0, device=self.device), torch.empty(0, device=self.device)
         if len(batches) > 1:
-            batches[:] = [torch.cat(batches)]  # in place, so that it is done once
-        return batches[0] if batches else torch.empty(0, device=self.device)
+            batches[:] = [Copies.joined(batches)]  # in place, so that it is done once
+        return batches[0].tensors
 
     def parts(self) -> dict[str, Any]:
         """All samples, or None before the first batch."""
-        first, second = (self._joined(i) if self._batches[i] else None for i in range(2))
+        first, second = self._joined() if self._batches else (None, None)
         return {"num_examples": self.num_examples, "first": first, "second": second}
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -115,7 +114,7 @@ class KeptSamples(Statistic):
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other samples."""
         self.num_examples = values["num_examples"]
-        self._batches = tuple([] if values[name] is None else [values[name]] for name in PARTS)  # type: ignore[assignment]
+        self._batches = [] if values["first"] is None else [Copies.kept(values["first"], values["second"])]
         self.version += 1
 
     def __str__(self) -> str:
@@ -125,7 +124,3 @@ class KeptSamples(Statistic):
         """Samples of all processes are joined."""
         return "SUM" if name == "num_examples" else "ROWS"
 
-
-def _is_alike(kept: Tensor, tensor: Tensor) -> bool:
-    """Whether rows of both can be joined."""
-    return kept.dtype == tensor.dtype and kept.shape[1:] == tensor.shape[1:]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite._core.calls import name_of
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
-from ignite.metrics.statistics._waiting import Pair, Waiting
+from ignite.metrics.statistics._waiting import LARGE, Waiting
 
 __all__ = ["Totals"]
 
@@ -30,9 +30,11 @@ class Totals(Statistic):
         op: "SUM" or "MAX", of the values.
         device: where to accumulate; None means where the values are.
         select: ``select(output) -> (x, y)``, two tensors of shape (B, ...), which ``measure`` is given instead of the
-            output. It does the checks.
-        joins: join small batches, of what ``select`` returns, before they are measured. For functions that cost much
-            more to call than to compute; sums then depend, within rounding, on when they are looked at.
+            output. It does the checks. Small batches are joined before they are measured, because to call for a result
+            then costs more than to compute it; sums so depend, within rounding of the widest dtype, on when they are
+            looked at.
+        is_rowwise: whether ``measure`` looks at each row by itself and adds up in the widest dtype, so that joined
+            batches need not be made wide.
 
     Example:
         >>> totals = Totals(lambda y: (len(y), y.sum()))
@@ -49,14 +51,14 @@ class Totals(Statistic):
         op: str = "SUM",
         device: torch.device | None = None,
         select: Callable[..., tuple[Tensor, Tensor]] | None = None,
-        joins: bool = False,
+        is_rowwise: bool = False,
     ) -> None:
         self._measure = measure
         self._args = args
         self._num_values = num_values
         self._op = op
         self._select = select
-        self._joins = joins
+        self._is_rowwise = is_rowwise
         super().__init__(device)
 
     def _parameters(self) -> tuple[Hashable, ...]:
@@ -67,8 +69,6 @@ class Totals(Statistic):
         self.num_examples = 0
         self._hold([])
         self._waiting = Waiting()
-        self.example_shape: torch.Size | None = None
-        """Of what ``select`` has returned last, without its first dimension."""
         self.version += 1
 
     def _hold(self, sums: list[Tensor | float]) -> None:
@@ -88,34 +88,35 @@ class Totals(Statistic):
         if self._select is None:
             num_examples, *values = self._measure(reading.output, *self._args)
             self._add(values)
-        elif not self._joins:
-            pair = reading.derive(self._select)
-            num_examples = pair[0].shape[0]
+        else:
+            x, y = pair = reading.derive(self._select)
+            num_examples = x.shape[0]
             if not num_examples:
                 return
-            self.example_shape = pair[0].shape[1:]
-            self._add(self._measure(pair, *self._args)[1:])
-        else:
-            num_examples = self._join(reading.derive_further(Pair, self._select))
+            num_numbers = x.numel()
+            if num_numbers >= LARGE:
+                self._add(self._measure(pair, *self._args)[1:])
+            elif self._waiting.add(reading.copies_of(x, y), num_numbers):
+                self._settle()
         self.num_examples += num_examples
 
-    def _join(self, pair: Pair) -> int:
-        """Measures a pair, soon if it is small; returns its number of examples."""
-        if pair.is_large:
-            self._add(self._measure((pair.x, pair.y), *self._args)[1:])
-        elif pair.num_examples and self._waiting.add(pair):
-            self._settle()
-        return pair.num_examples
-
     def _settle(self) -> None:
-        """Measures what waits."""
-        for pair in self._waiting.taken():
+        """Measures what waits, in the widest dtype: then it hardly shows which batches were joined."""
+        for x, y in self._waiting.taken():
+            pair = (x, y)
+            if not self._is_rowwise:
+                wide = _as_measured(x)
+                pair = (wide, wide if y is x else _as_measured(y))
             self._add(self._measure(pair, *self._args)[1:])
 
     def _add(self, values: Sequence[Tensor | float]) -> None:
-        if self._sums and self._op == "SUM" and not self._loses and all(type(value) is float for value in values):
-            self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
-            return
+        if self._sums and not self._loses and self._op == "SUM":
+            for value in values:
+                if type(value) is not float:
+                    break
+            else:
+                self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
+                return
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
         if not self._sums:
             self._hold(added)
@@ -147,7 +148,7 @@ class Totals(Statistic):
         self.num_examples = values["num_examples"]
         totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
         self._hold([] if any(total is None for total in totals) else totals)
-        self._waiting, self.example_shape = Waiting(), None
+        self._waiting = Waiting()
         self.version += 1
 
     def op_of(self, name: str) -> str:
@@ -156,6 +157,10 @@ class Totals(Statistic):
 
     def __str__(self) -> str:
         return f"totals of {name_of(self._measure).lstrip('_')}"
+
+
+def _as_measured(tensor: Tensor) -> Tensor:
+    return tensor.to(wide_dtype(tensor)) if tensor.is_floating_point() else tensor
 
 
 def _as_wide(total: Any) -> Any:
