@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
 from ignite.metrics._scratch import array_of
+from ignite.metrics.statistics import Reading
 
 IGNORED = -100
 """The target that losses of PyTorch ignore by default; no label."""
@@ -34,12 +35,20 @@ _MANY = 256
 """More labels from the smallest to the largest are too many to count their pairs, unless there are as many examples."""
 
 
-def check_labels(output: Sequence[Tensor], name: str) -> None:
-    """Raises ValueError unless both tensors, on the CPU, are what :func:`as_labels` takes."""
-    for values, which in zip(output, ("y_pred", "y"), strict=True):
-        array = array_of(values) if values.ndim == 1 and not values.is_floating_point() else None
-        if array is None or not array.size or array.min() < 0:
+def check_labels(reading: Reading, y_pred: Tensor, y: Tensor, name: str) -> None:
+    """Raises ValueError unless predictions and targets, on the CPU, are what :func:`as_labels` takes."""
+    together = reading.copies_of(y_pred, y).together  # they are kept anyway
+    if together is not None and _are_counts(together):
+        return
+    for values, which in ((y_pred, "y_pred"), (y, "y")):
+        if not _are_counts(values):
             as_labels(values.detach(), which, name)
+
+
+def _are_counts(values: Tensor) -> bool:
+    """Whether they are integers (M,), and surely none is negative."""
+    array = array_of(values) if values.ndim == 1 and not values.is_floating_point() else None
+    return array is not None and bool(array.size) and bool(array.min() >= 0)
 
 
 def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -48,6 +57,8 @@ def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Ten
     Raises:
         ValueError: some are no labels, which ``update`` does not wait to see on an accelerator.
     """
+    if y.dtype is torch.int64 is y_pred.dtype and _are_counts(y_pred) and _are_counts(y):
+        return y_pred, y
     (predicted, num_wrong_predictions), (true, num_wrong) = as_labels(y_pred, "y_pred", name), as_labels(y, "y", name)
     num_wrong = int(num_wrong + num_wrong_predictions)
     if num_wrong:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import array_of, detached
+from ignite.metrics._scratch import array_of, arrays_of, detached, numpy
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 
@@ -35,6 +35,8 @@ class Labels(NamedTuple):
     num_invalid: int | Tensor
     """How many targets are no whole number, and how many examples have a score that is NaN: on an accelerator a
     tensor, elsewhere 0, because they are refused."""
+    arrays: tuple[Any, Any] | None = None
+    """``y_pred`` and ``y`` as arrays, if they have been made."""
 
     @property
     def num_examples(self) -> int:
@@ -66,7 +68,11 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
     y_pred, y = detached(output[0]), detached(output[1])
     predicted, true = y_pred.shape, y.shape
     is_usual = not is_multilabel and len(predicted) == 2 and true == predicted[:1] and predicted[1] > 1
-    if not is_usual:
+    if is_usual:
+        labels = _read_quickly(y_pred, y)
+        if labels is not None:
+            return labels
+    else:
         y_pred, y = squeeze_pair(y_pred, y)
         check_shapes(y_pred, y, is_multilabel)
     if is_usual or y_pred.ndim == y.ndim + 1:
@@ -81,6 +87,25 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
     kind, num_classes = (MULTILABEL, y_pred.shape[1]) if is_multilabel else (BINARY, 1)
     num_outside = count_not_binary("y", y) + count_not_binary("y_pred", y_pred)
     return Labels(kind, num_classes, y_pred, y, y.shape[0], num_outside, 0)
+
+
+def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
+    """The labels in scores (B, C) and classes (B,), on the CPU and few; None of others, or if something is wrong."""
+    if y.dtype is not torch.int64 or scores.dtype not in _OF_SCORES or not 0 < scores.numel() <= _FEW:
+        return None
+    arrays = arrays_of(scores, y)
+    if arrays is None:
+        return None
+    of_scores, true = arrays
+    num_items, num_classes = of_scores.shape
+    # Negative classes are huge without their sign. A maximum is NaN if there is one.
+    if true.view(numpy.uint64).max() >= num_classes or math.isnan(of_scores.max()):
+        return None
+    predicted = of_scores.argmax(1)
+    return Labels(MULTICLASS, num_classes, torch.from_numpy(predicted), y, num_items, 0, 0, (predicted, true))
+
+
+_OF_SCORES = frozenset((torch.float32, torch.float64))
 
 
 def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
@@ -109,13 +134,7 @@ def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
 
 def classes_of_scores(scores: Tensor) -> tuple[Tensor, int | Tensor]:
     """What :func:`argmax` finds, and how many examples have a score that is NaN: :func:`count_nan_scores`."""
-    array = array_of(scores) if scores.is_floating_point() else None
-    if array is not None and array.size and array.size <= _FEW:
-        classes = torch.from_numpy(array.argmax(1))
-        if not math.isnan(array.max()):
-            return classes, 0
-    else:
-        classes = argmax(scores)
+    classes = argmax(scores)
     return classes, count_nan_scores(scores, classes) if scores.is_floating_point() else 0
 
 
@@ -195,7 +214,7 @@ def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
     if y.numel() == 0:
         return 0
     array = array_of(y) if y.dtype == torch.int64 else None
-    if array is not None and array.view("u8").max() < num_classes:  # negative ones are huge without their sign
+    if array is not None and array.view(numpy.uint64).max() < num_classes:  # negative ones are huge without their sign
         return 0
     low, high = torch.aminmax(y)
     if low.item() >= 0 and high.item() < num_classes:
@@ -236,7 +255,7 @@ def is_binary(values: Tensor) -> bool:
     """Whether all values, on the CPU, are 0 or 1."""
     array = array_of(values) if values.numel() and not values.is_floating_point() else None
     if array is not None:
-        return bool(array.max() <= 1 and array.min() >= 0)
+        return bool(array.view(f"u{array.itemsize}").max() <= 1)  # negative ones are huge without their sign
     if not torch.equal(values, values * values):  # NaN is not equal to itself
         return False
     if not values.is_floating_point() or math.isfinite(values.sum().item()):

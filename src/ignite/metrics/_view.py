@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -292,6 +292,25 @@ class View(Metric):
         """What is accumulated for this metric, as if it had been alone."""
         pairs = zip(self._statistics_in_use(), self._own, strict=True)
         return [found.narrowed(own) for found, own in pairs]
+
+
+def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
+    """Updates metrics, each with its output, for all of them or for none if one raises; who reads alike reads once."""
+    readings: dict[Hashable, Reading] = {}
+    updates: dict[int, tuple[Any, Any]] = {}
+    for metric, output in pairs:
+        key = metric._how_to_read() if isinstance(metric, View) else None
+        if not isinstance(metric, View) or key is None:
+            updates[id(metric)] = metric, output
+            continue
+        if metric._bindings:
+            metric._become_independent()
+        reading = readings.get((key, id(output)))
+        if reading is None:
+            reading = readings[key, id(output)] = Reading(metric._accepted(output))
+        metric._inspect(reading, metric._own[0])
+        updates.update((id(statistic), (statistic, reading)) for statistic in metric._own)
+    update_all(list(updates.values()))
 
 
 def _views_of(engine: Engine[Any, Any]) -> list[View]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
 
 from ignite.metrics._labels import check_shapes, squeeze_pair
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import detached
+from ignite.metrics._scratch import arrays_of, detached, numpy, quietly
 from ignite.metrics._view import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
@@ -74,7 +74,7 @@ class CalibrationError(View):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_bin, (self.num_bins,), num_values=2, device=self._accumulates_on)]
+        return [Totals(_bin, (self.num_bins,), num_values=2, device=self._accumulates_on, select=_read)]
 
     def _value(self, totals: Totals) -> float:
         bins, num_wrong = totals.values
@@ -93,10 +93,16 @@ class CalibrationError(View):
         return float((shares * gaps**2).sum().sqrt())
 
 
-def _bin(output: Sequence[Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
-    """Number of examples; of each bin their number, the sum of probabilities, and how many are right: (3, num_bins)."""
+def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of each example the probability of what is predicted, and 1 if it is right, else 0: shape (M,) each.
+
+    Elsewhere than on the CPU, 2 if something is wrong with it.
+    """
     y_pred, y = squeeze_pair(detached(output[0]), detached(output[1]))
     check_shapes(y_pred, y, is_multilabel=False)
+    found = _read_quickly(y_pred, y)
+    if found is not None:
+        return found
     if y_pred.ndim == y.ndim + 1:
         confidence, classes = y_pred.max(dim=1)
         right, num_classes = classes == y, y_pred.shape[1]
@@ -108,18 +114,45 @@ def _bin(output: Sequence[Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
     is_right_input &= (y >= 0) & (y < num_classes)
     if y.is_floating_point():
         is_right_input &= y == y.round()
-    num_wrong = (~is_right_input).sum()
-    if y_pred.is_cpu and num_wrong:
-        raise ValueError(
-            "y_pred should be probabilities, which add up to 1 over classes, and y classes, but given "
-            f"y_pred from {y_pred.min().item():g} to {y_pred.max().item():g} and y from {y.min().item():g} to "
-            f"{y.max().item():g}, of which {int(num_wrong)} examples do not fit; turn logits into probabilities, "
-            "by softmax or sigmoid, in output_transform"
-        )
-    confidence, right = confidence.flatten().to(wide_dtype(confidence)), right.flatten()
+    if y_pred.is_cpu and not is_right_input.all():
+        _refuse(y_pred, y, int((~is_right_input).sum()))
+    dtype = confidence.dtype if confidence.is_floating_point() else wide_dtype(confidence)
+    is_right = torch.where(is_right_input, right.to(dtype), 2)
+    return confidence.to(dtype).flatten(), is_right.flatten()
+
+
+def _read_quickly(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The same of probabilities (B, C), on the CPU; None of others, or if something is wrong."""
+    is_usual = y_pred.ndim == 2 and y.ndim == 1 and y.dtype is torch.int64 and y_pred.is_floating_point()
+    arrays = arrays_of(y_pred, y) if is_usual and y.numel() else None
+    if arrays is None:
+        return None
+    probabilities, true = arrays
+    with quietly():
+        is_right_input = probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
+    # Negative classes are huge without their sign.
+    if not is_right_input or true.view(numpy.uint64).max() >= probabilities.shape[1]:
+        return None
+    is_right = (probabilities.argmax(1) == true).astype(probabilities.dtype)
+    return torch.from_numpy(probabilities.max(1)), torch.from_numpy(is_right)
+
+
+def _refuse(y_pred: Tensor, y: Tensor, num_wrong: int) -> NoReturn:
+    raise ValueError(
+        "y_pred should be probabilities, which add up to 1 over classes, and y classes, but given "
+        f"y_pred from {y_pred.min().item():g} to {y_pred.max().item():g} and y from {y.min().item():g} to "
+        f"{y.max().item():g}, of which {num_wrong} examples do not fit; turn logits into probabilities, "
+        "by softmax or sigmoid, in output_transform"
+    )
+
+
+def _bin(pair: tuple[Tensor, Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
+    """Number of examples; of each bin their number, the sum of probabilities, and how many are right: (3, num_bins)."""
+    confidence = pair[0].to(wide_dtype(pair[0]))
+    right = pair[1].to(confidence.dtype)
     # Compared with the edges, because a product with the number of bins is rounded over them.
     edges = torch.arange(num_bins, dtype=confidence.dtype, device=confidence.device) / num_bins
     index = (torch.bucketize(confidence.nan_to_num(0.0), edges, right=True) - 1).clamp(0, num_bins - 1)
-    rows = torch.stack([torch.ones_like(confidence), confidence, right.to(confidence.dtype)])
+    rows = torch.stack([torch.ones_like(confidence), confidence, right])
     bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(1, index, rows)
-    return len(confidence), bins, num_wrong
+    return len(confidence), bins, (right > 1).sum()

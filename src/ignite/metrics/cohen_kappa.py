@@ -84,7 +84,7 @@ class CohenKappa(View):
                 f"but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
         if self.num_classes is None and y.is_cpu:  # otherwise they are counted
-            reading.derive(check_labels, "CohenKappa")
+            check_labels(reading, y_pred, y, "CohenKappa")
 
     def _name(self) -> str:
         return "CohenKappa" if self.num_classes is None else "Confusion matrix"

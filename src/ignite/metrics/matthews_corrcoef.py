@@ -89,8 +89,7 @@ class MatthewsCorrCoef(EpochMetric):
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         _check_dimensions(reading.output)
         if self.num_classes is None and reading.output[1].is_cpu:  # otherwise they are counted
-            reading.derive(select_samples)
-            reading.derive(check_labels, _NAME)
+            check_labels(reading, *reading.derive(select_samples), _NAME)
 
     def _value(self, statistic: Any) -> float:
         if isinstance(statistic, KeptSamples):

@@ -10,11 +10,10 @@ from ignite.engine import Engine
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import jointly
 from ignite.metrics._state import check_names
-from ignite.metrics._view import View
+from ignite.metrics._view import View, update_together
 from ignite.metrics.metric import Metric
 from ignite.metrics.metrics_lambda import MetricsLambda
-from ignite.metrics.statistics import Reading, Statistic
-from ignite.metrics.statistics._statistic import update_all
+from ignite.metrics.statistics import Statistic
 
 __all__ = ["MetricGroup"]
 
@@ -81,18 +80,12 @@ class MetricGroup(Metric):
 
     def update(self, output: Any) -> None:
         """Takes in the output of one batch, for all members, or for none if one of them raises."""
-        readings: dict[Hashable, Reading] = {}
-        updates: dict[int, tuple[Any, Any]] = {}
-        for metric in self._fed():
-            key = metric._how_to_read() if isinstance(metric, View) else None
-            if not isinstance(metric, View) or key is None:
-                updates[id(metric)] = metric, metric._output_transform(output)
-                continue
-            if key not in readings:
-                readings[key] = Reading(metric._accepted(metric._output_transform(output)))
-            metric._inspect(readings[key], metric._own[0])
-            updates.update((id(statistic), (statistic, readings[key])) for statistic in metric._own)
-        update_all(list(updates.values()))
+        metrics, outputs = self._fed(), {}
+        for metric in metrics:
+            transform = metric._output_transform
+            if id(transform) not in outputs:
+                outputs[id(transform)] = transform(output)
+        update_together((metric, outputs[id(metric._output_transform)]) for metric in metrics)
 
     def _ended(self, engine: Engine[Any, Any]) -> None:
         for metric in self.metrics.values():

@@ -17,6 +17,7 @@ from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import jointly
 from ignite.metrics._state import check_names
 from ignite.metrics._usage import MetricUsage
+from ignite.metrics._view import update_together
 from ignite.metrics.metric import Metric
 
 __all__ = ["MetricsLambda"]
@@ -91,14 +92,13 @@ class MetricsLambda(Metric):
                 metric.reset()
 
     def update(self, output: Any) -> None:
-        """Updates all ingredients, each once."""
+        """Updates all ingredients, each once, or none of them if one raises."""
         if len(self._attachments):
             raise ValueError(
                 "MetricsLambda is already attached to an engine, and MetricsLambda can't use update API while it's "
                 "attached."
             )
-        for metric in self._unique_leaves():
-            metric.update(output)
+        update_together((metric, output) for metric in self._unique_leaves())
         self._is_updated = True
 
     def started(self, engine: Engine[Any, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ignite.metrics._labels import count_not_binary
 from ignite.metrics._outputs import identity
 from ignite.metrics._view import View
-from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics import Reading, Statistic, Totals
 
 __all__ = ["MultiLabelConfusionMatrix"]
 
@@ -56,7 +56,11 @@ class MultiLabelConfusionMatrix(View):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_count, (self.num_classes,), num_values=2, device=self._accumulates_on)]
+        device = self._accumulates_on
+        return [Totals(_count, (self.num_classes,), num_values=2, device=device, select=_read)]
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        _check(*reading.output, self.num_classes)
 
     def _name(self) -> str:
         return "Confusion matrix"
@@ -71,14 +75,25 @@ class MultiLabelConfusionMatrix(View):
         return matrix / matrix.sum(dim=(1, 2), keepdim=True)  # no label has no example
 
 
-def _count(output: Sequence[Tensor], num_classes: int) -> tuple[int, Tensor, Tensor | int]:
-    y_pred, y = output[0].detach(), output[1].detach()
-    _check(y_pred, y, num_classes)
-    num_wrong = count_not_binary_values("y_pred", y_pred) + count_not_binary_values("y", y)
-    predicted, true = (values.bool().movedim(1, -1).reshape(-1, num_classes) for values in (y_pred, y))  # (M, C)
-    cells = [(t & p).sum(dim=0) for t in (~true, true) for p in (~predicted, predicted)]
-    matrix = torch.stack(cells, dim=1).reshape(num_classes, 2, 2)
-    return len(predicted), matrix, torch.as_tensor(num_wrong)
+def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Predicted and true labels of shape (B, C, ...), on the CPU all 0 or 1."""
+    y_pred, y = output
+    if y.is_cpu:
+        count_not_binary_values("y_pred", y_pred)
+        count_not_binary_values("y", y)
+    return y_pred, y
+
+
+def _count(pair: tuple[Tensor, Tensor], num_classes: int) -> tuple[int, Tensor, Tensor | int]:
+    """The number of examples, the matrices, and how many values are neither 0 nor 1."""
+    y_pred, y = pair
+    dims = [0, *range(2, y.ndim)]  # all but the classes
+    both, predicted, true = (y_pred & y).sum(dims), y_pred.sum(dims), y.sum(dims)
+    num_examples = y.numel() // num_classes
+    cells = [num_examples - predicted - true + both, predicted - both, true - both, both]
+    matrix = torch.stack(cells, dim=1).view(num_classes, 2, 2)
+    num_wrong = 0 if y.is_cpu else count_not_binary("y_pred", y_pred) + count_not_binary("y", y)
+    return num_examples, matrix, num_wrong
 
 
 def count_not_binary_values(name: str, values: Tensor) -> int | Tensor:

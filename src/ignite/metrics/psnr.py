@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import NARROW, MeanOfExamples, read_rows, widened
 from ignite.metrics._outputs import identity
+from ignite.metrics._scratch import arrays_of, numpy, quietly, squared_lengths
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["PSNR"]
@@ -62,9 +63,26 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Tensor | float]:
+    num_images, highest = pair[0].shape[0], 20 * math.log10(data_range)
+    quickly = _sum_of_single(*pair) if pair[0].dtype is torch.float32 and pair[0].numel() else None
+    if quickly is not None:
+        return num_images, num_images * highest - quickly
     errors = _mean_squares(*pair)
-    decibels = 20 * math.log10(data_range) - 10 * errors.masked_fill(errors == 0, _OF_EQUAL_IMAGES).log10()
-    return len(errors), decibels.sum()
+    decibels = highest - 10 * errors.masked_fill(errors == 0, _OF_EQUAL_IMAGES).log10()
+    return num_images, decibels.sum()
+
+
+def _sum_of_single(y_pred: Tensor, y: Tensor) -> float | None:
+    """Of the decibels of errors of images (B, D) in float32; None if one of them is no moderate number."""
+    arrays = arrays_of(y_pred, y)
+    if arrays is None:
+        return None
+    with quietly():
+        errors = squared_lengths(*arrays)
+        errors /= y.shape[1]
+        if not _LEAST < errors.min() <= errors.max() < _HUGE:
+            return None
+        return 10 * float(numpy.log10(errors).sum())
 
 
 _OF_EQUAL_IMAGES = 1e-10

@@ -80,6 +80,11 @@ class Copies:
         return x, y
 
     @property
+    def together(self) -> Tensor | None:
+        """Both, one after the other, if they are alike and small."""
+        return self._both
+
+    @property
     def row(self) -> tuple[Hashable, ...]:
         """Equal for copies that can be joined: which have rows of the same shapes, dtypes and devices."""
         x, y = self.tensors

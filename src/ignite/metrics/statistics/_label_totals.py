@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._labels import BINARY, Labels
-from ignite.metrics._scratch import array_of, numpy
+from ignite.metrics._scratch import arrays_of, numpy
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics._tally import Tally
 
@@ -134,6 +134,44 @@ class _Matrix:
         return self._tally._undoing()
 
 
+class _ClassesOfPairs:
+    """As :class:`_Classes`, of few classes: counting pairs takes one call instead of three."""
+
+    def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
+        self._before = torch.zeros(3, num_classes, dtype=torch.int64, device=device) if total is None else total
+        self._pairs = _Matrix(num_classes, device)
+        self._settled: Tensor | None = None
+
+    def add(self, labels: Labels) -> None:
+        self._settled = None
+        self._pairs.add(labels)
+
+    def settled(self) -> Tensor:
+        if self._settled is None:
+            matrix = self._pairs.settled()
+            counts = torch.stack([matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)])
+            self._settled = self._before + counts
+        return self._settled
+
+    def _undoing(self) -> Callable[[], None]:
+        undo_pairs = self._pairs._undoing()
+
+        def undo() -> None:
+            self._settled = None
+            undo_pairs()
+
+        return undo
+
+
+_FEW = 128
+"""So many classes have pairs that fit into the processor's cache."""
+
+
+def _classes(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
+    make = _ClassesOfPairs if num_classes <= _FEW else _Classes
+    return make(num_classes, device, total)
+
+
 def _are_inside(labels: Labels) -> bool:
     """Whether all targets are known to be classes."""
     return isinstance(labels.num_outside, int) and not labels.num_outside
@@ -156,9 +194,9 @@ def _flat(values: Tensor) -> Tensor:
 
 
 def _num_correct(labels: Labels) -> Tensor | int:
-    y_pred, y = array_of(labels.y_pred), array_of(labels.y)
-    if y_pred is not None and y is not None:
-        return int(numpy.count_nonzero(y_pred == y))
+    arrays = labels.arrays or arrays_of(labels.y_pred, labels.y)
+    if arrays is not None:
+        return int(numpy.count_nonzero(arrays[0] == arrays[1]))
     return torch.count_nonzero(labels.y_pred == labels.y)
 
 
@@ -197,7 +235,7 @@ def _samples(num_classes: int, device: torch.device, total: Tensor | None = None
 
 TOTALS: dict[tuple[str, bool], Callable[..., Any]] = {
     (CORRECT, False): _correct,
-    (CLASSES, False): _Classes,
+    (CLASSES, False): _classes,
     (MATRIX, False): _Matrix,
     (CORRECT, True): _exact,
     (CLASSES, True): _labels,
