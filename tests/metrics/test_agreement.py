@@ -15,6 +15,7 @@ from ignite.metrics._agreement import (
     labels_of_samples,
     outside_message,
 )
+from ignite.metrics.statistics import Reading
 
 pairs = st.lists(st.tuples(*[st.integers(0, 3)] * 2), min_size=1, max_size=20)
 
@@ -80,7 +81,7 @@ def test_what_is_no_label_is_refused_on_the_host_and_counted_elsewhere(value, sh
 def test_scores_that_are_nan_are_no_labels():
     scores = torch.tensor([[0.1, 0.7, 0.2], [0.5, math.nan, 0.4]])
     with pytest.raises(ValueError, match="y_pred should be scores, but given NaN in 1 of 2 examples"):
-        check_labels((scores, torch.tensor([0, 1])), "Kappa")
+        check_labels(Reading(None), scores, torch.tensor([0, 1]), "Kappa")
     assert int(as_labels(*elsewhere(scores), "y_pred", "Kappa")[1]) == 1
 
 

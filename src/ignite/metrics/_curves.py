@@ -6,12 +6,14 @@ N examples; U distinct scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ignite.metrics._distances import NARROW
 from ignite.metrics._labels import is_binary
+from ignite.metrics._scratch import arrays_of, numpy
 
 
 class Ranking(NamedTuple):
@@ -33,13 +35,33 @@ def rank_scores(scores: Tensor, targets: Tensor) -> Ranking:
     if not is_binary(targets):
         wrong = targets[(targets != 0) & (targets != 1)][0].item()
         raise ValueError(f"Targets should be 0 or 1, but given {wrong}")
-    scores, order = scores.sort(descending=True)
-    positives = targets[order].to(torch.int64)
+    scores, positives = _sorted(scores, targets)
     is_last = torch.ones_like(positives, dtype=torch.bool)  # of the examples with its score
     is_last[:-1] = scores[1:] != scores[:-1]
     num_positives = positives.cumsum(0)[is_last]
     num_seen = torch.arange(1, len(scores) + 1, device=scores.device)[is_last]
     return Ranking(scores[is_last], num_positives, num_seen - num_positives)
+
+
+def _sorted(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (N,) from the highest on, and their targets, int64."""
+    single = scores.detach().float() if scores.dtype in NARROW else scores
+    arrays = arrays_of(single, targets.detach()) if scores.dtype in NARROW else None
+    if arrays is None:
+        scores, order = scores.sort(descending=True)
+        return scores, targets[order].to(torch.int64)
+    # A score and its target in one integer of the same order: sorting numbers takes a tenth of sorting with indices.
+    bits = (arrays[0] + numpy.float32(0)).view(numpy.int32).astype(numpy.int64)  # of which -0.0 has become 0.0
+    keys = (_in_order(bits) << 1) | arrays[1].astype(numpy.int64)
+    keys.sort()
+    keys = keys[::-1]
+    found = _in_order(keys >> 1).astype(numpy.int32).view(numpy.float32)
+    return torch.from_numpy(found).to(scores.dtype), torch.from_numpy(keys & 1)
+
+
+def _in_order(bits: Any) -> Any:
+    """Bits of float32 as integers of the same order, and back: those of negative numbers are the other way round."""
+    return numpy.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 def merge_rankings(rankings: Sequence[Ranking]) -> Ranking:

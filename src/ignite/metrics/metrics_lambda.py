@@ -98,7 +98,11 @@ class MetricsLambda(Metric):
                 "MetricsLambda is already attached to an engine, and MetricsLambda can't use update API while it's "
                 "attached."
             )
-        update_together((metric, output) for metric in self._unique_leaves())
+        leaves = self._unique_leaves()
+        if len(leaves) == 1:
+            leaves[0].update(output)
+        else:
+            update_together((metric, output) for metric in leaves)
         self._is_updated = True
 
     def started(self, engine: Engine[Any, Any]) -> None:

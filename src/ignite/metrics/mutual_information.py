@@ -69,11 +69,11 @@ class MutualInformation(Entropy):
 def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float, Tensor]:
     logits = pair[0]
     if logits.is_cpu and logits.dtype in NARROW:
-        # Of probabilities in float32 the errors cancel, if both sums are over the same ones and wide.
+        # The errors of probabilities in float32 cancel, if both sums are over the same ones.
         logarithms = log_probabilities(logits.float())
         probabilities = logarithms.exp()
-        shares = probabilities.double().sum(dim=0)
-        total = -probabilities.mul_(logarithms).sum(dtype=torch.float64).item()
+        shares = probabilities.sum(dim=0).double()
+        total = -torch.linalg.vecdot(probabilities, logarithms).sum(dtype=torch.float64).item()
         if total > LEAST * logits.shape[0]:
             return logits.shape[0], total, shares
     found, odds, sums = entropies(widened(logits))

@@ -51,26 +51,30 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
         reading.derive(read_pair)
 
     def _value(self, *statistics: Any) -> float:
-        y_pred, y = statistics[0].first, statistics[0].second
-        is_large = y.is_cpu and len(y) >= MANY
-        mean = _mean_of_single(y_pred, y) if is_large and are_single(y_pred, y) else None
+        (samples,) = statistics
+        mean = _mean_of_single(samples.pieces()) if samples.num_examples >= MANY else None
         if mean is None:
-            mean = float(errors_relative_to_mean(widened(y_pred), widened(y)).log().mean())
+            y_pred, y = widened(samples.first), widened(samples.second)
+            mean = float(errors_relative_to_mean(y_pred, y).log().mean())
         return math.exp(mean)
 
 
-def _mean_of_single(y_pred: Tensor, y: Tensor) -> float | None:
+def _mean_of_single(pieces: list[tuple[Tensor, Tensor]]) -> float | None:
     """The mean logarithm of relative errors, computed in float32; None where that is not enough.
 
     It is where targets are not far from 0 in relation to how much they vary.
     """
-    mean = y.sum(dtype=torch.float64).item() / len(y)
-    deviations = (y - mean).abs_()
-    if not abs(mean) * len(y) < _NEAR * deviations.sum().item():
+    if not all(y.is_cpu and are_single(y_pred, y) for y_pred, y in pieces):
         return None
-    errors = (y - y_pred).abs_().div_(deviations)
-    found = errors.log_().sum(dtype=torch.float64).item() / len(y)
-    return found if math.isfinite(found) else None
+    num_examples = sum(len(y) for _, y in pieces)
+    mean = math.fsum(y.sum(dtype=torch.float64).item() for _, y in pieces) / num_examples
+    spread = total = 0.0
+    for y_pred, y in pieces:
+        deviations, errors = (y - mean).abs_(), (y - y_pred).abs_()
+        spread += deviations.sum().item()
+        total += errors.div_(deviations).log_().sum(dtype=torch.float64).item()
+    is_near = abs(mean) * num_examples < _NEAR * spread
+    return total / num_examples if is_near and math.isfinite(total) else None
 
 
 _NEAR = 4

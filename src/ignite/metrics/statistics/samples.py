@@ -14,6 +14,8 @@ from ignite.metrics.statistics._waiting import Copies
 __all__ = ["KeptSamples"]
 
 PARTS = ("first", "second")
+_LARGE = 2**10
+"""How many samples a piece has, in the mean, that is computed from by itself."""
 
 
 class KeptSamples(Statistic):
@@ -93,6 +95,12 @@ class KeptSamples(Statistic):
     def second(self) -> Tensor:
         """All second tensors, shape (N, ...)."""
         return self._joined()[1]
+
+    def pieces(self) -> list[tuple[Tensor, Tensor]]:
+        """All samples, in pieces as they came if they are large: to join them takes memory and time."""
+        if self.num_examples < _LARGE * len(self._batches):
+            return [self._joined()]
+        return [batch.tensors for batch in self._batches]
 
     def _joined(self) -> tuple[Tensor, Tensor]:
         batches = self._batches

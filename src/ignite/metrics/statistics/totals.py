@@ -76,6 +76,7 @@ class Totals(Statistic):
         self._sums = sums
         self._lost = [_zeros(total) for total in sums]
         self._loses = any(lost is not None for lost in self._lost)
+        self._are_numbers = self._op == "SUM" and bool(sums) and all(type(total) is float for total in sums)
 
     @property
     def values(self) -> list[Tensor]:
@@ -110,11 +111,11 @@ class Totals(Statistic):
             self._add(self._measure(pair, *self._args)[1:])
 
     def _add(self, values: Sequence[Tensor | float]) -> None:
-        if self._sums and not self._loses and self._op == "SUM":
-            for value in values:
-                if type(value) is not float:
-                    break
-            else:
+        if self._are_numbers:
+            if len(values) == 1 and type(values[0]) is float:
+                self._sums[0] += values[0]
+                return
+            if all(type(value) is float for value in values):
                 self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
                 return
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
