@@ -59,4 +59,4 @@ def _quickly(predicted: Tensor, true: Tensor) -> Tensor:
     of_predicted, of_true = predicted.exp(), true.exp()
     mean = torch.add(of_predicted, of_true).div_(2).log_()
     of_predicted.mul_(predicted.sub_(mean))
-    return of_predicted.addcmul_(of_true, true.sub_(mean)).sum() / 2
+    return of_predicted.addcmul_(of_true, true.sub_(mean)).sum(dim=1).sum(dtype=torch.float64) / 2

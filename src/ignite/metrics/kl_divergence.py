@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ignite.metrics._distances import MeanOfExamples, exact_sum, log_probabilities, rows_of_logits
@@ -39,7 +40,7 @@ class KLDivergence(MeanOfExamples):
     higher_is_better = False
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits)]
+        return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits, is_rowwise=True)]
 
 
 def read_logits(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -71,7 +72,7 @@ def _exactly(predicted: Tensor, true: Tensor) -> Tensor:
 
 def _quickly(predicted: Tensor, true: Tensor) -> Tensor:
     true, predicted = log_probabilities(true), log_probabilities(predicted)
-    return true.exp().mul_(true.sub_(predicted)).sum()
+    return true.exp().mul_(true.sub_(predicted)).sum(dim=1).sum(dtype=torch.float64)
 
 
 def divergences(true: Tensor, predicted: Tensor) -> Tensor:

@@ -44,11 +44,11 @@ class Reading:
 
     def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
         """``function(output, *args)``. What it raises, it raises each time."""
-        derived = self._derived
-        key = (function, args)
-        if key not in derived:
-            derived[key] = function(self.output, *args)
-        return derived[key]
+        key = (function, args) if args else function
+        found = self._derived.get(key, self)  # which is nothing that is derived
+        if found is self:
+            found = self._derived[key] = function(self.output, *args)
+        return found
 
     def copies_of(self, x: Tensor, y: Tensor) -> Copies:
         """Copies of what has been derived, which do not change with the output."""

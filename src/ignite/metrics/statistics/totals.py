@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite._core.calls import name_of
+from ignite.metrics._scratch import detached
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 from ignite.metrics.statistics._waiting import LARGE, Waiting
 
@@ -126,18 +127,19 @@ class Totals(Statistic):
         elif self._loses:
             pairs = [_add(*item) for item in zip(self._sums, self._lost, added, strict=True)]
             self._sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
-        else:
-            # Held anew, as a number, from a batch without examples, may have become a tensor.
+        elif all(type(total) is type(value) for total, value in zip(self._sums, added, strict=True)):
+            self._sums = list(map(operator.add, self._sums, added))
+        else:  # held anew, as a number, from a batch without examples, may become a tensor
             self._hold(list(map(operator.add, self._sums, added)))
 
     def _wide(self, value: Tensor) -> Tensor | float:
         """The value where it is accumulated, as it is accumulated: a single value on the CPU as a number."""
         if value.ndim == 0 and value.is_cpu and (self.device is None or self.device.type == "cpu"):
             return value.item()
-        value, device = value.detach(), self.where(value)
-        if not value.is_floating_point():
-            return value.to(device, torch.int64)
-        return value.to(device, wide_dtype(device))
+        value, device = detached(value), self.where(value)
+        if value.dtype in (torch.float64, torch.int64) and value.device == device and device.type != "mps":
+            return value
+        return value.to(device, wide_dtype(device) if value.is_floating_point() else torch.int64)
 
     def parts(self) -> dict[str, Any]:
         """The number of examples and each total, which is None before the first batch."""
