@@ -32,6 +32,8 @@ class View(Metric):
 
     _calls_user_code: ClassVar[bool] = False
     """Whether what is accumulated comes from a function of the user, that might track gradients. Ours detach inputs."""
+    _takes_numbers: ClassVar[bool] = False
+    """Whether an output that is a number or a tensor is taken as it is."""
     _inspects: ClassVar[bool] = False
     """Whether the class has an ``_inspect`` of its own."""
     _needs_examples: ClassVar[bool] = True
@@ -179,7 +181,8 @@ class View(Metric):
         if binding is None or reading is None:
             self._go_on_alone(engine)
             return
-        if not binding.feed.is_pair or self._calls_user_code:
+        is_plain = binding.feed.is_pair or (self._takes_numbers and type(reading.output) in _NUMBERS)
+        if not is_plain or self._calls_user_code:
             with torch.no_grad():
                 self._take_in([Reading(self._accepted(each)) for each in self._parse(reading.output)], binding)
             return
@@ -292,6 +295,9 @@ class View(Metric):
         """What is accumulated for this metric, as if it had been alone."""
         pairs = zip(self._statistics_in_use(), self._own, strict=True)
         return [found.narrowed(own) for found, own in pairs]
+
+
+_NUMBERS = (float, int, Tensor)
 
 
 def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:

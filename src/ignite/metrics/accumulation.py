@@ -42,7 +42,7 @@ def check_example(reading: Reading, statistic: Any) -> None:
     if not statistic.num_examples:
         return
     shape = tuple(output.shape[1:] if output.ndim > 1 else output.shape) if isinstance(output, Tensor) else ()
-    known = tuple(statistic.accumulator.shape)
+    known = statistic.example_shape
     if shape != known and not math.prod(shape) == math.prod(known) == 1:
         raise ValueError(f"Examples should be of shape {known} as before, but given one of shape {shape}")
 
@@ -62,11 +62,34 @@ class _Accumulation(Statistic):
     def reset(self) -> None:
         self.num_examples = 0
         dtype = torch.float64 if self.device is None else wide_dtype(self.device)
-        self.accumulator: Any = torch.tensor(0.0, dtype=dtype, device=self.device)
+        self._accumulator: Any = torch.tensor(0.0, dtype=dtype, device=self.device)
+        self._sum = 0.0
+        """Of single numbers that are to be added to it, which takes less time as a number of Python."""
+        self._shape: tuple[int, ...] | None = None
+        """That of the last of them; None if there is none."""
         self.version += 1
+
+    @property
+    def accumulator(self) -> Any:
+        """What was accumulated."""
+        if self._shape is not None:
+            single = torch.full(self._shape, self._sum, dtype=self._accumulator.dtype, device=self._accumulator.device)
+            self._accumulator, self._sum, self._shape = self._accumulator + single, 0.0, None
+        return self._accumulator
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Of what was accumulated."""
+        return tuple(self._accumulator.shape) or self._shape or ()
 
     def _update(self, reading: Reading) -> None:
         output = reading.derive(as_number_or_tensor)
+        if self._op is _add_examples and (self.device is None or self.device.type == "cpu") and _is_single(output):
+            is_tensor = isinstance(output, Tensor)
+            self._sum += output.item() if is_tensor else output
+            self._shape = output.shape if is_tensor else self._shape or ()
+            self.num_examples += 1
+            return
         accumulator, num_added = self.accumulator, 1
         if isinstance(output, Tensor):
             num_added = len(output) if output.ndim > 1 else 1
@@ -74,7 +97,7 @@ class _Accumulation(Statistic):
             output = output.detach().to(device, wide_dtype(device))
             if accumulator.device != device:
                 accumulator = accumulator.to(device, output.dtype)
-        self.accumulator = self._op(accumulator, output)
+        self._accumulator = self._op(accumulator, output)
         self.num_examples += num_added
 
     def __str__(self) -> str:
@@ -86,7 +109,16 @@ class _Accumulation(Statistic):
 
     def take(self, values: Any) -> None:
         self.reset()
-        super().take({name: value for name, value in values.items() if value is not None})
+        self.num_examples = values["num_examples"]
+        if values["accumulator"] is not None:
+            self._accumulator = values["accumulator"]
+
+
+def _is_single(output: float | Tensor) -> bool:
+    """Whether it is one number on the host."""
+    if not isinstance(output, Tensor):
+        return True
+    return output.numel() == 1 and output.ndim <= 1 and output.is_cpu and not output.is_complex()
 
 
 class VariableAccumulation(View):
@@ -176,6 +208,8 @@ class Average(VariableAccumulation):
     """
 
     _needs_examples = True
+    _calls_user_code = False
+    _takes_numbers = True
 
     def __init__(
         self,
@@ -217,6 +251,8 @@ class GeometricAverage(VariableAccumulation):
     """
 
     _needs_examples = True
+    _calls_user_code = False
+    _takes_numbers = True
 
     def __init__(
         self,
