@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROUNDS = 5
-MAX_EXPONENT = 1.1  # of cost as a power of size, from the second largest size to the largest: linear, and some noise
+MAX_EXPONENT = 1.2  # of cost as a power of size, between the two largest: linear, and what caches no longer hold
 MAX_RATIO = 1.0  # to pytorch-ignite, at the largest size
 NUM_FEATURES = 8
 

@@ -45,6 +45,20 @@ def test_scores_are_ranked(pairs):
     assert rows_of(rank_scores(scores, targets)) == ranked(pairs)
 
 
+numbers = st.sampled_from([-math.inf, -2.0, -(2.0**-14), -0.0, 0.0, 2.0**-14, 0.5, 3.0, math.inf])
+dtypes = st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64])
+
+
+@given(
+    st.lists(st.tuples(numbers, st.booleans()), min_size=1, max_size=20), dtypes, st.sampled_from([bool, int, float])
+)
+def test_so_are_scores_of_any_sign_and_dtype(pairs, dtype, kind):
+    scores, targets = torch.tensor([score for score, _ in pairs]).to(dtype), [kind(target) for _, target in pairs]
+    ranking = rank_scores(scores, torch.tensor(targets))
+    assert rows_of(ranking) == ranked(pairs)
+    assert ranking.thresholds.dtype == dtype
+
+
 @given(pairs)
 def test_counts_are_ranked_as_the_scores_that_they_count(pairs):
     counts = [[sum(pair == (score, kind) for pair in pairs) for score in range(5)] for kind in (False, True)]

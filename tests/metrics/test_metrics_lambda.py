@@ -4,7 +4,18 @@ import pytest
 import torch
 
 from ignite.engine import Engine, Events
-from ignite.metrics import Accuracy, Average, EpochMetric, Frequency, Metric, MetricsLambda, Precision, Recall
+from ignite.metrics import (
+    Accuracy,
+    Average,
+    EpochMetric,
+    Frequency,
+    MeanAbsoluteError,
+    Metric,
+    MetricsLambda,
+    Precision,
+    Recall,
+    _labels,
+)
 
 DATA = [1.0, 2.0, 6.0, 11.0]
 """Of mean 5."""
@@ -238,3 +249,22 @@ def test_of_metrics_that_keep_all_samples():
     hits = EpochMetric(lambda y_pred, y: (y_pred.argmax(dim=1) == y).sum().item(), check_compute_fn=False)
     (hits / Accuracy()).attach(engine, "examples")
     assert engine.run([0, 0, 0]).metrics == {"examples": 12.0}
+
+
+def test_a_batch_that_one_ingredient_refuses_is_counted_by_none():
+    precision, error = Precision(average=True), MeanAbsoluteError()
+    both = precision + error
+    right = (torch.tensor([0, 1]), torch.tensor([0, 1]))
+    both.update(right)
+    with pytest.raises(ValueError, match="For binary cases, y_pred must be comprised of 0's and 1's"):
+        (error + precision).update((torch.tensor([2, 1]), torch.tensor([0, 1])))
+    assert both.compute() == 1.0
+
+
+def test_what_ingredients_read_alike_is_read_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(_labels, "argmax", lambda scores: calls.append(1) or scores.argmax(1))
+    monkeypatch.setattr(_labels, "_read_quickly", lambda scores, y: None)
+    metric = Precision(average=False) * Recall(average=False)
+    metric.update((torch.eye(3), torch.tensor([0, 1, 1])))
+    assert len(calls) == 1

@@ -89,7 +89,8 @@ class MatthewsCorrCoef(EpochMetric):
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         _check_dimensions(reading.output)
         if self.num_classes is None and reading.output[1].is_cpu:  # otherwise they are counted
-            check_labels(reading, *reading.derive(select_samples), _NAME)
+            y_pred, y = reading.derive(select_samples)
+            check_labels(reading, y_pred, y, _NAME)
 
     def _value(self, statistic: Any) -> float:
         if isinstance(statistic, KeptSamples):

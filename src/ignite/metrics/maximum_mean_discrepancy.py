@@ -109,9 +109,10 @@ def _discrepancy_of_near(x: Tensor, y: Tensor, var: float) -> float | None:
         kernels = _kernels_of_near(rows, sizes, rows, sizes)
         parts = [kernels[:n, :n], kernels[n:, n:], kernels[:n, n:]]
     else:
-        of_x, of_y = (rows[:n], sizes[:n]), (rows[n:], sizes[n:])
-        parts = [_kernels_of_near(*a, *b) for a, b in ((of_x, of_x), (of_y, of_y), (of_x, of_y))]
-    found = _combined(*(part.sum(dtype=torch.float64).item() for part in parts), n)
+        first, second = (rows[:n], sizes[:n]), (rows[n:], sizes[n:])
+        parts = [_kernels_of_near(*a, *b) for a, b in ((first, first), (second, second), (first, second))]
+    of_x, of_y, of_both = (part.sum(dtype=torch.float64).item() for part in parts)
+    found: float = _combined(of_x, of_y, of_both, n)
     return found if found > 0.1 * max(farthest, 1) / n else None
 
 

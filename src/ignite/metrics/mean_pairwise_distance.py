@@ -73,7 +73,7 @@ def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[i
     if arrays is not None:
         total = _sum_of_moderate(*arrays, eps) if y_pred.dtype is torch.float32 is y.dtype else None
         if total is None:
-            total = _sum_of_moderate(*(array.astype("float64") for array in arrays), eps)
+            total = _sum_of_moderate(arrays[0].astype("float64"), arrays[1].astype("float64"), eps)
         if total is not None:
             return y_pred.shape[0], total
     differences = widened(y_pred) - widened(y) + eps

@@ -60,7 +60,8 @@ class MultiLabelConfusionMatrix(View):
         return [Totals(_count, (self.num_classes,), num_values=2, device=device, select=_read)]
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        _check(*reading.output, self.num_classes)
+        y_pred, y = reading.output
+        _check(y_pred, y, self.num_classes)
 
     def _name(self) -> str:
         return "Confusion matrix"

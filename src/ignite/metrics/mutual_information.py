@@ -74,11 +74,12 @@ def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor 
         probabilities = logarithms.exp()
         shares = probabilities.sum(dim=0).double()
         total = -torch.linalg.vecdot(probabilities, logarithms).sum(dtype=torch.float64).item()
-        if total > LEAST * logits.shape[0]:
-            return logits.shape[0], total, shares
+        num_examples = logits.shape[0]
+        if torch.special.entr(shares / num_examples).sum().item() - total / num_examples > _LEAST:
+            return num_examples, total, shares
     found, odds, sums = entropies(widened(logits))
     return len(sums), found.sum(), (1 / sums) @ odds
 
 
-LEAST = 0.1
-"""The entropy, in the mean, beside which the rounding of float32 does not show."""
+_LEAST = 0.05
+"""The information beside which what does not cancel, 1e-8, is nothing."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._scratch import arrays_of, library_of, numpy, quietly
+from ignite.metrics._scratch import arrays_of, library_of, quietly
 from ignite.metrics.regression._base import _BaseRegression, are_single, sum_terms
 from ignite.metrics.regression._errors import Numbers, absolute_errors
 

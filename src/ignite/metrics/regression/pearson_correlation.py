@@ -56,7 +56,8 @@ class PearsonCorrelation(_BaseRegression):
         return [Moments(read_pair, device=self._accumulates_on)]
 
     def _value(self, *statistics: Any) -> float:
-        found = statistics[0].joined()
+        moments: Moments = statistics[0]
+        found = moments.joined()
         correlation = max(-1.0, min(found.correlation, 1.0))
         if self.eps > 1e-8:  # Ignite's default, which would make something of numbers that vary little
             correlation *= min(found.norms[0] * found.norms[1] / found.num_examples / self.eps, 1.0)

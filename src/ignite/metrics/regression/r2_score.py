@@ -38,7 +38,8 @@ class R2Score(_BaseRegression):
         return [Moments(read_pair, device=self._accumulates_on)]
 
     def _value(self, *statistics: Any) -> float:
-        found = statistics[0].joined()
+        moments: Moments = statistics[0]
+        found = moments.joined()
         of_predictions, of_targets = found.norms
         if of_targets == 0:
             return float(of_predictions == 0 and found.difference == 0)

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-
 _MANY = 2**10
 """Of so many numbers a copy takes longer than the call for it."""
 

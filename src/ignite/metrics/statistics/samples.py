@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.metrics.statistics._copies import Copies
 from ignite.metrics.statistics._statistic import Reading, Statistic
-from ignite.metrics.statistics._waiting import Copies
 
 __all__ = ["KeptSamples"]
 
@@ -131,4 +131,3 @@ class KeptSamples(Statistic):
     def op_of(self, name: str) -> str:
         """Samples of all processes are joined."""
         return "SUM" if name == "num_examples" else "ROWS"
-
