@@ -28,29 +28,6 @@ LONG_FUNCTIONS = {
 }
 # Imported where they are used, because users may not have them.
 OPTIONAL = {"numpy", "apex", "torch_xla", "torch_xla.core.xla_model"}
-# Modules whose test has another name or place.
-WITHOUT_TEST = {
-    "__init__": "re-exports, checked by test_public_api",
-    "base/protocols": "types without behaviour",
-    "distributed/_place": "tested through distributed/utils",
-    "distributed/_collectives": "tested through distributed/utils",
-    "distributed/_packing": "tested through distributed/fused",
-    "metrics/_classification": "tested through metrics/accuracy",
-    "metrics/_score_metric": "tested through metrics/roc_auc and the other curves",
-    "metrics/_scratch": "tested through metrics/top_k_categorical_accuracy",
-    "metrics/statistics/_label_totals": "tested through metrics/statistics/labels",
-    "metrics/_usage": "tested through metrics/metric",
-    "data/_array_source": "tested through data/arrays",
-    "engine/_dry_run_report": "tested through engine/dry_run",
-    "engine/_inspection": "tested through engine/dry_run, engine/describe and engine/watch",
-    "handlers/_rehearsal": "tested through handlers/in_dry_run",
-    "handlers/_trackers/tracker": "tested through handlers/trackers",
-    "learner/_assembly": "tested through learner/learner",
-    "learner/_fit": "tested through learner/learner",
-    "learner/_inference": "tested through learner/learner",
-    "handlers/_save_run": "tested through handlers/run_checkpoint",
-    "handlers/_lr_range": "tested through handlers/lr_finder",
-}
 
 
 def name_of(path):
@@ -185,22 +162,6 @@ def test_public_modules_say_what_they_export():
         if name.endswith("/__init__.py") and name[0] != "_" and any(isinstance(x, ast.ImportFrom) for x in tree.body)
     ]
     assert [fault for name, tree in [*public, *packages] for fault in missing_all(name, tree)] == []
-
-
-def has_test(name):
-    *folders, stem = name.split("/")
-    return ROOT.joinpath("tests", *(f.lstrip("_") for f in folders), f"test_{stem.lstrip('_')}.py").exists()
-
-
-def test_each_module_has_its_test():
-    missing = []
-    for path in MODULES:
-        name = name_of(path).removesuffix(".py")
-        if not has_test(name) and name not in WITHOUT_TEST and not name.endswith("__init__"):
-            missing.append(name)
-    assert missing == []
-    assert [name for name in WITHOUT_TEST if not (SOURCE / f"{name}.py").exists()] == [], "gone"
-    assert [name for name in WITHOUT_TEST if has_test(name) and not name.endswith("__init__")] == [], "has its test"
 
 
 @pytest.mark.parametrize(
