@@ -2,8 +2,17 @@ import logging
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
-PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+
+
+def programs_of(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+PROGRAMS = programs_of(README)
 
 
 def test_the_first_program_of_the_readme_runs(capsys):
@@ -24,3 +33,19 @@ def test_the_second_one_saves_and_a_second_life_of_it_finds_nothing_left_to_do(t
         if life == 0:
             caplog.set_level(logging.INFO)
     assert "Nothing to run: the loaded state is finished (epoch 20" in caplog.text
+
+
+@pytest.mark.parametrize("number", range(4), ids=["metric", "handler", "tracker", "event"])
+def test_the_examples_for_contributors_run(number):
+    exec(programs_of(ROOT / "CONTRIBUTING.md")[number], {})
+
+
+def test_links_of_the_readme_lead_somewhere():
+    """On a package index, too, where only whole addresses do."""
+    home = "https://github.com/reignition/reignition/blob/main/"
+    links = re.findall(r"\]\(([^)]+)\)", README.read_text())
+    assert links
+    for link in links:
+        assert link.startswith("https://"), link
+        if link.startswith(home):
+            assert (ROOT / link.removeprefix(home).partition("#")[0]).exists(), link
