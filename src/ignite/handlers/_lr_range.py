@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ignite import distributed as idist
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine import Engine, Events, together
-from ignite.handlers._schedules import groups
+from ignite.handlers._schedules import param_groups
 
 __all__ = ["RangeTest", "everything_kept", "set_rates", "steepest_descent"]
 
@@ -112,7 +112,7 @@ def everything_kept(trainer: Engine[Any, Any], to_save: Mapping[str, Any]) -> It
 
 def set_rates(optimizer: Optimizer, rates: list[float]) -> None:
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        groups.write(group, "lr", rate)
+        param_groups.write(group, "lr", rate)
 
 
 def _as_number(loss: Any) -> float:

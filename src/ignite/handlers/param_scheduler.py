@@ -1,15 +1,19 @@
 """Schedules for optimizers: learning rates, momenta, and whatever else their parameter groups hold."""
 
-from ignite.handlers._schedules.base import BaseParamScheduler
 from ignite.handlers._schedules.batch_size import BatchSizeScheduler
-from ignite.handlers._schedules.concat import ConcatScheduler
-from ignite.handlers._schedules.cyclical import CosineAnnealingScheduler, CyclicalScheduler, LinearCyclicalScheduler
-from ignite.handlers._schedules.optimizer_param import ParamScheduler
-from ignite.handlers._schedules.param_groups import ParamGroupScheduler
-from ignite.handlers._schedules.piecewise import PiecewiseLinear
-from ignite.handlers._schedules.plateau import ReduceLROnPlateauScheduler
-from ignite.handlers._schedules.torch_schedules import LRScheduler
-from ignite.handlers._schedules.warmup import create_lr_scheduler_with_warmup
+from ignite.handlers._schedules.combined import ConcatScheduler, ParamGroupScheduler
+from ignite.handlers._schedules.interpolation import (
+    CosineAnnealingScheduler,
+    CyclicalScheduler,
+    LinearCyclicalScheduler,
+    PiecewiseLinear,
+)
+from ignite.handlers._schedules.scheduler import BaseParamScheduler, ParamScheduler
+from ignite.handlers._schedules.torch_schedulers import (
+    LRScheduler,
+    ReduceLROnPlateauScheduler,
+    create_lr_scheduler_with_warmup,
+)
 
 __all__ = [
     "BaseParamScheduler",

@@ -7,9 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ignite.engine import Engine, Events
-from ignite.handlers._schedules import checks
-from ignite.handlers._schedules.base import BaseParamScheduler
-from ignite.handlers._schedules.curves import piecewise_linear
+from ignite.handlers._schedules.interpolation import piecewise_linear
+from ignite.handlers._schedules.scheduler import (
+    BaseParamScheduler,
+    check_count,
+    check_increasing,
+    check_milestones_and_values,
+    check_number,
+)
 
 __all__ = [
     "ExpStateScheduler",
@@ -178,7 +183,7 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.milestones, self.values = checks.milestones_and_values(milestones_values)
+        self.milestones, self.values = check_milestones_and_values(milestones_values)
         self._state_attrs += ["values", "milestones"]
 
     def get_param(self) -> list[float] | float:
@@ -209,8 +214,8 @@ class ExpStateScheduler(StateParamScheduler):
         self, initial_value: float, gamma: float, param_name: str, save_history: bool = False, create_new: bool = False
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.initial_value = checks.number("Argument initial_value", initial_value)
-        self.gamma = checks.number("Argument gamma", gamma)
+        self.initial_value = check_number("Argument initial_value", initial_value)
+        self.gamma = check_number("Argument gamma", gamma)
         self._state_attrs += ["initial_value", "gamma"]
 
     def get_param(self) -> list[float] | float:
@@ -246,9 +251,9 @@ class StepStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.initial_value = checks.number("Argument initial_value", initial_value)
-        self.gamma = checks.number("Argument gamma", gamma)
-        self.step_size = checks.count("Argument step_size", step_size, least=1)
+        self.initial_value = check_number("Argument initial_value", initial_value)
+        self.gamma = check_number("Argument gamma", gamma)
+        self.step_size = check_count("Argument step_size", step_size, least=1)
         self._state_attrs += ["initial_value", "gamma", "step_size"]
 
     def get_param(self) -> list[float] | float:
@@ -286,11 +291,11 @@ class MultiStepStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.initial_value = checks.number("Argument initial_value", initial_value)
-        self.gamma = checks.number("Argument gamma", gamma)
+        self.initial_value = check_number("Argument initial_value", initial_value)
+        self.gamma = check_number("Argument gamma", gamma)
         if not isinstance(milestones, list | tuple):
             raise TypeError(f"Argument milestones should be a list or tuple, but given {type(milestones)}")
-        self.milestones = checks.increasing(milestones)
+        self.milestones = check_increasing(milestones)
         self._state_attrs += ["initial_value", "gamma", "milestones"]
 
     def get_param(self) -> list[float] | float:

@@ -35,7 +35,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ignite.engine import Engine
-from ignite.handlers._schedules.groups import check_name
+from ignite.handlers._schedules.param_groups import check_name
 from ignite.handlers._trackers.host_copy import InOrder, stacked
 from ignite.handlers._trackers.losses import Losses
 from ignite.handlers._trackers.tracker import Tracker

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.handlers._schedules.curves import half_cosine, piecewise_linear, straight, triangle
+from ignite.handlers._schedules.interpolation import half_cosine, piecewise_linear, straight, triangle
 
 
 def test_the_ends_and_the_middle():

@@ -7,8 +7,10 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ignite.data import ResumableLoader
 from ignite.engine import Engine, Events
-from ignite.handlers._schedules import checks
-from ignite.handlers._schedules.base import BaseParamScheduler
+from ignite.handlers._schedules.scheduler import (
+    BaseParamScheduler,
+    is_integer,
+)
 
 
 class BatchSizeScheduler(BaseParamScheduler):
@@ -106,7 +108,7 @@ class BatchSizeScheduler(BaseParamScheduler):
 
     def _size_at(self, event: int) -> int:
         size = self.scheduler_fn(event)
-        if not checks.is_whole(size) or size < 1:
+        if not is_integer(size) or size < 1:
             raise ValueError(f"Batch size returned by scheduler_fn should be a positive integer, but given {size!r}")
         return int(size)
 

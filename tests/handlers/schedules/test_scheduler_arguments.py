@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ignite.handlers._schedules import checks
+from ignite.handlers._schedules.scheduler import (
+    check_count,
+    check_milestones_and_values,
+    check_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,7 +17,7 @@ from ignite.handlers._schedules import checks
     ids=str,
 )
 def test_numbers_become_plain_ones(given, expected):
-    found = checks.number("x", given)
+    found = check_number("x", given)
     assert found == expected
     assert type(found) in (int, float)
 
@@ -21,28 +25,28 @@ def test_numbers_become_plain_ones(given, expected):
 @pytest.mark.parametrize("given", ["1", None, True, [1], torch.zeros(2), 1j], ids=str)
 def test_what_is_no_number(given):
     with pytest.raises(TypeError, match="x should be a number, but given"):
-        checks.number("x", given)
+        check_number("x", given)
 
 
 @pytest.mark.parametrize("given", [math.nan, math.inf, -math.inf, torch.tensor(math.nan)], ids=str)
 def test_what_is_no_finite_number(given):
     with pytest.raises(ValueError, match="x should be a finite number, but given"):
-        checks.number("x", given)
+        check_number("x", given)
 
 
 def test_counts():
-    assert checks.count("x", np.int64(3)) == 3
-    assert type(checks.count("x", np.int64(3))) is int
-    assert checks.count("x", 1, least=1) == 1
+    assert check_count("x", np.int64(3)) == 3
+    assert type(check_count("x", np.int64(3))) is int
+    assert check_count("x", 1, least=1) == 1
     with pytest.raises(ValueError, match="x should be at least 1, but given 0"):
-        checks.count("x", 0, least=1)
+        check_count("x", 0, least=1)
     for given in (1.0, True, None):
         with pytest.raises(TypeError, match=f"x should be an integer, but given {given}"):
-            checks.count("x", given)
+            check_count("x", given)
 
 
 def test_milestones_and_values():
-    found = checks.milestones_and_values([(np.int64(0), 1), [3, np.float64(0.5)], (3, 2.0)])
+    found = check_milestones_and_values([(np.int64(0), 1), [3, np.float64(0.5)], (3, 2.0)])
     assert found == ([0, 3, 3], [1, 0.5, 2.0])
     assert {type(milestone) for milestone in found[0]} == {int}
     assert {type(value) for value in found[1]} == {int, float}
@@ -64,4 +68,4 @@ def test_milestones_and_values():
 )
 def test_milestones_that_make_no_sense(given, error, message):
     with pytest.raises(error, match=message):
-        checks.milestones_and_values(given)
+        check_milestones_and_values(given)

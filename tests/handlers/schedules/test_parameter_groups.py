@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ignite.handlers._schedules import groups
+from ignite.handlers._schedules import param_groups
 
 
 class Looks:
@@ -26,38 +26,38 @@ class Counter:
 
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_anything_with_groups_is_an_optimizer(kind):
-    groups.check_optimizer(Looks(kind))
+    param_groups.check_optimizer(Looks(kind))
 
 
 @pytest.mark.parametrize("given", [None, Looks(iter)], ids=["None", "iterator"])
 def test_what_has_no_groups(given):
     with pytest.raises(TypeError, match="has attribute 'param_groups' as list/tuple, but given"):
-        groups.check_optimizer(given)
+        param_groups.check_optimizer(given)
 
 
 def test_one_group_or_all():
     optimizer = Looks()
-    assert groups.select(optimizer, None) is optimizer.param_groups
-    assert [groups.select(optimizer, index)[0]["lr"] for index in (0, 1, -1, -2)] == [0.5, 0.25, 0.25, 0.5]
+    assert param_groups.select(optimizer, None) is optimizer.param_groups
+    assert [param_groups.select(optimizer, index)[0]["lr"] for index in (0, 1, -1, -2)] == [0.5, 0.25, 0.25, 0.5]
     for index in (2, -3):
         with pytest.raises(IndexError, match=f"should be that of one of 2 groups, but given {index}"):
-            groups.select(optimizer, index)
+            param_groups.select(optimizer, index)
 
 
 def test_tensors_stay_the_same_tensors():
     rate = torch.tensor(1.0, requires_grad=True)
     group = {"lr": rate, "momentum": 0.9}
-    groups.write(group, "lr", 0.5)
-    groups.write(group, "momentum", 0.8)
-    groups.write(group, "other", 1.0)
+    param_groups.write(group, "lr", 0.5)
+    param_groups.write(group, "momentum", 0.8)
+    param_groups.write(group, "other", 1.0)
     assert group == {"lr": rate, "momentum": 0.8, "other": 1.0}
     assert rate.item() == 0.5
 
 
 def test_what_was_read_does_not_change():
     rate = torch.tensor(1.0, requires_grad=True)
-    (read,) = groups.read([{"lr": rate}], "lr")
-    groups.write({"lr": rate}, "lr", 0.5)
+    (read,) = param_groups.read([{"lr": rate}], "lr")
+    param_groups.write({"lr": rate}, "lr", 0.5)
     assert read.item() == 1.0
     assert not read.requires_grad
 
@@ -70,13 +70,13 @@ def test_everything_is_put_back_also_after_an_exception():
     counter = Counter()
 
     def change():
-        groups.write(optimizer.param_groups[0], "lr", 0.5)
+        param_groups.write(optimizer.param_groups[0], "lr", 0.5)
         optimizer.param_groups[0]["new"] = 1
         optimizer.param_groups[1] |= {"lr": 0.0, "params": [1]}
         counter.counts.append(4)
         raise KeyError("stop")
 
-    with pytest.raises(KeyError, match="stop"), groups.untouched([optimizer], [counter]):
+    with pytest.raises(KeyError, match="stop"), param_groups.untouched([optimizer], [counter]):
         change()
     assert optimizer.param_groups == [{"params": [], "lr": rate}, {"params": [1], "lr": 0.25}]
     assert optimizer.param_groups[0]["lr"] is rate
@@ -85,9 +85,9 @@ def test_everything_is_put_back_also_after_an_exception():
 
 
 def test_a_stand_in_has_as_many_groups():
-    assert [group["lr"] for group in groups.stand_in(3, lr=0.5).param_groups] == [0.5] * 3
+    assert [group["lr"] for group in param_groups.stand_in(3, lr=0.5).param_groups] == [0.5] * 3
 
 
 def test_a_misspelt_name_is_told_with_the_one_that_was_meant():
     with pytest.raises(ValueError, match="given 'weight_dekay'. Did you mean 'weight_decay'"):
-        groups.check_name([{"params": [], "lr": 1.0, "weight_decay": 0.0}], "weight_dekay")
+        param_groups.check_name([{"params": [], "lr": 1.0, "weight_decay": 0.0}], "weight_dekay")

@@ -1,14 +1,50 @@
-"""Schedules that go from one value to another again and again."""
+"""Schedules that interpolate between values: in cycles, or from milestone to milestone."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
 
 from ignite.engine import Engine
-from ignite.handlers._schedules import checks, curves
-from ignite.handlers._schedules.optimizer_param import ParamScheduler
+from ignite.handlers._schedules.scheduler import (
+    ParamScheduler,
+    check_milestones_and_values,
+    check_number,
+)
+
+
+def straight(start: float, end: float, fraction: float) -> float:
+    """On the line from ``start`` (at 0) to ``end`` (at 1)."""
+    return start + (end - start) * fraction
+
+
+def triangle(start: float, end: float, fraction: float) -> float:
+    """From ``start`` to ``end`` (at 1/2) and back, in straight lines."""
+    return end + (start - end) * abs(fraction - 0.5) * 2
+
+
+def half_cosine(start: float, end: float, fraction: float) -> float:
+    """From ``start`` to ``end``, slowly at both ends: half a period of a cosine.
+
+    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5,
+    https://arxiv.org/abs/1608.03983
+    """
+    return start + (end - start) / 2 * (1 - math.cos(math.pi * fraction))
+
+
+def piecewise_linear(milestones: Sequence[int], values: Sequence[float], index: int) -> float:
+    """Straight lines from one milestone to the next, constant outside of them; jumps where two are equal."""
+    after = bisect_right(milestones, index)
+    if after == 0:
+        return values[0]
+    if after == len(milestones):
+        return values[-1]
+    begin, end = milestones[after - 1], milestones[after]
+    return straight(values[after - 1], values[after], (index - begin) / (end - begin))
+
 
 _NUMBERS = ("start_value", "end_value", "cycle_size", "cycle_mult", "start_value_mult", "end_value_mult")
 
@@ -53,14 +89,14 @@ class CyclicalScheduler(ParamScheduler):
         param_group_index: int | None = None,
     ) -> None:
         super().__init__(optimizer, param_name, save_history, param_group_index)
-        self.start_value = checks.number("Argument start_value", start_value)
-        self.end_value = checks.number("Argument end_value", end_value)
+        self.start_value = check_number("Argument start_value", start_value)
+        self.end_value = check_number("Argument end_value", end_value)
         # Not always an integer: programs give a part of an epoch, and end before the first cycle does.
-        self.cycle_size = checks.number("Argument cycle_size", cycle_size)
-        self.cycle_mult = checks.number("Argument cycle_mult", cycle_mult)
-        self.start_value_mult = checks.number("Argument start_value_mult", start_value_mult)
-        self.end_value_mult = checks.number("Argument end_value_mult", end_value_mult)
-        self.warmup_duration = checks.number("Argument warmup_duration", warmup_duration)
+        self.cycle_size = check_number("Argument cycle_size", cycle_size)
+        self.cycle_mult = check_number("Argument cycle_mult", cycle_mult)
+        self.start_value_mult = check_number("Argument start_value_mult", start_value_mult)
+        self.end_value_mult = check_number("Argument end_value_mult", end_value_mult)
+        self.warmup_duration = check_number("Argument warmup_duration", warmup_duration)
         if self.cycle_size < 2:
             raise ValueError(f"Argument cycle_size should be positive and larger than 1, but given {cycle_size}")
         if self.warmup_duration < 0:
@@ -93,7 +129,7 @@ class CyclicalScheduler(ParamScheduler):
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)
         for name in _NUMBERS:
-            checks.number(f"{name} in state_dict", state_dict[name])
+            check_number(f"{name} in state_dict", state_dict[name])
         if state_dict["cycle_size"] <= 0:
             raise ValueError(f"cycle_size in state_dict should be positive, but given {state_dict['cycle_size']}")
 
@@ -102,7 +138,7 @@ class CyclicalScheduler(ParamScheduler):
 
     def _warmup_value(self) -> float:
         fraction = (self.event_index - self.cycle_size) / self.warmup_duration
-        return curves.straight(self.end_value, self.start_value, fraction)
+        return straight(self.end_value, self.start_value, fraction)
 
 
 class LinearCyclicalScheduler(CyclicalScheduler):
@@ -142,7 +178,7 @@ class LinearCyclicalScheduler(CyclicalScheduler):
         """The value at ``event_index`` of the cycle."""
         if self._is_warming_up():
             return self._warmup_value()
-        curve = curves.straight if self.monotonic else curves.triangle
+        curve = straight if self.monotonic else triangle
         return curve(self.start_value, self.end_value, self.event_index / self.cycle_size)
 
 
@@ -168,4 +204,42 @@ class CosineAnnealingScheduler(CyclicalScheduler):
         """The value at ``event_index`` of the cycle."""
         if self._is_warming_up():
             return self._warmup_value()
-        return curves.half_cosine(self.start_value, self.end_value, self.event_index / self.cycle_size)
+        return half_cosine(self.start_value, self.end_value, self.event_index / self.cycle_size)
+
+
+class PiecewiseLinear(ParamScheduler):
+    """Goes in straight lines from one milestone to the next; constant before the first and after the last.
+
+    Args:
+        optimizer: whose groups are written.
+        param_name: the name of the parameter in the groups.
+        milestones_values: ``[(event index, value), ...]``, with indices that do not decrease; at one that is there
+            twice, the value jumps.
+        save_history: whether to append the values to ``engine.state.param_history[param_name]``.
+        param_group_index: the only group to write to.
+
+    Raises:
+        TypeError: ``milestones_values`` is not a list of pairs of an integer and a number.
+        ValueError: it is empty, or a milestone is smaller than the one before.
+
+    Example:
+        >>> points = [(1, 1.0), (3, 0.0)]
+        >>> PiecewiseLinear.simulate_values(5, param_name="lr", milestones_values=points)
+        [[0, 1.0], [1, 1.0], [2, 0.5], [3, 0.0], [4, 0.0]]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        param_name: str,
+        milestones_values: list[tuple[int, float]],
+        save_history: bool = False,
+        param_group_index: int | None = None,
+    ) -> None:
+        super().__init__(optimizer, param_name, save_history, param_group_index)
+        self.milestones, self.values = check_milestones_and_values(milestones_values)
+        self._state_attrs += ["values", "milestones"]
+
+    def get_param(self) -> float:
+        """The value at ``event_index``."""
+        return piecewise_linear(self.milestones, self.values, self.event_index)

@@ -1,0 +1,338 @@
+"""What all schedulers have in common: arguments, the index of events, the state, the history, the simulation."""
+
+import copy
+import math
+import numbers
+import warnings
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from ignite._core.optional import import_optional
+from ignite.engine import Engine, Events
+from ignite.handlers._schedules import param_groups
+
+
+class BaseParamScheduler(ABC):
+    """Computes the value of a parameter for each event: the base of all schedulers.
+
+    Subclasses implement :meth:`get_param`, which reads ``event_index``, and :meth:`simulate_values`. What else their
+    values depend on they name in ``_state_attrs``.
+
+    Args:
+        param_name: the parameter that is scheduled.
+        save_history: whether to append each value to ``engine.state.param_history[param_name]``.
+
+    Raises:
+        TypeError: ``param_name`` is not a string.
+
+    State:
+        ``event_index``, ``param_name``, ``save_history`` and what the class depends on. A state of Ignite fits.
+    """
+
+    def __init__(self, param_name: str, save_history: bool = False) -> None:
+        if not isinstance(param_name, str):
+            raise TypeError(f"Argument param_name should be a string, but given {param_name!r}")
+        self.param_name = param_name
+        self.event_index = 0
+        self._save_history = save_history
+        self._state_attrs = ["event_index", "param_name", "save_history"]
+
+    @property
+    def save_history(self) -> bool:
+        """Whether values are appended to ``engine.state.param_history``."""
+        return self._save_history
+
+    @save_history.setter
+    def save_history(self, value: bool) -> None:
+        self._save_history = value
+
+    @abstractmethod
+    def get_param(self) -> Any:
+        """The value for the current ``event_index``; computing it changes nothing."""
+
+    @classmethod
+    @abstractmethod
+    def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
+        """The values of the first ``num_events`` events: ``[[event index, value], ...]``."""
+
+    @classmethod
+    def plot_values(cls, num_events: int, **scheduler_kwargs: Any) -> Any:
+        """Draws :meth:`simulate_values` into the current axes of matplotlib, a line for each column.
+
+        Args:
+            num_events: how many events.
+            **scheduler_kwargs: for :meth:`simulate_values`.
+
+        Returns:
+            The axes. The figure is pyplot's: show it or close it.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        pyplot = import_optional("matplotlib.pyplot", extra="plot")
+        rows = cls.simulate_values(num_events, **scheduler_kwargs)
+        label = scheduler_kwargs.get("param_name", "learning rate")
+        axes = pyplot.gca()
+        axes.plot([row[0] for row in rows], [row[1:] for row in rows], label=label)
+        axes.legend()
+        axes.grid(which="both")
+        return axes
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next value depends on, and what it was configured with."""
+        return OrderedDict((name, _state_of(getattr(self, name))) for name in self._state_attrs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from a state that was saved.
+
+        Raises:
+            TypeError: ``state_dict`` is not a mapping.
+            ValueError: a key is missing, or the state is that of another parameter. Nothing is changed.
+        """
+        self._check_state(state_dict)
+        backup = copy.deepcopy(self.state_dict())
+        try:
+            self._take(state_dict)
+        except Exception:
+            self._take(backup)
+            raise
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        check_keys(state_dict, self._state_attrs)
+        check_count("event_index in state_dict", state_dict["event_index"])
+        if state_dict["param_name"] != self.param_name:
+            raise ValueError(
+                f"state_dict should be that of a scheduler of {self.param_name!r}, "
+                f"but given one of {state_dict['param_name']!r}"
+            )
+
+    def _take(self, state_dict: Mapping[str, Any]) -> None:
+        for name in self._state_attrs:
+            own, saved = getattr(self, name), state_dict[name]
+            if hasattr(own, "load_state_dict"):
+                own.load_state_dict(saved)
+            else:
+                setattr(self, name, list(saved) if isinstance(saved, list) else saved)
+
+    def _record(self, engine: Engine[Any, Any] | None, name: str, value: Any) -> None:
+        """Appends a value to the history, if there is an engine and a history is wanted."""
+        if not self.save_history or engine is None:
+            return
+        state: Any = engine.state
+        if not hasattr(state, "param_history"):
+            state.param_history = {}
+        state.param_history.setdefault(name, []).append(value)
+
+
+def check_keys(state_dict: Any, names: list[str]) -> None:
+    """Checks that a state is a mapping that has all keys.
+
+    Raises:
+        TypeError: it is no mapping.
+        ValueError: a key is missing.
+    """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"Argument state_dict should be a dictionary, but given {type(state_dict)}")
+    for name in names:
+        if name not in state_dict:
+            raise ValueError(
+                f"Required state attribute '{name}' is absent in provided state_dict with the keys {list(state_dict)}"
+            )
+
+
+def _state_of(value: Any) -> Any:
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    return list(value) if isinstance(value, list) else value
+
+
+class ParamScheduler(BaseParamScheduler):
+    """Writes a value to the parameter groups of an optimizer at each event: the base of its schedulers.
+
+    Each call writes the value for ``event_index``, then counts it up: with ``Events.ITERATION_STARTED`` the first
+    iteration uses the value for 0. Subclasses implement :meth:`get_param`.
+
+    Args:
+        optimizer: whose groups are written; anything that has ``param_groups``. Deprecated: one of its groups. A value
+            that is a tensor, as the learning rate of an optimizer with ``capturable=True`` may be, is written in place.
+        param_name: the name of the parameter in the groups, such as "lr".
+        save_history: whether to append the values, one for each group, to ``engine.state.param_history[param_name]``.
+        param_group_index: the only group to write to. By default, all are written to.
+
+    Raises:
+        TypeError: ``optimizer`` has no parameter groups, or ``param_group_index`` is not an integer.
+        ValueError: no group has a parameter ``param_name``.
+
+    Example:
+        >>> class Halving(ParamScheduler):
+        ...     def get_param(self):
+        ...         return 0.5**self.event_index
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> trainer = Engine(lambda engine, batch: optimizer.param_groups[0]["lr"])
+        >>> Halving(optimizer, "lr").attach(trainer)
+        >>> trainer.run([0] * 3).output
+        0.25
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, param_name: str, save_history: bool = False, param_group_index: int | None = None
+    ) -> None:
+        super().__init__(param_name, save_history)
+        if isinstance(optimizer, dict):  # as before Ignite 0.4
+            warnings.warn(
+                "A parameter group as optimizer is deprecated. Please give the optimizer, and param_group_index",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            optimizer = param_groups.OneGroup(optimizer)  # type: ignore[assignment]  # all that is used of one
+        param_groups.check_optimizer(optimizer)
+        if param_group_index is not None and not is_integer(param_group_index):
+            raise TypeError(f"Argument param_group_index should be an integer or None, but given {param_group_index!r}")
+        param_groups.check_name(optimizer.param_groups, param_name)
+        self.optimizer = optimizer
+        self.param_group_index = param_group_index
+        self._state_attrs += ["param_group_index"]
+
+    @property
+    def optimizer_param_groups(self) -> list[dict[str, Any]]:
+        """The groups that are written to.
+
+        Raises:
+            IndexError: the optimizer has no group ``param_group_index``.
+        """
+        return param_groups.select(self.optimizer, self.param_group_index)
+
+    def attach(self, engine: Engine[Any, Any], event: Any = Events.ITERATION_STARTED) -> None:
+        """Writes a value at each ``event`` of ``engine``."""
+        engine.add_event_handler(event, self)
+
+    def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
+        """Writes the value for ``event_index``, and counts it up.
+
+        Args:
+            engine: keeps the history; may be None.
+            name: the name in the history; by default that of the parameter.
+
+        Raises:
+            ValueError: :meth:`get_param` gave a list that has not one value for each group. Nothing is changed.
+        """
+        targets, value = self.optimizer_param_groups, self.get_param()
+        values = value if isinstance(value, list) else [value] * len(targets)
+        if len(values) != len(targets):
+            raise ValueError(
+                f"size of value is different than optimizer_param_groups {len(values)} != {len(targets)}: get_param "
+                "should return one number, or a list with one for each group"
+            )
+        for group, one in zip(targets, values, strict=True):
+            param_groups.write(group, self.param_name, one)
+        self._record(engine, name or self.param_name, [param_groups.kept(one) for one in values])
+        self.event_index += 1
+
+    @classmethod
+    def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
+        """The values of the first ``num_events`` events: ``[[0, value], [1, value], ...]``.
+
+        Args:
+            num_events: how many events.
+            **scheduler_kwargs: arguments of the class. An ``optimizer`` among them is not used.
+
+        Example:
+            >>> from ignite.handlers.param_scheduler import PiecewiseLinear
+            >>> PiecewiseLinear.simulate_values(3, param_name="lr", milestones_values=[(0, 0.0), (2, 1.0)])
+            [[0, 0.0], [1, 0.5], [2, 1.0]]
+        """
+        index = scheduler_kwargs.get("param_group_index") or 0
+        optimizer = param_groups.stand_in(num_groups=max(index + 1, -index, 1))
+        for group in optimizer.param_groups:
+            group.setdefault(scheduler_kwargs.get("param_name", "lr"), 0.0)
+        scheduler = cls(**{**scheduler_kwargs, "optimizer": optimizer, "save_history": False})
+        rows = []
+        for event in range(num_events):
+            scheduler(engine=None)
+            rows.append([event, scheduler.optimizer_param_groups[0][scheduler.param_name]])
+        return rows
+
+    def _begin(self) -> None:
+        """Called when it takes over from a scheduler that has written to the same groups."""
+
+
+def check_number(name: str, value: Any) -> float:
+    """``value`` as a number that torch can save; also from numpy, or a tensor with one element.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: it is NaN or infinite.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, torch.Tensor) and value.numel() == 1):
+        raise TypeError(f"{name} should be a number, but given {value!r}")
+    plain = value if type(value) in (int, float) else float(value)
+    if not math.isfinite(plain):
+        raise ValueError(f"{name} should be a finite number, but given {value!r}")
+    return plain
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer, also one from numpy, but no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: Any, least: int = 0) -> int:
+    """``value`` as an integer that is at least ``least``.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is too small.
+    """
+    if not is_integer(value):
+        raise TypeError(f"{name} should be an integer, but given {value!r}")
+    if value < least:
+        raise ValueError(f"{name} should be at least {least}, but given {value!r}")
+    return int(value)
+
+
+def check_milestones_and_values(pairs: Any) -> tuple[list[int], list[float]]:
+    """The two columns of ``[(event index, value), ...]``.
+
+    Raises:
+        TypeError: it is no list or tuple of pairs of an integer and a number.
+        ValueError: there is no pair, or a milestone comes before the one that it follows.
+    """
+    if not isinstance(pairs, list | tuple):
+        raise TypeError(f"Argument milestones_values should be a list or tuple, but given {type(pairs)}")
+    if not pairs:
+        raise ValueError(f"Argument milestones_values should be with at least one value, but given {pairs}")
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(
+                "Argument milestones_values should be a list of pairs (milestone, param_value), "
+                f"but given one with {pair!r}"
+            )
+    values = [check_number("Value of a milestone", value) for _, value in pairs]
+    return check_increasing([milestone for milestone, _ in pairs]), values
+
+
+def check_increasing(milestones: Iterable[Any]) -> list[int]:
+    """Milestones as integers that do not decrease.
+
+    Raises:
+        TypeError: one is no integer.
+        ValueError: one is smaller than the one before.
+    """
+    found: list[int] = []
+    for milestone in milestones:
+        if not is_integer(milestone):
+            raise TypeError(f"Value of a milestone should be integer, but given {milestone!r}")
+        if found and milestone < found[-1]:
+            raise ValueError(
+                "Milestones should be increasing integers, but given "
+                f"{milestone} is smaller than the previous milestone {found[-1]}"
+            )
+        found.append(int(milestone))
+    return found

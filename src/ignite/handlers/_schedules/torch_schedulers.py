@@ -1,0 +1,397 @@
+"""The schedulers of PyTorch as handlers, and a warm-up before any scheduler."""
+
+import math
+import warnings
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ignite.engine import Engine
+from ignite.handlers._schedules import param_groups
+from ignite.handlers._schedules.combined import ConcatScheduler, ParamGroupScheduler
+from ignite.handlers._schedules.interpolation import PiecewiseLinear
+from ignite.handlers._schedules.scheduler import (
+    ParamScheduler,
+    check_number,
+    is_integer,
+)
+
+
+class LRScheduler(ParamScheduler):
+    """Steps a scheduler of ``torch.optim.lr_scheduler`` at each event but the first.
+
+    Attached to ``Events.ITERATION_STARTED``, each iteration uses the learning rate, and the momentum if that is
+    scheduled, that it has in the loop ``optimizer.step(); lr_scheduler.step()``.
+
+    Args:
+        lr_scheduler: any of torch's schedulers that step without a metric. Do not call its ``step``.
+        save_history: whether to append the learning rates to ``engine.state.param_history["lr"]``.
+        use_legacy: step at the first event, too, for ``Events.ITERATION_COMPLETED``: the first iteration is over by
+            then, and the optimizer has used the first value.
+
+    Raises:
+        TypeError: ``lr_scheduler`` is none of torch's, or ``ReduceLROnPlateau``.
+
+    State:
+        That of ``lr_scheduler`` is part of it. Save the optimizer as well: most of torch's schedulers compute a value
+        from the one before, which they read from the optimizer.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> scheduler = LRScheduler(torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5))
+        >>> trainer = Engine(lambda engine, batch: optimizer.param_groups[0]["lr"])
+        >>> scheduler.attach(trainer)
+        >>> trainer.run([0] * 3).output
+        0.25
+    """
+
+    def __init__(self, lr_scheduler: TorchScheduler, save_history: bool = False, use_legacy: bool = False) -> None:
+        check_torch_scheduler(lr_scheduler, "torch.optim.lr_scheduler.LRScheduler")
+        super().__init__(lr_scheduler.optimizer, "lr", save_history)
+        if use_legacy:
+            warnings.warn(
+                "With use_legacy=True, attach the LRScheduler to Events.ITERATION_COMPLETED: the first iteration takes "
+                "the first lr value from the optimizer, otherwise it will be skipped",
+                stacklevel=2,
+            )
+        self.lr_scheduler = lr_scheduler
+        self.use_legacy = use_legacy
+        self._is_fresh = True
+        """Whether torch's scheduler has not been stepped here, in this process."""
+        self._state_attrs += ["lr_scheduler", "use_legacy"]
+
+    def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
+        """Steps, unless the value at hand has not been used yet."""
+        self._step(is_quiet=engine is None or self._is_fresh)
+        self._is_fresh = self.event_index == 0
+        if self.save_history:
+            self._record(engine, name or self.param_name, param_groups.read(self.optimizer_param_groups, "lr"))
+        self.event_index += 1
+
+    def get_param(self) -> Tensor | float | list[Tensor | float]:
+        """The learning rate that the next call will write; a list if there are several groups."""
+        with param_groups.untouched([self.optimizer], [self.lr_scheduler]):
+            self._step(is_quiet=True)
+            values = param_groups.read(self.optimizer_param_groups, "lr")
+        return values[0] if len(values) == 1 else values
+
+    @classmethod
+    def simulate_values(  # type: ignore[override]
+        cls, num_events: int, lr_scheduler: TorchScheduler, **kwargs: Any
+    ) -> list[list[Any]]:
+        """The learning rates of the first ``num_events`` events: ``[[0, lr of group 0, lr of group 1, ...], ...]``.
+
+        Args:
+            num_events: how many events.
+            lr_scheduler: a scheduler of torch. It and its optimizer are put back to what they were.
+            **kwargs: arguments of the class.
+        """
+        rows = []
+        with param_groups.untouched([lr_scheduler.optimizer], [lr_scheduler]):
+            scheduler = cls(**{**kwargs, "lr_scheduler": lr_scheduler, "save_history": False})
+            for event in range(num_events):
+                scheduler(engine=None)
+                rows.append([event, *param_groups.read(scheduler.optimizer_param_groups, "lr")])
+        return rows
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from a state that was saved, also by Ignite.
+
+        Raises:
+            TypeError: ``state_dict``, or that of torch's scheduler in it, is not a mapping.
+            ValueError: a key is missing. Nothing is changed.
+        """
+        if isinstance(state_dict, Mapping) and "event_index" in state_dict and "use_legacy" not in state_dict:
+            state_dict = self._from_ignite(state_dict)
+        super().load_state_dict(state_dict)
+        self._is_fresh = True
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
+        if not isinstance(state_dict["lr_scheduler"], Mapping):
+            raise TypeError(
+                f"lr_scheduler in state_dict should be a dictionary, but given {type(state_dict['lr_scheduler'])}"
+            )
+
+    def _from_ignite(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Ignite counts torch's scheduler up behind each call, not before it, and never calls its ``step``."""
+        num_calls, inner = state_dict["event_index"], state_dict.get("lr_scheduler")
+        if num_calls == 0:
+            return self.state_dict()  # it has not begun
+        if isinstance(inner, Mapping) and "last_epoch" in inner:
+            inner = {**inner, "last_epoch": inner["last_epoch"] - 1, "_step_count": num_calls + 1}
+        return {**state_dict, "use_legacy": self.use_legacy, "lr_scheduler": inner}
+
+    def _step(self, is_quiet: bool) -> None:
+        if self.event_index == 0 and not self.use_legacy:
+            return
+        if not is_quiet:
+            self.lr_scheduler.step()
+            return
+        # Torch wants to have seen a step of the optimizer before. There may be none yet: the run was resumed, gradients
+        # are accumulated, or were skipped by a scaler. Not for each step: it makes other warnings come again and again.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*optimizer\.step\(\)", UserWarning)
+            self.lr_scheduler.step()
+
+    def _begin(self) -> None:
+        for group, lr in zip(self.optimizer_param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+            param_groups.write(group, "lr", lr)
+
+
+def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
+    """Checks that a scheduler of torch can be stepped.
+
+    Raises:
+        TypeError: it is none, or wants a metric.
+    """
+    if isinstance(lr_scheduler, ReduceLROnPlateau):
+        raise TypeError(
+            f"Argument lr_scheduler should be a subclass of {expected} that steps without a metric, but given "
+            "ReduceLROnPlateau: use ReduceLROnPlateauScheduler"
+        )
+    if not isinstance(lr_scheduler, TorchScheduler):
+        raise TypeError(f"Argument lr_scheduler should be a subclass of {expected}, but given {type(lr_scheduler)}")
+
+
+# What the program says of each group stays: Ignite has saved zeros for it.
+_NOT_LOADED = ("min_lrs", "default_min_lr")
+
+
+class ReduceLROnPlateauScheduler(ParamScheduler):
+    """Reduces the learning rate when a metric has stopped improving, by torch's ``ReduceLROnPlateau``.
+
+    Attach it to the engine that computes the metric: ``scheduler.attach(evaluator, Events.COMPLETED)``, or with
+    ``add_event_handler``.
+
+    Args:
+        optimizer: whose learning rate is reduced; anything that has ``param_groups``.
+        metric_name: the metric in ``engine.state.metrics``.
+        trainer: the engine that keeps the history.
+        save_history: whether to append the learning rates to ``trainer.state.param_history["lr"]``.
+        param_group_index: the only group to reduce.
+        **scheduler_kwargs: arguments of ``ReduceLROnPlateau``: ``mode``, ``factor``, ``patience``, ``min_lr``, ...
+
+    Raises:
+        TypeError: ``optimizer`` has no parameter groups; or there is a ``param_group_index``, and ``min_lr`` is not a
+            number; or torch does not know an argument.
+        ValueError: torch does not accept an argument; or, when called, the engine has no such metric.
+
+    State:
+        The best metric, how long ago it was, and the rest of torch's state; not ``min_lr``, which the program says.
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Events
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> scheduler = ReduceLROnPlateauScheduler(optimizer, "loss", factor=0.5, patience=0, min_lr=0.3)
+        >>> evaluator = Engine(lambda engine, batch: None)
+        >>> scheduler.attach(evaluator, Events.COMPLETED)
+        >>> for evaluator.state.metrics["loss"] in (0.9, 0.8, 0.8, 0.8):
+        ...     _ = evaluator.run([0])
+        >>> optimizer.param_groups[0]["lr"]
+        0.3
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        metric_name: str,
+        trainer: Engine[Any, Any] | None = None,
+        save_history: bool = False,
+        param_group_index: int | None = None,
+        **scheduler_kwargs: Any,
+    ) -> None:
+        super().__init__(optimizer, "lr", save_history, param_group_index)
+        min_lr = scheduler_kwargs.get("min_lr", 0.0)
+        if param_group_index is not None and not isinstance(min_lr, int | float):
+            raise TypeError(f"When param_group_index is given, min_lr should be a float, but given {type(min_lr)}")
+        if scheduler_kwargs.pop("verbose", False):
+            warnings.warn(
+                "verbose=True is ignored: torch does not print any more. Use save_history=True, or read "
+                "optimizer.param_groups",
+                stacklevel=2,
+            )
+        self.metric_name = metric_name
+        # Weak, because the trainer may hold the engine that holds this handler.
+        self._trainer = None if trainer is None else weakref.ref(trainer)
+        self.scheduler = ReduceLROnPlateau(_View(optimizer, param_group_index), **scheduler_kwargs)
+        self._state_attrs += ["metric_name", "scheduler"]
+
+    @property
+    def trainer(self) -> Engine[Any, Any] | None:
+        """The engine that keeps the history."""
+        return None if self._trainer is None else self._trainer()
+
+    def __call__(self, engine: Engine[Any, Any], name: str | None = None) -> None:  # type: ignore[override]
+        """Takes in the metric, and reduces the learning rate if it is time."""
+        metrics = getattr(engine.state, "metrics", {})
+        if self.metric_name not in metrics:
+            raise ValueError(
+                "Argument engine should have in its 'state', attribute 'metrics' which itself has the metric "
+                f"{self.metric_name}, but given one with the metrics {list(metrics)}"
+            )
+        self.scheduler.step(metrics[self.metric_name])
+        self._record(self.trainer, name or self.param_name, param_groups.read(self.optimizer_param_groups, "lr"))
+        self.event_index += 1
+
+    def get_param(self) -> float | list[float]:
+        """The learning rate as it is; a list if there are several groups."""
+        values = param_groups.read(self.optimizer_param_groups, "lr")
+        return values[0] if len(values) == 1 else values
+
+    @classmethod
+    def simulate_values(  # type: ignore[override]
+        cls, num_events: int, metric_values: list[float], init_lr: float, **scheduler_kwargs: Any
+    ) -> list[list[Any]]:
+        """The learning rates after each of ``metric_values``: ``[[0, lr], [1, lr], ...]``.
+
+        Args:
+            num_events: how many events.
+            metric_values: the metric of each event.
+            init_lr: the learning rate to begin with.
+            **scheduler_kwargs: arguments of ``ReduceLROnPlateau``.
+
+        Raises:
+            ValueError: there are not ``num_events`` metrics.
+
+        Example:
+            >>> ReduceLROnPlateauScheduler.simulate_values(3, [0.5, 0.6, 0.6], init_lr=1.0, factor=0.1, patience=1)
+            [[0, 1.0], [1, 1.0], [2, 0.1]]
+        """
+        if len(metric_values) != num_events:
+            raise ValueError(
+                f"Length of argument metric_values should be equal to num_events. {len(metric_values)} != {num_events}"
+            )
+        scheduler = cls(param_groups.stand_in(lr=init_lr), "metric", **{**scheduler_kwargs, "save_history": False})
+        rows = []
+        for event, metric in enumerate(metric_values):
+            scheduler.scheduler.step(metric)
+            rows.append([event, scheduler.optimizer_param_groups[0]["lr"]])
+        return rows
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
+        if not isinstance(state_dict["scheduler"], Mapping):
+            raise TypeError(
+                f"scheduler in state_dict should be a dictionary, but given {type(state_dict['scheduler'])}"
+            )
+
+    def _take(self, state_dict: Mapping[str, Any]) -> None:
+        # A state of Ignite holds methods, too, and all that is given replaces attributes of torch's scheduler.
+        inner = {
+            key: state_dict["scheduler"][key]
+            for key in self.scheduler.state_dict()
+            if key in state_dict["scheduler"] and key not in _NOT_LOADED
+        }
+        super()._take({**state_dict, "scheduler": inner})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_trainer": None}
+
+
+class _View(Optimizer):
+    """The groups of an optimizer, or one of them, as they are when asked: loading a state replaces them."""
+
+    def __init__(self, optimizer: Any, index: int | None) -> None:  # the base would make groups of its own
+        self._optimizer = optimizer
+        self._index = index
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        return param_groups.select(self._optimizer, self._index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+def create_lr_scheduler_with_warmup(
+    lr_scheduler: ParamScheduler | TorchScheduler,
+    warmup_start_value: float,
+    warmup_duration: int,
+    warmup_end_value: float | None = None,
+    save_history: bool = False,
+    output_simulated_values: list[Any] | None = None,
+) -> ConcatScheduler:
+    """Puts a linear warm-up of the learning rates of all groups before a scheduler.
+
+    Events 0 to ``warmup_duration - 1`` lead from ``warmup_start_value`` to ``warmup_end_value``. Then comes the first
+    value of ``lr_scheduler``, or its second, if the first is the one that the warm-up has ended with.
+
+    Args:
+        lr_scheduler: a scheduler of torch, or one of the learning rate. Do not attach it.
+        warmup_start_value: the first value.
+        warmup_duration: the number of events, at least 2.
+        warmup_end_value: the last value; by default, for each group, the learning rate that it has now.
+        save_history: whether to append the values to ``engine.state.param_history["lr"]``.
+        output_simulated_values: a list of None that is filled with the first values, ``[event index, lr of group 0,
+            lr of group 1, ...]`` each.
+
+    Returns:
+        The scheduler to attach.
+
+    Raises:
+        TypeError: ``lr_scheduler`` is no scheduler, ``warmup_duration`` no integer, ``output_simulated_values`` no
+            list, a value no number.
+        ValueError: ``warmup_duration`` is less than 2, a value is not finite, or ``lr_scheduler`` is one of something
+            else.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+        >>> rows = [None] * 5
+        >>> scheduler = create_lr_scheduler_with_warmup(decay, 0.0, 3, output_simulated_values=rows)
+        >>> rows
+        [[0, 0.0], [1, 0.5], [2, 1.0], [3, 0.5], [4, 0.25]]
+    """
+    if not isinstance(lr_scheduler, ParamScheduler):
+        check_torch_scheduler(lr_scheduler, "torch.optim.lr_scheduler.LRScheduler or ParamScheduler")
+    if not is_integer(warmup_duration):
+        raise TypeError(f"Argument warmup_duration should be integer, but given {warmup_duration!r}")
+    if warmup_duration < 2:
+        raise ValueError(f"Argument warmup_duration should be at least 2 events, but given {warmup_duration}")
+    if not isinstance(output_simulated_values, list | None):
+        raise TypeError(
+            "Argument output_simulated_values should be a list of None, e.g. `[None] * 100`, "
+            f"but given {type(output_simulated_values)}"
+        )
+    check_number("Argument warmup_start_value", warmup_start_value)
+    if warmup_end_value is not None:
+        check_number("Argument warmup_end_value", warmup_end_value)
+    optimizer = lr_scheduler.optimizer
+    ends = [group["lr"] if warmup_end_value is None else warmup_end_value for group in optimizer.param_groups]
+    warmups: list[Any] = [
+        PiecewiseLinear(optimizer, "lr", [(0, warmup_start_value), (warmup_duration - 1, end)], param_group_index=i)
+        for i, end in enumerate(ends)
+    ]
+    warmup = ParamGroupScheduler(warmups)
+    scheduler = lr_scheduler if isinstance(lr_scheduler, ParamScheduler) else LRScheduler(lr_scheduler)
+    joined = ConcatScheduler([warmup, scheduler], [warmup_duration], save_history)
+    _leave_out_first(scheduler, {id(group): end for group, end in zip(optimizer.param_groups, ends, strict=True)})
+    if output_simulated_values is not None:
+        output_simulated_values[:] = ConcatScheduler.simulate_values(
+            len(output_simulated_values), joined.schedulers, joined.durations
+        )
+    return joined
+
+
+def _leave_out_first(scheduler: ParamScheduler, ends: dict[int, Any]) -> None:
+    """Moves a scheduler on by one event if its first value is the end of the warm-up in all of its groups."""
+    with param_groups.untouched([scheduler.optimizer]):
+        first = scheduler.get_param()
+        targets = scheduler.optimizer_param_groups
+        values = first if isinstance(first, list) else [first] * len(targets)
+        expected = [ends[id(group)] for group in targets]
+        # The tolerance is that of float32, which learning rates in tensors have.
+        if all(math.isclose(*pair, rel_tol=1e-6) for pair in zip(values, expected, strict=True)):
+            scheduler(engine=None)
