@@ -1,39 +1,77 @@
-"""A run of a few batches in which every handler is called at least once, and of which nothing is left."""
+"""A run of a few batches that calls every handler at least once, and undoes its effects."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite import distributed as idist
 from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine import _fetch
+from ignite.engine._backup import backed_up
 from ignite.engine._collect import collect
 from ignite.engine._cursor import Cursor
 from ignite.engine._dispatch import Call, Registration, add_note, call_handlers
-from ignite.engine._dry_run_report import Called, DryRun
-from ignite.engine._memento import everything_kept
 from ignite.engine._watch import Meter, Step, Watcher, measured, watched
 from ignite.exceptions import DryRunError
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
-__all__ = ["dry_run"]
+__all__ = ["Called", "DryRun", "dry_run"]
 
-# Those that a run fires by itself, in the order of things.
+# Events that every run fires, in their order.
 _OF_EACH_RUN = (
-    "STARTED", "EPOCH_STARTED", "GET_BATCH_STARTED", "GET_BATCH_COMPLETED", "ITERATION_STARTED", "ITERATION_COMPLETED",
-    "EPOCH_COMPLETED", "COMPLETED",
+    "STARTED", "EPOCH_STARTED", "GET_BATCH_STARTED", "GET_BATCH_COMPLETED",
+    "ITERATION_STARTED", "ITERATION_COMPLETED", "EPOCH_COMPLETED", "COMPLETED",
 )  # fmt: skip
-# Handlers of these belong to something that has not happened.
-_NEVER_BY_ITSELF = ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE", "TERMINATE_SINGLE_EPOCH")
+# Their handlers respond to something that has not happened in a dry run.
+_NEVER_MADE_UP = ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE", "TERMINATE_SINGLE_EPOCH")
+
+
+class Called(NamedTuple):
+    """How often a handler of an engine, or its step, was called, and how long it took."""
+
+    engine: str
+    event: str
+    handler: str
+    calls: int
+    seconds: float
+
+
+class DryRun:
+    """What a dry run has called: a sequence of :class:`Called`, by engine and event; ``print`` it.
+
+    Attributes:
+        not_called: handlers of events that no run fires by itself, such as EXCEPTION_RAISED.
+    """
+
+    def __init__(self, rows: Sequence[Called], batches: int) -> None:
+        self._rows = [row for row in rows if row.calls]
+        self.not_called = [row for row in rows if not row.calls]
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Called]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __str__(self) -> str:
+        rows = [*self._rows, *self.not_called]
+        widths = [max(map(len, column), default=0) for column in zip(*(row[:3] for row in rows), strict=True)]
+        lines = [f"Dry run of {self._batches} batches: {len(self._rows)} called, {len(self.not_called)} not"]
+        for row in rows:
+            place = "  ".join(f"{text:{width}}" for text, width in zip(row[:3], widths, strict=True))
+            how = f"{row.calls:3} x {row.seconds / row.calls * 1e3:8.2f} ms" if row.calls else "not called"
+            lines.append(f"  {place}  {how}")
+        return "\n".join(lines)
 
 
 def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) -> DryRun:
@@ -42,8 +80,8 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
         raise ValueError(f"batches should be a positive integer, but given {batches!r}")
     if isinstance(data, Iterator):
         raise ValueError(
-            "data should begin anew each time it is iterated over, but given an iterator, whose first batches would be "
-            "lost: give what it was made from"
+            "data should start from its beginning each time it is iterated over, but given an iterator, whose "
+            "first batches would be lost: pass the object that it iterates over"
         )
     if engine._is_running:
         raise RuntimeError("dry_run() should be called on an engine that is not running, but this one is")
@@ -51,14 +89,14 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
     found = collect(engine, given)
     belongings = [*found.engines.values(), *found.objects.values(), *found.attached]
     with (
-        everything_kept(belongings, [data, *found.seen]),
+        backed_up(belongings, [data, *found.seen]),
         tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder,
     ):
-        rehearsal = _Rehearsal(batches, {id(one): name for name, one in found.engines.items()})
+        runner = _DryRunner(batches, {id(one): name for name, one in found.engines.items()})
         around = [getattr(frame, "__self__", None) for one in found.engines.values() for frame in one._frames]
-        rehearsal.run(engine, data, [*found.attached, *around, *found.seen, *found.objects.values()], Path(folder))
-        report = rehearsal.report()
-    errors, rehearsal.failures = rehearsal.failures, {}
+        runner.run(engine, data, [*found.attached, *around, *found.seen, *found.objects.values()], Path(folder))
+        report = runner.report()
+    errors, runner.failures = runner.failures, {}
     if errors:
         told = "; ".join(f"{place}: {type(error).__name__}: {error}" for place, error in errors.values())
         raise DryRunError(f"A dry run should go well, but {told}", [error for _, error in errors.values()], report)
@@ -66,19 +104,19 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
     return report
 
 
-class _Rehearsal(Watcher):
-    """Calls handlers in the place of dispatch: a failure is taken down, and those that are not due are called, too.
+class _DryRunner(Watcher):
+    """Calls handlers instead of the dispatch: records failures, and calls handlers that are not due, too.
 
     Args:
-        batches: the most that any engine is given.
-        names: of engines, by id.
+        batches: maximum number of batches for each engine.
+        names: names of engines, by id.
     """
 
     def __init__(self, batches: int, names: dict[int, str]) -> None:
         super().__init__(lambda moment: None)
         self.batches = batches
         self.failures: dict[int, tuple[str, Exception]] = {}
-        """Where each exception came up, by its id."""
+        """Each exception and where it was raised, by its id."""
         self._names = names
         self._engines: dict[str, Engine[Any, Any]] = {}
         self._fired: dict[str, dict[str, None]] = {}
@@ -86,7 +124,7 @@ class _Rehearsal(Watcher):
         self._steps: dict[str, list[float]] = {}
 
     def run(self, engine: Engine[Any, Any], data: Any, objects: Iterable[Any], folder: Path) -> None:
-        """Runs, with what the library writes in ``folder``, and reads back what was written."""
+        """Runs, redirects what the library writes to ``folder``, and reads it back."""
         checks: list[tuple[str, Callable[[], None]]] = []
         with ExitStack() as stack:
             for number, one in enumerate({id(one): one for one in objects}.values()):
@@ -116,7 +154,7 @@ class _Rehearsal(Watcher):
             yield
 
     def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[None]:
-        """Around the run of an engine within a handler: an evaluator goes over a few batches only, too."""
+        """Limits the run of an engine within a handler, such as an evaluator, to a few batches, too."""
         state = engine.state
         state.max_epochs, state.max_iters = state.epoch + 1, None
         if state.epoch_length is not None:
@@ -148,7 +186,7 @@ class _Rehearsal(Watcher):
             self._make_up(engine, [name])
 
     def step(self, name: str, step: Step) -> Step:
-        """The step of the engine of this name, with a clock."""
+        """Wraps the step of an engine to measure its time."""
         taken = self._steps.setdefault(name, [])
 
         def timed(engine: Engine[Any, Any], batch: Any) -> Any:
@@ -164,7 +202,7 @@ class _Rehearsal(Watcher):
         return timed
 
     def data(self, name: str, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-        """The first batches for the engine of this name."""
+        """Yields the first batches for an engine."""
         try:
             yield from itertools.islice(begin(), self.batches)
         except Exception as error:
@@ -172,9 +210,9 @@ class _Rehearsal(Watcher):
             raise
 
     def _make_up(self, engine: Any, names: Iterable[str]) -> None:
-        """Calls those handlers of events that were not due so far."""
+        """Calls the handlers of these events that have not been called yet."""
         before = engine.last_event_name
-        for table in [engine._tables[name] for name in names if name not in _NEVER_BY_ITSELF]:
+        for table in [engine._tables[name] for name in names if name not in _NEVER_MADE_UP]:
             engine.last_event_name = table.event
             count = engine.state.get_event_attrib_value(table.event)
             for handler, style, *_, entry in list(table.calls):
@@ -204,7 +242,7 @@ class _Rehearsal(Watcher):
             yield
         except Exception as error:
             self._fail(place, error)
-            if idist.get_world_size() > 1:  # the others wait for this process in a collective, or soon will
+            if idist.get_world_size() > 1:  # the others would wait for this process in a collective
                 raise
 
     def _fail(self, place: str, error: Exception) -> None:
@@ -213,7 +251,7 @@ class _Rehearsal(Watcher):
             add_note(error, f"in a dry run, in {place}")
 
     def report(self) -> DryRun:
-        """What was called and what not, by engines."""
+        """Returns what was called and what was not, by engine."""
         rows = []
         for name, engine in self._engines.items():
             steps = self._steps.get(name, [])
@@ -230,22 +268,22 @@ class _Rehearsal(Watcher):
 
 
 class _Limits(Meter):
-    """What one engine is asked to put around its parts.
+    """Limits and measures one engine of a dry run.
 
     Args:
-        rehearsal: knows the limit.
-        name: of the engine.
+        runner: the dry run.
+        name: name of the engine.
     """
 
-    def __init__(self, rehearsal: _Rehearsal, name: str) -> None:
-        self._rehearsal = rehearsal
+    def __init__(self, runner: _DryRunner, name: str) -> None:
+        self._runner = runner
         self._name = name
 
     def step(self, step: Step) -> Step:
-        return self._rehearsal.step(self._name, step)
+        return self._runner.step(self._name, step)
 
     def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-        return self._rehearsal.data(self._name, begin)
+        return self._runner.data(self._name, begin)
 
     def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
-        return self._rehearsal.nested(engine)
+        return self._runner.nested(engine)

@@ -13,7 +13,7 @@ from ignite.engine._watch import Trace, Watcher, watched
 
 if TYPE_CHECKING:
     from ignite.engine import _dry_run
-    from ignite.engine._dry_run_report import DryRun
+    from ignite.engine._dry_run import DryRun
 else:
     _dry_run = LazyModule("ignite.engine._dry_run")  # with torch's optimizers and more
 

@@ -21,7 +21,7 @@ from ignite import distributed as idist
 from ignite._core.trees import apply_to_type
 from ignite.data import ArrayLoader
 from ignite.engine import BackpropEvents, Engine, Events
-from ignite.engine._memento import everything_kept
+from ignite.engine._backup import backed_up
 from ignite.handlers import EarlyStopping, LRScheduler
 from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir
@@ -401,7 +401,7 @@ def _balance(learner: Learner, data: Any, loader: Loader) -> tuple[float, ...]:
 def fit_dry(learner: Learner, data: Any, valid: Any, options: Options) -> History:
     """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
     check_writable(options.run_dir)
-    with everything_kept([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+    with backed_up([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
         run_dir = None if options.run_dir is None else Path(folder)
         tried = replace(options, run_dir=run_dir, resume=None, progress=False, is_dry=True)
         return fit(learner, data, valid, tried)

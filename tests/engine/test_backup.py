@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ignite._core.differences import first_difference
-from ignite.engine._memento import Memento
+from ignite.engine._backup import Backup
 
 COUNT = 0
 
@@ -41,8 +41,8 @@ def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_sta
         torch.utils._pytree.tree_map(lambda one: one.clone() if isinstance(one, torch.Tensor) else one,
                                      optimizer.state_dict()),
     ]  # fmt: skip
-    memento = Memento()
-    memento.take(model, optimizer)
+    backup = Backup()
+    backup.add(model, optimizer)
     model.eval()
     model.hidden.add_(1)
     model.note = "new"
@@ -53,7 +53,7 @@ def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_sta
     train(model, optimizer, x)
     model[0].weight = nn.Parameter(torch.zeros(4, 3))
     parameters[2].data = torch.zeros(4)
-    memento.put_back()
+    backup.restore()
     after = [dict(model.state_dict()), [parameter.grad for parameter in parameters], optimizer.state_dict()]
     assert first_difference(after, before, "everything") is None
     assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
@@ -68,11 +68,11 @@ def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_sta
 
 def test_lazy_modules_are_lazy_again():
     model = nn.Sequential(nn.LazyLinear(3))
-    memento = Memento()
-    memento.take(model)
+    backup = Backup()
+    backup.add(model)
     model(torch.zeros(2, 5))
     assert model[0].weight.shape == (3, 5)
-    memento.put_back()
+    backup.restore()
     assert isinstance(model[0], nn.LazyLinear)
     assert model(torch.zeros(2, 7)).shape == (2, 3)
     assert model[0].weight.shape == (3, 7)
@@ -85,8 +85,8 @@ def test_containers_are_refilled_in_place():
     box = Box()
     box.parts = [[1, 2], {"a": deque([1], maxlen=3)}, {3, 4}, OrderedDict(a=1, b=2), Counter("aab"), defaultdict(list)]
     parts, inner = box.parts, list(box.parts)
-    memento = Memento()
-    memento.take(box)
+    backup = Backup()
+    backup.add(box)
     box.parts[0].append(3)
     box.parts[1]["a"].extend([2, 3, 4])
     box.parts[2].clear()
@@ -95,7 +95,7 @@ def test_containers_are_refilled_in_place():
     _ = box.parts[5]["new"]
     del box.parts[1:3]
     box.parts = None
-    memento.put_back()
+    backup.restore()
     assert box.parts is parts
     assert all(one is other for one, other in zip(parts, inner, strict=True))
     assert parts == [[1, 2], {"a": deque([1])}, {3, 4}, OrderedDict(a=1, b=2), Counter("aab"), {}]
@@ -112,11 +112,11 @@ def test_variables_of_functions_get_their_values_back():
         steps, COUNT = steps + 1, COUNT + 1
         seen.append(steps)
 
-    memento = Memento()
-    memento.take_seen(functools.partial(handler))
+    backup = Backup()
+    backup.add_used(functools.partial(handler))
     handler()
     assert (steps, seen, COUNT) == (1, [1], 1)
-    memento.put_back()
+    backup.restore()
     assert (steps, seen, COUNT) == (0, [], 0)
 
 
@@ -131,21 +131,21 @@ def test_random_generators_wherever_they_are():
                     torch.rand(1, generator=self.generator).item()]  # fmt: skip
 
     noise = Noise()
-    memento = Memento()
-    memento.take(noise)
+    backup = Backup()
+    backup.add(noise)
     first = noise.draw()
-    memento.put_back()
+    backup.restore()
     assert noise.draw() == first
 
 
 def test_data_lose_no_random_number_and_are_not_copied():
     x = torch.arange(10.0)
     loader = DataLoader(TensorDataset(x), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(0))
-    memento = Memento()
-    memento.take_seen(loader)
+    backup = Backup()
+    backup.add_used(loader)
     first = [batch[0].tolist() for batch in loader]
     x.add_(100)
-    memento.put_back()
+    backup.restore()
     assert [(batch[0] - 100).tolist() for batch in loader] == first
 
 
@@ -154,8 +154,8 @@ def test_data_lose_no_random_number_and_are_not_copied():
 def test_nothing_that_is_done_to_containers_stays(value, draw):
     holder = [value]
     text = repr(holder)
-    memento = Memento()
-    memento.take(holder)
+    backup = Backup()
+    backup.add(holder)
     pending = [holder]
     while pending:
         one = pending.pop()
@@ -168,5 +168,5 @@ def test_nothing_that_is_done_to_containers_stays(value, draw):
         elif what == "change":
             for key in list(one) if isinstance(one, dict) else range(len(one)):
                 one[key] = None
-    memento.put_back()
+    backup.restore()
     assert repr(holder) == text

@@ -1,4 +1,4 @@
-"""What objects were, so that they can be put back in place: the same objects, with what was in them."""
+"""A backup of what objects hold, restored in place: the same objects, with their former content."""
 
 from __future__ import annotations
 
@@ -24,54 +24,56 @@ from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine._collect import is_of_a_library
 
-__all__ = ["Memento", "everything_kept"]
+__all__ = ["Backup", "backed_up"]
 
 Undo = Callable[[], None]
 
 _WITH_STATE = (nn.Module, Optimizer, LRScheduler, SWALR, torch.amp.GradScaler)
 _DATA = (DataLoader, Dataset, Sampler)
 _DATA_ROOMS = ("ignite.data", "ignite.learner._data")
-# Buffers that are filled before they are read; and what a thread of its own works at.
+# Buffers that are written before they are read, and objects that a background thread uses.
 _LEFT_ALONE = ("ignite.storage", "ignite.handlers._trackers.outbox")
-# Their attributes follow what their parts in C++ have come to.
+# Their attributes mirror the state of their C++ side.
 _WRAPPERS = (DataParallel, DistributedDataParallel)
-_CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, deque, set)  # others may do anything when iterated over
+_CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, deque, set)  # iterating over others may have side effects
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
 
 
-class Memento:
-    """Takes down what objects hold, and puts it back.
+class Backup:
+    """Copies what objects hold, and restores it.
 
-    Looked into are containers, closures and global variables of functions, bound methods, and the attributes of objects
-    that are given, that belong to a training by their kind (modules, optimizers, schedulers, scalers, whatever is of
-    this library), or whose class the program has defined. Of data, such as a ``DataLoader`` or a data set, only
-    attributes and random generators are put back, and of objects of other libraries nothing. Tensors are copied, to the
-    host, where they belong to an object of a training; those that a function merely sees are not: it may see the data.
+    It walks through containers, closures and global variables of functions, bound methods, and the
+    attributes of three kinds of objects: those passed to :meth:`add`, those that are part of a training
+    by their type (modules, optimizers, schedulers, scalers, everything of this library), and those whose
+    class the program defines. Of data, such as a ``DataLoader`` or a dataset, only attributes and random
+    generators are restored; of objects of other libraries, nothing. Tensors are copied to the host if they
+    belong to an object of a training. Tensors that a function only refers to are not copied: they may be
+    the dataset.
 
     Example:
         >>> model = nn.Linear(2, 1)
-        >>> memento, before = Memento(), model.weight.clone()
-        >>> memento.take(model)
+        >>> backup, before = Backup(), model.weight.clone()
+        >>> backup.add(model)
         >>> _ = nn.init.zeros_(model.weight)
-        >>> memento.put_back()
+        >>> backup.restore()
         >>> bool((model.weight == before).all())
         True
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, Any] = {}  # by id, with the object, so that no id is used twice
+        self._known: dict[int, Any] = {}  # holds the objects, so that no id is reused
         self._undo: list[Undo] = []
 
-    def take(self, *objects: Any) -> None:
-        """Takes down what is in objects that belong to a training, whatever their kind; what is known stays known."""
+    def add(self, *objects: Any) -> None:
+        """Adds objects of a training, whatever their type. What was added before keeps its first backup."""
         self._walk([(one, True, True) for one in objects])
 
-    def take_seen(self, *values: Any) -> None:
-        """Takes down what is in values that functions of a training use, such as data."""
+    def add_used(self, *values: Any) -> None:
+        """Adds values that functions of a training use, such as data."""
         self._walk([(one, False, False) for one in values])
 
-    def put_back(self) -> None:
-        """Everything is as it was when it was taken."""
+    def restore(self) -> None:
+        """Restores everything to what it was when it was added."""
         for undo in reversed(self._undo):
             undo()
 
@@ -84,7 +86,7 @@ class Memento:
             pending += [(part, tensors, False) for part, tensors in self._look_into(one, has_tensors, is_given)]
 
     def _look_into(self, one: Any, has_tensors: bool, is_given: bool) -> Iterator[tuple[Any, bool]]:
-        """Takes one object; yields what is in it, and whether tensors there are to be copied."""
+        """Backs up one object; yields its parts, each with whether tensors in it are to be copied."""
         if isinstance(one, Tensor):
             if has_tensors:
                 self._undo.append(_undo_of_tensor(one))
@@ -124,7 +126,7 @@ class Memento:
         for cell in function.__closure__ or ():
             try:
                 value = cell.cell_contents
-            except ValueError:  # a variable that has no value yet
+            except ValueError:  # an unassigned variable
                 continue
             self._undo.append(functools.partial(setattr, cell, "cell_contents", value))
             yield value
@@ -141,7 +143,7 @@ class Memento:
             yield from one._modules.values()
             return
         if isinstance(one, nn.Module):
-            self._undo.append(functools.partial(_become, one, type(one)))  # lazy modules become others
+            self._undo.append(functools.partial(_become, one, type(one)))  # lazy modules change their class
         attributes = getattr(one, "__dict__", None)
         if attributes is not None:
             values = dict(attributes)
@@ -155,20 +157,20 @@ class Memento:
 
 
 @contextmanager
-def everything_kept(belongings: Iterable[Any], seen: Iterable[Any]) -> Iterator[None]:
-    """Behind the block, all is as it was before it, random states included.
+def backed_up(objects: Iterable[Any], used: Iterable[Any]) -> Iterator[None]:
+    """Restores objects and all random states after the block.
 
     Args:
-        belongings: objects of a training, see :meth:`Memento.take`.
-        seen: values that it uses, see :meth:`Memento.take_seen`.
+        objects: objects of a training, see :meth:`Backup.add`.
+        used: values that it uses, see :meth:`Backup.add_used`.
     """
-    memento, random_state = Memento(), capture_random_state()
-    memento.take(*belongings)
-    memento.take_seen(*seen)
+    backup, random_state = Backup(), capture_random_state()
+    backup.add(*objects)
+    backup.add_used(*used)
     try:
         yield
     finally:
-        memento.put_back()
+        backup.restore()
         restore_random_state(random_state)
 
 
@@ -184,7 +186,7 @@ def _belongs_to_training(one: Any) -> bool:
 
 
 def _is_of_the_program(kind: type) -> bool:
-    """Whether a class is defined in the program that trains, and neither in a library nor here."""
+    """Whether the user's program defines a class, and not an installed library or this one."""
     room = kind.__module__
     path = getattr(sys.modules.get(room), "__file__", None)
     return room == "__main__" or (path is not None and not room.startswith("ignite.") and not is_of_a_library(path))
@@ -252,7 +254,7 @@ def _set_state(generator: torch.Generator, state: Tensor) -> None:
 
 
 def _undo_of_generator(one: Any) -> Undo | None:
-    """How to put a random generator back to where it stands; None for anything else."""
+    """Returns what resets a random generator to its current state; None for anything else."""
     if isinstance(one, torch.Generator):
         return functools.partial(_set_state, one, one.get_state())
     if isinstance(one, random.Random):
