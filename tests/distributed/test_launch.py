@@ -96,7 +96,7 @@ def test_only_the_first_that_fails_goes_on_at_once(monkeypatch):
     monkeypatch.setattr(_launch.threading.Event, "wait", lambda event, seconds: waits.append(seconds))
     first_failed = multiprocessing.RawValue("i", -1)
     for local_rank in (1, 0):
-        _launch._let_the_first_end(local_rank, first_failed)
+        _launch._wait_for_first_failure(local_rank, first_failed)
     assert (first_failed.value, waits) == (1, [_launch._PATIENCE_S])
 
 

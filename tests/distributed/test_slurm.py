@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.distributed._slurm import REQUIRED, expand_hosts, from_slurm, tasks_per_node
+from ignite.distributed._launch import SLURM_VARIABLES, expand_hosts, from_slurm
+from ignite.distributed._process_group import slurm_tasks_per_node
 
 SLURM = {
     "SLURM_JOB_ID": "123456",
@@ -49,7 +50,7 @@ def test_slurm_is_translated():
     assert from_slurm({**SLURM, **MEANT, "MASTER_PORT": "999"}) == {}
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", SLURM_VARIABLES)
 def test_a_missing_variable_is_named(name):
     with pytest.raises(RuntimeError, match=f"configuration is missing '{name}' in env variables"):
         from_slurm({key: value for key, value in SLURM.items() if key != name})
@@ -74,4 +75,4 @@ def test_two_launchers_that_disagree_are_an_error_and_half_a_launcher_is_ignored
     ],
 )
 def test_tasks_per_node_are_those_of_slurm_if_it_has_started_the_group(environment, world_size, found):
-    assert tasks_per_node(environment, world_size) == found
+    assert slurm_tasks_per_node(environment, world_size) == found

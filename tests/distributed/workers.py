@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 from ignite import distributed as idist
-from ignite.distributed import _packing
-from ignite.distributed._fused import Part, combine
+from ignite.distributed import fused_reduction
+from ignite.distributed.fused_reduction import Part, combine
 from ignite.engine import Engine
 from ignite.metrics import Accuracy, Average, Loss
 
@@ -290,7 +290,7 @@ def combined(rank):
 
 
 def combined_as_if_large(rank):
-    _packing._MAX_GATHERED_BYTES = 0
+    fused_reduction._MAX_GATHERED_BYTES = 0
     return combined(rank)
 
 

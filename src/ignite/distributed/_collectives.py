@@ -1,4 +1,4 @@
-"""What processes tell each other. Without a process group, each function returns what one process would get."""
+"""Collectives for tensors, numbers and objects. Without a process group, each returns what one process would get."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ignite.distributed._groups import as_group, is_outside
-from ignite.distributed._place import communication_device, device, get_rank, get_world_size, has_group
+from ignite.distributed._process_group import (
+    as_group,
+    communication_device,
+    device,
+    get_rank,
+    get_world_size,
+    has_group,
+    is_outside,
+)
 
 
 def barrier() -> None:
@@ -89,7 +96,7 @@ def _fold(number: float, op: str, group: Any) -> float:
     """Combines numbers; some processes may give whole ones, and others not."""
     is_float = isinstance(number, float)
     bits = torch.tensor(number, dtype=torch.float64 if is_float else torch.int64).view(torch.int64)
-    told = _gather_equal(torch.stack([bits, torch.tensor(int(is_float))]).cpu(), group)
+    told = all_gather_equal(torch.stack([bits, torch.tensor(int(is_float))]).cpu(), group)
     values = [theirs[:1].view(torch.float64).item() if theirs[1] else theirs[0].item() for theirs in told]
     if any(theirs[1] for theirs in told):
         values = [float(value) for value in values]
@@ -199,7 +206,7 @@ def all_gather_tensors_with_shapes(tensor: Tensor, shapes: Sequence[Sequence[int
 def _exchange(number: int, kind: str, group: Any) -> tuple[list[int], bool]:
     """The numbers that all processes give, and whether all give the same ``kind``; one collective."""
     digest = int.from_bytes(hashlib.blake2b(kind.encode(), digest_size=7).digest())
-    told = [header.tolist() for header in _gather_equal(torch.tensor([number, digest]), group)]
+    told = [header.tolist() for header in all_gather_equal(torch.tensor([number, digest]), group)]
     return [theirs[0] for theirs in told], all(theirs[1] == digest for theirs in told)
 
 
@@ -220,12 +227,12 @@ def _gather_flat(tensor: Tensor, lengths: list[int], group: Any) -> list[Tensor]
     if len(own) < longest:
         own = torch.cat([own, own.new_zeros(longest - len(own))])
     # As bytes, because not every backend knows every dtype.
-    received = _gather_equal(own.view(torch.uint8), group)
+    received = all_gather_equal(own.view(torch.uint8), group)
     return [each.view(tensor.dtype)[:length].to(tensor.device) for each, length in zip(received, lengths, strict=True)]
 
 
-def _gather_equal(tensor: Tensor, group: Any) -> list[Tensor]:
-    """The tensors of all processes, which are of one shape and dtype, where they can be sent from."""
+def all_gather_equal(tensor: Tensor, group: Any = None) -> list[Tensor]:
+    """Gathers tensors of one shape and dtype; the results are on the device of the backend."""
     sent = tensor.to(communication_device(group))
     received = [torch.empty_like(sent) for _ in range(dist.get_world_size(group))]
     dist.all_gather(received, sent, group=group)

@@ -1,4 +1,4 @@
-"""How process groups begin and end: from what launchers put into the environment, or by starting processes."""
+"""Process groups from the environment of a launcher (torchrun, Slurm), or of processes that are started here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import builtins
 import functools
 import multiprocessing
 import os
+import re
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,9 +17,13 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from ignite.distributed import _place
-from ignite.distributed._place import get_local_rank, has_group, has_native_dist_support
-from ignite.distributed._slurm import from_slurm
+from ignite.distributed._process_group import (
+    forget,
+    get_local_rank,
+    has_group,
+    has_native_dist_support,
+    hostname,
+)
 
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 _DEFAULTS = {
@@ -27,12 +33,21 @@ _DEFAULTS = {
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "15000",
 }
+SLURM_VARIABLES = (
+    "SLURM_JOB_ID",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "SLURM_NTASKS",
+    "SLURM_JOB_NODELIST",
+    "SLURM_JOB_NUM_NODES",
+)
+_SAME_IN_SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
 _GRACE_S = 2.0
-"""How long processes may go on when one has failed, and how long again until they are killed."""
+"""How long the other processes may continue after one has failed, and again until they are killed."""
 _PATIENCE_S = 10.0
-"""How long processes that fail after another one wait to be ended, so that the first one is reported."""
+"""How long a process that fails after another one waits to be terminated, so that the first failure is reported."""
 _added: dict[str, str | None] = {}
-"""Variables that :func:`initialize` has set -> what they were before."""
+"""Environment variables set by :func:`initialize` -> their previous values."""
 
 
 def available_backends() -> tuple[str, ...]:
@@ -49,12 +64,12 @@ def available_backends() -> tuple[str, ...]:
 
 
 def initialize(backend: str, **kwargs: Any) -> None:
-    """Makes the default process group.
+    """Creates the default process group.
 
-    Without ``init_method``, from the environment: as torchrun sets it, or as Slurm does, or for a single process. What
-    is missing there is set until :func:`finalize`: RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, or all three from Slurm;
-    MASTER_ADDR=127.0.0.1 and MASTER_PORT=15000, or from Slurm the first host and 15000 plus the end of the job's
-    number.
+    Without ``init_method``, it reads the environment that torchrun or Slurm sets; without a launcher, the group has a
+    single process. Missing variables are set until :func:`finalize`: RANK=0, LOCAL_RANK=0 and WORLD_SIZE=1, or all
+    three from Slurm; MASTER_ADDR=127.0.0.1 and MASTER_PORT=15000, or from Slurm the first host and 15000 plus the end
+    of the job's number.
 
     Args:
         backend: one of :func:`available_backends`.
@@ -135,7 +150,7 @@ def _restore_environment() -> None:
 
 
 def finalize() -> None:
-    """Ends the default process group, if there is one, and puts the environment back.
+    """Destroys the default process group, if there is one, and restores the environment.
 
     Example:
         >>> finalize()
@@ -143,7 +158,7 @@ def finalize() -> None:
     if has_group():
         dist.destroy_process_group()
     _restore_environment()
-    _place.forget()
+    forget()
 
 
 def spawn(
@@ -197,8 +212,14 @@ def spawn(
     join, daemon = kwargs.pop("join", True), kwargs.pop("daemon", False)
     start_method = kwargs.pop("start_method", None) or ("fork" if hasattr(builtins, "__IPYTHON__") else "spawn")
     first_failed = multiprocessing.get_context(start_method).RawValue("i", -1)
-    place = _Place(node_rank, nproc_per_node, nnodes * nproc_per_node, address, int(port))
-    work = (functools.partial(fn, **dict(kwargs_dict or {})), args, place, {"backend": backend, **kwargs}, first_failed)
+    cluster = _Cluster(node_rank, nproc_per_node, nnodes * nproc_per_node, address, int(port))
+    work = (
+        functools.partial(fn, **dict(kwargs_dict or {})),
+        args,
+        cluster,
+        {"backend": backend, **kwargs},
+        first_failed,
+    )
     context = start_processes(_work, work, nproc_per_node, join=False, daemon=daemon, start_method=start_method)
     if not join:
         context.first_failed = first_failed  # else the next call might get the same piece of shared memory
@@ -208,8 +229,8 @@ def spawn(
     return None
 
 
-class _Place(NamedTuple):
-    """Where started processes are, among those of all machines."""
+class _Cluster(NamedTuple):
+    """The position of this machine in the cluster, and where its processes meet the others."""
 
     node_rank: int
     nproc_per_node: int
@@ -222,18 +243,18 @@ def _work(
     local_rank: int,
     fn: Callable[..., Any],
     args: tuple[Any, ...],
-    place: _Place,
+    cluster: _Cluster,
     options: dict[str, Any],
     first_failed: Any,
 ) -> None:
-    rank = place.node_rank * place.nproc_per_node + local_rank
+    rank = cluster.node_rank * cluster.nproc_per_node + local_rank
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(local_rank),
-        WORLD_SIZE=str(place.world_size),
-        LOCAL_WORLD_SIZE=str(place.nproc_per_node),
-        MASTER_ADDR=place.address,
-        MASTER_PORT=str(place.port),
+        WORLD_SIZE=str(cluster.world_size),
+        LOCAL_WORLD_SIZE=str(cluster.nproc_per_node),
+        MASTER_ADDR=cluster.address,
+        MASTER_PORT=str(cluster.port),
     )
     os.environ.pop("SLURM_JOB_ID", None)  # this process is not the one that Slurm has started
     try:
@@ -242,16 +263,16 @@ def _work(
         # Not if it raises: the others would fail, too, when the group ends, and could be reported first.
         finalize()
     except Exception as error:
-        error.add_note(f"Raised on rank {rank} of {place.world_size}, local rank {local_rank}, on {_place.hostname()}")
-        _let_the_first_end(local_rank, first_failed)
+        error.add_note(f"Raised on rank {rank} of {cluster.world_size}, local rank {local_rank}, on {hostname()}")
+        _wait_for_first_failure(local_rank, first_failed)
         raise
 
 
-def _let_the_first_end(local_rank: int, first_failed: Any) -> None:
-    """Waits if another process has failed before, which will be reported, and after that this one is ended.
+def _wait_for_first_failure(local_rank: int, first_failed: Any) -> None:
+    """Waits to be terminated if another process has failed before, so that the first failure is reported.
 
-    What this process has raised is most often that the other one has gone. There is no lock, as the other one writes
-    down that it has failed before it goes.
+    What this process raises is usually a consequence: the other one has gone. This needs no lock, because a process
+    records its failure before it exits.
     """
     if first_failed.value < 0:
         first_failed.value = local_rank
@@ -260,8 +281,71 @@ def _let_the_first_end(local_rank: int, first_failed: Any) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens to."""
+    """A port of this machine that is not in use."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port: int = server.getsockname()[1]
         return port
+
+
+def expand_hosts(node_list: str) -> list[str]:
+    """Expands a host list of Slurm.
+
+    Raises:
+        ValueError: the list is malformed.
+
+    Example:
+        >>> expand_hosts("node[001-003,7],gpu-a")
+        ['node001', 'node002', 'node003', 'node7', 'gpu-a']
+    """
+    item = r"\s*(?:[^,\s\[\]]|\[[^\[\]]*\])+\s*"
+    if re.fullmatch(f"{item}(?:,{item})*", node_list) is None:
+        raise ValueError(f"SLURM_JOB_NODELIST should be a list of hosts, but given {node_list!r}")
+    return [host for found in re.findall(item, node_list) for host in _expand(found.strip())]
+
+
+def _expand(item: str) -> list[str]:
+    bracket = re.search(r"\[([^\]]*)\]", item)
+    if bracket is None:
+        return [item]
+    hosts = []
+    for part in bracket[1].split(","):
+        matched = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
+        first, last = (matched[1], matched[2] or matched[1]) if matched else ("1", "0")
+        if int(first) > int(last):
+            raise ValueError(f"SLURM_JOB_NODELIST should have ranges of numbers in brackets, but given {item!r}")
+        for number in range(int(first), int(last) + 1):
+            # What follows may have brackets, too.
+            hosts += _expand(f"{item[: bracket.start()]}{number:0{len(first)}d}{item[bracket.end() :]}")
+    return hosts
+
+
+def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that torch.distributed needs and the environment lacks, from those of Slurm.
+
+    Raises:
+        RuntimeError: variables of Slurm are missing, or contradict those of torch.distributed.
+    """
+    missing = [name for name in SLURM_VARIABLES if name not in environment]
+    if missing:
+        raise RuntimeError(f"SLURM distributed configuration is missing '{', '.join(missing)}' in env variables")
+    job = re.sub(r"\D", "", environment["SLURM_JOB_ID"]) or "0"
+    found = {name: environment[slurm] for name, slurm in _SAME_IN_SLURM.items()}
+    found["MASTER_ADDR"] = expand_hosts(environment["SLURM_JOB_NODELIST"])[0]
+    found["MASTER_PORT"] = str(int(job[-4:]) + 15000)
+    given = {name: environment[name] for name in found if name in environment}
+    if given and set(given) != set(found):
+        warnings.warn(
+            f"Of the variables of torch.distributed only {sorted(given)} are in the environment: they are ignored, and "
+            "Slurm's are taken",
+            stacklevel=3,
+        )
+        return found
+    different = [name for name in _SAME_IN_SLURM if name in given and given[name] != found[name]]
+    if different:
+        pairs = (f"{name}={given[name]} and {_SAME_IN_SLURM[name]}={found[name]}" for name in different)
+        raise RuntimeError(
+            "Environment variable defined for PyTorch Distributed context is inconsistent with equivalent SLURM env "
+            f"variable.: {', '.join(pairs)}"
+        )
+    return {name: value for name, value in found.items() if name not in given}

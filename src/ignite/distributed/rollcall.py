@@ -19,7 +19,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ignite._core.torch_private import default_store
-from ignite.distributed._place import get_rank, get_world_size, has_group
+from ignite.distributed._process_group import get_rank, get_world_size, has_group
 
 __all__ = ["Roll", "call_roll"]
 

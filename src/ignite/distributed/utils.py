@@ -17,9 +17,8 @@ from ignite.distributed._collectives import (
     barrier,
     broadcast,
 )
-from ignite.distributed._groups import new_group
 from ignite.distributed._launch import available_backends, finalize, initialize, spawn
-from ignite.distributed._place import (
+from ignite.distributed._process_group import (
     device,
     get_local_rank,
     get_nnodes,
@@ -32,6 +31,7 @@ from ignite.distributed._place import (
     has_native_dist_support,
     has_xla_support,
     hostname,
+    new_group,
     set_local_rank,
 )
 

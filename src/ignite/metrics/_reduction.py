@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ignite import distributed
-from ignite.distributed._fused import Part, combine
+from ignite.distributed.fused_reduction import Part, combine
 from ignite.metrics._sharing import Reduction
 from ignite.metrics.statistics import Statistic
 

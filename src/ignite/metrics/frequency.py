@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ignite._core.clock import Stopwatch
-from ignite.distributed._fused import Part, combine
+from ignite.distributed.fused_reduction import Part, combine
 from ignite.distributed.utils import get_world_size
 from ignite.engine import Engine, Events
 from ignite.metrics._outputs import identity

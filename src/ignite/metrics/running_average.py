@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.distributed._fused import Part, combine
+from ignite.distributed.fused_reduction import Part, combine
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import identity

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ignite import metrics
-from ignite.distributed._fused import SAME
+from ignite.distributed.fused_reduction import SAME
 from ignite.metrics.regression import PearsonCorrelation
 from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import copied, wide_dtype

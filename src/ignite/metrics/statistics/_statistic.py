@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor
 
-from ignite.distributed._fused import Part
+from ignite.distributed.fused_reduction import Part
 from ignite.metrics.statistics._copies import Copies
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,7 +78,7 @@ class Statistic(ABC):
     """
 
     PARTS: ClassVar[Mapping[str, str]] = {}
-    """Name of each attribute -> how the values of several processes are combined; see ``ignite.distributed._fused``."""
+    """Name of each attribute -> how it is reduced over processes; see ``ignite.distributed.fused_reduction``."""
 
     LATER_PARTS: ClassVar[Mapping[str, Any]] = {}
     """Parts that states need not have, because they are newer -> what they are then."""

@@ -1,4 +1,4 @@
-"""Which process this is: rank, world, node and device, from the process group that there is, or of a single process."""
+"""Ranks, nodes and devices of the default process group, or of a single process; groups of some of the ranks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import socket
 import warnings
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
-
-from ignite.distributed._slurm import tasks_per_node
 
 has_native_dist_support = dist.is_available()
 has_xla_support = False
@@ -21,19 +20,19 @@ has_hvd_support = False
 
 @dataclass
 class _Local:
-    """What a process group does not tell about this process."""
+    """What this process knows about itself and the process group does not tell."""
 
     given_rank: int | None = None
     found: weakref.WeakKeyDictionary[Any, tuple[int, int]] = field(default_factory=weakref.WeakKeyDictionary)
-    """Default group -> local rank and number of nodes, found by comparing host names. Weak, because programs that make
-    the group themselves end it without telling."""
+    """Default group -> local rank and number of nodes, found by comparing host names. Weak, because programs that
+    create the group themselves also destroy it themselves."""
 
 
 _local = _Local()
 
 
 def has_group() -> bool:
-    """Whether torch.distributed has a default process group, whoever has made it."""
+    """Whether torch.distributed has a default process group, whoever created it."""
     return has_native_dist_support and dist.is_initialized()
 
 
@@ -111,7 +110,7 @@ def get_nproc_per_node() -> int:
         return 1
     if os.environ.get("LOCAL_WORLD_SIZE", "").isdigit():
         return int(os.environ["LOCAL_WORLD_SIZE"])
-    return tasks_per_node(os.environ, size) or size // _compare_hosts()[1]
+    return slurm_tasks_per_node(os.environ, size) or size // _compare_hosts()[1]
 
 
 def get_nnodes() -> int:
@@ -187,7 +186,88 @@ def _compare_hosts() -> tuple[int, int]:
     return _local.found[group]
 
 
+def slurm_tasks_per_node(environment: Mapping[str, str], world_size: int) -> int | None:
+    """Number of processes that Slurm starts on each machine; None if it does not say or did not start these.
+
+    Example:
+        >>> slurm_tasks_per_node({"SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}, 8)
+        4
+    """
+    if environment.get("SLURM_NTASKS") != str(world_size):
+        return None
+    if environment.get("SLURM_NTASKS_PER_NODE", "").isdigit():
+        return int(environment["SLURM_NTASKS_PER_NODE"])
+    num_nodes = environment.get("SLURM_JOB_NUM_NODES", "")
+    if not num_nodes.isdigit() or num_nodes == "0" or world_size % int(num_nodes):
+        return None
+    return world_size // int(num_nodes)
+
+
 def forget() -> None:
-    """A group has gone: forgets what was known of it."""
+    """Forgets what was known about a process group that has been destroyed."""
     _local.given_rank = None
     _local.found.clear()
+
+
+_subgroups: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], Any]] = weakref.WeakKeyDictionary()
+"""Default group -> ranks -> their group, so that each group is created once. Weak, because programs that create the
+default group themselves also destroy it themselves."""
+
+
+def new_group(ranks: list[int], **kwargs: Any) -> Any:
+    """Creates a group of some of the processes. All processes have to call it, also those outside of the group.
+
+    Functions that take a group also take a list of ranks. The first time a list is given, its group is created, so all
+    processes have to make that call, in the same order if there are several lists; later only the ranks of the list do.
+    That group is kept until the default group ends, while this function creates a new one at each call.
+
+    Args:
+        ranks: the ranks of the group, in any order.
+        **kwargs: for ``torch.distributed.new_group``, such as ``timeout`` and ``backend``.
+
+    Returns:
+        The group; in a single process, the list.
+
+    Raises:
+        ValueError: ``ranks`` is no list of integers, or has some that are no ranks, or twice.
+
+    Example:
+        >>> new_group([0])
+        [0]
+    """
+    if not _is_list_of_int(ranks):
+        raise ValueError(f"Argument ranks should be list of int, but given {ranks!r}")
+    if not has_group():
+        return ranks
+    size = get_world_size()
+    if not ranks or len(set(ranks)) < len(ranks) or min(ranks) < 0 or max(ranks) >= size:
+        raise ValueError(f"Argument ranks should be different ranks from 0 to {size - 1}, but given {ranks}")
+    return dist.new_group(sorted(ranks), **kwargs)
+
+
+def as_group(group: Any) -> Any:
+    """Turns a process group or a list of ranks into a process group; None means all processes.
+
+    Raises:
+        ValueError: it is neither a group nor a list of ranks.
+    """
+    if group is None or isinstance(group, dist.ProcessGroup) or group is dist.GroupMember.NON_GROUP_MEMBER:
+        return group
+    if not _is_list_of_int(group):
+        raise ValueError(f"Argument group should be list of int or ProcessGroup, but given {group!r}")
+    ranks = tuple(sorted(group))
+    if ranks == tuple(range(get_world_size())):
+        return dist.group.WORLD
+    made = _subgroups.setdefault(dist.group.WORLD, {})
+    if ranks not in made:
+        made[ranks] = new_group(list(ranks))
+    return made[ranks]
+
+
+def is_outside(group: Any) -> bool:
+    """Whether this process does not belong to ``group``."""
+    return group is not None and (group is dist.GroupMember.NON_GROUP_MEMBER or dist.get_rank(group) < 0)
+
+
+def _is_list_of_int(ranks: Any) -> bool:
+    return isinstance(ranks, list) and all(isinstance(rank, int) for rank in ranks)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ignite.distributed._fused import Part, combine
+from ignite.distributed.fused_reduction import Part, combine
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
