@@ -1,7 +1,7 @@
 """What the processes of the tests of profilers do."""
 
 from ignite.engine import Engine, Events
-from ignite.handlers._profiles import book
+from ignite.handlers._profilers import timings
 from ignite.handlers.run_profiler import RunProfiler
 
 _NS = [0]
@@ -13,7 +13,7 @@ def _spend(ns):
 
 def profile_uneven_ranks(folder, rank):
     """The second process is slower, and the first has a handler that the others have not."""
-    book.perf_counter_ns = lambda: _NS[0]
+    timings.perf_counter_ns = lambda: _NS[0]
     trainer, profiler = Engine(lambda engine, batch: _spend(10**9 * (rank + 1))), RunProfiler()
     profiler.attach(trainer)
     if rank == 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.handlers._profiles import book
+from ignite.handlers._profilers import timings
 from ignite.handlers.run_profiler import RunProfiler, Spread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
@@ -32,7 +32,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch):
     fake = FakeClock()
-    monkeypatch.setattr(book, "perf_counter_ns", fake)
+    monkeypatch.setattr(timings, "perf_counter_ns", fake)
     return fake
 
 

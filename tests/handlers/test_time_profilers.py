@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ignite.engine import Engine, Events
-from ignite.handlers._profiles import tape
+from ignite.handlers._profilers import timings
 from ignite.handlers.time_profilers import BasicTimeProfiler, HandlersTimeProfiler
 
 PROFILERS = pytest.mark.parametrize("profiler_type", [BasicTimeProfiler, HandlersTimeProfiler])
@@ -28,7 +28,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch):
     fake = FakeClock()
-    monkeypatch.setattr(tape, "perf_counter", fake)
+    monkeypatch.setattr(timings, "perf_counter", fake)
     return fake
 
 

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
-from ignite.handlers._profiles.book import Book
-from ignite.handlers._profiles.chrome import trace_events, write_trace
-from ignite.handlers._profiles.parts import Part
-from ignite.handlers._profiles.table import table_of
+from ignite.handlers._profilers.reports import parts_table, trace_events, write_trace
+from ignite.handlers._profilers.timings import Part, Timings
 
 __all__ = ["RunProfiler", "Spread"]
 
@@ -70,7 +68,7 @@ class RunProfiler:
     def __init__(self, *, num_slices: int = 10_000, sync: bool = False) -> None:
         if not isinstance(num_slices, int) or num_slices < 1:
             raise ValueError(f"num_slices should be a positive integer, but given {num_slices!r}")
-        self._book = Book(num_slices, sync)
+        self._timings = Timings(num_slices, sync)
         self._engine: weakref.ref[Engine[Any, Any]] | None = None
         self._at_epoch: dict[str, int] = {}
 
@@ -97,9 +95,9 @@ class RunProfiler:
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
         if is_beginning:
-            self._book.clear()
+            self._timings.clear()
             self._at_epoch = {}
-        with self._book.running(engine):
+        with self._timings.running(engine):
             yield
 
     def _begin_epoch(self) -> None:
@@ -110,7 +108,7 @@ class RunProfiler:
 
         May be asked for in the midst of a run; the parts that have not ended then count as the engine's own.
         """
-        return table_of(self._book.run, self._book.whole)
+        return parts_table(self._timings.run, self._timings.whole)
 
     def scalars(self, output: Any = None) -> dict[str, float]:
         """Seconds of each part since the epoch began, for trackers: ``time/data``, ``time/step``, ``time/engine``, ...
@@ -134,10 +132,10 @@ class RunProfiler:
     def _times(self) -> dict[str, int]:
         """Nanoseconds of each part by its path."""
         times: dict[str, int] = {}
-        children = self._book.run.children
+        children = self._timings.run.children
         for child in children:
             _add_times(times, child, child.path)
-        whole = self._book.whole
+        whole = self._timings.whole
         return {**times, "engine": whole - sum(child.sum for child in children), "whole": whole}
 
     def chrome_trace(self, path: str | Path) -> Path:
@@ -157,7 +155,7 @@ class RunProfiler:
         path, rank = Path(path), idist.get_rank()
         if idist.get_world_size() > 1:
             path = path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
-        write_trace(path, trace_events(self._book.slices, rank))
+        write_trace(path, trace_events(self._timings.slices, rank))
         return path
 
     def stragglers(self) -> dict[str, Spread]:

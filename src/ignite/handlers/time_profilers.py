@@ -14,9 +14,8 @@ from torch import Tensor
 
 from ignite.engine import Engine, Events
 from ignite.engine._watch import measured
-from ignite.handlers._profiles.figures import row_of, stats_of, write_csv
-from ignite.handlers._profiles.result_texts import basic_text, handlers_text
-from ignite.handlers._profiles.tape import DATA, STEP, Tape, index_of
+from ignite.handlers._profilers.reports import basic_text, handlers_text, stats_row, summarize, write_csv
+from ignite.handlers._profilers.timings import DATA, STEP, CallTimer, index_of
 
 __all__ = ["BasicTimeProfiler", "HandlersTimeProfiler"]
 
@@ -111,18 +110,18 @@ class BasicTimeProfiler:
             self._clear()
         self.event_handlers_names = {event: [] for event in _EVENTS}
         with ExitStack() as stack:
-            stack.enter_context(measured(engine, Tape(engine.state, self._note, self._know)))
+            stack.enter_context(measured(engine, CallTimer(engine.state, self._record, self._announce)))
             for event in _EVENTS:
                 # Tells that the event was fired, which its handlers, if it has none, cannot.
                 engine.add_event_handler(event, self._mark, event)
                 stack.callback(engine.remove_event_handler, self._mark, event)
             yield
 
-    def _know(self, event: Any, name: str) -> None:
+    def _announce(self, event: Any, name: str) -> None:
         if event in self.event_handlers_names:
             self.event_handlers_names[event].append(name)
 
-    def _note(self, what: Any, name: str, index: int, seconds: float) -> None:
+    def _record(self, what: Any, name: str, index: int, seconds: float) -> None:
         if what in self._times:
             times = self._times[what]
             times[index] = times.get(index, 0.0) + seconds
@@ -144,11 +143,11 @@ class BasicTimeProfiler:
             ``total_time``, a tensor) and ``event_handlers_names``. Statistics are ``total`` in seconds, and of several
             times also ``min/index``, ``max/index``, ``mean`` and ``std``; of none, "not yet triggered" as ``total``.
         """
-        by_event: dict[str, Any] = {event.name: stats_of(self._times[event]) for event in _EVENTS}
+        by_event: dict[str, Any] = {event.name: summarize(self._times[event]) for event in _EVENTS}
         by_event["total_time"] = torch.tensor(sum(sum(self._times[event].values()) for event in _EVENTS))
         return OrderedDict(
-            processing_stats=stats_of(self._times[STEP]),
-            dataflow_stats=stats_of(self._times[DATA]),
+            processing_stats=summarize(self._times[STEP]),
+            dataflow_stats=summarize(self._times[DATA]),
             event_handlers_stats=by_event,
             event_handlers_names={f"{event.name}_names": names for event, names in self.event_handlers_names.items()},
         )
@@ -225,14 +224,14 @@ class HandlersTimeProfiler:
         if is_beginning:
             self._clear()
         self.event_handlers_names = {}
-        with measured(engine, Tape(engine.state, self._note, self._know)):
+        with measured(engine, CallTimer(engine.state, self._record, self._announce)):
             yield
 
-    def _know(self, event: Any, name: str) -> None:
+    def _announce(self, event: Any, name: str) -> None:
         self.event_handlers_names.setdefault(event, []).append(name)
         self.event_handlers_times.setdefault(event, {}).setdefault(name, [])
 
-    def _note(self, what: Any, name: str, index: int, seconds: float) -> None:
+    def _record(self, what: Any, name: str, index: int, seconds: float) -> None:
         if what in (STEP, DATA):
             (self.processing_times if what == STEP else self.dataflow_times).append(seconds)
         else:
@@ -251,10 +250,10 @@ class HandlersTimeProfiler:
         """
         total = sum(sum(times) for _, _, times in self._columns())
         return [
-            *([name, event, *row_of(times)] for name, event, times in self._columns()),
+            *([name, event, *stats_row(times)] for name, event, times in self._columns()),
             ["Total", "", round(total, 5), "", "", "", ""],
-            ["Processing", "None", *row_of(self.processing_times)],
-            ["Dataflow", "None", *row_of(self.dataflow_times)],
+            ["Processing", "None", *stats_row(self.processing_times)],
+            ["Dataflow", "None", *stats_row(self.dataflow_times)],
         ]
 
     def write_results(self, output_path: str) -> None:

@@ -1,4 +1,4 @@
-from ignite.handlers._profiles.parts import Part
+from ignite.handlers._profilers.timings import Part
 
 
 def test_own_times_and_sums():

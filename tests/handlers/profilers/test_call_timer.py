@@ -4,8 +4,8 @@ import pytest
 
 from ignite.engine import Engine, Events
 from ignite.engine._watch import measured
-from ignite.handlers._profiles import tape as module
-from ignite.handlers._profiles.tape import Tape, index_of, name_in_results
+from ignite.handlers._profilers import timings as module
+from ignite.handlers._profilers.timings import CallTimer, index_of, name_in_results
 
 
 @pytest.fixture
@@ -15,9 +15,9 @@ def clock(monkeypatch):
     return times
 
 
-def tape(engine):
+def call_timer(engine):
     notes, known = [], []
-    return Tape(engine.state, lambda *note: notes.append(note), lambda *known_: known.append(known_)), notes, known
+    return CallTimer(engine.state, lambda *note: notes.append(note), lambda *known_: known.append(known_)), notes, known
 
 
 def test_it_notes_what_ended_well_with_the_index_that_it_began_with(clock):
@@ -32,7 +32,7 @@ def test_it_notes_what_ended_well_with_the_index_that_it_began_with(clock):
             raise KeyError(batch)
 
     engine = Engine(step)
-    meter, notes, known = tape(engine)
+    meter, notes, known = call_timer(engine)
 
     @engine.on(Events.ITERATION_COMPLETED)
     def move(engine):
@@ -56,7 +56,7 @@ def test_beginning_to_iterate_counts_with_the_first_batch(clock):
             clock["now"] += 1
 
     engine = Engine(lambda engine, batch: None)
-    meter, notes, _ = tape(engine)
+    meter, notes, _ = call_timer(engine)
     with measured(engine, meter):
         engine.run(Data(), max_epochs=2)
     assert [note for note in notes if note[0] == "data"] == [
@@ -104,7 +104,7 @@ def test_an_iterator_under_the_tape_goes_on_after_an_exception_and_ends_once():
                 raise answer
             return answer
 
-    meter, notes, _ = tape(Engine(lambda engine, batch: None))
+    meter, notes, _ = call_timer(Engine(lambda engine, batch: None))
     iterator = meter.data(lambda: iter(Data()))
     assert next(iterator) == 1
     with pytest.raises(OSError, match="once"):

@@ -1,5 +1,5 @@
-from ignite.handlers._profiles.parts import Part
-from ignite.handlers._profiles.table import table_of
+from ignite.handlers._profilers.reports import parts_table
+from ignite.handlers._profilers.timings import Part
 
 
 def spend(part, ns, calls=1):
@@ -19,7 +19,7 @@ def test_the_largest_comes_first_and_what_is_within_below_it():
     spend(nested.child("step", "step"), 400_000_000, calls=200)
     run.child("never called", "handlers", "STARTED")
     spend(run.child("quick", "handlers", "STARTED"), 500)
-    lines = table_of(run, whole=4_000_000_000).splitlines()
+    lines = parts_table(run, whole=4_000_000_000).splitlines()
     assert lines == [
         "part                          seconds   share  calls         mean",
         "validate (EPOCH_COMPLETED)      0.600  15.0 %      1   600.000 ms",
@@ -37,10 +37,10 @@ def test_the_largest_comes_first_and_what_is_within_below_it():
 def test_means_of_seconds_and_long_names():
     run = Part("run", "run")
     spend(run.child("x" * 90, "handlers", "STARTED"), 3_000_000_000, calls=2)
-    lines = table_of(run, whole=3_000_000_000).splitlines()
+    lines = parts_table(run, whole=3_000_000_000).splitlines()
     assert lines[1].startswith("x" * 57 + "...")
     assert lines[1].endswith("     2     1.500  s")
 
 
 def test_a_run_that_has_not_begun_has_no_time():
-    assert "whole       0.000   0.0 %" in table_of(Part("run", "run"), whole=0)
+    assert "whole       0.000   0.0 %" in parts_table(Part("run", "run"), whole=0)

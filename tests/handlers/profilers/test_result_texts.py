@@ -1,5 +1,5 @@
 from ignite.engine import Events
-from ignite.handlers._profiles.result_texts import basic_text, handlers_text
+from ignite.handlers._profilers.reports import basic_text, handlers_text
 
 # The layout of both is recorded from pytorch-ignite 0.5.5 with other times.
 

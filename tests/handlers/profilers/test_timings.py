@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ignite.engine import DeterministicEngine, Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
-from ignite.handlers._profiles import book as module
-from ignite.handlers._profiles.book import Book
+from ignite.handlers._profilers import timings as module
+from ignite.handlers._profilers.timings import Timings
 
 
 class FakeClock:
@@ -34,12 +34,12 @@ def clock(monkeypatch):
 
 
 def measured_engine(step, engine_type=Engine, **options):
-    engine, book = engine_type(step), Book(**{"num_slices": 1000, "sync": False, **options})
-    engine._frames.append(lambda engine, is_beginning: book.running(engine))
-    return engine, book
+    engine, timings = engine_type(step), Timings(**{"num_slices": 1000, "sync": False, **options})
+    engine._frames.append(lambda engine, is_beginning: timings.running(engine))
+    return engine, timings
 
 
-def owns(book):
+def owns(timings):
     """Own nanoseconds by path."""
     found = {}
 
@@ -48,7 +48,7 @@ def owns(book):
         for child in part.children:
             visit(child, f"{path}/{child.path}")
 
-    visit(book.run, "run")
+    visit(timings.run, "run")
     return found
 
 
@@ -59,7 +59,7 @@ def test_data_step_handlers_and_the_rest_add_up_to_the_whole(clock):
             yield 0
         clock.spend(1)  # to find out that there is no more
 
-    engine, book = measured_engine(lambda engine, batch: clock.spend(100))
+    engine, timings = measured_engine(lambda engine, batch: clock.spend(100))
 
     @engine.on(Events.ITERATION_COMPLETED)
     def log():
@@ -70,21 +70,21 @@ def test_data_step_handlers_and_the_rest_add_up_to_the_whole(clock):
         clock.spend(1000)
 
     engine.run(data())
-    assert owns(book) == {
+    assert owns(timings) == {
         "run": 0,
         "run/data": 22,
         "run/step": 300,
         "run/handlers/log": 30,
         "run/handlers/rarely": 1000,
     }
-    assert book.whole == book.run.sum == 22 + 300 + 30 + 1000
-    calls = {part.name: part.calls for part in book.run.children}
+    assert timings.whole == timings.run.sum == 22 + 300 + 30 + 1000
+    calls = {part.name: part.calls for part in timings.run.children}
     assert calls == {"data": 4, "step": 3, "log": 3, "rarely": 1}
 
 
 def test_a_nested_run_is_shown_within_the_handler_that_runs_it(clock):
     evaluator = Engine(lambda engine, batch: clock.spend(50))
-    trainer, book = measured_engine(lambda engine, batch: clock.spend(100))
+    trainer, timings = measured_engine(lambda engine, batch: clock.spend(100))
 
     @evaluator.on(Events.COMPLETED)
     def report():
@@ -97,19 +97,19 @@ def test_a_nested_run_is_shown_within_the_handler_that_runs_it(clock):
         clock.spend(1)
 
     trainer.run([0], max_epochs=2)
-    (validation,) = [part for part in book.run.children if part.name == "validate"]
+    (validation,) = [part for part in timings.run.children if part.name == "validate"]
     (run,) = validation.children
     assert (validation.own, run.sum, validation.sum) == (4, 206, 210)
     assert {part.name: part.own for part in run.children} == {"data": 0, "step": 200, "report": 6}
-    assert book.run.sum == book.whole == 200 + 210
-    before = book.run.sum
+    assert timings.run.sum == timings.whole == 200 + 210
+    before = timings.run.sum
     evaluator.run([0])  # on its own, it is not measured
     assert evaluator._meters == ()
-    assert book.run.sum == before
+    assert timings.run.sum == before
 
 
 def test_two_evaluators_in_a_handler_are_told_apart_and_deleted_ones_forgotten(clock):
-    trainer, book = measured_engine(lambda engine, batch: None)
+    trainer, timings = measured_engine(lambda engine, batch: None)
 
     def step(engine, batch):
         clock.spend(100)
@@ -126,7 +126,7 @@ def test_two_evaluators_in_a_handler_are_told_apart_and_deleted_ones_forgotten(c
         Engine(step).run([0])
 
     trainer.run([0], max_epochs=3)
-    validation, other = (part for part in book.run.children if part.kind == "handlers")
+    validation, other = (part for part in timings.run.children if part.kind == "handlers")
     assert [(run.name, run.track, run.sum) for run in validation.children] == [("step", 2, 300), ("step 2", 3, 600)]
     assert [(run.name, run.track, run.calls) for run in other.children] == [("step", 4, 3)]
 
@@ -137,7 +137,7 @@ def test_handlers_of_events_fired_within_the_step_are_not_counted_twice(clock):
         engine.fire_event("inner")
         clock.spend(5)
 
-    engine, book = measured_engine(step)
+    engine, timings = measured_engine(step)
     engine.register_events("inner", "innermost")
     engine.add_event_handler("inner", lambda engine: (clock.spend(20), engine.fire_event("innermost")))
 
@@ -146,13 +146,13 @@ def test_handlers_of_events_fired_within_the_step_are_not_counted_twice(clock):
         clock.spend(300)
 
     engine.run([0, 0])
-    found = {(part.event or part.name): part.own for part in book.run.children}
+    found = {(part.event or part.name): part.own for part in timings.run.children}
     assert found == {"data": 0, "step": 20, "inner": 40, "innermost": 600}
-    assert book.whole == 660
+    assert timings.whole == 660
 
 
 def test_handlers_added_removed_and_calling_themselves_again_are_measured_as_they_are(clock):
-    engine, book = measured_engine(lambda engine, batch: None)
+    engine, timings = measured_engine(lambda engine, batch: None)
     engine.register_events("again")
 
     def late():
@@ -177,11 +177,11 @@ def test_handlers_added_removed_and_calling_themselves_again_are_measured_as_the
         engine.fire_event("again")
 
     engine.run(range(6))
-    found = owns(book)
+    found = owns(timings)
     assert found["run/handlers/late"] == 16
     assert engine.has_event_handler(late) is False
     assert found["run/handlers/again"] == clock.ns - 1000 - 16
-    assert book.whole == book.run.sum == clock.ns - 1000
+    assert timings.whole == timings.run.sum == clock.ns - 1000
 
 
 @pytest.mark.parametrize("where", ["step", "handler", "data", "evaluator"])
@@ -197,13 +197,13 @@ def test_after_an_exception_the_sums_are_whole_and_nothing_is_left(clock, where)
         fail("data")
 
     evaluator = Engine(lambda engine, batch: fail("evaluator"))
-    engine, book = measured_engine(lambda engine, batch: fail("step"))
+    engine, timings = measured_engine(lambda engine, batch: fail("step"))
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: fail("handler"))
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: evaluator.run([0]))
     with pytest.raises(KeyError, match=where) as caught:
         engine.run(data())
-    assert book.whole == book.run.sum == clock.ns - 1000
-    assert book.open.kind == "outside"
+    assert timings.whole == timings.run.sum == clock.ns - 1000
+    assert timings.open.kind == "outside"
     assert engine._meters == evaluator._meters == ()
     handlers = [call[0] for table in engine._tables.values() for call in table.calls]
     assert handlers == [call[-1].handler for table in engine._tables.values() for call in table.calls]
@@ -223,7 +223,7 @@ def test_notes_of_exceptions_name_the_users_handler(clock):
 
 
 def test_an_interrupted_run_goes_on_adding(clock):
-    engine, book = measured_engine(lambda engine, batch: clock.spend(10))
+    engine, timings = measured_engine(lambda engine, batch: clock.spend(10))
 
     @engine.on(Events.ITERATION_COMPLETED(once=2))
     def pause():
@@ -232,12 +232,12 @@ def test_an_interrupted_run_goes_on_adding(clock):
     engine.run(range(5))
     clock.spend(10**6)  # between the two calls nothing runs
     engine.run(range(5))
-    assert owns(book)["run/step"] == book.whole == 50
-    assert book.run.calls == 2
+    assert owns(timings)["run/step"] == timings.whole == 50
+    assert timings.run.calls == 2
 
 
 def test_a_trace_sees_the_same_handlers_and_both_measure(clock):
-    engine, book = measured_engine(lambda engine, batch: None)
+    engine, timings = measured_engine(lambda engine, batch: None)
 
     @engine.on(Events.ITERATION_COMPLETED)
     def log():
@@ -245,16 +245,16 @@ def test_a_trace_sees_the_same_handlers_and_both_measure(clock):
 
     with engine.trace() as trace:
         engine.run([0, 0])
-    assert owns(book)["run/handlers/log"] == 20
+    assert owns(timings)["run/handlers/log"] == 20
     assert [moment.handler.split(".")[-1] for moment in trace if moment.handler] == ["log", "log"]
 
 
 def test_two_books_on_one_engine_agree(clock):
-    engine, book = measured_engine(lambda engine, batch: clock.spend(10))
-    other = Book(10, sync=False)
+    engine, timings = measured_engine(lambda engine, batch: clock.spend(10))
+    other = Timings(10, sync=False)
     engine._frames.append(lambda engine, is_beginning: other.running(engine))
     engine.run([0, 0])
-    assert owns(book) == owns(other) == {"run": 0, "run/step": 20, "run/data": 0}
+    assert owns(timings) == owns(other) == {"run": 0, "run/step": 20, "run/data": 0}
 
 
 def test_deterministic_engines_are_measured_with_what_they_skip(clock):
@@ -267,11 +267,11 @@ def test_deterministic_engines_are_measured_with_what_they_skip(clock):
                 clock.spend(5)
                 yield i
 
-    engine, book = measured_engine(lambda engine, batch: None, DeterministicEngine)
+    engine, timings = measured_engine(lambda engine, batch: None, DeterministicEngine)
     engine.load_state_dict({"iteration": 2, "epoch_length": 4, "max_epochs": 1, "rng_states": None, "seed": 0})
     engine.run(Data())
     assert engine.state.iteration == 4
-    assert owns(book)["run/data"] == 20
+    assert owns(timings)["run/data"] == 20
 
 
 def test_a_quiet_stretch_stays_quiet_and_an_iterator_may_go_on_after_an_exception(clock):
@@ -290,7 +290,7 @@ def test_a_quiet_stretch_stays_quiet_and_an_iterator_may_go_on_after_an_exceptio
             return self.count
 
     seen = []
-    engine, book = measured_engine(lambda engine, batch: seen.append(batch))
+    engine, timings = measured_engine(lambda engine, batch: seen.append(batch))
 
     @engine.on(Events.EXCEPTION_RAISED)
     def go_on(engine, error):
@@ -298,24 +298,24 @@ def test_a_quiet_stretch_stays_quiet_and_an_iterator_may_go_on_after_an_exceptio
 
     engine.run(Unsteady(), epoch_length=4)
     assert seen == [1, 3, 4]
-    assert owns(book)["run/data"] == 4
+    assert owns(timings)["run/data"] == 4
 
 
 def test_waiting_for_the_accelerator_belongs_to_the_step(clock, monkeypatch):
     monkeypatch.setattr(module.torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(module.torch.accelerator, "synchronize", lambda: clock.spend(1000))
-    engine, book = measured_engine(lambda engine, batch: clock.spend(1) or "out", sync=True)
+    engine, timings = measured_engine(lambda engine, batch: clock.spend(1) or "out", sync=True)
     engine.run([0, 0])
-    assert owns(book)["run/step"] == 2002
+    assert owns(timings)["run/step"] == 2002
     assert engine.state.output == "out"
 
 
 def test_the_ring_keeps_the_last_slices_and_the_sums_all(clock):
-    engine, book = measured_engine(lambda engine, batch: clock.spend(1), num_slices=5)
+    engine, timings = measured_engine(lambda engine, batch: clock.spend(1), num_slices=5)
     engine.run(range(100))
-    assert len(book.slices) == 5
-    assert [part.kind for part, *_ in book.slices][-1] == "run"
-    assert owns(book)["run/step"] == 100
+    assert len(timings.slices) == 5
+    assert [part.kind for part, *_ in timings.slices][-1] == "run"
+    assert owns(timings)["run/step"] == 100
 
 
 def test_batches_are_not_held_while_the_next_is_made(clock):
@@ -338,7 +338,7 @@ def test_batches_are_not_held_while_the_next_is_made(clock):
 
 
 def test_an_engine_is_freed_without_the_collector(clock):
-    engine, book = measured_engine(lambda engine, batch: None)
+    engine, timings = measured_engine(lambda engine, batch: None)
     engine.run([0])
     ref = weakref.ref(engine)
     gc.collect()
@@ -348,14 +348,14 @@ def test_an_engine_is_freed_without_the_collector(clock):
         assert ref() is None
     finally:
         gc.enable()
-    assert book.run.calls == 1
+    assert timings.run.calls == 1
 
 
 def test_copies_of_it_and_pickles_before_the_run_work(clock):
-    engine, book = measured_engine(lambda engine, batch: clock.spend(1))
-    assert pickle.loads(pickle.dumps(Book(3, sync=False))).slices == []
+    engine, timings = measured_engine(lambda engine, batch: clock.spend(1))
+    assert pickle.loads(pickle.dumps(Timings(3, sync=False))).slices == []
     engine.run([0])
-    assert owns(copy.deepcopy(book)) == owns(book)
+    assert owns(copy.deepcopy(timings)) == owns(timings)
 
 
 def test_checkpoints_and_lambdas_have_names_of_their_own(clock, tmp_path):
@@ -364,13 +364,13 @@ def test_checkpoints_and_lambdas_have_names_of_their_own(clock, tmp_path):
             clock.spend(40)
             return {}
 
-    engine, book = measured_engine(lambda engine, batch: None)
+    engine, timings = measured_engine(lambda engine, batch: None)
     saver = Checkpoint({"object": Object()}, DiskSaver(tmp_path, create_dir=True))
     engine.add_event_handler(Events.EPOCH_COMPLETED, saver)
     Checkpoint.of(engine, dirname=tmp_path / "run")
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.spend(1))
     engine.run([0])
-    found = {part.path: part.own for part in book.run.children if part.event == "EPOCH_COMPLETED"}
+    found = {part.path: part.own for part in timings.run.children if part.event == "EPOCH_COMPLETED"}
     kinds = sorted(path.split("/")[0] for path in found)
     assert kinds == ["checkpoints", "checkpoints", "handlers"]
     assert found["checkpoints/Checkpoint"] == 40
@@ -391,7 +391,7 @@ def test_whatever_is_attached_the_parts_are_what_was_spent(handlers, num_batches
             spent[name] = spent.get(name, 0) + ns
             clock.spend(ns)
 
-        engine, book = measured_engine(lambda engine, batch: spend("step", 7))
+        engine, timings = measured_engine(lambda engine, batch: spend("step", 7))
         inner = Engine(lambda engine, batch: spend("inner", batch))
         for i, (event, every, ns, nests) in enumerate(handlers):
 
@@ -403,18 +403,18 @@ def test_whatever_is_attached_the_parts_are_what_was_spent(handlers, num_batches
             handler.__qualname__ = f"h{i}"
             engine.add_event_handler(Events[event](every=every), handler)
         engine.run(range(num_batches), max_epochs=num_epochs)
-    parts = list(book.run.walk())
+    parts = list(timings.run.walk())
     found = {part.name: part.own for part in parts if part.kind == "handlers"}
     assert {name: ns for name, ns in found.items() if ns} == {k: v for k, v in spent.items() if k[0] == "h" and v}
     assert sum(p.own for p in parts if p.kind == "step") == spent["step"] + spent.get("inner", 0)
-    assert sum(part.own for part in parts) == book.whole == clock.ns - 1000
+    assert sum(part.own for part in parts) == timings.whole == clock.ns - 1000
 
 
 def test_a_handler_of_an_own_event_gets_all_that_the_event_is_fired_with(clock):
     seen = []
-    engine, book = measured_engine(lambda engine, batch: engine._fire_event("told", "this", why="that"))
+    engine, timings = measured_engine(lambda engine, batch: engine._fire_event("told", "this", why="that"))
     engine.register_events("told")
     engine.add_event_handler("told", lambda engine, *args, **kwargs: seen.append((args, kwargs)))
     engine.run([0])
     assert seen == [(("this",), {"why": "that"})]
-    assert [child.calls for child in book.run.children if child.kind == "handlers"] == [1]
+    assert [child.calls for child in timings.run.children if child.kind == "handlers"] == [1]

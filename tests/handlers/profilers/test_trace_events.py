@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.handlers._profiles.chrome import trace_events, write_trace
-from ignite.handlers._profiles.parts import Part
+from ignite.handlers._profilers.reports import trace_events, write_trace
+from ignite.handlers._profilers.timings import Part
 
 
 def test_times_are_in_microseconds_from_the_first_and_what_is_around_comes_first():

@@ -1,0 +1,1 @@
+"""Time measurements of a run, and the reports written from them."""
