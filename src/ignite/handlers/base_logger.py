@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ignite._core.calls import nearest
 from ignite.engine import Engine, EventsList, RemovableEventHandle
-from ignite.handlers._trackers.values import Path, Scalar, named_leaves, on_host
+from ignite.handlers._trackers.scalars import Path, Scalar, named_leaves, on_host
 
 __all__ = [
     "BaseHandler",

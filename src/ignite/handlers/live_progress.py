@@ -11,9 +11,9 @@ from typing import Any
 from ignite import distributed as idist
 from ignite._core import clock
 from ignite.engine import Engine, Events
-from ignite.handlers._progress.figures import Best, Curve, Pace, lower_is_better, sparkline
-from ignite.handlers._progress.screen import Figures, Row, Screen
-from ignite.handlers._trackers.values import named_leaves, on_host
+from ignite.handlers._progress.display import DisplayState, Row, Screen
+from ignite.handlers._progress.trends import Best, Curve, Pace, lower_is_better, sparkline
+from ignite.handlers._trackers.scalars import named_leaves, on_host
 
 __all__ = ["LiveProgress"]
 
@@ -41,7 +41,7 @@ class LiveProgress:
         The best values of the metrics.
 
     Distributed:
-        The first process shows its own figures, the others nothing.
+        The first process shows its own progress; the others show nothing.
 
     Example::
 
@@ -162,11 +162,11 @@ class LiveProgress:
         last = state.max_iters
         if last is None and length is not None and state.max_epochs is not None:
             last = length * state.max_epochs
-        place = state.iteration if length is None else (state.iteration - 1) % length + 1
-        figures = Figures(
+        done = state.iteration if length is None else (state.iteration - 1) % length + 1
+        shown = DisplayState(
             epoch=state.epoch,
             max_epochs=state.max_epochs,
-            place=place,
+            iteration=done,
             length=length,
             rate=self._pace.per_second,
             elapsed=elapsed,
@@ -176,4 +176,4 @@ class LiveProgress:
             now_running=running,
             rows=list(self._rows.values()),
         )
-        self._screen.show(figures)
+        self._screen.show(shown)

@@ -1,6 +1,6 @@
-"""Loggers of all kinds from three verbs: a tracker keeps scalars and histograms, and is closed; the rest is here.
+"""Loggers for any tracker that implements three methods: ``scalars``, ``histogram`` and ``close``.
 
-A tracker of one's own needs no more than this:
+A complete custom tracker:
 
 Example:
     >>> from ignite.engine import Engine, Events
@@ -24,22 +24,21 @@ Example:
 
 from __future__ import annotations
 
+import logging
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path as FilePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ignite._core import clock
 from ignite.engine import Engine
 from ignite.handlers._schedules.param_groups import check_name
-from ignite.handlers._trackers.host_copy import InOrder, stacked
-from ignite.handlers._trackers.losses import Losses
-from ignite.handlers._trackers.tracker import Tracker
-from ignite.handlers._trackers.values import Path, Scalar
+from ignite.handlers._trackers.scalars import HostQueue, Path, Scalar, stacked
 from ignite.handlers.base_logger import (
     BaseHandler,
     BaseLogger,
@@ -61,24 +60,47 @@ __all__ = [
 ]
 
 
-class TrackerLogger(BaseLogger):
-    """A logger on a :class:`Tracker`.
+_WARN_EVERY_S = 60.0
 
-    Scalars on an accelerator are copied aside and handed to the tracker when they have come, in order, so that logging
-    never waits for a step. What cannot be written, because a disk is full or a connection fails (``OSError``), is
-    left out: training goes on, and the log says so once a minute, and again at the end.
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Destination of logged values: files or a server. Three methods are required.
+
+    Optional methods: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure, step)`` and
+    ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and ``load_state_dict`` for what a resumed run needs;
+    and ``elsewhere(folder)``, which returns a tracker for a dry run that writes to the folder only. Optional attributes:
+    ``separator`` joins the parts of names ("/" by default), and ``takes_text = True`` accepts strings as scalars.
+    """
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        """Logs numbers by name."""
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Logs the distribution of the elements of a tensor on any device."""
+
+    def close(self) -> None:
+        """Writes buffered values and closes. May be called twice."""
+
+
+class TrackerLogger(BaseLogger):
+    """Logger that writes to a :class:`Tracker`.
+
+    Scalars on an accelerator are copied asynchronously and handed to the tracker in order, so that logging never waits
+    for a step. Values that cannot be written, because a disk is full or a connection fails (``OSError``), are dropped:
+    training goes on, with a warning once a minute and at the end.
 
     Args:
-        tracker: where values are kept.
+        tracker: the destination.
 
     Attributes:
-        tracker: the same.
+        tracker: the destination.
 
     Raises:
-        TypeError: ``tracker`` has not the verbs of one.
+        TypeError: ``tracker`` lacks a required method.
 
     State:
-        That of the tracker, if it has one: what it needs to cut off what was logged after a checkpoint.
+        The state of the tracker, if it has one. A tracker uses it to cut off values logged after the checkpoint.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -87,63 +109,63 @@ class TrackerLogger(BaseLogger):
                 f"tracker should have scalars, histogram and close, but given {type(tracker).__name__}, see Tracker"
             )
         self.tracker = tracker
-        self._in_order = InOrder()
-        self._losses = Losses(f"{__name__}.{type(self).__name__}")
+        self._queue = HostQueue()
+        self._errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
         self._own_tracker = tracker
         self._will_close()
 
     def _will_close(self) -> None:
-        """Also at the end of the program."""
-        self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._losses)
+        """Registers the closing of the tracker, at the latest at interpreter exit."""
+        self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._errors)
 
     def log(self, values: Iterable[tuple[Path, Scalar]], step: int) -> None:
-        """Hands values to the tracker, as soon as they are on the host.
+        """Logs values, as soon as they are on the host.
 
         Args:
-            values: pairs of the parts of a name, and a number, string or tensor of at most one dimension.
-            step: the number of the step.
+            values: pairs of a path and a number, string or tensor of at most one dimension.
+            step: the step.
         """
-        for ready in self._in_order.add(values, step):
+        for ready in self._queue.add(values, step):
             self._hand_over(*ready)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Keeps hyper-parameters, if the tracker can."""
+        """Logs hyperparameters, if the tracker supports it."""
         self._ask("params", values)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
-        """Keeps a picture of shape (C, H, W), floating point in [0, 1] or uint8, if the tracker can."""
+        """Logs an image of shape (C, H, W), floating point in [0, 1] or uint8, if the tracker supports it."""
         self._ask("image", name, image, step)
 
     def figure(self, name: str, figure: Any, step: int) -> None:
-        """Keeps a figure of matplotlib, if the tracker can."""
+        """Logs a matplotlib figure, if the tracker supports it."""
         self._ask("figure", name, figure, step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Keeps the distribution of the elements of ``values``; waits for their device."""
+        """Logs the distribution of the elements of ``values``; synchronizes with their device."""
         self._ask("histogram", name, values, step)
 
     def artifact(self, path: str | PathLike[str]) -> None:
-        """Keeps a file, if the tracker can."""
+        """Logs a file, if the tracker supports it."""
         self._ask("artifact", path)
 
     def flush(self) -> None:
-        """Hands over what still waits for a device."""
-        for ready in self._in_order.take_all():
+        """Hands all queued values to the tracker; waits for their copies."""
+        for ready in self._queue.take_all():
             self._hand_over(*ready)
 
     def close(self) -> None:
-        """Hands over what waits, and closes the tracker, which is opened anew if it is used after that."""
+        """Flushes, and closes the tracker. The next use reopens it."""
         self.flush()
         self._close_tracker()
 
     def state_dict(self) -> dict[str, Any]:
-        """See the class."""
+        """Returns the state of the tracker."""
         self.flush()
         save = getattr(self.tracker, "state_dict", None)
         return {"tracker": None if save is None else save()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Lets the tracker go on where the state was taken."""
+        """Restores the state of the tracker."""
         self.flush()
         self._open_again()
         load = getattr(self.tracker, "load_state_dict", None)
@@ -152,29 +174,29 @@ class TrackerLogger(BaseLogger):
 
     @contextmanager
     def _elsewhere(self, folder: FilePath) -> Iterator[Callable[[], None]]:
-        """Until the end of the block, it logs to ``folder``, if the tracker can; yields what looks for losses."""
+        """In a dry run: logs to ``folder``, if the tracker supports it; yields a function that raises write errors."""
         self.flush()
-        tracker, losses = self.tracker, self._losses
-        self._losses = Losses(f"{__name__}.{type(self).__name__}")
+        tracker, errors = self.tracker, self._errors
+        self._errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
         make: Callable[[FilePath], Tracker] | None = getattr(tracker, "elsewhere", None)
         if make is not None:
             self.tracker = make(folder)
         try:
-            yield self._raise_losses
+            yield self._raise_errors
         finally:
             try:
                 if make is not None:
                     self.tracker.close()
             finally:
-                self.tracker, self._losses = tracker, losses
+                self.tracker, self._errors = tracker, errors
 
-    def _raise_losses(self) -> None:
+    def _raise_errors(self) -> None:
         self.flush()
-        if self._losses.last is not None:
-            raise self._losses.last
+        if self._errors.last is not None:
+            raise self._errors.last
 
     def name(self, path: Path) -> str:
-        """The parts of a name, joined as the tracker has it."""
+        """Joins the parts of a name with the separator of the tracker."""
         separator: str = getattr(self.tracker, "separator", "/")
         return separator.join(map(str, path))
 
@@ -191,10 +213,10 @@ class TrackerLogger(BaseLogger):
         try:
             function(*args)
         except OSError as error:
-            self._losses.note(error)
+            self._errors.add(error)
 
     def _open_again(self) -> None:
-        """Goes on behind what is there, if the tracker was closed."""
+        """Reopens the tracker if it was closed; new values are appended."""
         if self.tracker is self._own_tracker and not self._close_tracker.alive:
             getattr(self.tracker, "reopen", lambda: None)()
             self._will_close()
@@ -206,16 +228,43 @@ class TrackerLogger(BaseLogger):
         return OptimizerParamsHandler(*args, **kwargs)
 
 
-def _close(tracker: Tracker, losses: Losses) -> None:
+class _WriteErrors:
+    """Counts the values that a tracker could not write; warns at most once a minute.
+
+    Args:
+        name: the name of the logger for warnings.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+        self.last: Exception | None = None
+        """The last error."""
+        self._count = 0
+        self._throttle = clock.Throttle(_WARN_EVERY_S)
+
+    def add(self, error: Exception) -> None:
+        """Counts an error. Warns if the last warning is at least a minute ago."""
+        self.last = error
+        self._count += 1
+        if self._throttle.is_due():
+            self._logger.warning("Not written, training goes on: %s: %s", type(error).__name__, error)
+
+    def report(self) -> None:
+        """Logs how many entries are missing, if any."""
+        if self._count:
+            self._logger.warning("%d entries are missing from what was logged", self._count)
+
+
+def _close(tracker: Tracker, errors: _WriteErrors) -> None:
     try:
         tracker.close()
     except OSError as error:
-        losses.note(error)
-    losses.tell()
+        errors.add(error)
+    errors.report()
 
 
 class _OfLogger(BaseHandler):
-    """Refuses other loggers than its own."""
+    """Handler that accepts only its own class of logger."""
 
     logger_class: ClassVar[type[TrackerLogger]] = TrackerLogger
     mismatch: ClassVar[type[Exception]] = RuntimeError
@@ -232,7 +281,7 @@ class OutputHandler(_OfLogger, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, see ``base_logger.BaseOutputHandler``."""
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs what there is now."""
+        """Logs the current values."""
         self._check(logger)
         step = self._global_step(engine, event_name)
         logger.log(self._leaves(engine, with_text=getattr(logger.tracker, "takes_text", False)), step)
@@ -242,7 +291,7 @@ class OptimizerParamsHandler(_OfLogger, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the values of now."""
+        """Logs the current values."""
         self._check(logger)
         prefix = _prefix(self.tag, self.param_name)
         groups = self.optimizer.param_groups
@@ -258,7 +307,7 @@ class WeightsScalarHandler(_OfLogger, BaseWeightsScalarHandler):
     what: ClassVar[str] = "weights"
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the numbers of now."""
+        """Logs the current numbers."""
         self._check(logger)
         kind = f"{self.what}_{getattr(self.reduction, '__name__', type(self.reduction).__name__)}"
         prefix = _prefix(self.tag, kind)
@@ -279,12 +328,12 @@ class GradsScalarHandler(WeightsScalarHandler):
 
 
 class WeightsHistHandler(_OfLogger, BaseWeightsHandler):
-    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``. Waits for the device."""
+    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``. Synchronizes with the device."""
 
     what: ClassVar[str] = "weights"
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the distributions of now."""
+        """Logs the current distributions."""
         self._check(logger)
         step, prefix = engine.state.get_event_attrib_value(event_name), _prefix(self.tag, self.what)
         for name, tensor in self._tensors():

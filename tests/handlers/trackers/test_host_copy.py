@@ -3,8 +3,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from ignite.handlers._trackers import host_copy
-from ignite.handlers._trackers.host_copy import HostCopy, InOrder, stacked
+from ignite.handlers._trackers import scalars
+from ignite.handlers._trackers.scalars import HostCopy, HostQueue, stacked
 
 
 class Slow(HostCopy):
@@ -26,7 +26,7 @@ class Slow(HostCopy):
 
 @pytest.fixture
 def slow(monkeypatch):
-    monkeypatch.setattr(host_copy, "HostCopy", Slow)
+    monkeypatch.setattr(scalars, "HostCopy", Slow)
     monkeypatch.setattr(Slow, "made", [])
     return Slow.made
 
@@ -40,7 +40,7 @@ def test_what_is_on_the_cpu_is_read_as_it_is_now():
 
 
 def test_entries_come_in_order_and_wait_for_nothing(slow):
-    line = InOrder()
+    line = HostQueue()
     assert list(line.add([(("a",), torch.tensor(1.0))], 1)) == []
     assert list(line.add([(("b",), 2.0)], 2)) == []  # behind the one that waits
     assert not slow[0].ready
@@ -50,8 +50,8 @@ def test_entries_come_in_order_and_wait_for_nothing(slow):
 
 
 def test_too_many_entries_make_the_oldest_be_waited_for(slow, monkeypatch):
-    monkeypatch.setattr(host_copy, "_MOST_WAITING", 2)
-    line, given = InOrder(), []
+    monkeypatch.setattr(scalars, "_MOST_WAITING", 2)
+    line, given = HostQueue(), []
     for step in range(5):
         given += [number for _, number in line.add([(("a",), torch.tensor(float(step)))], step)]
     assert given == [0, 1, 2]
@@ -59,7 +59,7 @@ def test_too_many_entries_make_the_oldest_be_waited_for(slow, monkeypatch):
 
 
 def test_numbers_of_one_device_are_copied_together(slow, monkeypatch):
-    monkeypatch.setattr(host_copy, "_COPIED_ASIDE", ("cpu",))
+    monkeypatch.setattr(scalars, "_COPIED_ASIDE", ("cpu",))
     values = [
         ("a", torch.tensor(1.0)),
         ("b", 2),

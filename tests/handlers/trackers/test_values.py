@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ignite.handlers._trackers.values import expand, named_leaves, on_host
+from ignite.handlers._trackers.scalars import expand, named_leaves, on_host
 
 Point = namedtuple("Point", "x y")
 

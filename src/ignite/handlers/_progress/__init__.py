@@ -1,1 +1,1 @@
-"""What progress displays are made of: plain numbers and text, and ways to show them."""
+"""What progress displays share: trends of a run, and ways to show them."""

@@ -1,1 +1,1 @@
-"""What loggers are made of: values taken apart, copied to the host without waiting, buffered for servers."""
+"""What loggers share: scalars on their way to a tracker, and a queue for servers."""

@@ -1,4 +1,4 @@
-"""What is on its way to a server that may be slow, or down: training never waits for it."""
+"""Queue of items for a server that may be slow or down; training never waits for it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _WARN_EVERY_S = 60.0
 
 
 class Outbox:
-    """Sends items in order from a thread of its own, and tries again as long as the server is down.
+    """Sends items in order from a background thread, and retries while the server is down.
 
-    ``put`` never waits and never raises for the server. While it is down, items wait here, there is a warning a minute,
-    and pauses between attempts grow from half a second to half a minute. An item that the server refuses is left out,
-    with a warning. Beyond ``capacity``, the oldest items are left out; how many is told at the end.
+    ``put`` never waits and never raises because of the server. While the server is down, items stay queued, a warning is
+    logged once a minute, and the pause between attempts grows from 0.5 to 30 seconds. An item that the server refuses is
+    dropped with a warning. Beyond ``capacity``, the oldest items are dropped; their number is logged at the end.
 
     Args:
         send: sends a list of items, all or none.
-        is_refused: whether an error that ``send`` raised means that the same items would be refused again.
-        name: of the logger that warns.
-        capacity: items that may wait.
-        most_at_once: items given to ``send`` in one call.
+        is_refused: whether an error of ``send`` means that a retry would fail as well.
+        name: the name of the logger for warnings.
+        capacity: maximum number of queued items.
+        most_at_once: maximum number of items per call of ``send``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Outbox:
         self._thread: threading.Thread | None = None
 
     def put(self, item: Any) -> None:
-        """Takes an item over.
+        """Adds an item to the queue.
 
         Raises:
             RuntimeError: the outbox is closed.
@@ -66,21 +66,21 @@ class Outbox:
             if self._is_closing:
                 raise RuntimeError("Nothing should be logged after close()")
             if len(self._items) - self._num_sending >= self._capacity:
-                # Not one that is being sent: those are at the front.
+                # Items at the front are being sent, so the oldest behind them is dropped.
                 del self._items[self._num_sending]
                 self._num_lost += 1
             self._items.append(item)
             if self._thread is None:
-                # A weak reference, so that an outbox that nobody holds ends its thread.
+                # A weak reference, so that the thread ends with the outbox.
                 self._thread = threading.Thread(target=_work, args=(weakref.ref(self),), daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def close(self, timeout_s: float = 30.0) -> bool:
-        """Waits until all is sent, or for ``timeout_s`` seconds.
+        """Waits until all items are sent, for at most ``timeout_s`` seconds.
 
         Returns:
-            Whether all was sent. Otherwise a warning says how much is missing.
+            Whether all items were sent. If not, a warning states how many are missing.
         """
         deadline = clock.now() + timeout_s
         with self._changed:
@@ -96,12 +96,12 @@ class Outbox:
         return not num_missing
 
     def _step(self, pause_s: float) -> float | None:
-        """Sends what comes next. Returns how long to wait before the next attempt, or None if all is over."""
+        """Sends the next items. Returns the pause before the next attempt in seconds, or None at the end."""
         with self._changed:
             if not self._items:
                 if self._is_closing:
                     return None
-                self._changed.wait(1.0)  # looks up now and then whether anybody still holds the outbox
+                self._changed.wait(1.0)  # wakes up to see whether the outbox is still alive
                 return 0.0
             if pause_s and not self._is_closing:
                 self._changed.wait_for(lambda: self._is_closing, pause_s)
@@ -120,14 +120,14 @@ class Outbox:
         return 0.0 if num_done else min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
     def _try(self, batch: list[Any]) -> int:
-        """How many of the first items need not be sent any more."""
+        """Returns how many of the first items are done."""
         try:
             self._send(batch)
         except Exception as error:
             if not self._is_refused(error):
                 self._warn(error, len(self._items))
                 return 0
-            if len(batch) > 1:  # one of them is refused: which one?
+            if len(batch) > 1:  # one of them is refused: send them one by one
                 return self._try(batch[:1])
             self._logger.warning("Left out, because the server refuses it: %s: %s", type(error).__name__, error)
             self._num_lost += 1

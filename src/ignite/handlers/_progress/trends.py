@@ -1,4 +1,4 @@
-"""The figures of a run that a display shows: pace, shares, best values, curves. Plain numbers, no terminal."""
+"""Trends of a run: pace, best values and curves. Plain numbers, no terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LOSS_WORDS = ("loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity"
 
 
 class Pace:
-    """How fast a run goes and how long it will take, from the iterations that were seen.
+    """Iterations per second and remaining time of a run.
 
     Args:
-        now: seconds on a clock.
+        now: time in seconds.
         iteration: the iteration at that time.
     """
 
@@ -26,7 +26,7 @@ class Pace:
         self._rate: float | None = None
 
     def update(self, now: float, iteration: int) -> None:
-        """Notes where the run is. Newer intervals weigh more: half of the weight is on the last ten seconds."""
+        """Records the current iteration. The rate is an exponential moving average with a half-life of ten seconds."""
         seconds, done = now - self._last, iteration - self._last_iteration
         if seconds <= 0 or done < 0:
             return
@@ -36,16 +36,16 @@ class Pace:
 
     @property
     def per_second(self) -> float | None:
-        """Iterations per second; None before anything is known."""
+        """Iterations per second; None before the first update."""
         return self._rate
 
     @property
     def elapsed(self) -> float:
-        """Seconds until the last update."""
+        """Seconds from the start to the last update."""
         return self._last - self._since
 
     def left(self, iteration: int, last_iteration: int | None) -> float | None:
-        """Seconds until ``last_iteration``, by the mean pace of all that was seen; None if that is not known."""
+        """Remaining seconds until ``last_iteration`` at the mean pace so far; None if unknown."""
         done = self._last_iteration - self._first
         if last_iteration is None or done <= 0:
             return None
@@ -53,7 +53,7 @@ class Pace:
 
 
 class Best:
-    """The best value of a metric, and when that was.
+    """Best value of a metric, and its epoch.
 
     Args:
         lower: whether lower is better.
@@ -65,7 +65,7 @@ class Best:
         self.epoch: int | None = None
 
     def update(self, value: float, epoch: int) -> bool:
-        """Takes a value; whether it is the best so far. NaN never is."""
+        """Adds a value; returns whether it is the best so far. NaN never is."""
         is_better = not math.isnan(value) and (
             self.value is None or (value < self.value if self.lower else value > self.value)
         )
@@ -75,10 +75,10 @@ class Best:
 
 
 class Curve:
-    """A curve in bounded memory: when it is full, neighbours become their mean.
+    """Curve in bounded memory: when it is full, neighboring points are averaged.
 
     Args:
-        capacity: the most points that are kept; even.
+        capacity: maximum number of points; even.
     """
 
     def __init__(self, capacity: int = 256) -> None:
@@ -88,7 +88,7 @@ class Curve:
         self._sum, self._count = 0.0, 0
 
     def add(self, value: float) -> None:
-        """Takes the next value; what is not finite is passed over."""
+        """Adds the next value; ignores values that are not finite."""
         if not math.isfinite(value):
             return
         self._sum, self._count = self._sum + value, self._count + 1
@@ -102,12 +102,12 @@ class Curve:
             self._stride *= 2
 
     def points(self) -> list[float]:
-        """What is kept, and what has not made a whole point yet."""
+        """The points, and the mean of the values that do not fill a point yet."""
         return [*self._points, self._sum / self._count] if self._count else list(self._points)
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """A curve in one line of text, from its lowest to its highest value.
+    """Draws a curve in one line of text, scaled from its minimum to its maximum.
 
     Example:
         >>> sparkline([4, 3, 2, 1], width=4)
@@ -125,7 +125,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Hours, minutes and seconds.
+    """Formats seconds as hours, minutes and seconds.
 
     Example:
         >>> format_seconds(3723.9), format_seconds(None)
@@ -139,7 +139,7 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def lower_is_better(name: str) -> bool:
-    """A guess by the name: losses and errors.
+    """Guesses from the name whether lower is better: losses and errors.
 
     Example:
         >>> lower_is_better("val_loss"), lower_is_better("accuracy")

@@ -4,12 +4,12 @@ import sys
 import pytest
 from rich.console import Console
 
-from ignite.handlers._progress.screen import Figures, Row, Screen, as_line
+from ignite.handlers._progress.display import DisplayState, Row, Screen, as_line
 
-FIGURES = Figures(
+STATE = DisplayState(
     epoch=2,
     max_epochs=3,
-    place=5,
+    iteration=5,
     length=10,
     rate=12.34,
     elapsed=65.0,
@@ -22,11 +22,11 @@ FIGURES = Figures(
 
 
 def test_a_line():
-    assert as_line(FIGURES) == (
+    assert as_line(STATE) == (
         "epoch 2/3  5/10  [validation 1/4]  12.3 it/s  0:01:05 < 0:02:10  data 26%  "
         "validation accuracy 0.9877  training loss 0.5*"
     )
-    unknown = FIGURES._replace(
+    unknown = STATE._replace(
         max_epochs=None, length=None, rate=None, left=None, waiting=None, now_running=None, rows=[]
     )
     assert as_line(unknown) == "epoch 2  5/?  0:01:05 < ?"
@@ -35,16 +35,16 @@ def test_a_line():
 def test_lines_where_there_is_no_terminal():
     file = io.StringIO()
     screen = Screen(Console(file=file))
-    screen.show(FIGURES)
+    screen.show(STATE)
     screen.close()
-    assert (screen.is_live, file.getvalue()) == (False, f"{as_line(FIGURES)}\n")
+    assert (screen.is_live, file.getvalue()) == (False, f"{as_line(STATE)}\n")
 
 
 def test_a_display_is_drawn_in_place_and_the_cursor_given_back():
     file = io.StringIO()
     screen = Screen(Console(file=file, force_terminal=True, width=110))
-    screen.show(FIGURES)
-    screen.show(FIGURES)
+    screen.show(STATE)
+    screen.show(STATE)
     assert "\x1b[?25l" in file.getvalue()
     screen.close()
     screen.close()

@@ -1,18 +1,18 @@
 import logging
 
 from ignite._core import clock
-from ignite.handlers._trackers.losses import Losses
+from ignite.handlers.trackers import _WriteErrors
 
 
 def test_one_warning_a_minute_and_one_at_the_end(monkeypatch, caplog):
     time = [0.0]
     monkeypatch.setattr(clock, "now", lambda: time[0])
-    losses = Losses("ignite.test")
+    errors = _WriteErrors("ignite.test")
     with caplog.at_level(logging.WARNING):
-        losses.tell()
+        errors.report()
         for time[0] in (0.0, 59.0, 60.0, 61.0):
-            losses.note(OSError("disk full"))
-        losses.tell()
+            errors.add(OSError("disk full"))
+        errors.report()
     assert [record.getMessage() for record in caplog.records] == [
         "Not written, training goes on: OSError: disk full",
         "Not written, training goes on: OSError: disk full",
