@@ -67,10 +67,11 @@ _WARN_EVERY_S = 60.0
 class Tracker(Protocol):
     """Destination of logged values: files or a server. Three methods are required.
 
-    Optional methods: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure, step)`` and
-    ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and ``load_state_dict`` for what a resumed run needs;
-    and ``elsewhere(folder)``, which returns a tracker for a dry run that writes to the folder only. Optional attributes:
-    ``separator`` joins the parts of names ("/" by default), and ``takes_text = True`` accepts strings as scalars.
+    Optional methods: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure, step)``
+    and ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and ``load_state_dict`` for what
+    a resumed run needs; and ``elsewhere(folder)``, which returns a tracker for a dry run that writes to
+    the folder only. Optional attributes: ``separator`` joins the parts of names ("/" by default), and
+    ``takes_text = True`` accepts strings as scalars.
     """
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:

@@ -375,7 +375,7 @@ def test_checkpoints_and_lambdas_have_names_of_their_own(clock, tmp_path):
     assert kinds == ["checkpoints", "checkpoints", "handlers"]
     assert found["checkpoints/Checkpoint"] == 40
     (name,) = [path for path in found if path.startswith("handlers/")]
-    assert name.startswith("handlers/lambda at test_book.py:")
+    assert name.startswith("handlers/lambda at test_timings.py:")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ITERATION_STARTED", "ITERATION_COMPLETED", "EPOCH_COMPLETED"]),

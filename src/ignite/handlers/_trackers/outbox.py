@@ -22,9 +22,10 @@ _WARN_EVERY_S = 60.0
 class Outbox:
     """Sends items in order from a background thread, and retries while the server is down.
 
-    ``put`` never waits and never raises because of the server. While the server is down, items stay queued, a warning is
-    logged once a minute, and the pause between attempts grows from 0.5 to 30 seconds. An item that the server refuses is
-    dropped with a warning. Beyond ``capacity``, the oldest items are dropped; their number is logged at the end.
+    ``put`` never waits and never raises because of the server. While the server is down, items stay
+    queued, a warning is logged once a minute, and the pause between attempts grows from 0.5 to 30
+    seconds. An item that the server refuses is dropped with a warning. Beyond ``capacity``, the oldest
+    items are dropped; their number is logged at the end.
 
     Args:
         send: sends a list of items, all or none.
