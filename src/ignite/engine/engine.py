@@ -24,10 +24,10 @@ from ignite.engine._state import State, key_of
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
-    from ignite.engine import _resume
-    from ignite.engine._resume import Keeper, Resumption
+    from ignite.engine._resume import resumption as _resume
+    from ignite.engine._resume.resumption import Keeper, Resumption
 else:
-    _resume = LazyModule("ignite.engine._resume")  # with storage and data, as large as all the rest
+    _resume = LazyModule("ignite.engine._resume.resumption")  # with storage and data, as large as all the rest
 
 __all__ = ["Engine"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ignite.distributed import get_world_size
 from ignite.distributed.rollcall import Roll, call_roll
-from ignite.engine._collect import objects_behind
+from ignite.engine._resume.belongings import objects_behind
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from ignite._core import clock
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine._boundary import Unfinished
-from ignite.engine._collect import collect
-from ignite.engine._resume import rows_of
-from ignite.engine._run_state import take_down
+from ignite.engine._resume.belongings import collect
+from ignite.engine._resume.resumption import rows_of, run_state_dict
 from ignite.handlers._agreement import raise_together
 from ignite.handlers._rehearsal import check_writable, come_back
 from ignite.handlers._score import Score
@@ -187,18 +186,18 @@ class RunCheckpoint:
         """
         raise_together(self._wait)
         self._timing.begin()
-        states, note = self._take_down(unfinished, random, is_finished)
+        states, note = self._run_state(unfinished, random, is_finished)
         raise_together(functools.partial(self._write, states, note))
         self._timing.go_on()
 
-    def _take_down(
+    def _run_state(
         self, unfinished: Unfinished | None, random: RandomState | None, is_finished: bool
     ) -> tuple[dict[str, Any], storage.Note]:
         trainer, state = self._trainer, self._trainer.state
         belongings = collect(trainer, self.given)
         belongings.check(self.given)
         score = self._score.of(trainer, belongings.engines)
-        states = take_down(trainer, belongings, unfinished, random, is_finished)
+        states = run_state_dict(trainer, belongings, unfinished, random, is_finished)
         note = storage.Note(
             step=state.iteration, epoch=state.epoch, score=score, score_name=self._score.name, mode=self._score.mode,
             family=storage.RUN_FAMILY, restarts=self._restarts, created=time.time(),
@@ -231,7 +230,7 @@ class RunCheckpoint:
         return score > note.score if self._score.mode == "max" else score < note.score
 
     def _keep_best(self) -> None:
-        states, note = self._take_down(None, None, is_finished=False)
+        states, note = self._run_state(None, None, is_finished=False)
         if idist.get_rank() == 0:
             self._best = None  # its memory is used again
             self._best = _Kept(self._snapshot_of_best.take(states), note)

@@ -9,8 +9,8 @@ from ignite._core.seeding import capture_random_state
 from ignite.data import resumable
 from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.engine._boundary import Unfinished
-from ignite.engine._collect import collect
-from ignite.engine._run_state import take_down
+from ignite.engine._resume.belongings import collect
+from ignite.engine._resume.resumption import run_state_dict
 from ignite.metrics import Average
 
 
@@ -24,7 +24,7 @@ def run(step=lambda engine, batch: batch, data=(1.0, 2.0, 3.0)):
 
 def test_everything_is_in_it_and_can_be_loaded_safely(tmp_path):
     engine = run()
-    states = take_down(engine, collect(engine, {}))
+    states = run_state_dict(engine, collect(engine, {}))
     assert list(states) == ["trainer", "is_finished", "Average.mean", "random", "results"]
     assert states["trainer"]["iteration"] == 3
     assert states["results"] == {"trainer": {"mean": 2.0}}
@@ -36,7 +36,7 @@ def test_everything_is_in_it_and_can_be_loaded_safely(tmp_path):
 def test_data_that_know_their_position_say_it():
     positions = []
     engine = Engine(
-        lambda engine, batch: positions.append(take_down(engine, collect(engine, {}))["data"][0]["num_batches"])
+        lambda engine, batch: positions.append(run_state_dict(engine, collect(engine, {}))["data"][0]["num_batches"])
     )
     engine.run(resumable([10, 20, 30]))
     assert positions == [1, 2, 3]
@@ -45,7 +45,7 @@ def test_data_that_know_their_position_say_it():
 def test_the_midst_of_an_event_is_in_it_with_the_output_that_its_handlers_may_read():
     engine, before = run(), capture_random_state()
     random.random()
-    states = take_down(engine, collect(engine, {}), Unfinished("EPOCH_COMPLETED", 2), before, is_finished=True)
+    states = run_state_dict(engine, collect(engine, {}), Unfinished("EPOCH_COMPLETED", 2), before, is_finished=True)
     assert states["event"] == {"name": "EPOCH_COMPLETED", "num_done": 2, "output": 3.0}
     assert states["random"] == [before]
     assert states["is_finished"]
@@ -54,7 +54,7 @@ def test_the_midst_of_an_event_is_in_it_with_the_output_that_its_handlers_may_re
 def test_an_output_that_cannot_be_saved_is_left_out():
     engine = run()
     engine.state.output = object()
-    assert take_down(engine, collect(engine, {}), Unfinished("EPOCH_COMPLETED", 0))["event"] == {
+    assert run_state_dict(engine, collect(engine, {}), Unfinished("EPOCH_COMPLETED", 0))["event"] == {
         "name": "EPOCH_COMPLETED",
         "num_done": 0,
     }
@@ -68,7 +68,7 @@ def test_gradients_of_a_window_are_in_it(num_batches):
     windows = []
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED(once=num_batches),
-        lambda engine: windows.append(take_down(engine, collect(engine, {}))["window"]),
+        lambda engine: windows.append(run_state_dict(engine, collect(engine, {}))["window"]),
     )
     trainer.run([(torch.ones(2, 1), torch.zeros(2, 1))] * 6)
     (window,) = windows

@@ -1,4 +1,4 @@
-"""A run goes on from a checkpoint: everything is checked, then restored, also after handlers of its first events."""
+"""The state of a run as a dictionary, and a run that is resumed from it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ import torch
 from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.seeding import RandomState, restore_random_state
+from ignite._core.seeding import RandomState, capture_random_state, restore_random_state
 from ignite.engine import _fetch, _progress
 from ignite.engine._boundary import Unfinished
-from ignite.engine._collect import RESERVED, Belongings, collect
 from ignite.engine._cursor import Request
+from ignite.engine._resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
+__all__ = ["Keeper", "Resumption", "resumable", "resume", "rows_of", "run_state_dict"]
+
 _STABLE_NAMES = ("latest", "last", "best")
 
 
 class Keeper(Protocol):
-    """Who saves a run: ``Checkpoint.of``."""
+    """Saves a run: what ``Checkpoint.of`` attaches."""
 
     def save(self, unfinished: Unfinished | None = None, random: RandomState | None = None) -> None:
-        """Saves it now."""
+        """Saves the run now."""
 
     def wait(self) -> None:
-        """Waits until it is written."""
+        """Waits until the checkpoint is written."""
 
     def held(self, is_new: bool) -> AbstractContextManager[None]:
-        """Around each run: nobody else writes where it is saved. Raises if somebody does, or another run is there."""
+        """Locks the folder during a run. Raises if it is in use, or holds another run."""
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -44,11 +46,72 @@ class Keeper(Protocol):
 
     @property
     def place(self) -> storage.Place:
-        """Where checkpoints go."""
+        """Where checkpoints are written."""
+
+
+def run_state_dict(
+    engine: Engine[Any, Any],
+    belongings: Belongings,
+    unfinished: Unfinished | None = None,
+    random: RandomState | None = None,
+    is_finished: bool = False,
+) -> dict[str, Any]:
+    """Returns everything that is needed to resume a run. All processes have to call it.
+
+    Args:
+        engine: the trainer.
+        belongings: the objects that belong to its run.
+        unfinished: the event whose handlers the run stops between.
+        random: random states from the start of the interrupted handler; by default, the current ones.
+        is_finished: whether the run is over, even if it has not reached its limit.
+
+    Returns:
+        ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished`` and, between two
+        handlers of an event, ``event``. Tensors are not copied.
+
+    Raises:
+        ValueError: the data were replaced in the run, so that a resumed run would have other data; or an object is
+            sharded over processes.
+    """
+    if engine._is_running and engine.state.dataloader is not engine._source.data:
+        raise ValueError(
+            "In a run that is saved, data should be given to run(), or be set by set_data() in a handler of STARTED, "
+            "which a resumed run calls again, but they were exchanged later: it would go on with other batches. Give "
+            "run() data that change by themselves, or leave out Checkpoint.of"
+        )
+    objects, engines = belongings.objects, belongings.engines
+    states: dict[str, Any] = {"trainer": engine.state_dict(), "is_finished": is_finished}
+    for name, one in objects.items():
+        states[name] = storage.state_of(one)
+        storage.check_whole(name, one, states[name])
+    position = getattr(engine.state.dataloader, "state_dict", None)
+    if callable(position):
+        if engine._source.is_set:
+            states["is_data_set"] = True
+        states["data"] = idist.all_gather(position())  # each process has its own streams and buffers
+    mine = capture_random_state() if random is None else random
+    states["random"] = idist.all_gather(mine)  # a list with one entry per process
+    states["results"] = {name: _savable(one.state.metrics) for name, one in engines.items()}
+    if unfinished is not None:
+        output = _savable({"output": engine.state.output})
+        states["event"] = {"name": unfinished.event, "num_done": unfinished.num_done, **output}
+    return states
+
+
+def _savable(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if _is_savable(value)}
+
+
+def _is_savable(value: Any) -> bool:
+    try:
+        storage.check_storable(value)
+    except TypeError:
+        return False
+    return True
 
 
 def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[Any] | None:
-    """Data that can be put to a position; the same for the same data, so that a second run goes on in it."""
+    """Wraps data so that they have a position. Equal data get the same wrapper, in which a second run continues."""
     if data is None or isinstance(data, flow.ResumableLoader):
         return data
     known: Any = engine.state.dataloader
@@ -61,21 +124,21 @@ def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[
     )
     seed = None
     if idist.get_world_size() > 1 and not has_own_seed:
-        # Each process may have seeded torch differently; what is saved is the seed of the first.
+        # Processes may have different torch seeds; the seed of the first is saved.
         seed = idist.all_gather(torch.initial_seed())[0]
     loader: Iterable[Any] = flow.resumable(data, seed=seed, rank=idist.get_rank())
     return loader
 
 
 class Resumption:
-    """The state of a run that is to be resumed, and what it is restored to.
+    """Restores a run in three steps: the counters and data position, the objects, the random states.
 
     Args:
         engine: the trainer.
-        states: from :func:`ignite.engine._run_state.take_down`.
-        belongings: what was found in this program.
-        data: that the run will be given.
-        source: where the states are from.
+        states: from :func:`run_state_dict`.
+        belongings: the objects of this program.
+        data: the data of the resumed run.
+        source: name of the checkpoint.
     """
 
     def __init__(
@@ -105,15 +168,15 @@ class Resumption:
         _check_numbers(self.left_over, belongings, source)
 
     def is_over(self, request: Request) -> bool:
-        """Whether the run has come to its end, and no further one is asked for."""
+        """Whether the run is finished, and ``run`` has not been given a higher limit."""
         state = self._engine.state
         is_same = request.max_epochs in (None, state.max_epochs) and request.max_iters in (None, state.max_iters)
         return bool(self._states.get("is_finished")) and is_same
 
     def begin(self) -> None:
-        """Puts the trainer and the data to where the run was, or raises and changes nothing.
+        """Restores the trainer and the position in the data, or raises and changes nothing.
 
-        All else is left for :meth:`restore`: some of it, such as the files of a logger, cannot be had back.
+        Objects are left to :meth:`restore`: some, such as the files of a logger, cannot be restored twice.
         """
         data = {} if self._data is None else {"data": self._data}
         try:
@@ -126,23 +189,23 @@ class Resumption:
         self.is_inside_epoch = cursor.carried > 0
         if event is not None:
             cursor.unfinished = Unfinished(event["name"], event["num_done"])
-            cursor.is_failed = True  # there is something to do, be it the last event
+            cursor.is_failed = True  # there are handlers left to call, even if the event is the last
 
     def take_data(self, data: Any) -> None:
-        """A handler of STARTED has set the data: they go on where they were in the run that is resumed.
+        """Restores the position in data that a handler of STARTED has set.
 
         Raises:
-            ValueError: they are other data.
+            ValueError: the data differ from those of the saved run.
         """
         if self._data_is_due and isinstance(data, flow.ResumableLoader):
             data.load_state_dict(self._states["data"])
             self._data = data
 
     def check_data(self) -> None:
-        """Looks, after the handlers of STARTED, whether they have set the data, as they had in the run that was saved.
+        """Checks that handlers of STARTED have set the data if, and only if, they did in the saved run.
 
         Raises:
-            CheckpointError: they have not, or have where they had not.
+            CheckpointError: one of both has set the data, and the other has not.
         """
         if self._data_is_due != self._engine._source.is_set and "data" in self._states:
             was, has = ("", " not") if self._data_is_due else (" not", "")
@@ -152,8 +215,8 @@ class Resumption:
             )
 
     def restore(self) -> None:
-        """Restores all objects, or raises and changes none of them: nothing more can keep the run from beginning."""
-        # What writes files, which cannot be put back, comes last: others may refuse their states.
+        """Restores all objects, or raises and changes none of them. The last step that may fail."""
+        # Files cannot be restored if another object refuses its state: objects that write files come last.
         in_order = sorted(self._objects.items(), key=lambda item: hasattr(type(item[1]), "_elsewhere"))
         self._before.append(storage.restore(dict(in_order), self._states))
         self._apply_results()
@@ -164,26 +227,26 @@ class Resumption:
         )  # fmt: skip
 
     def take_back(self) -> None:
-        """All is as it was before :meth:`begin`."""
+        """Undoes :meth:`begin` and :meth:`restore`."""
         for put_back in reversed(self._before):
             put_back()
 
     def apply(self) -> None:
-        """Restores again what handlers of the first events may have changed."""
+        """Restores again what handlers of STARTED and EPOCH_STARTED may have changed."""
         storage.restore(self._objects, self._states)
         _progress.load_user_values(self._engine, self._states["trainer"])
         self._apply_results()
         self.apply_random()
 
     def apply_random(self) -> None:
-        """Puts the generators of this process back. A process that was not there goes on with what it has."""
+        """Restores the random states of this process, if the saved run had a process of this rank."""
         per_rank = self._states.get("random", [])
         rank = idist.get_rank()
         if rank < len(per_rank):
             restore_random_state(per_rank[rank])
 
     def report(self) -> str:
-        """What was restored and what was not, as a table."""
+        """A table of what was restored and what was not."""
         rows = [("trainer", "restored"), *((name, "restored") for name in self._objects)]
         rows += [("data", "restored" if self._data is not None else "not in the checkpoint, or data without position")]
         rows += [("random", "restored" if "random" in self._states else "not in the checkpoint")]
@@ -200,7 +263,7 @@ class Resumption:
             self._engine.state.output = self._states["event"]["output"]
 
     def _count_anew(self) -> None:
-        """With another number of processes an epoch has other iterations; what was seen, in samples, is what counts."""
+        """Converts the position, a number of samples, to iterations if the global batch size has changed."""
         state, cursor, data = self._engine.state, self._engine._cursor, self._data
         old, saved = state.epoch_length, self._states.get("data", {}).get("fingerprint")
         length = _fetch.length_of(data)
@@ -218,7 +281,7 @@ class Resumption:
 
 
 def _names_in(states: Mapping[str, Any], belongings: Belongings) -> dict[str, str]:
-    """Under which name each object is in a checkpoint, by its name here: it may have been saved under another one."""
+    """Maps the name of each object in this program to its name in a checkpoint, which may differ."""
     known = {name: name for name in belongings.objects if name in states}
     wanted = [other for name, others in belongings.others.items() if name not in known for other in others]
     for name in belongings.objects:
@@ -231,7 +294,7 @@ def _names_in(states: Mapping[str, Any], belongings: Belongings) -> dict[str, st
 
 
 def _check_numbers(left_over: list[str], belongings: Belongings, source: str) -> None:
-    """Refuses names of earlier versions that told objects apart by the order in which they were attached."""
+    """Refuses checkpoints of earlier versions that numbered objects in their order of attachment."""
     bases = {*belongings.objects, *(other for others in belongings.others.values() for other in others)}
     numbered = [name for name in left_over if "#" in name and name.rpartition("#")[0] in bases]
     if numbered:
@@ -244,7 +307,7 @@ def _check_numbers(left_over: list[str], belongings: Belongings, source: str) ->
 
 
 def _attributes_of(one: Any) -> Callable[[], None]:
-    """What puts the attributes of an object back."""
+    """Returns what restores the attributes of an object."""
     return _content_of(vars(one))
 
 
@@ -259,7 +322,7 @@ def _content_of(one: dict[str, Any]) -> Callable[[], None]:
 
 
 def _gradients_of(objects: Iterable[Any]) -> Callable[[], None]:
-    """What puts the gradients of modules back, which loading a window of accumulated ones sets."""
+    """Returns what restores the gradients of modules, which loading an accumulation window changes."""
     before = [(p, p.grad) for one in objects if isinstance(one, torch.nn.Module) for p in one.parameters()]
 
     def put_back() -> None:
@@ -270,12 +333,12 @@ def _gradients_of(objects: Iterable[Any]) -> Callable[[], None]:
 
 
 def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumption | None:
-    """Puts a run to where it was saved, all but its objects; None if it has not been saved yet.
+    """Starts to resume a run: restores its trainer and data; None if there is no checkpoint yet.
 
     Raises:
-        CheckpointError: there is nothing that can be used, or it does not fit. Nothing is changed.
+        CheckpointError: no checkpoint is usable, or it does not fit. Nothing is changed.
         FileNotFoundError: there is no such file or folder.
-        ValueError: "latest" or "best" is asked for, and nothing says of which folder.
+        ValueError: ``source`` is "latest" or "best", and no ``Checkpoint.of`` is attached.
     """
     found = _find(engine, source)
     if found is None:
@@ -318,22 +381,22 @@ def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None
 
 
 def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:
-    """What is there, the newest first, by the files' own words: an index or a link may be missing."""
+    """The checkpoints in a folder, the newest first, by their own notes: an index may be missing."""
     return [storage.Row(found.name, found.note) for found in storage.scan(place, family) if found.note is not None]
 
 
 def runs_in(place: storage.Place) -> list[storage.Found]:
-    """The checkpoints of a run in a place, the newest first; where there are none, all that might hold one.
+    """The checkpoints of a run in a folder, the newest first; if there are none, all files that might be one.
 
-    Files beside them, such as the weights of a model, may have higher numbers in their names. Ignite's have no notes.
+    Other files, such as weights of a model, may have higher numbers in their names. Ignite's have no notes.
     """
-    of_runs = storage.scan(place, storage.RUN_FAMILY)  # and those that cannot be read
+    of_runs = storage.scan(place, storage.RUN_FAMILY)  # includes damaged ones
     return of_runs if any(one.error is None for one in of_runs) else storage.scan(place)
 
 
 def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
-    """The newest checkpoint that all processes can read. On several processes, all of them have to call it."""
-    names = idist.all_gather([found.name for found in runs_in(place)])[0]  # those that the first process sees
+    """Loads the newest checkpoint that all processes can read. All processes have to call it."""
+    names = idist.all_gather([found.name for found in runs_in(place)])[0]  # as seen by the first process
     for name in names:
         loaded = _load_or_none(place, name)
         if all(idist.all_gather(loaded is not None)):

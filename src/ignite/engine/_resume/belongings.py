@@ -1,0 +1,318 @@
+"""The objects that belong to a run, found from its engine, and their names in a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ignite._core.calls import name_of
+from ignite.base import Stateful
+from ignite.engine._resume.reachable import (
+    CLASS,
+    GIVEN,
+    PART,
+    PUBLISHED,
+    VARIABLE,
+    Reach,
+    has_state,
+    is_engine,
+    variables_of,
+)
+
+if TYPE_CHECKING:
+    from ignite.engine._dispatch import Registration
+    from ignite.engine.engine import Engine
+
+__all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]
+
+# Keys of a saved run beside the names of objects.
+RESERVED = ("data", "event", "is_data_set", "is_finished", "random", "results", "trainer")
+
+
+class Belongings(NamedTuple):
+    """The objects that belong to a run."""
+
+    objects: dict[str, Stateful]
+    engines: dict[str, Engine[Any, Any]]
+    """The trainer, then engines that run within its handlers."""
+    attached: list[Any]
+    """Objects whose methods are handlers, and arguments of handlers, with a state or without."""
+    seen: list[Any]
+    """Other values that the step and the handlers reach."""
+    others: dict[str, list[str]]
+    """Further names of each object."""
+    alike: list[str]
+    """Numbered names of objects that cannot be told apart."""
+    hidden: list[str]
+    """What the step and the handlers use and could not be looked into."""
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        """Checks that a saved run can be resumed.
+
+        Raises:
+            ValueError: objects cannot be told apart; or neither a module nor an optimizer was found, and
+                something that the step uses could not be looked into.
+        """
+        if self.alike:
+            raise ValueError(
+                f"Objects of a run should have names that tell them apart, but given several of one kind: "
+                f"{', '.join(self.alike)}. They would be exchanged if they were attached in another order. Give them "
+                "names: Checkpoint.of(trainer, folder, first=..., second=...)"
+            )
+        has_model = any(_holds_model(one) for one in self.objects.values())
+        if self.hidden and not has_model and not any(given.get(name, 0) is None for name in ("model", "optimizer")):
+            raise ValueError(
+                "A run should be saved with its model and optimizer, but neither was found: "
+                f"{', '.join(self.hidden[:3])} could not be looked into. Name them: Checkpoint.of(trainer, folder, "
+                "model=model, optimizer=optimizer). A run that has none says so: Checkpoint.of(..., model=None)"
+            )
+
+
+def _holds_model(one: Any) -> bool:
+    kinds = (nn.Module, Optimizer)
+    return isinstance(one, kinds) or any(isinstance(part, kinds) for part in getattr(one, "__dict__", {}).values())
+
+
+@dataclass
+class _Found:
+    """An object with a state, or an engine, and where it was found."""
+
+    value: Any
+    names: dict[tuple[int, str], str] = field(default_factory=dict)
+    """The path to the object, by source of its name and name."""
+    entries: list[tuple[Any, Registration]] = field(default_factory=list)
+
+    @property
+    def best(self) -> tuple[int, str]:
+        return min(self.names, key=lambda name: (name[0], len(self.names[name]), self.names[name]))
+
+
+def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
+    """Finds the objects to save with a run, and gives them names that are equal in each run of the program.
+
+    - Objects in ``given`` keep their names. A name given as None leaves out whatever else would have it.
+    - The parts of a supervised step are ``model``, ``optimizer``, ``scaler`` and ``window``.
+    - Objects that the step and the handlers reach are named after the variable, attribute or key: also in
+      containers and objects, in arguments of partials, and through functions that they call.
+    - Attached handlers, and objects whose methods are handlers, are named after their class and, if they
+      publish a value under a name, this name: ``EarlyStopping``, ``RunningAverage.loss``.
+
+    If several objects would have one name, each is named by its differences: the path to it, its arguments,
+    or where it is attached. Names do not depend on the order in which objects are found or attached.
+
+    Engines among these objects are searched, too: an evaluator's early stopping is part of the run.
+
+    Raises:
+        TypeError: a given object has no ``state_dict`` and ``load_state_dict``.
+        ValueError: the name of a given object is reserved.
+    """
+    collector = _Collector(engine, {name for name, value in given.items() if value is None})
+    for name, value in given.items():
+        if name in RESERVED and value is not engine:
+            raise ValueError(f"An object should have another name than {', '.join(RESERVED)}, but given {name}")
+        if value is not None and not is_engine(value) and not isinstance(value, Stateful):
+            raise TypeError(
+                f"{name} should have state_dict and load_state_dict, but given {type(value).__name__}. "
+                f"To leave out what is found under this name, give {name}=None"
+            )
+        if value is not None:
+            collector.add(GIVEN, name, value)
+    for one in collector.engines():
+        collector.look_at(one)
+    return collector.result()
+
+
+class _Collector:
+    def __init__(self, engine: Engine[Any, Any], excluded: set[str]) -> None:
+        self._trainer = engine
+        self._excluded = excluded
+        self._objects: dict[int, _Found] = {}
+        self._engines: dict[int, _Found] = {id(engine): _Found(engine, {(GIVEN, "trainer"): "trainer"})}
+        self._reset: dict[int, Any] = {}
+        self._reach = Reach(self.add)
+        self._attached: list[Any] = []
+
+    def engines(self) -> Iterator[Engine[Any, Any]]:
+        """Yields the trainer, then the engines found in the meantime."""
+        done: set[int] = set()
+        while pending := [found.value for key, found in self._engines.items() if key not in done]:
+            done.add(id(pending[0]))
+            yield pending[0]
+
+    def add(self, tier: int, name: str, value: Any, path: str | None = None) -> None:
+        if name in self._excluded or path in self._excluded:
+            return
+        if is_engine(value):
+            found = self._engines.setdefault(id(value), _Found(value))
+        elif tier == GIVEN or has_state(value):
+            found = self._objects.setdefault(id(value), _Found(value))
+        else:
+            return
+        found.names.setdefault((tier, name), path or name)
+
+    def look_at(self, engine: Engine[Any, Any]) -> None:
+        parts = getattr(engine._process_function, "parts", None)
+        if callable(parts):
+            for name, part in parts().items():
+                self.add(PART, name, part)
+        entries = [entry for table in engine._tables.values() for entry in table.entries]
+        for entry in entries:
+            self._add_attached(engine, entry)
+        for function, arguments in [(engine._process_function, (engine,)), *_handlers_of(engine, entries)]:
+            self._reach.follow(function, arguments, is_own=True)
+
+    def _add_attached(self, engine: Engine[Any, Any], entry: Registration) -> None:
+        published = next((argument for argument in entry.args if isinstance(argument, str)), None)
+        owners = list(objects_behind(entry.handler))
+        for owner in (*owners, *entry.args, *entry.kwargs.values()):
+            self._attached.append(owner)
+            begins_anew = hasattr(type(owner), "_begins_anew_with") and owner._begins_anew_with(engine)
+            if engine is not self._trainer and begins_anew:
+                self._reset[id(owner)] = owner
+                continue
+            kind = type(owner).__name__
+            self.add(CLASS, kind, owner)
+            found = self._objects.get(id(owner)) or self._engines.get(id(owner))
+            if found is None:
+                continue
+            if published is not None and any(owner is one for one in owners):
+                self.add(PUBLISHED, f"{kind}.{published}", owner)
+            found.entries.append((engine, entry))
+
+    def _is_reset(self, found: _Found) -> bool:
+        """Whether runs of nested engines reset the object, and the trainer does not use it."""
+        is_given = any(tier == GIVEN for tier, _ in found.names)
+        return id(found.value) in self._reset and not is_given and not found.entries
+
+    def result(self) -> Belongings:
+        engines, alike_engines, _ = _named(self._engines.values(), {}, ())
+        names = {id(one): name for name, one in engines.items()}
+        belong = [found for found in self._objects.values() if not self._is_reset(found)]
+        objects, alike, others = _named(belong, names, RESERVED)
+        objects = {name: one for name, one in objects.items() if name not in self._excluded}
+        with_results = [name for name in alike_engines if engines[name].state.metrics]
+        return Belongings(
+            objects, engines, self._attached, self._reach.seen, others, [*with_results, *alike], self._reach.hidden
+        )
+
+
+def objects_behind(handler: Any) -> Iterator[Any]:
+    """Yields the object whose method or instance a handler is, and what a partial binds."""
+    while isinstance(handler, functools.partial):
+        yield from (*handler.args, *handler.keywords.values())
+        handler = handler.func
+    if isinstance(handler, MethodType):
+        yield handler.__self__
+    elif not isinstance(handler, FunctionType):
+        yield handler
+
+
+def _handlers_of(engine: Any, entries: Iterable[Registration]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yields each handler with its arguments, as far as they are known."""
+    for entry in entries:
+        yield entry.handler, ((engine, *entry.args) if entry.takes_engine else entry.args)
+
+
+def _named(
+    founds: Iterable[_Found], engines: Mapping[int, str], reserved: tuple[str, ...]
+) -> tuple[dict[str, Any], list[str], dict[str, list[str]]]:
+    """Returns objects by name, names that could not be made to differ, and the further names of each object."""
+    groups: dict[str, list[_Found]] = {}
+    for found in founds:
+        groups.setdefault(found.best[1], []).append(found)
+    bases = {id(found.value): found.best[1] for found in founds}
+    names: dict[int, str] = {}
+    for base, members in groups.items():
+        first = min(found.best[0] for found in members)
+        top = [found for found in members if found.best[0] == first]
+        rest = members
+        if len(top) == 1:
+            names[id(top[0].value)] = base
+            rest = [found for found in members if found is not top[0]]
+        if rest:
+            told = _told_apart(base, rest, engines, bases)
+            names.update((id(found.value), text) for found, text in zip(rest, told, strict=True))
+    result: dict[str, Any] = {}
+    alike, others = [], {}
+    for found in founds:
+        wanted = names[id(found.value)]
+        name = _free(wanted, result, reserved)
+        if name != wanted and wanted not in reserved:
+            alike.append(name)
+        result[name] = found.value
+        is_given = found.best[0] == GIVEN  # the user has named it
+        others[name] = [] if is_given else [one for _, one in found.names if one != name]
+    return result, alike, others
+
+
+def _free(name: str, *taken: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """The name, with a number if it is taken."""
+    candidate, number = name, 1
+    while any(candidate in names for names in taken):
+        number += 1
+        candidate = f"{name}#{number}"
+    return candidate
+
+
+def _told_apart(base: str, members: list[_Found], engines: Mapping[int, str], bases: Mapping[int, str]) -> list[str]:
+    """Returns a name for each, made of their differences; equal names if there are none."""
+    paths = [found.names[found.best] if found.best[0] == VARIABLE else "" for found in members]
+    if len(set(paths)) == len(members) and all(paths):
+        return paths
+    marks = [
+        [_made_with(found.value, bases, engines) for found in members],
+        [_attached_at(found, engines) for found in members],
+    ]
+    for texts in (*marks, [f"{path}; {a}; {b}" for path, a, b in zip(paths, *marks, strict=True)]):
+        if len(set(texts)) == len(members) and all(texts):
+            return [f"{base}({text})" for text in texts]
+    return [f"{base}({text})" for text in texts]
+
+
+def _attached_at(found: _Found, engines: Mapping[int, str]) -> str:
+    texts = set()
+    for engine, entry in found.entries:
+        where = engines.get(id(engine), "")
+        event = re.sub(r"^\w+\.| at 0x[0-9a-f]+", "", repr(entry.event))
+        texts.add(f"{where} {event} {name_of(entry.handler).rpartition('.')[2]}")
+    return ", ".join(sorted(texts))
+
+
+def _made_with(value: Any, bases: Mapping[int, str], engines: Mapping[int, str]) -> str:
+    """The arguments that an object was made with, as far as it keeps them unchanged."""
+    if isinstance(value, nn.Module | Optimizer) or is_engine(value):
+        return ""
+    parameters = getattr(type(value).__init__, "__code__", None)
+    if parameters is None:
+        return ""
+    state, held = value.state_dict(), getattr(value, "__dict__", {})
+    texts = []
+    for name in parameters.co_varnames[1 : parameters.co_argcount + parameters.co_kwonlyargcount]:
+        one = held.get(name, held.get(f"_{name}"))
+        text = engines.get(id(one)) or bases.get(id(one)) or _text_of(one)
+        if text is not None and name not in state:
+            texts.append(f"{name}={text}")
+    return ", ".join(texts)
+
+
+def _text_of(value: Any) -> str | None:
+    if isinstance(value, functools.partial):
+        return f"{_text_of(value.func)}{value.args!r:.100}"
+    if isinstance(value, MethodType):
+        return f"{type(value.__self__).__name__}.{value.__func__.__name__}"
+    if isinstance(value, FunctionType):
+        code = value.__code__
+        inner = variables_of(value, (), {})
+        held = [f"{name}={one!r:.40}" for name, one in inner.items() if isinstance(one, bool | int | float | str)]
+        if code.co_name == "<lambda>":
+            constants = [repr(one) for one in code.co_consts if isinstance(one, bool | int | float | str)]
+            return f"lambda {' '.join([*code.co_names, *constants, *held])}"
+        return f"{value.__qualname__.replace('.<locals>', '')}{f'({chr(44).join(held)})' if held else ''}"
+    return repr(value) if isinstance(value, bool | int | float | str) else None
