@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ignite.engine import Engine, Events, create_supervised_trainer
-from ignite.engine._training_step import BackpropEvents
+from ignite.engine._supervised.training_step import BackpropEvents
 from ignite.handlers import Checkpoint, EMAHandler, PiecewiseLinearStateScheduler
 from ignite.handlers.ema_handler import EMAWarmUp
 

@@ -1,7 +1,7 @@
 """The loop: engines, their events, and the usual engines of supervised training and evaluation."""
 
-from ignite.engine._factories import _check_arg, create_supervised_evaluator, create_supervised_trainer
-from ignite.engine._steps import (
+from ignite.engine._supervised.factories import _check_arg, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine._supervised.steps import (
     _prepare_batch,
     supervised_evaluation_step,
     supervised_evaluation_step_amp,
@@ -10,7 +10,7 @@ from ignite.engine._steps import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._training_step import BackpropEvents, CountedLoss
+from ignite.engine._supervised.training_step import BackpropEvents, CountedLoss
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle, State

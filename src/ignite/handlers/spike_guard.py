@@ -12,7 +12,7 @@ from torch import Tensor
 from ignite import distributed as idist
 from ignite.base import Serializable, Stateful
 from ignite.engine import BackpropEvents, Engine, Events
-from ignite.engine._training_step import TrainingStep
+from ignite.engine._supervised.training_step import TrainingStep
 from ignite.handlers._last_good import LastGood
 from ignite.handlers._spikes import SpikeDetector
 from ignite.storage import Note, open_place, save

@@ -1,4 +1,4 @@
-"""The usual engines: one that trains a model, one that evaluates it."""
+"""Factories of engines that train or evaluate a model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ignite.base import Attachable
-from ignite.engine._precision import device_type_of
-from ignite.engine._steps import _call_model, _identity, _loss_item, _pred_and_target, _prepare_batch
-from ignite.engine._training_step import BackpropEvents, TrainingStep
+from ignite.engine._supervised.mixed_precision import device_type_of
+from ignite.engine._supervised.steps import _call_model, _identity, _loss_item, _pred_and_target, _prepare_batch
+from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import Events
@@ -92,7 +92,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
 
     trainer: Engine[Any, Any] = DeterministicEngine(step) if deterministic else Engine(step)
     trainer.register_events(*BackpropEvents)
-    _say_bfloat16(trainer, mode, amp_dtype, device_type_of(device, model))
+    _warn_of_bfloat16(trainer, mode, amp_dtype, device_type_of(device, model))
     if chosen_scaler is not None and scaler is True:
         trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
     if isinstance(step, TrainingStep) and gradient_accumulation_steps > 1:
@@ -155,7 +155,7 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
         model_transform=model_transform, output_transform=output_transform, model_fn=model_fn, **options,
     )  # fmt: skip
     evaluator: Engine[Any, Any] = Engine(step)
-    _say_bfloat16(evaluator, mode, amp_dtype, device_type_of(device, model))
+    _warn_of_bfloat16(evaluator, mode, amp_dtype, device_type_of(device, model))
     for name, metric in (metrics or {}).items():
         metric.attach(evaluator, name)
     return evaluator
@@ -164,7 +164,7 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
 def _check_arg(
     on_tpu: bool, on_mps: bool, amp_mode: str | None, scaler: Any, device_type: str = "cuda"
 ) -> tuple[str | None, Any]:
-    """Which step to take, and with which scaler; see :func:`create_supervised_trainer` for what is wrong."""
+    """Returns which step to use, and its scaler. Raises as :func:`create_supervised_trainer` does."""
     if amp_mode not in (None, "amp", "apex"):
         raise ValueError(f"amp_mode should be None, 'amp' or 'apex', but given {amp_mode!r}")
     if on_mps and amp_mode:
@@ -190,7 +190,7 @@ def _check_dtype(amp_dtype: str | torch.dtype | None, mode: str | None) -> None:
         raise ValueError(f"amp_dtype should be given with amp_mode='amp', but given {amp_dtype!r} with {mode!r}")
 
 
-def _say_bfloat16(
+def _warn_of_bfloat16(
     engine: Engine[Any, Any], mode: str | None, amp_dtype: str | torch.dtype | None, device_type: str
 ) -> None:
     if mode == "amp" and amp_dtype is None and device_type == "cpu":
@@ -208,10 +208,10 @@ def _check_xla() -> None:
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """The options that are asked for: a program's own factory with Ignite's signature may not know the others."""
+    """The options that are set: a user's factory with Ignite's signature may not accept the others."""
     return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _factory(name: str) -> Any:
-    """A step factory, from where users see it: programs and tests put their own in that place."""
+    """A step factory from ``ignite.engine``, where programs and tests may have replaced it."""
     return getattr(sys.modules["ignite.engine"], name)

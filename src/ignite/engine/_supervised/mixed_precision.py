@@ -1,4 +1,4 @@
-"""How a training step computes: in full precision, under autocast, with apex, on XLA. One class each, same verbs."""
+"""The arithmetic of a training step: full precision, autocast, apex or XLA, behind one interface."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from torch.optim import Optimizer
 
 from ignite._core.tensors import in_float32
 
-AS_IT_IS = nullcontext()
-"""Around what needs nothing around it; making one for each step would take longer than using it."""
+NO_CONTEXT = nullcontext()
+"""Shared, because creating one in each step takes longer than using it."""
 
 
 class FullPrecision:
-    """The arithmetic of the model as it is."""
+    """The model's own precision."""
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """What forward pass and loss are computed in."""
-        return AS_IT_IS
+        """Returns the context for the forward pass and the loss."""
+        return NO_CONTEXT
 
-    def made_full(self, model_transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """``model_transform``, with what it returns as losses and metrics are to be computed from."""
+    def with_full_output(self, model_transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Wraps ``model_transform`` so that losses and metrics get full precision."""
         return model_transform
 
     def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
-        """Adds the gradients of ``loss``."""
+        """Accumulates the gradients of ``loss``."""
         loss.backward()
 
     def unscale(self, optimizer: Optimizer) -> None:
-        """Brings the gradients to their true size, so that they can be clipped."""
+        """Unscales the gradients, so that they can be clipped."""
 
     def step(self, optimizer: Optimizer) -> None:
         """Updates the parameters."""
         optimizer.step()
 
-    def leave_out_step(self) -> None:
-        """Takes the place of ``step`` where the gradients are not to be used."""
+    def skip_step(self) -> None:
+        """Replaces ``step`` if the gradients are not used."""
 
 
 class MixedPrecision(FullPrecision):
     """Autocast on any kind of device, with or without a gradient scaler.
 
     Args:
-        device: where to compute; None for where the parameters of ``model`` are at that time.
-        model: what is called.
-        dtype: what to compute in; None for torch's choice, which is float16 on CUDA and bfloat16 on CPU.
-        scaler: keeps float16 gradients from vanishing; None for none.
+        device: device of autocast; None for the current device of the parameters of ``model``.
+        model: the model.
+        dtype: dtype of autocast; None for torch's default, float16 on CUDA and bfloat16 on CPU.
+        scaler: gradient scaler for float16, or None.
 
     Raises:
-        ValueError: autocast does not know the dtype.
+        ValueError: autocast does not support the dtype.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class MixedPrecision(FullPrecision):
         self.scaler = scaler
 
     def autocast(self) -> AbstractContextManager[Any]:
-        # Asked each time: a model may be moved after its engine is made.
+        # Evaluated in each step: a model may be moved after its engine is made.
         return torch.autocast(device_type_of(self.device, self.model), dtype=self.dtype)
 
-    def made_full(self, model_transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        # A loss in bfloat16 has two or three digits: too few to tell whether it still falls.
+    def with_full_output(self, model_transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        # bfloat16 has two or three digits: too few to see whether a loss still falls.
         return lambda output: in_float32(model_transform(output))
 
     def backward(self, loss: Tensor, optimizer: Optimizer) -> None:
@@ -89,9 +89,9 @@ class MixedPrecision(FullPrecision):
             self.scaler.step(optimizer)
             self.scaler.update()
 
-    def leave_out_step(self) -> None:
+    def skip_step(self) -> None:
         if self.scaler is not None:
-            self.scaler.update()  # or the gradients of the next window could not be unscaled
+            self.scaler.update()  # else unscaling the next window raises
 
 
 class ApexPrecision(FullPrecision):
@@ -134,7 +134,7 @@ class XlaPrecision(FullPrecision):
 
 
 def device_type_of(device: str | torch.device | None, model: Any) -> str:
-    """The kind of device to autocast on: of ``device``, else of the model's first parameter, else the CPU."""
+    """Device type for autocast: of ``device``, else of the model's first parameter, else CPU."""
     if device is not None:
         return torch.device(device).type
     parameters: Iterable[Tensor] = model.parameters() if isinstance(model, torch.nn.Module) else ()
@@ -142,10 +142,10 @@ def device_type_of(device: str | torch.device | None, model: Any) -> str:
 
 
 def to_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """``"bfloat16"`` and its like as torch's object.
+    """Converts a name such as ``"bfloat16"`` to a torch dtype.
 
     Raises:
-        ValueError: autocast does not know it.
+        ValueError: autocast does not support it.
     """
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if dtype is not None and found not in (torch.float16, torch.bfloat16):

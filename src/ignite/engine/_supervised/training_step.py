@@ -1,4 +1,4 @@
-"""The step of supervised training: forward, backward, and, when a window of batches is full, the optimizer's step."""
+"""The step of supervised training: forward, backward and optimizer step, with gradient accumulation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ignite.engine._cursor import is_last_in_epoch
-from ignite.engine._mode import Mode
-from ignite.engine._precision import AS_IT_IS, FullPrecision
+from ignite.engine._supervised.mixed_precision import NO_CONTEXT, FullPrecision
 from ignite.engine.events import EventEnum
 
 if TYPE_CHECKING:
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class BackpropEvents(EventEnum):
-    """Moments within the step of engines made by ``create_supervised_trainer``. Filters count the firings.
+    """Events within the step of engines made by ``create_supervised_trainer``. Filters count the firings.
 
-    ``engine.skip_iteration()`` in a handler leaves out what remains of the step. Before the backward pass, the batch
-    then adds nothing to its window. After it, the whole window is given up: its gradients cannot be told apart.
+    ``engine.skip_iteration()`` in a handler skips the rest of the step. Before the backward pass, the batch is
+    left out of its accumulation window. After it, the whole window is discarded: the gradients of its batches
+    cannot be separated.
     """
 
     BACKWARD_STARTED = "backward_started"
@@ -65,18 +65,81 @@ class CountedLoss(NamedTuple):
     is_sum: bool = False
 
 
+# Methods that do nothing but set ``training`` of a module and its submodules.
+_PLAIN_TRAIN = (nn.Module.train, DistributedDataParallel.train)
+
+
+class Mode:
+    """Puts a model into training or evaluation mode, and writes nothing if it is in this mode already.
+
+    For each module, ``model.train()`` takes longer than a small layer takes to compute; a check is about ten
+    times faster. ``train()`` or ``eval()`` is called each time if a module overrides ``train``, ``eval`` or
+    ``training``, if the model is scripted or compiled, or if it is no module.
+
+    Args:
+        model: the model.
+        is_training: training mode, or evaluation mode.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout())
+        >>> Mode(model, is_training=False).enter()
+        >>> model[0].training
+        False
+    """
+
+    __slots__ = ("_is_plain", "_is_training", "_model", "_seen")
+
+    def __init__(self, model: Any, is_training: bool) -> None:
+        self._model = model
+        self._is_training = is_training
+        self._is_plain = isinstance(model, nn.Module)
+        """Whether a check suffices. Once false, it stays false: a call each time is always right."""
+        # Of each module: its attributes, and its submodules when it was put into the mode.
+        self._seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mode, (self._model, self._is_training)  # the copy must look at the copied modules
+
+    def enter(self) -> None:
+        """Puts the model into the mode."""
+        is_training = self._is_training
+        for attributes, parts in self._seen:
+            if attributes.get("training") is not is_training or attributes["_modules"] != parts:
+                break
+        else:
+            if self._seen:
+                return
+        if is_training:
+            self._model.train()
+        else:
+            self._model.eval()
+        if self._is_plain:
+            self._look()
+
+    def _look(self) -> None:
+        modules = list(self._model.modules())
+        self._is_plain = all(map(_is_plain, modules))
+        self._seen = [(vars(module), dict(module._modules)) for module in modules] if self._is_plain else []
+
+
+def _is_plain(module: nn.Module) -> bool:
+    attributes = vars(module)
+    has_own = "train" in attributes or "eval" in attributes or "training" not in attributes
+    return not has_own and type(module).train in _PLAIN_TRAIN and type(module).eval is nn.Module.eval
+
+
 _ZERO_GRAD = torch.optim.Optimizer.zero_grad
-# Looking a member up in its enum takes as long as calling a handler.
+# A lookup of an enum member takes as long as a call of a handler.
 _BACKWARD_STARTED, _BACKWARD_COMPLETED, _OPTIM_STEP_STARTED, _OPTIM_STEP_COMPLETED = BackpropEvents
 
 
 @dataclass(frozen=True)
 class Clipping:
-    """Limits for gradients; None for none.
+    """Gradient clipping; None for no limit.
 
     Args:
-        norm: the largest Euclidean norm of all gradients together.
-        value: the largest absolute value of a single one.
+        norm: maximum Euclidean norm of all gradients together.
+        value: maximum absolute value of a single gradient.
     """
 
     norm: float | None = None
@@ -89,11 +152,11 @@ class Clipping:
 
     @property
     def is_on(self) -> bool:
-        """Whether there is anything to limit."""
+        """Whether there is a limit."""
         return self.norm is not None or self.value is not None
 
     def apply(self, parameters: list[Tensor]) -> None:
-        """Limits the gradients: single values first, then the norm of what remains."""
+        """Clips single values first, then the norm."""
         if self.value is not None:
             torch.nn.utils.clip_grad_value_(parameters, self.value)
         if self.norm is not None:
@@ -102,15 +165,15 @@ class Clipping:
 
 @dataclass(eq=False, repr=False)
 class TrainingStep:
-    """Calls the model on a batch, adds the gradients of the loss, and steps the optimizer when a window is full.
+    """Calls the model on a batch, accumulates the gradients, and steps the optimizer when a window is full.
 
-    A window is ``accumulation_steps`` batches, or what the epoch or the run has left. Its gradient is the mean over the
-    batches that it really has; with a :class:`CountedLoss`, over all their elements.
+    A window has ``accumulation_steps`` batches, or those left in the epoch or the run. Its gradient is the mean
+    over its actual batches; with a :class:`CountedLoss`, over all their elements.
     """
 
     model: Any
     called_model: Any
-    """What computes: the model, or its compiled form."""
+    """The model, or its compiled form."""
     optimizer: torch.optim.Optimizer
     loss_fn: Callable[[Any, Any], Any]
     prepare_batch: Callable[[Any], tuple[Any, Any]]
@@ -124,16 +187,16 @@ class TrainingStep:
     num_accumulated: int = field(default=0, init=False)
     """Batches in the window so far."""
     loss: Tensor | None = field(default=None, init=False)
-    """The loss of the batch at hand, for handlers of BACKWARD_STARTED; None at other times."""
+    """The loss of the current batch, for handlers of BACKWARD_STARTED; None at other times."""
     ends_window: bool | None = field(default=None, init=False)
-    """Whether the batch at hand is the last of its window, though that may not be full; None: with epoch and run."""
+    """Whether the current batch ends its window, even if that is not full; None: as the epoch and the run do."""
     _counted: Any = field(default=None, init=False)
-    """Elements that the batches of the window have counted so far; None if their losses are plain."""
+    """Number of elements in the window so far; None without :class:`CountedLoss`."""
     _unit: Any = field(default=None, init=False)
-    """What the gradients so far are divided by: the elements that the window is expected to have."""
+    """Current divisor of the gradients: the expected number of elements in the window."""
     _iteration: int = field(default=0, init=False)
-    _has_said: bool = field(default=False, init=False)
-    """Whether it was said that a window was stepped with before it was full."""
+    _has_warned: bool = field(default=False, init=False)
+    """Whether the warning of an incomplete window was logged."""
 
     def __post_init__(self) -> None:
         self._training = Mode(self.model, is_training=True)
@@ -147,15 +210,15 @@ class TrainingStep:
     def __call__(self, engine: Engine[Any, Any], batch: Any) -> Any:
         iteration = engine.state.iteration
         if iteration <= self._iteration:
-            self.num_accumulated = 0  # the counters were set back: the run that began the window is given up
+            self.num_accumulated = 0  # the counters were reset: another run began the window
         self._iteration = iteration
         num_before = self.num_accumulated
-        if num_before == 0:  # not after the step, so that the gradients can be looked at until now
+        if num_before == 0:  # not after the step, so that handlers can inspect the gradients
             self._drop_gradients()
             self._counted = None
         self._training.enter()
         is_last = self._is_last_of_window(engine)
-        with AS_IT_IS if is_last else self._without_sync():
+        with NO_CONTEXT if is_last else self._without_sync():
             x, y = self.prepare_batch(batch)
             with self.precision.autocast():
                 y_pred = self.model_transform(self.model_fn(self.called_model, x))
@@ -170,7 +233,7 @@ class TrainingStep:
                 self.loss = None
             if engine._skip_requested:
                 return None
-            self.num_accumulated = 0  # an exception from here on leaves half a gradient, which must not be stepped with
+            self.num_accumulated = 0  # after an exception, the gradients are incomplete and must not be used
             if counted is not None:
                 share = self._share_of(counted, num_before, is_last)
             else:
@@ -187,11 +250,11 @@ class TrainingStep:
         return self.output_transform(x, y, y_pred, loss)
 
     def stay_in_iteration(self) -> None:
-        """The next batch belongs to the iteration of the last one, and goes on with its window."""
+        """Lets the next batch continue the window within the same iteration."""
         self._iteration = 0
 
     def parts(self) -> dict[str, Any]:
-        """What belongs to a run and has a state, by name."""
+        """The objects with a state, by name."""
         scaler = getattr(self.precision, "scaler", None)
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": scaler}
         if self.accumulation_steps > 1:
@@ -199,16 +262,16 @@ class TrainingStep:
         return {name: part for name, part in parts.items() if part is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """The window so far: how many batches it has, and the gradients that they have left."""
+        """The window so far: its number of batches and its gradients."""
         gradients = [p.grad for p in self._parameters()] if self.num_accumulated else []
         counts = {"num_counted": self._counted, "unit": self._unit} if gradients and self._counted is not None else {}
         return {"num_accumulated": self.num_accumulated, "gradients": gradients, **counts}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on with a window that was saved.
+        """Restores a window.
 
         Raises:
-            ValueError: it belongs to another number of parameters.
+            ValueError: the number of parameters differs.
         """
         gradients, parameters = state_dict["gradients"], self._parameters()
         if state_dict["num_accumulated"] and len(gradients) != len(parameters):
@@ -229,7 +292,7 @@ class TrainingStep:
         if getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(optimizer):
             optimizer.zero_grad()
             return
-        for group in optimizer.param_groups:  # what torch's does; its note for torch's profiler takes longer than that
+        for group in optimizer.param_groups:  # as torch does, without its entry for the profiler, which takes longer
             for parameter in group["params"]:
                 parameter.grad = None
 
@@ -237,7 +300,7 @@ class TrainingStep:
         return [parameter for parameter in self._parameters() if parameter.grad is not None]
 
     def flush(self, engine: Engine[Any, Any]) -> None:
-        """Steps with the batches of a window that nothing more will be added to; does nothing if there are none."""
+        """Steps the optimizer with an incomplete window, if there is one."""
         if self.num_accumulated == 0:
             return
         ddp = _ddp_in(self.model)
@@ -246,7 +309,7 @@ class TrainingStep:
         if ddp is not None:
             _average_gradients(ddp)
         event_at_hand = engine.last_event_name
-        engine._skip_requested = False  # the last iteration may have been left out; this step is not part of it
+        engine._skip_requested = False  # an iteration may have been skipped; this step is not part of it
         self._step(engine)
         engine.last_event_name = event_at_hand
 
@@ -255,22 +318,22 @@ class TrainingStep:
         self.num_accumulated = 0
         if self._counted is None and num_batches < self.accumulation_steps:
             self._scale_gradients(self.accumulation_steps / num_batches)
-            self._say_incomplete(engine, num_batches)
+            self._warn_of_incomplete(engine, num_batches)
         self.precision.unscale(optimizer)
         if self.clipping.is_on:
             self.clipping.apply(self._parameters_with_gradients())
         engine._pass(_OPTIM_STEP_STARTED)
         if engine._skip_requested:
-            self.precision.leave_out_step()
+            self.precision.skip_step()
             return
         self.precision.step(optimizer)
         engine._pass(_OPTIM_STEP_COMPLETED)
 
-    def _say_incomplete(self, engine: Engine[Any, Any], num_batches: int) -> None:
-        """Says once that windows end with epochs: Ignite filled them with the batches of the next one."""
-        if self._has_said or self.ends_window is not None:
+    def _warn_of_incomplete(self, engine: Engine[Any, Any], num_batches: int) -> None:
+        """Warns once that windows end with epochs: Ignite's extended into the next epoch."""
+        if self._has_warned or self.ends_window is not None:
             return
-        self._has_said = True
+        self._has_warned = True
         engine.logger.warning(
             "The optimizer steps at the end of an epoch with a window of %s of gradient_accumulation_steps=%s batches. "
             "Ignite counted on over the borders of epochs, so the number of steps, and what counts them, may differ",
@@ -278,10 +341,10 @@ class TrainingStep:
         )  # fmt: skip
 
     def _share_of(self, loss: CountedLoss, num_before: int, is_last: bool) -> Tensor:
-        """The batch's part of the window's loss. With the last batch, gradients so far get their true size, too."""
+        """The batch's part of the window's loss. The last batch also rescales the gradients so far."""
         count = 1 if loss.is_sum else _precise(loss.num_counted)
         if num_before == 0:
-            # About what the window will have, so that gradients of low precision neither vanish nor overflow.
+            # An estimate of the final count, so that low-precision gradients neither underflow nor overflow.
             self._unit = 1 if loss.is_sum else self.accumulation_steps * _or_one(count)
         if loss.is_sum:
             self._counted = 1 / _num_processes(self.model)
@@ -295,7 +358,7 @@ class TrainingStep:
         return loss.loss if size is count else _times(loss.loss, count / size)
 
     def _size_of_window(self) -> Any:
-        """Elements that the window has, on the average of the processes, which average their gradients; never 0."""
+        """Number of elements in the window, averaged over processes as their gradients are; never 0."""
         ddp = _ddp_in(self.model)
         return _or_one(self._counted if ddp is None else _mean_over_processes(self._counted, ddp))
 
@@ -312,13 +375,13 @@ class TrainingStep:
         return is_last_in_epoch(engine.state, engine._cursor.epoch_start)
 
     def _without_sync(self) -> AbstractContextManager[Any]:
-        """Processes exchange gradients once a window. Other wrappers than DDP do it for each batch."""
+        """Makes DDP synchronize gradients once per window. Other wrappers do it for each batch."""
         ddp = _ddp_in(self.model)
-        return AS_IT_IS if ddp is None else ddp.no_sync()
+        return NO_CONTEXT if ddp is None else ddp.no_sync()
 
 
 def _ddp_in(model: Any) -> DistributedDataParallel | None:
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
+    inner = getattr(model, "_orig_mod", model)  # unwraps torch.compile
     return inner if isinstance(inner, DistributedDataParallel) else None
 
 
@@ -328,12 +391,12 @@ def _num_processes(model: Any) -> int:
 
 
 def _precise(count: Tensor | float) -> Tensor | float:
-    """A count to divide by: torch divides integers in float32."""
+    """Converts a count to float64: torch divides integers in float32."""
     return count if not isinstance(count, Tensor) or count.device.type == "mps" else count.detach().double()
 
 
 def _or_one(count: Any) -> Any:
-    """The count, or 1 for 0; nobody waits for it."""
+    """Returns the count, or 1 for 0, without waiting for the device."""
     return count + (count == 0) if isinstance(count, Tensor) else count or 1
 
 
@@ -350,10 +413,10 @@ def _mean_over_processes(count: Any, model: DistributedDataParallel) -> Any:
 
 
 def _average_gradients(model: DistributedDataParallel) -> None:
-    """Does what DDP would have done, had it known that no batch would follow: each process has its own gradients."""
+    """Averages gradients over processes, which DDP has not done within an incomplete window."""
     group = model.process_group
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # A branch of the model may have been taken on some processes only; all of them have to make the same calls.
+    # Some processes may have skipped a branch of the model; all of them have to make the same calls.
     is_reached = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
     dist.all_reduce(is_reached, op=dist.ReduceOp.MAX, group=group)
     for parameter in (p for p, is_any in zip(parameters, is_reached.tolist(), strict=True) if is_any):

@@ -1,4 +1,4 @@
-"""Step functions for supervised training and evaluation, to make engines of."""
+"""Factories of step functions for supervised training and evaluation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite._core.tensors import convert_tensor
-from ignite.engine._mode import Mode
-from ignite.engine._precision import ApexPrecision, FullPrecision, MixedPrecision, XlaPrecision
-from ignite.engine._training_step import Clipping, TrainingStep
+from ignite.engine._supervised.mixed_precision import ApexPrecision, FullPrecision, MixedPrecision, XlaPrecision
+from ignite.engine._supervised.training_step import Clipping, Mode, TrainingStep
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
@@ -235,7 +234,7 @@ def _training_step(  # noqa: PLR0913 - what its four callers take
         loss_fn=loss_fn,
         prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
         model_fn=model_fn,
-        model_transform=precision.made_full(model_transform),
+        model_transform=precision.with_full_output(model_transform),
         output_transform=output_transform,
         accumulation_steps=gradient_accumulation_steps,
         precision=precision,
@@ -304,7 +303,7 @@ def _evaluation_step(  # noqa: PLR0913 - what its two callers take
     compile: bool | Mapping[str, Any],
 ) -> Step:  # fmt: skip
     called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
-    model_transform = precision.made_full(model_transform)
+    model_transform = precision.with_full_output(model_transform)
 
     def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
         evaluation.enter()

@@ -21,7 +21,7 @@ from ignite.engine import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._precision import MixedPrecision, device_type_of, in_float32, to_dtype
+from ignite.engine._supervised.mixed_precision import MixedPrecision, device_type_of, in_float32, to_dtype
 from ignite.metrics import Loss
 
 mse = torch.nn.functional.mse_loss
