@@ -11,7 +11,7 @@ from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compil
 from ignite.engine._state import key_of
 
 if TYPE_CHECKING:
-    from ignite.engine._watch import Meter
+    from ignite.engine._trace import Meter
     from ignite.engine.engine import Engine
 
 NO_KWARGS: Mapping[str, Any] = {}

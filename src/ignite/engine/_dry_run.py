@@ -18,7 +18,7 @@ from ignite.engine._backup import backed_up
 from ignite.engine._cursor import Cursor
 from ignite.engine._dispatch import Call, Registration, add_note, call_handlers
 from ignite.engine._resume.belongings import collect
-from ignite.engine._watch import Meter, Step, Watcher, measured, watched
+from ignite.engine._trace import Meter, Step, Watcher, measured, watched
 from ignite.exceptions import DryRunError
 
 if TYPE_CHECKING:

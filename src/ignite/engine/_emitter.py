@@ -16,7 +16,7 @@ from ignite.engine._state import State, key_of
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle
 
 if TYPE_CHECKING:
-    from ignite.engine._watch import Meter, Watcher
+    from ignite.engine._trace import Meter, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnyEvent = str | CallableEventWithFilter

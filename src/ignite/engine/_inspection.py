@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ignite._core.lazy import LazyModule
 from ignite.engine._describe import Description
 from ignite.engine._emitter import Emitter
-from ignite.engine._watch import Trace, Watcher, watched
+from ignite.engine._trace import Trace, Watcher, watched
 
 if TYPE_CHECKING:
     from ignite.engine import _dry_run

@@ -24,7 +24,7 @@ from ignite.engine._cursor import (
 from ignite.engine._dispatch import Call, Payload, Table, call_handlers, owed_calls, quiet_up_to
 from ignite.engine._failures import is_taken_over
 from ignite.engine._filters import FOR_EVER
-from ignite.engine._watch import measured_step
+from ignite.engine._trace import measured_step
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:

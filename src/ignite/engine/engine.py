@@ -15,12 +15,12 @@ from ignite._core.clock import Stopwatch
 from ignite._core.lazy import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state, manual_seed
 from ignite.base import Serializable
-from ignite.engine import _cursor, _fetch, _loop, _progress, _running, together
+from ignite.engine import _cursor, _fetch, _loop, _running, together
 from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._inspection import Inspection
-from ignite.engine._state import State, key_of
+from ignite.engine._state import State, describe_progress, key_of, load_progress, save_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                     logging.INFO if is_resumed else logging.WARNING,
                     "Nothing to run: the loaded state is finished (%s). To go on, give run() a larger max_epochs or "
                     "max_iters; to begin anew, set engine.state.max_epochs = None before",
-                    _progress.describe(self.state),
+                    describe_progress(self.state),
                 )
                 return self.state
             if seed is not None:
@@ -302,7 +302,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             self._random_at_start = capture_random_state() if outer._is_preemptible else None
         self._is_running = True
         self._refresh_tables()
-        self.logger.info("Engine run %s: %s", plan.course.value, _progress.describe(state))
+        self.logger.info("Engine run %s: %s", plan.course.value, describe_progress(state))
 
     def _go_on(self, place: _fetch.Place) -> None:
         """After a failure, over the same data: the rest of the epoch, or all of it if the place is lost."""
@@ -331,7 +331,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         if plan.course is Course.BEGIN and cursor.is_failed and not cursor.is_loaded:
             self.logger.warning(
                 "The run that has failed (%s) is given up, because it %s: a new one begins",
-                _progress.describe(self.state),
+                describe_progress(self.state),
                 "has one epoch" if _cursor.has_one_epoch(self.state) else "was over other data",
             )  # fmt: skip
 
@@ -410,7 +410,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         Raises:
             AttributeError: a listed attribute is missing.
         """
-        return _progress.save(self)
+        return save_progress(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Puts counters, limits and listed user attributes into the state; the next ``run`` goes on from there.
@@ -422,4 +422,4 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             TypeError: it is not a dictionary.
             ValueError: keys are missing, unknown or contradictory, or a value is impossible. The state stays as it was.
         """
-        _progress.load(self, state_dict)
+        load_progress(self, state_dict)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ignite.engine import Engine, Events
-from ignite.engine._watch import measured
+from ignite.engine._trace import measured
 from ignite.handlers._profilers.reports import basic_text, handlers_text, stats_row, summarize, write_csv
 from ignite.handlers._profilers.timings import DATA, STEP, CallTimer, index_of
 

@@ -3,7 +3,7 @@ import functools
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._watch import measured
+from ignite.engine._trace import measured
 from ignite.handlers._profilers import timings as module
 from ignite.handlers._profilers.timings import CallTimer, index_of, name_in_results
 

@@ -14,10 +14,11 @@ from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core.seeding import RandomState, capture_random_state, restore_random_state
-from ignite.engine import _fetch, _progress
+from ignite.engine import _fetch
 from ignite.engine._boundary import Unfinished
 from ignite.engine._cursor import Request
 from ignite.engine._resume.belongings import RESERVED, Belongings, collect
+from ignite.engine._state import describe_progress, load_user_values
 from ignite.exceptions import CheckpointError
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class Resumption:
         is_complete = not (self.missing or self.left_over)
         self._engine.logger.log(
             logging.INFO if is_complete else logging.WARNING,
-            "Resuming from %s (%s):\n%s", self._source, _progress.describe(self._engine.state), self.report(),
+            "Resuming from %s (%s):\n%s", self._source, describe_progress(self._engine.state), self.report(),
         )  # fmt: skip
 
     def take_back(self) -> None:
@@ -234,7 +235,7 @@ class Resumption:
     def apply(self) -> None:
         """Restores again what handlers of STARTED and EPOCH_STARTED may have changed."""
         storage.restore(self._objects, self._states)
-        _progress.load_user_values(self._engine, self._states["trainer"])
+        load_user_values(self._engine, self._states["trainer"])
         self._apply_results()
         self.apply_random()
 

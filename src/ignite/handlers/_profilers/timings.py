@@ -15,7 +15,7 @@ import torch
 
 from ignite._core.calls import name_of, place_of
 from ignite.engine._dispatch import WITH_ENGINE
-from ignite.engine._watch import Meter, Step, measured
+from ignite.engine._trace import Meter, Step, measured
 from ignite.engine.events import Events
 from ignite.handlers.checkpoint import Checkpoint
 

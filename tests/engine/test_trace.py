@@ -3,7 +3,7 @@ from contextlib import contextmanager
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._watch import Meter, measured
+from ignite.engine._trace import Meter, measured
 
 
 def make_engine():

@@ -1,4 +1,4 @@
-"""Looking on while an engine runs: each event and each handler that is called, with the time it took."""
+"""Observes a running engine: traces of events and handlers with their times, and meters around its parts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Step = Callable[["Engine[Any, Any]", Any], Any]
 
+__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "measured", "measured_step", "watched"]
+
 
 class Moment(NamedTuple):
     """One firing of an event, or one call of a handler at it."""
@@ -25,9 +27,9 @@ class Moment(NamedTuple):
     epoch: int
     iteration: int
     handler: str | None = None
-    """The handler's name; None for the firing itself."""
+    """Name of the handler; None for the firing itself."""
     seconds: float = 0.0
-    """How long the handler took; for the firing, all of its handlers."""
+    """Time that the handler took; for the firing, the sum over its handlers."""
 
     def __str__(self) -> str:
         where = f"{self.epoch:>4} | {self.iteration:>6} | "
@@ -36,7 +38,7 @@ class Moment(NamedTuple):
 
 
 class Trace:
-    """What an engine did while it was watched: a sequence of :class:`Moment`, in the order of things."""
+    """What an engine did while it was traced: a sequence of :class:`Moment`, in order."""
 
     def __init__(self) -> None:
         self.moments: list[Moment] = []
@@ -57,7 +59,7 @@ class Trace:
 
 
 class Watcher:
-    """Calls handlers in the place of dispatch and reports what it calls to ``tell``."""
+    """Calls handlers instead of the dispatch, and reports each call to ``tell``."""
 
     def __init__(self, tell: Callable[[Moment], None]) -> None:
         self.tell = tell
@@ -72,7 +74,7 @@ class Watcher:
         event_args: tuple[Any, ...],
         event_kwargs: Mapping[str, Any],
     ) -> None:
-        """As ``call``, which is :func:`call_handlers` or :func:`call_each`, would have done unwatched."""
+        """Calls handlers by ``call``, which is :func:`call_handlers` or :func:`call_each`."""
         name, state = getattr(event, "name", event), engine.state
         called: list[Moment] = []
 
@@ -90,9 +92,9 @@ class Watcher:
 
             return entry._replace(handler=handler).compile()
 
-        firing = (name, state.epoch, state.iteration)  # handlers may move the counters on
+        firing = (name, state.epoch, state.iteration)  # handlers may change the counters
         try:
-            # A generator, so that a handler added in this firing is still seen.
+            # A generator, so that it includes handlers added during this firing.
             call((timed(known) for known in calls), engine, event, count, event_args, event_kwargs)
         finally:
             self.tell(Moment(*firing, seconds=sum(moment.seconds for moment in called)))
@@ -102,7 +104,7 @@ class Watcher:
 
 @contextmanager
 def watched(engine: Emitter, watcher: Watcher) -> Iterator[None]:
-    """Has ``watcher`` call the handlers of ``engine``, and afterwards whoever did it before."""
+    """Makes ``watcher`` call the handlers of ``engine`` within a ``with`` block."""
     before = engine._watcher
     engine._watch(watcher)
     try:
@@ -112,31 +114,31 @@ def watched(engine: Emitter, watcher: Watcher) -> Iterator[None]:
 
 
 class Meter:
-    """Puts something around the parts of a run, such as a clock; this one nothing. Costs nothing where there is none.
+    """Wraps the parts of a run, for example to measure their time. This base class wraps nothing.
 
-    It is asked once, when a run begins or a handler is added, and not at each call.
+    Methods are called once, when a run begins or a handler is added, and not at each call of what they wrap.
     """
 
     def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """What is called instead of ``handler``, which ``entry`` has put on ``event``."""
+        """Returns what is called instead of ``handler``, which ``entry`` has added to ``event``."""
         return handler
 
     def step(self, step: Step) -> Step:
-        """What is called instead of the step function."""
+        """Returns what is called instead of the step function."""
         return step
 
     def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-        """The iterator over the data, which ``begin`` makes."""
+        """Returns the iterator over the data, which ``begin`` creates."""
         return begin()
 
     def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
-        """Around the run of ``engine`` within a handler, or the step, of the engine that is measured."""
+        """Returns the context of a run of ``engine`` within a handler or the step of the measured engine."""
         return nullcontext()
 
 
 @contextmanager
 def measured(engine: Engine[Any, Any], meter: Meter) -> Iterator[None]:
-    """Has ``meter`` asked about ``engine``."""
+    """Adds ``meter`` to ``engine`` within a ``with`` block."""
     engine._measure((*engine._meters, meter))
     try:
         yield
@@ -145,7 +147,7 @@ def measured(engine: Engine[Any, Any], meter: Meter) -> Iterator[None]:
 
 
 def measured_step(engine: Engine[Any, Any]) -> Step:
-    """The step function of ``engine``, with its meters around it."""
+    """Returns the step function of ``engine``, wrapped by its meters."""
     step = engine._process_function
     for meter in engine._meters:
         step = meter.step(step)
