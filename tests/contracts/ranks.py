@@ -6,8 +6,8 @@ from cases import CASES, as_plain, cut, wide
 
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
-from ignite.metrics._sharing import board_of
-from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
+from ignite.metrics._reduction import SyncGroup
+from ignite.metrics.metric import EpochWise, reinit__is_reduced, sync_all_reduce
 
 NUM_EXAMPLES = 23
 # How many examples each process sees: always some process none, and never all as many.
@@ -144,7 +144,7 @@ def seven(rank):
     with Counted() as calls:
         engine.run(batches, max_epochs=1)
     # What all processes hold together is let go when the last metric has its value.
-    assert [reduction.combined for reduction in board_of(engine).reductions.values()] == [{}]
+    assert SyncGroup.of(engine, EpochWise()).synced is None
     return calls
 
 

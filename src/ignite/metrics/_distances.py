@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._scratch import detached
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 

@@ -1,27 +1,30 @@
-"""What all processes hold together: for ``compute``, of one metric or of all that are computed at an event."""
+"""Reduction over processes: of one metric, or of all metrics that are computed at one event.
+
+``compute`` of a single metric reduces what that metric holds. Where several metrics are computed at once, by an engine
+or by a metric that is computed from others, :class:`Synced` reduces what all of them hold with one call of
+:func:`combine`, and is lent to each of them, as the attribute ``_synced``, while it computes.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from ignite import distributed
 from ignite.distributed.fused_reduction import Part, combine
-from ignite.metrics._sharing import Reduction
+from ignite.engine import Engine
+from ignite.metrics._usage import MetricUsage, event_key, names_of
 from ignite.metrics.statistics import Statistic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPERATIONS = ("SUM", "MIN", "MAX", "PRODUCT")
-
-_nothing: dict[Hashable, Any] = {}
-_combined: ContextVar[dict[Hashable, Any]] = ContextVar("_combined", default=_nothing)
-"""While metrics are computed at an event: (id of a statistic or metric, attribute) -> what all processes hold."""
 
 
 def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
@@ -47,10 +50,9 @@ def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
             if distributed.get_world_size() == 1 or not attrs:
                 return func(self, *args, **kwargs)
             names = [_parse(self, attr)[0] for attr in attrs]
-            known = _combined.get()
-            if (id(self), attrs) in known:
-                values = known[id(self), attrs]
-            else:
+            synced: Synced | None = getattr(self, "_synced", None)
+            values = None if synced is None else synced.attributes_of(self, attrs)
+            if values is None:
                 values = combine([_part(self, attr) for attr in attrs])
             local = {name: getattr(self, name) for name in names}
             try:
@@ -81,60 +83,127 @@ def reinit__is_reduced(func: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def combined(statistics: Sequence[Statistic]) -> list[Statistic]:
-    """The statistics of all processes together; all of them have to call it."""
+class Synced:
+    """What all processes hold together, for some metrics. All processes have to create it."""
+
+    def __init__(self, metrics: Sequence[Any]) -> None:
+        statistics = list(dict.fromkeys(each for metric in metrics for each in metric._statistics_in_use()))
+        declared = [(metric, attrs) for metric in metrics for attrs in _declared(type(metric))]
+        combined, values = _combine_all(statistics, declared)
+        self._statistics = dict(zip(statistics, combined, strict=True))
+        self._attributes = [(*each, found) for each, found in zip(declared, values, strict=True)]
+
+    def statistics_like(self, statistics: Sequence[Statistic]) -> list[Statistic] | None:
+        """The given statistics over all processes; None unless all of them were reduced."""
+        found = [self._statistics[each] for each in statistics if each in self._statistics]
+        return found if len(found) == len(statistics) else None
+
+    def attributes_of(self, metric: Any, attrs: tuple[str, ...]) -> list[Any] | None:
+        """The attributes of a metric over all processes; None unless they were reduced."""
+        for known, names, values in self._attributes:
+            if known is metric and names == attrs:
+                return values
+        return None
+
+    def covers(self, metrics: Sequence[Any]) -> bool:
+        """Whether all that these metrics hold was reduced."""
+        return all(
+            self.statistics_like(metric._statistics_in_use()) is not None
+            and all(self.attributes_of(metric, attrs) is not None for attrs in _declared(type(metric)))
+            for metric in metrics
+        )
+
+
+@dataclass(eq=False, slots=True)
+class SyncGroup:
+    """The metrics that an engine computes at one event, reduced together when the first of them is computed."""
+
+    members: list[weakref.ref[Any]] = field(default_factory=list)
+    published: set[Hashable] = field(default_factory=set)
+    """The values that are computed at the event: (attachment of the metric, name)."""
+    computed: set[Hashable] = field(default_factory=set)
+    """Those that have been computed since the last reduction."""
+    synced: Synced | None = None
+    """From the reduction until all values have been computed."""
+
+    @staticmethod
+    def of(engine: Engine[Any, Any], usage: MetricUsage) -> SyncGroup | None:
+        """The metrics computed together with those of this usage; None if they are updated at the same event."""
+        if not names_of(usage.ITERATION_COMPLETED).isdisjoint(names_of(usage.COMPLETED)):
+            return None
+        return _groups.setdefault(engine, {}).setdefault(event_key(usage.COMPLETED), SyncGroup())
+
+    def add(self, metric: Any) -> None:
+        """Adds a metric whose values are reduced with those of the others."""
+        if not any(member() is metric for member in self.members):
+            self.members.append(weakref.ref(metric))
+
+    def remove(self, metric: Any) -> None:
+        """Removes a metric."""
+        self.members = [member for member in self.members if member() not in (metric, None)]
+
+    def withdraw(self, attachment: Hashable) -> None:
+        """No value of this attachment is computed any more."""
+        self.published = {value for value in self.published if value[0] is not attachment}  # type: ignore[index]
+
+    @contextmanager
+    def lent_to(self, metric: Any, value: Hashable) -> Iterator[None]:
+        """Inside, ``metric`` computes ``value`` from what all processes hold."""
+        if distributed.get_world_size() == 1:
+            yield
+            return
+        if not self.computed or value in self.computed:  # the event has come again
+            self.computed = set()
+            self.synced = Synced([found for member in self.members if (found := member()) is not None])
+        self.computed.add(value)
+        with _lent(self.synced, [metric]):
+            try:
+                yield
+            finally:
+                if self.computed >= self.published:
+                    self.synced = None  # samples of all processes are not kept for an epoch
+
+
+_groups: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SyncGroup]] = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def synced(owner: Any, sources: Sequence[Any], members: Iterable[Any]) -> Iterator[None]:
+    """Inside, ``members``, which ``owner`` is computed from, compute from what all processes hold.
+
+    Args:
+        owner: uses what was lent to it, where that is enough.
+        sources: the metrics that accumulate, for all members.
+        members: the metrics whose ``compute`` is called.
+    """
+    if distributed.get_world_size() == 1:
+        yield
+        return
+    known: Synced | None = owner._synced
+    if known is None or not known.covers(sources):
+        known = Synced(sources)
+    with _lent(known, list(members)):
+        yield
+
+
+@contextmanager
+def _lent(found: Synced | None, metrics: Sequence[Any]) -> Iterator[None]:
+    before = [metric._synced for metric in metrics]
+    for metric in metrics:
+        metric._synced = found
+    try:
+        yield
+    finally:
+        for metric, known in zip(metrics, before, strict=True):
+            metric._synced = known
+
+
+def combined(statistics: Sequence[Statistic], known: Synced | None) -> list[Statistic]:
+    """The statistics over all processes, unless known; all processes have to call it."""
     if distributed.get_world_size() == 1:
         return list(statistics)
-    known = _combined.get()
-    if all(id(statistic) in known for statistic in statistics):
-        return [known[id(statistic)] for statistic in statistics]
-    return _combine_all(statistics, [])[0]
-
-
-@contextmanager
-def together(reduction: Reduction | None, caller: Hashable) -> Iterator[None]:
-    """Inside, metrics find combined what all processes hold for any metric of ``reduction``."""
-    if reduction is None or distributed.get_world_size() == 1:
-        yield
-        return
-    if reduction.callers.is_first(caller):
-        reduction.combined = _combine_members(reduction.alive())
-    previous = _combined.set(reduction.combined)
-    try:
-        yield
-    finally:
-        _combined.reset(previous)
-        if reduction.callers.tokens >= reduction.published:
-            reduction.combined = {}  # all have their values: samples of all processes are not kept for an epoch
-
-
-@contextmanager
-def jointly(metrics: Sequence[Any]) -> Iterator[None]:
-    """Inside, these metrics find combined what all processes hold for any of them."""
-    known = _combined.get()
-    if distributed.get_world_size() == 1 or all(key in known for key in _keys(metrics)):
-        yield
-        return
-    previous = _combined.set({**known, **_combine_members(list(metrics))})
-    try:
-        yield
-    finally:
-        _combined.reset(previous)
-
-
-def _keys(metrics: Sequence[Any]) -> Iterator[Hashable]:
-    for metric in metrics:
-        yield from map(id, metric._statistics_in_use())
-        yield from ((id(metric), attrs) for attrs in _declared(type(metric)))
-
-
-def _combine_members(metrics: list[Any]) -> dict[Hashable, Any]:
-    statistics = {id(statistic): statistic for metric in metrics for statistic in metric._statistics_in_use()}
-    declared = [(metric, attrs) for metric in metrics for attrs in _declared(type(metric))]
-    ours, theirs = _combine_all(list(statistics.values()), declared)
-    found: dict[Hashable, Any] = dict(zip(statistics, ours, strict=True))
-    found.update({(id(metric), attrs): values for (metric, attrs), values in zip(declared, theirs, strict=True)})
-    return found
+    found = None if known is None else known.statistics_like(statistics)
+    return _combine_all(statistics, [])[0] if found is None else found
 
 
 def _combine_all(

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics._statistic import durable
-
-if TYPE_CHECKING:
-    from ignite.metrics.metric import Metric
-    from ignite.metrics.statistics import Statistic
-
 
 IDENTITY = "metric"
 """The key in a state for which metric it is of."""
 
 
-def attributes_to_state(metric: Metric, names: Sequence[str]) -> OrderedDict[str, Any]:
+def attributes_to_state(metric: Any, names: Sequence[str]) -> OrderedDict[str, Any]:
     """The named attributes.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 from ignite.engine import CallableEventWithFilter, Events, EventsList
@@ -132,3 +132,15 @@ def check_usage(usage: str | MetricUsage) -> MetricUsage:
 def names_of(event: Any) -> set[str]:
     """The names of an event, or of several joined with ``|``."""
     return {str(getattr(one, "_name_", one)) for one in (event if isinstance(event, EventsList) else [event])}
+
+
+def event_key(event: Any) -> Hashable:
+    """An event with its filter, comparable."""
+    if isinstance(event, EventsList):
+        return tuple(event_key(one) for one in event)
+    return (str(getattr(event, "_name_", event)), getattr(event, "filter", None))
+
+
+def span_key(usage: MetricUsage) -> Hashable:
+    """Equal for usages that reset, update and compute at the same events."""
+    return tuple(event_key(event) for event in (usage.STARTED, usage.ITERATION_COMPLETED, usage.COMPLETED))

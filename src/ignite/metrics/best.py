@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics.metric import Metric
-from ignite.metrics.metrics_lambda import MetricsLambda, _value_of
+from ignite.metrics.metrics_lambda import MetricsLambda
 
 __all__ = ["Best"]
 
@@ -70,7 +70,7 @@ class Best(MetricsLambda):
 
     def compute(self) -> float:
         """The best value, with that over what the metric has seen now."""
-        best = self._better(float(_value_of(self._ingredients[0])))
+        best = self._better(super().compute())
         if best is None:
             raise NotComputableError("Best must have at least one value that is a number before it can be computed.")
         return best

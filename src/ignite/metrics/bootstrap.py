@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ignite import distributed
 from ignite.exceptions import NotComputableError
-from ignite.metrics._reduction import jointly
-from ignite.metrics._view import View
+from ignite.metrics._reduction import synced
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.metric import Metric
 
 __all__ = ["Bootstrap"]
@@ -97,7 +97,7 @@ class Bootstrap(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Mean, standard deviation and quantiles."""
-        with jointly(self._resamples):
+        with synced(self, self._resamples, self._resamples):
             values = torch.stack(list(self._values()))
         result: dict[str, Any] = {"mean": values.mean(dim=0), "std": values.std(dim=0)}
         for quantile in self._quantiles:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._agreement import check_labels, count_labels, cross_table, labels_of_samples, outside_message
 from ignite.metrics._outputs import identity
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import MULTICLASS, Labels, ratio, read_labels
 from ignite.metrics._outputs import identity
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype

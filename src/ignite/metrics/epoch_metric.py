@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic
 
 __all__ = ["EpochMetric", "EpochMetricWarning"]

@@ -1,24 +1,26 @@
-"""The base of all metrics: what they are fed with, when, and where their values go."""
+"""The base class of all metrics: reset, update, compute; attached to engines, saved and loaded."""
 
 from __future__ import annotations
 
+import copy
+import weakref
 from abc import ABCMeta, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ignite import distributed
 from ignite.base import Serializable
-from ignite.engine import Engine
+from ignite.engine import Engine, Events, EventsList
 from ignite.exceptions import NotComputableError
 from ignite.metrics._arithmetic import Arithmetic
-from ignite.metrics._attachment import Attaching
 from ignite.metrics._outputs import identity, pick, unroll
-from ignite.metrics._reduction import reinit__is_reduced, sync_all_reduce, together
-from ignite.metrics._sharing import reduction_of
+from ignite.metrics._reduction import Synced, SyncGroup, reinit__is_reduced, sync_all_reduce
 from ignite.metrics._state import attributes_to_state, loaded
 from ignite.metrics._usage import (
     BatchFiltered,
@@ -28,8 +30,13 @@ from ignite.metrics._usage import (
     RunningBatchWise,
     RunningEpochWise,
     SingleEpochRunningBatchWise,
+    check_usage,
+    names_of,
+    span_key,
 )
 from ignite.metrics.statistics._statistic import remembered, wide_dtype
+
+AnyEngine: TypeAlias = Engine[Any, Any]
 
 __all__ = [
     "BatchFiltered",
@@ -47,7 +54,36 @@ __all__ = [
 _STATE_KEY = "__metric_state_per_rank"
 
 
-class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
+@dataclass(eq=False, slots=True)
+class Attachment:
+    """How a metric is attached to one engine; also stands for the metric where it shares with others."""
+
+    usage: MetricUsage
+    is_direct: bool = False
+    """Whether the metric itself is attached, and not only metrics that are computed from it."""
+    users: set[Attachment] = field(default_factory=set)
+    """Attachments of metrics that are computed from it."""
+    is_withdrawn: bool = False
+    """Whether the metric was detached, and is fed for others only."""
+
+    def add(self, user: Attachment | None) -> None:
+        """The metric is needed for ``user``; None stands for the metric itself."""
+        if user is None:
+            self.is_direct = True
+        else:
+            self.users.add(user)
+        self.is_withdrawn = False
+
+    def remove(self, user: Attachment | None) -> bool:
+        """The metric is no longer needed for ``user``. Returns whether it is needed for another."""
+        if user is None:
+            self.is_direct = False
+        else:
+            self.users.discard(user)
+        return self.is_direct or bool(self.users)
+
+
+class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     """Accumulates over batches and computes a value. Subclasses define ``reset``, ``update`` and ``compute``.
 
     Args:
@@ -94,6 +130,10 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
 
     _state_dict_all_req_keys: tuple[str, ...] = ()
     _is_metric: ClassVar[bool] = True
+    _OF_ENGINES: ClassVar[tuple[str, ...]] = ("_attached", "_twinned")
+    """Attributes that belong to engines: copies of the metric are without them."""
+    _synced: Synced | None = None
+    """What all processes hold, lent to the metric while it is computed together with others."""
 
     def __init__(
         self,
@@ -165,9 +205,9 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
         """
         self._use(engine)
         attachment = self._attachments.get(engine)
-        reduction = reduction_of(engine, attachment.usage) if attachment is not None else None
+        group = SyncGroup.of(engine, attachment.usage) if attachment is not None else None
         try:
-            with together(reduction, (id(self), name)):
+            with nullcontext() if group is None else group.lent_to(self, (attachment, name)):
                 result = self.compute()
         except NotComputableError as error:  # others than of nothing seen are of its subclasses
             if attachment is None or not attachment.usage.is_of_batches or type(error) is not NotComputableError:
@@ -218,9 +258,161 @@ class Metric(Arithmetic, Attaching, Serializable, metaclass=ABCMeta):
         """Whether higher is better, of each value that the metric publishes when it is attached as ``name``."""
         return {name: self.higher_is_better}
 
+    # Attaching: one span each, a twin for a second span, and as an ingredient of other metrics.
+
+    def attach(self, engine: AnyEngine, name: str, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
+        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
+
+        A metric that is attached under several names is updated once. One that is attached over several spans has a
+        twin for each but the first, and accumulates separately.
+
+        Args:
+            engine: gives the outputs.
+            name: under which the value is found.
+            usage: over which span; an epoch by default.
+
+        Raises:
+            TypeError: ``usage`` is neither a usage nor the name of one.
+            ValueError: there is no usage of this name.
+        """
+        usage = check_usage(usage)
+        for event in (*self._events(usage), usage.COMPLETED):
+            _check_registered(engine, event)
+        member = self._member_for(engine, usage)
+        member._feed(engine, usage)
+        entries = [entry for event in names_of(usage.COMPLETED) for entry in engine._tables[event].entries]
+        # A second time under the same name would compute the same value again.
+        if not any(entry.handler == member.completed and entry.args == (name,) for entry in entries):
+            engine.add_event_handler(usage.COMPLETED, member.completed, name)
+            group = SyncGroup.of(engine, usage)
+            if group is not None:
+                group.published.add((member._attachments[engine], name))
+
+    def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
+        """Ends what ``attach`` with this usage has begun, under all names. Values stay where they are.
+
+        The metric goes on being fed as long as another one is computed from it.
+        """
+        usage = check_usage(usage)
+        member = self._member(engine, usage)
+        if member._is_taken(engine, usage):
+            return
+        _remove(engine, member.completed, usage.COMPLETED)
+        attachment, group = member._attachments.get(engine), SyncGroup.of(engine, usage)
+        if group is not None:
+            group.withdraw(attachment)
+        member._stop_feeding(engine, usage)
+        if attachment is not None:
+            attachment.is_withdrawn = True
+        self._twins.get(engine, {}).pop(span_key(usage), None)
+
+    def is_attached(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> bool:  # noqa: B008
+        """Whether ``engine`` computes the metric with this usage."""
+        usage = check_usage(usage)
+        member = self._member(engine, usage)
+        if member._is_taken(engine, usage):
+            return False
+        return engine.has_event_handler(member.completed, usage.COMPLETED) and member._is_fed(engine, usage)
+
+    def _feed(self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None) -> None:
+        """Lets ``engine`` feed the metric, for itself or for ``user``, a metric that is computed from it."""
+        for event, handler in self._feeding(usage):
+            if not engine.has_event_handler(handler, event):
+                engine.add_event_handler(event, handler)
+        self._attachments.setdefault(engine, Attachment(usage)).add(user)
+        group = SyncGroup.of(engine, usage)
+        if group is not None:
+            group.add(self)
+
+    def _stop_feeding(self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None) -> None:
+        """Ends what ``_feed`` has begun, unless the metric is still needed."""
+        if not self._is_over(engine, usage):
+            return
+        attachment = self._attachments[engine]
+        if attachment.remove(user):
+            return
+        for event, handler in self._feeding(usage):
+            _remove(engine, handler, event)
+        self._leave(engine, attachment)
+        del self._attachments[engine]
+        group = SyncGroup.of(engine, usage)
+        if group is not None:
+            group.remove(self)
+
+    def _is_fed(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+        return all(engine.has_event_handler(handler, event) for event, handler in self._feeding(usage))
+
+    def _is_withdrawn(self, engine: AnyEngine) -> bool:
+        return engine in self._attachments and self._attachments[engine].is_withdrawn
+
+    def _leave(self, engine: AnyEngine, attachment: Attachment) -> None:
+        """Ends what the metric shares with others of ``engine``."""
+
+    def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
+        return [(usage.STARTED, self.started), (usage.ITERATION_COMPLETED, self.iteration_completed)]
+
+    def _events(self, usage: MetricUsage) -> list[Any]:
+        """At which events it is fed."""
+        return [event for event, _ in self._feeding(usage)]
+
+    def _member_for(self, engine: AnyEngine, usage: MetricUsage) -> Self:
+        """The member for this span, which is made if it is not there."""
+        member = self._member(engine, usage)
+        if member._is_taken(engine, usage):
+            member = self._twin()
+            self._twins.setdefault(engine, {})[span_key(usage)] = member
+        return member
+
+    def _member(self, engine: AnyEngine, usage: MetricUsage) -> Self:
+        """This metric, or the twin of it that ``engine`` feeds over the span of ``usage``."""
+        found: Self = self._twins.get(engine, {}).get(span_key(usage), self)
+        return found
+
+    def _is_over(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+        """Whether ``engine`` feeds this metric over this span."""
+        attachment = self._attachments.get(engine)
+        return attachment is not None and span_key(attachment.usage) == span_key(usage)
+
+    def _is_taken(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+        """Whether ``engine`` feeds this metric over another span, so that it cannot accumulate over this one, too."""
+        return engine in self._attachments and not self._is_over(engine, usage)
+
+    def _twin(self) -> Self:
+        """A metric with the same arguments, that has seen nothing."""
+        twin = copy.deepcopy(self, self._functions())
+        twin.reset()
+        return twin
+
+    def _begins_anew_with(self, engine: AnyEngine) -> bool:
+        """Whether each run of ``engine`` resets the metric, so that its state need not outlive one."""
+        attachment = self._attachments.get(engine)
+        return attachment is not None and attachment.usage.STARTED in (Events.STARTED, Events.EPOCH_STARTED)
+
+    def _functions(self) -> dict[int, Any]:
+        """What a twin has in common with the metric, such as a loss module: id -> object."""
+        return dict(_kept(vars(self)))
+
+    @property
+    def _attachments(self) -> weakref.WeakKeyDictionary[AnyEngine, Attachment]:
+        found: weakref.WeakKeyDictionary[AnyEngine, Attachment]
+        found = vars(self).setdefault("_attached", weakref.WeakKeyDictionary())
+        return found
+
+    @property
+    def _twins(self) -> weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]:
+        found: weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]
+        found = vars(self).setdefault("_twinned", weakref.WeakKeyDictionary())
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to engines: copies of the metric are not attached."""
+        return {name: value for name, value in vars(self).items() if name not in self._OF_ENGINES}
+
+    # State: what is saved and loaded.
+
     def _undoing(self) -> Callable[[], None]:
         """A function that takes back all updates from now on, for who updates several metrics together."""
-        own = {name: value for name, value in vars(self).items() if name not in ("_attached", "_twinned", "_bindings")}
+        own = {name: value for name, value in vars(self).items() if name not in self._OF_ENGINES}
         kept = {name: remembered(value) for name, value in own.items()}
 
         def undo() -> None:
@@ -295,3 +487,30 @@ def _detached(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.item() if value.ndim == 0 else value.cpu()
+
+
+def _kept(value: Any) -> Iterator[tuple[int, Any]]:
+    """The callable objects in a metric's attributes, also in those of metrics among them."""
+    if isinstance(value, Metric):
+        yield from _kept(vars(value))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _kept(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _kept(item)
+    elif callable(value):
+        yield id(value), value
+
+
+def _check_registered(engine: AnyEngine, event: Any) -> None:
+    """Raises ValueError if ``engine`` does not know the event, before anything has been added."""
+    for one in event if isinstance(event, EventsList) else [event]:
+        engine._table_of(one)
+
+
+def _remove(engine: AnyEngine, handler: Callable[..., None], event: Any) -> None:
+    """Takes a handler off an event, or off each of several, where it is there."""
+    for one in event if isinstance(event, EventsList) else [event]:
+        if engine.has_event_handler(handler, one):
+            engine.remove_event_handler(handler, one)

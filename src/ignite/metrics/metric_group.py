@@ -8,9 +8,9 @@ from typing import Any
 
 from ignite.engine import Engine
 from ignite.metrics._outputs import identity
-from ignite.metrics._reduction import jointly
+from ignite.metrics._reduction import synced
+from ignite.metrics._shared_statistics import View, update_together
 from ignite.metrics._state import check_names
-from ignite.metrics._view import View, update_together
 from ignite.metrics.metric import Metric
 from ignite.metrics.metrics_lambda import MetricsLambda
 from ignite.metrics.statistics import Statistic
@@ -99,7 +99,7 @@ class MetricGroup(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Name -> value of each member."""
-        with jointly(self._fed()):
+        with synced(self, self._fed(), self.metrics.values()):
             return {name: metric.compute() for name, metric in self.metrics.items()}
 
     def _statistics_in_use(self) -> list[Statistic]:

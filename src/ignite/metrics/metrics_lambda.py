@@ -12,13 +12,12 @@ from torch import Tensor
 
 from ignite.engine import Engine
 from ignite.metrics._arithmetic import Method
-from ignite.metrics._attachment import Attachment
 from ignite.metrics._outputs import identity
-from ignite.metrics._reduction import jointly
+from ignite.metrics._reduction import synced
+from ignite.metrics._shared_statistics import update_together
 from ignite.metrics._state import check_names
 from ignite.metrics._usage import MetricUsage
-from ignite.metrics._view import update_together
-from ignite.metrics.metric import Metric
+from ignite.metrics.metric import Attachment, Metric
 
 __all__ = ["MetricsLambda"]
 
@@ -117,7 +116,7 @@ class MetricsLambda(Metric):
 
     def compute(self) -> Any:
         """The value of the function."""
-        with jointly(list(self._leaves())):
+        with synced(self, list(self._leaves()), self._ingredients):
             args = [_value_of(arg) for arg in self.args]
             kwargs = {name: _value_of(arg) for name, arg in self.kwargs.items()}
         return self.function(*args, **kwargs)
@@ -135,23 +134,24 @@ class MetricsLambda(Metric):
 
     # Attaching feeds the leaves. The metric itself takes in nothing.
 
-    def _feed(self, engine: Engine[Any, Any], usage: MetricUsage, user: Any = None) -> None:
+    def _feed(self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None) -> None:
         if self._is_updated:
             raise ValueError(
                 "The underlying metrics are already updated, can't attach while using reset/update/compute API."
             )
+        attachment = self._attachments.get(engine) or Attachment(usage)
         for metric in self._leaves():
-            metric._feed(engine, usage, self if user is None else user)
-        self._attachments.setdefault(engine, Attachment(usage)).users.add(id(self if user is None else user))
+            metric._feed(engine, usage, attachment if user is None else user)
+        attachment.add(user)
+        self._attachments[engine] = attachment
 
-    def _starve(self, engine: Engine[Any, Any], usage: MetricUsage, user: Any = None) -> None:
+    def _stop_feeding(self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None) -> None:
         if not self._is_over(engine, usage):
             return
+        attachment = self._attachments[engine]
         for metric in self._leaves():
-            metric._starve(engine, usage, self if user is None else user)
-        users = self._attachments[engine].users
-        users.discard(id(self if user is None else user))
-        if not users:
+            metric._stop_feeding(engine, usage, attachment if user is None else user)
+        if not attachment.remove(user):
             del self._attachments[engine]
 
     def _ended(self, engine: Engine[Any, Any]) -> None:

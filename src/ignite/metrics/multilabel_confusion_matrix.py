@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import count_not_binary
 from ignite.metrics._outputs import identity
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
 
 __all__ = ["MultiLabelConfusionMatrix"]

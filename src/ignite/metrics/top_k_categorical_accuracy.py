@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import RankCounts, Reading, Statistic
 
 __all__ = ["TopKCategoricalAccuracy"]

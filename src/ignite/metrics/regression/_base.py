@@ -14,7 +14,7 @@ from torch import Tensor
 from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import HUGE, LEAST
 from ignite.metrics._scratch import array_of, arrays_of, detached, quietly
-from ignite.metrics._view import View
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import Reading, Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype

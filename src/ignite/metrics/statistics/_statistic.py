@@ -36,11 +36,12 @@ def durable(method: F) -> F:
 class Reading:
     """One output, and what statistics derive from it: each thing once, however many of them ask."""
 
-    __slots__ = ("_derived", "output")
+    __slots__ = ("_copied", "_derived", "output")
 
     def __init__(self, output: Any) -> None:
         self.output = output
         self._derived: dict[Hashable, Any] = {}
+        self._copied: list[tuple[Tensor, Tensor, Copies]] | None = None
 
     def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
         """``function(output, *args)``. What it raises, it raises each time."""
@@ -52,11 +53,13 @@ class Reading:
 
     def copies_of(self, x: Tensor, y: Tensor) -> Copies:
         """Copies of what has been derived, which do not change with the output."""
-        derived = self._derived
-        key = (id(x), id(y))  # which are held by what they were derived with
-        copies: Copies | None = derived.get(key)
-        if copies is None:
-            copies = derived[key] = Copies(x, y)
+        if self._copied is None:
+            self._copied = []
+        for known_x, known_y, copies in self._copied:
+            if known_x is x and known_y is y:
+                return copies
+        copies = Copies(x, y)
+        self._copied.append((x, y, copies))
         return copies
 
     def once(self, function: Callable[..., None], *args: Hashable) -> None:
