@@ -327,7 +327,7 @@ class TestTrainers:
         loader = DataLoader(range(4), batch_size=1, num_workers=1)
         engine = Engine(step)
         run_failing(engine, loader, KeyboardInterrupt, max_epochs=2)
-        (worker,) = engine._source.place.iterator._workers
+        (worker,) = engine._source.interruption.iterator._workers
         worker.terminate()
         worker.join()
         engine.run(loader)
@@ -495,11 +495,11 @@ class TestTrainers:
         step, _ = fail_at([2])
         engine, loader = Engine(step), DataLoader(range(4), batch_size=1)
         run_failing(engine, loader, max_epochs=2)
-        assert engine._source.place.iterator is not None
+        assert engine._source.interruption.iterator is not None
         engine.run(loader)
-        assert engine._source.place is None
+        assert engine._source.interruption is None
         run_failing(evaluator := Engine(fail_at([2])[0]), loader)
-        assert evaluator._source.place is None
+        assert evaluator._source.interruption is None
         run_failing(other := Engine(fail_at([2])[0]), loader, max_epochs=2)
         other.load_state_dict({"iteration": 0, "epoch_length": 4, "max_epochs": 3})
-        assert other._source.place is None
+        assert other._source.interruption is None

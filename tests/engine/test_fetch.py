@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 from ignite.data import ArrayLoader
 from ignite.engine import Engine, Events, State
 from ignite.engine._cursor import Cursor
-from ignite.engine._fetch import _LAST_TOLD, ends_epoch, iterate, length_of
+from ignite.engine._fetch import _LAST_SET, ends_epoch, iterate, length_of
 
 
 class Stream(IterableDataset):
@@ -172,10 +172,10 @@ def test_what_a_sampler_was_told_is_forgotten_with_it():
     loader.sampler = loader.batch_sampler.sampler = sampler
     Engine(lambda engine, batch: None).run(loader)
     number = id(sampler)
-    assert _LAST_TOLD[number] == 0
+    assert _LAST_SET[number] == 0
     del sampler, loader
     gc.collect()
-    assert number not in _LAST_TOLD
+    assert number not in _LAST_SET
 
 
 def test_what_cannot_be_kept_in_mind_is_left_to_the_program():

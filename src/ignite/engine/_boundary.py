@@ -85,11 +85,11 @@ def obey_instead(engine: Engine[Any, Any]) -> bool:
     The iteration before is done, so nothing is lost.
     """
     state = engine.state
-    if engine._request is None or state.dataloader is None or not engine._cursor.place_is_lost:
+    if engine._request is None or state.dataloader is None or not engine._cursor.position_is_lost:
         return False
     if not obey(engine, BETWEEN_BATCHES):
         return False
-    engine._cursor.place_is_lost = False
+    engine._cursor.position_is_lost = False
     engine.logger.warning("The data has failed after the run was asked to stop; it is saved after the last iteration")
     return True
 

@@ -1,4 +1,4 @@
-"""Where a run is, and whether a run begins, goes on or has nothing to do. Plain numbers; no engine, no data."""
+"""The position of a run, and whether a call of ``run`` begins, continues or does nothing. Plain numbers only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-# How far a run has come: the last thing that has happened, in the order of things. Plain integers, because the loop
-# compares them in each iteration.
+# Moments of a run, in order. Plain integers, because the loop compares them in each iteration.
 BEFORE_RUN = 0
 BETWEEN_EPOCHS = 1  # after STARTED or EPOCH_COMPLETED
 BETWEEN_BATCHES = 2  # after EPOCH_STARTED or ITERATION_COMPLETED
@@ -19,11 +18,11 @@ ITERATION_BEGUN = 7  # after ITERATION_STARTED
 STEP_DONE = 8  # after the process function
 
 MAX_SETBACKS = 100
-"""After so many setbacks without getting any further, a run is taken for one that would never end."""
+"""After so many setbacks without progress, a run is considered endless."""
 
 
 class Limits(Protocol):
-    """How far a run has come and where it ends, to look at."""
+    """Counters and limits of a run, read-only."""
 
     @property
     def iteration(self) -> int: ...
@@ -38,7 +37,7 @@ class Limits(Protocol):
 
 
 class Counters(Protocol):
-    """The same, on a state whose counters the run moves on."""
+    """Counters and limits of a run, writable."""
 
     iteration: int
     epoch: int
@@ -49,88 +48,88 @@ class Counters(Protocol):
 
 @dataclass(slots=True)
 class Cursor:
-    """What the counters of the state leave open about the position of a run.
+    """The position of a run, as far as the counters of the state do not tell it.
 
-    The loop counts by itself (``iteration``): what a handler writes to the counters of the state is another number for
-    the same iteration, and neither lengthens nor shortens the epoch at hand.
+    The loop has its own counter, ``iteration``: a counter of the state that a handler sets is another number for the
+    same iteration, and neither lengthens nor shortens the current epoch.
     """
 
     moment: int = BEFORE_RUN
     iteration: int = 0
-    """The iteration that the loop has come to; that of the state, unless a handler has just set another one."""
+    """The current iteration: that of the state, unless a handler has just set another one."""
     epoch_start: int = 0
-    """The value of ``iteration`` at which the epoch at hand began."""
+    """The value of ``iteration`` at the start of the current epoch."""
     pass_start: int | None = None
-    """The value of ``iteration`` at which the data iterator was made, if it has been counted on from there."""
+    """The value of ``iteration`` at which the data iterator was created, if known."""
     num_to_skip: int = 0
-    """Batches that the next iterator is to leave out, because one that has failed has given them."""
+    """Batches that the next iterator skips, because a failed one has yielded them."""
     carried: int = 0
-    """Iterations of the coming epoch that an earlier run has done."""
+    """Completed iterations of the next epoch, from an earlier run."""
     known_iteration: int = 0
-    """The iteration that ``carried`` was worked out for; users may set another one."""
+    """The iteration that ``carried`` was computed for; users may set another one."""
     known_epoch: int = 0
     """Likewise, the epoch."""
     is_set: bool = False
-    """Whether the program has set a counter during the run. Then what Ignite says counts: either of them ends it."""
+    """Whether the program has set a counter during the run. Then, as in Ignite, either of them ends it."""
     is_inside_epoch: bool = False
-    """Whether the latest epoch has begun and is not over, in a run or after one that was stopped there."""
+    """Whether an epoch has begun and not ended, also after a run that was stopped there."""
     is_open: bool = False
-    """Whether the handlers of EPOCH_STARTED have been called for it, so that it can be gone on with."""
+    """Whether the handlers of EPOCH_STARTED have been called for it, so that it can be continued."""
     is_paused: bool = False
-    """Whether the run was interrupted and can go on exactly here."""
+    """Whether the run was interrupted and can continue exactly here."""
     is_failed: bool = False
-    """Whether the run was left by an exception, before its end."""
+    """Whether an exception has ended the run."""
     failed_at: int = BETWEEN_BATCHES
-    """The moment at which the epoch that has failed can be gone on with."""
-    place_is_lost: bool = False
-    """Whether the data iterator has failed: nobody knows which batch would come next."""
+    """The moment from which the failed epoch can be continued."""
+    position_is_lost: bool = False
+    """Whether the data iterator has failed, so that the next batch is unknown."""
     goes_on: bool = False
-    """Whether this run goes on with one that has failed."""
+    """Whether this run continues a failed one."""
     is_loaded: bool = False
     """Whether the state came from ``load_state_dict`` and no run has used it yet."""
     is_moved: bool = False
-    """Whether a state has been loaded during the run, which has yet to go there."""
+    """Whether a state has been loaded during the run and has not taken effect yet."""
     length_is_given: bool = False
-    """Whether the user, not the data, says how long an epoch is."""
+    """Whether the user, not the data, determines the length of an epoch."""
     length_is_reported: bool = False
-    """Whether the user knows that data and length disagree."""
+    """Whether a warning has said that data and length disagree."""
     planned_length: int | None = None
-    """The length of an epoch as the run or its data have set it; the program may set another one."""
+    """The length of an epoch that the run or its data have set; the program may set another one."""
     planned_epochs: int | None = None
-    """The number of epochs that ``max_iters`` comes to, if each is as long as the first; it does not end the run."""
+    """The number of epochs in ``max_iters``, if all are as long as the first; it does not end the run."""
     end_is_due: bool = False
-    """Whether the data iterator is that of the epoch before, and should have been found at its end by now."""
+    """Whether the data iterator is that of the previous epoch, and is expected to be exhausted."""
     is_aligned: bool = True
-    """Whether the data iterator was made at the beginning of an epoch."""
+    """Whether the data iterator was created at the start of an epoch."""
     unfinished: Any = None
-    """An event of which not all handlers have been called, and how many have."""
+    """An event whose handlers were not all called, and the number of those that were."""
     furthest: int | None = None
-    """The highest value that the counter of the limit has had between two epochs."""
+    """The highest value of the limited counter between two epochs."""
     latest: int | None = None
-    """The value that it had before the epoch at hand."""
+    """Its value before the current epoch."""
     num_setbacks: int = 0
-    """How often it was no higher than before, since it was highest."""
+    """How often it has not increased, since it was highest."""
 
     @property
     def num_done(self) -> int:
-        """Iterations of the epoch at hand that have begun."""
+        """Iterations of the current epoch that have begun."""
         return self.iteration - self.epoch_start
 
     def load(self, counters: Counters, carried: int) -> None:
-        """The counters have been loaded; ``carried`` iterations of the coming epoch are done."""
-        for field in fields(self):  # in place, because the loop holds this object
+        """Takes over loaded counters; ``carried`` iterations of the next epoch are done."""
+        for field in fields(self):  # in place, because the loop refers to this object
             if field.name not in ("moment", "is_failed", "furthest", "latest", "num_setbacks"):
                 setattr(self, field.name, field.default)
         self.carried, self.is_loaded = carried, True
         self.know(counters)
 
     def know(self, counters: Counters) -> None:
-        """The counters are as they should be."""
+        """Takes the counters as the position, not as set by the program."""
         self.iteration = self.known_iteration = counters.iteration
         self.known_epoch = counters.epoch
 
     def was_set(self, counters: Limits) -> bool:
-        """Whether somebody else than the loop has set a counter."""
+        """Whether the program has set a counter."""
         return counters.iteration != self.known_iteration or counters.epoch != self.known_epoch
 
     def is_done(self, counters: Limits) -> bool:
@@ -139,33 +138,33 @@ class Cursor:
             return counters.iteration >= counters.max_iters
         return is_done(counters, self.is_set or self.was_set(counters))
 
-    def go_on(self, counters: Counters, place_is_known: bool) -> None:
-        """A run that has failed is gone on with: the rest of its epoch is left, or all of it if the place is lost."""
+    def continue_failed(self, counters: Counters, position_is_known: bool) -> None:
+        """Continues a failed run: with the rest of its epoch, or with all of it if the position is lost."""
         self.goes_on = True
         if not self.is_inside_epoch:
             return
         counters.epoch -= 1
-        self.is_open = self.is_open and place_is_known
-        if place_is_known:
+        self.is_open = self.is_open and position_is_known
+        if position_is_known:
             self.carried = self.num_done
         else:
             counters.iteration, self.carried = self.epoch_start, 0
         self.know(counters)
 
     def begin_run(self, counters: Counters) -> None:
-        """A run begins or resumes."""
+        """Begins or resumes a run."""
         self.is_set = self.was_set(counters)
-        self.is_inside_epoch = self.is_paused = self.is_failed = self.is_loaded = self.place_is_lost = False
+        self.is_inside_epoch = self.is_paused = self.is_failed = self.is_loaded = self.position_is_lost = False
         self.furthest = self.latest = None
         self.num_setbacks = 0
         self.moment = BETWEEN_EPOCHS
 
     def begin_epoch(self, counters: Counters, is_first: bool = True) -> bool:
-        """An epoch begins, or the rest of one; returns whether it had begun before and is gone on with.
+        """Begins an epoch, or the rest of one; returns whether it continues an epoch that has begun before.
 
         Args:
-            counters: of the state.
-            is_first: whether the data has not been begun yet. Then an iteration that the program has set says how much
+            counters: those of the state.
+            is_first: whether no data have been fetched yet. Then an iteration that the program has set tells how much
                 of the epoch is done: programs written for old Ignite resume like this, in a handler of STARTED.
         """
         counters.epoch += 1
@@ -184,7 +183,7 @@ class Cursor:
         return is_open
 
     def open_epoch(self, counters: Counters, is_first: bool) -> None:
-        """The handlers of EPOCH_STARTED have been called."""
+        """Marks the epoch as open after the handlers of EPOCH_STARTED."""
         if is_first and counters.iteration != self.iteration and counters.epoch_length:
             self.is_set = True
             self.iteration = counters.iteration
@@ -193,7 +192,7 @@ class Cursor:
         self.is_open = True
 
     def follow(self, counters: Counters) -> None:
-        """A handler has given the iteration another number."""
+        """Follows a handler that has set the iteration to another number."""
         shift = counters.iteration - self.iteration
         self.is_set = True
         self.iteration += shift
@@ -202,7 +201,7 @@ class Cursor:
             self.pass_start += shift
 
     def end_epoch(self, counters: Counters) -> None:
-        """The epoch at hand is over."""
+        """Ends the current epoch."""
         if counters.iteration != self.iteration:
             self.follow(counters)
         self.is_set = self.is_set or counters.epoch != self.known_epoch
@@ -211,11 +210,11 @@ class Cursor:
         self.moment = BETWEEN_EPOCHS
 
     def check(self, counters: Counters, has_data: bool = True) -> None:
-        """Checks, between two epochs, that the run can come to its end with the counters that handlers have left.
+        """Checks, between two epochs, that the run can end with the counters that handlers have set.
 
         Raises:
             ValueError: there is no limit, or an epoch has no length.
-            RuntimeError: they have been set back again and again, and the run comes no nearer to its end.
+            RuntimeError: the counters have been reset again and again, so that the run would never end.
         """
         self.is_set = self.is_set or self.was_set(counters)
         if counters.max_epochs is None and counters.max_iters is None:
@@ -244,17 +243,17 @@ class Cursor:
             )
 
     def position(self, counters: Counters) -> tuple[int, int]:
-        """Epochs that are over, and iterations done in the one after them."""
+        """Returns the number of completed epochs, and of iterations in the next one."""
         if self.is_inside_epoch:
             return counters.epoch - 1, self.num_done
         return counters.epoch, self.carried
 
 
 class Verdict(Enum):
-    """Why the loop stops walking where it is."""
+    """Why the loop leaves the current epoch or the run."""
 
-    RUN_ENDED = "the run has come to its end"
-    EPOCH_ENDED = "the epoch has come to its end"
+    RUN_ENDED = "the run has ended"
+    EPOCH_ENDED = "the epoch has ended"
     END_EPOCH = "terminate_epoch() was called"
     TERMINATE = "terminate() was called, or max_iters is reached inside an epoch"
     INTERRUPT = "interrupt() was called"
@@ -271,10 +270,10 @@ class Course(Enum):
 
 
 class Request(NamedTuple):
-    """What ``run`` was asked for; ``data_length`` is None where it is unknown or there is no data.
+    """The arguments of ``run``; ``data_length`` is None if it is unknown or there are no data.
 
-    ``is_same_data`` says whether the data is that of the run before, ``is_saved`` whether checkpoints of the run are
-    written, as of a trainer's.
+    ``is_same_data`` tells whether the data are those of the previous run, ``is_saved`` whether checkpoints of the run
+    are written, as for a trainer.
     """
 
     max_epochs: int | None = None
@@ -287,7 +286,7 @@ class Request(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The course of a run, and the limits it writes to the state."""
+    """What a call of ``run`` does, and the limits it sets on the state."""
 
     course: Course
     max_epochs: int | None
@@ -297,9 +296,9 @@ class Plan(NamedTuple):
 
 
 def is_done(counters: Limits, is_set: bool = True) -> bool:
-    """Whether a limit is reached; where epochs differ in length, only ``epoch`` says how many there have been.
+    """Whether a limit is reached. If the program has set a counter (``is_set``), ``iteration`` counts, too.
 
-    Programs may have set a counter: if it ``is_set``, the number of iterations counts, too.
+    Otherwise only ``epoch`` tells the number of epochs, which may differ in length.
     """
     iteration, epoch = counters.iteration, counters.epoch
     if counters.max_iters is not None and iteration >= counters.max_iters:
@@ -312,14 +311,14 @@ def is_done(counters: Limits, is_set: bool = True) -> bool:
 
 
 def has_one_epoch(counters: Limits) -> bool:
-    """Whether a run with these limits is over after one epoch, as that of an evaluator is."""
+    """Whether a run with these limits has one epoch, like that of an evaluator."""
     if counters.max_iters is not None:
         return counters.epoch_length is not None and counters.max_iters <= counters.epoch_length
     return counters.max_epochs == 1
 
 
 def is_last_epoch(counters: Limits) -> bool:
-    """Whether no epoch is planned after the one at hand, as far as that is known."""
+    """Whether the current epoch is the last one planned, as far as that is known."""
     if counters.max_iters is not None:
         return counters.iteration >= counters.max_iters
     return counters.epoch == counters.max_epochs
@@ -333,7 +332,7 @@ def is_last_iteration(counters: Limits, iteration: int, num_done: int) -> bool:
 
 
 def is_last_in_epoch(counters: Limits, epoch_start: int) -> bool:
-    """Whether the iteration at hand is the last one of its epoch or of the run, as far as that is known."""
+    """Whether the current iteration is the last of its epoch or the run, as far as that is known."""
     if counters.max_iters is not None and counters.iteration >= counters.max_iters:
         return True
     return counters.epoch_length is not None and counters.iteration - epoch_start >= counters.epoch_length
@@ -360,7 +359,7 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
 
     wanted = _Wanted(counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters)
     has_begun = cursor.is_loaded or cursor.moment == BEFORE_RUN or counters.iteration > 0 or counters.epoch > 0
-    if has_limit and not has_begun and not request.is_same_data:  # one was stopped before there was anything to go on
+    if has_limit and not has_begun and not request.is_same_data:  # it was stopped before its first iteration
         return _begin(counters, request, wanted)
     # The end of the last epoch may be all that is left.
     is_unfinished = cursor.is_failed or (cursor.is_loaded and 0 < (counters.epoch_length or 0) <= cursor.carried)
@@ -378,7 +377,7 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
 
 
 def _begin(counters: Limits, request: Request, limits: Limits | None) -> Plan:
-    """A new run: up to the limits that are asked for, by default up to ``limits``, or else of one epoch."""
+    """Plans a new run up to the requested limits, by default up to ``limits``, or else of one epoch."""
     length = request.epoch_length
     if length is None:
         length = request.data_length if request.has_data else counters.epoch_length

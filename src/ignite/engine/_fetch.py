@@ -1,4 +1,4 @@
-"""Where batches come from: the iterator over the data, and what happens at its end."""
+"""Fetching batches: iterators over data, passes and epochs, and the end of the data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def length_of(data: Iterable[Any] | None) -> int | None:
-    """``len(data)``, or None if it has none; a DataLoader over an iterable data set raises TypeError, too."""
+    """Returns ``len(data)``, or None without a length, as for a DataLoader over an iterable dataset."""
     try:
         return len(data)  # type: ignore[arg-type]
     except TypeError:
@@ -31,79 +31,79 @@ def length_of(data: Iterable[Any] | None) -> int | None:
 
 
 def iterate(data: Iterable[Any] | None, meters: tuple[Meter, ...] = ()) -> Iterator[Any]:
-    """An iterator over ``data``, seen by ``meters``; without data, one that gives None for ever."""
+    """Returns an iterator over ``data``, wrapped by ``meters``; without data, one that repeats None."""
     return itertools.repeat(None) if data is None else begin(functools.partial(iter, data), meters)
 
 
 def begin(make: Callable[[], Iterator[Any]], meters: tuple[Meter, ...]) -> Iterator[Any]:
-    """The iterator that ``make`` returns, seen by ``meters``, and so is the making of it."""
+    """Returns the iterator of ``make``, wrapped by ``meters``, which also measure the call of ``make``."""
     for meter in meters:
         make = functools.partial(meter.data, make)
     return make()
 
 
 def begin_passes(data: Any) -> None:
-    """A run begins: data that counts its passes itself begins to count anew."""
+    """Resets the pass number of data that count their passes."""
     if counts_passes(data):
         data.set_epoch(0)
 
 
 def stay(data: Any, is_inside_pass: bool) -> None:
-    """A run that was left goes on with the same data: behind the batch that it was given last, if it is known which."""
+    """Keeps data at their position, if a run continues within a pass."""
     if counts_passes(data) and is_inside_pass:
         data.load_state_dict(data.state_dict())
 
 
 def end_pass(data: Any) -> None:
-    """An epoch was ended early: what is left of the pass is given up, also in what is saved from here on."""
+    """Ends a pass early, so that the next epoch, and a resumed run, begin a new one."""
     if counts_passes(data) and hasattr(type(data), "end_pass"):
         data.end_pass()
 
 
-class Place(NamedTuple):
-    """Where in its data a run was left by a failure."""
+class Interruption(NamedTuple):
+    """The position in the data at which a run has failed."""
 
     iterator: Iterator[Any] | None
-    """None if it has failed, or was not made yet."""
+    """None if it has failed, or does not exist yet."""
     num_yielded: int | None
-    """How many batches it had given, if it counts them."""
+    """Number of batches that it had yielded, if it counts them."""
     position: Any
-    """What data that know their own position say."""
+    """State of data that know their own position."""
 
 
-LOST = Place(None, None, None)
+LOST = Interruption(None, None, None)
 
 
 @dataclass
 class Source:
-    """The data of an engine's run, and what is remembered of them."""
+    """The data of a run."""
 
     given: Iterable[Any] | None = None
-    """What the last run was given: another one over the same goes on in it after a failure."""
+    """The data given to the last run: after a failure, a run over the same data continues in it."""
     data: Iterable[Any] | None = None
-    """What the run began with, or was set in a handler of STARTED."""
+    """The data at the start of the run, or those set in a handler of STARTED."""
     is_set: bool = False
-    """Whether it was set there."""
-    place: Place | None = None
-    """Where a run that has failed was in it."""
+    """Whether a handler of STARTED has set them."""
+    interruption: Interruption | None = None
+    """The position at which a run has failed."""
 
 
-def place_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) -> Place:
-    """The place, so that it can be taken up later; the iterator and its workers stay until then."""
+def interruption_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) -> Interruption:
+    """Returns the position to continue from; keeps the iterator and its workers alive until then."""
     is_kept = not is_lost or iterator is data
     position = data.state_dict() if counts_passes(data) and iterator is not None else None
-    return Place(iterator if is_kept else None, getattr(iterator, "_num_yielded", None), position)
+    return Interruption(iterator if is_kept else None, getattr(iterator, "_num_yielded", None), position)
 
 
-def take_up(place: Place, data: Any, cursor: Cursor) -> tuple[bool, Iterator[Any] | None]:
-    """Whether the place in the data can be had, and the iterator there, or None if a new one has to be made."""
-    iterator = place.iterator
-    if iterator is None and place is not LOST and not cursor.place_is_lost:
+def continue_from(interruption: Interruption, data: Any, cursor: Cursor) -> tuple[bool, Iterator[Any] | None]:
+    """Returns whether the position can be restored, and the iterator there; None if a new one has to be made."""
+    iterator = interruption.iterator
+    if iterator is None and interruption is not LOST and not cursor.position_is_lost:
         return True, None
-    if iterator is not None and _is_where_it_was(iterator, place.num_yielded):
+    if iterator is not None and _is_unused_since(iterator, interruption.num_yielded):
         return True, iterator
-    if place.position is not None:
-        data.load_state_dict(place.position)
+    if interruption.position is not None:
+        data.load_state_dict(interruption.position)
         return True, None
     if repeats_passes(data) and cursor.pass_start is not None:
         cursor.num_to_skip = cursor.iteration - cursor.pass_start
@@ -111,18 +111,18 @@ def take_up(place: Place, data: Any, cursor: Cursor) -> tuple[bool, Iterator[Any
     return hasattr(type(data), "__next__"), None
 
 
-def _is_where_it_was(iterator: Iterator[Any], num_yielded: int | None) -> bool:
-    """Whether nobody else has used it, and its workers have not ended with the Ctrl-C that has stopped the run."""
+def _is_unused_since(iterator: Iterator[Any], num_yielded: int | None) -> bool:
+    """Whether an iterator has not been used since, and its workers have survived Ctrl-C."""
     if getattr(iterator, "_num_yielded", None) != num_yielded:
         return False
     return all(worker.is_alive() for worker in getattr(iterator, "_workers", ()))
 
 
 def check_can_go_on(data: Any) -> None:
-    """Checks data that a run goes on with after it has failed.
+    """Checks the data of a run that continues after a failure.
 
     Raises:
-        ValueError: it is a generator that was ended by the exception.
+        ValueError: the data are a generator, which the exception has ended.
     """
     if getattr(data, "gi_frame", data) is None:
         raise ValueError(
@@ -132,7 +132,7 @@ def check_can_go_on(data: Any) -> None:
 
 
 def is_same(data: Any, other: Any) -> bool:
-    """Whether two runs are over the same data: one object, or sequences with the same items."""
+    """Whether two runs have the same data: one object, or sequences with the same items."""
     if data is other:
         return True
     if type(data) is not type(other) or not isinstance(data, Sequence) or len(data) != len(other):
@@ -147,64 +147,65 @@ def _is_equal(one: Any, two: Any) -> bool:
 
 
 def repeats_passes(data: Any) -> bool:
-    """Whether each pass over the data, or each with the same number, has the same batches, as many as ``len`` says."""
+    """Whether all passes over the data, or those of equal number, have the same ``len(data)`` batches."""
     return isinstance(data, Sequence) or bool(getattr(type(data), "passes_can_be_repeated", False))
 
 
-class EpochTeller:
-    """Tells samplers and data sets which pass over the data begins, so that each pass has another order.
+class PassNotifier:
+    """Calls ``set_epoch`` of samplers and datasets at the start of each pass, so that each pass has another order.
 
-    Those that the program tells itself are left alone for the whole run: their ``epoch`` is not what they were told
-    here last, be it before the run. Those without a readable ``epoch`` are left alone, too, but for our own loaders.
+    Objects on which the program calls ``set_epoch`` itself are left alone for the whole run: their ``epoch`` differs
+    from the last value set here, possibly before the run. Objects without a readable ``epoch`` are left alone, too,
+    except loaders of this library.
 
     Args:
-        data: at the beginning of a run.
+        data: the data at the start of a run.
     """
 
     def __init__(self, data: Any) -> None:
         self._pass = -1
-        self._has_said = False
-        self._own = {id(target) for target in _told(data) if _is_told_by_program(target)}
+        self._has_warned = False
+        self._own = {id(target) for target in _targets_in(data) if _is_set_by_program(target)}
 
-    def take_back(self) -> None:
-        """The pass that has begun begins once more."""
+    def repeat_pass(self) -> None:
+        """Gives the next pass the number of the current one."""
         self._pass -= 1
 
-    def tell(self, data: Any, epoch: int, logger: logging.Logger) -> None:
-        """A pass begins in the epoch with this index; passes count up also within an epoch.
+    def notify(self, data: Any, epoch: int, logger: logging.Logger) -> None:
+        """Notifies of a pass that begins in the epoch with this index. Passes are counted within epochs, too.
 
-        Says once a run that orders change, because a program that never calls ``set_epoch`` may count on one order.
+        Warns once per run that orders change: a program that never calls ``set_epoch`` may rely on one order.
         """
         self._pass = max(self._pass + 1, epoch)
-        for target in _told(data):
-            if id(target) in self._own or _is_told_by_program(target):
+        for target in _targets_in(data):
+            if id(target) in self._own or _is_set_by_program(target):
                 self._own.add(id(target))
                 continue
-            if self._pass > 0 and not self._has_said and not repeats_passes(target):
-                self._has_said = True
-                logger.warning(_SAYS_PASS, type(target).__name__)
-            if id(target) not in _LAST_TOLD:
-                weakref.finalize(target, _LAST_TOLD.pop, id(target), None)
+            if self._pass > 0 and not self._has_warned and not repeats_passes(target):
+                self._has_warned = True
+                logger.warning(_WARNING_OF_ORDER, type(target).__name__)
+            if id(target) not in _LAST_SET:
+                weakref.finalize(target, _LAST_SET.pop, id(target), None)
             target.set_epoch(self._pass)
-            _LAST_TOLD[id(target)] = getattr(target, "epoch", None)
+            _LAST_SET[id(target)] = getattr(target, "epoch", None)
 
 
-_SAYS_PASS = (
+_WARNING_OF_ORDER = (
     "%s.set_epoch is called with the number of each pass over the data, so that their orders differ, which Ignite left "
     "to the program. To count in another way, or to keep one order, call set_epoch in a handler of "
     "Events.EPOCH_STARTED; for one order with a number above 0"
 )
-_LAST_TOLD: dict[int, Any] = {}
-"""The ``epoch`` of samplers and data sets after they were told here, by ``id``; by whichever engine."""
+_LAST_SET: dict[int, Any] = {}
+"""The last ``epoch`` that any engine has set on samplers and datasets, by ``id``."""
 
 
-def _is_told_by_program(target: Any) -> bool:
-    """Whether ``epoch`` is neither what a new object has nor what was told here last."""
+def _is_set_by_program(target: Any) -> bool:
+    """Whether ``epoch`` is neither the initial value nor the last one set here."""
     epoch = getattr(target, "epoch", None)
-    return epoch != _LAST_TOLD[id(target)] if id(target) in _LAST_TOLD else epoch not in (None, 0, -1)
+    return epoch != _LAST_SET[id(target)] if id(target) in _LAST_SET else epoch not in (None, 0, -1)
 
 
-def _told(data: Any) -> list[Any]:
+def _targets_in(data: Any) -> list[Any]:
     if data is None or counts_passes(data):
         return []
     batch_sampler = getattr(data, "batch_sampler", None)
@@ -216,23 +217,23 @@ def _told(data: Any) -> list[Any]:
         getattr(data, "dataset", None),
     ]
     found = {id(one): one for one in candidates if callable(getattr(one, "set_epoch", None))}
-    can_be_kept_in_mind = (one for one in found.values() if type(one).__weakrefoffset__)
-    return [one for one in can_be_kept_in_mind if hasattr(one, "epoch") or repeats_passes(one)]
+    weakly_referable = (one for one in found.values() if type(one).__weakrefoffset__)
+    return [one for one in weakly_referable if hasattr(one, "epoch") or repeats_passes(one)]
 
 
 def counts_passes(data: Any) -> bool:
-    """Whether data knows its position and counts the passes over it by itself."""
+    """Whether data know their position and count their passes."""
     return all(callable(getattr(data, name, None)) for name in ("set_epoch", "state_dict", "load_state_dict"))
 
 
 def ends_epoch(state: State, cursor: Cursor) -> bool:
-    """Whether the end of the data, just met, is the end of the epoch; if not, the data begins anew within it.
+    """Whether the end of the data ends the epoch; otherwise the data are iterated over again within it.
 
-    The data decides where nobody has said how long an epoch is. At the first fetch of an epoch, its end is that of the
-    epoch before.
+    The data determine the length of an epoch if it was not given. At the first fetch of an epoch, the end of the data
+    belongs to the previous epoch.
 
     Raises:
-        ValueError: the data has given no batch at all.
+        ValueError: the data have no batches.
     """
     num_done = cursor.num_done
     if state.epoch_length is None:
@@ -252,9 +253,9 @@ def ends_epoch(state: State, cursor: Cursor) -> bool:
 
 
 def end_is_open(state: State, cursor: Cursor) -> bool:
-    """Whether any fetch may turn out to be past the last batch of the epoch, so that this one has to be kept for it.
+    """Whether the current batch may be the last of the epoch, which only the next fetch tells, so that it is kept.
 
-    Data of a length that is unknown, or that is only what they say of themselves.
+    True for data of unknown or unreliable length.
     """
     if state.epoch_length is None:
         return True
@@ -273,7 +274,7 @@ _PLAIN = (int, float, str, bytes, type(None))
 
 
 def may_be_kept(batch: Any) -> bool:
-    """Whether a batch may be held while the next one is made: unless it is in the memory of an accelerator."""
+    """Whether a batch may be kept while the next one is fetched: unless it is in the memory of an accelerator."""
     if isinstance(batch, Tensor):
         return bool(batch.is_cpu)
     if isinstance(batch, _PLAIN):
@@ -287,17 +288,17 @@ def may_be_kept(batch: Any) -> bool:
 
 
 def remembering(iterator: Iterator[Any], last: list[Any]) -> Iterator[Any]:
-    """Yields what ``iterator`` gives, and puts each batch that may be kept into ``last``, up to the next one."""
+    """Yields batches, and keeps the latest one in ``last`` if :func:`may_be_kept` allows it."""
     for batch in iterator:
         last[:] = [batch] if may_be_kept(batch) else []
         yield batch
-        batch = None  # so that one that may not be kept is gone when the next one is made
+        batch = None  # frees it before the next one is fetched
 
 
 def check_surplus(state: State, cursor: Cursor, num_done: int) -> None:
-    """Says so if the data had not come to its end with the epoch before. From there on, epochs do not end with it."""
+    """Warns if the data have more batches than an epoch. From then on, the end of the data does not end epochs."""
     if state.epoch_length not in (cursor.planned_length, length_of(state.dataloader)):
-        cursor.length_is_given = True  # by the program, in the course of the run
+        cursor.length_is_given = True  # by the program, during the run
     if cursor.end_is_due and num_done > 0 and not cursor.length_is_given:
         cursor.length_is_given = True
         _report_length(cursor, f"has more than {state.epoch_length}", state.epoch_length)
@@ -315,7 +316,7 @@ def _report_length(cursor: Cursor, what: str, expected: int | None) -> None:
 
 
 def report_exhausted(state: State) -> None:
-    """Says that the data has nothing more to give, unless nothing more is needed."""
+    """Warns that the data are exhausted before the run has reached its limit."""
     wanted = state.max_iters if state.max_iters is not None else (state.epoch_length or 0) * (state.max_epochs or 0)
     if state.iteration >= wanted:
         return

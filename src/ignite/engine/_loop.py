@@ -1,4 +1,4 @@
-"""The order of moments: when is what fired, fetched and called. The only file that knows it."""
+"""The loop: the order in which events are fired, batches fetched and the step called. No other module knows it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from ignite.engine._cursor import (
     Verdict,
     is_last_in_epoch,
 )
-from ignite.engine._dispatch import Call, Payload, Table, call_handlers, owed_calls, quiet_up_to
-from ignite.engine._failures import is_taken_over
+from ignite.engine._dispatch import Call, Payload, Table, add_note, call_handlers, owed_calls, quiet_up_to
 from ignite.engine._filters import FOR_EVER
 from ignite.engine._trace import measured_step
 from ignite.engine.events import Events
@@ -30,7 +29,7 @@ from ignite.engine.events import Events
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
-# Looking a member up in its enum takes as long as calling a handler.
+# A lookup of an enum member takes as long as a call of a handler.
 _GET_BATCH_STARTED = Events.GET_BATCH_STARTED
 _GET_BATCH_COMPLETED = Events.GET_BATCH_COMPLETED
 _ITERATION_STARTED = Events.ITERATION_STARTED
@@ -54,8 +53,8 @@ def run(engine: Engine[Any, Any]) -> None:
     except BaseException as error:
         if cursor.is_failed:  # its handlers have been called
             raise
-        _note_place(engine)
-        if not is_taken_over(engine, error):
+        _note_moment_of_failure(engine)
+        if not is_handled(engine, error):
             cursor.is_failed = True
             raise
         is_over = engine.should_terminate or (cursor.is_done(engine.state) and not cursor.is_inside_epoch)
@@ -88,7 +87,7 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
 
 
 def _begin_epoch(engine: Engine[Any, Any]) -> Verdict | None:
-    """Begins the next epoch, unless the run is done, or takes up the rest of one that a failure has cut."""
+    """Begins the next epoch, or continues one after a failure, unless the run is done."""
     state, cursor = engine.state, engine._cursor
     if not cursor.carried and (verdict := _finish_event(engine, BETWEEN_EPOCHS)):
         return verdict
@@ -108,16 +107,16 @@ def _begin_epoch(engine: Engine[Any, Any]) -> Verdict | None:
 
 
 def _go_where_loaded(engine: Engine[Any, Any]) -> None:
-    """A handler has loaded a state: gives up the epoch at hand, and goes on as if it had been loaded before the run."""
+    """Continues from a state that a handler has loaded, as if it had been loaded before the run."""
     cursor = engine._cursor
     cursor.is_moved = cursor.is_loaded = False
     cursor.moment = BETWEEN_EPOCHS
     engine._dataloader_iter = None
-    engine._skip_requested = engine.should_terminate_single_epoch = False  # both concern what is given up
+    engine._skip_requested = engine.should_terminate_single_epoch = False  # they concern the epoch that is given up
 
 
 def _run_batches(engine: Engine[Any, Any]) -> Verdict:
-    """The rest of the epoch. What a handler takes over ends the epoch, or only the iteration if it says so."""
+    """Runs the rest of the epoch. A handled exception ends the epoch; with ``skip_iteration``, only the iteration."""
     cursor = engine._cursor
     while True:
         try:
@@ -125,16 +124,16 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
         except Exception as error:
             if _boundary.obey_instead(engine):
                 return Verdict.INTERRUPT
-            has_begun = engine.last_event_name not in _BEFORE_ITERATION and not cursor.place_is_lost
-            _note_place(engine)
-            if not is_taken_over(engine, error):
+            has_begun = engine.last_event_name not in _BEFORE_ITERATION and not cursor.position_is_lost
+            _note_moment_of_failure(engine)
+            if not is_handled(engine, error):
                 cursor.is_failed = True
                 raise
-            cursor.place_is_lost = False
+            cursor.position_is_lost = False
             if cursor.is_moved and not engine.should_terminate:
                 return Verdict.MOVED
             if not engine._skip_requested:
-                engine._dataloader_iter = None  # what is left of the data belongs to the epoch that is given up
+                engine._dataloader_iter = None  # the rest of the data belongs to this epoch
                 return Verdict.EPOCH_ENDED
             engine.state.iteration += not has_begun
             cursor.iteration += not has_begun
@@ -142,14 +141,33 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
                 return verdict
 
 
-def _note_place(engine: Engine[Any, Any]) -> None:
-    """Notes, of a run that has failed, from which moment on its epoch can be gone on with."""
-    is_unseen = engine.last_event_name is _GET_BATCH_COMPLETED and not engine._cursor.place_is_lost
+def _note_moment_of_failure(engine: Engine[Any, Any]) -> None:
+    """Records the moment from which a failed epoch can be continued."""
+    is_unseen = engine.last_event_name is _GET_BATCH_COMPLETED and not engine._cursor.position_is_lost
     engine._cursor.failed_at = BATCH_FETCHED if is_unseen else BETWEEN_BATCHES
 
 
+def is_handled(engine: Engine[Any, Any], error: BaseException) -> bool:
+    """Calls the handlers of EXCEPTION_RAISED; True if there are any and none of them raised."""
+    state = engine.state
+    text = f"{type(error).__name__}: {error}"  # not the exception: a log record would keep all its frames alive
+    add_note(error, f"in epoch {state.epoch}, iteration {state.iteration} of {type(engine).__name__}")
+    engine.logger.error("Current run is terminating due to exception: %s", text)
+    if not engine._tables["EXCEPTION_RAISED"].calls:
+        return False
+    try:
+        engine._fire_event(Events.EXCEPTION_RAISED, error)
+    except BaseException as raised:
+        if raised is error:
+            return False
+        engine._cursor.is_failed = True
+        raise
+    engine.logger.warning("A handler of EXCEPTION_RAISED has taken the exception over: %s", text)
+    return True
+
+
 def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs as much as a moment
-    """Batch after batch, up to the end of the epoch or to what somebody has asked for."""
+    """Runs iterations up to the end of the epoch or to a request."""
     state, cursor, step = engine.state, engine._cursor, measured_step(engine)
     requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     call = _call_watched if engine._is_watched else call_handlers
@@ -169,7 +187,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs 
                 engine.should_terminate = True
                 return Verdict.TERMINATE
             if not keeps or not _fetch.may_be_kept(state.batch):
-                state.batch = None  # before the next one is made, so that there are never two
+                state.batch = None  # frees it before the next one is fetched
             engine.last_event_name = _GET_BATCH_STARTED
             is_busy = completed.is_busy or begun.is_busy or requested.is_busy or ready.is_busy
             if not is_busy and (quiet := quiet_up_to(state.iteration, *tables)) > state.iteration:
@@ -187,7 +205,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs 
                 if verdict := _refill(engine, is_resumed=moment == DATA_ENDED):
                     return verdict
             except BaseException:
-                cursor.place_is_lost = True
+                cursor.position_is_lost = True
                 raise
         if moment < BATCH_READY:
             state.output = None
@@ -217,14 +235,14 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs 
 def _run_quietly(
     engine: Engine[Any, Any], step: Callable[[Engine[Any, Any], Any], Any], quiet: int, keeps: bool
 ) -> int:
-    """Runs the iterations up to ``quiet``, in which no handler is due; says how far the last one has come.
+    """Runs iterations up to ``quiet``, in which no handler is due; returns the moment it has reached in the last one.
 
-    The same moments as in :func:`_iterate`, without those that concern nobody.
+    The same order as in :func:`_iterate`, without events that have no handlers.
     """
     state, cursor = engine.state, engine._cursor
     length, max_iters, iteration = state.epoch_length, state.max_iters, cursor.iteration
     stop = min(quiet, FOR_EVER if length is None else cursor.epoch_start + length, max_iters or FOR_EVER)
-    engine.last_event_name = _ITERATION_STARTED  # and stays so: a step that fires an event draws attention
+    engine.last_event_name = _ITERATION_STARTED  # constant: a step that fires an event sets _attention
     last: list[Any] = [None]
     batches: Iterator[Any] = engine._dataloader_iter  # type: ignore[assignment]
     try:
@@ -243,15 +261,15 @@ def _run_quietly(
                 return BETWEEN_BATCHES
             state.batch = None
     except BaseException:
-        cursor.place_is_lost = state.batch is None and state.dataloader is not None  # it was the data that failed
+        cursor.position_is_lost = state.batch is None and state.dataloader is not None  # the data have failed
         raise
     state.batch = last[0] if last else None
-    engine._dataloader_iter = iter(())  # at its end, and not to be asked again
+    engine._dataloader_iter = iter(())  # exhausted, and not to be asked again
     return BATCH_REQUESTED
 
 
 def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
-    """The data is at its end: ends the epoch, or begins anew and puts the first batch into the state."""
+    """At the end of the data, ends the epoch or iterates over the data again, and fetches the first batch."""
     state = engine.state
     if not is_resumed:
         is_end = _fetch.ends_epoch(state, engine._cursor)
@@ -267,13 +285,13 @@ def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
         _fetch.report_exhausted(state)
         return Verdict.EPOCH_ENDED
     except BaseException:
-        engine._cursor.place_is_lost = True
+        engine._cursor.position_is_lost = True
         raise
     return None
 
 
 def _init_iter(engine: Engine[Any, Any]) -> None:
-    """A pass over the data begins, or the rest of one whose iterator has failed."""
+    """Begins a pass over the data, or the rest of one whose iterator has failed."""
     cursor = engine._cursor
     engine._init_iter()
     if cursor.num_to_skip:
@@ -295,7 +313,7 @@ def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
     elif engine._dataloader_iter is not None:
         _fetch.check_surplus(state, cursor, cursor.num_done)
     if verdict is Verdict.END_EPOCH or not cursor.is_aligned:
-        engine._dataloader_iter = None  # the next epoch begins at the beginning of the data
+        engine._dataloader_iter = None  # the next epoch begins at the start of the data
         _fetch.end_pass(state.dataloader)
     cursor.end_epoch(state)
     cursor.end_is_due = engine._dataloader_iter is not None
@@ -323,7 +341,7 @@ def _finish(engine: Engine[Any, Any], verdict: Verdict) -> None:
 
 
 def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | None:
-    """Fires an event that is not of an iteration, and obeys what its handlers have asked for."""
+    """Fires an event outside of iterations, and handles the requests of its handlers."""
     engine._fire_event(event)
     if not engine._attention:
         return None
@@ -338,7 +356,7 @@ def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | Non
 
 
 def _finish_event(engine: Engine[Any, Any], moment: int) -> Verdict | None:
-    """Calls the handlers that are left of an event in the midst of which the run was stopped."""
+    """Calls the remaining handlers of an event at which the run was stopped."""
     unfinished, engine._cursor.unfinished = engine._cursor.unfinished, None
     if unfinished is None:
         return None
@@ -351,11 +369,11 @@ def _finish_event(engine: Engine[Any, Any], moment: int) -> Verdict | None:
 
 
 def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
-    """What has been asked for since the last event: the end of the run, of the epoch, or a pause."""
+    """Handles requests since the last event: to end the run or the epoch, or to pause."""
     if moment == BETWEEN_BATCHES and engine._skip_requested:
         engine._skip_requested = False
         engine.state.output = None
-    engine._attention = engine._skip_requested or engine._request is not None  # obeyed at the end of the iteration
+    engine._attention = engine._skip_requested or engine._request is not None  # handled at the end of the iteration
     if engine.should_terminate:
         return Verdict.TERMINATE
     if engine._cursor.is_moved:

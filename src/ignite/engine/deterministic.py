@@ -1,4 +1,4 @@
-"""An engine whose order of batches can be had again, and the tools it is made of."""
+"""An engine with a reproducible order of batches, and its tools."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class DeterministicEngine(Engine[Any, Any]):
         self._pass_start = self._loaded.get("pass_start", 0)
 
     @property
-    def _finds_place(self) -> bool:
+    def _can_seek(self) -> bool:
         return True
 
     def _init_iter(self) -> None:

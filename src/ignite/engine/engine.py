@@ -85,7 +85,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._cursor = Cursor()
         self._dataloader_iter: Iterator[Any] | None = None
         self._source = _fetch.Source()
-        self._epoch_teller = _fetch.EpochTeller(None)
+        self._pass_notifier = _fetch.PassNotifier(None)
         self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
         self._state_dict_user_keys: list[str] = []
         self._is_running = False
@@ -207,7 +207,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
 
     def _plan(self, request: Request, data: Any) -> _cursor.Plan:
         plan = _cursor.plan_run(self.state, self._cursor, request)
-        if plan.course is Course.RESUME and self._cursor.place_is_lost:
+        if plan.course is Course.RESUME and self._cursor.position_is_lost:
             _fetch.check_can_go_on(data)
         if self._resumption is not None and self._resumption.is_over(request):
             return plan._replace(course=Course.NOTHING)
@@ -264,8 +264,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             resumption.apply_random()
 
     def _begin(self, plan: _cursor.Plan, data: Iterable[Batch] | None) -> None:
-        state, place = self.state, self._source.place or _fetch.LOST
-        self._source.place = None
+        state, interruption = self.state, self._source.interruption or _fetch.LOST
+        self._source.interruption = None
         self._note_given_up(plan)
         if plan.course is Course.BEGIN:
             state.iteration = state.epoch = 0
@@ -282,14 +282,14 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             self._dataloader_iter = None
             has_failed = cursor.is_failed and not cursor.is_loaded
             if plan.course is Course.RESUME and has_failed and not cursor.was_set(state):
-                self._go_on(place)
+                self._continue_failed(interruption)
             else:
                 cursor.is_open = False
                 if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
                     _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
                 state.dataloader = self._source.data = data
                 self._source.is_set = False
-                self._epoch_teller = _fetch.EpochTeller(data)
+                self._pass_notifier = _fetch.PassNotifier(data)
             state.times = dict.fromkeys(state.times, 0.0)
             cursor.moment = _cursor.BEFORE_RUN
             self._clear_requests()
@@ -304,23 +304,23 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._refresh_tables()
         self.logger.info("Engine run %s: %s", plan.course.value, describe_progress(state))
 
-    def _go_on(self, place: _fetch.Place) -> None:
-        """After a failure, over the same data: the rest of the epoch, or all of it if the place is lost."""
+    def _continue_failed(self, interruption: _fetch.Interruption) -> None:
+        """Continues a failed run over the same data: the rest of the epoch, or all of it if the position is lost."""
         state, cursor = self.state, self._cursor
-        is_known, self._dataloader_iter = _fetch.take_up(place, state.dataloader, cursor)
-        is_known = is_known or self._finds_place
+        is_known, self._dataloader_iter = _fetch.continue_from(interruption, state.dataloader, cursor)
+        is_known = is_known or self._can_seek
         before = state.iteration
-        cursor.go_on(state, is_known)
+        cursor.continue_failed(state, is_known)
         if is_known:
             if self._dataloader_iter is None:
-                self._epoch_teller.take_back()
+                self._pass_notifier.repeat_pass()
             if cursor.is_open:
                 self.logger.warning(
                     "The run has failed in epoch %s, iteration %s: it goes on behind that, with the rest of the epoch",
                     state.epoch + 1, before,
                 )  # fmt: skip
         else:
-            self._epoch_teller = _fetch.EpochTeller(state.dataloader)
+            self._pass_notifier = _fetch.PassNotifier(state.dataloader)
             self.logger.warning(
                 "The run has failed in epoch %s, iteration %s, and its place in the data is lost: the epoch is "
                 "repeated from its start, iteration %s", state.epoch + 1, before, state.iteration,
@@ -343,7 +343,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._cursor.is_moved = self._is_running
         self._attention = True
         if not self._is_running:
-            self._source.place = self._dataloader_iter = None
+            self._source.interruption = self._dataloader_iter = None
 
     def _leave(self) -> None:
         state, cursor = self.state, self._cursor
@@ -358,20 +358,22 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         if cursor.is_loaded:  # by a handler, for the next run
             cursor.is_moved = cursor.is_failed = False
         elif cursor.is_failed and (self._keeper is not None or not _cursor.has_one_epoch(state)):
-            self._source.place = _fetch.place_of(state.dataloader, self._dataloader_iter, cursor.place_is_lost)
+            self._source.interruption = _fetch.interruption_of(
+                state.dataloader, self._dataloader_iter, cursor.position_is_lost
+            )
         self._dataloader_iter = None
         if not cursor.is_loaded:
             cursor.know(state)
 
     @property
-    def _finds_place(self) -> bool:
-        """Whether the engine puts its data to the iteration that it has come to, whatever they are."""
+    def _can_seek(self) -> bool:
+        """Whether the engine moves any data to the position of the current iteration."""
         return False
 
     def _init_iter(self) -> None:
         if _fetch.counts_passes(self.state.dataloader):
             self._cursor.is_aligned = True  # it begins where the epoch at hand has come to
-        self._epoch_teller.tell(self.state.dataloader, self.state.epoch - 1, self.logger)
+        self._pass_notifier.notify(self.state.dataloader, self.state.epoch - 1, self.logger)
         self._dataloader_iter = _fetch.iterate(self.state.dataloader, self._meters)
 
     def _is_last(self, event: Any) -> bool:
