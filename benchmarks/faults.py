@@ -10,15 +10,16 @@ import traceback
 import warnings
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "tests" / "faults"
+TESTS = Path(__file__).parents[1] / "tests"
 
 
 def load_rows():
-    sys.path.insert(0, str(FOLDER))
-    os.environ.update(importlib.import_module("runs").ONE_THREAD)  # before torch and numpy are imported
-    for path in sorted(FOLDER.glob("test_*.py")):
-        importlib.import_module(path.stem)
-    return sorted(importlib.import_module("runs").ROWS, key=lambda row: (str(row.number).zfill(3), row.title))
+    sys.path.insert(0, str(TESTS))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    os.environ.update(importlib.import_module("support.runs").ONE_THREAD)  # before torch and numpy are imported
+    for path in sorted((TESTS / "faults").glob("test_*.py")):
+        importlib.import_module(f"faults.{path.stem}")
+    return sorted(importlib.import_module("support.runs").ROWS, key=lambda row: (str(row.number).zfill(3), row.title))
 
 
 def measure(row, count):

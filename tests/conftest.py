@@ -1,7 +1,9 @@
-"""What all tests share: repeatable randomness, and one thread a worker."""
+"""What all tests share: repeatable randomness, one thread a worker, and the package ``support``."""
 
 import os
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,11 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# The package `support` is importable here and in the processes that tests start.
+FOLDER = str(Path(__file__).parent)
+sys.path.insert(0, FOLDER)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [FOLDER, os.environ.get("PYTHONPATH")]))
 
 # The same examples in each run, so that a failure is the change's fault; HYPOTHESIS_PROFILE=thorough looks further.
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=50)

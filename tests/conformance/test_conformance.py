@@ -2,19 +2,17 @@
 
 import json
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from scenarios import SCENARIOS
+from conformance.scenarios import SCENARIOS
 
 RECORD = json.loads(Path(__file__).with_name("traces.json").read_text())["traces"]
 
 AFTER_ERROR = "after an exception that went on, the next run of pytorch-ignite returns at once without doing anything"
-FRESH_PASS = "E2: an epoch given up to an exception is followed by a fresh pass over the data, not by the rest of it"
-RESUMED = "E5: the epoch after the rest of an epoch begins at the beginning of the data, not in the middle of a pass"
+FRESH_PASS = "an epoch given up to an exception is followed by a fresh pass over the data, not by the rest of it"
+RESUMED = "the epoch after the rest of an epoch begins at the beginning of the data, not in the middle of a pass"
 DEVIATIONS = {
     **{
         f"{verb} at {event}": AFTER_ERROR

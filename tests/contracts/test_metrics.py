@@ -7,12 +7,12 @@ import pickle
 
 import pytest
 import torch
-from cases import CASES, FINELY, NOT_HERE, all_metric_classes, as_plain, close, cut, wide
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
+from support.cases import CASES, FINELY, NOT_HERE, all_metric_classes, as_plain, close, cut, wide
 
 every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 

@@ -1,10 +1,10 @@
 """Metrics over k processes equal metrics over one: for every metric, uneven shares, and a process without examples."""
 
-import harness
 import pytest
-import ranks
-from cases import CASES, as_plain, close
-from ranks import SHARES, in_halves, pieces_of
+
+from support import harness, ranks
+from support.cases import CASES, as_plain, close
+from support.ranks import SHARES, in_halves, pieces_of
 
 TOLERANCES = {"Loss": 1e-6}  # the user's function computes in float32
 

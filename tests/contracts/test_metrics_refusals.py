@@ -5,12 +5,12 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from cases import CASES, as_plain, binary, close, cut, distributions, labels, multilabel, probabilities, scores
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite import metrics as m
 from ignite.engine import Engine
+from support.cases import CASES, as_plain, binary, close, cut, distributions, labels, multilabel, probabilities, scores
 
 every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage")

@@ -3,11 +3,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from noisy_data import random_states
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
 from ignite.data._draws import DrawnOrder, cut_stream, draw, generators_of, has_length
 from ignite.data.order import Cutting, cut
+from support.noisy_data import random_states
 
 
 class Told(Sampler):

@@ -5,11 +5,11 @@ import os
 
 import pytest
 import torch
-from noisy_data import Counting
 from torch.utils.data import DataLoader
 
 from ignite.data import resumable
 from ignite.data._passes import Pass, WatchedPass
+from support.noisy_data import Counting
 
 
 class Breaks(Counting):

@@ -4,10 +4,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from noisy_data import noise, random_states
 
 from ignite.data import _numpy_bits, _random
 from ignite.data._random import PrivateRandom, random_scope, seed_all
+from support.noisy_data import noise, random_states
 
 
 def draw():

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from noisy_data import Counting, Noisy, StatefulStream, noise, random_states, same, states_along, take
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -21,6 +20,7 @@ from torch.utils.data import (
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ignite.data import ShardedBatchSampler, resumable, seeded
+from support.noisy_data import Counting, Noisy, StatefulStream, noise, random_states, same, states_along, take
 
 NUM_BATCHES = 4  # of 11 samples in batches of 3
 

@@ -3,12 +3,12 @@ import pickle
 
 import pytest
 import torch
-from noisy_data import Noisy, NoisyStream, noise, random_states, same
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from ignite.data import resumable, seeded
 from ignite.data._indices import tag
 from ignite.data.seeding import BatchSeeds, CollateSeeds, draws_nothing, is_seeded, seeded_inside
+from support.noisy_data import Noisy, NoisyStream, noise, random_states, same
 
 
 def by_sample(batches):

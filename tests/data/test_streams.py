@@ -2,10 +2,10 @@ import logging
 
 import pytest
 import torch
-from noisy_data import NoisyStream, StatefulStream, noise, random_states, same, states_along, take
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.data import resumable
+from support.noisy_data import NoisyStream, StatefulStream, noise, random_states, same, states_along, take
 
 NUM_BATCHES = 4
 

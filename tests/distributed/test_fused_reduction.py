@@ -1,14 +1,8 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from ignite.distributed.fused_reduction import Part, combine
-
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import workers
+from support import harness, workers
 
 
 def test_in_one_process_values_stay_as_they_are():

@@ -1,14 +1,9 @@
 import functools
-import sys
-from pathlib import Path
 
 import pytest
 
 from ignite import distributed as idist
-
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import workers
+from support import harness, workers
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ import builtins
 import functools
 import multiprocessing
 import os
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +13,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ignite import distributed as idist
 from ignite.distributed import _launch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import launched
+from support import harness, launched
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID")
 

@@ -1,17 +1,13 @@
 import functools
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from ignite import distributed as idist
-
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import workers
+from support import harness, workers
 
 
 def test_a_single_process_has_a_group_of_its_own():

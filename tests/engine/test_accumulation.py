@@ -18,9 +18,7 @@ from ignite.engine import (
     create_supervised_trainer,
     supervised_training_step,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-from accumulate_in_processes import NUM_COUNTED
+from support.accumulate_in_processes import NUM_COUNTED
 
 mse = torch.nn.functional.mse_loss
 
@@ -490,7 +488,7 @@ def processes(tmp_path_factory):
     x = torch.randn(2, 5, 2, 2, generator=generator, dtype=torch.float64)  # rank, batch, sample, feature
     y = torch.randn(2, 5, 2, 1, generator=generator, dtype=torch.float64)
     torch.save({"x": x, "y": y}, folder / "data.pt")
-    script = Path(__file__).with_name("accumulate_in_processes.py")
+    script = Path(__file__).parents[1] / "support" / "accumulate_in_processes.py"
     running = [
         subprocess.Popen([sys.executable, script, str(rank), folder], stderr=subprocess.PIPE, text=True)
         for rank in range(2)

@@ -5,11 +5,11 @@ import time
 
 import pytest
 import torch
-from runs import Seen, row, rows_of
 
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from ignite.storage import reader
+from support.runs import Seen, row, rows_of
 
 NUM_NUMBERS = 100_000
 

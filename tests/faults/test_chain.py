@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import ONE_THREAD, Seen, row, rows_of
 
-SCRIPT = Path(__file__).with_name("chain.py")
+from support.runs import ONE_THREAD, Seen, row, rows_of
+
+SCRIPT = Path(__file__).parents[1] / "support" / "chain.py"
 
 
 def run_chain(folder, num_kills, precision, *options, seed=7):

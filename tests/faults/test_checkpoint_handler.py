@@ -15,16 +15,16 @@ import threading
 import zipfile
 from pathlib import Path
 
-import disk
 import pytest
 import torch
-from disk import ALL, FailEver, is_consistent, spread, state_of
-from runs import Seen, row, rows_of
 
 from ignite import storage
 from ignite.engine import Engine, State
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver
+from support import disk
+from support.disk import ALL, FailEver, is_consistent, spread, state_of
+from support.runs import Seen, row, rows_of
 
 GOLDEN = Path(__file__).parents[1] / "handlers" / "golden"
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR)
@@ -393,8 +393,7 @@ def writes_fail_behind(count, folder):
 
 PROGRAM = """
 import sys
-sys.path.insert(0, {tests!r})
-import test_checkpoint_handler as tests
+from faults import test_checkpoint_handler as tests
 run = tests.Trained(tests.{make}, {folder!r}, 2_000_000, background=True, n_saved=3)
 for step in (1, 2, 3):
     run.save(step)
@@ -406,7 +405,7 @@ sys.exit(0)
 def exit_while_pending(count, folder, make="ours"):
     num_good = 0
     for i in range(count):
-        code = PROGRAM.format(tests=str(Path(__file__).parent), make=make, folder=str(folder / str(i)))
+        code = PROGRAM.format(make=make, folder=str(folder / str(i)))
         done = subprocess.run([os.sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
         assert "pending" in done.stdout
         run = Trained(ours, folder / str(i), 2_000_000, require_empty=False)

@@ -14,10 +14,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
-from runs import Seen, row, rows_of
 from torch.utils.data import DataLoader, Dataset
 
 from ignite.data import resumable, seeded
+from support.runs import Seen, row, rows_of
 
 NUM_SAMPLES = 23
 

@@ -15,14 +15,14 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import disk
 import pytest
 import torch
-from disk import ALL, Rig, forked, in_place, is_consistent, newest, ours, spread, state_of, syncs, unlinks_first
-from runs import Seen, row, rows_of
 
 from ignite.exceptions import CheckpointError
 from ignite.storage import Folder, Note, hold, is_temporary, load, load_latest, open_place, save, scan, verify
+from support import disk
+from support.disk import ALL, Rig, forked, in_place, is_consistent, newest, ours, spread, state_of, syncs, unlinks_first
+from support.runs import Seen, row, rows_of
 
 
 def temporaries(folder):

@@ -4,10 +4,11 @@ import os
 import pickle
 from collections import Counter
 
-import malice
 import pytest
 import torch
-from runs import Seen, row, rows_of
+
+from support import malice
+from support.runs import Seen, row, rows_of
 
 
 def write_all(folder, files):

@@ -5,8 +5,6 @@ import os
 import stat
 
 import pytest
-from disk import state_of
-from runs import Seen, row, rows_of
 
 from ignite.exceptions import CheckpointError
 from ignite.storage import (
@@ -23,6 +21,8 @@ from ignite.storage import (
     write_index,
 )
 from ignite.storage.ledger import Row
+from support.disk import state_of
+from support.runs import Seen, row, rows_of
 
 NAMES = [
     "../victim.pt", "../../etc/passwd", "/etc/passwd", "a/../../victim.pt", "sub/model.pt", "..\\victim.pt", "..", ".",

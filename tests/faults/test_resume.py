@@ -8,12 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import training
-from runs import Seen, row, rows_of
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from training import EPOCH_LENGTH, Plan, make_training
 
 from ignite.data import seeded
 from ignite.engine import Engine, Events, create_supervised_trainer
@@ -21,6 +18,9 @@ from ignite.handlers import Checkpoint, EarlyStopping
 from ignite.metrics import Average, RunningAverage
 from ignite.metrics.metric import RunningBatchWise
 from ignite.testing import Resumption, Run, assert_resume_is_exact
+from support import training
+from support.runs import Seen, row, rows_of
+from support.training import EPOCH_LENGTH, Plan, make_training
 
 NUM_ITERATIONS = 3 * EPOCH_LENGTH
 

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from runs import Row, Seen
+
+from support.runs import Row, Seen
 
 
 def make_row(seen):

@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from runs import ONE_THREAD, Seen, row, rows_of
 
 from ignite.engine import Engine, Events
 from ignite.handlers import Preemption
+from support.runs import ONE_THREAD, Seen, row, rows_of
 
-SCRIPT = Path(__file__).with_name("stops.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "stops.py"
 
 
 def provoke(number, count, folder, seed=3):

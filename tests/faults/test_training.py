@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from runs import Seen, row, rows_of
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.engine import Engine, Events, create_supervised_trainer
@@ -19,6 +18,7 @@ from ignite.handlers.early_stopping import EarlyStopping
 from ignite.handlers.spike_guard import SpikeGuard
 from ignite.handlers.time_limit import TimeLimit
 from ignite.testing import Nan, Raise, inject
+from support.runs import Seen, row, rows_of
 
 LENGTH, EPOCHS = 4, 3
 mse = torch.nn.functional.mse_loss

@@ -1,15 +1,9 @@
 import gc
-import sys
-from pathlib import Path
 
 import pytest
 
 from ignite.handlers._agreement import raise_together
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import checkpoint_processes
-import harness
+from support import checkpoint_processes, harness
 
 
 def fail():

@@ -1,16 +1,13 @@
 """Handlers that some processes have and others have not: nobody waits for one who does not come."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from ignite import handlers
 from ignite.testing import run_processes
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attached_processes
-from attached_processes import CASES, EPOCH_LENGTH, NEEDED_BY_ALL, NUM_EPOCHS
+from support import attached_processes
+from support.attached_processes import CASES, EPOCH_LENGTH, NEEDED_BY_ALL, NUM_EPOCHS
 
 NOT_HERE = {
     "BaseParamScheduler", "ParamScheduler", "StateParamScheduler", "CyclicalScheduler",  # bases

@@ -1,7 +1,5 @@
 import copy
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +8,7 @@ from torch import nn
 
 from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.handlers import FastaiLRFinder, PiecewiseLinear
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import lr_finder_processes
+from support import harness, lr_finder_processes
 
 
 def make(lr=0.01, groups=1):

@@ -1,16 +1,12 @@
 """Runs over several processes: each has its own random state, and all see the same order of samples."""
 
-import sys
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
 
 from ignite.testing import run_processes
-
-sys.path.insert(0, str(Path(__file__).parent))
-import saving_processes
+from support import saving_processes
 
 NUM_SAMPLES = saving_processes.NUM_SAMPLES
 

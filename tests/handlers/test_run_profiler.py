@@ -1,21 +1,15 @@
 import gc
 import json
-import sys
 import weakref
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers import timings
 from ignite.handlers.run_profiler import RunProfiler, Spread
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import profiler_processes
+from support import harness, profiler_processes
 
 
 class FakeClock:

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +11,7 @@ from ignite.engine import Engine, State
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.handlers.checkpoint import BaseSaveHandler
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import checkpoint_processes
-import harness
+from support import checkpoint_processes, harness
 
 
 @pytest.fixture(scope="module")

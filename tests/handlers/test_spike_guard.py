@@ -1,17 +1,11 @@
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from ignite.engine import BackpropEvents, Engine, Events, create_supervised_trainer, supervised_training_step
 from ignite.handlers.spike_guard import SpikeGuard
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import guarded_processes
-import harness
+from support import guarded_processes, harness
 
 NAN = math.nan
 mse = torch.nn.functional.mse_loss

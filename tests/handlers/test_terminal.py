@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parent / "terminal_run.py"
+PROGRAM = Path(__file__).parents[1] / "support" / "terminal_run.py"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
 

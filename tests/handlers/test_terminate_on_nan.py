@@ -1,10 +1,8 @@
 import logging
 import math
-import sys
 from collections import namedtuple
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +10,7 @@ import torch
 
 from ignite.engine import Engine, Events
 from ignite.handlers.terminate_on_nan import TerminateOnNan
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import guarded_processes
-import harness
+from support import guarded_processes, harness
 
 Pair = namedtuple("Pair", "a b")
 NAN, INF = math.nan, math.inf

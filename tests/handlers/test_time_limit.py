@@ -1,17 +1,11 @@
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from ignite._core import clock
 from ignite.engine import Engine, Events
 from ignite.handlers.time_limit import TimeLimit
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import guarded_processes
-import harness
+from support import guarded_processes, harness
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import logging
 import sys
 
 import pytest
-import servers
 import torch
 
 from ignite.engine import Events, create_supervised_trainer
 from ignite.handlers import Checkpoint, global_step_from_engine
+from support import servers
 
 pytestmark = [
     pytest.mark.integration,

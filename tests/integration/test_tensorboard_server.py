@@ -3,13 +3,13 @@
 import sys
 
 import pytest
-import servers
 import torch
 
 from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import Checkpoint
 from ignite.handlers.logger_utils import setup_tb_logging
 from ignite.metrics import MeanSquaredError
+from support import servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 IGNITE = Path(sys.executable).parent / "ignite"
@@ -26,6 +27,7 @@ def test_the_demo_reaches_its_accuracy_and_says_where_to_look(tmp_path):
     assert best.group() in run(tmp_path), "run again it has nothing to do, and says the same"
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_ends_with_the_same_weights(tmp_path):
     run(tmp_path / "whole", "--epochs", "4")
     command = [IGNITE, "demo", "--output", tmp_path / "cut", "--epochs", "4"]

@@ -3,9 +3,7 @@
 import copy
 import logging
 import random
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +15,7 @@ from ignite._core.differences import first_difference
 from ignite.engine import Events
 from ignite.exceptions import DryRunError
 from ignite.metrics import Metric
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import learner_processes
+from support import harness, learner_processes
 
 
 def data(seed=0):

@@ -1,8 +1,6 @@
 import json
 import math
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +16,7 @@ from ignite.learner import History, Learner, _recorder
 from ignite.learner._data.facts import Facts
 from ignite.learner._fit import Batching, load
 from ignite.metrics import Accuracy, MeanSquaredError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import digits
-import harness
-import learner_processes
+from support import digits, harness, learner_processes
 
 X = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()

@@ -2,8 +2,6 @@
 
 import functools
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,11 +17,7 @@ from ignite.engine import BackpropEvents
 from ignite.exceptions import NotComputableError
 from ignite.learner import Learner
 from ignite.learner._loss import EpochLoss, TrainingLoss, Weighted, make_training_loss, num_samples
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-import harness
-import learner_processes
+from support import harness, learner_processes
 
 IGNORED = -100
 

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from classification_oracles import elsewhere
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
@@ -16,6 +15,7 @@ from ignite.metrics._agreement import (
     outside_message,
 )
 from ignite.metrics.statistics import Reading
+from support.classification_oracles import elsewhere
 
 pairs = st.lists(st.tuples(*[st.integers(0, 3)] * 2), min_size=1, max_size=20)
 

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import assert_same, check, check_constant_memory, check_refused, elsewhere, plain
 from hypothesis import given
 from hypothesis import strategies as st
-from score_oracles import check_scores_refused, mean_of_columns, rounded_down, score_cases
 from sklearn.metrics import average_precision_score
 
 from ignite.metrics import AveragePrecision
 from ignite.metrics.average_precision import average_precision_compute_fn
+from support.classification_oracles import assert_same, check, check_constant_memory, check_refused, elsewhere, plain
+from support.score_oracles import check_scores_refused, mean_of_columns, rounded_down, score_cases
 
 
 @mean_of_columns

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from classification_oracles import (
+from hypothesis import given
+from sklearn.metrics import balanced_accuracy_score
+
+from ignite.metrics import BalancedAccuracy
+from support.classification_oracles import (
     FIRST,
     check,
     check_refused,
@@ -10,10 +14,6 @@ from classification_oracles import (
     label_cases,
     refused_labels,
 )
-from hypothesis import given
-from sklearn.metrics import balanced_accuracy_score
-
-from ignite.metrics import BalancedAccuracy
 
 two_kinds = label_cases(["binary", "multiclass"])
 

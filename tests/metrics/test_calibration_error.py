@@ -4,7 +4,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from classification_oracles import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ignite.metrics import CalibrationError
+from support.classification_oracles import (
     DTYPES,
     Case,
     batch_sizes,
@@ -15,11 +19,7 @@ from classification_oracles import (
     seeds,
     zeros,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from score_oracles import score_cases
-
-from ignite.metrics import CalibrationError
+from support.score_oracles import score_cases
 
 each_norm = pytest.mark.parametrize("norm", ["l1", "l2", "max"])
 num_bins = st.integers(1, 30)

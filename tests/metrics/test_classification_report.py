@@ -2,13 +2,13 @@ import json
 
 import pytest
 import torch
-from classification_oracles import FIRST, check, check_refused, label_cases, refused_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import classification_report, precision_recall_fscore_support
 
 from ignite.engine import Engine
 from ignite.metrics import ClassificationReport
+from support.classification_oracles import FIRST, check, check_refused, label_cases, refused_labels
 
 
 def report(true, predicted, case, beta):

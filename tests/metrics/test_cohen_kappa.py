@@ -1,11 +1,11 @@
 import pytest
 import torch
-from classification_oracles import check, check_constant_memory, check_refused, elsewhere, label_cases, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from ignite.metrics import CohenKappa
+from support.classification_oracles import check, check_constant_memory, check_refused, elsewhere, label_cases, zeros
 
 each_weights = pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
 FIRST = (torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))

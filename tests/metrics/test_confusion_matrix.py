@@ -4,7 +4,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from classification_oracles import FIRST, assert_same, check, check_refused, elsewhere, label_cases, quotients, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
@@ -21,6 +20,16 @@ from ignite.metrics import (
     cmPrecision,
     cmRecall,
     mIoU,
+)
+from support.classification_oracles import (
+    FIRST,
+    assert_same,
+    check,
+    check_refused,
+    elsewhere,
+    label_cases,
+    quotients,
+    zeros,
 )
 
 IGNORED = (255, -100, -1, 5)

@@ -3,12 +3,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from distance_oracles import check_rejections, exact_rows, hard_pairs, near, rounding, value_of
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles_distances import FLOATS, INTEGERS, cases, check, check_needs_examples, check_refused, cosine_similarity
 
 from ignite.metrics import CosineSimilarity
+from support.distance_oracles import check_rejections, exact_rows, hard_pairs, near, rounding, value_of
+from support.oracles_distances import (
+    FLOATS,
+    INTEGERS,
+    cases,
+    check,
+    check_needs_examples,
+    check_refused,
+    cosine_similarity,
+)
 
 
 @given(cases(shapes=((1,), (4,), (2, 3)), dtypes=FLOATS + INTEGERS), st.sampled_from([2e-8, 0.5]))

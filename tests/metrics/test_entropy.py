@@ -3,11 +3,11 @@ import re
 
 import pytest
 import torch
-from distance_oracles import check_rejections, entropy_of, hard_logits, mean_of, near, rounding, value_of
 from hypothesis import given
-from oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, entropy
 
 from ignite.metrics import Entropy
+from support.distance_oracles import check_rejections, entropy_of, hard_logits, mean_of, near, rounding, value_of
+from support.oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, entropy
 
 LOGITS = ((1,), (4,), (3, 2), (2, 2, 3))
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from classification_oracles import FIRST, check, check_refused, label_cases, refused_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import fbeta_score
 
 from ignite.metrics import Fbeta, Precision, Recall
+from support.classification_oracles import FIRST, check, check_refused, label_cases, refused_labels
 
 betas = st.sampled_from([0.5, 1, 2, 3.5])
 

@@ -1,8 +1,8 @@
-from classification_oracles import FIRST, check, check_refused, check_refused_late, label_cases, refused_labels
 from hypothesis import given
 from sklearn.metrics import hamming_loss
 
 from ignite.metrics import HammingDistance
+from support.classification_oracles import FIRST, check, check_refused, check_refused_late, label_cases, refused_labels
 
 
 @given(case=label_cases())

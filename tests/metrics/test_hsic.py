@@ -3,10 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from distance_oracles import check_rejections, hard_pairs, independence_by_loops, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles_distances import (
+
+from ignite.metrics import HSIC
+from support.distance_oracles import check_rejections, hard_pairs, independence_by_loops, near, value_of
+from support.oracles_distances import (
     FLOATS,
     assert_near,
     cases,
@@ -16,8 +18,6 @@ from oracles_distances import (
     independence,
     squared_distances,
 )
-
-from ignite.metrics import HSIC
 
 widths = st.sampled_from([-1.0, 0.7, 2.0])
 

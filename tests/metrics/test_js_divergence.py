@@ -3,11 +3,11 @@ import re
 
 import pytest
 import torch
-from distance_oracles import check_rejections, hard_logits, mean_of, near, rounding, symmetric_divergence_of
 from hypothesis import given
-from oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, js_divergence
 
 from ignite.metrics import JSDivergence, KLDivergence
+from support.distance_oracles import check_rejections, hard_logits, mean_of, near, rounding, symmetric_divergence_of
+from support.oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, js_divergence
 
 
 @given(cases(shapes=((1,), (4,), (3, 2), (2, 2, 3)), dtypes=FLOATS, scales=(1e-3, 1.0, 10.0)))

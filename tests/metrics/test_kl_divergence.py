@@ -3,11 +3,11 @@ import re
 
 import pytest
 import torch
-from distance_oracles import check_rejections, divergence_of, hard_logits, mean_of, near, rounding
 from hypothesis import given
-from oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, kl_divergence
 
 from ignite.metrics import KLDivergence
+from support.distance_oracles import check_rejections, divergence_of, hard_logits, mean_of, near, rounding
+from support.oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, kl_divergence
 
 
 @given(cases(shapes=((1,), (4,), (3, 2), (2, 2, 3)), dtypes=(*FLOATS, torch.int8), scales=(1e-3, 1.0, 10.0)))

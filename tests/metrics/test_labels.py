@@ -4,13 +4,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import elsewhere
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ignite.metrics import _scratch
 from ignite.metrics._labels import argmax, as_classes, count_outside, is_binary, ratio, read_labels
+from support.classification_oracles import elsewhere
 
 inf, nan = math.inf, math.nan
 few_values = st.sampled_from([-inf, -1.0, -0.0, 0.0, 0.5, inf, nan])

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from classification_oracles import check, check_constant_memory, check_refused, elsewhere, label_cases, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef
 
 from ignite.metrics import MatthewsCorrCoef
 from ignite.metrics.matthews_corrcoef import matthews_corrcoef_compute_fn
+from support.classification_oracles import check, check_constant_memory, check_refused, elsewhere, label_cases, zeros
 
 FIRST = (torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
 

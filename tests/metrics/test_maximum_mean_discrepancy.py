@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
-from distance_oracles import check_rejections, discrepancy_by_loops, hard_pairs, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles_distances import (
+
+from ignite.metrics import MaximumMeanDiscrepancy
+from support.distance_oracles import check_rejections, discrepancy_by_loops, hard_pairs, near, value_of
+from support.oracles_distances import (
     FLOATS,
     INTEGERS,
     cases,
@@ -14,8 +16,6 @@ from oracles_distances import (
     check_refused,
     discrepancy,
 )
-
-from ignite.metrics import MaximumMeanDiscrepancy
 
 
 @given(

@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
-from distance_oracles import check_rejections, exact_error, hard_pairs, near, rounding, value_of
 from hypothesis import given
-from oracles_distances import (
+
+from ignite.metrics import MeanAbsoluteError
+from support.distance_oracles import check_rejections, exact_error, hard_pairs, near, rounding, value_of
+from support.oracles_distances import (
     FLOATS,
     INTEGERS,
     cases,
@@ -14,8 +16,6 @@ from oracles_distances import (
     check_refused,
     mean_absolute_error,
 )
-
-from ignite.metrics import MeanAbsoluteError
 
 
 @given(cases(shapes=((), (1,), (3,), (2, 2)), dtypes=FLOATS + INTEGERS))

@@ -3,10 +3,12 @@ from fractions import Fraction
 
 import pytest
 import torch
-from distance_oracles import check_rejections, exact_rows, hard_pairs, near, value_of
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles_distances import (
+
+from ignite.metrics import MeanPairwiseDistance
+from support.distance_oracles import check_rejections, exact_rows, hard_pairs, near, value_of
+from support.oracles_distances import (
     FLOATS,
     INTEGERS,
     cases,
@@ -16,8 +18,6 @@ from oracles_distances import (
     mean_pairwise_distance,
     value_in_engine,
 )
-
-from ignite.metrics import MeanPairwiseDistance
 
 
 @given(

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from classification_oracles import check, check_refused, elsewhere, label_cases, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import multilabel_confusion_matrix
 
 from ignite.metrics import MultiLabelConfusionMatrix
+from support.classification_oracles import check, check_refused, elsewhere, label_cases, zeros
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

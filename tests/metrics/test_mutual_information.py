@@ -3,9 +3,12 @@ import re
 
 import pytest
 import torch
-from distance_oracles import check_rejections, hard_logits, information_of, near, value_of
 from hypothesis import given
-from oracles_distances import (
+
+from ignite.engine import Engine
+from ignite.metrics import Entropy, MutualInformation
+from support.distance_oracles import check_rejections, hard_logits, information_of, near, value_of
+from support.oracles_distances import (
     FLOATS,
     assert_state_goes_on,
     cases,
@@ -14,9 +17,6 @@ from oracles_distances import (
     check_refused,
     mutual_information,
 )
-
-from ignite.engine import Engine
-from ignite.metrics import Entropy, MutualInformation
 
 FIRST = (torch.tensor([[99.0, 0.0, 0.0], [0.0, 99.0, 0.0]]), torch.zeros(2))
 

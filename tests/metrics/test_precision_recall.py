@@ -4,10 +4,10 @@ import warnings
 
 import pytest
 import torch
-from classification_oracles import FIRST
 
 from ignite.engine import Engine
 from ignite.metrics import Precision, Recall, Specificity
+from support.classification_oracles import FIRST
 
 each_kind = pytest.mark.parametrize("create", [Precision, Recall, Specificity])
 LONG_WANTED_OF_BOTH = "`y` and `y_pred` should be of dtype long when entry type is binary and average!=False"

@@ -1,13 +1,13 @@
 import numpy as np
 import torch
-from classification_oracles import check, check_constant_memory
 from hypothesis import given
 from hypothesis import strategies as st
-from score_oracles import check_scores_refused, rounded_down, score_cases
 from sklearn.metrics import precision_recall_curve
 
 from ignite.metrics import PrecisionRecallCurve
 from ignite.metrics.precision_recall_curve import precision_recall_curve_compute_fn
+from support.classification_oracles import check, check_constant_memory
+from support.score_oracles import check_scores_refused, rounded_down, score_cases
 
 
 def curve(true, scores):

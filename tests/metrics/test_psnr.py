@@ -3,10 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from distance_oracles import check_rejections, exact_rows, hard_pairs, near, rounding, value_of
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles_distances import (
+from skimage.metrics import peak_signal_noise_ratio
+
+from ignite.metrics import PSNR
+from support.distance_oracles import check_rejections, exact_rows, hard_pairs, near, rounding, value_of
+from support.oracles_distances import (
     FLOATS,
     INTEGERS,
     assert_near,
@@ -16,9 +19,6 @@ from oracles_distances import (
     check_refused,
     peak_signal_to_noise,
 )
-from skimage.metrics import peak_signal_noise_ratio
-
-from ignite.metrics import PSNR
 
 
 @given(

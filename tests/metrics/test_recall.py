@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from classification_oracles import FIRST, check, check_refused, check_refused_late, label_cases, refused_labels
 from hypothesis import given
 from sklearn.metrics import recall_score
 
 from ignite.metrics import Recall
+from support.classification_oracles import FIRST, check, check_refused, check_refused_late, label_cases, refused_labels
 
 AVERAGES = (False, None, "macro", "micro", "weighted")
 

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import assert_same, check, check_constant_memory, check_refused, elsewhere, plain
 from hypothesis import given
 from hypothesis import strategies as st
-from score_oracles import FIRST_SCORES, check_scores_refused, mean_of_columns, rounded_down, score_cases
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ignite.metrics import ROC_AUC, RocCurve
 from ignite.metrics.roc_auc import roc_auc_compute_fn, roc_auc_curve_compute_fn
+from support.classification_oracles import assert_same, check, check_constant_memory, check_refused, elsewhere, plain
+from support.score_oracles import FIRST_SCORES, check_scores_refused, mean_of_columns, rounded_down, score_cases
 
 num_bins = st.integers(2, 70)
 

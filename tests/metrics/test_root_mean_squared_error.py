@@ -2,9 +2,12 @@ import math
 
 import pytest
 import torch
-from distance_oracles import check_rejections, exact_error, hard_pairs, near, rounding, value_of
 from hypothesis import given
-from oracles_distances import (
+
+from ignite.engine import Engine
+from ignite.metrics import MeanSquaredError, RootMeanSquaredError
+from support.distance_oracles import check_rejections, exact_error, hard_pairs, near, rounding, value_of
+from support.oracles_distances import (
     FLOATS,
     INTEGERS,
     cases,
@@ -15,9 +18,6 @@ from oracles_distances import (
     mean_squared_error,
     value_in_engine,
 )
-
-from ignite.engine import Engine
-from ignite.metrics import MeanSquaredError, RootMeanSquaredError
 
 
 def oracle(p, y):

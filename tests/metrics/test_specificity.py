@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from classification_oracles import (
+from hypothesis import given
+
+from ignite.metrics import Specificity
+from support.classification_oracles import (
     FIRST,
     check,
     check_refused,
@@ -11,9 +14,6 @@ from classification_oracles import (
     quotients,
     refused_labels,
 )
-from hypothesis import given
-
-from ignite.metrics import Specificity
 
 
 def specificity(true, predicted, case, average):

@@ -3,10 +3,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from distance_oracles import check_rejections, gaussian, near, similarity_by_loops, value_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles_distances import (
+from skimage.metrics import structural_similarity
+
+from ignite.metrics import SSIM
+from support.distance_oracles import check_rejections, gaussian, near, similarity_by_loops, value_of
+from support.oracles_distances import (
     FLOATS,
     assert_near,
     cases,
@@ -16,9 +19,6 @@ from oracles_distances import (
     similarity_by_definition,
     similarity_of_scikit_image,
 )
-from skimage.metrics import structural_similarity
-
-from ignite.metrics import SSIM
 
 IMAGES = ((1, 9, 12), (3, 13, 9))
 VOLUMES = ((1, 7, 8, 9), (2, 6, 7, 6))

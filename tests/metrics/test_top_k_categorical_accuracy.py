@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import batch_sizes, check_refused, elsewhere, label_cases, seeds, zeros
-from classification_oracles import check as check_case
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import top_k_accuracy_score
 
 from ignite.metrics import TopKCategoricalAccuracy
+from support.classification_oracles import batch_sizes, check_refused, elsewhere, label_cases, seeds, zeros
+from support.classification_oracles import check as check_case
 
 FIRST = (torch.tensor([[0.1, 0.6, 0.3], [0.7, 0.2, 0.1]]), torch.tensor([2, 2]))
 

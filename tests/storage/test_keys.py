@@ -1,9 +1,7 @@
 """One name for each parameter, however its module is wrapped."""
 
 import itertools
-import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +10,7 @@ from torch import nn
 
 from ignite.storage.keys import check_whole, fit_keys, load_into, state_of, unwrap
 from ignite.testing import run_processes
-
-sys.path.insert(0, str(Path(__file__).parent))
-import sharded_models
+from support import sharded_models
 
 
 class Inner(nn.Module):

@@ -1,8 +1,8 @@
 import pytest
-from process_functions import add_ranks, die_on_rank_one, fail_on_rank_one, hang_on_rank_one, return_a_class
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ignite.testing import run_processes
+from support.process_functions import add_ranks, die_on_rank_one, fail_on_rank_one, hang_on_rank_one, return_a_class
 
 
 def test_each_rank_returns_its_result():

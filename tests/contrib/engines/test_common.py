@@ -1,8 +1,6 @@
 import gc
 import re
-import sys
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,12 +11,10 @@ from ignite.contrib.engines import common
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping
 from ignite.handlers.param_scheduler import PiecewiseLinear
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "distributed"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-import common_processes  # processes that are spawned import these, too
-import harness
+from support import (
+    common_processes,  # processes that are spawned import these, too
+    harness,
+)
 
 setup = common.setup_common_training_handlers
 

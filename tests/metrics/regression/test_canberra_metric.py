@@ -1,8 +1,8 @@
 from hypothesis import given
-from regression_oracles import cases, check, check_is_zero_without_examples
 from scipy.spatial.distance import canberra
 
 from ignite.metrics.regression import CanberraMetric
+from support.regression_oracles import cases, check, check_is_zero_without_examples
 
 
 @given(cases())

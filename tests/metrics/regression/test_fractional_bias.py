@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, positive
 
 from ignite.metrics.regression import FractionalBias
+from support.regression_oracles import cases, check, check_needs_examples, positive
 
 
 @given(cases(positive.map(lambda x: x + 1), positive))

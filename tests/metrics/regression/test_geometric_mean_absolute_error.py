@@ -1,7 +1,7 @@
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, geometric_mean
 
 from ignite.metrics.regression import GeometricMeanAbsoluteError
+from support.regression_oracles import cases, check, check_needs_examples, geometric_mean
 
 
 @given(cases())

@@ -1,7 +1,7 @@
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, eighths, geometric_mean, relative_to_mean
 
 from ignite.metrics.regression import GeometricMeanRelativeAbsoluteError
+from support.regression_oracles import cases, check, check_needs_examples, eighths, geometric_mean, relative_to_mean
 
 
 @given(cases(eighths, eighths))

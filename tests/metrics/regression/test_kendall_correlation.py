@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from regression_oracles import cases, check, check_needs_examples, kendall, numbers
 from scipy import stats
 
 from ignite.metrics.regression import KendallRankCorrelation
+from support.regression_oracles import cases, check, check_needs_examples, kendall, numbers
 
 variants = pytest.mark.parametrize("variant", ["b", "c"])
 few = st.integers(0, 4).map(float)

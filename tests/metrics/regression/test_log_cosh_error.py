@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples
 
 from ignite.metrics.regression import LogCoshError
+from support.regression_oracles import cases, check, check_needs_examples
 
 
 @given(cases())

@@ -1,8 +1,8 @@
 from hypothesis import given
-from regression_oracles import cases, check, check_is_zero_without_examples
 from scipy.spatial.distance import cityblock
 
 from ignite.metrics.regression import ManhattanDistance
+from support.regression_oracles import cases, check, check_is_zero_without_examples
 
 
 @given(cases())

@@ -2,10 +2,10 @@ import math
 
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples
 from sklearn.metrics import max_error
 
 from ignite.metrics.regression import MaximumAbsoluteError
+from support.regression_oracles import cases, check, check_needs_examples
 
 
 @given(cases())

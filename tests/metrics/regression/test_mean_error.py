@@ -1,8 +1,8 @@
 import numpy as np
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples
 
 from ignite.metrics.regression import MeanError
+from support.regression_oracles import cases, check, check_needs_examples
 
 
 @given(cases())

@@ -1,10 +1,10 @@
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples
 from sklearn.metrics import median_absolute_error
 
 from ignite.metrics.regression import MedianAbsoluteError, median_absolute_error_compute_fn
+from support.regression_oracles import cases, check, check_needs_examples
 
 
 @given(cases())

@@ -1,9 +1,9 @@
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, middle, quotients
 
 from ignite.metrics.regression import MedianAbsolutePercentageError, median_absolute_percentage_error_compute_fn
+from support.regression_oracles import cases, check, check_needs_examples, middle, quotients
 
 
 @given(cases())

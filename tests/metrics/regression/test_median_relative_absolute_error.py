@@ -1,9 +1,9 @@
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, eighths, middle, relative_to_mean
 
 from ignite.metrics.regression import MedianRelativeAbsoluteError, median_relative_absolute_error_compute_fn
+from support.regression_oracles import cases, check, check_needs_examples, eighths, middle, relative_to_mean
 
 
 @given(cases(eighths, eighths))

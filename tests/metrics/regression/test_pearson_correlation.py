@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import by_scipy, cases, check, check_needs_examples, eighths, pearson
 from scipy import stats
 
 from ignite.metrics.regression import PearsonCorrelation
+from support.regression_oracles import by_scipy, cases, check, check_needs_examples, eighths, pearson
 
 
 @given(cases(eighths, eighths))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, eighths
 from sklearn.metrics import r2_score
 
 from ignite.metrics.regression import R2Score
+from support.regression_oracles import cases, check, check_needs_examples, eighths
 
 
 def oracle(p, a):

@@ -2,9 +2,9 @@ import math
 
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, eighths, numbers, spearman
 
 from ignite.metrics.regression import SpearmanRankCorrelation
+from support.regression_oracles import cases, check, check_needs_examples, eighths, numbers, spearman
 
 
 @given(cases(eighths, numbers))

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 from hypothesis import given
-from regression_oracles import cases, check, check_needs_examples, symmetric
 
 from ignite.metrics.regression import SymmetricMeanAbsolutePercentageError
+from support.regression_oracles import cases, check, check_needs_examples, symmetric
 
 
 @given(cases())

@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import Elsewhere, elsewhere, label_cases
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
 from ignite.metrics.statistics import LabelCounts, Reading
 from ignite.metrics.statistics.labels import CLASSES, CORRECT, MATRIX, SAMPLES
+from support.classification_oracles import Elsewhere, elsewhere, label_cases
 
 NEEDS = (CORRECT, CLASSES, MATRIX, SAMPLES)
 sets_of_needs = st.lists(st.sampled_from(NEEDS[:3]), min_size=1, max_size=3, unique=True)

@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import elsewhere
 from hypothesis import given
 from hypothesis import strategies as st
-from score_oracles import rounded_down, score_cases
 
 from ignite.metrics.statistics import Reading, ScoreCounts
+from support.classification_oracles import elsewhere
+from support.score_oracles import rounded_down, score_cases
 
 
 def pair(output):

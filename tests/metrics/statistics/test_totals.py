@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from classification_oracles import elsewhere
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ignite.metrics import Accuracy, Average, Loss, MeanSquaredError
 from ignite.metrics.statistics import Reading, Totals
+from support.classification_oracles import elsewhere
 
 STATES = "__metric_state_per_rank"
 NUM_EXAMPLES, BATCH = 10_000_000, 250_000

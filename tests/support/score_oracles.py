@@ -6,8 +6,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from classification_oracles import DTYPES, Case, batch_sizes, check_refused, elsewhere, seeds
 from hypothesis import strategies as st
+
+from support.classification_oracles import DTYPES, Case, batch_sizes, check_refused, elsewhere, seeds
 
 
 @st.composite

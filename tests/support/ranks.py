@@ -2,12 +2,12 @@
 
 import torch
 import torch.distributed as dist
-from cases import CASES, as_plain, cut, wide
 
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from ignite.metrics._reduction import SyncGroup
 from ignite.metrics.metric import EpochWise, reinit__is_reduced, sync_all_reduce
+from support.cases import CASES, as_plain, cut, wide
 
 NUM_EXAMPLES = 23
 # How many examples each process sees: always some process none, and never all as many.

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import training
-from training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 
 from ignite._core.differences import first_difference
 from ignite.engine import BackpropEvents, Events
 from ignite.storage import reader
 from ignite.testing import Kill, inject
 from ignite.testing._record import Recorder
+from support import training
+from support.training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 
 NUM_ITERATIONS_PER_KILL = 6
 SYSTEM_CALLS = ("fsync", "replace", "unlink")

@@ -17,15 +17,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import chain
 import torch
-import training
-from training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 
 from ignite.engine import BackpropEvents, Events
 from ignite.handlers import Preemption
 from ignite.storage import reader
 from ignite.testing._record import Recorder
+from support import chain, training
+from support.training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 
 PLAN = Plan(max_epochs=3, save_every=5)
 NUM_ITERATIONS = PLAN.max_epochs * EPOCH_LENGTH

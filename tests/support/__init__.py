@@ -1,0 +1,1 @@
+"""What tests share: oracles, and functions and programs that they run in other processes."""
