@@ -3,7 +3,11 @@
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._boundary import Preempted, ask
+from ignite.engine._boundary import Preempted
+
+
+def ask(request):
+    request.trainer.request_at_boundary(request)
 
 
 class Request:

@@ -5,16 +5,16 @@ import threading
 import pytest
 
 from ignite.engine import Engine
-from ignite.engine._running import outermost, within
+from ignite.engine._running import outermost_engine, within
 
 
 def test_engines_within_handlers_are_known_while_they_run():
     seen = []
-    inner = Engine(lambda engine, batch: seen.append((outermost(), within(outer), within(engine))))
+    inner = Engine(lambda engine, batch: seen.append((outermost_engine(), within(outer), within(engine))))
     outer = Engine(lambda engine, batch: inner.run([0]))
     outer.run([0])
     assert seen == [(outer, [outer, inner], [inner])]
-    assert outermost() is None
+    assert outermost_engine() is None
     assert within(outer) == []
 
 
@@ -22,14 +22,14 @@ def test_an_engine_that_fails_is_forgotten():
     engine = Engine(lambda engine, batch: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         engine.run([0])
-    assert outermost() is None
+    assert outermost_engine() is None
 
 
 def test_threads_do_not_see_each_other():
     seen = []
 
     def step(engine, batch):
-        thread = threading.Thread(target=lambda: seen.append(outermost()))
+        thread = threading.Thread(target=lambda: seen.append(outermost_engine()))
         thread.start()
         thread.join()
 

@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events, together
 
 
 class Decider:
-    _decides_together = True
+    decides_together = True
 
     def __call__(self, engine):
         self.answer = together.any_process(engine, self, True)
@@ -18,7 +18,7 @@ class Decider:
 
 
 class Needed:
-    _needs_all_processes = "Needed"
+    needs_all_processes = "Needed"
 
     def on_start(self, engine):
         pass

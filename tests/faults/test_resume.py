@@ -232,7 +232,7 @@ def test_the_row_holds(each, tmp_path):
 def test_a_part_that_is_not_saved_is_found():
     def make(folder):
         run = make_run(folder, replace(Plan(save_every=1), max_epochs=1))
-        run.trainer._keeper.given["ema"] = None
+        run.trainer.run_saver.given["ema"] = None
         return run
 
     seen = outcome(make, [5])

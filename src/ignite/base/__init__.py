@@ -1,6 +1,32 @@
-"""What an object must offer to be saved, reset or attached."""
+"""What an object must offer to be saved, reset or attached, and what it may offer to an engine."""
 
 from ignite.base.mixins import ResettableHandler, Serializable
-from ignite.base.protocols import Attachable, Stateful
+from ignite.base.protocols import (
+    Attachable,
+    BoundaryRequest,
+    DecidesTogether,
+    Describable,
+    DryRunnable,
+    NeedsAllProcesses,
+    ResetsItself,
+    RunContext,
+    RunSaver,
+    Stateful,
+    WithParts,
+)
 
-__all__ = ["Attachable", "ResettableHandler", "Serializable", "Stateful"]
+__all__ = [
+    "Attachable",
+    "BoundaryRequest",
+    "DecidesTogether",
+    "Describable",
+    "DryRunnable",
+    "NeedsAllProcesses",
+    "ResetsItself",
+    "ResettableHandler",
+    "RunContext",
+    "RunSaver",
+    "Serializable",
+    "Stateful",
+    "WithParts",
+]

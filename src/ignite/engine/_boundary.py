@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite.engine import _running
 from ignite.engine._cursor import BETWEEN_BATCHES, BETWEEN_EPOCHS
@@ -10,6 +10,7 @@ from ignite.engine.events import Events
 
 if TYPE_CHECKING:
     from ignite._core.seeding import RandomState
+    from ignite.base import BoundaryRequest
     from ignite.engine.engine import Engine
 
 # Where engines within a handler may be cut off: the handlers that are left can be called after a resume.
@@ -25,20 +26,6 @@ class Unfinished(NamedTuple):
     """Handlers that have been called to their end."""
 
 
-class BoundaryRequest(Protocol):
-    """What somebody outside of the run wants done at the next boundary."""
-
-    trainer: Engine[Any, Any]
-    """The engine whose run it is about; others run within its handlers."""
-
-    @property
-    def cuts(self) -> bool:
-        """Whether engines within a handler are left at their next iteration, and not waited for."""
-
-    def obey(self, engine: Engine[Any, Any], unfinished: Unfinished | None, random: RandomState | None) -> bool:
-        """Does it; returns whether the run is to stop."""
-
-
 class Preempted(BaseException):
     """Leaves engines that run within a handler, so that the engine around them can be saved and stopped.
 
@@ -52,13 +39,6 @@ class Preempted(BaseException):
         self.random = getattr(_running.within(request.trainer)[1], "_random_at_start", None)
         self.unfinished: Unfinished | None = None
         """Where in the handlers of the trainer this happened; filled in by dispatch."""
-
-
-def ask(request: BoundaryRequest) -> None:
-    """Lets the run obey at its next boundary. Safe in a signal handler: it sets attributes, and nothing else."""
-    for engine in _running.within(request.trainer) or [request.trainer]:
-        engine._request = request
-        engine._attention = True
 
 
 def obey(engine: Engine[Any, Any], moment: int) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ignite.engine import _running
 from ignite.engine.events import Events
+
+if TYPE_CHECKING:
+    from ignite.base import BoundaryRequest, RunContext, RunSaver
 
 _OUTSIDE_ITERATION = (
     None, Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.TERMINATE,
@@ -27,8 +31,97 @@ class Controls:
     _should_interrupt: bool
     _skip_requested: bool
     _attention: bool
-    _goes_on_later: bool
-    """Whether the run is terminated although it is not over, because its time is up for now."""
+    _frames: list[RunContext]
+    _keeper: RunSaver | None
+    _request: BoundaryRequest | None
+    is_preemptible: bool
+    """Whether a request may cut off engines that run within a handler of this one, such as an evaluation."""
+    will_resume: bool
+    """Whether a run that is terminated is to be resumed later: a checkpoint of its end is not that of a finished run.
+
+    A handler that terminates a run because its time is up sets it to True. Each run begins with False.
+    """
+
+    @property
+    def is_running(self) -> bool:
+        """Whether ``run`` has been called and has not returned yet.
+
+        Example:
+            >>> from ignite.engine import Engine
+            >>> engine = Engine(lambda engine, batch: print(engine.is_running))
+            >>> _ = engine.run([0])
+            True
+            >>> engine.is_running
+            False
+        """
+        return self._is_running
+
+    @property
+    def run_contexts(self) -> tuple[RunContext, ...]:
+        """What is run around each run, the outermost first; see :meth:`add_run_context`."""
+        return tuple(self._frames)
+
+    def add_run_context(self, context: RunContext, *, outermost: bool = False) -> None:
+        """Enters a context manager around each run from the next one on.
+
+        It is entered before STARTED and left when the run is over, also after an exception. Other than handlers of
+        STARTED and COMPLETED, it sees each end of a run. A call of ``run`` that has nothing to do does not enter it.
+
+        Args:
+            context: ``f(engine, is_new) -> context manager``, called once a run. ``is_new`` is True for a run that
+                begins at the beginning, and False for one that goes on.
+            outermost: enter it before, and leave it after, all others, instead of within them.
+
+        Example:
+            >>> from contextlib import contextmanager
+            >>> from ignite.engine import Engine
+            >>> engine = Engine(lambda engine, batch: print(batch))
+            >>> @contextmanager
+            ... def announced(engine, is_new):
+            ...     print("begin")
+            ...     yield
+            ...     print("end")
+            >>> engine.add_run_context(announced)
+            >>> _ = engine.run([1])
+            begin
+            1
+            end
+        """
+        self._frames.insert(0 if outermost else len(self._frames), context)
+
+    def remove_run_context(self, context: RunContext) -> None:
+        """Takes off what :meth:`add_run_context` has added; takes effect from the next run on.
+
+        Raises:
+            ValueError: it was not added.
+        """
+        if context not in self._frames:
+            raise ValueError(f"context should be one of the engine's run_contexts, but given {context!r}")
+        self._frames.remove(context)
+
+    @property
+    def run_saver(self) -> RunSaver | None:
+        """What saves the runs of this engine so that they can be resumed, such as ``Checkpoint.of``; None if nothing.
+
+        ``run(resume="latest")`` resumes from where it saves.
+        """
+        return self._keeper
+
+    @run_saver.setter
+    def run_saver(self, saver: RunSaver | None) -> None:
+        self._keeper = saver
+
+    def request_at_boundary(self, request: BoundaryRequest) -> None:
+        """Has a request obeyed at the next boundary of the run: between two iterations or epochs.
+
+        Safe in a signal handler: it sets attributes, and nothing else.
+
+        Args:
+            request: obeyed by this engine, which is its ``trainer``.
+        """
+        for engine in _running.within(request.trainer) or [request.trainer]:
+            engine._request = request
+            engine._attention = True
 
     def terminate(self, skip_completed: bool = False) -> None:
         """Ends the run when the handlers of the event at hand have been called: TERMINATE, then COMPLETED.
@@ -113,4 +206,4 @@ class Controls:
 
     def _clear_requests(self) -> None:
         self._should_terminate = self._should_terminate_single_epoch = False
-        self._should_interrupt = self._skip_requested = self._attention = self._goes_on_later = False
+        self._should_interrupt = self._skip_requested = self._attention = self.will_resume = False

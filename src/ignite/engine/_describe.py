@@ -110,7 +110,7 @@ def _event_rows(engine: Emitter, name: str, depth: int) -> Iterator[Row]:
 def _note_of(entry: Registration, engine: Emitter) -> str:
     """What the object that the handler is, or is a method of, has to say about it."""
     owner = getattr(entry.handler, "__self__", entry.handler)
-    note = getattr(type(owner), "_note_on_handler", None)
+    note = getattr(type(owner), "describe_handler", None)
     if note is None:
         return ""
     words = note(owner, engine, getattr(entry.handler, "__name__", "__call__"))

@@ -46,6 +46,11 @@ class Registration(NamedTuple):
     """The event as the user gave it, with its filter."""
     priority: float
 
+    @property
+    def takes_only_engine(self) -> bool:
+        """Whether the handler is called with the engine and nothing else."""
+        return self.style == WITH_ENGINE
+
     def compile(self) -> Call:
         """What dispatch walks over: a plain tuple, which unpacks several times faster than a named one."""
         return (self.handler, self.style, *self.condition, self)

@@ -128,7 +128,7 @@ class _DryRunner(Watcher):
         checks: list[tuple[str, Callable[[], None]]] = []
         with ExitStack() as stack:
             for number, one in enumerate({id(one): one for one in objects}.values()):
-                elsewhere = getattr(type(one), "_elsewhere", None)
+                elsewhere = getattr(type(one), "dry_run_in", None)
                 if elsewhere is not None:
                     place = folder / str(number)
                     place.mkdir()

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ignite._core.calls import has_parameter
-from ignite.engine._dispatch import Payload, Table, call_each, call_handlers, register
+from ignite.engine._dispatch import Payload, Registration, Table, call_each, call_handlers, register
 from ignite.engine._state import State, key_of
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle
 
@@ -170,6 +170,39 @@ class Emitter:
             tables = [self._tables[key_of(event)] for event in events if self.has_registered_events(event)]
         return any(entry.handler == handler for table in tables for entry in table.entries)
 
+    @property
+    def registered_events(self) -> list[Any]:
+        """The events that this engine knows, in the order of their registration."""
+        return [table.event for table in self._tables.values()]
+
+    def handlers_of(self, event_name: Any | None = None) -> list[Registration]:
+        """Lists the handlers of an event in the order in which they are called.
+
+        Args:
+            event_name: an event, or several joined with ``|``; filters do not count. Without one, the handlers of all
+                events are listed.
+
+        Returns:
+            One :class:`ignite.engine.extension.Registration` for each time a handler was added: ``handler``, ``args``,
+            ``kwargs``, ``event`` (with its filter) and ``priority``.
+
+        Raises:
+            ValueError: the event is not known to this engine.
+
+        Example:
+            >>> from ignite.engine import Engine, Events
+            >>> engine = Engine(lambda engine, batch: None)
+            >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), print, "done")
+            >>> [(entry.handler, entry.args) for entry in engine.handlers_of(Events.EPOCH_COMPLETED)]
+            [(<built-in function print>, ('done',))]
+        """
+        if event_name is None:
+            tables = list(self._tables.values())
+        else:
+            events = event_name if isinstance(event_name, EventsList) else [event_name]
+            tables = [self._table_of(event) for event in events]
+        return [entry for table in tables for entry in table.entries]
+
     def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
         """Takes ``handler`` off an event, as often as it is there, with whatever filters.
 
@@ -265,7 +298,8 @@ class Emitter:
 
     @property
     def _allowed_events(self) -> list[Any]:
-        return [table.event for table in self._tables.values()]
+        """``registered_events`` under Ignite's name."""
+        return self.registered_events
 
     def _add_table(self, event: Any) -> None:
         table = self._tables[key_of(event)] = Table(event, _PAYLOADS.get(key_of(event), _NO_PAYLOAD))

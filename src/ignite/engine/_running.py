@@ -39,6 +39,16 @@ def within(engine: Engine[Any, Any]) -> list[Engine[Any, Any]]:
     return engines[engines.index(engine) :] if engine in engines else []
 
 
-def outermost() -> Engine[Any, Any] | None:
-    """The engine in whose handlers all others of this thread run."""
+def outermost_engine() -> Engine[Any, Any] | None:
+    """Returns the running engine in whose handlers all other engines of this thread run; None if none runs.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> seen = []
+        >>> inner = Engine(lambda engine, batch: seen.append(outermost_engine()))
+        >>> outer = Engine(lambda engine, batch: inner.run([0]))
+        >>> _ = outer.run([0])
+        >>> seen == [outer], outermost_engine() is None
+        (True, True)
+    """
     return _RUNNING.engines[0] if _RUNNING.engines else None

@@ -102,6 +102,16 @@ class State:
             return self._event_counts[name]
         raise RuntimeError(f"Unknown event name '{event_name}': it has not been fired and no attribute counts it")
 
+    def get_event_attrib_name(self, event_name: str | Enum | CallableEventWithFilter) -> str | None:
+        """The attribute that counts an event; None if there is none.
+
+        Example:
+            >>> from ignite.engine import Events
+            >>> State().get_event_attrib_name(Events.EPOCH_COMPLETED)
+            'epoch'
+        """
+        return self._attribute_of(key_of(event_name))
+
     def _count_firing(self, name: str) -> int:
         """The count of an event that is being fired: of its attribute, or one more than before."""
         attribute = self._attribute_of(name)

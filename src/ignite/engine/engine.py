@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +16,6 @@ from ignite._core.lazy import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state, manual_seed
 from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch, _loop, _running, together
-from ignite.engine._boundary import BoundaryRequest
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._inspection import Inspection
@@ -24,8 +23,9 @@ from ignite.engine._state import State, describe_progress, key_of, load_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
+    from ignite.base import BoundaryRequest, RunContext, RunSaver
     from ignite.engine._resume import resumption as _resume
-    from ignite.engine._resume.resumption import Keeper, Resumption
+    from ignite.engine._resume.resumption import Resumption
 else:
     _resume = LazyModule("ignite.engine._resume.resumption")  # with storage and data, as large as all the rest
 
@@ -91,10 +91,10 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._is_running = False
         self._request: BoundaryRequest | None = None
         self._resumption: Resumption | None = None
-        self._keeper: Keeper | None = None
+        self._keeper: RunSaver | None = None
         self._attendance: together.Attendance | None = None
-        self._frames: list[Callable[[Engine[Any, Any], bool], AbstractContextManager[Any]]] = []
-        self._is_preemptible = False
+        self._frames: list[RunContext] = []
+        self.is_preemptible = False
         self._ended_at: int | None = None
         self._random_at_start: RandomState | None = None
         self._clear_requests()
@@ -296,10 +296,10 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             self._run_watch.restart()
         state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
         cursor.length_is_given, cursor.planned_length = plan.length_is_given, plan.epoch_length
-        outer = _running.outermost()
+        outer = _running.outermost_engine()
         if outer is not None:
             self._request = outer._request
-            self._random_at_start = capture_random_state() if outer._is_preemptible else None
+            self._random_at_start = capture_random_state() if outer.is_preemptible else None
         self._is_running = True
         self._refresh_tables()
         self.logger.info("Engine run %s: %s", plan.course.value, describe_progress(state))
@@ -349,7 +349,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         state, cursor = self.state, self._cursor
         self._is_running = False
         self._request = self._resumption = None
-        outer = _running.outermost()
+        outer = _running.outermost_engine()
         self._ended_at = None if outer is None else outer.state.iteration
         self._run_watch.pause()
         self._epoch_watch.pause()

@@ -2,8 +2,8 @@
 
 A handler says with an attribute of its class that it wants to know of the others:
 
-- ``_decides_together = True``: it asks :func:`any_process` or :func:`is_everywhere`, and works in one process as well;
-- ``_needs_all_processes = "its name"``: a run begins only if all processes have it; else the error says which has not.
+- ``decides_together = True``: it asks :func:`any_process` or :func:`is_everywhere`, and works in one process as well;
+- ``needs_all_processes = "its name"``: a run begins only if all processes have it; else the error says which has not.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def begin(engine: Engine[Any, Any]) -> Attendance | None:
     counts: Counter[str] = Counter()
     for owner, event in _attached(engine):
         kind = type(owner)
-        if hasattr(kind, "_needs_all_processes") and id(owner) not in needed:
-            needed[id(owner)] = (_numbered(kind.__qualname__, counts), kind._needs_all_processes)
-        elif hasattr(kind, "_decides_together") and (id(owner), event) not in names:
+        if hasattr(kind, "needs_all_processes") and id(owner) not in needed:
+            needed[id(owner)] = (_numbered(kind.__qualname__, counts), kind.needs_all_processes)
+        elif hasattr(kind, "decides_together") and (id(owner), event) not in names:
             names[id(owner), event] = _numbered(f"{kind.__qualname__}@{event}", counts)
     roll = call_roll(_describe(engine), [*names.values(), *(name for name, _ in needed.values())])
     if roll is None:

@@ -200,7 +200,7 @@ class AverageHandler:
 
     def swap_for(self, evaluator: Engine[Any, Any]) -> None:
         """Swaps around each run of ``evaluator``, also if it raises."""
-        evaluator._frames.append(self._average.swapped_around)
+        evaluator.add_run_context(self._average.swapped_around)
 
     def state_dict(self) -> dict[str, Any]:
         """See the class.

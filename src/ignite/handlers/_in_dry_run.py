@@ -27,7 +27,7 @@ def saved_elsewhere(checkpoint: Checkpoint, folder: Path) -> Iterator[Callable[[
     Save handlers of the user's own save where they always do; what they have saved is removed, if they can.
     """
     handler = checkpoint.save_handler
-    elsewhere = getattr(type(handler), "_elsewhere", None)
+    elsewhere = getattr(type(handler), "dry_run_in", None)
     checkpoint.reset()  # what is tracked must not keep anything from being saved
     with nullcontext() if elsewhere is None else elsewhere(handler, folder):
         try:

@@ -25,7 +25,7 @@ __all__ = ["RangeTest", "everything_kept", "set_rates", "steepest_descent"]
 class RangeTest:
     """The handlers that make a run a test."""
 
-    _decides_together: ClassVar[bool] = True
+    decides_together: ClassVar[bool] = True
 
     optimizer: Optimizer
     starts: list[float]
@@ -94,19 +94,15 @@ class RangeTest:
 
 @contextlib.contextmanager
 def everything_kept(trainer: Engine[Any, Any], to_save: Mapping[str, Any]) -> Iterator[None]:
-    """Whatever happens in the block, it has not happened afterwards."""
+    """Restores the objects, the state of the trainer and the random generators at the end of the block."""
     states = {name: copy.deepcopy(one.state_dict()) for name, one in to_save.items()}
-    counters, cursor, batches = dict(vars(trainer.state)), copy.copy(trainer._cursor), trainer._dataloader_iter
     random = capture_random_state()
     try:
-        yield
+        with trainer.state_kept():
+            yield
     finally:
         for name, one in to_save.items():
             one.load_state_dict(states[name])
-        vars(trainer.state).clear()
-        vars(trainer.state).update(counters)
-        trainer._cursor, trainer._dataloader_iter = cursor, batches
-        trainer._attention = True
         restore_random_state(random)
 
 

@@ -10,16 +10,16 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core import clock
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
-from ignite.engine._boundary import Unfinished
 from ignite.engine._resume.belongings import collect
 from ignite.engine._resume.resumption import rows_of, run_state_dict
+from ignite.engine.extension import Unfinished
 from ignite.handlers._agreement import raise_together
 from ignite.handlers._rehearsal import check_writable, come_back
 from ignite.handlers._score import Score
@@ -76,8 +76,8 @@ class _Timing:
 class RunCheckpoint:
     """Saves a run at its boundaries; see :meth:`ignite.handlers.Checkpoint.of`, which makes it."""
 
-    _saves_runs = True
-    _needs_all_processes = "Checkpoint.of"
+    saves_runs: ClassVar[bool] = True
+    needs_all_processes = "Checkpoint.of"
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class RunCheckpoint:
             ValueError: the event is none between two iterations.
             RuntimeError: the run is saved by another checkpoint already.
         """
-        within = getattr(self._trainer._process_function, "resumes_within", ())
+        within = getattr(self._trainer.step_function, "resumes_within", ())
         for one in event if isinstance(event, EventsList) else [event]:
             if one not in _BOUNDARIES and one not in within:
                 raise ValueError(
@@ -133,15 +133,15 @@ class RunCheckpoint:
                     f"or without a filter, but given {one!r}"
                 )
         trainer = self._trainer
-        if trainer._keeper is not None:
+        if trainer.run_saver is not None:
             raise RuntimeError(
                 "A trainer should have one Checkpoint.of, but this one has one that writes to "
-                f"{trainer._keeper.place}. Give that one several events, joined with |"
+                f"{trainer.run_saver.place}. Give that one several events, joined with |"
             )
         trainer.add_event_handler(event, self, priority=_LAST)
         trainer.add_event_handler(Events.TERMINATE | Events.COMPLETED, self._save_the_end, priority=_LAST)
-        trainer._frames.append(self._frame)
-        trainer._keeper = self
+        trainer.add_run_context(self._frame)
+        trainer.run_saver = self
 
     @property
     def last_checkpoint(self) -> Path | str | None:
@@ -172,7 +172,7 @@ class RunCheckpoint:
                 self._is_due = True
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_possible, priority=_LAST)
             return
-        within = getattr(engine._process_function, "resumes_within", ())
+        within = getattr(engine.step_function, "resumes_within", ())
         self.save(Unfinished(Events.ITERATION_COMPLETED.name, 0) if engine.last_event_name in within else None)
 
     def save(
@@ -293,12 +293,12 @@ class RunCheckpoint:
             self.save()
 
     def _has_gradients_of_its_own(self) -> bool:
-        return idist.get_world_size() > 1 and getattr(self._trainer._process_function, "num_accumulated", 0) > 0
+        return idist.get_world_size() > 1 and getattr(self._trainer.step_function, "num_accumulated", 0) > 0
 
     def _save_the_end(self, engine: AnyEngine) -> None:
         """A run that is over must not be trained on by a scheduler that starts it again."""
         if engine.last_event_name is Events.COMPLETED or engine.should_terminate == "skip_completed":
-            self.save(is_finished=not engine._goes_on_later)
+            self.save(is_finished=not engine.will_resume)
 
     @contextmanager
     def held(self, is_new: bool) -> Iterator[None]:
@@ -351,7 +351,7 @@ class RunCheckpoint:
             self.logger.exception("The last checkpoint could not be written")
 
     @contextmanager
-    def _elsewhere(self, folder: Path) -> Iterator[Callable[[], None]]:
+    def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
         """Until the end of the block, it saves into ``folder``; yields what reads that back."""
         check_writable(getattr(self.place, "path", None))
         place, self.place, self._rows = self.place, storage.open_place(folder), []
@@ -367,7 +367,7 @@ class RunCheckpoint:
             objects = collect(self._trainer, self.given).objects
             come_back(objects, {name: states[name] for name in objects})
 
-    def _note_on_handler(self, engine: AnyEngine, handler: str) -> str:
+    def describe_handler(self, engine: AnyEngine, handler: str) -> str:
         """For ``engine.describe()``: what is saved, and where."""
         if handler != "__call__":
             return ""

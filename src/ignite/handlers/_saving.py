@@ -23,7 +23,7 @@ from ignite import distributed as idist
 from ignite import storage
 from ignite._core.calls import accepts, describe_signature, nearest
 from ignite.engine import Engine
-from ignite.engine._running import outermost
+from ignite.engine.extension import outermost_engine
 from ignite.handlers._rehearsal import check_writable
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class DiskSaver(BaseSaveHandler):
         self._writer.wait()
 
     @contextmanager
-    def _elsewhere(self, folder: Path) -> Iterator[Callable[[], None]]:
+    def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
         """Until the end of the block, it writes into ``folder``."""
         self._writer.wait()
         if idist.get_rank() == self.save_on_rank:
@@ -323,7 +323,7 @@ def takes_metadata(handler: Callable[..., Any]) -> bool:
 
 def note_of(engine: Engine[Any, Any], score: Any, score_name: Any, family: str, restarts: int) -> storage.Note:
     """What a file says about itself. In the handlers of an evaluator, how far training is: the outermost engine."""
-    state = (outermost() or engine).state
+    state = (outermost_engine() or engine).state
     return storage.Note(
         step=int(state.iteration),
         epoch=int(state.epoch),

@@ -49,7 +49,7 @@ class Score:
                 continue
             is_fresh = value is not self._last_value
             if engine is not trainer:
-                is_fresh = engine._ended_at == trainer.state.iteration
+                is_fresh = engine.last_run_ended_at == trainer.state.iteration
             self._last_value = value
             return value if is_fresh else None
         return None

@@ -271,7 +271,7 @@ class BaseLogger(ABC):
         events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
         for event in events:
             name = event if isinstance(event, str) else getattr(event, "_name_", str(event))
-            if engine.state._attribute_of(name) is None:
+            if engine.state.get_event_attrib_name(name) is None:
                 raise RuntimeError(
                     f"Unknown event name '{name}': a logger needs an event that epochs or iterations count, or one "
                     "that was registered with event_to_attr"

@@ -82,7 +82,7 @@ class Checkpoint(Serializable):
     setup_filename_pattern = staticmethod(setup_filename_pattern)
     get_default_score_fn = staticmethod(get_default_score_fn)
     _state_dict_all_req_keys = ("_saved",)
-    _elsewhere = saved_elsewhere
+    dry_run_in = saved_elsewhere
 
     @takes_archived
     def __init__(  # noqa: PLR0913 - Ignite's signature

@@ -105,7 +105,7 @@ class FBResearchLogger:
         if not self.logger.isEnabledFor(logging.INFO):
             return
         state = engine.state
-        done, length = state.iteration - engine._cursor.epoch_start, state.epoch_length
+        done, length = engine.iteration_in_epoch, state.epoch_length
         seconds = self.iter_timer.value()
         parts = [f"Epoch {_place(state.epoch, state.max_epochs)}", f"{_place(done, length)}:"]
         if length is not None:
@@ -128,7 +128,7 @@ class FBResearchLogger:
         """Writes the line of an epoch that is over: how long it took, in all and per iteration."""
         state = engine.state
         seconds = state.times["EPOCH_COMPLETED"] or 0.0
-        num_done = state.iteration - engine._cursor.epoch_start
+        num_done = engine.iteration_in_epoch
         parts = [
             f"{name}: Epoch {_place(state.epoch, state.max_epochs)}",
             f"Total time: {_clock(seconds)}",

@@ -79,7 +79,7 @@ class LiveProgress:
         trainer.add_event_handler(Events.GET_BATCH_COMPLETED, self._go_on)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._pass)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch, priority=float("-inf"))
-        trainer._frames.append(self._around)
+        trainer.add_run_context(self._around)
         for name, evaluator in (evaluators or {}).items():
             evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._pass_inner, name, weakref.ref(trainer))
             evaluator.add_event_handler(Events.COMPLETED, self._note_metrics, name, weakref.ref(trainer))

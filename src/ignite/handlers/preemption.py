@@ -15,7 +15,7 @@ from typing import Any
 from ignite import distributed as idist
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events
-from ignite.engine import _boundary as boundary
+from ignite.engine.extension import Unfinished
 
 __all__ = ["Preemption"]
 
@@ -68,7 +68,7 @@ class Preemption:
         (3, [3])
     """
 
-    _needs_all_processes = "Preemption"
+    needs_all_processes = "Preemption"
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Preemption:
             trainer: the engine to save and stop.
             checkpoint: called with the trainer to save it; by default the ``Checkpoint.of`` that is attached to it.
         """
-        trainer._frames.append(functools.partial(self._frame, checkpoint))
+        trainer.add_run_context(functools.partial(self._frame, checkpoint))
 
     @contextmanager
     def _frame(self, checkpoint: Callable[..., Any] | None, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
@@ -105,8 +105,8 @@ class Preemption:
         self.received = None
         request = _Request(self, trainer, checkpoint)
         is_alone = idist.get_world_size() == 1
-        was_preemptible = trainer._is_preemptible
-        trainer._is_preemptible = was_preemptible or (self._cut_evaluation and is_alone)
+        was_preemptible = trainer.is_preemptible
+        trainer.is_preemptible = was_preemptible or (self._cut_evaluation and is_alone)
         if not is_alone:
             event = Events.ITERATION_COMPLETED(every=self._agree_every)
             agreement = trainer.add_event_handler(event, request.agree, priority=float("-inf"))
@@ -114,7 +114,7 @@ class Preemption:
             with _caught(request):
                 yield
         finally:
-            trainer._is_preemptible = was_preemptible
+            trainer.is_preemptible = was_preemptible
             if not is_alone:
                 agreement.remove()
         if request.is_stop:
@@ -188,7 +188,7 @@ class _Request:
         if self.is_stop:
             self._let_workers_end()
         if idist.get_world_size() == 1:
-            boundary.ask(self)
+            self.trainer.request_at_boundary(self)
 
     def _let_workers_end(self) -> None:
         """A signal to all processes ends the workers of loaders, too, of which torch tells by an error in any line."""
@@ -200,9 +200,9 @@ class _Request:
         """On several processes, between two iterations: whether a signal has come to one of them."""
         self.flag = int(idist.all_reduce(self.flag, "MAX"))
         if self.flag:
-            boundary.ask(self)
+            self.trainer.request_at_boundary(self)
 
-    def obey(self, engine: AnyEngine, unfinished: boundary.Unfinished | None, random: RandomState | None) -> bool:
+    def obey(self, engine: AnyEngine, unfinished: Unfinished | None, random: RandomState | None) -> bool:
         signum, is_stop = self.flag, self.is_stop
         self.preemption.logger.warning(
             "%s: saving after iteration %s%s", signal.Signals(signum).name, engine.state.iteration,
@@ -213,9 +213,9 @@ class _Request:
         for save in saves:
             if save is not None:
                 save(engine)
-        if None in saves and engine._keeper is not None:
-            engine._keeper.save(unfinished, random)
-            engine._keeper.wait()
+        if None in saves and engine.run_saver is not None:
+            engine.run_saver.save(unfinished, random)
+            engine.run_saver.wait()
         if is_stop:
             for other in concerned:
                 other.preemption.received = signum

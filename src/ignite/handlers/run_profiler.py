@@ -81,7 +81,7 @@ class RunProfiler:
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {engine!r}")
-        if any(getattr(frame, "__self__", None) is self for frame in engine._frames):
+        if any(getattr(frame, "__self__", None) is self for frame in engine.run_contexts):
             return
         if self._engine is not None and self._engine() is not None:
             raise RuntimeError(
@@ -90,7 +90,7 @@ class RunProfiler:
             )
         self._engine = weakref.ref(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, priority=math.inf)
-        engine._frames.insert(0, self._frame)  # so that what others do around the run counts, too
+        engine.add_run_context(self._frame, outermost=True)  # so that what others do around the run counts, too
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:

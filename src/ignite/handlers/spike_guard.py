@@ -12,7 +12,7 @@ from torch import Tensor
 from ignite import distributed as idist
 from ignite.base import Serializable, Stateful
 from ignite.engine import BackpropEvents, Engine, Events
-from ignite.engine._supervised.training_step import TrainingStep
+from ignite.engine.extension import TrainingStep
 from ignite.handlers._last_good import LastGood
 from ignite.handlers._spikes import SpikeDetector
 from ignite.storage import Note, open_place, save
@@ -84,7 +84,7 @@ class SpikeGuard(Serializable):
         True
     """
 
-    _needs_all_processes = "SpikeGuard"
+    needs_all_processes = "SpikeGuard"
     _state_dict_all_req_keys = ("num_in_a_row", "num_skipped", "num_rollbacks", "losses")
 
     def __init__(
@@ -134,7 +134,7 @@ class SpikeGuard(Serializable):
         Raises:
             ValueError: the step of ``engine`` cannot be left out in time.
         """
-        if isinstance(engine._process_function, TrainingStep):
+        if isinstance(engine.step_function, TrainingStep):
             engine.register_events(*BackpropEvents)
             loss_is_known = _each(BackpropEvents.BACKWARD_STARTED, check_every)
             gradients_are_final = _each(BackpropEvents.OPTIM_STEP_STARTED, check_every)
@@ -201,13 +201,13 @@ class SpikeGuard(Serializable):
             setattr(self, name, count)
 
     def _check_loss(self, engine: Engine[Any, Any]) -> None:
-        self.check(engine, engine._process_function.loss)  # type: ignore[attr-defined]  # seen to when attached
+        self.check(engine, engine.step_function.loss)  # type: ignore[attr-defined]  # seen to when attached
 
     def _check_output(self, engine: Engine[Any, Any]) -> None:
         self.check(engine, self._output_transform(engine.state.output))
 
     def _check_gradients(self, engine: Engine[Any, Any]) -> None:
-        step: Any = engine._process_function
+        step: Any = engine.step_function
         scaler = getattr(step.precision, "scaler", None)
         if scaler is not None and scaler.is_enabled():
             return
@@ -242,7 +242,7 @@ class SpikeGuard(Serializable):
             engine.skip_iteration()
 
     def _roll_back(self, engine: Engine[Any, Any]) -> str:
-        state, step = engine.state, engine._process_function
+        state, step = engine.state, engine.step_function
         moment = self._last_good.put_back(state.epoch)
         self._counted_from = state.iteration
         self.num_rollbacks += 1

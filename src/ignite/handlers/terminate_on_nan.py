@@ -40,7 +40,7 @@ class TerminateOnNan:
         3
     """
 
-    _decides_together = True
+    decides_together = True
 
     def __init__(self, output_transform: Callable[[Any], Any] = lambda output: output) -> None:
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")

@@ -38,7 +38,7 @@ class TimeLimit:
         3
     """
 
-    _decides_together = True
+    decides_together = True
 
     def __init__(
         self, limit_sec: int | None = 28800, *, checkpoint: Callable[[Engine[Any, Any]], Any] | None = None
@@ -62,5 +62,5 @@ class TimeLimit:
         self.logger.info("Reached the time limit: %s sec. Stop training", self.limit_sec)
         if self.checkpoint is not None:
             self.checkpoint(engine)
-        engine._goes_on_later = True  # what Checkpoint.of saves at the end is no finished run
+        engine.will_resume = True  # what Checkpoint.of saves at the end is no finished run
         engine.terminate()

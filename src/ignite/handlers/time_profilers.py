@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ignite.engine import Engine, Events
-from ignite.engine._trace import measured
 from ignite.handlers._profilers.reports import basic_text, handlers_text, stats_row, summarize, write_csv
 from ignite.handlers._profilers.timings import DATA, STEP, CallTimer, index_of
 
@@ -110,7 +109,7 @@ class BasicTimeProfiler:
             self._clear()
         self.event_handlers_names = {event: [] for event in _EVENTS}
         with ExitStack() as stack:
-            stack.enter_context(measured(engine, CallTimer(engine.state, self._record, self._announce)))
+            stack.enter_context(engine.measured(CallTimer(engine.state, self._record, self._announce)))
             for event in _EVENTS:
                 # Tells that the event was fired, which its handlers, if it has none, cannot.
                 engine.add_event_handler(event, self._mark, event)
@@ -224,7 +223,7 @@ class HandlersTimeProfiler:
         if is_beginning:
             self._clear()
         self.event_handlers_names = {}
-        with measured(engine, CallTimer(engine.state, self._record, self._announce)):
+        with engine.measured(CallTimer(engine.state, self._record, self._announce)):
             yield
 
     def _announce(self, event: Any, name: str) -> None:
@@ -278,8 +277,8 @@ def _attach_once(
 ) -> None:
     if not isinstance(engine, Engine):
         raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {type(engine)}")
-    if frame not in engine._frames:
-        engine._frames.append(frame)
+    if frame not in engine.run_contexts:
+        engine.add_run_context(frame)
 
 
 def _dense(times: Mapping[int, float]) -> Tensor:

@@ -97,8 +97,8 @@ class TorchProfiler:
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {engine!r}")
-        if self._frame not in engine._frames:
-            engine._frames.append(self._frame)
+        if self._frame not in engine.run_contexts:
+            engine.add_run_context(self._frame)
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -114,7 +114,7 @@ class TorchProfiler:
                 ended.stop()
 
     @contextmanager
-    def _elsewhere(self, folder: Path) -> Iterator[Callable[[], None]]:
+    def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
         """In a dry run, until the end of the block, traces go to ``folder``."""
         dirname, self.dirname = self.dirname, folder
         try:

@@ -107,7 +107,7 @@ class ProgressBar(BaseLogger):
         self._displays.add(display)
         engine.add_event_handler(event_name, display, self, event_name)
         engine.add_event_handler(closing_event_name, display.close)
-        engine._frames.append(display.around)
+        engine.add_run_context(display.around)
 
     def attach_opt_params_handler(
         self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any

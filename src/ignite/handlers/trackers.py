@@ -174,7 +174,7 @@ class TrackerLogger(BaseLogger):
             load(state_dict["tracker"])
 
     @contextmanager
-    def _elsewhere(self, folder: FilePath) -> Iterator[Callable[[], None]]:
+    def dry_run_in(self, folder: FilePath) -> Iterator[Callable[[], None]]:
         """In a dry run: logs to ``folder``, if the tracker supports it; yields a function that raises write errors."""
         self.flush()
         tracker, errors = self.tracker, self._errors

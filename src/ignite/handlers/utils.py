@@ -40,14 +40,14 @@ def global_step_from_engine(
 
     def transform(_: Any, event_name: Any) -> int:
         if custom_event_name is not None and not engine.has_registered_events(custom_event_name):
-            names = [str(getattr(event, "name", event)) for event in engine._allowed_events]
+            names = [str(getattr(event, "name", event)) for event in engine.registered_events]
             raise ValueError(
                 f"custom_event_name should be an event of the engine, but given {custom_event_name!r}"
                 f"{nearest(str(custom_event_name), names)}"
             )
         event = event_name if custom_event_name is None else custom_event_name
         name = event if isinstance(event, str) else getattr(event, "_name_", None)
-        attribute = None if name is None else engine.state._attribute_of(name)
+        attribute = None if name is None else engine.state.get_event_attrib_name(name)
         step: int = getattr(engine.state, attribute or fallback_attr)
         return step
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
-from ignite.engine._handle import Added
+from ignite.engine.extension import Added
 from ignite.handlers import (
     Checkpoint,
     EarlyStopping,
@@ -205,7 +205,8 @@ def _keep(
     if folder.is_paced:
         checkpoint.pace = is_save_due
     has_own = any(
-        isinstance(getattr(getattr(frame, "func", None), "__self__", None), Preemption) for frame in trainer._frames
+        isinstance(getattr(getattr(frame, "func", None), "__self__", None), Preemption)
+        for frame in trainer.run_contexts
     )
     if idist.get_world_size() == 1 and not has_own:
         Preemption().attach(trainer)

@@ -136,7 +136,7 @@ class Learner(Portable):
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles and copies: all but the engines, which are made anew, without handlers of the user."""
-        if self.trainer._is_running:
+        if self.trainer.is_running:
             raise RuntimeError("A learner should be copied or pickled between two fits, but this one is in a fit")
         average, kept = self._engines.average, {"_engines", "_rates"}
         own = {name: value for name, value in vars(self).items() if name not in kept}

@@ -408,7 +408,7 @@ class View(Metric):
             return None
         return key
 
-    def _note_on_handler(self, engine: Engine[Any, Any], handler: str) -> str:
+    def describe_handler(self, engine: Engine[Any, Any], handler: str) -> str:
         """For ``engine.describe()``: what is accumulated, and with which metrics it is shared."""
         if handler != "iteration_completed":
             return ""
@@ -485,7 +485,7 @@ def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
 
 def _views_of(engine: Engine[Any, Any]) -> list[View]:
     """The metrics that are attached to an engine, each once."""
-    owners = [getattr(row.handler, "__self__", None) for table in engine._tables.values() for row in table.entries]
+    owners = [getattr(entry.handler, "__self__", None) for entry in engine.handlers_of()]
     return list({id(owner): owner for owner in owners if isinstance(owner, View)}.values())
 
 

@@ -31,7 +31,6 @@ from ignite.metrics._usage import (
     RunningEpochWise,
     SingleEpochRunningBatchWise,
     check_usage,
-    names_of,
     span_key,
 )
 from ignite.metrics.statistics._statistic import remembered, wide_dtype
@@ -247,11 +246,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             {'accuracy': True, 'mistakes': False}
         """
         found: dict[str, bool | None] = {}
-        for table in engine._tables.values():
-            for entry in table.entries:
-                metric = getattr(entry.handler, "__self__", None)
-                if isinstance(metric, Metric) and entry.handler == metric.completed:
-                    found |= metric._directions(*entry.args)
+        for entry in engine.handlers_of():
+            metric = getattr(entry.handler, "__self__", None)
+            if isinstance(metric, Metric) and entry.handler == metric.completed:
+                found |= metric._directions(*entry.args)
         return found
 
     def _directions(self, name: str) -> dict[str, bool | None]:
@@ -277,10 +275,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """
         usage = check_usage(usage)
         for event in (*self._events(usage), usage.COMPLETED):
-            _check_registered(engine, event)
+            engine.handlers_of(event)  # raises for an unknown event, before anything is added
         member = self._member_for(engine, usage)
         member._feed(engine, usage)
-        entries = [entry for event in names_of(usage.COMPLETED) for entry in engine._tables[event].entries]
+        entries = engine.handlers_of(usage.COMPLETED)
         # A second time under the same name would compute the same value again.
         if not any(entry.handler == member.completed and entry.args == (name,) for entry in entries):
             engine.add_event_handler(usage.COMPLETED, member.completed, name)
@@ -383,7 +381,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         twin.reset()
         return twin
 
-    def _begins_anew_with(self, engine: AnyEngine) -> bool:
+    def begins_anew_with(self, engine: AnyEngine) -> bool:
         """Whether each run of ``engine`` resets the metric, so that its state need not outlive one."""
         attachment = self._attachments.get(engine)
         return attachment is not None and attachment.usage.STARTED in (Events.STARTED, Events.EPOCH_STARTED)
@@ -501,12 +499,6 @@ def _kept(value: Any) -> Iterator[tuple[int, Any]]:
             yield from _kept(item)
     elif callable(value):
         yield id(value), value
-
-
-def _check_registered(engine: AnyEngine, event: Any) -> None:
-    """Raises ValueError if ``engine`` does not know the event, before anything has been added."""
-    for one in event if isinstance(event, EventsList) else [event]:
-        engine._table_of(one)
 
 
 def _remove(engine: AnyEngine, handler: Callable[..., None], event: Any) -> None:

@@ -84,7 +84,7 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
         clip_grad_value=clip_grad_value, amp_dtype=amp_dtype,
     )  # fmt: skip
     step = _SequenceStep(
-        of_chunks._process_function,
+        of_chunks.step_function,
         hidden,
         tbtt_step,
         dim,

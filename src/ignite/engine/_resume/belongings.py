@@ -173,7 +173,7 @@ class _Collector:
         owners = list(objects_behind(entry.handler))
         for owner in (*owners, *entry.args, *entry.kwargs.values()):
             self._attached.append(owner)
-            begins_anew = hasattr(type(owner), "_begins_anew_with") and owner._begins_anew_with(engine)
+            begins_anew = hasattr(type(owner), "begins_anew_with") and owner.begins_anew_with(engine)
             if engine is not self._trainer and begins_anew:
                 self._reset[id(owner)] = owner
                 continue

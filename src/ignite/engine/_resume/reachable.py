@@ -57,7 +57,7 @@ def is_engine(value: Any) -> bool:
 def has_state(value: Any) -> bool:
     """Whether an object that was found, not given, has a state of its own that is part of a run."""
     kind = type(value)  # metrics answer to any attribute, because they can be computed with
-    if isinstance(value, type | ModuleType | DataLoader) or hasattr(kind, "_saves_runs"):
+    if isinstance(value, type | ModuleType | DataLoader) or hasattr(kind, "saves_runs"):
         return False
     if not all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict")):
         return False

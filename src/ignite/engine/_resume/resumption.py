@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,30 +23,9 @@ from ignite.exceptions import CheckpointError
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
-__all__ = ["Keeper", "Resumption", "resumable", "resume", "rows_of", "run_state_dict"]
+__all__ = ["Resumption", "resumable", "resume", "rows_of", "run_state_dict"]
 
 _STABLE_NAMES = ("latest", "last", "best")
-
-
-class Keeper(Protocol):
-    """Saves a run: what ``Checkpoint.of`` attaches."""
-
-    def save(self, unfinished: Unfinished | None = None, random: RandomState | None = None) -> None:
-        """Saves the run now."""
-
-    def wait(self) -> None:
-        """Waits until the checkpoint is written."""
-
-    def held(self, is_new: bool) -> AbstractContextManager[None]:
-        """Locks the folder during a run. Raises if it is in use, or holds another run."""
-
-    @property
-    def given(self) -> Mapping[str, Any]:
-        """Objects that the user has named."""
-
-    @property
-    def place(self) -> storage.Place:
-        """Where checkpoints are written."""
 
 
 def run_state_dict(
@@ -218,7 +196,7 @@ class Resumption:
     def restore(self) -> None:
         """Restores all objects, or raises and changes none of them. The last step that may fail."""
         # Files cannot be restored if another object refuses its state: objects that write files come last.
-        in_order = sorted(self._objects.items(), key=lambda item: hasattr(type(item[1]), "_elsewhere"))
+        in_order = sorted(self._objects.items(), key=lambda item: hasattr(type(item[1]), "dry_run_in"))
         self._before.append(storage.restore(dict(in_order), self._states))
         self._apply_results()
         is_complete = not (self.missing or self.left_over)
@@ -354,7 +332,7 @@ def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumptio
         )
     if "data" in states and data is None:
         raise CheckpointError(f"The run in {found.name} was over data, and should be given data, but given None")
-    given = {} if engine._keeper is None else engine._keeper.given
+    given = {} if engine.run_saver is None else engine.run_saver.given
     resumption = Resumption(engine, states, collect(engine, given), data, found.name)
     resumption.begin()
     return resumption
@@ -370,15 +348,15 @@ def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None
                 f"resume should be 'latest', 'best' or a path, but given {source}, which does not exist"
             )
         return _agree_on_latest(storage.open_place(source))
-    if engine._keeper is None:
+    if engine.run_saver is None:
         raise ValueError(
             f"resume={str(source)!r} needs to know the folder: attach Checkpoint.of(trainer, folder, ...) before, or "
             "give the path of the folder"
         )
     if source != "best":
-        return _agree_on_latest(engine._keeper.place)
-    best = storage.best(rows_of(engine._keeper.place))
-    return None if best is None else storage.load((engine._keeper.place, best.file))
+        return _agree_on_latest(engine.run_saver.place)
+    best = storage.best(rows_of(engine.run_saver.place))
+    return None if best is None else storage.load((engine.run_saver.place, best.file))
 
 
 def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite._core.calls import name_of, place_of
-from ignite.engine._dispatch import WITH_ENGINE
-from ignite.engine._trace import Meter, Step, measured
-from ignite.engine.events import Events
+from ignite.engine import Events
+from ignite.engine.extension import Meter, Step
 from ignite.handlers.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from ignite.engine import Engine
-    from ignite.engine._dispatch import Registration
-    from ignite.engine._state import State
+    from ignite.engine import Engine, State
+    from ignite.engine.extension import Registration
 
 __all__ = ["DATA", "STEP", "CallTimer", "Part", "Timings", "name_in_results"]
 
@@ -128,15 +126,15 @@ class Timings:
     def running(self, engine: Engine[Any, Any]) -> Iterator[None]:
         """Measures a run of ``engine`` in the block."""
         self._track_of(engine)
-        with self._slice(self.run), measured(engine, _TimingsMeter(self, self.run)):
+        with self._slice(self.run), engine.measured(_TimingsMeter(self, self.run)):
             yield
 
     @contextmanager
     def nested(self, engine: Engine[Any, Any]) -> Iterator[None]:
         """Measures a run of another engine within the current part."""
-        name = _short_name(engine._process_function)
+        name = _short_name(engine.step_function)
         run = self.open.child(name, "run", track=self._track_of(engine))
-        with self._slice(run), measured(engine, _TimingsMeter(self, run)):
+        with self._slice(run), engine.measured(_TimingsMeter(self, run)):
             yield
 
     @contextmanager
@@ -227,10 +225,10 @@ class _TimingsMeter(Meter):
         owner = getattr(entry.handler, "__self__", entry.handler)
         if getattr(owner, "_is_profiler", False):
             return handler
-        is_checkpoint = isinstance(owner, Checkpoint) or hasattr(owner, "_saves_runs")
+        is_checkpoint = isinstance(owner, Checkpoint) or hasattr(owner, "saves_runs")
         kind = "checkpoints" if is_checkpoint else "handlers"
         part = self._run.child(_short_name(entry.handler), kind, getattr(event, "name", event))
-        takes_one = entry.style == WITH_ENGINE and isinstance(
+        takes_one = entry.takes_only_engine and isinstance(
             event, Events
         )  # custom events may be fired with any arguments
         return (self._timings.timed_of_one if takes_one else self._timings.timed)(part, handler)

@@ -91,7 +91,7 @@ class BatchSizeScheduler(BaseParamScheduler):
         self.dataloader.batch_sampler.batch_size = size  # type: ignore[union-attr]
 
     def _set_length(self, engine: Engine[Any, Any]) -> None:
-        if engine.state.dataloader is not self.dataloader or engine._cursor.length_is_given:
+        if engine.state.dataloader is not self.dataloader or engine.is_epoch_length_given:
             return
         before, engine.state.epoch_length = engine.state.epoch_length, len(self.dataloader)
         if before not in (None, engine.state.epoch_length) and not self._has_said:
