@@ -231,7 +231,7 @@ def test_what_a_run_would_only_warn_of_is_an_error_of_a_dry_run(trainer):
     logger.attach_output_handler(trainer, Events.EPOCH_COMPLETED, tag="train", output_transform=lambda loss: loss)
     with pytest.raises(DryRunError, match="the disk is full"):
         trainer.dry_run([1, 2])
-    assert logger._losses.last is None
+    assert logger._errors.last is None
 
 
 def test_profilers(trainer, tmp_path):
