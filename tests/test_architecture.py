@@ -1,6 +1,8 @@
 """The rules of the tree that a program can check: layers, limits, what may not stand in the library."""
 
 import ast
+import importlib.util
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,14 @@ MAX_PARAMETERS = 8
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS = {
     ("engine/_loop.py", "_iterate"): "the hot loop: a call costs as much as a moment",
+}
+# "module private module" or "module private attribute". Use the public extension surface (ignite.engine.extension).
+PRIVATE_REACH = {
+    "ignite.data._map_source _iterator",
+    "ignite.data._streams _iterator",
+    "ignite.learner._data.peek ignite.data._random",
+    "ignite.learner._data.split ignite.data._mixing",
+    "ignite.learner._fit ignite.handlers._rehearsal",
 }
 # Imported where they are used, because users may not have them.
 OPTIONAL = {"numpy", "apex", "torch_xla", "torch_xla.core.xla_model"}
@@ -129,12 +139,60 @@ def missing_all(name, tree):
     yield f"{name} has no __all__"
 
 
+def load_structure():
+    """The script that measures the tree: what it counts as private reach is what is forbidden here."""
+    loader = SourceFileLoader("structure", str(ROOT / "scripts" / "structure"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("structure", loader))
+    loader.exec_module(module)
+    return module
+
+
+STRUCTURE = load_structure()
+
+
+def private_reach(trees):
+    """Imports of another room's private module, also for types, and uses of another room's private attribute."""
+    found = [*STRUCTURE.private_imports(trees), *STRUCTURE.private_uses(trees)]
+    return [f"{place.partition(':')[0]} {private}" for place, _, private in (line.partition(" ") for line in found)]
+
+
 def parsed():
     return [(name_of(path), ast.parse(path.read_text()), path.read_text()) for path in MODULES]
 
 
 def test_imports_point_down_and_stand_at_the_top():
     assert [fault for name, tree, _ in parsed() for fault in wrong_imports(name, tree)] == []
+
+
+def test_rooms_use_the_public_surface_of_each_other():
+    trees = {STRUCTURE.module_name(path): ast.parse(path.read_text()) for path in MODULES}
+    assert sorted(set(private_reach(trees)) - PRIVATE_REACH) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from ignite.engine._loop import run",
+        "import ignite.engine._loop",
+        "if TYPE_CHECKING:\n    from ignite.engine._loop import run",
+        "def f(engine):\n    engine._cursor = None",
+        "def f(engine):\n    return engine._obey()",
+    ],
+)
+def test_the_check_of_private_reach_finds_a_planted_fault(source):
+    loop = "class Engine:\n    def __init__(self):\n        self._cursor = 0\n    def _obey(self): ..."
+    trees = {"ignite.engine._loop": ast.parse(loop), "ignite.handlers.x": ast.parse(source)}
+    assert len(private_reach(trees)) == 1
+
+
+def test_private_reach_within_a_room_and_to_the_tools_passes():
+    trees = {
+        "ignite.engine._loop": ast.parse("class Engine:\n    _cursor = 0\ndef f(engine):\n    engine._cursor = 1"),
+        "ignite.engine.x": ast.parse("from ignite.engine._loop import Engine\nEngine()._cursor"),
+        "ignite._core.calls": ast.parse("from collections import namedtuple"),
+        "ignite.handlers.x": ast.parse("from ignite._core.calls import name_of\nself._cursor\npoint._replace(x=1)"),
+    }
+    assert private_reach(trees) == []
 
 
 def test_modules_and_functions_fit_their_limits():

@@ -18,7 +18,7 @@ SRC = Path(__file__).parents[1] / "src"
 IMPORTS_BY_NAME = {
     "ignite._core.lazy": "modules of this package that most programs do without",
     "ignite._core.optional": "the one door to optional packages",
-    "ignite.contrib._old_paths": "modules at their old paths, from a table",
+    "ignite.contrib.old_paths": "modules at their old paths, from a table",
 }
 
 # Names that say nothing. These came with Ignite's import paths; new ones are not wanted.

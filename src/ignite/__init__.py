@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from ignite.contrib import _old_paths
+from ignite.contrib import old_paths
 
 __version__ = "0.1.0"
 
@@ -24,7 +24,7 @@ _ROOMS = (
 
 _OF_LEARNER = ("History", "Learner")
 
-_old_paths.install()
+old_paths.install()
 
 
 def __getattr__(name: str) -> Any:

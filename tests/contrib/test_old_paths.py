@@ -154,7 +154,7 @@ def test_what_is_nowhere_is_missing_there_too(name):
 def test_installing_twice_leaves_one_finder():
     code = """
         import json, sys, ignite
-        from ignite.contrib._old_paths import OldPathFinder, install
+        from ignite.contrib.old_paths import OldPathFinder, install
         install()
         print(json.dumps(sum(isinstance(finder, OldPathFinder) for finder in sys.meta_path)))
         """

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ignite._core.differences import first_difference
-from ignite.engine._backup import Backup
+from ignite.engine.backup import Backup
 
 COUNT = 0
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
-from ignite.engine._resume.belongings import collect
+from ignite.engine.resume.belongings import collect
 from ignite.metrics import Accuracy, Average, Loss, RunningAverage
 
 

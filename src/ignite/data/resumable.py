@@ -119,6 +119,11 @@ class ResumableLoader:
         return iterator
 
     @property
+    def wrapped(self) -> Any:
+        """The loader that :func:`resumable` was given."""
+        return self._loader
+
+    @property
     def position(self) -> Position:
         """Behind what has been delivered."""
         progress = self._progress

@@ -24,10 +24,10 @@ from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventE
 
 if TYPE_CHECKING:
     from ignite.base import BoundaryRequest, RunContext, RunSaver
-    from ignite.engine._resume import resumption as _resume
-    from ignite.engine._resume.resumption import Resumption
+    from ignite.engine.resume import resumption as _resume
+    from ignite.engine.resume.resumption import Resumption
 else:
-    _resume = LazyModule("ignite.engine._resume.resumption")  # with storage and data, as large as all the rest
+    _resume = LazyModule("ignite.engine.resume.resumption")  # with storage and data, as large as all the rest
 
 __all__ = ["Engine"]
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ignite.distributed import get_world_size
 from ignite.distributed.rollcall import Roll, call_roll
-from ignite.engine._resume.belongings import objects_behind
 from ignite.engine.events import Events
+from ignite.engine.resume.belongings import objects_behind
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine

@@ -17,9 +17,9 @@ from ignite import storage
 from ignite._core import clock
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
-from ignite.engine._resume.belongings import collect
-from ignite.engine._resume.resumption import rows_of, run_state_dict
 from ignite.engine.extension import Unfinished
+from ignite.engine.resume.belongings import collect
+from ignite.engine.resume.resumption import rows_of, run_state_dict
 from ignite.handlers._agreement import raise_together
 from ignite.handlers._rehearsal import check_writable, come_back
 from ignite.handlers._score import Score

@@ -21,7 +21,7 @@ from ignite import distributed as idist
 from ignite._core.trees import apply_to_type
 from ignite.data import ArrayLoader
 from ignite.engine import BackpropEvents, Engine, Events
-from ignite.engine._backup import backed_up
+from ignite.engine.backup import backed_up
 from ignite.handlers import EarlyStopping, LRScheduler
 from ignite.handlers._rehearsal import check_writable
 from ignite.learner import _run_dir

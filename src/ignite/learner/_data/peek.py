@@ -67,7 +67,7 @@ def first_batch(batches: Any) -> Any:
         ValueError: there is no batch.
     """
     if isinstance(batches, ResumableLoader):
-        return first_batch(batches._loader)
+        return first_batch(batches.wrapped)
     try:
         if isinstance(batches, Once):
             return batches.peek()

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ignite._core.calls import name_of
 from ignite.base import Stateful
-from ignite.engine._resume.reachable import (
+from ignite.engine.resume._reachable import (
     CLASS,
     GIVEN,
     PART,

@@ -16,8 +16,8 @@ from ignite._core.seeding import RandomState, capture_random_state, restore_rand
 from ignite.engine import _fetch
 from ignite.engine._boundary import Unfinished
 from ignite.engine._cursor import Request
-from ignite.engine._resume.belongings import RESERVED, Belongings, collect
 from ignite.engine._state import describe_progress, load_user_values
+from ignite.engine.resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[
     if data is None or isinstance(data, flow.ResumableLoader):
         return data
     known: Any = engine.state.dataloader
-    if isinstance(known, flow.ResumableLoader) and known._loader is data:
+    if isinstance(known, flow.ResumableLoader) and known.wrapped is data:
         return known
     has_own_seed = (
         isinstance(data, flow.ArrayLoader)

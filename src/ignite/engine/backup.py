@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
-from ignite.engine._resume.reachable import is_of_a_library
+from ignite.engine.resume._reachable import is_of_a_library
 
 __all__ = ["Backup", "backed_up"]
 
