@@ -32,9 +32,9 @@ LONG_FUNCTIONS = {
 PRIVATE_REACH = {
     "ignite.data._map_source _iterator",
     "ignite.data._streams _iterator",
-    "ignite.learner._data.peek ignite.data._random",
-    "ignite.learner._data.split ignite.data._mixing",
-    "ignite.learner._fit ignite.handlers._rehearsal",
+    "ignite.learner._data.trial ignite.data._random",
+    "ignite.learner._data.splitting ignite.data._mixing",
+    "ignite.learner._training ignite.handlers._rehearsal",
 }
 # Imported where they are used, because users may not have them.
 OPTIONAL = {"numpy", "apex", "torch_xla", "torch_xla.core.xla_model"}

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import ignite
 from ignite.data import ArrayLoader
 from ignite.engine import BackpropEvents, Engine, Events
-from ignite.learner import History, Learner, _recorder
-from ignite.learner._data.facts import Facts
-from ignite.learner._fit import Batching, load
+from ignite.learner import History, Learner, _runs
+from ignite.learner._data.schema import Facts
+from ignite.learner._preparation import Batching, load
 from ignite.metrics import Accuracy, MeanSquaredError
 from support import digits, harness, learner_processes
 
@@ -320,7 +320,7 @@ def test_weights_by_the_name_of_a_class_are_those_by_its_number():
 
 
 def test_only_steps_of_fit_that_are_not_skipped_are_in_the_history(monkeypatch):
-    monkeypatch.setattr(_recorder, "_MAX_PENDING", 1)  # each is written down at once
+    monkeypatch.setattr(_runs, "_MAX_PENDING", 1)  # each is written down at once
     learner = make()
     learner.trainer.add_event_handler(BackpropEvents.OPTIM_STEP_STARTED(once=2), learner.trainer.skip_iteration)
     history = learner.fit((X, Y), epochs=1, batch_size=40)

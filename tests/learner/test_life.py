@@ -25,8 +25,8 @@ from ignite._core.differences import first_difference
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.handlers._run_checkpoint import RunCheckpoint
 from ignite.learner import Learner
-from ignite.learner._measures import make_metrics
-from ignite.learner._run_dir import is_save_due
+from ignite.learner._metrics_by_name import make_metrics
+from ignite.learner._runs import is_save_due
 from ignite.metrics import Accuracy, Average, ConfusionMatrix, MeanAbsoluteError, MetricGroup, Precision, adapt
 
 generator = torch.Generator().manual_seed(0)

@@ -8,8 +8,8 @@ from torch import nn
 from ignite._core.differences import first_difference
 from ignite.engine import Events
 from ignite.learner import Learner
-from ignite.learner._optimizers import Optimizers, make_optimizer
-from ignite.learner._parts import freeze
+from ignite.learner._engines import choose_device
+from ignite.learner._optimizers import Optimizers, freeze, make_optimizer
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -174,3 +174,9 @@ def test_a_step_of_ones_own_finds_each_by_its_name_and_all_are_saved(tmp_path):
     again = Learner(make_model(), "cross_entropy", {"0.*": "adam", "2.*": "adam"})
     with pytest.raises(Exception, match=r"\['0.\*', '2.\*'\], but the saved ones are \['first', 'second'\]"):
         again.fit((X, Y), epochs=2, batch_size=15, run_dir=tmp_path, resume="latest")
+
+
+def test_devices():
+    assert choose_device("meta").type == "meta"
+    expected = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    assert choose_device(None) == expected

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ignite.engine import Engine, Events
-from ignite.learner import _recorder
-from ignite.learner._recorder import Recorder, loss_of, numbers_in
+from ignite.learner import _runs
+from ignite.learner._runs import Recorder, loss_of, numbers_in
 from ignite.learner.history import History
 
 
@@ -67,7 +67,7 @@ def test_tensors_on_the_host_are_read_at_once_and_not_kept():
 
 
 def test_of_a_long_epoch_some_thousand_at_a_time(monkeypatch):
-    monkeypatch.setattr(_recorder, "_MAX_PENDING", 4)
+    monkeypatch.setattr(_runs, "_MAX_PENDING", 4)
     recorder = Recorder()
     run(recorder, [torch.tensor(1.0), 2.0] * 5)
     assert (recorder.history.steps, recorder.history["loss"]) == ([1.0, 2.0] * 5, [1.5])

@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 from ignite.exceptions import CheckpointError
-from ignite.learner._run_dir import Provenance, environment, note_session
+from ignite.learner._runs import Provenance, environment, note_session
 
 
 def test_each_session_is_noted(tmp_path):

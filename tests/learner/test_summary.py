@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from ignite.learner._summary import summary
+from ignite.learner._prediction import summary
 
 
 def test_without_an_example_there_are_no_shapes():

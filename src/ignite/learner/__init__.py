@@ -1,7 +1,7 @@
 """The short path: ``Learner`` puts engines, handlers and metrics together, and hands them out."""
 
 from ignite.learner._demo import demo
-from ignite.learner._run_dir import environment
+from ignite.learner._runs import environment
 from ignite.learner.history import History
 from ignite.learner.learner import Learner
 

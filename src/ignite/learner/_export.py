@@ -18,10 +18,12 @@ from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite._core.tensors import convert_tensor
 from ignite._core.trees import apply_to_type
 from ignite.data.arrays import as_tensors
+from ignite.learner._data.schema import Facts, Learnt
 from ignite.learner._data.trial import tensors_in
+from ignite.storage import formats, keys
 from ignite.storage.keys import unwrap
 
-__all__ = ["export_model"]
+__all__ = ["export_model", "load_weights", "save_weights"]
 
 _RTOL, _ATOL = 1e-3, 1e-4  # other kernels add in another order
 
@@ -124,3 +126,35 @@ _FORMATS: Mapping[str, tuple[Callable[[nn.Module, _Call], Callable[[IO[bytes]], 
     ".pt2": (_write_pt2, _check_pt2),
     ".onnx": (_write_onnx, _check_onnx),
 }
+
+
+def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> None:
+    """Writes weights and facts; the name stands for the whole file or for what was there before."""
+    learnt = Learnt() if facts is None else Learnt(facts)
+    place = storage.open_place(path.parent)
+    if path.suffix == ".safetensors":
+        text = learnt.facts.to_text() if learnt.facts.is_learnt else None
+        formats.save_weights(place, path.name, keys.unwrap(model).state_dict(), text=text)
+    else:
+        state = {"model": keys.state_of(model)}
+        storage.save(
+            place, path.name, state | ({"learnt": learnt.state_dict()} if learnt.facts.is_learnt else {}), None
+        )
+
+
+def load_weights(
+    restore: Callable[[Mapping[str, Any]], None], path: Path, check: Callable[[Facts], None] = lambda facts: None
+) -> Facts | None:
+    """Hands weights to ``restore``; returns the facts, if there are any and ``check`` raises nothing."""
+    if path.suffix == ".safetensors":
+        state: dict[str, Any] = {"model": formats.load_weights(path)}
+        text = formats.read_text(path)
+    else:
+        state = storage.load(path).state
+        state = state if "model" in state else {"model": state}
+        text = state.get("learnt", {}).get("facts")
+    facts = None if text is None else Facts.from_text(text)
+    if facts is not None:
+        check(facts)
+    restore(state)
+    return facts

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -18,7 +18,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from ignite import distributed as idist
 from ignite.learner._names import OPTIMIZERS, find
 
-__all__ = ["Optimizers", "Rates", "Settings", "adopt_parameters", "check_optimizer", "make_optimizer", "names_of"]
+__all__ = [
+    "Named",
+    "Optimizers",
+    "Rates",
+    "Settings",
+    "adopt_parameters",
+    "check_optimizer",
+    "freeze",
+    "freezing",
+    "make_optimizer",
+    "names_of",
+]
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -382,3 +393,32 @@ def names_of(model: nn.Module) -> str:
     """Which parameters there are, for error messages."""
     names = [name for name, _ in model.named_parameters()]
     return f"There are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+
+
+@contextlib.contextmanager
+def freezing(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
+    """As :func:`freeze`; if the block raises, the model is as it was."""
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        freeze(model, patterns)
+        yield
+    except BaseException:
+        for parameter, needs_grad in flags:
+            parameter.requires_grad_(needs_grad)
+        raise
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Takes parameters whose names match out of training.
+
+    Raises:
+        ValueError: a pattern matches none, or nothing is left to train.
+    """
+    for pattern in patterns:
+        chosen = [parameter for name, parameter in model.named_parameters() if fnmatch.fnmatch(name, pattern)]
+        if not chosen:
+            raise ValueError(f"freeze: no parameter matches {pattern!r}. {names_of(model)}")
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"freeze={list(patterns)} leaves nothing to train")

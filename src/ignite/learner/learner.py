@@ -13,29 +13,27 @@ from torch import Tensor, nn
 
 from ignite._core.tensors import convert_tensor
 from ignite.engine import Engine
-from ignite.learner import _parts
-from ignite.learner._assembly import Engines
-from ignite.learner._data.arrays import Names, inputs_of
-from ignite.learner._data.facts import Facts, Learnt
-from ignite.learner._data.inputs import can_shuffle
-from ignite.learner._data.task import Task, given_task
+from ignite.learner._data.in_memory import Names, inputs_of
+from ignite.learner._data.schema import Facts, Learnt, Task, given_task, wanted_by
+from ignite.learner._data.sources import can_shuffle
 from ignite.learner._data.trial import dtype_of
-from ignite.learner._fit import Batching, Options, fit, fit_dry, load, load_to_evaluate
-from ignite.learner._inference import joined as joined_parts
-from ignite.learner._inference import predictions, report_of
-from ignite.learner._loss import make_training_loss
+from ignite.learner._engines import Engines, check_model, choose_device
+from ignite.learner._export import export_model, load_weights, save_weights
+from ignite.learner._losses import TrainingLoss, make_training_loss
 from ignite.learner._names import PRECISIONS, find
-from ignite.learner._optimizers import Optimizers, Rates, make_optimizer
-from ignite.learner._recorder import Recorder, values_in
-from ignite.learner._summary import summary
-from ignite.learner._weights import Portable
+from ignite.learner._optimizers import Optimizers, Rates, freezing, make_optimizer
+from ignite.learner._prediction import joined as joined_parts
+from ignite.learner._prediction import predictions, report_of, summary
+from ignite.learner._preparation import Batching, load, load_to_evaluate
+from ignite.learner._runs import Recorder, values_in
+from ignite.learner._training import Options, fit, fit_dry
 from ignite.learner.history import History
 from ignite.metrics import Metric
 
 __all__ = ["Learner"]
 
 
-class Learner(Portable):
+class Learner:
     """Trains, evaluates and applies a model in one line each. ``trainer`` and ``evaluator`` are ordinary engines.
 
     Nothing is hidden: handlers may be put on both engines at any time, :meth:`describe` lists what happens when, and
@@ -108,11 +106,11 @@ class Learner(Portable):
     ) -> None:
         find("precision", precision, PRECISIONS)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
-        self.device = _parts.choose_device(device)
-        _parts.check_model(model)
+        self.device = choose_device(device)
+        check_model(model)
         metrics = [metrics] if isinstance(metrics, str | Metric | type) or callable(metrics) else metrics
         model = model.to(self.device)
-        with _parts.freezing(model, freeze):
+        with freezing(model, freeze):
             training_loss = make_training_loss(loss, class_weight, self.device)
             made = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
             self._made_of = (optimizer, param_groups or {})
@@ -154,6 +152,16 @@ class Learner(Portable):
         if self.task is not None:
             self._engines.measure(self.task)
         self._engines.batches.target = self._learnt.facts.target
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained. Its layers and weights may be changed; for another model, make another learner."""
+        return self._engines.model
+
+    @property
+    def loss(self) -> TrainingLoss:
+        """The loss of a step."""
+        return self._engines.loss
 
     @property
     def optimizer(self) -> Any:
@@ -301,6 +309,54 @@ class Learner(Portable):
         batching = self._batching(data, batch_size, None, is_shared=False)
         return predictions(self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide)
 
+    def save(self, path: str | Path) -> None:
+        """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.
+
+        What was learnt from the data goes with them: the names of classes and columns, and the kind of problem.
+
+        Raises:
+            OSError: it cannot be written. What had the name has it still.
+            ModuleNotFoundError: safetensors is not installed.
+        """
+        with self._engines.averaged():
+            save_weights(self.model, Path(path), self._learnt.facts)
+
+    def export(self, path: str | Path, example: Any) -> None:
+        """Writes the model that is evaluated, for any number of samples, to run on the host without its Python code.
+
+        The file is tried before it gets its name. "model.pt2" is for ``torch.export.load``, "model.onnx" (extra
+        ``onnx``) for ONNX runtimes. ``example`` is inputs x as for :meth:`predict`: which values does not matter.
+
+        Raises:
+            ValueError: the name ends otherwise. RuntimeError: the file does not give what the model gives.
+            Exception: whatever torch raises where it cannot follow the model.
+        """
+        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
+        with self._engines.averaged():
+            export_model(self.model, Path(path), inputs_of(example, known))
+
+    def load(self, path: str | Path) -> None:
+        """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.
+
+        With ``ema``, the average of the weights is set, too: to that of the checkpoint, or else to the weights. Without
+        it, the average in a checkpoint of a run with ``ema`` becomes the weights: it is what was evaluated there.
+
+        With them comes what was learnt from the data that they were trained on, which data from here on have to fit. A
+        file without that leaves what this learner knows; it is learnt in the next ``fit`` if it knows nothing.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another model. Nothing is changed.
+            ValueError: it was trained for another kind of problem. Nothing is changed.
+        """
+        facts = load_weights(self._engines.restore, Path(path), self._check_facts)
+        if facts is None:
+            self.logger.warning(
+                "%s does not say what classes and columns the model was trained on: they are %s", path,
+                "those that this learner knows" if self._learnt.facts.is_learnt else "learnt in the next fit",
+            )  # fmt: skip
+            return
+        self._learn(facts)
+
     def _batching(self, data: Any, batch_size: int | None, target: Names | None, is_shared: bool = True) -> Batching:
         if batch_size is None and can_shuffle(data):
             batch_size = 256
@@ -326,6 +382,27 @@ class Learner(Portable):
         told = {**self.config, "task": "not known before there are data" if self.task is None else self.task}
         lines = [f"{name}: {value}" for name, value in told.items() if value not in (None, [], False)]
         return "\n".join([*lines, "", str(self.trainer.describe())])
+
+    def _check_facts(self, facts: Facts) -> None:
+        """Raises a ValueError if weights that were trained so cannot be those of this learner."""
+        mine, its = self._learnt.facts.task, facts.task
+        wanted = wanted_by(self.loss.loss)
+        is_other = (
+            its is not None
+            and its.kind != "unknown"
+            and (
+                (mine is not None and mine.kind not in ("unknown", its.kind))
+                or (wanted is not None and (wanted == "numbers") != (its.kind == "regression"))
+            )
+        )
+        if is_other:
+            told = mine or f"what the loss {self.loss.name} is for"
+            raise ValueError(f"The file's problem should be the learner's, {told}, but it is {its}")
+
+    def _learn(self, facts: Facts) -> None:
+        """From here on, data have to fit these facts."""
+        self._learnt.facts = facts
+        self.loss.learn(facts.known.classes_of("y"), facts.balance)
 
 
 def _name_of(one: Any) -> str:

@@ -5,9 +5,8 @@ from torch import nn
 import ignite
 from ignite._core.differences import first_difference
 from ignite.engine import Events
-from ignite.learner._data.hugging_face import HuggingFaceRows
-from ignite.learner._data.inputs import as_loader
-from ignite.learner._data.split import split
+from ignite.learner._data.sources import HuggingFaceRows, as_loader
+from ignite.learner._data.splitting import split
 
 
 class ClassLabel:

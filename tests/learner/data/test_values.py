@@ -2,8 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.learner._data import values as _values
-from ignite.learner._data.values import find, is_finite, not_finite, out_of_range
+from ignite.learner._data import trial
+from ignite.learner._data.trial import is_finite, not_finite, out_of_range
 
 NUMBERS = st.lists(
     st.sampled_from([0.0, 1.0, -3.0, 3e38, -3e38, float("nan"), float("inf"), -float("inf")]), min_size=1, max_size=12
@@ -31,10 +31,10 @@ def test_values_out_of_range_are_found_unless_ignored(numbers):
 
 
 def test_pieces_are_put_together(monkeypatch):
-    monkeypatch.setattr(_values, "_NUM_AT_ONCE", 4)
+    monkeypatch.setattr(trial, "_NUM_AT_ONCE", 4)
     tensor = torch.zeros(7, 2)
     tensor[3, 1] = tensor[6, 0] = float("nan")
-    finding = find(tensor, torch.isnan)
+    finding = trial._find_values(tensor, torch.isnan)
     assert (finding.count, finding.row, finding.column) == (2, 3, 1)
     assert finding.describe(["age", "size"]) == "2 of them, the first is nan in row 3, column 'size'"
     assert finding.describe() == "2 of them, the first is nan in row 3, column 1"

@@ -1,26 +1,50 @@
-"""A model run on a few samples, of which nothing is left: no random number drawn, no buffer moved, no mode changed."""
+"""Looks at data and runs models without leaving a trace: the first batch, a trial run, bad values."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, IterableDataset
 
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type
+from ignite.data._random import random_scope
+from ignite.data.arrays import ArrayLoader
+from ignite.data.resumable import ResumableLoader
 
-__all__ = ["call_model", "dtype_of", "few_rows", "kept", "last_operation", "num_samples_in", "tensors_in", "trial"]
+__all__ = [
+    "Finding",
+    "Once",
+    "call_model",
+    "described",
+    "dtype_of",
+    "few_rows",
+    "first_batch",
+    "is_finite",
+    "is_gone_over_once",
+    "kept",
+    "last_operation",
+    "not_finite",
+    "num_samples_in",
+    "out_of_range",
+    "tensors_in",
+    "trial",
+]
 
 _DICTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 # Operations of autograd that only look at the values in another way.
 _VIEWS = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Slice", "T", "Transpose", "Permute",
           "ToCopy", "Clone", "Alias", "Expand", "Flatten")  # fmt: skip
+_NUM_AT_ONCE = 1 << 22  # elements that are looked at together: the mask takes 4 MiB
 
 
 def call_model(model: Any, x: Any) -> Any:
@@ -92,6 +116,11 @@ def tensors_in(data: Any) -> list[Tensor]:
     return found
 
 
+def described(data: Any) -> str:
+    """The shape and dtype of a tensor, or else the type, for messages."""
+    return f"shape {tuple(data.shape)}, {data.dtype}" if isinstance(data, Tensor) else f"a {type(data).__name__}"
+
+
 def few_rows(data: Any, rows: Any) -> Any:
     """These samples of a batch; all of it if it is not tensors of one length."""
     lengths = {len(tensor) if tensor.ndim else -1 for tensor in tensors_in(data)}
@@ -123,3 +152,171 @@ def _packed_in(data: Any) -> list[PackedSequence]:
             lambda leaf: found.append(leaf) if isinstance(leaf, PackedSequence) else leaf,
         )
     return found
+
+
+class Once:
+    """An iterator that can be looked into: the batch that was looked at still comes first.
+
+    Args:
+        iterator: can be gone over once.
+
+    Example:
+        >>> batches = Once(iter([1, 2]))
+        >>> batches.peek(), list(batches)
+        (1, [1, 2])
+    """
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._seen: list[Any] = []
+
+    def peek(self) -> Any:
+        """What ``next`` will return.
+
+        Raises:
+            StopIteration: there is none.
+        """
+        if not self._seen:
+            self._seen.append(next(self._iterator))
+        return self._seen[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._seen.pop() if self._seen else next(self._iterator)
+
+
+def is_gone_over_once(data: Any) -> bool:
+    """Whether it is an iterator, such as a generator."""
+    return isinstance(data, Iterator) and not hasattr(data, "dataset") and iter(data) is data
+
+
+def first_batch(batches: Any) -> Any:
+    """A batch like those to come, from ``batches`` as they are: random state, samplers and generators do not move on.
+
+    Of a ``DataLoader`` it is made in this process, without workers.
+
+    Returns:
+        The batch; None for an iterable data set that can be gone over only once: nobody may look into it.
+
+    Raises:
+        ValueError: there is no batch.
+    """
+    if isinstance(batches, ResumableLoader):
+        return first_batch(batches.wrapped)
+    try:
+        if isinstance(batches, Once):
+            return batches.peek()
+        if isinstance(batches, ArrayLoader):
+            return next(batches.batches(0))
+        with random_scope():
+            if not isinstance(batches, DataLoader) or type(batches).__iter__ is not DataLoader.__iter__:
+                return next(iter(batches))
+            return _first_of_loader(batches)
+    except StopIteration:
+        raise ValueError("data should have at least one batch, but given none") from None
+
+
+def _first_of_loader(loader: DataLoader[Any]) -> Any:
+    if isinstance(loader.dataset, IterableDataset):
+        samples = iter(loader.dataset)
+        if samples is iter(loader.dataset):
+            return None
+        if loader.batch_size is None:
+            return loader.collate_fn(next(samples))
+        chosen = list(islice(samples, loader.batch_size))
+        if not chosen:
+            raise StopIteration
+        return loader.collate_fn(chosen)
+    sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    generators = [part for part in _generators(loader) if isinstance(part, torch.Generator)]
+    states = [generator.get_state() for generator in generators]
+    try:
+        indices = next(iter(copy.copy(sampler)))
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+    dataset = loader.dataset
+    if loader.batch_sampler is None:
+        return loader.collate_fn(dataset[indices])
+    if callable(get_items := getattr(dataset, "__getitems__", None)):
+        return loader.collate_fn(get_items(indices))
+    return loader.collate_fn([dataset[index] for index in indices])
+
+
+def _generators(loader: DataLoader[Any]) -> Iterator[Any]:
+    inner = getattr(loader.batch_sampler, "sampler", None)
+    for part in (loader, loader.sampler, loader.batch_sampler, inner):
+        yield getattr(part, "generator", None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Values that should not be there."""
+
+    count: int
+    """How many of them."""
+    row: int
+    """The first sample that has one."""
+    value: float
+    """The first one."""
+    column: int | None
+    """Where it is in the sample, if samples are vectors."""
+
+    def describe(self, features: Sequence[Any] = ()) -> str:
+        """For an error message."""
+        where = "" if self.column is None else f", column {self.column}"
+        if self.column is not None and self.column < len(features):
+            where = f", column {features[self.column]!r}"
+        return f"{self.count} of them, the first is {self.value:g} in row {self.row}{where}"
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """One pass without a copy: a sum is not finite if anything is not, nor are the extremes."""
+    if tensor.numel() == 0 or not tensor.is_floating_point():
+        return True
+    if bool(torch.isfinite(tensor.detach().sum())):
+        return True
+    low, high = torch.aminmax(tensor.detach())  # twice as slow, but many large values do not overflow
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def not_finite(tensor: Tensor) -> Finding | None:
+    """NaN and infinite values, if there are any."""
+    return None if is_finite(tensor) else _find_values(tensor, lambda part: ~torch.isfinite(part))
+
+
+def out_of_range(tensor: Tensor, low: float, high: float, ignored: int | None = None) -> Finding | None:
+    """Values below ``low`` or above ``high`` that are not ``ignored``, if there are any."""
+    if tensor.numel() == 0:
+        return None
+    least, most = torch.aminmax(tensor.detach())
+    if bool((least >= low) & (most <= high)):
+        return None
+
+    def is_outside(part: Tensor) -> Tensor:
+        outside = (part < low) | (part > high)
+        return outside if ignored is None else outside & (part != ignored)
+
+    return _find_values(tensor, is_outside)
+
+
+def _find_values(tensor: Tensor, is_bad: Callable[[Tensor], Tensor]) -> Finding | None:
+    """The values for which ``is_bad`` is true, piece by piece.
+
+    Args:
+        tensor: shape (N, ...).
+        is_bad: gives a mask for some of the rows.
+    """
+    num_rows = max(_NUM_AT_ONCE // max(tensor[0].numel(), 1), 1)
+    count, first = 0, None
+    for begin in range(0, len(tensor), num_rows):
+        part = tensor[begin : begin + num_rows].detach()
+        mask = is_bad(part)
+        num_bad = int(mask.sum())
+        if num_bad and first is None:
+            place = [int(i) for i in mask.nonzero()[0]]
+            first = (begin + place[0], float(part[tuple(place)]), place[1] if len(place) == 2 else None)
+        count += num_bad
+    return None if first is None else Finding(count, *first)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from ignite.learner._data.split import split, split_rows, take_rows
+from ignite.learner._data.splitting import split, split_rows, take_rows
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")

@@ -16,7 +16,8 @@ from torch import nn
 from ignite.engine import BackpropEvents
 from ignite.exceptions import NotComputableError
 from ignite.learner import Learner
-from ignite.learner._loss import EpochLoss, TrainingLoss, Weighted, make_training_loss, num_samples
+from ignite.learner._data.weighting import Weighted
+from ignite.learner._losses import EpochLoss, TrainingLoss, make_training_loss, num_samples
 from support import harness, learner_processes
 
 IGNORED = -100

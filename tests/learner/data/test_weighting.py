@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from ignite.learner._data.weights import balanced, class_table
+from ignite.learner._data.weighting import balanced, class_table
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40))

@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
@@ -16,27 +16,19 @@ from ignite._core.tensors import in_float32
 from ignite._core.trees import apply_to_type
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
-from ignite.learner._data.fitting import check_numbers, one_row, same_shape
-from ignite.learner._data.task import known_loss
-from ignite.learner._data.trial import tensors_in
-from ignite.learner._data.weights import ClassWeight, balanced, class_table
+from ignite.learner._data.targets import check_numbers, known_loss, one_row, same_shape
+from ignite.learner._data.trial import described, tensors_in
+from ignite.learner._data.weighting import ClassWeight, Weighted, balanced, class_table, shaped_weight
 from ignite.learner._names import LOSSES, find
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 
-__all__ = ["EpochLoss", "TrainingLoss", "Weighted", "make_training_loss", "num_samples"]
+__all__ = ["EpochLoss", "TrainingLoss", "make_training_loss", "num_samples"]
 
 _MAX_EXACT = 2**24
 """Above this, float32 does not hold each integer."""
 _KEEPS_MEANS = ("Mul", "Div", "Neg", "ToCopy", "View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Alias", "Clone")
 """Operations of autograd that leave a mean one of as many elements, if only one of their inputs is tracked."""
-
-
-class Weighted(NamedTuple):
-    """Targets, and how much each sample counts."""
-
-    y: Any
-    weight: Tensor
 
 
 def make_training_loss(loss: Any, class_weight: Any, device: torch.device | None = None) -> TrainingLoss:
@@ -89,7 +81,7 @@ class TrainingLoss:
         self.loss = loss
         known = known_loss(loss)
         self.name = None if known is None else known.name
-        """Which loss of torch it is, as :func:`~ignite.learner._data.task.known_loss` calls it; None for others."""
+        """Which loss of torch it is, as :func:`~ignite.learner._data.targets.known_loss` calls it; None for others."""
         self._options = {} if known is None else known.options
         self._has_classes = self.name in ("cross_entropy", "nll")
         self._is_of_numbers = self.name in ("bce", "bce_with_logits", "difference")
@@ -128,7 +120,7 @@ class TrainingLoss:
         if self._is_weighing:
             losses = self._weighted_by_class(losses, y_pred, y)
         if weight is not None:
-            losses = losses * _shaped(weight, losses)
+            losses = losses * shaped_weight(weight, losses)
         total = losses.sum()
         if self._reduction == "sum":
             return CountedLoss(total, count, is_sum=True)
@@ -145,7 +137,7 @@ class TrainingLoss:
             if self._is_weighing:
                 self._weighted_by_class(losses, y_pred, y)
             if weight is not None:
-                _shaped(weight, losses)
+                shaped_weight(weight, losses)
             if self.name is None and self._reduction == "mean":
                 mean, found = losses.double().mean(), self.loss(y_pred, y).double()
                 if not torch.allclose(mean, found, rtol=1e-3, atol=1e-6, equal_nan=True):
@@ -271,7 +263,7 @@ class TrainingLoss:
         if not is_index or not isinstance(y_pred, Tensor) or y_pred.ndim not in (y.ndim, y.ndim + 1):
             raise TypeError(
                 f"y should hold class indices, one for each value of the loss, for class_weight, but given "
-                f"{_told(y)} for losses of {_told(losses)}"
+                f"{described(y)} for losses of {described(losses)}"
             )
         return losses * self._weights_of(2 if y_pred.ndim == y.ndim else y_pred.shape[1]).to(losses)[y.clamp(min=0)]
 
@@ -359,22 +351,6 @@ def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
 def _zero(loss: Tensor) -> Tensor:
     """0 instead of the NaN of a mean over nothing, with gradients of 0."""
     return torch.where(torch.zeros_like(loss, dtype=torch.bool), loss, torch.zeros_like(loss))
-
-
-def _shaped(weight: Tensor, losses: Tensor) -> Tensor:
-    """Weights of samples (or of elements) in as many dimensions as the losses."""
-    if losses.ndim and weight.numel() == len(losses) == len(weight):
-        return weight.to(losses).reshape(-1, *[1] * (losses.ndim - 1))
-    if weight.shape == losses.shape[: weight.ndim]:
-        return weight.to(losses).reshape(*weight.shape, *[1] * (losses.ndim - weight.ndim))
-    raise ValueError(
-        f"w, the weights of samples, should have shape ({losses.shape[0] if losses.ndim else 1},), but given "
-        f"{_told(weight)} for losses of {_told(losses)}"
-    )
-
-
-def _told(data: Any) -> str:
-    return f"shape {tuple(data.shape)}, {data.dtype}" if isinstance(data, Tensor) else f"a {type(data).__name__}"
 
 
 class EpochLoss(Metric):

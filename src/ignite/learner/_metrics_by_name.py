@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ignite import distributed as idist
 from ignite.exceptions import NotComputableError
-from ignite.learner._data.fitting import hard_labels, same_shape, without_ignored
-from ignite.learner._data.task import Kind
+from ignite.learner._data.schema import Kind
+from ignite.learner._data.targets import hard_labels, same_shape, without_ignored
 from ignite.learner._names import find
 from ignite.metrics import (
     ROC_AUC,
@@ -34,11 +34,10 @@ from ignite.metrics import (
     TopKCategoricalAccuracy,
 )
 
-__all__ = ["make_metrics"]
+__all__ = ["Factory", "Output", "make_metrics"]
 
 _TAKEN = ("epoch", "loss", "seconds")
 """What a row of the history has beside metrics."""
-
 Output = tuple[Tensor, Tensor]
 Factory = Callable[[], Any]
 

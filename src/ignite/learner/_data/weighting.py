@@ -1,14 +1,26 @@
-"""How much classes count."""
+"""Weights of samples and of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ["ClassWeight", "balanced", "class_table"]
+from ignite.data.arrays import named_tensors
+from ignite.learner._data.columns import as_features
+from ignite.learner._data.trial import described, is_finite, tensors_in
+
+__all__ = [
+    "ClassWeight",
+    "Weighted",
+    "as_sample_weight",
+    "balanced",
+    "check_sample_weight",
+    "class_table",
+    "shaped_weight",
+]
 
 ClassWeight: TypeAlias = Mapping[Any, float] | Sequence[float] | Tensor | Literal["balanced"]
 
@@ -122,3 +134,54 @@ def _index(key: Any, num_classes: int, classes: Sequence[Any]) -> int:
         return key
     accepted = names or f"an index below {num_classes}"
     raise ValueError(f"A key of class_weight should be one of {accepted}, but given {key!r}")
+
+
+def as_sample_weight(w: Any, x: Any) -> Tensor:
+    weights = as_features(w, "sample_weight")
+    given = f"{tuple(weights.shape)} {weights.dtype}" if isinstance(weights, Tensor) else f"a {type(w).__name__}"
+    if not isinstance(weights, Tensor) or weights.ndim != 1 or weights.is_complex():
+        raise ValueError(
+            f"sample_weight, the third of (x, y, w), should be numbers of shape (N,), but given {given}; "
+            "several inputs are nested: ((a, b), y)"
+        )
+    num_samples = [len(tensor) for _, tensor in named_tensors(x) if tensor.ndim]
+    if num_samples and len(weights) != num_samples[0]:
+        raise ValueError(f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given {given}")
+    weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
+    if len(weights) and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        row = int((~(torch.isfinite(weights) & (weights >= 0))).nonzero()[0])
+        raise ValueError(f"sample_weight should be finite and at least 0, but given {weights[row].item()} in row {row}")
+    return weights
+
+
+def check_sample_weight(w: Any, y: Any) -> None:
+    if w is None:
+        return
+    given = f"shape {tuple(w.shape)}" if isinstance(w, Tensor) else f"a {type(w).__name__}"
+    lengths = [len(tensor) for tensor in tensors_in(y)[:1] if tensor.ndim]
+    if not isinstance(w, Tensor) or (lengths and tuple(w.shape) != (lengths[0],)):
+        raise ValueError(
+            f"w, the third of a batch (x, y, w), should be weights of shape ({lengths[0] if lengths else 'N'},), "
+            f"but given {given}; several inputs are nested: ((a, b), y)"
+        )
+    if not is_finite(w) or bool((w < 0).any()):
+        raise ValueError(f"w, the weights of samples, should be finite and at least 0, but given {w.min().item()}")
+
+
+class Weighted(NamedTuple):
+    """Targets, and how much each sample counts."""
+
+    y: Any
+    weight: Tensor
+
+
+def shaped_weight(weight: Tensor, losses: Tensor) -> Tensor:
+    """Weights of samples (or of elements) in as many dimensions as the losses."""
+    if losses.ndim and weight.numel() == len(losses) == len(weight):
+        return weight.to(losses).reshape(-1, *[1] * (losses.ndim - 1))
+    if weight.shape == losses.shape[: weight.ndim]:
+        return weight.to(losses).reshape(*weight.shape, *[1] * (losses.ndim - weight.ndim))
+    raise ValueError(
+        f"w, the weights of samples, should have shape ({losses.shape[0] if losses.ndim else 1},), but given "
+        f"{described(weight)} for losses of {described(losses)}"
+    )

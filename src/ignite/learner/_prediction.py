@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ignite._core.tensors import convert_tensor
-from ignite.learner._data.fitting import hard_labels, one_row, same_shape
-from ignite.learner._data.inputs import Loader
-from ignite.learner._data.trial import call_model, num_samples_in
+from ignite.data.arrays import named_tensors
+from ignite.learner._data.sources import Loader
+from ignite.learner._data.targets import hard_labels, one_row, same_shape
+from ignite.learner._data.trial import call_model, kept, num_samples_in
+from ignite.learner._preparation import LearnerState
 
-if TYPE_CHECKING:
-    from ignite.learner.learner import Learner
-
-__all__ = ["joined", "predictions", "report_of"]
+__all__ = ["joined", "predictions", "report_of", "summary"]
 
 
 @contextlib.contextmanager
-def _applied(learner: Learner) -> Iterator[None]:
+def _applied(learner: LearnerState) -> Iterator[None]:
     """Evaluation mode, the weights that are evaluated, no gradients; afterwards all is as it was."""
     modes = [(module, module.training) for module in learner.model.modules()]
     try:
@@ -33,13 +32,13 @@ def _applied(learner: Learner) -> Iterator[None]:
             module.training = mode
 
 
-def predictions(learner: Learner, loader: Loader, decide: bool) -> Iterator[Any]:
+def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator[Any]:
     """What the model gives for each batch, in order, on the host; one batch at a time is in memory."""
     for batch in loader.batches:
         yield _predicted(learner, loader.parts(batch).x, decide)
 
 
-def _predicted(learner: Learner, x: Any, decide: bool) -> Any:
+def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
     with _applied(learner):
         out = call_model(learner.model, convert_tensor(x, learner.device))
     out = one_row(convert_tensor(out, torch.device("cpu")), num_samples_in(x) or 0)
@@ -51,7 +50,7 @@ def _predicted(learner: Learner, x: Any, decide: bool) -> Any:
     return _decided(learner, out) if decide else out
 
 
-def _decided(learner: Learner, out: Any) -> Tensor:
+def _decided(learner: LearnerState, out: Any) -> Tensor:
     """Classes of scores: shape (N,) for multiclass and binary problems, (N, L) for labels."""
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
@@ -72,7 +71,7 @@ def joined(parts: list[Any]) -> Any:
     return tuple(joined([part[i] for part in parts]) for i in range(len(first)))
 
 
-def report_of(learner: Learner, loader: Loader) -> dict[Any, dict[str, float]]:
+def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, float]]:
     """Counts what was predicted of what; see :meth:`ignite.learner.Learner.report`."""
     true, found = [], []
     for batch in loader.batches:
@@ -104,3 +103,64 @@ def _figures(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
         "f1": 2 * both / (num_found + num_true) if num_found + num_true else 0.0,
         "support": num_true,
     }
+
+
+def summary(model: nn.Module, example: Any = None) -> str:
+    """The layers of a model with their parameters; with an example batch of inputs, the shapes that they give, too.
+
+    Args:
+        model: stays as it is.
+        example: inputs, shape (N, ...), on the model's device.
+
+    Example:
+        >>> print(summary(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), torch.zeros(1, 4)))
+        layer  kind        output  parameters  trained
+        0      Linear      (1, 2)          10       10
+        1      ReLU        (1, 2)           0        0
+               Sequential  (1, 2)          10       10
+        parameters and buffers: 40 bytes
+    """
+    shapes = {} if example is None else _shapes(model, example)
+    layers = [(name, part) for name, part in model.named_modules() if name and not list(part.children())]
+    rows = [["layer", "kind", "output", "parameters", "trained"]]
+    for name, part in [*layers, ("", model)]:
+        parameters = list(part.parameters())
+        trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        total = sum(parameter.numel() for parameter in parameters)
+        rows.append([name, type(part).__name__, shapes.get(name, "-"), f"{total:,}", f"{trained:,}"])
+    if example is None:
+        rows = [row[:2] + row[3:] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    num_texts = len(rows[0]) - 2
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < num_texts else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return "\n".join([*lines, f"parameters and buffers: {size:,} bytes"])
+
+
+def _shapes(model: nn.Module, example: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    hooks = [
+        part.register_forward_hook(lambda module, inputs, output, name=name: found.update({name: _shape_of(output)}))
+        for name, part in model.named_modules()
+    ]
+    try:
+        with kept(model), torch.no_grad():
+            model.eval()
+            call_model(model, example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _shape_of(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return str(tuple(output.shape))
+    return ", ".join(str(tuple(leaf.shape)) for _, leaf in named_tensors(output) if isinstance(leaf, torch.Tensor))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ignite.learner._fitting import SCHEDULES, BestWeights, factor_of
+from ignite.learner._callbacks import SCHEDULES, BestWeights, factor_of
 
 
 @given(

@@ -10,10 +10,9 @@ from torch.utils.data import Subset
 
 from ignite._core.trees import apply_to_type
 from ignite.data._mixing import mix
-from ignite.learner._data.arrays import Names, arrays_of, holds_arrays, tensor_dataset_of
 from ignite.learner._data.columns import Known, is_array, is_column, is_frame
-from ignite.learner._data.hugging_face import is_hugging_face
-from ignite.learner._data.inputs import can_shuffle
+from ignite.learner._data.in_memory import Names, arrays_of, holds_arrays, tensor_dataset_of
+from ignite.learner._data.sources import can_shuffle, is_hugging_face
 
 __all__ = ["Split", "split", "split_rows", "take_rows"]
 

@@ -11,12 +11,22 @@ from torch import Tensor, nn
 
 from ignite._core.tensors import convert_tensor
 from ignite.data.arrays import named_tensors
-from ignite.learner._data.arrays import Parts
-from ignite.learner._data.fitting import check_fit
-from ignite.learner._data.inputs import Loader
-from ignite.learner._data.task import KnownLoss, Task, known_loss
-from ignite.learner._data.trial import call_model, few_rows, kept, num_samples_in, tensors_in, trial
-from ignite.learner._data.values import Finding, is_finite, not_finite
+from ignite.learner._data.in_memory import Parts
+from ignite.learner._data.schema import Task
+from ignite.learner._data.sources import Loader
+from ignite.learner._data.targets import KnownLoss, check_fit, known_loss
+from ignite.learner._data.trial import (
+    Finding,
+    call_model,
+    few_rows,
+    is_finite,
+    kept,
+    not_finite,
+    num_samples_in,
+    tensors_in,
+    trial,
+)
+from ignite.learner._data.weighting import check_sample_weight
 
 __all__ = ["check_before_training"]
 
@@ -47,8 +57,8 @@ def check_before_training(
     Args:
         model: neither wrapped nor compiled.
         loss: called with output and targets.
-        task: from :func:`~ignite.learner._data.task.infer_task`.
-        loader: from :func:`~ignite.learner._data.inputs.as_loader`.
+        task: from :func:`~ignite.learner._data.schema.infer_task`.
+        loader: from :func:`~ignite.learner._data.sources.as_loader`.
         device: where batches will be moved to; None if they stay where they are.
         call: gives the output for ``(model, x)``.
         fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default as they are.
@@ -69,7 +79,7 @@ def check_before_training(
         raise ValueError("data should have targets, but given x alone: write fit((x, y)), or fit(table, target='name')")
     _check_model(model, first.x, device)
     whole = loader.whole() or first
-    _check_weights(first)
+    check_sample_weight(first.w, first.y)
     known = known_loss(loss)
     if known is not None:
         _check_batch(first.y, known)
@@ -154,22 +164,6 @@ def _check_broadcast(output: Tensor, y: Tensor) -> Iterator[str]:
         yield (
             f"The loss is given an output of shape {tuple(output.shape)} and y of {tuple(y.shape)}: if it subtracts "
             "them, each output meets each target"
-        )
-
-
-def _check_weights(parts: Parts) -> None:
-    if parts.w is None:
-        return
-    given = f"shape {tuple(parts.w.shape)}" if isinstance(parts.w, Tensor) else f"a {type(parts.w).__name__}"
-    lengths = [len(tensor) for tensor in tensors_in(parts.y)[:1] if tensor.ndim]
-    if not isinstance(parts.w, Tensor) or (lengths and tuple(parts.w.shape) != (lengths[0],)):
-        raise ValueError(
-            f"w, the third of a batch (x, y, w), should be weights of shape ({lengths[0] if lengths else 'N'},), "
-            f"but given {given}; several inputs are nested: ((a, b), y)"
-        )
-    if not is_finite(parts.w) or bool((parts.w < 0).any()):
-        raise ValueError(
-            f"w, the weights of samples, should be finite and at least 0, but given {parts.w.min().item()}"
         )
 
 

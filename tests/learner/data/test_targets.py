@@ -6,8 +6,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.learner._data.fitting import check_fit, hard_labels, one_row, same_shape, without_ignored
-from ignite.learner._data.task import KnownLoss, known_loss
+from ignite.learner._data.targets import (
+    KnownLoss,
+    check_fit,
+    hard_labels,
+    known_loss,
+    one_row,
+    same_shape,
+    without_ignored,
+)
 
 LOSSES = {"cross_entropy": F.cross_entropy, "nll": F.nll_loss, "bce_with_logits": F.binary_cross_entropy_with_logits,
           "bce": F.binary_cross_entropy, "mse": F.mse_loss}  # fmt: skip

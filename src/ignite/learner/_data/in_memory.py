@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Subset, TensorDataset
 
-from ignite.data.arrays import named_tensors
 from ignite.learner._data.columns import (
     Known,
     as_features,
@@ -25,10 +24,10 @@ from ignite.learner._data.columns import (
     is_frame,
     matrix_of,
 )
+from ignite.learner._data.weighting import as_sample_weight
 
 __all__ = [
     "Arrays",
-    "Known",
     "Names",
     "Parts",
     "arrays_of",
@@ -38,6 +37,7 @@ __all__ = [
     "is_several",
     "names_of",
     "take_apart",
+    "tensor_dataset_of",
     "tidied",
 ]
 
@@ -129,7 +129,7 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
     found = replace(
         known, features=features, keys=keys, classes=classes or known.classes, labels=labels or known.labels
     )
-    return Arrays(Parts(x, targets, None if w is None else _as_weights(w, x)), found, left_out)
+    return Arrays(Parts(x, targets, None if w is None else as_sample_weight(w, x)), found, left_out)
 
 
 def names_of(target: Any) -> list[Any]:
@@ -277,21 +277,3 @@ def _tensors_of(data: Any) -> tuple[Tensor, ...]:
         return data.tensors
     rows = torch.as_tensor(list(data.indices))
     return tuple(tensor[rows.to(tensor.device)] for tensor in _tensors_of(data.dataset))
-
-
-def _as_weights(w: Any, x: Any) -> Tensor:
-    weights = as_features(w, "sample_weight")
-    given = f"{tuple(weights.shape)} {weights.dtype}" if isinstance(weights, Tensor) else f"a {type(w).__name__}"
-    if not isinstance(weights, Tensor) or weights.ndim != 1 or weights.is_complex():
-        raise ValueError(
-            f"sample_weight, the third of (x, y, w), should be numbers of shape (N,), but given {given}; "
-            "several inputs are nested: ((a, b), y)"
-        )
-    num_samples = [len(tensor) for _, tensor in named_tensors(x) if tensor.ndim]
-    if num_samples and len(weights) != num_samples[0]:
-        raise ValueError(f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given {given}")
-    weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
-    if len(weights) and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-        row = int((~(torch.isfinite(weights) & (weights >= 0))).nonzero()[0])
-        raise ValueError(f"sample_weight should be finite and at least 0, but given {weights[row].item()} in row {row}")
-    return weights

@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ignite.exceptions import CheckpointError
 from ignite.learner import Learner
-from ignite.learner._data.arrays import Parts
 from ignite.learner._data.columns import Known
-from ignite.learner._data.facts import Facts, Learnt, Seen
-from ignite.learner._data.task import Task
+from ignite.learner._data.in_memory import Parts
+from ignite.learner._data.schema import Facts, Learnt, Seen, Task
 
 pd = pytest.importorskip("pandas")
 

@@ -18,16 +18,16 @@ from ignite import storage
 from ignite._core.tensors import convert_tensor, in_float32
 from ignite.engine import BackpropEvents, Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import EMAHandler
-from ignite.learner._data.arrays import Names, Parts, take_apart
-from ignite.learner._data.task import Task
+from ignite.learner._data.in_memory import Names, Parts, take_apart
+from ignite.learner._data.schema import Task
 from ignite.learner._data.trial import call_model
-from ignite.learner._loss import EpochLoss, TrainingLoss, Weighted
-from ignite.learner._measures import make_metrics
-from ignite.learner._recorder import Recorder
+from ignite.learner._data.weighting import Weighted
+from ignite.learner._losses import EpochLoss, TrainingLoss
+from ignite.learner._metrics_by_name import make_metrics
+from ignite.learner._runs import Recorder
 from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 
-__all__ = ["Batches", "Engines"]
-
+__all__ = ["Batches", "Engines", "check_model", "choose_device"]
 
 _QUIET = logging.getLogger(f"{__name__}.trial")
 _QUIET.addFilter(lambda record: False)  # an error is raised; the rest is nobody's business
@@ -298,3 +298,22 @@ def _shared(model: nn.Module, device: torch.device) -> nn.Module:
     if idist.get_world_size() == 1 or isinstance(model, DistributedDataParallel):
         return model
     return DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device])
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device that is asked for; by default the accelerator there is, else the processor."""
+    if device is not None:
+        return torch.device(device)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def check_model(model: Any) -> None:
+    """Raises a TypeError unless it is a module."""
+    if isinstance(model, type):
+        raise TypeError(
+            f"model should be a torch.nn.Module, but given the class {model.__name__}: write {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        given = repr(model) if model is None or isinstance(model, str) else f"a {type(model).__name__}"
+        raise TypeError(f"model should be a torch.nn.Module, but given {given}")

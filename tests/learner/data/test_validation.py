@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from ignite.learner._data.checks import check_before_training
-from ignite.learner._data.inputs import as_loader
-from ignite.learner._data.task import infer_task
-from ignite.learner._loss import make_training_loss
+from ignite.learner._data.schema import infer_task
+from ignite.learner._data.sources import as_loader
+from ignite.learner._data.validation import check_before_training
+from ignite.learner._losses import make_training_loss
 
 N = 20
 X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))

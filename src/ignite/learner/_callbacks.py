@@ -1,4 +1,4 @@
-"""What is on the trainer during one call of ``fit``, and off it afterwards."""
+"""What one call of ``fit`` attaches to its engines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -32,22 +32,32 @@ from ignite.handlers import (
     global_step_from_engine,
 )
 from ignite.learner._names import find
-from ignite.learner._recorder import Recorder, loss_of
-from ignite.learner._run_dir import Provenance, is_save_due
+from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of
 from ignite.metrics import MetricGroup
 
-__all__ = ["MEASURED", "SCHEDULES", "BestWeights", "Folder", "Handlers", "attached", "factor_of", "shown"]
+__all__ = [
+    "MEASURED",
+    "SCHEDULES",
+    "BestWeights",
+    "Folder",
+    "Handlers",
+    "Monitor",
+    "attached",
+    "factor_of",
+    "no_such_monitor",
+    "shown",
+]
 
 MEASURED = "measured"
 """Under which name the metrics over the training data are in ``trainer.state.metrics``, beside their own names."""
-
 _LOG_EVERY = 10
-
 SCHEDULES: Mapping[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
     "linear": lambda done: 1 - done,
 }
+# What the user has put on the end of an epoch comes after the figures of the epoch are known.
+_BEFORE_THE_USER = 1
 
 
 def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps: int) -> Callable[[int], float]:
@@ -155,10 +165,6 @@ class Handlers:
     progress: bool | str
 
 
-# What the user has put on the end of an epoch comes after the figures of the epoch are known.
-_BEFORE_THE_USER = 1
-
-
 @contextlib.contextmanager
 def attached(
     trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, recorder: Recorder, handlers: Handlers
@@ -253,3 +259,46 @@ def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progres
         )
     elif progress == "bar":
         ProgressBar().attach(trainer, output_transform=lambda output: {"loss": loss_of(output)})
+
+
+class Monitor:
+    """Reads a figure of the epoch that is over, as a score: higher is better.
+
+    Args:
+        name: of the figure.
+        mode: whether a higher ("max") or a lower ("min") figure is better.
+        recorder: has written it down.
+    """
+
+    def __init__(self, name: str, mode: str, recorder: Recorder) -> None:
+        self.name, self.mode = name, mode
+        self._recorder = recorder
+        self._sign = 1 if mode == "max" else -1
+
+    def __call__(self, *args: Any) -> float:
+        epochs = self._recorder.history.epochs
+        if not epochs:
+            return math.nan
+        if self.name not in epochs[-1]:
+            raise ValueError(no_such_monitor(self.name, [name for name in epochs[-1] if name != "epoch"]))
+        return float(self._sign * epochs[-1][self.name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is watched."""
+        return {"name": self.name, "mode": self.mode}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Checks that the same is watched: scores of another figure cannot be compared with those to come.
+
+        Raises:
+            ValueError: it is not the same.
+        """
+        if state_dict != self.state_dict():
+            raise ValueError(
+                f"monitor should be {state_dict['name']!r} with mode={state_dict['mode']!r}, as when the run began, "
+                f"but given {self.name!r} with mode={self.mode!r}: begin a run in another folder to watch another one"
+            )
+
+
+def no_such_monitor(name: str, known: Iterable[str]) -> str:
+    return f"monitor should be one of {', '.join(sorted(known))}, but given {name!r}"

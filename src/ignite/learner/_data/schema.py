@@ -1,0 +1,326 @@
+"""What is learnt from training data: the task, columns, classes and shapes. It belongs to the weights."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from ignite.data.arrays import named_tensors
+from ignite.exceptions import CheckpointError
+from ignite.learner._data.columns import Known
+from ignite.learner._data.in_memory import Names, Parts
+from ignite.learner._data.targets import KnownLoss, known_loss
+from ignite.learner._data.trial import tensors_in
+
+__all__ = ["Facts", "Kind", "Learnt", "Seen", "Task", "given_task", "infer_task", "wanted_by"]
+
+Kind: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "unknown"]
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt.
+
+    Args:
+        kind: "unknown" if neither loss nor targets tell; there are no metrics by name then.
+        num_classes: or labels; None if unknown or without meaning.
+        reason: a sentence for the user.
+        ignored: the class index that the loss does not count, if the targets have it or are several for each sample.
+    """
+
+    kind: Kind
+    num_classes: int | None
+    reason: str
+    ignored: int | None = None
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def given_task(kind: str) -> Task:
+    """What the user says.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    known = [one for one in get_args(Kind) if one != "unknown"]
+    if kind not in known:
+        raise ValueError(f"task should be one of {', '.join(known)}, but given {kind!r}")
+    return Task(kind, None, f"{kind}, as given")  # type: ignore[arg-type]
+
+
+def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classes"] | None:
+    """What targets are to a loss; as the task says if the loss is the user's own, and None if that is not known.
+
+    Example:
+        >>> wanted_by("mse"), wanted_by("cross_entropy"), wanted_by(lambda y_pred, y: 0)
+        ('numbers', 'classes', None)
+    """
+    known = known_loss(loss)
+    if known is not None:
+        return "numbers" if known.name in ("difference", "gaussian_nll") else "classes"
+    if task is None or task.kind == "unknown":
+        return None
+    return "numbers" if task.kind == "regression" else "classes"
+
+
+def infer_task(loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool = True, output: Any = None) -> Task:
+    """Infers from the loss what is to be learnt; from the targets if the loss is the user's own.
+
+    Args:
+        loss: name, module or function.
+        y: targets, all of them or of the first batch; None if there are none.
+        classes: names of the classes, if the data tell.
+        is_whole: whether ``y`` is all targets, so that its largest one tells the number of classes.
+        output: of the model for some samples; tells binary from multiclass for a loss of the user's own.
+
+    Example:
+        >>> task = infer_task("cross_entropy", torch.tensor([0, 2, 1]))
+        >>> task.kind, task.num_classes
+        ('multiclass', 3)
+        >>> task.reason
+        'multiclass with 3 classes, because the loss is cross_entropy and y has integers from 0 to 2, shape (3,)'
+    """
+    known = known_loss(loss)
+    says = _describe(y)
+    if known is None:
+        kind = _kind_of_targets(y, output)
+        why = f"because the loss is your own and y has {says}"
+    else:
+        kind = _kind_of_loss(known.name, y)
+        why = f"because the loss is {_name_of(loss)} and y has {says}"
+    num_classes = _num_classes(kind, y, classes, is_whole, output)
+    noun = "labels" if kind == "multilabel" else "classes"
+    told = "" if num_classes is None or kind == "binary" else f" with {num_classes} {noun}"
+    hint = "; there are no metrics by name" if kind == "unknown" else ""
+    return Task(kind, num_classes, f"{kind}{told}, {why}{hint}", _ignored(known, y))
+
+
+def _ignored(known: KnownLoss | None, y: Any) -> int | None:
+    """Class index that does not count: -100 unless the loss says otherwise."""
+    if known is None or known.name not in ("cross_entropy", "nll") or not isinstance(y, Tensor):
+        return None
+    index = int(known.options.get("ignore_index", -100))
+    if y.is_floating_point():
+        return None
+    return index if y.ndim > 1 or index >= 0 or bool((y == index).any()) else None
+
+
+def _kind_of_loss(name: str, y: Any) -> Kind:
+    if name in ("cross_entropy", "nll"):
+        return "multiclass"
+    if name in ("bce", "bce_with_logits"):
+        is_one = not isinstance(y, Tensor) or y.ndim < 2 or y.shape[1] == 1
+        return "binary" if is_one else "multilabel"
+    return "regression"
+
+
+def _kind_of_targets(y: Any, output: Any) -> Kind:
+    if not isinstance(y, Tensor) or y.numel() == 0 or y.is_complex():
+        return "unknown"
+    low, high = (value.item() for value in torch.aminmax(y if y.is_floating_point() else y.long()))
+    if y.is_floating_point():
+        is_zero_or_one = bool(((y == 0) | (y == 1)).all())
+        return "unknown" if is_zero_or_one else "regression"
+    if low < 0:
+        return "unknown"
+    if y.ndim == 2 and y.shape[1] > 1:
+        return "multilabel" if high <= 1 else "unknown"
+    if y.ndim > 2:
+        return "unknown"
+    if high > 1:
+        return "multiclass"
+    if not isinstance(output, Tensor):
+        return "unknown"
+    return "multiclass" if output.ndim == 2 and output.shape[1] > 1 else "binary"
+
+
+def _num_classes(kind: Kind, y: Any, classes: Sequence[Any], is_whole: bool, output: Any) -> int | None:
+    if kind == "binary":
+        return 2
+    if kind == "multilabel" and isinstance(y, Tensor):
+        return y.shape[1]
+    if kind != "multiclass":
+        return None
+    if classes:
+        return len(classes)
+    if isinstance(output, Tensor) and output.ndim > 1:
+        return output.shape[1]
+    if not isinstance(y, Tensor) or y.numel() == 0:
+        return None
+    if y.is_floating_point():
+        return y.shape[1] if y.ndim > 1 else None
+    return int(y.max()) + 1 if is_whole else None
+
+
+def _describe(y: Any) -> str:
+    if y is None:
+        return "not been given"
+    if not isinstance(y, Tensor):
+        return f"the type {type(y).__name__}"
+    shape = f"shape {tuple(y.shape)}"
+    if y.is_floating_point() or y.is_complex() or y.numel() == 0:
+        return f"{str(y.dtype).removeprefix('torch.')} numbers, {shape}"
+    low, high = torch.aminmax(y.long())
+    return f"integers from {int(low)} to {int(high)}, {shape}"
+
+
+def _name_of(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    if isinstance(loss, functools.partial):
+        return _name_of(loss.func)
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
+class Seen(NamedTuple):
+    """An array of x."""
+
+    path: str
+    """Where it is in x, as ``x[0]``."""
+    shape: tuple[int, ...]
+    """Of one sample."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was learnt from data.
+
+    Example:
+        >>> facts = Facts(Known(features=("width", "height"), classes=("cat", "dog")))
+        >>> Facts.from_text(facts.to_text()) == facts
+        True
+    """
+
+    known: Known = field(default_factory=Known)
+    """Columns and classes."""
+    task: Task | None = None
+    """None if it is not known yet."""
+    target: Names | None = None
+    """What the target is called in tables and dictionaries."""
+    x: tuple[Seen, ...] = ()
+    """The inputs of the model; empty if nobody may look."""
+    balance: tuple[float, ...] = ()
+    """What each class weighs with ``class_weight="balanced"``; else empty."""
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether there have been data."""
+        return bool(self.x) or self.known.are_learnt
+
+    def check(self, parts: Parts) -> None:
+        """Raises a ValueError if the data can be no inputs of the model that was trained.
+
+        How long sequences are, and how large images, is left to the model.
+        """
+        seen = _seen_in(parts.x)
+        if not (self.x and seen):
+            return
+        if [one.path for one in seen] != [one.path for one in self.x]:
+            told = [", ".join(one.path for one in some) for some in (self.x, seen)]
+            raise ValueError(f"The inputs should be {told[0]}, as the model was trained on, but given {told[1]}")
+        for trained, given in zip(self.x, seen, strict=True):
+            _check_shape(
+                trained, given, next(len(tensor) for path, tensor in _arrays_in(parts.x) if path == given.path)
+            )
+
+    def of(self, parts: Parts | None) -> Facts:
+        """The same, with what these data look like, if nothing is known of that yet."""
+        return self if self.x or parts is None else replace(self, x=_seen_in(parts.x))
+
+    def to_text(self) -> str:
+        """As JSON, which can be loaded safely."""
+        known = {name: _json_of(value) for name, value in asdict(self.known).items() if name not in ("wants", "dtype")}
+        task = None if self.task is None else asdict(self.task)
+        return json.dumps(
+            {
+                "version": _VERSION, "known": known, "task": task, "target": _json_of(self.target), "x": self.x,
+                "balance": self.balance,
+            }
+        )  # fmt: skip
+
+    @classmethod
+    def from_text(cls, text: str) -> Facts:
+        """What :meth:`to_text` has written.
+
+        Raises:
+            CheckpointError: it has written something else, or a newer version has.
+        """
+        try:
+            found = json.loads(text)
+            version = found["version"]
+            if version > _VERSION:
+                raise CheckpointError(
+                    f"What was learnt from data should be of version {_VERSION}, not {version}: update"
+                )
+            known = {name: _tuples_of(value) for name, value in found["known"].items()}
+            task = None if found["task"] is None else Task(**found["task"])
+            target = _tuples_of(found["target"])
+            x = tuple(Seen(path, tuple(shape)) for path, shape in found["x"])
+            return cls(Known(**known), task, target, x, tuple(map(float, found.get("balance", ()))))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"What was learnt from data cannot be read: {error}") from error
+
+
+class Learnt:
+    """Holds the facts of a learner; part of the checkpoints of a run.
+
+    State:
+        The facts, as text.
+    """
+
+    def __init__(self, facts: Facts | None = None) -> None:
+        self.facts = facts or Facts()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The facts."""
+        return {"facts": self.facts.to_text()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """The facts as they were saved."""
+        self.facts = Facts.from_text(state_dict["facts"])
+
+
+def _arrays_in(x: Any) -> list[tuple[str, Tensor]]:
+    return [(path, tensor) for path, tensor in named_tensors(x, "x") if tensor.ndim] if tensors_in(x) else []
+
+
+def _seen_in(x: Any) -> tuple[Seen, ...]:
+    return tuple(Seen(path, tuple(tensor.shape[1:])) for path, tensor in _arrays_in(x))
+
+
+def _check_shape(trained: Seen, given: Seen, num_rows: int) -> None:
+    expected, shape = trained.shape, given.shape
+    told = f"{given.path} should have shape {_with_samples(expected)}, as the model was trained on, but given "
+    is_one_sample = len(shape) == len(expected) - 1
+    if is_one_sample and (num_rows, *shape)[1:] == expected[1:]:
+        raise ValueError(f"{told}{(num_rows, *shape)}: for a single sample, write {given.path}[None]")
+    is_moved = len(shape) == len(expected) > 1 and shape != expected and sorted(shape) == sorted(expected)
+    if is_moved and len(expected) > 2 and shape in (expected[1:] + expected[:1], expected[-1:] + expected[:-1]):
+        raise ValueError(f"{told}{_with_samples(shape)}: put the dimensions in this order with permute")
+
+
+def _with_samples(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['N', *map(str, shape)])})" if shape else "(N,)"
+
+
+def _json_of(value: Any) -> Any:
+    """Names as JSON has them; one that is no text or number becomes text."""
+    if isinstance(value, Mapping):
+        return {"of": {key: _json_of(names) for key, names in value.items()}}
+    if isinstance(value, tuple | list):
+        return [_json_of(item) for item in value]
+    return value if isinstance(value, str | bool | int | float | None) else str(value)
+
+
+def _tuples_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples_of(names) for key, names in value["of"].items()}
+    return tuple(_tuples_of(item) for item in value) if isinstance(value, list) else value

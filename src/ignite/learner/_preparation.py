@@ -1,0 +1,299 @@
+"""Prepares data for a learner: batches, what is learnt from them, and checks before the first step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader
+
+from ignite import distributed as idist
+from ignite._core.trees import apply_to_type
+from ignite.data import ArrayLoader
+from ignite.engine import Engine
+from ignite.learner._data.in_memory import Names, names_of
+from ignite.learner._data.schema import Facts, Learnt, Task, infer_task, wanted_by
+from ignite.learner._data.sources import Loader, are_named, as_loader
+from ignite.learner._data.trial import dtype_of, few_rows, first_batch, kept, tensors_in
+from ignite.learner._data.validation import check_before_training
+from ignite.learner._data.weighting import Weighted
+from ignite.learner._engines import Engines
+from ignite.learner._losses import TrainingLoss, num_samples
+from ignite.learner._optimizers import Rates
+from ignite.learner._runs import Recorder, numbers_in
+
+__all__ = [
+    "Batching",
+    "LearnerState",
+    "check",
+    "example_of",
+    "learn",
+    "load",
+    "load_to_evaluate",
+    "load_to_train",
+    "rehearse",
+    "target_of",
+]
+
+_NUM_TRIED = 16
+_MAX_CLASSES = 256
+
+
+class LearnerState(Protocol):
+    """What the modules of this package use of a :class:`~ignite.learner.Learner`."""
+
+    logger: logging.Logger
+    device: torch.device
+    seed: int
+    config: dict[str, Any]
+    _engines: Engines
+    _recorder: Recorder
+    _rates: Rates | None
+    _learnt: Learnt
+    _made_of: tuple[Any, Mapping[str, Any]]
+    _example: Any
+
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def loss(self) -> TrainingLoss: ...
+    @property
+    def optimizer(self) -> Any: ...
+    @property
+    def trainer(self) -> Engine[Any, Any]: ...
+    @property
+    def task(self) -> Task | None: ...
+    @property
+    def classes(self) -> tuple[Any, ...]: ...
+    def _learn(self, facts: Facts) -> None: ...
+    def _check_facts(self, facts: Facts) -> None: ...
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How batches are cut where the data are not cut yet; None where nothing is said."""
+
+    batch_size: int | None = None
+    shuffle: bool | None = None
+    num_workers: int = 0
+    is_shared: bool = True
+    """Whether several processes share the samples, or each goes over all of them."""
+    target: Names | None = None
+    drop_last: bool = False
+
+
+def load(learner: LearnerState, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
+    """Batches of data of any kind, as the model was trained on; if need be without targets."""
+    is_shared, target = options.is_shared, target_of(data, options, facts)
+    if not is_target_needed and not _has(data, target):
+        target = None
+    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=dtype_of(learner.model))
+    loader = as_loader(
+        data,
+        batch_size=options.batch_size,
+        shuffle=options.shuffle,
+        seed=learner.seed,
+        target=target,
+        num_workers=options.num_workers,
+        drop_last=options.drop_last,
+        rank=idist.get_rank() if is_shared else 0,
+        world_size=idist.get_world_size() if is_shared else 1,
+        known=known,
+    )
+    if not is_target_needed:
+        loader = replace(loader, is_target_needed=False)
+    if target is not None:
+        learner._engines.batches.target = target  # batches that are dictionaries are taken apart in each step
+    if loader.left_out:
+        learner.logger.info("Columns that the model was not trained on are left out: %s", list(loader.left_out))
+    if (parts := loader.whole()) is not None:
+        facts.check(parts)
+    if learner.device.type != "cpu" and loader.batches is not data:
+        _make_ahead(loader.batches)
+    return loader
+
+
+def target_of(data: Any, options: Batching, facts: Facts) -> Names | None:
+    """What the target is called: as is said, else as in training."""
+    return facts.target if options.target is None and are_named(data) else options.target
+
+
+def _make_ahead(batches: Any) -> None:
+    """Batches for an accelerator: they are copied to it from page-locked memory, and arrays are cut by a thread."""
+    if isinstance(batches, ArrayLoader):
+        batches.prefetch = 0 if batches.is_on_accelerator else 2
+    if isinstance(batches, ArrayLoader | DataLoader):
+        batches.pin_memory = torch.accelerator.is_available()
+
+
+def _has(data: Any, target: Names | None) -> bool:
+    """Whether a table or dictionary has the target among its columns; other data have it where it always is."""
+    columns = data if isinstance(data, Mapping) else getattr(data, "columns", getattr(data, "column_names", None))
+    if columns is None or target is None:
+        return True
+    return all(name in columns for name in names_of(target))
+
+
+def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
+    """What is known with these data: as learnt first, and what was not known yet.
+
+    Raises:
+        ValueError: metrics are asked for by name, and the kind of problem cannot be told.
+    """
+    whole = loader.whole()
+    parts = whole or loader.first()
+    known = loader.known if loader.known.are_learnt else facts.known
+    facts = replace(facts.of(parts), known=known)
+    if facts.task is None:
+        y = None if parts is None else parts.y
+        classes = known.classes_of("y")
+        facts = replace(facts, task=infer_task(learner.loss.loss, y, classes=classes, is_whole=whole is not None))
+        learner.logger.info("The problem is %s", facts.task)
+    assert facts.task is not None
+    if facts.task.kind == "unknown" and any(isinstance(one, str) for one in learner._engines.metrics):
+        raise ValueError(
+            f"metrics by name need to know the kind of problem, but it is {facts.task}: give Learner(..., task=...), "
+            "or metrics as objects"
+        )
+    return facts
+
+
+def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loader:
+    """Batches of data to evaluate on, with metrics attached. Only ``fit`` learns from data what is not known yet."""
+    learner.loss.check_learnt()
+    facts = learner._learnt.facts
+    loader = load(learner, data, options, facts)
+    found = learn(learner, loader, facts)
+    if found.known.classes and not facts.known.classes:
+        learner.logger.warning(
+            "What classes the model was trained on is not known: their numbers are taken from these data, as %s",
+            dict(enumerate(found.known.classes_of("y"))),
+        )
+    learner._learnt.facts = replace(facts, task=found.task)
+    assert found.task is not None
+    learner._engines.measure(found.task)
+    return loader
+
+
+def example_of(loader: Loader) -> Any:
+    """Two samples of x, copied; a batch of packed sequences; None if nobody may look."""
+    parts = loader.whole() or loader.first()
+    if parts is None:
+        return None
+    return apply_to_type(few_rows(parts.x, slice(2)), (Tensor, PackedSequence), _copied_to_host)
+
+
+def _copied_to_host(leaf: Any) -> Any:
+    """Of rows, as they would keep all the others alive; packed sequences are a batch of their own."""
+    return leaf.detach().cpu().clone() if isinstance(leaf, Tensor) else leaf.cpu()
+
+
+def load_to_train(learner: LearnerState, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
+    """Batches to train on, which were looked at, and what was learnt from them."""
+    loader = load(learner, data, how, facts)
+    learnt = replace(learn(learner, loader, facts), target=facts.target if how.target is None else how.target)
+    learnt = replace(learnt, balance=_balance(learner, data, loader))
+    try:
+        check(learner, loader, learnt)
+    except (RuntimeError, TypeError):  # of an embedding that is given floats?
+        with_codes = replace(facts, known=replace(facts.known, has_codes=True))
+        if facts.is_learnt or not _has_integers(loader, other := load(learner, data, how, with_codes)):
+            raise
+        known = learn(learner, other, with_codes)
+        loader, learnt = other, replace(known, target=how.target, balance=learnt.balance)
+        check(learner, loader, learnt)
+    return loader, learnt
+
+
+def _has_integers(loader: Loader, other: Loader) -> bool:
+    """Whether reading integers as codes makes a difference."""
+    first, second = loader.whole(), other.whole()
+    if first is None or second is None:
+        return False
+    return [one.dtype for one in tensors_in(first.x)] != [one.dtype for one in tensors_in(second.x)]
+
+
+def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | None:
+    """Evaluates a few samples, without a trace; returns which figures came of it, None if nobody may look.
+
+    Raises:
+        Exception: what model, loss or a metric cannot do with the data.
+    """
+    if idist.get_world_size() > 1 or any(map(is_lazy, learner.model.parameters())):
+        return None
+    batch, is_fair = _few_of(loader)
+    if batch is None:
+        return None
+    assert facts.task is not None
+    learner._engines.made(facts.task)
+    with kept(learner.model):
+        try:
+            found = learner._engines.try_out(learner.model, facts.task, batch, is_fair)
+        except Exception as error:
+            error.add_note("in a trial of the evaluation before the first step")
+            raise
+    return None if found is None else set(numbers_in(found))
+
+
+def _few_of(loader: Loader) -> tuple[Any, bool]:
+    """Samples of all classes, or the first batch; and whether they stand for all data."""
+    whole = loader.whole()
+    if whole is None:
+        return first_batch(loader.batches), False
+    num_samples = len(tensors_in(whole.y)[0]) if tensors_in(whole.y) else 0
+    rows = torch.linspace(0, max(num_samples - 1, 0), min(num_samples, _NUM_TRIED)).long()
+    labels = whole.y.flatten().cpu() if isinstance(whole.y, Tensor) and whole.y.numel() == num_samples else None
+    is_fair = labels is not None and len(labels[rows].unique()) > 1
+    if labels is not None and not labels.is_floating_point():
+        _, codes = labels.unique(return_inverse=True)
+        first = torch.full((int(codes.max()) + 1,), num_samples).scatter_reduce_(
+            0, codes, torch.arange(num_samples), "amin"
+        )
+        rows, is_fair = torch.cat([first[:_MAX_CLASSES], rows]).unique(), 1 < len(first) <= _MAX_CLASSES
+    return few_rows(tuple(part for part in whole if part is not None), rows), is_fair
+
+
+def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, ...]:
+    """What each class weighs, where that is to be found in the training data."""
+    if not learner.loss.is_balanced:
+        return ()
+    whole = loader.whole()
+    if whole is None:
+        raise ValueError(
+            f"class_weight='balanced' needs all targets at once, in arrays, but data are a {type(data).__name__}: give "
+            "each class its weight, such as what sklearn.utils.class_weight.compute_class_weight returns"
+        )
+    return learner.loss.balance_of(whole.y)
+
+
+def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -> None:
+    """Looks for mistakes before the first step."""
+    if learner.config["step"]:
+        return
+    assert facts.task is not None
+    learner.loss.learn(facts.known.classes_of("y"), facts.balance)
+    parts = loader.whole() or loader.first()
+    weight = None if parts is None else parts.w
+
+    def fitted(output: Any, y: Any) -> Any:
+        if isinstance(weight, Tensor):
+            y = Weighted(y, weight[: num_samples(y)].to(learner.device))
+        return learner.loss.check(output, y)
+
+    try:
+        warnings = check_before_training(
+            learner.model, learner.loss.loss, facts.task, loader,
+            device=learner.device, fitted=fitted, is_training=not what,
+        )  # fmt: skip
+    except Exception as error:
+        if what:
+            error.add_note(f"{what}in the data to validate on")
+        raise
+    for text in warnings:
+        learner.logger.warning("%s%s", what, text)

@@ -1,0 +1,315 @@
+"""One call of ``fit``: data, checks, handlers, and the run."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ignite.engine import BackpropEvents, Engine, Events
+from ignite.engine.backup import backed_up
+from ignite.handlers import EarlyStopping, LRScheduler
+from ignite.handlers._rehearsal import check_writable
+from ignite.learner._callbacks import BestWeights, Folder, Handlers, Monitor, attached, factor_of, no_such_monitor
+from ignite.learner._data.in_memory import tidied
+from ignite.learner._data.schema import Facts, wanted_by
+from ignite.learner._data.sources import Loader, can_shuffle
+from ignite.learner._data.splitting import split
+from ignite.learner._data.trial import is_gone_over_once
+from ignite.learner._optimizers import Rates, Settings, adopt_parameters, check_optimizer
+from ignite.learner._preparation import (
+    Batching,
+    LearnerState,
+    check,
+    example_of,
+    load,
+    load_to_train,
+    rehearse,
+    target_of,
+)
+from ignite.learner._runs import Provenance, Recorder, learnt_in
+from ignite.learner.history import History
+from ignite.metrics import Metric, MetricGroup
+
+__all__ = ["Options", "fit", "fit_dry"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``fit`` was asked for, beside the data."""
+
+    epochs: int
+    batching: Batching
+    schedule: str | Callable[[float], float] | None
+    warmup: float
+    early_stopping: int | None
+    monitor: str | None
+    restore_best: bool
+    run_dir: Path | None
+    resume: str | Path | None
+    save_every: int | None
+    mode: str | None
+    progress: bool | str
+    is_dry: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises a TypeError or ValueError if a number is out of range."""
+        _check_count("epochs", self.epochs)
+        for name in ("early_stopping", "save_every"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        if self.batching.batch_size is not None:
+            _check_count("batch_size", self.batching.batch_size)
+        _check_count("num_workers", self.batching.num_workers, least=0)
+        if isinstance(self.warmup, bool) or not isinstance(self.warmup, Real) or not self.warmup >= 0:
+            raise ValueError(
+                f"warmup should be a number of steps, or a share of all below 1, but given {self.warmup!r}"
+            )
+        if self.monitor is not None and not isinstance(self.monitor, str):
+            raise TypeError(f"monitor should be the name of a figure, but given {self.monitor!r}")
+
+
+def _check_count(name: str, value: Any, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} should be an integer, but given {value!r}")
+    if value < least:
+        raise ValueError(f"{name} should be at least {least}, but given {value}")
+
+
+def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> History:
+    """Trains; see :meth:`ignite.learner.Learner.fit`."""
+    with _nothing_kept_if_refused(learner):
+        how, facts = options.batching, _facts_of_run(learner, options)
+        data, held = tidied(data), tidied(valid)
+        if isinstance(valid, Integral):
+            raise TypeError(f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}")
+        if isinstance(valid, Real):
+            wants, target = wanted_by(learner.loss.loss, facts.task), target_of(data, how, facts)
+            data, held, *_ = split(data, float(valid), seed=learner.seed, target=target, wants=wants)
+        if how.shuffle is None and can_shuffle(data):
+            how = replace(how, shuffle=True)
+        for name, one in (("data", data), ("valid", held)):
+            if options.epochs > 1 and is_gone_over_once(one):
+                raise ValueError(
+                    f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
+                    f"{type(one).__name__}, which can be gone over once"
+                )
+        loader, learnt = load_to_train(learner, data, how, facts)
+        held_loader, figures = None, None
+        if held is not None:
+            held_how = Batching(_larger(how, held), num_workers=how.num_workers, target=how.target)
+            held_loader = load(learner, held, held_how, learnt)
+            check(learner, held_loader, learnt, "valid: ")
+        if not options.is_dry:
+            figures = rehearse(learner, held_loader or loader, learnt)
+        learner._learn(learnt)
+        learner._example = example_of(loader)
+        assert learnt.task is not None
+        learner._engines.measure(learnt.task)
+        return _run(learner, loader, held_loader, options, figures)
+
+
+def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
+    """What was learnt in the run that is to be resumed; without one, by this learner."""
+    facts = learner._learnt.facts
+    if options.resume is None:
+        return facts
+    found = learnt_in(options.run_dir, options.resume)
+    if found is None:
+        return facts
+    learner._check_facts(found)
+    return found
+
+
+@contextlib.contextmanager
+def _nothing_kept_if_refused(learner: LearnerState) -> Iterator[None]:
+    """If the block raises before a step was done, the learner knows of it no more than before."""
+    engines, recorder, state = learner._engines, learner._recorder, learner.trainer.state
+    holders = [learner, learner._learnt, learner.loss, engines.batches, recorder]
+    before = [dict(vars(one)) for one in holders]
+    limits, was_measured = (state.max_epochs, state.max_iters), engines.is_measured
+    history, rates = recorder.history, Rates(learner.optimizer)
+    try:
+        yield
+    except BaseException:
+        if recorder.history is history or not recorder.has_trained:
+            for one, attributes in zip(holders, before, strict=True):
+                vars(one).clear()
+                vars(one).update(attributes)
+            rates.put_back()
+            state.max_epochs, state.max_iters = limits
+            if not was_measured:
+                engines.unmeasure()
+        raise
+
+
+def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> History:
+    """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
+    check_writable(options.run_dir)
+    with backed_up([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+        run_dir = None if options.run_dir is None else Path(folder)
+        tried = replace(options, run_dir=run_dir, resume=None, progress=False, is_dry=True)
+        return fit(learner, data, valid, tried)
+
+
+def _larger(how: Batching, data: Any) -> int | None:
+    """Without gradients there is room for larger batches."""
+    return max(how.batch_size or 0, 256) if can_shuffle(data) else None
+
+
+def _run(
+    learner: LearnerState, loader: Loader, held: Loader | None, options: Options, figures: set[str] | None
+) -> History:
+    engines, recorder = learner._engines, learner._recorder
+    trainer, evaluator = engines.trainer, None if held is None else engines.evaluator
+    assert learner.task is not None
+    group = engines.over_training(learner.task) if held is None else None
+    if held is None and group is None and engines.metrics:
+        learner.logger.warning("Metrics are not computed in this fit: where the step is one's own, they need valid=")
+    history = History()
+    history.directions = _directions(evaluator, group, figures)
+    monitor = _monitor(options, history, recorder, is_validated=held is not None)
+    _adopt_parameters(learner)
+    if learner._rates is not None:
+        learner._rates.begin_anew()
+    settings = Settings(learner.optimizer)
+    handlers = _handlers(learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings))
+    handlers = replace(handlers, measured=group)
+    recorder.begin(history, evaluator, () if group is None else [*group.metrics])
+    if options.resume is None:
+        trainer.state.max_epochs = trainer.state.max_iters = None  # a further fit is a run of its own
+    try:
+        with engines.telling(recorder, group), attached(trainer, evaluator, recorder, handlers):
+            if options.is_dry:
+                trainer.dry_run(loader.batches)
+            else:
+                trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
+    finally:
+        recorder.end_early(trainer)
+        learner._rates = None if handlers.scheduler is None else Rates(learner.optimizer)
+    if handlers.best is not None:
+        handlers.best.restore()
+    return history
+
+
+def _handlers(
+    learner: LearnerState,
+    held: Loader | None,
+    options: Options,
+    monitor: Monitor,
+    settings: Settings,
+    scheduler: LRScheduler | None,
+) -> Handlers:
+    engines, patience = learner._engines, options.early_stopping
+    handlers = Handlers(
+        measured=None,
+        validate=None if held is None else lambda: engines.evaluator.run(held.batches),
+        scheduler=scheduler,
+        schedule_event=Events.ITERATION_STARTED if learner.config["step"] else BackpropEvents.OPTIM_STEP_STARTED,
+        stopping=None if patience is None else EarlyStopping(patience, monitor, engines.trainer),
+        best=BestWeights(learner.model, engines.average, monitor) if options.restore_best else None,
+        folder=None,
+        progress=options.progress,
+    )
+    return replace(handlers, folder=_folder(learner, options, handlers, settings, monitor, held is not None))
+
+
+def _directions(
+    evaluator: Engine[Any, Any] | None, group: MetricGroup | None, figures: set[str] | None
+) -> dict[str, bool | None]:
+    """Whether higher is better, of each figure that a row of the history will have, as far as that is known now."""
+    found: dict[str, bool | None] = {"loss": False, "seconds": False}
+    if group is not None:
+        found |= {name: metric.higher_is_better for name, metric in group.metrics.items()}
+    if evaluator is not None:
+        told: dict[str, bool | None] = dict.fromkeys(figures or ())
+        told |= Metric.directions(evaluator)
+        found |= {f"valid_{name}": is_higher for name, is_higher in told.items()}
+    return found
+
+
+def _monitor(options: Options, history: History, recorder: Recorder, is_validated: bool) -> Monitor:
+    """What is watched, and which way.
+
+    Raises:
+        ValueError: there is no such figure, or nobody says whether higher is better.
+    """
+    name, mode, known = options.monitor or ("valid_loss" if is_validated else "loss"), options.mode, history.directions
+    if mode not in (None, "min", "max"):
+        raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
+    if mode is None and name not in known:
+        raise ValueError(no_such_monitor(name, known))
+    if mode is None and known[name] is None:
+        raise ValueError(
+            f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not say whether higher is "
+            "better, but given None"
+        )
+    return Monitor(name, mode or ("max" if known[name] else "min"), recorder)
+
+
+def _adopt_parameters(learner: LearnerState) -> None:
+    left = adopt_parameters(learner.optimizer, *learner._made_of, learner.model)
+    if left and not learner.config["step"]:
+        learner.logger.warning(
+            "The optimizer has not got %s%s, which need gradients: they are not trained",
+            ", ".join(left[:5]), ", ..." if len(left) > 5 else "",
+        )  # fmt: skip
+    check_optimizer(learner.optimizer, learner.model)
+
+
+def _scheduler(learner: LearnerState, loader: Loader, options: Options, settings: Settings) -> LRScheduler | None:
+    if options.schedule is None and not options.warmup:
+        return None
+    if loader.num_batches is None:
+        raise TypeError("schedule and warmup need data of a known length, and these have none")
+    num_steps = options.epochs * math.ceil(loader.num_batches / learner.config["accumulation"])
+    factor = factor_of(options.schedule or "constant", options.warmup, num_steps)
+    return LRScheduler(settings.schedule(factor))
+
+
+def _folder(
+    learner: LearnerState, options: Options, handlers: Handlers, settings: Settings, monitor: Monitor, has_valid: bool
+) -> Folder | None:
+    """Where the run is kept.
+
+    Raises:
+        ValueError: it needs a folder, or one of its own.
+    """
+    path = options.run_dir
+    if path is None:
+        if options.resume is not None:
+            raise ValueError(f"resume={options.resume!r} needs run_dir, the folder of the run")
+        return None
+    if options.resume is None and any((path / "checkpoints").glob("*.pt")):
+        raise ValueError(
+            f"run_dir should be a folder of its own for a fit that begins, but {path} holds a run: give "
+            "resume='latest' and the epochs of both to go on with it, or another folder"
+        )
+    config: Mapping[str, Any] = {
+        **learner.config, "lr": settings.rates[0] if len(set(settings.rates)) == 1 else settings.rates,
+        "task": str(learner.task), "epochs": options.epochs, "batch_size": options.batching.batch_size,
+        "schedule": options.schedule, "warmup": options.warmup, "early_stopping": options.early_stopping,
+        "monitor": monitor.name, "mode": monitor.mode,
+    }  # fmt: skip
+    provenance = Provenance(path, config, learner._learnt.facts.to_text())
+    objects: dict[str, Any] = {"model": learner.model, "learnt": learner._learnt}
+    objects |= {"recorder": learner._recorder, "provenance": provenance}
+    if isinstance(learner.optimizer, torch.optim.Optimizer):
+        # The settings come last, so that what the program asks for counts.
+        objects |= {"optimizer": learner.optimizer, "schedule": handlers.scheduler, "settings": settings}
+    objects |= {"average": learner._engines.average, "stopping": handlers.stopping, "best": handlers.best}
+    if handlers.stopping or handlers.best or has_valid:
+        objects["monitor"] = monitor
+    event = Events.EPOCH_COMPLETED
+    if options.save_every is not None:
+        event |= Events.ITERATION_COMPLETED(every=options.save_every)  # type: ignore[assignment]
+    found = {name: one for name, one in objects.items() if one is not None}
+    is_paced = options.save_every is None
+    return Folder(path, found, event, monitor if has_valid else None, provenance, is_paced)
