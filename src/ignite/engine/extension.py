@@ -1,21 +1,22 @@
-"""Types of the extension surface: what handlers, metrics and profilers of one's own meet beside the engine itself.
+"""Types for custom handlers, metrics and profilers: what the extension surface of an engine hands over.
 
-An engine offers to those who extend it:
+Engines offer to those who extend them:
 
-========================================  ==============================================================
-``add_run_context``, ``run_contexts``     something around each run
-``handlers_of``, ``registered_events``    which handlers an event has, and which events there are
-``is_running``, ``iteration_in_epoch``    where the run is
-``step_function``                         the function that is called for each batch
-``state_kept``                            puts the state and the position in the data back
-``measured``                              something around the step, the data and the handlers
-``request_at_boundary``                   something to do between two iterations, from outside of the run
-``run_saver``, ``will_resume``            how the run is saved, and whether it goes on later
-``is_preemptible``, ``last_run_ended_at``  engines that run within handlers of another one
-========================================  ==============================================================
+=========================================  =====================================================
+``add_run_context``, ``run_contexts``      a context manager around each run
+``handlers_of``, ``registered_events``     the handlers of an event, and the events
+``is_running``, ``iteration_in_epoch``     where the run is
+``is_epoch_length_given``                  whether epochs are as long as the data
+``step_function``                          the function that is called for each batch
+``state_kept``                             restores the state and the position in the data
+``measured``                               something around the step, the data and the handlers
+``request_at_boundary``                    a request from outside, obeyed between two iterations
+``run_saver``, ``will_resume``             what saves the run, and whether it is resumed later
+``is_preemptible``, ``last_run_ended_at``  engines that run within handlers of another engine
+=========================================  =====================================================
 
-What objects may offer to an engine stands in :mod:`ignite.base.protocols`. The library's own handlers and metrics use
-nothing else.
+What objects may offer to an engine is defined in :mod:`ignite.base.protocols`. The library's own handlers and metrics
+use nothing else.
 """
 
 from ignite.engine._boundary import Unfinished
