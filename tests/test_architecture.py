@@ -22,7 +22,7 @@ LAYERS = [
 FRONT_DOOR = "utils"
 
 MAX_MODULE_LINES = 600
-MAX_FUNCTION_LINES = 40
+MAX_FUNCTION_LINES = 50
 MAX_PARAMETERS = 8
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS = {
@@ -233,7 +233,7 @@ def test_public_modules_say_what_they_export():
         (wrong_imports, "engine/x.py", "import ignite"),
         (wrong_imports, "engine/x.py", "from ignite import Engine"),
         (wrong_imports, "engine/x.py", "def f():\n    import json"),
-        (long_functions, "x.py", "def f():\n    '''Doc.'''\n" + "    a = 1\n" * 41),
+        (long_functions, "x.py", "def f():\n    '''Doc.'''\n" + "    a = 1\n" * 51),
         (forbidden_calls, "x.py", "print(1)"),
         (forbidden_calls, "x.py", "torch.load(path, weights_only=False)"),
         (forbidden_calls, "x.py", "try:\n    f()\nexcept OSError:\n    pass"),
@@ -253,4 +253,4 @@ def test_the_check_of_parameters_finds_a_planted_fault():
 def test_the_checks_let_right_things_pass():
     source = "if TYPE_CHECKING:\n    from ignite.metrics import Loss\ndef f():\n    import numpy"
     assert list(wrong_imports("engine/x.py", ast.parse(source))) == []
-    assert list(long_functions("x.py", ast.parse("def f():\n" + "    a = 1\n" * 40))) == []
+    assert list(long_functions("x.py", ast.parse("def f():\n" + "    a = 1\n" * 50))) == []
