@@ -3,10 +3,11 @@ import torch
 from torch.utils.data import RandomSampler
 
 from ignite.data import ShardedBatchSampler
-from ignite.data._indexer import Indexer, OwnBatches, StreamedBatches
-from ignite.data._indices import Key
+from ignite.data._map_style import Indexer
 from ignite.data._position import Position
 from ignite.data.order import Cutting
+from ignite.data.sampler import OwnBatches, StreamedBatches
+from ignite.data.seeding import Key
 
 
 def armed(batches, start, is_single=False, is_understood=True, seed=1):

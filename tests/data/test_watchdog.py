@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from ignite.data import _watchdog
-from ignite.data._watchdog import Wait, watch
+from ignite.data import _passes
+from ignite.data._passes import Wait, watch
 
 
 class Waiter:
@@ -33,9 +33,9 @@ class Texts(logging.Handler):
 @pytest.fixture
 def texts():
     handler = Texts()
-    logging.getLogger("ignite.data._watchdog").addHandler(handler)
+    logging.getLogger("ignite.data._passes").addHandler(handler)
     yield handler
-    logging.getLogger("ignite.data._watchdog").removeHandler(handler)
+    logging.getLogger("ignite.data._passes").removeHandler(handler)
 
 
 def test_a_wait_is_reported_once_and_says_for_what(texts):
@@ -97,9 +97,9 @@ def run(happenings, monkeypatch):
     wait = FakeWait()
     clock = Clock(wait, happenings)
     wait.sleep = clock.sleep
-    monkeypatch.setattr(_watchdog.clock, "now", lambda: clock.time)
+    monkeypatch.setattr(_passes.clock, "now", lambda: clock.time)
     waiter = Waiter(0)
-    _watchdog._watch(lambda: waiter, wait)
+    _passes._watch(lambda: waiter, wait)
     return clock.slept
 
 

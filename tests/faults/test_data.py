@@ -170,7 +170,7 @@ class Release(logging.Handler):
 @row(41, "a worker hangs", small=1, full=5, bar="one warning at T +- 1 s that names the process")
 def hanging(count, folder):
     passed = total = 0
-    logger = logging.getLogger("ignite.data._watchdog")
+    logger = logging.getLogger("ignite.data._passes")
     for _ in range(count):
         event = multiprocessing.Event()
         handler = Release(event)

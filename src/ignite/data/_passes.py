@@ -1,21 +1,23 @@
-"""One pass over the data: counts what is delivered, and says more about what goes wrong on the way."""
+"""Iterators for one pass over the data: they count batches, explain errors and warn about workers that hang."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import traceback
+import weakref
 from collections.abc import Iterator
 from multiprocessing.connection import wait as wait_for_any
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ignite.data._position import Position
-from ignite.data._watchdog import Wait, watch
+from ignite._core import clock
+from ignite.data._position import Position, Source
 
-if TYPE_CHECKING:
-    from ignite.data._streams import Source
+__all__ = ["Pass", "Progress", "Wait", "begin_pass", "note_lost_worker", "watch"]
 
-__all__ = ["Pass", "Progress", "begin_pass", "note_lost_worker"]
+_logger = logging.getLogger(__name__)
 
-# How torch's messages begin.
+# The beginnings of torch's messages.
 _WORKER_DIED = "DataLoader worker (pid"
 _RAISED_IN_WORKER = "Caught "
 
@@ -26,19 +28,19 @@ _WORKER_LOST = (
 
 
 class Progress:
-    """How far a pass has come. Holds no iterator, so that workers end with the iterator that the user holds."""
+    """Counts the batches of a pass. Holds no iterator, so that workers end with the iterator that the user holds."""
 
     __slots__ = ("is_ended", "num_batches", "num_failed", "source", "start")
 
     def __init__(self, start: Position, source: Source) -> None:
         self.start = start
         self.source = source
-        self.num_batches = 0  # delivered since the start
-        self.num_failed = 0  # passed over since the last delivery, because they could not be made
+        self.num_batches = 0  # delivered since ``start``
+        self.num_failed = 0  # failed since the last delivery
         self.is_ended = False
 
     def position(self) -> Position:
-        """Behind the last batch that was delivered. One that failed lies before it only if another was delivered."""
+        """The position after the last delivered batch. A failed batch counts once a later one has been delivered."""
         start, source, num_batches = self.start, self.source, self.num_batches
         num_left = source.num_left(start)
         return Position(
@@ -90,7 +92,7 @@ class Pass:
             progress.is_ended = True
             return
         number = progress.start.num_batches + progress.num_batches + progress.num_failed
-        received = getattr(self._batches, "_rcvd_idx", None)  # of a loader with workers: it may try again
+        received = getattr(self._batches, "_rcvd_idx", None)  # of a loader with workers, which may try again
         if received is None or received > progress.num_batches + progress.num_failed:
             progress.num_failed += 1
         is_dead = self._has_lost_worker(error)
@@ -102,18 +104,18 @@ class Pass:
             error.add_note(_WORKER_LOST)
             progress.source.give_up(self._batches)
         if hasattr(self._batches, "_workers") and error.__traceback__ is not None:
-            # torch's frame that raises the error of a worker holds it, too: a cycle that would keep the workers until
-            # the garbage is collected, and be it in a new worker, which then waits for processes that it does not have.
+            # torch's frame that raises the error of a worker also holds it. This cycle would keep the workers until the
+            # garbage is collected, possibly in a new worker, which then waits for processes that are not its own.
             traceback.clear_frames(error.__traceback__.tb_next)
 
     def _has_lost_worker(self, error: BaseException) -> bool:
-        """Whether the error is that a worker is gone."""
+        """Whether the error is the death of a worker."""
         text = str(error)
         if isinstance(error, RuntimeError):
             return text.startswith(_WORKER_DIED)
         if not isinstance(error, OSError | EOFError) or text.startswith(_RAISED_IN_WORKER):
             return False
-        # It may have gone while its batch was taken over from its shared memory; a moment later it is known to be dead.
+        # It may have died while its batch was read from its shared memory; that is known a moment later.
         workers = {worker.sentinel: worker for worker in getattr(self._batches, "_workers", [])}
         try:
             gone = [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)] if workers else []
@@ -126,8 +128,79 @@ class Pass:
         return bool(gone)
 
 
+class Waiting(Protocol):
+    """An iterator that can describe what it is waiting for."""
+
+    def describe_wait(self) -> str:
+        """In a few words, for the log."""
+        ...
+
+
+class Wait:
+    """When the current wait started; written by the iterator, read by the watchdog.
+
+    Args:
+        limit_s: a longer wait is reported, once.
+    """
+
+    __slots__ = ("_stopped", "limit_s", "since")
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self.since: float | None = None
+        self._stopped = threading.Event()
+
+    def begin(self) -> None:
+        """Starts a wait."""
+        self.since = clock.now()
+
+    def stop(self) -> None:
+        """Ends the watchdog."""
+        self._stopped.set()
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleeps for the watchdog; True if it has to end."""
+        return self._stopped.wait(seconds)
+
+
+def watch(waiting: Waiting, wait: Wait) -> None:
+    """Starts a thread that warns about a batch that does not arrive.
+
+    The thread sleeps for the limit, then checks when the current wait started. If that wait is shorter than the limit,
+    the thread sleeps until it would reach the limit: no wait is reported late, and a batch costs two assignments. The
+    thread ends when ``wait`` is stopped or ``waiting`` is deleted.
+    """
+    weakref.finalize(waiting, wait.stop).atexit = False
+    threading.Thread(target=_watch, args=(weakref.ref(waiting), wait), name="ignite-watchdog", daemon=True).start()
+
+
+def _watch(reference: weakref.ref[Waiting], wait: Wait) -> None:
+    reported = None
+    seconds = wait.limit_s
+    while not wait.sleep(seconds):
+        since = wait.since
+        seconds = wait.limit_s
+        if since is None or since == reported:
+            continue
+        waited = clock.now() - since
+        if waited < wait.limit_s:
+            seconds = wait.limit_s - waited
+            continue
+        waiting = reference()
+        if waiting is None:
+            return
+        reported = since
+        _logger.warning(
+            "The data loader has been waiting for %.0f s for %s. A worker hangs, or is slow; "
+            "`py-spy dump --pid PID` shows where. Give the DataLoader a timeout to end the run instead",
+            waited,
+            waiting.describe_wait(),
+        )
+        del waiting
+
+
 class WatchedPass(Pass):
-    """One that tells the watchdog since when it has been waiting."""
+    """A pass that is watched while it waits for a batch."""
 
     __slots__ = ("_wait",)
 
@@ -148,7 +221,7 @@ class WatchedPass(Pass):
             wait.since = None
 
     def describe_wait(self) -> str:
-        """Which batch does not come, and which process should make it."""
+        """Which batch does not arrive, and which process should make it."""
         progress = self._progress
         number = progress.start.num_batches + progress.num_batches + progress.num_failed
         workers = getattr(self._batches, "_workers", [])
@@ -160,14 +233,14 @@ class WatchedPass(Pass):
 
 
 def begin_pass(progress: Progress, batches: Iterator[Any], stall_warning_s: float) -> Pass:
-    """The iterator for the user; a watched one if there are workers that may hang."""
+    """The iterator for the user; watched if there are workers that may hang."""
     if stall_warning_s > 0 and getattr(batches, "_workers", None):
         return WatchedPass(progress, batches, Wait(stall_warning_s))
     return Pass(progress, batches)
 
 
 def note_lost_worker(error: RuntimeError, start: Position) -> None:
-    """Says more about a worker that died before there was an iterator."""
+    """Explains the death of a worker before there was an iterator."""
     if str(error).startswith(_WORKER_DIED):
         error.add_note(
             f"while waiting for batch {start.num_batches} of epoch {start.epoch}, whose workers have just begun"

@@ -1,12 +1,12 @@
-"""Where in the data somebody is, as it goes into a file, and whether it fits the data that are there now."""
+"""The position in the data, its state in a checkpoint, and what data have to offer to start from a position."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["VERSION", "Position", "check_fingerprint", "from_state", "to_state"]
+__all__ = ["VERSION", "Position", "Source", "check_fingerprint", "from_state", "to_state"]
 
 VERSION = 1
 
@@ -21,14 +21,14 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the passes over the data.
+    """A position in the passes over the data.
 
     Args:
-        epoch: number of the pass, from 0 if nobody has said otherwise.
-        num_batches: that this process has been given in the pass.
-        num_samples: that all processes together have been given in the pass.
-        is_complete: nothing is left of the pass, although nobody has been told so yet.
-        inner: the state of data that know themselves where they are.
+        epoch: number of the pass, from 0 unless it was set.
+        num_batches: batches that this process has received in the pass.
+        num_samples: samples that all processes together have received in the pass.
+        is_complete: nothing is left of the pass, but its iterator has not ended yet.
+        inner: the state of data that keep their own position.
     """
 
     epoch: int = 0
@@ -38,8 +38,48 @@ class Position:
     inner: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
+class Source(Protocol):
+    """Data that can start a pass at any position."""
+
+    seed: int
+
+    def __len__(self) -> int: ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a position depends on; saved with it and compared when it is loaded."""
+        ...
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        """Iterates over the batches from ``start`` on."""
+        ...
+
+    def num_samples_after(self, start: Position, num_batches: int) -> int:
+        """Samples of all processes in this pass, ``num_batches`` batches after ``start``."""
+        ...
+
+    def num_left(self, start: Position) -> int | None:
+        """Batches of this process from ``start`` on; None if that is not known."""
+        ...
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        """Adapts a position to the processes that there are now; ``saved`` is its fingerprint."""
+        ...
+
+    def describe(self, number: int) -> str:
+        """What is in a batch, for error messages."""
+        ...
+
+    def inner_state(self) -> Mapping[str, Any] | None:
+        """The state of data that keep their own position."""
+        ...
+
+    def give_up(self, batches: Iterator[Any]) -> None:
+        """Shuts down the other workers after one has died."""
+        ...
+
+
 def to_state(position: Position, seed: int, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """A dictionary of plain numbers and strings, and of what the data's own state holds."""
+    """The position as a dictionary of numbers and strings, and of the data's own state."""
     state: dict[str, Any] = {
         "version": VERSION,
         "epoch": position.epoch,
@@ -55,10 +95,10 @@ def to_state(position: Position, seed: int, fingerprint: Mapping[str, Any]) -> d
 
 
 def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, Any]]:
-    """Position, seed and fingerprint of what :func:`to_state` has returned.
+    """Position, seed and fingerprint from the result of :func:`to_state`.
 
     Raises:
-        ValueError: something is missing, negative or no number; or a newer version has written it.
+        ValueError: an entry is missing, negative or not a number; or a newer version wrote the state.
     """
     version = state.get("version")
     if not isinstance(version, int) or not 1 <= version <= VERSION:
@@ -78,7 +118,7 @@ def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, An
 
 
 def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Checks that a position was taken in the same data, cut into batches in the same way.
+    """Checks that a position belongs to the same data, cut into batches in the same way.
 
     The number of processes may differ. So may the batch size of each, if that of all together is the same.
 

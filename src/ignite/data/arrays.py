@@ -1,10 +1,11 @@
-"""Batches of arrays that are in memory: cut and gathered as a whole, never sample by sample."""
+"""Batches of arrays in memory: sliced or gathered as a whole, never sample by sample."""
 
 from __future__ import annotations
 
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.trees import apply_to_type
+from ignite.data._position import Position
 from ignite.data._prefetch import prefetched
 from ignite.data.order import Cutting, SampleOrder
 
@@ -123,6 +125,77 @@ class ArrayLoader:
         take = _gather if isinstance(order, Tensor) else _view
         for begin, end in self.cutting.spans(self.order.num_samples, num_seen):
             yield take(self.data, order[begin:end])
+
+
+class ArraySource:
+    """An :class:`ArrayLoader` that starts at any position: indices are skipped, nothing is gathered.
+
+    Args:
+        loader: the user's; stays as it is.
+        seed: for the orders, instead of the loader's.
+        rank: rank of this process, unless the loader has one.
+        world_size: number of processes that share the samples, unless the loader has one.
+    """
+
+    def __init__(self, loader: ArrayLoader, seed: int | None, rank: int, world_size: int) -> None:
+        self._loader = loader.copy()
+        if loader.cutting.world_size == 1:
+            self._loader.cutting = replace(loader.cutting, rank=rank, world_size=world_size)
+        if seed is not None:
+            self._loader.seed = seed
+
+    @property
+    def seed(self) -> int:
+        return self._loader.seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._loader.seed = seed
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def fingerprint(self) -> dict[str, Any]:
+        cutting = self._loader.cutting
+        return {
+            "kind": "arrays",
+            "length": self._loader.order.num_samples,
+            "batch_size": cutting.batch_size,
+            "drop_last": cutting.drop_last,
+            "world_size": cutting.world_size,
+        }
+
+    def begin(self, start: Position) -> Iterator[Any]:
+        """Iterates over the batches from ``start`` on."""
+        return self._loader.batches(start.epoch, start.num_samples)
+
+    def num_samples_after(self, start: Position, num_batches: int) -> int:
+        """Samples of all processes in this pass."""
+        return start.num_samples + self._loader.cutting.num_seen(self._num_left(start), num_batches)
+
+    def num_left(self, start: Position) -> int:
+        """Batches of this process from ``start`` on."""
+        return self._loader.cutting.num_batches(self._num_left(start))
+
+    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
+        """Adapts a position to the processes that there are now."""
+        if self._num_left(position) < self._loader.cutting.world_size:
+            return replace(position, is_complete=True)
+        return position
+
+    def describe(self, number: int) -> str:
+        """What is in a batch, for error messages."""
+        return f"of arrays in batches of {self._loader.batch_size}"
+
+    def inner_state(self) -> None:
+        """None: the position is all the state there is."""
+        return
+
+    def give_up(self, batches: Iterator[Any]) -> None:
+        """There are no workers."""
+
+    def _num_left(self, position: Position) -> int:
+        return self._loader.order.num_samples - position.num_samples
 
 
 def _gather(data: Any, rows: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ignite.data._mixing import mix
+from ignite.data.random_state import mix
 
 __all__ = ["Cutting", "SampleOrder", "cut"]
 

@@ -9,12 +9,11 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from ignite.data._array_source import ArraySource
-from ignite.data._map_source import MapSource
+from ignite.data._iterable_style import IterableSource, StatefulSource, StreamSource
+from ignite.data._map_style import MapSource
 from ignite.data._passes import Progress, begin_pass, note_lost_worker
-from ignite.data._position import Position, check_fingerprint, from_state, to_state
-from ignite.data._streams import IterableSource, Source, StatefulSource, StreamSource
-from ignite.data.arrays import ArrayLoader
+from ignite.data._position import Position, Source, check_fingerprint, from_state, to_state
+from ignite.data.arrays import ArrayLoader, ArraySource
 
 __all__ = ["ResumableLoader", "resumable"]
 

@@ -1,16 +1,21 @@
-"""Batches of indices, cut from the one order of samples; can be put to any position, for any number of processes."""
+"""Batches of indices: cut from the order of samples or drawn by the user's sampler, from any position on."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
+import torch
 from torch.utils.data import Sampler
 
-from ignite.data._draws import DrawnOrder
-from ignite.data.order import Cutting, SampleOrder, cut
+from ignite.data.order import Cutting, Order, SampleOrder, cut
+from ignite.data.random_state import PrivateRandom, mix
 
 __all__ = ["ShardedBatchSampler"]
+
+_NUM_AT_ONCE = 1024  # indices of a sampler without length that are drawn together
 
 
 class ShardedBatchSampler(Sampler[list[int]]):
@@ -123,3 +128,175 @@ class ShardedBatchSampler(Sampler[list[int]]):
             )
         self.epoch, self.seed = state_dict["epoch"], state_dict["seed"]
         self._num_seen = self._resumes_at = state_dict["num_seen"]
+
+
+class Batches(Protocol):
+    """Batches of indices of all passes, as ``ShardedBatchSampler`` has them, and the two classes below."""
+
+    seed: int
+
+    def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
+        """The batches of this process in a pass, after ``num_seen`` samples."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class StreamedBatches:
+    """Batches cut from the indices of a sampler without length.
+
+    Args:
+        sampler: gives indices, the same in all processes.
+        seed: another seed gives other indices.
+        cutting: sizes and shares.
+    """
+
+    def __init__(self, sampler: Iterable[Any], seed: int, cutting: Cutting) -> None:
+        self.sampler = sampler
+        self.seed = seed
+        self.cutting = cutting
+
+    def batches(self, epoch: int, num_seen: int = 0) -> Iterator[list[Any]]:
+        return cut_stream(draw(self.sampler, self.seed, epoch), self.cutting, num_seen)
+
+    def __len__(self) -> int:
+        raise TypeError(f"{type(self.sampler).__name__} has no length")
+
+
+class OwnBatches:
+    """Batches of the user's batch sampler, which are not cut; ``num_seen`` counts batches here.
+
+    Args:
+        batch_sampler: gives batches of indices, those of this process only.
+        seed: another seed gives other indices.
+    """
+
+    def __init__(self, batch_sampler: Iterable[Any], seed: int) -> None:
+        self.batch_sampler = batch_sampler
+        self.seed = seed
+
+    def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
+        return itertools.islice(draw(self.batch_sampler, self.seed, epoch), num_seen, None)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)  # type: ignore[arg-type]
+
+
+class DrawnOrder:
+    """The order of samples that the user's sampler draws for a pass, in private random state.
+
+    Args:
+        sampler: gives indices. If it has ``set_epoch``, that is called with the number of the pass; if it has a
+            ``generator``, that is seeded, and restored afterwards.
+        seed: another seed gives another order.
+
+    Example:
+        >>> sampler = torch.utils.data.RandomSampler(range(100), replacement=True)
+        >>> order = DrawnOrder(sampler, seed=1)
+        >>> bool((order.of(3) == order.of(3)).all()), bool((order.of(3) == order.of(4)).all())
+        (True, False)
+    """
+
+    def __init__(self, sampler: Iterable[Any], seed: int = 0) -> None:
+        self.sampler = sampler
+        self.seed = seed
+
+    @property
+    def num_samples(self) -> int:
+        """Number of indices in a pass."""
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def of(self, epoch: int) -> Order:
+        """All indices of a pass; as a tensor if they are numbers."""
+        indices = list(draw(self.sampler, self.seed, epoch))
+        if indices and all(type(index) is int for index in indices):
+            return torch.tensor(indices)
+        return indices
+
+
+def draw(sampler: Iterable[Any], seed: int, epoch: int) -> Iterator[Any]:
+    """Draws the indices of a pass in private random state: at once if the sampler has a length, else in chunks."""
+    _set_epoch(sampler, epoch)
+    private = PrivateRandom(mix(seed, epoch), generators_of(sampler))
+    if has_length(sampler):
+        with private:
+            drawn = list(sampler)
+        return iter(drawn)
+    return _Chunks(sampler, private)
+
+
+class _Chunks:
+    """Draws many indices at a time; the first ones when it is created, see ``Indexer.arm``."""
+
+    def __init__(self, sampler: Iterable[Any], private: PrivateRandom) -> None:
+        self._private = private
+        with private:
+            self._indices = iter(sampler)
+            self._drawn = iter(list(islice(self._indices, _NUM_AT_ONCE)))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        for index in self._drawn:
+            return index
+        with self._private:
+            self._drawn = iter(list(islice(self._indices, _NUM_AT_ONCE)))
+        return next(self._drawn)
+
+
+def cut_stream(indices: Iterator[Any], cutting: Cutting, num_seen: int = 0) -> Iterator[list[Any]]:
+    """Like :func:`~ignite.data.order.cut`, for an unknown number of indices."""
+    next(islice(indices, num_seen, num_seen), None)
+    size = cutting.global_size
+    held: list[Any] = []  # one global batch is held back, since a small remainder would join it
+    while True:
+        coming = list(islice(indices, size))
+        if len(coming) == size:
+            if held:
+                yield _share(held, cutting)
+            held = coming
+            continue
+        if cutting.drop_last:
+            coming = []
+        elif len(coming) < cutting.world_size:
+            held, coming = held + coming, []
+        for last in (held, coming):
+            if share := _share(last, cutting):
+                yield share
+        return
+
+
+def _share(samples: list[Any], cutting: Cutting) -> list[Any]:
+    low, high = cutting.share(len(samples))
+    return samples[low:high]
+
+
+def has_length(x: Any) -> bool:
+    """Whether ``len(x)`` is known; an iterable dataset may have a ``__len__`` that raises TypeError."""
+    try:
+        len(x)
+    except (TypeError, NotImplementedError):
+        return False
+    return True
+
+
+def _set_epoch(sampler: Any, epoch: int) -> None:
+    for each in _chain(sampler):
+        if callable(set_epoch := getattr(each, "set_epoch", None)):
+            set_epoch(epoch)
+
+
+def generators_of(sampler: Any) -> list[torch.Generator]:
+    """The generators of a sampler and of those inside of it."""
+    found = [getattr(each, "generator", None) for each in _chain(sampler)]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _chain(sampler: Any) -> Iterator[Any]:
+    """A sampler and those inside of it: a batch sampler has a ``sampler``."""
+    seen: list[Any] = []
+    while sampler is not None and not any(sampler is each for each in seen):
+        seen.append(sampler)
+        yield sampler
+        sampler = getattr(sampler, "sampler", None)

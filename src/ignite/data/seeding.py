@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
-from ignite.data._indices import Indices, Key
-from ignite.data._mixing import mix
-from ignite.data._random import random_scope, seed_all
+from ignite.data.random_state import mix, random_scope, seed_all
 
 __all__ = ["BatchSeeds", "CollateSeeds", "SeededDataset", "WorkerSeeds", "draws_nothing", "is_seeded", "seeded"]
 
@@ -102,6 +100,36 @@ class SeededDataset(_Wrapped):
         if callable(get_items := getattr(self.dataset, "__getitems__", None)):
             return get_items([index])[0]
         return self.dataset[index]
+
+
+class Indices(list[Any]):
+    """A list of sample indices, with the number of the pass and the seed of the batch."""
+
+    __slots__ = ("epoch", "seed")
+
+    epoch: int
+    seed: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tag, (list(self), self.epoch, self.seed)
+
+
+class Key(NamedTuple):
+    """Any other kind of index, with the same numbers. Only the datasets of this module understand it."""
+
+    value: Any
+    epoch: int
+    seed: int
+
+
+def tag(indices: Any, epoch: int, seed: int) -> Indices | Key:
+    """Adds the number of the pass and the seed of the batch to what a sampler gives."""
+    if type(indices) is not list:
+        return Key(indices, epoch, seed)
+    tagged = Indices(indices)
+    tagged.epoch = epoch
+    tagged.seed = seed
+    return tagged
 
 
 class BatchSeeds(_Wrapped):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from ignite._core.trees import apply_to_type
-from ignite.data._mixing import mix
+from ignite.data.random_state import mix
 from ignite.learner._data.columns import Known, is_array, is_column, is_frame
 from ignite.learner._data.in_memory import Names, arrays_of, holds_arrays, tensor_dataset_of
 from ignite.learner._data.sources import can_shuffle, is_hugging_face

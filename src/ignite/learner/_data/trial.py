@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type
-from ignite.data._random import random_scope
 from ignite.data.arrays import ArrayLoader
+from ignite.data.random_state import random_scope
 from ignite.data.resumable import ResumableLoader
 
 __all__ = [

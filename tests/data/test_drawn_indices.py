@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
-from ignite.data._draws import DrawnOrder, cut_stream, draw, generators_of, has_length
 from ignite.data.order import Cutting, cut
+from ignite.data.sampler import DrawnOrder, cut_stream, draw, generators_of, has_length
 from support.noisy_data import random_states
 
 

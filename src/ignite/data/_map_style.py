@@ -1,7 +1,8 @@
-"""Loaders over map-style data sets: put to a position by their indices, so that nothing is loaded on the way."""
+"""Loaders over map-style datasets: they start at a position by skipping indices, without loading samples."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,20 +10,72 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 from torch.utils.data._utils.collate import default_collate, default_convert
 
-from ignite.data._draws import has_length
-from ignite.data._indexer import Batches, Indexer, OwnBatches, StreamedBatches
-from ignite.data._mixing import mix
 from ignite.data._position import Position
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import Cutting
-from ignite.data.sampler import ShardedBatchSampler
-from ignite.data.seeding import BatchSeeds, CollateSeeds, draws_nothing, is_seeded, seeded_inside
+from ignite.data.random_state import mix
+from ignite.data.sampler import Batches, OwnBatches, ShardedBatchSampler, StreamedBatches, has_length
+from ignite.data.seeding import BatchSeeds, CollateSeeds, draws_nothing, is_seeded, seeded_inside, tag
 
-__all__ = ["MapSource"]
+__all__ = ["Indexer", "MapSource"]
+
+
+class Indexer:
+    """The batch sampler, or sampler, of a loader whose passes start at different positions.
+
+    Args:
+        batches: the batches of indices.
+        is_single: whether the loader takes one index at a time, as with ``batch_size=None``.
+        is_understood: whether the dataset understands a :class:`~ignite.data.seeding.Key` as an index.
+        num_recent: how many batches a loader may request before it delivers them.
+    """
+
+    def __init__(self, batches: Batches, is_single: bool, is_understood: bool, num_recent: int) -> None:
+        self._batches = batches
+        self._is_single = is_single
+        self._is_understood = is_understood
+        self._pass_seed = 0
+        self._start = Position()
+        self._source: Iterator[Any] = iter(())
+        # Number and indices of the last batches, and the samples of this process up to each.
+        self.recent: deque[tuple[int, Any, int]] = deque(maxlen=num_recent)
+
+    def arm(self, start: Position, seed: int) -> None:
+        """Sets the start of the next iteration, and the seed from which those of its batches are derived."""
+        self._start = start
+        self._pass_seed = mix(seed, start.epoch)
+        own = isinstance(self._batches, OwnBatches)
+        # Drawn here and not in the generator below: numpy's compiled functions let a generator that calls them keep the
+        # exception that is being handled, such as the end of the previous pass, and with it all of that pass.
+        self._source = (
+            iter(())
+            if start.is_complete
+            else self._batches.batches(start.epoch, start.num_batches if own else start.num_samples)
+        )
+        self.recent.clear()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        # A loader with workers creates two iterators for a pass, and uses the second.
+        start, recent, pass_seed, understood = self._start, self.recent, self._pass_seed, self._is_understood
+        total = 0
+        for number, batch in enumerate(self._source, start=start.num_batches):
+            total += len(batch) if has_length(batch) else 1
+            if self._is_single:
+                batch = batch[0]
+            recent.append((number, batch, total))
+            if understood:
+                yield tag(batch, start.epoch, mix(pass_seed, number))
+            elif type(batch) is list:
+                yield tag(batch, start.epoch, 0)
+            else:
+                yield batch
 
 
 class MapSource:
-    """A loader over a map-style data set.
+    """A loader over a map-style dataset.
 
     Args:
         loader: the user's; stays as it is.
@@ -36,7 +89,7 @@ class MapSource:
         self._is_flat = loader.batch_sampler is None and type(loader.sampler) is not BatchSampler
         cutter: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
         self.batches, self.kind, self.rank, self.world_size = _batches_of(cutter, self._is_flat, seed, rank, world_size)
-        # Processes that do not share their data go over them in orders of their own.
+        # Processes that do not share their data have different orders.
         self._order_rank = 0 if self.world_size > 1 or _knows_rank(cutter) else self.rank
         self.seed = self.batches.seed
         self._generator = torch.Generator()
@@ -44,7 +97,7 @@ class MapSource:
 
     def _rebuild(self) -> tuple[Indexer, DataLoader[Any]]:
         loader = self._user_loader
-        # in_order: where a batch stands says where it came from.
+        # in_order, because the number of a batch tells which one it is.
         changes: dict[str, Any] = {"generator": self._generator, "in_order": True}
         collates = loader.collate_fn not in (default_collate, default_convert)
         seeds_batches = not is_seeded(loader.dataset) and (collates or not draws_nothing(loader.dataset))

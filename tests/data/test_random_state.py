@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from ignite.data import _numpy_bits, _random
-from ignite.data._random import PrivateRandom, random_scope, seed_all
+from ignite.data import random_state
+from ignite.data.random_state import PrivateRandom, mix, random_scope, seed_all
 from support.noisy_data import noise, random_states
 
 
@@ -100,8 +100,7 @@ def test_generators_that_belong_to_somebody_else_are_put_back():
 
 
 def test_numpy_is_not_needed(monkeypatch):
-    monkeypatch.setattr(_random, "numpy_or_none", lambda: None)
-    monkeypatch.setattr(_numpy_bits, "numpy_or_none", lambda: None)
+    monkeypatch.setattr(random_state, "numpy_or_none", lambda: None)
     before = random_states()
     mine = PrivateRandom(2)
     with mine:
@@ -110,3 +109,85 @@ def test_numpy_is_not_needed(monkeypatch):
         random.random()
     assert random_states() == before
     assert "numpy" not in mine.state_dict()
+
+
+def state():
+    kind, key, *rest = np.random.get_state()
+    return kind, key.tolist(), *rest
+
+
+@pytest.mark.parametrize("num_normals", [0, 1, 2, 3])
+def test_the_program_finds_its_numpy_generator_as_it_left_it_with_the_number_held_back(num_normals):
+    np.random.seed(5)
+    np.random.randn(num_normals)
+    before = state()
+    assert before[3] == num_normals % 2, "the number held back, which is what this is about"
+    with random_scope():
+        np.random.seed(1)
+        np.random.randn(3)
+    assert state() == before
+    expected = np.random.RandomState(5).randn(num_normals + 4)[num_normals:]
+    assert np.random.randn(4).tolist() == expected.tolist()
+
+
+def test_scopes_can_be_nested():
+    before = state()
+    with random_scope():
+        np.random.seed(1)
+        first = np.random.rand()
+        with random_scope():
+            np.random.seed(2)
+        second = np.random.rand()
+    assert state() == before
+    assert [first, second] == np.random.RandomState(1).rand(2).tolist()
+
+
+def test_a_generator_of_another_kind_behind_numpy_is_restored():
+    mine = np.random.get_bit_generator()
+    other = np.random.PCG64(3)
+    np.random.set_bit_generator(other)
+    try:
+        before = other.state
+        with random_scope(1):
+            np.random.rand()
+        assert np.random.get_bit_generator() is other
+        assert other.state == before
+    finally:
+        np.random.set_bit_generator(mine)
+
+
+def test_numpy_generators_are_used_again():
+    with random_scope():
+        pass
+    num_spare = len(random_state._spare)
+    for _ in range(3):
+        with random_scope():
+            pass
+    assert len(random_state._spare) == num_spare
+
+
+def test_the_first_values_are_those_of_splitmix64():
+    # The reference generator started at 0 gives the finalised multiples of the golden gamma.
+    assert mix(0) == 0xE220A8397B1DCDAF
+    assert mix(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+    assert mix(2 * 0x9E3779B97F4A7C15) == 0x06C45D188009454F
+
+
+def test_neighbours_have_seeds_of_their_own():
+    seeds = {mix(seed, epoch, number) for seed in range(20) for epoch in range(20) for number in range(100)}
+    assert len(seeds) == 20 * 20 * 100
+    assert all(0 <= seed < 2**64 for seed in seeds)
+
+
+def test_the_order_of_the_numbers_matters_and_so_does_how_many_there_are():
+    assert len({mix(1, 2, 3), mix(1, 3, 2), mix(3, 2, 1), mix(1, 2), mix(1, 2, 0)}) == 5
+
+
+def test_each_bit_of_the_result_depends_on_the_number():
+    ones = [sum(mix(7, number) >> bit & 1 for number in range(1000)) for bit in range(64)]
+    assert all(400 < count < 600 for count in ones)
+
+
+def test_large_and_negative_seeds_count_with_their_lowest_64_bits():
+    assert mix(-1) == mix(2**64 - 1)
+    assert mix(1, 2**64 + 5) == mix(1, 5)

@@ -1,4 +1,4 @@
-"""Data without indices: iterable data sets, loaders that know where they are, lists and other iterables."""
+"""Iterable-style data: iterable datasets, loaders that keep their own position, lists and other iterables."""
 
 from __future__ import annotations
 
@@ -6,66 +6,25 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.datapipes.datapipe import IterDataPipe
 
-from ignite.data._draws import generators_of, has_length
-from ignite.data._mixing import mix
 from ignite.data._position import Position
-from ignite.data._random import PrivateRandom
 from ignite.data.loaders import update_dataloader
+from ignite.data.random_state import PrivateRandom, mix
+from ignite.data.sampler import generators_of, has_length
 from ignite.data.seeding import WorkerSeeds
 
-__all__ = ["IterableSource", "Source", "StatefulSource", "StreamSource"]
+__all__ = ["IterableSource", "StatefulSource", "StreamSource"]
 
 _logger = logging.getLogger(__name__)
 
 
-class Source(Protocol):
-    """Data that can begin a pass at a position."""
-
-    seed: int
-
-    def __len__(self) -> int: ...
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What has to be the same for a position to mean the same."""
-        ...
-
-    def begin(self, start: Position) -> Iterator[Any]:
-        """Batches from ``start`` on."""
-        ...
-
-    def num_samples_after(self, start: Position, num_batches: int) -> int:
-        """Samples of all processes in this pass."""
-        ...
-
-    def num_left(self, start: Position) -> int | None:
-        """Batches of this process from ``start`` on, if that is known."""
-        ...
-
-    def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
-        """The position as it is here; ``saved`` is the fingerprint where it was taken."""
-        ...
-
-    def describe(self, number: int) -> str:
-        """What is in a batch, for error messages."""
-        ...
-
-    def inner_state(self) -> Mapping[str, Any] | None:
-        """The data's own state."""
-        ...
-
-    def give_up(self, batches: Iterator[Any]) -> None:
-        """A worker is dead: ends the others."""
-        ...
-
-
-class _Unindexed:
-    """What sources without indices have in common."""
+class _IterableStyle:
+    """Base of sources without indices."""
 
     def __init__(self, data: Any, seed: int | None, rank: int, world_size: int) -> None:
         self._data = data
@@ -82,7 +41,7 @@ class _Unindexed:
         return start.num_samples + num_batches * factor * self._world_size
 
     def num_left(self, start: Position) -> int | None:
-        return None  # what len() says of them is an estimate
+        return None  # their len() is an estimate
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         return position
@@ -104,8 +63,8 @@ class _Unindexed:
         return {"kind": kind, "length": length, **others, "world_size": self._world_size}
 
 
-class StreamSource(_Unindexed):
-    """A DataLoader over an iterable data set."""
+class StreamSource(_IterableStyle):
+    """A DataLoader over an iterable dataset."""
 
     def __init__(self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int) -> None:
         super().__init__(loader, seed, rank, world_size)
@@ -148,7 +107,7 @@ class StreamSource(_Unindexed):
             self._random.load_state_dict(inner["random"])
             if self._is_over:
                 return iter(())
-        batches = _Private(lambda: iter(self._loader), self._random)
+        batches = _PrivatelyDrawn(lambda: iter(self._loader), self._random)
         self._fetcher = getattr(batches, "_dataset_fetcher", None)
         return _skip(batches, num_skipped)
 
@@ -171,8 +130,8 @@ class StreamSource(_Unindexed):
         self._loader._iterator = None
 
 
-class StatefulSource(_Unindexed):
-    """Data that know by themselves where they are, such as torchdata's ``StatefulDataLoader``."""
+class StatefulSource(_IterableStyle):
+    """Data that keep their own position, such as torchdata's ``StatefulDataLoader``."""
 
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint("stateful", batch_size=getattr(self._data, "batch_size", None))
@@ -184,15 +143,15 @@ class StatefulSource(_Unindexed):
             for generator in generators_of(getattr(self._data, "sampler", None)):
                 generator.manual_seed(mix(self.seed, start.epoch))
         # The order of a pass is drawn when it begins: from the seed of the pass, not from the program's random state.
-        return _Private(lambda: iter(self._data), self._private(start.epoch), only_first=True)
+        return _PrivatelyDrawn(lambda: iter(self._data), self._private(start.epoch), only_first=True)
 
     def inner_state(self) -> Mapping[str, Any] | None:
         state: Mapping[str, Any] = self._data.state_dict()
         return state
 
 
-class IterableSource(_Unindexed):
-    """A list, or whatever else gives batches."""
+class IterableSource(_IterableStyle):
+    """A list, or any other iterable of batches."""
 
     @property
     def _is_plain(self) -> bool:
@@ -207,7 +166,7 @@ class IterableSource(_Unindexed):
     def begin(self, start: Position) -> Iterator[Any]:
         if self._is_plain:
             return itertools.islice(self._data, start.num_batches, None)
-        return _skip(_Private(lambda: iter(self._data), self._private(start.epoch)), start.num_batches)
+        return _skip(_PrivatelyDrawn(lambda: iter(self._data), self._private(start.epoch)), start.num_batches)
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         if position.num_batches == 0 or not isinstance(self._data, Iterator):
@@ -222,11 +181,11 @@ class IterableSource(_Unindexed):
         )
 
 
-class _Private:
-    """An iterator that is made, and asked, with random numbers of its own.
+class _PrivatelyDrawn:
+    """An iterator that is created and advanced with its own stream of random numbers.
 
-    Of numpy's normal numbers, made in pairs, none is kept from one batch to the next. So what is skipped has to be
-    asked for batch by batch, too.
+    Numpy draws normal numbers in pairs, and the second one does not survive the end of a block. So skipped batches have
+    to be drawn one by one, too.
     """
 
     __slots__ = ("_batches", "_only_first", "_random")
@@ -248,7 +207,7 @@ class _Private:
         return batch
 
     def __getattr__(self, name: str) -> Any:
-        if name in _Private.__slots__:
+        if name in _PrivatelyDrawn.__slots__:
             raise AttributeError(name)
         return getattr(self._batches, name)
 
@@ -257,7 +216,7 @@ _NO_RANDOM = nullcontext()
 
 
 def _skip(batches: Iterator[Any], number: int) -> Iterator[Any]:
-    """Makes batches and drops them."""
+    """Draws batches and drops them."""
     num_skipped = sum(1 for _ in itertools.islice(batches, number))
     if num_skipped < number:
         _logger.warning(

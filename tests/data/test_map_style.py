@@ -3,7 +3,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from ignite.data import ShardedBatchSampler
-from ignite.data._map_source import MapSource
+from ignite.data._map_style import MapSource
 from ignite.data._position import Position
 
 
