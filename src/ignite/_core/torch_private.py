@@ -1,21 +1,140 @@
-"""All uses of names that torch keeps private, each with what to do when it is gone."""
+"""Private names of torch, in one place: each with the versions it was seen in and what happens without it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch.nn.modules.batchnorm import _NormBase
 
-__all__ = ["default_store"]
+from ignite._core.lazy import LazyModule
+
+__all__ = [
+    "BATCH_NORM_BASE",
+    "MKLDNN_LAYOUT",
+    "checkpoint_entry_class",
+    "compiled_module_class",
+    "dataset_fetcher",
+    "default_store",
+    "forget_workers",
+    "num_received",
+    "num_storage_uses",
+    "rebuild_tensor",
+    "shut_down_workers",
+    "storage_id",
+    "worker_of_next_batch",
+    "worker_processes",
+]
+
+BATCH_NORM_BASE: type[torch.nn.Module] = _NormBase
+"""Base of batch and instance normalization. Seen in 2.13; without it, the import of this module fails."""
+
+MKLDNN_LAYOUT: torch.layout = torch._mkldnn  # type: ignore[attr-defined]
+"""Layout of mkldnn tensors. Seen in 2.13; without it, the import of this module fails."""
+
+rebuild_tensor: Callable[..., torch.Tensor] = torch._utils._rebuild_tensor_v2
+"""The function that files of ``torch.save`` name for a tensor. Seen in 2.13; a part of torch's file format."""
+
+_checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
+
+
+def checkpoint_entry_class() -> Any:
+    """The class that describes where an entry of a sharded checkpoint is stored.
+
+    Seen in 2.13; a part of the file format. Without it, sharded checkpoints raise AttributeError.
+    """
+    return _checkpoint_files._StorageInfo
 
 
 def default_store() -> Any:
-    """The key-value store through which the processes of the default group have met.
+    """The key-value store of the default process group.
 
-    None if there is none: with MPI, or in a version of torch that keeps it elsewhere. Then processes cannot tell
-    each other anything but by collectives.
+    Seen in 2.13. None without it, and with MPI: then processes only communicate by collectives.
     """
     find = getattr(dist.distributed_c10d, "_get_default_store", None)
     store = find() if find is not None and dist.is_initialized() else None
     is_only_the_base = type(store).__module__ == "torch._C._distributed_c10d" and type(store).__name__ == "Store"
     return None if is_only_the_base else store
+
+
+def storage_id(storage: torch.UntypedStorage) -> int:
+    """The identity of a storage, the same for all tensors that share it.
+
+    Seen in 2.13. Without it, saving raises AttributeError.
+    """
+    identity: int = storage._cdata
+    return identity
+
+
+def num_storage_uses(storage: torch.UntypedStorage) -> int:
+    """How many tensors and Python objects hold a storage.
+
+    Seen in 2.13. Without it, snapshots raise AttributeError.
+    """
+    count: int = torch._C._storage_Use_Count(storage._cdata)
+    return count
+
+
+# The iterator of a DataLoader with workers.
+
+
+def worker_processes(iterator: Any) -> list[Any]:
+    """The worker processes of a DataLoader's iterator.
+
+    Seen in 2.13. Empty without workers or without the name: then nobody warns about workers that hang.
+    """
+    workers: list[Any] = getattr(iterator, "_workers", [])
+    return workers
+
+
+def num_received(iterator: Any) -> int | None:
+    """How many batches of its workers an iterator has received.
+
+    Seen in 2.13. None without workers or without the name: then a failed batch counts as not tried again.
+    """
+    return getattr(iterator, "_rcvd_idx", None)
+
+
+def worker_of_next_batch(iterator: Any) -> int | None:
+    """The index of the worker that makes the next batch.
+
+    Seen in 2.13. None if that is unknown: then warnings do not name the worker.
+    """
+    task = getattr(iterator, "_task_info", {}).get(num_received(iterator))
+    return task[0] if task else None
+
+
+def shut_down_workers(iterator: Any) -> None:
+    """Ends the workers of an iterator.
+
+    Seen in 2.13. Without the name, workers end with their iterator.
+    """
+    shut_down = getattr(iterator, "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()
+
+
+def forget_workers(loader: Any) -> None:
+    """Makes a DataLoader with persistent workers start new ones in the next pass.
+
+    Seen in 2.13. Without the name, this has no effect.
+    """
+    vars(loader)["_iterator"] = None
+
+
+def dataset_fetcher(iterator: Any) -> Any:
+    """What reads the dataset for an iterator without workers; its ``ended`` tells whether a stream has ended.
+
+    Seen in 2.13. None without it: then a stream that begins anew by itself is not noticed.
+    """
+    return getattr(iterator, "_dataset_fetcher", None)
+
+
+def compiled_module_class(loaded: Any) -> Any:
+    """The class of compiled modules, from ``sys.modules``; None if nobody has loaded it, which takes a second.
+
+    Seen in 2.13. None without it: then names of parameters keep the prefix that ``torch.compile`` adds.
+    """
+    return getattr(loaded.get("torch._dynamo.eval_frame"), "OptimizedModule", None)

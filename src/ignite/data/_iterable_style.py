@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.datapipes.datapipe import IterDataPipe
 
+from ignite._core.torch_private import dataset_fetcher, forget_workers, shut_down_workers
 from ignite.data._position import Position
 from ignite.data.loaders import update_dataloader
 from ignite.data.random_state import PrivateRandom, mix
@@ -53,7 +54,7 @@ class _IterableStyle:
         return None
 
     def give_up(self, batches: Iterator[Any]) -> None:
-        _shut_down(batches)
+        shut_down_workers(batches)
 
     def _private(self, epoch: int) -> PrivateRandom:
         return PrivateRandom(mix(self.seed, epoch, self._rank))
@@ -108,7 +109,7 @@ class StreamSource(_IterableStyle):
             if self._is_over:
                 return iter(())
         batches = _PrivatelyDrawn(lambda: iter(self._loader), self._random)
-        self._fetcher = getattr(batches, "_dataset_fetcher", None)
+        self._fetcher = dataset_fetcher(batches)
         return _skip(batches, num_skipped)
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
@@ -126,8 +127,8 @@ class StreamSource(_IterableStyle):
         return {"dataset": self._data.dataset.state_dict(), "random": self._random.state_dict(), "is_ended": is_ended}
 
     def give_up(self, batches: Iterator[Any]) -> None:
-        _shut_down(batches)
-        self._loader._iterator = None
+        shut_down_workers(batches)
+        forget_workers(self._loader)
 
 
 class StatefulSource(_IterableStyle):
@@ -226,9 +227,3 @@ def _skip(batches: Iterator[Any], number: int) -> Iterator[Any]:
             number,
         )
     return batches
-
-
-def _shut_down(batches: Iterator[Any]) -> None:
-    shut_down: Callable[[], None] | None = getattr(batches, "_shutdown_workers", None)
-    if shut_down is not None:
-        shut_down()

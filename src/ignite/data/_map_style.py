@@ -7,9 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
-from torch.utils.data._utils.collate import default_collate, default_convert
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+    default_convert,
+)
 
+from ignite._core.torch_private import forget_workers, shut_down_workers
 from ignite.data._position import Position
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import Cutting
@@ -178,9 +186,9 @@ class MapSource:
         return
 
     def give_up(self, batches: Iterator[Any]) -> None:
-        """A worker is dead: ends the others, and lets the next pass start new ones."""
-        batches._shutdown_workers()  # type: ignore[attr-defined]
-        self._loader._iterator = None
+        """Shuts down the other workers after one has died; the next pass starts new ones."""
+        shut_down_workers(batches)
+        forget_workers(self._loader)
 
 
 def _batches_of(

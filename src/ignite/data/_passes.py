@@ -11,6 +11,7 @@ from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Protocol
 
 from ignite._core import clock
+from ignite._core.torch_private import num_received, worker_of_next_batch, worker_processes
 from ignite.data._position import Position, Source
 
 __all__ = ["Pass", "Progress", "Wait", "begin_pass", "note_lost_worker", "watch"]
@@ -92,7 +93,7 @@ class Pass:
             progress.is_ended = True
             return
         number = progress.start.num_batches + progress.num_batches + progress.num_failed
-        received = getattr(self._batches, "_rcvd_idx", None)  # of a loader with workers, which may try again
+        received = num_received(self._batches)  # of a loader with workers, which may try again
         if received is None or received > progress.num_batches + progress.num_failed:
             progress.num_failed += 1
         is_dead = self._has_lost_worker(error)
@@ -103,7 +104,7 @@ class Pass:
         if is_dead:
             error.add_note(_WORKER_LOST)
             progress.source.give_up(self._batches)
-        if hasattr(self._batches, "_workers") and error.__traceback__ is not None:
+        if worker_processes(self._batches) and error.__traceback__ is not None:
             # torch's frame that raises the error of a worker also holds it. This cycle would keep the workers until the
             # garbage is collected, possibly in a new worker, which then waits for processes that are not its own.
             traceback.clear_frames(error.__traceback__.tb_next)
@@ -116,7 +117,7 @@ class Pass:
         if not isinstance(error, OSError | EOFError) or text.startswith(_RAISED_IN_WORKER):
             return False
         # It may have died while its batch was read from its shared memory; that is known a moment later.
-        workers = {worker.sentinel: worker for worker in getattr(self._batches, "_workers", [])}
+        workers = {worker.sentinel: worker for worker in worker_processes(self._batches)}
         try:
             gone = [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)] if workers else []
             for worker in gone:
@@ -224,9 +225,9 @@ class WatchedPass(Pass):
         """Which batch does not arrive, and which process should make it."""
         progress = self._progress
         number = progress.start.num_batches + progress.num_batches + progress.num_failed
-        workers = getattr(self._batches, "_workers", [])
-        task = getattr(self._batches, "_task_info", {}).get(getattr(self._batches, "_rcvd_idx", None))
-        culprit = f", which worker {task[0]} (pid {workers[task[0]].pid}) should make" if task else ""
+        workers = worker_processes(self._batches)
+        index = worker_of_next_batch(self._batches)
+        culprit = "" if index is None else f", which worker {index} (pid {workers[index].pid}) should make"
         pids = ", ".join(str(worker.pid) for worker in workers)
         samples = progress.source.describe(number)
         return f"batch {number} of epoch {progress.start.epoch}, {samples}{culprit}; all workers have the pids {pids}"
@@ -234,7 +235,7 @@ class WatchedPass(Pass):
 
 def begin_pass(progress: Progress, batches: Iterator[Any], stall_warning_s: float) -> Pass:
     """The iterator for the user; watched if there are workers that may hang."""
-    if stall_warning_s > 0 and getattr(batches, "_workers", None):
+    if stall_warning_s > 0 and worker_processes(batches):
         return WatchedPass(progress, batches, Wait(stall_warning_s))
     return Pass(progress, batches)
 

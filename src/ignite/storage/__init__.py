@@ -1,15 +1,14 @@
 """What survives: checkpoints that are whole or absent, verified when they are read. Has never heard of an engine."""
 
-from ignite.storage._types import Place, Written
 from ignite.storage.bucket import Bucket
-from ignite.storage.commit import commit, sweep
+from ignite.storage.commit import Written, commit, sweep
 from ignite.storage.index import Index, build_index, read_index, write_index
 from ignite.storage.keys import check_whole, load_into, state_of, unwrap
 from ignite.storage.ledger import Decision, Item, Row, best, kept, place_in
 from ignite.storage.lock import hold
 from ignite.storage.naming import check_name, is_temporary, temporary_name
 from ignite.storage.note import RUN_FAMILY, VERSION, Note, append_note, read_note
-from ignite.storage.place import Folder, open_place
+from ignite.storage.place import Folder, Place, open_place
 from ignite.storage.reader import Found, Loaded, load, load_latest, save, scan
 from ignite.storage.restore import restore
 from ignite.storage.snapshot import Snapshot, check_storable, plain

@@ -1,16 +1,15 @@
-"""How a file comes to be: whole or not at all, whenever the process or the machine stops."""
+"""Atomic writes: a file appears whole or not at all, whenever the process or the machine stops."""
 
 import errno
 import io
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
-from ignite.storage._types import Check, Write, Written
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
 
 __all__ = ["Written", "commit", "sweep"]
@@ -21,6 +20,20 @@ _IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 # Flags that only some systems have. A link of the name of a temporary file is somebody's trap: it is not followed.
 _FLAGS = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+
+Write = Callable[[BinaryIO], object]
+"""Writes the content; its argument is open for writing, reading and seeking."""
+
+Check = Callable[[Path], object]
+"""Checks a file before it gets its name; raises if it is wrong."""
+
+
+class Written(NamedTuple):
+    """Size and checksum of a committed file."""
+
+    size_bytes: int
+    crc32: int
+    """Of the whole file, as ``zlib.crc32`` computes it."""
 
 
 def commit(

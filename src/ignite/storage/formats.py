@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ignite._core.optional import import_optional
 from ignite.exceptions import CheckpointError
-from ignite.storage._types import Place, Written
+from ignite.storage.commit import Written
+from ignite.storage.place import Place
 
 __all__ = ["load_weights", "read_text", "save_weights"]
 

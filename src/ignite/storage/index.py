@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ignite.exceptions import CheckpointError
-from ignite.storage._types import Place, Written
+from ignite.storage.commit import Written
 from ignite.storage.ledger import Row, ranked
 from ignite.storage.naming import check_name
 from ignite.storage.note import Note, number_to_json
+from ignite.storage.place import Place
 from ignite.storage.reader import scan
 from ignite.storage.verify import verify
 

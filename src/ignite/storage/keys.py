@@ -10,6 +10,8 @@ from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
+from ignite._core.torch_private import compiled_module_class
+
 __all__ = ["check_whole", "fit_keys", "load_into", "state_of", "unwrap"]
 
 # Whoever has made such tensors has imported these; importing them takes long.
@@ -209,8 +211,7 @@ def _inner_name(module: nn.Module) -> str | None:
     """Under which name ``module`` holds what it wraps; None if it is no wrapper."""
     if isinstance(module, DataParallel | DistributedDataParallel):
         return "module"
-    # Whoever has compiled a module has imported this; importing it takes a second.
-    dynamo = sys.modules.get("torch._dynamo.eval_frame")
-    if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
+    compiled = compiled_module_class(sys.modules)
+    if compiled is not None and isinstance(module, compiled):
         return "_orig_mod"
     return None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ignite.storage._types import Written
+from ignite.storage.commit import Written
 from ignite.storage.note import Note
 
 __all__ = ["Decision", "Item", "Row", "best", "kept", "place_in", "ranked"]

@@ -1,18 +1,17 @@
-"""Where checkpoints are kept: a folder, or whatever fsspec can reach."""
+"""Destinations of checkpoints: local folders, and remote ones that fsspec can reach."""
 
 import errno
 import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ignite.storage._types import Check, Place, Write, Written
 from ignite.storage.bucket import Bucket
-from ignite.storage.commit import commit, sweep
+from ignite.storage.commit import Check, Write, Written, commit, sweep
 from ignite.storage.naming import check_name, temporary_name
 
 __all__ = ["Folder", "Place", "Written", "open_place"]
@@ -20,6 +19,34 @@ __all__ = ["Folder", "Place", "Written", "open_place"]
 logger = logging.getLogger(__name__)
 
 _HAS_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+
+
+class Place(Protocol):
+    """A destination for checkpoints: a flat collection of files, each whole or absent. All names are checked."""
+
+    def write(self, name: str, write: Write, check: Check | None = None) -> Written:
+        """Commits a file; see :func:`ignite.storage.commit`."""
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """A local path to read the file from, while the context is open."""
+
+    def remove(self, name: str) -> bool:
+        """Removes a file; False if it was not there."""
+
+    def names(self) -> list[str]:
+        """The files, sorted: neither temporary ones nor links."""
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+
+    def point(self, link: str, name: str) -> None:
+        """Makes a stable name point to a file, where links are possible; the index works everywhere."""
+
+    def read_link(self, link: str) -> str | None:
+        """The file that a stable name points to; None if there is none."""
+
+    def sweep(self) -> list[str]:
+        """Removes temporary files of killed writers; returns their names."""
 
 
 class Folder:

@@ -10,10 +10,11 @@ import torch
 
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import is_legacy
-from ignite.storage._calls import check_calls, check_legacy_calls
-from ignite.storage._state_file import write_state
-from ignite.storage._types import Place, Written
+from ignite.storage._pickle_safety import check_calls, check_legacy_calls
+from ignite.storage._serialization import write_state
+from ignite.storage.commit import Written
 from ignite.storage.note import NOTE_NAME, Note, append_note, read_note
+from ignite.storage.place import Place
 from ignite.storage.snapshot import plain
 from ignite.storage.verify import explained, open_file, verify, verify_file
 

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
+from ignite._core.torch_private import BATCH_NORM_BASE
 from ignite.base import Serializable
 from ignite.exceptions import CheckpointError
 from ignite.storage.keys import fit_keys, load_into, state_of, unwrap
@@ -165,13 +165,13 @@ def _loads_its_own_way(part: nn.Module) -> bool:
     """Whether hooks or methods may accept other keys and shapes than those that ``part`` has now."""
     if part._load_state_dict_pre_hooks:
         return True
-    return _overrides(part, nn.Module._load_from_state_dict) and not isinstance(part, _NormBase)
+    return _overrides(part, nn.Module._load_from_state_dict) and not isinstance(part, BATCH_NORM_BASE)
 
 
 def _may_miss(module: nn.Module, key: str) -> bool:
     """Norms of old files do not count their batches; torch forgives it."""
     path, _, name = key.rpartition(".")
-    return name == "num_batches_tracked" and isinstance(module.get_submodule(path), _NormBase)
+    return name == "num_batches_tracked" and isinstance(module.get_submodule(path), BATCH_NORM_BASE)
 
 
 def _optimizer_faults(optimizer: Optimizer, state: Mapping[str, Any]) -> Iterator[str]:

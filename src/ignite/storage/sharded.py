@@ -1,22 +1,26 @@
-"""States that are spread over processes: each writes its own part, and the folder of all appears at once."""
+"""Sharded checkpoints: each process writes its part, and the folder appears as a whole. Loading runs no code of it."""
 
 import json
 import os
+import pickle
 import shutil
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.distributed.checkpoint import metadata as kinds
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from ignite._core.torch_private import checkpoint_entry_class
 from ignite.exceptions import CheckpointError
-from ignite.storage._dcp import SafePlanner, SafeReader, is_inside, read_metadata
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
 from ignite.storage.snapshot import plain
 
@@ -29,6 +33,16 @@ MANIFEST = "ignite.json"
 _VERSION = 1
 _SUFFIX = ".dir"  # after the name of a temporary file
 _CHUNK = 1 << 20
+_CLASSES = {
+    *((kinds.__name__, name) for name in ("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex")),
+    *((kinds.__name__, name) for name in ("StorageMeta", "TensorProperties", "TensorStorageMetadata")),
+    (kinds.__name__, "_MEM_FORMAT_ENCODING"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("collections", "OrderedDict"),
+    ("pathlib", "PosixPath"),
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+}
 
 
 def _alone(value: Any) -> list[Any]:
@@ -119,8 +133,8 @@ def load_sharded(
     _in_step(lambda: _verify(path, rank, num_ranks), agree)
     try:
         with _quiet():
-            planner = SafePlanner(allows_more=not strict)
-            load(state, storage_reader=SafeReader(path), planner=planner, process_group=group)
+            planner = _SafePlanner(allows_more=not strict)
+            load(state, storage_reader=_SafeReader(path), planner=planner, process_group=group)
     except CheckpointException as error:
         reasons = "; ".join(f"rank {r}: {type(e).__name__}: {e}" for r, (e, _) in sorted(error.failures.items()))
         raise CheckpointError(f"{path} could not be loaded: {reasons}") from error
@@ -149,12 +163,12 @@ def _verify(path: Path, rank: int, num_ranks: int) -> None:
         raise CheckpointError(f"{path} should be complete, but {MANIFEST} is missing or damaged: {error}") from error
     if version > _VERSION:
         raise CheckpointError(f"{path} should be of version {_VERSION} at most, but is of {version}: update")
-    if not all(map(is_inside, files)) or ".metadata" not in files:
+    if not all(map(_is_inside, files)) or ".metadata" not in files:
         raise CheckpointError(f"{path / MANIFEST} should list the files of its folder, but lists {sorted(files)}")
     for name in sorted(files)[rank::num_ranks]:
         if not (path / name).is_file() or _sums([name], path)[name] != files[name]:
             raise CheckpointError(f"{path} is damaged: {name} is missing, or its checksum is wrong")
-    used = {place.relative_path for place in read_metadata(path).storage_data.values()}
+    used = {place.relative_path for place in _read_metadata(path).storage_data.values()}
     if not used <= files.keys():
         raise CheckpointError(f"{path} should have checksums for all its files, but has none for {used - files.keys()}")
 
@@ -221,3 +235,93 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Creates only the classes that describe a checkpoint, and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _CLASSES or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
+            return super().find_class(module, name)
+        raise CheckpointError(f".metadata should name classes of torch's checkpoints only, but names {module}.{name}")
+
+
+class _SafeReader(FileSystemReader):
+    """Reads the metadata of a checkpoint without running its code, and stays in its folder."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> kinds.Metadata:
+        """The content of the file ``.metadata``."""
+        metadata = _read_metadata(Path(self.path))
+        metadata.storage_meta = metadata.storage_meta or kinds.StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _SafePlanner(DefaultLoadPlanner):
+    """Loads values without running their code, and stores them in place, also under keys that are numbers.
+
+    Args:
+        allows_more: whether the checkpoint may hold more than the state.
+    """
+
+    def __init__(self, *, allows_more: bool) -> None:
+        super().__init__()
+        self._allows_more = allows_more
+        self._places: dict[str, tuple[Any, Any]] = {}
+
+    def set_up_planner(
+        self, state_dict: dict[str, Any], metadata: kinds.Metadata | None = None, is_coordinator: bool = False
+    ) -> None:
+        """Records the place of each value."""
+        self._places = dict(_places_in(state_dict))
+        super().set_up_planner(state_dict, metadata, is_coordinator)
+
+    def create_local_plan(self) -> Any:
+        """Checks that the state has a place for everything in the checkpoint."""
+        stored = self.metadata.state_dict_metadata if self.metadata is not None else {}
+        more = sorted(stored.keys() - self.state_dict.keys())
+        if more and not self._allows_more:
+            listed = ", ".join(more[:10]) + (f" and {len(more) - 10} more" if len(more) > 10 else "")
+            raise CheckpointError(f"state should have a place for all that is stored, but has none for {listed}")
+        return super().create_local_plan()
+
+    def load_bytes(self, read_item: Any, value: Any) -> None:
+        """Stores a value other than a tensor; torch's own method would run its code."""
+        container, key = self._places[read_item.dest_index.fqn]
+        container[key] = torch.load(value, map_location="cpu", weights_only=True)
+
+
+def _places_in(container: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Yields torch's name of each value, with its container and key."""
+    for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
+        name = f"{prefix}{key}"
+        yield name, (container, key)
+        if isinstance(value, Mapping | list):
+            yield from _places_in(value, f"{name}.")
+
+
+def _read_metadata(path: Path) -> kinds.Metadata:
+    """Reads the metadata of a sharded checkpoint: what the folder holds, and where.
+
+    Raises:
+        CheckpointError: the file ``.metadata`` is damaged, or names what it should not.
+    """
+    try:
+        with (path / ".metadata").open("rb") as file:
+            metadata = _Unpickler(file).load()
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path / '.metadata'} is damaged: {type(error).__name__}: {error}") from error
+    places = getattr(metadata, "storage_data", None)
+    if not isinstance(metadata, kinds.Metadata) or not isinstance(places, dict):
+        raise CheckpointError(f"{path / '.metadata'} should describe a checkpoint, but holds {type(metadata).__name__}")
+    for place in places.values():
+        if not isinstance(place, checkpoint_entry_class()) or not _is_inside(place.relative_path):
+            raise CheckpointError(f"{path / '.metadata'} should name files in its folder, but names {place!r}")
+    return metadata
+
+
+def _is_inside(name: Any) -> bool:
+    """Whether ``name`` is the name of a file directly in its folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)

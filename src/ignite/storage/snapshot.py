@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.storage._storable import Step, Walk, check_storable, plain
+from ignite._core.torch_private import num_storage_uses, storage_id
+from ignite.storage._serialization import Step, Walk, check_storable, plain
 
 __all__ = ["Snapshot", "check_storable", "plain"]
 
@@ -122,7 +123,7 @@ class _Collector:
         if tensor.is_conj() or tensor.is_neg():
             tensor = tensor.resolve_conj().resolve_neg()  # the bytes alone do not say so
         target = torch.empty(0, dtype=tensor.dtype)
-        key = (tensor.untyped_storage()._cdata, tensor.dtype)
+        key = (storage_id(tensor.untyped_storage()), tensor.dtype)
         if key in self._small:  # that copy has to see the same memory as this one
             self._note(key, *self._small.pop(key))
         self._note(key, tensor, target)
@@ -140,7 +141,7 @@ class _Collector:
             return None
         if tensor.nbytes > _NUM_SMALL_BYTES or tensor.is_conj() or tensor.is_neg():
             return None
-        key = (tensor.untyped_storage()._cdata, tensor.dtype)
+        key = (storage_id(tensor.untyped_storage()), tensor.dtype)
         if key in self._small or key in self.by_storage:
             return None
         copy = tensor.clone()
@@ -209,4 +210,4 @@ def _new_buffer(num_bytes: int, is_pinned: bool) -> Tensor:
 
 def _is_used(buffer: Tensor) -> bool:
     """Whether a tensor of a snapshot still sees the buffer."""
-    return bool(torch._C._storage_Use_Count(buffer.untyped_storage()._cdata) > _NUM_OWN_USES)
+    return bool(num_storage_uses(buffer.untyped_storage()) > _NUM_OWN_USES)

@@ -1,4 +1,4 @@
-"""All places offer the same."""
+"""All destinations offer the same methods."""
 
 import inspect
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ignite.storage._storable import MAX_DEPTH, _EmptyBytes, check_storable, plain
+from ignite.storage._serialization import MAX_DEPTH, _EmptyBytes, check_storable, plain
 from ignite.storage.snapshot import Snapshot
 
 LOADED_BY_TORCH = "should be something that torch.load(weights_only=True) reads, but given a "

@@ -12,8 +12,7 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from ignite.exceptions import CheckpointError
-from ignite.storage._dcp import read_metadata
-from ignite.storage.sharded import load_sharded, save_sharded
+from ignite.storage.sharded import _read_metadata, load_sharded, save_sharded
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_files_outside_of_the_folder_are_not_read(saved, name):
 def test_what_is_no_description_is_refused(tmp_path, data):
     (tmp_path / ".metadata").write_bytes(data)
     with pytest.raises(CheckpointError, match="is damaged|should describe a checkpoint, but holds"):
-        read_metadata(tmp_path)
+        _read_metadata(tmp_path)
 
 
 def test_all_that_torch_writes_is_read(tmp_path):
@@ -105,4 +104,4 @@ def test_all_that_torch_writes_is_read(tmp_path):
         "empty": torch.ones(0),
     }
     save_sharded(tmp_path, "a", state)
-    assert sorted(read_metadata(tmp_path / "a").state_dict_metadata) == sorted(state)
+    assert sorted(_read_metadata(tmp_path / "a").state_dict_metadata) == sorted(state)

@@ -1,8 +1,8 @@
-"""What the pickle in a checkpoint would have torch call, looked at before it does.
+"""Checks what the pickle of a checkpoint calls, before torch loads it.
 
-``torch.load(weights_only=True)`` runs no code of a file. But among what it calls are constructors that take a number
-of bytes from it, codecs that python imports by name, and hashes of tuples, which overflow the stack if tuples are
-nested deeply enough.
+``torch.load(weights_only=True)`` runs no code of a file. But it calls constructors that allocate as many bytes as the
+file says, codecs that Python imports by name, and hashes of tuples, which overflow the stack if tuples are nested
+deeply enough.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
-_NUM_HARMLESS = 5000  # tuples nested in each other that no stack overflows from
+_NUM_HARMLESS = 5000  # so many nested tuples do not overflow any stack
 _MAKERS = re.compile(rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n")
 
 
@@ -26,16 +26,16 @@ class _Tuple(NamedTuple):
     depth: int
 
 
-_ENCODE = _Global("encode")  # how bytes are written
+_ENCODE = _Global("encode")  # the function that bytes are written with
 
 
 def check_calls(pickled: bytes, file_size: int) -> None:
-    """Refuses a pickle that would take much more memory than the file, or more stack than there is.
+    """Refuses a pickle that would need much more memory than the file, or overflow the stack.
 
-    Most are not looked at more closely, because they name nothing that could do so.
+    Most pickles are not followed, because they name nothing that could do so.
 
     Raises:
-        CheckpointError: it would.
+        CheckpointError: the pickle is refused.
     """
     num_tuples = sum(pickled.count(code) for code in (b"\x85", b"\x86", b"\x87", b"t"))
     if _MAKERS.search(pickled) or num_tuples > _NUM_HARMLESS:
@@ -43,22 +43,22 @@ def check_calls(pickled: bytes, file_size: int) -> None:
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
-    """The same for a file that torch wrote before version 1.6, of which storages claim their size, too."""
+    """Like :func:`check_calls`, for files of torch before version 1.6, whose storages also state their size."""
     content, at = file.read(), 0
     for _ in range(5):  # magic number, version, system, the state, keys of storages
         at = _Walk(content, file_size, at, has_storages=True).go()
 
 
 class _Walk:
-    """Follows a pickle as far as is needed to know what is called with what. ``None`` stands for anything else.
+    """Follows a pickle to find the arguments of each call. ``None`` stands for any other value.
 
-    ``pickletools`` knows the codes, too, and takes three times as long.
+    ``pickletools`` can do this, too, and takes three times as long.
 
     Args:
-        data: the pickle, and perhaps more behind it.
-        file_size: bytes of the file that it is in.
-        at: where it begins.
-        has_storages: whether it makes storages itself.
+        data: the pickle; more bytes may follow.
+        file_size: size of its file in bytes.
+        at: start of the pickle.
+        has_storages: whether the pickle creates storages.
     """
 
     def __init__(self, data: bytes, file_size: int, at: int = 0, has_storages: bool = False) -> None:
@@ -70,7 +70,7 @@ class _Walk:
         self._memo: dict[int, Any] = {}
 
     def go(self) -> int:
-        """Returns where the pickle ends."""
+        """Follows the pickle and returns its end."""
         data = self._data
         try:
             while (code := data[self._at]) != _STOP:
@@ -80,7 +80,7 @@ class _Walk:
             raise CheckpointError(f"its pickle is damaged: {error!r:.200}") from None
         return self._at + 1
 
-    # What is cut off shows when the next code is looked for: nothing here reads on behind the end.
+    # A truncated pickle raises at the next code: nothing here reads behind the end.
 
     def _take(self, num_bytes: int) -> bytes:
         start = self._at
@@ -168,7 +168,7 @@ class _Walk:
 
 
 def _push_nothing(walk: _Walk, num_bytes: int = 0) -> None:
-    """What is passed over, or is empty."""
+    """Skips a value, or pushes an empty one."""
     walk._take(num_bytes)
     walk._stack.append(None)
 
@@ -209,7 +209,7 @@ _ACTS: dict[int, Callable[[_Walk], object]] = {
         **dict.fromkeys("N\x88\x89]}\x8f", _push_nothing),
     }.items()
 }
-"""What each code of a pickle does; torch writes no others."""
+"""Opcode of a pickle -> its effect; torch writes no others."""
 
 
 def _tuple(items: list[Any]) -> _Tuple:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ignite.exceptions import CheckpointError
-from ignite.storage._calls import check_calls, check_legacy_calls
+from ignite.storage._pickle_safety import check_calls, check_legacy_calls
 
 MB = 1 << 20
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ignite.storage import Note, check_storable, load, open_place, plain, save, verify
 from ignite.storage._archive import Archive, ArchiveWriter
-from ignite.storage._state_file import write_state
+from ignite.storage._serialization import write_state
 
 DTYPES = [
     torch.bfloat16, torch.bool, torch.complex64, torch.complex128, torch.float16, torch.float32, torch.float64,
