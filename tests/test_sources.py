@@ -16,8 +16,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 # Modules that import by a name that cannot be seen in their source; packages may, to load their parts when asked.
 IMPORTS_BY_NAME = {
-    "ignite._core.lazy": "modules of this package that most programs do without",
-    "ignite._core.optional": "the one door to optional packages",
+    "ignite._core.optional": "the one door to optional packages, and to modules imported at first use",
     "ignite.contrib.old_paths": "modules at their old paths, from a table",
 }
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ignite._core.deprecation import deprecated
+from ignite._core.calls import deprecated
 
 
 def make(**kwargs):

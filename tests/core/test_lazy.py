@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from ignite._core.lazy import LazyModule
+from ignite._core.optional import LazyModule
 
 
 def test_the_module_is_imported_when_something_of_it_is_used(monkeypatch, tmp_path):

@@ -1,15 +1,20 @@
-"""Questions about a callable: can it be called like this, what is it called, where does it stand?"""
+"""Callables: what they accept, their names and where they are defined; deprecation."""
 
 import difflib
+import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["accepts", "describe_signature", "has_parameter", "name_of", "nearest", "place_of"]
+__all__ = ["accepts", "deprecated", "describe_signature", "has_parameter", "name_of", "nearest", "place_of"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def accepts(func: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether ``func(*args, **kwargs)`` fits the signature of ``func``; True where Python cannot tell."""
+    """Whether ``func(*args, **kwargs)`` fits the signature of ``func``; True if Python cannot tell."""
     try:
         signature = inspect.signature(func)
     except ValueError:  # some built-ins have none
@@ -22,7 +27,7 @@ def accepts(func: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
 
 
 def has_parameter(func: Callable[..., Any], name: str) -> bool:
-    """Whether ``func`` spells out a parameter called ``name`` that may be given by keyword."""
+    """Whether ``func`` has an explicit parameter ``name`` that can be passed by keyword."""
     try:
         parameter = inspect.signature(func).parameters.get(name)
     except ValueError:
@@ -31,7 +36,7 @@ def has_parameter(func: Callable[..., Any], name: str) -> bool:
 
 
 def describe_signature(func: Callable[..., Any]) -> str:
-    """The parameters of ``func`` as it was written, without annotations: ``(engine, every=1)``."""
+    """The signature of ``func`` without annotations: ``(engine, every=1)``."""
     parameters = [
         p.replace(annotation=inspect.Parameter.empty)
         for p in inspect.signature(func, follow_wrapped=True).parameters.values()
@@ -40,19 +45,19 @@ def describe_signature(func: Callable[..., Any]) -> str:
 
 
 def name_of(func: Callable[..., Any]) -> str:
-    """The name a reader would look for: qualified for functions and methods, of the class for other callables."""
+    """The qualified name of functions and methods; for other callables that of their class."""
     partial_of = getattr(func, "func", None)
     if partial_of is not None and not hasattr(func, "__qualname__"):
         return f"partial({name_of(partial_of)})"
     owner = getattr(func, "__self__", None)
     if owner is not None and hasattr(func, "__func__") and not isinstance(owner, type):
-        return f"{type(owner).__qualname__}.{func.__name__}"  # of the object, not of the class that has the method
+        return f"{type(owner).__qualname__}.{func.__name__}"  # the class of the object, which may inherit the method
     name = getattr(func, "__qualname__", None)
     return name if isinstance(name, str) else type(func).__qualname__
 
 
 def place_of(func: Callable[..., Any]) -> str:
-    """``file:line`` of the definition, or an empty string where Python does not know it."""
+    """``file:line`` of the definition; empty if Python does not know it."""
     target = inspect.unwrap(getattr(func, "func", func))
     code = getattr(target, "__code__", None)
     if code is None and callable(target):
@@ -61,7 +66,7 @@ def place_of(func: Callable[..., Any]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of an error message: which of ``names`` may have been meant by ``name``.
+    """The end of an error message: the closest match of ``name`` among ``names``.
 
     Example:
         >>> nearest("n_save", ["n_saved", "atomic"]), nearest("color", ["atomic"])
@@ -69,3 +74,46 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(name, list(names), n=1)
     return f". Did you mean {found[0]!r}?" if found else ""
+
+
+def deprecated(
+    deprecated_in: str, removed_in: str = "", reasons: tuple[str, ...] = (), raise_exception: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Marks a function as deprecated: each call warns, and its docstring says so.
+
+    Args:
+        deprecated_in: the version that deprecated it.
+        removed_in: the version that removes it; empty if that is open.
+        reasons: why, or what to use instead; a sentence each.
+        raise_exception: raise the warning instead of issuing it.
+
+    Raises:
+        DeprecationWarning: on each call, if ``raise_exception``.
+
+    Example:
+        >>> @deprecated("0.2", removed_in="0.3", reasons=("Use new.",), raise_exception=True)
+        ... def old(): ...
+        >>> old()
+        Traceback (most recent call last):
+        DeprecationWarning: old has been deprecated since version 0.2 and will be removed in version 0.3. Use new.
+    """
+
+    def decorate(func: Callable[P, R]) -> Callable[P, R]:
+        removal = f" and will be removed in version {removed_in}" if removed_in else ""
+        message = " ".join(
+            [f"{func.__qualname__} has been deprecated since version {deprecated_in}{removal}.", *reasons]
+        )
+
+        @functools.wraps(func)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            if raise_exception:
+                raise DeprecationWarning(message)
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            return func(*args, **kwargs)
+
+        directive = "\n    ".join([f".. deprecated:: {deprecated_in}", *reasons])
+        parts = ["**Deprecated function**.", inspect.cleandoc(func.__doc__ or ""), directive]
+        wrapper.__doc__ = "\n\n".join(part for part in parts if part)
+        return wrapper
+
+    return decorate

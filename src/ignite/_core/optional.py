@@ -1,20 +1,21 @@
-"""Packages that only some users need."""
+"""Imports at first use: optional packages, and modules that most programs do without."""
 
+import functools
 import importlib
 from typing import Any
 
-__all__ = ["import_optional"]
+__all__ = ["LazyModule", "import_optional", "numpy_or_none"]
 
 
 def import_optional(module: str, extra: str) -> Any:
-    """Imports ``module``; where it is missing, the error says how to install it.
+    """Imports ``module``; if it is missing, the error says how to install it.
 
     Args:
         module: its dotted name.
-        extra: the extra of this distribution that installs it.
+        extra: the extra of this package that installs it.
 
     Raises:
-        ModuleNotFoundError: ``module`` is not installed. An error inside of ``module`` comes as it is.
+        ModuleNotFoundError: ``module`` is not installed. Errors raised inside of ``module`` are passed on.
 
     Example:
         >>> import_optional("json", extra="all").dumps([1])
@@ -28,3 +29,35 @@ def import_optional(module: str, extra: str) -> Any:
         raise ModuleNotFoundError(
             f'{module} should be installed for this, but is missing: pip install "reignition[{extra}]"', name=error.name
         ) from error
+
+
+@functools.cache
+def numpy_or_none() -> Any:
+    """Numpy, if it is installed."""
+    try:
+        import numpy
+    except ModuleNotFoundError:
+        return None
+    return numpy
+
+
+class LazyModule:
+    """Stands for a module, and imports it when one of its attributes is first used.
+
+    Args:
+        name: the module's dotted name.
+
+    Example:
+        >>> json = LazyModule("json")
+        >>> json.dumps([1])
+        '[1]'
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+    def __repr__(self) -> str:
+        return f"LazyModule({self._name!r})"

@@ -1,15 +1,17 @@
-"""Random state: set from a seed, taken down, put back."""
+"""The random state of the process: seeded, captured and restored."""
 
 import random
 from typing import Any, NotRequired, TypedDict
 
 import torch
 
+from ignite._core.optional import numpy_or_none
+
 __all__ = ["RandomState", "capture_random_state", "manual_seed", "restore_random_state"]
 
 
 class RandomState(TypedDict):
-    """Where every random number generator of the process stands.
+    """The state of all random number generators of the process.
 
     Holds numbers, strings, tuples, dictionaries and tensors only, so that ``torch.load(weights_only=True)`` reads it.
     """
@@ -21,7 +23,7 @@ class RandomState(TypedDict):
 
 
 def manual_seed(seed: int) -> None:
-    """Seeds python, torch on all devices, and, where they are installed, numpy and torch_xla.
+    """Seeds Python, torch on all devices, and numpy and torch_xla where they are installed.
 
     Args:
         seed: not negative. Numpy's generator takes the lowest 32 bits.
@@ -35,7 +37,7 @@ def manual_seed(seed: int) -> None:
     """
     random.seed(seed)
     torch.manual_seed(seed)
-    numpy = _numpy_or_none()
+    numpy = numpy_or_none()
     if numpy is not None:
         numpy.random.seed(seed % 2**32)
     try:
@@ -46,7 +48,7 @@ def manual_seed(seed: int) -> None:
 
 
 def capture_random_state() -> RandomState:
-    """Takes down where the generators of python, numpy, torch and all accelerators stand.
+    """Captures the state of the generators of Python, numpy, torch and all accelerators.
 
     Example:
         >>> state = capture_random_state()
@@ -56,7 +58,7 @@ def capture_random_state() -> RandomState:
         True
     """
     state = RandomState(python=random.getstate(), torch=torch.get_rng_state())
-    numpy = _numpy_or_none()
+    numpy = numpy_or_none()
     if numpy is not None:
         state["numpy"] = _map_dict(
             numpy.random.get_state(legacy=False),
@@ -70,16 +72,16 @@ def capture_random_state() -> RandomState:
 
 
 def restore_random_state(state: RandomState) -> None:
-    """Puts the generators back to where ``capture_random_state`` found them.
+    """Restores the state that ``capture_random_state`` returned.
 
-    What this machine lacks is left out: numpy, an accelerator, or devices beyond those that it has.
+    What this machine lacks is skipped: numpy, an accelerator, or some of its devices.
 
     Args:
-        state: what ``capture_random_state`` has returned, on this machine or another.
+        state: the result of ``capture_random_state``, on this machine or another.
     """
     random.setstate(state["python"])
     torch.set_rng_state(state["torch"].cpu())
-    numpy = _numpy_or_none()
+    numpy = numpy_or_none()
     if numpy is not None and "numpy" in state:
         numpy.random.set_state(
             _map_dict(
@@ -90,14 +92,6 @@ def restore_random_state(state: RandomState) -> None:
     device_type = _accelerator_type()
     if device_type is not None:
         _set_device_states(device_type, state.get("accelerator", {}).get(device_type, []))
-
-
-def _numpy_or_none() -> Any:
-    try:
-        import numpy
-    except ModuleNotFoundError:
-        return None
-    return numpy
 
 
 def _accelerator_type() -> str | None:

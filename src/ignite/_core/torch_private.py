@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.modules.batchnorm import _NormBase
 
-from ignite._core.lazy import LazyModule
+from ignite._core.optional import LazyModule
 
 __all__ = [
     "BATCH_NORM_BASE",

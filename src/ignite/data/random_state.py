@@ -6,12 +6,13 @@ and ``numpy.random``. Generators of accelerators are not touched, because readin
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+
+from ignite._core.optional import numpy_or_none
 
 __all__ = ["PrivateRandom", "mix", "random_scope", "seed_all"]
 
@@ -224,13 +225,3 @@ def _release(bits: Any) -> None:
     """Keeps a generator that is no longer needed for the next exchange."""
     if bits is not None:
         _spare.append(bits)
-
-
-@functools.cache
-def numpy_or_none() -> Any:
-    """Numpy, if it is installed."""
-    try:
-        import numpy
-    except ModuleNotFoundError:
-        return None
-    return numpy

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ignite._core.lazy import LazyModule
+from ignite._core.optional import LazyModule
 from ignite.engine._cursor import Cursor
 from ignite.engine._describe import Description
 from ignite.engine._emitter import Emitter

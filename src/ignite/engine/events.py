@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ignite._core.deprecation import deprecated
+from ignite._core.calls import deprecated
 from ignite.engine import _filters
 from ignite.engine._filters import Filter
 from ignite.engine._handle import RemovableEventHandle

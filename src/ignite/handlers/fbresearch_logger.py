@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from ignite._core.text import to_str_list
+from ignite._core.logs import to_str_list
 from ignite.engine import Engine, Events
 from ignite.handlers.timing import Timer
 

@@ -1,7 +1,6 @@
 """For the tests of training programs: provoke faults, assert that a resumed run is the same run, start k processes."""
 
-from ignite.testing._tearing import tear
-from ignite.testing.faults import Fault, Kill, Nan, Raise, Signal, Slow, TornFile
+from ignite.testing.faults import Fault, Kill, Nan, Raise, Signal, Slow, TornFile, tear
 from ignite.testing.injection import Injection, inject, num_fired
 from ignite.testing.processes import run_processes
 from ignite.testing.resume import Resumption, Run, assert_resume_is_exact
