@@ -30,10 +30,6 @@ LONG_FUNCTIONS = {
 }
 # "module private module" or "module private attribute". Use the public extension surface (ignite.engine.extension).
 PRIVATE_REACH = {
-    "ignite.data._map_source _iterator",
-    "ignite.data._streams _iterator",
-    "ignite.learner._data.trial ignite.data._random",
-    "ignite.learner._data.splitting ignite.data._mixing",
     "ignite.learner._training ignite.handlers._rehearsal",
 }
 # Imported where they are used, because users may not have them.
