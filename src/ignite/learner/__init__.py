@@ -1,4 +1,4 @@
-"""The short path: ``Learner`` puts engines, handlers and metrics together, and hands them out."""
+"""The short path: ``Learner`` builds ordinary engines with handlers and metrics, and exposes them."""
 
 from ignite.learner._demo import demo
 from ignite.learner._runs import environment

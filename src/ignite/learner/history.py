@@ -1,4 +1,4 @@
-"""What a training has come to, epoch by epoch and step by step."""
+"""The history of a training: metrics by epoch and losses by step."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["History"]
 
 
 class History:
-    """The figures of each epoch, and the loss of each step. Prints as a table; part of the checkpoints.
+    """Metrics of each epoch and the loss of each step. Prints as a table; saved in checkpoints.
 
     Attributes:
-        epochs: a dictionary for each epoch: "epoch", "loss" (over all that counts in it), "seconds", and what the
-            validation found, as "valid_loss", "valid_accuracy", ...
+        epochs: a dictionary for each epoch: "epoch", "loss" (over the whole epoch), "seconds", and the results of
+            the validation, such as "valid_loss" and "valid_accuracy".
         steps: the loss of each step, in order.
-        directions: for each figure whether higher is better; None where its metric does not say so.
+        directions: for each metric, whether higher is better; None if the metric does not declare it.
 
     Example:
         >>> history = History()
@@ -40,12 +40,12 @@ class History:
         self.directions: dict[str, bool | None] = {"loss": False, "valid_loss": False, "seconds": False}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch."""
+        """Adds the row of an epoch."""
         self.epochs.append(dict(row))
 
     @property
     def names(self) -> list[str]:
-        """What there is of the epochs, in the order in which it came."""
+        """Names of all entries, in the order of their first appearance."""
         return list(dict.fromkeys(name for row in self.epochs for name in row))
 
     def __getitem__(self, name: str) -> list[Any]:
@@ -60,15 +60,16 @@ class History:
         return iter(self.epochs)
 
     def best(self, name: str, mode: str | None = None) -> dict[str, Any]:
-        """The epoch in which a figure was best; the first of equal ones.
+        """Returns the epoch in which a metric was best; the first one if several are equal.
 
         Args:
-            name: of the figure.
-            mode: whether the lowest ("min") or the highest ("max") is the best; by default what its metric says.
+            name: name of the metric.
+            mode: whether the lowest ("min") or highest ("max") value is best; by default the direction that the metric
+                declares.
 
         Raises:
-            KeyError: there is no such figure.
-            ValueError: it was never a number, or ``mode`` is neither, or not given and not known.
+            KeyError: the history has no such metric.
+            ValueError: it is NaN in all epochs, or ``mode`` is invalid, or not given and not known.
         """
         if mode is None and self.directions.get(name) is not None:
             mode = "max" if self.directions[name] else "min"
@@ -82,7 +83,7 @@ class History:
         return min(rows, key=lambda row: sign * row[name])
 
     def to_pandas(self) -> Any:
-        """A data frame with a row for each epoch.
+        """Returns a data frame with one row per epoch.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
@@ -90,7 +91,7 @@ class History:
         return import_optional("pandas", extra="pandas").DataFrame(self.epochs)
 
     def plot(self, names: list[str] | None = None) -> Any:
-        """Draws figures over the epochs: losses on the left, all others on the right. Returns matplotlib's figure.
+        """Plots metrics over epochs: losses on the left, all others on the right. Returns the matplotlib figure.
 
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
@@ -108,11 +109,11 @@ class History:
         return figure
 
     def state_dict(self) -> dict[str, Any]:
-        """All figures."""
+        """Returns all epochs and steps."""
         return {"epochs": [dict(row) for row in self.epochs], "steps": torch.tensor(self.steps, dtype=torch.float64)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from figures that were saved."""
+        """Restores saved epochs and steps."""
         self.epochs = [dict(row) for row in state_dict["epochs"]]
         self.steps = state_dict["steps"].tolist()
 

@@ -1,4 +1,4 @@
-"""``fit``, ``evaluate`` and ``predict``, put together from ordinary engines."""
+"""``fit``, ``evaluate`` and ``predict`` on top of ordinary engines."""
 
 from __future__ import annotations
 
@@ -36,40 +36,42 @@ __all__ = ["Learner"]
 class Learner:
     """Trains, evaluates and applies a model in one line each. ``trainer`` and ``evaluator`` are ordinary engines.
 
-    Nothing is hidden: handlers may be put on both engines at any time, :meth:`describe` lists what happens when, and
-    all that is used can be used without this class.
+    Attach handlers to both engines at any time; :meth:`describe` lists what runs when. Everything that a learner does
+    can also be done without it, with engines, handlers and metrics.
 
     Args:
-        model: is moved to ``device``.
-        loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...), or
-            ``loss(y_pred, y)``, which gives the mean over a batch, or what each element loses.
-        optimizer: a name ("adamw", "sgd", ...; fused where torch can), ``optimizer(parameters, lr=...)``, or an
-            optimizer of parameters that are on ``device`` already. Several by patterns of names of parameters, as in
-            ``{"*.weight": "muon", "*": "adamw"}``, are used, scheduled and saved as one.
-        lr: the learning rate; by default the optimizer's own.
-        metrics: a name or a :class:`~ignite.metrics.Metric`, several in a list, or by the name to report them under.
-            Which names there are depends on the kind of problem; one that is not known lists them.
-        device: by default the accelerator there is, else the processor.
-        precision: "fp32", or "bf16" or "fp16" to compute in mixed precision; "fp16" scales the loss.
-        accumulation: batches between two steps of the optimizer, which is that of one batch of all their samples.
-        clip_grad_norm: the largest Euclidean norm of all gradients together.
-        compile: whether to call the model through ``torch.compile``, or the arguments for it.
-        ema: decay of an exponential moving average of the weights, such as 0.999; the average is what is evaluated,
-            applied and saved. The first steps count more: the decay is at most (1 + t) / (10 + t) in step t.
-        freeze: patterns of names of parameters that are not trained, such as ``["backbone.*"]``.
-        param_groups: other options of the optimizer for parameters by such a pattern: ``{"head.*": {"lr": 0.1}}``.
+        model: the model to train; it is moved to ``device``.
+        loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...), or a function
+            ``loss(y_pred, y)`` that returns the mean over a batch or one value for each element.
+        optimizer: a name ("adamw", "sgd", ...; fused where torch supports it), a function
+            ``optimizer(parameters, lr=...)``, or an optimizer of parameters that are already on ``device``. A
+            dictionary such as ``{"*.weight": "muon", "*": "adamw"}`` assigns optimizers to parameters by patterns of
+            their names; these are used, scheduled and saved as one.
+        lr: learning rate; None for the optimizer's default.
+        metrics: a name or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by the name to report
+            them under. The available names depend on the task; the error for an unknown name lists them.
+        device: None for the accelerator if there is one, else the CPU.
+        precision: "fp32", or "bf16" or "fp16" for mixed precision; "fp16" scales the loss.
+        accumulation: number of batches whose gradients are accumulated for one optimizer step. The step equals that
+            of one batch with all their samples.
+        clip_grad_norm: maximum Euclidean norm of all gradients together.
+        compile: whether to compile the model with ``torch.compile``, or a dictionary of its arguments.
+        ema: decay of the exponential moving average of the weights, such as 0.999. The averaged weights are evaluated,
+            used for predictions and saved. The decay warms up: it is at most (1 + t) / (10 + t) in step t.
+        freeze: patterns of the names of parameters that are not trained, such as ``["backbone.*"]``.
+        param_groups: optimizer options for parameters whose names match a pattern: ``{"head.*": {"lr": 0.1}}``.
         optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
-        class_weight: a weight for each class, shape (C,), or by its name or number; or "balanced", for arrays. Samples
-            have their own as (x, y, w). In training and validation, the loss is the sum of what elements lose, times
-            their weights, divided by the number of elements that are not ignored: batches, windows of ``accumulation``
-            and processes of any size give one figure.
-        task: "multiclass", "binary", "multilabel" or "regression", where loss and targets do not tell.
-        step: ``step(engine, batch)`` takes the place of the supervised step; it does all but the loop.
-        seed: of the order of samples and of the split.
+        class_weight: a weight for each class, shape (C,), or a dictionary by class name or index; or "balanced", for
+            data in arrays. Weights of samples come with the data, as (x, y, w). In training and validation, the loss
+            is the weighted sum over elements divided by the number of elements that are not ignored, whatever the
+            sizes of batches, accumulation windows and processes.
+        task: "multiclass", "binary", "multilabel" or "regression", if loss and targets do not determine it.
+        step: a function ``step(engine, batch)`` that replaces the supervised training step.
+        seed: seed of the order of samples and of the validation split.
 
     Raises:
-        ValueError: a name is not known, or a pattern matches no parameter.
-        TypeError: something is neither a name nor an object of its kind.
+        ValueError: a name is unknown, or a pattern matches no parameter.
+        TypeError: an argument is neither a name nor an object of the right kind.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -82,7 +84,7 @@ class Learner:
         torch.Size([3, 2])
     """
 
-    def __init__(  # noqa: PLR0913 - what may be said about a training
+    def __init__(  # noqa: PLR0913 - the options of a training
         self,
         model: nn.Module,
         loss: str | Callable[..., Tensor],
@@ -133,7 +135,7 @@ class Learner:
         self._example: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickles and copies: all but the engines, which are made anew, without handlers of the user."""
+        """State for pickles and copies. The engines are rebuilt, without the handlers that users have attached."""
         if self.trainer.is_running:
             raise RuntimeError("A learner should be copied or pickled between two fits, but this one is in a fit")
         average, kept = self._engines.average, {"_engines", "_rates"}
@@ -155,35 +157,35 @@ class Learner:
 
     @property
     def model(self) -> nn.Module:
-        """What is trained. Its layers and weights may be changed; for another model, make another learner."""
+        """The model. Its layers and weights may be changed; for another model, make another learner."""
         return self._engines.model
 
     @property
     def loss(self) -> TrainingLoss:
-        """The loss of a step."""
+        """The loss, with the weights of classes and samples."""
         return self._engines.loss
 
     @property
     def optimizer(self) -> Any:
-        """What trains the model. Its options may be changed between two fits; for another one, make another learner."""
+        """The optimizer. Its options may be changed between two fits; for another one, make another learner."""
         return self._engines.optimizer
 
     @property
     def trainer(self) -> Engine[Any, Any]:
-        """What ``fit`` runs."""
+        """The engine that ``fit`` runs."""
         return self._engines.trainer
 
     @property
     def evaluator(self) -> Engine[Any, Any]:
-        """What ``evaluate`` runs, and ``fit`` after each epoch."""
+        """The engine that ``evaluate`` runs, and that ``fit`` runs after each epoch."""
         return self._engines.evaluator
 
     @property
     def task(self) -> Task | None:
-        """The kind of problem; None if it is not known yet."""
+        """The task, such as "multiclass"; None if it is not known yet."""
         return self._learnt.facts.task
 
-    def fit(  # noqa: PLR0913 - what may be said about a training
+    def fit(  # noqa: PLR0913 - the options of a fit
         self,
         data: Any,
         valid: Any = None,
@@ -206,43 +208,49 @@ class Learner:
         progress: bool | Literal["auto", "live", "bar"] = "auto",
         dry_run: bool = False,
     ) -> History:
-        """Trains the model. What can be seen to be wrong is an error before the first step.
+        """Trains the model. Mistakes in the data or arguments raise an error before the first step where possible.
 
         Args:
             data: (x, y) or (x, y, w) of tensors or numpy arrays with N samples each, where x may be a tuple or
-                dictionary of them; a dictionary or data frame with a column ``target``; a data set; a ``DataLoader``,
-                or anything else that gives batches (x, y). Arrays are cut into batches as a whole, not by samples.
-            valid: to validate on after each epoch: data, or which fraction of ``data``, the same share of each class.
-            epochs: how often to go over the data.
-            batch_size: samples in a batch of one process, 32 by default; not for data that give batches.
-            shuffle: whether each epoch has an order of its own, as by default; not for data that give batches.
-            target: the name of the target in dictionaries and data frames.
-            schedule: how the learning rate goes on after the warm-up; or a function of the share that is done, from 0
-                to 1, that gives a factor.
-            warmup: in how many steps of the optimizer it grows from 0, or, below 1, in which share of all.
-            early_stopping: after how many epochs without a better ``monitor`` to stop.
-            monitor: what is to become better: "valid_loss" by default, or "loss" without validation; or another figure
-                of the history.
-            mode: whether a higher ("max") or a lower ("min") ``monitor`` is better; by default what its metric says
-                itself, see :class:`~ignite.metrics.Metric`.
-            restore_best: whether the model has the weights of the best epoch in the end, instead of the last ones.
-            run_dir: a folder for the record of the run, its scalars and its checkpoints.
-            resume: "latest" goes on with the run in ``run_dir``, exactly, or begins it if there is none; "best"; or a
-                path.
-            save_every: steps from one checkpoint to the next, beside those after each epoch. By default epochs are
-                saved as often as that takes 5 % of the time, and at least every 5 minutes; and so are the best one, the
-                end, and where Ctrl-C or SIGTERM stops the run.
-            drop_last: leave out the last batch of an epoch if it is smaller; not for data that give batches.
-            num_workers: processes that read a data set.
-            progress: "live" or "bar"; True takes the better one that is installed, "auto" does so in a terminal.
-            dry_run: try it all on two batches, and leave nothing but a report in the log; see ``trainer.dry_run``.
+                dictionary of arrays; a dictionary or data frame with a column ``target``; a dataset; or a
+                ``DataLoader`` or another iterable of batches (x, y). Arrays are sliced batch by batch, which is faster
+                than collating samples.
+            valid: data to validate on after each epoch, or the fraction of ``data`` to hold out for it, stratified by
+                class.
+            epochs: number of passes over the data.
+            batch_size: samples per batch and process, 32 by default. Not for data that are already in batches.
+            shuffle: whether to shuffle the samples in each epoch; True by default. Not for data that are already in
+                batches.
+            target: name of the target column in dictionaries and data frames.
+            schedule: schedule of the learning rate after the warmup, by name, or a function that maps the completed
+                fraction of the training, from 0 to 1, to a factor.
+            warmup: number of optimizer steps in which the learning rate rises linearly from 0; below 1, the fraction
+                of all steps.
+            early_stopping: number of epochs without an improvement of ``monitor`` after which training stops.
+            monitor: name of the metric to monitor: by default "valid_loss", or "loss" without validation. Any entry
+                of the history can be monitored.
+            mode: whether a higher ("max") or lower ("min") value of ``monitor`` is better; by default the direction
+                that its metric declares, see :class:`~ignite.metrics.Metric`.
+            restore_best: whether to restore the weights of the best epoch at the end.
+            run_dir: folder for the run's record, scalars and checkpoints.
+            resume: "latest" resumes the run in ``run_dir`` exactly, or starts it if there is none; "best" resumes from
+                the best checkpoint; or the path of a checkpoint.
+            save_every: steps between two checkpoints, in addition to those after each epoch. By default, checkpoints
+                are saved after an epoch as long as saving takes at most 5 % of the time, and at least every 5 minutes;
+                also for the best epoch, at the end, and when Ctrl-C or SIGTERM stops the run.
+            drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data that are already in
+                batches.
+            num_workers: number of worker processes that load a dataset.
+            progress: "live" or "bar"; True uses the better one of those installed, "auto" does so in a terminal only.
+            dry_run: whether to only try everything on two batches and log a report; see ``trainer.dry_run``.
 
         Returns:
-            What came out, by epoch and step. A further ``fit`` trains the same weights further, and has its own.
+            The metrics by epoch and the loss by step. Another ``fit`` continues to train the same weights and returns
+            a history of its own.
 
         Raises:
-            ValueError: the data do not fit the model or the loss; an argument is out of range.
-            TypeError: data or targets are of the wrong kind. DryRunError: a dry run has found mistakes.
+            ValueError: the data do not fit the model or the loss, or an argument is out of range.
+            TypeError: data or targets have the wrong type. DryRunError: a dry run has found mistakes.
         """
         options = Options(
             epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
@@ -254,16 +262,16 @@ class Learner:
 
     @property
     def history(self) -> History:
-        """What came out of the latest fit, also of one that goes on, or was broken off."""
+        """The history of the latest fit, also while it runs or after it was interrupted."""
         return self._recorder.history
 
     @property
     def classes(self) -> tuple[Any, ...]:
-        """What the numbers of classes stand for, if the data told; else empty."""
+        """Names of the classes by index, if the data have names; else empty."""
         return self._learnt.facts.known.classes_of("y")
 
     def evaluate(self, data: Any, *, batch_size: int | None = None, target: Names | None = None) -> dict[str, Any]:
-        """The loss and the metrics on data, which may be whatever ``fit`` takes: numbers, or what else a metric gives.
+        """Returns the loss and the metrics on ``data``, of any kind that ``fit`` takes.
 
         Raises:
             ValueError: the data do not fit.
@@ -274,24 +282,24 @@ class Learner:
     def report(
         self, data: Any, *, batch_size: int | None = None, target: Names | None = None
     ) -> dict[Any, dict[str, float]]:
-        """Precision, recall and F1 of each class, and how many samples it has: ``{class: {"precision": ..., ...}}``.
+        """Returns precision, recall, F1 and support of each class: ``{class: {"precision": ..., ...}}``.
 
         Raises:
-            ValueError: the problem is not one of classes.
+            ValueError: the task is not a classification.
         """
         loader = load_to_evaluate(self, data, self._batching(data, batch_size, target, is_shared=False))
         return report_of(self, loader)
 
     def predict(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Any:
-        """What the model gives for each sample, in the order of the data, on the host.
+        """Returns the output of the model for each sample, in the order of the data, on the CPU.
 
         Args:
-            data: x alone, or whatever ``fit`` takes. A tuple is (x,), (x, y) or (x, y, w).
-            batch_size: samples in a batch, for data that are not in batches.
-            decide: give classes instead of scores: their numbers, or what the training data called them.
+            data: x alone, or data of any kind that ``fit`` takes. A tuple is (x,), (x, y) or (x, y, w).
+            batch_size: samples per batch, for data that are not yet in batches.
+            decide: whether to return classes instead of scores: their names in the training data, else indices.
 
         Returns:
-            A tensor, shape (N, ...); a tuple or dictionary of them if that is what the model gives.
+            A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one.
 
         Raises:
             ValueError: there are no data.
@@ -305,48 +313,48 @@ class Learner:
         return joined
 
     def predict_batches(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Iterator[Any]:
-        """As :meth:`predict`, batch by batch: the memory does not grow with the data."""
+        """Yields the predictions batch by batch, so that memory does not grow with the data."""
         batching = self._batching(data, batch_size, None, is_shared=False)
         return predictions(self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide)
 
     def save(self, path: str | Path) -> None:
-        """Writes the weights that are evaluated, as safetensors if the name ends so, else as a file of torch.
+        """Saves the weights, averaged with ``ema``, as safetensors if the name ends so, else with torch.
 
-        What was learnt from the data goes with them: the names of classes and columns, and the kind of problem.
+        The file also holds what was learnt from the data: names of classes and columns, and the task.
 
         Raises:
-            OSError: it cannot be written. What had the name has it still.
+            OSError: the file cannot be written. An existing file stays as it is.
             ModuleNotFoundError: safetensors is not installed.
         """
         with self._engines.averaged():
             save_weights(self.model, Path(path), self._learnt.facts)
 
     def export(self, path: str | Path, example: Any) -> None:
-        """Writes the model that is evaluated, for any number of samples, to run on the host without its Python code.
+        """Exports the model for any batch size, to run on the CPU without its Python code.
 
-        The file is tried before it gets its name. "model.pt2" is for ``torch.export.load``, "model.onnx" (extra
-        ``onnx``) for ONNX runtimes. ``example`` is inputs x as for :meth:`predict`: which values does not matter.
+        The file is verified before it gets its name. "model.pt2" is for ``torch.export.load``, "model.onnx" (extra
+        ``onnx``) for ONNX runtimes. ``example`` holds inputs x as for :meth:`predict`; its values do not matter.
 
         Raises:
-            ValueError: the name ends otherwise. RuntimeError: the file does not give what the model gives.
-            Exception: whatever torch raises where it cannot follow the model.
+            ValueError: the name has another suffix. RuntimeError: the exported model gives other outputs.
+            Exception: raised by torch if it cannot trace the model.
         """
         known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
         with self._engines.averaged():
             export_model(self.model, Path(path), inputs_of(example, known))
 
     def load(self, path: str | Path) -> None:
-        """Reads weights that :meth:`save` has written, or that are in a checkpoint of a run.
+        """Loads weights from a file of :meth:`save` or from a checkpoint of a run.
 
-        With ``ema``, the average of the weights is set, too: to that of the checkpoint, or else to the weights. Without
-        it, the average in a checkpoint of a run with ``ema`` becomes the weights: it is what was evaluated there.
+        With ``ema``, the averaged weights are loaded, too; if the file has none, the average restarts from the loaded
+        weights. Without ``ema``, averaged weights in the file become the weights of the model.
 
-        With them comes what was learnt from the data that they were trained on, which data from here on have to fit. A
-        file without that leaves what this learner knows; it is learnt in the next ``fit`` if it knows nothing.
+        What was learnt from the training data is loaded as well, and later data must fit it. If the file does not
+        hold it, the learner keeps what it knows, or learns it in the next ``fit``.
 
         Raises:
-            CheckpointError: the file is damaged, or of another model. Nothing is changed.
-            ValueError: it was trained for another kind of problem. Nothing is changed.
+            CheckpointError: the file is damaged or belongs to another model. Nothing is changed.
+            ValueError: the weights were trained for another task. Nothing is changed.
         """
         facts = load_weights(self._engines.restore, Path(path), self._check_facts)
         if facts is None:
@@ -363,11 +371,11 @@ class Learner:
         return Batching(batch_size, is_shared=is_shared, target=target)
 
     def summary(self, example: Any = None) -> str:
-        """A table of the layers of the model, with the shapes of what they give.
+        """Returns a table of the layers of the model, with the shapes of their outputs.
 
         Args:
-            example: inputs x, shape (N, ...), as for :meth:`predict`. By default two samples like those that the model
-                was trained on; before there are any, the table has no shapes.
+            example: inputs x, shape (N, ...), as for :meth:`predict`. By default two samples of the training data;
+                before the first ``fit``, the table has no shapes.
         """
         return summary(self.model, self._inputs(self._example if example is None else example))
 
@@ -378,13 +386,13 @@ class Learner:
         return convert_tensor(inputs_of(example, known), self.device)
 
     def describe(self) -> str:
-        """What is trained, and what happens when."""
+        """Describes the configuration, and which handlers run when."""
         told = {**self.config, "task": "not known before there are data" if self.task is None else self.task}
         lines = [f"{name}: {value}" for name, value in told.items() if value not in (None, [], False)]
         return "\n".join([*lines, "", str(self.trainer.describe())])
 
     def _check_facts(self, facts: Facts) -> None:
-        """Raises a ValueError if weights that were trained so cannot be those of this learner."""
+        """Raises a ValueError if weights that were trained for this task do not fit this learner."""
         mine, its = self._learnt.facts.task, facts.task
         wanted = wanted_by(self.loss.loss)
         is_other = (
@@ -400,7 +408,7 @@ class Learner:
             raise ValueError(f"The file's problem should be the learner's, {told}, but it is {its}")
 
     def _learn(self, facts: Facts) -> None:
-        """From here on, data have to fit these facts."""
+        """Takes over what was learnt from data; later data must fit it."""
         self._learnt.facts = facts
         self.loss.learn(facts.known.classes_of("y"), facts.balance)
 
