@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ignite.engine import Engine
-from ignite.handlers._averaging import Average, unwrap
+from ignite.handlers._averaging import Average
+from ignite.storage import unwrap
 
 
 class Net(nn.Module):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ignite.handlers._filenames import FileNames, score_text, setup_filename_pattern
+from ignite.handlers._checkpoints.tracked_files import FileNames, score_text, setup_filename_pattern
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_torn_line_is_removed_and_the_file_gone_on_with(tmp_path, caplog):
         logger.log([(("a",), 2)], step=2)
     assert lines(path)[0] == head
     assert [entry["step"] for entry in entries(path)] == [1, 2]
-    assert "ends with a part of a line, which is removed" in caplog.text
+    assert "ends with an incomplete line, which is removed" in caplog.text
 
 
 def test_another_file_is_not_touched(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 from ignite.engine import Engine
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver
-from ignite.handlers._loading import load_objects
+from ignite.handlers._checkpoints.object_states import load_objects
 
 GOLDEN = Path(__file__).parent / "golden"
 

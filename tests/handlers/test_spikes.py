@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
-from ignite.handlers._spikes import SpikeDetector
+from ignite.handlers._guards.spikes import SpikeDetector
 
 
 def detector_of(losses, **options):

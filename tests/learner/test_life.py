@@ -23,7 +23,7 @@ from ignite import storage
 from ignite._core import clock
 from ignite._core.differences import first_difference
 from ignite.engine import BackpropEvents, Engine, Events
-from ignite.handlers._run_checkpoint import RunCheckpoint
+from ignite.handlers._checkpoints.run_checkpoint import RunCheckpoint
 from ignite.learner import Learner
 from ignite.learner._metrics_by_name import make_metrics
 from ignite.learner._runs import is_save_due

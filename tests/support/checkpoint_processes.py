@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ignite import distributed as idist
 from ignite.engine import Engine, Events, State
 from ignite.handlers import Checkpoint, DiskSaver
-from ignite.handlers._agreement import raise_together
+from ignite.handlers._checkpoints.run_checkpoint import raise_together
 
 
 def trainer(iteration=1):
@@ -142,7 +142,7 @@ def files_are_taken_over(rank):
         for i in range(begin, begin + 3):
             checkpoint(trainer(i))
         idist.barrier()
-    return sorted(os.listdir(path)), [item.filename for item in checkpoint._saved], checkpoint._shelf.restarts
+    return sorted(os.listdir(path)), [item.filename for item in checkpoint._saved], checkpoint._files.restarts
 
 
 def constructors_ask_nobody(rank):

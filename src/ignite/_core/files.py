@@ -1,4 +1,4 @@
-"""Files that carry a part of their checksum in their name."""
+"""Paths: files named after their checksum, folders that can be written to."""
 
 import errno
 import hashlib
@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["hash_checkpoint"]
+__all__ = ["check_writable", "hash_checkpoint"]
 
 
 def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tuple[Path, str]:
@@ -41,6 +41,22 @@ def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tupl
     target = folder / f"{source.stem}-{digest[:8]}.pt"
     _move(source, target)
     return target, digest
+
+
+def check_writable(path: Path | None) -> None:
+    """Checks that files can be written to a folder, without creating any; accepts None for no folder.
+
+    Raises:
+        PermissionError: the folder is not writable.
+        NotADirectoryError: a parent of the path is a file.
+    """
+    if path is None:
+        return
+    known = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not known.is_dir():
+        raise NotADirectoryError(f"Files should go to {path}, but {known} is no folder")
+    if not os.access(known, os.W_OK | os.X_OK):
+        raise PermissionError(f"Files should go to {path}, but {known} may not be written to")
 
 
 def _move(source: Path, target: Path) -> None:

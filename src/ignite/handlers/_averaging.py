@@ -1,4 +1,4 @@
-"""A second model whose weights are an average of a first one's."""
+"""Averages of model weights, for exponential moving averages and stochastic weight averaging."""
 
 from __future__ import annotations
 
@@ -10,35 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ignite import storage
 from ignite.engine import Engine
 
-__all__ = ["Average", "AverageHandler", "unwrap"]
+__all__ = ["Average", "AverageHandler"]
 
 _SHORT = (torch.float16, torch.bfloat16)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The module itself, out of what computes it in parallel or compiled."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
 class Average:
-    """A copy of a model, moved towards it step by step.
+    """Copy of a model whose weights are an average of the live weights.
 
-    Averages of float16 and bfloat16 are kept in float32 beside the copy: a step would often be smaller than what these
-    can represent.
+    Averages of float16 and bfloat16 weights are kept in float32 beside the copy: an update is often
+    smaller than the resolution of these types.
 
     Args:
-        model: the live model; wrappers are taken off.
+        model: the live model; unwrapped from DDP and ``torch.compile``.
 
     Raises:
-        TypeError: it is no module.
+        TypeError: ``model`` is not a module.
         Whatever ``copy.deepcopy(model)`` raises, with a note.
     """
 
@@ -47,7 +37,7 @@ class Average:
             raise TypeError(
                 f"model should be an instance of nn.Module or its subclasses, but given {type(model).__name__}"
             )
-        self.live = unwrap(model)
+        self.live = storage.unwrap(model)
         try:
             self.model = copy.deepcopy(self.live)
         except Exception as error:
@@ -58,7 +48,7 @@ class Average:
         self._pair()
 
     def _pair(self) -> None:
-        """Brings together what belongs together. Weights that modules share are there once, in both models."""
+        """Pairs the tensors of both models. Shared weights occur once in either."""
         pairs: list[tuple[Tensor, Tensor]] = list(zip(self.model.parameters(), self.live.parameters(), strict=True))
         usual = [pair for pair in pairs if pair[0].dtype not in _SHORT]
         short = [pair for pair in pairs if pair[0].dtype in _SHORT]
@@ -68,10 +58,10 @@ class Average:
 
     @torch.no_grad()
     def move(self, weight: float) -> None:
-        """``average += weight * (live - average)`` for each parameter.
+        """Updates each parameter: ``average += weight * (live - average)``.
 
         Raises:
-            RuntimeError: the two models are swapped.
+            RuntimeError: the weights are swapped.
         """
         self._check_place()
         if self._averages:
@@ -82,7 +72,7 @@ class Average:
 
     @torch.no_grad()
     def move_buffers(self, weight: float) -> None:
-        """The same for buffers of floating point; others are copied."""
+        """Updates floating-point buffers in the same way; copies others."""
         pairs = list(zip(self.model.buffers(), self.live.buffers(), strict=True))
         floating = [(average, source) for average, source in pairs if average.is_floating_point()]
         if floating:
@@ -93,16 +83,16 @@ class Average:
 
     @torch.no_grad()
     def copy_buffers(self) -> None:
-        """Gives the copy the values of all buffers."""
+        """Copies all buffers of the live model."""
         for average, source in zip(self.model.buffers(), self.live.buffers(), strict=True):
             average.copy_(source)
 
     @torch.no_grad()
     def begin_anew(self) -> None:
-        """Gives the copy the live weights and buffers.
+        """Resets the average to the live weights and buffers.
 
         Raises:
-            RuntimeError: the two models are swapped.
+            RuntimeError: the weights are swapped.
         """
         self._check_place()
         for average, live in zip(_tensors(self.model), _tensors(self.live), strict=True):
@@ -112,12 +102,12 @@ class Average:
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
-        """Lets the live model have the averaged weights and buffers, and the copy its own, until the end of the block.
+        """Swaps the weights and buffers of the live model and the copy within the block.
 
-        Nothing is copied, and afterwards each has its own again, to the bit.
+        Nothing is copied; afterwards both models are bit-identical to before.
 
         Raises:
-            RuntimeError: they are swapped already.
+            RuntimeError: the weights are already swapped.
         """
         if self.is_swapped:
             raise RuntimeError("The weights should be swapped once at a time, but they are swapped already")
@@ -129,7 +119,7 @@ class Average:
 
     @contextlib.contextmanager
     def swapped_around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
-        """As an engine asks for it around a run."""
+        """Swaps around a run of an engine."""
         with self.swapped():
             yield
 
@@ -149,10 +139,11 @@ class Average:
             self._exact = [exact.to(source.device) for exact in self._exact]
 
     def state_dict(self) -> dict[str, Any]:
-        """The copy, and what is kept beside it.
+        """Returns the state of the copy, and the float32 averages.
 
         Raises:
-            RuntimeError: the two models are swapped, so that a checkpoint would hold the wrong weights in both places.
+            RuntimeError: the weights are swapped, so that a checkpoint would hold the wrong
+                weights.
         """
         if self.is_swapped:
             raise RuntimeError(
@@ -161,10 +152,10 @@ class Average:
         return {"model": self.model.state_dict(), "exact": list(self._exact)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over an average, all or nothing.
+        """Loads an average, all or nothing.
 
         Raises:
-            ValueError: it is of another model.
+            ValueError: the state belongs to another model.
         """
         own, given = self.model.state_dict(), state_dict["model"]
         misfits = sorted({*own} ^ {*given}) + [
@@ -178,7 +169,7 @@ class Average:
 
 
 class AverageHandler:
-    """What the handlers that keep an average have in common: it can be evaluated, saved and loaded.
+    """Base of the handlers that keep an average: it can be evaluated, saved and loaded.
 
     Args:
         model: the live model.
@@ -188,22 +179,22 @@ class AverageHandler:
         self._average = Average(model)
 
     def swapped(self) -> contextlib.AbstractContextManager[None]:
-        """``with handler.swapped(): ...`` gives the live model the averaged weights, and takes them back at the end.
+        """Context manager that gives the live model the averaged weights within the block.
 
-        Nothing is copied, and the live weights are the same afterwards, to the bit. In the meantime the copy has them,
-        nothing may be saved, and the average is not updated.
+        Nothing is copied; afterwards the live weights are bit-identical to before. Within the
+        block, nothing can be saved, and the average cannot be updated.
 
         Raises:
-            RuntimeError: the weights are swapped already.
+            RuntimeError: the weights are already swapped.
         """
         return self._average.swapped()
 
     def swap_for(self, evaluator: Engine[Any, Any]) -> None:
-        """Swaps around each run of ``evaluator``, also if it raises."""
+        """Swaps the weights during each run of ``evaluator``, also if it raises."""
         evaluator.add_run_context(self._average.swapped_around)
 
     def state_dict(self) -> dict[str, Any]:
-        """See the class.
+        """Returns the state of the average.
 
         Raises:
             RuntimeError: the weights are swapped.
@@ -211,10 +202,10 @@ class AverageHandler:
         return self._average.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over an average that was saved.
+        """Loads a saved average.
 
         Raises:
-            ValueError: it is of another model. Nothing is changed then.
+            ValueError: the state belongs to another model. Nothing is changed.
         """
         self._average.load_state_dict(state_dict)
 

@@ -1,4 +1,4 @@
-"""The frame of all loggers: what is logged at which event, whatever it is logged to."""
+"""Base classes of loggers and their handlers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ StepTransform = Callable[[Engine[Any, Any], Any], int]
 
 
 class BaseHandler(ABC):
-    """Logs something when it is called with an engine, a logger and the event at hand."""
+    """Logs something when called with an engine, a logger and the current event."""
 
     @abstractmethod
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
@@ -39,16 +39,18 @@ class BaseOutputHandler(BaseHandler):
     """Logs metrics, outputs and attributes of the state of an engine.
 
     Args:
-        tag: what the names of all values begin with.
+        tag: prefix of all names.
         metric_names: which of ``engine.state.metrics``: a list, or ``"all"``.
-        output_transform: picks from ``engine.state.output`` what to log: a number, or a dictionary of them by name.
-        global_step_transform: ``f(engine, event_name)``, the number of the step. By default the count of the event:
-            ``state.epoch``, ``state.iteration``. See :func:`~ignite.handlers.global_step_from_engine`.
-        state_attributes: names of further attributes of ``engine.state``.
-        another_engine: deprecated, the engine whose count of the event is the step.
+        output_transform: selects what to log from ``engine.state.output``: a number, or a
+            dictionary of numbers.
+        global_step_transform: ``f(engine, event_name)``, returns the step. By default, the counter
+            of the event: ``state.epoch`` or ``state.iteration``. See
+            :func:`~ignite.handlers.global_step_from_engine`.
+        state_attributes: further attributes of ``engine.state`` to log.
+        another_engine: deprecated, the engine whose counter is the step.
 
     Raises:
-        TypeError: one of these has another type than it should.
+        TypeError: an argument has the wrong type.
         ValueError: there is nothing to log.
     """
 
@@ -62,7 +64,7 @@ class BaseOutputHandler(BaseHandler):
         *,
         another_engine: Engine[Any, Any] | None = None,
     ) -> None:
-        if isinstance(global_step_transform, Engine):  # where Ignite 0.1 had it
+        if isinstance(global_step_transform, Engine):  # the position in Ignite 0.1
             another_engine, global_step_transform = global_step_transform, None
         if another_engine is not None:
             warnings.warn(
@@ -90,7 +92,7 @@ class BaseOutputHandler(BaseHandler):
         self.state_attributes = state_attributes
 
     def _leaves(self, engine: Engine[Any, Any], with_text: bool = False) -> Iterator[tuple[Path, Scalar]]:
-        """What there is to log now, taken apart; tensors stay where they are."""
+        """Yields the current values, flattened; tensors stay on their device."""
         prefix = () if self.tag is None else (self.tag,)
         yield from named_leaves(self._chosen_metrics(engine.state.metrics), prefix, with_text)
         yield from named_leaves(self._chosen_outputs(engine), prefix, with_text)
@@ -120,7 +122,7 @@ class BaseOutputHandler(BaseHandler):
     def _setup_output_metrics_state_attrs(
         self, engine: Engine[Any, Any], log_text: bool | None = False, key_tuple: bool | None = True
     ) -> dict[Any, Any]:
-        """What there is to log now, as numbers, for handlers that users derive; waits for the device of tensors."""
+        """Returns the current values as numbers, for subclasses of users; synchronizes with the device."""
         found = on_host(self._leaves(engine, bool(log_text)))
         return found if key_tuple else {"/".join(map(str, path)): value for path, value in found.items()}
 
@@ -143,15 +145,15 @@ def _count_of_event(engine: Engine[Any, Any], event_name: Any) -> int:
 
 
 class BaseOptimizerParamsHandler(BaseHandler):
-    """Logs a hyper-parameter of each group of an optimizer, such as its learning rate.
+    """Logs a hyperparameter of each parameter group, such as the learning rate.
 
     Args:
         optimizer: an optimizer, or any object with a sequence ``param_groups``.
-        param_name: which one.
-        tag: what the names of the values begin with.
+        param_name: the name of the hyperparameter.
+        tag: prefix of the names.
 
     Raises:
-        TypeError: ``optimizer`` has no groups.
+        TypeError: ``optimizer`` has no parameter groups.
     """
 
     def __init__(self, optimizer: Any, param_name: str = "lr", tag: str | None = None) -> None:
@@ -167,16 +169,16 @@ class BaseOptimizerParamsHandler(BaseHandler):
 
 
 class BaseWeightsHandler(BaseHandler):
-    """Logs the parameters of a model, or what is computed from them.
+    """Base of the handlers that log parameters of a model, or values computed from them.
 
     Args:
         model: the module.
-        tag: what the names of the values begin with.
-        whitelist: which parameters: beginnings of names, or ``f(name, parameter)`` that says so. All by default. Asked
-            once, now.
+        tag: prefix of the names.
+        whitelist: which parameters: prefixes of their names, or ``f(name, parameter)``. All by
+            default. Evaluated once, at construction.
 
     Raises:
-        TypeError: ``model`` is no module, or ``whitelist`` neither a list nor a function.
+        TypeError: ``model`` is not a module, or ``whitelist`` neither a list nor a function.
     """
 
     def __init__(
@@ -203,7 +205,7 @@ class BaseWeightsHandler(BaseHandler):
             self._say_unknown(whitelist)
 
     def _say_unknown(self, whitelist: Sequence[str]) -> None:
-        """A list may be for several models, so a name that is of no weight in this one is no error."""
+        """Warns about prefixes without a parameter. Not an error: a list may serve several models."""
         known = [name for name, _ in self.model.named_parameters()]
         modules = [name for name, _ in self.model.named_modules() if name]
         for start in whitelist:
@@ -220,12 +222,13 @@ class BaseWeightsScalarHandler(BaseWeightsHandler):
 
     Args:
         model: the module.
-        reduction: ``f(tensor)``, the number. Its name is part of the name of the values.
-        tag: what the names of the values begin with.
+        reduction: ``f(tensor)``, returns a number. Its name is part of the logged names.
+        tag: prefix of the names.
         whitelist: which parameters, see :class:`BaseWeightsHandler`.
 
     Raises:
-        TypeError: the same as :class:`BaseWeightsHandler`; ``reduction`` is no function, or returns no number.
+        TypeError: as in :class:`BaseWeightsHandler`; or ``reduction`` is not a function that
+            returns a number.
     """
 
     def __init__(
@@ -248,7 +251,7 @@ class BaseWeightsScalarHandler(BaseWeightsHandler):
 
 
 class BaseLogger(ABC):
-    """What all loggers can do: attach handlers that log at an event, and be closed by ``with``."""
+    """Base of all loggers: attaches handlers that log at an event. A context manager that closes the logger."""
 
     def attach(
         self, engine: Engine[Any, Any], log_handler: Callable[..., Any], event_name: Any, *args: Any, **kwargs: Any
@@ -256,17 +259,18 @@ class BaseLogger(ABC):
         """Calls ``log_handler(engine, logger, event_name, *args, **kwargs)`` at an event.
 
         Args:
-            engine: whose event.
-            log_handler: usually one of the handlers of this logger.
-            event_name: an event that an attribute of the state counts, with or without a filter, or several with ``|``.
-            *args: passed on.
+            engine: the engine of the event.
+            log_handler: usually a handler of this logger.
+            event_name: an event that an attribute of the state counts, with or without a filter, or
+                several joined with ``|``.
+            *args: passed to the handler.
             **kwargs: likewise.
 
         Returns:
-            A handle that takes the handler off again.
+            A handle that removes the handler.
 
         Raises:
-            RuntimeError: nothing counts the event, so that it has no step to log at.
+            RuntimeError: no attribute counts the event, so that it has no step.
         """
         events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
         for event in events:
@@ -283,13 +287,13 @@ class BaseLogger(ABC):
     def attach_output_handler(
         self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """Attaches this logger's ``OutputHandler``, made from the further arguments; see :meth:`attach`."""
+        """Attaches an ``OutputHandler`` of this logger with the given arguments; see :meth:`attach`."""
         return self.attach(engine, self._create_output_handler(*args, **kwargs), event_name)
 
     def attach_opt_params_handler(
         self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """Attaches this logger's ``OptimizerParamsHandler``, made from the further arguments; see :meth:`attach`."""
+        """Attaches an ``OptimizerParamsHandler`` with the given arguments; see :meth:`attach`."""
         return self.attach(engine, self._create_opt_params_handler(*args, **kwargs), event_name)
 
     @abstractmethod
@@ -305,4 +309,4 @@ class BaseLogger(ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027 - nothing to do by default
-        """Ends logging."""
+        """Closes the logger."""

@@ -1,4 +1,4 @@
-"""Logging to a table, which needs no other package."""
+"""Logging to a CSV file; needs no other package."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ _FIRST = ["step", "time"]
 
 
 class CSVLogger(trackers.TrackerLogger):
-    """Logs scalars to a table: a row each time, with a column for each name.
+    """Logs scalars to a CSV file: one row per call, one column per name.
 
-    The first columns are ``step`` and ``time``, in seconds since 1970. What a row does not have is left empty. A new
-    name adds a column, for which the file is written anew; a reader sees the old table or the new one. Histograms and
-    pictures are left out, with a warning.
+    The first columns are ``step`` and ``time``, in seconds since 1970. Missing values are left
+    empty. A new name adds a column; the file is then replaced atomically. Histograms and images are
+    skipped with a warning.
 
-    A file that exists is gone on with. After ``trainer.run(..., resume="latest")``, it is cut back to the rows that it
-    had when the checkpoint was written. Over several processes, make one in the first only.
+    Existing files are appended to. After ``trainer.run(..., resume="latest")``, the file is
+    truncated to the rows that it had when the checkpoint was written. With several processes,
+    create the logger on rank 0 only.
 
     Args:
-        path: the file; folders are made.
+        path: the file; missing folders are created.
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: there is another table in it.
+        ValueError: the file holds another table.
 
     Example:
         >>> import tempfile
@@ -69,7 +70,7 @@ class _Table:
         self._columns, rows = self._read()
         self._num_rows = len(rows)
         self._last = rows[-1][:2] if rows else None
-        self._file = self._replace(rows)  # whole, whatever a kill has left
+        self._file = self._replace(rows)  # complete, even if the last run was killed
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         new = [name for name in values if name not in self._columns]
@@ -85,7 +86,7 @@ class _Table:
         self._num_rows, self._last = self._num_rows + 1, cells[:2]
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Left out: a table of scalars has no place for it."""
+        """Skipped: a table of scalars holds no histograms."""
         warnings.warn("CSVLogger keeps no histogram: left out", stacklevel=4)
 
     def close(self) -> None:
@@ -105,14 +106,14 @@ class _Table:
         rows = self._read()[1]
         last = rows[num_rows - 1][:2] if 0 < num_rows <= len(rows) else None
         if last != state_dict["last"]:
-            _logger.warning("%s is not the file that the run was logged to: it is gone on with at its end", self._path)
+            _logger.warning("%s is not the file that the run was logged to: new rows are appended", self._path)
             return
         self._file.close()
         self._file = self._replace(rows[:num_rows])
         self._num_rows, self._last = num_rows, last
 
     def _read(self) -> tuple[list[str], list[list[str]]]:
-        """Names and rows of the file; a last row that was not written to its end is left out."""
+        """Returns the names and rows of the file; drops an incomplete last row."""
         if not self._path.exists():
             return list(_FIRST), []
         with self._path.open(newline="") as file:
@@ -125,7 +126,7 @@ class _Table:
         return table[0], table[1:]
 
     def _replace(self, rows: Iterable[list[str]]) -> TextIO:
-        """Writes the whole file; returns it open for further rows."""
+        """Replaces the file; returns it open for appending."""
         filled = [row + [""] * (len(self._columns) - len(row)) for row in rows]
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:

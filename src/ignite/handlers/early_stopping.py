@@ -1,4 +1,4 @@
-"""Stop training when a score has stopped improving."""
+"""Early stopping: ends training when a score stops improving."""
 
 import logging
 import math
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ignite.base import ResettableHandler, Serializable
 from ignite.engine import Engine, Events
-from ignite.handlers._patience import Patience, as_score
+from ignite.handlers._guards.patience import Patience, as_score
 
 __all__ = ["EarlyStopping"]
 
@@ -41,38 +41,42 @@ def _warn_of(old: str, new: str) -> None:
 
 
 class EarlyStopping(Serializable, ResettableHandler):
-    """Terminates ``trainer`` after ``patience`` scores in a row without improvement.
+    """Terminates ``trainer`` after ``patience`` consecutive scores without an improvement.
 
-    Call it, or attach it, once per score: usually at the end of each run of the evaluator. NaN is never an improvement.
+    Call it, or attach it, once per score: usually at the end of each run of the evaluator. NaN is
+    never an improvement.
 
     Args:
-        patience: how many scores without improvement to accept before stopping, at least 1. Counts *scores*, not
-            epochs: with validation every 5 epochs, ``patience=3`` waits 15 epochs.
-        score_function: reads the score, a number, from the engine that this handler is attached to.
-        trainer: the engine to terminate. It finishes the event at hand first; see :meth:`Engine.terminate`.
-        threshold: the change that a score has to exceed to count as an improvement, at least 0.
-        cumulative: whether small improvements below ``threshold`` add up: the best score then stays what it is until
-            one exceeds it by more than ``threshold``, and otherwise follows every better score.
-        threshold_mode: whether ``threshold`` is in units of the score ("abs") or a fraction of the best one's absolute
-            value ("rel").
+        patience: number of scores without improvement after which training stops, at least 1.
+            Counts *scores*, not epochs: with validation every 5 epochs, ``patience=3`` waits 15
+            epochs.
+        score_function: returns the score, given the engine that this handler is attached to.
+        trainer: the engine to terminate, after the current event; see :meth:`Engine.terminate`.
+        threshold: minimum change that counts as an improvement, at least 0.
+        cumulative: whether improvements below ``threshold`` add up: the best score changes only
+            when a score exceeds it by more than ``threshold``. Otherwise it follows every better
+            score.
+        threshold_mode: whether ``threshold`` is in units of the score ("abs") or a fraction of the
+            absolute value of the best score ("rel").
         mode: whether a higher ("max") or a lower ("min") score is better.
         min_delta: deprecated, ``threshold``.
         min_delta_mode: deprecated, ``threshold_mode``.
         cumulative_delta: deprecated, ``cumulative``.
-        min_epochs: the first epoch of ``trainer`` in which it may be stopped. Scores count before it, too.
+        min_epochs: the first epoch in which ``trainer`` may be stopped. Earlier scores count, too.
 
     Raises:
-        TypeError: ``score_function`` cannot be called, or ``trainer`` is not an engine; or, when called, the score is
-            not a number.
+        TypeError: ``score_function`` cannot be called, or ``trainer`` is not an engine; or, when
+            called, the score is not a number.
         ValueError: another argument is out of range.
 
     State:
-        ``counter``, ``best_score`` and ``threshold_mode``. Save the handler with the trainer, or a resumed run starts
-        to wait anew. What was loaded outlives the reset at the beginning of the next run.
+        ``counter``, ``best_score`` and ``threshold_mode``. Save the handler with the trainer, or a
+        resumed run restarts the count. A loaded state survives the reset at the start of the next
+        run.
 
     Distributed:
-        Attach it on every process and return the same score on each (metrics do); a process that stops alone leaves
-        the others waiting for it.
+        Attach it on all ranks and return the same score on each, as metrics do; if only one rank
+        stopped, the others would wait for it.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
@@ -122,7 +126,7 @@ class EarlyStopping(Serializable, ResettableHandler):
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._patience = Patience(patience, mode, threshold, threshold_mode, cumulative)
         self._is_loaded = False
-        """Whether the state has been loaded, and no score has come since."""
+        """Whether a state was loaded, and no score was added since."""
 
     patience = _of_patience("limit", "How many scores without improvement end the training.")
     threshold = _of_patience("threshold", "What an improvement has to exceed.")
@@ -137,7 +141,7 @@ class EarlyStopping(Serializable, ResettableHandler):
     cumulative_delta = _old_name("cumulative_delta", "cumulative")
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
-        """Takes in the score of ``engine``."""
+        """Adds the score of ``engine``; terminates the trainer when patience has run out."""
         score = as_score(self.score_function(engine))
         self._is_loaded = False
         has_run_out = self._patience.observe(score)
@@ -163,30 +167,30 @@ class EarlyStopping(Serializable, ResettableHandler):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Scores at ``event`` of ``engine``; forgets everything at ``reset_event`` of ``reset_engine``.
+        """Adds a score at ``event`` of ``engine``; resets at ``reset_event`` of ``reset_engine``.
 
         Args:
-            engine: whose results are scored: the evaluator, usually.
-            event: when.
-            reset_engine: whose ``reset_event`` begins a new training; by default the trainer. (Ignite takes ``engine``:
-                an evaluator starts anew for each score, so that nothing would ever be stopped.)
-            reset_event: when to begin to count anew. A state that was loaded is not forgotten by the first one.
-            *args: handed to the handler at each call, for subclasses.
+            engine: the engine that is scored, usually the evaluator.
+            event: when to add a score.
+            reset_engine: the engine of ``reset_event``; by default the trainer. (Ignite uses
+                ``engine``: an evaluator starts once per score, so that training would never stop.)
+            reset_event: when to reset. The first one after loading a state is ignored.
+            *args: passed to the handler at each call, for subclasses.
             **kwargs: likewise.
         """
         engine.add_event_handler(event, self, *args, **kwargs)
         (reset_engine or self.trainer).add_event_handler(reset_event, self._begin)
 
     def state_dict(self) -> "OrderedDict[str, Any]":
-        """The scores' memory: ``counter``, ``best_score``, ``threshold_mode``."""
+        """Returns ``counter``, ``best_score`` and ``threshold_mode``."""
         return OrderedDict(counter=self.counter, best_score=self.best_score, threshold_mode=self.threshold_mode)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from scores that were saved.
+        """Restores a saved state.
 
         Raises:
-            TypeError: ``state_dict`` is not a mapping, or holds something else than numbers.
-            ValueError: a key is missing, or a value is impossible. Nothing is changed.
+            TypeError: ``state_dict`` is not a mapping, or a value is not a number.
+            ValueError: a key is missing, or a value is invalid. Nothing is changed.
         """
         super().load_state_dict(state_dict)
         counter, best = state_dict["counter"], state_dict["best_score"]

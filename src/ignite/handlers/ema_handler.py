@@ -18,12 +18,12 @@ _BUFFERS = ("copy", "update", "ema_train")
 
 
 class EMAWarmUp:
-    """A momentum that goes from one value to another on a straight line, and stays there.
+    """Linear warm-up of the momentum.
 
     Args:
-        momentum_warmup: its value at index 1.
-        warmup_iters: the index at which the other value is reached.
-        momentum: the other value.
+        momentum_warmup: the initial value, at index 1.
+        warmup_iters: the index at which the final value is reached.
+        momentum: the final value.
 
     Example:
         >>> warm_up = EMAWarmUp(momentum_warmup=0.5, warmup_iters=3, momentum=0.1)
@@ -45,44 +45,47 @@ class EMAWarmUp:
 
 
 class EMAHandler(AverageHandler):
-    r"""Keeps an exponential moving average of the weights of a model in a copy of it.
+    r"""Exponential moving average of the weights of a model, kept in a copy.
 
     .. math:: \theta^{EMA} \leftarrow (1 - m) \, \theta^{EMA} + m \, \theta
 
-    for each parameter, each time the event fires: a small momentum :math:`m` means a slow average.
+    for each parameter, whenever the event fires. A small momentum :math:`m` means a slow average.
 
-    With gradient accumulation, weights change once a window, while ``ITERATION_COMPLETED`` fires for each batch.
-    Attach it to ``BackpropEvents.OPTIM_STEP_COMPLETED`` to average over the steps of the optimizer.
+    With gradient accumulation, weights change once per window, but ``ITERATION_COMPLETED`` fires
+    for each batch. Attach to ``BackpropEvents.OPTIM_STEP_COMPLETED`` to update the average once per
+    optimizer step.
 
-    All parameters are updated with one call for each kind of tensor. Averages of float16 and bfloat16 are kept in
-    float32 beside the copy. The mode of the live model is never touched, and that of ``ema_model`` is only set when it
-    is made.
+    All parameters of a dtype are updated by one fused operation. Averages of float16 and bfloat16
+    are kept in float32. The training mode of the live model is never changed; that of ``ema_model``
+    is set once, when it is created.
 
     Args:
-        model: the live model; ``DistributedDataParallel`` and ``torch.compile`` are looked through.
+        model: the live model; unwrapped from ``DistributedDataParallel`` and ``torch.compile``.
         momentum: :math:`m`, between 0 and 1.
-        momentum_warmup: the first momentum, if it is to go to ``momentum`` on a straight line.
-        warmup_iters: how many updates that takes.
-        handle_buffers: "copy" gives ``ema_model`` the buffers of the model; "update" averages those of floating point;
-            both leave it in evaluation mode. "ema_train" leaves buffers alone and ``ema_model`` in training mode, so
-            that it makes its own, as in Mean Teacher.
-        begins_fast: use :math:`\max\bigl(m, \frac{9}{10 + t}\bigr)` in place of :math:`m`, where :math:`t` counts
-            the updates before, so that a fresh average of few updates is one of the latest weights and not of the first
-            ones. What is kept of the old average is then :math:`\min\bigl(1 - m, \frac{1 + t}{10 + t}\bigr)`, as in
+        momentum_warmup: the initial momentum of a linear warm-up, if any.
+        warmup_iters: number of updates of the warm-up.
+        handle_buffers: "copy" copies the buffers of the model; "update" averages floating-point
+            buffers; both keep ``ema_model`` in evaluation mode. "ema_train" leaves buffers
+            unchanged and ``ema_model`` in training mode, so that it computes its own, as in Mean
+            Teacher.
+        begins_fast: use :math:`\max\bigl(m, \frac{9}{10 + t}\bigr)` in place of :math:`m`, where
+            :math:`t` is the number of previous updates, so that early averages follow the latest
+            weights. The decay is then :math:`\min\bigl(1 - m, \frac{1 + t}{10 + t}\bigr)`, as in
             TensorFlow's ``ExponentialMovingAverage(decay, num_updates)``.
 
     Attributes:
         ema_model: the copy, without gradients.
-        num_updates: how often the average has been updated, in earlier runs, too.
-        momentum: as given; what counts is ``engine.state.ema_momentum``, which a scheduler may change.
+        num_updates: number of updates, including earlier runs.
+        momentum: the initial momentum; ``engine.state.ema_momentum`` is the current one.
 
     Raises:
-        TypeError: ``model`` is no module.
-        ValueError: a momentum is not between 0 and 1, ``warmup_iters`` not positive, or ``handle_buffers`` unknown.
+        TypeError: ``model`` is not a module.
+        ValueError: a momentum is not between 0 and 1, ``warmup_iters`` not positive, or
+            ``handle_buffers`` unknown.
 
     State:
         The averaged weights and buffers, and the number of updates.
-        ``Checkpoint(to_save={"ema": handler.ema_model})`` saves them as well.
+        ``Checkpoint(to_save={"ema": handler.ema_model})`` saves the weights, too.
 
     Example:
         >>> import torch
@@ -97,8 +100,10 @@ class EMAHandler(AverageHandler):
         >>> _ = trainer.run([(torch.ones(2, 1), torch.ones(2, 1))] * 3)
 
     References:
-        Tarvainen and Valpola, "Mean teachers are better role models", 2017, https://arxiv.org/abs/1703.01780.
-        https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage on ``num_updates``.
+        Tarvainen and Valpola, "Mean teachers are better role models", 2017,
+        https://arxiv.org/abs/1703.01780.
+        https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage on
+        ``num_updates``.
     """
 
     def __init__(
@@ -141,9 +146,10 @@ class EMAHandler(AverageHandler):
 
         Args:
             engine: usually the trainer.
-            name: of the attribute of ``engine.state`` that holds the momentum; another one for another handler.
-            warn_if_exists: whether to warn if it is there. It is then kept, because it may come from a loaded state.
-            event: at which the average is updated; with or without a filter.
+            name: attribute of ``engine.state`` that holds the momentum; must be unique per handler.
+            warn_if_exists: whether to warn if the attribute exists. Its value is kept: it may come
+                from a loaded state.
+            event: when to update; with or without a filter.
         """
         if not hasattr(engine.state, name):
             setattr(engine.state, name, self.momentum)
@@ -169,12 +175,12 @@ class EMAHandler(AverageHandler):
             self._average.copy_buffers()
 
     def begin_anew(self) -> None:
-        """The average is that of the live weights alone: after other weights were loaded, say."""
+        """Restarts the average from the live weights, such as after loading other weights."""
         self._average.begin_anew()
         self.num_updates = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """See the class.
+        """Returns the average and the number of updates.
 
         Raises:
             RuntimeError: the weights are swapped.
@@ -182,10 +188,10 @@ class EMAHandler(AverageHandler):
         return {**super().state_dict(), "num_updates": self.num_updates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over an average that was saved.
+        """Loads a saved average.
 
         Raises:
-            ValueError: it is of another model. Nothing is changed then.
+            ValueError: the state belongs to another model. Nothing is changed.
         """
         super().load_state_dict(state_dict)
         self.num_updates = state_dict.get("num_updates", self.num_updates)

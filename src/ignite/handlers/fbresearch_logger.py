@@ -22,11 +22,12 @@ MB = 1024.0 * 1024.0
 class FBResearchLogger:
     """Writes epoch, iteration, time left, learning rates, output and times to a logger, at level INFO.
 
-    An output is read only for a line, and only if the logger writes it: the other iterations do not wait for the
-    device. Times are means over the epoch so far; what is left is that of the epoch.
+    An output is read only for a line, and only if the logger writes it: the other iterations do not
+    wait for the device. Times are means over the epoch so far; what is left is that of the epoch.
 
     Args:
-        logger: where lines go, as ``logging.getLogger(...)`` or :func:`~ignite.utils.setup_logger` gives.
+        logger: where lines go, as ``logging.getLogger(...)`` or :func:`~ignite.utils.setup_logger`
+            gives.
         delimiter: between the parts of a line.
         show_output: whether lines show the output of the step.
 

@@ -1,4 +1,4 @@
-"""Logging to a file of JSON lines, which needs no other package."""
+"""Logging to a JSON Lines file; needs no other package."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ _logger = logging.getLogger(__name__)
 
 
 class JSONLLogger(trackers.TrackerLogger):
-    """Logs to a file with one JSON object a line. ``tail -f`` shows it; a killed program leaves whole lines.
+    """Logs to a file with one JSON object per line. Lines are complete, even if the program is killed.
 
-    The first line of a file is ``{"format": 1, "id": ..., "time": ...}``. Each other line has ``time`` (seconds since
-    1970) and one of
+    The first line of a file is ``{"format": 1, "id": ..., "time": ...}``. Each other line has
+    ``time`` (seconds since 1970) and one of
 
-    - ``step`` and ``scalars``: numbers and strings by name. What is not finite is the string ``NaN``, ``Infinity`` or
-      ``-Infinity``, because JSON has no such numbers;
-    - ``step`` and ``histogram``: ``name``, ``counts`` (64 of them) and ``low`` and ``high``, between which they lie;
-    - ``step`` and ``figure``: ``name`` and ``path``, a picture beside the file;
+    - ``step`` and ``scalars``: numbers and strings by name. Numbers that are not finite become the
+      strings ``NaN``, ``Infinity`` or ``-Infinity``, because JSON has no such numbers;
+    - ``step`` and ``histogram``: ``name``, ``counts`` of 64 bins between ``low`` and ``high``;
+    - ``step`` and ``figure``: ``name`` and ``path`` of an image beside the file;
     - ``params``: values by name;
     - ``artifact``: the path of a file.
 
-    A file that exists is gone on with. After ``trainer.run(..., resume="latest")``, it is cut back to what it had when
-    the checkpoint was written, so that no step is in it twice. Over several processes, make one in the first only.
+    Existing files are appended to. After ``trainer.run(..., resume="latest")``, the file is
+    truncated to its size when the checkpoint was written, so that no step is logged twice. With
+    several processes, create the logger on rank 0 only.
 
     Args:
-        path: the file; folders are made.
+        path: the file; missing folders are created.
 
     Raises:
         OSError: the file cannot be written.
@@ -117,22 +118,22 @@ class _Lines:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         size = state_dict["size_bytes"]
         if state_dict["id"] != self._id or size > self._path.stat().st_size:
-            _logger.warning("%s is not the file that the run was logged to: it is gone on with at its end", self._path)
+            _logger.warning("%s is not the file that the run was logged to: new lines are appended", self._path)
             return
         self._file.truncate(size)
 
     def _write(self, entry: dict[str, Any]) -> None:
         line = json.dumps({"time": time.time(), **entry}, allow_nan=False)
         self._file.write(line.encode() + b"\n")
-        self._file.flush()  # a line is one write, so that readers and a kill see whole ones
+        self._file.flush()  # one write per line, so that readers see complete lines only
 
     def _cut_torn_line(self) -> None:
-        """The last line has no end if the machine stopped while it was written."""
+        """Removes an incomplete last line, left by a machine that stopped while writing."""
         self._file.seek(0)
         content = self._file.read()
         size = content.rfind(b"\n") + 1
         if size < len(content):
-            _logger.warning("%s ends with a part of a line, which is removed", self._path)
+            _logger.warning("%s ends with an incomplete line, which is removed", self._path)
             self._file.truncate(size)
 
     def _read_id(self) -> str | None:
@@ -150,7 +151,7 @@ class _Lines:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has for a value."""
+    """Converts a value to one that JSON supports."""
     if isinstance(value, bool | str) or value is None:
         return value
     if isinstance(value, numbers.Integral):

@@ -1,4 +1,4 @@
-"""A live display of a run, drawn by rich."""
+"""Live progress display of a run, drawn with rich."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _PLAIN_EVERY_S = 10.0
 
 
 class LiveProgress:
-    """Shows where a run is, how it goes, and what it has found.
+    """Shows the progress of a run: epochs, iterations, rate, remaining time, metrics and loss.
 
-    Epochs, iterations, pace, time left, metrics with their best values, the curve of the loss, and the share of the
-    time that is spent waiting for data. It is drawn at most ten times a second; in between, an iteration costs three
-    looks at the clock. Outputs and metrics are only read, and devices only waited for, to be drawn. What is printed or
-    logged meanwhile appears above it. If there is no terminal and no notebook, there is a plain line every ten seconds,
-    and one at the end of each epoch.
+    The display includes the best value of each metric, the loss curve, and the fraction of time
+    spent waiting for data. It is redrawn at most ten times a second; otherwise, an iteration costs
+    three clock readings. Outputs and metrics are read, and devices synchronized, only to redraw.
+    Printed and logged lines appear above the display. Without a terminal or notebook, a plain line
+    is printed every ten seconds and at the end of each epoch.
 
     Args:
-        lower_is_better: for metrics whose names do not tell: ``{"score": True}``. Losses and errors are known.
-        console: of rich, to draw elsewhere than on standard error.
+        lower_is_better: by metric name, such as ``{"score": True}``. Losses and errors are detected
+            by name.
+        console: a rich console; by default, standard error.
 
     Raises:
         ModuleNotFoundError: rich is not installed.
@@ -68,9 +69,11 @@ class LiveProgress:
         """Shows the runs of ``trainer``.
 
         Args:
-            trainer: the engine whose progress counts.
-            evaluators: engines that run in its handlers, by the name to show them under; all of their metrics are.
-            output_transform: picks the loss from ``trainer.state.output``; what is no single number is not shown.
+            trainer: the engine whose progress is shown.
+            evaluators: engines that run in its handlers, by display name; all their metrics are
+                shown.
+            output_transform: selects the loss from ``trainer.state.output``; shown if it is a
+                single number.
         """
         if idist.get_rank() != 0:
             return
@@ -85,11 +88,11 @@ class LiveProgress:
             evaluator.add_event_handler(Events.COMPLETED, self._note_metrics, name, weakref.ref(trainer))
 
     def state_dict(self) -> dict[str, Any]:
-        """The best values, so that a resumed run knows them."""
+        """Returns the best values of the metrics."""
         return {"best": [[*key, best.lower, best.value, best.epoch] for key, best in self._best.items()]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over best values."""
+        """Restores the best values."""
         self._best = {}
         for source, name, lower, value, epoch in state_dict["best"]:
             best = self._best[source, name] = Best(lower)
@@ -135,7 +138,7 @@ class LiveProgress:
 
     def _end_epoch(self, engine: Engine[Any, Any]) -> None:
         self._note("training", engine, engine.state.epoch)
-        if engine.state.output is not None:  # there is none where the last iteration was skipped
+        if engine.state.output is not None:  # None if the last iteration was skipped
             self._read_loss(engine)
         self._draw(engine, clock.now())
 

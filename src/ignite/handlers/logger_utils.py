@@ -1,4 +1,4 @@
-"""Loggers that are set up in one line: training, learning rates and validation, with the usual tags and steps."""
+"""One-line setup of loggers for training and validation metrics and learning rates."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ def setup_tb_logging(
     evaluator_metric_names: str | list[str] = "all",
     **kwargs: Any,
 ) -> TensorboardLogger:
-    """Makes a ``TensorboardLogger`` that logs the metrics of training and validation, and learning rates.
+    """Creates a ``TensorboardLogger`` for training and validation metrics, and learning rates.
 
     Args:
-        output_path: its folder.
-        trainer: its metrics are logged every ``log_every_iters`` iterations, as ``training/...``.
-        optimizers: whose learning rates are logged as often, as ``lr/group_0``; in a dictionary, with its key in front.
-        evaluators: whose metrics are logged after each run, as ``validation/...``, or with the key of a dictionary in
-            the place of that; the step is the trainer's epoch.
-        log_every_iters: None for 1.
-        trainer_metric_names: which metrics; a list, or "all".
+        output_path: the folder of the logger.
+        trainer: logs its metrics every ``log_every_iters`` iterations, as ``training/...``.
+        optimizers: logs their learning rates equally often, as ``lr/group_0``; keys of a dictionary
+            become prefixes.
+        evaluators: logs their metrics after each run, as ``validation/...``, or with the keys of a
+            dictionary as tags; the step is the epoch of the trainer.
+        log_every_iters: interval in iterations; None for 1.
+        trainer_metric_names: the metrics to log: a list, or "all".
         evaluator_metric_names: likewise.
-        **kwargs: for the logger.
+        **kwargs: passed to the logger.
 
     Returns:
         The logger. Close it at the end.
 
     Raises:
-        TypeError: optimizers or evaluators are something else.
+        TypeError: optimizers or evaluators have another type.
         ModuleNotFoundError: neither tensorboardX nor tensorboard is installed.
     """
     logger = TensorboardLogger(log_dir=output_path, **kwargs)
@@ -63,7 +64,7 @@ def setup_mlflow_logging(
     evaluator_metric_names: str | list[str] = "all",
     **kwargs: Any,
 ) -> MLflowLogger:
-    """Makes an ``MLflowLogger`` that logs the metrics of training and validation; see :func:`setup_tb_logging`."""
+    """Creates an ``MLflowLogger`` for training and validation; see :func:`setup_tb_logging`."""
     logger = MLflowLogger(**kwargs)
     names = (trainer_metric_names, evaluator_metric_names)
     _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
@@ -101,7 +102,7 @@ def _attach(
 
 
 def _named(value: Any, argument: str, what: str, is_one: Any, name: str | None) -> Mapping[Any, Any]:
-    """A dictionary of what was given: one of its kind, a dictionary of them, or None."""
+    """Returns a dictionary, given a single object, a dictionary, or None."""
     if value is None:
         return {}
     named = value if isinstance(value, Mapping) else {name: value}

@@ -1,18 +1,24 @@
-"""The learning rate range test: which rates make the loss fall, and from which on it diverges."""
+"""Learning rate range test: at which rates the loss falls, and where it diverges."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
+from ignite import distributed as idist
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
-from ignite.handlers._lr_range import RangeTest, everything_kept, set_rates, steepest_descent
+from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite.engine import Engine, Events, together
+from ignite.handlers._schedules import param_groups
 
 __all__ = ["FastaiLRFinder"]
 
@@ -20,9 +26,9 @@ __all__ = ["FastaiLRFinder"]
 class FastaiLRFinder:
     """Trains for some iterations with a growing learning rate, and suggests one.
 
-    It runs within a ``with`` block, after which everything is as it was: the objects in ``to_save``, the trainer, and
-    the random state of the program, also after an error. Schedules that are attached to the trainer are overruled.
-    The loss is read in each iteration, which waits for the device.
+    Runs in a ``with`` block, which restores the objects in ``to_save``, the trainer and the random
+    state at its end, also after an error. Overrides schedulers that are attached to the trainer.
+    Reads the loss in each iteration, which synchronizes with the device.
 
     Example::
 
@@ -34,11 +40,12 @@ class FastaiLRFinder:
         trainer.run(loader, max_epochs=10)
 
     Distributed:
-        Attached on every process, the mean of their losses decides, in one collective an iteration. Attached on some
-        only, their own losses do.
+        Attached on all ranks, it uses the mean of their losses, with one collective per iteration.
+        Attached on some ranks only, each uses its own loss.
 
     References:
-        Smith, "Cyclical learning rates for training neural networks", 2017, https://arxiv.org/abs/1506.01186
+        Smith, "Cyclical learning rates for training neural networks", 2017,
+        https://arxiv.org/abs/1506.01186
     """
 
     def __init__(self) -> None:
@@ -58,18 +65,23 @@ class FastaiLRFinder:
         smooth_f: float = 0.05,
         diverge_th: float = 5.0,
     ) -> Iterator[Engine[Any, Any]]:
-        """Makes the runs of ``trainer`` in the block a range test.
+        """Turns the runs of ``trainer`` in the block into a range test.
 
         Args:
             trainer: a usual trainer.
             to_save: what training changes, by name, with the optimizer as ``"optimizer"``.
-            output_transform: picks the loss, a number or a tensor of one element, from ``trainer.state.output``.
-            num_iter: iterations; by default those that ``run`` is asked for. A longer test runs for more epochs.
-            start_lr: the rate to begin near, or one for each parameter group; by default the optimizer's.
+            output_transform: picks the loss, a number or a tensor of one element, from
+                ``trainer.state.output``.
+            num_iter: iterations; by default those that ``run`` is asked for. A longer test runs for
+                more epochs.
+            start_lr: the rate to begin near, or one for each parameter group; by default the
+                optimizer's.
             end_lr: the rate of the last iteration, likewise.
             step_mode: "exp" multiplies by the same factor each time, "linear" adds the same amount.
-            smooth_f: the weight of the newest loss in the smoothed one, in [0, 1); the first is taken as it is.
-            diverge_th: the test ends when the loss is this many times the lowest so far, or no number.
+            smooth_f: the weight of the newest loss in the smoothed one, in [0, 1); the first is
+                taken as it is.
+            diverge_th: the test ends when the loss is this many times the lowest so far, or no
+                number.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -81,11 +93,11 @@ class FastaiLRFinder:
         if any(start >= end for start, end in zip(starts, ends, strict=True)):
             raise ValueError(f"start_lr must be less than end_lr, but given {starts} and {ends}")
         is_exponential = step_mode == "exp"
-        test = RangeTest(
+        test = _RangeTest(
             optimizer, starts, ends, is_exponential, num_iter, output_transform, smoothing=smooth_f, limit=diverge_th
         )
         self._lrs, self._losses = test.lrs, test.losses
-        with everything_kept(trainer, to_save), test.on(trainer):
+        with _everything_restored(trainer, to_save), test.on(trainer):
             yield trainer
         if not test.is_diverged:
             warnings.warn(
@@ -106,7 +118,7 @@ class FastaiLRFinder:
         """
         if not self._losses:
             raise RuntimeError("learning rate finder didn't run yet so lr_suggestion can't be returned")
-        place = steepest_descent(self._losses)
+        place = _steepest_descent(self._losses)
         if place is None:
             raise RuntimeError(
                 "FastaiLRFinder got unexpected curve shape, the curve should be somehow U-shaped, please decrease "
@@ -119,7 +131,8 @@ class FastaiLRFinder:
         """Gives an optimizer the suggested rate.
 
         Raises:
-            RuntimeError: the same as :meth:`lr_suggestion`, or the number of parameter groups is another one.
+            RuntimeError: the same as :meth:`lr_suggestion`, or the number of parameter groups is
+                another one.
         """
         suggestion = self.lr_suggestion()
         rates = suggestion if isinstance(suggestion, list) else [suggestion]
@@ -128,7 +141,7 @@ class FastaiLRFinder:
                 f"The number of parameter groups does not match: {len(rates)} in the test, and "
                 f"{len(optimizer.param_groups)} in the optimizer"
             )
-        set_rates(optimizer, rates)
+        _set_rates(optimizer, rates)
 
     def plot(
         self,
@@ -167,7 +180,7 @@ class FastaiLRFinder:
         stop = len(self._losses) - skip_end
         rates = [rates[0] for rates in self._lrs]
         axes.plot(rates[skip_start:stop], self._losses[skip_start:stop], **kwargs)
-        place = steepest_descent(self._losses) if display_suggestion else None
+        place = _steepest_descent(self._losses) if display_suggestion else None
         if place is not None:
             axes.scatter(
                 rates[place], self._losses[place], color="red", zorder=3, label=f"suggested {rates[place]:.3g}"
@@ -220,3 +233,120 @@ def _rates(given: Any, default: list[float], name: str) -> list[float]:
     if any(not 0 < value < math.inf for value in values):
         raise ValueError(f"{name} should be positive and finite, but given {given!r}")
     return [float(value) for value in values]
+
+
+@dataclass(eq=False)
+class _RangeTest:
+    """Handlers that turn a run into a range test."""
+
+    decides_together: ClassVar[bool] = True
+
+    optimizer: Optimizer
+    starts: list[float]
+    ends: list[float]
+    is_exponential: bool
+    num_iter: int | None
+    output_transform: Callable[[Any], Any]
+    smoothing: float
+    limit: float
+    """A loss above this multiple of the lowest loss counts as divergence."""
+    lrs: list[list[float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    best: float = math.inf
+    is_diverged: bool = False
+
+    @contextlib.contextmanager
+    def on(self, trainer: Engine[Any, Any]) -> Iterator[None]:
+        handles = [
+            trainer.add_event_handler(Events.STARTED, self._extend),
+            trainer.add_event_handler(Events.ITERATION_STARTED, self._set_rate, priority=float("-inf")),
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, self._observe),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _extend(self, engine: Engine[Any, Any]) -> None:
+        state = engine.state
+        if self.num_iter is None:
+            if state.max_iters is None and (state.epoch_length is None or state.max_epochs is None):
+                raise ValueError("num_iter should be given, because the length of the data is not known")
+            self.num_iter = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
+        elif state.max_iters is not None:
+            state.max_iters = max(state.max_iters, self.num_iter)
+        elif state.epoch_length is not None and state.max_epochs is not None:
+            state.max_epochs = max(state.max_epochs, math.ceil(self.num_iter / state.epoch_length))
+
+    def _set_rate(self) -> None:
+        done, num_iter = len(self.losses), self.num_iter or 1
+        rates = [
+            start * (end / start) ** ((done + 1) / num_iter)
+            if self.is_exponential
+            else start + (end - start) * done / num_iter
+            for start, end in zip(self.starts, self.ends, strict=True)
+        ]
+        _set_rates(self.optimizer, rates)
+        self.lrs.append(rates)
+
+    def _observe(self, engine: Engine[Any, Any]) -> None:
+        losses = self.losses
+        loss = _as_number(self.output_transform(engine.state.output))
+        if idist.get_world_size() > 1 and together.is_everywhere(engine, self):
+            loss = float(idist.all_reduce(loss)) / idist.get_world_size()
+        if losses:
+            loss = self.smoothing * loss + (1 - self.smoothing) * losses[-1]
+        losses.append(loss)
+        self.best = min(self.best, loss) if math.isfinite(loss) else self.best
+        if not math.isfinite(loss) or loss > self.limit * self.best:
+            self.is_diverged = True
+            engine.terminate()
+        elif len(losses) == self.num_iter:
+            engine.terminate()
+
+
+@contextlib.contextmanager
+def _everything_restored(trainer: Engine[Any, Any], to_save: Mapping[str, Any]) -> Iterator[None]:
+    """Restores the trainer, the objects and the random state after the block."""
+    states = {name: copy.deepcopy(one.state_dict()) for name, one in to_save.items()}
+    random = capture_random_state()
+    try:
+        with trainer.state_kept():
+            yield
+    finally:
+        for name, one in to_save.items():
+            one.load_state_dict(states[name])
+        restore_random_state(random)
+
+
+def _set_rates(optimizer: Optimizer, rates: list[float]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        param_groups.write(group, "lr", rate)
+
+
+def _as_number(loss: Any) -> float:
+    if isinstance(loss, Tensor):
+        if loss.numel() != 1:
+            raise ValueError(
+                "if output of the engine is torch.Tensor, then it should be 0d torch.Tensor or 1d torch.Tensor with 1 "
+                f"element, but given shape {tuple(loss.shape)}: pick the loss with output_transform"
+            )
+        return float(loss.detach())
+    if isinstance(loss, bool) or not isinstance(loss, int | float):
+        raise TypeError(
+            f"output of the engine should be of type float or 0d torch.Tensor, but given {type(loss).__name__}: pick "
+            "the loss with output_transform"
+        )
+    return float(loss)
+
+
+def _steepest_descent(losses: Sequence[float]) -> int | None:
+    """Index of the steepest fall of the loss, by central differences, before its minimum; None with too few points."""
+    finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
+    lowest = finite.index(min(finite))
+    before = torch.tensor(finite[: lowest + 1], dtype=torch.float64)
+    if len(before) < 3:
+        return None
+    falls = torch.gradient(before)[0]
+    return int(falls.argmin())

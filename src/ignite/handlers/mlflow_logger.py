@@ -22,7 +22,7 @@ from ignite.handlers.utils import global_step_from_engine
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
 
 _ACCEPTED = re.compile(r"[\w\-. :/]+")
-# Of a request, unless the user has chosen: a server that is down would else hold up the end of the program for minutes.
+# Limits of a request, unless set by the user: a server that is down would block the end of the program for minutes.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _MAY_WORK_LATER = (408, 429)
 
@@ -30,18 +30,20 @@ _MAY_WORK_LATER = (408, 429)
 class MLflowLogger(trackers.TrackerLogger):
     """Logs to the active run of MLflow, or to a new one.
 
-    Values are sent from a thread. While the server is down, training goes on, values wait, and a warning says so once a
-    minute; :meth:`close` gives them half a minute. Attributes that it lacks are those of ``mlflow``:
-    ``logger.log_params({...})``. Names of values are joined by spaces.
+    A background thread sends the values. While the server is down, training continues, values are
+    queued, and a warning is logged once a minute; :meth:`close` waits up to 30 seconds for them.
+    Other attributes are looked up in ``mlflow``: ``logger.log_params({...})``. Parts of names are
+    joined with spaces.
 
-    After ``trainer.run(..., resume="latest")``, the run of the checkpoint is gone on with. What was logged after the
-    checkpoint stays: MLflow keeps both values of a step.
+    After ``trainer.run(..., resume="latest")``, the MLflow run of the checkpoint is continued.
+    Values logged after the checkpoint stay: MLflow keeps both values of a step.
 
     Args:
-        tracking_uri: of the server or folder; MLflow's own choice by default.
+        tracking_uri: the server or folder; by default, MLflow's own.
 
     Attributes:
-        active_run: MLflow's object; None if the server could not be reached. The run is then made later.
+        active_run: MLflow's run object; None if the server is not reachable. The run is then
+            created later.
 
     Raises:
         ModuleNotFoundError: mlflow is not installed.
@@ -70,7 +72,7 @@ class MLflowLogger(trackers.TrackerLogger):
 
     @property
     def active_run(self) -> Any:
-        """The run of ``mlflow`` that is logged to."""
+        """The MLflow run."""
         return self.tracker.active_run  # type: ignore[attr-defined]
 
     def __getattr__(self, attr: str) -> Any:

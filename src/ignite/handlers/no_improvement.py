@@ -1,4 +1,4 @@
-"""Do something when a score has stopped to improve."""
+"""Calls a function when a score stops improving."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ignite.engine import Engine, Events
-from ignite.handlers._patience import Patience, as_score
+from ignite.handlers._guards.patience import Patience, as_score
 
 __all__ = ["NoImprovementHandler"]
 
 
 class NoImprovementHandler:
-    """Calls a function when a score has not improved for a while; :class:`EarlyStopping` for any purpose.
+    """Calls a function when a score has not improved for a while; generalizes :class:`EarlyStopping`.
 
-    After ``stop_function`` has been called, counting begins anew, with the best score kept.
+    After a call of ``stop_function``, the count restarts at zero; the best score is kept.
 
     Args:
-        patience: how many scores in a row without improvement.
-        score_function: ``f(engine)``, the score.
+        patience: number of consecutive scores without an improvement.
+        score_function: ``f(engine)``, returns the score.
         stop_function: ``f(engine)``, called when patience has run out.
-        pass_function: ``f(engine)``, called after each other score; None for nothing.
-        threshold: what an improvement has to exceed.
+        pass_function: ``f(engine)``, called after every other score, if given.
+        threshold: minimum change that counts as an improvement.
         cumulative: whether small improvements add up; see :class:`EarlyStopping`.
-        threshold_mode: whether ``threshold`` is a number ("abs") or a fraction of the best score ("rel").
+        threshold_mode: whether ``threshold`` is a number ("abs") or a fraction of the best score
+            ("rel").
         mode: whether higher ("max") or lower ("min") is better.
 
     Raises:
-        TypeError: a function cannot be called; or, when called, the score is no number.
+        TypeError: a function is not callable; or, when called, the score is not a number.
         ValueError: another argument is out of range.
 
     State:
         ``counter`` and ``best_score``.
 
     Distributed:
-        Attach it on every process, with the same score on each.
+        Attach it on all ranks, with the same score on each.
 
     Example:
         >>> evaluator = Engine(lambda engine, batch: batch)
@@ -78,11 +79,11 @@ class NoImprovementHandler:
         return self._patience.best
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.COMPLETED) -> None:
-        """Takes in a score of ``engine`` at ``event``."""
+        """Adds a score of ``engine`` at ``event``."""
         engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
-        """Takes in the score of ``engine``."""
+        """Adds the score of ``engine``."""
         if self._patience.observe(as_score(self._score(engine))):
             self._patience.waited = 0
             self._stop(engine)
@@ -90,14 +91,14 @@ class NoImprovementHandler:
             self._pass(engine)
 
     def state_dict(self) -> dict[str, Any]:
-        """See the class."""
+        """Returns ``counter`` and ``best_score``."""
         return {"counter": self.counter, "best_score": self.best_score}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from scores that were saved.
+        """Restores a saved state.
 
         Raises:
-            ValueError: they are none. Nothing is changed.
+            ValueError: a value is invalid. Nothing is changed.
         """
         counter, best = state_dict["counter"], state_dict["best_score"]
         if not isinstance(counter, int) or counter < 0 or (best is not None and math.isnan(best)):

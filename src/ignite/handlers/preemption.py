@@ -1,4 +1,4 @@
-"""Save and stop when the machine asks for it: signals, obeyed between two iterations."""
+"""Preemption: saves and stops a run on a signal, between two iterations."""
 
 from __future__ import annotations
 
@@ -24,40 +24,42 @@ _STOP_ON = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal,
 
 
 class Preemption:
-    """Saves a run and stops it when a signal comes: SIGTERM of a scheduler, SIGUSR1 of Slurm, SIGINT of Ctrl-C.
+    """Saves and stops a run on a signal: SIGTERM of a job scheduler, SIGUSR1 of Slurm, SIGINT of Ctrl-C.
 
-    The signal's handler sets a flag and nothing else. At the end of the iteration at hand the run is saved; TERMINATE
-    is fired, COMPLETED is not; ``run`` then raises ``SystemExit(128 + signal)``, or KeyboardInterrupt after SIGINT. A
-    second signal ends the process at once. Earlier handlers of the signals are called, too, and put back after the run.
+    The signal handler only sets a flag. At the end of the current iteration, the run is saved;
+    TERMINATE is fired, COMPLETED is not; ``run`` then raises ``SystemExit(128 + signal)``, or
+    KeyboardInterrupt after SIGINT. A second signal ends the process at once. Previous signal
+    handlers are called, too, and restored after the run.
 
-    One signal is one request, however often this is attached, or others like it: it concerns the outermost engine that
-    heeds it, which is saved by each of the functions that were given for that engine.
+    A signal is handled once, even with several such handlers: by the outermost engine that handles
+    the signal, which is saved by all functions given for that engine.
 
-    An engine that runs within a handler of the trainer's ITERATION_COMPLETED or EPOCH_COMPLETED, such as an evaluation,
-    is cut off: the handler is left by an exception, and a resumed run calls it again, and those after it. What such a
-    handler puts in place for an evaluation, it should put back in a ``finally``; random numbers that it draws before
-    the evaluation are drawn from where the evaluation began.
+    An engine that runs within a handler of ITERATION_COMPLETED or EPOCH_COMPLETED of the trainer,
+    such as an evaluation, is interrupted: an exception leaves the handler, and a resumed run calls
+    it and the following handlers again. The handler should clean up in a ``finally`` block; random
+    numbers that it draws before the evaluation start from the random state at the start of the
+    evaluation.
 
-    Only the main thread of the process in which ``run`` is called is concerned: elsewhere nothing is installed, and
-    workers of a DataLoader never save.
+    Works only if ``run`` is called in the main thread: elsewhere, no signal handlers are installed.
+    Workers of a DataLoader never save.
 
     Args:
         stop_on: signals after which to save and stop.
-        save_on: signals after which to save and go on.
-        cut_evaluation: whether to cut off engines within handlers, or to wait for their end.
-        requeue: ask Slurm to queue the job again, with ``scontrol requeue``.
-        agree_every: on several processes, which decide together: after how many iterations they ask each other.
-        raise_exit: whether ``run`` raises; if not, it returns, and ``received`` tells the signal.
+        save_on: signals after which to save and continue.
+        cut_evaluation: whether to interrupt engines within handlers, or to wait for their end.
+        requeue: whether to requeue the Slurm job with ``scontrol requeue``.
+        agree_every: with several processes, the number of iterations between exchanges of the flag.
+        raise_exit: whether ``run`` raises; if not, it returns, and ``received`` is the signal.
 
     Raises:
         ValueError: a signal is in both lists, or ``agree_every`` is not positive.
 
     Attributes:
-        received: the signal that the last run was stopped by, or None.
+        received: the signal that stopped the last run, or None.
 
     Distributed:
-        Attach it on every process, or the run says which one is missing. A signal that reaches one of them stops all at
-        the same iteration. Evaluations are waited for.
+        Attach it on all ranks; the run raises an error that names a missing rank. A signal to one
+        rank stops all ranks at the same iteration, after a running evaluation.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM) if batch == 3 else None)
@@ -91,17 +93,18 @@ class Preemption:
         self._agree_every, self._raise_exit = agree_every, raise_exit
 
     def attach(self, trainer: AnyEngine, checkpoint: Callable[..., Any] | None = None) -> None:
-        """Concerns each run of ``trainer`` from now on.
+        """Handles signals during each run of ``trainer``.
 
         Args:
             trainer: the engine to save and stop.
-            checkpoint: called with the trainer to save it; by default the ``Checkpoint.of`` that is attached to it.
+            checkpoint: called with the trainer to save it; by default, its attached
+                ``Checkpoint.of``.
         """
         trainer.add_run_context(functools.partial(self._frame, checkpoint))
 
     @contextmanager
     def _frame(self, checkpoint: Callable[..., Any] | None, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
-        """Around each run: signals are caught, and afterwards handled as before."""
+        """Catches signals during a run, and restores the previous signal handlers."""
         self.received = None
         request = _Request(self, trainer, checkpoint)
         is_alone = idist.get_world_size() == 1
@@ -143,13 +146,13 @@ class Preemption:
 
 
 class _Request:
-    """What a signal asks of a run.
+    """Request to save or stop a run.
 
     Attributes:
-        flag: the signal that has come to one of the processes, or 0.
-        is_told: whether one to stop has come to this process.
-        pid: the process whose run it is; a loader's workers inherit all this.
-        earlier: what was installed for the signals that this one has installed itself for.
+        flag: the signal that one of the ranks received, or 0.
+        is_told: whether this rank received a signal to stop.
+        pid: the process of the run; loader workers inherit this object.
+        earlier: the replaced signal handlers, by signal.
     """
 
     def __init__(self, preemption: Preemption, trainer: AnyEngine, checkpoint: Callable[..., Any] | None) -> None:
@@ -163,12 +166,12 @@ class _Request:
 
     @property
     def signals(self) -> tuple[int, ...]:
-        """Those that it heeds."""
+        """The handled signals."""
         return (*self.preemption._stop_on, *self.preemption._save_on)
 
     @property
     def is_stop(self) -> bool:
-        """Whether the run is to end."""
+        """Whether the run should stop."""
         return self.flag in self.preemption._stop_on
 
     @property
@@ -176,28 +179,28 @@ class _Request:
         return self.preemption._cut_evaluation and self.is_stop
 
     def note(self, signum: int) -> None:
-        """A signal has come. Nothing is done here but attributes set, as anything may be going on."""
-        if self.is_told:  # not by another process, which has got the same signal a little earlier
+        """Records a signal. Only sets attributes, because a signal can interrupt anything."""
+        if self.is_told:  # not only another rank, which received the same signal earlier
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         if not self.is_stop:
             self.flag = signum
         self.is_told = self.is_stop
         if os.getpid() != self.pid:
-            return  # a worker of a loader: the batch that it makes is needed for the last iteration
+            return  # a loader worker: the last iteration needs its batch
         if self.is_stop:
             self._let_workers_end()
         if idist.get_world_size() == 1:
             self.trainer.request_at_boundary(self)
 
     def _let_workers_end(self) -> None:
-        """A signal to all processes ends the workers of loaders, too, of which torch tells by an error in any line."""
+        """Ignores the exit of loader workers, which a signal to the process group ends: torch would raise."""
         sigchld = getattr(signal, "SIGCHLD", None)
         if sigchld is not None and sigchld not in self.earlier and callable(signal.getsignal(sigchld)):
             self.earlier[sigchld] = signal.signal(sigchld, signal.SIG_DFL)
 
     def agree(self) -> None:
-        """On several processes, between two iterations: whether a signal has come to one of them."""
+        """With several processes, between iterations: exchanges the flag."""
         self.flag = int(idist.all_reduce(self.flag, "MAX"))
         if self.flag:
             self.trainer.request_at_boundary(self)
@@ -225,7 +228,7 @@ class _Request:
 
 
 _in_force: list[_Request] = []
-"""Requests of the runs that are going on in the main thread, the outermost first."""
+"""Requests of the active runs in the main thread, outermost first."""
 _being_noted: set[int] = set()
 
 
@@ -234,11 +237,11 @@ def _heeding(signum: int) -> list[_Request]:
 
 
 def _note_signal(signum: int, frame: Any) -> None:
-    """The handler of all signals: one signal is one request, of the outermost run that heeds it."""
+    """The signal handler: passes a signal to the outermost run that handles it, once."""
     requests = _heeding(signum)
     if not requests:
         return
-    is_again = signum in _being_noted  # a handler of the program's, which was installed within a run, calls this one
+    is_again = signum in _being_noted  # called by a signal handler that the program installed during the run
     if not is_again:
         requests[0].note(signum)
     if os.getpid() != requests[0].pid:
@@ -256,7 +259,7 @@ def _note_signal(signum: int, frame: Any) -> None:
 
 @contextmanager
 def _caught(request: _Request) -> Iterator[None]:
-    """Within the block, signals are noted. Those that another run has installed the handler for have it already."""
+    """Catches signals within the block, unless an outer run already does."""
     if threading.current_thread() is not threading.main_thread():
         request.preemption.logger.info("Signals are not caught: they can be in the main thread only")
         yield
@@ -264,7 +267,7 @@ def _caught(request: _Request) -> Iterator[None]:
     _in_force.append(request)
     try:
         for signum in request.signals:
-            # What is ignored, as by nohup, stays so; what was installed outside of Python cannot be put back.
+            # Ignored signals stay ignored, as with nohup; handlers installed outside of Python cannot be restored.
             if signal.getsignal(signum) not in (signal.SIG_IGN, None, _note_signal):
                 request.earlier[signum] = signal.signal(signum, _note_signal)
         yield

@@ -1,4 +1,4 @@
-"""Where the time of a run goes, at a price at which it may always be known."""
+"""Low-overhead profiler: where the time of a run goes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RunProfiler", "Spread"]
 
 
 class Spread(NamedTuple):
-    """Seconds that a part took in the processes."""
+    """Fastest and slowest time of a part across ranks, in seconds."""
 
     fastest: float
     slowest: float
@@ -26,29 +26,33 @@ class Spread(NamedTuple):
 
 
 class RunProfiler:
-    """Says where each second of a run went: the data, the step, each handler, runs of other engines within them.
+    """Measures how the time of a run is spent: data, step, each handler, and nested runs of other engines.
 
-    The parts add up to the whole. What belongs to none of them is the engine's own. An engine that is run in a handler,
-    an evaluator say, needs no profiler: its data, step and handlers are shown within that handler. A checkpoint that is
-    written in the background counts with the time for which it holds up the run; the wait for the last one, when the
-    run is over, is the engine's. Time that two parts share is that of the inner one.
+    The parts add up to the total; the remaining time is reported as the engine's own. Engines that
+    run in a handler, such as evaluators, need no profiler of their own: their data, step and
+    handlers are reported within that handler. A checkpoint written in the background counts only
+    the time for which it blocks the run; the wait for the last one at the end of the run is part of
+    the engine's time. Nested time is counted for the inner part only.
 
-    Times are the host's. Accelerators work on while the host goes on: the step then takes as long as handing it the
-    work, and who waits for a result, such as a handler that looks at a loss, pays for it.
+    Times are host times. Accelerators run asynchronously: the step takes as long as launching its
+    work, and whatever waits for a result, such as a handler that reads the loss, includes the rest.
 
-    Meant to stay on: the cost is two readings of the clock and a few additions a part, some 6 microseconds an iteration
-    with two handlers: less than 1 % of steps of 0.7 ms and more.
-    A new run begins anew; one that goes on, after an interruption or with a higher limit, adds to what there is.
+    Meant to stay on: the overhead is two clock readings and a few additions per part, about 6
+    microseconds per iteration with two handlers: less than 1 % for steps of 0.7 ms or more. A new
+    run resets the times; a run that continues, after an interruption or with a higher limit, adds
+    to them.
 
     Args:
-        num_slices: how many parts :meth:`chrome_trace` looks back; an iteration has two and one for each handler.
-        sync: wait for the accelerator at the end of each step, so that ``step`` is the time of its work. Slows down.
+        num_slices: number of calls in :meth:`chrome_trace`; an iteration has two, and one per
+            handler.
+        sync: whether to synchronize with the accelerator after each step, so that ``step`` includes
+            its work. Slower.
 
     Raises:
         ValueError: ``num_slices`` is not a positive integer.
 
     Distributed:
-        Each process measures itself, and waits for no other; only :meth:`stragglers` is a collective.
+        Each rank measures itself; only :meth:`stragglers` is a collective.
 
     Example:
         >>> import time
@@ -73,10 +77,10 @@ class RunProfiler:
         self._at_epoch: dict[str, int] = {}
 
     def attach(self, engine: Engine[Any, Any]) -> None:
-        """Measures the runs of ``engine``, from the next one on. Once more changes nothing.
+        """Measures the runs of ``engine``, starting with the next. Attaching again has no effect.
 
         Raises:
-            TypeError: ``engine`` is none.
+            TypeError: ``engine`` is not an engine.
             RuntimeError: this profiler is attached to another engine.
         """
         if not isinstance(engine, Engine):
@@ -90,7 +94,7 @@ class RunProfiler:
             )
         self._engine = weakref.ref(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, priority=math.inf)
-        engine.add_run_context(self._frame, outermost=True)  # so that what others do around the run counts, too
+        engine.add_run_context(self._frame, outermost=True)  # includes the time of other run contexts
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -104,21 +108,23 @@ class RunProfiler:
         self._at_epoch = self._times()
 
     def table(self) -> str:
-        """All parts, the largest first: seconds, share of the whole, number of calls and mean time.
+        """Returns a table of all parts, largest first: seconds, share of the total, calls and mean time.
 
-        May be asked for in the midst of a run; the parts that have not ended then count as the engine's own.
+        May be called during a run; parts that are still running then count as the engine's own
+        time.
         """
         return parts_table(self._timings.run, self._timings.whole)
 
     def scalars(self, output: Any = None) -> dict[str, float]:
-        """Seconds of each part since the epoch began, for trackers: ``time/data``, ``time/step``, ``time/engine``, ...
+        """Returns the seconds of each part in this epoch, for trackers: ``time/data``, ``time/step``, ...
 
-        ``time/handlers/NAME`` and ``time/checkpoints/NAME`` are those of a handler, at all its events.
-        What is deeper, as in ``time/handlers/NAME/run/EvaluationStep/step``, is a part of that. The others add up to
-        ``time/whole``. An epoch ends where the next one begins: ask after all handlers of its end that matter.
+        ``time/handlers/NAME`` and ``time/checkpoints/NAME`` sum over all events of a handler.
+        Deeper names, such as ``time/handlers/NAME/run/EvaluationStep/step``, are contained in them.
+        The others add up to ``time/whole``. An epoch lasts until the next one starts: call this
+        after the other handlers of its end.
 
         Args:
-            output: not looked at, so that this method may be the ``output_transform`` of a logger.
+            output: ignored, so that this method can be the ``output_transform`` of a logger.
 
         Example:
             >>> trainer, profiler = Engine(lambda engine, batch: None), RunProfiler()
@@ -130,7 +136,7 @@ class RunProfiler:
         return {f"time/{name}": (ns - self._at_epoch.get(name, 0)) / 1e9 for name, ns in self._times().items()}
 
     def _times(self) -> dict[str, int]:
-        """Nanoseconds of each part by its path."""
+        """Returns nanoseconds by the path of each part."""
         times: dict[str, int] = {}
         children = self._timings.run.children
         for child in children:
@@ -141,10 +147,10 @@ class RunProfiler:
     def chrome_trace(self, path: str | Path) -> Path:
         """Writes the last parts of the run to a file that https://ui.perfetto.dev and chrome://tracing can show.
 
-        One row for each engine. Folders are made.
+        One row per engine. Creates missing folders.
 
         Args:
-            path: where to; with several processes, the rank is put before the suffix: ``trace.rank1.json``.
+            path: the file; with several processes, the rank is inserted: ``trace.rank1.json``.
 
         Returns:
             The path of the file.

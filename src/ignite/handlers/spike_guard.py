@@ -1,4 +1,4 @@
-"""Keep a NaN or a jump of the loss from the weights: leave the step out, go back to the last good state, or raise."""
+"""Protection against NaN and loss spikes: skip the step, roll back to the last good state, or raise."""
 
 import logging
 import math
@@ -13,8 +13,7 @@ from ignite import distributed as idist
 from ignite.base import Serializable, Stateful
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine.extension import TrainingStep
-from ignite.handlers._last_good import LastGood
-from ignite.handlers._spikes import SpikeDetector
+from ignite.handlers._guards.spikes import RollbackStates, SpikeDetector
 from ignite.storage import Note, open_place, save
 
 __all__ = ["SpikeGuard"]
@@ -24,51 +23,56 @@ _FIRST, _LAST = math.inf, -math.inf  # priorities among the handlers of an event
 
 
 class SpikeGuard(Serializable):
-    """Looks at each loss before the optimizer steps, and acts if it is NaN, infinite, or far above those before it.
+    """Checks each loss before the optimizer step, and acts if it is NaN, infinite or a spike.
 
-    Far above means more than ``threshold`` robust standard deviations above the median of the last good losses. For
-    trainers made by ``create_supervised_trainer``, the gradients are looked at, too: a NaN or infinity among them is an
-    incident. With a gradient scaler they are not, because leaving out such steps is its business. Losses are
-    looked at as they are before scaling.
+    A spike is more than ``threshold`` robust standard deviations above the median of the last good
+    losses. For trainers of ``create_supervised_trainer``, gradients are checked for NaN and
+    infinity, too, except with a gradient scaler, which skips such steps itself. Losses are checked
+    before scaling.
 
-    Each incident is logged as a warning, with the loss and what is done:
+    Each incident is logged as a warning, with the loss and the action:
 
-    - "skip": what remains of the iteration is left out; under gradient accumulation the batch adds nothing to its
-      window. Weights and optimizer stay as they are. The forward pass has been done, however: running statistics, as
-      of batch normalization, have seen the batch.
-    - "rollback": ``objects`` are put back to the last copy in memory that a good loss has followed, and the run goes on
-      with the *next* batch, its counters as they are. The random number generators go back with them, if the copy is of
-      the same epoch; then the run is what it would have been without the batches in between.
-    - "raise": FloatingPointError, before anything is changed.
+    - "skip": the rest of the iteration is skipped; with gradient accumulation, the batch
+      contributes nothing. Weights and optimizer do not change. The forward pass has already run, so
+      running statistics, as of batch normalization, include the batch.
+    - "rollback": ``objects`` are restored from the last copy that a good loss has confirmed, and
+      the run continues with the *next* batch; its counters are unchanged. The random state is
+      restored, too, if the copy is from the same epoch; the run then continues as if the batches in
+      between did not exist.
+    - "raise": raises FloatingPointError before anything changes.
 
-    Looking at a loss waits for its device: the price of acting in time. With ``attach(..., check_every=n)`` it is paid
-    in each n-th iteration only; what reaches the weights in between is undone by "rollback" alone.
+    Each check synchronizes with the device. With ``attach(..., check_every=n)``, only every n-th
+    iteration is checked; only "rollback" undoes what reaches the weights in between.
 
     Args:
-        objects: for "rollback", what goes back, by name: model, optimizer, scaler, averages, and schedulers if they are
-            to go back as well. Two copies of their states are kept on the host.
-        policy: what to do.
-        window: how many good losses to compare with. The first 20 (or ``window``) are only asked to be finite.
-        threshold: robust standard deviations above the median; infinity to look for NaN and infinity only.
-        every: for "rollback", iterations between two copies.
-        max_in_a_row: how many incidents to put up with in a row, before FloatingPointError is raised. A row ends with a
-            good loss; for "rollback", with a new copy that is known to be good.
-        folder: where to save each batch that was bad, with ``loss`` (or the largest gradient), ``iteration`` and
-            ``epoch``, to look into; the first 100 of them. Not the folder of the checkpoints.
-            ``torch.load(file, weights_only=True)`` reads them.
-        output_transform: picks the loss from ``engine.state.output``, for engines with a step function of their own.
+        objects: for "rollback", the objects to restore, by name: model, optimizer, scaler, averages
+            and, if wanted, schedulers. Two copies of their states are kept in host memory.
+        policy: the action.
+        window: number of good losses to compare with. The first 20 (or ``window``) only have to be
+            finite.
+        threshold: robust standard deviations above the median; inf checks for NaN and infinity
+            only.
+        every: for "rollback", number of iterations between copies.
+        max_in_a_row: maximum number of consecutive incidents; one more raises FloatingPointError. A
+            good loss resets the count; for "rollback", a new confirmed copy does.
+        folder: if given, the first 100 bad batches are saved here for inspection, with ``loss`` (or
+            the largest gradient), ``iteration`` and ``epoch``. Must differ from the checkpoint
+            folder. Read them with ``torch.load(file, weights_only=True)``.
+        output_transform: selects the loss from ``engine.state.output``, for engines with a custom
+            step function.
 
     Raises:
         ValueError: an argument is out of range, or "rollback" has no objects.
-        FloatingPointError: during the run, under "raise", or when there are too many incidents in a row. With
-            "rollback" the objects are back at the copy by then.
+        FloatingPointError: during the run, with "raise", or after too many consecutive incidents.
+            With "rollback", the objects are restored first.
 
     State:
-        The window and the counts, not the copies: a resumed run begins with one of what it has loaded.
+        The window and the counts, not the copies: a resumed run starts with a copy of the loaded
+        state.
 
     Distributed:
-        Attach it on every process. One bad loss anywhere counts for all: they take the same decision in the same
-        iteration, with one collective for each look. Only those save the batch that had the bad loss.
+        Attach it on all ranks. A bad loss on one rank counts for all: they act in the same
+        iteration, with one collective per check. Only ranks with a bad loss save the batch.
 
     Example:
         >>> from ignite.engine import create_supervised_trainer
@@ -112,14 +116,14 @@ class SpikeGuard(Serializable):
         self.folder = folder
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.num_in_a_row = 0
-        """Incidents in the row at hand."""
+        """Number of consecutive incidents."""
         self.num_skipped = 0
-        """Iterations that were left out, in all; for engines with events around the backward pass."""
+        """Total number of skipped iterations; for engines with events around the backward pass."""
         self.num_rollbacks = 0
-        """How often the objects were put back, in all."""
+        """Total number of rollbacks."""
         self._output_transform = output_transform
         self._detector = SpikeDetector(window, threshold, min(20, window))
-        self._last_good = LastGood({**(objects or {}), "losses of the guard": self._detector})
+        self._rollback = RollbackStates({**(objects or {}), "losses of the guard": self._detector})
         self._counted_from = 0
         self._num_saved = 0
 
@@ -127,12 +131,12 @@ class SpikeGuard(Serializable):
         """Guards ``engine``.
 
         Args:
-            engine: one made by ``create_supervised_trainer``; or any other, for "rollback" and "raise": its loss is
-                looked at when its iteration is completed.
-            check_every: look at each so many-th loss only.
+            engine: a trainer of ``create_supervised_trainer``; for "rollback" and "raise", also any
+                other engine, whose loss is checked at the end of the iteration.
+            check_every: check only every n-th loss.
 
         Raises:
-            ValueError: the step of ``engine`` cannot be left out in time.
+            ValueError: the step of ``engine`` cannot be skipped in time.
         """
         if isinstance(engine.step_function, TrainingStep):
             engine.register_events(*BackpropEvents)
@@ -151,25 +155,25 @@ class SpikeGuard(Serializable):
             is_completed = _each(Events.ITERATION_COMPLETED, check_every)
             engine.add_event_handler(is_completed, self._check_output, priority=_FIRST)
         if self.policy == "rollback":
-            engine.add_event_handler(Events.STARTED, self._last_good.forget, priority=_FIRST)
+            engine.add_event_handler(Events.STARTED, self._rollback.clear, priority=_FIRST)
             engine.add_event_handler(Events.ITERATION_STARTED, self._copy_first, priority=_LAST)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._copy_if_due, priority=_LAST)
 
     def check(self, engine: Engine[Any, Any], loss: Tensor | float) -> bool:
-        """Looks at a loss, and acts. For step functions of one's own, between loss and backward pass.
+        """Checks a loss, and acts. For custom step functions, between loss and backward pass.
 
         Args:
-            engine: the one whose step this is.
-            loss: a number, or a tensor of one element.
+            engine: the engine of this step.
+            loss: a number, or a tensor with one element.
 
         Returns:
-            Whether the loss is bad, and the step function should return.
+            Whether the loss is bad; the step function should then return.
         """
         value = float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
         is_bad_here = self._detector.is_spike(value)
         if not idist.all_reduce(int(is_bad_here), "MAX"):
             self._detector.accept(value)
-            if self._last_good.confirm() or self.policy != "rollback":
+            if self._rollback.confirm() or self.policy != "rollback":
                 self.num_in_a_row = 0
             return False
         score = self._detector.score(value)
@@ -180,16 +184,16 @@ class SpikeGuard(Serializable):
         return True
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]  # a plain dictionary will do
-        """The counts, and the window of good losses."""
+        """Returns the counts and the window of good losses."""
         counts = {name: getattr(self, name) for name in ("num_in_a_row", "num_skipped", "num_rollbacks")}
         return counts | self._detector.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on with counts and a window that were saved.
+        """Restores saved counts and losses.
 
         Raises:
-            TypeError: it is not a mapping.
-            ValueError: a key is missing, or a value is impossible. Nothing is changed.
+            TypeError: ``state_dict`` is not a mapping.
+            ValueError: a key is missing, or a value is invalid. Nothing is changed.
         """
         super().load_state_dict(state_dict)
         counts = {name: state_dict[name] for name in ("num_in_a_row", "num_skipped", "num_rollbacks")}
@@ -243,15 +247,15 @@ class SpikeGuard(Serializable):
 
     def _roll_back(self, engine: Engine[Any, Any]) -> str:
         state, step = engine.state, engine.step_function
-        moment = self._last_good.put_back(state.epoch)
+        saved = self._rollback.restore(state.epoch)
         self._counted_from = state.iteration
         self.num_rollbacks += 1
         if isinstance(step, TrainingStep):
-            step.num_accumulated = 0  # gradients of weights that are no more
-        return f"; back to iteration {moment.iteration}"
+            step.num_accumulated = 0  # gradients of weights that were rolled back
+        return f"; back to iteration {saved.iteration}"
 
     def _copy_first(self, engine: Engine[Any, Any]) -> None:
-        if self._last_good.good is None:
+        if self._rollback.good is None:
             self._copy(engine, engine.state.iteration - 1)
 
     def _copy_if_due(self, engine: Engine[Any, Any]) -> None:
@@ -259,7 +263,7 @@ class SpikeGuard(Serializable):
             self._copy(engine, engine.state.iteration)
 
     def _copy(self, engine: Engine[Any, Any], iteration: int) -> None:
-        self._last_good.take(iteration, engine.state.epoch)
+        self._rollback.capture(iteration, engine.state.epoch)
         self._counted_from = iteration
 
     def _save_batch(self, engine: Engine[Any, Any], value: float) -> None:
@@ -271,10 +275,10 @@ class SpikeGuard(Serializable):
         content = {"batch": state.batch, "loss": value, "iteration": state.iteration, "epoch": state.epoch}
         try:
             save(open_place(self.folder), name, content, Note(step=state.iteration, epoch=state.epoch, family="batch"))
-        except (OSError, TypeError) as error:  # a full disk, a batch of the user's own class: no reason to end a run
+        except (OSError, TypeError) as error:  # a full disk or a custom batch class must not end the run
             self.logger.warning("The batch of iteration %d could not be saved: %s", state.iteration, error)
 
 
 def _each(event: Any, every: int) -> Any:
-    """A filter makes an engine save how often the event was fired: none where none is needed."""
+    """Filters an event, unless ``every`` is 1: a filter adds a counter to the state of the engine."""
     return event if every == 1 else event(every=every)

@@ -27,19 +27,20 @@ __all__ = [
 
 
 class StateParamScheduler(BaseParamScheduler):
-    """Schedules an attribute of ``engine.state``: the base of the schedulers of this module.
+    """Base of the schedulers of this module: schedules an attribute of ``engine.state``.
 
-    Each event counts ``event_index`` up, then writes the value for it: that of the first event is the one for 1.
+    Each event increments ``event_index``, then sets the value for it: the first event uses index 1.
     Subclasses implement :meth:`get_param`.
 
     Args:
         param_name: the attribute of ``engine.state``.
         save_history: whether to append each value to ``engine.state.param_history[param_name]``.
-        create_new: whether the attribute is a new one. If not, one that is missing is created with a warning.
+        create_new: whether the attribute must be new. If not, a missing attribute is created with a
+            warning.
 
     State:
-        How many events there were. The value itself is computed anew: a scheduler that is attached writes it when its
-        state is loaded, one that is loaded writes it when it is attached, so that the first iteration has it, too.
+        The number of events. The value is recomputed when a state is loaded into an attached
+        scheduler, or a loaded scheduler is attached, so that the first iteration uses it, too.
     """
 
     def __init__(self, param_name: str, save_history: bool = False, create_new: bool = False) -> None:
@@ -49,10 +50,10 @@ class StateParamScheduler(BaseParamScheduler):
         self._engine: weakref.ReferenceType[Engine[Any, Any]] | None = None
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.ITERATION_COMPLETED) -> None:
-        """Writes a value to ``engine.state`` at each ``event``; until the first one, a new attribute is None.
+        """Sets the attribute at each ``event``; a new attribute is None until the first event.
 
         Raises:
-            ValueError: the attribute should be new, but is there.
+            ValueError: the attribute should be new, but exists.
         """
         name, state = self.param_name, engine.state
         is_there = hasattr(state, name)
@@ -74,7 +75,7 @@ class StateParamScheduler(BaseParamScheduler):
         self._write_current()
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
-        """Counts the event and writes its value."""
+        """Increments ``event_index`` and sets the value."""
         self.event_index += 1
         try:
             value = self.get_param()
@@ -104,7 +105,7 @@ class StateParamScheduler(BaseParamScheduler):
         return rows
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from a state that was saved; writes its value, if attached."""
+        """Restores a saved state; sets its value, if attached."""
         super().load_state_dict(state_dict)
         self._write_current()
 
@@ -128,8 +129,8 @@ class LambdaStateScheduler(StateParamScheduler):
         ValueError: ``lambda_obj`` cannot be called.
 
     State:
-        That of ``lambda_obj`` is part of it, if it has ``state_dict`` and ``load_state_dict``. A function is not: it
-        could not be loaded safely.
+        That of ``lambda_obj`` is part of it, if it has ``state_dict`` and ``load_state_dict``. A
+        function is not: it could not be loaded safely.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
@@ -271,7 +272,8 @@ class MultiStepStateScheduler(StateParamScheduler):
         param_name: see :class:`StateParamScheduler`, as for ``save_history`` and ``create_new``.
 
     Raises:
-        TypeError: ``initial_value`` or ``gamma`` is not a number, or ``milestones`` not a list of integers.
+        TypeError: ``initial_value`` or ``gamma`` is not a number, or ``milestones`` not a list of
+            integers.
         ValueError: a milestone is smaller than the one before, or a number is not finite.
 
     Example:

@@ -1,4 +1,4 @@
-"""Keeps the outputs of an epoch."""
+"""Stores the outputs of an epoch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ __all__ = ["EpochOutputStore"]
 class EpochOutputStore:
     """Collects the outputs of an epoch in a list.
 
-    They are kept as they are, with all that they hold: pick and detach what is needed with ``output_transform``.
+    Outputs are stored as they are, including graphs: select and detach what is needed with
+    ``output_transform``.
 
     Args:
-        output_transform: turns ``engine.state.output`` into what is kept.
+        output_transform: converts ``engine.state.output`` to the stored value.
 
     Attributes:
-        data: what has been collected in this epoch.
+        data: values of this epoch.
 
     Example:
         >>> evaluator = Engine(lambda engine, batch: batch * 10)
@@ -34,24 +35,24 @@ class EpochOutputStore:
         self.name: str | None = None
 
     def reset(self) -> None:
-        """Begins a new list; the one before stays with whoever has it."""
+        """Starts a new list; the previous one is not modified."""
         self.data = []
 
     def update(self, engine: Engine[Any, Any]) -> None:
-        """Adds the output of the iteration at hand."""
+        """Appends the output of the current iteration."""
         self.data.append(self.output_transform(engine.state.output))
 
     def store(self, engine: Engine[Any, Any]) -> None:
-        """Puts the list into ``engine.state``, if there is a name for it."""
+        """Sets the list as an attribute of ``engine.state``, if it has a name."""
         if self.name is not None:
             setattr(engine.state, self.name, self.data)
 
     def attach(self, engine: Engine[Any, Any], name: str | None = None) -> None:
-        """Collects from ``engine``, anew in each epoch.
+        """Collects the outputs of each epoch of ``engine``.
 
         Args:
             engine: any engine.
-            name: at the end of an epoch, ``engine.state.<name>`` is the list.
+            name: attribute of ``engine.state`` that is set to the list at the end of an epoch.
         """
         self.name = name
         engine.add_event_handler(Events.EPOCH_STARTED, self.reset)

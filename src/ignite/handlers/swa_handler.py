@@ -1,4 +1,4 @@
-"""The mean of the weights that a model had at several moments of its training."""
+"""Stochastic weight averaging."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ __all__ = ["SWAHandler"]
 class SWAHandler(AverageHandler):
     r"""Stochastic weight averaging: the mean of the weights at all firings of an event, in a copy of the model.
 
-    Filters of the event say from when on, and how often: ``Events.EPOCH_COMPLETED(after=75)``. The learning rate that
-    goes with it is a scheduler's business. Layers with batch statistics need :meth:`update_bn` at the end.
+    Use an event filter for the start and the interval: ``Events.EPOCH_COMPLETED(after=75)``. The
+    learning rate is not changed; use a scheduler. Models with batch normalization need
+    :meth:`update_bn` at the end.
 
     Args:
-        model: the live model; ``DistributedDataParallel`` and ``torch.compile`` are looked through.
+        model: the live model; unwrapped from ``DistributedDataParallel`` and ``torch.compile``.
 
     Attributes:
         swa_model: the copy, without gradients, in evaluation mode.
-        num_averaged: of how many moments it is the mean. At 0, it is the model as it was when this was made.
+        num_averaged: number of averaged weights. At 0, the copy has the initial weights.
 
     Raises:
-        TypeError: ``model`` is no module.
+        TypeError: ``model`` is not a module.
 
     State:
         The mean, and ``num_averaged``.
@@ -58,16 +59,16 @@ class SWAHandler(AverageHandler):
         engine.add_event_handler(event, self._update)
 
     def update_bn(self, batches: Iterable[Any], device: str | torch.device | None = None) -> None:
-        """Computes the statistics of batch normalisation layers of ``swa_model`` anew.
+        """Recomputes the statistics of the batch normalization layers of ``swa_model``.
 
         Args:
-            batches: inputs, or tuples that begin with them: the training data.
-            device: where to move inputs.
+            batches: the training data: inputs, or tuples that start with the inputs.
+            device: the device for the inputs.
         """
         update_bn(batches, self.swa_model, None if device is None else torch.device(device))
 
     def state_dict(self) -> dict[str, Any]:
-        """See the class.
+        """Returns the mean and ``num_averaged``.
 
         Raises:
             RuntimeError: the weights are swapped.
@@ -75,10 +76,10 @@ class SWAHandler(AverageHandler):
         return {**super().state_dict(), "num_averaged": self.num_averaged}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over a mean that was saved.
+        """Loads a saved mean.
 
         Raises:
-            ValueError: it is of another model. Nothing is changed then.
+            ValueError: the state belongs to another model. Nothing is changed.
         """
         super().load_state_dict(state_dict)
         self.num_averaged = state_dict["num_averaged"]

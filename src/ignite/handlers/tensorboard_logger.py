@@ -62,7 +62,7 @@ class _EventFiles:
         return {"last_step": self._last_step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Says to TensorBoard that what it has from later steps was logged by a run that did not get so far."""
+        """Tells TensorBoard to discard values of later steps: the resumed run logs them again."""
         self._last_step = state_dict["last_step"]
         start = self._session_class(status=self._session_class.START)
         self.writer._get_file_writer().add_event(self._event_class(session_log=start), step=self._last_step + 1)
@@ -72,11 +72,13 @@ class _EventFiles:
 class TensorboardLogger(trackers.TrackerLogger):
     """Logs to a folder that ``tensorboard --logdir`` shows.
 
-    Attributes that it lacks are those of the writer: ``logger.add_image(...)``. After ``trainer.run(...,
-    resume="latest")``, TensorBoard passes over what was logged after the checkpoint.
+    Attributes that it lacks are those of the writer: ``logger.add_image(...)``. After
+    ``trainer.run(..., resume="latest")``, TensorBoard passes over what was logged after the
+    checkpoint.
 
     Args:
-        *args: for the ``SummaryWriter`` of tensorboardX if that is installed, else torch's; first ``log_dir``.
+        *args: for the ``SummaryWriter`` of tensorboardX if that is installed, else torch's; first
+            ``log_dir``.
         **kwargs: likewise.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Stop when the output of an engine is NaN or infinite."""
+"""Termination on NaN or infinite outputs."""
 
 import cmath
 import logging
@@ -16,21 +16,23 @@ __all__ = ["TerminateOnNan"]
 
 
 class TerminateOnNan:
-    """Terminates an engine whose output has a number that is NaN or infinite.
+    """Terminates an engine if its output contains NaN or infinity.
 
-    Add it to ``Events.ITERATION_COMPLETED``: by then, the weights have been updated with the gradients of that number.
-    :class:`SpikeGuard` acts before that. Looking at tensors waits for their device, once each call.
+    Add it to ``Events.ITERATION_COMPLETED``. By then, the weights have already been updated;
+    :class:`SpikeGuard` acts before the update. Each call synchronizes with the device of the
+    tensors once.
 
     Args:
-        output_transform: picks what is looked at from ``engine.state.output``: a number, a tensor, or containers of
-            these. Strings are passed over.
+        output_transform: selects the values to check from ``engine.state.output``: a number, a
+            tensor, or containers of these. Strings are ignored.
 
     Raises:
-        TypeError: when called, there is something else in the output, None for example.
+        TypeError: when called, the output contains a value of another type, such as None.
 
     Distributed:
-        Added on every process, all of them stop in the same iteration, if the output of one is NaN: they ask each other
-        at each call, through the store of the process group. Added on some only, it terminates the engine of those.
+        Added on all ranks, they stop in the same iteration if the output of one is not finite: each
+        call exchanges this through the store of the process group. Added on some ranks only, it
+        terminates the engines of those.
 
     Example:
         >>> from ignite.engine import Events
@@ -47,7 +49,7 @@ class TerminateOnNan:
         self._output_transform = output_transform
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
-        """Looks at the output of ``engine``."""
+        """Checks the output of ``engine``."""
         is_here = not _is_finite(self._output_transform(engine.state.output))
         if not together.any_process(engine, self, is_here):
             return
@@ -74,7 +76,7 @@ def _is_finite(output: Any) -> bool:
 
 
 def _on_one_device(verdicts: list[Tensor]) -> list[bool]:
-    """Waits for each device once."""
+    """Synchronizes with each device once."""
     by_device: dict[torch.device, list[Tensor]] = {}
     for verdict in verdicts:
         by_device.setdefault(verdict.device, []).append(verdict)

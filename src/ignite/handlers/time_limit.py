@@ -1,4 +1,4 @@
-"""Stop when the time is up."""
+"""Time limit of a run."""
 
 import logging
 from collections.abc import Callable
@@ -11,24 +11,25 @@ __all__ = ["TimeLimit"]
 
 
 class TimeLimit:
-    """Terminates an engine when a number of seconds has passed since this object was made.
+    """Terminates an engine when a number of seconds has passed since this object was created.
 
-    Add it to ``Events.ITERATION_COMPLETED`` after all other handlers of that event, so that a checkpoint is of a whole
-    iteration. The limit should leave time for the last iteration and for what is saved. Time is taken from a clock
-    that only goes forward; corrections of the wall clock do not matter.
+    Add it to ``Events.ITERATION_COMPLETED`` after all other handlers of that event, so that a
+    checkpoint covers the whole iteration. The limit should leave time for the last iteration and
+    for saving. The clock is monotonic: changes of the system time have no effect.
 
     Args:
-        limit_sec: seconds, at least 1; None for no limit.
-        checkpoint: what to call with the engine, once, before it is terminated: a ``Checkpoint``, say.
+        limit_sec: limit in seconds, at least 1; None for no limit.
+        checkpoint: called once with the engine before it is terminated, such as a ``Checkpoint``.
 
     Raises:
         TypeError: ``limit_sec`` is neither an integer nor None, or ``checkpoint`` cannot be called.
         ValueError: ``limit_sec`` is not positive.
 
     Distributed:
-        Added on every process, all of them stop in the same iteration, when the time of the first is up: they ask each
-        other at each call, through the store of the process group; ``Events.ITERATION_COMPLETED(every=50)`` asks less
-        often. Added on some only, it terminates the engine of those.
+        Added on all ranks, they stop in the same iteration, when the first reaches the limit: each
+        call exchanges this through the store of the process group; use
+        ``Events.ITERATION_COMPLETED(every=50)`` to do so less often. Added on some ranks only, it
+        terminates the engines of those.
 
     Example:
         >>> from ignite.engine import Events
@@ -55,12 +56,12 @@ class TimeLimit:
         self._started = clock.now()
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
-        """Looks at the clock."""
+        """Terminates the engine if the limit is reached."""
         is_up = self.limit_sec is not None and clock.now() - self._started > self.limit_sec
         if not together.any_process(engine, self, is_up) or engine.should_terminate:
             return
         self.logger.info("Reached the time limit: %s sec. Stop training", self.limit_sec)
         if self.checkpoint is not None:
             self.checkpoint(engine)
-        engine.will_resume = True  # what Checkpoint.of saves at the end is no finished run
+        engine.will_resume = True  # Checkpoint.of must not mark the run as finished
         engine.terminate()

@@ -1,4 +1,4 @@
-"""How long the step, the data and the handlers took, one by one."""
+"""Ignite's profilers: durations of every step, batch and handler call."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ _COLUMNS = [
 
 
 class BasicTimeProfiler:
-    """Times the step, the fetching of batches, and the handlers of each event, for each iteration.
+    """Measures the step, data loading, and the handlers of each event, for every iteration.
 
-    :class:`RunProfiler` says where the time goes at less expense. This one keeps a number for each iteration and event.
-    A run begins anew; one that goes on adds to what there is. Nothing is left on the engine when the run is over.
+    :class:`RunProfiler` reports where the time goes with less overhead; this class keeps a number
+    per iteration and event. A new run resets the times; a run that continues adds to them. Nothing
+    stays on the engine after the run.
 
     Attributes:
-        max_epochs: of the run; None if it has a limit in iterations.
-        total_num_iters: iterations that the run is to have; None if nobody knows yet.
+        max_epochs: the limit of the run; None if it is limited in iterations.
+        total_num_iters: total number of iterations; None if unknown.
         events_to_ignore: events whose handlers are not timed.
 
     Example:
@@ -87,19 +88,19 @@ class BasicTimeProfiler:
 
     @property
     def dataflow_times(self) -> Tensor:
-        """Seconds for which the batch of each iteration so far was waited for, shape (iterations,)."""
+        """Seconds spent waiting for each batch so far, shape (iterations,)."""
         return _dense(self._times[DATA])
 
     @property
     def event_handlers_times(self) -> dict[Any, Tensor]:
-        """For each event, seconds of its handlers at each firing so far."""
+        """Seconds of the handlers at each firing so far, by event."""
         return {event: _dense(self._times[event]) for event in _EVENTS}
 
     def attach(self, engine: Engine[Any, Any]) -> None:
-        """Times the runs of ``engine``, from the next one on. Once more changes nothing.
+        """Measures the runs of ``engine``, starting with the next. Attaching again has no effect.
 
         Raises:
-            TypeError: ``engine`` is none.
+            TypeError: ``engine`` is not an engine.
         """
         _attach_once(engine, self._frame)
 
@@ -111,7 +112,7 @@ class BasicTimeProfiler:
         with ExitStack() as stack:
             stack.enter_context(engine.measured(CallTimer(engine.state, self._record, self._announce)))
             for event in _EVENTS:
-                # Tells that the event was fired, which its handlers, if it has none, cannot.
+                # Records that the event was fired, even if it has no other handlers.
                 engine.add_event_handler(event, self._mark, event)
                 stack.callback(engine.remove_event_handler, self._mark, event)
             yield
@@ -138,9 +139,10 @@ class BasicTimeProfiler:
         """Statistics of the step, the data and each event, so far.
 
         Returns:
-            ``processing_stats``, ``dataflow_stats``, ``event_handlers_stats`` (by the name of the event, and
-            ``total_time``, a tensor) and ``event_handlers_names``. Statistics are ``total`` in seconds, and of several
-            times also ``min/index``, ``max/index``, ``mean`` and ``std``; of none, "not yet triggered" as ``total``.
+            ``processing_stats``, ``dataflow_stats``, ``event_handlers_stats`` (by the name of the
+            event, and ``total_time``, a tensor) and ``event_handlers_names``. Statistics are
+            ``total`` in seconds, and of several times also ``min/index``, ``max/index``, ``mean``
+            and ``std``; of none, "not yet triggered" as ``total``.
         """
         by_event: dict[str, Any] = {event.name: summarize(self._times[event]) for event in _EVENTS}
         by_event["total_time"] = torch.tensor(sum(sum(self._times[event].values()) for event in _EVENTS))
@@ -169,23 +171,23 @@ class BasicTimeProfiler:
 
     @staticmethod
     def print_results(results: Mapping[str, Any]) -> str:
-        """Prints what :meth:`get_results` has returned, and returns what it prints."""
+        """Prints the result of :meth:`get_results`, and returns the text."""
         text = basic_text(results, _EVENTS)
         sys.stdout.write(text + "\n")
         return text
 
 
 class HandlersTimeProfiler:
-    """Times each handler of each event, of the program's own events too, and the step and the data.
+    """Measures each handler of each event, including custom events, the step and data loading.
 
-    A run begins anew; one that goes on adds to what there is. Nothing is left on the engine when the run is over.
-    Handlers of the same name on the same event share a row.
+    A new run resets the times; a run that continues adds to them. Nothing stays on the engine after
+    the run. Handlers of the same name on the same event share a row.
 
     Attributes:
-        processing_times: seconds of the step, one by one.
-        dataflow_times: seconds for which each batch was waited for.
-        event_handlers_times: by event and handler, seconds of each call.
-        event_handlers_names: by event, the names of its handlers.
+        processing_times: seconds of each step.
+        dataflow_times: seconds spent waiting for each batch.
+        event_handlers_times: seconds of each call, by event and handler.
+        event_handlers_names: names of the handlers, by event.
 
     Example:
         >>> trainer, profiler = Engine(lambda engine, batch: None), HandlersTimeProfiler()
@@ -198,7 +200,7 @@ class HandlersTimeProfiler:
     """
 
     EVENT_FILTER_THESHOLD_TIME = 0.0001
-    """Of Ignite; not looked at: a call that a filter turns away is not timed."""
+    """Unused; exists for compatibility with Ignite. Calls skipped by an event filter are not measured."""
     _is_profiler = True
 
     def __init__(self) -> None:
@@ -211,10 +213,10 @@ class HandlersTimeProfiler:
         self.event_handlers_names: dict[Any, list[str]] = {}
 
     def attach(self, engine: Engine[Any, Any]) -> None:
-        """Times the runs of ``engine``, from the next one on. Once more changes nothing.
+        """Measures the runs of ``engine``, starting with the next. Attaching again has no effect.
 
         Raises:
-            TypeError: ``engine`` is none.
+            TypeError: ``engine`` is not an engine.
         """
         _attach_once(engine, self._frame)
 
@@ -245,7 +247,8 @@ class HandlersTimeProfiler:
         """A row for each handler, one for all of them, one for the step and one for the data, so far.
 
         Returns:
-            ``[handler, event, total, (min, index), (max, index), mean, std]`` each, in seconds to five places.
+            ``[handler, event, total, (min, index), (max, index), mean, std]`` each, in seconds to
+            five places.
         """
         total = sum(sum(times) for _, _, times in self._columns())
         return [
@@ -268,7 +271,7 @@ class HandlersTimeProfiler:
 
     @staticmethod
     def print_results(results: Sequence[Sequence[Any]]) -> None:
-        """Prints what :meth:`get_results` has returned, as a table."""
+        """Prints the result of :meth:`get_results` as a table."""
         sys.stdout.write(handlers_text(results) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""A stopwatch that events start and stop."""
+"""Stopwatch controlled by events."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Timer"]
 
 
 class Timer:
-    """Measures seconds, or seconds per step. It runs from when it is made.
+    """Measures seconds, or seconds per step. Starts when created.
 
     Args:
         average: whether :meth:`value` is per step.
 
     Attributes:
-        running: whether it runs.
-        step_count: how many steps there have been since it was reset.
+        running: whether the timer is running.
+        step_count: number of steps since the last reset.
 
     Example:
         >>> from ignite.engine import Engine, Events
@@ -42,7 +42,7 @@ class Timer:
 
     @property
     def total(self) -> float:
-        """Seconds, of all steps together."""
+        """Total seconds."""
         return self._watch.elapsed()
 
     def attach(
@@ -53,14 +53,14 @@ class Timer:
         resume: Any = None,
         step: Any = None,
     ) -> Timer:
-        """Lets events of ``engine`` work the timer.
+        """Controls the timer by events of ``engine``.
 
         Args:
             engine: any engine.
-            start: when to begin at zero.
-            pause: when to pause.
-            resume: when to go on, if at all.
-            step: when a step is complete, if ever.
+            start: event that resets and starts the timer.
+            pause: event that pauses it.
+            resume: event that resumes it, if any.
+            step: event that counts a step, if any.
 
         Returns:
             The timer.
@@ -74,26 +74,26 @@ class Timer:
         return self
 
     def reset(self, *args: Any) -> Timer:
-        """Begins at zero."""
+        """Resets and starts the timer."""
         self._watch.restart()
         self.step_count = 0.0
         self.running = True
         return self
 
     def pause(self, *args: Any) -> None:
-        """Stops counting; does nothing if it has been stopped."""
+        """Pauses the timer; no effect if paused."""
         if self.running:
             self._watch.pause()
             self.running = False
 
     def resume(self, *args: Any) -> None:
-        """Goes on counting; does nothing if it counts."""
+        """Resumes the timer; no effect if running."""
         if not self.running:
             self._watch.resume()
             self.running = True
 
     def value(self) -> float:
-        """Seconds so far; per step if the timer averages (with no step yet, as if there had been one)."""
+        """Returns the seconds so far; per step with ``average`` (before the first step, as for one step)."""
         return self.total / max(self.step_count, 1.0) if self._average else self.total
 
     def step(self, *args: Any) -> None:

@@ -23,21 +23,23 @@ _FORMATS = ("chrome", "tensorboard")
 class TorchProfiler:
     """Records the operators and kernels of some iterations, and writes them as traces.
 
-    Of each call of ``run``, the first ``skip_first`` iterations are left out; then ``wait`` are left out, ``warmup``
-    recorded and thrown away, ``active`` recorded and written, and so on, ``repeat`` times. A run that ends earlier
-    writes what it has, also after an exception. Iterations that are recorded take a lot longer:
-    :class:`RunProfiler` is what may always be on.
+    Each run skips its first ``skip_first`` iterations; each of the following ``repeat`` cycles then
+    skips ``wait`` iterations, discards ``warmup`` recorded ones, and writes ``active`` recorded
+    ones. A run that ends earlier, also by an exception, writes the partial cycle. Recording slows
+    iterations down considerably; :class:`RunProfiler` is fast enough to stay on.
 
     Args:
-        dirname: the folder for the traces; made when needed.
-        wait: iterations to leave out in each cycle.
-        warmup: iterations in each cycle that the profiler gets going in. PyTorch warns about 0.
+        dirname: the folder for the traces; created when needed.
+        wait: iterations to skip in each cycle.
+        warmup: iterations to record and discard in each cycle. PyTorch warns about 0.
         active: iterations to record in each cycle.
-        repeat: number of cycles; 0 for as many as there are.
-        skip_first: iterations to leave out before the first cycle.
-        activities: what to record; by default the CPU, and the accelerator if there is one.
-        format: "chrome" for files that https://ui.perfetto.dev can show, "tensorboard" for TensorBoard's plugin.
-        **options: further ones of :class:`torch.profiler.profile`, ``record_shapes=True`` for example.
+        repeat: number of cycles; 0 for no limit.
+        skip_first: iterations to skip before the first cycle.
+        activities: what to record; by default the CPU and, if available, the accelerator.
+        format: "chrome" for files that https://ui.perfetto.dev shows, "tensorboard" for
+            TensorBoard's plugin.
+        **options: further options of :class:`torch.profiler.profile`, such as
+            ``record_shapes=True``.
 
     Raises:
         ValueError: a number is negative, ``active`` is 0, or the format unknown.
@@ -78,7 +80,7 @@ class TorchProfiler:
             raise ValueError(f"format should be one of {_FORMATS}, but given {format!r}")
         self.dirname = Path(dirname)
         self.traces: list[Path] = []
-        """The traces that were written, the oldest first; empty with format="tensorboard", which names them itself."""
+        """Written traces, oldest first; empty with format="tensorboard", where PyTorch names the files."""
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._cycle = {"wait": wait, "warmup": warmup, "active": active}
         self._repeat, self._skip_first = repeat, skip_first
@@ -90,10 +92,10 @@ class TorchProfiler:
         self._num_left: float = 0
 
     def attach(self, engine: Engine[Any, Any]) -> None:
-        """Records runs of ``engine``, from the next one on. Once more changes nothing.
+        """Records the runs of ``engine``, starting with the next. Attaching again has no effect.
 
         Raises:
-            TypeError: ``engine`` is none.
+            TypeError: ``engine`` is not an engine.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {engine!r}")
@@ -115,7 +117,7 @@ class TorchProfiler:
 
     @contextmanager
     def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
-        """In a dry run, until the end of the block, traces go to ``folder``."""
+        """In a dry run: writes traces to ``folder``."""
         dirname, self.dirname = self.dirname, folder
         try:
             yield lambda: None
@@ -123,7 +125,7 @@ class TorchProfiler:
             self.dirname = dirname
 
     def _begin_cycle(self, write: Callable[[profile], None], skip_first: int) -> None:
-        # One profile for each cycle: PyTorch's own repetition warns that it forgets, and breaks if that is an error.
+        # One profile per cycle: PyTorch's own repetition warns about dropped events, and fails if warnings are errors.
         self._is_written = False
         self._profile = profile(
             activities=_available() if self._activities is None else self._activities,

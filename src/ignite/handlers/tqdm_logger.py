@@ -1,4 +1,4 @@
-"""A progress bar of tqdm."""
+"""Progress bar based on tqdm."""
 
 from __future__ import annotations
 
@@ -32,23 +32,24 @@ _OF_RUNS = (Events.STARTED, Events.COMPLETED)
 
 
 class ProgressBar(BaseLogger):
-    """Shows how far a run is, and what it has found.
+    """Shows the progress of a run, its metrics and outputs.
 
-    The bar is drawn at most every ``mininterval`` seconds (0.1), and at its end. Between two drawings, an iteration
-    costs a look at the clock; outputs and metrics are only read, and devices only waited for, to be drawn. In a
-    notebook it is one of tqdm's widgets. If standard error is no terminal, and no argument of tqdm but ``desc`` is
-    given, there is a plain line every ten seconds and at the end of each bar.
+    The bar is redrawn at most every ``mininterval`` seconds (0.1), and at its end. Otherwise, an
+    iteration costs one clock reading; outputs and metrics are read, and devices synchronized, only
+    to redraw. In a notebook, the bar is a widget. If standard error is not a terminal, and no tqdm
+    argument but ``desc`` is given, a plain line is printed every ten seconds and at the end of each
+    bar.
 
-    The bar counts from where it begins, so that rates and times left are right after a resume, too. It is closed when
-    ``run`` returns or raises.
+    The bar starts counting at the current position, so that rate and remaining time are right after
+    a resume, too. It is closed when ``run`` returns or raises.
 
     Args:
-        persist: whether bars stay on the screen when they are closed.
-        bar_format: as tqdm has it.
-        **tqdm_kwargs: for tqdm. ``desc`` takes the place of "Epoch" or "Iteration".
+        persist: whether closed bars stay visible.
+        bar_format: the format of tqdm.
+        **tqdm_kwargs: passed to tqdm. ``desc`` replaces "Epoch" or "Iteration".
 
     Attributes:
-        pbar: tqdm's bar that is shown, or None.
+        pbar: the current tqdm bar, or None.
 
     Raises:
         ModuleNotFoundError: tqdm is not installed.
@@ -71,7 +72,7 @@ class ProgressBar(BaseLogger):
         self._displays: weakref.WeakSet[_Display] = weakref.WeakSet()
 
     def close(self) -> None:
-        """Closes the bars that are open; those that are drawn after that are new ones."""
+        """Closes all open bars; later updates open new ones."""
         for display in self._displays:
             display.end()
 
@@ -95,8 +96,8 @@ class ProgressBar(BaseLogger):
             state_attributes: which attributes of the state to show.
 
         Raises:
-            ValueError: the engine does not know ``event_name``, it does not come before ``closing_event_name``, or that
-                one has a filter.
+            ValueError: the engine does not know ``event_name``, it does not come before
+                ``closing_event_name``, or that one has a filter.
             TypeError: ``metric_names`` is neither a list nor "all".
         """
         _check_events(engine, event_name, closing_event_name)

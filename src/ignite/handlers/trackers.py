@@ -67,11 +67,11 @@ _WARN_EVERY_S = 60.0
 class Tracker(Protocol):
     """Destination of logged values: files or a server. Three methods are required.
 
-    Optional methods: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure, step)``
-    and ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and ``load_state_dict`` for what
-    a resumed run needs; and ``elsewhere(folder)``, which returns a tracker for a dry run that writes to
-    the folder only. Optional attributes: ``separator`` joins the parts of names ("/" by default), and
-    ``takes_text = True`` accepts strings as scalars.
+    Optional methods: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure,
+    step)`` and ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and
+    ``load_state_dict`` for what a resumed run needs; and ``elsewhere(folder)``, which returns a
+    tracker for a dry run that writes to the folder only. Optional attributes: ``separator`` joins
+    the parts of names ("/" by default), and ``takes_text = True`` accepts strings as scalars.
     """
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -87,9 +87,10 @@ class Tracker(Protocol):
 class TrackerLogger(BaseLogger):
     """Logger that writes to a :class:`Tracker`.
 
-    Scalars on an accelerator are copied asynchronously and handed to the tracker in order, so that logging never waits
-    for a step. Values that cannot be written, because a disk is full or a connection fails (``OSError``), are dropped:
-    training goes on, with a warning once a minute and at the end.
+    Scalars on an accelerator are copied asynchronously and handed to the tracker in order, so that
+    logging never waits for a step. Values that cannot be written, because a disk is full or a
+    connection fails (``OSError``), are dropped: training goes on, with a warning once a minute and
+    at the end.
 
     Args:
         tracker: the destination.
@@ -101,7 +102,8 @@ class TrackerLogger(BaseLogger):
         TypeError: ``tracker`` lacks a required method.
 
     State:
-        The state of the tracker, if it has one. A tracker uses it to cut off values logged after the checkpoint.
+        The state of the tracker, if it has one. A tracker uses it to cut off values logged after
+        the checkpoint.
     """
 
     def __init__(self, tracker: Tracker) -> None:

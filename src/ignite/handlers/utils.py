@@ -1,4 +1,4 @@
-"""Steps that are counted by another engine than the one that a handler is attached to."""
+"""Global steps counted by another engine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ __all__ = ["global_step_from_engine"]
 def global_step_from_engine(
     engine: Engine[Any, Any], custom_event_name: Any = None, fallback_attr: str = "epoch"
 ) -> Callable[[Any, Any], int]:
-    """Makes a ``global_step_transform`` that tells how far ``engine`` is, whoever asks.
+    """Returns a ``global_step_transform`` that reads the counter of ``engine``.
 
-    Given to what is attached to an evaluator, it lets scores count by the trainer's epochs.
+    Used for handlers attached to an evaluator, whose values then have the epoch of the trainer as
+    the step.
 
     Args:
         engine: usually the trainer.
-        custom_event_name: the event whose count to take, instead of the one at which the handler is called.
+        custom_event_name: the event whose counter to use, instead of the event of the handler.
         fallback_attr: the attribute of ``engine.state`` for events that no attribute counts.
 
     Raises:
         ValueError: when it is asked, the engine has no event ``custom_event_name``.
 
     Returns:
-        ``f(ignored, event_name)``, the number of the epoch or the iteration that ``event_name`` belongs to.
+        ``f(ignored, event_name)``, the number of the epoch or the iteration that ``event_name``
+        belongs to.
 
     Example:
         >>> from ignite.engine import Events

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from ignite._core.files import check_writable
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine.backup import backed_up
 from ignite.handlers import EarlyStopping, LRScheduler
-from ignite.handlers._rehearsal import check_writable
 from ignite.learner._callbacks import BestWeights, Folder, Handlers, Monitor, attached, factor_of, no_such_monitor
 from ignite.learner._data.in_memory import tidied
 from ignite.learner._data.schema import Facts, wanted_by

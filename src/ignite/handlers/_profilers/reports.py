@@ -33,10 +33,12 @@ def trace_events(slices: Sequence[tuple[Part, int, int]], rank: int) -> list[dic
         rank: the rank of the process.
 
     Returns:
-        One complete event ("X") per slice, in microseconds since the first, and the names of the process and engines.
+        One complete event ("X") per slice, in microseconds since the first, and the names of the
+        process and engines.
 
     References:
-        Trace Event Format, https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+        Trace Event Format,
+        https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
     """
     events: list[dict[str, Any]] = [
         {"name": "process_name", "ph": "M", "pid": rank, "tid": 0, "args": {"name": f"rank {rank}"}}

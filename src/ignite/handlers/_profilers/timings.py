@@ -88,7 +88,8 @@ class Part:
 class Timings:
     """Measures the parts of a run: total times, and the last slices in a ring buffer.
 
-    Every nanosecond is counted once. The cost is two clock readings, four additions and one entry per call.
+    Every nanosecond is counted once. The cost is two clock readings, four additions and one entry
+    per call.
 
     Args:
         num_slices: the length of the ring buffer.
@@ -275,7 +276,8 @@ class CallTimer(Meter):
 
     Args:
         state: the engine's state, for the current epoch and iteration.
-        record: called with the event (or DATA, STEP), the handler's name, the index of the event and the seconds.
+        record: called with the event (or DATA, STEP), the handler's name, the index of the event
+            and the seconds.
         announce: called with the event and the name of each handler before the first call.
     """
 

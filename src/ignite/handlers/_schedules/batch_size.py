@@ -16,9 +16,10 @@ from ignite.handlers._schedules.scheduler import (
 class BatchSizeScheduler(BaseParamScheduler):
     """Sets the batch size of a loader at each event, by a function of the number of events before it.
 
-    With ``Events.EPOCH_STARTED``, the size is that of the epoch that begins. At an event within an epoch, it depends on
-    torch's sampler, and on the workers, from which batch on it holds; at the latest, from the next pass on. An epoch is
-    as long as the loader is when it begins, unless ``run`` is given an ``epoch_length``.
+    With ``Events.EPOCH_STARTED``, the size is that of the epoch that begins. At an event within an
+    epoch, it depends on torch's sampler, and on the workers, from which batch on it holds; at the
+    latest, from the next pass on. An epoch is as long as the loader is when it begins, unless
+    ``run`` is given an ``epoch_length``.
 
     Args:
         dataloader: the loader that ``run`` is given, with a ``BatchSampler``, as it has by default.
@@ -27,9 +28,10 @@ class BatchSizeScheduler(BaseParamScheduler):
 
     Raises:
         TypeError: ``dataloader`` is not a DataLoader, or ``scheduler_fn`` cannot be called.
-        ValueError: ``dataloader`` has no BatchSampler; or, when called, the batch size is not a positive integer.
-        RuntimeError: when called, the engine reads its batches from a loader that can be resumed: those are cut
-            beforehand, of one size. ``Checkpoint.of`` makes such loaders.
+        ValueError: ``dataloader`` has no BatchSampler; or, when called, the batch size is not a
+            positive integer.
+        RuntimeError: when called, the engine reads its batches from a loader that can be resumed:
+            those are cut beforehand, of one size. ``Checkpoint.of`` makes such loaders.
 
     Example:
         >>> loader = DataLoader(range(12), batch_size=2)
@@ -41,7 +43,8 @@ class BatchSizeScheduler(BaseParamScheduler):
         2
 
     References:
-        Smith et al., "Don't Decay the Learning Rate, Increase the Batch Size", 2018, https://arxiv.org/abs/1711.00489
+        Smith et al., "Don't Decay the Learning Rate, Increase the Batch Size", 2018,
+        https://arxiv.org/abs/1711.00489
     """
 
     def __init__(

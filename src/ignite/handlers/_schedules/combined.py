@@ -16,15 +16,17 @@ from ignite.handlers._schedules.scheduler import (
 
 
 class ParamGroupScheduler:
-    """Calls several schedulers at each event, each usually of another group of an optimizer.
+    """Calls several schedulers at each event, usually one per parameter group.
 
     It has no ``attach``: use ``engine.add_event_handler(Events.ITERATION_STARTED, scheduler)``.
 
     Args:
-        schedulers: of one parameter group each, or of different parameters or optimizers. Do not attach them.
-        names: one for each scheduler, under which its values stand in the history, and which is checked when a state
-            is loaded; by default the names of the parameters.
-        save_history: whether to append the values to ``engine.state.param_history``; holds for ``schedulers``, too.
+        schedulers: of one parameter group each, or of different parameters or optimizers. Do not
+            attach them.
+        names: one for each scheduler, under which its values stand in the history, and which is
+            checked when a state is loaded; by default the names of the parameters.
+        save_history: whether to append the values to ``engine.state.param_history``; holds for
+            ``schedulers``, too.
 
     Raises:
         TypeError: ``schedulers`` or ``names`` is not a list.
@@ -93,7 +95,7 @@ class ParamGroupScheduler:
             scheduler(engine, name or own_name)
 
     def get_param(self) -> list[float | list[float]]:
-        """What each scheduler would write."""
+        """Returns the next value of each scheduler."""
         return [scheduler.get_param() for scheduler in self.schedulers]
 
     @classmethod
@@ -161,18 +163,20 @@ def _shown(scheduler: ParamScheduler) -> Any:
 
 
 class ConcatScheduler(ParamScheduler):
-    """Runs one scheduler after the other, the last one for ever.
+    """Runs schedulers one after the other; the last one has no end.
 
     Args:
         schedulers: two or more, of the same parameter of the same optimizer. Do not attach them.
-        durations: for how many events each runs, one less than there are schedulers. With 0 it is left out.
-        save_history: whether to append the values to ``engine.state.param_history[param_name]``; holds for
-            ``schedulers``, too.
+        durations: for how many events each runs, one less than there are schedulers. With 0 it is
+            left out.
+        save_history: whether to append the values to ``engine.state.param_history[param_name]``;
+            holds for ``schedulers``, too.
 
     Raises:
-        TypeError: ``schedulers`` or ``durations`` is not a list, or one of ``schedulers`` is no scheduler.
-        ValueError: there are too few, they are of different parameters or optimizers, or a duration is not an integer
-            or negative.
+        TypeError: ``schedulers`` or ``durations`` is not a list, or one of ``schedulers`` is no
+            scheduler.
+        ValueError: there are too few, they are of different parameters or optimizers, or a duration
+            is not an integer or negative.
 
     State:
         Which scheduler it is at, and the states of all.
@@ -222,11 +226,11 @@ class ConcatScheduler(ParamScheduler):
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
-        """The groups that the scheduler at hand writes to."""
+        """The groups of the current scheduler."""
         return self.schedulers[self._scheduler_index].optimizer_param_groups
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Calls the scheduler whose turn it is."""
+        """Calls the current scheduler."""
         index, left = self._next()
         if index != self._scheduler_index:
             self._scheduler_index, self._current_duration = index, left
@@ -235,7 +239,7 @@ class ConcatScheduler(ParamScheduler):
         self._current_duration -= 1
 
     def get_param(self) -> Any:
-        """The value that the next call will write."""
+        """Returns the value that the next call sets."""
         index, _ = self._next()
         with param_groups.untouched([self.optimizer]):
             if index != self._scheduler_index:
@@ -279,7 +283,7 @@ class ConcatScheduler(ParamScheduler):
         return rows
 
     def state_dict(self) -> dict[str, Any]:
-        """Which scheduler it is at, and the states of all."""
+        """Returns the index of the current scheduler, and the states of all."""
         return {**super().state_dict(), "schedulers": [scheduler.state_dict() for scheduler in self.schedulers]}
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
@@ -305,7 +309,7 @@ class ConcatScheduler(ParamScheduler):
             scheduler.load_state_dict(state)
 
     def _next(self) -> tuple[int, int]:
-        """The scheduler whose turn it is, and for how many events; a negative number counts up for ever."""
+        """Returns the index of the current scheduler and its remaining events; negative means no end."""
         index, left = self._scheduler_index, self._current_duration
         while left == 0:
             index += 1

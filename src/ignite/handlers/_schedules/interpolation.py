@@ -17,17 +17,17 @@ from ignite.handlers._schedules.scheduler import (
 
 
 def straight(start: float, end: float, fraction: float) -> float:
-    """On the line from ``start`` (at 0) to ``end`` (at 1)."""
+    """Linear interpolation from ``start`` (at 0) to ``end`` (at 1)."""
     return start + (end - start) * fraction
 
 
 def triangle(start: float, end: float, fraction: float) -> float:
-    """From ``start`` to ``end`` (at 1/2) and back, in straight lines."""
+    """Triangle wave from ``start`` to ``end`` (at 1/2) and back."""
     return end + (start - end) * abs(fraction - 0.5) * 2
 
 
 def half_cosine(start: float, end: float, fraction: float) -> float:
-    """From ``start`` to ``end``, slowly at both ends: half a period of a cosine.
+    """Half a period of a cosine from ``start`` to ``end``.
 
     Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5,
     https://arxiv.org/abs/1608.03983
@@ -36,7 +36,7 @@ def half_cosine(start: float, end: float, fraction: float) -> float:
 
 
 def piecewise_linear(milestones: Sequence[int], values: Sequence[float], index: int) -> float:
-    """Straight lines from one milestone to the next, constant outside of them; jumps where two are equal."""
+    """Linear interpolation between milestones, constant outside; jumps where two milestones are equal."""
     after = bisect_right(milestones, index)
     if after == 0:
         return values[0]
@@ -50,11 +50,11 @@ _NUMBERS = ("start_value", "end_value", "cycle_size", "cycle_mult", "start_value
 
 
 class CyclicalScheduler(ParamScheduler):
-    """Repeats a curve from one value to another: the base of the cyclical schedulers.
+    """Base of the cyclical schedulers: repeats a curve from one value to another.
 
-    A cycle takes ``cycle_size`` events, then ``warmup_duration`` events lead in a straight line to where the next one
-    starts. Within a cycle, warm-up included, ``event_index`` counts from 0; ``cycle`` counts the cycles. The other
-    attributes have the values of the cycle at hand.
+    A cycle takes ``cycle_size`` events, then ``warmup_duration`` events lead in a straight line to
+    where the next one starts. Within a cycle, warm-up included, ``event_index`` counts from 0;
+    ``cycle`` counts the cycles. The other attributes have the values of the cycle at hand.
 
     Args:
         optimizer: whose groups are written.
@@ -62,7 +62,8 @@ class CyclicalScheduler(ParamScheduler):
         start_value: where the first cycle starts.
         end_value: where it leads to.
         cycle_size: how many events it takes, at least 2.
-        cycle_mult: the factor from the length of a cycle, and of its warm-up, to that of the next, in whole events.
+        cycle_mult: the factor from the length of a cycle, and of its warm-up, to that of the next,
+            in whole events.
         start_value_mult: the factor from one ``start_value`` to the next.
         end_value_mult: the factor from one ``end_value`` to the next.
         warmup_duration: how many events lead from the end of a cycle to the start of the next.
@@ -71,7 +72,8 @@ class CyclicalScheduler(ParamScheduler):
 
     Raises:
         TypeError: an argument is not a number.
-        ValueError: a number is not finite, ``cycle_size`` is less than 2, ``warmup_duration`` less than 0.
+        ValueError: a number is not finite, ``cycle_size`` is less than 2, ``warmup_duration`` less
+            than 0.
     """
 
     def __init__(  # noqa: PLR0913 - Ignite's signature
@@ -91,7 +93,7 @@ class CyclicalScheduler(ParamScheduler):
         super().__init__(optimizer, param_name, save_history, param_group_index)
         self.start_value = check_number("Argument start_value", start_value)
         self.end_value = check_number("Argument end_value", end_value)
-        # Not always an integer: programs give a part of an epoch, and end before the first cycle does.
+        # Not always an integer: programs pass a fraction of an epoch.
         self.cycle_size = check_number("Argument cycle_size", cycle_size)
         self.cycle_mult = check_number("Argument cycle_mult", cycle_mult)
         self.start_value_mult = check_number("Argument start_value_mult", start_value_mult)
@@ -109,14 +111,14 @@ class CyclicalScheduler(ParamScheduler):
         ]  # fmt: skip
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Writes the value of the event, which may be the first of a new cycle."""
+        """Sets the value of the event; starts a new cycle when the last one is complete."""
         if self.event_index - 1 < self.cycle_size <= self.event_index:
             self.start_value *= self.start_value_mult
         if self.event_index >= self.total_cycle_size:
             self.event_index = 0
             self.cycle += 1
             self.end_value *= self.end_value_mult
-            # However often it is divided, a cycle is an event at least.
+            # A cycle has at least one event.
             self.cycle_size = max(int(self.cycle_size * self.cycle_mult), 1)
             self.warmup_duration = max(int(self.warmup_duration * self.cycle_mult), 0)
             self.total_cycle_size = self.cycle_size + self.warmup_duration
@@ -142,12 +144,13 @@ class CyclicalScheduler(ParamScheduler):
 
 
 class LinearCyclicalScheduler(CyclicalScheduler):
-    """Goes from one value to another and back, or only there, in straight lines, again and again.
+    """Cycles linearly from one value to another and back, or with a jump back.
 
     Args:
         *args: those of :class:`CyclicalScheduler`.
-        monotonic: whether a cycle is one line, from ``start_value`` to ``end_value``, with a jump back or a warm-up
-            after it. By default, it goes there in the first half and back in the second.
+        monotonic: whether a cycle is one line, from ``start_value`` to ``end_value``, with a jump
+            back or a warm-up after it. By default, it goes there in the first half and back in the
+            second.
         **kwagrs: those of :class:`CyclicalScheduler`.
 
     Raises:
@@ -162,7 +165,8 @@ class LinearCyclicalScheduler(CyclicalScheduler):
         [1.0, 0.75, 0.5, 0.25, 1.0, 0.75]
 
     References:
-        Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, https://arxiv.org/abs/1506.01186
+        Smith, "Cyclical Learning Rates for Training Neural Networks", 2017,
+        https://arxiv.org/abs/1506.01186
     """
 
     def __init__(self, *args: Any, monotonic: bool = False, **kwagrs: Any) -> None:
@@ -183,10 +187,10 @@ class LinearCyclicalScheduler(CyclicalScheduler):
 
 
 class CosineAnnealingScheduler(CyclicalScheduler):
-    """Goes from one value to another along half a cosine, then jumps back, or warms up, and goes again.
+    """Cycles from one value to another along half a cosine, then jumps back or warms up.
 
-    At event ``i`` of a cycle: ``start + (end - start) / 2 * (1 - cos(pi * i / cycle_size))``. Arguments and errors are
-    those of :class:`CyclicalScheduler`.
+    At event ``i`` of a cycle: ``start + (end - start) / 2 * (1 - cos(pi * i / cycle_size))``.
+    Arguments and errors are those of :class:`CyclicalScheduler`.
 
     Example:
         >>> rows = CosineAnnealingScheduler.simulate_values(
@@ -208,13 +212,13 @@ class CosineAnnealingScheduler(CyclicalScheduler):
 
 
 class PiecewiseLinear(ParamScheduler):
-    """Goes in straight lines from one milestone to the next; constant before the first and after the last.
+    """Interpolates linearly between milestones; constant before the first and after the last.
 
     Args:
         optimizer: whose groups are written.
         param_name: the name of the parameter in the groups.
-        milestones_values: ``[(event index, value), ...]``, with indices that do not decrease; at one that is there
-            twice, the value jumps.
+        milestones_values: ``[(event index, value), ...]``, with indices that do not decrease; at
+            one that is there twice, the value jumps.
         save_history: whether to append the values to ``engine.state.param_history[param_name]``.
         param_group_index: the only group to write to.
 

@@ -1,4 +1,4 @@
-"""Access to the parameter groups of an optimizer, or of what looks like one."""
+"""Access to the parameter groups of optimizers and similar objects."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,10 @@ from ignite.base import Stateful
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Checks that there are groups: optimizers of other libraries, such as DeepSpeed, are none of torch's.
+    """Checks that an optimizer has parameter groups; it may come from another library, such as DeepSpeed.
 
     Raises:
-        TypeError: there are none.
+        TypeError: it has none.
     """
     if not isinstance(getattr(optimizer, "param_groups", None), list | tuple):
         raise TypeError(
@@ -26,10 +26,10 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def check_name(groups: Iterable[dict[str, Any]], name: str) -> None:
-    """Checks that one of the groups has the parameter, so that a misspelt one is not written for nobody.
+    """Checks that a group has the parameter, to catch misspelled names.
 
     Raises:
-        ValueError: none has it.
+        ValueError: no group has it.
     """
     names = [known for group in groups for known in group]
     if name not in names:
@@ -41,21 +41,21 @@ def check_name(groups: Iterable[dict[str, Any]], name: str) -> None:
 
 
 class OneGroup:
-    """An optimizer of a single parameter group, for schedulers that were given the group."""
+    """Stands in for an optimizer if a scheduler is given a single parameter group."""
 
     def __init__(self, group: dict[str, Any]) -> None:
         self.param_groups = [group]
 
 
 def is_same(optimizer: Any, other: Any) -> bool:
-    """Whether both are one optimizer, or stand for one group."""
+    """Whether both are the same optimizer or parameter group."""
     if isinstance(optimizer, OneGroup) and isinstance(other, OneGroup):
         return optimizer.param_groups[0] is other.param_groups[0]
     return optimizer is other
 
 
 def select(optimizer: Any, index: int | None) -> list[dict[str, Any]]:
-    """The groups of an optimizer, or the one of them.
+    """Returns all groups of an optimizer, or the one at ``index``.
 
     Raises:
         IndexError: there is no such group.
@@ -69,7 +69,7 @@ def select(optimizer: Any, index: int | None) -> list[dict[str, Any]]:
 
 
 def write(group: dict[str, Any], name: str, value: Any) -> None:
-    """Writes a value to a group. A tensor stays the same tensor: compiled and captured optimizers read it."""
+    """Sets a value in a group. Tensors are changed in place: compiled and captured optimizers read them."""
     current = group.get(name)
     if isinstance(current, Tensor):
         with torch.no_grad():
@@ -79,18 +79,18 @@ def write(group: dict[str, Any], name: str, value: Any) -> None:
 
 
 def read(groups: Iterable[dict[str, Any]], name: str) -> list[Any]:
-    """The values that the groups have now. Copies of tensors: these are written in place, and reading them waits."""
+    """Returns the current values of the groups; copies tensors, which may be changed in place."""
     return [kept(group[name]) for group in groups]
 
 
 def kept(value: Any) -> Any:
-    """A value that nobody else changes."""
+    """Returns a copy of a tensor, or the value itself."""
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 @contextmanager
 def untouched(optimizers: Iterable[Any], stateful: Iterable[Stateful] = ()) -> Iterator[None]:
-    """Puts the groups of optimizers, and the states of schedulers, back to what they were."""
+    """Restores the groups of optimizers and the states of schedulers after the block."""
     stateful = list(stateful)
     states = [copy.deepcopy(one.state_dict()) for one in stateful]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -114,5 +114,5 @@ def _put_back(group: dict[str, Any], known: list[tuple[str, Any, Any]]) -> None:
 
 
 def stand_in(num_groups: int = 1, lr: float = 0.0) -> torch.optim.Optimizer:
-    """An optimizer to try schedulers on."""
+    """Returns a dummy optimizer for simulations."""
     return torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(num_groups)], lr=lr)

@@ -1,4 +1,4 @@
-"""What all schedulers have in common: arguments, the index of events, the state, the history, the simulation."""
+"""Base classes of the parameter schedulers, and checks of their arguments."""
 
 import copy
 import math
@@ -18,20 +18,21 @@ from ignite.handlers._schedules import param_groups
 
 
 class BaseParamScheduler(ABC):
-    """Computes the value of a parameter for each event: the base of all schedulers.
+    """Base of all schedulers: computes the value of a parameter at each event.
 
-    Subclasses implement :meth:`get_param`, which reads ``event_index``, and :meth:`simulate_values`. What else their
-    values depend on they name in ``_state_attrs``.
+    Subclasses implement :meth:`get_param`, which reads ``event_index``, and
+    :meth:`simulate_values`. They add the names of further state attributes to ``_state_attrs``.
 
     Args:
-        param_name: the parameter that is scheduled.
+        param_name: the scheduled parameter.
         save_history: whether to append each value to ``engine.state.param_history[param_name]``.
 
     Raises:
         TypeError: ``param_name`` is not a string.
 
     State:
-        ``event_index``, ``param_name``, ``save_history`` and what the class depends on. A state of Ignite fits.
+        ``event_index``, ``param_name``, ``save_history`` and attributes of the class. Compatible
+        with Ignite.
     """
 
     def __init__(self, param_name: str, save_history: bool = False) -> None:
@@ -53,23 +54,23 @@ class BaseParamScheduler(ABC):
 
     @abstractmethod
     def get_param(self) -> Any:
-        """The value for the current ``event_index``; computing it changes nothing."""
+        """Returns the value for the current ``event_index``; changes nothing."""
 
     @classmethod
     @abstractmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The values of the first ``num_events`` events: ``[[event index, value], ...]``."""
+        """Returns the values of the first ``num_events`` events: ``[[event index, value], ...]``."""
 
     @classmethod
     def plot_values(cls, num_events: int, **scheduler_kwargs: Any) -> Any:
-        """Draws :meth:`simulate_values` into the current axes of matplotlib, a line for each column.
+        """Plots :meth:`simulate_values` in the current matplotlib axes, one line per column.
 
         Args:
-            num_events: how many events.
-            **scheduler_kwargs: for :meth:`simulate_values`.
+            num_events: the number of events.
+            **scheduler_kwargs: arguments of :meth:`simulate_values`.
 
         Returns:
-            The axes. The figure is pyplot's: show it or close it.
+            The axes. The figure belongs to pyplot: show or close it.
 
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
@@ -84,15 +85,16 @@ class BaseParamScheduler(ABC):
         return axes
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next value depends on, and what it was configured with."""
+        """Returns the state and the configuration."""
         return OrderedDict((name, _state_of(getattr(self, name))) for name in self._state_attrs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from a state that was saved.
+        """Restores a saved state.
 
         Raises:
             TypeError: ``state_dict`` is not a mapping.
-            ValueError: a key is missing, or the state is that of another parameter. Nothing is changed.
+            ValueError: a key is missing, or the state belongs to another parameter. Nothing is
+                changed.
         """
         self._check_state(state_dict)
         backup = copy.deepcopy(self.state_dict())
@@ -120,7 +122,7 @@ class BaseParamScheduler(ABC):
                 setattr(self, name, list(saved) if isinstance(saved, list) else saved)
 
     def _record(self, engine: Engine[Any, Any] | None, name: str, value: Any) -> None:
-        """Appends a value to the history, if there is an engine and a history is wanted."""
+        """Appends a value to the history, with ``save_history`` and an engine."""
         if not self.save_history or engine is None:
             return
         state: Any = engine.state
@@ -130,10 +132,10 @@ class BaseParamScheduler(ABC):
 
 
 def check_keys(state_dict: Any, names: list[str]) -> None:
-    """Checks that a state is a mapping that has all keys.
+    """Checks that a state is a mapping with all keys.
 
     Raises:
-        TypeError: it is no mapping.
+        TypeError: it is not a mapping.
         ValueError: a key is missing.
     """
     if not isinstance(state_dict, Mapping):
@@ -152,20 +154,24 @@ def _state_of(value: Any) -> Any:
 
 
 class ParamScheduler(BaseParamScheduler):
-    """Writes a value to the parameter groups of an optimizer at each event: the base of its schedulers.
+    """Base of the schedulers for optimizers: sets a value in the parameter groups at each event.
 
-    Each call writes the value for ``event_index``, then counts it up: with ``Events.ITERATION_STARTED`` the first
-    iteration uses the value for 0. Subclasses implement :meth:`get_param`.
+    Each call sets the value for ``event_index``, then increments it: with
+    ``Events.ITERATION_STARTED``, the first iteration uses the value for index 0. Subclasses
+    implement :meth:`get_param`.
 
     Args:
-        optimizer: whose groups are written; anything that has ``param_groups``. Deprecated: one of its groups. A value
-            that is a tensor, as the learning rate of an optimizer with ``capturable=True`` may be, is written in place.
+        optimizer: the optimizer, or any object with ``param_groups``. Deprecated: a single group.
+            Tensor values, such as the learning rate of an optimizer with ``capturable=True``, are
+            changed in place.
         param_name: the name of the parameter in the groups, such as "lr".
-        save_history: whether to append the values, one for each group, to ``engine.state.param_history[param_name]``.
-        param_group_index: the only group to write to. By default, all are written to.
+        save_history: whether to append the values, one per group, to
+            ``engine.state.param_history[param_name]``.
+        param_group_index: index of the only group to change; by default, all groups.
 
     Raises:
-        TypeError: ``optimizer`` has no parameter groups, or ``param_group_index`` is not an integer.
+        TypeError: ``optimizer`` has no parameter groups, or ``param_group_index`` is not an
+            integer.
         ValueError: no group has a parameter ``param_name``.
 
     Example:
@@ -201,7 +207,7 @@ class ParamScheduler(BaseParamScheduler):
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
-        """The groups that are written to.
+        """The scheduled parameter groups.
 
         Raises:
             IndexError: the optimizer has no group ``param_group_index``.
@@ -209,18 +215,19 @@ class ParamScheduler(BaseParamScheduler):
         return param_groups.select(self.optimizer, self.param_group_index)
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.ITERATION_STARTED) -> None:
-        """Writes a value at each ``event`` of ``engine``."""
+        """Sets the value at each ``event`` of ``engine``."""
         engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Writes the value for ``event_index``, and counts it up.
+        """Sets the value for ``event_index``, then increments it.
 
         Args:
-            engine: keeps the history; may be None.
-            name: the name in the history; by default that of the parameter.
+            engine: stores the history; may be None.
+            name: the name in the history; by default ``param_name``.
 
         Raises:
-            ValueError: :meth:`get_param` gave a list that has not one value for each group. Nothing is changed.
+            ValueError: the list from :meth:`get_param` does not have one value per group. Nothing
+                is changed.
         """
         targets, value = self.optimizer_param_groups, self.get_param()
         values = value if isinstance(value, list) else [value] * len(targets)
@@ -239,8 +246,8 @@ class ParamScheduler(BaseParamScheduler):
         """The values of the first ``num_events`` events: ``[[0, value], [1, value], ...]``.
 
         Args:
-            num_events: how many events.
-            **scheduler_kwargs: arguments of the class. An ``optimizer`` among them is not used.
+            num_events: the number of events.
+            **scheduler_kwargs: arguments of the class; an ``optimizer`` is ignored.
 
         Example:
             >>> from ignite.handlers.param_scheduler import PiecewiseLinear
@@ -259,14 +266,14 @@ class ParamScheduler(BaseParamScheduler):
         return rows
 
     def _begin(self) -> None:
-        """Called when it takes over from a scheduler that has written to the same groups."""
+        """Called when this scheduler replaces another one of the same groups."""
 
 
 def check_number(name: str, value: Any) -> float:
-    """``value`` as a number that torch can save; also from numpy, or a tensor with one element.
+    """Returns ``value`` as a plain number; accepts NumPy numbers and tensors with one element.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is not a number.
         ValueError: it is NaN or infinite.
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -279,15 +286,15 @@ def check_number(name: str, value: Any) -> float:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether it is an integer, also one from numpy, but no bool."""
+    """Whether ``value`` is an integer, including NumPy integers but not bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_count(name: str, value: Any, least: int = 0) -> int:
-    """``value`` as an integer that is at least ``least``.
+    """Returns ``value`` as an integer that is at least ``least``.
 
     Raises:
-        TypeError: it is no integer.
+        TypeError: it is not an integer.
         ValueError: it is too small.
     """
     if not is_integer(value):
@@ -298,11 +305,11 @@ def check_count(name: str, value: Any, least: int = 0) -> int:
 
 
 def check_milestones_and_values(pairs: Any) -> tuple[list[int], list[float]]:
-    """The two columns of ``[(event index, value), ...]``.
+    """Returns the two columns of ``[(event index, value), ...]``.
 
     Raises:
-        TypeError: it is no list or tuple of pairs of an integer and a number.
-        ValueError: there is no pair, or a milestone comes before the one that it follows.
+        TypeError: it is not a list or tuple of pairs of integer and number.
+        ValueError: it is empty, or the milestones decrease.
     """
     if not isinstance(pairs, list | tuple):
         raise TypeError(f"Argument milestones_values should be a list or tuple, but given {type(pairs)}")
@@ -319,11 +326,11 @@ def check_milestones_and_values(pairs: Any) -> tuple[list[int], list[float]]:
 
 
 def check_increasing(milestones: Iterable[Any]) -> list[int]:
-    """Milestones as integers that do not decrease.
+    """Returns milestones as non-decreasing integers.
 
     Raises:
-        TypeError: one is no integer.
-        ValueError: one is smaller than the one before.
+        TypeError: a milestone is not an integer.
+        ValueError: the milestones decrease.
     """
     found: list[int] = []
     for milestone in milestones:

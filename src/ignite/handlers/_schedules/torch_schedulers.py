@@ -25,21 +25,21 @@ from ignite.handlers._schedules.scheduler import (
 class LRScheduler(ParamScheduler):
     """Steps a scheduler of ``torch.optim.lr_scheduler`` at each event but the first.
 
-    Attached to ``Events.ITERATION_STARTED``, each iteration uses the learning rate, and the momentum if that is
-    scheduled, that it has in the loop ``optimizer.step(); lr_scheduler.step()``.
+    Attached to ``Events.ITERATION_STARTED``, each iteration uses the same learning rate (and
+    momentum, if scheduled) as in the loop ``optimizer.step(); lr_scheduler.step()``.
 
     Args:
-        lr_scheduler: any of torch's schedulers that step without a metric. Do not call its ``step``.
+        lr_scheduler: a scheduler of torch that steps without a metric. Do not call its ``step``.
         save_history: whether to append the learning rates to ``engine.state.param_history["lr"]``.
-        use_legacy: step at the first event, too, for ``Events.ITERATION_COMPLETED``: the first iteration is over by
-            then, and the optimizer has used the first value.
+        use_legacy: whether to step at the first event, too, for ``Events.ITERATION_COMPLETED``: by
+            then, the optimizer has used the first value.
 
     Raises:
-        TypeError: ``lr_scheduler`` is none of torch's, or ``ReduceLROnPlateau``.
+        TypeError: ``lr_scheduler`` is not a scheduler of torch, or is ``ReduceLROnPlateau``.
 
     State:
-        That of ``lr_scheduler`` is part of it. Save the optimizer as well: most of torch's schedulers compute a value
-        from the one before, which they read from the optimizer.
+        Includes the state of ``lr_scheduler``. Save the optimizer as well: most schedulers of torch
+        compute a value from the previous one, which they read from the optimizer.
 
     Example:
         >>> import torch
@@ -67,7 +67,7 @@ class LRScheduler(ParamScheduler):
         self._state_attrs += ["lr_scheduler", "use_legacy"]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Steps, unless the value at hand has not been used yet."""
+        """Steps the scheduler, except at the first event."""
         self._step(is_quiet=engine is None or self._is_fresh)
         self._is_fresh = self.event_index == 0
         if self.save_history:
@@ -120,10 +120,10 @@ class LRScheduler(ParamScheduler):
             )
 
     def _from_ignite(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """Ignite counts torch's scheduler up behind each call, not before it, and never calls its ``step``."""
+        """Converts a state of Ignite, which increments torch's scheduler after each call instead of stepping it."""
         num_calls, inner = state_dict["event_index"], state_dict.get("lr_scheduler")
         if num_calls == 0:
-            return self.state_dict()  # it has not begun
+            return self.state_dict()  # before the first event
         if isinstance(inner, Mapping) and "last_epoch" in inner:
             inner = {**inner, "last_epoch": inner["last_epoch"] - 1, "_step_count": num_calls + 1}
         return {**state_dict, "use_legacy": self.use_legacy, "lr_scheduler": inner}
@@ -134,8 +134,8 @@ class LRScheduler(ParamScheduler):
         if not is_quiet:
             self.lr_scheduler.step()
             return
-        # Torch wants to have seen a step of the optimizer before. There may be none yet: the run was resumed, gradients
-        # are accumulated, or were skipped by a scaler. Not for each step: it makes other warnings come again and again.
+        # Torch expects a previous optimizer step. There may be none yet: the run was resumed, gradients are
+        # accumulated, or a scaler skipped the step. Not for each step: it would repeat other warnings.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*optimizer\.step\(\)", UserWarning)
             self.lr_scheduler.step()
@@ -149,7 +149,7 @@ def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
     """Checks that a scheduler of torch can be stepped.
 
     Raises:
-        TypeError: it is none, or wants a metric.
+        TypeError: it is not a scheduler of torch, or needs a metric.
     """
     if isinstance(lr_scheduler, ReduceLROnPlateau):
         raise TypeError(
@@ -160,31 +160,33 @@ def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
         raise TypeError(f"Argument lr_scheduler should be a subclass of {expected}, but given {type(lr_scheduler)}")
 
 
-# What the program says of each group stays: Ignite has saved zeros for it.
+# Configured by the program: Ignite saves zeros for these.
 _NOT_LOADED = ("min_lrs", "default_min_lr")
 
 
 class ReduceLROnPlateauScheduler(ParamScheduler):
-    """Reduces the learning rate when a metric has stopped improving, by torch's ``ReduceLROnPlateau``.
+    """Reduces the learning rate when a metric stops improving, with torch's ``ReduceLROnPlateau``.
 
-    Attach it to the engine that computes the metric: ``scheduler.attach(evaluator, Events.COMPLETED)``, or with
-    ``add_event_handler``.
+    Attach it to the engine that computes the metric: ``scheduler.attach(evaluator,
+    Events.COMPLETED)``, or with ``add_event_handler``.
 
     Args:
-        optimizer: whose learning rate is reduced; anything that has ``param_groups``.
+        optimizer: the optimizer, or any object with ``param_groups``.
         metric_name: the metric in ``engine.state.metrics``.
-        trainer: the engine that keeps the history.
+        trainer: the engine that stores the history.
         save_history: whether to append the learning rates to ``trainer.state.param_history["lr"]``.
-        param_group_index: the only group to reduce.
-        **scheduler_kwargs: arguments of ``ReduceLROnPlateau``: ``mode``, ``factor``, ``patience``, ``min_lr``, ...
+        param_group_index: index of the only group to change.
+        **scheduler_kwargs: arguments of ``ReduceLROnPlateau``: ``mode``, ``factor``, ``patience``,
+            ``min_lr``, ...
 
     Raises:
-        TypeError: ``optimizer`` has no parameter groups; or there is a ``param_group_index``, and ``min_lr`` is not a
-            number; or torch does not know an argument.
-        ValueError: torch does not accept an argument; or, when called, the engine has no such metric.
+        TypeError: ``optimizer`` has no parameter groups; or there is a ``param_group_index``, and
+            ``min_lr`` is not a number; or an argument is unknown to torch.
+        ValueError: torch rejects an argument; or, when called, the engine has no such metric.
 
     State:
-        The best metric, how long ago it was, and the rest of torch's state; not ``min_lr``, which the program says.
+        The best metric, how long ago it was, and the rest of torch's state; not ``min_lr``, which
+        the program says.
 
     Example:
         >>> import torch
@@ -230,7 +232,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         return None if self._trainer is None else self._trainer()
 
     def __call__(self, engine: Engine[Any, Any], name: str | None = None) -> None:  # type: ignore[override]
-        """Takes in the metric, and reduces the learning rate if it is time."""
+        """Passes the metric to the scheduler, which may reduce the learning rate."""
         metrics = getattr(engine.state, "metrics", {})
         if self.metric_name not in metrics:
             raise ValueError(
@@ -242,7 +244,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         self.event_index += 1
 
     def get_param(self) -> float | list[float]:
-        """The learning rate as it is; a list if there are several groups."""
+        """Returns the current learning rate; a list for several groups."""
         values = param_groups.read(self.optimizer_param_groups, "lr")
         return values[0] if len(values) == 1 else values
 
@@ -297,7 +299,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
 
 
 class _View(Optimizer):
-    """The groups of an optimizer, or one of them, as they are when asked: loading a state replaces them."""
+    """View of the groups of an optimizer, looked up at each access: loading a state replaces them."""
 
     def __init__(self, optimizer: Any, index: int | None) -> None:  # the base would make groups of its own
         self._optimizer = optimizer
@@ -322,28 +324,30 @@ def create_lr_scheduler_with_warmup(
     save_history: bool = False,
     output_simulated_values: list[Any] | None = None,
 ) -> ConcatScheduler:
-    """Puts a linear warm-up of the learning rates of all groups before a scheduler.
+    """Prepends a linear warm-up of the learning rates of all groups to a scheduler.
 
-    Events 0 to ``warmup_duration - 1`` lead from ``warmup_start_value`` to ``warmup_end_value``. Then comes the first
-    value of ``lr_scheduler``, or its second, if the first is the one that the warm-up has ended with.
+    Events 0 to ``warmup_duration - 1`` lead from ``warmup_start_value`` to ``warmup_end_value``.
+    Then comes the first value of ``lr_scheduler``, or its second, if the first is the one that the
+    warm-up has ended with.
 
     Args:
         lr_scheduler: a scheduler of torch, or one of the learning rate. Do not attach it.
         warmup_start_value: the first value.
         warmup_duration: the number of events, at least 2.
-        warmup_end_value: the last value; by default, for each group, the learning rate that it has now.
+        warmup_end_value: the last value; by default, for each group, the learning rate that it has
+            now.
         save_history: whether to append the values to ``engine.state.param_history["lr"]``.
-        output_simulated_values: a list of None that is filled with the first values, ``[event index, lr of group 0,
-            lr of group 1, ...]`` each.
+        output_simulated_values: a list of None that is filled with the first values, ``[event
+            index, lr of group 0, lr of group 1, ...]`` each.
 
     Returns:
         The scheduler to attach.
 
     Raises:
-        TypeError: ``lr_scheduler`` is no scheduler, ``warmup_duration`` no integer, ``output_simulated_values`` no
-            list, a value no number.
-        ValueError: ``warmup_duration`` is less than 2, a value is not finite, or ``lr_scheduler`` is one of something
-            else.
+        TypeError: ``lr_scheduler`` is no scheduler, ``warmup_duration`` no integer,
+            ``output_simulated_values`` no list, a value no number.
+        ValueError: ``warmup_duration`` is less than 2, a value is not finite, or ``lr_scheduler``
+            is one of something else.
 
     Example:
         >>> import torch
@@ -386,7 +390,7 @@ def create_lr_scheduler_with_warmup(
 
 
 def _leave_out_first(scheduler: ParamScheduler, ends: dict[int, Any]) -> None:
-    """Moves a scheduler on by one event if its first value is the end of the warm-up in all of its groups."""
+    """Skips the first value of a scheduler if it equals the end of the warm-up in all groups."""
     with param_groups.untouched([scheduler.optimizer]):
         first = scheduler.get_param()
         targets = scheduler.optimizer_param_groups

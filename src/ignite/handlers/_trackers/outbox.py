@@ -24,8 +24,8 @@ class Outbox:
 
     ``put`` never waits and never raises because of the server. While the server is down, items stay
     queued, a warning is logged once a minute, and the pause between attempts grows from 0.5 to 30
-    seconds. An item that the server refuses is dropped with a warning. Beyond ``capacity``, the oldest
-    items are dropped; their number is logged at the end.
+    seconds. An item that the server refuses is dropped with a warning. Beyond ``capacity``, the
+    oldest items are dropped; their number is logged at the end.
 
     Args:
         send: sends a list of items, all or none.

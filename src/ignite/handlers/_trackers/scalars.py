@@ -22,8 +22,8 @@ Scalar: TypeAlias = Any
 def named_leaves(values: Mapping[Any, Any], prefix: Path, with_text: bool) -> Iterator[tuple[Path, Scalar]]:
     """Flattens nested mappings and sequences into pairs of path and scalar.
 
-    Values other than numbers, tensors of at most one dimension and, with ``with_text``, strings are skipped with a
-    ``UserWarning``.
+    Values other than numbers, tensors of at most one dimension and, with ``with_text``, strings are
+    skipped with a ``UserWarning``.
 
     Args:
         values: the values by name.
@@ -89,7 +89,8 @@ class HostCopy:
     """Asynchronous copy of a tensor to the host. Later in-place changes of the tensor have no effect.
 
     Args:
-        tensor: any shape and device. Tensors on the CPU, and on devices without asynchronous copies, are read at once.
+        tensor: any shape and device. Tensors on the CPU, and on devices without asynchronous
+            copies, are read at once.
 
     Example:
         >>> copy = HostCopy(torch.tensor([1, 2]))

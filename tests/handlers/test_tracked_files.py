@@ -140,7 +140,7 @@ def test_files_of_an_earlier_run_are_taken_over(tmp_path):
             checkpoint(trainer(i))
             assert len(names_in(tmp_path)) <= 2
         assert names_in(tmp_path) == sorted(f"m_{i}.pt" for i in (begin + 1, begin + 2))
-    assert checkpoint._shelf.restarts == 3
+    assert checkpoint._files.restarts == 3
 
 
 def test_they_are_known_before_the_first_save(tmp_path):
@@ -272,8 +272,8 @@ def test_a_loaded_state_may_not_lead_out_of_the_folder(tmp_path):
 
 def test_the_process_that_writes_is_the_savers(tmp_path):
     checkpoint = Checkpoint({"m": MODEL}, DiskSaver(tmp_path, save_on_rank=1))
-    assert checkpoint._shelf.rank == 1
-    assert Checkpoint({"m": MODEL}, Recorder(), save_on_rank=2)._shelf.rank == 2
+    assert checkpoint._files.rank == 1
+    assert Checkpoint({"m": MODEL}, Recorder(), save_on_rank=2)._files.rank == 2
 
 
 def test_one_process_writes_for_all(processes):

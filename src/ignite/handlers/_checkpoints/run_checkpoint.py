@@ -10,38 +10,37 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core import clock
+from ignite._core.files import check_writable
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine.extension import Unfinished
 from ignite.engine.resume.belongings import collect
 from ignite.engine.resume.resumption import rows_of, run_state_dict
-from ignite.handlers._agreement import raise_together
-from ignite.handlers._rehearsal import check_writable, come_back
-from ignite.handlers._score import Score
+from ignite.exceptions import CheckpointError
+from ignite.handlers._checkpoints.object_states import check_round_trip
 
 AnyEngine = Engine[Any, Any]
+T = TypeVar("T")
 
 _BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
-
-
 _GO_ON, _KEEP, _SAVE = range(3)
 
 
 class _Kept(NamedTuple):
-    """A state that is written with the next one."""
+    """A copied state that is written with the next checkpoint."""
 
     states: Any
     note: storage.Note
 
 
 class _Timing:
-    """When the last save ended, and what it has cost, in the foreground and in the background."""
+    """End and duration of the last save, in the foreground and in the background."""
 
     def __init__(self) -> None:
         self.is_writing = False
@@ -50,31 +49,76 @@ class _Timing:
 
     @property
     def cost_s(self) -> float:
-        """Seconds that the last save took, of all threads."""
+        """Seconds that the last save took, summed over threads."""
         return self._in_foreground_s + self._in_background_s
 
     @property
     def since_last_s(self) -> float | None:
-        """Seconds since training went on after the last save; None before the first one."""
+        """Seconds since the last save; None before the first."""
         return None if self._ended is None else clock.now() - self._ended
 
     def begin(self) -> None:
-        """A save begins."""
+        """Marks the start of a save."""
         self._began, self._in_background_s = clock.now(), 0.0
 
     def go_on(self) -> None:
-        """Training goes on."""
+        """Marks that training continues."""
         self._ended = clock.now()
         self._in_foreground_s = self._ended - self._began
 
     def end(self, in_background_s: float) -> None:
-        """The files are written."""
+        """Marks that the files are written."""
         self._in_background_s = in_background_s
         self.is_writing = False
 
 
+class Score:
+    """Score of a run, read from a metric or computed by a function.
+
+    Args:
+        source: the name of a metric of the trainer, or of an engine that runs in its handlers; a
+            function of the trainer; or None for no score.
+        mode: whether a higher ("max") or a lower ("min") score is better.
+
+    Raises:
+        TypeError: ``source`` has another type.
+        ValueError: ``mode`` is unknown.
+    """
+
+    def __init__(self, source: str | Callable[[AnyEngine], float] | None, mode: Literal["max", "min"]) -> None:
+        if not (source is None or isinstance(source, str) or callable(source)):
+            raise TypeError(f"score should be the name of a metric, a function or None, but given {source!r}")
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode should be 'max' or 'min', but given {mode!r}")
+        self.source = source
+        self.mode = mode
+        self.name = source if isinstance(source, str) else getattr(source, "__name__", None)
+        self._last_value: Any = None
+
+    def of(self, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> float | None:
+        """Returns the current score; None if there is no new one, such as between two evaluations."""
+        if self.source is None:
+            return None
+        source = self.source
+        value = self._look_up(source, trainer, engines) if isinstance(source, str) else source(trainer)
+        return None if value is None else float(value)
+
+    def _look_up(self, name: str, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> Any:
+        # Evaluators first: the trainer may have a metric of the same name on the training batches.
+        for engine in sorted(engines.values(), key=lambda one: one is trainer):
+            value = engine.state.metrics.get(name)
+            if value is None:
+                continue
+            is_fresh = value is not self._last_value
+            if engine is not trainer:
+                is_fresh = engine.last_run_ended_at == trainer.state.iteration
+            self._last_value = value
+            return value if is_fresh else None
+        return None
+
+
 class RunCheckpoint:
-    """Saves a run at its boundaries; see :meth:`ignite.handlers.Checkpoint.of`, which makes it."""
+    """Saves a run between iterations; created by :meth:`ignite.handlers.Checkpoint.of`."""
 
     saves_runs: ClassVar[bool] = True
     needs_all_processes = "Checkpoint.of"
@@ -95,7 +139,7 @@ class RunCheckpoint:
         self.given = dict(given)
         self.place = storage.open_place(dirname)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
-        self._trainer_ref = weakref.ref(trainer)  # which has this object: no cycle is to keep its model alive
+        self._trainer_ref = weakref.ref(trainer)  # weak: a reference cycle would keep the model alive
         self._score = score
         self._num_best = num_best if score.source is not None else 0
         self._num_last = num_last
@@ -105,10 +149,10 @@ class RunCheckpoint:
         self._restarts = 0
         self._is_due = False
         self.pace: Callable[[float | None, float], bool] | None = None
-        """Whether to save at an event: of the seconds since the last save, None before the first, and those it took."""
+        """Decides whether to save, given the seconds since the last save (or None) and the seconds that it took."""
         self._timing = _Timing()
         self._best: _Kept | None = None
-        """The best state, if it is not saved yet."""
+        """The best state that is not written yet."""
         self._snapshot_of_best = storage.Snapshot()
 
     @property
@@ -119,11 +163,11 @@ class RunCheckpoint:
         return trainer
 
     def attach(self, event: Any) -> None:
-        """Saves at ``event``, after all other handlers of it, and at the end of the run.
+        """Saves at ``event``, after all its other handlers, and at the end of the run.
 
         Raises:
-            ValueError: the event is none between two iterations.
-            RuntimeError: the run is saved by another checkpoint already.
+            ValueError: the run cannot be resumed at this event.
+            RuntimeError: another checkpoint already saves the run.
         """
         within = getattr(self._trainer.step_function, "resumes_within", ())
         for one in event if isinstance(event, EventsList) else [event]:
@@ -145,13 +189,13 @@ class RunCheckpoint:
 
     @property
     def last_checkpoint(self) -> Path | str | None:
-        """The newest file, of those that are complete: its path, or its URL."""
+        """Path or URL of the newest complete file; None if there is none."""
         rows = rows_of(self.place, storage.RUN_FAMILY)
         return self._path_of(rows[0].file) if rows else None
 
     @property
     def best_checkpoint(self) -> Path | str | None:
-        """The file with the best score: its path, or its URL."""
+        """Path or URL of the file with the best score; None if there is none."""
         best = storage.best(rows_of(self.place, storage.RUN_FAMILY))
         return None if best is None else self._path_of(best.file)
 
@@ -159,9 +203,10 @@ class RunCheckpoint:
         return self.place.path / name if isinstance(self.place, storage.Folder) else f"{self.place}/{name}"
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
-        """Saves the run now, or, on several processes, as soon as no gradients are being accumulated.
+        """Saves the run now or, with several processes, after the current gradient accumulation.
 
-        With a pace, it saves if that is due. A best state that comes in between is copied, and written with the next.
+        With ``pace``, saves only if it says so; a new best state is copied and written with the
+        next checkpoint.
         """
         if self.pace is not None and (what := self._what_now()) != _SAVE:
             if what == _KEEP:
@@ -178,11 +223,11 @@ class RunCheckpoint:
     def save(
         self, unfinished: Unfinished | None = None, random: RandomState | None = None, is_finished: bool = False
     ) -> None:
-        """Saves the run. On several processes, all of them have to call it, and the first one writes.
+        """Saves the run. A collective: call it on all ranks; rank 0 writes.
 
         Raises:
-            OSError: what was saved before, in the background, could not be written; or this, if not in the background.
-            TypeError: something cannot be saved; the message says where it is.
+            OSError: writing failed; in the background, writing the previous checkpoint failed.
+            TypeError: an object cannot be saved; the message names its place.
         """
         raise_together(self._wait)
         self._timing.begin()
@@ -205,7 +250,7 @@ class RunCheckpoint:
         return states, note
 
     def _what_now(self) -> int:
-        """What to do at an event, as the first process decides: clocks differ."""
+        """Returns what to do at an event. Rank 0 decides, because clocks differ."""
         what = _GO_ON
         if idist.get_rank() == 0:
             assert self.pace is not None
@@ -222,7 +267,7 @@ class RunCheckpoint:
         return score is not None and not math.isnan(score) and all(self._is_better(score, note) for note in notes)
 
     def _is_better(self, score: float | None, note: storage.Note) -> bool:
-        """Whether a score is better than that of another state, which may have none."""
+        """Whether a score is better than that of another checkpoint, which may have none."""
         if score is None or math.isnan(score):
             return False
         if note.score is None or math.isnan(note.score):
@@ -232,14 +277,14 @@ class RunCheckpoint:
     def _keep_best(self) -> None:
         states, note = self._run_state(None, None, is_finished=False)
         if idist.get_rank() == 0:
-            self._best = None  # its memory is used again
+            self._best = None  # its memory is reused
             self._best = _Kept(self._snapshot_of_best.take(states), note)
 
     def wait(self) -> None:
-        """Waits until everything is written. On several processes, all of them have to call it.
+        """Waits until everything is written. A collective: call it on all ranks.
 
         Raises:
-            OSError: it could not be written.
+            OSError: writing failed.
         """
         raise_together(self._wait)
 
@@ -296,26 +341,26 @@ class RunCheckpoint:
         return idist.get_world_size() > 1 and getattr(self._trainer.step_function, "num_accumulated", 0) > 0
 
     def _save_the_end(self, engine: AnyEngine) -> None:
-        """A run that is over must not be trained on by a scheduler that starts it again."""
+        """Saves the finished run, so that a restarted job does not train further."""
         if engine.last_event_name is Events.COMPLETED or engine.should_terminate == "skip_completed":
             self.save(is_finished=not engine.will_resume)
 
     @contextmanager
     def held(self, is_new: bool) -> Iterator[None]:
-        """Around each run: nobody else writes here.
+        """Locks the folder during a run.
 
         Raises:
-            CheckpointError: another program does.
-            ValueError: the run begins anew, and there are checkpoints of an earlier one.
+            CheckpointError: another process writes to the folder.
+            ValueError: a new run starts, but there are checkpoints of an earlier one.
         """
         with ExitStack() as stack:
             raise_together(lambda: stack.enter_context(self._held()))
-            raise_together(functools.partial(self._look_around, is_new))
+            raise_together(functools.partial(self._find_earlier, is_new))
             yield
 
     @contextmanager
     def _frame(self, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
-        """Around each run: when it is over, everything is written."""
+        """Waits at the end of each run until everything is written."""
         try:
             yield
         except BaseException:
@@ -329,7 +374,7 @@ class RunCheckpoint:
         folder = getattr(self.place, "path", None)
         return storage.hold(folder) if folder is not None and idist.get_rank() == 0 else nullcontext()
 
-    def _look_around(self, is_new: bool) -> None:
+    def _find_earlier(self, is_new: bool) -> None:
         if idist.get_rank() != 0:
             return
         self.place.sweep()
@@ -345,14 +390,14 @@ class RunCheckpoint:
     def _wait_without_raising(self) -> None:
         try:
             self._wait()
-            if self._best is not None:  # it goes to the disk, although the run has failed since
+            if self._best is not None:  # written although the run has failed since
                 self._commit(self._best.states, self._best.note)
         except Exception:
             self.logger.exception("The last checkpoint could not be written")
 
     @contextmanager
     def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
-        """Until the end of the block, it saves into ``folder``; yields what reads that back."""
+        """In a dry run: saves to ``folder``; yields a function that reads the checkpoint back."""
         check_writable(getattr(self.place, "path", None))
         place, self.place, self._rows = self.place, storage.open_place(folder), []
         try:
@@ -365,10 +410,125 @@ class RunCheckpoint:
         if rows:
             states = storage.load((self.place, rows[0].file)).state
             objects = collect(self._trainer, self.given).objects
-            come_back(objects, {name: states[name] for name in objects})
+            check_round_trip(objects, {name: states[name] for name in objects})
 
     def describe_handler(self, engine: AnyEngine, handler: str) -> str:
-        """For ``engine.describe()``: what is saved, and where."""
+        """Text for ``engine.describe()``: what is saved, and where."""
         if handler != "__call__":
             return ""
         return f"{', '.join(collect(self._trainer, self.given).objects)} -> {self.place}"
+
+
+def of(
+    trainer: AnyEngine,
+    dirname: str | Path,
+    *,
+    event: Any = Events.EPOCH_COMPLETED,
+    score: str | Callable[[AnyEngine], float] | None = None,
+    mode: Literal["max", "min"] = "max",
+    n_saved: int = 1,
+    keep_last: int = 2,
+    background: bool = True,
+    **objects: Any,
+) -> RunCheckpoint:
+    """Saves everything that belongs to a run, so that ``trainer.run(data, resume="latest")`` resumes it exactly.
+
+    What belongs to the run is found automatically: the model, optimizer, scaler and accumulated
+    gradients of a supervised trainer; attached handlers and metrics with a state; and the objects
+    that the step and the handlers use from the surrounding script, under their variable names:
+    schedulers, weight averages, evaluators with their handlers. Also saved are the position in the
+    data, random states, counters and the latest metrics. ``trainer.describe()`` lists the names.
+
+    Data passed to ``run`` is made resumable, see :func:`ignite.data.resumable`: the order of
+    samples and the random numbers drawn for them are then functions of the seed and the epoch.
+
+    Files are complete or absent, even if the process or the machine stops. ``last.pt`` and
+    ``best.pt`` point to checkpoints, and ``index.json`` lists them. The end of the run is saved,
+    too; a run resumed from there is finished.
+
+    Args:
+        trainer: the trainer; only one such checkpoint per trainer.
+        dirname: a folder for this run only, or a URL that fsspec supports, such as
+            "s3://bucket/run".
+        event: when to save: ITERATION_COMPLETED or EPOCH_COMPLETED, with or without a filter, or
+            both joined with ``|``. Called after all other handlers of the event. Steps that can be
+            resumed within, such as those of ``create_supervised_tbptt_trainer``, support further
+            events.
+        score: the name of a metric of an evaluator or of the trainer, or a function of the trainer.
+            A checkpoint has the score of an evaluation that ended in the same iteration. NaN counts
+            as no score.
+        mode: whether a higher ("max") or a lower ("min") score is better.
+        n_saved: how many checkpoints with the best scores to keep.
+        keep_last: how many of the newest to keep, at least 1. With two, a damaged file has a
+            fallback.
+        background: whether to copy the state and write it while training continues. One checkpoint
+            is written at a time; the next save waits for it. Needs the memory of one copy.
+        **objects: further objects with ``state_dict`` and ``load_state_dict``, or other names for
+            objects that are found; None excludes one.
+
+    Returns:
+        The attached handler, with ``save()``, ``wait()``, ``last_checkpoint`` and
+        ``best_checkpoint``.
+
+    Raises:
+        TypeError: an object has no state, or ``score`` is of the wrong kind.
+        ValueError: a number, mode or event is impossible.
+        RuntimeError: the trainer already has one.
+        In the run: ValueError if it begins in a folder that holds another run; CheckpointError if
+            another program
+        writes there; OSError if writing fails, in the background at the next save or at the end.
+
+    Distributed:
+        Create it on all ranks. Rank 0 writes, the random state of each rank is saved, and an error
+        is raised on all ranks. A save waits for the end of the current gradient accumulation.
+
+    Example:
+        >>> import tempfile
+        >>> folder, seen = tempfile.mkdtemp(), []
+        >>> def program(max_epochs):
+        ...     trainer = Engine(lambda engine, batch: seen.append(batch))
+        ...     Checkpoint.of(trainer, folder)
+        ...     trainer.run([1, 2, 3], max_epochs=max_epochs, resume="latest")
+        >>> from ignite.handlers import Checkpoint
+        >>> program(max_epochs=1)
+        >>> program(max_epochs=2)
+        >>> seen
+        [1, 2, 3, 1, 2, 3]
+    """
+    checkpoint = RunCheckpoint(trainer, dirname, objects, Score(score, mode), n_saved, keep_last, background)
+    checkpoint.attach(event)
+    return checkpoint
+
+
+def raise_together(act: Callable[[], T]) -> T:
+    """Calls ``act``; raises on all ranks if it raises on one. A collective: call it on all ranks.
+
+    Returns:
+        The result of ``act``.
+
+    Raises:
+        Exception: the exception of ``act`` on this rank.
+        CheckpointError: ``act`` raised on another rank; the message names the rank and the
+            exception.
+
+    Example:
+        >>> raise_together(lambda: "written")
+        'written'
+    """
+    if idist.get_world_size() == 1:
+        return act()
+    error: Exception | None = None
+    try:
+        result = act()
+    except Exception as raised:
+        error = raised
+    told = idist.all_gather(None if error is None else f"{type(error).__name__}: {error}")
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a reference cycle
+    for rank, text in enumerate(told):
+        if text is not None:
+            raise CheckpointError(f"A checkpoint should be saved, but on rank {rank} this has failed: {text}")
+    return result

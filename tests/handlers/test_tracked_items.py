@@ -3,29 +3,37 @@ import math
 import pytest
 
 from ignite.exceptions import CheckpointError
-from ignite.handlers._ledger import before, check_loosely, items_of, merged, read_items, read_names, state_of_items
+from ignite.handlers._checkpoints.tracked_files import (
+    check_custom_name,
+    items_from_rows,
+    merge_items,
+    read_items,
+    read_names,
+    shift_before,
+    state_of_items,
+)
 from ignite.storage import Item, Note, Row, check_name
 
 NAN = math.nan
 
 
 def test_both_lists_are_merged_and_the_first_one_knows_better():
-    assert merged([Item(5, "a"), Item(NAN, "n")], [Item(1, "a"), Item(2, "b")])[1:] == [Item(2, "b"), Item(5, "a")]
+    assert merge_items([Item(5, "a"), Item(NAN, "n")], [Item(1, "a"), Item(2, "b")])[1:] == [Item(2, "b"), Item(5, "a")]
 
 
 def test_files_of_an_earlier_run_have_the_scores_and_steps_of_their_notes():
     rows = [Row("a", Note(step=10, score=0.5)), Row("b", Note(step=20))]
-    assert items_of(rows, has_scores=False) == [Item(10, "a"), Item(20, "b")]
-    a, b = items_of(rows, has_scores=True)
+    assert items_from_rows(rows, has_scores=False) == [Item(10, "a"), Item(20, "b")]
+    a, b = items_from_rows(rows, has_scores=True)
     assert a == Item(0.5, "a")
     assert math.isnan(b.priority)
 
 
 @pytest.mark.parametrize(("first", "shift"), [(100, 0), (13, 0), (12, 1), (1, 12), (0.5, 12.5)])
 def test_they_are_older_than_the_first_file_of_this_run(first, shift):
-    moved = before([Item(10, "a"), Item(12, "b")], first)
+    moved = shift_before([Item(10, "a"), Item(12, "b")], first)
     assert moved == [Item(10 - shift, "a"), Item(12 - shift, "b")]
-    assert before([], first) == []
+    assert shift_before([], first) == []
 
 
 @pytest.mark.parametrize(
@@ -46,10 +54,10 @@ def test_a_state_is_read_as_it_was_written():
 
 
 def test_handlers_of_users_may_have_folders_in_names_but_not_leave_theirs():
-    check_loosely("runs/1/model.pt")
+    check_custom_name("runs/1/model.pt")
     for name in ("../x", "a/../../x", "a\\..\\x", "a\nb", 3):
         with pytest.raises(ValueError, match="does not lead elsewhere"):
-            check_loosely(name)
+            check_custom_name(name)
 
 
 def test_other_names_of_files_are_read_as_they_were_written():

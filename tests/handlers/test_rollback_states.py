@@ -3,14 +3,14 @@ import random
 import pytest
 import torch
 
-from ignite.handlers._last_good import LastGood
+from ignite.handlers._guards.spikes import RollbackStates
 
 
 def make():
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    return model, optimizer, LastGood({"model": model, "optimizer": optimizer})
+    return model, optimizer, RollbackStates({"model": model, "optimizer": optimizer})
 
 
 def step(model, optimizer):
@@ -24,67 +24,67 @@ def weights_of(model):
 
 
 def test_objects_go_back_as_often_as_they_have_to():
-    model, optimizer, last_good = make()
+    model, optimizer, states = make()
     step(model, optimizer)
-    last_good.take(1, 1)
+    states.capture(1, 1)
     good, futures = weights_of(model), []
     for _ in range(3):
         # Going on from the copy changes the optimizer's tensors, and not those of the copy.
         step(model, optimizer)
         step(model, optimizer)
         futures.append(weights_of(model))
-        assert last_good.put_back(1).iteration == 1
+        assert states.restore(1).iteration == 1
         assert weights_of(model) == good
     assert futures[0] == futures[1] == futures[2] != good
 
 
 def test_a_newer_copy_is_gone_back_to_only_when_it_is_confirmed():
-    model, optimizer, last_good = make()
-    last_good.take(0, 1)
+    model, optimizer, states = make()
+    states.capture(0, 1)
     first = weights_of(model)
     step(model, optimizer)
-    last_good.take(1, 1)
-    assert last_good.put_back(1).iteration == 0
+    states.capture(1, 1)
+    assert states.restore(1).iteration == 0
     assert weights_of(model) == first
-    assert not last_good.confirm()
+    assert not states.confirm()
 
     step(model, optimizer)
-    last_good.take(1, 1)
+    states.capture(1, 1)
     second = weights_of(model)
     step(model, optimizer)
-    assert last_good.confirm()
-    assert last_good.put_back(1).iteration == 1
+    assert states.confirm()
+    assert states.restore(1).iteration == 1
     assert weights_of(model) == second
 
 
 def test_copies_do_not_change_each_other():
-    model, optimizer, last_good = make()
+    model, optimizer, states = make()
     found = {}
     for iteration in range(6):
-        last_good.take(iteration, 1)
+        states.capture(iteration, 1)
         found[iteration] = weights_of(model)
         if iteration % 2 == 0:
-            last_good.confirm()
+            states.confirm()
         step(model, optimizer)
         step(model, optimizer)
-        assert last_good.good.states["model"]["weight"].flatten().tolist() == found[iteration - iteration % 2][:2]
+        assert states.good.states["model"]["weight"].flatten().tolist() == found[iteration - iteration % 2][:2]
 
 
 def test_random_numbers_go_back_within_an_epoch_only():
-    _, _, last_good = make()
-    last_good.take(3, 1)
+    _, _, states = make()
+    states.capture(3, 1)
     drawn = random.random(), torch.rand(1).item()
-    last_good.put_back(1)
+    states.restore(1)
     assert (random.random(), torch.rand(1).item()) == drawn
-    last_good.put_back(2)
+    states.restore(2)
     assert (random.random(), torch.rand(1).item()) != drawn
 
 
 def test_without_a_copy_there_is_nothing_to_go_back_to():
-    _, _, last_good = make()
-    last_good.take(1, 1)
-    last_good.forget()
+    _, _, states = make()
+    states.capture(1, 1)
+    states.clear()
     with pytest.raises(
         RuntimeError, match="There should be a copy to go back to, but none was taken: attach the guard"
     ):
-        last_good.put_back(1)
+        states.restore(1)

@@ -4,7 +4,8 @@ import pytest
 from torch import nn
 
 from ignite.engine import Engine
-from ignite.handlers._states import check_objects, get_default_score_fn, leaves_of, states_of
+from ignite.handlers._checkpoints.object_states import check_objects, leaves_of, states_of
+from ignite.handlers.checkpoint import get_default_score_fn
 
 
 class Counter:

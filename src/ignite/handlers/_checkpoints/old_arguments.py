@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ignite._core.calls import nearest
-from ignite.handlers._saving import OF_TORCH_SAVE
+from ignite.handlers._checkpoints.save_handlers import OF_TORCH_SAVE
 
 T = TypeVar("T", bound=Callable[..., None])
 

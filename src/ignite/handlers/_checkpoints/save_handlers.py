@@ -1,4 +1,4 @@
-"""Who writes checkpoints: a handler of the user's, or the one that writes to a folder or an object store."""
+"""Save handlers: what writes checkpoints, to a folder, an object store, or wherever the user wants."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ import torch
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core.calls import accepts, describe_signature, nearest
+from ignite._core.files import check_writable
 from ignite.engine import Engine
 from ignite.engine.extension import outermost_engine
-from ignite.handlers._rehearsal import check_writable
 
 logger = logging.getLogger(__name__)
 
 OF_TORCH_SAVE = tuple(inspect.signature(torch.save).parameters)[2:]
-"""Arguments of ``torch.save``, beside what to save and where."""
+"""Optional arguments of ``torch.save``."""
 
 
 class BaseSaveHandler(ABC):
-    """Writes checkpoints somewhere, and removes them. Subclass it for a place that is not a folder.
+    """Writes and removes checkpoints. Subclass it for destinations other than a folder.
 
     Example:
         >>> class InMemory(BaseSaveHandler):
@@ -50,65 +50,70 @@ class BaseSaveHandler(ABC):
         """Writes a checkpoint.
 
         Args:
-            checkpoint: what to write.
-            filename: its name. A file that has it already is to be replaced, and should not be lost if that fails.
-            metadata: "basename" (the prefix and what is saved), "score_name" and "priority" of the checkpoint.
+            checkpoint: the states to write.
+            filename: the name. Replaces an existing file, which should survive if writing fails.
+            metadata: "basename" (prefix and name), "score_name" and "priority" of the checkpoint.
         """
 
     @abstractmethod
     def remove(self, filename: str) -> None:
-        """Removes what was written under this name. Called after what takes its place was written.
+        """Removes a checkpoint. Called after its replacement was written.
 
-        A handler whose ``__call__`` or ``remove`` does not look at the name, because all go to one place, is not asked
-        to: it would remove what was just written.
+        Not called if ``__call__`` or ``remove`` ignores the name: such a handler has a single
+        destination, and would remove what it has just written.
         """
 
 
 class Metadata(dict[str, Any]):
-    """What a save handler is told of a checkpoint; :class:`DiskSaver` is told more, and reports what came of it."""
+    """Metadata passed to a save handler; :class:`DiskSaver` also reads and sets the attributes below."""
 
     note: storage.Note | None = None
     dropped: tuple[str, ...] = ()
-    """Files that are to be removed once this one is written."""
+    """Files to remove once this one is written."""
     kept: tuple[str, ...] = ()
-    """Other files that are to stay."""
+    """Other files to keep."""
     real: Mapping[str, str] = MappingProxyType({})
-    """What those are called that a subclass of :class:`DiskSaver` has written under another name."""
+    """Actual names of files that a subclass of :class:`DiskSaver` renamed."""
     has_failed = False
     remaining: tuple[str, ...] = ()
-    """Those of ``dropped`` that could not be removed."""
+    """Files of ``dropped`` that could not be removed."""
 
     def stays(self, written: str | None) -> tuple[str, ...]:
-        """The names of the files that have to be there afterwards, the one that was written among them."""
+        """Returns the names of all files to keep, including the one just written."""
         kept = [self.real.get(name, name) for name in self.kept]
         return tuple(kept if written is None else [*kept, written])
 
     def removable(self, stay: Collection[str]) -> list[str]:
-        """Which of ``dropped`` are files of their own: several names may lead to one."""
+        """Returns the names of ``dropped`` that refer to no file in ``stay``."""
         return [name for name in self.dropped if self.real.get(name, name) not in stay]
 
 
 class DiskSaver(BaseSaveHandler):
-    """Writes checkpoints to a folder, or to whatever fsspec can reach, such that each is whole or absent.
+    """Writes checkpoints atomically to a folder, or to any file system that fsspec supports.
 
-    A file is written under another name, synced to the disk and verified before it takes its own name; whatever fails
-    before that leaves what was there. What can be loaded with ``torch.load(weights_only=True)`` is written, anything
-    else is a TypeError that says where it is. What writers have left that were killed on this machine is cleaned up.
+    A file is written under a temporary name, synced to disk and verified before it is renamed; if
+    anything fails before that, the existing file stays. Only objects that
+    ``torch.load(weights_only=True)`` can load are written; anything else raises a TypeError that
+    names its place. Temporary files of killed processes on this machine are removed.
 
     Args:
-        dirname: a path, in which ``~`` is expanded, or a URL such as ``s3://bucket/run`` (extra ``remote``).
-        atomic: if not, files are written under their own names at once, and stand there by half until they are done.
-        create_dir: make the folder if it is not there.
-        require_empty: refuse a folder that holds ``.pt`` files. With "resume", a :class:`Checkpoint` goes on with those
-            that it has written there in an earlier run, and ``n_saved`` counts them. False lets them be.
-        save_on_rank: the process that writes.
-        background: take a copy of the state and write it while training goes on. At most one file is being written:
-            the next save waits for it. If writing fails, the next save, or :meth:`wait`, raises the error.
-        **kwargs: for ``torch.save``.
+        dirname: a path, in which ``~`` is expanded, or a URL such as ``s3://bucket/run`` (extra
+            ``remote``).
+        atomic: whether to write under a temporary name first. If not, readers can see incomplete
+            files.
+        create_dir: whether to create the folder if it does not exist.
+        require_empty: whether to refuse a folder with ``.pt`` files. With "resume", a
+            :class:`Checkpoint` tracks the files that it wrote in an earlier run, and ``n_saved``
+            counts them. False ignores existing files.
+        save_on_rank: the rank that writes.
+        background: whether to copy the state and write it while training continues. At most one
+            file is written at a time: the next save waits for it. If writing fails, the next save,
+            or :meth:`wait`, raises the error.
+        **kwargs: passed to ``torch.save``.
 
     Raises:
-        ValueError: the folder is not there, or not empty, and should be.
-        TypeError: an argument looks like a misspelt one.
+        ValueError: the folder does not exist or is not empty, but should.
+        TypeError: an argument seems to be misspelled.
 
     Example:
         >>> import tempfile
@@ -153,12 +158,12 @@ class DiskSaver(BaseSaveHandler):
             self._opened.sweep()
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """Writes a checkpoint, on the rank that writes.
+        """Writes a checkpoint, on ``save_on_rank`` only.
 
         Raises:
-            TypeError: something in it could not be loaded again.
-            ValueError: the name is not a plain one.
-            OSError: it could not be written; or, in the background, the one before.
+            TypeError: the checkpoint holds something that could not be loaded again.
+            ValueError: the name is not a plain file name.
+            OSError: writing failed; in the background, writing the previous checkpoint failed.
         """
         if idist.get_rank() != self.save_on_rank:
             return
@@ -167,17 +172,17 @@ class DiskSaver(BaseSaveHandler):
         if not self.background:
             self._write(checkpoint, filename, order)
             return
-        self._writer.wait()  # before the copy is taken, so that there are never two
+        self._writer.wait()  # before the copy, so that there is only one at a time
         work = functools.partial(self._write_behind, self._snapshot.take(checkpoint), filename, order)
         self._writer.submit(work)
 
     def remove(self, filename: str) -> None:
-        """Removes a file, on the rank that writes. One that was just written for a checkpoint, or is kept, stays.
+        """Removes a file, on ``save_on_rank`` only, unless it was just written or is to be kept.
 
         Raises:
-            ValueError: the name is not a plain one.
-            FileNotFoundError: there is no such file.
-            OSError: it could not be removed.
+            ValueError: the name is not a plain file name.
+            FileNotFoundError: the file does not exist.
+            OSError: removing it failed.
         """
         if idist.get_rank() != self.save_on_rank or any(self._is_same(filename, name) for name in self._kept):
             return
@@ -185,16 +190,16 @@ class DiskSaver(BaseSaveHandler):
             raise FileNotFoundError(errno.ENOENT, "The checkpoint is not there", str(self._path_of(filename)))
 
     def wait(self) -> None:
-        """Waits until what is written in the background is there.
+        """Waits for the background write.
 
         Raises:
-            Exception: it could not be written.
+            Exception: writing failed.
         """
         self._writer.wait()
 
     @contextmanager
     def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
-        """Until the end of the block, it writes into ``folder``."""
+        """In a dry run: writes to ``folder``."""
         self._writer.wait()
         if idist.get_rank() == self.save_on_rank:
             check_writable(getattr(self._place, "path", None))
@@ -207,7 +212,7 @@ class DiskSaver(BaseSaveHandler):
 
     @property
     def _place(self) -> storage.Place:
-        if self._opened is None:  # made before the process group was
+        if self._opened is None:  # the saver was created before the process group
             self._opened = self._open(create=True)
         return self._opened
 
@@ -229,7 +234,7 @@ class DiskSaver(BaseSaveHandler):
             )
 
     def _is_same(self, filename: str, other: str) -> bool:
-        """Whether two names lead to one file: the same, or, in folders that do not tell cases apart, nearly."""
+        """Whether two names refer to one file, also on case-insensitive file systems."""
         if filename == other or not isinstance(self._place, storage.Folder):
             return filename == other
         paths = self._place.path / filename, self._place.path / other
@@ -239,7 +244,7 @@ class DiskSaver(BaseSaveHandler):
         return self.dirname / filename if isinstance(self.dirname, Path) else f"{self.dirname}/{filename}"
 
     def _found(self, family: str) -> list[storage.Row]:
-        """The files of an earlier run, the oldest first."""
+        """Returns the files of an earlier run, oldest first."""
         found = storage.scan(self._place, family)
         return [storage.Row(one.name, one.note) for one in reversed(found) if one.note is not None]
 
@@ -258,15 +263,15 @@ class DiskSaver(BaseSaveHandler):
 
 
 def remove_each(handler: Any, filenames: Iterable[str], kept: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Removes files that are no longer needed. One that is gone, or stays, is no reason to stop training.
+    """Removes files that are no longer needed. Logs a warning instead of raising if that fails.
 
     Args:
-        handler: has written them.
-        filenames: under which it knows them.
-        kept: names of files that a :class:`DiskSaver` may not remove, whatever it makes of ``filenames``.
+        handler: the save handler that wrote them.
+        filenames: the names that were passed to the handler.
+        kept: names of files that a :class:`DiskSaver` must not remove.
 
     Returns:
-        Those that could not be removed.
+        The names of files that could not be removed.
     """
     remaining = []
     if isinstance(handler, DiskSaver):
@@ -285,15 +290,16 @@ def remove_each(handler: Any, filenames: Iterable[str], kept: tuple[str, ...] = 
 
 
 def looks_at_names(handler: BaseSaveHandler) -> bool:
-    """Whether a save handler uses the names that it is given, to write and to remove.
+    """Whether a save handler uses the file name, both to write and to remove.
 
-    One that does not has a single place for all, and removing an old name would remove what stands there.
+    If not, it has a single destination, and removing an old name would remove the newest
+    checkpoint.
     """
     return _reads(type(handler).__call__, 2) and _reads(getattr(type(handler), "remove", None), 1)
 
 
 def _reads(function: Any, number: int) -> bool:
-    """Whether the code of a function reads its parameter of this number; True where that cannot be seen."""
+    """Whether the bytecode of a function reads its parameter ``number``; True if unknown."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None or code.co_argcount <= number:
         return True
@@ -306,10 +312,10 @@ def _reads(function: Any, number: int) -> bool:
 
 
 def takes_metadata(handler: Callable[..., Any]) -> bool:
-    """Whether a save handler wants to know more than what to save and its name.
+    """Whether a save handler accepts metadata.
 
     Raises:
-        TypeError: it cannot be called with either.
+        TypeError: it can be called neither with nor without metadata.
     """
     if accepts(handler, {}, "", {}):
         return True
@@ -322,7 +328,7 @@ def takes_metadata(handler: Callable[..., Any]) -> bool:
 
 
 def note_of(engine: Engine[Any, Any], score: Any, score_name: Any, family: str, restarts: int) -> storage.Note:
-    """What a file says about itself. In the handlers of an evaluator, how far training is: the outermost engine."""
+    """Returns the metadata of a file. Epoch and iteration are those of the outermost running engine: the trainer."""
     state = (outermost_engine() or engine).state
     return storage.Note(
         step=int(state.iteration),
@@ -336,12 +342,12 @@ def note_of(engine: Engine[Any, Any], score: Any, score_name: Any, family: str, 
 
 
 def _note_from(metadata: Mapping[str, Any]) -> storage.Note:
-    """For those who call a saver themselves."""
+    """Returns the metadata of a file if the program calls the saver itself."""
     return storage.Note(family=str(metadata.get("basename", "")), created=time.time())
 
 
 def _where(dirname: str | Path) -> Any:
-    """A path, or a URL as it was given."""
+    """Returns a path, or a URL unchanged."""
     text = str(dirname)
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))

@@ -10,7 +10,7 @@ import torch
 from ignite import storage
 from ignite.exceptions import CheckpointError
 from ignite.handlers import DiskSaver
-from ignite.handlers._saving import BaseSaveHandler, Metadata, remove_each, takes_metadata
+from ignite.handlers._checkpoints.save_handlers import BaseSaveHandler, Metadata, remove_each, takes_metadata
 
 STATE = {"weight": torch.arange(4.0), "epoch": 3}
 
@@ -221,7 +221,7 @@ class Stubborn(BaseSaveHandler):
 
 
 def test_a_file_that_cannot_be_removed_is_a_warning(caplog):
-    with caplog.at_level(logging.WARNING, "ignite.handlers._saving"):
+    with caplog.at_level(logging.WARNING, "ignite.handlers._checkpoints.save_handlers"):
         assert remove_each(Stubborn(), ["gone", "held"]) == ("held",)
     assert "gone should be removed, but somebody else has done it" in caplog.text
     assert "held should be removed, but could not be" in caplog.text

@@ -1,4 +1,4 @@
-"""When to give up waiting for a better score. Plain numbers in and out; knows nothing of engines or tensors."""
+"""Patience: when to stop waiting for a better score. Plain numbers; independent of engines and tensors."""
 
 import math
 from dataclasses import dataclass
@@ -7,19 +7,20 @@ from typing import Any, Literal
 
 @dataclass
 class Patience:
-    """Counts the scores in a row that were no improvement.
+    """Counts consecutive scores without an improvement.
 
-    A score improves on the reference ``best`` when it is better by more than ``threshold``: in the direction of
-    ``mode``, as a number ("abs") or as a fraction of ``abs(best)`` ("rel"). The first score is the first reference.
-    NaN is never an improvement and never the reference.
+    A score improves on the reference ``best`` when it is better by more than ``threshold``: in the
+    direction of ``mode``, as a number ("abs") or as a fraction of ``abs(best)`` ("rel"). The first
+    score is the first reference. NaN is never an improvement and never the reference.
 
     Args:
-        limit: how many scores without improvement end the wait, at least 1.
+        limit: number of scores without improvement after which patience runs out, at least 1.
         mode: whether higher ("max") or lower ("min") is better.
-        threshold: what an improvement has to exceed, at least 0.
-        threshold_mode: whether ``threshold`` is in units of the score ("abs") or a fraction ("rel").
-        cumulative: keep the reference until a score improves on it, so that small steps add up. Otherwise the
-            reference follows every better score, and they do not.
+        threshold: minimum change that counts as an improvement, at least 0.
+        threshold_mode: whether ``threshold`` is in units of the score ("abs") or a fraction
+            ("rel").
+        cumulative: whether small improvements add up: the reference changes only with an
+            improvement. Otherwise it follows every better score.
 
     Raises:
         ValueError: an argument is out of range.
@@ -42,7 +43,7 @@ class Patience:
     """Scores since the last improvement."""
 
     def __post_init__(self) -> None:
-        # The beginnings of these texts are Ignite's: programs match them.
+        # These messages start as Ignite's do: programs match them.
         if not self.limit >= 1:
             raise ValueError(f"Argument patience should be positive integer, but given {self.limit}")
         if not self.threshold >= 0:
@@ -55,7 +56,7 @@ class Patience:
             raise ValueError(f"Argument mode should be either 'min' or 'max', but given {self.mode!r}")
 
     def observe(self, score: float) -> bool:
-        """Takes in one score; True when patience has run out."""
+        """Adds a score; returns True when patience has run out."""
         is_improvement = not math.isnan(score) and (self.best is None or self._exceeds(score, self._bar(self.best)))
         if is_improvement:
             self.best, self.waited = score, 0
@@ -67,29 +68,29 @@ class Patience:
         return self.waited >= self.limit
 
     def reset(self) -> None:
-        """Begins anew: the next number is the first reference."""
+        """Resets: the next score is the first reference."""
         self.best, self.waited = None, 0
 
     def _exceeds(self, score: float, other: float) -> bool:
         return score > other if self.mode == "max" else score < other
 
     def _bar(self, best: float) -> float:
-        """What a score has to be better than."""
+        """The value that an improvement has to exceed."""
         if math.isinf(best):
             return best  # a fraction of it would be NaN
         margin = self.threshold if self.mode == "max" else -self.threshold
         if self.threshold_mode == "abs":
             return best + margin
-        # Scores are often negated losses: a fraction of a negative reference would lower the bar. And one product, not
-        # a sum, so that scores exactly at the bar are judged as Ignite does.
+        # Scores are often negated losses: a fraction of a negative reference would lower the bar. One product, not a
+        # sum, so that scores exactly at the bar round as in Ignite.
         return best * (1 + margin if best >= 0 else 1 - margin)
 
 
 def as_score(value: Any) -> float:
-    """What a score function has returned, as a number.
+    """Converts the result of a score function to a number.
 
     Raises:
-        TypeError: it is none.
+        TypeError: the result is not a number.
     """
     try:
         return float(value)

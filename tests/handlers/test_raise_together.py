@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from ignite.handlers._agreement import raise_together
+from ignite.handlers._checkpoints.run_checkpoint import raise_together
 from support import checkpoint_processes, harness
 
 
