@@ -29,9 +29,7 @@ LONG_FUNCTIONS = {
     ("engine/_loop.py", "_iterate"): "the hot loop: a call costs as much as a moment",
 }
 # "module private module" or "module private attribute". Use the public extension surface (ignite.engine.extension).
-PRIVATE_REACH = {
-    "ignite.learner._training ignite.handlers._rehearsal",
-}
+PRIVATE_REACH: set[str] = set()
 # Imported where they are used, because users may not have them.
 OPTIONAL = {"numpy", "apex", "torch_xla", "torch_xla.core.xla_model"}
 
