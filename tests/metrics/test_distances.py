@@ -12,7 +12,6 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics import CosineSimilarity, Entropy, MeanAbsoluteError, MeanSquaredError
 from ignite.metrics._distances import (
     NARROW,
-    MeanOfExamples,
     middle_value,
     read_fitting,
     read_rows,
@@ -21,6 +20,7 @@ from ignite.metrics._distances import (
     sum_errors,
     widened,
 )
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Totals
 
 
@@ -139,11 +139,14 @@ def test_what_is_read_has_no_gradients_and_leaves_the_output_as_it_is(read):
     assert y.tolist() == [[0.0] * 3] * 2
 
 
-class Bits(MeanOfExamples):
+class Bits(View):
     """The mean number of ones."""
 
     def _declare(self):
         return [Totals(lambda output: (len(output[0]), output[0].sum()))]
+
+    def _value(self, totals):
+        return totals.mean
 
     def _read_output(self, output):
         return output

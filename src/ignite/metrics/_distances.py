@@ -1,4 +1,4 @@
-"""What distances between predictions and targets have in common: pairs of tensors, and means over examples.
+"""What distances between predictions and targets have in common: reading of pairs, and exact sums over them.
 
 B examples in a batch, each of any shape, D elements in all.
 """
@@ -12,9 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import detached
-from ignite.metrics._shared_statistics import View
-from ignite.metrics.statistics import Totals
+from ignite.metrics._host_arrays import detached
 from ignite.metrics.statistics._statistic import wide_dtype
 
 NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))
@@ -197,11 +195,3 @@ def log_probabilities(rows: Tensor) -> Tensor:
 
 
 _FEW_CLASSES = 32
-
-
-class MeanOfExamples(View):
-    """The mean over examples of what one statistic has added up."""
-
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
-        return float(totals.values[0]) / totals.num_examples

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import array_of, arrays_of, detached, numpy
+from ignite.metrics._host_arrays import array_of, arrays_of, detached, numpy
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 

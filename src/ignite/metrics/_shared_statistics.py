@@ -26,7 +26,7 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import as_pair, is_pair
 from ignite.metrics._reduction import combined
-from ignite.metrics._state import IDENTITY, check_state, load_statistics, plain_parts, statistics_to_state
+from ignite.metrics._saved_state import IDENTITY, check_state, load_statistics, plain_parts, statistics_to_state
 from ignite.metrics._usage import span_key
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic

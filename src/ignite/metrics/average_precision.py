@@ -9,9 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._curves import Ranking, average_precision
+from ignite.metrics._curves import Ranking, _ScoreMetric, average_precision, check_average, value_of_scores
 from ignite.metrics._outputs import identity
-from ignite.metrics._score_metric import _ScoreMetric, check_average, value_of_scores
 
 __all__ = ["AveragePrecision", "average_precision_compute_fn"]
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor
 
+from ignite.metrics._host_arrays import arrays_of, detached, numpy, quietly
 from ignite.metrics._labels import check_shapes, squeeze_pair
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import arrays_of, detached, numpy, quietly
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype

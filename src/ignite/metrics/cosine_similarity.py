@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, read_rows, widened
+from ignite.metrics._distances import read_rows, widened
+from ignite.metrics._host_arrays import arrays_of, numpy, quietly, rows_product
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import arrays_of, numpy, quietly, rows_product
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["CosineSimilarity"]
 
 
-class CosineSimilarity(MeanOfExamples):
+class CosineSimilarity(View):
     r"""The mean cosine of the angle between predictions and targets.
 
     .. math:: \frac{1}{N} \sum_i \frac{p_i \cdot y_i}{\max(|p_i|, \epsilon) \max(|y_i|, \epsilon)}
@@ -59,6 +60,10 @@ class CosineSimilarity(MeanOfExamples):
     def _declare(self) -> list[Statistic]:
         least = self.eps if self.eps > 1e-8 else 0.0
         return [Totals(_sum_cosines, (least,), device=self._accumulates_on, select=_read, is_rowwise=True)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean
 
 
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

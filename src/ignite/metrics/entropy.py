@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, exact_sum, log_probabilities, read_predicted_rows
+from ignite.metrics._distances import exact_sum, log_probabilities, read_predicted_rows
 from ignite.metrics._outputs import as_predictions
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["Entropy"]
 
 
-class Entropy(MeanOfExamples):
+class Entropy(View):
     r"""The mean entropy of predicted distributions, in nats: 0 for certain ones, :math:`\ln C` for even ones.
 
     .. math:: -\frac{1}{N} \sum_i \sum_c q_{ic} \ln q_{ic}, \quad q_i = \mathrm{softmax}(p_i)
@@ -37,6 +38,10 @@ class Entropy(MeanOfExamples):
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_entropies, device=self._accumulates_on, select=read_predicted_rows)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean
 
     def _read_output(self, output: Any) -> Any:
         return as_predictions(output, type(self).__name__)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import MeanOfExamples, exact_sum, log_probabilities, rows_of_logits
+from ignite.metrics._distances import exact_sum, log_probabilities, rows_of_logits
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["KLDivergence"]
 
 
-class KLDivergence(MeanOfExamples):
+class KLDivergence(View):
     r"""The mean Kullback-Leibler divergence of predicted from true distributions, in nats.
 
     .. math:: \frac{1}{N} \sum_i \sum_c t_{ic} \ln \frac{t_{ic}}{q_{ic}}, \quad
@@ -41,6 +43,10 @@ class KLDivergence(MeanOfExamples):
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits, is_rowwise=True)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean
 
 
 def read_logits(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

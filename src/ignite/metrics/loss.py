@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.metrics._host_arrays import detached
 from ignite.metrics._outputs import as_loss_arguments, identity
-from ignite.metrics._scratch import detached
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._agreement import check_labels, count_labels, cross_table, labels_of_samples, outside_message
+from ignite.metrics._contingency import check_labels, count_labels, cross_table, labels_of_samples, outside_message
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric, select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ignite.metrics._distances import MeanOfExamples, read_fitting, sum_errors
+from typing import Any
+
+from ignite.metrics._distances import read_fitting, sum_errors
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanAbsoluteError"]
 
 
-class MeanAbsoluteError(MeanOfExamples):
+class MeanAbsoluteError(View):
     r"""The mean of absolute errors.
 
     .. math:: \frac{1}{N} \sum_{i=1}^{N} |p_i - y_i|
@@ -35,3 +38,7 @@ class MeanAbsoluteError(MeanOfExamples):
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_fitting)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean

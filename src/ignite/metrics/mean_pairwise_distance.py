@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import HUGE, MeanOfExamples, read_same, widened
+from ignite.metrics._distances import HUGE, read_same, widened
+from ignite.metrics._host_arrays import arrays_of, numpy, quietly, rows_product
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import arrays_of, numpy, quietly, rows_product
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanPairwiseDistance"]
 
 
-class MeanPairwiseDistance(MeanOfExamples):
+class MeanPairwiseDistance(View):
     r"""The mean distance of predictions from targets, :math:`\frac{1}{N} \sum_i \lVert p_i - y_i + \epsilon \rVert_p`.
 
     Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ..., D), the distances
@@ -56,6 +57,10 @@ class MeanPairwiseDistance(MeanOfExamples):
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on, select=_read)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean
 
 
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics._arithmetic import Arithmetic
 from ignite.metrics._outputs import identity, pick, unroll
 from ignite.metrics._reduction import Synced, SyncGroup, reinit__is_reduced, sync_all_reduce
-from ignite.metrics._state import attributes_to_state, loaded
+from ignite.metrics._saved_state import attributes_to_state, loaded
 from ignite.metrics._usage import (
     BatchFiltered,
     BatchWise,

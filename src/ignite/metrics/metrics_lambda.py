@@ -14,8 +14,8 @@ from ignite.engine import Engine
 from ignite.metrics._arithmetic import Method
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import synced
+from ignite.metrics._saved_state import check_names
 from ignite.metrics._shared_statistics import update_together
-from ignite.metrics._state import check_names
 from ignite.metrics._usage import MetricUsage
 from ignite.metrics.metric import Attachment, Metric
 

@@ -59,11 +59,11 @@ class MutualInformation(Entropy):
         self._num_classes = known
 
     def _value(self, *statistics: Any) -> float:
-        (totals,) = statistics
+        totals: Totals = statistics[0]
         _, shares = totals.values
         mean = shares / totals.num_examples  # (C,)
         of_mean = -(mean * mean.log()).masked_fill(mean == 0, 0).sum()
-        return max(float(of_mean) - super()._value(totals), 0.0)
+        return max(float(of_mean) - totals.mean, 0.0)
 
 
 def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float, Tensor]:

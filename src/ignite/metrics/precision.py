@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._precision_recall import _BasePrecisionRecall
+from ignite.metrics._classification import _BasePrecisionRecall
 
 __all__ = ["Precision"]
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._curves import Ranking, precision_recall_curve, rank_scores
-from ignite.metrics._score_metric import _ScoreMetric
+from ignite.metrics._curves import Ranking, _ScoreMetric, precision_recall_curve, rank_scores
 
 __all__ = ["PrecisionRecallCurve", "precision_recall_curve_compute_fn"]
 

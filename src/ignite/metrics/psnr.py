@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import NARROW, MeanOfExamples, read_rows, widened
+from ignite.metrics._distances import NARROW, read_rows, widened
+from ignite.metrics._host_arrays import arrays_of, numpy, quietly, squared_lengths
 from ignite.metrics._outputs import identity
-from ignite.metrics._scratch import arrays_of, numpy, quietly, squared_lengths
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["PSNR"]
 
 
-class PSNR(MeanOfExamples):
+class PSNR(View):
     r"""The mean peak signal-to-noise ratio of images, :math:`10 \log_{10} \frac{R^2}{\mathrm{MSE}_i}`, in decibels.
 
     Update with ``(y_pred, y)``: images of shape (B, ...), of the same shape and dtype, floating point or integers.
@@ -55,6 +56,10 @@ class PSNR(MeanOfExamples):
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_ratios, (self.data_range,), device=self._accumulates_on, select=_read)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean
 
 
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._curves import Ranking, rank_scores, roc_auc, roc_curve
+from ignite.metrics._curves import (
+    Ranking,
+    _ScoreMetric,
+    check_average,
+    rank_scores,
+    roc_auc,
+    roc_curve,
+    value_of_scores,
+)
 from ignite.metrics._outputs import identity
-from ignite.metrics._score_metric import _ScoreMetric, check_average, value_of_scores
 
 __all__ = ["ROC_AUC", "RocCurve", "roc_auc_compute_fn", "roc_auc_curve_compute_fn"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.metrics._classification import _BasePrecisionRecall
 from ignite.metrics._outputs import identity
-from ignite.metrics._precision_recall import _BasePrecisionRecall
 from ignite.metrics.statistics import LabelCounts
 
 __all__ = ["Specificity"]

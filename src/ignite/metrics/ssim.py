@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ignite.metrics._distances import MeanOfExamples, widened
+from ignite.metrics._distances import widened
 from ignite.metrics._outputs import identity
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.psnr import check_images
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["SSIM"]
 
 
-class SSIM(MeanOfExamples):
+class SSIM(View):
     r"""The mean structural similarity of images: 1 if they are equal.
 
     .. math:: \frac{(2 \mu_p \mu_y + c_1)(2 \sigma_{py} + c_2)}
@@ -95,6 +96,10 @@ class SSIM(MeanOfExamples):
         widths = self.sigma if self.gaussian else None
         args = (tuple(self.kernel_size), None if widths is None else tuple(widths), self.c1, self.c2)
         return [Totals(_sum_similarities, args, device=self._accumulates_on)]
+
+    def _value(self, *statistics: Any) -> float:
+        totals: Totals = statistics[0]
+        return totals.mean
 
 
 def _for_each_dimension(name: str, value: Any, ndims: int) -> list[Any]:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.metrics.regression._errors import (
+from ignite.metrics.regression._base import (
     absolute_errors,
     errors_relative_to_mean,
     median,

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from ignite.metrics.regression._ranks import mid_ranks, num_inversions, num_tied_pairs
+from ignite.metrics.regression.kendall_correlation import num_inversions, num_tied_pairs
+from ignite.metrics.regression.spearman_correlation import mid_ranks
 
 integers = st.lists(st.integers(0, 9), min_size=1, max_size=40)
 

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.metrics.statistics._tally import Tally
+from ignite.metrics.statistics._counts import Tally
 
 
 @given(st.lists(st.lists(st.integers(0, 6), max_size=3000), max_size=8), st.integers(0, 9))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseSum
-from ignite.metrics.regression._errors import symmetric_errors
+from ignite.metrics.regression._base import _BaseRegression, symmetric_errors
 
 __all__ = ["CanberraMetric"]
 
 
-class CanberraMetric(_BaseSum):
+class CanberraMetric(_BaseRegression):
     r"""The sum of absolute errors, each relative to the absolute values of both numbers; 0 without examples.
 
     .. math:: \sum_i \frac{|A_i - P_i|}{|A_i| + |P_i|}
@@ -31,6 +30,7 @@ class CanberraMetric(_BaseSum):
     """
 
     higher_is_better = False
+    _is_sum = True
 
     _have_signs = False
     _terms = staticmethod(symmetric_errors)

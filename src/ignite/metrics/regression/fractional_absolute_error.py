@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ignite.metrics.regression._base import _BaseRegression
-from ignite.metrics.regression._errors import symmetric_errors
+from ignite.metrics.regression._base import _BaseRegression, symmetric_errors
 
 __all__ = ["FractionalAbsoluteError"]
 

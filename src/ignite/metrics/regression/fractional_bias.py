@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseRegression
-from ignite.metrics.regression._errors import Numbers, ratio
+from ignite.metrics.regression._base import Numbers, _BaseRegression, ratio
 
 __all__ = ["FractionalBias"]
 

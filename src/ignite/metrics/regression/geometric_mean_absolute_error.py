@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._scratch import arrays_of, library_of, quietly
-from ignite.metrics.regression._base import _BaseRegression, are_single, sum_terms
-from ignite.metrics.regression._errors import Numbers, absolute_errors
+from ignite.metrics._host_arrays import arrays_of, library_of, quietly
+from ignite.metrics.regression._base import Numbers, _BaseRegression, absolute_errors, are_single, sum_terms
 
 __all__ = ["GeometricMeanAbsoluteError"]
 

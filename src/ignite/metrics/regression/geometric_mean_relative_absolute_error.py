@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 
 from ignite.metrics.epoch_metric import select_samples
-from ignite.metrics.regression._base import _BaseRegression, are_single, read_pair
-from ignite.metrics.regression._errors import MANY, errors_relative_to_mean, widened
+from ignite.metrics.regression._base import (
+    MANY,
+    _BaseRegression,
+    are_single,
+    errors_relative_to_mean,
+    read_pair,
+    widened,
+)
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic
 
 __all__ = ["GeometricMeanRelativeAbsoluteError"]

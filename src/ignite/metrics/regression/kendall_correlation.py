@@ -12,9 +12,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import read_pair
-from ignite.metrics.regression._errors import widened
-from ignite.metrics.regression._ranks import num_inversions, num_tied_pairs
+from ignite.metrics.regression._base import read_pair, widened
 from ignite.metrics.statistics import Reading
 
 __all__ = ["KendallRankCorrelation"]
@@ -96,3 +94,32 @@ def _kendall(y_pred: Tensor, y: Tensor, variant: str) -> float:
         # Of the product, so that the value is exactly 1 where all pairs are ordered alike.
         return surplus / math.sqrt((num_pairs - x_tied) * (num_pairs - y_tied))
     return 2 * surplus / (n**2 * (num_distinct - 1) / num_distinct)
+
+
+def num_tied_pairs(counts: Tensor) -> int:
+    """How many pairs are equal, if there are so many of each value."""
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def num_inversions(values: Tensor) -> int:
+    """How many pairs of integers (N,) stand in falling order. Memory is O(N), time O(N log² N).
+
+    Blocks are merged two by two, all of a width at once; of those pairs that have one value in each block, searching
+    one in the other tells how many stand in falling order.
+
+    References:
+        Knight, "A computer method for calculating Kendall's tau with ungrouped data", 1966.
+    """
+    n = len(values)
+    if n < 2:
+        return 0
+    # Values at the end that are as large as the largest are in no inversion.
+    padding = values.max().expand((1 << (n - 1).bit_length()) - n)
+    blocks = torch.cat([values, padding]).view(-1, 1)
+    total = torch.zeros((), dtype=torch.int64, device=values.device)
+    while len(blocks) > 1:
+        left, right = blocks[0::2].contiguous(), blocks[1::2].contiguous()
+        num_not_greater = torch.searchsorted(left, right, right=True)
+        total += left.shape[1] * right.numel() - num_not_greater.sum()
+        blocks = blocks.view(len(left), -1).sort(dim=1).values
+    return int(total)

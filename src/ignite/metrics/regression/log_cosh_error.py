@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ignite.metrics._scratch import library_of
-from ignite.metrics.regression._base import _BaseRegression
-from ignite.metrics.regression._errors import Numbers, absolute_errors
+from ignite.metrics._host_arrays import library_of
+from ignite.metrics.regression._base import Numbers, _BaseRegression, absolute_errors
 
 __all__ = ["LogCoshError"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ignite.metrics._distances import sum_errors
-from ignite.metrics.regression._base import _BaseSum, read_pair
+from ignite.metrics.regression._base import _BaseRegression, read_pair
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["ManhattanDistance"]
 
 
-class ManhattanDistance(_BaseSum):
+class ManhattanDistance(_BaseRegression):
     r"""The sum of absolute errors; 0 without examples.
 
     .. math:: \sum_i |A_i - P_i|
@@ -29,6 +29,7 @@ class ManhattanDistance(_BaseSum):
     """
 
     higher_is_better = False
+    _is_sum = True
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_pair)]

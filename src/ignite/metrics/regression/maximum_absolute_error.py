@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE
-from ignite.metrics.regression._base import _BaseRegression, are_single, read_pair
-from ignite.metrics.regression._errors import absolute_errors
+from ignite.metrics.regression._base import _BaseRegression, absolute_errors, are_single, read_pair
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseRelative
-from ignite.metrics.regression._errors import relative_errors
+from ignite.metrics.regression._base import _BaseRegression, relative_errors
 
 __all__ = ["MeanAbsoluteRelativeError"]
 
 
-class MeanAbsoluteRelativeError(_BaseRelative):
+class MeanAbsoluteRelativeError(_BaseRegression):
     r"""The mean of absolute errors, each as a fraction of the target.
 
     .. math:: \frac{1}{N} \sum_i \frac{|A_i - P_i|}{|A_i|}
@@ -36,4 +35,5 @@ class MeanAbsoluteRelativeError(_BaseRelative):
     higher_is_better = False
 
     _have_signs = False
+    _divides_by_targets = True
     _terms = staticmethod(relative_errors)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics.regression._base import _BaseRegression, are_single, sum_terms
-from ignite.metrics.regression._errors import Numbers
+from ignite.metrics.regression._base import Numbers, _BaseRegression, are_single, sum_terms
 
 __all__ = ["MeanError"]
 

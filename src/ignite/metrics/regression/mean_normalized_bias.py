@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseRelative
-from ignite.metrics.regression._errors import Numbers
+from ignite.metrics.regression._base import Numbers, _BaseRegression
 
 __all__ = ["MeanNormalizedBias"]
 
 
-class MeanNormalizedBias(_BaseRelative):
+class MeanNormalizedBias(_BaseRegression):
     r"""The mean of errors, each as a fraction of the target; positive where predictions are nearer to 0.
 
     .. math:: \frac{1}{N} \sum_i \frac{A_i - P_i}{A_i}
@@ -32,6 +31,8 @@ class MeanNormalizedBias(_BaseRelative):
         Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
         Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
     """
+
+    _divides_by_targets = True
 
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import check_columns
-from ignite.metrics.regression._errors import absolute_errors, median_of
+from ignite.metrics.regression._base import absolute_errors, check_columns, median_of
 from ignite.metrics.statistics import Reading
 
 __all__ = ["MedianAbsoluteError", "median_absolute_error_compute_fn"]

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import check_columns
-from ignite.metrics.regression._errors import median_of, relative_errors
+from ignite.metrics.regression._base import check_columns, median_of, relative_errors
 from ignite.metrics.statistics import Reading
 
 __all__ = ["MedianAbsolutePercentageError", "median_absolute_percentage_error_compute_fn"]

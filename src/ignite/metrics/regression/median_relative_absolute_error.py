@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import check_columns
-from ignite.metrics.regression._errors import (
+from ignite.metrics.regression._base import (
+    check_columns,
     errors_relative_to,
     errors_relative_to_mean,
     mean_in_parts,

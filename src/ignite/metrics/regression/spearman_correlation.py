@@ -10,9 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric
-from ignite.metrics.regression._base import read_pair
-from ignite.metrics.regression._errors import widened
-from ignite.metrics.regression._ranks import mid_ranks
+from ignite.metrics.regression._base import read_pair, widened
 from ignite.metrics.statistics import Reading
 
 __all__ = ["SpearmanRankCorrelation"]
@@ -72,3 +70,11 @@ def _spearman(y_pred: Tensor, y: Tensor) -> float:
     x, y = mid_ranks(widened(y_pred)) - mean, mid_ranks(widened(y)) - mean
     # Of the product, so that the value is exactly 1 where ranks are equal.
     return float(x @ y / ((x @ x) * (y @ y)).sqrt())
+
+
+def mid_ranks(values: Tensor) -> Tensor:
+    """Ranks from 1 to N of floating point numbers, in their dtype; equal values share the mean of theirs."""
+    _, group, counts = values.unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).to(values)
+    ranks: Tensor = last - (counts.to(values) - 1) / 2
+    return ranks[group]

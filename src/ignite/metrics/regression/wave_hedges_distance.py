@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ignite.metrics._scratch import library_of
-from ignite.metrics.regression._base import _BaseSum
-from ignite.metrics.regression._errors import Numbers, absolute_errors, ratio
+from ignite.metrics._host_arrays import library_of
+from ignite.metrics.regression._base import Numbers, _BaseRegression, absolute_errors, ratio
 
 __all__ = ["WaveHedgesDistance"]
 
 
-class WaveHedgesDistance(_BaseSum):
+class WaveHedgesDistance(_BaseRegression):
     r"""The sum of absolute errors, each relative to the larger of both numbers; 0 without examples.
 
     .. math:: \sum_i \frac{|A_i - P_i|}{\max(A_i, P_i)}
@@ -33,6 +32,7 @@ class WaveHedgesDistance(_BaseSum):
     """
 
     higher_is_better = False
+    _is_sum = True
 
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:

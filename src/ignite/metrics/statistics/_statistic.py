@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite.distributed.fused_reduction import Part
-from ignite.metrics.statistics._copies import Copies
+from ignite.metrics.statistics._pending_batches import Copies
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -17,7 +17,7 @@ from ignite.metrics._labels import (
     outside_message,
     read_labels,
 )
-from ignite.metrics.statistics._label_totals import CLASSES, CORRECT, MATRIX, SAMPLES, TOTALS, Total
+from ignite.metrics.statistics._counts import CLASSES, CORRECT, MATRIX, SAMPLES, TOTALS, Total
 from ignite.metrics.statistics._statistic import Reading, Statistic, durable
 
 __all__ = ["CLASSES", "CORRECT", "MATRIX", "SAMPLES", "LabelCounts"]

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from ignite.metrics._scratch import arrays_of, inner_product, quietly
+from ignite.metrics._host_arrays import arrays_of, inner_product, quietly
+from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
-from ignite.metrics.statistics._waiting import LARGE, Waiting
 
 __all__ = ["Moments"]
 
@@ -77,7 +77,7 @@ class Moments(Statistic):
         self._rows: list[Row] = []
         self._on_device: list[Tensor] = []
         """Rows (K, 8) on an accelerator, for which nobody waits before they are needed."""
-        self._waiting = Waiting()
+        self._waiting = PendingBatches()
         self.version += 1
 
     @property
@@ -136,7 +136,7 @@ class Moments(Statistic):
     def take(self, values: Any) -> None:
         """Goes on from other moments."""
         rows = values["rows"]
-        self.num_examples, self._waiting = values["num_examples"], Waiting()
+        self.num_examples, self._waiting = values["num_examples"], PendingBatches()
         self._rows, self._on_device = [] if rows is None else [tuple(row) for row in rows.tolist()], []
         self.version += 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics.statistics._copies import Copies
+from ignite.metrics.statistics._pending_batches import Copies
 from ignite.metrics.statistics._statistic import Reading, Statistic
 
 __all__ = ["KeptSamples"]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ignite._core.calls import name_of
-from ignite.metrics._scratch import detached
+from ignite.metrics._host_arrays import detached
+from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
-from ignite.metrics.statistics._waiting import LARGE, Waiting
 
 __all__ = ["Totals"]
 
@@ -69,7 +69,7 @@ class Totals(Statistic):
         """Forgets all that was seen."""
         self.num_examples = 0
         self._hold([])
-        self._waiting = Waiting()
+        self._waiting = PendingBatches()
         self.version += 1
 
     def _hold(self, sums: list[Tensor | float]) -> None:
@@ -85,6 +85,11 @@ class Totals(Statistic):
         self._settle()
         pairs = zip(self._sums, self._lost, strict=True)
         return [_as_tensor(total if lost is None else total + lost) for total, lost in pairs]
+
+    @property
+    def mean(self) -> float:
+        """The first value, divided by the number of examples."""
+        return float(self.values[0]) / self.num_examples
 
     def _update(self, reading: Reading) -> None:
         if self._select is None:
@@ -151,7 +156,7 @@ class Totals(Statistic):
         self.num_examples = values["num_examples"]
         totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
         self._hold([] if any(total is None for total in totals) else totals)
-        self._waiting = Waiting()
+        self._waiting = PendingBatches()
         self.version += 1
 
     def op_of(self, name: str) -> str:

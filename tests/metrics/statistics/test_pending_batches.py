@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.metrics.statistics._waiting import LARGE, Copies, Waiting
+from ignite.metrics.statistics._pending_batches import LARGE, Copies, PendingBatches
 
 
 def copies_of(values, dtype=torch.float32):
@@ -12,7 +12,7 @@ def copies_of(values, dtype=torch.float32):
 
 @given(st.lists(st.tuples(st.lists(st.integers(-9, 9), max_size=4), st.sampled_from([torch.float32, torch.float64]))))
 def test_what_has_waited_comes_joined_by_kinds_and_once(batches):
-    waiting = Waiting()
+    waiting = PendingBatches()
     for values, dtype in batches:
         assert not waiting.add(*copies_of(values, dtype))
     taken = waiting.taken()
@@ -27,7 +27,7 @@ def test_what_has_waited_comes_joined_by_kinds_and_once(batches):
 
 def test_copies_do_not_change_with_the_output():
     x, y = torch.ones(2), torch.zeros(2)
-    waiting = Waiting()
+    waiting = PendingBatches()
     waiting.add(Copies(x, y), 2)
     x.fill_(7)
     y.fill_(7)
@@ -35,13 +35,13 @@ def test_copies_do_not_change_with_the_output():
 
 
 def test_it_says_when_it_is_full():
-    waiting, num = Waiting(), LARGE - 1
+    waiting, num = PendingBatches(), LARGE - 1
     answers = [waiting.add(*copies_of([0.0] * num)) for _ in range(5)]
     assert answers == [False, False, False, False, True]  # 4 times 4095 are less than 2 ** 14
 
 
 def test_what_came_is_taken_back():
-    waiting = Waiting()
+    waiting = PendingBatches()
     waiting.add(*copies_of([1.0]))
     undo = waiting._undoing()
     waiting.add(*copies_of([2.0]))

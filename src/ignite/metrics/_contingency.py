@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ignite.metrics._host_arrays import array_of
 from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
-from ignite.metrics._scratch import array_of
 from ignite.metrics.statistics import Reading
 
 IGNORED = -100
