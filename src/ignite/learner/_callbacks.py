@@ -49,27 +49,27 @@ __all__ = [
 ]
 
 MEASURED = "measured"
-"""Under which name the metrics over the training data are in ``trainer.state.metrics``, beside their own names."""
+"""Name of the group of training metrics in ``trainer.state.metrics``, in addition to their own names."""
 _LOG_EVERY = 10
 SCHEDULES: Mapping[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
     "linear": lambda done: 1 - done,
 }
-# What the user has put on the end of an epoch comes after the figures of the epoch are known.
+# Handlers of users at the end of an epoch run after its metrics are known.
 _BEFORE_THE_USER = 1
 
 
 def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps: int) -> Callable[[int], float]:
-    """By what the learning rate is multiplied in step 0, 1, ...
+    """Returns the function that gives the factor of the learning rate in step 0, 1, ...
 
     Args:
-        schedule: a name, or a function of the share of the steps after the warm-up that is done, from 0 to 1.
-        warmup: how many steps it grows on a straight line; below 1, which share of them.
-        num_steps: steps in all.
+        schedule: a name, or a function of the completed fraction of the steps after the warmup, from 0 to 1.
+        warmup: number of steps with a linearly rising factor; below 1, the fraction of all steps.
+        num_steps: total number of steps.
 
     Raises:
-        ValueError: the name is not known, or the warm-up is longer than the training.
+        ValueError: the name is unknown, or the warmup is longer than the training.
 
     Example:
         >>> factor = factor_of("linear", warmup=2, num_steps=6)
@@ -95,12 +95,12 @@ def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps
 
 
 class BestWeights:
-    """Keeps a copy of the weights of the best epoch, and of their average.
+    """Keeps a copy of the weights of the best epoch, and of their moving average.
 
     Args:
-        model: whose.
-        average: of its weights, which is what was scored; or None.
-        score: gives the score of the epoch; higher is better, NaN never is.
+        model: the model.
+        average: the moving average of its weights, which is scored if there is one; or None.
+        score: returns the score of the epoch; higher is better, NaN never is.
     """
 
     def __init__(self, model: nn.Module, average: EMAHandler | None, score: Callable[[], float]) -> None:
@@ -112,7 +112,7 @@ class BestWeights:
         self.averages: dict[str, Any] | None = None
 
     def note(self, engine: Engine[Any, Any]) -> None:
-        """An epoch is over."""
+        """Copies the weights if the epoch that has ended is the best one."""
         score = self._score()
         if score > self.best:
             self.best = score
@@ -120,25 +120,25 @@ class BestWeights:
             self.averages = None if self._average is None else copy.deepcopy(self._average.state_dict())
 
     def restore(self) -> None:
-        """Gives the model the best weights, if there are any."""
+        """Loads the best weights into the model, if there are any."""
         if self.weights is not None:
             self._model.load_state_dict(self.weights)
         if self._average is not None and self.averages is not None:
             self._average.load_state_dict(self.averages)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score and weights."""
+        """Returns the best score and weights."""
         return {"best": self.best, "weights": self.weights, "averages": self.averages}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from what was saved."""
+        """Restores the best score and weights."""
         self.best, self.weights = state_dict["best"], state_dict["weights"]
         self.averages = state_dict["averages"]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where a run is kept, and what is saved of it beside what is found on the trainer."""
+    """The folder of a run, and the objects to save in addition to those attached to the trainer."""
 
     path: Path
     objects: Mapping[str, Any]
@@ -146,19 +146,19 @@ class Folder:
     score: Callable[[Engine[Any, Any]], float] | None
     provenance: Provenance
     is_paced: bool
-    """Whether to save only as often as it costs little."""
+    """Whether to skip saves that would cost too large a share of the time."""
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """What is on the engines during one call of ``fit``; None for what is not asked for."""
+    """Handlers that are attached during one call of ``fit``; None for those that are not requested."""
 
     measured: MetricGroup | None
-    """Metrics over the batches that are trained on."""
+    """Metrics of the training batches."""
     validate: Callable[[], Any] | None
     scheduler: LRScheduler | None
     schedule_event: Any
-    """When the schedule moves."""
+    """Event at which the scheduler steps."""
     stopping: EarlyStopping | None
     best: BestWeights | None
     folder: Folder | None
@@ -169,7 +169,7 @@ class Handlers:
 def attached(
     trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, recorder: Recorder, handlers: Handlers
 ) -> Iterator[None]:
-    """The handlers of one call of ``fit``; those of the user stay as they are."""
+    """Attaches the handlers of one call of ``fit`` for the block; handlers of users stay attached."""
     added = Added(trainer, *([] if evaluator is None else [evaluator]))
     with contextlib.ExitStack() as stack:
         stack.callback(added.take_off)
@@ -241,11 +241,11 @@ def _log(
 
 
 def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str) -> None:
-    """Puts a display on the trainer: "live", "bar", the better of those there are (True, "auto"), or none (False).
+    """Attaches a progress display: "live", "bar", the better one installed (True, "auto"), or none (False).
 
     Raises:
-        ValueError: none of these.
-        ModuleNotFoundError: what it needs is not installed.
+        ValueError: ``progress`` is none of these.
+        ModuleNotFoundError: a package that the display needs is not installed.
     """
     if progress not in (True, False, "auto", "live", "bar"):
         raise ValueError(f"progress should be True, False, 'auto', 'live' or 'bar', but given {progress!r}")
@@ -262,12 +262,12 @@ def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progres
 
 
 class Monitor:
-    """Reads a figure of the epoch that is over, as a score: higher is better.
+    """Reads a metric of the epoch that has ended, as a score: higher is better.
 
     Args:
-        name: of the figure.
-        mode: whether a higher ("max") or a lower ("min") figure is better.
-        recorder: has written it down.
+        name: name of the metric.
+        mode: whether a higher ("max") or a lower ("min") value is better.
+        recorder: the recorder whose history has the metric.
     """
 
     def __init__(self, name: str, mode: str, recorder: Recorder) -> None:
@@ -284,14 +284,14 @@ class Monitor:
         return float(self._sign * epochs[-1][self.name])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is watched."""
+        """Returns the name and the mode."""
         return {"name": self.name, "mode": self.mode}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Checks that the same is watched: scores of another figure cannot be compared with those to come.
+        """Checks that the run has monitored the same metric, so that its scores can be compared with new ones.
 
         Raises:
-            ValueError: it is not the same.
+            ValueError: name or mode differ.
         """
         if state_dict != self.state_dict():
             raise ValueError(

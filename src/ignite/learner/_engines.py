@@ -1,4 +1,4 @@
-"""The engines of a learner, made of ordinary parts."""
+"""Builds the trainer and the evaluator of a learner from the public parts of the library."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 __all__ = ["Batches", "Engines", "check_model", "choose_device"]
 
 _QUIET = logging.getLogger(f"{__name__}.trial")
-_QUIET.addFilter(lambda record: False)  # an error is raised; the rest is nobody's business
+_QUIET.addFilter(lambda record: False)  # errors are raised; other records of a trial would only confuse
 
 
 class Batches:
-    """Takes batches apart and moves them; what the target is called is known when there are data."""
+    """Splits batches into inputs and targets and moves them to the device. ``target`` is set when data are loaded."""
 
     def __init__(self) -> None:
         self.target: Names | None = None
         """The keys of the targets in batches that are dictionaries."""
 
     def parts(self, batch: Any) -> Parts:
-        """Inputs, targets, and weights or None."""
+        """Returns inputs, targets and weights; None for what is missing."""
         return take_apart(batch, self.target)
 
     def prepare(self, batch: Any, device: torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
-        """(x, y), or (x, Weighted(y, w)), on the device."""
+        """Returns (x, y) or (x, Weighted(y, w)) on the device."""
         if type(batch) in (tuple, list) and len(batch) == 2:  # the usual case
             (x, y), weight = batch, None
         else:
@@ -63,11 +63,11 @@ def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
 
 
 class _TrainingOutput:
-    """The loss of a training step, which is what it returns; the recorder is told, and metrics get the predictions.
+    """Computes the loss of a training step, passes it to the recorder, and keeps the predictions for metrics.
 
     Args:
-        loss: of a batch.
-        is_shared: whether several batches or processes make one step, so that it matters how much each counts.
+        loss: the loss of a batch.
+        is_shared: whether several batches or processes contribute to one step, so that their counts matter.
     """
 
     def __init__(self, loss: TrainingLoss, is_shared: bool) -> None:
@@ -79,7 +79,7 @@ class _TrainingOutput:
         self._pair: tuple[Any, Any] | None = None
 
     def loss(self, y_pred: Any, target: Any) -> Any:
-        """What the step takes the gradient of."""
+        """Returns the loss to backpropagate."""
         counted = self._loss.counted(y_pred, target)
         self._size = counted[1:]
         return counted if self._is_shared else counted.loss
@@ -94,13 +94,13 @@ class _TrainingOutput:
         return loss
 
     def take_pair(self, output: Any) -> tuple[Any, Any] | None:
-        """Predictions and targets of the step at hand, for metrics; they are not kept."""
+        """Returns predictions and targets of the current step, for metrics, and releases them."""
         pair, self._pair = self._pair, None
         return pair
 
 
 class _EvaluationOutput:
-    """What an evaluation step returns, (y_pred, y), and for the loss, what samples weigh."""
+    """Returns (y_pred, y) from an evaluation step, and keeps the sample weights for the loss."""
 
     def __init__(self, loss: TrainingLoss) -> None:
         self._loss = loss
@@ -111,32 +111,32 @@ class _EvaluationOutput:
         return self._loss.row_kept(in_float32(y_pred), y), y
 
     def weighted(self, output: tuple[Any, Any]) -> tuple[Any, Any]:
-        """The output of the step, with weights if there are some."""
+        """Returns the output of the step, with sample weights if there are any."""
         y_pred, y = output
         return y_pred, y if self._weight is None else Weighted(y, self._weight)
 
 
 class Engines:
-    """The trainer and the evaluator of a learner, and the average of weights, if there is one.
+    """The trainer and the evaluator of a learner, and the weight EMA if there is one.
 
     Args:
-        model: on the device.
-        loss: of a training step.
-        optimizer: of the model's parameters.
-        device: where to move batches.
-        metrics: names or objects, attached when the kind of problem is known.
-        dtype: to compute in mixed precision with; None for full precision.
-        accumulation: batches between two steps of the optimizer.
-        clip_grad_norm: the largest norm of the gradients, or None.
-        compile: whether to compile the model, or how.
-        ema: how slowly the average moves, or None.
-        step: instead of the supervised step, or None.
+        model: a model on ``device``.
+        loss: the loss of a training step.
+        optimizer: the optimizer of the model's parameters.
+        device: device to which batches are moved.
+        metrics: names or objects, attached once the task is known.
+        dtype: dtype for mixed precision; None for full precision.
+        accumulation: batches per optimizer step.
+        clip_grad_norm: maximum norm of the gradients, or None.
+        compile: whether to compile the model, or the arguments for it.
+        ema: decay of the exponential moving average of the weights, or None.
+        step: function that replaces the supervised step, or None.
 
     Raises:
-        ValueError: arguments do not go together.
+        ValueError: arguments contradict each other.
     """
 
-    def __init__(  # noqa: PLR0913 - what a step is made of
+    def __init__(  # noqa: PLR0913 - the options of a step
         self,
         model: nn.Module,
         loss: TrainingLoss,
@@ -187,7 +187,7 @@ class Engines:
 
     @contextmanager
     def telling(self, recorder: Recorder, group: MetricGroup | None = None) -> Iterator[None]:
-        """Within the block, the recorder is told the loss of each step, and ``group`` given what it predicts."""
+        """Within the block, passes the loss of each step to the recorder, and the predictions to ``group``."""
         if self._output is None:
             with self.trainer.add_event_handler(Events.ITERATION_COMPLETED, recorder.note_step):
                 yield
@@ -200,12 +200,12 @@ class Engines:
             self._output.note, self._output.is_measured = None, False
 
     def measure(self, task: Task) -> None:
-        """Attaches the metrics, once."""
+        """Attaches the metrics to the evaluator, if they are not attached yet."""
         if not self._attached:
             self._attached = self._attach(self.evaluator, self.made(task))
 
     def unmeasure(self) -> None:
-        """Takes the metrics off again: the problem is another one than was thought."""
+        """Detaches the metrics, for instance because the task has changed."""
         for metric in self._attached.values():
             metric.detach(self.evaluator)
         self._attached = {}
@@ -216,10 +216,10 @@ class Engines:
         return bool(self._attached)
 
     def over_training(self, task: Task) -> MetricGroup | None:
-        """The same metrics over the batches that are trained on; None without any, or with a step of the user's."""
+        """Returns the same metrics for the training batches; None without metrics or with a custom step."""
         if self._output is None:
             return None
-        # Copies: the metrics themselves belong to the evaluator. Those that measure the engine see no outputs.
+        # Copies, since the metrics belong to the evaluator. Metrics that measure the engine take no outputs.
         own = {
             name: metric
             for name, metric in _copied(self.made(task)).items()
@@ -228,11 +228,11 @@ class Engines:
         return MetricGroup(own, self._output.take_pair) if own else None
 
     def made(self, task: Task) -> dict[str, Any]:
-        """The metrics by their names, beside the loss.
+        """Creates the metrics, without the loss, by name.
 
         Raises:
-            ValueError: a name stands for no metric of such problems.
-            TypeError: something is neither a name nor a metric.
+            ValueError: a name is no metric for this task.
+            TypeError: an item is neither a name nor a metric.
         """
         return make_metrics(self._metrics, task.kind, has_logits=self.loss.name != "bce", ignored=task.ignored)
 
@@ -244,13 +244,14 @@ class Engines:
         return attached
 
     def try_out(self, model: nn.Module, task: Task, batch: Any, is_fair: bool) -> Mapping[str, Any] | None:
-        """What an evaluator like the learner's finds for a batch; nobody's handlers are called.
+        """Evaluates one batch with an evaluator like the learner's, without the user's handlers.
 
         Args:
-            model: runs in evaluation mode.
-            task: the kind of problem.
-            batch: as the data give them.
-            is_fair: whether metrics have to be computable from this batch alone. Otherwise None if they are not.
+            model: the model; it runs in evaluation mode.
+            task: the task.
+            batch: a batch of the data.
+            is_fair: whether the metrics must be computable from this batch alone. If not, the result is None where
+                they are not.
         """
         evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         evaluator.logger = _QUIET
@@ -259,7 +260,7 @@ class Engines:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))  # after the metrics
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of few samples: they come again from all of them
+                warnings.simplefilter("ignore")  # warnings about few samples: the real evaluation repeats those that matter
                 return evaluator.run([batch]).metrics
         except Exception:
             if is_fair or not counted:
@@ -267,12 +268,12 @@ class Engines:
             return None
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Gives the model the weights of a file, and the average those of its average, or the same.
+        """Loads the weights of a file into the model, and its averaged weights, or else the same, into the average.
 
-        Without an average here, the model is given what was evaluated there: the average, if there is one.
+        Without an average here, the averaged weights in the file, if any, become the weights of the model.
 
         Raises:
-            CheckpointError: they are of another model. Nothing is changed.
+            CheckpointError: the file belongs to another model. Nothing is changed.
         """
         average = state.get("average")
         if self.average is not None and average is not None:
@@ -283,12 +284,12 @@ class Engines:
             self.average.begin_anew()
 
     def averaged(self) -> AbstractContextManager[None]:
-        """The model has the averaged weights, if there are any, until the end of the block."""
+        """Swaps in the averaged weights, if there are any, for the block."""
         return nullcontext() if self.average is None else self.average.swapped()
 
 
 def _copied(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Copies of metrics, which share the models that they use."""
+    """Copies metrics; networks that they use are shared, not copied."""
     networks = [value for one in metrics.values() for value in vars(one).values() if isinstance(value, nn.Module)]
     return copy.deepcopy(metrics, {id(network): network for network in networks})
 
@@ -301,7 +302,7 @@ def _shared(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device that is asked for; by default the accelerator there is, else the processor."""
+    """Returns the given device; by default the accelerator if there is one, else the CPU."""
     if device is not None:
         return torch.device(device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
