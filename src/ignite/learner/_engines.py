@@ -260,7 +260,7 @@ class Engines:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))  # after the metrics
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # warnings about few samples: the real evaluation repeats those that matter
+                warnings.simplefilter("ignore")  # about few samples; real ones come again in the evaluation
                 return evaluator.run([batch]).metrics
         except Exception:
             if is_fair or not counted:

@@ -1,4 +1,4 @@
-"""Applying a model, and what comes of it class by class."""
+"""Predictions, a report by class, and a table of layers: a trained model applied."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["joined", "predictions", "report_of", "summary"]
 
 @contextlib.contextmanager
 def _applied(learner: LearnerState) -> Iterator[None]:
-    """Evaluation mode, the weights that are evaluated, no gradients; afterwards all is as it was."""
+    """Evaluation mode, averaged weights and no gradients for the block."""
     modes = [(module, module.training) for module in learner.model.modules()]
     try:
         with learner._engines.averaged(), torch.no_grad():
@@ -33,7 +33,7 @@ def _applied(learner: LearnerState) -> Iterator[None]:
 
 
 def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator[Any]:
-    """What the model gives for each batch, in order, on the host; one batch at a time is in memory."""
+    """Yields the outputs of the model on the CPU, batch by batch."""
     for batch in loader.batches:
         yield _predicted(learner, loader.parts(batch).x, decide)
 
@@ -51,7 +51,7 @@ def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
 
 
 def _decided(learner: LearnerState, out: Any) -> Tensor:
-    """Classes of scores: shape (N,) for multiclass and binary problems, (N, L) for labels."""
+    """Converts scores to classes: shape (N,) for multiclass and binary tasks, (N, L) for multilabel ones."""
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(f"decide needs a problem of classes, but this one is {learner.task or 'not known yet'}")
@@ -62,7 +62,7 @@ def _decided(learner: LearnerState, out: Any) -> Tensor:
 
 
 def joined(parts: list[Any]) -> Any:
-    """One tensor of the tensors of batches, or a tuple or dictionary of them."""
+    """Concatenates the outputs of batches: tensors, or tuples or dictionaries of tensors."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(parts)
@@ -72,7 +72,7 @@ def joined(parts: list[Any]) -> Any:
 
 
 def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, float]]:
-    """Counts what was predicted of what; see :meth:`ignite.learner.Learner.report`."""
+    """Counts predictions by class; see :meth:`ignite.learner.Learner.report`."""
     true, found = [], []
     for batch in loader.batches:
         x, y, _ = loader.parts(batch)
@@ -88,7 +88,7 @@ def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, floa
 
 
 def _labels_of(y: Any, found: Tensor) -> Tensor:
-    """Targets as what is decided, shape (N,) or (N, L); probabilities stand for the larger one."""
+    """Converts targets to classes, shape (N,) or (N, L); of probabilities, the most likely class."""
     y = torch.as_tensor(y).cpu()
     if y.is_floating_point():
         y = y.argmax(1) if y.ndim > found.ndim and y.shape[1] > 1 else hard_labels(y)

@@ -77,19 +77,19 @@ class LearnerState(Protocol):
 
 @dataclass(frozen=True)
 class Batching:
-    """How batches are cut where the data are not cut yet; None where nothing is said."""
+    """How to make batches of data that are not yet in batches; None for the default."""
 
     batch_size: int | None = None
     shuffle: bool | None = None
     num_workers: int = 0
     is_shared: bool = True
-    """Whether several processes share the samples, or each goes over all of them."""
+    """Whether the processes share the samples; if not, each one reads all of them."""
     target: Names | None = None
     drop_last: bool = False
 
 
 def load(learner: LearnerState, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
-    """Batches of data of any kind, as the model was trained on; if need be without targets."""
+    """Returns batches of data of any kind, in the form that the model was trained on."""
     is_shared, target = options.is_shared, target_of(data, options, facts)
     if not is_target_needed and not _has(data, target):
         target = None
@@ -120,12 +120,12 @@ def load(learner: LearnerState, data: Any, options: Batching, facts: Facts, *, i
 
 
 def target_of(data: Any, options: Batching, facts: Facts) -> Names | None:
-    """What the target is called: as is said, else as in training."""
+    """Returns the name of the target: the given one, else that of the training data."""
     return facts.target if options.target is None and are_named(data) else options.target
 
 
 def _make_ahead(batches: Any) -> None:
-    """Batches for an accelerator: they are copied to it from page-locked memory, and arrays are cut by a thread."""
+    """For an accelerator: prefetches arrays in a thread and copies batches from pinned memory."""
     if isinstance(batches, ArrayLoader):
         batches.prefetch = 0 if batches.is_on_accelerator else 2
     if isinstance(batches, ArrayLoader | DataLoader):
@@ -133,7 +133,7 @@ def _make_ahead(batches: Any) -> None:
 
 
 def _has(data: Any, target: Names | None) -> bool:
-    """Whether a table or dictionary has the target among its columns; other data have it where it always is."""
+    """Whether a table or dictionary has the target columns; always true for other data."""
     columns = data if isinstance(data, Mapping) else getattr(data, "columns", getattr(data, "column_names", None))
     if columns is None or target is None:
         return True
@@ -141,10 +141,10 @@ def _has(data: Any, target: Names | None) -> bool:
 
 
 def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
-    """What is known with these data: as learnt first, and what was not known yet.
+    """Returns ``facts``, completed by what these data tell.
 
     Raises:
-        ValueError: metrics are asked for by name, and the kind of problem cannot be told.
+        ValueError: metrics are given by name, but the task cannot be inferred.
     """
     whole = loader.whole()
     parts = whole or loader.first()
@@ -165,7 +165,7 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
 
 
 def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loader:
-    """Batches of data to evaluate on, with metrics attached. Only ``fit`` learns from data what is not known yet."""
+    """Returns batches for an evaluation, and attaches the metrics. Only ``fit`` learns from data."""
     learner.loss.check_learnt()
     facts = learner._learnt.facts
     loader = load(learner, data, options, facts)
@@ -182,7 +182,7 @@ def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loa
 
 
 def example_of(loader: Loader) -> Any:
-    """Two samples of x, copied; a batch of packed sequences; None if nobody may look."""
+    """Returns copies of two samples of x, or a batch of packed sequences; None if the data cannot be inspected."""
     parts = loader.whole() or loader.first()
     if parts is None:
         return None
@@ -190,18 +190,18 @@ def example_of(loader: Loader) -> Any:
 
 
 def _copied_to_host(leaf: Any) -> Any:
-    """Of rows, as they would keep all the others alive; packed sequences are a batch of their own."""
+    """Copies to the CPU: a slice would keep the whole array alive."""
     return leaf.detach().cpu().clone() if isinstance(leaf, Tensor) else leaf.cpu()
 
 
 def load_to_train(learner: LearnerState, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
-    """Batches to train on, which were looked at, and what was learnt from them."""
+    """Returns checked training batches, and what was learnt from them."""
     loader = load(learner, data, how, facts)
     learnt = replace(learn(learner, loader, facts), target=facts.target if how.target is None else how.target)
     learnt = replace(learnt, balance=_balance(learner, data, loader))
     try:
         check(learner, loader, learnt)
-    except (RuntimeError, TypeError):  # of an embedding that is given floats?
+    except (RuntimeError, TypeError):  # perhaps an embedding was given floats
         with_codes = replace(facts, known=replace(facts.known, has_codes=True))
         if facts.is_learnt or not _has_integers(loader, other := load(learner, data, how, with_codes)):
             raise
@@ -212,7 +212,7 @@ def load_to_train(learner: LearnerState, data: Any, how: Batching, facts: Facts)
 
 
 def _has_integers(loader: Loader, other: Loader) -> bool:
-    """Whether reading integers as codes makes a difference."""
+    """Whether reading integers as codes changes a dtype."""
     first, second = loader.whole(), other.whole()
     if first is None or second is None:
         return False
@@ -220,10 +220,10 @@ def _has_integers(loader: Loader, other: Loader) -> bool:
 
 
 def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | None:
-    """Evaluates a few samples, without a trace; returns which figures came of it, None if nobody may look.
+    """Evaluates a few samples without leaving a trace; returns the names of the metrics, None if that is not possible.
 
     Raises:
-        Exception: what model, loss or a metric cannot do with the data.
+        Exception: raised by model, loss or a metric.
     """
     if idist.get_world_size() > 1 or any(map(is_lazy, learner.model.parameters())):
         return None
@@ -242,7 +242,7 @@ def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | 
 
 
 def _few_of(loader: Loader) -> tuple[Any, bool]:
-    """Samples of all classes, or the first batch; and whether they stand for all data."""
+    """Returns samples of all classes, or the first batch, and whether they represent all data."""
     whole = loader.whole()
     if whole is None:
         return first_batch(loader.batches), False
@@ -260,7 +260,7 @@ def _few_of(loader: Loader) -> tuple[Any, bool]:
 
 
 def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, ...]:
-    """What each class weighs, where that is to be found in the training data."""
+    """Returns the balanced weight of each class; empty without class_weight="balanced"."""
     if not learner.loss.is_balanced:
         return ()
     whole = loader.whole()
@@ -273,7 +273,7 @@ def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, .
 
 
 def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -> None:
-    """Looks for mistakes before the first step."""
+    """Raises errors and logs warnings about mistakes before the first step."""
     if learner.config["step"]:
         return
     assert facts.task is not None

@@ -46,8 +46,8 @@ _PACKAGES = ("reignition", "torch", "numpy", "scikit-learn", "pandas")
 
 
 def loss_of(output: Any) -> Any:
-    """The loss in what a step returns: a number, a tensor of one element, or the entry "loss"; else None."""
-    if isinstance(output, Tensor):  # the usual case: an abstract class takes its time to say no
+    """Returns the loss from the output of a step: a number, a one-element tensor or the entry "loss"; else None."""
+    if isinstance(output, Tensor):  # the usual case first: isinstance with an abstract class is slow
         if output.numel() != 1:
             return None
         return output.detach() if output.requires_grad else output
@@ -57,10 +57,10 @@ def loss_of(output: Any) -> Any:
 
 
 class Recorder:
-    """Fills a history: losses stay on an accelerator until the epoch is over, or some thousand have come together.
+    """Records a history. Losses stay on the accelerator until the epoch ends or some thousand are pending.
 
     Attributes:
-        history: what is being filled.
+        history: the history that is being recorded.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Recorder:
         self.begin(History(), None)
 
     def begin(self, history: History, evaluator: Engine[Any, Any] | None, measured: Collection[str] = ()) -> None:
-        """A training begins.
+        """Starts to record a training.
 
         Args:
-            history: to be filled.
-            evaluator: runs in each epoch, before this; or None.
-            measured: names of metrics of the trainer, over the batches that it trains on.
+            history: the history to fill.
+            evaluator: the evaluator that runs in each epoch before this; or None.
+            measured: names of the training metrics.
         """
         self.history = history
         self._evaluator = evaluator
@@ -85,30 +85,30 @@ class Recorder:
         self._has_stepped = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: without the evaluator, which is of one training."""
+        """State for copies, without the evaluator, which belongs to one training."""
         return {**vars(self), "_evaluator": None}
 
     @property
     def has_trained(self) -> bool:
-        """Whether a step was done since the training began."""
+        """Whether a step has been completed since the training began."""
         return self._has_stepped or bool(self._pending or self.history.steps or self.history.epochs)
 
     def begin_epoch(self, engine: Engine[Any, Any]) -> None:
-        """An epoch begins, or the rest of one."""
+        """Starts an epoch, or the rest of one."""
         self._watch.restart()
         self._num_before = len(self.history.steps)
         self._sums = []
         self._is_open, self._has_stepped = True, False
 
     def note_step(self, engine: Engine[Any, Any]) -> None:
-        """A step is over, and its loss, taken for a mean over the samples, is in what it returned, if anywhere."""
+        """Records the loss in the output of a step, if there is one, as a mean over samples."""
         self._has_stepped = True
         loss = loss_of(engine.state.output)
         if loss is not None:
             self.note(loss, num_samples(engine.state.batch))
 
     def note(self, loss: Any, num_counted: Any = 1, is_sum: bool = False) -> None:
-        """The loss of a step.
+        """Records the loss of a step.
 
         Args:
             loss: a number, or a tensor of one element that needs no gradient.
@@ -116,13 +116,13 @@ class Recorder:
             is_sum: whether it is their sum.
         """
         if isinstance(loss, Tensor) and loss.is_cpu:
-            loss = loss.item()  # nobody waits for it, and many small tensors scatter the memory of the large ones
+            loss = loss.item()  # no synchronization needed, and many small tensors would fragment memory
         self._pending.append((loss, num_counted, is_sum))
         if len(self._pending) >= _MAX_PENDING:
             self._settle()
 
     def end_epoch(self, engine: Engine[Any, Any]) -> None:
-        """Adds a row. On several processes, all of them have to call it."""
+        """Adds the row of an epoch. All processes must call it."""
         found = {name: engine.state.metrics[name] for name in self._measured if name in engine.state.metrics}
         row = self._row(engine, is_shared=True) | numbers_in(found)
         if self._evaluator is not None:
@@ -131,9 +131,9 @@ class Recorder:
         self._close(row)
 
     def end_early(self, engine: Engine[Any, Any]) -> None:
-        """Adds a row of the steps of an epoch that is broken off. If the run goes on, the whole epoch replaces it.
+        """Adds the row of an interrupted epoch; the row of the complete epoch replaces it if the run is resumed.
 
-        The loss is that of this process: the others may have failed.
+        The loss is that of this process, since others may have failed.
         """
         row = self._row(engine, is_shared=False)
         if self._is_open and (self._has_stepped or "loss" in row):
@@ -176,7 +176,7 @@ class Recorder:
         return {"history": self.history.state_dict(), "num_before": self._num_before, "sums": sums}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from what was saved."""
+        """Restores the history and the sums of the current epoch."""
         self._pending = []
         self.history.load_state_dict(state_dict["history"])
         self._num_before = state_dict["num_before"]
@@ -186,7 +186,7 @@ class Recorder:
 
 
 def _read(tensors: list[Tensor]) -> list[float]:
-    """Their values; waits for the device once."""
+    """Reads the values of tensors with one synchronization."""
     if not tensors:
         return []
     device = tensors[0].device
@@ -196,12 +196,12 @@ def _read(tensors: list[Tensor]) -> list[float]:
 
 
 def numbers_in(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Those of the metrics that are single numbers."""
+    """Returns the metrics that are single numbers."""
     return {name: float(value) for name, value in metrics.items() if _is_number(value)}
 
 
 def values_in(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """All metrics: single numbers as such, and what has a value for each class, say, as it is."""
+    """Returns all metrics, single numbers as floats and others unchanged."""
     return {name: float(value) if _is_number(value) else value for name, value in metrics.items()}
 
 
@@ -212,7 +212,7 @@ def _is_number(value: Any) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """What a result may depend on beside the program: versions, machine, code, command.
+    """Returns what a result may depend on: versions, platform, git commit and command line.
 
     Example:
         >>> environment()["torch"] == torch.__version__
@@ -235,7 +235,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any]:
-    """The commit of the folder the program was started in, and whether files differ from it."""
+    """Returns the commit of the working directory, and whether it has uncommitted changes."""
     try:
         commit = _ask_git("rev-parse", "HEAD")
         return {"git_commit": commit, "git_is_dirty": bool(_ask_git("status", "--porcelain"))}
@@ -311,12 +311,12 @@ def is_save_due(since_last_s: float | None, cost_s: float, share: float = 0.05, 
 
 
 class Provenance:
-    """Writes the record of the run when it begins, and puts it into each checkpoint.
+    """Writes the record of the run when it begins, and saves it in each checkpoint.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         config: see :func:`note_session`.
-        learnt: likewise.
+        learnt: see :func:`note_session`.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], learnt: str | None = None) -> None:
@@ -324,13 +324,13 @@ class Provenance:
         self._folder, self._config, self._learnt = folder, config, learnt
 
     def note(self) -> None:
-        """A session begins. One that is refused, or has nothing to do, is not noted."""
+        """Records the start of a session. Sessions that fail earlier or have nothing to do are not recorded."""
         record = note_session(self._folder, self._config, self._learnt)
         self.record = json.loads(json.dumps(record, default=str))  # plain values
 
     def state_dict(self) -> dict[str, Any]:
-        """The record."""
+        """Returns the record as JSON."""
         return {"record": json.dumps(self.record)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Keeps the record of this session: that of the one before is in ``run.json``, too."""
+        """Does nothing: earlier sessions are already in ``run.json``."""

@@ -43,7 +43,7 @@ __all__ = ["Options", "fit", "fit_dry"]
 
 @dataclass(frozen=True)
 class Options:
-    """What ``fit`` was asked for, beside the data."""
+    """Options of one call of ``fit``, except the data."""
 
     epochs: int
     batching: Batching
@@ -117,7 +117,7 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
 
 
 def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
-    """What was learnt in the run that is to be resumed; without one, by this learner."""
+    """Returns what was learnt from the data of the run to resume, else by this learner."""
     facts = learner._learnt.facts
     if options.resume is None:
         return facts
@@ -130,7 +130,7 @@ def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
 
 @contextlib.contextmanager
 def _nothing_kept_if_refused(learner: LearnerState) -> Iterator[None]:
-    """If the block raises before a step was done, the learner knows of it no more than before."""
+    """Restores the learner if the block raises before the first step."""
     engines, recorder, state = learner._engines, learner._recorder, learner.trainer.state
     holders = [learner, learner._learnt, learner.loss, engines.batches, recorder]
     before = [dict(vars(one)) for one in holders]
@@ -151,7 +151,7 @@ def _nothing_kept_if_refused(learner: LearnerState) -> Iterator[None]:
 
 
 def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> History:
-    """As :func:`fit`, over a few batches, and without a trace: see :meth:`ignite.engine.Engine.dry_run`."""
+    """Runs :func:`fit` on a few batches and restores everything: see :meth:`ignite.engine.Engine.dry_run`."""
     check_writable(options.run_dir)
     with backed_up([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
         run_dir = None if options.run_dir is None else Path(folder)
@@ -160,7 +160,7 @@ def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> H
 
 
 def _larger(how: Batching, data: Any) -> int | None:
-    """Without gradients there is room for larger batches."""
+    """Batch size for validation: without gradients, larger batches fit into memory."""
     return max(how.batch_size or 0, 256) if can_shuffle(data) else None
 
 
@@ -224,7 +224,7 @@ def _handlers(
 def _directions(
     evaluator: Engine[Any, Any] | None, group: MetricGroup | None, figures: set[str] | None
 ) -> dict[str, bool | None]:
-    """Whether higher is better, of each figure that a row of the history will have, as far as that is known now."""
+    """For each metric that the history will have, whether higher is better; None if unknown."""
     found: dict[str, bool | None] = {"loss": False, "seconds": False}
     if group is not None:
         found |= {name: metric.higher_is_better for name, metric in group.metrics.items()}
@@ -236,10 +236,10 @@ def _directions(
 
 
 def _monitor(options: Options, history: History, recorder: Recorder, is_validated: bool) -> Monitor:
-    """What is watched, and which way.
+    """Returns the metric to monitor, with its direction.
 
     Raises:
-        ValueError: there is no such figure, or nobody says whether higher is better.
+        ValueError: there is no such metric, or its direction is unknown.
     """
     name, mode, known = options.monitor or ("valid_loss" if is_validated else "loss"), options.mode, history.directions
     if mode not in (None, "min", "max"):
@@ -277,10 +277,10 @@ def _scheduler(learner: LearnerState, loader: Loader, options: Options, settings
 def _folder(
     learner: LearnerState, options: Options, handlers: Handlers, settings: Settings, monitor: Monitor, has_valid: bool
 ) -> Folder | None:
-    """Where the run is kept.
+    """Returns the folder of the run and what to save in it; None without ``run_dir``.
 
     Raises:
-        ValueError: it needs a folder, or one of its own.
+        ValueError: ``resume`` needs a folder, or the folder already holds another run.
     """
     path = options.run_dir
     if path is None:
