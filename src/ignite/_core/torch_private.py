@@ -18,6 +18,8 @@ __all__ = [
     "compiled_module_class",
     "dataset_fetcher",
     "default_store",
+    "foreach_copy_",
+    "foreach_lerp_",
     "forget_workers",
     "num_received",
     "num_storage_uses",
@@ -36,6 +38,10 @@ MKLDNN_LAYOUT: torch.layout = torch._mkldnn  # type: ignore[attr-defined]
 
 rebuild_tensor: Callable[..., torch.Tensor] = torch._utils._rebuild_tensor_v2
 """The function that files of ``torch.save`` name for a tensor. Seen in 2.13; a part of torch's file format."""
+
+foreach_copy_: Callable[..., None] = torch._foreach_copy_
+foreach_lerp_: Callable[..., None] = torch._foreach_lerp_
+"""Operations on lists of tensors, as torch's optimizers use them. Seen in 2.13; without them, this import fails."""
 
 _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite import storage
+from ignite._core.torch_private import foreach_copy_, foreach_lerp_
 from ignite.engine import Engine
 
 __all__ = ["Average", "AverageHandler"]
@@ -65,10 +66,10 @@ class Average:
         """
         self._check_place()
         if self._averages:
-            torch._foreach_lerp_(self._averages, self._sources, weight)
+            foreach_lerp_(self._averages, self._sources, weight)
         if self._exact:
-            torch._foreach_lerp_(self._exact, [source.float() for source in self._short_sources], weight)
-            torch._foreach_copy_(self._short_averages, self._exact)
+            foreach_lerp_(self._exact, [source.float() for source in self._short_sources], weight)
+            foreach_copy_(self._short_averages, self._exact)
 
     @torch.no_grad()
     def move_buffers(self, weight: float) -> None:
@@ -76,7 +77,7 @@ class Average:
         pairs = list(zip(self.model.buffers(), self.live.buffers(), strict=True))
         floating = [(average, source) for average, source in pairs if average.is_floating_point()]
         if floating:
-            torch._foreach_lerp_([pair[0] for pair in floating], [pair[1] for pair in floating], weight)
+            foreach_lerp_([pair[0] for pair in floating], [pair[1] for pair in floating], weight)
         for average, source in pairs:
             if not average.is_floating_point():
                 average.copy_(source)
