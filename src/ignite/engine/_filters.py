@@ -1,8 +1,8 @@
-"""When a handler is called: conditions on an event's count, as values that can be compared, combined and printed.
+"""Event filters: conditions on the count of an event, which can be compared, combined and printed.
 
-A filter is any callable ``(engine, count) -> bool``. The ones made here say more: what is a matter of arithmetic is a
-set of counts (:class:`DueAt`) that dispatch tests without a Python call, and what needs a memory of its own (time, the
-last one) hands out a fresh predicate for each handler by ``bind``.
+A filter is any callable ``(engine, count) -> bool``. The filters of this module are more specific:
+arithmetic filters are sets of counts (:class:`DueAt`), which the dispatch tests without a Python call;
+filters with a memory (of time, or of the last firing) create a predicate for each handler by ``bind``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ignite._core.calls import accepts, describe_signature, name_of
 Filter = Callable[[Any, int], bool]
 
 FOR_EVER = sys.maxsize
-"""A count that is never reached. An integer, because comparing with one is several times faster than with infinity."""
+"""A count that is never reached. Comparing with an integer is several times faster than with infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class DueAt:
 
 @dataclass(frozen=True, slots=True)
 class EverySeconds:
-    """True when ``seconds`` have passed since it was last true, or since the handler was first asked about."""
+    """True if ``seconds`` have passed since it was last true, or since its first call."""
 
     seconds: float
 
@@ -66,7 +66,7 @@ class EverySeconds:
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """True at the last firing of the event in this run, as far as that is known beforehand; see :class:`LastGate`."""
+    """True at the last firing of the event in a run, as far as that is known in advance; see :class:`LastGate`."""
 
     def bind(self, event: str) -> Filter:
         return lambda engine, count: bool(engine._is_last(event))
@@ -80,7 +80,7 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """All, or any, of several filters. Each is asked, so that clocks among them keep time."""
+    """All, or any, of several filters. Each is called, so that clocks among them keep time."""
 
     operator: Callable[[Sequence[bool]], bool]
     parts: tuple[Filter, ...]
@@ -99,7 +99,7 @@ class Combined:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """True where ``part`` is not."""
+    """True if ``part`` is not."""
 
     part: Filter
 
@@ -115,10 +115,10 @@ class Not:
 
 
 class LastGate:
-    """A handler's condition that includes ``last=True``, and whether it was turned away at the latest firing.
+    """A condition with ``last=True``, and whether it was false at the latest firing.
 
-    A run may end sooner than planned. Then the firing that was turned away turns out to have been the last, and the
-    loop makes the call up before the run ends.
+    A run may end sooner than planned. Then the latest firing was the last one, and the loop makes up for a handler that
+    was not called at it before the run ends.
     """
 
     def __init__(self, passes: Filter) -> None:
@@ -132,7 +132,7 @@ class LastGate:
 
 
 class Condition(NamedTuple):
-    """A filter as dispatch tests it: cheapest first, each None (or 0) where it does not apply."""
+    """A filter in the form that the dispatch tests: cheapest part first, each None or 0 if it does not apply."""
 
     every: int = 0
     due: range | frozenset[int] | None = None
@@ -140,11 +140,11 @@ class Condition(NamedTuple):
 
     @property
     def is_arithmetic(self) -> bool:
-        """Whether the counts at which it is true can be told beforehand, and are not simply all."""
+        """Whether the counts at which it is true are known in advance, and are not simply all."""
         return self.passes is None and (self.every != 0 or self.due is not None)
 
     def next_due(self, count: int) -> int:
-        """The first count, from ``count`` on, at which an arithmetic condition is true; FOR_EVER if there is none."""
+        """Returns the first count from ``count`` on at which an arithmetic condition is true; FOR_EVER if none is."""
         if self.every:
             return -(-count // self.every) * self.every
         if isinstance(self.due, range):
@@ -155,13 +155,13 @@ class Condition(NamedTuple):
 
 
 def bind(condition: Filter, event: str) -> Filter:
-    """The predicate for one handler of ``event``, with a memory of its own where it needs one."""
+    """Returns the predicate for one handler of ``event``, with its own memory if it needs one."""
     binder = getattr(condition, "bind", None)
     return condition if binder is None else binder(event)
 
 
 def compile_filter(condition: Filter | None, event: str) -> Condition:
-    """What dispatch has to test for one handler of ``event``."""
+    """Returns the condition that the dispatch tests for one handler of ``event``."""
     if condition is None:
         return Condition()
     if isinstance(condition, DueAt):
@@ -184,11 +184,11 @@ def make_filter(
     last: bool,
     every_seconds: float | None,
 ) -> Filter | None:
-    """The filter that a call such as ``Events.EPOCH_COMPLETED(every=5, last=True)`` asks for; None: always.
+    """Creates the filter of a call such as ``Events.EPOCH_COMPLETED(every=5, last=True)``; None for each firing.
 
     Raises:
-        ValueError: no condition or contradictory ones, or a value out of range.
-        TypeError: ``event_filter`` cannot be called.
+        ValueError: there is no condition, conditions contradict each other, or a value is out of range.
+        TypeError: ``event_filter`` is not callable.
     """
     in_window = every is not None or before is not None or after is not None
     groups = [event_filter is not None, once is not None, in_window, every_seconds is not None]
@@ -216,7 +216,7 @@ def make_filter(
 
 
 def window_filter(every: int | None, before: int | None, after: int | None) -> Filter | None:
-    """Counts strictly between ``after`` and ``before``, and of these each ``every``-th, beginning with the first."""
+    """Each ``every``-th count strictly between ``after`` and ``before``, from the first on."""
     if every is not None and not (isinstance(every, Integral) and every > 0):
         raise ValueError(f"Argument every should be integer and greater than zero, but given {every!r}")
     for name, bound in (("before", before), ("after", after)):
@@ -233,7 +233,7 @@ def window_filter(every: int | None, before: int | None, after: int | None) -> F
 
 
 def once_filter(once: int | Sequence[int]) -> Filter:
-    """The given counts, and no other."""
+    """Only the given counts."""
     counts = list(once) if isinstance(once, Sequence) and not isinstance(once, str) else [once]
     if not counts or not all(isinstance(count, Integral) and count > 0 for count in counts):
         raise ValueError(
@@ -260,5 +260,5 @@ def _check_predicate(predicate: Filter) -> Filter:
 
 
 def words(condition: Filter) -> str:
-    """A filter as its user would write it."""
+    """A filter as the user writes it."""
     return repr(condition) if hasattr(condition, "bind") or isinstance(condition, DueAt) else name_of(condition)

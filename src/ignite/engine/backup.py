@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
-from ignite.engine.resume._reachable import is_of_a_library
+from ignite.engine.resume._reachable import is_of_a_library, is_of_the_program
 
 __all__ = ["Backup", "backed_up"]
 
@@ -107,7 +107,7 @@ class Backup:
             yield from ((part, False) for part in self._in_object(one) if _is_data(part) or _undo_of_generator(part))
         elif is_given or _belongs_to_training(one):
             yield from ((part, True) for part in self._in_object(one))
-        elif _is_of_the_program(type(one)):
+        elif is_of_the_program(type(one)):
             yield from ((part, hasattr(type(one), "state_dict")) for part in self._in_object(one))
 
     def _in_container(self, one: Any) -> Iterator[Any]:
@@ -183,13 +183,6 @@ def _belongs_to_training(one: Any) -> bool:
         return True
     room = type(one).__module__
     return (room.startswith("ignite.") or room == "ignite") and not room.startswith(_LEFT_ALONE)
-
-
-def _is_of_the_program(kind: type) -> bool:
-    """Whether the user's program defines a class, and not an installed library or this one."""
-    room = kind.__module__
-    path = getattr(sys.modules.get(room), "__file__", None)
-    return room == "__main__" or (path is not None and not room.startswith("ignite.") and not is_of_a_library(path))
 
 
 def _slots_of(kind: type) -> Iterator[str]:

@@ -24,12 +24,12 @@ __all__ = ["DeterministicEngine", "ReproducibleBatchSampler", "keep_random_state
 
 T = TypeVar("T")
 
-# Seeds of passes that begin where no whole number of passes has been done: apart from all others.
+# Offset of the seeds of passes that do not begin at a multiple of the pass length.
 _MISALIGNED = 2**31
 
 
 def keep_random_state(func: Callable[..., T]) -> Callable[..., T]:
-    """Makes a function leave the random state of python, torch, numpy and accelerators as it was, even if it raises.
+    """Makes a function preserve the random states of Python, torch, NumPy and accelerators, even if it raises.
 
     Example:
         >>> @keep_random_state
@@ -51,11 +51,11 @@ def keep_random_state(func: Callable[..., T]) -> Callable[..., T]:
 
 
 def update_dataloader(dataloader: DataLoader[Any], new_batch_sampler: BatchSampler) -> DataLoader[Any]:
-    """Makes a loader like ``dataloader``, of the same class, that takes its batches of indices from another sampler.
+    """Creates a loader of the same class and options as ``dataloader``, with another batch sampler.
 
     Args:
-        dataloader: over a map-style data set; stays as it is.
-        new_batch_sampler: gives lists of indices.
+        dataloader: a loader over a map-style dataset; it does not change.
+        new_batch_sampler: yields lists of indices.
     """
     replaced = {"self", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
     names = set(inspect.signature(DataLoader.__init__).parameters) | set(inspect.signature(type(dataloader)).parameters)
@@ -64,11 +64,11 @@ def update_dataloader(dataloader: DataLoader[Any], new_batch_sampler: BatchSampl
 
 
 class ReproducibleBatchSampler(BatchSampler):
-    """Draws all batches of indices of a pass at once, and can leave out those that have been seen.
+    """Draws all batches of indices of a pass at once, and can skip the first ones.
 
     Args:
-        batch_sampler: gives the batches of indices.
-        start_iteration: how many batches to leave out in the next pass, and only there.
+        batch_sampler: yields the batches of indices.
+        start_iteration: number of batches to skip in the next pass, and only there.
 
     Raises:
         TypeError: ``batch_sampler`` is not a torch ``BatchSampler``.
@@ -100,7 +100,7 @@ class ReproducibleBatchSampler(BatchSampler):
         self._is_drawn = True
 
     def __iter__(self) -> Iterator[list[int]]:
-        if not self._is_drawn:  # only now: a loader with workers makes two iterators, and uses the second
+        if not self._is_drawn:  # not earlier: a loader with workers creates two iterators, and uses the second
             self.setup_batch_indices()
         self._is_drawn = False
         yield from self.batch_indices
@@ -110,21 +110,21 @@ class ReproducibleBatchSampler(BatchSampler):
 
 
 class DeterministicEngine(Engine[Any, Any]):
-    """An engine that gives the same batches again, in the same order, when a run is resumed from a saved state.
+    """An engine that repeats the same batches in the same order when a run is resumed from a saved state.
 
-    Each pass over the data begins with a seed made from ``state.seed`` and the number of the pass. A map-style
+    Each pass over the data begins with a seed made of ``state.seed`` and the number of the pass. A map-style
     ``DataLoader`` is positioned by its indices; other data by fetching and dropping batches.
 
-    What it promises: the order of batches; and, as long as random numbers are drawn in this process
-    (``num_workers=0``), all that is drawn for augmentation and by the model. Random numbers drawn in loader workers
-    depend on how many batches the worker has made: there, only a resume at the beginning of a pass is exact.
+    The order of batches is reproducible and, with ``num_workers=0``, so are all random numbers of augmentation and of
+    the model. Random numbers in loader workers depend on how many batches the worker has loaded: there, a resumed run
+    is exact only from the start of a pass.
 
     Args:
         process_function: as for :class:`Engine`.
 
     State:
-        As for :class:`Engine`, and ``rng_states``, ``seed`` and, after epochs that ended early, ``pass_start``. All of
-        it can be read with ``torch.load(weights_only=True)``.
+        As for :class:`Engine`, with ``rng_states``, ``seed`` and, after epochs that ended early, ``pass_start``. It
+        loads with ``torch.load(weights_only=True)``.
 
     Example:
         >>> seen = []
@@ -155,14 +155,14 @@ class DeterministicEngine(Engine[Any, Any]):
         """As :meth:`Engine.run`.
 
         Raises:
-            ValueError: there is no data, or as there.
+            ValueError: there are no data, or as there.
         """
         if data is None and not self._cursor.is_paused:
             raise ValueError("Deterministic engine does not support the option of data=None. Please, provide data")
         return super().run(data, max_epochs, max_iters, epoch_length, resume=resume, seed=seed)
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """As :meth:`Engine.state_dict`, with the random state of this moment."""
+        """As :meth:`Engine.state_dict`, with the current random states."""
         random_state = capture_random_state()
         self.state.rng_states = [  # type: ignore[attr-defined]
             random_state["python"], random_state["torch"], random_state.get("numpy"), random_state.get("accelerator")
@@ -187,7 +187,7 @@ class DeterministicEngine(Engine[Any, Any]):
         return True
 
     def _init_iter(self) -> None:
-        if _fetch.counts_passes(self.state.dataloader):  # it can be put to a position, and draws nothing from our state
+        if _fetch.counts_passes(self.state.dataloader):  # it has a position, and draws no random numbers here
             super()._init_iter()
             return
         state, cursor = self.state, self._cursor
@@ -211,15 +211,15 @@ class DeterministicEngine(Engine[Any, Any]):
             _restore(rng_states)
 
     def _skip(self, num_batches: int) -> Iterator[Any]:
-        """An iterator over the data, behind its first batches."""
+        """Returns an iterator over the data that skips its first batches."""
         data = self.state.dataloader
         sampler = getattr(data, "batch_sampler", None)
         if isinstance(sampler, ReproducibleBatchSampler):
             sampler.start_iteration = num_batches
             iterator = _fetch.iterate(data)  # draws a seed for workers, and with workers the indices behind it
             if sampler.start_iteration is not None:
-                # So do all others, so that the order depends on nothing but the seed, as in Ignite; and at once, so
-                # that the random state can be set when the iterator is there.
+                # As with all other loaders, so that the order depends on the seed alone, as in Ignite; and now, so that
+                # the random state can be restored afterwards.
                 sampler.setup_batch_indices()
             return iterator
         if num_batches:
@@ -240,9 +240,9 @@ class DeterministicEngine(Engine[Any, Any]):
 
 
 def _draw_seed(engine: DeterministicEngine) -> None:
-    if engine._cursor.goes_on:  # with the passes that the seed it has was for
+    if engine._cursor.goes_on:  # the seed belongs to the passes that continue
         return
-    # Drawn also where a saved one takes its place, so that the generator is left in the same state.
+    # Drawn even if a saved seed replaces it, so that the generator has the same state.
     drawn = int(torch.randint(0, int(1e9), (1,)).item())
     loaded = engine._loaded or {}
     engine.state.seed = loaded.get("seed", drawn)
@@ -252,7 +252,7 @@ def _draw_seed(engine: DeterministicEngine) -> None:
 
 
 def _reproducible(data: Any) -> Any:
-    """``data``, or in the place of a loader that can be positioned by indices, one that will be."""
+    """Returns ``data``, or a reproducible copy of a loader that can be positioned by indices."""
     if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
         return data
     if isinstance(data.batch_sampler, ReproducibleBatchSampler) or not isinstance(data.batch_sampler, BatchSampler):
@@ -272,7 +272,7 @@ def _check_length(state: State, length: int | None) -> None:
 
 
 def _restore(rng_states: list[Any]) -> None:
-    """Puts random states back: our own, or those that Ignite has saved."""
+    """Restores random states of this library or of Ignite."""
     python, cpu, *others = rng_states
     numpy_state = others[0] if others else None
     accelerator = others[1] if len(others) > 1 else None
@@ -289,7 +289,7 @@ def _restore(rng_states: list[Any]) -> None:
 
 
 def _to_tuple(python_state: Any) -> Any:
-    """Python takes its state as tuples only, which a trip through a file may have turned into lists."""
+    """Python accepts its state only as tuples, which saving may have turned into lists."""
     version, internal, gauss = python_state
-    random.Random().setstate((version, tuple(internal), gauss))  # raises before anything is changed
+    random.Random().setstate((version, tuple(internal), gauss))  # raises before anything changes
     return version, tuple(internal), gauss

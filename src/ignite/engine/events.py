@@ -1,13 +1,13 @@
-"""The moments of a run, the filters that can be put on them, and the state of an engine.
+"""The events of a run, with filters, and the state of an engine.
 
-One run of an engine, with the events it fires::
+A run of an engine fires these events::
 
     STARTED
     for each epoch:
         EPOCH_STARTED
         for each batch:
             GET_BATCH_STARTED
-            [DATALOADER_STOP_ITERATION        the data came to its end and begins anew]
+            [DATALOADER_STOP_ITERATION        the data are exhausted and iterated over again]
             GET_BATCH_COMPLETED
             ITERATION_STARTED
             state.output = process_function(engine, state.batch)
@@ -17,7 +17,7 @@ One run of an engine, with the events it fires::
     [TERMINATE                                after terminate(), or max_iters inside an epoch]
     COMPLETED
 
-``INTERRUPT`` is fired where ``interrupt()`` takes effect, ``EXCEPTION_RAISED`` where an exception comes out of a run.
+``INTERRUPT`` is fired when ``interrupt()`` takes effect, ``EXCEPTION_RAISED`` when an exception is raised in a run.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ __all__ = ["CallableEventWithFilter", "EventEnum", "Events", "EventsList", "Remo
 
 
 class CallableEventWithFilter:
-    """An event, possibly with a filter that says at which of its firings a handler is called.
+    """An event, possibly with a filter that selects the firings at which a handler is called.
 
-    Events are equal, and hash alike, when their names are: filters do not count, and the name as a string is equal too.
+    Events are equal if their names are, and so are their hashes: filters are ignored, and an event equals its name.
 
     Args:
-        value: what the event stands for; for members of an :class:`EventEnum` the value in the enum.
-        event_filter: ``filter(engine, count) -> bool``, or None to be called each time. ``count`` is the epoch or the
-            iteration that the event belongs to, or how often it has been fired.
-        name: the event's name; the enum sets it for its members.
+        value: value of the event; for members of an :class:`EventEnum`, the value in the enum.
+        event_filter: ``filter(engine, count) -> bool``, or None for each firing. ``count`` is the epoch or the
+            iteration of the event, or the number of its firings.
+        name: name of the event; the enum sets it for its members.
 
     Example:
         >>> Events.ITERATION_COMPLETED(every=100)
@@ -68,12 +68,12 @@ class CallableEventWithFilter:
 
     @property
     def name(self) -> str:
-        """The event's name: what makes two events equal."""
+        """The name of the event, which identifies it."""
         return self._name_
 
     @property
     def value(self) -> Any:
-        """The value that the event was defined with."""
+        """The value of the event."""
         return self._value_
 
     def __call__(
@@ -87,26 +87,26 @@ class CallableEventWithFilter:
         last: bool = False,
         every_seconds: float | None = None,
     ) -> CallableEventWithFilter:
-        """Returns this event with a filter; this event itself stays as it is.
+        """Returns this event with a filter; the event itself does not change.
 
-        Give one of ``event_filter``, ``once``, ``every_seconds``, or any of ``every``, ``before``, ``after``; ``last``
-        goes with each of them, or alone. ``&`` joins two filtered forms of one event.
+        Pass one of ``event_filter``, ``once``, ``every_seconds``, or any of ``every``, ``before``, ``after``; ``last``
+        can be added to each of them, or used alone. ``&`` combines two filtered forms of one event.
 
         Args:
             event_filter: ``filter(engine, count) -> bool``.
-            every: each count that it divides. With ``before`` or ``after``: each ``every``-th of the window, from its
-                first.
-            once: this count, or these counts, only.
+            every: each multiple of this count. With ``before`` or ``after``: each ``every``-th count of the window,
+                from its first.
+            once: only this count, or these counts.
             before: counts below this one.
             after: counts above this one.
-            last: the last one of the run, too. If the run ends before the planned end, that firing is made up for
-                just before TERMINATE or COMPLETED.
-            every_seconds: when so many seconds have passed since the last time. Clocks differ between processes: for
-                handlers that only concern their own process.
+            last: also the last firing of the run. If the run ends before its planned end, the handler is called just
+                before TERMINATE or COMPLETED.
+            every_seconds: minimum time between two calls. Clocks differ between processes: use it only for handlers
+                that concern their own process.
 
         Raises:
-            ValueError: none or several conditions were given that do not go together, or one is out of range.
-            TypeError: ``event_filter`` cannot be called.
+            ValueError: there is no condition, conditions cannot be combined, or a value is out of range.
+            TypeError: ``event_filter`` is not callable.
         """
         condition = _filters.make_filter(event_filter, every, once, before, after, last, every_seconds)
         return self._with(condition)
@@ -118,7 +118,7 @@ class CallableEventWithFilter:
 
     @staticmethod
     def every_event_filter(every: int) -> Filter:
-        """A filter for each count that ``every`` divides."""
+        """A filter for each multiple of ``every``."""
         return _filters.window_filter(every, None, None) or CallableEventWithFilter._always
 
     @staticmethod
@@ -141,7 +141,7 @@ class CallableEventWithFilter:
     @staticmethod
     @deprecated("0.5.0", reasons=("An event without a filter needs none.",))
     def default_event_filter(engine: Engine[Any, Any], event: int) -> bool:
-        """True."""
+        """Returns True."""
         return True
 
     @staticmethod
@@ -149,12 +149,12 @@ class CallableEventWithFilter:
         return True
 
     def __or__(self, other: Any) -> EventsList:
-        """Both events: a handler is called at each."""
+        """Combines events: a handler is called at each."""
         joined: EventsList = EventsList() | self | other
         return joined
 
     def __and__(self, other: Any) -> CallableEventWithFilter:
-        """This event, where the filters of both are true."""
+        """This event, if the filters of both are true."""
         if not isinstance(other, CallableEventWithFilter):
             return NotImplemented
         if self != other:
@@ -165,7 +165,7 @@ class CallableEventWithFilter:
         )
 
     def __invert__(self) -> CallableEventWithFilter:
-        """This event, where its filter is not true."""
+        """This event, if its filter is not true."""
         if self.filter is None:
             raise ValueError(f"~ should be put on an event with a filter, but given {self!r}, which has none")
         return self._with(_filters.Not(self.filter))
@@ -185,11 +185,11 @@ class CallableEventWithFilter:
         return f"{self._owner}.{self._name_}{words}"
 
 
-CallableEvents = CallableEventWithFilter  # its name in Ignite 0.3, for class MyEvents(CallableEvents, Enum)
+CallableEvents = CallableEventWithFilter  # the name in Ignite 0.3, for class MyEvents(CallableEvents, Enum)
 
 
 class EventEnum(CallableEventWithFilter, Enum):
-    """Base of a program's own events: members take filters, as those of :class:`Events` do.
+    """Base class for custom events, with filters like those of :class:`Events`.
 
     Example:
         >>> class BatchEvents(EventEnum):
@@ -203,7 +203,7 @@ class Events(EventEnum):
     """The events that every engine fires; the module's docstring shows their order."""
 
     EPOCH_STARTED = "epoch_started"
-    """An epoch begins; ``state.epoch`` is already its number, from 1."""
+    """An epoch begins; ``state.epoch`` is its number, from 1."""
     EPOCH_COMPLETED = "epoch_completed"
     """An epoch has ended."""
     STARTED = "started"
@@ -211,27 +211,27 @@ class Events(EventEnum):
     COMPLETED = "completed"
     """A run has ended; the last event of a run."""
     ITERATION_STARTED = "iteration_started"
-    """A batch is there, ``state.iteration`` is its number, from 1; the process function comes next."""
+    """A batch is fetched, ``state.iteration`` is its number, from 1; the process function is called next."""
     ITERATION_COMPLETED = "iteration_completed"
-    """The process function has returned; ``state.output`` is what it returned."""
+    """The process function has returned; ``state.output`` is its output."""
     EXCEPTION_RAISED = "exception_raised"
-    """An exception came up; handlers get it, and one that returns without raising takes it over."""
+    """An exception is raised; handlers get it as an argument, and handle it if none of them raises."""
     GET_BATCH_STARTED = "get_batch_started"
-    """The next batch is about to be fetched; ``state.iteration`` counts the finished iterations."""
+    """The next batch is about to be fetched; ``state.iteration`` is the number of completed iterations."""
     GET_BATCH_COMPLETED = "get_batch_completed"
     """The next batch is in ``state.batch``."""
     DATALOADER_STOP_ITERATION = "dataloader_stop_iteration"
-    """The data is exhausted and about to be iterated over again."""
+    """The data are exhausted and about to be iterated over again."""
     TERMINATE = "terminate"
     """The run ends before its planned end."""
     TERMINATE_SINGLE_EPOCH = "terminate_single_epoch"
-    """The epoch ends before its planned end; handlers get ``iter_counter``, its iterations so far."""
+    """The epoch ends before its planned end; handlers get ``iter_counter``, the number of its iterations."""
     INTERRUPT = "interrupt"
     """The run pauses; the next ``run`` continues at this point."""
 
 
 class EventsList:
-    """Events joined with ``|``: a handler added to it is called at each. The same event twice means two calls.
+    """Events combined with ``|``: a handler is called at each. The same event twice means two calls.
 
     Example:
         >>> both = Events.STARTED | Events.COMPLETED
@@ -252,7 +252,7 @@ class EventsList:
         return len(self._events)
 
     def __or__(self, other: Any) -> EventsList:
-        """A new list with ``other``, an event or a list of events, at its end."""
+        """Returns a new list with ``other``, an event or a list of events, appended."""
         if not isinstance(other, CallableEventWithFilter | EventsList):
             raise TypeError(f"Argument event should be Events or CallableEventWithFilter, but given {other!r}")
         joined = EventsList()

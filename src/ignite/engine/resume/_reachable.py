@@ -27,6 +27,7 @@ __all__ = [
     "has_state",
     "is_engine",
     "is_of_a_library",
+    "is_of_the_program",
     "variables_of",
 ]
 
@@ -218,13 +219,13 @@ class Reach:
                 keys = getattr(kind, "_fields", range(len(value)))
                 self._look_at_each(dict(zip(keys, value, strict=True)), path, depth + 1)
         elif isinstance(value, type):
-            if _is_of_the_program(value):
+            if is_of_the_program(value):
                 self._look_at_each(
                     {key: one for key, one in vars(value).items() if not isinstance(one, _CODE)}, path, depth + 1
                 )
         elif kind.__name__ == "State" and _is_ours(kind.__module__):
             self._look_at_each({key: one for key, one in vars(value).items() if key not in _OF_STATE}, path, depth + 1)
-        elif _is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
+        elif is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
             self._look_at_each(_attributes_of(value), path, depth + 1)
             if callable(value):
                 self.follow(value)
@@ -314,7 +315,8 @@ def _attributes_of(value: Any) -> dict[str, Any]:
     return found
 
 
-def _is_of_the_program(kind: type) -> bool:
+def is_of_the_program(kind: type) -> bool:
+    """Whether the user's program defines a class, and not an installed library or this one."""
     module = sys.modules.get(kind.__module__)
     path = getattr(module, "__file__", None)
     if kind.__module__ == "__main__" or module is None:

@@ -137,9 +137,9 @@ class Resumption:
         self._data_is_due = bool(states.get("is_data_set"))
         has_place = "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
         self._data = data if has_place else None
-        self._before = [_attributes_of(one) for one in (engine, engine.state, engine._source)]
-        self._before += [_content_of(one.state.metrics) for one in self._engines.values()]
-        self._before.append(_gradients_of(self._objects.values()))
+        self._before = [_undo_attributes(one) for one in (engine, engine.state, engine._source)]
+        self._before += [_undo_items(one.state.metrics) for one in self._engines.values()]
+        self._before.append(_undo_gradients(self._objects.values()))
         if self._data is not None:
             self._before.append(self._data.bookmark())
         self.missing = [name for name in belongings.objects if name not in known]
@@ -285,12 +285,12 @@ def _check_numbers(left_over: list[str], belongings: Belongings, source: str) ->
         )
 
 
-def _attributes_of(one: Any) -> Callable[[], None]:
+def _undo_attributes(one: Any) -> Callable[[], None]:
     """Returns what restores the attributes of an object."""
-    return _content_of(vars(one))
+    return _undo_items(vars(one))
 
 
-def _content_of(one: dict[str, Any]) -> Callable[[], None]:
+def _undo_items(one: dict[str, Any]) -> Callable[[], None]:
     before = dict(one)
 
     def put_back() -> None:
@@ -300,7 +300,7 @@ def _content_of(one: dict[str, Any]) -> Callable[[], None]:
     return put_back
 
 
-def _gradients_of(objects: Iterable[Any]) -> Callable[[], None]:
+def _undo_gradients(objects: Iterable[Any]) -> Callable[[], None]:
     """Returns what restores the gradients of modules, which loading an accumulation window changes."""
     before = [(p, p.grad) for one in objects if isinstance(one, torch.nn.Module) for p in one.parameters()]
 
