@@ -50,8 +50,8 @@ class Counters(Protocol):
 class Cursor:
     """The position of a run, as far as the counters of the state do not tell it.
 
-    The loop has its own counter, ``iteration``: a counter of the state that a handler sets is another number for the
-    same iteration, and neither lengthens nor shortens the current epoch.
+    The loop has its own counter, ``iteration``: a counter of the state that a handler sets is
+    another number for the same iteration, and neither lengthens nor shortens the current epoch.
     """
 
     moment: int = BEFORE_RUN
@@ -164,8 +164,9 @@ class Cursor:
 
         Args:
             counters: those of the state.
-            is_first: whether no data have been fetched yet. Then an iteration that the program has set tells how much
-                of the epoch is done: programs written for old Ignite resume like this, in a handler of STARTED.
+            is_first: whether no data have been fetched yet. Then an iteration that the program has
+                set tells how much of the epoch is done: programs written for old Ignite resume like
+                this, in a handler of STARTED.
         """
         counters.epoch += 1
         is_open = self.is_open and counters.iteration == self.known_iteration
@@ -214,7 +215,8 @@ class Cursor:
 
         Raises:
             ValueError: there is no limit, or an epoch has no length.
-            RuntimeError: the counters have been reset again and again, so that the run would never end.
+            RuntimeError: the counters have been reset again and again, so that the run would never
+                end.
         """
         self.is_set = self.is_set or self.was_set(counters)
         if counters.max_epochs is None and counters.max_iters is None:
@@ -272,8 +274,8 @@ class Course(Enum):
 class Request(NamedTuple):
     """The arguments of ``run``; ``data_length`` is None if it is unknown or there are no data.
 
-    ``is_same_data`` tells whether the data are those of the previous run, ``is_saved`` whether checkpoints of the run
-    are written, as for a trainer.
+    ``is_same_data`` tells whether the data are those of the previous run, ``is_saved`` whether
+    checkpoints of the run are written, as for a trainer.
     """
 
     max_epochs: int | None = None

@@ -154,9 +154,9 @@ def repeats_passes(data: Any) -> bool:
 class PassNotifier:
     """Calls ``set_epoch`` of samplers and datasets at the start of each pass, so that each pass has another order.
 
-    Objects on which the program calls ``set_epoch`` itself are left alone for the whole run: their ``epoch`` differs
-    from the last value set here, possibly before the run. Objects without a readable ``epoch`` are left alone, too,
-    except loaders of this library.
+    Objects on which the program calls ``set_epoch`` itself are left alone for the whole run: their
+    ``epoch`` differs from the last value set here, possibly before the run. Objects without a
+    readable ``epoch`` are left alone, too, except loaders of this library.
 
     Args:
         data: the data at the start of a run.
@@ -174,7 +174,8 @@ class PassNotifier:
     def notify(self, data: Any, epoch: int, logger: logging.Logger) -> None:
         """Notifies of a pass that begins in the epoch with this index. Passes are counted within epochs, too.
 
-        Warns once per run that orders change: a program that never calls ``set_epoch`` may rely on one order.
+        Warns once per run that orders change: a program that never calls ``set_epoch`` may rely on
+        one order.
         """
         self._pass = max(self._pass + 1, epoch)
         for target in _targets_in(data):
@@ -229,8 +230,8 @@ def counts_passes(data: Any) -> bool:
 def ends_epoch(state: State, cursor: Cursor) -> bool:
     """Whether the end of the data ends the epoch; otherwise the data are iterated over again within it.
 
-    The data determine the length of an epoch if it was not given. At the first fetch of an epoch, the end of the data
-    belongs to the previous epoch.
+    The data determine the length of an epoch if it was not given. At the first fetch of an epoch,
+    the end of the data belongs to the previous epoch.
 
     Raises:
         ValueError: the data have no batches.

@@ -1,8 +1,9 @@
 """Event filters: conditions on the count of an event, which can be compared, combined and printed.
 
 A filter is any callable ``(engine, count) -> bool``. The filters of this module are more specific:
-arithmetic filters are sets of counts (:class:`DueAt`), which the dispatch tests without a Python call;
-filters with a memory (of time, or of the last firing) create a predicate for each handler by ``bind``.
+arithmetic filters are sets of counts (:class:`DueAt`), which the dispatch tests without a Python
+call; filters with a memory (of time, or of the last firing) create a predicate for each handler by
+``bind``.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ class Not:
 class LastGate:
     """A condition with ``last=True``, and whether it was false at the latest firing.
 
-    A run may end sooner than planned. Then the latest firing was the last one, and the loop makes up for a handler that
-    was not called at it before the run ends.
+    A run may end sooner than planned. Then the latest firing was the last one, and the loop makes
+    up for a handler that was not called at it before the run ends.
     """
 
     def __init__(self, passes: Filter) -> None:
@@ -187,7 +188,8 @@ def make_filter(
     """Creates the filter of a call such as ``Events.EPOCH_COMPLETED(every=5, last=True)``; None for each firing.
 
     Raises:
-        ValueError: there is no condition, conditions contradict each other, or a value is out of range.
+        ValueError: there is no condition, conditions contradict each other, or a value is out of
+            range.
         TypeError: ``event_filter`` is not callable.
     """
     in_window = every is not None or before is not None or after is not None

@@ -53,7 +53,8 @@ class State:
         metrics: the values that metrics have computed, by name.
         dataloader: the data given to ``run``.
         seed: for engines that are seeded.
-        times: seconds that the last epoch ("EPOCH_COMPLETED") and run ("COMPLETED") took; None before.
+        times: seconds that the last epoch ("EPOCH_COMPLETED") and run ("COMPLETED") took; None
+            before.
 
     Args:
         **kwargs: values for these attributes, or further ones.

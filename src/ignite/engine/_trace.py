@@ -116,7 +116,8 @@ def watched(engine: Emitter, watcher: Watcher) -> Iterator[None]:
 class Meter:
     """Wraps the parts of a run, for example to measure their time. This base class wraps nothing.
 
-    Methods are called once, when a run begins or a handler is added, and not at each call of what they wrap.
+    Methods are called once, when a run begins or a handler is added, and not at each call of what
+    they wrap.
     """
 
     def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:

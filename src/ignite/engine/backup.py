@@ -43,12 +43,12 @@ class Backup:
     """Copies what objects hold, and restores it.
 
     It walks through containers, closures and global variables of functions, bound methods, and the
-    attributes of three kinds of objects: those passed to :meth:`add`, those that are part of a training
-    by their type (modules, optimizers, schedulers, scalers, everything of this library), and those whose
-    class the program defines. Of data, such as a ``DataLoader`` or a dataset, only attributes and random
-    generators are restored; of objects of other libraries, nothing. Tensors are copied to the host if they
-    belong to an object of a training. Tensors that a function only refers to are not copied: they may be
-    the dataset.
+    attributes of three kinds of objects: those passed to :meth:`add`, those that are part of a
+    training by their type (modules, optimizers, schedulers, scalers, everything of this library),
+    and those whose class the program defines. Of data, such as a ``DataLoader`` or a dataset, only
+    attributes and random generators are restored; of objects of other libraries, nothing. Tensors
+    are copied to the host if they belong to an object of a training. Tensors that a function only
+    refers to are not copied: they may be the dataset.
 
     Example:
         >>> model = nn.Linear(2, 1)

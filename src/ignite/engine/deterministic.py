@@ -112,19 +112,20 @@ class ReproducibleBatchSampler(BatchSampler):
 class DeterministicEngine(Engine[Any, Any]):
     """An engine that repeats the same batches in the same order when a run is resumed from a saved state.
 
-    Each pass over the data begins with a seed made of ``state.seed`` and the number of the pass. A map-style
-    ``DataLoader`` is positioned by its indices; other data by fetching and dropping batches.
+    Each pass over the data begins with a seed made of ``state.seed`` and the number of the pass. A
+    map-style ``DataLoader`` is positioned by its indices; other data by fetching and dropping
+    batches.
 
-    The order of batches is reproducible and, with ``num_workers=0``, so are all random numbers of augmentation and of
-    the model. Random numbers in loader workers depend on how many batches the worker has loaded: there, a resumed run
-    is exact only from the start of a pass.
+    The order of batches is reproducible and, with ``num_workers=0``, so are all random numbers of
+    augmentation and of the model. Random numbers in loader workers depend on how many batches the
+    worker has loaded: there, a resumed run is exact only from the start of a pass.
 
     Args:
         process_function: as for :class:`Engine`.
 
     State:
-        As for :class:`Engine`, with ``rng_states``, ``seed`` and, after epochs that ended early, ``pass_start``. It
-        loads with ``torch.load(weights_only=True)``.
+        As for :class:`Engine`, with ``rng_states``, ``seed`` and, after epochs that ended early,
+        ``pass_start``. It loads with ``torch.load(weights_only=True)``.
 
     Example:
         >>> seen = []
@@ -218,8 +219,8 @@ class DeterministicEngine(Engine[Any, Any]):
             sampler.start_iteration = num_batches
             iterator = _fetch.iterate(data)  # draws a seed for workers, and with workers the indices behind it
             if sampler.start_iteration is not None:
-                # As with all other loaders, so that the order depends on the seed alone, as in Ignite; and now, so that
-                # the random state can be restored afterwards.
+                # As with all other loaders, so that the order depends on the seed alone, as in
+                # Ignite; and now, so that the random state can be restored afterwards.
                 sampler.setup_batch_indices()
             return iterator
         if num_batches:

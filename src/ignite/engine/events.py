@@ -17,7 +17,8 @@ A run of an engine fires these events::
     [TERMINATE                                after terminate(), or max_iters inside an epoch]
     COMPLETED
 
-``INTERRUPT`` is fired when ``interrupt()`` takes effect, ``EXCEPTION_RAISED`` when an exception is raised in a run.
+``INTERRUPT`` is fired when ``interrupt()`` takes effect, ``EXCEPTION_RAISED`` when an exception is
+raised in a run.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ __all__ = ["CallableEventWithFilter", "EventEnum", "Events", "EventsList", "Remo
 class CallableEventWithFilter:
     """An event, possibly with a filter that selects the firings at which a handler is called.
 
-    Events are equal if their names are, and so are their hashes: filters are ignored, and an event equals its name.
+    Events are equal if their names are, and so are their hashes: filters are ignored, and an event
+    equals its name.
 
     Args:
         value: value of the event; for members of an :class:`EventEnum`, the value in the enum.
-        event_filter: ``filter(engine, count) -> bool``, or None for each firing. ``count`` is the epoch or the
-            iteration of the event, or the number of its firings.
+        event_filter: ``filter(engine, count) -> bool``, or None for each firing. ``count`` is the
+            epoch or the iteration of the event, or the number of its firings.
         name: name of the event; the enum sets it for its members.
 
     Example:
@@ -89,23 +91,25 @@ class CallableEventWithFilter:
     ) -> CallableEventWithFilter:
         """Returns this event with a filter; the event itself does not change.
 
-        Pass one of ``event_filter``, ``once``, ``every_seconds``, or any of ``every``, ``before``, ``after``; ``last``
-        can be added to each of them, or used alone. ``&`` combines two filtered forms of one event.
+        Pass one of ``event_filter``, ``once``, ``every_seconds``, or any of ``every``, ``before``,
+        ``after``; ``last`` can be added to each of them, or used alone. ``&`` combines two filtered
+        forms of one event.
 
         Args:
             event_filter: ``filter(engine, count) -> bool``.
-            every: each multiple of this count. With ``before`` or ``after``: each ``every``-th count of the window,
-                from its first.
+            every: each multiple of this count. With ``before`` or ``after``: each ``every``-th
+                count of the window, from its first.
             once: only this count, or these counts.
             before: counts below this one.
             after: counts above this one.
-            last: also the last firing of the run. If the run ends before its planned end, the handler is called just
-                before TERMINATE or COMPLETED.
-            every_seconds: minimum time between two calls. Clocks differ between processes: use it only for handlers
-                that concern their own process.
+            last: also the last firing of the run. If the run ends before its planned end, the
+                handler is called just before TERMINATE or COMPLETED.
+            every_seconds: minimum time between two calls. Clocks differ between processes: use it
+                only for handlers that concern their own process.
 
         Raises:
-            ValueError: there is no condition, conditions cannot be combined, or a value is out of range.
+            ValueError: there is no condition, conditions cannot be combined, or a value is out of
+                range.
             TypeError: ``event_filter`` is not callable.
         """
         condition = _filters.make_filter(event_filter, every, once, before, after, last, every_seconds)

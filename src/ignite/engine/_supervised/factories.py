@@ -47,20 +47,23 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
         non_blocking: return before a copy from pinned memory has ended.
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
         model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred, loss)`` becomes ``state.output``. The default,
-            ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
+        output_transform: ``output_transform(x, y, y_pred, loss)`` becomes ``state.output``. The
+            default, ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does
+            not.
         deterministic: return a ``DeterministicEngine``.
         amp_mode: "amp" for autocast, "apex" for NVIDIA's apex, None for full precision.
-        scaler: for "amp": a ``GradScaler``, or True to have one made and put at ``trainer.state.scaler``.
-        gradient_accumulation_steps: batches between two steps of the optimizer, see :func:`supervised_training_step`.
-            An epoch that ends in the middle of a window ends with a step.
+        scaler: for "amp": a ``GradScaler``, or True to have one made and put at
+            ``trainer.state.scaler``.
+        gradient_accumulation_steps: batches between two steps of the optimizer, see
+            :func:`supervised_training_step`. An epoch that ends in the middle of a window ends with
+            a step.
         model_fn: ``model_fn(model, x)`` calls the model.
         clip_grad_norm: the largest norm of all gradients together.
         clip_grad_value: the largest absolute value of a single gradient.
-        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16 on CPU, where a
-            warning in the log says so: Ignite computed in full precision there).
-        compile: whether to call the model through ``torch.compile``, or the arguments for it. The model itself, and
-            so the names in its ``state_dict``, stay as they are.
+        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16
+            on CPU, where a warning in the log says so: Ignite computed in full precision there).
+        compile: whether to call the model through ``torch.compile``, or the arguments for it. The
+            model itself, and so the names in its ``state_dict``, stay as they are.
 
     Raises:
         ValueError: arguments do not go together, or a number is out of range.
@@ -96,7 +99,8 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     if chosen_scaler is not None and scaler is True:
         trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
     if isinstance(step, TrainingStep) and gradient_accumulation_steps > 1:
-        # Before all others, so that an evaluation or a checkpoint at the end of the epoch finds the window stepped.
+        # Before all others, so that an evaluation or a checkpoint at the end of the epoch finds the
+        # window stepped.
         ends = Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED | Events.TERMINATE
         trainer.add_event_handler(ends, step.flush, priority=float("inf"))
     return trainer
@@ -120,13 +124,16 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
 
     Args:
         model: what is evaluated.
-        metrics: attached under their names, in this order; ``state.metrics`` has their values after each run.
+        metrics: attached under their names, in this order; ``state.metrics`` has their values after
+            each run.
         device: where to move batches; None leaves them.
         non_blocking: return before a copy from pinned memory has ended.
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
         model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred)`` becomes ``state.output``; by default what metrics expect.
-        amp_mode: "amp" for autocast, None for full precision. What the model returns under autocast is made float32.
+        output_transform: ``output_transform(x, y, y_pred)`` becomes ``state.output``; by default
+            what metrics expect.
+        amp_mode: "amp" for autocast, None for full precision. What the model returns under autocast
+            is made float32.
         model_fn: ``model_fn(model, x)`` calls the model.
         amp_dtype: what autocast computes in; by default torch's choice.
         compile: whether to call the model through ``torch.compile``, or the arguments for it.

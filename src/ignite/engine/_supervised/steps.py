@@ -85,17 +85,18 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         non_blocking: return before a copy from pinned memory has ended.
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
         model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The default,
-            ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.
-        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the mean over them,
-            whatever the size of each; with a :class:`CountedLoss`, the mean over all their elements. The last window of
-            an epoch takes what is left, if the length of the epoch is known. Under DistributedDataParallel, gradients
-            are exchanged once a window.
+        output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The
+            default, ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does
+            not.
+        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the
+            mean over them, whatever the size of each; with a :class:`CountedLoss`, the mean over
+            all their elements. The last window of an epoch takes what is left, if the length of the
+            epoch is known. Under DistributedDataParallel, gradients are exchanged once a window.
         model_fn: ``model_fn(model, x)`` calls the model.
         clip_grad_norm: the largest Euclidean norm of all gradients of the optimizer together.
         clip_grad_value: the largest absolute value of a single gradient; before the norm is taken.
-        compile: whether to call the model through ``torch.compile``, or the arguments for it. The model itself, and
-            so the names in its ``state_dict``, stay as they are.
+        compile: whether to call the model through ``torch.compile``, or the arguments for it. The
+            model itself, and so the names in its ``state_dict``, stay as they are.
 
     Raises:
         ValueError: a number is out of range.
@@ -135,7 +136,8 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
 ) -> Step:
     """As :func:`supervised_training_step`, with forward pass and loss under autocast.
 
-    What the model returns in float16 or bfloat16 is float32 for ``loss_fn`` and ``output_transform``.
+    What the model returns in float16 or bfloat16 is float32 for ``loss_fn`` and
+    ``output_transform``.
 
     Args:
         model: as there; if ``device`` is None, autocast is for the device of its parameters.
@@ -146,12 +148,14 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
         prepare_batch: as there.
         model_transform: as there.
         output_transform: as there.
-        scaler: a ``torch.amp.GradScaler``, for float16; gradients are unscaled before they are clipped.
+        scaler: a ``torch.amp.GradScaler``, for float16; gradients are unscaled before they are
+            clipped.
         gradient_accumulation_steps: as there.
         model_fn: as there.
         clip_grad_norm: as there.
         clip_grad_value: as there.
-        amp_dtype: float16 or bfloat16; by default torch's choice for the device (float16 on CUDA, bfloat16 on CPU).
+        amp_dtype: float16 or bfloat16; by default torch's choice for the device (float16 on CUDA,
+            bfloat16 on CPU).
         compile: as there.
 
     Raises:
@@ -261,7 +265,8 @@ def supervised_evaluation_step(
         non_blocking: return before a copy from pinned memory has ended.
         prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
         model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred)`` is what the step returns; by default what metrics expect.
+        output_transform: ``output_transform(x, y, y_pred)`` is what the step returns; by default
+            what metrics expect.
         model_fn: ``model_fn(model, x)`` calls the model.
         compile: whether to call the model through ``torch.compile``, or the arguments for it.
     """
@@ -285,7 +290,8 @@ def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
 ) -> Step:
     """As :func:`supervised_evaluation_step`, with the model under autocast in ``amp_dtype``.
 
-    What the model returns in float16 or bfloat16 is float32 for ``output_transform``, and so for losses and metrics.
+    What the model returns in float16 or bfloat16 is float32 for ``output_transform``, and so for
+    losses and metrics.
 
     Raises:
         ValueError: autocast does not know the dtype.

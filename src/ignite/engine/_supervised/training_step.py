@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class BackpropEvents(EventEnum):
     """Events within the step of engines made by ``create_supervised_trainer``. Filters count the firings.
 
-    ``engine.skip_iteration()`` in a handler skips the rest of the step. Before the backward pass, the batch is
-    left out of its accumulation window. After it, the whole window is discarded: the gradients of its batches
-    cannot be separated.
+    ``engine.skip_iteration()`` in a handler skips the rest of the step. Before the backward pass,
+    the batch is left out of its accumulation window. After it, the whole window is discarded: the
+    gradients of its batches cannot be separated.
     """
 
     BACKWARD_STARTED = "backward_started"
@@ -41,14 +41,14 @@ class BackpropEvents(EventEnum):
 class CountedLoss(NamedTuple):
     """The loss of a batch, and of how many elements it is the mean. A ``loss_fn`` may return it instead of a tensor.
 
-    The gradient of a window of batches, on all processes of DistributedDataParallel, is then that of one batch of all
-    their elements: the sum over elements, divided by their number. Means alone would give a token of a short batch more
-    weight than one of a long batch.
+    The gradient of a window of batches, on all processes of DistributedDataParallel, is then that
+    of one batch of all their elements: the sum over elements, divided by their number. Means alone
+    would give a token of a short batch more weight than one of a long batch.
 
     Args:
         loss: the mean, shape (); 0 if nothing counts.
-        num_counted: elements that it is the mean of; for a weighted mean, the sum of their weights. On an accelerator,
-            a tensor of shape () that nobody waits for.
+        num_counted: elements that it is the mean of; for a weighted mean, the sum of their weights.
+            On an accelerator, a tensor of shape () that nobody waits for.
         is_sum: ``loss`` is the sum, and sums stay undivided.
 
     Example:
@@ -72,9 +72,10 @@ _PLAIN_TRAIN = (nn.Module.train, DistributedDataParallel.train)
 class Mode:
     """Puts a model into training or evaluation mode, and writes nothing if it is in this mode already.
 
-    For each module, ``model.train()`` takes longer than a small layer takes to compute; a check is about ten
-    times faster. ``train()`` or ``eval()`` is called each time if a module overrides ``train``, ``eval`` or
-    ``training``, if the model is scripted or compiled, or if it is no module.
+    For each module, ``model.train()`` takes longer than a small layer takes to compute; a check is
+    about ten times faster. ``train()`` or ``eval()`` is called each time if a module overrides
+    ``train``, ``eval`` or ``training``, if the model is scripted or compiled, or if it is no
+    module.
 
     Args:
         model: the model.
@@ -167,8 +168,8 @@ class Clipping:
 class TrainingStep:
     """Calls the model on a batch, accumulates the gradients, and steps the optimizer when a window is full.
 
-    A window has ``accumulation_steps`` batches, or those left in the epoch or the run. Its gradient is the mean
-    over its actual batches; with a :class:`CountedLoss`, over all their elements.
+    A window has ``accumulation_steps`` batches, or those left in the epoch or the run. Its gradient
+    is the mean over its actual batches; with a :class:`CountedLoss`, over all their elements.
     """
 
     model: Any
@@ -344,7 +345,8 @@ class TrainingStep:
         """The batch's part of the window's loss. The last batch also rescales the gradients so far."""
         count = 1 if loss.is_sum else _precise(loss.num_counted)
         if num_before == 0:
-            # An estimate of the final count, so that low-precision gradients neither underflow nor overflow.
+            # An estimate of the final count, so that low-precision gradients neither underflow nor
+            # overflow.
             self._unit = 1 if loss.is_sum else self.accumulation_steps * _or_one(count)
         if loss.is_sum:
             self._counted = 1 / _num_processes(self.model)
@@ -416,7 +418,8 @@ def _average_gradients(model: DistributedDataParallel) -> None:
     """Averages gradients over processes, which DDP has not done within an incomplete window."""
     group = model.process_group
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Some processes may have skipped a branch of the model; all of them have to make the same calls.
+    # Some processes may have skipped a branch of the model; all of them have to make the same
+    # calls.
     is_reached = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
     dist.all_reduce(is_reached, op=dist.ReduceOp.MAX, group=group)
     for parameter in (p for p, is_any in zip(parameters, is_reached.tolist(), strict=True) if is_any):

@@ -57,8 +57,8 @@ class Belongings(NamedTuple):
         """Checks that a saved run can be resumed.
 
         Raises:
-            ValueError: objects cannot be told apart; or neither a module nor an optimizer was found, and
-                something that the step uses could not be looked into.
+            ValueError: objects cannot be told apart; or neither a module nor an optimizer was
+                found, and something that the step uses could not be looked into.
         """
         if self.alike:
             raise ValueError(
@@ -97,15 +97,18 @@ class _Found:
 def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
     """Finds the objects to save with a run, and gives them names that are equal in each run of the program.
 
-    - Objects in ``given`` keep their names. A name given as None leaves out whatever else would have it.
+    - Objects in ``given`` keep their names. A name given as None leaves out whatever else would
+      have it.
     - The parts of a supervised step are ``model``, ``optimizer``, ``scaler`` and ``window``.
-    - Objects that the step and the handlers reach are named after the variable, attribute or key: also in
-      containers and objects, in arguments of partials, and through functions that they call.
-    - Attached handlers, and objects whose methods are handlers, are named after their class and, if they
-      publish a value under a name, this name: ``EarlyStopping``, ``RunningAverage.loss``.
+    - Objects that the step and the handlers reach are named after the variable, attribute or key:
+      also in containers and objects, in arguments of partials, and through functions that they
+      call.
+    - Attached handlers, and objects whose methods are handlers, are named after their class and, if
+      they publish a value under a name, this name: ``EarlyStopping``, ``RunningAverage.loss``.
 
-    If several objects would have one name, each is named by its differences: the path to it, its arguments,
-    or where it is attached. Names do not depend on the order in which objects are found or attached.
+    If several objects would have one name, each is named by its differences: the path to it, its
+    arguments, or where it is attached. Names do not depend on the order in which objects are found
+    or attached.
 
     Engines among these objects are searched, too: an evaluator's early stopping is part of the run.
 

@@ -41,16 +41,17 @@ def run_state_dict(
         engine: the trainer.
         belongings: the objects that belong to its run.
         unfinished: the event whose handlers the run stops between.
-        random: random states from the start of the interrupted handler; by default, the current ones.
+        random: random states from the start of the interrupted handler; by default, the current
+            ones.
         is_finished: whether the run is over, even if it has not reached its limit.
 
     Returns:
-        ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished`` and, between two
-        handlers of an event, ``event``. Tensors are not copied.
+        ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished`` and,
+        between two handlers of an event, ``event``. Tensors are not copied.
 
     Raises:
-        ValueError: the data were replaced in the run, so that a resumed run would have other data; or an object is
-            sharded over processes.
+        ValueError: the data were replaced in the run, so that a resumed run would have other data;
+            or an object is sharded over processes.
     """
     if engine._is_running and engine.state.dataloader is not engine._source.data:
         raise ValueError(
@@ -155,7 +156,8 @@ class Resumption:
     def begin(self) -> None:
         """Restores the trainer and the position in the data, or raises and changes nothing.
 
-        Objects are left to :meth:`restore`: some, such as the files of a logger, cannot be restored twice.
+        Objects are left to :meth:`restore`: some, such as the files of a logger, cannot be restored
+        twice.
         """
         data = {} if self._data is None else {"data": self._data}
         try:
@@ -195,7 +197,8 @@ class Resumption:
 
     def restore(self) -> None:
         """Restores all objects, or raises and changes none of them. The last step that may fail."""
-        # Files cannot be restored if another object refuses its state: objects that write files come last.
+        # Files cannot be restored if another object refuses its state: objects that write files
+        # come last.
         in_order = sorted(self._objects.items(), key=lambda item: hasattr(type(item[1]), "dry_run_in"))
         self._before.append(storage.restore(dict(in_order), self._states))
         self._apply_results()
@@ -367,7 +370,8 @@ def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row
 def runs_in(place: storage.Place) -> list[storage.Found]:
     """The checkpoints of a run in a folder, the newest first; if there are none, all files that might be one.
 
-    Other files, such as weights of a model, may have higher numbers in their names. Ignite's have no notes.
+    Other files, such as weights of a model, may have higher numbers in their names. Ignite's have
+    no notes.
     """
     of_runs = storage.scan(place, storage.RUN_FAMILY)  # includes damaged ones
     return of_runs if any(one.error is None for one in of_runs) else storage.scan(place)
