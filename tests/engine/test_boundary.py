@@ -3,7 +3,7 @@
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._boundary import Preempted
+from ignite.engine._running import Preempted
 
 
 def ask(request):

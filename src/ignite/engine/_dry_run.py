@@ -15,7 +15,7 @@ from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine import _fetch
 from ignite.engine._cursor import Cursor
-from ignite.engine._dispatch import Call, Registration, add_note, call_handlers
+from ignite.engine._handlers import Call, Registration, add_note, call_handlers
 from ignite.engine._trace import Meter, Step, Watcher, measured, watched
 from ignite.engine.backup import backed_up
 from ignite.engine.resume.belongings import collect

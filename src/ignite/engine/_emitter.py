@@ -11,7 +11,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ignite._core.calls import has_parameter
-from ignite.engine._dispatch import Payload, Registration, Table, call_each, call_handlers, register
+from ignite.engine._handlers import Payload, Registration, Table, call_each, call_handlers, register
 from ignite.engine._state import State, key_of
 from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
-from ignite.engine import _boundary, _fetch, together
+from ignite.engine import _fetch, together
 from ignite.engine._cursor import (
     BATCH_FETCHED,
     BATCH_READY,
@@ -21,12 +21,16 @@ from ignite.engine._cursor import (
     Verdict,
     is_last_in_epoch,
 )
-from ignite.engine._dispatch import Call, Payload, Table, add_note, call_handlers, owed_calls, quiet_up_to
 from ignite.engine._filters import FOR_EVER
+from ignite.engine._handlers import Call, Payload, Table, add_note, call_handlers, owed_calls, quiet_up_to
+from ignite.engine._running import Preempted
 from ignite.engine._trace import measured_step
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
+    from ignite._core.seeding import RandomState
+    from ignite.base import BoundaryRequest
+    from ignite.engine._running import Unfinished
     from ignite.engine.engine import Engine
 
 # A lookup of an enum member takes as long as a call of a handler.
@@ -36,6 +40,9 @@ _ITERATION_STARTED = Events.ITERATION_STARTED
 _ITERATION_COMPLETED = Events.ITERATION_COMPLETED
 _STOP_ITERATION = Events.DATALOADER_STOP_ITERATION
 _BEFORE_ITERATION = (_GET_BATCH_STARTED, _STOP_ITERATION, _GET_BATCH_COMPLETED)
+# Events at which engines within a handler may be left: a resumed run calls the remaining handlers.
+_CAN_BE_CONTINUED = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED)
+_FIRED_AGAIN = (Events.STARTED, Events.EPOCH_STARTED)
 
 
 def run(engine: Engine[Any, Any]) -> None:
@@ -45,11 +52,11 @@ def run(engine: Engine[Any, Any]) -> None:
         verdict = _run_epochs(engine)
         if verdict is not Verdict.INTERRUPT:
             _finish(engine, verdict)
-    except _boundary.Preempted as cut:
+    except Preempted as cut:
         if cut.request.trainer is not engine:
             cursor.is_failed = True
             raise
-        _boundary.obey_within_event(engine, cut)
+        _stop_within_event(engine, cut)
     except BaseException as error:
         if cursor.is_failed:  # its handlers have been called
             raise
@@ -122,7 +129,7 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
         try:
             return _finish_event(engine, BETWEEN_BATCHES) or _iterate(engine)
         except Exception as error:
-            if _boundary.obey_instead(engine):
+            if _stop_after_failure(engine):
                 return Verdict.INTERRUPT
             has_begun = engine.last_event_name not in _BEFORE_ITERATION and not cursor.position_is_lost
             _note_moment_of_failure(engine)
@@ -380,7 +387,7 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
         return Verdict.MOVED
     if engine.should_terminate_single_epoch:
         return Verdict.END_EPOCH
-    if engine._request is not None and _boundary.obey(engine, moment):
+    if engine._request is not None and _stop_at_boundary(engine, moment):
         return Verdict.INTERRUPT
     if not engine.should_interrupt:
         return None
@@ -389,6 +396,58 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     engine.should_interrupt = False
     engine._cursor.is_paused = not engine._cursor.is_loaded  # by a handler of INTERRUPT
     return Verdict.INTERRUPT
+
+
+def _stop_at_boundary(engine: Engine[Any, Any], moment: int) -> bool:
+    """Obeys a request from outside of the run, if this is a boundary; returns whether the run stops.
+
+    A boundary lies between two iterations or epochs, where a run can be saved and resumed.
+
+    Raises:
+        Preempted: this engine runs within a handler of the engine that the request is about.
+    """
+    request = engine._request
+    if request is None or moment not in (BETWEEN_BATCHES, BETWEEN_EPOCHS) or engine.last_event_name in _FIRED_AGAIN:
+        return False
+    if engine is not request.trainer:
+        if request.cuts and request.trainer.last_event_name in _CAN_BE_CONTINUED:
+            raise Preempted(request)
+        return False
+    engine._request = None
+    engine._cursor.moment = moment
+    return _is_stopped_by(engine, request, None, None)
+
+
+def _stop_after_failure(engine: Engine[Any, Any]) -> bool:
+    """Obeys a request after the data have failed: a signal often ends the workers of a loader, too.
+
+    The last iteration is complete, so that nothing is lost.
+    """
+    state = engine.state
+    if engine._request is None or state.dataloader is None or not engine._cursor.position_is_lost:
+        return False
+    if not _stop_at_boundary(engine, BETWEEN_BATCHES):
+        return False
+    engine._cursor.position_is_lost = False
+    engine.logger.warning("The data has failed after the run was asked to stop; it is saved after the last iteration")
+    return True
+
+
+def _stop_within_event(engine: Engine[Any, Any], cut: Preempted) -> None:
+    """Obeys a request at an event whose handlers have not all been called."""
+    engine._request = None
+    engine._cursor.unfinished = cut.unfinished
+    _is_stopped_by(engine, cut.request, cut.unfinished, cut.random)
+
+
+def _is_stopped_by(
+    engine: Engine[Any, Any], request: BoundaryRequest, unfinished: Unfinished | None, random: RandomState | None
+) -> bool:
+    if not request.obey(engine, unfinished, random):
+        return False
+    engine._fire_event(Events.TERMINATE)
+    engine._cursor.is_paused = not engine._cursor.is_loaded  # by a handler of TERMINATE
+    return True
 
 
 def _tables_of_iteration(engine: Engine[Any, Any]) -> tuple[Table, Table, Table, Table]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core import clock
 from ignite._core.calls import name_of
-from ignite.engine._dispatch import Call, Registration
+from ignite.engine._handlers import Call, Registration
 
 if TYPE_CHECKING:
     from ignite.engine._emitter import Emitter

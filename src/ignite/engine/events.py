@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from ignite._core.calls import deprecated
 from ignite.engine import _filters
 from ignite.engine._filters import Filter
-from ignite.engine._handle import RemovableEventHandle
+from ignite.engine._handlers import RemovableEventHandle
 from ignite.engine._state import State
 
 if TYPE_CHECKING:

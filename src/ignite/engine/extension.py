@@ -19,10 +19,8 @@ What objects may offer to an engine is defined in :mod:`ignite.base.protocols`. 
 use nothing else.
 """
 
-from ignite.engine._boundary import Unfinished
-from ignite.engine._dispatch import Registration
-from ignite.engine._handle import Added
-from ignite.engine._running import outermost_engine
+from ignite.engine._handlers import Added, Registration
+from ignite.engine._running import Unfinished, outermost_engine
 from ignite.engine._supervised.training_step import TrainingStep
 from ignite.engine._trace import Meter, Step
 

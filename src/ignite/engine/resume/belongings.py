@@ -27,7 +27,7 @@ from ignite.engine.resume._reachable import (
 )
 
 if TYPE_CHECKING:
-    from ignite.engine._dispatch import Registration
+    from ignite.engine._handlers import Registration
     from ignite.engine.engine import Engine
 
 __all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]

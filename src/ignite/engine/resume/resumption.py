@@ -14,8 +14,8 @@ from ignite import distributed as idist
 from ignite import storage
 from ignite._core.seeding import RandomState, capture_random_state, restore_random_state
 from ignite.engine import _fetch
-from ignite.engine._boundary import Unfinished
 from ignite.engine._cursor import Request
+from ignite.engine._running import Unfinished
 from ignite.engine._state import describe_progress, load_user_values
 from ignite.engine.resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError

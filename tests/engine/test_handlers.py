@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
-from ignite.engine._dispatch import Payload, Table, call_each, call_handlers, register
+from ignite.engine._handlers import Payload, Table, call_each, call_handlers, register
 
 NOTHING = Payload()
 

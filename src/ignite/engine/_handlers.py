@@ -1,28 +1,48 @@
-"""Who is called at an event, and with what. Everything that can be settled is settled when a handler is added."""
+"""Handlers of events: registered in tables, called by the dispatch, and removed by handles.
+
+Signatures and filters are evaluated when a handler is added, so that a call costs as little as possible.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
-from ignite.engine._boundary import Preempted, Unfinished
 from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
+from ignite.engine._running import Preempted, Unfinished
 from ignite.engine._state import key_of
 
 if TYPE_CHECKING:
     from ignite.engine._trace import Meter
     from ignite.engine.engine import Engine
+    from ignite.engine.events import CallableEventWithFilter, EventsList
+
+__all__ = [
+    "Added",
+    "Call",
+    "Payload",
+    "Registration",
+    "RemovableEventHandle",
+    "Table",
+    "add_note",
+    "call_each",
+    "call_handlers",
+    "owed_calls",
+    "quiet_up_to",
+    "register",
+]
 
 NO_KWARGS: Mapping[str, Any] = {}
 _PLACEHOLDER = object()
 
-# Ways to call a handler, the commonest first.
+# Ways to call a handler, the most common first.
 WITH_ENGINE, WITHOUT_ENGINE, IN_FULL = range(3)
 
 
 class Payload(NamedTuple):
-    """What an event itself hands to its handlers, beside the engine."""
+    """Names of the arguments that an event passes to its handlers, besides the engine."""
 
     args: tuple[str, ...] = ()
     kwargs: tuple[str, ...] = ()
@@ -31,8 +51,8 @@ class Payload(NamedTuple):
 class Registration(NamedTuple):
     """One handler on one event.
 
-    It holds no engine: the engine that fires passes itself in, so that there is no reference cycle to break, and
-    deleting an engine frees what its handlers hold.
+    It does not refer to the engine, which passes itself when it fires: without a reference cycle,
+    deleting an engine frees what its handlers refer to.
     """
 
     handler: Callable[..., Any]
@@ -43,7 +63,7 @@ class Registration(NamedTuple):
     style: int
     condition: Condition
     event: Any
-    """The event as the user gave it, with its filter."""
+    """The event with its filter."""
     priority: float
 
     @property
@@ -52,7 +72,7 @@ class Registration(NamedTuple):
         return self.style == WITH_ENGINE
 
     def compile(self) -> Call:
-        """What dispatch walks over: a plain tuple, which unpacks several times faster than a named one."""
+        """Returns the form that the dispatch uses: a plain tuple, which unpacks several times faster."""
         return (self.handler, self.style, *self.condition, self)
 
 
@@ -70,16 +90,16 @@ class Table:
         self.calls: list[Call] = []
         self.meters: tuple[Meter, ...] = ()
         self.active = False
-        """Whether the event has to be fired: it has handlers, or somebody watches all events."""
+        """Whether the event has to be fired: it has handlers, or all events are watched."""
         self.is_busy = False
-        """Whether it has to be fired each time, and not only at counts that :meth:`next_due` can tell."""
+        """Whether it has to be fired each time, and not only at the counts of :meth:`next_due`."""
 
     @property
     def entries(self) -> list[Registration]:
         return [call[-1] for call in self.calls]
 
     def measure(self, meters: tuple[Meter, ...]) -> None:
-        """From the next firing on, what is called is what ``meters`` make of the handlers."""
+        """Wraps the handlers by ``meters`` from the next firing on."""
         self.meters = meters
         self.calls = [self._compile(entry) for entry in self.entries]
 
@@ -93,31 +113,34 @@ class Table:
         calls, call = self.calls, self._compile(registration)
         if not calls or calls[-1][-1].priority >= registration.priority:
             if any(known[-1].handler == registration.handler for known in calls):
-                self.calls = [*calls, call]  # from the next firing on: a handler that adds itself would never end
+                self.calls = [
+                    *calls,
+                    call,
+                ]  # takes effect from the next firing on: a handler that adds itself would never end
             else:
-                calls.append(call)  # in place: a firing under way goes on to it
+                calls.append(call)  # in place: a current firing includes it
             return
         position = next(i for i, known in enumerate(calls) if known[-1].priority < registration.priority)
         self.calls = [*calls[:position], call, *calls[position:]]
 
     def remove(self, handler: Callable[..., Any]) -> bool:
-        """Whether ``handler`` was there. Takes effect from the next firing: the list is replaced, not shortened."""
+        """Removes a handler from the next firing on; returns whether it was there."""
         kept = [call for call in self.calls if call[-1].handler != handler]
         found = len(kept) < len(self.calls)
         self.calls = kept
         return found
 
     def drop(self, ids: Container[int]) -> None:
-        """Removes the registrations with these ids; takes effect as in :meth:`remove`."""
+        """Removes the registrations with these ids, as in :meth:`remove`."""
         self.calls = [call for call in self.calls if id(call[-1]) not in ids]
 
     def refresh(self, is_watched: bool) -> None:
-        """Settles what the loop asks in each iteration."""
+        """Updates what the loop tests in each iteration."""
         self.active = is_watched or bool(self.calls)
         self.is_busy = is_watched or any(not entry.condition.is_arithmetic for entry in self.entries)
 
     def next_due(self, count: int) -> int:
-        """The first count, from ``count`` on, at which a handler is due; FOR_EVER if none is."""
+        """Returns the first count from ``count`` on at which a handler is due; FOR_EVER if none is."""
         return min((call[-1].condition.next_due(count) for call in self.calls), default=FOR_EVER)
 
 
@@ -129,21 +152,21 @@ def register(
     kwargs: Mapping[str, Any],
     priority: float,
 ) -> Registration:
-    """Settles how ``handler`` will be called at ``event``.
+    """Determines how ``handler`` is called at ``event``.
 
-    With the engine first if its signature has room for that, and with what the event hands over if it has, or must
-    have, room for that.
+    It is called with the engine first if its signature accepts that, and with the arguments of the
+    event if it accepts them or has to.
 
     Raises:
-        TypeError: ``handler`` cannot be called.
-        ValueError: no way of calling fits the signature.
+        TypeError: ``handler`` is not callable.
+        ValueError: its signature does not accept the arguments.
     """
     if not callable(handler):
         raise TypeError(f"handler should be callable, but given {handler!r}")
     payload_args = (_PLACEHOLDER,) * len(table.payload.args)
     payload_kwargs = dict.fromkeys(table.payload.kwargs, _PLACEHOLDER)
     attempts = [(True, True), (False, True)]
-    if payload_kwargs:  # what comes by keyword may be left out
+    if payload_kwargs:  # keyword arguments are optional
         attempts += [(True, False), (False, False)]
     for takes_engine, takes_payload in attempts:
         engine_args = (_PLACEHOLDER,) if takes_engine else ()
@@ -169,20 +192,20 @@ def call_handlers(
 ) -> None:
     """Calls the handlers of an event, in order.
 
-    A handler may add one to the event being fired: it is called in this same firing, last. Removing takes effect from
-    the next firing on.
+    A handler that is added to the event during a firing is called in the same firing, last. Removing
+    takes effect from the next firing on.
 
     Args:
-        calls: the event's handlers.
-        engine: who fires.
-        event: what is fired, for the note on an exception.
-        count: the epoch or iteration that the event belongs to, or how often it was fired, for filters.
-        event_args: what the event hands over, e.g. the exception for EXCEPTION_RAISED.
-        event_kwargs: likewise, by name; they win over the handler's own.
+        calls: the handlers of the event.
+        engine: the engine that fires.
+        event: the event, for the note on an exception.
+        count: the epoch or iteration of the event, or the number of its firings, for filters.
+        event_args: arguments of the event, e.g. the exception for EXCEPTION_RAISED.
+        event_kwargs: likewise, by name; they override those of the handler.
 
     Raises:
-        Whatever a handler raises, at once and unchanged, with a note that names the handler. Those after it are not
-        called.
+        Whatever a handler raises, unchanged, with a note that names the handler. Handlers after it are
+        not called.
     """
     handler = None
     in_full = bool(event_args or event_kwargs)
@@ -202,24 +225,24 @@ def call_handlers(
                 _call_in_full(handler, entry, engine, event_args, event_kwargs)
     except BaseException as error:
         if isinstance(error, Preempted):
-            _note_place(error, engine, event, entry)
+            _record_interrupted_handler(error, engine, event, entry)
         elif handler is not None:
             add_note(error, f"in handler {name_of(entry.handler)} of {event!r} ({count})")
         raise
 
 
-def _note_place(cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration) -> None:
-    """Says at which handler of the engine that was asked to stop the run was cut off."""
+def _record_interrupted_handler(cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration) -> None:
+    """Records which handler of the trainer was interrupted."""
     if cut.request.trainer is engine:
         name = key_of(event)
-        handlers = (entry.handler, getattr(entry.handler, "__wrapped__", None))  # a watcher wraps them
+        handlers = (entry.handler, getattr(entry.handler, "__wrapped__", None))  # watchers wrap handlers
         entries = enumerate(engine._tables[name].entries)
         num_done = next(i for i, known in entries if known.args is entry.args and known.handler in handlers)
         cut.unfinished = Unfinished(name, num_done)
 
 
 def quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, completed: Table) -> int:
-    """The last iteration after ``iteration`` before one in which a handler is due."""
+    """Returns the last iteration from ``iteration`` on before one in which a handler is due."""
     return min(
         requested.next_due(iteration),
         ready.next_due(iteration),
@@ -251,11 +274,11 @@ def call_each(
     event_args: tuple[Any, ...] = (),
     event_kwargs: Mapping[str, Any] = NO_KWARGS,
 ) -> None:
-    """Calls the handlers of an event, in order, each even if one before it raised.
+    """Calls the handlers of an event, in order, even after one of them has raised.
 
     Raises:
-        The first exception that a handler raised, when all have been called. One that is not an ``Exception``, such as
-        KeyboardInterrupt, goes on at once, unless it is the one that was handed over.
+        The first exception of a handler, after all have been called. An exception that is no
+        ``Exception``, such as KeyboardInterrupt, is raised at once, unless it is an argument of the event.
     """
     raised: BaseException | None = None
     for call in list(calls):
@@ -269,17 +292,17 @@ def call_each(
         try:
             raise raised
         finally:
-            del raised  # the traceback holds this frame: a cycle that only the garbage collector would end
+            del raised  # the traceback refers to this frame: a reference cycle
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Says where ``error`` came up, once: an exception may pass through several engines and be raised again."""
+    """Adds a note on where ``error`` was raised, once, even if it passes through several engines."""
     if text not in getattr(error, "__notes__", ()):
         error.add_note(text)
 
 
 def owed_calls(table: Table) -> list[Call]:
-    """The handlers with ``last=True`` that were turned away at what has turned out to be the last firing."""
+    """Returns calls of handlers with ``last=True`` that were not called at what was the last firing."""
     gates = ((call, call[-1].condition.passes) for call in table.calls)
     owed = [call for call, gate in gates if isinstance(gate, LastGate) and gate.is_owed]
     return [(handler, style, 0, None, None, entry) for handler, style, *_, entry in owed]
@@ -293,3 +316,107 @@ def _misfit(handler: Callable[..., Any], table: Table, args: tuple[Any, ...], kw
         f"Error adding {name_of(handler)} to {table.event}: handler should accept {calls}, "
         f"but takes {describe_signature(handler)}" + (f" ({place})" if place else "")
     )
+
+
+class RemovableEventHandle:
+    """Removes a handler from its event, at once or at the end of a ``with`` block.
+
+    It refers weakly to the handler and the engine.
+
+    Args:
+        event_name: the event, or list of events, of the handler.
+        handler: the handler.
+        engine: the engine of the event.
+
+    Example:
+        >>> from ignite.engine import Engine, Events
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> with engine.add_event_handler(Events.COMPLETED, lambda: print("done")):
+        ...     _ = engine.run([0])
+        done
+        >>> _ = engine.run([0])
+    """
+
+    def __init__(
+        self,
+        event_name: str | CallableEventWithFilter | EventsList,
+        handler: Callable[..., Any],
+        engine: Engine[Any, Any],
+    ) -> None:
+        self.event_name = event_name
+        self.handler = _weak(handler)
+        self.engine = weakref.ref(engine)
+
+    def remove(self) -> None:
+        """Removes the handler. Does nothing if it is removed already, or if it or the engine is deleted."""
+        handler, engine = self.handler(), self.engine()
+        if handler is None or engine is None:
+            return
+        events: list[Any] = list(self.event_name) if isinstance(self.event_name, Iterable) else [self.event_name]
+        for event in [self.event_name] if isinstance(self.event_name, str) else events:
+            if engine.has_event_handler(handler, event):
+                engine.remove_event_handler(handler, event)
+
+    def __enter__(self) -> RemovableEventHandle:
+        return self
+
+    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+        self.remove()
+
+
+class Added:
+    """Records what is added to engines within ``with`` blocks, to remove it again.
+
+    That includes handlers, run contexts and the run saver. Everything added outside of the blocks
+    stays, also on the same events.
+
+    Args:
+        *engines: the engines to record.
+
+    Example:
+        >>> from ignite.engine import Engine, Events
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> added = Added(engine)
+        >>> with added:
+        ...     _ = engine.add_event_handler(Events.STARTED, print, "begun")
+        >>> added.take_off()
+        >>> engine.has_event_handler(print)
+        False
+    """
+
+    def __init__(self, *engines: Engine[Any, Any]) -> None:
+        self._engines = engines
+        self._new: list[Any] = []
+        """Holds the objects, so that no id is reused."""
+
+    def __enter__(self) -> Added:
+        self._before = {id(one) for one in self._all()}
+        return self
+
+    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+        self._new += [one for one in self._all() if id(one) not in self._before]
+
+    def _all(self) -> Iterator[Any]:
+        for engine in self._engines:
+            yield from (entry for table in engine._tables.values() for entry in table.entries)
+            yield from engine._frames
+            yield engine._keeper
+
+    def take_off(self) -> None:
+        """Removes what was added within the blocks."""
+        new = {id(one) for one in self._new if one is not None}
+        for engine in self._engines:
+            for table in engine._tables.values():
+                table.drop(new)
+            engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
+            if id(engine._keeper) in new:
+                engine._keeper = None
+            engine._refresh_tables()
+        self._new.clear()
+
+
+def _weak(handler: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:
+    try:
+        return weakref.ref(handler)
+    except TypeError:  # objects with slots and no __weakref__
+        return lambda: handler
