@@ -1,4 +1,4 @@
-"""The half of an engine that can be steered: what handlers and the step function may ask a run to do."""
+"""The controls of an engine: how handlers and the step end, pause and skip, and what runs around a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _OUTSIDE_ITERATION = (
 
 
 class Controls:
-    """Requests to a run. They are kept until the handlers of the event at hand have been called, then obeyed."""
+    """Requests to a run, which take effect after the handlers of the current event."""
 
     interrupt_resume_enabled = True
-    """Whether :meth:`interrupt` may be used."""
+    """Whether :meth:`interrupt` is enabled."""
 
     logger: logging.Logger
     last_event_name: Any
@@ -35,11 +35,12 @@ class Controls:
     _keeper: RunSaver | None
     _request: BoundaryRequest | None
     is_preemptible: bool
-    """Whether a request may cut off engines that run within a handler of this one, such as an evaluation."""
+    """Whether a request may interrupt engines that run within a handler, such as an evaluator."""
     will_resume: bool
-    """Whether a run that is terminated is to be resumed later: a checkpoint of its end is not that of a finished run.
+    """Whether a terminated run is not finished, but will be resumed from its last checkpoint.
 
-    A handler that terminates a run because its time is up sets it to True. Each run begins with False.
+    A handler that terminates a run because of a time limit sets it to True. It is False at the
+    start of each run.
     """
 
     @property
@@ -58,19 +59,20 @@ class Controls:
 
     @property
     def run_contexts(self) -> tuple[RunContext, ...]:
-        """What is run around each run, the outermost first; see :meth:`add_run_context`."""
+        """The contexts around each run, the outermost first; see :meth:`add_run_context`."""
         return tuple(self._frames)
 
     def add_run_context(self, context: RunContext, *, outermost: bool = False) -> None:
         """Enters a context manager around each run from the next one on.
 
-        It is entered before STARTED and left when the run is over, also after an exception. Other than handlers of
-        STARTED and COMPLETED, it sees each end of a run. A call of ``run`` that has nothing to do does not enter it.
+        It is entered before STARTED and exited at the end of the run, also after an exception or an
+        interruption, at which no COMPLETED is fired. A call of ``run`` that has nothing to do does
+        not enter it.
 
         Args:
-            context: ``f(engine, is_new) -> context manager``, called once a run. ``is_new`` is True for a run that
-                begins at the beginning, and False for one that goes on.
-            outermost: enter it before, and leave it after, all others, instead of within them.
+            context: ``f(engine, is_new) -> context manager``, called once per run. ``is_new`` is
+                True for a new run, and False for one that continues.
+            outermost: enter it outside of all other contexts, instead of inside.
 
         Example:
             >>> from contextlib import contextmanager
@@ -90,10 +92,10 @@ class Controls:
         self._frames.insert(0 if outermost else len(self._frames), context)
 
     def remove_run_context(self, context: RunContext) -> None:
-        """Takes off what :meth:`add_run_context` has added; takes effect from the next run on.
+        """Removes a context that :meth:`add_run_context` has added, from the next run on.
 
         Raises:
-            ValueError: it was not added.
+            ValueError: the context was not added.
         """
         if context not in self._frames:
             raise ValueError(f"context should be one of the engine's run_contexts, but given {context!r}")
@@ -101,9 +103,9 @@ class Controls:
 
     @property
     def run_saver(self) -> RunSaver | None:
-        """What saves the runs of this engine so that they can be resumed, such as ``Checkpoint.of``; None if nothing.
+        """Saves the runs of this engine so that they can be resumed: ``Checkpoint.of``, or None.
 
-        ``run(resume="latest")`` resumes from where it saves.
+        ``run(resume="latest")`` resumes from its newest checkpoint.
         """
         return self._keeper
 
@@ -112,46 +114,47 @@ class Controls:
         self._keeper = saver
 
     def request_at_boundary(self, request: BoundaryRequest) -> None:
-        """Has a request obeyed at the next boundary of the run: between two iterations or epochs.
+        """Calls a request at the next boundary of the run, between two iterations or epochs.
 
-        Safe in a signal handler: it sets attributes, and nothing else.
+        Safe in a signal handler: it only sets attributes.
 
         Args:
-            request: obeyed by this engine, which is its ``trainer``.
+            request: the request; this engine is its ``trainer``.
         """
         for engine in _running.within(request.trainer) or [request.trainer]:
             engine._request = request
             engine._attention = True
 
     def terminate(self, skip_completed: bool = False) -> None:
-        """Ends the run when the handlers of the event at hand have been called: TERMINATE, then COMPLETED.
+        """Ends the run after the handlers of the current event: fires TERMINATE, then COMPLETED.
 
         Args:
-            skip_completed: leave COMPLETED out.
+            skip_completed: do not fire COMPLETED.
         """
         self.logger.info("Terminate signaled. Engine will stop after the current event is finished.")
         self.should_terminate = "skip_completed" if skip_completed else True
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
-        """Ends the epoch when the handlers of the event at hand have been called.
+        """Ends the epoch after the handlers of the current event.
 
-        TERMINATE_SINGLE_EPOCH is fired, then EPOCH_COMPLETED. The next epoch begins at the beginning of the data.
+        Fires TERMINATE_SINGLE_EPOCH, then EPOCH_COMPLETED. The next epoch begins at the start of
+        the data.
 
         Args:
-            skip_epoch_completed: leave EPOCH_COMPLETED out.
+            skip_epoch_completed: do not fire EPOCH_COMPLETED.
         """
         self.logger.info("Terminate current epoch is signaled. The epoch ends after the current event is finished.")
         self.should_terminate_single_epoch = "skip_epoch_completed" if skip_epoch_completed else True
 
     def skip_iteration(self) -> None:
-        """Leaves out what remains of the iteration: its step, ITERATION_COMPLETED, and with them its metrics.
+        """Skips the rest of the iteration: its step, ITERATION_COMPLETED, and with them its metrics.
 
-        The batch counts as seen and the iteration as done. To be called before the iteration has ended: by a handler,
-        by the step function, whose output is then dropped, or by a handler of EXCEPTION_RAISED that gives up the batch
-        and lets the epoch go on.
+        The iteration is counted. Call it before ITERATION_COMPLETED: in a handler; in the step
+        function, whose output is then dropped; or in a handler of EXCEPTION_RAISED, to continue the
+        epoch with the next batch.
 
         Raises:
-            RuntimeError: there is no iteration whose rest could be left out.
+            RuntimeError: no iteration is under way.
         """
         if not self._is_running or self.last_event_name in _OUTSIDE_ITERATION:
             when = f"on {self.last_event_name!r}" if self._is_running else "on an engine that is not running"
@@ -163,12 +166,12 @@ class Controls:
         self._attention = True
 
     def interrupt(self) -> None:
-        """Pauses the run when the handlers of the event at hand have been called; ``run`` returns.
+        """Pauses the run after the handlers of the current event; ``run`` returns.
 
-        The next ``run`` continues right there: no event, batch or count is lost or repeated.
+        The next ``run`` continues exactly there: no event, batch or count is lost or repeated.
 
         Raises:
-            RuntimeError: the feature is switched off by ``interrupt_resume_enabled``.
+            RuntimeError: ``interrupt_resume_enabled`` is False.
         """
         if not self.interrupt_resume_enabled:
             raise RuntimeError(

@@ -1,4 +1,4 @@
-"""The half of an engine that has handlers: events are registered, handlers added and taken off, events fired."""
+"""The events of an engine: registers events, adds and removes handlers, and fires."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _NO_PAYLOAD = Payload()
 
 
 class Emitter:
-    """Fires events and calls the handlers that were added to them."""
+    """Fires events and calls their handlers."""
 
     state: State
     logger: logging.Logger
     _is_running: bool
     _attention: bool
-    """Whether something has happened that a running loop has to look at before it goes on."""
+    """Whether the running loop has to look at requests or changed handlers before it continues."""
 
     def __init__(self) -> None:
         self.last_event_name: AnyEvent | None = None
@@ -47,18 +47,19 @@ class Emitter:
             self._add_table(event)
 
     def register_events(self, *event_names: str | Enum | float, event_to_attr: dict[Any, str] | None = None) -> None:
-        """Makes events known to this engine, so that handlers can be added to them and ``fire_event`` can fire them.
+        """Registers events, so that handlers can be added to them and ``fire_event`` can fire them.
 
-        Filters such as ``every=`` count how often an event is fired, unless ``event_to_attr`` names an attribute of the
-        state that counts it, which is then the program's to increment.
+        Filters such as ``every=`` count the firings of an event, unless ``event_to_attr`` names an
+        attribute of the state that counts it, which the program then has to increment.
 
         Args:
-            *event_names: names, or members of an :class:`EventEnum`. Members of a plain ``Enum`` and numbers, which
-                Ignite has taken up to 0.3, can have no filters.
-            event_to_attr: from event to the name of the attribute; created on the state with value 0 if it is missing.
+            *event_names: names, or members of an :class:`EventEnum`. Members of a plain ``Enum``
+                and numbers, which Ignite accepted up to 0.3, can have no filters.
+            event_to_attr: maps events to names of attributes, which are created with value 0 if
+                they are missing.
 
         Raises:
-            TypeError: an event is neither.
+            TypeError: an event is of another type.
             ValueError: ``event_to_attr`` is not a dictionary.
 
         Example:
@@ -101,7 +102,7 @@ class Emitter:
                 setattr(self.state, attribute, 0)
 
     def has_registered_events(self, event: Any) -> bool:
-        """Whether ``event``, with or without a filter, is known to this engine."""
+        """Whether ``event``, with or without a filter, is registered."""
         return _is_event(event) and key_of(event) in self._tables
 
     def add_event_handler(
@@ -109,23 +110,24 @@ class Emitter:
     ) -> RemovableEventHandle:
         """Adds ``handler`` to an event.
 
-        The handler is called with the engine first if its signature has room for it, then with what the event hands
-        over (the exception for EXCEPTION_RAISED), then with ``args`` and ``kwargs``. Handlers of an event are called in
-        the order in which they were added.
+        The handler is called with the engine, if its signature accepts it, then with the arguments
+        of the event (the exception for EXCEPTION_RAISED), then with ``args`` and ``kwargs``.
+        Handlers of an event are called in the order in which they were added.
 
         Args:
-            event_name: an event, with or without a filter, or several joined with ``|``.
+            event_name: an event, with or without a filter, or several combined with ``|``.
             handler: any callable.
-            *args: passed on at each call.
-            **kwargs: likewise; but ``priority``, a number, is kept, unless the handler has a parameter of that name:
-                handlers with a higher one are called first, the rest (0) in the order of adding.
+            *args: positional arguments of the handler.
+            **kwargs: keyword arguments of the handler. ``priority`` is not passed on, unless the
+                handler has a parameter of this name: handlers with a higher priority are called
+                first; the default is 0.
 
         Returns:
-            A handle that takes the handler off again.
+            A handle that removes the handler.
 
         Raises:
-            ValueError: the event is not known to this engine, or the handler cannot be called like this.
-            TypeError: ``handler`` cannot be called, or ``priority`` is not a number.
+            ValueError: the event is not registered, or the handler does not accept the arguments.
+            TypeError: ``handler`` is not callable, or ``priority`` is not a number.
 
         Example:
             >>> from ignite.engine import Engine, Events
@@ -142,7 +144,7 @@ class Emitter:
             raise TypeError(f"priority should be a number, but given {priority!r}")
         events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
         tables = [self._table_of(event) for event in events]
-        # All are settled before the first is added, so that an error leaves nothing behind.
+        # All are created before the first is added, so that an error adds none.
         settled = [
             register(table, event, handler, args, kwargs, priority) for table, event in zip(tables, events, strict=True)
         ]
@@ -153,7 +155,7 @@ class Emitter:
         return RemovableEventHandle(event_name, handler, self)  # type: ignore[arg-type]
 
     def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[F], F]:
-        """Adds the decorated function to an event; see :meth:`add_event_handler`. The function stays what it was."""
+        """Adds the decorated function to an event and returns it unchanged; see :meth:`add_event_handler`."""
 
         def add(handler: F) -> F:
             self.add_event_handler(event_name, handler, *args, **kwargs)
@@ -162,7 +164,7 @@ class Emitter:
         return add
 
     def has_event_handler(self, handler: Callable[..., Any], event_name: Any | None = None) -> bool:
-        """Whether ``handler`` is on the event (filters do not count), or on any event if none is given."""
+        """Whether ``handler`` is on the event, whatever its filter, or on any event if none is given."""
         if event_name is None:
             tables = list(self._tables.values())
         else:
@@ -172,22 +174,22 @@ class Emitter:
 
     @property
     def registered_events(self) -> list[Any]:
-        """The events that this engine knows, in the order of their registration."""
+        """All registered events, in the order of their registration."""
         return [table.event for table in self._tables.values()]
 
     def handlers_of(self, event_name: Any | None = None) -> list[Registration]:
-        """Lists the handlers of an event in the order in which they are called.
+        """Lists the handlers of an event in the order of their calls.
 
         Args:
-            event_name: an event, or several joined with ``|``; filters do not count. Without one, the handlers of all
-                events are listed.
+            event_name: an event, or several combined with ``|``; filters are ignored. By default,
+                the handlers of all events.
 
         Returns:
-            One :class:`ignite.engine.extension.Registration` for each time a handler was added: ``handler``, ``args``,
-            ``kwargs``, ``event`` (with its filter) and ``priority``.
+            One :class:`ignite.engine.extension.Registration` for each time a handler was added:
+            ``handler``, ``args``, ``kwargs``, ``event`` (with its filter) and ``priority``.
 
         Raises:
-            ValueError: the event is not known to this engine.
+            ValueError: the event is not registered.
 
         Example:
             >>> from ignite.engine import Engine, Events
@@ -204,10 +206,10 @@ class Emitter:
         return [entry for table in tables for entry in table.entries]
 
     def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
-        """Takes ``handler`` off an event, as often as it is there, with whatever filters.
+        """Removes ``handler`` from an event, however often it was added and with whatever filters.
 
         Raises:
-            ValueError: nothing was ever added to the event, or not this handler.
+            ValueError: the event is not registered, or has no such handler.
         """
         table = self._tables.get(key_of(event_name)) if self.has_registered_events(event_name) else None
         if table is None:
@@ -217,10 +219,10 @@ class Emitter:
         self._refresh(table)
 
     def fire_event(self, event_name: Any) -> None:
-        """Calls the handlers of an event, now.
+        """Calls the handlers of an event.
 
         Raises:
-            ValueError: the event is not known to this engine.
+            ValueError: the event is not registered.
             Whatever a handler raises.
         """
         self._table_of(event_name)
@@ -228,11 +230,11 @@ class Emitter:
         try:
             self._fire_event(event_name)
         finally:
-            if self._is_running:  # the event at hand goes on, or is where the error has come up
+            if self._is_running:  # the outer event continues, or its handler has raised
                 self.last_event_name = before
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
-        """Fires without asking whether the event is registered; subclasses may override it to see all events."""
+        """Fires a registered event; subclasses may override it to observe all events."""
         self.last_event_name = event_name
         self._attention = True
         name = key_of(event_name)
@@ -248,7 +250,7 @@ class Emitter:
             call(table.calls, self, event_name, count, event_args, event_kwargs)
 
     def _pass(self, event: Any) -> None:
-        """Fires an event of the step; if nobody listens, it is only counted, and if it is not registered, nothing."""
+        """Fires an event of the step; only counts it without handlers, and ignores it if it is not registered."""
         table = self._tables.get(event._name_)
         if table is not None and table.active:
             self._fire_event(event)
@@ -256,7 +258,7 @@ class Emitter:
             self.state._count_firing(event._name_)
 
     def _counts_matter(self, name: str) -> bool:
-        """Whether a filter looks at how often the event was fired."""
+        """Whether a handler of the event has a filter."""
         return name in self._tables and any(getattr(e.event, "filter", None) for e in self._tables[name].entries)
 
     def _watch(self, watcher: Watcher | None) -> None:
@@ -288,7 +290,7 @@ class Emitter:
 
     @property
     def _event_handlers(self) -> Mapping[Any, list[tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]]]:
-        """What is on which event, in Ignite's form, to look at: ``(handler, args, kwargs)``, a weak engine first."""
+        """The handlers of events in Ignite's form: ``(handler, args, kwargs)``, a weak engine first in ``args``."""
         me = weakref.ref(self)
         return {
             table.event: [(e.handler, (me, *e.args) if e.takes_engine else e.args, e.kwargs) for e in table.entries]
@@ -322,6 +324,6 @@ def _is_event(value: Any) -> bool:
 
 
 def _is_other(known: Any, event: Any) -> bool:
-    """Whether two events of one name are different ones: members of two enums, with different values."""
+    """Whether two events of one name differ: members of two enums with different values."""
     both = isinstance(known, EventEnum) and isinstance(event, EventEnum)
     return both and (type(known) is not type(event)) and known.value != event.value

@@ -1,6 +1,7 @@
 """Handlers of events: registered in tables, called by the dispatch, and removed by handles.
 
-Signatures and filters are evaluated when a handler is added, so that a call costs as little as possible.
+Signatures and filters are evaluated when a handler is added, so that a call costs as little as
+possible.
 """
 
 from __future__ import annotations
@@ -192,8 +193,8 @@ def call_handlers(
 ) -> None:
     """Calls the handlers of an event, in order.
 
-    A handler that is added to the event during a firing is called in the same firing, last. Removing
-    takes effect from the next firing on.
+    A handler that is added to the event during a firing is called in the same firing, last.
+    Removing takes effect from the next firing on.
 
     Args:
         calls: the handlers of the event.
@@ -204,8 +205,8 @@ def call_handlers(
         event_kwargs: likewise, by name; they override those of the handler.
 
     Raises:
-        Whatever a handler raises, unchanged, with a note that names the handler. Handlers after it are
-        not called.
+        Whatever a handler raises, unchanged, with a note that names the handler. Handlers after it
+        are not called.
     """
     handler = None
     in_full = bool(event_args or event_kwargs)
@@ -278,7 +279,8 @@ def call_each(
 
     Raises:
         The first exception of a handler, after all have been called. An exception that is no
-        ``Exception``, such as KeyboardInterrupt, is raised at once, unless it is an argument of the event.
+        ``Exception``, such as KeyboardInterrupt, is raised at once, unless it is an argument of the
+        event.
     """
     raised: BaseException | None = None
     for call in list(calls):

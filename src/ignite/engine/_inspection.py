@@ -50,7 +50,7 @@ class Inspection(Emitter):
 
     @property
     def step_function(self) -> Callable[..., Any]:
-        """The function that is called for each batch, as it was given to the engine.
+        """The function that the engine calls for each batch.
 
         Example:
             >>> from ignite.engine import Engine
@@ -83,8 +83,8 @@ class Inspection(Emitter):
     def last_run_ended_at(self) -> int | None:
         """The outermost engine's iteration in which the last run of this one ended, within a handler of it.
 
-        None if this engine has not run within another one. It tells a trainer's handler whether the results of an
-        evaluator are new.
+        None if this engine has not run within another one. It tells a trainer's handler whether the
+        results of an evaluator are new.
 
         Example:
             >>> from ignite.engine import Engine, Events
@@ -99,9 +99,9 @@ class Inspection(Emitter):
 
     @contextmanager
     def state_kept(self) -> Iterator[None]:
-        """Puts the state, the counters and the position in the data back at the end of a ``with`` block.
+        """Restores the state, the counters and the position in the data after a ``with`` block.
 
-        What the attributes of the state refer to is not copied.
+        Objects that attributes of the state refer to are not copied.
 
         Example:
             >>> from ignite.engine import Engine
@@ -122,10 +122,10 @@ class Inspection(Emitter):
 
     @contextmanager
     def measured(self, meter: Meter) -> Iterator[None]:
-        """Puts ``meter`` around the step, the data and the handlers within a ``with`` block.
+        """Wraps the step, the data and the handlers by ``meter`` within a ``with`` block.
 
         Args:
-            meter: a :class:`ignite.engine.extension.Meter`, which is asked once what to call instead of each part.
+            meter: a :class:`ignite.engine.extension.Meter`, which is called once for each part.
 
         Example:
             >>> from ignite.engine import Engine
@@ -142,33 +142,33 @@ class Inspection(Emitter):
             yield
 
     def describe(self) -> Description:
-        """What a run of this engine does: its events in order, each with its handlers. Text, or HTML in a notebook."""
+        """Describes a run: its events in order, each with its handlers. Text, or HTML in a notebook."""
         return Description(self)
 
     def dry_run(self, data: Iterable[Any] | None = None, batches: int = 2) -> DryRun:
-        """Tries everything once, in seconds, so that hour six holds no surprise; afterwards all is as it was.
+        """Tries everything once, in seconds, to find errors before a long run, and undoes its effects.
 
-        Runs a few batches, and has every handler called at least once, whatever its filter: validation, also over a few
-        batches only, checkpoints, which are read back, loggers. A handler that fails does not keep the others from
-        being tried. What the library writes goes to a temporary folder.
+        Runs a few batches and calls every handler at least once, whatever its filter: validation
+        over a few batches, checkpoints, which are read back, and loggers. A handler that fails does
+        not keep the others from being called. The library writes its files to a temporary folder.
 
-        The model, the optimizer, random generators, counters, handlers and metrics are then put back, and so are
-        containers and variables that handlers use. What the step or a handler of yours has written outside of the
-        program, has printed, or has taken from an iterator is not.
+        Afterwards, the model, the optimizer, random generators, counters, handlers and metrics are
+        restored, and so are containers and variables that handlers use. Whatever the step or your
+        handlers write outside of the program, print, or take from an iterator is not undone.
 
-        Costs the memory of a copy of the model and the optimizer, on the host.
+        Needs host memory for a copy of the model and the optimizer.
 
         Args:
             data: as for :meth:`run`.
-            batches: how many each engine is given at most.
+            batches: maximum number of batches for each engine.
 
         Returns:
             What was called, how often and how long; ``print`` it.
 
         Raises:
-            DryRunError: something has failed: a group of all exceptions, each with a note that says where. On several
-                processes, the first one is raised as it is, at once.
-            ValueError: ``data`` is an iterator, or ``batches`` no positive number.
+            DryRunError: something has failed: a group of all exceptions, each with a note that says
+                where. With several processes, the first exception is raised at once instead.
+            ValueError: ``data`` is an iterator, or ``batches`` is not positive.
             RuntimeError: the engine is running.
 
         Example:
@@ -185,7 +185,7 @@ class Inspection(Emitter):
 
     @contextmanager
     def trace(self) -> Iterator[Trace]:
-        """Records each event, and each handler that is called with its time, within a ``with`` block.
+        """Records each event and each call of a handler, with its time, within a ``with`` block.
 
         Example:
             >>> from ignite.engine import Engine
@@ -200,7 +200,7 @@ class Inspection(Emitter):
             yield trace
 
     def debug(self, enabled: bool = True) -> None:
-        """Logs each event and each handler that is called, with its time, to ``engine.logger`` at level INFO."""
+        """Logs each event and each call of a handler, with its time, to ``engine.logger`` at level INFO."""
         self._watch(Watcher(lambda moment: self.logger.info("%s", moment)) if enabled else None)
 
 

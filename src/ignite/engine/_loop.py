@@ -83,7 +83,8 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
             return verdict
         if cursor.moment == BETWEEN_EPOCHS and (verdict := _begin_epoch(engine)):
             continue
-        # A state saved after the last batch of an epoch, and before its end, resumes with an epoch that needs no data.
+        # A state saved after the last batch of an epoch, and before its end, resumes with an epoch
+        # that needs no data.
         if engine._dataloader_iter is None and not is_last_in_epoch(state, cursor.epoch_start):
             _init_iter(engine)
             cursor.end_is_due = False
