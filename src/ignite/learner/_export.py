@@ -1,4 +1,4 @@
-"""A model as a file that runs without its Python code."""
+"""Files of a model: its weights, or the model exported to run without its Python code."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ _FORMATS: Mapping[str, tuple[Callable[[nn.Module, _Call], Callable[[IO[bytes]], 
 
 
 def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> None:
-    """Writes weights and facts; the name stands for the whole file or for what was there before."""
+    """Saves weights and facts atomically."""
     learnt = Learnt() if facts is None else Learnt(facts)
     place = storage.open_place(path.parent)
     if path.suffix == ".safetensors":
@@ -145,7 +145,7 @@ def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> No
 def load_weights(
     restore: Callable[[Mapping[str, Any]], None], path: Path, check: Callable[[Facts], None] = lambda facts: None
 ) -> Facts | None:
-    """Hands weights to ``restore``; returns the facts, if there are any and ``check`` raises nothing."""
+    """Loads a file, checks its facts with ``check``, passes the state to ``restore`` and returns the facts, if any."""
     if path.suffix == ".safetensors":
         state: dict[str, Any] = {"model": formats.load_weights(path)}
         text = formats.read_text(path)

@@ -1,4 +1,4 @@
-"""The one definition of a learner's loss: what the elements lose, weighted and summed, divided by how many count."""
+"""The loss of a learner: the weighted sum over elements, divided by the number of elements that count."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 __all__ = ["EpochLoss", "TrainingLoss", "make_training_loss", "num_samples"]
 
 _MAX_EXACT = 2**24
-"""Above this, float32 does not hold each integer."""
+"""Largest range of integers that float32 represents exactly."""
 _KEEPS_MEANS = ("Mul", "Div", "Neg", "ToCopy", "View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Alias", "Clone")
 """Operations of autograd that leave a mean one of as many elements, if only one of their inputs is tracked."""
 
 
 def make_training_loss(loss: Any, class_weight: Any, device: torch.device | None = None) -> TrainingLoss:
-    """The loss of a learner, of a name or of ``loss(y_pred, y)``; weights of its own are moved to the device.
+    """Returns the loss of a learner, given by name or as ``loss(y_pred, y)``; its own buffers are moved to ``device``.
 
     Raises:
         ValueError: the name is not known.
@@ -101,7 +101,7 @@ class TrainingLoss:
         return self.counted(y_pred, target).loss
 
     def counted(self, y_pred: Any, target: Any) -> CountedLoss:
-        """The loss, and how many elements count.
+        """Returns the loss and the number of elements that count.
 
         Args:
             y_pred: what the model gives.
@@ -127,7 +127,7 @@ class TrainingLoss:
         return CountedLoss(total / (count + (count == 0)), count)
 
     def check(self, y_pred: Any, target: Any) -> Any:
-        """Raises what the first step would raise of weights; gives the targets as the loss is given them."""
+        """Raises errors about weights that the first step would raise; returns the targets as the loss takes them."""
         y, weight = target if type(target) is Weighted else (target, None)
         y_pred, y = self._ready(y_pred, y)
         if weight is None and not self._is_weighing:
@@ -157,7 +157,7 @@ class TrainingLoss:
             )
 
     def learn(self, classes: Sequence[Any], balance: Sequence[float] = ()) -> None:
-        """Takes what the training data tell.
+        """Sets the class names and balanced weights learnt from the training data.
 
         Args:
             classes: names by which classes may have weights, too, in the order of their numbers.
@@ -166,7 +166,7 @@ class TrainingLoss:
         self._classes, self._balance, self._table = classes, balance, None
 
     def balance_of(self, y: Any) -> tuple[float, ...]:
-        """Weights with which all classes of these targets count the same.
+        """Returns weights with which all classes of these targets count equally.
 
         Raises:
             TypeError: the targets are no classes.
@@ -175,13 +175,13 @@ class TrainingLoss:
         return tuple(balanced(y, ignored, is_binary=self.name in ("bce", "bce_with_logits")).tolist())
 
     def row_kept(self, y_pred: Any, y: Any) -> Any:
-        """The output for a batch of one sample as a row, if the model has squeezed it and the loss is one of torch."""
+        """Restores the sample dimension that the model has squeezed from the output for one sample."""
         if self.name is None or not isinstance(y, Tensor) or y.ndim == 0:
             return y_pred
         return one_row(y_pred, y.shape[0])
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
-        """Targets as the loss needs them, where that cannot be mistaken."""
+        """Returns targets in the dtype and shape that the loss takes, where this is unambiguous."""
         if self.name is None or not isinstance(y, Tensor) or not isinstance(y_pred, Tensor):
             return y
         if self._has_classes:
@@ -279,7 +279,7 @@ class TrainingLoss:
 
 
 def num_samples(*data: Any) -> int:
-    """How many samples nested tensors hold, by the first one that has a dimension; 1 if none has.
+    """Returns the number of samples, from the first tensor with a dimension; 1 if there is none.
 
     Example:
         >>> num_samples({"a": torch.zeros(3, 2), "b": torch.zeros(3)})
@@ -338,7 +338,7 @@ def _num_averaged(loss: Tensor) -> Any:
 
 
 def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
-    """The loss as in training, so that it is divided by the same."""
+    """Computes the loss with gradients as in training, so that autograd records what it averages."""
 
     def tracked(leaf: Tensor) -> Tensor:
         # A copy: functions may change what they are given.
@@ -349,12 +349,12 @@ def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
 
 
 def _zero(loss: Tensor) -> Tensor:
-    """0 instead of the NaN of a mean over nothing, with gradients of 0."""
+    """Returns 0 with zero gradients instead of NaN, the mean over nothing."""
     return torch.where(torch.zeros_like(loss, dtype=torch.bool), loss, torch.zeros_like(loss))
 
 
 class EpochLoss(Metric):
-    """A learner's loss over all that was seen: the sum over elements, divided by how many count. NaN if none does.
+    """The loss over all batches: the sum over elements divided by the number that count. NaN if none does.
 
     Update with ``(y_pred, y)`` or ``(y_pred, Weighted(y, weight))``.
 

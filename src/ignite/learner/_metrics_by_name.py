@@ -1,4 +1,4 @@
-"""Metrics by name, each as it has to be for the kind of problem."""
+"""Metrics by name, configured for the task."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ignite.metrics import (
 __all__ = ["Factory", "Output", "make_metrics"]
 
 _TAKEN = ("epoch", "loss", "seconds")
-"""What a row of the history has beside metrics."""
+"""Entries of the history that are no metrics."""
 Output = tuple[Tensor, Tensor]
 Factory = Callable[[], Any]
 

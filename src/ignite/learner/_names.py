@@ -1,4 +1,4 @@
-"""What losses, optimizers and schedules are called in a word."""
+"""Names of losses, optimizers and precisions."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ PRECISIONS: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bflo
 
 
 def find(what: str, name: str, known: Mapping[str, T]) -> T:
-    """What a name stands for; case, hyphens and spaces do not matter.
+    """Looks up a name, ignoring case and treating hyphens and spaces as underscores.
 
     Raises:
-        ValueError: it stands for nothing. The near ones are listed.
+        ValueError: the name is unknown. The message suggests similar ones.
 
     Example:
         >>> find("optimizer", "adamm", OPTIMIZERS)

@@ -1,4 +1,4 @@
-"""Optimizers, made of what the user says in a word: one, or several as one."""
+"""Builds optimizers from the arguments of a learner: one, or several used as one; and the parameters they train."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Optimizers(Optimizer):
     def __getitem__(self, name: str) -> Optimizer:
         return self.parts[name]
 
-    # What the base class keeps is looked up: loading a state gives a part new groups.
+    # Properties instead of attributes of the base class: loading a state replaces the groups of a part.
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -92,16 +92,16 @@ class Optimizers(Optimizer):
         pass
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Which part would it belong to?
+        """Rejects new groups, since their part is unknown.
 
         Raises:
-            TypeError: always, for groups with parameters.
+            TypeError: the group has parameters.
         """
         if param_group["params"]:
             raise TypeError("A group of parameters should be added to one of the parts: optimizers[name]")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """A step of each part; ``closure`` is called once, before."""
+        """Performs a step of each part, after calling ``closure`` once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -115,10 +115,10 @@ class Optimizers(Optimizer):
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from what was saved.
+        """Restores the states of the parts.
 
         Raises:
-            ValueError: there are other parts.
+            ValueError: the saved parts have other names.
         """
         saved, known = sorted(state_dict), sorted(self.parts)
         if saved != known:
@@ -134,7 +134,7 @@ def make_optimizer(
     options: Mapping[str, Any],
     groups: Mapping[str, Mapping[str, Any]],
 ) -> Optimizer:
-    """An optimizer of the parameters that are not frozen; by its name, its class, or as it is.
+    """Returns an optimizer of the parameters that are not frozen, given by name, class or object.
 
     Args:
         optimizer: a name, a class or function ``optimizer(parameters, lr=...)``, or an optimizer; or several of these,
@@ -238,10 +238,10 @@ def _by_pattern(named: Named, patterns: Iterable[str]) -> dict[str | None, Named
 
 
 def check_optimizer(optimizer: Any, model: nn.Module) -> None:
-    """Whether an optimizer trains anything of a model.
+    """Checks that an optimizer trains parameters of a model.
 
     Raises:
-        ValueError: it is of another model, or all that it has is frozen.
+        ValueError: its parameters belong to another model, or all are frozen.
     """
     taken = _parameters_of(optimizer)
     if not any(id(parameter) in taken for parameter in model.parameters() if parameter.requires_grad):
@@ -252,16 +252,16 @@ def check_optimizer(optimizer: Any, model: nn.Module) -> None:
 
 
 def adopt_parameters(optimizer: Optimizer, spec: Any, groups: Mapping[str, Any], model: nn.Module) -> list[str]:
-    """Lets the optimizer train what has come to the model, or was unfrozen, since it was made.
+    """Adds parameters to the optimizer that were added to the model, or unfrozen, since it was made.
 
     Args:
-        optimizer: what :func:`make_optimizer` has made.
-        spec: of what it was made: the ``optimizer`` argument; an optimizer that was made already is left as it is.
-        groups: likewise.
-        model: whose parameters are trained.
+        optimizer: the result of :func:`make_optimizer`.
+        spec: its ``optimizer`` argument; if that was an optimizer, it is left as it is.
+        groups: its ``groups`` argument.
+        model: the model to train.
 
     Returns:
-        The names of the parameters that need gradients and that no optimizer has, after this.
+        The names of parameters that require gradients and still belong to no optimizer.
 
     Raises:
         ValueError: there are several optimizers, and no pattern matches a name.
@@ -297,9 +297,9 @@ def adopt_parameters(optimizer: Optimizer, spec: Any, groups: Mapping[str, Any],
 
 
 class Rates:
-    """The learning rates that a schedule has left, so that a further training begins with the first ones.
+    """The final learning rates of a schedule, so that the next training restarts from the initial ones.
 
-    What the user has set in the meantime stays.
+    Rates that users set in the meantime are kept.
     """
 
     def __init__(self, optimizer: Optimizer, left: list[float | None] | None = None) -> None:
@@ -309,13 +309,13 @@ class Rates:
         self._initial = [group.get("initial_lr") for group in optimizer.param_groups]
 
     def begin_anew(self) -> None:
-        """Groups that have the rate still with which the schedule ended have that with which it began."""
+        """Resets the learning rate of groups that still have the final rate of the schedule."""
         for group, left in zip(self._optimizer.param_groups, self.left, strict=False):
             if left is not None and float(group["lr"]) == left:
                 _set(group, "lr", group.get("initial_lr", left))
 
     def put_back(self) -> None:
-        """All groups have the rates again that they had when this was made."""
+        """Restores the rates that all groups had when this object was made."""
         for group, left, initial in zip(self._optimizer.param_groups, self.left, self._initial, strict=False):
             if left is not None:
                 _set(group, "lr", left)
@@ -326,13 +326,13 @@ class Rates:
 
 
 class Settings:
-    """The options of an optimizer that the program asks for, in a checkpoint.
+    """Saves the optimizer options that the program has set.
 
-    A run that is resumed by a program that asks for others than it began with goes on with those: another learning
-    rate, say. What has changed since it began, by a schedule or a handler, comes back from the checkpoint.
+    If a run is resumed by a program with other options, such as another learning rate, those apply. Options that a
+    schedule or a handler has changed during the run are restored from the checkpoint.
 
     Args:
-        optimizer: as the program has made it.
+        optimizer: the optimizer as the program has made it.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -357,7 +357,7 @@ class Settings:
         return {"groups": [dict(asked) for asked in self._asked]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Sets what the program asks for now and did not ask for when the run began."""
+        """Applies the options that the program has changed since the run began."""
         for i, (asked, saved) in enumerate(zip(self._asked, state_dict["groups"], strict=True)):
             changed = {name: value for name, value in asked.items() if name in saved and saved[name] != value}
             for name, value in changed.items():
@@ -380,7 +380,7 @@ def _options_of(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(group: dict[str, Any], name: str, value: Any) -> None:
     if isinstance(group[name], Tensor):
-        group[name].fill_(value)  # a graph of an accelerator reads it there
+        group[name].fill_(value)  # in place: a captured CUDA graph reads this tensor
     else:
         group[name] = tuple(value) if isinstance(value, list) else value
 
@@ -390,14 +390,14 @@ def _parameters_of(optimizer: Any) -> dict[int, Any]:
 
 
 def names_of(model: nn.Module) -> str:
-    """Which parameters there are, for error messages."""
+    """Lists the names of the parameters, for error messages."""
     names = [name for name, _ in model.named_parameters()]
     return f"There are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
 
 
 @contextlib.contextmanager
 def freezing(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
-    """As :func:`freeze`; if the block raises, the model is as it was."""
+    """Freezes parameters, see :func:`freeze`, and restores ``requires_grad`` if the block raises."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         freeze(model, patterns)
@@ -409,10 +409,10 @@ def freezing(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Takes parameters whose names match out of training.
+    """Freezes the parameters whose names match a pattern.
 
     Raises:
-        ValueError: a pattern matches none, or nothing is left to train.
+        ValueError: a pattern matches no parameter, or no parameter is left to train.
     """
     for pattern in patterns:
         chosen = [parameter for name, parameter in model.named_parameters() if fnmatch.fnmatch(name, pattern)]

@@ -1,1 +1,1 @@
-"""Data of all kinds as batches, what is to be learnt from them, and mistakes that can be seen beforehand."""
+"""Data of all kinds as batches, what is learnt from them, and checks before the first step."""

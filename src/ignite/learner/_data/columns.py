@@ -1,4 +1,4 @@
-"""Numbers from what data come in: arrays, data frames and their columns, strings that are names of classes."""
+"""Converts arrays, data frames, columns and class names to tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Classes: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known from the data that the model was trained on, and of what the loss takes."""
+    """What is known from the training data and about the targets that the loss takes."""
 
     features: tuple[Any, ...] = ()
     """Names of the columns of x, if it came as a table."""

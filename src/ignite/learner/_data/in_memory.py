@@ -1,4 +1,4 @@
-"""Data in memory as tensors in the order inputs, targets, weights."""
+"""Converts data in memory to tensors: inputs, targets and weights."""
 
 from __future__ import annotations
 

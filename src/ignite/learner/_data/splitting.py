@@ -1,4 +1,4 @@
-"""Which samples are kept apart for validation: a pure function of the seed, the number of samples and their classes."""
+"""The validation split: a pure function of the seed, the number of samples and their classes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def split(
     stratify: bool | None = None,
     wants: Literal["numbers", "classes"] | None = None,
 ) -> Split:
-    """Keeps a fraction of the samples apart, the same in every run and process.
+    """Holds out a fraction of the samples, the same in every run and process.
 
     Args:
         data: arrays, tables, or data sets whose items have indices.

@@ -1,4 +1,4 @@
-"""What would go wrong is found before the first step, with what was given and what to do."""
+"""Finds mistakes before the first step; messages say what was given and how to fix it."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def _told(model: nn.Module, x: Any) -> Iterator[None]:
 
 
 def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None:
-    """An error that says what to write instead, for what beginners meet with; None if it is something else."""
+    """Returns an error with the fix for a common mistake; None for other errors."""
     if "more than 1 value per channel" in str(error):
         return ValueError(_SINGLE)
     if hasattr(x, "__array__") and not isinstance(x, Tensor):

@@ -26,7 +26,7 @@ ClassWeight: TypeAlias = Mapping[Any, float] | Sequence[float] | Tensor | Litera
 
 
 def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> Tensor:
-    """Weights with which all classes count the same: ``N / (K * N_c)`` for each of the K classes that occur.
+    """Returns weights with which all classes count equally: ``N / (K * N_c)`` for each of the K classes that occur.
 
     Args:
         y: class indices of any shape; or probabilities, shape (N, C, ...), of which each class has a part of N.
