@@ -53,8 +53,8 @@ def make_checkpoint(folder, resumed_at, num_iterations):
         data = engine.state.dataloader
         data.load_state_dict({**data.state_dict(), "num_batches": resumed_at, "num_samples": resumed_at})
         engine.state.iteration = resumed_at
-        trainer._keeper.save()
-        trainer._keeper.wait()
+        trainer.run_saver.save()
+        trainer.run_saver.wait()
         raise ReachedError
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, save_and_stop)
