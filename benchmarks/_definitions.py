@@ -85,7 +85,9 @@ def label_matrices(p, y):
 def calibration(p, y, num_bins=15):
     surest, is_right = p.max(1), p.argmax(1) == y
     place = np.clip(np.ceil(surest * num_bins) - 1, 0, None)
-    return sum(abs((is_right[place == i] - surest[place == i]).sum()) for i in range(num_bins)) / len(y)
+    return sum(
+        abs((is_right[place == i] - surest[place == i]).sum()) for i in range(num_bins)
+    ) / len(y)
 
 
 def roc_auc(p, y):
@@ -235,7 +237,8 @@ def discrepancy(p, y, variance, num_batches):
     values = []
     for a, b in zip(np.split(p, num_batches), np.split(y, num_batches), strict=True):
         of_a, of_b, of_both = (
-            np.exp(-cdist(*pair, "sqeuclidean") / (2 * variance)) for pair in ((a, a), (b, b), (a, b))
+            np.exp(-cdist(*pair, "sqeuclidean") / (2 * variance))
+            for pair in ((a, a), (b, b), (a, b))
         )
         n = len(a)
         values.append((of_a.sum() + of_b.sum() - 2 * n) / (n * (n - 1)) - 2 * of_both.mean())
@@ -273,7 +276,11 @@ def structural_similarity(p, y, data_range):
         return x
 
     mean_p, mean_y = smooth(p), smooth(y)
-    var_p, var_y, both = smooth(p * p) - mean_p**2, smooth(y * y) - mean_y**2, smooth(p * y) - mean_p * mean_y
+    var_p, var_y, both = (
+        smooth(p * p) - mean_p**2,
+        smooth(y * y) - mean_y**2,
+        smooth(p * y) - mean_p * mean_y,
+    )
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     likeness = (2 * mean_p * mean_y + c1) * (2 * both + c2)
     return (likeness / ((mean_p**2 + mean_y**2 + c1) * (var_p + var_y + c2))).mean()

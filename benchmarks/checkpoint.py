@@ -24,7 +24,10 @@ def make_state():
     torch.set_num_threads(1)
     num_elements = NUM_BYTES // 4 // NUM_TENSORS
     generator = torch.Generator().manual_seed(0)
-    return {f"layer{i}.weight": torch.randn(num_elements, generator=generator) for i in range(NUM_TENSORS)}
+    return {
+        f"layer{i}.weight": torch.randn(num_elements, generator=generator)
+        for i in range(NUM_TENSORS)
+    }
 
 
 def timed(function, *args, **kwargs):
@@ -97,12 +100,16 @@ def measure_memory(folder):
 
     state, place = make_state(), Folder(folder)
     snapshot, writer = Snapshot(), Writer()
-    save(place, "warm.pt", {"a": 1}, Note(step=0))  # what is imported and set up at first use is not counted
+    save(
+        place, "warm.pt", {"a": 1}, Note(step=0)
+    )  # what is imported and set up at first use is not counted
     with PeakMemory() as memory:
         for step in range(NUM_WARM):
             writer.wait()
             taken = snapshot.take(state)
-            writer.submit(lambda taken=taken, step=step: save(place, f"{step}.pt", taken, Note(step=step)))
+            writer.submit(
+                lambda taken=taken, step=step: save(place, f"{step}.pt", taken, Note(step=step))
+            )
             del taken
         writer.wait()
     return {"copies": memory.extra / NUM_BYTES}
@@ -120,7 +127,9 @@ def main():
     runs = [run_worker("--times") for _ in range(ROUNDS)]
     best = {name: min(run[name] for run in runs) for name in runs[0]}
     copies = max(run_worker("--memory")["copies"] for _ in range(2))
-    print(f"a state of {NUM_BYTES / 1e6:.0f} MB in {NUM_TENSORS} tensors, best of {ROUNDS} processes, one thread")
+    print(
+        f"a state of {NUM_BYTES / 1e6:.0f} MB in {NUM_TENSORS} tensors, best of {ROUNDS} processes, one thread"
+    )
     rows = [
         ("torch.save, no fsync", "bare", "bare"),
         ("ours, synced, verified", "ours", "bare"),

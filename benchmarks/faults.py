@@ -15,11 +15,18 @@ TESTS = Path(__file__).parents[1] / "tests"
 
 def load_rows():
     sys.path.insert(0, str(TESTS))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    os.environ.update(importlib.import_module("support.runs").ONE_THREAD)  # before torch and numpy are imported
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])
+    )
+    os.environ.update(
+        importlib.import_module("support.runs").ONE_THREAD
+    )  # before torch and numpy are imported
     for path in sorted((TESTS / "faults").glob("test_*.py")):
         importlib.import_module(f"faults.{path.stem}")
-    return sorted(importlib.import_module("support.runs").ROWS, key=lambda row: (str(row.number).zfill(3), row.title))
+    return sorted(
+        importlib.import_module("support.runs").ROWS,
+        key=lambda row: (str(row.number).zfill(3), row.title),
+    )
 
 
 def measure(row, count):
@@ -41,7 +48,9 @@ def show(row, seen, seconds):
     result = f"{seen.passed}/{seen.total}" if is_seen else seen[0]
     text = seen.text if is_seen else seen[1]
     verdict = "PASS" if is_good else "FAIL"
-    print(f"{row.number!s:>4}  {row.title:<64.64} {result:>11} / {row.bar or 'all':<12} {seconds:>6.1f} s  {verdict}")
+    print(
+        f"{row.number!s:>4}  {row.title:<64.64} {result:>11} / {row.bar or 'all':<12} {seconds:>6.1f} s  {verdict}"
+    )
     if text and (row.number == "*" or not is_good):
         print(f"      {text[:1000]}")
     sys.stdout.flush()
@@ -58,7 +67,9 @@ def main():
     num_missed, started = 0, time.perf_counter()
     for row in rows:
         num_missed += not show(row, *measure(row, row.small if options.small else row.full))
-    print(f"{len(rows) - num_missed} of {len(rows)} rows meet their bar, in {time.perf_counter() - started:.0f} s")
+    print(
+        f"{len(rows) - num_missed} of {len(rows)} rows meet their bar, in {time.perf_counter() - started:.0f} s"
+    )
     return 1 if num_missed or not rows else 0
 
 

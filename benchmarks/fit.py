@@ -32,7 +32,9 @@ def make_loader(data):
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    return DataLoader(TensorDataset(*data), BATCH_SIZE, shuffle=True, generator=torch.Generator().manual_seed(2))
+    return DataLoader(
+        TensorDataset(*data), BATCH_SIZE, shuffle=True, generator=torch.Generator().manual_seed(2)
+    )
 
 
 def by_hand(data):
@@ -76,7 +78,9 @@ def pytorch_ignite(data):
     from ignite.engine import create_supervised_trainer
 
     net = make_net()
-    trainer = create_supervised_trainer(net, torch.optim.AdamW(net.parameters(), lr=1e-3), nn.CrossEntropyLoss())
+    trainer = create_supervised_trainer(
+        net, torch.optim.AdamW(net.parameters(), lr=1e-3), nn.CrossEntropyLoss()
+    )
     return trainer.run(make_loader(data), max_epochs=EPOCHS).output
 
 
@@ -110,7 +114,9 @@ def lightning(data):
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    pl.Trainer(max_epochs=EPOCHS, accelerator="cpu", devices=1, **quiet).fit(module, make_loader(data))
+    pl.Trainer(max_epochs=EPOCHS, accelerator="cpu", devices=1, **quiet).fit(
+        module, make_loader(data)
+    )
     return module.loss.item()
 
 
@@ -200,7 +206,9 @@ def ratio(found, name):
 
 
 def show(name, found, case):
-    print(f"  {name:<18}{min(found[case][0]):>8.3f} s{ratio(found, case):>8.3f}   last loss {found[case][1]:.4f}")
+    print(
+        f"  {name:<18}{min(found[case][0]):>8.3f} s{ratio(found, case):>8.3f}   last loss {found[case][1]:.4f}"
+    )
 
 
 def main():
@@ -212,7 +220,11 @@ def main():
         "loop by hand in the same process, median of the rounds"
     )
     for case in ours:
-        show({"by_hand": "loop by hand", "arrays": "fit((x, y))", "loader": "fit(loader)"}[case], ours, case)
+        show(
+            {"by_hand": "loop by hand", "arrays": "fit((x, y))", "loader": "fit(loader)"}[case],
+            ours,
+            case,
+        )
     for peer in sys.argv[1:] or PEERS:
         command = [peer_python(peer), Path(__file__), "--worker", peer.replace("-", "_")]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -221,8 +233,10 @@ def main():
             continue
         show(peer, json.loads(done.stdout.splitlines()[-1]), peer.replace("-", "_"))
     checks = {
-        f"arrays {ratio(ours, 'arrays'):.3f}, budget {BUDGET_ARRAYS}": ratio(ours, "arrays") <= BUDGET_ARRAYS,
-        f"loader {ratio(ours, 'loader'):.3f}, budget {BUDGET_LOADER}": ratio(ours, "loader") <= BUDGET_LOADER,
+        f"arrays {ratio(ours, 'arrays'):.3f}, budget {BUDGET_ARRAYS}": ratio(ours, "arrays")
+        <= BUDGET_ARRAYS,
+        f"loader {ratio(ours, 'loader'):.3f}, budget {BUDGET_LOADER}": ratio(ours, "loader")
+        <= BUDGET_LOADER,
         "the same last loss as by hand": ours["loader"][1] == ours["by_hand"][1],
     }
     for text, is_met in checks.items():

@@ -129,7 +129,9 @@ def fit(table, max_epochs, folder):
     if hasattr(ignite, "Learner"):
         learner = ignite.Learner(model, loss="cross_entropy", optimizer="sgd", lr=0.1)
         run_dir = None if folder is None else Path(folder, str(max_epochs))
-        return timed(learner.fit, table, epochs=max_epochs, batch_size=64, run_dir=run_dir, progress=False)
+        return timed(
+            learner.fit, table, epochs=max_epochs, batch_size=64, run_dir=run_dir, progress=False
+        )
 
     from ignite.engine import Events, create_supervised_trainer
 
@@ -138,7 +140,9 @@ def fit(table, max_epochs, folder):
     if folder is not None:
         saver = checkpoint_of(model, folder)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, saver)
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*table), batch_size=64, shuffle=True)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*table), batch_size=64, shuffle=True
+    )
     return timed(trainer.run, loader, max_epochs=max_epochs)
 
 
@@ -201,7 +205,9 @@ def main(names):
         ours, theirs = best["ours"], best["pytorch-ignite"]
         for size in CASES[case][1]:
             ratio = ours[size] / theirs[size]
-            print(f"{case:<22}{size:>8}{ours[size] * 1e3:>11.2f}{theirs[size] * 1e3:>16.2f}{ratio:>8.2f}")
+            print(
+                f"{case:<22}{size:>8}{ours[size] * 1e3:>11.2f}{theirs[size] * 1e3:>16.2f}{ratio:>8.2f}"
+            )
         passed = exponent(ours) <= MAX_EXPONENT and ratio <= MAX_RATIO
         is_good &= passed
         verdict = "PASS" if passed else "FAIL"

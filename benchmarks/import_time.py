@@ -22,7 +22,9 @@ def main():
     found = {name: [] for name in pythons}
     for _ in range(ROUNDS):
         for name, python in pythons.items():
-            run = subprocess.run([python, "-W", "ignore", "-c", CODE], check=True, capture_output=True, text=True)
+            run = subprocess.run(
+                [python, "-W", "ignore", "-c", CODE], check=True, capture_output=True, text=True
+            )
             found[name].append(float(run.stdout))
     for name, seconds in found.items():
         print(f"{name:<16} best {min(seconds):.3f} s   median {statistics.median(seconds):.3f} s")

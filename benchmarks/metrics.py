@@ -38,7 +38,10 @@ def tags(b, c):
 
 
 def probabilities(b, c):
-    return lambda g: ((3 * torch.randn(b, c, generator=g)).softmax(1), torch.randint(c, (b,), generator=g))
+    return lambda g: (
+        (3 * torch.randn(b, c, generator=g)).softmax(1),
+        torch.randint(c, (b,), generator=g),
+    )
 
 
 def decisions(b):
@@ -127,9 +130,14 @@ CASES = {
     "Fbeta": Case("scores", "f1", make=lambda m, c: m.Fbeta(1), peer=multiclass("F1Score")),
     "Specificity": Case("scores", "specificity", peer=multiclass("Specificity", average=None)),
     "BalancedAccuracy": Case("scores", "balanced_accuracy", peer=multiclass("Recall")),
-    "HammingDistance": Case("scores", "hamming", peer=multiclass("HammingDistance", average="micro")),
+    "HammingDistance": Case(
+        "scores", "hamming", peer=multiclass("HammingDistance", average="micro")
+    ),
     "ConfusionMatrix": Case(
-        "scores", "matrix", make=lambda m, c: m.ConfusionMatrix(c), peer=multiclass("ConfusionMatrix")
+        "scores",
+        "matrix",
+        make=lambda m, c: m.ConfusionMatrix(c),
+        peer=multiclass("ConfusionMatrix"),
     ),
     "JaccardIndex": Case(
         "scores",
@@ -138,7 +146,10 @@ CASES = {
         peer=multiclass("JaccardIndex", average=None),
     ),
     "mIoU": Case(
-        "scores", "mean_jaccard", make=lambda m, c: m.mIoU(m.ConfusionMatrix(c)), peer=multiclass("JaccardIndex")
+        "scores",
+        "mean_jaccard",
+        make=lambda m, c: m.mIoU(m.ConfusionMatrix(c)),
+        peer=multiclass("JaccardIndex"),
     ),
     "DiceCoefficient": Case(
         "scores",
@@ -160,17 +171,27 @@ CASES = {
         make=lambda m, c: m.MultiLabelConfusionMatrix(c),
         peer=lambda t, c: t.classification.MultilabelConfusionMatrix(num_labels=c),
     ),
-    "CalibrationError": Case("probabilities", "calibration", peer=multiclass("CalibrationError", n_bins=15)),
+    "CalibrationError": Case(
+        "probabilities", "calibration", peer=multiclass("CalibrationError", n_bins=15)
+    ),
     "ROC_AUC": Case("decisions", "roc_auc", peer=binary("AUROC")),
     "AveragePrecision": Case("decisions", "average_precision", peer=binary("AveragePrecision")),
-    "Loss": Case("scores", "cross_entropy", make=lambda m, c: m.Loss(F.cross_entropy), peer=mean_loss),
+    "Loss": Case(
+        "scores", "cross_entropy", make=lambda m, c: m.Loss(F.cross_entropy), peer=mean_loss
+    ),
     "MeanSquaredError": Case("numbers", "squared_error", peer=plain("MeanSquaredError")),
     "MeanSquaredError ": Case("vectors", "squared_error", make=lambda m, c: m.MeanSquaredError()),
     "MeanAbsoluteError": Case("numbers", "absolute_error", peer=plain("MeanAbsoluteError")),
-    "MeanAbsoluteError ": Case("vectors", "absolute_error", make=lambda m, c: m.MeanAbsoluteError()),
-    "RootMeanSquaredError": Case("numbers", "root_of_squared_error", peer=plain("MeanSquaredError", squared=False)),
+    "MeanAbsoluteError ": Case(
+        "vectors", "absolute_error", make=lambda m, c: m.MeanAbsoluteError()
+    ),
+    "RootMeanSquaredError": Case(
+        "numbers", "root_of_squared_error", peer=plain("MeanSquaredError", squared=False)
+    ),
     "CanberraMetric": Case("numbers", "canberra"),
-    "FractionalAbsoluteError": Case("numbers", "symmetric_error", peer=plain("SymmetricMeanAbsolutePercentageError")),
+    "FractionalAbsoluteError": Case(
+        "numbers", "symmetric_error", peer=plain("SymmetricMeanAbsolutePercentageError")
+    ),
     "FractionalBias": Case("numbers", "fractional_bias"),
     "GeometricMeanAbsoluteError": Case("numbers", "geometric_error"),
     "GeometricMeanRelativeAbsoluteError": Case("numbers", "geometric_error_to_mean"),
@@ -178,8 +199,12 @@ CASES = {
     "LogCoshError": Case("numbers", "log_cosh", peer=plain("LogCoshError")),
     "ManhattanDistance": Case("numbers", "manhattan", peer=plain("MinkowskiDistance", p=1)),
     "MaximumAbsoluteError": Case("numbers", "largest_error"),
-    "MeanAbsolutePercentageError": Case("numbers", "relative_error", peer=plain("MeanAbsolutePercentageError")),
-    "MeanAbsoluteRelativeError": Case("numbers", "relative_error", peer=plain("MeanAbsolutePercentageError")),
+    "MeanAbsolutePercentageError": Case(
+        "numbers", "relative_error", peer=plain("MeanAbsolutePercentageError")
+    ),
+    "MeanAbsoluteRelativeError": Case(
+        "numbers", "relative_error", peer=plain("MeanAbsolutePercentageError")
+    ),
     "MeanError": Case("numbers", "mean_error"),
     "MeanNormalizedBias": Case("numbers", "normalized_bias"),
     "MedianAbsoluteError": Case("numbers", "median_error"),
@@ -205,7 +230,9 @@ CASES = {
         make=lambda m, c: m.MaximumMeanDiscrepancy(var=VARIANCE),
     ),
     "HSIC": Case("vectors", "independence", (NUM_BATCHES * PASSES,)),
-    "PSNR": Case("images", "peak_signal_to_noise", (1.0,), make=lambda m, c: m.PSNR(1.0), peer=psnr),
+    "PSNR": Case(
+        "images", "peak_signal_to_noise", (1.0,), make=lambda m, c: m.PSNR(1.0), peer=psnr
+    ),
     "SSIM": Case(
         "images",
         "structural_similarity",
@@ -245,10 +272,14 @@ def of_ignite(name, case, batches):
     from ignite.metrics import regression
 
     names = Names(
-        ignite.metrics, regression, *(each for each in vars(regression).values() if hasattr(each, "__file__"))
+        ignite.metrics,
+        regression,
+        *(each for each in vars(regression).values() if hasattr(each, "__file__")),
     )
     try:
-        metric = case.make(names, num_classes(batches)) if case.make else getattr(names, name.strip())()
+        metric = (
+            case.make(names, num_classes(batches)) if case.make else getattr(names, name.strip())()
+        )
     except (StopIteration, ImportError):
         return None
     return lambda: fed(metric, batches, metric.update)
@@ -313,7 +344,9 @@ def function_of(library, name, size):
         return lambda: [y_pred.argmax(1) for y_pred, _ in pairs]
     is_peer = library == "torchmetrics"
     if name == "suite":
-        return (suite_of_torchmetrics if is_peer else suite_of_ignite)(batches_of(CASES["Accuracy"], size))
+        return (suite_of_torchmetrics if is_peer else suite_of_ignite)(
+            batches_of(CASES["Accuracy"], size)
+        )
     case = CASES[name]
     return (of_torchmetrics if is_peer else of_ignite)(name, case, batches_of(case, size))
 
@@ -355,7 +388,9 @@ def start(name, python):
     if name in PEERS:
         environment.pop("PYTHONPATH", None)  # or ours might be found under the name of one of them
     command = [python, "-W", "ignore", __file__, "--worker", name]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def ask(worker, name, size):
@@ -367,7 +402,10 @@ def ask(worker, name, size):
 def is_right(value, expected):
     if value is None or len(value) != len(expected):
         return False
-    return all(abs(a - b) <= TOLERANCE * max(abs(b), TOLERANCE) for a, b in zip(value, expected, strict=True))
+    return all(
+        abs(a - b) <= TOLERANCE * max(abs(b), TOLERANCE)
+        for a, b in zip(value, expected, strict=True)
+    )
 
 
 def expected_value(name, size):
@@ -396,7 +434,9 @@ def compare(workers, name, size):
     right = {library: is_right(answer["value"], expected) for library, answer in answers.items()}
     there = {library: worker for library, worker in workers.items() if answers[library]["is_there"]}
     times = measure(there, name, size)
-    rivals = [times["ours"] / times[library] for library in PEERS if library in there and right[library]]
+    rivals = [
+        times["ours"] / times[library] for library in PEERS if library in there and right[library]
+    ]
     worst = max(rivals, default=0.0)
     passed = right["ours"] and worst <= 1.0
     cells = [f"{name.strip():<37}{size:>11}{times['ours']:>9.1f}"]
@@ -429,9 +469,16 @@ def main():
     pythons = {"ours": sys.executable, **{name: str(peer_python(name)) for name in PEERS}}
     workers = {name: start(name, python) for name, python in pythons.items()}
     chosen = [name for name in CASES if not sys.argv[1:] or name.strip() in sys.argv[1:]]
-    print("us per batch; * gives another value than the definition, and does not count; last: ours / fastest")
+    print(
+        "us per batch; * gives another value than the definition, and does not count; last: ours / fastest"
+    )
     print(f"{'':<48}{'ours':>9}" + "".join(f"{name:>15} " for name in PEERS))
-    failed = [name for name in chosen for size in SIZES[CASES[name].data] if not compare(workers, name, size)]
+    failed = [
+        name
+        for name in chosen
+        for size in SIZES[CASES[name].data]
+        if not compare(workers, name, size)
+    ]
     if not sys.argv[1:] and not compare_suite(workers, "256x100"):
         failed.append("suite")
     return 1 if failed else 0

@@ -72,10 +72,15 @@ def main():
             command = [python, __file__, "--worker"]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             results[name].append(json.loads(output))
-    best = {name: {case: min(run[case] for run in runs) for case in runs[0]} for name, runs in results.items()}
+    best = {
+        name: {case: min(run[case] for run in runs) for case in runs[0]}
+        for name, runs in results.items()
+    }
     plain = best["ours"]["plain"]
 
-    print(f"ns per iteration, best of {ROUNDS} interleaved rounds; the plain loop takes {plain:.0f}")
+    print(
+        f"ns per iteration, best of {ROUNDS} interleaved rounds; the plain loop takes {plain:.0f}"
+    )
     print(f"{'case':<16}{'ours':>8}{'pytorch-ignite':>16}{'ratio':>10}{'budget':>10}")
     is_good = True
     for case, budget in BUDGETS.items():
@@ -89,7 +94,9 @@ def main():
     ratio = best["ours"]["empty"] / plain
     is_good &= ratio <= PLAIN_BUDGET
     verdict = "PASS" if ratio <= PLAIN_BUDGET else "FAIL"
-    print(f"{'empty / plain':<16}{'':>24}{f'{ratio:.2f}':>10}{f'{PLAIN_BUDGET:.0f}':>10}  {verdict}")
+    print(
+        f"{'empty / plain':<16}{'':>24}{f'{ratio:.2f}':>10}{f'{PLAIN_BUDGET:.0f}':>10}  {verdict}"
+    )
     return 0 if is_good else 1
 
 

@@ -49,7 +49,9 @@ def make_training(batch_size):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    trainer = create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss(), output_transform=lambda *args: None)
+    trainer = create_supervised_trainer(
+        model, optimizer, nn.CrossEntropyLoss(), output_transform=lambda *args: None
+    )
     batch = (torch.randn(batch_size, 784), torch.randint(0, 10, (batch_size,)))
     return add_handlers(trainer), [batch] * STEP_ITERATIONS
 
@@ -65,7 +67,11 @@ def profilers():
         found["RunProfiler"] = RunProfiler
     except ModuleNotFoundError:  # pytorch-ignite has none
         del found["none again"]
-    return {**found, "Basic": time_profilers.BasicTimeProfiler, "Handlers": time_profilers.HandlersTimeProfiler}
+    return {
+        **found,
+        "Basic": time_profilers.BasicTimeProfiler,
+        "Handlers": time_profilers.HandlersTimeProfiler,
+    }
 
 
 def time_per_iteration(engine, data):
@@ -95,8 +101,14 @@ def measure_all():
     import torch
 
     torch.set_num_threads(1)
-    steps = {name: functools.partial(make_training, size) for name, size in (("short step", SHORT), ("step", LONG))}
-    return {"empty loop": measure(make_empty, 7), **{name: measure(make, ROUNDS) for name, make in steps.items()}}
+    steps = {
+        name: functools.partial(make_training, size)
+        for name, size in (("short step", SHORT), ("step", LONG))
+    }
+    return {
+        "empty loop": measure(make_empty, 7),
+        **{name: measure(make, ROUNDS) for name, make in steps.items()},
+    }
 
 
 def ratios(times, name):
@@ -139,7 +151,9 @@ def main():
         share, noise = shares["RunProfiler", step], shares["none again", step]
         is_within &= share <= BUDGET
         print(f"RunProfiler: {share:.2%} of the {step}, budget {BUDGET:.0%}", end="  ")
-        print("PASS" if share <= BUDGET else "FAIL", f"('none again' shows the noise: {noise:+.2%})")
+        print(
+            "PASS" if share <= BUDGET else "FAIL", f"('none again' shows the noise: {noise:+.2%})"
+        )
     return 0 if is_within else 1
 
 

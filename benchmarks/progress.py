@@ -30,7 +30,9 @@ def with_bar():
     from ignite.handlers import ProgressBar
 
     engine = make_engine()
-    ProgressBar(file=io.StringIO(), mininterval=3600).attach(engine, output_transform=lambda output: {"loss": output})
+    ProgressBar(file=io.StringIO(), mininterval=3600).attach(
+        engine, output_transform=lambda output: {"loss": output}
+    )
     return engine
 
 
@@ -55,7 +57,9 @@ def ns_per_iteration(engine):
 
 def added(make):
     """The median over rounds of what ``make`` adds to a handler that does nothing, measured in turns."""
-    return statistics.median(ns_per_iteration(make()) - ns_per_iteration(with_nothing()) for _ in range(ROUNDS))
+    return statistics.median(
+        ns_per_iteration(make()) - ns_per_iteration(with_nothing()) for _ in range(ROUNDS)
+    )
 
 
 def peer():
@@ -76,7 +80,10 @@ def main():
         is_within &= cost < BUDGET_NS
         print(f"{name:<14} {cost:8.0f} ns per iteration between two drawings (budget {BUDGET_NS})")
     theirs = peer()
-    print("pytorch-ignite " + ("is not there to compare with" if theirs is None else f"{theirs:7.0f} ns (ProgressBar)"))
+    print(
+        "pytorch-ignite "
+        + ("is not there to compare with" if theirs is None else f"{theirs:7.0f} ns (ProgressBar)")
+    )
     return 0 if is_within else 1
 
 

@@ -39,7 +39,9 @@ def make_run(folder, num_iterations):
 
     model = torch.nn.Linear(1, 1)
     trainer = Engine(lambda engine, batch: model(batch))
-    Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED(every=num_iterations), model=model)
+    Checkpoint.of(
+        trainer, folder, event=Events.ITERATION_COMPLETED(every=num_iterations), model=model
+    )
     return trainer, DataLoader(Numbers(num_iterations), batch_size=1, shuffle=True)
 
 
@@ -51,7 +53,9 @@ def make_checkpoint(folder, resumed_at, num_iterations):
 
     def save_and_stop(engine):
         data = engine.state.dataloader
-        data.load_state_dict({**data.state_dict(), "num_batches": resumed_at, "num_samples": resumed_at})
+        data.load_state_dict(
+            {**data.state_dict(), "num_batches": resumed_at, "num_samples": resumed_at}
+        )
         engine.state.iteration = resumed_at
         trainer.run_saver.save()
         trainer.run_saver.wait()
@@ -99,12 +103,17 @@ def time_first_step(folder, resumed_at, num_iterations):
 def main():
     torch.set_num_threads(1)
     logging.disable(logging.ERROR)  # that these runs are stopped is no news
-    print(f"seconds to the first new step, best of {ROUNDS}; the permutation alone; the difference (budget {BUDGET_S})")
+    print(
+        f"seconds to the first new step, best of {ROUNDS}; the permutation alone; the difference (budget {BUDGET_S})"
+    )
     is_good = True
     for resumed_at, num_iterations in CASES:
         with tempfile.TemporaryDirectory() as folder:
             make_checkpoint(folder, resumed_at, num_iterations)
-            total, permutation = time_first_step(folder, resumed_at, num_iterations), time_permutation(num_iterations)
+            total, permutation = (
+                time_first_step(folder, resumed_at, num_iterations),
+                time_permutation(num_iterations),
+            )
         passed = total - permutation < BUDGET_S
         is_good &= passed
         print(

@@ -14,7 +14,14 @@ NUM_TIMES = 50
 ROUNDS = 5
 MAX_COLLECTIVES = 2
 BUDGET = 1 / 5
-COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "all_gather_into_tensor", "barrier")
+COLLECTIVES = (
+    "all_reduce",
+    "all_gather",
+    "all_gather_object",
+    "broadcast",
+    "all_gather_into_tensor",
+    "barrier",
+)
 
 
 def make_output():
@@ -75,7 +82,9 @@ def measure_once(python):
         port = str(server.getsockname()[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LOCAL_RANK": "0"}
     commands = [[python, __file__, "--worker", str(rank), port] for rank in range(2)]
-    processes = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True, env=environment) for c in commands]
+    processes = [
+        subprocess.Popen(c, stdout=subprocess.PIPE, text=True, env=environment) for c in commands
+    ]
     outputs = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise RuntimeError(f"a process of {python} failed")
@@ -93,12 +102,16 @@ def main():
     best = {name: min(run["ms"] for run in runs) for name, runs in results.items()}
     collectives = {name: runs[0]["collectives"] for name, runs in results.items()}
     ratio = best["ours"] / best["pytorch-ignite"]
-    print(f"the end of an epoch with seven metrics of {NUM_CLASSES} classes, 2 gloo processes, best of {ROUNDS} rounds")
+    print(
+        f"the end of an epoch with seven metrics of {NUM_CLASSES} classes, 2 gloo processes, best of {ROUNDS} rounds"
+    )
     for name in pythons:
         print(f"{name:<16}{collectives[name]:>4} collectives{best[name]:>10.3f} ms")
     is_good = collectives["ours"] <= MAX_COLLECTIVES and ratio <= BUDGET
     verdict = "PASS" if is_good else "FAIL"
-    print(f"ratio 1/{1 / ratio:.1f} (budget 1/{1 / BUDGET:.0f}, at most {MAX_COLLECTIVES} collectives)  {verdict}")
+    print(
+        f"ratio 1/{1 / ratio:.1f} (budget 1/{1 / BUDGET:.0f}, at most {MAX_COLLECTIVES} collectives)  {verdict}"
+    )
     return 0 if is_good else 1
 
 

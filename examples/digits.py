@@ -34,9 +34,13 @@ from ignite.utils import manual_seed
 def get_loaders(batch_size, seed):
     """Four fifths to train on, one fifth held out, with the same share of each digit."""
     digits = load_digits()
-    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16  # (N, 1, 8, 8), from 0 to 1
+    images = (
+        torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
+    )  # (N, 1, 8, 8), from 0 to 1
     targets = torch.tensor(digits.target)
-    train, val = train_test_split(range(len(targets)), test_size=0.2, stratify=digits.target, random_state=seed)
+    train, val = train_test_split(
+        range(len(targets)), test_size=0.2, stratify=digits.target, random_state=seed
+    )
     train_set, val_set = (TensorDataset(images[part], targets[part]) for part in (train, val))
     return DataLoader(train_set, batch_size, shuffle=True), DataLoader(val_set, 512)
 
@@ -65,17 +69,25 @@ def main():
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
     loss_fn = nn.CrossEntropyLoss()
 
-    trainer = create_supervised_trainer(model, optimizer, loss_fn, device=device, clip_grad_norm=5.0)
+    trainer = create_supervised_trainer(
+        model, optimizer, loss_fn, device=device, clip_grad_norm=5.0
+    )
     metrics = {"accuracy": Accuracy(), "loss": Loss(loss_fn)}
     evaluator = create_supervised_evaluator(model, metrics=metrics, device=device)
 
     # All that belongs to the run, written in the background after each epoch, and at Ctrl-C or a scheduler's signal.
-    checkpoint = Checkpoint.of(trainer, args.output / "checkpoints", score="accuracy", model=model, optimizer=optimizer)
+    checkpoint = Checkpoint.of(
+        trainer, args.output / "checkpoints", score="accuracy", model=model, optimizer=optimizer
+    )
     preemption = Preemption(raise_exit=False)
     preemption.attach(trainer)
     num_steps = args.epochs * len(train_loader)
-    falling = CosineAnnealingScheduler(optimizer, "lr", args.lr, args.lr / 100, cycle_size=num_steps)
-    warmup = create_lr_scheduler_with_warmup(falling, args.lr / 10, warmup_duration=len(train_loader))
+    falling = CosineAnnealingScheduler(
+        optimizer, "lr", args.lr, args.lr / 100, cycle_size=num_steps
+    )
+    warmup = create_lr_scheduler_with_warmup(
+        falling, args.lr / 10, warmup_duration=len(train_loader)
+    )
     trainer.add_event_handler(Events.ITERATION_STARTED, warmup)
 
     progress = ProgressBar(desc="digits")
@@ -87,7 +99,9 @@ def main():
         tag="training",
         output_transform=lambda loss: {"loss": loss},
     )
-    logger.attach_opt_params_handler(trainer, Events.ITERATION_COMPLETED(every=5, last=True), optimizer)
+    logger.attach_opt_params_handler(
+        trainer, Events.ITERATION_COMPLETED(every=5, last=True), optimizer
+    )
     logger.attach_output_handler(
         evaluator,
         Events.COMPLETED,
@@ -108,7 +122,9 @@ def main():
 
     if preemption.received:
         state = trainer.state
-        print(f"Stopped in epoch {state.epoch}, after {state.iteration} iterations. Run it again to go on.")
+        print(
+            f"Stopped in epoch {state.epoch}, after {state.iteration} iterations. Run it again to go on."
+        )
     best = checkpoint.best_checkpoint
     if best is None:
         print("No epoch was completed: there is no best model yet.")
@@ -116,7 +132,9 @@ def main():
     loaded = storage.load(best)
     model.load_state_dict(loaded.state["model"])
     accuracy = evaluator.run(val_loader).metrics["accuracy"]
-    print(f"\nBest accuracy on {len(val_loader.dataset)} held-out digits: {accuracy:.4f} (epoch {loaded.note.epoch})")
+    print(
+        f"\nBest accuracy on {len(val_loader.dataset)} held-out digits: {accuracy:.4f} (epoch {loaded.note.epoch})"
+    )
     print(f"  the best model   {args.output / 'checkpoints' / 'best.pt'}")
     print(f"  all checkpoints  ignite doctor {args.output}")
     print(f"  the curves       tensorboard --logdir {args.output}")

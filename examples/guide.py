@@ -61,13 +61,17 @@ def fit(model, loss, data_loaders, learning_rate, log_interval, log_dir, max_epo
     optimizer = optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
 
     trainer = create_supervised_trainer(model, optimizer, loss, device=device)
-    evaluator = create_supervised_evaluator(model, metrics={"loss": ignite.metrics.Loss(loss)}, device=device)
+    evaluator = create_supervised_evaluator(
+        model, metrics={"loss": ignite.metrics.Loss(loss)}, device=device
+    )
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def log_training_loss(engine):
         i = (engine.state.iteration - 1) % len(train_loader) + 1
         if i % log_interval == 0:
-            print(f"Epoch[{engine.state.epoch}] Iteration[{i}/{len(train_loader)}] Loss: {engine.state.output:.4f}")
+            print(
+                f"Epoch[{engine.state.epoch}] Iteration[{i}/{len(train_loader)}] Loss: {engine.state.output:.4f}"
+            )
             writer.add_scalar("training/loss", engine.state.output, engine.state.iteration)
 
     @trainer.on(Events.EPOCH_COMPLETED)
@@ -75,7 +79,9 @@ def fit(model, loss, data_loaders, learning_rate, log_interval, log_dir, max_epo
         for name, loader in (("training", train_loader), ("validation", val_loader)):
             evaluator.run(loader)
             average = evaluator.state.metrics["loss"]
-            print(f"{name.capitalize()} Results - Epoch: {engine.state.epoch}  Avg loss: {average:.4f}")
+            print(
+                f"{name.capitalize()} Results - Epoch: {engine.state.epoch}  Avg loss: {average:.4f}"
+            )
             writer.add_scalar(f"{name}/avg_loss", average, engine.state.epoch)
 
     trainer.run(train_loader, max_epochs=max_epochs)

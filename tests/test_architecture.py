@@ -48,8 +48,12 @@ def imports(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             guarded.update(id(child) for statement in node.body for child in ast.walk(statement))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inside = {id(child) for function in functions for child in ast.walk(function) if child is not function}
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    inside = {
+        id(child) for function in functions for child in ast.walk(function) if child is not function
+    }
     for node in ast.walk(tree):
         if id(node) in guarded:
             continue
@@ -94,7 +98,9 @@ def long_functions(name, tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         has_docstring = ast.get_docstring(node) is not None
-        body = node.body[1:] if has_docstring else node.body  # nor is a signature of a line a parameter complexity
+        body = (
+            node.body[1:] if has_docstring else node.body
+        )  # nor is a signature of a line a parameter complexity
         lines = node.end_lineno - body[0].lineno + 1 if body else 0
         if lines > MAX_FUNCTION_LINES and (name, node.name) not in LONG_FUNCTIONS:
             yield f"{name}:{node.lineno} {node.name} has {lines} lines"
@@ -115,11 +121,22 @@ def forbidden_calls(name, tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called in ("print", "eval", "exec", "pickle.load", "pickle.loads", "logging.basicConfig"):
+            if called in (
+                "print",
+                "eval",
+                "exec",
+                "pickle.load",
+                "pickle.loads",
+                "logging.basicConfig",
+            ):
                 yield f"{name}:{node.lineno} calls {called}"
-            if any(k.arg == "weights_only" and ast.unparse(k.value) == "False" for k in node.keywords):
+            if any(
+                k.arg == "weights_only" and ast.unparse(k.value) == "False" for k in node.keywords
+            ):
                 yield f"{name}:{node.lineno} loads without weights_only"
-        if isinstance(node, ast.ExceptHandler) and all(isinstance(child, ast.Pass) for child in node.body):
+        if isinstance(node, ast.ExceptHandler) and all(
+            isinstance(child, ast.Pass) for child in node.body
+        ):
             yield f"{name}:{node.lineno} swallows an exception"
 
 
@@ -147,7 +164,10 @@ STRUCTURE = load_structure()
 def private_reach(trees):
     """Imports of another room's private module, also for types, and uses of another room's private attribute."""
     found = [*STRUCTURE.private_imports(trees), *STRUCTURE.private_uses(trees)]
-    return [f"{place.partition(':')[0]} {private}" for place, _, private in (line.partition(" ") for line in found)]
+    return [
+        f"{place.partition(':')[0]} {private}"
+        for place, _, private in (line.partition(" ") for line in found)
+    ]
 
 
 def parsed():
@@ -174,24 +194,32 @@ def test_rooms_use_the_public_surface_of_each_other():
     ],
 )
 def test_the_check_of_private_reach_finds_a_planted_fault(source):
-    loop = "class Engine:\n    def __init__(self):\n        self._cursor = 0\n    def _obey(self): ..."
+    loop = (
+        "class Engine:\n    def __init__(self):\n        self._cursor = 0\n    def _obey(self): ..."
+    )
     trees = {"ignite.engine._loop": ast.parse(loop), "ignite.handlers.x": ast.parse(source)}
     assert len(private_reach(trees)) == 1
 
 
 def test_private_reach_within_a_room_and_to_the_tools_passes():
     trees = {
-        "ignite.engine._loop": ast.parse("class Engine:\n    _cursor = 0\ndef f(engine):\n    engine._cursor = 1"),
+        "ignite.engine._loop": ast.parse(
+            "class Engine:\n    _cursor = 0\ndef f(engine):\n    engine._cursor = 1"
+        ),
         "ignite.engine.x": ast.parse("from ignite.engine._loop import Engine\nEngine()._cursor"),
         "ignite._core.calls": ast.parse("from collections import namedtuple"),
-        "ignite.handlers.x": ast.parse("from ignite._core.calls import name_of\nself._cursor\npoint._replace(x=1)"),
+        "ignite.handlers.x": ast.parse(
+            "from ignite._core.calls import name_of\nself._cursor\npoint._replace(x=1)"
+        ),
     }
     assert private_reach(trees) == []
 
 
 def test_modules_and_functions_fit_their_limits():
     faults = [fault for name, tree, _ in parsed() for fault in long_functions(name, tree)]
-    faults += [fault for name, tree, source in parsed() for fault in many_parameters(name, tree, source)]
+    faults += [
+        fault for name, tree, source in parsed() for fault in many_parameters(name, tree, source)
+    ]
     lengths = {name: len(source.splitlines()) for name, _, source in parsed()}
     faults += [
         f"{name} has {num_lines} lines"
@@ -199,7 +227,9 @@ def test_modules_and_functions_fit_their_limits():
         if num_lines > MAX_MODULE_LINES and name not in LONG_MODULES
     ]
     assert faults == []
-    assert [name for name in LONG_MODULES if lengths[name] <= MAX_MODULE_LINES] == [], "no longer exceptions"
+    assert [name for name in LONG_MODULES if lengths[name] <= MAX_MODULE_LINES] == [], (
+        "no longer exceptions"
+    )
 
 
 def test_the_library_neither_prints_nor_swallows_nor_loads_what_it_should_not():
@@ -207,11 +237,17 @@ def test_the_library_neither_prints_nor_swallows_nor_loads_what_it_should_not():
 
 
 def test_public_modules_say_what_they_export():
-    public = [(name, tree) for name, tree, _ in parsed() if not any(part.startswith("_") for part in Path(name).parts)]
+    public = [
+        (name, tree)
+        for name, tree, _ in parsed()
+        if not any(part.startswith("_") for part in Path(name).parts)
+    ]
     packages = [
         (name, tree)
         for name, tree, _ in parsed()
-        if name.endswith("/__init__.py") and name[0] != "_" and any(isinstance(x, ast.ImportFrom) for x in tree.body)
+        if name.endswith("/__init__.py")
+        and name[0] != "_"
+        and any(isinstance(x, ast.ImportFrom) for x in tree.body)
     ]
     assert [fault for name, tree in [*public, *packages] for fault in missing_all(name, tree)] == []
 

@@ -25,7 +25,9 @@ def doctor(*arguments):
 def run_dir(tmp_path):
     scores = iter([0.25, 0.75, 0.5])
     engine = Engine(lambda engine, batch: None)
-    checkpoint = Checkpoint.of(engine, tmp_path, score=lambda trainer: next(scores, 0.5), keep_last=3, background=False)
+    checkpoint = Checkpoint.of(
+        engine, tmp_path, score=lambda trainer: next(scores, 0.5), keep_last=3, background=False
+    )
     checkpoint._score.name = "accuracy"
     engine.run([1, 2], max_epochs=3)
     return tmp_path
@@ -102,7 +104,9 @@ def test_it_is_installed_as_a_command_and_explains_itself(run_dir):
     shown = subprocess.run([command, "doctor", run_dir], capture_output=True, text=True)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "checkpoint_00000006.pt" in shown.stdout
-    text = subprocess.run([command, "doctor", "--help"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [command, "doctor", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     for word in ("run_dir", "--repair", "index.json", "resume='latest'"):
         assert word in text
 
@@ -110,7 +114,9 @@ def test_it_is_installed_as_a_command_and_explains_itself(run_dir):
 def test_env_says_what_a_result_depends_on():
     out = io.StringIO()
     assert main(["env"], out) == 0
-    lines = dict(line.split(maxsplit=1) for line in out.getvalue().splitlines() if len(line.split()) > 1)
+    lines = dict(
+        line.split(maxsplit=1) for line in out.getvalue().splitlines() if len(line.split()) > 1
+    )
     assert lines["torch"] == torch.__version__
     assert {"python", "platform", "threads", "command", "git_commit"} <= set(lines)
 
@@ -130,7 +136,10 @@ def test_the_folder_of_a_run_is_enough_where_checkpoints_are_in_a_folder_of_it(t
     assert "resume='latest' takes checkpoint_00000002.pt" in text
     code, text = doctor(tmp_path)
     assert code == 1
-    assert text == f"No checkpoints in {tmp_path}, but there are some in {tmp_path / 'run' / 'checkpoints'}\n"
+    assert (
+        text
+        == f"No checkpoints in {tmp_path}, but there are some in {tmp_path / 'run' / 'checkpoints'}\n"
+    )
 
 
 def test_both_folders_are_listed_and_damage_in_either_counts(tmp_path):
@@ -157,4 +166,7 @@ def test_files_of_others_are_not_taken_for_checkpoints_of_a_run(tmp_path):
 
 def test_without_the_checkpoint_of_a_run_what_to_do_with_the_others_is_said(tmp_path):
     torch.save({"weight": torch.ones(2)}, tmp_path / "model_12.pt")
-    assert "None of them is the whole checkpoint of a run; Checkpoint.load_objects" in doctor(tmp_path)[1]
+    assert (
+        "None of them is the whole checkpoint of a run; Checkpoint.load_objects"
+        in doctor(tmp_path)[1]
+    )

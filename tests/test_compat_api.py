@@ -202,14 +202,18 @@ def test_names_are_where_ignite_has_them(module):
         *(("ignite.handlers", path, signature) for path, signature in HANDLER_SIGNATURES.items()),
     ],
 )
-def test_signatures_are_ignites_with_new_parameters_only_by_keyword_and_at_the_end(module, path, signature):
+def test_signatures_are_ignites_with_new_parameters_only_by_keyword_and_at_the_end(
+    module, path, signature
+):
     thing = importlib.import_module(module)
     for part in path.split("."):
         thing = getattr(thing, part)
     found = []
     for parameter in inspect.signature(thing).parameters.values():
         default = parameter.default
-        text = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
+        text = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(
+            parameter.kind, ""
+        ) + parameter.name
         if default is not parameter.empty:
             is_long = callable(default) or type(default).__module__.startswith("ignite")
             text += "=*" if is_long else f"={default!r}"
@@ -217,5 +221,6 @@ def test_signatures_are_ignites_with_new_parameters_only_by_keyword_and_at_the_e
     expected = signature.split()
     assert [text for text, _ in found[: len(expected)]] == expected
     assert all(
-        kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD) for _, kind in found[len(expected) :]
+        kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+        for _, kind in found[len(expected) :]
     )

@@ -17,7 +17,9 @@ OPTIONAL = [
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
 
 
 def test_importing_is_silent_and_starts_nothing():
@@ -33,10 +35,11 @@ def test_importing_is_silent_and_starts_nothing():
 
 
 def test_importing_brings_no_optional_package():
-    code = (
-        "import sys, json, torch\nbefore = set(sys.modules)\n{}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    code = "import sys, json, torch\nbefore = set(sys.modules)\n{}\n"
+    code += "print(json.dumps(sorted(set(sys.modules) - before)))"
+    brought = json.loads(
+        run(code.format("import ignite.engine, ignite.metrics, ignite.utils")).stdout
     )
-    brought = json.loads(run(code.format("import ignite.engine, ignite.metrics, ignite.utils")).stdout)
     assert [name for name in brought if name.split(".")[0] in OPTIONAL] == []
 
 
@@ -46,7 +49,9 @@ def test_rooms_are_reached_from_ignite_alone():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    code = "import ignite\ntry:\n    ignite.nothing\nexcept AttributeError as error:\n    print(error)"
+    code = (
+        "import ignite\ntry:\n    ignite.nothing\nexcept AttributeError as error:\n    print(error)"
+    )
     assert run(code).stdout == "module 'ignite' has no attribute 'nothing'\n"
 
 

@@ -25,7 +25,9 @@ def signature_of(thing):
     for parameter in signature.parameters.values():
         default = parameter.default
         if callable(default) and default is not inspect.Parameter.empty:
-            parameter = parameter.replace(default=f"<{getattr(default, '__name__', type(default).__name__)}>")
+            parameter = parameter.replace(
+                default=f"<{getattr(default, '__name__', type(default).__name__)}>"
+            )
         elif type(default).__module__.startswith("ignite"):
             parameter = parameter.replace(default=f"<{type(default).__name__}>")
         parameters.append(parameter.replace(annotation=inspect.Parameter.empty))
@@ -38,7 +40,9 @@ def describe(thing):
     members = {"__init__": signature_of(thing)}
     # What comes from a private base is as public as the rest.
     own = [
-        base for base in thing.__mro__ if base is thing or ("._" in base.__module__ and base.__module__[:6] == "ignite")
+        base
+        for base in thing.__mro__
+        if base is thing or ("._" in base.__module__ and base.__module__[:6] == "ignite")
     ]
     for name, member in {n: m for base in reversed(own) for n, m in vars(base).items()}.items():
         if name.startswith("_"):
@@ -57,7 +61,9 @@ def public_api():
     api = {}
     for name in public_modules():
         module = importlib.import_module(name)
-        api[name] = {public: describe(getattr(module, public)) for public in getattr(module, "__all__", [])}
+        api[name] = {
+            public: describe(getattr(module, public)) for public in getattr(module, "__all__", [])
+        }
     return api
 
 
@@ -71,8 +77,12 @@ def test_the_public_api_is_the_recorded_one():
         for n in recorded[m]
         if n in found.get(m, {}) and found[m][n] != recorded[m][n]
     ]
-    assert (gone, changed) == ([], []), "public names have changed; if that is meant, run scripts/record-api"
-    assert new == [], "public names are new; run scripts/record-api and commit tests/public_api.json"
+    assert (gone, changed) == ([], []), (
+        "public names have changed; if that is meant, run scripts/record-api"
+    )
+    assert new == [], (
+        "public names are new; run scripts/record-api and commit tests/public_api.json"
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,10 @@ UNWANTED_COMMENTS = {
 def read_sources():
     """Source by dotted name; packages keep their ``__init__``."""
     paths = sorted(SRC.rglob("*.py"))
-    return {".".join(path.relative_to(SRC).with_suffix("").parts): path.read_text(encoding="utf-8") for path in paths}
+    return {
+        ".".join(path.relative_to(SRC).with_suffix("").parts): path.read_text(encoding="utf-8")
+        for path in paths
+    }
 
 
 SOURCES = read_sources()
@@ -57,13 +60,20 @@ def imports_on_loading(source):
         node = pending.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in (
+            "TYPE_CHECKING",
+            "typing.TYPE_CHECKING",
+        ):
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, []) for alias in node.names)
         if isinstance(node, ast.ImportFrom):
-            yield node.lineno, "." * node.level + (node.module or ""), [alias.name for alias in node.names]
+            yield (
+                node.lineno,
+                "." * node.level + (node.module or ""),
+                [alias.name for alias in node.names],
+            )
         pending.extend(ast.iter_child_nodes(node))
 
 
@@ -84,7 +94,8 @@ def find_imports_by_name(name, source):
     return [
         f"{name}:{node.lineno}: imports by name; see IMPORTS_BY_NAME"
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
     ]
 
 
@@ -127,10 +138,19 @@ def find_cycles(sources):
     # Whatever imports nothing that is left can be in no circle.
     while leaves := {name for name, targets in graph.items() if not targets}:
         graph = {name: targets - leaves for name, targets in graph.items() if name not in leaves}
-    return [f"{name}: imports {', '.join(sorted(targets))}, in or before a circle" for name, targets in graph.items()]
+    return [
+        f"{name}: imports {', '.join(sorted(targets))}, in or before a circle"
+        for name, targets in graph.items()
+    ]
 
 
-CHECKS = [find_hard_dependencies, find_imports_by_name, find_unsafe_loads, find_unwanted_comments, find_vague_names]
+CHECKS = [
+    find_hard_dependencies,
+    find_imports_by_name,
+    find_unsafe_loads,
+    find_unwanted_comments,
+    find_vague_names,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -155,12 +175,28 @@ def test_every_exception_is_of_a_module_that_exists_and_needs_it(name):
     ("check", "source", "expected"),
     [
         (find_hard_dependencies, "import numpy as np", ":1: needs numpy"),
-        (find_hard_dependencies, "try:\n    from tqdm.auto import tqdm\nexcept E: ...", ":2: needs tqdm.auto"),
+        (
+            find_hard_dependencies,
+            "try:\n    from tqdm.auto import tqdm\nexcept E: ...",
+            ":2: needs tqdm.auto",
+        ),
         (find_hard_dependencies, "class A:\n    import scipy", ":2: needs scipy"),
-        (find_imports_by_name, "import importlib\nimportlib.import_module('a')", ":2: imports by name"),
+        (
+            find_imports_by_name,
+            "import importlib\nimportlib.import_module('a')",
+            ":2: imports by name",
+        ),
         (find_imports_by_name, "x = __import__('ignite.metrics')", ":1: imports by name"),
-        (find_unsafe_loads, "torch.load(f, weights_only=False)", ":1: loads with weights_only=False"),
-        (find_unsafe_loads, "torch.load(f, weights_only=not safe)", ":1: loads with weights_only=not safe"),
+        (
+            find_unsafe_loads,
+            "torch.load(f, weights_only=False)",
+            ":1: loads with weights_only=False",
+        ),
+        (
+            find_unsafe_loads,
+            "torch.load(f, weights_only=not safe)",
+            ":1: loads with weights_only=not safe",
+        ),
         (find_unwanted_comments, "x = f()  # type: ignore", ":1: ignores types"),
         (find_unwanted_comments, "x = f()  # noqa", ":1: silences"),
         (find_unwanted_comments, "x = f()  # pragma: no cover", ":1: excludes"),
@@ -193,7 +229,11 @@ def test_packages_may_import_by_name():
 
 
 def test_a_planted_circle_is_found_and_a_mere_tree_is_not():
-    tree = {"i.a.__init__": "import i.b", "i.b": "from i import c\ndef f():\n    import i.a", "i.c": ""}
+    tree = {
+        "i.a.__init__": "import i.b",
+        "i.b": "from i import c\ndef f():\n    import i.a",
+        "i.c": "",
+    }
     assert find_cycles(tree) == []
     circle = find_cycles({**tree, "i.c": "from i.a import x"})
     assert [fault.partition(":")[0] for fault in circle] == ["i.a", "i.b", "i.c"]

@@ -57,8 +57,12 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         No checkpoints in ...
         1
     """
-    parser = argparse.ArgumentParser(prog="ignite", description="Reignition: training loops for PyTorch.")
-    parser.add_argument("--version", action="version", version=f"reignition {metadata.version('reignition')}")
+    parser = argparse.ArgumentParser(
+        prog="ignite", description="Reignition: training loops for PyTorch."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"reignition {metadata.version('reignition')}"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",
@@ -67,7 +71,9 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         "first, with step, score, age and size, and reads each to its end to see whether it is whole. A run goes on "
         "from the first one that is, with trainer.run(data, resume='latest').",
     )
-    doctor.add_argument("run_dir", help="the folder that the run writes to, or a URL such as s3://bucket/run")
+    doctor.add_argument(
+        "run_dir", help="the folder that the run writes to, or a URL such as s3://bucket/run"
+    )
     doctor.add_argument(
         "--repair", action="store_true",
         help="rebuild index.json, best.pt and last.pt from the files that are whole, and remove what killed "
@@ -86,8 +92,12 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         "minute. Stop it with Ctrl-C or kill -9 and run it again: it goes on exactly. Needs "
         '"reignition[demo]".',
     )
-    trial.add_argument("--epochs", type=int, default=12, help="how often to go over the digits (12)")
-    trial.add_argument("--output", type=Path, default=Path("runs/demo"), help="the folder of the run (runs/demo)")
+    trial.add_argument(
+        "--epochs", type=int, default=12, help="how often to go over the digits (12)"
+    )
+    trial.add_argument(
+        "--output", type=Path, default=Path("runs/demo"), help="the folder of the run (runs/demo)"
+    )
     given = parser.parse_args(arguments)
     if given.command == "demo":
         return demo(given.output, given.epochs, sys.stdout if out is None else out)
@@ -134,7 +144,9 @@ def _hint(run_dir: str) -> str:
     if "://" in run_dir:
         return ""
     top = Path(run_dir).expanduser()
-    below = [path for path in sorted((*top.glob("*/"), *top.glob(f"*/{CHECKPOINTS}/"))) if path.is_dir()]
+    below = [
+        path for path in sorted((*top.glob("*/"), *top.glob(f"*/{CHECKPOINTS}/"))) if path.is_dir()
+    ]
     found = [str(path) for path in below if storage.scan(storage.open_place(path, create=False))]
     return f", but there are some in {', '.join(found[:5])}" if found else ""
 
@@ -146,7 +158,12 @@ def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
     out.write(_table(rows))
     whole = {row.file for row in rows if row.verdict == WHOLE}
     newest = next(
-        (one.name for one in found if one.name in whole and one.note and one.note.family == storage.RUN_FAMILY), None
+        (
+            one.name
+            for one in found
+            if one.name in whole and one.note and one.note.family == storage.RUN_FAMILY
+        ),
+        None,
     )
     out.write(f"resume='latest' takes {newest}\n" if newest else f"{_NO_RUN}\n")
     if repair:
@@ -171,7 +188,9 @@ def _examine(place: storage.Place, found: storage.Found) -> Row:
         found.name,
         "?" if found.step is None else str(found.step),
         "?" if note is None or note.epoch is None else str(note.epoch),
-        "-" if note is None or note.score is None else f"{note.score_name or 'score'}={note.score:.6g}",
+        "-"
+        if note is None or note.score is None
+        else f"{note.score_name or 'score'}={note.score:.6g}",
         "?" if note is None else _age(time.time() - note.created),
         size,
         verdict,
@@ -189,7 +208,8 @@ def _table(rows: Sequence[Row]) -> str:
     head = Row("file", "step", "epoch", "score", "age", "size", "state")
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
     ]
     return "\n".join(lines) + "\n"
 

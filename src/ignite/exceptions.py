@@ -31,7 +31,9 @@ class DryRunError(ExceptionGroup[Exception]):
         (KeyError('loss'),)
     """
 
-    def __new__(cls, message: str, exceptions: Sequence[Exception], report: Any = None) -> DryRunError:  # noqa: D102
+    def __new__(  # noqa: D102 - see the class
+        cls, message: str, exceptions: Sequence[Exception], report: Any = None
+    ) -> DryRunError:
         error = super().__new__(cls, message, exceptions)
         error.report = report
         return error

@@ -46,7 +46,9 @@ def setup_logger(
     reset: bool = False,
     encoding: str | None = "utf-8",
 ) -> logging.Logger:
-    """Gives a logger a level, an output stream and, if wanted, a file. On ranks above 0 it stays silent.
+    """Gives a logger a level, an output stream and, if wanted, a file.
+
+    On ranks above 0 it stays silent.
 
     Args:
         name: the logger's name; None for the root logger.

@@ -16,7 +16,9 @@ def test_the_keys_are_checked():
     saved.load_state_dict({"a": 1, "c": 2})
     with pytest.raises(TypeError, match="state_dict should be a dictionary, but given 3"):
         saved.load_state_dict(3)
-    with pytest.raises(ValueError, match=r"should have the key 'a', but given one with the keys \['b'\]"):
+    with pytest.raises(
+        ValueError, match=r"should have the key 'a', but given one with the keys \['b'\]"
+    ):
         saved.load_state_dict({"b": 1})
     for keys in ({"a": 1}, {"a": 1, "b": 1, "c": 1}):
         with pytest.raises(ValueError, match=r"should have exactly one of the keys \('b', 'c'\)"):

@@ -14,7 +14,9 @@ def main():
     import ignite
 
     logging.disable(logging.CRITICAL)
-    lines = [f"{json.dumps(name)}: {json.dumps(scenario())}" for name, scenario in SCENARIOS.items()]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(scenario())}" for name, scenario in SCENARIOS.items()
+    ]
     library = json.dumps(f"pytorch-ignite {ignite.__version__}")
     # A line for each scenario, so that the diff of a new recording can be read.
     text = "\n".join([f'{{"library": {library}, "traces": {{', ",\n".join(lines), "}}", ""])

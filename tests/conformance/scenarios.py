@@ -93,13 +93,20 @@ def plain_runs():
         ("max_iters equal", lambda: range(3), {"max_iters": 3}),
         ("max_iters between", lambda: range(3), {"max_iters": 5}),
         ("max_iters multiple", lambda: range(3), {"max_iters": 6}),
-        ("iterator too short for its epoch", lambda: iter(range(3)), {"epoch_length": 5, "max_epochs": 1}),
+        (
+            "iterator too short for its epoch",
+            lambda: iter(range(3)),
+            {"epoch_length": 5, "max_epochs": 1},
+        ),
         ("empty list", lambda: [], {}),
         ("not iterable", lambda: 3, {}),
         ("both limits", lambda: [1], {"max_epochs": 1, "max_iters": 1}),
         ("nothing", lambda: None, {}),
     ):
-        yield f"run: {name}", lambda data=data, kwargs=kwargs: Recording().run(data(), **kwargs).trace
+        yield (
+            f"run: {name}",
+            lambda data=data, kwargs=kwargs: Recording().run(data(), **kwargs).trace,
+        )
 
 
 VERBS = {
@@ -147,8 +154,12 @@ def exceptions():
 
                 recording.actions[where, count] = fail
                 for raises in handlers:
-                    recording.engine.add_event_handler(Events.EXCEPTION_RAISED, handler_that(raises))
-                    recording.engine.add_event_handler(Events.EXCEPTION_RAISED, lambda error: seen.append(1))
+                    recording.engine.add_event_handler(
+                        Events.EXCEPTION_RAISED, handler_that(raises)
+                    )
+                    recording.engine.add_event_handler(
+                        Events.EXCEPTION_RAISED, lambda error: seen.append(1)
+                    )
                 return recording.run(range(3), max_epochs=2).trace
 
             label = {(): "no handler", (False,): "taken over", (True,): "raised again"}[handlers]
@@ -178,7 +189,10 @@ def resumes():
     yield "again: other kind", twice({"max_epochs": 2}, {"max_iters": 9})
     yield "again: max_iters larger, from inside", twice({"max_iters": 4}, {"max_iters": 8})
     yield "again: max_iters same", twice({"max_iters": 4}, {"max_iters": 4})
-    yield "again: other epoch_length", twice({"max_epochs": 1}, {"max_epochs": 2, "epoch_length": 2})
+    yield (
+        "again: other epoch_length",
+        twice({"max_epochs": 1}, {"max_epochs": 2, "epoch_length": 2}),
+    )
     for name, state in (
         ("inside", {"iteration": 4, "max_epochs": 3, "epoch_length": 3}),
         ("at a border", {"iteration": 3, "max_epochs": 3, "epoch_length": 3}),
@@ -249,7 +263,9 @@ def other():  # noqa: C901 - a list of small functions
         engine.add_event_handler(Events.STARTED, lambda: seen.append("bare"))
         engine.add_event_handler(Events.STARTED, lambda engine: seen.append("engine"))
         engine.add_event_handler(Events.STARTED, lambda *args: seen.append(len(args)), 1, 2)
-        engine.add_event_handler(Events.STARTED, lambda a, b=0: seen.append([isinstance(a, Engine), b]), 5)
+        engine.add_event_handler(
+            Events.STARTED, lambda a, b=0: seen.append([isinstance(a, Engine), b]), 5
+        )
         engine.add_event_handler(Events.STARTED | Events.STARTED, lambda: seen.append("twice"))
         engine.run([0])
         return seen
@@ -274,7 +290,9 @@ def other():  # noqa: C901 - a list of small functions
 
         engine, seen = Engine(step), []
         engine.register_events(*Custom, event_to_attr={Custom.HALF: "halves"})
-        engine.add_event_handler(Custom.HALF(every=2), lambda engine: seen.append(engine.state.halves))
+        engine.add_event_handler(
+            Custom.HALF(every=2), lambda engine: seen.append(engine.state.halves)
+        )
         engine.run(range(5))
         return seen
 
@@ -300,7 +318,9 @@ def other():  # noqa: C901 - a list of small functions
 
     def replaced_batch():
         recording = Recording()
-        recording.actions["ITERATION_STARTED", 2] = lambda engine: setattr(engine.state, "batch", "mine")
+        recording.actions["ITERATION_STARTED", 2] = lambda engine: setattr(
+            engine.state, "batch", "mine"
+        )
         return recording.run(range(3)).trace
 
     def renewed_data():
@@ -312,7 +332,13 @@ def other():  # noqa: C901 - a list of small functions
 
     def state_dicts():
         recording, saved = Recording(), []
-        for event in ("STARTED", "EPOCH_STARTED", "ITERATION_STARTED", "EPOCH_COMPLETED", "COMPLETED"):
+        for event in (
+            "STARTED",
+            "EPOCH_STARTED",
+            "ITERATION_STARTED",
+            "EPOCH_COMPLETED",
+            "COMPLETED",
+        ):
             recording.actions[event, 1] = lambda engine: saved.append(dict(engine.state_dict()))
         recording.run(range(3), max_epochs=2)
         return saved
@@ -338,4 +364,6 @@ def other():  # noqa: C901 - a list of small functions
         yield function.__name__.replace("_", " "), function
 
 
-SCENARIOS = dict(itertools.chain(plain_runs(), stops(), exceptions(), resumes(), filters(), other()))
+SCENARIOS = dict(
+    itertools.chain(plain_runs(), stops(), exceptions(), resumes(), filters(), other())
+)

@@ -55,7 +55,9 @@ def test_programs_see_what_they_saw_in_ignite(name):
 
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_decided_deviations_are_still_deviations(name):
-    assert run(name) != RECORD[name], "no longer different: take it out of DEVIATIONS and docs/compatibility.md"
+    assert run(name) != RECORD[name], (
+        "no longer different: take it out of DEVIATIONS and docs/compatibility.md"
+    )
 
 
 def test_all_scenarios_are_recorded():

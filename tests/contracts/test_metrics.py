@@ -33,12 +33,16 @@ def fed(case, batches):
 
 
 def test_every_metric_is_here():
-    missing = {name for name in all_metric_classes() if not any(known.startswith(name) for known in CASES)}
+    missing = {
+        name for name in all_metric_classes() if not any(known.startswith(name) for known in CASES)
+    }
     assert missing - NOT_HERE.keys() - {"VariableAccumulation"} == set()
 
 
 @every_metric
-@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) >= 8))
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) >= 8)
+)
 def test_any_cut_into_batches_gives_the_value_of_one_batch(case, sizes):
     if case.depends_on_batches:
         pytest.skip("a mean over batches")
@@ -90,7 +94,10 @@ def test_without_examples_there_is_no_value(case):
                 metric.compute()
         else:
             value = metric.compute()
-            assert torch.as_tensor(value[0] if isinstance(value, tuple) else value).sum() == case.empty_value
+            assert (
+                torch.as_tensor(value[0] if isinstance(value, tuple) else value).sum()
+                == case.empty_value
+            )
 
 
 @every_metric
@@ -129,7 +136,9 @@ def test_attached_it_has_the_value_of_each_epoch(case):
     engine = Engine(lambda engine, batch: batch)
     metric, seen = case.make(), []
     metric.attach(engine, "value")
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(as_plain(engine.state.metrics["value"])))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(as_plain(engine.state.metrics["value"]))
+    )
     engine.run(batches, max_epochs=2)
     assert seen == [close(value_of(fed(case, batches)))] * 2
 
@@ -162,7 +171,12 @@ def test_update_never_waits_for_an_accelerator(case):
 
 def test_the_meta_device_notices_a_host_that_waits():
     tensor = torch.ones(3, device="meta")
-    for wait in (lambda: tensor.sum().item(), lambda: bool(tensor.sum()), lambda: tensor[tensor > 0], tensor.cpu):
+    for wait in (
+        lambda: tensor.sum().item(),
+        lambda: bool(tensor.sum()),
+        lambda: tensor[tensor > 0],
+        tensor.cpu,
+    ):
         with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
             wait()
 

@@ -5,7 +5,14 @@ import copy
 import pytest
 import torch
 
-from ignite.metrics import Accuracy, CalibrationError, ConfusionMatrix, Metric, MetricGroup, TopKCategoricalAccuracy
+from ignite.metrics import (
+    Accuracy,
+    CalibrationError,
+    ConfusionMatrix,
+    Metric,
+    MetricGroup,
+    TopKCategoricalAccuracy,
+)
 
 KEY = "__metric_state_per_rank"
 BATCH = (torch.eye(3), torch.tensor([0, 1, 1]))
@@ -20,8 +27,16 @@ def fed(metric, output=BATCH):
     ("source", "target", "words"),
     [
         (ConfusionMatrix(3), ConfusionMatrix(5), "it should be of 5 classes, but given 3"),
-        (TopKCategoricalAccuracy(2), TopKCategoricalAccuracy(4), "it should be of at least k=4 classes, but given 3"),
-        (MetricGroup({"a": Accuracy()}), MetricGroup({"b": Accuracy()}), r"metrics \['b'\], but given one of \['a'\]"),
+        (
+            TopKCategoricalAccuracy(2),
+            TopKCategoricalAccuracy(4),
+            "it should be of at least k=4 classes, but given 3",
+        ),
+        (
+            MetricGroup({"a": Accuracy()}),
+            MetricGroup({"b": Accuracy()}),
+            r"metrics \['b'\], but given one of \['a'\]",
+        ),
         (
             MetricGroup({"a": Accuracy(), "b": Accuracy()}),
             MetricGroup({"a": Accuracy()}),

@@ -21,14 +21,22 @@ def test_every_metric_over_processes_equals_that_over_one(num_processes):
     found = harness.run(ranks.every_metric, num_processes)
     for case in CASES.values():
         for shares in SHARES[num_processes]:
-            pieces = [piece for piece, share in zip(pieces_of(case, shares), shares, strict=True) if share]
+            pieces = [
+                piece for piece, share in zip(pieces_of(case, shares), shares, strict=True) if share
+            ]
             everything = alone(case, pieces)
             for values in found:
                 first, value = values[case.name, tuple(shares)]
-                assert value == close(everything, TOLERANCES.get(case.name, 1e-9)), (case.name, shares)
+                assert value == close(everything, TOLERANCES.get(case.name, 1e-9)), (
+                    case.name,
+                    shares,
+                )
                 if first is not None:
                     halves = alone(case, [in_halves(piece)[0] for piece in pieces])
-                    assert first == close(halves, TOLERANCES.get(case.name, 1e-9)), (case.name, shares)
+                    assert first == close(halves, TOLERANCES.get(case.name, 1e-9)), (
+                        case.name,
+                        shares,
+                    )
 
 
 def test_without_an_example_on_any_process_all_raise_what_one_does():
@@ -42,10 +50,14 @@ def test_without_an_example_on_any_process_all_raise_what_one_does():
 def test_attached_metrics_are_reduced_together(num_processes):
     cases = [case for case in CASES.values() if case.examples is CASES["Accuracy"].examples]
     shares = SHARES[num_processes][-1]
-    pieces = [piece for piece, share in zip(pieces_of(cases[0], shares), shares, strict=True) if share]
+    pieces = [
+        piece for piece, share in zip(pieces_of(cases[0], shares), shares, strict=True) if share
+    ]
     for metrics, calls in harness.run(ranks.attached, num_processes):
         for case in cases:
-            assert metrics[case.name] == close(alone(case, pieces), TOLERANCES.get(case.name, 1e-9)), case.name
+            assert metrics[case.name] == close(
+                alone(case, pieces), TOLERANCES.get(case.name, 1e-9)
+            ), case.name
         largest, counts = metrics["own"]
         assert (largest, sum(counts)) == (4.0, sum(shares))
         # A process without examples does not know what it will hold, so that all tell each other what they have; then
@@ -70,4 +82,6 @@ def test_what_two_processes_have_saved_one_goes_on_from():
         pieces = pieces_of(case, SHARES[2][0])
         metric = case.make()
         metric.load_state_dict(saved[case.name])
-        assert as_plain(metric.compute()) == close(alone(case, pieces), TOLERANCES.get(case.name, 1e-9)), case.name
+        assert as_plain(metric.compute()) == close(
+            alone(case, pieces), TOLERANCES.get(case.name, 1e-9)
+        ), case.name

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from ignite import metrics as m
 from ignite.engine import Engine
-from support.cases import CASES, as_plain, binary, close, cut, distributions, labels, multilabel, probabilities, scores
+from support.cases import (
+    CASES,
+    as_plain,
+    binary,
+    close,
+    cut,
+    distributions,
+    labels,
+    multilabel,
+    probabilities,
+    scores,
+)
 
 every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage")
@@ -64,7 +75,9 @@ def test_what_is_no_pair_of_tensors_is_refused_and_names_output_transform(case):
     for name, output in malformed(*batch_of(case, 9, seed=1), case).items():
         if case.name == "Loss" and name in ("no prediction", "a list and a tensor", "arrays"):
             continue  # whatever the user's function takes
-        with pytest.raises((TypeError, ValueError), match="output_transform|adapt|tensors of the same length"):
+        with pytest.raises(
+            (TypeError, ValueError), match="output_transform|adapt|tensors of the same length"
+        ):
             metric.update(output)
         assert value_of(metric) == close(before), name
         engine, attached = Engine(lambda engine, batch, output=output: output), case.make()
@@ -104,7 +117,9 @@ def through_modes(case, batches, modes):
 def test_modes_of_autograd_change_no_value(case, modes):
     batches = cut(batch_of(case, 27), [9, 8, 10])
     expected = through_modes(case, batches, [nullcontext] * 10)
-    assert through_modes(case, batches, [MODES[mode] for mode in modes]) == [close(value) for value in expected]
+    assert through_modes(case, batches, [MODES[mode] for mode in modes]) == [
+        close(value) for value in expected
+    ]
 
 
 @every_metric
@@ -160,7 +175,9 @@ class Refusing(m.Metric):
 @every_metric
 def test_a_batch_that_one_metric_of_a_group_refuses_is_counted_by_none(case):
     first, second, third = cut(batch_of(case, 30), [9, 8, 13])
-    group = m.MetricGroup({"a": case.make(), "refusing": Refusing(), "b": case.make(), "again": Refusing()})
+    group = m.MetricGroup(
+        {"a": case.make(), "refusing": Refusing(), "b": case.make(), "again": Refusing()}
+    )
     group.update(first)
     before = as_plain(group.compute())
     with pytest.raises(ValueError, match="not this one"):
@@ -178,7 +195,9 @@ def test_a_batch_that_one_metric_of_a_group_refuses_is_counted_by_none(case):
 
 def test_no_metric_goes_on_from_the_state_of_another():
     """But for those whose parts are the same metrics: what is made of their values is not a part of the state."""
-    metrics = {name: fed(case, [batch_of(case, 9)]) for name, case in CASES.items() if name != "adapt"}
+    metrics = {
+        name: fed(case, [batch_of(case, 9)]) for name, case in CASES.items() if name != "adapt"
+    }
     states = {name: metric.state_dict() for name, metric in metrics.items()}
     values = {name: value_of(metric) for name, metric in metrics.items()}
     num_refused = 0
@@ -202,7 +221,15 @@ def identity_of(state):
     return [identity_of({"__metric_state_per_rank": [item]}) for item in own.values()]
 
 
-OF_MATRIX = ("IoU", "mIoU", "JaccardIndex", "DiceCoefficient", "cmAccuracy", "cmPrecision", "cmRecall")
+OF_MATRIX = (
+    "IoU",
+    "mIoU",
+    "JaccardIndex",
+    "DiceCoefficient",
+    "cmAccuracy",
+    "cmPrecision",
+    "cmRecall",
+)
 LEAVE_OUT = tuple(name for name in PAIRS if name.startswith(("ConfusionMatrix", *OF_MATRIX)))
 OF_LABELS = {
     name: case
@@ -219,7 +246,13 @@ def test_what_is_no_label_is_refused_in_update(case, wrong):
     metric = fed(case, [batch_of(case, 9)])
     before, state = value_of(metric), repr(metric.state_dict())
     for place in ["y"] if batch_of(case, 1)[0].is_floating_point() else ["y", "y_pred"]:
-        output = dict(zip(("y_pred", "y"), (tensor.clone() for tensor in batch_of(case, 9, seed=1)), strict=True))
+        output = dict(
+            zip(
+                ("y_pred", "y"),
+                (tensor.clone() for tensor in batch_of(case, 9, seed=1)),
+                strict=True,
+            )
+        )
         output[place] = output[place].double()
         output[place].view(-1)[0] = wrong
         pair = (output["y_pred"], output["y"])

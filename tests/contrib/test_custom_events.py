@@ -47,7 +47,9 @@ def test_several_periods_on_one_engine_and_filters_on_them():
     two, three = CustomPeriodicEvent(n_iterations=2), CustomPeriodicEvent(n_iterations=3)
     two.attach(engine)
     three.attach(engine)
-    engine.add_event_handler(two.Events.ITERATIONS_2_COMPLETED(every=2), lambda: seen.append("2 x 2"))
+    engine.add_event_handler(
+        two.Events.ITERATIONS_2_COMPLETED(every=2), lambda: seen.append("2 x 2")
+    )
     engine.add_event_handler(three.Events.ITERATIONS_3_COMPLETED, lambda: seen.append("3"))
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=4), lambda: seen.append("4"))
     engine.run([0] * 6)

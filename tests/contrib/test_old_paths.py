@@ -26,40 +26,106 @@ REGRESSION = {
     "wave_hedges_distance": "WaveHedgesDistance",
 }
 # (old module, names, new module), as the specification's appendix and public programs have them.
-TENSORBOARD = "TensorboardLogger OptimizerParamsHandler OutputHandler WeightsScalarHandler WeightsHistHandler"
+TENSORBOARD = (
+    "TensorboardLogger OptimizerParamsHandler OutputHandler WeightsScalarHandler WeightsHistHandler"
+)
 SCHEDULERS = "ConcatScheduler CosineAnnealingScheduler LinearCyclicalScheduler LRScheduler ParamGroupScheduler"
 CURVES = "AveragePrecision CohenKappa GpuInfo PrecisionRecallCurve ROC_AUC RocCurve"
 BASE = "BaseHandler BaseWeightsHandler BaseOptimizerParamsHandler BaseOutputHandler BaseWeightsScalarHandler BaseLogger"
 PATHS = [
-    ("ignite.engines", "Engine Events State create_supervised_trainer create_supervised_evaluator", "ignite.engine"),
+    (
+        "ignite.engines",
+        "Engine Events State create_supervised_trainer create_supervised_evaluator",
+        "ignite.engine",
+    ),
     ("ignite.engines.engine", "Engine State Events", "ignite.engine"),
-    ("ignite.contrib.handlers", f"{SCHEDULERS} PiecewiseLinear create_lr_scheduler_with_warmup", "ignite.handlers"),
-    ("ignite.contrib.handlers", "ProgressBar TensorboardLogger MLflowLogger FastaiLRFinder", "ignite.handlers"),
+    (
+        "ignite.contrib.handlers",
+        f"{SCHEDULERS} PiecewiseLinear create_lr_scheduler_with_warmup",
+        "ignite.handlers",
+    ),
+    (
+        "ignite.contrib.handlers",
+        "ProgressBar TensorboardLogger MLflowLogger FastaiLRFinder",
+        "ignite.handlers",
+    ),
     ("ignite.contrib.handlers.lr_finder", "FastaiLRFinder", "ignite.handlers.lr_finder"),
     ("ignite.contrib.handlers", "EpochOutputStore global_step_from_engine", "ignite.handlers"),
     ("ignite.contrib.handlers", "BasicTimeProfiler HandlersTimeProfiler", "ignite.handlers"),
     ("ignite.contrib.handlers", "CustomPeriodicEvent", "ignite.contrib.custom_events"),
-    ("ignite.contrib.handlers.custom_events", "CustomPeriodicEvent", "ignite.contrib.custom_events"),
+    (
+        "ignite.contrib.handlers.custom_events",
+        "CustomPeriodicEvent",
+        "ignite.contrib.custom_events",
+    ),
     ("ignite.contrib.handlers.base_logger", BASE, "ignite.handlers.base_logger"),
     ("ignite.contrib.handlers.base_logger", "global_step_from_engine", "ignite.handlers"),
-    ("ignite.contrib.handlers.mlflow_logger", "MLflowLogger OutputHandler", "ignite.handlers.mlflow_logger"),
-    ("ignite.contrib.handlers.mlflow_logger", "OptimizerParamsHandler", "ignite.handlers.mlflow_logger"),
-    ("ignite.contrib.handlers.param_scheduler", f"{SCHEDULERS} ParamScheduler", "ignite.handlers.param_scheduler"),
-    ("ignite.contrib.handlers.param_scheduler", "PiecewiseLinear CyclicalScheduler", "ignite.handlers.param_scheduler"),
-    ("ignite.contrib.handlers.tensorboard_logger", TENSORBOARD, "ignite.handlers.tensorboard_logger"),
-    ("ignite.contrib.handlers.tensorboard_logger", "GradsHistHandler", "ignite.handlers.tensorboard_logger"),
+    (
+        "ignite.contrib.handlers.mlflow_logger",
+        "MLflowLogger OutputHandler",
+        "ignite.handlers.mlflow_logger",
+    ),
+    (
+        "ignite.contrib.handlers.mlflow_logger",
+        "OptimizerParamsHandler",
+        "ignite.handlers.mlflow_logger",
+    ),
+    (
+        "ignite.contrib.handlers.param_scheduler",
+        f"{SCHEDULERS} ParamScheduler",
+        "ignite.handlers.param_scheduler",
+    ),
+    (
+        "ignite.contrib.handlers.param_scheduler",
+        "PiecewiseLinear CyclicalScheduler",
+        "ignite.handlers.param_scheduler",
+    ),
+    (
+        "ignite.contrib.handlers.tensorboard_logger",
+        TENSORBOARD,
+        "ignite.handlers.tensorboard_logger",
+    ),
+    (
+        "ignite.contrib.handlers.tensorboard_logger",
+        "GradsHistHandler",
+        "ignite.handlers.tensorboard_logger",
+    ),
     ("ignite.contrib.handlers.tensorboard_logger", "global_step_from_engine", "ignite.handlers"),
-    ("ignite.contrib.handlers.time_profilers", "BasicTimeProfiler", "ignite.handlers.time_profilers"),
-    ("ignite.contrib.handlers.time_profilers", "HandlersTimeProfiler", "ignite.handlers.time_profilers"),
+    (
+        "ignite.contrib.handlers.time_profilers",
+        "BasicTimeProfiler",
+        "ignite.handlers.time_profilers",
+    ),
+    (
+        "ignite.contrib.handlers.time_profilers",
+        "HandlersTimeProfiler",
+        "ignite.handlers.time_profilers",
+    ),
     ("ignite.contrib.handlers.tqdm_logger", "ProgressBar", "ignite.handlers.tqdm_logger"),
     ("ignite.contrib.metrics", CURVES, "ignite.metrics"),
-    ("ignite.contrib.metrics.average_precision", "AveragePrecision", "ignite.metrics.average_precision"),
+    (
+        "ignite.contrib.metrics.average_precision",
+        "AveragePrecision",
+        "ignite.metrics.average_precision",
+    ),
     ("ignite.contrib.metrics.cohen_kappa", "CohenKappa", "ignite.metrics.cohen_kappa"),
     ("ignite.contrib.metrics.gpu_info", "GpuInfo", "ignite.metrics.gpu_info"),
-    ("ignite.contrib.metrics.precision_recall_curve", "PrecisionRecallCurve", "ignite.metrics.precision_recall_curve"),
+    (
+        "ignite.contrib.metrics.precision_recall_curve",
+        "PrecisionRecallCurve",
+        "ignite.metrics.precision_recall_curve",
+    ),
     ("ignite.contrib.metrics.roc_auc", "ROC_AUC RocCurve", "ignite.metrics.roc_auc"),
-    ("ignite.contrib.metrics.regression", " ".join(REGRESSION.values()), "ignite.metrics.regression"),
-    ("ignite.contrib.metrics.regression._base", "_BaseRegression", "ignite.metrics.regression._base"),
+    (
+        "ignite.contrib.metrics.regression",
+        " ".join(REGRESSION.values()),
+        "ignite.metrics.regression",
+    ),
+    (
+        "ignite.contrib.metrics.regression._base",
+        "_BaseRegression",
+        "ignite.metrics.regression._base",
+    ),
     *(
         (f"ignite.contrib.metrics.regression.{module}", name, "ignite.metrics.regression")
         for module, name in REGRESSION.items()
@@ -107,12 +173,27 @@ def test_every_old_path_has_todays_objects_and_warns_once_in_the_line_of_the_pro
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        ("import ignite.contrib.handlers.tqdm_logger as m; found = m.ProgressBar.__module__", "ignite.handlers"),
-        ("from ignite.contrib.handlers.tqdm_logger import *; found = ProgressBar.__module__", "ignite.handlers"),
+        (
+            "import ignite.contrib.handlers.tqdm_logger as m; found = m.ProgressBar.__module__",
+            "ignite.handlers",
+        ),
+        (
+            "from ignite.contrib.handlers.tqdm_logger import *; found = ProgressBar.__module__",
+            "ignite.handlers",
+        ),
         ("from ignite.contrib.metrics import *; found = ROC_AUC.__module__", "ignite.metrics"),
-        ("from ignite.contrib.handlers import tqdm_logger; found = tqdm_logger.ProgressBar.__module__", "ignite."),
-        ("import ignite.contrib.handlers; found = ignite.contrib.handlers.ProgressBar.__module__", "ignite.handlers"),
-        ("import pickle; found = pickle.loads(b'cignite.contrib.metrics\\nROC_AUC\\n.').__module__", "ignite.metrics"),
+        (
+            "from ignite.contrib.handlers import tqdm_logger; found = tqdm_logger.ProgressBar.__module__",
+            "ignite.",
+        ),
+        (
+            "import ignite.contrib.handlers; found = ignite.contrib.handlers.ProgressBar.__module__",
+            "ignite.handlers",
+        ),
+        (
+            "import pickle; found = pickle.loads(b'cignite.contrib.metrics\\nROC_AUC\\n.').__module__",
+            "ignite.metrics",
+        ),
     ],
 )
 def test_other_ways_to_import(program, expected):
@@ -130,7 +211,9 @@ def test_other_ways_to_import(program, expected):
 
 def test_packages_are_silent_until_something_is_taken_from_them():
     code = "import ignite.contrib.handlers, ignite.contrib.metrics.regression, ignite.engines; print('[]')"
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stderr == ""
 
 

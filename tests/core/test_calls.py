@@ -2,7 +2,14 @@ import functools
 
 import pytest
 
-from ignite._core.calls import accepts, describe_signature, has_parameter, name_of, nearest, place_of
+from ignite._core.calls import (
+    accepts,
+    describe_signature,
+    has_parameter,
+    name_of,
+    nearest,
+    place_of,
+)
 
 
 def function(a, b=1, *, c=2): ...

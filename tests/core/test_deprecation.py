@@ -15,7 +15,10 @@ def make(**kwargs):
 def test_each_call_warns_and_works():
     old = make()
     for _ in range(2):
-        with pytest.warns(DeprecationWarning, match=r"since version 0.4.2 and will be removed in version 0.6.0.*`new`"):
+        with pytest.warns(
+            DeprecationWarning,
+            match=r"since version 0.4.2 and will be removed in version 0.6.0.*`new`",
+        ):
             assert old(3) == 6
     assert old.__name__ == "old"
 

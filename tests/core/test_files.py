@@ -12,7 +12,9 @@ def test_the_name_carries_the_checksum_and_the_file_moves(tmp_path, as_text):
     source = tmp_path / "model.pt"
     source.write_bytes(b"weights")
     folder = tmp_path / "new" / "folder"
-    path, digest = hash_checkpoint(str(source) if as_text else source, str(folder) if as_text else folder)
+    path, digest = hash_checkpoint(
+        str(source) if as_text else source, str(folder) if as_text else folder
+    )
     assert digest == hashlib.sha256(b"weights").hexdigest()
     assert path == folder / f"model-{digest[:8]}.pt"
     assert path.read_bytes() == b"weights"
@@ -20,7 +22,9 @@ def test_the_name_carries_the_checksum_and_the_file_moves(tmp_path, as_text):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"should be a file, but given .*nothing.pt, which does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"should be a file, but given .*nothing.pt, which does not exist"
+    ):
         hash_checkpoint(tmp_path / "nothing.pt", tmp_path)
 
 

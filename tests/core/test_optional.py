@@ -7,7 +7,8 @@ from ignite._core.optional import import_optional
 
 def test_a_missing_package_is_named_with_the_extra_that_installs_it():
     with pytest.raises(
-        ModuleNotFoundError, match=r'nothing_here should be installed .*pip install "reignition\[all\]"'
+        ModuleNotFoundError,
+        match=r'nothing_here should be installed .*pip install "reignition\[all\]"',
     ):
         import_optional("nothing_here", extra="all")
 

@@ -4,7 +4,10 @@ from ignite._core.reads import global_names, reads_of
 
 
 def found(function):
-    return {(read.root, read.kind, tuple(key for _, key in read.path)) for read in reads_of(function.__code__)}
+    return {
+        (read.root, read.kind, tuple(key for _, key in read.path))
+        for read in reads_of(function.__code__)
+    }
 
 
 def test_attributes_and_keys_of_variables_are_followed():

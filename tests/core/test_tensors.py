@@ -37,5 +37,7 @@ def test_onehot_keeps_further_dimensions_and_can_be_scripted():
     with pytest.warns(DeprecationWarning, match="torch.jit.script"):
         scripted = torch.jit.script(to_onehot)
     assert torch.equal(scripted(indices, 3), found)
-    with pytest.raises(TypeError, match="indices should be integers, but given a tensor of torch.float32"):
+    with pytest.raises(
+        TypeError, match="indices should be integers, but given a tensor of torch.float32"
+    ):
         to_onehot(torch.zeros(2), 3)

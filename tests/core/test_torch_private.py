@@ -12,7 +12,10 @@ def test_the_store_of_the_group_is_found():
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         torch_private.default_store().set("a", "1")
-        assert any(store.get(key) == b"1" for key in ("default_pg/0//a",) if store.check([key])) or store.num_keys() > 0
+        assert (
+            any(store.get(key) == b"1" for key in ("default_pg/0//a",) if store.check([key]))
+            or store.num_keys() > 0
+        )
     finally:
         dist.destroy_process_group()
 

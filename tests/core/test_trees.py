@@ -17,7 +17,9 @@ def test_containers_keep_their_types():
 
 
 def test_a_leaf_of_another_type_is_refused():
-    with pytest.raises(TypeError, match=r"x should be int or float, .* but given None of type NoneType"):
+    with pytest.raises(
+        TypeError, match=r"x should be int or float, .* but given None of type NoneType"
+    ):
         apply_to_type([None], (int, float), str)
 
 
@@ -28,10 +30,16 @@ def test_leaves_are_mapped_with_their_keys():
 
 def test_two_trees_are_walked_side_by_side():
     x, seen = {"a": 1, "b": [2, {"c": None}]}, []
-    _tree_apply2(lambda item, value: seen.append(value) or item.set(value), x, {"a": 5, "b": [6, {"c": 7}], "more": 1})
+    _tree_apply2(
+        lambda item, value: seen.append(value) or item.set(value),
+        x,
+        {"a": 5, "b": [6, {"c": 7}], "more": 1},
+    )
     assert x == {"a": 5, "b": [6, {"c": 7}]}
     assert seen == [5, 6, 7]
-    with pytest.raises(ValueError, match=r"should have the key 'a' of x, but given one with the keys \['b'\]"):
+    with pytest.raises(
+        ValueError, match=r"should have the key 'a' of x, but given one with the keys \['b'\]"
+    ):
         _tree_apply2(print, {"a": 1}, {"b": 1})
     with pytest.raises(ValueError, match="should have the size of x, 2, but given one of size 1"):
         _tree_apply2(print, [1, 2], [1])

@@ -21,7 +21,9 @@ def rows(num_samples):
     drop_last=st.booleans(),
     seed=st.integers(0, 5),
 )
-def test_each_process_gets_its_cut_of_the_one_order(num_samples, batch_size, world_size, shuffle, drop_last, seed):
+def test_each_process_gets_its_cut_of_the_one_order(
+    num_samples, batch_size, world_size, shuffle, drop_last, seed
+):
     for rank in range(world_size):
         loader = ArrayLoader(
             rows(num_samples),
@@ -46,26 +48,43 @@ def test_each_process_gets_its_cut_of_the_one_order(num_samples, batch_size, wor
     before=st.integers(1, 3),
     after=st.integers(1, 3),
 )
-def test_a_stopped_pass_goes_on_with_any_number_of_processes(num_samples, batch_size, stop, before, after):
+def test_a_stopped_pass_goes_on_with_any_number_of_processes(
+    num_samples, batch_size, stop, before, after
+):
     """What all processes see after the stop is what they would have seen, in the same order."""
 
     def loaders(world_size):
         # The global batch is the same, as a position asks for.
         size = batch_size * before * after // world_size
         return [
-            resumable(ArrayLoader(rows(num_samples), size, shuffle=True, seed=7), rank=rank, world_size=world_size)
+            resumable(
+                ArrayLoader(rows(num_samples), size, shuffle=True, seed=7),
+                rank=rank,
+                world_size=world_size,
+            )
             for rank in range(world_size)
         ]
 
     first = loaders(before)
     iterators = [iter(loader) for loader in first]
-    seen = [row for _ in range(stop) for iterator in iterators for row in next(iterator, torch.tensor([])).tolist()]
+    seen = [
+        row
+        for _ in range(stop)
+        for iterator in iterators
+        for row in next(iterator, torch.tensor([])).tolist()
+    ]
     state = first[0].state_dict()
     second = loaders(after)
     for loader in second:
         loader.load_state_dict(state)
     passes = [list(loader) for loader in second]
-    rest = [row for k in range(len(passes[0])) for one in passes if k < len(one) for row in one[k].tolist()]
+    rest = [
+        row
+        for k in range(len(passes[0]))
+        for one in passes
+        if k < len(one)
+        for row in one[k].tolist()
+    ]
     order = SampleOrder(num_samples, seed=7).of(0).tolist()
     if state["epoch"] == 0:
         assert seen + rest == order or (len(order) - len(seen) < after and rest == [])
@@ -130,8 +149,16 @@ def test_passes_are_counted_and_can_be_told():
     ("data", "error", "match"),
     [
         ((torch.zeros(3), torch.zeros(4)), ValueError, r"data\[0\] has 3, data\[1\] has 4"),
-        ({"x": [torch.zeros(3)], "y": np.zeros(2)}, ValueError, r"data\['x'\]\[0\] has 3, data\['y'\] has 2"),
-        ((torch.zeros(3), torch.tensor(1.0)), ValueError, r"data\[1\] should have a dimension of samples"),
+        (
+            {"x": [torch.zeros(3)], "y": np.zeros(2)},
+            ValueError,
+            r"data\['x'\]\[0\] has 3, data\['y'\] has 2",
+        ),
+        (
+            (torch.zeros(3), torch.tensor(1.0)),
+            ValueError,
+            r"data\[1\] should have a dimension of samples",
+        ),
         ((), ValueError, "at least one array"),
         ((torch.zeros(2), None), TypeError, "given None"),
         ((torch.zeros(2), [1, 2]), TypeError, "given 1"),
@@ -153,4 +180,7 @@ def test_another_length_is_no_place_to_go_on():
 
 def test_words_among_the_arrays_are_the_same_in_each_batch():
     loader = ArrayLoader({"x": torch.arange(3), "what": "numbers"}, batch_size=2)
-    assert [(batch["x"].tolist(), batch["what"]) for batch in loader] == [([0, 1], "numbers"), ([2], "numbers")]
+    assert [(batch["x"].tolist(), batch["what"]) for batch in loader] == [
+        ([0, 1], "numbers"),
+        ([2], "numbers"),
+    ]

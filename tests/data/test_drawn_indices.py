@@ -81,4 +81,6 @@ def test_a_stream_is_cut_like_an_order(num, batch_size, world_size, drop_last, n
     num_seen = min(num, num_seen)
     for rank in range(world_size):
         cutting = Cutting(batch_size, rank, world_size, drop_last)
-        assert list(cut_stream(iter(range(num)), cutting, num_seen)) == list(cut(range(num), cutting, num_seen))
+        assert list(cut_stream(iter(range(num)), cutting, num_seen)) == list(
+            cut(range(num), cutting, num_seen)
+        )

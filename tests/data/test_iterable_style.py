@@ -5,7 +5,15 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.data import resumable
-from support.noisy_data import NoisyStream, StatefulStream, noise, random_states, same, states_along, take
+from support.noisy_data import (
+    NoisyStream,
+    StatefulStream,
+    noise,
+    random_states,
+    same,
+    states_along,
+    take,
+)
 
 NUM_BATCHES = 4
 
@@ -25,7 +33,9 @@ def test_a_stream_is_made_again_up_to_the_position(num_workers, persistent_worke
     before = random_states()
     expected = take(make(), 2 * NUM_BATCHES)
     for num_done, state in enumerate(states_along(make(), NUM_BATCHES + 1)):
-        assert same(take(resumed(make, state), 2 * NUM_BATCHES - num_done), expected[num_done:]), num_done
+        assert same(take(resumed(make, state), 2 * NUM_BATCHES - num_done), expected[num_done:]), (
+            num_done
+        )
     assert random_states() == before
     assert not same(expected[:NUM_BATCHES], expected[NUM_BATCHES:])
 
@@ -41,7 +51,9 @@ def test_a_stream_with_a_state_is_asked_for_it_and_makes_nothing_again():
         loader = make(dataset)
         loader.load_state_dict(state)
         assert same(take(loader, 2 * NUM_BATCHES - num_done), expected[num_done:])
-        assert dataset.num_made == 2 * 11 - min(3 * num_done, 11) - max(0, 3 * (num_done - NUM_BATCHES))
+        assert dataset.num_made == 2 * 11 - min(3 * num_done, 11) - max(
+            0, 3 * (num_done - NUM_BATCHES)
+        )
     assert random_states() == before
 
 
@@ -89,7 +101,9 @@ def test_a_stream_is_told_its_epoch():
 
 
 def test_processes_draw_other_numbers():
-    first, second = (next(iter(resumable(DataLoader(NoisyStream()), seed=1, rank=rank))) for rank in range(2))
+    first, second = (
+        next(iter(resumable(DataLoader(NoisyStream()), seed=1, rank=rank))) for rank in range(2)
+    )
     assert (first[0, 1:] != second[0, 1:]).all()
 
 

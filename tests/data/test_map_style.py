@@ -12,7 +12,9 @@ def source_of(loader, rank=0, world_size=1, seed=1):
 
 
 def test_what_a_position_depends_on_is_its_fingerprint():
-    assert source_of(DataLoader(range(7), batch_size=2, drop_last=True, num_workers=2)).fingerprint() == {
+    assert source_of(
+        DataLoader(range(7), batch_size=2, drop_last=True, num_workers=2)
+    ).fingerprint() == {
         "kind": "map",
         "length": 7,
         "batch_size": 2,
@@ -58,7 +60,9 @@ class Shares(Sampler):
 
 
 def test_a_sampler_that_shares_by_itself_draws_the_same_in_all_processes():
-    sources = [source_of(DataLoader(range(50), sampler=Shares(rank)), rank=rank) for rank in range(2)]
+    sources = [
+        source_of(DataLoader(range(50), sampler=Shares(rank)), rank=rank) for rank in range(2)
+    ]
     drawn = [torch.cat(list(source.begin(Position()))).tolist() for source in sources]
     assert sorted(drawn[0] + drawn[1]) == list(range(50))
 

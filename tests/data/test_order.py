@@ -11,13 +11,18 @@ sizes = st.integers(1, 7)
 
 def cut_all(order, batch_size, world_size, num_seen=0, drop_last=False):
     """Batches by rank."""
-    return [list(cut(order, Cutting(batch_size, rank, world_size, drop_last), num_seen)) for rank in range(world_size)]
+    return [
+        list(cut(order, Cutting(batch_size, rank, world_size, drop_last), num_seen))
+        for rank in range(world_size)
+    ]
 
 
 def joined(by_rank):
     """Samples in the order in which all processes together see them."""
     num_batches = max(map(len, by_rank))
-    return [i for k in range(num_batches) for batches in by_rank if k < len(batches) for i in batches[k]]
+    return [
+        i for k in range(num_batches) for batches in by_rank if k < len(batches) for i in batches[k]
+    ]
 
 
 @given(numbers, sizes, sizes, st.booleans())
@@ -36,7 +41,9 @@ def test_all_processes_together_see_each_sample_once_in_the_same_number_of_batch
 
 
 @given(numbers, sizes, sizes, st.data())
-def test_from_any_position_with_other_processes_the_samples_go_on_in_the_same_order(num, batch_size, world_size, data):
+def test_from_any_position_with_other_processes_the_samples_go_on_in_the_same_order(
+    num, batch_size, world_size, data
+):
     order = SampleOrder(num, seed=1).of(0)
     global_size = batch_size * world_size
     divisors = [size for size in range(1, global_size + 1) if global_size % size == 0]
@@ -52,7 +59,9 @@ def test_from_any_position_with_other_processes_the_samples_go_on_in_the_same_or
 
 
 @given(numbers, sizes, sizes, sizes, sizes, st.data())
-def test_with_another_global_batch_no_sample_is_lost_and_none_comes_twice(num, batch_size, world_size, b, w, data):
+def test_with_another_global_batch_no_sample_is_lost_and_none_comes_twice(
+    num, batch_size, world_size, b, w, data
+):
     order = SampleOrder(num, seed=1).of(0)
     num_seen = data.draw(st.integers(0, num))
     after = joined(cut_all(order, b, w, num_seen))
@@ -60,17 +69,23 @@ def test_with_another_global_batch_no_sample_is_lost_and_none_comes_twice(num, b
 
 
 @given(numbers, sizes, sizes, numbers)
-def test_drop_last_leaves_out_the_incomplete_global_batch_only(num, batch_size, world_size, num_seen):
+def test_drop_last_leaves_out_the_incomplete_global_batch_only(
+    num, batch_size, world_size, num_seen
+):
     num_seen = min(num, num_seen)
     order = SampleOrder(num, seed=1).of(0)
     by_rank = cut_all(order, batch_size, world_size, num_seen, drop_last=True)
     num_full = (num - num_seen) // (batch_size * world_size)
     assert all(len(batches) == num_full for batches in by_rank)
-    assert joined(by_rank) == order[num_seen : num_seen + num_full * batch_size * world_size].tolist()
+    assert (
+        joined(by_rank) == order[num_seen : num_seen + num_full * batch_size * world_size].tolist()
+    )
 
 
 @given(numbers, sizes, sizes, st.booleans(), numbers)
-def test_the_numbers_told_beforehand_are_those_that_come(num, batch_size, world_size, drop_last, num_seen):
+def test_the_numbers_told_beforehand_are_those_that_come(
+    num, batch_size, world_size, drop_last, num_seen
+):
     num_seen = min(num, num_seen)
     by_rank = cut_all(range(num), batch_size, world_size, num_seen, drop_last)
     for rank, batches in enumerate(by_rank):
@@ -90,7 +105,9 @@ def test_with_fewer_samples_than_processes_the_first_ones_have_them():
     assert cut_all(range(2), 3, 4) == [[[0]], [[1]], [], []]
 
 
-@pytest.mark.parametrize("order", [range(1000), list(range(1000)), torch.arange(1000)], ids=["range", "list", "tensor"])
+@pytest.mark.parametrize(
+    "order", [range(1000), list(range(1000)), torch.arange(1000)], ids=["range", "list", "tensor"]
+)
 def test_every_kind_of_order_is_cut_alike(order):
     assert joined(cut_all(order, 7, 3)) == list(range(1000))
     assert all(type(i) is int for i in cut_all(order, 7, 3)[0][0])

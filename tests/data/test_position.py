@@ -5,7 +5,9 @@ from ignite.data._position import Position, check_fingerprint, from_state, to_st
 FINGERPRINT = {"kind": "map", "length": 10, "batch_size": 2, "drop_last": False, "world_size": 1}
 
 
-@pytest.mark.parametrize("position", [Position(), Position(3, 4, 8), Position(3, 5, 10, is_complete=True)])
+@pytest.mark.parametrize(
+    "position", [Position(), Position(3, 4, 8), Position(3, 5, 10, is_complete=True)]
+)
 def test_a_position_comes_back_from_its_state(position):
     state = to_state(position, 7, FINGERPRINT)
     assert from_state(state) == (position, 7, FINGERPRINT)
@@ -22,8 +24,14 @@ def test_the_data_s_own_state_is_kept():
     [
         ({"version": 2}, "version of the position in the data should be from 1 to 1, but given 2"),
         ({"version": None}, "but given None"),
-        ({"num_batches": -1}, "num_batches of the position in the data should be .* at least 0, but given -1"),
-        ({"num_samples": "3"}, "num_samples of the position in the data should be .* but given '3'"),
+        (
+            {"num_batches": -1},
+            "num_batches of the position in the data should be .* at least 0, but given -1",
+        ),
+        (
+            {"num_samples": "3"},
+            "num_samples of the position in the data should be .* but given '3'",
+        ),
         ({"epoch": None}, "epoch and seed .* should be integers, .* but given None, 7"),
         ({"seed": 1.5}, "but given 0, 1.5"),
         ({"fingerprint": 3}, "and fingerprint a dictionary, but given 0, 7, 3"),
@@ -45,7 +53,9 @@ def test_a_batch_of_all_processes_may_be_made_up_otherwise():
 
 
 def test_all_differences_are_named():
-    with pytest.raises(ValueError, match="length of the data set was 10 and is 11, drop_last was False and is True"):
+    with pytest.raises(
+        ValueError, match="length of the data set was 10 and is 11, drop_last was False and is True"
+    ):
         check_fingerprint(FINGERPRINT, FINGERPRINT | {"length": 11, "drop_last": True})
 
 

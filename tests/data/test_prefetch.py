@@ -28,7 +28,9 @@ def test_the_batches_are_those_without(num_samples, batch_size, num_ahead, shuff
     found, expected = (
         [
             (batch["x"].tolist(), batch["y"][0].tolist())
-            for batch in ArrayLoader(data, batch_size, shuffle=shuffle, seed=1, prefetch=ahead).batches(epoch)
+            for batch in ArrayLoader(
+                data, batch_size, shuffle=shuffle, seed=1, prefetch=ahead
+            ).batches(epoch)
         ]
         for ahead in (num_ahead, 0)
     )
@@ -129,7 +131,9 @@ def test_no_random_number_is_drawn_and_gradients_are_as_the_program_has_it():
     state = torch.get_rng_state()
     assert all(batch.requires_grad for batch in ArrayLoader(weights, 2, shuffle=True, prefetch=1))
     with torch.no_grad():
-        assert not any(batch.requires_grad for batch in ArrayLoader(weights, 2, shuffle=True, prefetch=1))
+        assert not any(
+            batch.requires_grad for batch in ArrayLoader(weights, 2, shuffle=True, prefetch=1)
+        )
     assert (torch.get_rng_state() == state).all()
 
 
@@ -150,9 +154,13 @@ def test_each_array_is_pinned_by_the_thread_where_there_is_an_accelerator(monkey
     assert {name for name, _ in pinned} == {"ignite-prefetch"}
 
 
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="pinned memory needs an accelerator")
+@pytest.mark.skipif(
+    not torch.accelerator.is_available(), reason="pinned memory needs an accelerator"
+)
 def test_pinned_batches():
-    assert all(batch.is_pinned() for batch in ArrayLoader(torch.arange(8), 2, prefetch=2, pin_memory=True))
+    assert all(
+        batch.is_pinned() for batch in ArrayLoader(torch.arange(8), 2, prefetch=2, pin_memory=True)
+    )
 
 
 @pytest.mark.parametrize("prefetch", [-1, 1.5, "2"])
@@ -179,7 +187,11 @@ def test_a_program_that_ends_in_the_middle_of_a_pass_ends_well():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_that_is_forked_is_told_and_does_not_wait_for_ever():
     child = "try:\n    next(it)\nexcept RuntimeError as error:\n    print(error, flush=True)\n    os._exit(0)\n"
-    text = MIDDLE + "pid = os.fork()\nif pid == 0:\n" + "".join(f"    {line}\n" for line in child.splitlines())
+    text = (
+        MIDDLE
+        + "pid = os.fork()\nif pid == 0:\n"
+        + "".join(f"    {line}\n" for line in child.splitlines())
+    )
     result = run_program(text + "os.waitpid(pid, 0)\nnext(it)\n")
     assert result.returncode == 0
     assert "was forked" in result.stdout

@@ -174,7 +174,12 @@ def test_the_first_values_are_those_of_splitmix64():
 
 
 def test_neighbours_have_seeds_of_their_own():
-    seeds = {mix(seed, epoch, number) for seed in range(20) for epoch in range(20) for number in range(100)}
+    seeds = {
+        mix(seed, epoch, number)
+        for seed in range(20)
+        for epoch in range(20)
+        for number in range(100)
+    }
     assert len(seeds) == 20 * 20 * 100
     assert all(0 <= seed < 2**64 for seed in seeds)
 

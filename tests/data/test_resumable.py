@@ -20,7 +20,16 @@ from torch.utils.data import (
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ignite.data import ShardedBatchSampler, resumable, seeded
-from support.noisy_data import Counting, Noisy, StatefulStream, noise, random_states, same, states_along, take
+from support.noisy_data import (
+    Counting,
+    Noisy,
+    StatefulStream,
+    noise,
+    random_states,
+    same,
+    states_along,
+    take,
+)
 
 NUM_BATCHES = 4  # of 11 samples in batches of 3
 
@@ -56,7 +65,11 @@ def resumed(make, state):
 def test_a_pass_stopped_at_any_batch_goes_on_as_if_it_had_not_been(
     kind, num_workers, persistent_workers, prefetch_factor
 ):
-    def make(num_workers=num_workers, persistent_workers=persistent_workers, prefetch_factor=prefetch_factor):
+    def make(
+        num_workers=num_workers,
+        persistent_workers=persistent_workers,
+        prefetch_factor=prefetch_factor,
+    ):
         return resumable(
             DataLoader(
                 DATASETS[kind],
@@ -79,7 +92,9 @@ def test_a_pass_stopped_at_any_batch_goes_on_as_if_it_had_not_been(
 
 
 def test_the_second_pass_differs_from_the_first_and_another_seed_from_both():
-    first, second = (list(resumable(DataLoader(Noisy(), shuffle=True), seed=seed)) for seed in (1, 2))
+    first, second = (
+        list(resumable(DataLoader(Noisy(), shuffle=True), seed=seed)) for seed in (1, 2)
+    )
     loader = resumable(DataLoader(Noisy(), shuffle=True), seed=1)
     assert same(list(loader), first)
     assert not same(list(loader), first)
@@ -136,7 +151,9 @@ def test_resuming_loads_nothing_but_what_comes_next():
 
 
 def test_what_workers_have_prepared_does_not_count_as_delivered():
-    loader = resumable(DataLoader(Counting(100), batch_size=2, num_workers=2, prefetch_factor=4), seed=1)
+    loader = resumable(
+        DataLoader(Counting(100), batch_size=2, num_workers=2, prefetch_factor=4), seed=1
+    )
     iterator = iter(loader)
     for _ in range(3):
         next(iterator)
@@ -145,9 +162,13 @@ def test_what_workers_have_prepared_does_not_count_as_delivered():
 
 
 SAMPLERS = {
-    "weighted": lambda: WeightedRandomSampler(torch.rand(11, generator=torch.Generator().manual_seed(1)), 11),
+    "weighted": lambda: WeightedRandomSampler(
+        torch.rand(11, generator=torch.Generator().manual_seed(1)), 11
+    ),
     "subset": lambda: SubsetRandomSampler(range(2, 11)),
-    "replacement": lambda: RandomSampler(range(11), replacement=True, generator=torch.Generator().manual_seed(4)),
+    "replacement": lambda: RandomSampler(
+        range(11), replacement=True, generator=torch.Generator().manual_seed(4)
+    ),
     "fewer": lambda: RandomSampler(range(11), num_samples=7),
     "endless": lambda: EndlessSampler(),
     "user's": lambda: [3, 1, 4, 1, 5, 9, 2, 6],
@@ -167,7 +188,9 @@ class EndlessSampler(torch.utils.data.Sampler):
 def test_what_any_sampler_draws_is_drawn_again(name, num_workers):
     def make():
         sampler = SAMPLERS[name]()
-        return resumable(DataLoader(Noisy(), batch_size=3, sampler=sampler, num_workers=num_workers), seed=3)
+        return resumable(
+            DataLoader(Noisy(), batch_size=3, sampler=sampler, num_workers=num_workers), seed=3
+        )
 
     expected = take(make(), 6)
     before = random_states()
@@ -219,7 +242,9 @@ def test_loaders_without_batches_are_resumed(dataset):
 
 def test_a_sampler_of_batches_gives_keys_to_a_loader_without_batches():
     values = torch.arange(20, 31)
-    loader = DataLoader(TensorDataset(values), batch_size=None, sampler=BatchSampler(range(11), 4, False))
+    loader = DataLoader(
+        TensorDataset(values), batch_size=None, sampler=BatchSampler(range(11), 4, False)
+    )
     assert [batch[0].tolist() for batch in resumable(loader, seed=1)] == [
         [20, 21, 22, 23],
         [24, 25, 26, 27],
@@ -254,7 +279,12 @@ def test_a_distributed_sampler_that_drops_goes_on_dropping():
 
 def test_the_rest_of_a_pass_is_shared_anew_among_another_number_of_processes():
     loaders = [distributed(rank, 2, range(23), seed=1) for rank in range(2)]
-    expected = [i for together in zip(*map(list, loaders), strict=True) for batch in together for i in batch.tolist()]
+    expected = [
+        i
+        for together in zip(*map(list, loaders), strict=True)
+        for batch in together
+        for i in batch.tolist()
+    ]
     loaders = [distributed(rank, 2, range(23), seed=1) for rank in range(2)]
     state = states_along(loaders[0], 3)[-1]
     assert state["num_samples"] == 12
@@ -263,8 +293,15 @@ def test_the_rest_of_a_pass_is_shared_anew_among_another_number_of_processes():
         for other in others:
             other.load_state_dict(state)
         # 11 samples: with 4 processes, 3 of them are too few for a batch of their own, and join the one before.
-        assert {other.num_batches_left() for other in others} == {{1: 6, 2: 3, 3: 2, 4: 1}[world_size]}
-        rest = [i for together in zip(*map(list, others), strict=True) for batch in together for i in batch.tolist()]
+        assert {other.num_batches_left() for other in others} == {
+            {1: 6, 2: 3, 3: 2, 4: 1}[world_size]
+        }
+        rest = [
+            i
+            for together in zip(*map(list, others), strict=True)
+            for batch in together
+            for i in batch.tolist()
+        ]
         assert rest == expected[12:]
 
 
@@ -421,12 +458,20 @@ class TestPositions:
     def test_what_was_saved_is_loaded_into_a_loader_in_the_middle_of_its_pass(self):
         for num_workers in (0, 1):
             loader = resumable(
-                DataLoader(Noisy(), num_workers=num_workers, persistent_workers=num_workers > 0, shuffle=True), seed=1
+                DataLoader(
+                    Noisy(),
+                    num_workers=num_workers,
+                    persistent_workers=num_workers > 0,
+                    shuffle=True,
+                ),
+                seed=1,
             )
             expected = list(resumable(DataLoader(Noisy(), shuffle=True), seed=2))
             iterator = iter(loader)
             next(iterator)
-            loader.load_state_dict(states_along(resumable(DataLoader(Noisy(), shuffle=True), seed=2), 4)[4])
+            loader.load_state_dict(
+                states_along(resumable(DataLoader(Noisy(), shuffle=True), seed=2), 4)[4]
+            )
             assert same(list(loader), expected[4:])
 
 
@@ -439,7 +484,9 @@ class TestChangedData:
 
     def load(self, dataset=None, on_change="raise", **options):
         dataset = Counting(23) if dataset is None else dataset
-        loader = resumable(DataLoader(dataset, **{"batch_size": 2, "shuffle": True} | options), on_change=on_change)
+        loader = resumable(
+            DataLoader(dataset, **{"batch_size": 2, "shuffle": True} | options), on_change=on_change
+        )
         before = loader.state_dict()
         try:
             loader.load_state_dict(self.state())
@@ -454,7 +501,10 @@ class TestChangedData:
             ({"dataset": Counting(24)}, "the length of the data set was 23 and is 24"),
             ({"batch_size": 3}, "batch_size was 2 and is 3"),
             ({"drop_last": True}, "drop_last was False and is True"),
-            ({"dataset": StatefulStream(23), "shuffle": None}, "the kind of data was 'map' and is 'stream'"),
+            (
+                {"dataset": StatefulStream(23), "shuffle": None},
+                "the kind of data was 'map' and is 'stream'",
+            ),
         ],
     )
     def test_it_is_an_error_that_names_both_and_what_to_do(self, options, text):
@@ -463,7 +513,9 @@ class TestChangedData:
         assert 'resumable(..., on_change="accept")' in str(error.value)
 
     def test_if_accepted_the_pass_goes_on_after_the_same_number_of_samples(self):
-        order = torch.cat(list(resumable(DataLoader(Counting(23), batch_size=2, shuffle=True), seed=1))).tolist()
+        order = torch.cat(
+            list(resumable(DataLoader(Counting(23), batch_size=2, shuffle=True), seed=1))
+        ).tolist()
         loader = self.load(batch_size=5, on_change="accept")
         assert torch.cat(list(loader)).tolist() == order[12:]
 
@@ -484,7 +536,9 @@ class TestChangedData:
         assert loader.num_batches_left() == 3
 
     def test_anything_but_raise_and_accept_is_refused(self):
-        with pytest.raises(ValueError, match="on_change should be 'raise' or 'accept', but given 'ignore'"):
+        with pytest.raises(
+            ValueError, match="on_change should be 'raise' or 'accept', but given 'ignore'"
+        ):
             resumable([1], on_change="ignore")
 
 
@@ -494,7 +548,10 @@ class TestOtherData:
     def test_lists_are_resumed(self):
         data = [[1], [2], [3]]
         for num_done, state in enumerate(states_along(resumable(data), 4)):
-            assert take(resumed(lambda: resumable(data), state), 3) == take(data * 3, 7)[num_done % 3 :][:3]
+            assert (
+                take(resumed(lambda: resumable(data), state), 3)
+                == take(data * 3, 7)[num_done % 3 :][:3]
+            )
 
     def test_what_an_iterable_draws_is_drawn_again_and_the_program_none_the_wiser(self):
         class Draws:
@@ -514,7 +571,8 @@ class TestOtherData:
         state = states_along(resumable(iter([1, 2, 3])), 2)[-1]
         loader = resumable(iter([1, 2, 3]))
         with pytest.raises(
-            ValueError, match="after 2 batches, but given a list_iterator, which can only be gone through"
+            ValueError,
+            match="after 2 batches, but given a list_iterator, which can only be gone through",
         ):
             loader.load_state_dict(state)
         loader.load_state_dict(state | {"num_batches": 0})
@@ -522,17 +580,31 @@ class TestOtherData:
         accepting.load_state_dict(state)
         assert list(accepting) == [3]
 
-    @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata 0.11 with torch 2.13
-    @pytest.mark.parametrize(("num_workers", "persistent_workers"), [(0, False), (2, False), (1, True)])
-    @pytest.mark.parametrize("dataset", [TensorDataset(torch.arange(11)), StatefulStream()], ids=["map", "stream"])
-    def test_a_stateful_loader_is_asked_for_its_state(self, num_workers, persistent_workers, dataset):
+    @pytest.mark.filterwarnings(
+        "ignore:'set_vital' is deprecated:UserWarning"
+    )  # torchdata 0.11 with torch 2.13
+    @pytest.mark.parametrize(
+        ("num_workers", "persistent_workers"), [(0, False), (2, False), (1, True)]
+    )
+    @pytest.mark.parametrize(
+        "dataset", [TensorDataset(torch.arange(11)), StatefulStream()], ids=["map", "stream"]
+    )
+    def test_a_stateful_loader_is_asked_for_its_state(
+        self, num_workers, persistent_workers, dataset
+    ):
         def make():
             options = {"num_workers": num_workers, "persistent_workers": persistent_workers}
             if isinstance(dataset, TensorDataset):
                 options["shuffle"] = True
-            return resumable(StatefulDataLoader(pickle.loads(pickle.dumps(dataset)), batch_size=3, **options), seed=4)
+            return resumable(
+                StatefulDataLoader(pickle.loads(pickle.dumps(dataset)), batch_size=3, **options),
+                seed=4,
+            )
 
-        expected = [plain(batch)[..., 0] if plain(batch).ndim > 1 else plain(batch) for batch in take(make(), 8)]
+        expected = [
+            plain(batch)[..., 0] if plain(batch).ndim > 1 else plain(batch)
+            for batch in take(make(), 8)
+        ]
         for num_done, state in enumerate(states_along(make(), 5)):
             rest = [plain(batch) for batch in take(resumed(make, state), 8 - num_done)]
             rest = [batch[..., 0] if batch.ndim > 1 else batch for batch in rest]
@@ -563,7 +635,9 @@ def test_memory_of_a_long_order_stays_that_of_a_tensor():
     tracemalloc.start()
     try:
         next(iter(loader))
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000  # a list of a million numbers takes 36 MB
+        assert (
+            tracemalloc.get_traced_memory()[1] < 2_000_000
+        )  # a list of a million numbers takes 36 MB
     finally:
         tracemalloc.stop()
 
@@ -578,7 +652,9 @@ def test_a_subclass_of_the_loader_stays_one():
 
 
 def test_a_batch_sampler_that_does_not_know_its_rank_is_not_shared():
-    with pytest.raises(ValueError, match=r"batch_sampler should know its rank .* world_size=2, but given list"):
+    with pytest.raises(
+        ValueError, match=r"batch_sampler should know its rank .* world_size=2, but given list"
+    ):
         resumable(DataLoader(range(4), batch_sampler=[[1], [2]]), world_size=2)
 
 
@@ -588,7 +664,9 @@ def test_single_samples_are_shared_only_if_it_can_be_done_evenly():
     assert len(resumable(DataLoader(range(6), batch_size=None), world_size=2)) == 3
 
 
-@pytest.mark.parametrize("sampler", [SubsetRandomSampler(range(9)), EndlessSampler()], ids=["drawn", "in chunks"])
+@pytest.mark.parametrize(
+    "sampler", [SubsetRandomSampler(range(9)), EndlessSampler()], ids=["drawn", "in chunks"]
+)
 def test_an_iterator_made_while_an_exception_is_handled_does_not_keep_it(sampler):
     # As at the end of a pass, when the next one begins. It would keep the old pass, and with it its workers.
     loader = resumable(DataLoader(range(9), sampler=sampler), seed=1)
@@ -604,7 +682,9 @@ def test_an_iterator_made_while_an_exception_is_handled_does_not_keep_it(sampler
 
 @pytest.mark.parametrize("persistent_workers", [False, True])
 def test_workers_end_with_the_iterator_or_the_loader(persistent_workers):
-    loader = resumable(DataLoader(range(9), num_workers=1, persistent_workers=persistent_workers), seed=1)
+    loader = resumable(
+        DataLoader(range(9), num_workers=1, persistent_workers=persistent_workers), seed=1
+    )
     gc.collect()
     gc.disable()
     try:

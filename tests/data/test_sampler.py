@@ -40,7 +40,9 @@ def test_a_loaded_position_counts_once(num_workers):
 
 def test_the_state_counts_what_all_processes_have_been_given():
     sampler = ShardedBatchSampler(11, 2, seed=5, rank=1, world_size=2)
-    counts = [sampler.state_dict()["num_seen"]] + [sampler.state_dict()["num_seen"] for _ in sampler]
+    counts = [sampler.state_dict()["num_seen"]] + [
+        sampler.state_dict()["num_seen"] for _ in sampler
+    ]
     assert counts == [0, 4, 8, 11]
     assert sampler.state_dict() == {"epoch": 0, "num_seen": 11, "seed": 5, "num_samples": 11}
 
@@ -63,8 +65,13 @@ def test_a_position_among_other_samples_is_refused():
 
 
 def test_the_indices_of_another_sampler_are_cut():
-    samplers = [ShardedBatchSampler(SubsetRandomSampler(range(5, 16)), 2, rank=rank, world_size=2) for rank in (0, 1)]
-    assert sorted(i for sampler in samplers for batch in sampler for i in batch) == list(range(5, 16))
+    samplers = [
+        ShardedBatchSampler(SubsetRandomSampler(range(5, 16)), 2, rank=rank, world_size=2)
+        for rank in (0, 1)
+    ]
+    assert sorted(i for sampler in samplers for batch in sampler for i in batch) == list(
+        range(5, 16)
+    )
     assert samplers[0].state_dict()["num_samples"] == 11
 
 

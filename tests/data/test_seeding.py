@@ -6,7 +6,16 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from ignite.data import resumable, seeded
-from ignite.data.seeding import BatchSeeds, CollateSeeds, Indices, Key, draws_nothing, is_seeded, seeded_inside, tag
+from ignite.data.seeding import (
+    BatchSeeds,
+    CollateSeeds,
+    Indices,
+    Key,
+    draws_nothing,
+    is_seeded,
+    seeded_inside,
+    tag,
+)
 from support.noisy_data import Noisy, NoisyStream, noise, random_states, same
 
 
@@ -33,9 +42,14 @@ def test_samples_are_the_same_for_all_batch_sizes_workers_and_processes():
     data = seeded(Noisy(), seed=1)
     expected = by_sample([[data[i] for i in range(11)]])
     for batch_size, num_workers in ((1, 0), (4, 2), (3, 1)):
-        loader = resumable(DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=num_workers), seed=9)
+        loader = resumable(
+            DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=num_workers), seed=9
+        )
         assert by_sample(loader) == expected
-    parts = [resumable(DataLoader(data, batch_size=2), rank=rank, world_size=2, seed=9) for rank in range(2)]
+    parts = [
+        resumable(DataLoader(data, batch_size=2), rank=rank, world_size=2, seed=9)
+        for rank in range(2)
+    ]
     assert by_sample([*parts[0], *parts[1]]) == expected
 
 
@@ -48,7 +62,9 @@ def test_in_a_plain_loader_workers_see_the_epoch(persistent_workers):
         assert by_sample(loader) == by_sample([[data[i] for i in range(11)]])
 
 
-@pytest.mark.parametrize("wrap", [lambda data: Subset(data, range(11)), lambda data: ConcatDataset([data])])
+@pytest.mark.parametrize(
+    "wrap", [lambda data: Subset(data, range(11)), lambda data: ConcatDataset([data])]
+)
 def test_inside_other_data_sets_the_epoch_is_that_of_the_loader(wrap):
     data = seeded(Noisy(), seed=1)
     loader = resumable(DataLoader(wrap(data), batch_size=4, shuffle=True, num_workers=1), seed=9)
@@ -92,7 +108,9 @@ def test_a_seeded_data_set_passes_for_the_one_inside():
         _ = data.nonsense
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))]
+)
 def test_it_can_be_copied(duplicate):
     data = seeded(Noisy(), seed=4)
     data.set_epoch(2)
@@ -101,7 +119,9 @@ def test_it_can_be_copied(duplicate):
 
 @pytest.mark.parametrize("dataset", [NoisyStream(), iter([1])])
 def test_what_has_no_items_cannot_be_seeded_by_item(dataset):
-    with pytest.raises(TypeError, match=f"dataset should be map-style, .* but given {type(dataset).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"dataset should be map-style, .* but given {type(dataset).__name__}"
+    ):
         seeded(dataset)
 
 

@@ -32,7 +32,10 @@ def test_a_list_makes_one_group_however_often_it_is_given(found):
 
 def test_errors_within_a_group_name_ranks_among_all(found):
     for rank in (1, 3):
-        assert "rank 1 has torch.float32 of shape (1, 1), rank 3 has torch.float32" in found[rank]["misfit"]
+        assert (
+            "rank 1 has torch.float32 of shape (1, 1), rank 3 has torch.float32"
+            in found[rank]["misfit"]
+        )
 
 
 def test_what_is_no_group_is_refused(found):
@@ -45,8 +48,14 @@ def test_what_is_no_group_is_refused(found):
             ),
         ]
         kind, ranks = checks["wrong group"]
-        assert kind == "ValueError: Argument group should be list of int or ProcessGroup, but given 'x'"
-        assert ranks == "ValueError: Argument ranks should be different ranks from 0 to 3, but given [7]"
+        assert (
+            kind
+            == "ValueError: Argument group should be list of int or ProcessGroup, but given 'x'"
+        )
+        assert (
+            ranks
+            == "ValueError: Argument ranks should be different ranks from 0 to 3, but given [7]"
+        )
 
 
 def test_groups_end_with_the_default_group(tmp_path):

@@ -15,7 +15,15 @@ from ignite import distributed as idist
 from ignite.distributed import _launch
 from support import harness, launched
 
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID")
+VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "SLURM_JOB_ID",
+)
 
 
 @pytest.fixture
@@ -32,14 +40,26 @@ def written(folder):
 
 @pytest.mark.parametrize("num_processes", [2, 4])
 def test_spawned_processes_form_a_group(tmp_path, num_processes):
-    idist.spawn("gloo", launched.writes_its_place, (tmp_path,), {"word": "hello"}, nproc_per_node=num_processes)
+    idist.spawn(
+        "gloo",
+        launched.writes_its_place,
+        (tmp_path,),
+        {"word": "hello"},
+        nproc_per_node=num_processes,
+    )
     total = num_processes * (num_processes + 1) // 2
-    assert written(tmp_path) == {f"{i}": f"hello {total} {(i, num_processes, 1, 0)}" for i in range(num_processes)}
+    assert written(tmp_path) == {
+        f"{i}": f"hello {total} {(i, num_processes, 1, 0)}" for i in range(num_processes)
+    }
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "file"])
 def test_spawned_processes_meet_where_they_are_told(tmp_path, scheme):
-    place = f"tcp://127.0.0.1:{harness.free_port()}" if scheme == "tcp" else f"file://{tmp_path}/meeting"
+    place = (
+        f"tcp://127.0.0.1:{harness.free_port()}"
+        if scheme == "tcp"
+        else f"file://{tmp_path}/meeting"
+    )
     idist.spawn(
         "gloo",
         launched.writes_its_place,
@@ -53,9 +73,12 @@ def test_spawned_processes_meet_where_they_are_told(tmp_path, scheme):
 
 
 def test_spawned_processes_of_two_nodes_form_a_group(tmp_path):
-    start = functools.partial(idist.spawn, nnodes=2, master_addr="127.0.0.1", master_port=harness.free_port())
+    start = functools.partial(
+        idist.spawn, nnodes=2, master_addr="127.0.0.1", master_port=harness.free_port()
+    )
     nodes = [
-        start("gloo", launched.writes_its_place, (tmp_path,), node_rank=node_rank, join=False) for node_rank in range(2)
+        start("gloo", launched.writes_its_place, (tmp_path,), node_rank=node_rank, join=False)
+        for node_rank in range(2)
     ]
     for node in nodes:
         while not node.join():
@@ -74,10 +97,17 @@ def test_a_rank_that_raises_ends_the_others_within_seconds_and_is_named(tmp_path
 
 def test_a_rank_of_another_node_is_named_as_the_group_counts(tmp_path):
     start = functools.partial(idist.spawn, nnodes=2, master_port=harness.free_port(), join=False)
-    first, second = (start("gloo", launched.one_fails, (str(tmp_path),), node_rank=node_rank) for node_rank in range(2))
-    with pytest.raises(ProcessRaisedException, match="no space left\nRaised on rank 1 of 2, local rank 0"):
+    first, second = (
+        start("gloo", launched.one_fails, (str(tmp_path),), node_rank=node_rank)
+        for node_rank in range(2)
+    )
+    with pytest.raises(
+        ProcessRaisedException, match="no space left\nRaised on rank 1 of 2, local rank 0"
+    ):
         second.join()
-    with pytest.raises(ProcessRaisedException, match="Raised on rank 0 of 2"):  # which has lost the other
+    with pytest.raises(
+        ProcessRaisedException, match="Raised on rank 0 of 2"
+    ):  # which has lost the other
         first.join()
     assert time.monotonic() - float(Path(tmp_path, "failed at").read_text()) < _launch._PATIENCE_S
 
@@ -89,7 +119,9 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_named():
 
 def test_only_the_first_that_fails_goes_on_at_once(monkeypatch):
     waits = []
-    monkeypatch.setattr(_launch.threading.Event, "wait", lambda event, seconds: waits.append(seconds))
+    monkeypatch.setattr(
+        _launch.threading.Event, "wait", lambda event, seconds: waits.append(seconds)
+    )
     first_failed = multiprocessing.RawValue("i", -1)
     for local_rank in (1, 0):
         _launch._wait_for_first_failure(local_rank, first_failed)
@@ -171,7 +203,9 @@ def test_nccl_wants_a_gpu(environment):
         idist.initialize("nccl")
 
 
-def test_without_a_launcher_a_process_is_a_group_of_its_own_and_the_environment_is_put_back(environment):
+def test_without_a_launcher_a_process_is_a_group_of_its_own_and_the_environment_is_put_back(
+    environment,
+):
     environment.setenv("MASTER_PORT", str(harness.free_port()))
     before = dict(os.environ)
     idist.initialize("gloo")
@@ -202,7 +236,10 @@ def test_a_group_that_cannot_be_made_leaves_the_environment_as_it_was(environmen
 
 
 def test_slurm_says_who_a_process_is(environment):
-    before, job = dict(os.environ), str(os.getpid())  # so that other runs of the tests do not meet this one
+    before, job = (
+        dict(os.environ),
+        str(os.getpid()),
+    )  # so that other runs of the tests do not meet this one
     for name, value in {
         "SLURM_JOB_ID": job,
         "SLURM_PROCID": "0",
@@ -214,8 +251,13 @@ def test_slurm_says_who_a_process_is(environment):
         environment.setenv(name, value)
     idist.initialize("gloo")
     try:
-        assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("localhost", str(15000 + int(job[-4:])))
+        assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == (
+            "localhost",
+            str(15000 + int(job[-4:])),
+        )
         assert idist.get_world_size() == 1
     finally:
         idist.finalize()
-    assert {name: value for name, value in os.environ.items() if not name.startswith("SLURM")} == before
+    assert {
+        name: value for name, value in os.environ.items() if not name.startswith("SLURM")
+    } == before

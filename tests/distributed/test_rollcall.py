@@ -23,7 +23,9 @@ def processes(monkeypatch):
     monkeypatch.setattr(rollcall, "get_world_size", lambda: SIZE)
     monkeypatch.setattr(rollcall, "get_rank", lambda: own.rank)
     monkeypatch.setattr(rollcall, "default_store", lambda: store)
-    monkeypatch.setattr(rollcall, "_groups", type("Groups", (), {"setdefault": lambda self, *_: groups[own.rank]})())
+    monkeypatch.setattr(
+        rollcall, "_groups", type("Groups", (), {"setdefault": lambda self, *_: groups[own.rank]})()
+    )
     monkeypatch.setattr(rollcall, "ROLL_PATIENCE_S", 0.05)
 
     def call(rank, names, run="train"):
@@ -35,12 +37,17 @@ def processes(monkeypatch):
 
 def at_once(*functions):
     with ThreadPoolExecutor(len(functions)) as pool:
-        return [future.result(timeout=20) for future in [pool.submit(function) for function in functions]]
+        return [
+            future.result(timeout=20)
+            for future in [pool.submit(function) for function in functions]
+        ]
 
 
 def of(rolls, name, stretch, votes):
     """The answers that processes get which vote side by side."""
-    return at_once(*(lambda r=r, v=v: r.any(name, stretch, v) for r, v in zip(rolls, votes, strict=True)))
+    return at_once(
+        *(lambda r=r, v=v: r.any(name, stretch, v) for r, v in zip(rolls, votes, strict=True))
+    )
 
 
 def test_in_a_single_process_there_is_no_roll():
@@ -63,7 +70,9 @@ def test_a_store_that_fails_is_as_none(processes, monkeypatch):
 
 def test_what_all_have_is_everywhere(processes):
     rolls = [processes.call(rank, ["a", "b"] if rank else ["b", "c"]) for rank in range(SIZE)]
-    assert [[name for name in "abc" if roll.is_everywhere(name)] for roll in rolls] == [["b"]] * SIZE
+    assert [[name for name in "abc" if roll.is_everywhere(name)] for roll in rolls] == [
+        ["b"]
+    ] * SIZE
 
 
 @pytest.mark.parametrize("votes", [(0, 0, 0), (1, 0, 0), (0, 0, 1), (1, 1, 1)])
@@ -75,7 +84,9 @@ def test_all_get_one_answer(processes, votes):
 
 def test_what_some_have_is_decided_by_each(processes):
     rolls = [processes.call(rank, ["a"] if rank < 2 else []) for rank in range(SIZE)]
-    assert [roll.any("a", 1, vote) for roll, vote in zip(rolls[:2], (True, False), strict=True)] == [True, False]
+    assert [
+        roll.any("a", 1, vote) for roll, vote in zip(rolls[:2], (True, False), strict=True)
+    ] == [True, False]
 
 
 def test_decisions_of_two_things_and_two_runs_are_apart(processes):
@@ -102,7 +113,9 @@ def test_nobody_waits_in_a_stretch_for_one_that_has_left_it(processes, has_voted
 def test_one_that_waits_already_is_let_go(processes):
     rolls = [processes.call(rank, ["a"]) for rank in range(SIZE)]
     answers = at_once(
-        lambda: rolls[0].any("a", 1, False), lambda: rolls[1].any("a", 1, True), lambda: rolls[2].leave("a", 1)
+        lambda: rolls[0].any("a", 1, False),
+        lambda: rolls[1].any("a", 1, True),
+        lambda: rolls[2].leave("a", 1),
     )
     assert answers[:2] == [False, True]
 
@@ -145,7 +158,8 @@ def test_one_that_does_not_come_to_a_decision_is_given_up(processes, caplog, mon
 def test_what_is_needed_names_who_has_it_not(processes):
     first, _, _ = [processes.call(rank, ["a"] if rank < 2 else ["b"]) for rank in range(SIZE)]
     with pytest.raises(
-        RuntimeError, match=r"Saver should be attached .* on all processes, .* but rank 2 has none \(train\)"
+        RuntimeError,
+        match=r"Saver should be attached .* on all processes, .* but rank 2 has none \(train\)",
     ):
         first.require("a", "Saver")
 
@@ -181,7 +195,9 @@ def test_the_store_does_not_grow(processes):
     assert processes.store.num_keys() == before
 
 
-def test_a_run_ends_without_an_error_where_the_process_that_keeps_the_store_has_ended_before(processes, monkeypatch):
+def test_a_run_ends_without_an_error_where_the_process_that_keeps_the_store_has_ended_before(
+    processes, monkeypatch
+):
     roll = processes.call(1, ["a"])
 
     class Gone:

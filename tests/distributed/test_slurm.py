@@ -13,7 +13,13 @@ SLURM = {
     "SLURM_JOB_NODELIST": "node[07-08]",
     "SLURM_JOB_NUM_NODES": "2",
 }
-MEANT = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node07", "MASTER_PORT": "18456"}
+MEANT = {
+    "RANK": "3",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "4",
+    "MASTER_ADDR": "node07",
+    "MASTER_PORT": "18456",
+}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,8 @@ def test_ranges_keep_their_zeros(first, length, width):
 
 
 @pytest.mark.parametrize(
-    "node_list", ["", ",", "a,,b", "n[a-b]", "n[1-x]", "n[3-1]", "n[]", "n[1-2", "n1-2]", "n[[1]]", "a b"]
+    "node_list",
+    ["", ",", "a,,b", "n[a-b]", "n[1-x]", "n[3-1]", "n[]", "n[1-2", "n1-2]", "n[[1]]", "a b"],
 )
 def test_what_is_no_list_of_hosts_is_refused(node_list):
     with pytest.raises(ValueError, match="SLURM_JOB_NODELIST should"):
@@ -59,7 +66,9 @@ def test_a_missing_variable_is_named(name):
 def test_two_launchers_that_disagree_are_an_error_and_half_a_launcher_is_ignored():
     with pytest.raises(RuntimeError, match="inconsistent .* RANK=0 and SLURM_PROCID=3"):
         from_slurm({**SLURM, **MEANT, "RANK": "0"})
-    with pytest.warns(UserWarning, match=r"only \['RANK'\] are in the environment: they are ignored"):
+    with pytest.warns(
+        UserWarning, match=r"only \['RANK'\] are in the environment: they are ignored"
+    ):
         assert from_slurm({**SLURM, "RANK": "0"}) == MEANT
 
 
@@ -74,5 +83,7 @@ def test_two_launchers_that_disagree_are_an_error_and_half_a_launcher_is_ignored
         ({**SLURM, "SLURM_JOB_NUM_NODES": "0"}, 4, None),
     ],
 )
-def test_tasks_per_node_are_those_of_slurm_if_it_has_started_the_group(environment, world_size, found):
+def test_tasks_per_node_are_those_of_slurm_if_it_has_started_the_group(
+    environment, world_size, found
+):
     assert slurm_tasks_per_node(environment, world_size) == found

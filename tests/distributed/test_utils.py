@@ -35,27 +35,69 @@ def test_show_config_logs_what_was_found(caplog):
     with caplog.at_level("INFO", logger="ignite.distributed.utils"):
         idist.show_config()
     assert {record.name for record in caplog.records} == {"ignite.distributed.utils"}
-    for line in ("configuration: serial", "backend: None", f"hostname: {idist.hostname()}", "world size: 1", "rank: 0"):
+    for line in (
+        "configuration: serial",
+        "backend: None",
+        f"hostname: {idist.hostname()}",
+        "world size: 1",
+        "rank: 0",
+    ):
         assert line in caplog.text
 
 
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: idist.all_reduce("x"), TypeError, "tensor should be a tensor or a number, but given str"),
-        (lambda: idist.all_reduce(1, "AVERAGE"), ValueError, "op should be one of .* but given 'AVERAGE'"),
-        (lambda: idist.broadcast(None), ValueError, "Argument tensor should not be None, but given None"),
-        (lambda: idist.all_reduce(torch.ones(1), "OR"), TypeError, "booleans or integers with op=OR, but given tensor"),
-        (lambda: idist.set_local_rank(-1), ValueError, "index should be a whole number from 0, but given -1"),
-        (lambda: idist.broadcast([1]), TypeError, "should be a tensor, number, string or path, but given list"),
+        (
+            lambda: idist.all_reduce("x"),
+            TypeError,
+            "tensor should be a tensor or a number, but given str",
+        ),
+        (
+            lambda: idist.all_reduce(1, "AVERAGE"),
+            ValueError,
+            "op should be one of .* but given 'AVERAGE'",
+        ),
+        (
+            lambda: idist.broadcast(None),
+            ValueError,
+            "Argument tensor should not be None, but given None",
+        ),
+        (
+            lambda: idist.all_reduce(torch.ones(1), "OR"),
+            TypeError,
+            "booleans or integers with op=OR, but given tensor",
+        ),
+        (
+            lambda: idist.set_local_rank(-1),
+            ValueError,
+            "index should be a whole number from 0, but given -1",
+        ),
+        (
+            lambda: idist.broadcast([1]),
+            TypeError,
+            "should be a tensor, number, string or path, but given list",
+        ),
         (
             lambda: idist.initialize("carrier-pigeon"),
             ValueError,
             "Backend should be one of .* given 'carrier-pigeon'",
         ),
-        (lambda: idist.initialize("gloo", rank=0), ValueError, "Both rank and world_size should be provided"),
-        (lambda: idist.initialize("gloo", rank=0, world_size=1), ValueError, "should be None if no init_method"),
-        (lambda: idist.one_rank_first(rank=3).__enter__(), ValueError, "rank should be between 0 and 0, but given 3"),
+        (
+            lambda: idist.initialize("gloo", rank=0),
+            ValueError,
+            "Both rank and world_size should be provided",
+        ),
+        (
+            lambda: idist.initialize("gloo", rank=0, world_size=1),
+            ValueError,
+            "should be None if no init_method",
+        ),
+        (
+            lambda: idist.one_rank_first(rank=3).__enter__(),
+            ValueError,
+            "rank should be between 0 and 0, but given 3",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(call, error, words):
@@ -93,7 +135,9 @@ def test_values_are_combined_and_tensors_in_place(found):
         in_place = checks["in place"]
         assert in_place.pop("others in memory") == [0]
         assert in_place.pop("empty") == (True, torch.float32, (0, 3), [])
-        assert all((is_same, values) == (True, [3]) for is_same, _, _, values in in_place.values()), in_place
+        assert all(
+            (is_same, values) == (True, [3]) for is_same, _, _, values in in_place.values()
+        ), in_place
         assert [in_place[str(dtype)][1] for dtype in workers.DTYPES] == list(workers.DTYPES)
         assert in_place["transposed"][2] == (3, 2)
         assert [checks[op] for op in ("PRODUCT", "MIN", "MAX")] == [2, 1, 2]
@@ -137,8 +181,14 @@ def test_tensors_of_different_lengths_are_gathered_with_one_exchange_of_sizes(si
 def test_tensors_that_do_not_go_together_are_an_error_of_all_processes_that_names_them(size):
     for checks in harness.run(workers.ragged, size):
         shape, dtype, own_shape, own_dtype, shapes = checks["misfits"]
-        assert "rank 0 has torch.float32 of shape (2, 3), rank 1 has torch.float32 of shape (2, 1)" in shape
-        assert "rank 0 has torch.float32 of shape (0,), rank 1 has torch.float64 of shape (1,)" in dtype
+        assert (
+            "rank 0 has torch.float32 of shape (2, 3), rank 1 has torch.float32 of shape (2, 1)"
+            in shape
+        )
+        assert (
+            "rank 0 has torch.float32 of shape (0,), rank 1 has torch.float64 of shape (1,)"
+            in dtype
+        )
         assert f"rank 1 has torch.float32 of shape (1, 2) and shapes={[(1, 1)] * size}" in own_shape
         assert "rank 0 has torch.float32 of shape () and" in own_dtype
         assert "rank 1 has torch.float64 of shape () and" in own_dtype
@@ -162,9 +212,17 @@ def test_numbers_are_combined_and_broadcast_exactly_and_tensors_whatever_their_d
         assert [type(value) for value in checks["broadcast"]] == [int, float, bool, int]
         assert checks["broadcast tensors"][:5] == [[1, -7], [2, -6], [], [[0, 2], [1, 3]], [2, 3]]
         assert checks["path"]
-        assert checks["fractions"] == "TypeError: tensor should be of booleans or integers with op=AND, but given 0.5"
-        assert checks["wrong source"] == f"ValueError: src should be between 0 and {size - 1}, but given 9"
-    assert [checks["broadcast tensors"][5] for checks in found] == [[rank + 1, -7] for rank in range(size)]
+        assert (
+            checks["fractions"]
+            == "TypeError: tensor should be of booleans or integers with op=AND, but given 0.5"
+        )
+        assert (
+            checks["wrong source"]
+            == f"ValueError: src should be between 0 and {size - 1}, but given 9"
+        )
+    assert [checks["broadcast tensors"][5] for checks in found] == [
+        [rank + 1, -7] for rank in range(size)
+    ]
 
 
 def test_one_rank_of_all_or_of_each_node_goes_first(tmp_path):
@@ -176,8 +234,16 @@ def test_in_one_process_the_shape_is_its_own():
     (tensor,) = idist.all_gather_tensors_with_shapes(torch.ones(2), [(2,)])
     assert tensor.tolist() == [1, 1]
     for wrong, error, words in (
-        (lambda: idist.all_gather_tensors_with_shapes(1, [()]), TypeError, "tensor should be a tensor, but given int"),
-        (lambda: idist.all_gather_tensors_with_shapes(torch.ones(2), [(3,)]), ValueError, r"shapes=\[\(3,\)\]"),
+        (
+            lambda: idist.all_gather_tensors_with_shapes(1, [()]),
+            TypeError,
+            "tensor should be a tensor, but given int",
+        ),
+        (
+            lambda: idist.all_gather_tensors_with_shapes(torch.ones(2), [(3,)]),
+            ValueError,
+            r"shapes=\[\(3,\)\]",
+        ),
     ):
         with pytest.raises(error, match=words):
             wrong()
@@ -196,10 +262,15 @@ def test_local_ranks_are_found_by_host_names_with_one_warning_or_set_by_hand():
 @pytest.mark.parametrize("num_processes", [2, 4])
 def test_metrics_over_k_processes_are_those_over_one(num_processes):
     generator = torch.Generator().manual_seed(0)
-    scores, targets = torch.randn(7, 3, generator=generator), torch.randint(3, (7,), generator=generator)
+    scores, targets = (
+        torch.randn(7, 3, generator=generator),
+        torch.randint(3, (7,), generator=generator),
+    )
     for values in harness.run(workers.metrics, num_processes):
         assert values["accuracy"] == (scores.argmax(1) == targets).double().mean().item()
-        assert values["loss"] == pytest.approx(F.cross_entropy(scores.double(), targets).item(), rel=1e-6)
+        assert values["loss"] == pytest.approx(
+            F.cross_entropy(scores.double(), targets).item(), rel=1e-6
+        )
         assert values["mean"] == pytest.approx(scores[:, 0].double().mean().item())
         assert values["accuracy states"] == num_processes
 

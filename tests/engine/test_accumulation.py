@@ -31,7 +31,10 @@ def linear():
 def make_batches(number, size=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return [
-        tuple(torch.randn(size, features, generator=generator, dtype=torch.float64) for features in (3, 2))
+        tuple(
+            torch.randn(size, features, generator=generator, dtype=torch.float64)
+            for features in (3, 2)
+        )
         for _ in range(number)
     ]
 
@@ -60,7 +63,9 @@ def train_on_windows(windows):
 def make_trainer(steps, **options):
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    trainer = create_supervised_trainer(model, optimizer, mse, gradient_accumulation_steps=steps, **options)
+    trainer = create_supervised_trainer(
+        model, optimizer, mse, gradient_accumulation_steps=steps, **options
+    )
     return trainer, model
 
 
@@ -80,7 +85,9 @@ def windows_of(batches, steps):
     size=st.integers(1, 3),
     epochs=st.integers(1, 3),
 )
-def test_windows_equal_full_batches_and_the_last_one_of_an_epoch_is_stepped(knows_length, steps, number, size, epochs):
+def test_windows_equal_full_batches_and_the_last_one_of_an_epoch_is_stepped(
+    knows_length, steps, number, size, epochs
+):
     batches = make_batches(number, size)
     trainer, model = make_trainer(steps)
     num_steps = []
@@ -100,7 +107,9 @@ def test_a_run_limited_by_iterations_steps_with_what_its_last_window_has(steps, 
 
     seen = (batches * max_iters)[:max_iters]
     epochs = [seen[start : start + length] for start in range(0, max_iters, length)]
-    assert_same_weights(model, train_on_windows([window for epoch in epochs for window in windows_of(epoch, steps)]))
+    assert_same_weights(
+        model, train_on_windows([window for epoch in epochs for window in windows_of(epoch, steps)])
+    )
 
 
 def test_the_window_of_a_known_end_is_stepped_within_its_last_iteration():
@@ -109,7 +118,9 @@ def test_the_window_of_a_known_end_is_stepped_within_its_last_iteration():
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def compare():
-        changed.append(any(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)))
+        changed.append(
+            any(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+        )
         before[:] = [p.clone() for p in model.parameters()]
 
     trainer.run(make_batches(3))
@@ -126,7 +137,9 @@ def test_a_window_that_ends_with_its_epoch_is_told_once(length, limits, num_said
         model, torch.optim.SGD(model.parameters(), 0.1), mse, gradient_accumulation_steps=2
     )
     trainer.run(make_batches(length), **limits)
-    said = [record for record in caplog.records if "gradient_accumulation_steps" in record.getMessage()]
+    said = [
+        record for record in caplog.records if "gradient_accumulation_steps" in record.getMessage()
+    ]
     assert [record.levelname for record in said] == ["WARNING"] * num_said
 
 
@@ -143,7 +156,8 @@ def test_an_epoch_ended_without_its_event_is_stepped_too():
     batches = make_batches(6)
     trainer, model = make_trainer(4)
     trainer.add_event_handler(
-        Events.ITERATION_COMPLETED(once=3), lambda: trainer.terminate_epoch(skip_epoch_completed=True)
+        Events.ITERATION_COMPLETED(once=3),
+        lambda: trainer.terminate_epoch(skip_epoch_completed=True),
     )
     trainer.run(batches)
     assert_same_weights(model, train_on_windows([batches[:3]]))
@@ -153,7 +167,9 @@ def test_all_handlers_of_the_end_of_an_epoch_find_the_window_stepped():
     batches = make_batches(3)
     trainer, model = make_trainer(2)
     expected = train_on_windows(windows_of(batches, 2))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: assert_same_weights(model, expected), priority=10**9)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: assert_same_weights(model, expected), priority=10**9
+    )
     assert trainer.run(Stream(batches)).epoch == 1
 
 
@@ -189,12 +205,16 @@ def test_a_skipped_batch_adds_nothing_to_its_window(event):
 def test_a_window_whose_last_batch_is_skipped_is_stepped_at_the_end_of_the_epoch():
     batches = make_batches(4)
     trainer, model = make_trainer(3)
-    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=4), lambda: trainer.skip_iteration())
+    trainer.add_event_handler(
+        BackpropEvents.BACKWARD_STARTED(once=4), lambda: trainer.skip_iteration()
+    )
     trainer.run(batches)
     assert_same_weights(model, train_on_windows([batches[:3]]))
 
     trainer, model = make_trainer(3)
-    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=3), lambda: trainer.skip_iteration())
+    trainer.add_event_handler(
+        BackpropEvents.BACKWARD_STARTED(once=3), lambda: trainer.skip_iteration()
+    )
     trainer.run(batches[:3])
     assert_same_weights(model, train_on_windows([batches[:2]]))
 
@@ -202,7 +222,9 @@ def test_a_window_whose_last_batch_is_skipped_is_stepped_at_the_end_of_the_epoch
 def test_skipping_after_the_backward_pass_gives_the_window_up():
     batches = make_batches(5)
     trainer, model = make_trainer(3)
-    trainer.add_event_handler(BackpropEvents.BACKWARD_COMPLETED(once=2), lambda: trainer.skip_iteration())
+    trainer.add_event_handler(
+        BackpropEvents.BACKWARD_COMPLETED(once=2), lambda: trainer.skip_iteration()
+    )
     trainer.run(batches)
     assert_same_weights(model, train_on_windows([batches[2:5]]))
 
@@ -271,7 +293,9 @@ def test_the_reported_loss_is_that_of_the_batch():
     batches = make_batches(4)
     trainer, _ = make_trainer(4)
     losses = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output)
+    )
     model = linear()
     expected = [mse(model(x), y).item() for x, y in batches]
     trainer.run(batches)
@@ -282,8 +306,12 @@ def test_the_gradients_of_a_window_stay_until_the_next_one_begins():
     batches = make_batches(5)
     trainer, model = make_trainer(2)
     seen = []
-    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(model.weight.grad is not None))
-    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED, lambda: seen.append(model.weight.grad is not None))
+    trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda: seen.append(model.weight.grad is not None)
+    )
+    trainer.add_event_handler(
+        BackpropEvents.BACKWARD_STARTED, lambda: seen.append(model.weight.grad is not None)
+    )
     trainer.run(batches)
     assert seen == [False, False, True, True, True, False, True, True, True, False]
 
@@ -309,13 +337,18 @@ def test_without_accumulation_no_handler_is_attached():
 
 @pytest.mark.parametrize("steps", [0, -2])
 def test_a_window_has_at_least_one_batch(steps):
-    with pytest.raises(ValueError, match=f"Gradient_accumulation_steps must be strictly positive, but given {steps}"):
+    with pytest.raises(
+        ValueError,
+        match=f"Gradient_accumulation_steps must be strictly positive, but given {steps}",
+    ):
         make_trainer(steps)
 
 
 @pytest.mark.parametrize("steps", [1.5, "2"])
 def test_a_window_has_a_whole_number_of_batches(steps):
-    with pytest.raises(TypeError, match=f"gradient_accumulation_steps should be an integer, but given {steps!r}"):
+    with pytest.raises(
+        TypeError, match=f"gradient_accumulation_steps should be an integer, but given {steps!r}"
+    ):
         make_trainer(steps)
 
 
@@ -372,13 +405,19 @@ def train_by_definition(windows, is_sum=False):
     rows=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 5)), min_size=1, max_size=6),
     epochs=st.integers(1, 2),
 )
-def test_a_window_of_counted_losses_is_one_batch_of_all_that_counts(loss_fn, knows_length, steps, rows, epochs):
+def test_a_window_of_counted_losses_is_one_batch_of_all_that_counts(
+    loss_fn, knows_length, steps, rows, epochs
+):
     batches = ragged_batches([size for size, _ in rows], [ignored for _, ignored in rows])
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    trainer = create_supervised_trainer(model, optimizer, loss_fn, gradient_accumulation_steps=steps)
+    trainer = create_supervised_trainer(
+        model, optimizer, loss_fn, gradient_accumulation_steps=steps
+    )
     trainer.run(batches if knows_length else Stream(batches), max_epochs=epochs)
-    expected = train_by_definition(windows_of(batches, steps) * epochs, is_sum=loss_fn is summed_mse)
+    expected = train_by_definition(
+        windows_of(batches, steps) * epochs, is_sum=loss_fn is summed_mse
+    )
     assert_same_weights(model, expected)
 
 
@@ -386,9 +425,13 @@ def test_the_reported_loss_of_a_counted_one_is_its_mean():
     batches = ragged_batches([3, 2], [1, 0])
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    trainer = create_supervised_trainer(model, optimizer, counted_mse, gradient_accumulation_steps=2)
+    trainer = create_supervised_trainer(
+        model, optimizer, counted_mse, gradient_accumulation_steps=2
+    )
     losses = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output)
+    )
     expected = [counted_mse(linear()(x), y).loss.item() for x, y in batches]
     trainer.run(batches)
     assert losses == expected
@@ -398,8 +441,12 @@ def test_a_skipped_batch_counts_nothing():
     batches = ragged_batches([1, 4, 2], [0, 0, 0])
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    trainer = create_supervised_trainer(model, optimizer, counted_mse, gradient_accumulation_steps=3)
-    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=2), lambda: trainer.skip_iteration())
+    trainer = create_supervised_trainer(
+        model, optimizer, counted_mse, gradient_accumulation_steps=3
+    )
+    trainer.add_event_handler(
+        BackpropEvents.BACKWARD_STARTED(once=2), lambda: trainer.skip_iteration()
+    )
     trainer.run(batches)
     assert_same_weights(model, train_by_definition([[batches[0], batches[2]]]))
 
@@ -410,7 +457,9 @@ def test_a_window_of_counted_losses_goes_on_from_its_state_and_from_one_without_
     def make(loss_fn):
         model = linear()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        return Engine(supervised_training_step(model, optimizer, loss_fn, gradient_accumulation_steps=4)), model
+        return Engine(
+            supervised_training_step(model, optimizer, loss_fn, gradient_accumulation_steps=4)
+        ), model
 
     for loss_fn, expected in (
         (counted_mse, train_by_definition([batches])),
@@ -456,7 +505,9 @@ def test_a_window_of_plain_losses_after_one_of_counted_ones_is_the_mean_over_its
 
 @pytest.mark.parametrize("knows_length", [True, False])
 @pytest.mark.parametrize("kind", ["mean", "sum"])
-def test_counted_losses_of_processes_give_the_gradient_of_all_elements(processes, kind, knows_length):
+def test_counted_losses_of_processes_give_the_gradient_of_all_elements(
+    processes, kind, knows_length
+):
     x, y, results = processes
     windows = [[0, 1], [2, 3], [4]]
     model = ddp_model()
@@ -465,7 +516,8 @@ def test_counted_losses_of_processes_give_the_gradient_of_all_elements(processes
     for window in windows:
         optimizer.zero_grad()
         losses, counts = zip(
-            *(elements_of(model, x[r, i], y[r, i], r, i) for r in range(2) for i in window), strict=True
+            *(elements_of(model, x[r, i], y[r, i], r, i) for r in range(2) for i in window),
+            strict=True,
         )
         (sum(losses) / (1 if kind == "sum" else max(sum(counts), 1))).backward()
         expected.append([p.grad.flatten().tolist() for p in model.parameters()])
@@ -485,12 +537,16 @@ def processes(tmp_path_factory):
     """What two processes have seen, and the data: 5 batches of 2 samples on each."""
     folder = tmp_path_factory.mktemp("ddp")
     generator = torch.Generator().manual_seed(3)
-    x = torch.randn(2, 5, 2, 2, generator=generator, dtype=torch.float64)  # rank, batch, sample, feature
+    x = torch.randn(
+        2, 5, 2, 2, generator=generator, dtype=torch.float64
+    )  # rank, batch, sample, feature
     y = torch.randn(2, 5, 2, 1, generator=generator, dtype=torch.float64)
     torch.save({"x": x, "y": y}, folder / "data.pt")
     script = Path(__file__).parents[1] / "support" / "accumulate_in_processes.py"
     running = [
-        subprocess.Popen([sys.executable, script, str(rank), folder], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, script, str(rank), folder], stderr=subprocess.PIPE, text=True
+        )
         for rank in range(2)
     ]
     try:
@@ -509,8 +565,12 @@ def full_batch_gradients(model, x, y, windows):
     gradients = []
     for window in windows:
         optimizer.zero_grad()
-        sum(mse(model(x[r, i]), y[r, i]) for r in range(len(x)) for i in window).div(len(x) * len(window)).backward()
-        gradients.append([None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()])
+        sum(mse(model(x[r, i]), y[r, i]) for r in range(len(x)) for i in window).div(
+            len(x) * len(window)
+        ).backward()
+        gradients.append(
+            [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
+        )
         optimizer.step()
     return gradients
 
@@ -530,13 +590,19 @@ def ddp_model():
 @pytest.mark.parametrize(
     ("case", "windows", "num_exchanges"),
     [
-        ("known", [[0, 1], [2, 3], [4]], 3),  # 5 backward passes, an exchange only in those that end a window
+        (
+            "known",
+            [[0, 1], [2, 3], [4]],
+            3,
+        ),  # 5 backward passes, an exchange only in those that end a window
         ("unknown", [[0, 1], [2, 3], [4]], 2),  # the last window is averaged by hand
         ("stopped", [[0, 1], [2]], 1),
         ("compiled", [[0, 1], [2, 3], [4]], 3),
     ],
 )
-def test_processes_get_the_full_batch_gradient_and_exchange_once_a_window(processes, case, windows, num_exchanges):
+def test_processes_get_the_full_batch_gradient_and_exchange_once_a_window(
+    processes, case, windows, num_exchanges
+):
     x, y, results = processes
     expected = full_batch_gradients(ddp_model(), x, y, windows)
     for result in results:
@@ -545,7 +611,9 @@ def test_processes_get_the_full_batch_gradient_and_exchange_once_a_window(proces
     assert results[0][case]["weights"] == results[1][case]["weights"]
 
 
-def test_a_parameter_that_some_processes_did_not_use_is_averaged_and_one_that_none_used_is_left_alone(processes):
+def test_a_parameter_that_some_processes_did_not_use_is_averaged_and_one_that_none_used_is_left_alone(
+    processes,
+):
     _, _, results = processes
     last = [result["branches"]["gradients"][-1] for result in results]
     assert last[0] == last[1]

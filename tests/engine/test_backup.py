@@ -27,7 +27,9 @@ def train(model, optimizer, x):
     lambda parameters: torch.optim.AdamW(parameters, fused=True), torch.optim.Rprop,
 ])  # fmt: skip
 @pytest.mark.parametrize("num_before", [0, 2])
-def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_state_dict(make, num_before):
+def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_state_dict(
+    make, num_before
+):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
     model.register_buffer("hidden", torch.zeros(2), persistent=False)
@@ -54,7 +56,11 @@ def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_sta
     model[0].weight = nn.Parameter(torch.zeros(4, 3))
     parameters[2].data = torch.zeros(4)
     backup.restore()
-    after = [dict(model.state_dict()), [parameter.grad for parameter in parameters], optimizer.state_dict()]
+    after = [
+        dict(model.state_dict()),
+        [parameter.grad for parameter in parameters],
+        optimizer.state_dict(),
+    ]
     assert first_difference(after, before, "everything") is None
     assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
     assert all(parameter.requires_grad for parameter in parameters)
@@ -83,7 +89,14 @@ def test_containers_are_refilled_in_place():
         pass
 
     box = Box()
-    box.parts = [[1, 2], {"a": deque([1], maxlen=3)}, {3, 4}, OrderedDict(a=1, b=2), Counter("aab"), defaultdict(list)]
+    box.parts = [
+        [1, 2],
+        {"a": deque([1], maxlen=3)},
+        {3, 4},
+        OrderedDict(a=1, b=2),
+        Counter("aab"),
+        defaultdict(list),
+    ]
     parts, inner = box.parts, list(box.parts)
     backup = Backup()
     backup.add(box)
@@ -140,7 +153,9 @@ def test_random_generators_wherever_they_are():
 
 def test_data_lose_no_random_number_and_are_not_copied():
     x = torch.arange(10.0)
-    loader = DataLoader(TensorDataset(x), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(
+        TensorDataset(x), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(0)
+    )
     backup = Backup()
     backup.add_used(loader)
     first = [batch[0].tolist() for batch in loader]
@@ -159,7 +174,11 @@ def test_nothing_that_is_done_to_containers_stays(value, draw):
     pending = [holder]
     while pending:
         one = pending.pop()
-        pending += [part for part in (one.values() if isinstance(one, dict) else one) if isinstance(part, dict | list)]
+        pending += [
+            part
+            for part in (one.values() if isinstance(one, dict) else one)
+            if isinstance(part, dict | list)
+        ]
         what = draw.choice(["clear", "add", "change", "leave"])
         if what == "clear":
             one.clear()

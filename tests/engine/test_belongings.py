@@ -40,7 +40,11 @@ class Counter:
 def make_trainer(**options):
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss(), **options), model, optimizer
+    return (
+        create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss(), **options),
+        model,
+        optimizer,
+    )
 
 
 def idle():
@@ -72,7 +76,9 @@ def test_handlers_and_the_objects_of_methods_are_found_under_their_class():
     engine, first, second, third = idle(), Counter(), Counter(), Counter()
     engine.add_event_handler(Events.EPOCH_COMPLETED, first)
     engine.add_event_handler(Events.EPOCH_COMPLETED, second.increase)
-    engine.add_event_handler(Events.EPOCH_COMPLETED, functools.partial(lambda counter, engine: None, third))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, functools.partial(lambda counter, engine: None, third)
+    )
     assert collect(engine, {}).objects == {
         "Counter(trainer EPOCH_COMPLETED Counter)": first,
         "Counter(trainer EPOCH_COMPLETED increase)": second,
@@ -177,9 +183,13 @@ def test_names_are_the_same_in_the_next_run_of_the_program():
 
 
 def test_objects_without_state_and_reserved_names_are_refused():
-    with pytest.raises(TypeError, match="schedule should have state_dict and load_state_dict, but given int"):
+    with pytest.raises(
+        TypeError, match="schedule should have state_dict and load_state_dict, but given int"
+    ):
         collect(idle(), {"schedule": 3})
-    with pytest.raises(ValueError, match="should have another name than data, event, .* but given data"):
+    with pytest.raises(
+        ValueError, match="should have another name than data, event, .* but given data"
+    ):
         collect(idle(), {"data": Counter()})
 
 
@@ -267,7 +277,9 @@ def test_objects_that_do_not_differ_are_said_to_and_need_names():
     engine.add_event_handler(Events.EPOCH_COMPLETED, first)
     engine.add_event_handler(Events.EPOCH_COMPLETED, second)
     belongings = collect(engine, {})
-    with pytest.raises(ValueError, match=r"should have names that tell them apart.*Counter.*first=..., second="):
+    with pytest.raises(
+        ValueError, match=r"should have names that tell them apart.*Counter.*first=..., second="
+    ):
         belongings.check({})
     given = {"one": first, "other": second}
     named = collect(engine, given)
@@ -289,7 +301,9 @@ def test_an_attribute_is_no_variable_of_the_same_name():
 
 
 def test_of_a_namespace_only_what_is_used_is_found():
-    config = types.SimpleNamespace(net=nn.Linear(1, 1), unused=nn.Linear(1, 1), parts={"a": Counter(), "b": Counter()})
+    config = types.SimpleNamespace(
+        net=nn.Linear(1, 1), unused=nn.Linear(1, 1), parts={"a": Counter(), "b": Counter()}
+    )
     engine = Engine(lambda engine, batch: config.net(batch))
     engine.add_event_handler(Events.STARTED, lambda: config.parts["a"].increase())
     assert collect(engine, {}).objects == {"a": config.parts["a"], "net": config.net}
@@ -400,7 +414,9 @@ def in_a_module(net, optimizer):
 WAYS = {
     "partial": lambda n, o: functools.partial(train_with, net=n, optimizer=o),
     "partial with rest": lambda n, o: functools.partial(train_with_rest, net=n, optimizer=o),
-    "partial of a partial": lambda n, o: functools.partial(functools.partial(train_with, net=n), optimizer=o),
+    "partial of a partial": lambda n, o: functools.partial(
+        functools.partial(train_with, net=n), optimizer=o
+    ),
     "partial of a dictionary": lambda n, o: functools.partial(train, {"net": n, "optimizer": o}),
     "partial of a method": lambda n, o: functools.partial(Step(n, o).method),
     "callable": Step,
@@ -409,7 +425,9 @@ WAYS = {
     "wrapped twice": lambda n, o: Step.wrapped(Step.wrapped(closure_of((n, o)))),
     "no_grad": lambda n, o: torch.no_grad()(closure_of((n, o))),
     "dictionary": lambda n, o: key_of({"net": n, "optimizer": o}),
-    "unknown key": lambda n, o: (lambda parts: lambda engine, batch: [parts[key] for key in parts])({"a": n, "b": o}),
+    "unknown key": lambda n, o: (lambda parts: lambda engine, batch: [parts[key] for key in parts])(
+        {"a": n, "b": o}
+    ),
     "nested": lambda n, o: closure_of({"a": [{"b": (n,)}], "c": {"d": {"e": o}}}),
     "tuple": lambda n, o: closure_of((n, o)),
     "named tuple": lambda n, o: closure_of(collections.namedtuple("P", "net optimizer")(n, o)),
@@ -420,7 +438,9 @@ WAYS = {
     "class": lambda n, o: attribute_of(type("Config", (), {"net": n, "optimizer": o})),
     "property": lambda n, o: (lambda lazy: lambda engine, batch: lazy.both)(Lazy(n, o)),
     "default": default_of,
-    "function of a function": lambda n, o: (lambda f: lambda engine, batch: f(engine, batch))(closure_of((n, o))),
+    "function of a function": lambda n, o: (lambda f: lambda engine, batch: f(engine, batch))(
+        closure_of((n, o))
+    ),
     "state": on_state,
     "module": in_a_module,
     "default dictionary": lambda n, o: closure_of(collections.defaultdict(list, {"x": [n, o]})),
@@ -460,7 +480,9 @@ def test_a_model_that_is_hidden_is_asked_for(way):
     engine = Engine(HIDDEN[way](net))
     belongings = collect(engine, {})
     assert belongings.objects == {}
-    with pytest.raises(ValueError, match=r"neither was found.*model=model, optimizer=optimizer.*model=None"):
+    with pytest.raises(
+        ValueError, match=r"neither was found.*model=model, optimizer=optimizer.*model=None"
+    ):
         belongings.check({})
     belongings.check({"model": None})
     collect(engine, {"net": net}).check({"net": net})

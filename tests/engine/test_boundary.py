@@ -17,7 +17,12 @@ class Request:
 
     def obey(self, engine, unfinished, random):
         self.obeyed.append(
-            (engine.state.epoch, engine.state.iteration, engine._cursor.position(engine.state), unfinished)
+            (
+                engine.state.epoch,
+                engine.state.iteration,
+                engine._cursor.position(engine.state),
+                unfinished,
+            )
         )
         return self.stops
 
@@ -41,7 +46,9 @@ def test_a_run_stops_between_iterations_and_goes_on_as_if_it_had_not(event):
     steps = []
     engine = Engine(lambda engine, batch: steps.append((engine.state.epoch, batch)))
     request = Request(engine)
-    engine.add_event_handler(event(once=2) if event is not Events.STARTED else event, lambda: ask(request))
+    engine.add_event_handler(
+        event(once=2) if event is not Events.STARTED else event, lambda: ask(request)
+    )
     trace = run_recorded(engine)
     assert len(request.obeyed) == 1
     assert trace[-1] == "TERMINATE"
@@ -149,7 +156,9 @@ def test_handlers_that_catch_exceptions_do_not_catch_this_but_may_clean_up():
     trainer, cleaned = Engine(lambda engine, batch: None), []
     request = Request(trainer)
     evaluator = Engine(lambda engine, batch: ask(request))
-    evaluator.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, exception: cleaned.append("taken over"))
+    evaluator.add_event_handler(
+        Events.EXCEPTION_RAISED, lambda engine, exception: cleaned.append("taken over")
+    )
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate():
@@ -194,7 +203,9 @@ def test_an_evaluation_whose_data_fails_after_the_request_is_cut_off():
 
     trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
     request = Request(trainer)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(batches(), epoch_length=3))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: evaluator.run(batches(), epoch_length=3)
+    )
     trainer.run([0])
     assert request.obeyed == [(1, 1, (1, 0), ("EPOCH_COMPLETED", 0))]
 

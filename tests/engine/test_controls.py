@@ -55,12 +55,15 @@ def test_terminate_goes_before_the_end_of_the_epoch_and_that_before_a_pause():
     assert fired == ["epoch", "interrupt", "terminate"]
 
 
-@pytest.mark.parametrize("event", [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.COMPLETED])
+@pytest.mark.parametrize(
+    "event", [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.COMPLETED]
+)
 def test_skip_iteration_where_there_is_nothing_to_skip_is_refused(event):
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(event, engine.skip_iteration)
     with pytest.raises(
-        RuntimeError, match=rf"skip_iteration\(\) should be called during .*but was called on Events.{event.name}"
+        RuntimeError,
+        match=rf"skip_iteration\(\) should be called during .*but was called on Events.{event.name}",
     ):
         engine.run([0])
     with pytest.raises(RuntimeError, match="on an engine that is not running"):

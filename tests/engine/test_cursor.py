@@ -9,7 +9,11 @@ from ignite.engine._cursor import Course, Cursor, Request, is_done, is_last_in_e
 
 def counters(iteration=0, epoch=0, epoch_length=None, max_epochs=None, max_iters=None):
     return SimpleNamespace(
-        iteration=iteration, epoch=epoch, epoch_length=epoch_length, max_epochs=max_epochs, max_iters=max_iters
+        iteration=iteration,
+        epoch=epoch,
+        epoch_length=epoch_length,
+        max_epochs=max_epochs,
+        max_iters=max_iters,
     )
 
 
@@ -48,7 +52,12 @@ def test_planning_changes_nothing():
         (counters(), Cursor(), Request(data_length=3), Course.BEGIN),
         (counters(10, 2, 5, 2), Cursor(), Request(data_length=5), Course.BEGIN),
         (counters(10, 2, 5, 2), Cursor(is_loaded=True), Request(data_length=5), Course.NOTHING),
-        (counters(10, 2, 5, 2), Cursor(is_loaded=True), Request(max_epochs=3, data_length=5), Course.RESUME),
+        (
+            counters(10, 2, 5, 2),
+            Cursor(is_loaded=True),
+            Request(max_epochs=3, data_length=5),
+            Course.RESUME,
+        ),
         (counters(7, 2, 5, 2), Cursor(is_paused=True), Request(data_length=5), Course.CONTINUE),
         (counters(10, 2, 5, 2), Cursor(is_paused=True), Request(data_length=5), Course.CONTINUE),
         (counters(7, 2, 5), Cursor(is_paused=True), Request(data_length=5), Course.BEGIN),

@@ -36,7 +36,9 @@ class Noisy(Dataset):
         return self.size
 
     def __getitem__(self, i):
-        return torch.tensor([float(i), torch.rand(1).item(), random.random(), np.random.rand()], dtype=torch.float64)
+        return torch.tensor(
+            [float(i), torch.rand(1).item(), random.random(), np.random.rand()], dtype=torch.float64
+        )
 
 
 def make_loader(size, batch_size=2, num_workers=0, kind="shuffle", dataset=None):
@@ -55,13 +57,17 @@ def record(data, save_at=None, state=None, seed=12, **kwargs):
     batches, saved = {}, {}
 
     def step(engine, batch):
-        batches[engine.state.iteration] = torch.as_tensor(batch[0] if isinstance(batch, list) else batch).tolist()
+        batches[engine.state.iteration] = torch.as_tensor(
+            batch[0] if isinstance(batch, list) else batch
+        ).tolist()
 
     engine = DeterministicEngine(step)
     if state is not None:
         engine.load_state_dict(state)
     if save_at is not None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED(once=save_at), lambda: saved.update(engine.state_dict()))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(once=save_at), lambda: saved.update(engine.state_dict())
+        )
     manual_seed(seed)
     engine.run(data, **kwargs)
     return batches, saved
@@ -143,8 +149,12 @@ def test_distributed_samplers_are_resumed_with_their_epoch():
     def run(save_at=None, state=None):
         loader = make_loader(12, kind="distributed")
         batches, saved = {}, {}
-        engine = DeterministicEngine(lambda engine, batch: batches.update({engine.state.iteration: batch[0].tolist()}))
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda engine: loader.sampler.set_epoch(engine.state.epoch))
+        engine = DeterministicEngine(
+            lambda engine, batch: batches.update({engine.state.iteration: batch[0].tolist()})
+        )
+        engine.add_event_handler(
+            Events.EPOCH_STARTED, lambda engine: loader.sampler.set_epoch(engine.state.epoch)
+        )
         if state:
             engine.load_state_dict(state)
         if save_at:
@@ -158,16 +168,22 @@ def test_distributed_samplers_are_resumed_with_their_epoch():
     full, saved = run(5)
     rest, _ = run(state=saved)
     assert rest == {iteration: batch for iteration, batch in full.items() if iteration > 5}
-    with pytest.warns(UserWarning, match="distributed sampler indices can not be setup .*: 2 and 3"):
+    with pytest.warns(
+        UserWarning, match="distributed sampler indices can not be setup .*: 2 and 3"
+    ):
         record(make_loader(12, kind="distributed"), epoch_length=2)
 
 
 def test_after_an_epoch_that_was_cut_short_the_order_is_another_and_can_be_resumed():
     def run(state=None):
         batches, saved = {}, {}
-        engine = DeterministicEngine(lambda engine, batch: batches.update({engine.state.iteration: batch[0].tolist()}))
+        engine = DeterministicEngine(
+            lambda engine, batch: batches.update({engine.state.iteration: batch[0].tolist()})
+        )
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), engine.terminate_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED(once=6), lambda: saved.update(engine.state_dict()))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(once=6), lambda: saved.update(engine.state_dict())
+        )
         if state:
             engine.load_state_dict(state)
         manual_seed(3)
@@ -186,7 +202,9 @@ def test_after_an_epoch_that_was_cut_short_the_order_is_another_and_can_be_resum
 def test_weights_after_a_resume_are_those_of_the_uninterrupted_run_bit_for_bit(tmp_path):
     def train(path=None, save_at=None, max_epochs=3):
         manual_seed(5)
-        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)).double()
+        model = torch.nn.Sequential(
+            torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)
+        ).double()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
 
         def step(engine, batch):
@@ -202,7 +220,9 @@ def test_weights_after_a_resume_are_those_of_the_uninterrupted_run_bit_for_bit(t
                 torch.save([engine.state_dict(), model.state_dict(), optimizer.state_dict()], file)
 
         if path:
-            for target, state in zip((engine, model, optimizer), torch.load(path, weights_only=True), strict=True):
+            for target, state in zip(
+                (engine, model, optimizer), torch.load(path, weights_only=True), strict=True
+            ):
                 target.load_state_dict(state)
         engine.run(make_loader(8, dataset=Noisy(8)), max_epochs=max_epochs)
         return torch.cat([p.detach().flatten() for p in model.parameters()]), file
@@ -233,7 +253,9 @@ def test_random_states_that_ignite_has_saved_are_accepted():
         found.append((random.random(), torch.rand(1).item(), np.random.rand()))
 
     engine = DeterministicEngine(step)
-    engine.load_state_dict({"epoch_length": 4, "iteration": 1, "max_epochs": 1, "rng_states": states})
+    engine.load_state_dict(
+        {"epoch_length": 4, "iteration": 1, "max_epochs": 1, "rng_states": states}
+    )
     engine.run([0, 1, 2, 3])
     assert found[0] == expected
 
@@ -299,7 +321,10 @@ def test_an_updated_loader_is_like_the_one_it_came_from():
 
 
 def test_a_reproducible_sampler_wraps_batch_samplers_only():
-    with pytest.raises(TypeError, match="should be torch.utils.data.sampler.BatchSampler, but given SequentialSampler"):
+    with pytest.raises(
+        TypeError,
+        match="should be torch.utils.data.sampler.BatchSampler, but given SequentialSampler",
+    ):
         ReproducibleBatchSampler(SequentialSampler(range(3)))
     inner = BatchSampler(SequentialSampler(range(5)), 2, False)
     sampler = ReproducibleBatchSampler(inner, start_iteration=2)
@@ -319,5 +344,7 @@ def test_each_pass_has_the_order_of_the_plain_loader_after_its_seed(num_workers)
     plain = []
     for number in range(3):
         torch.manual_seed(engine.state.seed + number)
-        plain += [batch.tolist() for batch in DataLoader(torch.arange(7), batch_size=2, shuffle=True)]
+        plain += [
+            batch.tolist() for batch in DataLoader(torch.arange(7), batch_size=2, shuffle=True)
+        ]
     assert batches == plain

@@ -10,7 +10,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ignite._core.differences import first_difference
-from ignite.engine import Engine, EventEnum, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine import (
+    Engine,
+    EventEnum,
+    Events,
+    create_supervised_evaluator,
+    create_supervised_trainer,
+)
 from ignite.exceptions import DryRunError
 from ignite.handlers import EarlyStopping, EMAHandler
 from ignite.metrics import Accuracy, Loss, RunningAverage
@@ -29,7 +35,11 @@ def program():
 
 
 def plain(state):
-    return {name: copy.deepcopy(value) for name, value in vars(state).items() if name not in ("dataloader", "batch")}
+    return {
+        name: copy.deepcopy(value)
+        for name, value in vars(state).items()
+        if name not in ("dataloader", "batch")
+    }
 
 
 def validate(evaluator, loader, engine):
@@ -47,12 +57,19 @@ def random_state():
 @pytest.mark.parametrize("num_epochs_before", [0, 1])
 def test_everything_is_as_it_was(num_epochs_before):
     loader, model, optimizer, trainer, evaluator = program()
-    ema, scheduler, losses, num_seen = EMAHandler(model), torch.optim.lr_scheduler.StepLR(optimizer, 1), [], 0
+    ema, scheduler, losses, num_seen = (
+        EMAHandler(model),
+        torch.optim.lr_scheduler.StepLR(optimizer, 1),
+        [],
+        0,
+    )
     stopping = EarlyStopping(2, lambda engine: engine.state.metrics["accuracy"], trainer)
     RunningAverage(output_transform=lambda loss: loss).attach(trainer, "average")
     ema.attach(trainer)
     evaluator.add_event_handler(Events.COMPLETED, stopping)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: (evaluator.run(loader), scheduler.step()))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: (evaluator.run(loader), scheduler.step())
+    )
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def note(engine):
@@ -82,11 +99,15 @@ def test_a_run_after_it_is_the_run_without_it():
     results = []
     for is_tried in (False, True):
         loader, model, optimizer, trainer, evaluator = program()
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, functools.partial(validate, evaluator, loader))
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, functools.partial(validate, evaluator, loader)
+        )
         if is_tried:
             trainer.dry_run(loader)
         trainer.run(loader, max_epochs=2)
-        results.append([dict(model.state_dict()), optimizer.state_dict(), plain(trainer.state)["metrics"]])
+        results.append(
+            [dict(model.state_dict()), optimizer.state_dict(), plain(trainer.state)["metrics"]]
+        )
     assert first_difference(*results) is None
 
 
@@ -168,7 +189,11 @@ def test_all_faults_are_found_at_once():
     def save():
         raise OSError("no space left")
 
-    before = [copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict()), random_state()]
+    before = [
+        copy.deepcopy(model.state_dict()),
+        copy.deepcopy(optimizer.state_dict()),
+        random_state(),
+    ]
     with pytest.raises(
         DryRunError, match=r"log of ITERATION_COMPLETED: AttributeError.*step of evaluator: Runtime"
     ) as info:
@@ -176,7 +201,9 @@ def test_all_faults_are_found_at_once():
     kinds = [type(error) for error in info.value.exceptions]
     assert kinds == [AttributeError, RuntimeError, OSError]
     assert "no space left" in str(info.value)
-    assert all(any("dry run" in note for note in error.__notes__) for error in info.value.exceptions)
+    assert all(
+        any("dry run" in note for note in error.__notes__) for error in info.value.exceptions
+    )
     assert any(row.handler.endswith("save") for row in info.value.report)
     found = [model.state_dict(), optimizer.state_dict(), random_state()]
     assert first_difference(found, before, "everything") is None
@@ -310,8 +337,12 @@ METER = Meter()
 
 def test_generators_of_data_and_what_handlers_use_are_as_they_were():
     generator = torch.Generator().manual_seed(0)
-    loader = DataLoader(TensorDataset(torch.arange(10)), batch_size=2, shuffle=True, generator=generator)
-    valid = DataLoader(TensorDataset(torch.arange(10)), shuffle=True, generator=torch.Generator().manual_seed(1))
+    loader = DataLoader(
+        TensorDataset(torch.arange(10)), batch_size=2, shuffle=True, generator=generator
+    )
+    valid = DataLoader(
+        TensorDataset(torch.arange(10)), shuffle=True, generator=torch.Generator().manual_seed(1)
+    )
     evaluator = Engine(lambda engine, batch: None)
     trainer, before = Engine(lambda engine, batch: METER.update(1)), generator.get_state()
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(valid))

@@ -23,7 +23,9 @@ def test_handlers_get_engine_and_arguments_as_their_signature_has_room():
     engine.add_event_handler(Events.STARTED, lambda engine: calls.append(type(engine).__name__))
     engine.add_event_handler(Events.STARTED, lambda *args: calls.append(len(args)), 1, 2)
     engine.add_event_handler(Events.STARTED, lambda a, b: calls.append((a, b)), 1, b=2)
-    engine.add_event_handler(Events.STARTED, functools.partial(lambda engine, x: calls.append(x), x=7))
+    engine.add_event_handler(
+        Events.STARTED, functools.partial(lambda engine, x: calls.append(x), x=7)
+    )
     mock = MagicMock()
     engine.add_event_handler(Events.STARTED, mock, "x", y=1)
     engine.run([0])
@@ -41,7 +43,9 @@ def test_a_handler_that_fits_no_call_is_refused_by_name_and_place():
     ) as info:
         engine.add_event_handler(Events.STARTED, handler, 1)
     assert re.search(r"but takes \(engine, a, b\) \(.*test_emitter.py:\d+\)", str(info.value))
-    with pytest.raises(ValueError, match=r"should accept \(engine, exception\) or \(exception\), but takes \(\)"):
+    with pytest.raises(
+        ValueError, match=r"should accept \(engine, exception\) or \(exception\), but takes \(\)"
+    ):
         engine.add_event_handler(Events.EXCEPTION_RAISED, lambda: None)
     with pytest.raises(TypeError, match="handler should be callable, but given 3"):
         engine.add_event_handler(Events.STARTED, 3)
@@ -57,8 +61,13 @@ def test_an_error_in_a_list_of_events_adds_nothing():
 
 def test_unknown_events_are_refused_and_logged(caplog):
     engine = make_engine()
-    for call in (lambda: engine.add_event_handler("nope", print), lambda: engine.fire_event(Custom.HALF)):
-        with pytest.raises(ValueError, match=r"(nope|HALF) is not a valid event for this Engine. Register it"):
+    for call in (
+        lambda: engine.add_event_handler("nope", print),
+        lambda: engine.fire_event(Custom.HALF),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(nope|HALF) is not a valid event for this Engine. Register it"
+        ):
             call()
     assert "unknown event: nope" in caplog.text
     assert not engine.has_registered_events("nope")
@@ -69,7 +78,9 @@ def test_unknown_events_are_refused_and_logged(caplog):
 def test_the_order_is_that_of_adding_unless_a_priority_says_otherwise():
     engine, order = make_engine(), []
     for name, priority in (("a", 0), ("save", -10), ("b", 0), ("metric", 10), ("c", 0)):
-        engine.add_event_handler(Events.STARTED, lambda name: order.append(name), name, priority=priority)
+        engine.add_event_handler(
+            Events.STARTED, lambda name: order.append(name), name, priority=priority
+        )
     engine.run([0])
     assert order == ["metric", "a", "b", "c", "save"]
     with pytest.raises(TypeError, match="priority should be a number, but given 'high'"):
@@ -78,7 +89,9 @@ def test_the_order_is_that_of_adding_unless_a_priority_says_otherwise():
 
 def test_a_handler_with_a_parameter_called_priority_is_given_it():
     engine, found = make_engine(), []
-    engine.add_event_handler(Events.STARTED, lambda priority: found.append(priority), priority="mine")
+    engine.add_event_handler(
+        Events.STARTED, lambda priority: found.append(priority), priority="mine"
+    )
     engine.run([0])
     assert found == ["mine"]
 
@@ -110,7 +123,9 @@ def test_handlers_are_found_and_removed_whatever_their_filters():
     engine.remove_event_handler(handler, Events.STARTED(every=7))
     assert not engine.has_event_handler(handler)
     assert not engine._tables["STARTED"].active  # and costs no more than before
-    with pytest.raises(ValueError, match=r"Input handler .*handler.* is not found among registered event handlers"):
+    with pytest.raises(
+        ValueError, match=r"Input handler .*handler.* is not found among registered event handlers"
+    ):
         engine.remove_event_handler(handler, Events.STARTED)
     with pytest.raises(ValueError, match="Input event name 'nope' does not exist"):
         engine.remove_event_handler(handler, "nope")
@@ -172,7 +187,8 @@ def test_custom_events_are_counted_without_being_told_how():
     engine, counts = make_engine(step), []
     engine.register_events(Custom.HALF, "named")
     engine.add_event_handler(
-        Custom.HALF(every=4), lambda engine: counts.append(engine.state.get_event_attrib_value(Custom.HALF))
+        Custom.HALF(every=4),
+        lambda engine: counts.append(engine.state.get_event_attrib_value(Custom.HALF)),
     )
     engine.run(range(3))
     assert counts == [4, 8]
@@ -182,7 +198,9 @@ def test_custom_events_are_counted_without_being_told_how():
 
 def test_builtin_events_that_no_attribute_counts_take_filters_too():
     engine, calls = make_engine(), []
-    engine.add_event_handler(Events.DATALOADER_STOP_ITERATION(every=2), lambda engine: calls.append(engine.state.epoch))
+    engine.add_event_handler(
+        Events.DATALOADER_STOP_ITERATION(every=2), lambda engine: calls.append(engine.state.epoch)
+    )
     engine.run(range(2), max_epochs=6)
     assert calls == [3, 5]
 
@@ -195,7 +213,9 @@ def test_event_to_attr_says_what_counts_and_stays_with_its_engine():
     engine, counts = make_engine(step), []
     engine.register_events(Custom.HALF, event_to_attr={Custom.HALF: "halves"})
     assert engine.state.halves == 0
-    engine.add_event_handler(Custom.HALF(every=4), lambda engine: counts.append(engine.state.halves))
+    engine.add_event_handler(
+        Custom.HALF(every=4), lambda engine: counts.append(engine.state.halves)
+    )
     engine.run(range(4))
     assert counts == [4, 8]
     assert Custom.HALF not in State.event_to_attr
@@ -205,7 +225,9 @@ def test_event_to_attr_says_what_counts_and_stays_with_its_engine():
 
 def test_register_events_refuses_what_is_no_event():
     engine = make_engine()
-    with pytest.raises(TypeError, match="Value at 1 of event_names should be a str or EventEnum, but given None"):
+    with pytest.raises(
+        TypeError, match="Value at 1 of event_names should be a str or EventEnum, but given None"
+    ):
         engine.register_events("fine", None)
     assert not engine.has_registered_events("fine")
     with pytest.raises(ValueError, match="Expected event_to_attr to be dictionary, but given 3"):
@@ -218,7 +240,9 @@ def test_two_enums_with_a_name_in_common_are_warned_about():
     class Other(EventEnum):
         STARTED = "my_started"
 
-    with pytest.warns(UserWarning, match=r"Other.STARTED should have a name of its own.*Events.STARTED"):
+    with pytest.warns(
+        UserWarning, match=r"Other.STARTED should have a name of its own.*Events.STARTED"
+    ):
         make_engine().register_events(Other.STARTED)
 
 

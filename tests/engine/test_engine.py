@@ -17,7 +17,13 @@ def epochs_and_iterations(engine):
 
 
 @pytest.mark.parametrize(
-    "step", [lambda *args: 1, functools.partial(lambda x, engine, batch: 1, 0), MagicMock(), torch.nn.Bilinear(2, 2, 2)]
+    "step",
+    [
+        lambda *args: 1,
+        functools.partial(lambda x, engine, batch: 1, 0),
+        MagicMock(),
+        torch.nn.Bilinear(2, 2, 2),
+    ],
 )
 def test_anything_that_accepts_engine_and_batch_is_a_step(step):
     Engine(step)
@@ -26,7 +32,10 @@ def test_anything_that_accepts_engine_and_batch_is_a_step(step):
 def test_a_step_that_does_not_is_refused():
     with pytest.raises(ValueError, match="must be given a processing function.*given None"):
         Engine(None)
-    with pytest.raises(ValueError, match=r"'process_function': should accept \(engine, batch\), but takes \(batch\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"'process_function': should accept \(engine, batch\), but takes \(batch\)",
+    ):
         Engine(lambda batch: None)
 
 
@@ -49,7 +58,9 @@ class TestRunAndResume:
     def test_a_lower_limit_is_refused_and_changes_nothing(self):
         engine = Engine(count)
         engine.run([0, 1], max_epochs=7)
-        with pytest.raises(ValueError, match=r"greater than or equal to the start epoch.*4 vs 7.*max_epochs = None"):
+        with pytest.raises(
+            ValueError, match=r"greater than or equal to the start epoch.*4 vs 7.*max_epochs = None"
+        ):
             engine.run([0, 1], max_epochs=4)
         assert (engine.state.epoch, engine.state.max_epochs) == (7, 7)
 
@@ -88,11 +99,18 @@ class TestRunAndResume:
     def test_loaded_progress_is_gone_on_with(self):
         engine, started, batches = Engine(lambda engine, batch: batches.append(batch)), [], []
         engine.load_state_dict({"iteration": 6, "max_epochs": 3, "epoch_length": 4})
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(epochs_and_iterations(engine)))
+        engine.add_event_handler(
+            Events.EPOCH_STARTED, lambda engine: started.append(epochs_and_iterations(engine))
+        )
         engine.run(range(4))
         assert started == [(2, 6), (3, 8)]
         assert len(batches) == 2 + 4
-        assert batches[2:] == [0, 1, 2, 3]  # the epoch after the resumed one begins at the beginning of the data
+        assert batches[2:] == [
+            0,
+            1,
+            2,
+            3,
+        ]  # the epoch after the resumed one begins at the beginning of the data
 
     def test_loaded_progress_that_is_finished_leaves_nothing_to_do(self, caplog):
         finished = Engine(count)
@@ -116,7 +134,9 @@ class TestRunAndResume:
         more = Engine(count)
         more.load_state_dict(finished.state_dict())
         assert more.run(range(4), max_epochs=4).iteration == 16
-        assert more.run(range(4)).iteration == 4  # from here on it has finished by itself, and begins anew
+        assert (
+            more.run(range(4)).iteration == 4
+        )  # from here on it has finished by itself, and begins anew
 
     def test_counters_set_by_hand_are_gone_on_with(self):
         engine, started = Engine(count), []
@@ -125,7 +145,9 @@ class TestRunAndResume:
         def resume(engine):
             engine.state.epoch, engine.state.iteration = 2, 9
 
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(epochs_and_iterations(engine)))
+        engine.add_event_handler(
+            Events.EPOCH_STARTED, lambda engine: started.append(epochs_and_iterations(engine))
+        )
         engine.run(range(4), max_epochs=4)
         assert started == [(3, 9), (4, 12)]
 
@@ -163,13 +185,17 @@ class TestBadArguments:
     def test_a_resumed_run_keeps_its_epoch_length(self):
         engine = Engine(count)
         engine.run(range(4), max_epochs=1)
-        with pytest.raises(ValueError, match="epoch_length should be same as in the state, but given 3 vs 4"):
+        with pytest.raises(
+            ValueError, match="epoch_length should be same as in the state, but given 3 vs 4"
+        ):
             engine.run(range(4), max_epochs=2, epoch_length=3)
 
     def test_a_running_engine_cannot_be_run(self):
         engine = Engine(count)
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: engine.run([0]))
-        with pytest.raises(RuntimeError, match=r"run\(\) should be called on an engine that is not running"):
+        with pytest.raises(
+            RuntimeError, match=r"run\(\) should be called on an engine that is not running"
+        ):
             engine.run([0, 1])
         assert engine.state.iteration == 1
 
@@ -204,7 +230,10 @@ def test_times_are_there_when_the_handlers_run_and_include_them_afterwards(monke
         times["now"] += 2
 
     engine.run(range(3))
-    assert seen == [{"EPOCH_COMPLETED": 3.0, "COMPLETED": 0.0}, {"EPOCH_COMPLETED": 5.0, "COMPLETED": 5.0}]
+    assert seen == [
+        {"EPOCH_COMPLETED": 3.0, "COMPLETED": 0.0},
+        {"EPOCH_COMPLETED": 5.0, "COMPLETED": 5.0},
+    ]
     assert engine.state.times == {"EPOCH_COMPLETED": 5.0, "COMPLETED": 7.0}
 
 
@@ -213,7 +242,9 @@ def test_the_run_is_logged_at_level_info(caplog):
     with caplog.at_level("INFO", logger="ignite.engine.engine.Engine"):
         engine.run([0])
     messages = [record.message for record in caplog.records]
-    assert messages[0].startswith("Engine run begin at the beginning: epoch 0, iteration 0, up to epoch 1")
+    assert messages[0].startswith(
+        "Engine run begin at the beginning: epoch 0, iteration 0, up to epoch 1"
+    )
     assert messages[1].startswith("Epoch[1] Complete. Time taken: 00:00:00.")
     assert messages[2].startswith("Engine run finished. Time taken: 00:00:00.")
     assert engine.logger.handlers == []

@@ -10,7 +10,9 @@ from ignite.data import ArrayLoader, resumable
 from ignite.engine import DeterministicEngine, Engine, Events
 from ignite.metrics import Average
 
-RECORDED = [event for event in Events if event.name not in ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE")]
+RECORDED = [
+    event for event in Events if event.name not in ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE")
+]
 ERRORS = (ValueError, KeyboardInterrupt)
 
 
@@ -40,7 +42,9 @@ def record(engine, failing):
 def traced(moments, error, data, **limits):
     """All events and steps of a run that is run again, over the same data, until it comes to its end."""
     failing = Failing(moments, error)
-    engine = Engine(lambda engine, batch: failing.see("step", engine.state.epoch, engine.state.iteration, batch))
+    engine = Engine(
+        lambda engine, batch: failing.see("step", engine.state.epoch, engine.state.iteration, batch)
+    )
     record(engine, failing)
     for _ in range(len(moments) + 1):
         try:
@@ -60,7 +64,9 @@ def cut(full, place):
         return place - 1  # the batch is requested once more
     if name == "COMPLETED":
         return place
-    return place + {"ITERATION_STARTED": 3, "step": 2}.get(name, 1)  # the iteration, or the event, is given up
+    return place + {"ITERATION_STARTED": 3, "step": 2}.get(
+        name, 1
+    )  # the iteration, or the event, is given up
 
 
 class Again:
@@ -83,7 +89,9 @@ class AgainWithLength(Again):
 @st.composite
 def limits_and_data(draw):
     size = draw(st.integers(1, 5))
-    kind = draw(st.sampled_from(["list", "again", "unknown", "loader", "resumable", "arrays", "none"]))
+    kind = draw(
+        st.sampled_from(["list", "again", "unknown", "loader", "resumable", "arrays", "none"])
+    )
     length = draw(st.none() | st.integers(1, 6)) if kind != "none" else size
     data = {
         "list": lambda: list(range(size)),
@@ -102,7 +110,9 @@ def limits_and_data(draw):
 
 @settings(max_examples=300)
 @given(case=limits_and_data(), error=st.sampled_from(ERRORS), draws=st.data())
-def test_a_run_that_fails_anywhere_and_is_run_again_is_the_run_that_never_failed(case, error, draws):
+def test_a_run_that_fails_anywhere_and_is_run_again_is_the_run_that_never_failed(
+    case, error, draws
+):
     data, limits = case
     full = traced([], error, data(), **limits)
     moments = draws.draw(st.sets(st.sampled_from([row[:3] for row in full]), max_size=4))
@@ -152,7 +162,11 @@ class TestEvaluators:
     @pytest.mark.parametrize("error", ERRORS)
     @pytest.mark.parametrize(
         "make",
-        [list, lambda numbers: DataLoader(numbers, batch_size=None), lambda numbers: resumable(DataLoader(numbers))],
+        [
+            list,
+            lambda numbers: DataLoader(numbers, batch_size=None),
+            lambda numbers: resumable(DataLoader(numbers)),
+        ],
         ids=["list", "loader", "resumable"],
     )
     def test_so_does_one_over_the_same_data(self, error, make):
@@ -173,15 +187,26 @@ class TestEvaluators:
     @pytest.mark.parametrize("error", ERRORS)
     @pytest.mark.parametrize(
         "event",
-        ["step", *(event.name for event in RECORDED if "STOP" not in event.name and "SINGLE" not in event.name)],
+        [
+            "step",
+            *(
+                event.name
+                for event in RECORDED
+                if "STOP" not in event.name and "SINGLE" not in event.name
+            ),
+        ],
     )
-    @pytest.mark.parametrize("limits", [{}, {"max_epochs": 1}, {"max_iters": 4}, {"epoch_length": 4}])
+    @pytest.mark.parametrize(
+        "limits", [{}, {"max_epochs": 1}, {"max_iters": 4}, {"epoch_length": 4}]
+    )
     @pytest.mark.parametrize("is_taken_over", [False, True])
     def test_the_next_run_is_over_all_of_its_data(self, error, event, limits, is_taken_over):
         failing = [event]
 
         def fail(engine, batch=0.0, **kwargs):
-            if failing and engine.state.iteration >= 2 * (event not in ("STARTED", "EPOCH_STARTED")):
+            if failing and engine.state.iteration >= 2 * (
+                event not in ("STARTED", "EPOCH_STARTED")
+            ):
                 failing.clear()
                 raise error
             return batch
@@ -210,7 +235,9 @@ class TestEvaluators:
 
         cut, evaluator, trainer = [], Engine(step), Engine(lambda engine, batch: batch)
         Average().attach(evaluator, "mean")
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1.0, 2.0, 3.0, 6.0]))
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda: evaluator.run([1.0, 2.0, 3.0, 6.0])
+        )
         run_failing(trainer, [0, 1], KeyboardInterrupt, max_epochs=3)
         assert evaluator.run([1.0, 2.0, 3.0, 6.0]).metrics["mean"] == 3.0
         assert evaluator.run([5.0, 7.0]).metrics["mean"] == 6.0
@@ -221,7 +248,9 @@ class TestEvaluators:
     def test_one_that_was_stopped_before_it_began_is_as_long_as_its_next_data(self):
         engine = Engine(lambda engine, batch: batch)
         Average().attach(engine, "mean")
-        engine.add_event_handler(Events.STARTED, lambda: len(seen) == 0 and (seen.append(1), engine.terminate()))
+        engine.add_event_handler(
+            Events.STARTED, lambda: len(seen) == 0 and (seen.append(1), engine.terminate())
+        )
         seen = []
         engine.run([1.0, 2.0])
         assert engine.run([1.0, 2.0, 3.0, 4.0]).metrics["mean"] == 2.5
@@ -279,7 +308,9 @@ class TestTrainers:
         assert (engine.state.epoch, engine.state.iteration) == (2, 6)
         assert engine._dataloader_iter is None
         started = []
-        engine.add_event_handler(Events.STARTED | Events.EPOCH_STARTED, lambda: started.append(engine.state.epoch))
+        engine.add_event_handler(
+            Events.STARTED | Events.EPOCH_STARTED, lambda: started.append(engine.state.epoch)
+        )
         engine.run(["a", "b", "c", "d"])  # the same data, in another list
         assert seen == [(i, "abcd"[(i - 1) % 4]) for i in range(1, 13)]
         assert (engine.state.epoch, engine.state.iteration) == (3, 12)
@@ -290,11 +321,15 @@ class TestTrainers:
         step, _ = fail_at([at])
         engine, means = Engine(step), []
         Average().attach(engine, "mean")
-        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: means.append(engine.state.metrics["mean"]))
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda: means.append(engine.state.metrics["mean"])
+        )
         data = [1.0, 2.0, 3.0, 10.0]
         run_failing(engine, data, max_epochs=3)
         engine.run(data)
-        completed = [batch for i, batch in enumerate(data, 5) if i != at]  # its step has given nothing
+        completed = [
+            batch for i, batch in enumerate(data, 5) if i != at
+        ]  # its step has given nothing
         assert means == [4.0, sum(completed) / 3, 4.0]
         assert f"failed in epoch 2, iteration {at}: it goes on behind that" in caplog.text
 
@@ -319,7 +354,10 @@ class TestTrainers:
         engine.run(loader)
         assert seen[6:] == [(5, 0), (6, 1), (7, 2), (8, 3)]
         assert (
-            caplog.text.count("its place in the data is lost: the epoch is repeated from its start, iteration 4") == 1
+            caplog.text.count(
+                "its place in the data is lost: the epoch is repeated from its start, iteration 4"
+            )
+            == 1
         )
 
     def test_workers_that_have_ended_with_ctrl_c_have_lost_the_place(self):
@@ -335,7 +373,9 @@ class TestTrainers:
 
     @pytest.mark.parametrize("kind", ["loader", "stream", "generator"])
     @pytest.mark.parametrize("listens", [False, True])
-    def test_data_that_fail_themselves_have_lost_the_place_and_the_epoch_is_repeated(self, kind, listens, caplog):
+    def test_data_that_fail_themselves_have_lost_the_place_and_the_epoch_is_repeated(
+        self, kind, listens, caplog
+    ):
         data = {
             "loader": lambda: DataLoader(Torn(4, at=2), batch_size=1),
             "stream": lambda: DataLoader(TornStream(4, at=2), batch_size=1),
@@ -345,8 +385,12 @@ class TestTrainers:
         engine, means = Engine(step), []
         Average().attach(engine, "mean")
         if listens:
-            engine.add_event_handler(Events.GET_BATCH_STARTED | Events.GET_BATCH_COMPLETED, lambda: None)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: means.append(engine.state.metrics["mean"]))
+            engine.add_event_handler(
+                Events.GET_BATCH_STARTED | Events.GET_BATCH_COMPLETED, lambda: None
+            )
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda: means.append(engine.state.metrics["mean"])
+        )
         run_failing(engine, data, OSError, max_epochs=2)
         assert (engine.state.epoch, engine.state.iteration) == (1, 2)
         engine.run(data)
@@ -415,7 +459,8 @@ class TestTrainers:
         run_failing(engine, data, OSError, max_epochs=2, epoch_length=4)
         before = engine.state_dict()
         with pytest.raises(
-            ValueError, match="given a generator that has ended with the exception. Give run.. a new one"
+            ValueError,
+            match="given a generator that has ended with the exception. Give run.. a new one",
         ):
             engine.run(data)
         assert engine.state_dict() == before
@@ -423,7 +468,9 @@ class TestTrainers:
     def test_data_that_a_handler_has_put_in_place_stay_there(self):
         step, seen = fail_at([4])
         engine, data = Engine(step), [0, 1, 2, 3]
-        engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: engine.set_data([10, 11, 12, 13]))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(once=2), lambda: engine.set_data([10, 11, 12, 13])
+        )
         run_failing(engine, data, max_epochs=2)
         engine.run(data)
         assert [batch for _, batch in seen] == [0, 1, 10, 11, 12, 13, 10, 11]
@@ -437,15 +484,22 @@ class TestTrainers:
         assert (engine.state.epoch, engine.state.max_epochs, engine.state.epoch_length) == (2, 2, 3)
         assert "is given up, because it was over other data" in caplog.text
 
-    def test_a_run_over_other_data_may_have_any_limit_and_has_by_default_that_of_the_one_that_failed(self):
+    def test_a_run_over_other_data_may_have_any_limit_and_has_by_default_that_of_the_one_that_failed(
+        self,
+    ):
         for limits, epochs in (({}, 3), ({"max_epochs": 1}, 1), ({"max_iters": 5}, 3)):
             step, _ = fail_at([6])
             engine = Engine(step)
             run_failing(engine, [1, 2, 3, 4], max_epochs=3)
             engine.run([7, 8], **limits)
-            assert (engine.state.epoch, engine.state.iteration) == (epochs, limits.get("max_iters", 2 * epochs))
+            assert (engine.state.epoch, engine.state.iteration) == (
+                epochs,
+                limits.get("max_iters", 2 * epochs),
+            )
 
-    def test_an_exception_that_is_taken_over_outside_of_the_batches_leaves_the_epoch_to_be_finished(self):
+    def test_an_exception_that_is_taken_over_outside_of_the_batches_leaves_the_epoch_to_be_finished(
+        self,
+    ):
         step, seen = fail_at([6], KeyboardInterrupt)
         engine, data = Engine(step), [0, 1, 2, 3]
         engine.add_event_handler(Events.EXCEPTION_RAISED, lambda error: None)

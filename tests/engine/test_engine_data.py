@@ -31,7 +31,9 @@ class TestLengths:
     @pytest.mark.parametrize("length", [2, 5, 7])
     def test_a_given_length_goes_over_the_end_of_the_data_and_does_not_wait_for_it(self, length):
         batches = []
-        Engine(lambda engine, batch: batches.append(batch)).run(range(5), max_epochs=3, epoch_length=length)
+        Engine(lambda engine, batch: batches.append(batch)).run(
+            range(5), max_epochs=3, epoch_length=length
+        )
         assert batches == [i % 5 for i in range(3 * length)]
 
     def test_an_unknown_length_is_found_at_the_first_end(self):
@@ -46,16 +48,24 @@ class TestLengths:
 
         engine = Engine(count)
         engine.run(DataLoader(Stream(), batch_size=2), max_iters=13)
-        assert (engine.state.epoch_length, engine.state.max_epochs, engine.state.iteration) == (5, 3, 13)
+        assert (engine.state.epoch_length, engine.state.max_epochs, engine.state.iteration) == (
+            5,
+            3,
+            13,
+        )
 
     def test_without_data_the_step_is_given_none_as_often_as_asked(self):
         seen, fetched = [], []
         engine = Engine(lambda engine, batch: seen.append(batch))
-        engine.add_event_handler(Events.GET_BATCH_STARTED | Events.GET_BATCH_COMPLETED, lambda: fetched.append(1))
+        engine.add_event_handler(
+            Events.GET_BATCH_STARTED | Events.GET_BATCH_COMPLETED, lambda: fetched.append(1)
+        )
         engine.run(epoch_length=3, max_epochs=2)
         assert seen == [None] * 6
         assert fetched == []
-        with pytest.raises(ValueError, match="epoch_length should be provided if data is None, but given None"):
+        with pytest.raises(
+            ValueError, match="epoch_length should be provided if data is None, but given None"
+        ):
             Engine(count).run()
 
     @pytest.mark.parametrize("data", [[], iter([]), (x for x in ())])
@@ -66,7 +76,9 @@ class TestLengths:
     def test_data_shorter_than_it_says_ends_the_epoch_and_is_reported_once(self):
         loader = Loader(5, 3)
         engine, completed = Engine(count), []
-        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.iteration))
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.iteration)
+        )
         with pytest.warns(UserWarning, match="should have 5 iterations.*ended after 3") as warned:
             engine.run(loader, max_epochs=3)
         assert completed == [3, 6, 9]
@@ -111,7 +123,9 @@ class TestLengths:
     def test_set_data_takes_effect_with_the_next_batch(self):
         batches = []
         engine = Engine(lambda engine, batch: batches.append(batch))
-        engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda engine: engine.set_data("xy"))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(once=3), lambda engine: engine.set_data("xy")
+        )
         engine.run(range(6))
         assert batches == [0, 1, 2, "x", "y", "x"]
 
@@ -174,7 +188,9 @@ class TestInterrupt:
         engine = Engine(count)
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
         engine.run(range(4))
-        with pytest.raises(ValueError, match="epoch_length should be same as in the state, but given 3 vs 4"):
+        with pytest.raises(
+            ValueError, match="epoch_length should be same as in the state, but given 3 vs 4"
+        ):
             engine.run(range(4), epoch_length=3)
         assert engine.run(range(4)).iteration == 4
 
@@ -220,7 +236,9 @@ class TestLastBatch:
             return iter("abc")
 
     @pytest.mark.filterwarnings("ignore:An epoch should have")
-    @pytest.mark.parametrize("listens", [None, Events.ITERATION_COMPLETED, Events.GET_BATCH_STARTED])
+    @pytest.mark.parametrize(
+        "listens", [None, Events.ITERATION_COMPLETED, Events.GET_BATCH_STARTED]
+    )
     @pytest.mark.parametrize(
         "data",
         [
@@ -249,7 +267,9 @@ class TestLastBatch:
     @pytest.mark.parametrize("length", [None, 3])
     @pytest.mark.parametrize("listens", [False, True])
     @pytest.mark.parametrize("kind", ["exact", "unknown"])
-    def test_two_are_never_in_the_memory_of_an_accelerator_or_where_the_end_is_known(self, length, listens, kind):
+    def test_two_are_never_in_the_memory_of_an_accelerator_or_where_the_end_is_known(
+        self, length, listens, kind
+    ):
         class Batch:
             """A tensor on an accelerator, as far as the loop can see."""
 
@@ -276,7 +296,9 @@ class TestLastBatch:
         engine = Engine(lambda engine, batch: None)
         if listens:
             engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: last.append(engine.state.batch is not None))
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda: last.append(engine.state.batch is not None)
+        )
         engine.run(Sized() if kind == "exact" else batches(), epoch_length=length)
         assert alive == [False] * 3
         assert last == [length is not None or kind == "exact"]

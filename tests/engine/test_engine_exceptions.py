@@ -50,26 +50,38 @@ class TestExceptions:
             calls.append("first")
             raise error
 
-        engine.add_event_handler(Events.EXCEPTION_RAISED, lambda error: calls.append(type(error).__name__))
+        engine.add_event_handler(
+            Events.EXCEPTION_RAISED, lambda error: calls.append(type(error).__name__)
+        )
         with pytest.raises(ZeroDivisionError):
             engine.run([0])
         assert calls == ["first", "ZeroDivisionError"]
 
     def test_an_error_that_a_handler_takes_over_costs_the_epoch(self):
         engine, trace = Engine(lambda engine, batch: 1 / (engine.state.iteration - 2)), []
-        engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error: trace.append(type(error).__name__))
-        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: trace.append(epochs_and_iterations(engine)))
+        engine.add_event_handler(
+            Events.EXCEPTION_RAISED, lambda engine, error: trace.append(type(error).__name__)
+        )
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda engine: trace.append(epochs_and_iterations(engine))
+        )
         engine.run(range(3), max_epochs=2)
         assert trace == ["ZeroDivisionError", (1, 2), (2, 5)]
 
     def test_a_handler_may_give_up_the_batch_and_let_the_epoch_go_on(self):
-        engine, steps, completed = Engine(lambda engine, batch: steps.append(1 / batch) or 1), [], []
+        engine, steps, completed = (
+            Engine(lambda engine, batch: steps.append(1 / batch) or 1),
+            [],
+            [],
+        )
 
         @engine.on(Events.EXCEPTION_RAISED)
         def give_up_batch(engine, error):
             engine.skip_iteration()
 
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: completed.append(engine.state.iteration))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: completed.append(engine.state.iteration)
+        )
         engine.run([1, 0, 2])
         assert completed == [1, 3]
         assert steps == [1.0, 0.5]
@@ -94,7 +106,9 @@ class TestExceptions:
         for listens in (False, True):
             batches = []
             engine = Engine(lambda engine, batch, batches=batches: batches.append(batch))
-            engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error: engine.skip_iteration())
+            engine.add_event_handler(
+                Events.EXCEPTION_RAISED, lambda engine, error: engine.skip_iteration()
+            )
             if listens:
                 engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
             engine.run(Data())
@@ -122,7 +136,10 @@ class TestExceptions:
         engine.add_event_handler(Events.EXCEPTION_RAISED, lambda error: None).remove()
         with pytest.raises(ZeroDivisionError):
             engine.run([0])
-        assert "Current run is terminating due to exception: ZeroDivisionError: division by zero" in caplog.text
+        assert (
+            "Current run is terminating due to exception: ZeroDivisionError: division by zero"
+            in caplog.text
+        )
 
     def test_taking_over_is_logged(self, caplog):
         engine = Engine(lambda engine, batch: 1 / 0)

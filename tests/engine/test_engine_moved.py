@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 
-EVENTS = [event for event in Events if event.name not in ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE_SINGLE_EPOCH")]
+EVENTS = [
+    event
+    for event in Events
+    if event.name not in ("EXCEPTION_RAISED", "INTERRUPT", "TERMINATE_SINGLE_EPOCH")
+]
 REPEATED = [Events.EPOCH_STARTED, Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED,
             Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED]  # fmt: skip
 TOO_MANY = 3000
@@ -177,10 +181,14 @@ def outcome(function, *args):
 @settings(max_examples=1000)
 @given(
     size=st.integers(1, 5),
-    limits=st.sampled_from([{"max_epochs": n} for n in (1, 2, 4)] + [{"max_iters": n} for n in (1, 7, 10)]),
+    limits=st.sampled_from(
+        [{"max_epochs": n} for n in (1, 2, 4)] + [{"max_iters": n} for n in (1, 7, 10)]
+    ),
     actions=st.dictionaries(st.integers(0, 60), ACTIONS, max_size=4),
 )
-def test_each_run_ends_with_the_trace_of_the_model_whatever_handlers_set_or_load(size, limits, actions):
+def test_each_run_ends_with_the_trace_of_the_model_whatever_handlers_set_or_load(
+    size, limits, actions
+):
     model = Model(size, limits.get("max_epochs"), limits.get("max_iters"), actions)
     assert outcome(drive, size, limits, actions) == outcome(model.run)
 
@@ -208,7 +216,9 @@ def epochs_of(engine):
     return epochs
 
 
-@pytest.mark.parametrize("event", [event for event in EVENTS if event.name not in ("COMPLETED", "TERMINATE")])
+@pytest.mark.parametrize(
+    "event", [event for event in EVENTS if event.name not in ("COMPLETED", "TERMINATE")]
+)
 def test_a_finished_state_that_is_loaded_within_a_run_goes_on_up_to_a_higher_limit(event):
     engine = Engine(lambda engine, batch: batch)
     epochs, calls = epochs_of(engine), []
@@ -228,7 +238,9 @@ def test_a_finished_state_that_is_loaded_within_a_run_goes_on_up_to_a_higher_lim
 @pytest.mark.parametrize("event", [Events.TERMINATE, Events.COMPLETED])
 def test_a_state_that_is_loaded_when_the_run_is_over_is_for_the_next_run(event):
     engine = Engine(lambda engine, batch: batch)
-    loading = engine.add_event_handler(event, lambda: engine.load_state_dict(FINISHED | {"max_epochs": 7}))
+    loading = engine.add_event_handler(
+        event, lambda: engine.load_state_dict(FINISHED | {"max_epochs": 7})
+    )
     engine.run(list(range(8)), max_iters=4)
     assert engine.state.iteration == 40
     loading.remove()
@@ -240,7 +252,9 @@ def test_a_state_that_is_loaded_when_the_run_is_over_is_for_the_next_run(event):
 def test_a_state_that_is_loaded_when_the_run_pauses_takes_the_place_of_the_pause():
     engine = Engine(lambda engine, batch: batch)
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
-    engine.add_event_handler(Events.INTERRUPT, lambda: engine.load_state_dict(FINISHED | {"max_epochs": 6}))
+    engine.add_event_handler(
+        Events.INTERRUPT, lambda: engine.load_state_dict(FINISHED | {"max_epochs": 6})
+    )
     engine.run(list(range(8)), max_epochs=2)
     epochs = epochs_of(engine)
     assert engine.run(list(range(8))).iteration == 48
@@ -250,14 +264,21 @@ def test_a_state_that_is_loaded_when_the_run_pauses_takes_the_place_of_the_pause
 @pytest.mark.parametrize("takes_over", [True, False])
 def test_a_state_that_is_loaded_after_an_exception_is_gone_on_with(takes_over):
     """A run that goes back to its last checkpoint when something fails."""
-    engine, seen = Engine(lambda engine, batch: seen.append(batch) or 1 // (engine.state.iteration != 6)), []
+    engine, seen = (
+        Engine(lambda engine, batch: seen.append(batch) or 1 // (engine.state.iteration != 6)),
+        [],
+    )
     saved = {}
-    engine.add_event_handler(Events.EPOCH_COMPLETED(once=1), lambda: saved.update(engine.state_dict()))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED(once=1), lambda: saved.update(engine.state_dict())
+    )
 
     @engine.on(Events.EXCEPTION_RAISED)
     def go_back(error):
         engine.load_state_dict(saved)
-        engine.state.iteration = engine.state.iteration + 100  # not to fail at the same number again
+        engine.state.iteration = (
+            engine.state.iteration + 100
+        )  # not to fail at the same number again
         engine.state.epoch = 1
         if not takes_over:
             raise error
@@ -276,17 +297,24 @@ def test_a_state_that_is_loaded_after_an_exception_is_gone_on_with(takes_over):
 def test_a_state_that_is_loaded_again_and_again_is_an_error_and_no_endless_run(event, limits):
     engine = Engine(lambda engine, batch: batch)
     guard(engine)
-    engine.add_event_handler(event, lambda: engine.load_state_dict({"iteration": 4, "epoch_length": 4} | limits))
-    with pytest.raises(RuntimeError, match="should come nearer to max_(epochs|iters).*the run would never end"):
+    engine.add_event_handler(
+        event, lambda: engine.load_state_dict({"iteration": 4, "epoch_length": 4} | limits)
+    )
+    with pytest.raises(
+        RuntimeError, match="should come nearer to max_(epochs|iters).*the run would never end"
+    ):
         engine.run(list(range(4)), **limits)
 
 
 @pytest.mark.parametrize("event", REPEATED)
 @pytest.mark.parametrize("limits", [{"max_epochs": 3}, {"max_iters": 10}])
 @pytest.mark.parametrize(
-    "counters", [{"epoch": 0}, {"iteration": 0}, {"epoch": 0, "iteration": 0}, {"epoch": 2, "iteration": 3}]
+    "counters",
+    [{"epoch": 0}, {"iteration": 0}, {"epoch": 0, "iteration": 0}, {"epoch": 2, "iteration": 3}],
 )
-def test_counters_that_are_set_back_again_and_again_end_the_run_or_are_an_error(event, limits, counters):
+def test_counters_that_are_set_back_again_and_again_end_the_run_or_are_an_error(
+    event, limits, counters
+):
     engine = Engine(lambda engine, batch: batch)
     guard(engine)
     engine.add_event_handler(event, lambda: vars(engine.state).update(counters))
@@ -295,7 +323,9 @@ def test_counters_that_are_set_back_again_and_again_end_the_run_or_are_an_error(
     if ends:
         engine.run(list(range(4)), **limits)
     else:
-        with pytest.raises(RuntimeError, match=r"after having been \d+ it was no higher than before 100 times"):
+        with pytest.raises(
+            RuntimeError, match=r"after having been \d+ it was no higher than before 100 times"
+        ):
             engine.run(list(range(4)), **limits)
 
 
@@ -330,7 +360,8 @@ def test_an_epoch_that_is_ended_at_once_again_and_again_is_an_error():
     ],
 )
 @pytest.mark.parametrize(
-    "event", [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_STARTED, Events.EPOCH_COMPLETED]
+    "event",
+    [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_STARTED, Events.EPOCH_COMPLETED],
 )
 def test_counters_that_contradict_each_other_are_named(event, changes, words):
     engine = Engine(lambda engine, batch: batch)
@@ -340,13 +371,15 @@ def test_counters_that_contradict_each_other_are_named(event, changes, words):
 
 
 @pytest.mark.parametrize(
-    "event", [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_STARTED, Events.EPOCH_COMPLETED]
+    "event",
+    [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_STARTED, Events.EPOCH_COMPLETED],
 )
 def test_without_data_an_epoch_needs_a_length(event):
     engine = Engine(lambda engine, batch: batch)
     engine.add_event_handler(event, lambda: vars(engine.state).update(epoch_length=None))
     with pytest.raises(
-        ValueError, match="epoch_length should be provided if data is None, but it has been set to None"
+        ValueError,
+        match="epoch_length should be provided if data is None, but it has been set to None",
     ):
         engine.run(max_epochs=3, epoch_length=4)
 
@@ -354,12 +387,16 @@ def test_without_data_an_epoch_needs_a_length(event):
 def test_a_length_that_is_taken_away_is_that_of_the_data_again():
     engine = Engine(lambda engine, batch: batch)
     epochs = epochs_of(engine)
-    engine.add_event_handler(Events.EPOCH_COMPLETED(once=1), lambda: vars(engine.state).update(epoch_length=None))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED(once=1), lambda: vars(engine.state).update(epoch_length=None)
+    )
     engine.run(list(range(4)), max_epochs=3)
     assert epochs == [(1, 4), (2, 8), (3, 12)]
 
 
-@pytest.mark.parametrize("moment", [Events.ITERATION_STARTED(once=6), Events.ITERATION_COMPLETED(once=6)])
+@pytest.mark.parametrize(
+    "moment", [Events.ITERATION_STARTED(once=6), Events.ITERATION_COMPLETED(once=6)]
+)
 def test_a_position_that_is_saved_beside_another_number_is_the_true_one(moment):
     """The number is the program's; how much of the epoch is done is not."""
     engine, saved = Engine(lambda engine, batch: batch), {}

@@ -35,7 +35,9 @@ ALWAYS = [Strings.HALFWAY, Callable.HALFWAY, "halfway"]
 
 
 def register(engine, *events, **kwargs):
-    with pytest.warns(DeprecationWarning, match="should be strings or members of an EventEnum") as warned:
+    with pytest.warns(
+        DeprecationWarning, match="should be strings or members of an EventEnum"
+    ) as warned:
         engine.register_events(*events, **kwargs)
     assert len(warned) == 1
 
@@ -97,7 +99,9 @@ def test_what_is_not_registered_or_no_event_is_refused(event):
         with pytest.raises(ValueError, match="is not a valid event for this Engine"):
             call(event)
     if event is None or event is True or type(event) is object:
-        with pytest.raises(TypeError, match="Value at 0 of event_names should be a str or EventEnum"):
+        with pytest.raises(
+            TypeError, match="Value at 0 of event_names should be a str or EventEnum"
+        ):
             engine.register_events(event)
 
 
@@ -113,7 +117,9 @@ def test_an_exception_in_such_an_event_says_which():
 def test_events_of_the_base_that_ignite_03_had_take_filters():
     engine, calls = Engine(lambda engine, batch: engine.fire_event(Callable.HALFWAY)), []
     engine.register_events(*Callable, event_to_attr={Callable.HALFWAY: "iteration"})
-    engine.add_event_handler(Callable.HALFWAY(every=2), lambda engine: calls.append(engine.state.iteration))
+    engine.add_event_handler(
+        Callable.HALFWAY(every=2), lambda engine: calls.append(engine.state.iteration)
+    )
     engine.run(range(5))
     assert calls == [2, 4]
 
@@ -122,9 +128,17 @@ def test_events_of_the_base_that_ignite_03_had_take_filters():
 def test_a_seed_that_is_given_to_run_makes_it_the_same_again(kind):
     def drawn():
         seen = []
-        engine = kind(lambda engine, batch: seen.append((batch.tolist(), random.random(), float(torch.rand(1)))))
-        with pytest.warns(DeprecationWarning, match="seed should be given to ignite.utils.manual_seed") as warned:
-            engine.run(DataLoader(torch.arange(8), batch_size=2, shuffle=True), max_epochs=2, seed=12)
+        engine = kind(
+            lambda engine, batch: seen.append(
+                (batch.tolist(), random.random(), float(torch.rand(1)))
+            )
+        )
+        with pytest.warns(
+            DeprecationWarning, match="seed should be given to ignite.utils.manual_seed"
+        ) as warned:
+            engine.run(
+                DataLoader(torch.arange(8), batch_size=2, shuffle=True), max_epochs=2, seed=12
+            )
         assert len(warned) == 1
         return seen
 
@@ -154,7 +168,9 @@ def test_the_rest_needs_no_warning():
         assert (state.epoch, state.metrics, state.mine, state.iteration) == (3, {"a": 1}, "b", 0)
         engine = Engine(lambda engine, batch: batch)
         assert engine.run([1, 2, 3], 2).iteration == 6
-        with pytest.raises(ValueError, match=r"mutually exclusive.*the third argument of run was epoch_length"):
+        with pytest.raises(
+            ValueError, match=r"mutually exclusive.*the third argument of run was epoch_length"
+        ):
             engine.run([1, 2, 3], 3, 100)
 
 

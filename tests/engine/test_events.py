@@ -63,7 +63,9 @@ def test_repr_is_what_the_user_would_write(event, text):
     assert repr(event) == text
 
 
-@pytest.mark.parametrize("event", [Events.STARTED, Events.ITERATION_COMPLETED(every=3), MyEvents.FOO(last=True)])
+@pytest.mark.parametrize(
+    "event", [Events.STARTED, Events.ITERATION_COMPLETED(every=3), MyEvents.FOO(last=True)]
+)
 def test_events_survive_pickling(event):
     loaded = pickle.loads(pickle.dumps(event))
     assert loaded == event
@@ -76,7 +78,9 @@ def test_joining_events_never_changes_a_list():
     assert (len(two), len(three)) == (2, 3)
     assert list(three)[2].filter is not None
     assert len(two | three) == 5
-    with pytest.raises(TypeError, match="should be Events or CallableEventWithFilter, but given 'STARTED'"):
+    with pytest.raises(
+        TypeError, match="should be Events or CallableEventWithFilter, but given 'STARTED'"
+    ):
         two | "STARTED"
     with pytest.raises(TypeError, match="but given 1"):
         Events.STARTED | 1
@@ -97,7 +101,9 @@ def test_and_joins_two_filters_on_one_event():
     engine.run([0], max_epochs=7)
     assert epochs == [4, 6]
     assert (Events.STARTED & Events.STARTED).filter is None
-    with pytest.raises(ValueError, match=r"same event, but given Events.STARTED and Events.COMPLETED"):
+    with pytest.raises(
+        ValueError, match=r"same event, but given Events.STARTED and Events.COMPLETED"
+    ):
         Events.STARTED & Events.COMPLETED
     with pytest.raises(TypeError):
         Events.STARTED & 3
@@ -105,10 +111,14 @@ def test_and_joins_two_filters_on_one_event():
 
 def test_not_turns_a_filter_round():
     engine, epochs = Engine(lambda engine, batch: None), []
-    engine.add_event_handler(~Events.EPOCH_COMPLETED(every=3), lambda engine: epochs.append(engine.state.epoch))
+    engine.add_event_handler(
+        ~Events.EPOCH_COMPLETED(every=3), lambda engine: epochs.append(engine.state.epoch)
+    )
     engine.run([0], max_epochs=4)
     assert epochs == [1, 2, 4]
-    with pytest.raises(ValueError, match=r"should be put on an event with a filter, but given Events.STARTED"):
+    with pytest.raises(
+        ValueError, match=r"should be put on an event with a filter, but given Events.STARTED"
+    ):
         _ = ~Events.STARTED
 
 

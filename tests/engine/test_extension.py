@@ -80,7 +80,11 @@ def test_handlers_of_an_event_are_listed_in_the_order_of_calls():
     engine.add_event_handler(Events.COMPLETED, third)
     engine.add_event_handler(Events.STARTED(once=1), first, priority=1)
     assert [entry.handler for entry in engine.handlers_of(Events.STARTED)] == [first, second]
-    assert [entry.handler for entry in engine.handlers_of(Events.COMPLETED | Events.STARTED)] == [third, first, second]
+    assert [entry.handler for entry in engine.handlers_of(Events.COMPLETED | Events.STARTED)] == [
+        third,
+        first,
+        second,
+    ]
     assert {entry.handler for entry in engine.handlers_of()} == {first, second, third}
     with pytest.raises(ValueError, match="is not a valid event for this Engine"):
         engine.handlers_of("unknown")
@@ -95,7 +99,8 @@ def test_registered_events_are_those_of_all_engines_and_ones_own():
 def test_the_iteration_in_the_epoch_begins_anew_with_each_epoch():
     engine, seen = make(), []
     engine.add_event_handler(
-        Events.EPOCH_STARTED | Events.EPOCH_COMPLETED, lambda: seen.append(engine.iteration_in_epoch)
+        Events.EPOCH_STARTED | Events.EPOCH_COMPLETED,
+        lambda: seen.append(engine.iteration_in_epoch),
     )
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: engine.terminate_epoch())
     engine.run([0, 1, 2], max_epochs=2)
@@ -152,7 +157,9 @@ def test_a_meter_of_ones_own_counts_calls_and_is_gone_after_the_block():
     assert counter.counts == {"step": 6, "EPOCH_COMPLETED": 2}
 
 
-def test_an_object_of_ones_own_says_what_its_handlers_do_and_writes_elsewhere_in_a_dry_run(tmp_path):
+def test_an_object_of_ones_own_says_what_its_handlers_do_and_writes_elsewhere_in_a_dry_run(
+    tmp_path,
+):
     class Writer:
         def __init__(self, folder):
             self.folder, self.is_checked = folder, False

@@ -30,7 +30,10 @@ def linear():
 def batches(number=3):
     generator = torch.Generator().manual_seed(1)
     return [
-        tuple(torch.randn(2, features, generator=generator, dtype=torch.float64) for features in (3, 2))
+        tuple(
+            torch.randn(2, features, generator=generator, dtype=torch.float64)
+            for features in (3, 2)
+        )
         for _ in range(number)
     ]
 
@@ -72,10 +75,14 @@ def test_a_trainer_trains_as_a_hand_written_loop_does():
         losses.append(loss.item())
 
     trainer = create_supervised_trainer(model, sgd(model), mse)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: reported.append(trainer.state.output))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: reported.append(trainer.state.output)
+    )
     trainer.run(batches(), max_epochs=2)
     assert reported == losses
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True)
+    )
 
 
 def test_all_arguments_reach_the_training_step():
@@ -133,13 +140,20 @@ def test_all_arguments_reach_the_evaluation_step():
         model_fn=lambda given, x: calls.append("model_fn") or [given(x)],
     )
     evaluator.run(batches(1))
-    assert calls == [("prepare_batch", "cpu", True), "model_fn", "model_transform", "output_transform"]
+    assert calls == [
+        ("prepare_batch", "cpu", True),
+        "model_fn",
+        "model_transform",
+        "output_transform",
+    ]
     assert evaluator.state.output == "output"
 
 
 def test_metrics_are_attached_under_their_names_in_order():
     calls = []
-    evaluator = create_supervised_evaluator(linear(), metrics={"b": Attached(calls), "a": Attached(calls)})
+    evaluator = create_supervised_evaluator(
+        linear(), metrics={"b": Attached(calls), "a": Attached(calls)}
+    )
     assert calls == [(evaluator, "b"), (evaluator, "a")]
 
 
@@ -152,7 +166,9 @@ def test_the_kind_of_engine_is_as_asked_for():
 def test_a_deterministic_trainer_trains_with_windows_too():
     trainer = make_trainer(deterministic=True, gradient_accumulation_steps=2)
     steps = []
-    trainer.add_event_handler(BackpropEvents.OPTIM_STEP_COMPLETED, lambda: steps.append(trainer.state.iteration))
+    trainer.add_event_handler(
+        BackpropEvents.OPTIM_STEP_COMPLETED, lambda: steps.append(trainer.state.iteration)
+    )
     trainer.run(batches(3), max_epochs=2)
     assert steps == [2, 3, 5, 6]
 
@@ -172,7 +188,9 @@ def test_the_trainer_knows_the_events_of_its_step():
         ({"device": torch.device("xla:1")}, "supervised_training_step_tpu"),
     ],
 )
-def test_the_training_step_is_taken_from_where_programs_can_put_their_own(monkeypatch, options, factory):
+def test_the_training_step_is_taken_from_where_programs_can_put_their_own(
+    monkeypatch, options, factory
+):
     monkeypatch.setitem(sys.modules, "torch_xla", ModuleType("torch_xla"))
     made = []
 
@@ -197,7 +215,9 @@ def test_the_training_step_is_taken_from_where_programs_can_put_their_own(monkey
         ({"device": "xla"}, "supervised_evaluation_step"),
     ],
 )
-def test_the_evaluation_step_is_taken_from_where_programs_can_put_their_own(monkeypatch, options, factory):
+def test_the_evaluation_step_is_taken_from_where_programs_can_put_their_own(
+    monkeypatch, options, factory
+):
     monkeypatch.setitem(sys.modules, "torch_xla", ModuleType("torch_xla"))
 
     def own_factory(
@@ -237,15 +257,21 @@ def test_the_choice_of_the_step():
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_devices_that_know_no_mixed_precision_refuse_it(make):
-    with pytest.raises(ValueError, match="amp_mode cannot be used with mps device, but given 'amp'"):
+    with pytest.raises(
+        ValueError, match="amp_mode cannot be used with mps device, but given 'amp'"
+    ):
         make(device="mps", amp_mode="amp")
-    with pytest.raises(ValueError, match="amp_mode cannot be used with xla device, but given 'apex'"):
+    with pytest.raises(
+        ValueError, match="amp_mode cannot be used with xla device, but given 'apex'"
+    ):
         make(device="xla", amp_mode="apex")
 
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_mode_that_does_not_exist_is_refused(make):
-    with pytest.raises(ValueError, match="amp_mode should be None, 'amp' or 'apex', but given 'fp8'"):
+    with pytest.raises(
+        ValueError, match="amp_mode should be None, 'amp' or 'apex', but given 'fp8'"
+    ):
         make(amp_mode="fp8")
 
 
@@ -324,7 +350,13 @@ def test_the_signatures_are_ignites_and_what_is_new_is_given_by_keyword():
 ])  # fmt: skip
 def test_autocast_on_the_cpu_is_told_because_ignite_leaves_it_out(options, is_told, caplog):
     model = torch.nn.Linear(1, 1)
-    create_supervised_trainer(model, torch.optim.SGD(model.parameters(), 0.1), torch.nn.MSELoss(), **options)
+    create_supervised_trainer(
+        model, torch.optim.SGD(model.parameters(), 0.1), torch.nn.MSELoss(), **options
+    )
     create_supervised_evaluator(model, **options)
-    said = [record.levelname for record in caplog.records if "bfloat16 on the CPU" in record.getMessage()]
+    said = [
+        record.levelname
+        for record in caplog.records
+        if "bfloat16 on the CPU" in record.getMessage()
+    ]
     assert said == ["WARNING", "WARNING"] * is_told

@@ -19,7 +19,9 @@ def test_an_exception_that_nobody_listens_to_is_not_taken_over(caplog):
 def test_a_handler_takes_it_over_unless_it_raises_it_again():
     engine, error = Engine(lambda engine, batch: None), ValueError("here")
     seen = []
-    engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, exception: seen.append(exception))
+    engine.add_event_handler(
+        Events.EXCEPTION_RAISED, lambda engine, exception: seen.append(exception)
+    )
     assert is_handled(engine, error)
     assert seen == [error]
 

@@ -38,7 +38,8 @@ def test_the_first_end_of_data_of_unknown_length_sets_the_length():
 def test_whether_the_end_of_the_data_is_that_of_the_epoch():
     def at(iteration, **kwargs):
         return ends_epoch(
-            State(iteration=iteration, epoch_length=5), Cursor(iteration=iteration, planned_length=5, **kwargs)
+            State(iteration=iteration, epoch_length=5),
+            Cursor(iteration=iteration, planned_length=5, **kwargs),
         )
 
     assert not at(3, length_is_given=True)
@@ -66,7 +67,11 @@ class Loader:
     """Data with a sampler, a batch sampler and a data set, all of which want to know."""
 
     def __init__(self):
-        self.sampler, self.dataset, self.batch_sampler = Told(epoch=0), Told(epoch=-1), Told(epoch=0)
+        self.sampler, self.dataset, self.batch_sampler = (
+            Told(epoch=0),
+            Told(epoch=-1),
+            Told(epoch=0),
+        )
         self.batch_sampler.sampler = self.sampler
 
     def __iter__(self):
@@ -137,7 +142,9 @@ def five_before_and_zero_in_each_epoch(engine, sampler, index):
          "every second epoch", "at the end of epochs", "when a run starts",
          "back to that of a new one", "another one before"],
 )  # fmt: skip
-def test_a_program_that_tells_the_epoch_has_the_orders_that_it_asks_for(tell, limits, epochs, caplog):
+def test_a_program_that_tells_the_epoch_has_the_orders_that_it_asks_for(
+    tell, limits, epochs, caplog
+):
     assert order_of(distributed_sampler(), tell, **limits) == plain_orders(epochs)
     assert "set_epoch" not in caplog.text
 
@@ -162,7 +169,9 @@ def test_without_an_epoch_that_can_be_read_it_is_left_to_the_program():
 
 
 def test_loaders_of_our_own_are_told_without_a_word(caplog):
-    Engine(lambda engine, batch: None).run(ArrayLoader(torch.arange(4), batch_size=2, shuffle=True), max_epochs=3)
+    Engine(lambda engine, batch: None).run(
+        ArrayLoader(torch.arange(4), batch_size=2, shuffle=True), max_epochs=3
+    )
     assert caplog.text == ""
 
 

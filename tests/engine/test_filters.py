@@ -10,7 +10,9 @@ from ignite.engine._filters import compile_filter
 
 def calls_at(event, data=range(3), setup=None, **kwargs):
     engine, counts = Engine(lambda engine, batch: None), []
-    engine.add_event_handler(event, lambda engine: counts.append(engine.state.get_event_attrib_value(event)))
+    engine.add_event_handler(
+        event, lambda engine: counts.append(engine.state.get_event_attrib_value(event))
+    )
     if setup is not None:
         setup(engine)
     engine.run(data, **kwargs)
@@ -72,12 +74,19 @@ def test_true_counts_as_one_as_it_did_in_ignite():
 
 def test_a_predicate_is_given_engine_and_count():
     seen = []
-    event = Events.EPOCH_STARTED(lambda engine, count: seen.append((engine.state.epoch, count)) or count == 2)
+    event = Events.EPOCH_STARTED(
+        lambda engine, count: seen.append((engine.state.epoch, count)) or count == 2
+    )
     assert calls_at(event, max_epochs=3) == [2]
     assert seen == [(1, 1), (2, 2), (3, 3)]
 
 
-@given(st.integers(1, 9), st.none() | st.integers(0, 9), st.none() | st.integers(0, 30), st.integers(0, 40))
+@given(
+    st.integers(1, 9),
+    st.none() | st.integers(0, 9),
+    st.none() | st.integers(0, 30),
+    st.integers(0, 40),
+)
 def test_the_next_due_count_is_the_first_that_passes(every, after, before, count):
     event = Events.ITERATION_STARTED(every=every, after=after, before=before)
     if event.filter is None:
@@ -103,13 +112,19 @@ def test_the_last_one_is_made_up_for_when_a_run_ends_early_and_only_once():
     def stop_in_epoch_3(engine):
         engine.add_event_handler(Events.EPOCH_COMPLETED(once=3), engine.terminate)
 
-    assert calls_at(Events.EPOCH_COMPLETED(every=2, last=True), setup=stop_in_epoch_3, max_epochs=9) == [2, 3]
-    assert calls_at(Events.EPOCH_COMPLETED(every=3, last=True), setup=stop_in_epoch_3, max_epochs=9) == [3]
+    assert calls_at(
+        Events.EPOCH_COMPLETED(every=2, last=True), setup=stop_in_epoch_3, max_epochs=9
+    ) == [2, 3]
+    assert calls_at(
+        Events.EPOCH_COMPLETED(every=3, last=True), setup=stop_in_epoch_3, max_epochs=9
+    ) == [3]
 
     def stop_in_iteration_4(engine):
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=4), engine.terminate)
 
-    assert calls_at(Events.ITERATION_COMPLETED(last=True), setup=stop_in_iteration_4, max_epochs=9) == [4]
+    assert calls_at(
+        Events.ITERATION_COMPLETED(last=True), setup=stop_in_iteration_4, max_epochs=9
+    ) == [4]
     assert calls_at(Events.ITERATION_COMPLETED(last=True), data=iter("abcde")) == [5]
 
 

@@ -20,14 +20,19 @@ def test_the_order_is_that_of_a_stable_sort_by_priority(priorities):
     order = []
     handlers = [lambda i=i: order.append(i) for i in range(len(priorities))]
     # A default argument has room for the engine, so bind it away.
-    table = make_table(*[(lambda h: lambda: h())(handler) for handler in handlers], priorities=priorities)
+    table = make_table(
+        *[(lambda h: lambda: h())(handler) for handler in handlers], priorities=priorities
+    )
     call_handlers(table.calls, None, "EVENT", 1)
     assert order == sorted(range(len(priorities)), key=lambda i: -priorities[i])
 
 
 def test_what_an_event_hands_over_goes_before_the_handlers_own_arguments():
     table, seen = Table("EVENT", Payload(args=("exception",))), []
-    for handler in (lambda engine, error, x: seen.append((engine, error, x)), lambda error, x: seen.append((error, x))):
+    for handler in (
+        lambda engine, error, x: seen.append((engine, error, x)),
+        lambda error, x: seen.append((error, x)),
+    ):
         table.add(register(table, "EVENT", handler, ("own",), {}, 0))
     call_each(table.calls, "ENGINE", "EVENT", 1, ("ERROR",))
     assert seen == [("ENGINE", "ERROR", "own"), ("ERROR", "own")]
@@ -122,6 +127,10 @@ def test_handlers_added_and_removed_by_other_handlers_are_those_of_a_list(change
     listed = []
     for epoch in range(1, 7):
         for _, verb, i, priority in (row for row in changes if row[0] == epoch):
-            listed = [*listed, (-priority, i)] if verb == "add" else [entry for entry in listed if entry[1] != i]
+            listed = (
+                [*listed, (-priority, i)]
+                if verb == "add"
+                else [entry for entry in listed if entry[1] != i]
+            )
         expected += [(epoch, i) for _, i in sorted(listed, key=lambda entry: entry[0])]
     assert called == expected

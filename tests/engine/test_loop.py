@@ -108,7 +108,12 @@ def model(length, max_epochs, listened, actions):  # noqa: C901 - the whole orde
 
 
 def is_allowed(action, name):
-    inside = ("GET_BATCH_STARTED", "DATALOADER_STOP_ITERATION", "GET_BATCH_COMPLETED", "ITERATION_STARTED")
+    inside = (
+        "GET_BATCH_STARTED",
+        "DATALOADER_STOP_ITERATION",
+        "GET_BATCH_COMPLETED",
+        "ITERATION_STARTED",
+    )
     return {
         "terminate": name not in ("TERMINATE", "COMPLETED", "TERMINATE_SINGLE_EPOCH"),
         "interrupt": name in CHECKED,
@@ -157,11 +162,18 @@ def drive(length, max_epochs, listened, actions):
     max_epochs=st.integers(1, 4),
     listened=st.sets(st.sampled_from([event.name for event in ALL])),
     actions=st.dictionaries(
-        st.integers(0, 30), st.sampled_from(["terminate", "interrupt", "end_epoch", "skip"]), min_size=1, max_size=8
+        st.integers(0, 30),
+        st.sampled_from(["terminate", "interrupt", "end_epoch", "skip"]),
+        min_size=1,
+        max_size=8,
     ),
 )
-def test_random_requests_at_random_moments_give_the_trace_of_the_model(length, max_epochs, listened, actions):
-    assert drive(length, max_epochs, listened, actions) == model(length, max_epochs, listened, actions)
+def test_random_requests_at_random_moments_give_the_trace_of_the_model(
+    length, max_epochs, listened, actions
+):
+    assert drive(length, max_epochs, listened, actions) == model(
+        length, max_epochs, listened, actions
+    )
 
 
 @given(
@@ -169,7 +181,9 @@ def test_random_requests_at_random_moments_give_the_trace_of_the_model(length, m
     max_epochs=st.integers(1, 3),
     pauses=st.sets(st.integers(0, 60), max_size=10),
 )
-def test_a_run_interrupted_anywhere_and_continued_is_the_uninterrupted_run(length, max_epochs, pauses):
+def test_a_run_interrupted_anywhere_and_continued_is_the_uninterrupted_run(
+    length, max_epochs, pauses
+):
     names = {event.name for event in ALL}
     interrupted = drive(length, max_epochs, names, dict.fromkeys(pauses, "interrupt"))
     assert interrupted == drive(length, max_epochs, names, {})
@@ -199,7 +213,9 @@ def test_filtered_handlers_are_called_at_the_counts_that_their_filters_name(data
         )
     found, fired = [], []
     engine = Engine(lambda engine, batch: None)
-    engine.add_event_handler(event, lambda engine: found.append(engine.state.get_event_attrib_value(base)))
+    engine.add_event_handler(
+        event, lambda engine: found.append(engine.state.get_event_attrib_value(base))
+    )
     if data.draw(st.booleans()):  # with another handler the loop is never quiet
         engine.add_event_handler(base, lambda: fired.append(True))
     engine.run(range(length), max_epochs=max_epochs)
@@ -213,7 +229,9 @@ def test_filtered_handlers_are_called_at_the_counts_that_their_filters_name(data
 def test_terminate_leaves_out_completed_if_asked_to(skip):
     engine, trace = Engine(lambda engine, batch: None), []
     record(engine, trace, [Events.EPOCH_COMPLETED, Events.TERMINATE, Events.COMPLETED])
-    engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: engine.terminate(skip_completed=skip))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED(once=3), lambda: engine.terminate(skip_completed=skip)
+    )
     engine.run(range(2), max_epochs=3)
     ended = [("COMPLETED", 2, 3)] if not skip else []
     assert trace == [("EPOCH_COMPLETED", 1, 2), ("TERMINATE", 2, 3), *ended]
@@ -223,9 +241,15 @@ def test_terminate_leaves_out_completed_if_asked_to(skip):
 def test_terminate_epoch_tells_how_many_iterations_were_done_and_may_leave_out_epoch_completed():
     counters, completed = [], []
     engine = Engine(lambda engine, batch: None)
-    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: engine.terminate_epoch(True))
-    engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH, lambda engine, iter_counter: counters.append(iter_counter))
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.epoch))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED(once=2), lambda: engine.terminate_epoch(True)
+    )
+    engine.add_event_handler(
+        Events.TERMINATE_SINGLE_EPOCH, lambda engine, iter_counter: counters.append(iter_counter)
+    )
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.epoch)
+    )
     engine.run(range(5), max_epochs=2)
     assert counters == [2]
     assert completed == [2]
@@ -236,7 +260,9 @@ def test_terminate_epoch_tells_how_many_iterations_were_done_and_may_leave_out_e
 def test_an_epoch_that_has_not_begun_cannot_be_terminated(event):
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(event, engine.terminate_epoch)
-    with pytest.raises(RuntimeError, match=rf"terminate_epoch\(\) should be called during an epoch.*{event.name}"):
+    with pytest.raises(
+        RuntimeError, match=rf"terminate_epoch\(\) should be called during an epoch.*{event.name}"
+    ):
         engine.run([0])
 
 
@@ -252,7 +278,9 @@ def test_max_iters_inside_an_epoch_terminates_and_at_its_end_does_not():
 def test_a_skipped_iteration_is_counted_and_has_no_step_output_or_completion():
     engine, steps, completed = Engine(lambda engine, batch: steps.append(batch) or batch), [], []
     engine.add_event_handler(Events.ITERATION_STARTED(once=2), engine.skip_iteration)
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: completed.append(engine.state.iteration))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: completed.append(engine.state.iteration)
+    )
     engine.run("abc")
     assert steps == ["a", "c"]
     assert completed == [1, 3]
@@ -270,7 +298,9 @@ def test_a_step_that_skips_its_own_iteration_has_no_output(listens):
 
     engine = Engine(step)
     if listens:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output)
+        )
     engine.run("ab")
     assert engine.state.output is None
     assert outputs == (["a"] if listens else [])
@@ -281,7 +311,9 @@ def test_a_handler_added_by_the_step_is_called_in_the_same_iteration():
 
     def step(engine, batch):
         if batch == 2:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: called.append(engine.state.iteration))
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED, lambda engine: called.append(engine.state.iteration)
+            )
 
     Engine(step).run([1, 2, 3])
     assert called == [2, 3]
@@ -346,7 +378,9 @@ class Model(torch.nn.Linear):
 
 
 @pytest.mark.parametrize("how", ["completed", "interrupted", "failed", "traced"])
-def test_deleting_an_engine_that_has_run_frees_its_model_and_batches_without_the_garbage_collector(how):
+def test_deleting_an_engine_that_has_run_frees_its_model_and_batches_without_the_garbage_collector(
+    how,
+):
     model = Model(2, 2)
     batches = [torch.ones(1, 2) for _ in range(3)]
     engine = Engine(lambda engine, batch, model=model: model(batch))
@@ -356,7 +390,9 @@ def test_deleting_an_engine_that_has_run_frees_its_model_and_batches_without_the
     gc.disable()
     try:
         if how == "interrupted":
-            engine.add_event_handler(Events.ITERATION_STARTED(once=2), lambda engine: engine.interrupt())
+            engine.add_event_handler(
+                Events.ITERATION_STARTED(once=2), lambda engine: engine.interrupt()
+            )
         if how == "failed":
             engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda engine: 1 / 0)
             with pytest.raises(ZeroDivisionError):

@@ -21,7 +21,12 @@ from ignite.engine import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._supervised.mixed_precision import MixedPrecision, device_type_of, in_float32, to_dtype
+from ignite.engine._supervised.mixed_precision import (
+    MixedPrecision,
+    device_type_of,
+    in_float32,
+    to_dtype,
+)
 from ignite.metrics import Loss
 
 mse = torch.nn.functional.mse_loss
@@ -35,7 +40,8 @@ def linear(dtype=torch.float32):
 def make_batches(number, dtype=torch.float32):
     generator = torch.Generator().manual_seed(1)
     return [
-        tuple(torch.randn(2, features, generator=generator, dtype=dtype) for features in (3, 2)) for _ in range(number)
+        tuple(torch.randn(2, features, generator=generator, dtype=dtype) for features in (3, 2))
+        for _ in range(number)
     ]
 
 
@@ -44,12 +50,19 @@ def sgd(model):
 
 
 def assert_equal(model, other):
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
     ("asked", "computed"),
-    [(None, torch.bfloat16), ("bfloat16", torch.bfloat16), ("float16", torch.float16), (torch.float16, torch.float16)],
+    [
+        (None, torch.bfloat16),
+        ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
+        (torch.float16, torch.float16),
+    ],
 )
 def test_the_model_is_called_under_autocast_in_the_dtype_that_was_asked_for(asked, computed):
     model, batches, seen = linear(), make_batches(2), []
@@ -68,7 +81,9 @@ def test_the_model_is_called_under_autocast_in_the_dtype_that_was_asked_for(aske
         output_transform=lambda x, y, y_pred, loss: y_pred.dtype,
     )
     trainer.run(batches)
-    evaluator = create_supervised_evaluator(model, amp_mode="amp", amp_dtype=asked, model_transform=note)
+    evaluator = create_supervised_evaluator(
+        model, amp_mode="amp", amp_dtype=asked, model_transform=note
+    )
     evaluator.run(batches)
     assert seen == [computed] * 4
     assert trainer.state.output == evaluator.state.output[0].dtype == torch.float32
@@ -77,13 +92,20 @@ def test_the_model_is_called_under_autocast_in_the_dtype_that_was_asked_for(aske
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(
-    "loss_fn", [mse, lambda y_pred, y: (y_pred - y).abs().mean(), lambda y_pred, y: (y_pred - y).square().sum() / 4]
+    "loss_fn",
+    [
+        mse,
+        lambda y_pred, y: (y_pred - y).abs().mean(),
+        lambda y_pred, y: (y_pred - y).square().sum() / 4,
+    ],
 )
 def test_losses_and_metrics_under_autocast_are_those_of_the_outputs_in_float32(dtype, loss_fn):
     model, batch = linear(), make_batches(1)[0]
     with torch.autocast("cpu", dtype=getattr(torch, dtype)), torch.no_grad():
         expected = loss_fn(model(batch[0]).double(), batch[1].double()).item()
-    evaluator = create_supervised_evaluator(model, {"loss": Loss(loss_fn)}, amp_mode="amp", amp_dtype=dtype)
+    evaluator = create_supervised_evaluator(
+        model, {"loss": Loss(loss_fn)}, amp_mode="amp", amp_dtype=dtype
+    )
     trainer = create_supervised_trainer(model, sgd(model), loss_fn, amp_mode="amp", amp_dtype=dtype)
     assert evaluator.run([batch]).metrics["loss"] == pytest.approx(expected, rel=1e-6)
     assert trainer.run([batch]).output == pytest.approx(expected, rel=1e-6)
@@ -123,12 +145,26 @@ half, ids = torch.tensor([0.5], dtype=torch.bfloat16), torch.tensor([7])
 def test_outputs_of_any_form_keep_it_and_lose_their_half_precision(output, find):
     found = in_float32(output)
     assert type(found) is type(output)
-    assert (find(found).dtype, find(found).tolist(), find(output).dtype) == (torch.float32, [0.5], torch.bfloat16)
+    assert (find(found).dtype, find(found).tolist(), find(output).dtype) == (
+        torch.float32,
+        [0.5],
+        torch.bfloat16,
+    )
 
 
 @pytest.mark.parametrize(
     "output",
-    [None, "a", torch.ones(1), torch.ones(1, dtype=torch.float64), ids, (ids, "a"), {"a": ids}, Result(ids, "b"), Pair],
+    [
+        None,
+        "a",
+        torch.ones(1),
+        torch.ones(1, dtype=torch.float64),
+        ids,
+        (ids, "a"),
+        {"a": ids},
+        Result(ids, "b"),
+        Pair,
+    ],
 )
 def test_outputs_without_half_precision_are_the_very_objects(output):
     assert in_float32(output) is output
@@ -158,7 +194,9 @@ def test_training_under_autocast_is_the_hand_written_loop_bit_for_bit(dtype):
             loss = mse(expected(x), y)
         loss.backward()
         optimizer.step()
-    create_supervised_trainer(model, sgd(model), mse, amp_mode="amp", amp_dtype=dtype).run(batches, max_epochs=2)
+    create_supervised_trainer(model, sgd(model), mse, amp_mode="amp", amp_dtype=dtype).run(
+        batches, max_epochs=2
+    )
     assert_equal(model, expected)
 
 
@@ -187,12 +225,21 @@ def test_training_with_autocast_scaler_windows_and_clipping_is_the_hand_written_
     )  # fmt: skip
     trainer.run(batches)
     assert_equal(model, expected)
-    assert scaler.get_scale() == own.get_scale() == 2048  # grown once in three steps: none was left out
+    assert (
+        scaler.get_scale() == own.get_scale() == 2048
+    )  # grown once in three steps: none was left out
     assert not hasattr(trainer.state, "scaler")
 
 
-@given(steps=st.integers(1, 4), number=st.integers(1, 6), limit=st.floats(0.01, 5), knows_length=st.booleans())
-def test_scaled_accumulated_and_clipped_gradients_equal_the_full_batch_ones(steps, number, limit, knows_length):
+@given(
+    steps=st.integers(1, 4),
+    number=st.integers(1, 6),
+    limit=st.floats(0.01, 5),
+    knows_length=st.booleans(),
+)
+def test_scaled_accumulated_and_clipped_gradients_equal_the_full_batch_ones(
+    steps, number, limit, knows_length
+):
     """In float64, which autocast leaves alone, so that nothing but the order of sums can differ."""
     batches = make_batches(number, torch.float64)
     expected, model = linear(torch.float64), linear(torch.float64)
@@ -200,12 +247,20 @@ def test_scaled_accumulated_and_clipped_gradients_equal_the_full_batch_ones(step
     for start in range(0, number, steps):
         window = batches[start : start + steps]
         optimizer.zero_grad()
-        mse(expected(torch.cat([x for x, _ in window])), torch.cat([y for _, y in window])).backward()
+        mse(
+            expected(torch.cat([x for x, _ in window])), torch.cat([y for _, y in window])
+        ).backward()
         torch.nn.utils.clip_grad_norm_(expected.parameters(), limit)
         optimizer.step()
 
     trainer = create_supervised_trainer(
-        model, sgd(model), mse, amp_mode="amp", scaler=True, gradient_accumulation_steps=steps, clip_grad_norm=limit
+        model,
+        sgd(model),
+        mse,
+        amp_mode="amp",
+        scaler=True,
+        gradient_accumulation_steps=steps,
+        clip_grad_norm=limit,
     )
     trainer.run(batches if knows_length else iter(batches))
     for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
@@ -235,16 +290,23 @@ def test_a_scaler_leaves_out_a_step_with_infinite_gradients_and_halves_its_scale
     assert trainer.state.scaler.get_scale() == 65536 / 2
     trainer.run([(x, y)])
     assert model.weight.isfinite().all()
-    assert losses == [float("inf"), pytest.approx(mse(linear()(x), y).item(), rel=1e-2)]  # reported unscaled
+    assert losses == [
+        float("inf"),
+        pytest.approx(mse(linear()(x), y).item(), rel=1e-2),
+    ]  # reported unscaled
 
 
 @pytest.mark.parametrize("scaler", [True, False])
 def test_a_step_that_is_skipped_lets_the_next_one_be_taken(scaler):
     batches, model, expected = make_batches(3), linear(), linear()
     trainer = create_supervised_trainer(model, sgd(model), mse, amp_mode="amp", scaler=scaler)
-    trainer.add_event_handler(BackpropEvents.OPTIM_STEP_STARTED(once=2), lambda: trainer.skip_iteration())
+    trainer.add_event_handler(
+        BackpropEvents.OPTIM_STEP_STARTED(once=2), lambda: trainer.skip_iteration()
+    )
     trainer.run(batches)
-    create_supervised_trainer(expected, sgd(expected), mse, amp_mode="amp", scaler=scaler).run([batches[0], batches[2]])
+    create_supervised_trainer(expected, sgd(expected), mse, amp_mode="amp", scaler=scaler).run(
+        [batches[0], batches[2]]
+    )
     assert_equal(model, expected)
 
 
@@ -296,9 +358,13 @@ def test_a_model_may_be_moved_after_its_step_is_made(monkeypatch):
     assert asked == ["cpu", "meta"]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "nn", "half-precision", torch.float64, torch.int8, 16])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "nn", "half-precision", torch.float64, torch.int8, 16]
+)
 def test_a_dtype_that_autocast_does_not_know_is_refused(dtype):
-    with pytest.raises(ValueError, match=f"amp_dtype should be float16 or bfloat16, but given {dtype!r}"):
+    with pytest.raises(
+        ValueError, match=f"amp_dtype should be float16 or bfloat16, but given {dtype!r}"
+    ):
         to_dtype(dtype)
     model = linear()
     for make in (
@@ -352,16 +418,27 @@ def test_on_xla_the_optimizer_steps_through_torch_xla(monkeypatch):
 
     xla_model = ModuleType("torch_xla.core.xla_model")
     xla_model.optimizer_step = optimizer_step
-    install(monkeypatch, torch_xla={}, torch_xla__core={"xla_model": xla_model}, torch_xla__core__xla_model={})
+    install(
+        monkeypatch,
+        torch_xla={},
+        torch_xla__core={"xla_model": xla_model},
+        torch_xla__core__xla_model={},
+    )
     monkeypatch.setitem(sys.modules, "torch_xla.core.xla_model", xla_model)
     batches, model, expected = make_batches(3), linear(), linear()
-    Engine(supervised_training_step_tpu(model, sgd(model), mse, gradient_accumulation_steps=2)).run(batches)
-    create_supervised_trainer(expected, sgd(expected), mse, gradient_accumulation_steps=2).run(batches)
+    Engine(supervised_training_step_tpu(model, sgd(model), mse, gradient_accumulation_steps=2)).run(
+        batches
+    )
+    create_supervised_trainer(expected, sgd(expected), mse, gradient_accumulation_steps=2).run(
+        batches
+    )
     assert_equal(model, expected)
     assert calls == [True, True]
 
 
 def test_torch_xla_has_to_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_xla", None)
-    with pytest.raises(ModuleNotFoundError, match="torch_xla cannot be imported, please install PyTorch XLA."):
+    with pytest.raises(
+        ModuleNotFoundError, match="torch_xla cannot be imported, please install PyTorch XLA."
+    ):
         supervised_training_step_tpu(linear(), sgd(linear()), mse)

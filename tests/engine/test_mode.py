@@ -100,7 +100,9 @@ def test_a_train_that_is_put_on_the_object_is_asked_each_time():
     assert calls == [True, True]
 
 
-@pytest.mark.parametrize("wrap", [torch.compile, lambda model: torch.jit.trace(model, torch.ones(2, 2))])
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, lambda model: torch.jit.trace(model, torch.ones(2, 2))]
+)
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_compiled_and_scripted_models_are_put_into_the_mode(wrap):
     model = wrap(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)).eval())
@@ -152,7 +154,9 @@ def test_a_class_with_a_method_of_its_own_is_asked_each_time_whatever_it_does(na
         return getattr(nn.Module, name)(self, *args)
 
     part = type("Part", (nn.Dropout,), {name: told})()
-    model = part if name == "eval" else nn.Sequential(part)  # torch's eval of the whole calls train of its parts
+    model = (
+        part if name == "eval" else nn.Sequential(part)
+    )  # torch's eval of the whole calls train of its parts
     mode = Mode(model, is_training=name == "train")
     for _ in range(3):
         mode.enter()

@@ -12,7 +12,9 @@ def make_engine():
 
 
 def test_a_fresh_engine_has_the_keys_of_ignite():
-    assert make_engine().state_dict() == OrderedDict(epoch_length=None, iteration=0, max_epochs=None)
+    assert make_engine().state_dict() == OrderedDict(
+        epoch_length=None, iteration=0, max_epochs=None
+    )
 
 
 def test_the_limit_that_is_saved_is_the_one_that_holds():
@@ -40,17 +42,32 @@ def test_user_keys_are_saved_and_restored():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epoch": 1}, "only one of 'iteration' or 'epoch' keys, but given iteration=6 and epoch=1"),
+        (
+            {"epoch": 1},
+            "only one of 'iteration' or 'epoch' keys, but given iteration=6 and epoch=1",
+        ),
         ({"iteration": ...}, "exactly one of.*iteration"),
         ({"epoch_length": ...}, "should have the key 'epoch_length', but given one with the keys"),
         ({"max_epochs": ...}, "exactly one of.*max_epochs"),
         ({"max_iters": 9}, "exactly one of.*max_epochs"),
-        ({"max_epochs": 1}, "greater than or equal to the start epoch, but given max_epochs=1 and epoch=2"),
-        ({"max_epochs": ..., "max_iters": 5}, "greater than or equal to the start iteration, but given max_iters=5"),
-        ({"iteration": -1}, "iteration in state_dict should be an integer that is not negative, but given -1"),
+        (
+            {"max_epochs": 1},
+            "greater than or equal to the start epoch, but given max_epochs=1 and epoch=2",
+        ),
+        (
+            {"max_epochs": ..., "max_iters": 5},
+            "greater than or equal to the start iteration, but given max_iters=5",
+        ),
+        (
+            {"iteration": -1},
+            "iteration in state_dict should be an integer that is not negative, but given -1",
+        ),
         ({"iteration": "6"}, "but given '6'"),
         ({"iteration": None}, "iteration in state_dict should be .* but given None"),
-        ({"epoch_length": None}, "epoch_length must be a positive integer.*but given None with iteration=6"),
+        (
+            {"epoch_length": None},
+            "epoch_length must be a positive integer.*but given None with iteration=6",
+        ),
         ({"epoch_length": 2.5}, "epoch_length in state_dict should be an integer.*2.5"),
         ({"alpha": 1}, r"should hold only what this engine can restore, but given \['alpha'\]"),
     ],
@@ -76,7 +93,9 @@ def test_a_missing_user_key_and_a_state_that_is_no_dictionary_are_refused():
 
 def test_the_keys_of_other_engines_are_passed_over():
     engine = make_engine()
-    engine.load_state_dict({"iteration": 6, "epoch_length": 3, "max_epochs": 5, "seed": 1, "rng_states": None})
+    engine.load_state_dict(
+        {"iteration": 6, "epoch_length": 3, "max_epochs": 5, "seed": 1, "rng_states": None}
+    )
     assert engine.state.iteration == 6
 
 
@@ -92,7 +111,9 @@ def test_a_run_that_begins_has_nothing_of_the_loaded_position():
     engine, epochs = make_engine(), []
     engine.load_state_dict({"iteration": 4, "epoch_length": 3, "max_epochs": 5})
     engine.state.max_epochs = None
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.iteration))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.iteration)
+    )
     engine.run(range(3), max_epochs=2)
     assert epochs == [3, 6]
 
@@ -104,12 +125,22 @@ def test_loading_one_kind_of_limit_clears_the_other():
     assert (engine.state.max_iters, engine.state.max_epochs) == (None, 5)
 
 
-@given(length=st.integers(1, 6), max_epochs=st.integers(1, 4), at=st.integers(1, 24), ends=st.sets(st.integers(1, 24)))
+@given(
+    length=st.integers(1, 6),
+    max_epochs=st.integers(1, 4),
+    at=st.integers(1, 24),
+    ends=st.sets(st.integers(1, 24)),
+)
 def test_a_state_saved_at_any_iteration_continues_the_same_trace(length, max_epochs, at, ends):
     """Also after epochs that ended early, which the iteration alone does not tell."""
 
     def traced(engine, trace):
-        @engine.on(Events.EPOCH_STARTED | Events.ITERATION_COMPLETED | Events.EPOCH_COMPLETED | Events.COMPLETED)
+        @engine.on(
+            Events.EPOCH_STARTED
+            | Events.ITERATION_COMPLETED
+            | Events.EPOCH_COMPLETED
+            | Events.COMPLETED
+        )
         def see(engine):
             trace.append((engine.last_event_name, engine.state.epoch, engine.state.iteration))
 
@@ -133,7 +164,9 @@ def test_a_state_saved_at_any_iteration_continues_the_same_trace(length, max_epo
     resumed.load_state_dict(saved["state"])
     traced(resumed, rest).run(range(length))
     tail = full[saved["seen"] :]
-    again = next((epoch, iteration) for _, epoch, iteration in rest)  # of an epoch that is gone on with
+    again = next(
+        (epoch, iteration) for _, epoch, iteration in rest
+    )  # of an epoch that is gone on with
     assert [row for row in rest if row[0] != Events.EPOCH_STARTED or row[1:] != again] == [
         row for row in tail if row[0] != Events.EPOCH_STARTED or row[1:] != again
     ]
@@ -153,7 +186,9 @@ def test_event_counts_are_saved_when_a_filter_depends_on_them():
     assert set(plain.state_dict()) == {"epoch_length", "iteration", "max_epochs"}
     engine, other, calls = make(), make(), []
     for made in (engine, other):
-        made.add_event_handler(Custom.HALF(every=4), lambda engine: calls.append(engine.state.iteration))
+        made.add_event_handler(
+            Custom.HALF(every=4), lambda engine: calls.append(engine.state.iteration)
+        )
     engine.run(range(3))
     assert engine.state_dict()["event_counts"] == {"HALF": 3}
     other.load_state_dict(engine.state_dict())

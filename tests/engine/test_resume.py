@@ -38,7 +38,10 @@ def make():
 
 def test_the_path_of_a_file_or_folder_needs_no_checkpoint_handler(tmp_path):
     save_run(tmp_path)
-    for source, expected in ((tmp_path, [2, 3, 4]), (tmp_path / "checkpoint_00000002.pt", [3, 4, 1, 2, 3, 4])):
+    for source, expected in (
+        (tmp_path, [2, 3, 4]),
+        (tmp_path / "checkpoint_00000002.pt", [3, 4, 1, 2, 3, 4]),
+    ):
         engine, seen = make()
         assert engine.run([1, 2, 3, 4], max_epochs=2, resume=source).metrics["mean"] == 2.5
         assert seen == expected
@@ -64,7 +67,9 @@ def test_metrics_of_the_epoch_at_hand_go_on_where_ignite_began_anew(tmp_path):
     assert seen == [3, 4]
 
 
-def test_handlers_of_the_first_events_see_the_restored_state_and_what_they_change_is_put_back(tmp_path):
+def test_handlers_of_the_first_events_see_the_restored_state_and_what_they_change_is_put_back(
+    tmp_path,
+):
     save_run(tmp_path, stop_at=3, best=0.75)
     engine, _ = make()
     engine.state_dict_user_keys.append("best")
@@ -84,7 +89,9 @@ def test_handlers_of_the_first_events_see_the_restored_state_and_what_they_chang
 def test_lower_limits_than_what_is_done_are_refused(tmp_path):
     save_run(tmp_path, max_epochs=4, stop_at=13)
     engine, _ = make()
-    with pytest.raises(ValueError, match="max_epochs should be greater than or equal to the start epoch"):
+    with pytest.raises(
+        ValueError, match="max_epochs should be greater than or equal to the start epoch"
+    ):
         engine.run([1, 2, 3, 4], max_epochs=2, resume=tmp_path)
 
 
@@ -105,7 +112,9 @@ def test_the_file_of_a_single_object_is_no_run(tmp_path):
 
 def test_files_in_the_form_of_ignite_are_resumed_as_far_as_they_go(tmp_path, caplog):
     trainer = {"epoch_length": 4, "iteration": 6, "max_epochs": 2}
-    torch.save({"trainer": trainer, "model": {"weight": torch.ones(1)}}, tmp_path / "checkpoint_6.pt")
+    torch.save(
+        {"trainer": trainer, "model": {"weight": torch.ones(1)}}, tmp_path / "checkpoint_6.pt"
+    )
     engine, seen = make()
     engine.run([1, 2, 3, 4], resume=tmp_path)
     assert engine.state.epoch == 2
@@ -116,9 +125,13 @@ def test_files_in_the_form_of_ignite_are_resumed_as_far_as_they_go(tmp_path, cap
 
 def test_what_is_not_there_and_what_cannot_be_found_is_said(tmp_path):
     engine, _ = make()
-    with pytest.raises(FileNotFoundError, match="resume should be 'latest', 'best' or a path, but given .*nowhere"):
+    with pytest.raises(
+        FileNotFoundError, match="resume should be 'latest', 'best' or a path, but given .*nowhere"
+    ):
         engine.run([1], resume=tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="resume='latest' needs to know the folder: attach Checkpoint.of"):
+    with pytest.raises(
+        ValueError, match="resume='latest' needs to know the folder: attach Checkpoint.of"
+    ):
         engine.run([1], resume="latest")
 
 
@@ -127,7 +140,9 @@ def test_a_folder_in_which_all_is_damaged_is_no_folder_in_which_nothing_is(tmp_p
     for file in tmp_path.glob("checkpoint_*.pt"):
         file.write_bytes(file.read_bytes()[:-50])
     engine, seen = make()
-    with pytest.raises(CheckpointError, match="a checkpoint that can be read, but each of checkpoint_00000005"):
+    with pytest.raises(
+        CheckpointError, match="a checkpoint that can be read, but each of checkpoint_00000005"
+    ):
         engine.run([1, 2, 3, 4], resume=tmp_path)
     assert seen == []
 
@@ -155,7 +170,9 @@ def test_a_table_names_all_that_was_restored(tmp_path, caplog):
     engine, _ = make()
     with caplog.at_level(logging.INFO):
         engine.run([1, 2, 3, 4], resume=tmp_path)
-    text = caplog.text[caplog.text.index("Resuming from checkpoint_00000005.pt (epoch 1, iteration 5") :]
+    text = caplog.text[
+        caplog.text.index("Resuming from checkpoint_00000005.pt (epoch 1, iteration 5") :
+    ]
     for name in ("trainer", "Average.mean", "data", "random"):
         assert f"{name:{len('Average.mean')}}  restored" in text
 
@@ -188,7 +205,9 @@ def test_a_stream_of_unknown_length_goes_on_in_its_first_pass_and_in_later_ones(
             raise InterruptedError
 
         with contextlib.suppress(InterruptedError):
-            trainer.run(torch.utils.data.DataLoader(Stream(), batch_size=2), max_epochs=3, resume="latest")
+            trainer.run(
+                torch.utils.data.DataLoader(Stream(), batch_size=2), max_epochs=3, resume="latest"
+            )
         return seen
 
     parts = program(fail_at, tmp_path / "parts") + program(1000, tmp_path / "parts")
@@ -201,7 +220,9 @@ def test_other_files_with_higher_numbers_are_not_taken_for_the_newest_checkpoint
     torch.save({"weight": torch.ones(1)}, tmp_path / "weights_99999.pt")
     other = Engine(lambda engine, batch: None)
     other.state.iteration = 777
-    Checkpoint({"model": torch.nn.Linear(1, 1)}, lambda state, name: torch.save(state, tmp_path / name))(other)
+    Checkpoint(
+        {"model": torch.nn.Linear(1, 1)}, lambda state, name: torch.save(state, tmp_path / name)
+    )(other)
     DiskSaver(tmp_path, require_empty=False)({"a": 1}, "best_888.pt", {"basename": "best"})
     engine, seen = make()
     Checkpoint.of(engine, tmp_path)
@@ -216,10 +237,16 @@ class Program:
         torch.manual_seed(1)
         self.place, self.given = storage.open_place(folder / "run"), {}
         self.seen = []
-        self.model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 1))
+        self.model = torch.nn.Sequential(
+            torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 1)
+        )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.1)
         self.trainer = create_supervised_trainer(
-            self.model, self.optimizer, torch.nn.MSELoss(), gradient_accumulation_steps=2, prepare_batch=self.prepare
+            self.model,
+            self.optimizer,
+            torch.nn.MSELoss(),
+            gradient_accumulation_steps=2,
+            prepare_batch=self.prepare,
         )
         Average(output_transform=float).attach(self.trainer, "mean")
         self.trainer.state_dict_user_keys.append("note")
@@ -227,11 +254,18 @@ class Program:
         self.log = folder / "log.jsonl"
         self.logger = JSONLLogger(self.log)
         self.logger.attach_output_handler(
-            self.trainer, Events.ITERATION_COMPLETED, tag="train", output_transform=lambda loss: {"loss": loss}
+            self.trainer,
+            Events.ITERATION_COMPLETED,
+            tag="train",
+            output_transform=lambda loss: {"loss": loss},
         )
         if saves:
             Checkpoint.of(
-                self.trainer, folder / "run", event=Events.ITERATION_COMPLETED, background=False, keep_last=99
+                self.trainer,
+                folder / "run",
+                event=Events.ITERATION_COMPLETED,
+                background=False,
+                keep_last=99,
             )
         generator = torch.Generator().manual_seed(5)
         x = torch.randn(10, 3, generator=generator)
@@ -247,7 +281,11 @@ class Program:
         self.trainer.run(self.loader, **arguments)
 
     def digest(self):
-        state = {name: value for name, value in vars(self.trainer.state).items() if name not in ("times", "dataloader")}
+        state = {
+            name: value
+            for name, value in vars(self.trainer.state).items()
+            if name not in ("times", "dataloader")
+        }
         loader = self.trainer.state.dataloader
         return {
             "state": {name: copy.deepcopy(value) for name, value in state.items()},
@@ -255,7 +293,9 @@ class Program:
             "cursor": copy.copy(self.trainer._cursor),
             "model": copy.deepcopy(self.model.state_dict()),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
-            "gradients": [None if p.grad is None else p.grad.clone() for p in self.model.parameters()],
+            "gradients": [
+                None if p.grad is None else p.grad.clone() for p in self.model.parameters()
+            ],
             "window": self.trainer._process_function.num_accumulated,
             "position": loader.state_dict() if hasattr(loader, "state_dict") else None,
             "random": capture_random_state(),
@@ -292,7 +332,9 @@ def add_frame(program):
 def add_refusing(kind):
     def add(program):
         refusing = raise_at_load(kind)
-        handle = program.trainer.add_event_handler(Events.COMPLETED, lambda engine, one: None, refusing)
+        handle = program.trainer.add_event_handler(
+            Events.COMPLETED, lambda engine, one: None, refusing
+        )
         change_file(program, lambda state: state.update(Refuses={"a": 1}))
         return handle.remove
 
@@ -341,7 +383,9 @@ REFUSALS = {
 
 @pytest.mark.parametrize("before", ["nothing", "a run", "a pause", "a failure"])
 @pytest.mark.parametrize("why", REFUSALS)
-def test_a_resume_that_is_refused_changes_nothing_and_the_next_run_is_as_without_it(tmp_path, why, before):
+def test_a_resume_that_is_refused_changes_nothing_and_the_next_run_is_as_without_it(
+    tmp_path, why, before
+):
     arguments, prepare = REFUSALS[why]
     finals = []
     for is_tried in (True, False):
@@ -356,11 +400,15 @@ def test_a_resume_that_is_refused_changes_nothing_and_the_next_run_is_as_without
         if before == "a run":
             program.run(max_epochs=1)
         elif before == "a pause":
-            with program.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), program.trainer.interrupt):
+            with program.trainer.add_event_handler(
+                Events.ITERATION_COMPLETED(once=2), program.trainer.interrupt
+            ):
                 program.run(max_epochs=2)
         elif before == "a failure":
             with (
-                program.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: 1 / 0),
+                program.trainer.add_event_handler(
+                    Events.ITERATION_COMPLETED(once=3), lambda: 1 / 0
+                ),
                 pytest.raises(ZeroDivisionError),
             ):
                 program.run(max_epochs=2)
@@ -373,7 +421,9 @@ def test_a_resume_that_is_refused_changes_nothing_and_the_next_run_is_as_without
             with pytest.raises(error):
                 program.trainer.run(data, **kwargs)
             found = program.digest()
-            if why == "a frame that raises":  # comes after the file was cut back to where the run goes on
+            if (
+                why == "a frame that raises"
+            ):  # comes after the file was cut back to where the run goes on
                 del found["log"], expected["log"]
             assert first_difference(found, expected, "program") is None
             if undo is not None:
@@ -392,7 +442,10 @@ def test_a_folder_in_which_another_program_writes_is_refused_and_nothing_is_chan
     first.logger.close()
     program = Program(tmp_path, saves=True)
     expected = program.digest()
-    with storage.hold(program.place.path), pytest.raises(CheckpointError, match="should be written to by one program"):
+    with (
+        storage.hold(program.place.path),
+        pytest.raises(CheckpointError, match="should be written to by one program"),
+    ):
         program.run(max_epochs=2, resume="latest")
     assert first_difference(program.digest(), expected, "program") is None
     program.run(max_epochs=2, resume="latest")

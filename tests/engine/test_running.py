@@ -10,7 +10,9 @@ from ignite.engine._running import outermost_engine, within
 
 def test_engines_within_handlers_are_known_while_they_run():
     seen = []
-    inner = Engine(lambda engine, batch: seen.append((outermost_engine(), within(outer), within(engine))))
+    inner = Engine(
+        lambda engine, batch: seen.append((outermost_engine(), within(outer), within(engine)))
+    )
     outer = Engine(lambda engine, batch: inner.run([0]))
     outer.run([0])
     assert seen == [(outer, [outer, inner], [inner])]

@@ -29,7 +29,9 @@ def linear():
 
 def batch():
     generator = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(2, features, generator=generator, dtype=torch.float64) for features in (3, 2))
+    return tuple(
+        torch.randn(2, features, generator=generator, dtype=torch.float64) for features in (3, 2)
+    )
 
 
 def sgd(model, **options):
@@ -59,7 +61,9 @@ def test_a_batch_is_unpacked_and_moved():
     ],
 )
 def test_what_is_no_pair_is_refused_with_the_name_of_prepare_batch(batch, words):
-    with pytest.raises((TypeError, ValueError), match=rf"pair \(x, y\), but given {words}; .* in prepare_batch"):
+    with pytest.raises(
+        (TypeError, ValueError), match=rf"pair \(x, y\), but given {words}; .* in prepare_batch"
+    ):
         _prepare_batch(batch)
 
 
@@ -92,11 +96,21 @@ def test_a_training_step_calls_its_parts_in_order_and_hands_over_what_it_should(
         return mse(y_pred, target)
 
     def output_transform(features, target, y_pred, loss):
-        calls.append(("output_transform", features is x, target is y, y_pred.shape, loss.requires_grad))
+        calls.append(
+            ("output_transform", features is x, target is y, y_pred.shape, loss.requires_grad)
+        )
         return "output"
 
     step = make(
-        model, sgd(model), loss_fn, "cpu", True, prepare_batch, model_transform, output_transform, model_fn=model_fn
+        model,
+        sgd(model),
+        loss_fn,
+        "cpu",
+        True,
+        prepare_batch,
+        model_transform,
+        output_transform,
+        model_fn=model_fn,
     )
     model.weight.grad = torch.ones_like(model.weight)  # of somebody else: cleared
     model.eval()
@@ -138,7 +152,11 @@ def test_an_evaluation_step_calls_its_parts_without_gradients_and_in_evaluation_
     def output_transform(features, target, y_pred):
         return features is x, target is y, y_pred.requires_grad, torch.equal(y_pred, linear()(x))
 
-    evaluator = Engine(make(model, "cpu", True, prepare_batch, lambda output: output[0], output_transform, model_fn))
+    evaluator = Engine(
+        make(
+            model, "cpu", True, prepare_batch, lambda output: output[0], output_transform, model_fn
+        )
+    )
     evaluator.run([(x, y)])
     assert calls == [("prepare_batch", "cpu", True, False), ("model_fn", True, False, False)]
     assert evaluator.state.output == (True, True, False, True)
@@ -161,7 +179,9 @@ def test_the_model_is_not_moved():
     Engine(supervised_evaluation_step(model, device="meta")).run([batch()])
     assert model.weight.is_meta
     with pytest.raises(RuntimeError, match="device"):  # torch's own words
-        Engine(supervised_evaluation_step(linear(), device="meta", output_transform=len)).run([batch()])
+        Engine(supervised_evaluation_step(linear(), device="meta", output_transform=len)).run(
+            [batch()]
+        )
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -199,12 +219,16 @@ def test_a_compiled_model_is_called_and_the_model_stays_as_it_is(make, wrap):
     expected = wrap(linear())
     arguments = (sgd(expected), mse) if make in TRAINING else ()
     Engine(make(expected, *arguments)).run([batch()] * 3)
-    assert all(torch.allclose(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.allclose(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True)
+    )
 
 
 def test_compile_without_arguments_compiles_with_torchs_defaults(monkeypatch):
     asked = []
-    monkeypatch.setattr(torch, "compile", lambda model, **options: asked.append((model, options)) or model)
+    monkeypatch.setattr(
+        torch, "compile", lambda model, **options: asked.append((model, options)) or model
+    )
     model = linear()
     supervised_training_step(model, sgd(model), mse, compile=True)
     supervised_evaluation_step(model, compile=True)
@@ -226,7 +250,15 @@ COMMON = ["device", "non_blocking", "prepare_batch", "model_transform", "output_
         ),
         (
             supervised_training_step_amp,
-            ["model", "optimizer", "loss_fn", *COMMON, "scaler", "gradient_accumulation_steps", "model_fn"],
+            [
+                "model",
+                "optimizer",
+                "loss_fn",
+                *COMMON,
+                "scaler",
+                "gradient_accumulation_steps",
+                "model_fn",
+            ],
             {"clip_grad_norm", "clip_grad_value", "amp_dtype", "compile"},
         ),
         (

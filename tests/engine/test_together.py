@@ -38,7 +38,9 @@ class FakeRoll:
 def rolls(monkeypatch):
     made = []
     monkeypatch.setattr(together, "get_world_size", lambda: 2)
-    monkeypatch.setattr(together, "call_roll", lambda run, names: made.append(FakeRoll(run, names)) or made[-1])
+    monkeypatch.setattr(
+        together, "call_roll", lambda run, names: made.append(FakeRoll(run, names)) or made[-1]
+    )
     return made
 
 
@@ -57,7 +59,11 @@ def test_a_single_process_asks_nobody(monkeypatch):
 
 def test_what_decides_is_told_by_class_event_and_number(rolls):
     engine, needed = Engine(step), Needed()
-    for event in (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED(every=2), Events.ITERATION_COMPLETED):
+    for event in (
+        Events.EPOCH_COMPLETED,
+        Events.ITERATION_COMPLETED(every=2),
+        Events.ITERATION_COMPLETED,
+    ):
         engine.add_event_handler(event, Decider())
     engine.add_event_handler(Events.STARTED, functools.partial(Decider().other))
     engine.add_event_handler(Events.STARTED, needed.on_start)
@@ -96,8 +102,12 @@ def test_a_run_that_fails_is_ended_too(rolls):
 
 def test_one_that_was_not_there_when_the_run_began_is_alone(rolls):
     engine, late = Engine(step), Decider()
-    engine.add_event_handler(Events.STARTED, lambda: engine.add_event_handler(Events.ITERATION_COMPLETED, late))
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(together.is_everywhere(engine, late)))
+    engine.add_event_handler(
+        Events.STARTED, lambda: engine.add_event_handler(Events.ITERATION_COMPLETED, late)
+    )
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(together.is_everywhere(engine, late))
+    )
     seen = []
     engine.run([1])
     assert late.answer is True

@@ -19,8 +19,16 @@ def test_a_trace_has_each_event_and_only_the_handlers_that_were_called():
     engine = make_engine()
     with engine.trace() as trace:
         engine.run([0], max_epochs=2)
-    assert trace.events[:3] == [("STARTED", 0, 0), ("EPOCH_STARTED", 1, 0), ("GET_BATCH_STARTED", 1, 0)]
-    called = [(moment.event, moment.epoch, moment.handler.split(".")[-1]) for moment in trace if moment.handler]
+    assert trace.events[:3] == [
+        ("STARTED", 0, 0),
+        ("EPOCH_STARTED", 1, 0),
+        ("GET_BATCH_STARTED", 1, 0),
+    ]
+    called = [
+        (moment.event, moment.epoch, moment.handler.split(".")[-1])
+        for moment in trace
+        if moment.handler
+    ]
     assert called == [("EPOCH_COMPLETED", 2, "save")]
     assert len(trace) == len(trace.events) + 1
     assert "EPOCH_COMPLETED" in str(trace)
@@ -42,7 +50,9 @@ def test_watching_changes_nothing_of_what_happens():
             seen[name].append("first")
             raise error
 
-        engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error, name=name: seen[name].append("second"))
+        engine.add_event_handler(
+            Events.EXCEPTION_RAISED, lambda engine, error, name=name: seen[name].append("second")
+        )
         engine.add_event_handler(Events.COMPLETED, lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         plain.run([0], max_epochs=2)
@@ -181,4 +191,9 @@ def test_set_data_is_measured_too():
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: engine.set_data([8, 9]))
     with measured(engine, Recorder("a", seen)):
         engine.run([0, 0], epoch_length=2)
-    assert [what for _, what in seen if what in ("iter", "fetched")] == ["iter", "fetched", "iter", "fetched"]
+    assert [what for _, what in seen if what in ("iter", "fetched")] == [
+        "iter",
+        "fetched",
+        "iter",
+        "fetched",
+    ]

@@ -7,7 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.engine import BackpropEvents, Engine, Events, create_supervised_trainer, supervised_training_step
+from ignite.engine import (
+    BackpropEvents,
+    Engine,
+    Events,
+    create_supervised_trainer,
+    supervised_training_step,
+)
 
 mse = torch.nn.functional.mse_loss
 
@@ -20,13 +26,18 @@ def linear():
 def make_batches(number):
     generator = torch.Generator().manual_seed(1)
     return [
-        tuple(torch.randn(2, features, generator=generator, dtype=torch.float64) for features in (3, 2))
+        tuple(
+            torch.randn(2, features, generator=generator, dtype=torch.float64)
+            for features in (3, 2)
+        )
         for _ in range(number)
     ]
 
 
 def make_trainer(model, loss_fn=mse, **options):
-    return create_supervised_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, **options)
+    return create_supervised_trainer(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, **options
+    )
 
 
 def gradient_of(model, loss_fn, batches):
@@ -56,7 +67,9 @@ def test_the_norm_of_the_mean_gradient_is_limited(limit, number, steps):
     trainer.run(batches)
 
     norm = expected.norm().item()
-    torch.testing.assert_close(found[0], expected * min(1, limit / norm), rtol=1e-5, atol=1e-12)  # torch adds 1e-6
+    torch.testing.assert_close(
+        found[0], expected * min(1, limit / norm), rtol=1e-5, atol=1e-12
+    )  # torch adds 1e-6
     assert found[0].norm() <= limit * (1 + 1e-9)
 
 
@@ -72,9 +85,13 @@ def test_each_value_of_the_mean_gradient_is_limited(limit, number, steps):
 
 def test_values_are_clipped_before_the_norm_is_taken():
     model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
-    trainer = make_trainer(model, lambda y_pred, y: y_pred.sum(), clip_grad_value=4.0, clip_grad_norm=2.5)
+    trainer = make_trainer(
+        model, lambda y_pred, y: y_pred.sum(), clip_grad_value=4.0, clip_grad_norm=2.5
+    )
     found = collect_gradients(trainer, model)
-    trainer.run([(torch.tensor([[3.0, 100.0]], dtype=torch.float64), torch.zeros(1))])  # the input is the gradient
+    trainer.run(
+        [(torch.tensor([[3.0, 100.0]], dtype=torch.float64), torch.zeros(1))]
+    )  # the input is the gradient
     assert found[0].tolist() == pytest.approx([1.5, 2.0], rel=1e-5)  # (3, 4) has norm 5
 
 
@@ -94,7 +111,9 @@ def test_without_limits_the_step_is_the_hand_written_one_bit_for_bit():
         mse(expected(x), y).backward()
         optimizer.step()
     make_trainer(model).run(batches, max_epochs=2)
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", ["clip_grad_norm", "clip_grad_value"])
@@ -108,7 +127,9 @@ def test_the_events_of_the_step_are_fired_in_order_and_the_optimizers_once_a_win
     trainer, fired = make_trainer(linear(), gradient_accumulation_steps=2), []
     for event in BackpropEvents:
         trainer.add_event_handler(event, fired.append, event.name)
-    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: fired.append(trainer.state.iteration))
+    trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda: fired.append(trainer.state.iteration)
+    )
     trainer.run(make_batches(3))
     backward = ["BACKWARD_STARTED", "BACKWARD_COMPLETED"]
     step = ["OPTIM_STEP_STARTED", "OPTIM_STEP_COMPLETED"]
@@ -168,7 +189,9 @@ def test_skipping_before_the_optimizers_step_leaves_it_out():
     def refuse():
         trainer.skip_iteration()
 
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.iteration))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.iteration)
+    )
     trainer.run(batches)
 
     expected = linear()
@@ -187,19 +210,27 @@ class Stream:
 @pytest.mark.parametrize("event", list(BackpropEvents))
 def test_a_step_that_is_skipped_has_no_output(event):
     outputs = []
-    trainer = make_trainer(linear(), output_transform=lambda *parts: outputs.append(trainer.state.iteration))
+    trainer = make_trainer(
+        linear(), output_transform=lambda *parts: outputs.append(trainer.state.iteration)
+    )
     trainer.add_event_handler(event(once=2), lambda: trainer.skip_iteration())
     trainer.run(make_batches(3))
     assert outputs == [1, 3]
 
 
-@pytest.mark.parametrize("event", [BackpropEvents.OPTIM_STEP_STARTED, BackpropEvents.OPTIM_STEP_COMPLETED])
+@pytest.mark.parametrize(
+    "event", [BackpropEvents.OPTIM_STEP_STARTED, BackpropEvents.OPTIM_STEP_COMPLETED]
+)
 def test_skipping_in_the_step_at_the_end_of_an_epoch_does_not_reach_the_next_epoch(event):
     model, seen, weights = linear(), [], []
     trainer = make_trainer(model, gradient_accumulation_steps=3)
     trainer.add_event_handler(event(once=1), lambda: trainer.skip_iteration())
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.iteration))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: weights.append(model.weight.detach().clone()))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.iteration)
+    )
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: weights.append(model.weight.detach().clone())
+    )
     before = model.weight.detach().clone()
 
     trainer.run(Stream(), max_epochs=2)
@@ -211,7 +242,10 @@ def test_skipping_in_the_step_at_the_end_of_an_epoch_does_not_reach_the_next_epo
 
 def test_the_step_at_the_end_of_an_epoch_is_taken_though_its_last_iteration_was_skipped():
     model = linear()
-    trainer, before = make_trainer(model, gradient_accumulation_steps=3), model.weight.detach().clone()
+    trainer, before = (
+        make_trainer(model, gradient_accumulation_steps=3),
+        model.weight.detach().clone(),
+    )
 
     @trainer.on(Events.ITERATION_STARTED(once=2))
     def end():
@@ -253,7 +287,9 @@ def gradients_before_backward(model, optimizer):
 
     @trainer.on(BackpropEvents.BACKWARD_STARTED)
     def look():
-        found.append([None if p.grad is None else p.grad.abs().sum().item() for p in model.parameters()])
+        found.append(
+            [None if p.grad is None else p.grad.abs().sum().item() for p in model.parameters()]
+        )
 
     trainer.run(make_batches(2))
     return found
@@ -261,7 +297,9 @@ def gradients_before_backward(model, optimizer):
 
 def test_a_step_begins_without_gradients_in_all_groups():
     model = linear()
-    optimizer = torch.optim.SGD([{"params": [model.weight]}, {"params": [model.bias], "lr": 0.2}], lr=0.1)
+    optimizer = torch.optim.SGD(
+        [{"params": [model.weight]}, {"params": [model.bias], "lr": 0.2}], lr=0.1
+    )
     assert gradients_before_backward(model, optimizer) == [[None, None], [None, None]]
 
 

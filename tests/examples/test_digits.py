@@ -28,9 +28,13 @@ def test_it_reaches_its_accuracy_keeps_the_best_and_says_where_to_look(tmp_path)
     assert {path.name for path in folder.iterdir() if path.is_symlink()} == {"best.pt", "last.pt"}
 
     again = subprocess.run(command(tmp_path), capture_output=True, text=True, check=True)
-    assert "epoch " not in again.stdout.partition("Best accuracy")[0], "the run is over: nothing is trained"
+    assert "epoch " not in again.stdout.partition("Best accuracy")[0], (
+        "the run is over: nothing is trained"
+    )
     assert (
-        re.search(r"Best accuracy on 360 held-out digits: (\S+) \(epoch (\d+)\)", again.stdout).groups()
+        re.search(
+            r"Best accuracy on 360 held-out digits: (\S+) \(epoch (\d+)\)", again.stdout
+        ).groups()
         == best.groups()
     )
 
@@ -41,7 +45,12 @@ def test_the_event_files_hold_training_and_validation(tmp_path):
     subprocess.run(command(tmp_path, "--epochs", "1"), capture_output=True, check=True)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == {"training/loss", "lr/group_0", "validation/accuracy", "validation/loss"}
+    assert set(events.Tags()["scalars"]) == {
+        "training/loss",
+        "lr/group_0",
+        "validation/accuracy",
+        "validation/loss",
+    }
     assert [event.step for event in events.Scalars("training/loss")] == [5, 10, 15, 20, 23]
 
 
@@ -72,6 +81,7 @@ def test_stopped_and_killed_and_run_again_it_ends_with_the_same_weights(tmp_path
     assert code == -signal.SIGKILL
     subprocess.run(command(tmp_path / "cut", "--epochs", "5"), capture_output=True, check=True)
     expected, found = (
-        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["model"] for name in ("whole", "cut")
+        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["model"]
+        for name in ("whole", "cut")
     )
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -18,7 +18,10 @@ def run(tmp_path_factory):
 def test_the_losses_that_it_prints_fall(run):
     _, output = run
     found = {
-        name: [float(loss) for loss in re.findall(rf"{name} Results - Epoch: \d  Avg loss: (\S+)", output)]
+        name: [
+            float(loss)
+            for loss in re.findall(rf"{name} Results - Epoch: \d  Avg loss: (\S+)", output)
+        ]
         for name in ("Training", "Validation")
     }
     for losses in found.values():
@@ -33,11 +36,20 @@ def test_the_event_file_holds_what_it_printed_and_the_graph(run):
     folder, output = run
     events = EventAccumulator(str(folder))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == {"training/loss", "training/avg_loss", "validation/avg_loss"}
+    assert set(events.Tags()["scalars"]) == {
+        "training/loss",
+        "training/avg_loss",
+        "validation/avg_loss",
+    }
     assert events.Tags()["graph"]
     losses = events.Scalars("training/loss")
     assert [event.step for event in losses] == [10, 20, 33, 43]
     printed = [float(loss) for loss in re.findall(r"\] Loss: (\S+)", output)]
     assert [round(event.value, 4) for event in losses] == pytest.approx(printed, abs=1e-4)
-    printed = [float(loss) for loss in re.findall(r"Validation Results - Epoch: \d  Avg loss: (\S+)", output)]
-    assert [event.value for event in events.Scalars("validation/avg_loss")] == pytest.approx(printed, abs=1e-4)
+    printed = [
+        float(loss)
+        for loss in re.findall(r"Validation Results - Epoch: \d  Avg loss: (\S+)", output)
+    ]
+    assert [event.value for event in events.Scalars("validation/avg_loss")] == pytest.approx(
+        printed, abs=1e-4
+    )

@@ -18,11 +18,17 @@ PROGRAMS = programs_of(README)
 def test_the_first_program_of_the_readme_runs(capsys):
     exec(PROGRAMS[0], {})
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines if line.startswith("epoch ")] == ["epoch 5", "epoch 10", "epoch 12"]
+    assert [line.split(":")[0] for line in lines if line.startswith("epoch ")] == [
+        "epoch 5",
+        "epoch 10",
+        "epoch 12",
+    ]
     assert any(line.startswith("      - validate  [every=5, last=True]  (") for line in lines)
 
 
-def test_the_second_one_saves_and_a_second_life_of_it_finds_nothing_left_to_do(tmp_path, monkeypatch, caplog):
+def test_the_second_one_saves_and_a_second_life_of_it_finds_nothing_left_to_do(
+    tmp_path, monkeypatch, caplog
+):
     monkeypatch.chdir(tmp_path)
     for life in range(2):
         names = {}

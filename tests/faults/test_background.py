@@ -23,7 +23,9 @@ def make_trainer(folder, model, **options):
         return engine.state.iteration
 
     trainer = Engine(step)
-    Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED, model=model, background=True, **options)
+    Checkpoint.of(
+        trainer, folder, event=Events.ITERATION_COMPLETED, model=model, background=True, **options
+    )
     return trainer
 
 
@@ -49,7 +51,9 @@ def parameters_change(count, folder):
     num_good = 0
     for step in range(1, count + 1):
         state = torch.load(folder / f"checkpoint_{step:08d}.pt", weights_only=True)
-        num_good += bool((state["model"]["weight"] == step).all()) and state["trainer"]["iteration"] == step
+        num_good += (
+            bool((state["model"]["weight"] == step).all()) and state["trainer"]["iteration"] == step
+        )
     return Seen(num_good, count, f"{sum(overlapping)} changed during a save")
 
 
@@ -76,14 +80,27 @@ def slow_disk(count, folder):
         reader.write_state = save
     num_saved = len(most)
     is_good = max(most) == 1 and len(buffers) <= 2 and num_saved >= count
-    return Seen(num_saved if is_good else 0, num_saved, f"at most {max(most)} pending, {len(buffers)} buffers")
+    return Seen(
+        num_saved if is_good else 0,
+        num_saved,
+        f"at most {max(most)} pending, {len(buffers)} buffers",
+    )
 
 
-@row(17, "Checkpoint.of: disk full in the background, said at the next save or the end", small=3, full=20)
+@row(
+    17,
+    "Checkpoint.of: disk full in the background, said at the next save or the end",
+    small=3,
+    full=20,
+)
 def disk_full_in_the_background(count, folder):
     num_good = 0
     for i in range(count):
-        model, place, fails_at = torch.nn.Linear(NUM_NUMBERS, 1, bias=False), folder / str(i), 1 + i % 3
+        model, place, fails_at = (
+            torch.nn.Linear(NUM_NUMBERS, 1, bias=False),
+            folder / str(i),
+            1 + i % 3,
+        )
         trainer = make_trainer(place, model)
         save, calls = reader.write_state, []
 
@@ -101,7 +118,9 @@ def disk_full_in_the_background(count, folder):
             reader.write_state = save
         is_early = trainer.state.iteration <= fails_at + 1
         kept = sorted(path.name for path in place.glob("checkpoint_*.pt"))
-        num_good += is_early and kept == [f"checkpoint_{step:08d}.pt" for step in range(1, fails_at)][-2:]
+        num_good += (
+            is_early and kept == [f"checkpoint_{step:08d}.pt" for step in range(1, fails_at)][-2:]
+        )
     return Seen(num_good, count)
 
 

@@ -15,7 +15,9 @@ SCRIPT = Path(__file__).parents[1] / "support" / "chain.py"
 
 def run_chain(folder, num_kills, precision, *options, seed=7):
     command = [sys.executable, SCRIPT, folder, str(num_kills), precision, str(seed), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **ONE_THREAD})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **ONE_THREAD}
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -40,7 +42,9 @@ def chain_of_kills_with_scaler(count, folder):
 @row(25, "kill -9 and restart: same end, at most one interval lost", small=4, full=20)
 def lost_work_is_bounded(count, folder):
     report = run_chain(folder, count, "float32", "sync", seed=9)
-    return seen(report, count, report["lost"] <= 3)._replace(text=f"at most {report['lost']} of 3 iterations lost")
+    return seen(report, count, report["lost"] <= 3)._replace(
+        text=f"at most {report['lost']} of 3 iterations lost"
+    )
 
 
 @pytest.mark.parametrize("each", rows_of(__name__), ids=str)

@@ -97,14 +97,31 @@ class Trained:
 
 
 def ours(to_save, folder, *, require_empty=True, background=False, **options):
-    return Checkpoint(to_save, DiskSaver(folder, require_empty=require_empty, background=background), **options)
+    return Checkpoint(
+        to_save, DiskSaver(folder, require_empty=require_empty, background=background), **options
+    )
 
 
 class Reckless:
     """Tracks before it writes, removes before it writes, writes in place, and believes what it is told."""
 
-    def __init__(self, to_save, folder, *, n_saved=1, require_empty=True, background=False, score_name=None, **options):
-        self.model, self.folder, self.n_saved, self.score_name = to_save["m"], folder, n_saved, score_name
+    def __init__(
+        self,
+        to_save,
+        folder,
+        *,
+        n_saved=1,
+        require_empty=True,
+        background=False,
+        score_name=None,
+        **options,
+    ):
+        self.model, self.folder, self.n_saved, self.score_name = (
+            to_save["m"],
+            folder,
+            n_saved,
+            score_name,
+        )
         self._saved = []
         os.makedirs(folder, exist_ok=True)
 
@@ -144,7 +161,12 @@ def fail_at_each_call(count, folder, make):
     probe = Trained(make, folder / "probe")
     probe.save(1)
     total = disk.count_calls(lambda: probe.save(2))
-    cases = [(number, error, once) for number in range(1, total + 1) for error in ERRORS for once in (True, False)]
+    cases = [
+        (number, error, once)
+        for number in range(1, total + 1)
+        for error in ERRORS
+        for once in (True, False)
+    ]
     for i in spread(len(cases), count):
         number, error, once = cases[i - 1]
         run = Trained(make, folder / str(i))
@@ -162,7 +184,11 @@ def fail_at_each_call(count, folder, make):
         is_good = run.known() == before if raised is not None else files.get("m_2.pt") == 2
         is_good &= -1 not in files.values() and Path(run.known()[1]).name in files
         run.save(3)
-        is_good &= run.known()[0] == [(3, "m_3.pt")] and run.files().get("m_3.pt") == 3 and -1 not in files.values()
+        is_good &= (
+            run.known()[0] == [(3, "m_3.pt")]
+            and run.files().get("m_3.pt") == 3
+            and -1 not in files.values()
+        )
         num_good += is_good
     return Seen(num_good, num_seen, f"{total} calls")
 
@@ -309,7 +335,10 @@ def save_many(make, folder, num_saves, results, both):
 def save_side_by_side(count, folder, make):
     context = multiprocessing.get_context("fork")
     results, both = context.SimpleQueue(), context.Barrier(2)
-    processes = [context.Process(target=save_many, args=(make, folder, count, results, both)) for _ in range(2)]
+    processes = [
+        context.Process(target=save_many, args=(make, folder, count, results, both))
+        for _ in range(2)
+    ]
     for process in processes:
         process.start()
     found = [results.get() for _ in processes]
@@ -317,7 +346,9 @@ def save_side_by_side(count, folder, make):
         process.join()
     num_bad = sum(errors + damaged for errors, damaged in found)
     is_whole = -1 not in Trained(ours, folder, require_empty=False).steps_there()
-    return Seen(2 * count - num_bad if is_whole else 0, 2 * count, f"errors and damaged files: {found}")
+    return Seen(
+        2 * count - num_bad if is_whole else 0, 2 * count, f"errors and damaged files: {found}"
+    )
 
 
 @row(13, "Checkpoint: two processes save to one folder, n_saved=1", small=30, full=200)
@@ -344,7 +375,12 @@ def save_what_does_not_load(count, folder, make):
         except Exception as error:
             message = str(error)
         is_good = "['inner']['thing']" in message
-        num_good += is_good and run.known() == before and run.files() == {"m_1.pt": 1} and run.others() == []
+        num_good += (
+            is_good
+            and run.known() == before
+            and run.files() == {"m_1.pt": 1}
+            and run.others() == []
+        )
     return Seen(num_good, len(things))
 
 
@@ -383,7 +419,11 @@ def fail_behind(count, folder, make, seed=3):
             is_good &= run.files() == {last_good[step]: step for step in kept}
         num_good += is_good
     assert num_failed > 0 or make is not ours, "no write has failed"
-    return Seen(num_good if num_raised == num_failed > 0 else 0, count, f"{num_raised} of {num_failed} reported")
+    return Seen(
+        num_good if num_raised == num_failed > 0 else 0,
+        count,
+        f"{num_raised} of {num_failed} reported",
+    )
 
 
 @row(17, "Checkpoint in the background: some writes fail", small=3, full=50)
@@ -406,10 +446,14 @@ def exit_while_pending(count, folder, make="ours"):
     num_good = 0
     for i in range(count):
         code = PROGRAM.format(make=make, folder=str(folder / str(i)))
-        done = subprocess.run([os.sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+        done = subprocess.run(
+            [os.sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True
+        )
         assert "pending" in done.stdout
         run = Trained(ours, folder / str(i), 2_000_000, require_empty=False)
-        num_good += run.files() == {f"m_{step}.pt": step for step in (1, 2, 3)} and run.others() == []
+        num_good += (
+            run.files() == {f"m_{step}.pt": step for step in (1, 2, 3)} and run.others() == []
+        )
     return Seen(num_good, count)
 
 
@@ -427,13 +471,25 @@ def iteration_of(engine, event):
 
 def keep_the_best(count, folder, make, seed=4):
     generator, num_good = random.Random(seed), 0
-    sequences = [[math.nan, 0.1, 0.9, 0.95], [0.5, math.nan, 0.4], [math.nan, math.nan, -1.0]]  # 43, 44, and one more
+    sequences = [
+        [math.nan, 0.1, 0.9, 0.95],
+        [0.5, math.nan, 0.4],
+        [math.nan, math.nan, -1.0],
+    ]  # 43, 44, and one more
     while len(sequences) < count:
-        scores = [generator.choice([math.nan, math.inf, generator.uniform(-1, 1)]) for _ in range(8)]
+        scores = [
+            generator.choice([math.nan, math.inf, generator.uniform(-1, 1)]) for _ in range(8)
+        ]
         sequences.append(scores)
     for i, scores in enumerate(sequences):
         n_saved = 1 if i < 3 else generator.randint(1, 3)
-        run = Trained(make, folder / str(i), score_name="score", n_saved=n_saved, global_step_transform=iteration_of)
+        run = Trained(
+            make,
+            folder / str(i),
+            score_name="score",
+            n_saved=n_saved,
+            global_step_transform=iteration_of,
+        )
         for step, score in enumerate(scores, start=1):
             run.save(step, score)
         numbers = sorted((score for score in scores if not math.isnan(score)), reverse=True)
@@ -456,7 +512,12 @@ def objects():
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.randn(4, 2)).sum().backward()
     optimizer.step()
-    return {"model": model, "optimizer": optimizer, "counter": Model(2), "engine": Engine(lambda engine, batch: None)}
+    return {
+        "model": model,
+        "optimizer": optimizer,
+        "counter": Model(2),
+        "engine": Engine(lambda engine, batch: None),
+    }
 
 
 def damaged_states():
@@ -480,11 +541,16 @@ def damaged_states():
     yield change("model is a list", lambda states: states.update(model=[1, 2]))
     yield change("model is None", lambda states: states.update(model=None))
     yield change("no groups", lambda states: states["optimizer"].update(param_groups=[]))
-    yield change("more groups", lambda states: states["optimizer"]["param_groups"].append({"params": []}))
-    yield change("fewer parameters", lambda states: states["optimizer"]["param_groups"][0]["params"].pop())
+    yield change(
+        "more groups", lambda states: states["optimizer"]["param_groups"].append({"params": []})
+    )
+    yield change(
+        "fewer parameters", lambda states: states["optimizer"]["param_groups"][0]["params"].pop()
+    )
     yield change("no state", lambda states: states["optimizer"].pop("state"))
     yield change(
-        "moments of another shape", lambda states: states["optimizer"]["state"][0].update(exp_avg=torch.ones(7))
+        "moments of another shape",
+        lambda states: states["optimizer"]["state"][0].update(exp_avg=torch.ones(7)),
     )
     yield change("optimizer is a number", lambda states: states.update(optimizer=3))
     yield change("counter without its key", lambda states: states["counter"].pop("step"))
@@ -528,7 +594,11 @@ def states_do_not_fit(count, folder):
 @row(54, "files of Ignite are loaded, files of a newer version refused", small=4, full=4)
 def other_versions(count, folder):
     num_good = 0
-    for name in ("single_model_10.pt", "single_with_self_model_10.pt", "several_with_self_checkpoint_20.pt"):
+    for name in (
+        "single_model_10.pt",
+        "single_with_self_model_10.pt",
+        "several_with_self_checkpoint_20.pt",
+    ):
         model = torch.nn.Linear(2, 1)
         Checkpoint.load_objects({"model": model}, GOLDEN / name)
         num_good += len(set(model.weight.flatten().tolist())) == 1
@@ -574,7 +644,9 @@ def lead_astray(count, folder, make):
         for step in (2, 3):
             is_good &= run.attempt(step)
         num_good += (
-            is_good and all(victim.exists() for victim in victims) and sorted(run.files()) == ["m_2.pt", "m_3.pt"]
+            is_good
+            and all(victim.exists() for victim in victims)
+            and sorted(run.files()) == ["m_2.pt", "m_3.pt"]
         )
     return Seen(num_good, len(EVIL))
 
@@ -587,7 +659,11 @@ def state_leads_astray(count, folder):
 @row(56, "Checkpoint: prefixes, score names and patterns that lead elsewhere", small=20, full=20)
 def names_lead_astray(count, folder):
     evil = [name for name in EVIL if isinstance(name, str) and name]
-    cases = [(key, name) for name in evil for key in ("filename_prefix", "score_name", "filename_pattern")]
+    cases = [
+        (key, name)
+        for name in evil
+        for key in ("filename_prefix", "score_name", "filename_pattern")
+    ]
     num_good, total = 0, 0
     for i, (key, name) in enumerate(cases):
         is_plain = key == "score_name" and name[0] in ".~" and "/" not in name and "\\" not in name

@@ -69,20 +69,30 @@ def collect_until_error(loader):
 
 @row(39, "the data set raises", small=4, full=16, bar="type kept; samples and epoch named; <= 1 s")
 def raising(count, folder):
-    cases = itertools.product((0, 2), (raise_value_error, raise_with_a_tensor), (0, 7, 12, NUM_SAMPLES - 1))
+    cases = itertools.product(
+        (0, 2), (raise_value_error, raise_with_a_tensor), (0, 7, 12, NUM_SAMPLES - 1)
+    )
     passed = total = 0
     for num_workers, fail, index in itertools.islice(spread(list(cases), count), count):
         loader = resumable(
-            DataLoader(Failing(index, fail), batch_size=4, shuffle=True, num_workers=num_workers), seed=1
+            DataLoader(Failing(index, fail), batch_size=4, shuffle=True, num_workers=num_workers),
+            seed=1,
         )
         loader.set_epoch(3)
         delivered, error, seconds = collect_until_error(loader)
         total += error is not None
         notes = "\n".join(getattr(error, "__notes__", []))
         expected = f"in batch {len(delivered)} of epoch 3, with the samples ["
-        named = expected in notes and index in map(int, notes.split("samples [")[1].split("]")[0].split(", "))
+        named = expected in notes and index in map(
+            int, notes.split("samples [")[1].split("]")[0].split(", ")
+        )
         kind = {raise_value_error: ValueError, raise_with_a_tensor: KeyError}[fail]
-        passed += named and type(error).__name__ == kind.__name__ and isinstance(error, kind) and seconds <= 1
+        passed += (
+            named
+            and type(error).__name__ == kind.__name__
+            and isinstance(error, kind)
+            and seconds <= 1
+        )
     return Seen(passed, total)
 
 
@@ -111,7 +121,9 @@ def stays_in_shared_memory(before):
     deadline = time.monotonic() + 1
     while left := set(os.listdir("/dev/shm")) - before:
         if time.monotonic() > deadline:
-            return "PYTEST_XDIST_WORKER" not in os.environ and bool(left)  # there, other tests have theirs
+            return "PYTEST_XDIST_WORKER" not in os.environ and bool(
+                left
+            )  # there, other tests have theirs
         time.sleep(0.01)
     return False
 
@@ -125,29 +137,37 @@ def stays_in_shared_memory(before):
 )
 def dying(count, folder):
     passed, total, faults = 0, 0, []
-    cases = itertools.cycle(itertools.product((kill_myself, leave, run_out_of_memory), (False, True)))
+    cases = itertools.cycle(
+        itertools.product((kill_myself, leave, run_out_of_memory), (False, True))
+    )
     for fail, persistent in itertools.islice(cases, count):
         before = set(os.listdir("/dev/shm"))
         dataset = Failing(9, fail)
         loader = resumable(
-            DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=persistent), seed=1, stall_warning_s=60
+            DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=persistent),
+            seed=1,
+            stall_warning_s=60,
         )
         delivered, error, seconds = collect_until_error(loader)
         total += error is not None
         notes = "\n".join(getattr(error, "__notes__", []))
         checks = {
             # OSError: it died while this process was taking a batch over from it.
-            "type": isinstance(error, RuntimeError | OSError | EOFError) and "DataLoader worker" in f"{error} {notes}",
+            "type": isinstance(error, RuntimeError | OSError | EOFError)
+            and "DataLoader worker" in f"{error} {notes}",
             "notes": "most often out of memory" in notes and "while waiting for batch " in notes,
             # torch is told by a signal; if that comes between two looks at it, it looks again after five seconds.
             "time": seconds <= 7,
             "children": multiprocessing.active_children() == [],
             "shared memory": not stays_in_shared_memory(before),
-            "batches": [int(j) for batch in delivered for j in batch] == list(range(len(delivered) * 4)),
+            "batches": [int(j) for batch in delivered for j in batch]
+            == list(range(len(delivered) * 4)),
         }
         passed += all(checks.values())
         faults += [
-            f"{name}: {error!r} in {error.where}, {seconds:.1f} s" for name, is_good in checks.items() if not is_good
+            f"{name}: {error!r} in {error.where}, {seconds:.1f} s"
+            for name, is_good in checks.items()
+            if not is_good
         ]
     return Seen(passed, total, "; ".join(faults))
 
@@ -177,7 +197,9 @@ def hanging(count, folder):
         logger.addHandler(handler)
         try:
             loader = resumable(
-                DataLoader(Failing(5, lambda event=event: event.wait(20)), batch_size=4, num_workers=2),
+                DataLoader(
+                    Failing(5, lambda event=event: event.wait(20)), batch_size=4, num_workers=2
+                ),
                 seed=1,
                 stall_warning_s=0.4,
             )
@@ -190,14 +212,27 @@ def hanging(count, folder):
         finally:
             logger.removeHandler(handler)
         total += event.is_set() and handler.time is not None
-        good = handler.time is not None and 0.4 <= handler.time - start + 0.01 <= 1.4 and len(handler.texts) == 1
-        good &= "batch 1 of epoch 0, with the samples [4, 5, 6, 7], which worker 1 (pid " in handler.texts[0]
+        good = (
+            handler.time is not None
+            and 0.4 <= handler.time - start + 0.01 <= 1.4
+            and len(handler.texts) == 1
+        )
+        good &= (
+            "batch 1 of epoch 0, with the samples [4, 5, 6, 7], which worker 1 (pid "
+            in handler.texts[0]
+        )
         good &= all(str(pid) in handler.texts[0] for pid in pids)
         passed += good and batch.tolist() == [4, 5, 6, 7] and len(rest) == 4
     return Seen(passed, total)
 
 
-@row(50, "stopped in mid-pass, with workers", small=8, full=96, bar="bit-equal, with what was drawn in workers")
+@row(
+    50,
+    "stopped in mid-pass, with workers",
+    small=8,
+    full=96,
+    bar="bit-equal, with what was drawn in workers",
+)
 def resuming(count, folder):
     reference = defaultdict(list)
     kinds = {"batch seeds": Augmented(), "sample seeds": seeded(Augmented(), 3)}
@@ -205,14 +240,20 @@ def resuming(count, folder):
         loader = resumable(DataLoader(dataset, batch_size=4, shuffle=True), seed=7)
         reference[kind] = [*loader, *loader]
     length = len(reference["batch seeds"]) // 2
-    cases = list(itertools.product(kinds, (1, 2), (False, True), (2, 4), (0, 1, length - 1, length)))
+    cases = list(
+        itertools.product(kinds, (1, 2), (False, True), (2, 4), (0, 1, length - 1, length))
+    )
     cases += list(itertools.product(kinds, (0,), (False,), (None,), (0, 1, length - 1, length)))
     random.Random(1).shuffle(cases)
     passed = total = 0
     for kind, num_workers, persistent, prefetch, stop in cases[:count]:
 
         def make(kind=kind, num_workers=num_workers, persistent=persistent, prefetch=prefetch):
-            options = {"num_workers": num_workers, "persistent_workers": persistent, "prefetch_factor": prefetch}
+            options = {
+                "num_workers": num_workers,
+                "persistent_workers": persistent,
+                "prefetch_factor": prefetch,
+            }
             return resumable(DataLoader(kinds[kind], batch_size=4, shuffle=True, **options), seed=7)
 
         first = make()
@@ -229,11 +270,19 @@ def resuming(count, folder):
     return Seen(passed, total)
 
 
-@row(53, "resumed with other data", small=5, full=5, bar="named by default; another number of workers stays exact")
+@row(
+    53,
+    "resumed with other data",
+    small=5,
+    full=5,
+    bar="named by default; another number of workers stays exact",
+)
 def changing(count, folder):
     def make(num_samples=NUM_SAMPLES, **options):
         dataset = torch.arange(num_samples)
-        return resumable(DataLoader(dataset, **{"batch_size": 4, "shuffle": True} | options), seed=2)
+        return resumable(
+            DataLoader(dataset, **{"batch_size": 4, "shuffle": True} | options), seed=2
+        )
 
     loader = make()
     expected = list(loader)
@@ -255,7 +304,9 @@ def changing(count, folder):
         try:
             other.load_state_dict(state)
         except ValueError as error:
-            passed += text is not None and text in str(error) and other.state_dict()["num_batches"] == 0
+            passed += (
+                text is not None and text in str(error) and other.state_dict()["num_batches"] == 0
+            )
         else:
             passed += text is None and all(map(torch.equal, other, expected[1:]))
     return Seen(passed, min(count, len(changes)))

@@ -19,9 +19,32 @@ import pytest
 import torch
 
 from ignite.exceptions import CheckpointError
-from ignite.storage import Folder, Note, hold, is_temporary, load, load_latest, open_place, save, scan, verify
+from ignite.storage import (
+    Folder,
+    Note,
+    hold,
+    is_temporary,
+    load,
+    load_latest,
+    open_place,
+    save,
+    scan,
+    verify,
+)
 from support import disk
-from support.disk import ALL, Rig, forked, in_place, is_consistent, newest, ours, spread, state_of, syncs, unlinks_first
+from support.disk import (
+    ALL,
+    Rig,
+    forked,
+    in_place,
+    is_consistent,
+    newest,
+    ours,
+    spread,
+    state_of,
+    syncs,
+    unlinks_first,
+)
 from support.runs import Seen, row, rows_of
 
 
@@ -76,7 +99,10 @@ def killed_at_a_random_time(count, folder):
 
 def kill_at_each_call(count, folder, saver):
     num_calls = calls_of(folder, saver)
-    num_good, cases = 0, [(n, act) for n in spread(num_calls, count) for act in (disk.die_before, disk.die_after)]
+    num_good, cases = (
+        0,
+        [(n, act) for n in spread(num_calls, count) for act in (disk.die_before, disk.die_after)],
+    )
     for number, act in cases:
         here = prepared(folder / "here", saver)
 
@@ -122,8 +148,17 @@ def kill_by_strace(folder, saver, call, number):
         saver(folder, 2)
 
     pid = disk.start(act)
-    command = ["strace", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
-    tracer = subprocess.Popen([*command, "-o", "/dev/null", "-p", str(pid)], stderr=subprocess.DEVNULL)
+    command = [
+        "strace",
+        "-qq",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:signal=SIGKILL:when={number}",
+    ]
+    tracer = subprocess.Popen(
+        [*command, "-o", "/dev/null", "-p", str(pid)], stderr=subprocess.DEVNULL
+    )
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     tracer.wait()
     assert code in (0, -signal.SIGKILL)
@@ -151,7 +186,12 @@ if shutil.which("strace") is not None:
 def fail_at_each_call(count, folder, saver):
     errors = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR)
     num_calls = calls_of(folder, saver)
-    cases = [(n, error, once) for n in range(1, num_calls + 1) for error in errors for once in (True, False)]
+    cases = [
+        (n, error, once)
+        for n in range(1, num_calls + 1)
+        for error in errors
+        for once in (True, False)
+    ]
     random.Random(3).shuffle(cases)
     num_good = total = 0
     for number, error, once in cases[:count]:
@@ -166,7 +206,11 @@ def fail_at_each_call(count, folder, saver):
         total += 1
         # What was there is as it was; if the folder could not be synced, or the old file not removed, both are there.
         names = [name for name in os.listdir(here) if not name.startswith(".")]
-        is_good = isinstance(raised, OSError) and raised.errno == error and str(here) in str(raised.filename)
+        is_good = (
+            isinstance(raised, OSError)
+            and raised.errno == error
+            and str(here) in str(raised.filename)
+        )
         is_good &= "m_000001.pt" in names and all_is_well(here, 1)
         saver(here, 3)
         open_place(here).sweep()
@@ -174,7 +218,12 @@ def fail_at_each_call(count, folder, saver):
     return Seen(num_good, total, f"{num_calls} calls")
 
 
-@row(3, "I/O error at each system call, once and for ever: EIO, ENOSPC, EDQUOT, EINTR", small=60, full=ALL)
+@row(
+    3,
+    "I/O error at each system call, once and for ever: EIO, ENOSPC, EDQUOT, EINTR",
+    small=60,
+    full=ALL,
+)
 def failing_calls(count, folder):
     return fail_at_each_call(count, folder, ours)
 
@@ -199,7 +248,12 @@ def cut_anywhere(folder, saver):
     return Seen(num_good, len(imagined.states) + len(after.states))
 
 
-@row(5, "power cut at each call of a save and after it, imagined: any unsynced part is lost", small=1, full=1)
+@row(
+    5,
+    "power cut at each call of a save and after it, imagined: any unsynced part is lost",
+    small=1,
+    full=1,
+)
 def imagined_power_cut(count, folder):
     return cut_anywhere(folder, ours)
 
@@ -246,7 +300,12 @@ def cut_in_save(count, saver):
 
 if disk.can_mount() is None:
 
-    @row(4, "power cut right after save, on ext4 (3 mount options, with and without a foreign fsync)", small=2, full=60)
+    @row(
+        4,
+        "power cut right after save, on ext4 (3 mount options, with and without a foreign fsync)",
+        small=2,
+        full=60,
+    )
     def power_cut_after_save(count, folder):
         return cut_after_save(count, ours, lambda i: i % 2 == 1)
 
@@ -273,7 +332,11 @@ def fill_up(count, here, num_fitting, num_too_many):
             ours(here, step + 1, num_too_many)
         except OSError as error:
             text = str(error)
-            is_good = error.errno in (errno.ENOSPC, errno.EFBIG) and "needed" in text and "bytes free" in text
+            is_good = (
+                error.errno in (errno.ENOSPC, errno.EFBIG)
+                and "needed" in text
+                and "bytes free" in text
+            )
         else:
             raise AssertionError("the disk was not full")
         is_good &= all_is_well(here, step) and os.listdir(here) == [f"m_{step:06d}.pt"]
@@ -368,7 +431,12 @@ def two_checkpoints(folder, num_floats=3000):
 def falls_back(place):
     with counted_warnings() as seen:
         loaded = load_latest(place)
-    return loaded.state["step"] == 1 and is_consistent(loaded.state) and len(seen) == 1 and "m_2.pt" in seen[0]
+    return (
+        loaded.state["step"] == 1
+        and is_consistent(loaded.state)
+        and len(seen) == 1
+        and "m_2.pt" in seen[0]
+    )
 
 
 @row(8, "newest file cut off at random lengths: falls back with one warning", small=20, full=50)
@@ -397,7 +465,9 @@ def flip_bits(count, folder, read):
             num_found += 1
             num_good += 1
             continue
-        num_good += state.keys() == state_of(2).keys() and state["step"] == 2 and is_consistent(state)
+        num_good += (
+            state.keys() == state_of(2).keys() and state["step"] == 2 and is_consistent(state)
+        )
     return Seen(num_good, count, f"{num_found} found, the others harmless")
 
 
@@ -424,7 +494,10 @@ def damage_blocks(count, folder, is_found):
         if kind == "zeroed":
             damaged[a : a + 4096] = bytes(4096)
         elif kind == "swapped":
-            damaged[a : a + 4096], damaged[b : b + 4096] = content[b : b + 4096], content[a : a + 4096]
+            damaged[a : a + 4096], damaged[b : b + 4096] = (
+                content[b : b + 4096],
+                content[a : a + 4096],
+            )
         else:
             damaged[a:] = other[a:]
         if bytes(damaged) == content or bytes(damaged) == other:
@@ -443,7 +516,12 @@ def damaged_blocks(count, folder):
 # 11: what killed writers leave
 
 
-@row(11, "temporaries of dead writers are removed, of living ones not, none is listed", small=5, full=50)
+@row(
+    11,
+    "temporaries of dead writers are removed, of living ones not, none is listed",
+    small=5,
+    full=50,
+)
 def stale_temporaries(count, folder):
     place, num_good = open_place(folder), 0
     reading, writing = os.pipe()
@@ -518,9 +596,16 @@ def write_at_once(count, folder, saver):
     return Seen(told.count(b"1"), 2 * count)
 
 
-@row(13, "two processes save to one folder: none removes what is the other's, all files are whole", small=15, full=200)
+@row(
+    13,
+    "two processes save to one folder: none removes what is the other's, all files are whole",
+    small=15,
+    full=200,
+)
 def concurrent_writers(count, folder):
-    return write_at_once(count, folder, lambda where, name, state: save(Folder(where), name, state, Note()))
+    return write_at_once(
+        count, folder, lambda where, name, state: save(Folder(where), name, state, Note())
+    )
 
 
 @row(13, "two programs that hold the folder: the second is refused, clearly", small=5, full=50)
@@ -563,7 +648,12 @@ def read_while_written(count, folder, saver):
     return num_good, num_read, steps
 
 
-@row(14, "a reader while a writer replaces the file: the old one or the new one, never both", small=50, full=1000)
+@row(
+    14,
+    "a reader while a writer replaces the file: the old one or the new one, never both",
+    small=50,
+    full=1000,
+)
 def reader_and_writer(count, folder):
     def saver(where, name, state):
         save(Folder(where), name, state, Note())
@@ -579,7 +669,12 @@ class Custom:
     """Nothing that loads safely."""
 
 
-@row(15, "states that would not be loaded: an error with the key, before the disk is touched", small=3, full=3)
+@row(
+    15,
+    "states that would not be loaded: an error with the key, before the disk is touched",
+    small=3,
+    full=3,
+)
 def not_storable(count, folder):
     place, num_good = open_place(folder), 0
     ours(folder, 1)
@@ -589,7 +684,9 @@ def not_storable(count, folder):
                 save(place, "m_000001.pt", {"optimizer": {"hooks": [0, what]}}, Note(step=2))
             except TypeError as error:
                 num_good += (
-                    "state['optimizer']['hooks'][1]" in str(error) and rig.names == [] and all_is_well(folder, 1)
+                    "state['optimizer']['hooks'][1]" in str(error)
+                    and rig.names == []
+                    and all_is_well(folder, 1)
                 )
     return Seen(num_good, 3)
 

@@ -21,16 +21,26 @@ def write_all(folder, files):
 
 
 def originals(folder):
-    return write_all(folder, ((f"original_{i}", content) for i, content in enumerate(malice.originals())))
+    return write_all(
+        folder, ((f"original_{i}", content) for i, content in enumerate(malice.originals()))
+    )
 
 
 def summary(paths, outcomes, good):
-    wrong = [f"{path.stem}: {outcome}" for path, outcome in zip(paths, outcomes, strict=True) if outcome not in good]
-    counts = ", ".join(f"{number} {outcome}" for outcome, number in Counter(outcomes).items() if outcome in good)
+    wrong = [
+        f"{path.stem}: {outcome}"
+        for path, outcome in zip(paths, outcomes, strict=True)
+        if outcome not in good
+    ]
+    counts = ", ".join(
+        f"{number} {outcome}" for outcome, number in Counter(outcomes).items() if outcome in good
+    )
     return Seen(len(paths) - len(wrong), len(paths), "; ".join(wrong) or counts)
 
 
-@row(55, "malicious files: refused, nothing executed, memory 2 x file + 64 MB, 2 s", small=1, full=1)
+@row(
+    55, "malicious files: refused, nothing executed, memory 2 x file + 64 MB, 2 s", small=1, full=1
+)
 def malicious_files(count, folder):
     victim = folder / "victim"
     paths = write_all(folder, malice.corpus(victim))
@@ -40,7 +50,12 @@ def malicious_files(count, folder):
     return summary(paths, outcomes, ("refused",))
 
 
-@row(55, "files changed at random: refused or harmless, nothing executed, no crash", small=300, full=10_000)
+@row(
+    55,
+    "files changed at random: refused or harmless, nothing executed, no crash",
+    small=300,
+    full=10_000,
+)
 def mutated_files(count, folder):
     paths = write_all(folder, malice.mutants(count))
     return summary(paths, malice.examine(paths, warm_up=originals(folder)), ("refused", "loaded"))
@@ -58,7 +73,9 @@ def test_the_originals_are_loaded(tmp_path):
 
 def test_files_find_a_reader_that_executes_them(tmp_path):
     victim = tmp_path / "victim"
-    paths = write_all(tmp_path, [(name, pickle.dumps(state)) for name, state in malice.executing(victim)])
+    paths = write_all(
+        tmp_path, [(name, pickle.dumps(state)) for name, state in malice.executing(victim)]
+    )
 
     def read(path):
         return pickle.loads(path.read_bytes())
@@ -70,8 +87,13 @@ def test_files_find_a_reader_that_executes_them(tmp_path):
 
 def test_files_find_a_reader_that_believes_them(tmp_path):
     names = ("tuples_in_tuples_as_key", "bytearray_of_a_size", "codec_that_is_imported")
-    paths = write_all(tmp_path, ((name, malice.zipped(data)) for name, data in malice.of_pickles() if name in names))
-    outcomes = malice.examine(paths, lambda path: torch.load(path, weights_only=True), warm_up=originals(tmp_path))
+    paths = write_all(
+        tmp_path,
+        ((name, malice.zipped(data)) for name, data in malice.of_pickles() if name in names),
+    )
+    outcomes = malice.examine(
+        paths, lambda path: torch.load(path, weights_only=True), warm_up=originals(tmp_path)
+    )
     by_name = dict(zip((path.stem for path in paths), outcomes, strict=True))
     assert by_name["tuples_in_tuples_as_key"].startswith("died"), "the stack overflows"
     assert by_name["bytearray_of_a_size"].startswith("MemoryError")

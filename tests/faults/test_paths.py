@@ -50,7 +50,11 @@ class Folders:
 
     def is_unharmed(self):
         beside = sorted(os.listdir(self.victim.parent)) == ["run", "victim.pt"]
-        return beside and self.victim.read_text() == "precious" and load(self.run / "model_1.pt").note.step == 1
+        return (
+            beside
+            and self.victim.read_text() == "precious"
+            and load(self.run / "model_1.pt").note.step == 1
+        )
 
 
 def name_is_refused(name):
@@ -76,7 +80,15 @@ def name_is_refused(name):
 
 
 def _index_with(name):
-    values = {"step": 1, "epoch": None, "score": None, "score_name": None, "mode": "max", "restarts": 0, "created": 0}
+    values = {
+        "step": 1,
+        "epoch": None,
+        "score": None,
+        "score_name": None,
+        "mode": "max",
+        "restarts": 0,
+        "created": 0,
+    }
     row = {"file": name, "rank": None, **values, "size_bytes": 1, "crc32": 1}
     return json.dumps({"version": 1, "best": None, "last": None, "checkpoints": [row]}).encode()
 
@@ -149,7 +161,9 @@ def index_that_names_the_victim(folders):
     folders.place.write("index.json", lambda file: file.write(_index_with("../victim.pt")))
     note = Note(step=0)
     row = Row("../victim.pt", note)
-    return refuses(lambda: read_index(folders.place)) and refuses(lambda: folders.place.remove(row.file))
+    return refuses(lambda: read_index(folders.place)) and refuses(
+        lambda: folders.place.remove(row.file)
+    )
 
 
 def umask_077(folders):
@@ -160,7 +174,10 @@ def umask_077(folders):
             write_index(folders.place, [])
     finally:
         os.umask(before)
-    modes = {name: stat.S_IMODE((folders.run / name).stat().st_mode) for name in ("model_2.pt", "index.json", ".lock")}
+    modes = {
+        name: stat.S_IMODE((folders.run / name).stat().st_mode)
+        for name in ("model_2.pt", "index.json", ".lock")
+    }
     return set(modes.values()) == {0o600}
 
 

@@ -78,14 +78,18 @@ def loaders_with_workers(count, folder):
 
         def make(folder, kinds=kinds, point=point):
             options = next(kinds)
-            loader = DataLoader(seeded(training.Augmented(), seed=5), batch_size=8, shuffle=True, **options)
+            loader = DataLoader(
+                seeded(training.Augmented(), seed=5), batch_size=8, shuffle=True, **options
+            )
             return make_run(folder, Plan(save_every=max(1, point), max_epochs=2), loader)
 
         try:
             # A run that is stopped before its first iteration has nothing to be resumed from, and begins anew.
             (resumption,) = resume_even_from_nothing(make, point)
             if resumption.resumed_at != point:
-                texts.append(f"{WORKERS[number]}: stopped at {point}, resumed at {resumption.resumed_at}")
+                texts.append(
+                    f"{WORKERS[number]}: stopped at {point}, resumed at {resumption.resumed_at}"
+                )
         except AssertionError as error:
             texts.append(f"{WORKERS[number]} at {point}: {error}")
     return Seen(len(chosen) - len(texts), len(chosen), "; ".join(texts[:2]))
@@ -132,12 +136,16 @@ def make_part(folder, part):
 
 def add_average(trainer, objects):
     ema = objects["ema"] = AveragedModel(objects["model"], multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: ema.update_parameters(objects["model"]))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: ema.update_parameters(objects["model"])
+    )
 
 
 def add_early_stopping(trainer, objects):
     evaluator = objects["evaluator"] = Engine(lambda engine, batch: None)
-    evaluator.add_event_handler(Events.COMPLETED, EarlyStopping(4, lambda engine: -trainer.state.output, trainer))
+    evaluator.add_event_handler(
+        Events.COMPLETED, EarlyStopping(4, lambda engine: -trainer.state.output, trainer)
+    )
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: evaluator.run([0]))
 
 
@@ -154,7 +162,10 @@ SCHEDULES = {
     "plateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, patience=1),
     "warm-up": lambda optimizer: lr_scheduler.SequentialLR(
         optimizer,
-        [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=7), lr_scheduler.ExponentialLR(optimizer, 0.9)],
+        [
+            lr_scheduler.LinearLR(optimizer, 0.1, total_iters=7),
+            lr_scheduler.ExponentialLR(optimizer, 0.9),
+        ],
         [7],
     ),
 }
@@ -183,7 +194,9 @@ def metric_of_an_interrupted_epoch(count, folder):
         Average().attach(trainer, "mean")
         Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED)
         means = []
-        trainer.add_event_handler(Events.COMPLETED, lambda engine: means.append(engine.state.metrics["mean"]))
+        trainer.add_event_handler(
+            Events.COMPLETED, lambda engine: means.append(engine.state.metrics["mean"])
+        )
         return Run(trainer, list(range(10)), {"means": means}, max_epochs=1)
 
     seen = outcome(make, range(1, count + 1))
@@ -201,13 +214,22 @@ def make_and_run(make, folder):
 def random_numbers(count, folder):
     def make(folder):
         draws = []
-        trainer = Engine(lambda engine, batch: (random.random(), np.random.rand(), torch.rand(1), random.gauss(0, 1)))
+        trainer = Engine(
+            lambda engine, batch: (
+                random.random(),
+                np.random.rand(),
+                torch.rand(1),
+                random.gauss(0, 1),
+            )
+        )
 
         @trainer.on(Events.COMPLETED)
         def draw(engine):
             numbers = [[random.random(), random.gauss(0, 1)] for _ in range(1000)]
             arrays = [np.random.rand(1000), np.random.standard_normal(1000)]
-            draws.extend([numbers, *map(torch.as_tensor, arrays), torch.rand(1000), torch.randn(1000)])
+            draws.extend(
+                [numbers, *map(torch.as_tensor, arrays), torch.rand(1000), torch.randn(1000)]
+            )
 
         Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED)
         random.seed(1), np.random.seed(1), torch.manual_seed(1)

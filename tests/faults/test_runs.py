@@ -15,7 +15,8 @@ def test_a_row_runs_with_its_small_count_unless_another_is_given():
 
 
 @pytest.mark.parametrize(
-    ("seen", "words"), [(Seen(0, 0), "no fault fired"), (Seen(1, 2), r"row 0 \(a fault\): 1 of 2; 3 times")]
+    ("seen", "words"),
+    [(Seen(0, 0), "no fault fired"), (Seen(1, 2), r"row 0 \(a fault\): 1 of 2; 3 times")],
 )
 def test_a_row_without_a_fault_or_below_its_bar_fails(seen, words):
     with pytest.raises(AssertionError, match=words):

@@ -20,15 +20,25 @@ SCRIPT = Path(__file__).parents[1] / "support" / "stops.py"
 
 def provoke(number, count, folder, seed=3):
     command = [sys.executable, SCRIPT, folder, number, str(count), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **ONE_THREAD})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **ONE_THREAD}
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     wrong = [f"{kind}: {text}" for kind, text in results if text is not None]
-    kinds = ", ".join(f"{number} x {kind}" for kind, number in Counter(kind for kind, _ in results).items())
+    kinds = ", ".join(
+        f"{number} x {kind}" for kind, number in Counter(kind for kind, _ in results).items()
+    )
     return Seen(len(results) - len(wrong), len(results), "; ".join(wrong) or kinds)
 
 
-@row(19, "SIGTERM in a step, an evaluation, a handler, a fetch, a save", small=7, full=50, bar="all, < 5 s")
+@row(
+    19,
+    "SIGTERM in a step, an evaluation, a handler, a fetch, a save",
+    small=7,
+    full=50,
+    bar="all, < 5 s",
+)
 def stopped_by_sigterm(count, folder):
     return provoke("19", count, folder)
 
@@ -48,15 +58,28 @@ def handlers_are_put_back(count, folder):
     num_good = 0
     for i in range(count):
         signum = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)[i % 3]
-        received, before = [], {number: signal.getsignal(number) for number in (signum, signal.SIGTERM)}
-        own = signal.signal(signum, lambda number, frame, received=received: received.append(number))
+        received, before = (
+            [],
+            {number: signal.getsignal(number) for number in (signum, signal.SIGTERM)},
+        )
+        own = signal.signal(
+            signum, lambda number, frame, received=received: received.append(number)
+        )
         try:
             mine = signal.getsignal(signum)
             preemption = Preemption(raise_exit=False)
-            trainer = Engine(lambda engine, batch, signum=signum: signal.raise_signal(signum) if batch == 2 else None)
+            trainer = Engine(
+                lambda engine, batch, signum=signum: (
+                    signal.raise_signal(signum) if batch == 2 else None
+                )
+            )
             preemption.attach(trainer, checkpoint=lambda engine: None)
             trainer.run([1, 2, 3])
-            is_good = received == [signum] and preemption.received == signum and trainer.state.iteration == 2
+            is_good = (
+                received == [signum]
+                and preemption.received == signum
+                and trainer.state.iteration == 2
+            )
             num_good += is_good and signal.getsignal(signum) is mine
         finally:
             signal.signal(signum, own)
@@ -75,17 +98,24 @@ def workers_do_not_save(count, folder):
 
 
 def marks_of(each):
-    return [pytest.mark.slow] if each.number == 24 else []  # torch's workers look every five seconds
+    return (
+        [pytest.mark.slow] if each.number == 24 else []
+    )  # torch's workers look every five seconds
 
 
-@pytest.mark.parametrize("each", [pytest.param(each, marks=marks_of(each), id=str(each)) for each in rows_of(__name__)])
+@pytest.mark.parametrize(
+    "each", [pytest.param(each, marks=marks_of(each), id=str(each)) for each in rows_of(__name__)]
+)
 def test_the_row_holds(each, tmp_path):
     each.check(tmp_path)
 
 
 @pytest.mark.parametrize("error", [None, ValueError])
 def test_handlers_are_put_back_however_the_run_ends(error):
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    }
     inside = {}
 
     def step(engine, batch):

@@ -71,9 +71,15 @@ AT_THE_END = [
 def goes_on_after(error, event, count, costs_a_step):
     steps, epochs = [], []
     engine = Engine(lambda engine, batch: steps.append(engine.state.iteration))
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.epoch))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.epoch)
+    )
     fault = Raise(error)
-    is_due = event if event is Events.STARTED else event(event_filter=lambda engine, found: found == count)
+    is_due = (
+        event
+        if event is Events.STARTED
+        else event(event_filter=lambda engine, found: found == count)
+    )
     with inject(engine, fault, at=is_due):
         with pytest.raises(error):
             engine.run(range(LENGTH), max_epochs=EPOCHS)
@@ -93,7 +99,12 @@ def handler_raises(count, folder):
     errors = (Injected, KeyboardInterrupt)
     return tally(
         goes_on_after,
-        ((error, event, at, costs) for error in errors for event, counts, costs in PLACES for at in counts),
+        (
+            (error, event, at, costs)
+            for error in errors
+            for event, counts, costs in PLACES
+            for at in counts
+        ),
     )
 
 
@@ -112,7 +123,9 @@ def step_raises(count, folder):
         with pytest.raises(Injected):
             engine.run(range(LENGTH), max_epochs=EPOCHS)
         engine.run(range(LENGTH), max_epochs=EPOCHS)
-        return steps == [i for i in range(1, LENGTH * EPOCHS + 1) if i != failing] and fired == [failing]
+        return steps == [i for i in range(1, LENGTH * EPOCHS + 1) if i != failing] and fired == [
+            failing
+        ]
 
     return tally(is_well, ((i,) for i in range(1, LENGTH * EPOCHS + 1)))
 
@@ -161,7 +174,12 @@ def raising_engine(origin):
     return engine, Data(), fired
 
 
-@row(37, "EXCEPTION_RAISED: handlers that swallow, raise it again or raise another one", small=1, full=1)
+@row(
+    37,
+    "EXCEPTION_RAISED: handlers that swallow, raise it again or raise another one",
+    small=1,
+    full=1,
+)
 def exception_handlers(count, folder):
     def is_well(origin, behaviours):
         engine, data, fired = raising_engine(origin)
@@ -176,7 +194,9 @@ def exception_handlers(count, folder):
 
         for behaviour in behaviours:
             engine.add_event_handler(Events.EXCEPTION_RAISED, behave, behaviour)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.epoch))
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda engine: completed.append(engine.state.epoch)
+        )
         raising = [behaviour for behaviour in behaviours if behaviour != "swallow"]
         expected = {"again": Injected, "another": LookupError}[raising[0]] if raising else None
         with log_of(engine) as lines:
@@ -204,7 +224,10 @@ def exception_handlers(count, folder):
 @row(37, "EXCEPTION_RAISED of nested engines", small=1, full=1)
 def exception_in_evaluator(count, folder):
     def is_well(inner_swallows):
-        trainer, (evaluator, data, fired) = Engine(lambda engine, batch: None), raising_engine("step")
+        trainer, (evaluator, data, fired) = (
+            Engine(lambda engine, batch: None),
+            raising_engine("step"),
+        )
         called = []
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data))
         trainer.add_event_handler(Events.EXCEPTION_RAISED, lambda error: called.append("trainer"))
@@ -216,7 +239,9 @@ def exception_in_evaluator(count, folder):
                 raise error
 
         trainer.run([0])
-        return fired == ["step"] and called == (["evaluator"] if inner_swallows else ["evaluator", "trainer"])
+        return fired == ["step"] and called == (
+            ["evaluator"] if inner_swallows else ["evaluator", "trainer"]
+        )
 
     return tally(is_well, [(False,), (True,)])
 
@@ -270,7 +295,9 @@ def empty_data(count, folder):
         engine = Engine(lambda engine, batch: called.append("step"))
         for event in (Events.EPOCH_COMPLETED, Events.COMPLETED, Events.ITERATION_STARTED):
             engine.add_event_handler(event, lambda engine: called.append(engine.last_event_name))
-        with pytest.raises(ValueError, match=r"Please provide non-empty data|should give at least one batch"):
+        with pytest.raises(
+            ValueError, match=r"Please provide non-empty data|should give at least one batch"
+        ):
             engine.run(make_data(), **limit)
         assert called == []
         engine.run([1, 2], **limit)  # it can be used with other data
@@ -288,7 +315,11 @@ def dries_up(count, folder):
             engine = Engine(lambda engine, batch: None)
             engine.run((x for x in range(size)), max_epochs=4, epoch_length=5)
         texts = [str(warning.message) for warning in warned]
-        return engine.state.iteration == size and len(texts) == 1 and f"{size} of 20 iterations" in texts[0]
+        return (
+            engine.state.iteration == size
+            and len(texts) == 1
+            and f"{size} of 20 iterations" in texts[0]
+        )
 
     return tally(is_well, ((size,) for size in range(1, 15)))
 
@@ -311,7 +342,9 @@ def nan_loss(count, folder):
 
     def is_well(policy, value, iteration, steps):
         model, trainer = make_training(policy, gradient_accumulation_steps=steps)
-        with inject(trainer, Nan("batch", value=value), at=Events.ITERATION_STARTED, count=iteration) as injection:
+        with inject(
+            trainer, Nan("batch", value=value), at=Events.ITERATION_STARTED, count=iteration
+        ) as injection:
             if policy == "raise":
                 with pytest.raises(FloatingPointError, match=f"iteration {iteration}: the loss is"):
                     trainer.run(batches)
@@ -321,7 +354,9 @@ def nan_loss(count, folder):
         assert injection.fault.fired == 1
         return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
-    cases = itertools.product(("skip", "rollback", "raise"), (math.nan, math.inf, -math.inf), range(1, 7), (1, 2))
+    cases = itertools.product(
+        ("skip", "rollback", "raise"), (math.nan, math.inf, -math.inf), range(1, 7), (1, 2)
+    )
     return tally(is_well, cases)
 
 
@@ -340,7 +375,9 @@ def nan_score(count, folder):
         trainer.add_event_handler(Events.EPOCH_COMPLETED, stopper)
         trainer.run([0], max_epochs=len(scores))
         assert fired
-        return trainer.state.epoch == last and (stopper.best_score is None or math.isfinite(stopper.best_score))
+        return trainer.state.epoch == last and (
+            stopper.best_score is None or math.isfinite(stopper.best_score)
+        )
 
     nan = math.nan
     cases = [
@@ -382,7 +419,9 @@ def recovers(kind, failing):
             raise error
         return hidden
 
-    trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), mse, model_fn=call)
+    trainer = create_supervised_trainer(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), mse, model_fn=call
+    )
     trainer.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, raised: told.append(raised))
 
     @trainer.on(Events.EXCEPTION_RAISED)
@@ -403,7 +442,9 @@ def recovers(kind, failing):
         holds_one = len(alive) == 1 and alive[0] is trainer.state.batch[0]  # to look at
         del alive
         trainer.run(Data())
-        begins_anew = len(activations) == failing + 6 and trainer.state.iteration == 6  # over other data
+        begins_anew = (
+            len(activations) == failing + 6 and trainer.state.iteration == 6
+        )  # over other data
         return is_the_same and is_free and holds_one and begins_anew
     finally:
         gc.enable()
@@ -434,7 +475,9 @@ def clock_jumps(count, folder):
             time.time = wall
         assert has_fired
         longest = time.monotonic() - before
-        return engine.state.iteration == 2 * LENGTH and all(0 <= t <= longest for t in engine.state.times.values())
+        return engine.state.iteration == 2 * LENGTH and all(
+            0 <= t <= longest for t in engine.state.times.values()
+        )
 
     return tally(is_well, itertools.product((3600, -3600), range(1, 8)))
 
@@ -462,11 +505,15 @@ def runs_itself(count, folder):
         if catches:
             engine.run(range(LENGTH), max_epochs=2)
         else:
-            with pytest.raises(RuntimeError, match="run\\(\\) should be called on an engine that is not running"):
+            with pytest.raises(
+                RuntimeError, match="run\\(\\) should be called on an engine that is not running"
+            ):
                 engine.run(range(LENGTH), max_epochs=2)
             engine.run(range(LENGTH), max_epochs=2)
         assert refused
-        return (engine.state.iteration, engine.state.max_epochs) == (2 * LENGTH, 2) and len(steps) >= 2 * LENGTH - 1
+        return (engine.state.iteration, engine.state.max_epochs) == (2 * LENGTH, 2) and len(
+            steps
+        ) >= 2 * LENGTH - 1
 
     events = [event for event, *_ in PLACES]
     return tally(is_well, itertools.product(events, (False, True)))
@@ -489,7 +536,9 @@ def removes_itself(count, folder):
         engine.add_event_handler(event, lambda: calls.append("middle"))
         engine.add_event_handler(event, last)
         engine.run(range(LENGTH), max_epochs=EPOCHS)
-        num_firings = 1 if event is Events.STARTED else EPOCHS if "EPOCH" in event.name else LENGTH * EPOCHS
+        num_firings = (
+            1 if event is Events.STARTED else EPOCHS if "EPOCH" in event.name else LENGTH * EPOCHS
+        )
         # The firing at hand is finished as it began.
         return calls == ["first", "middle", "last"] + ["middle"] * (num_firings - 1)
 
@@ -527,7 +576,9 @@ def test_the_row_holds(each, tmp_path):
     each.check(tmp_path)
 
 
-@pytest.mark.parametrize(("event", "count", "costs_a_step"), AT_THE_END, ids=["started", "completed", "epoch"])
+@pytest.mark.parametrize(
+    ("event", "count", "costs_a_step"), AT_THE_END, ids=["started", "completed", "epoch"]
+)
 def test_a_run_that_fails_at_its_very_end_is_finished_by_the_next(event, count, costs_a_step):
     assert goes_on_after(Injected, event, count, costs_a_step)
 

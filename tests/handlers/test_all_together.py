@@ -51,7 +51,9 @@ class Lines:
                 rows = list(csv.DictReader(text.splitlines()))
             else:
                 rows = [json.loads(line) for line in text.splitlines()[1:]]
-            found[path.name] = [{name: value for name, value in row.items() if name != "time"} for row in rows]
+            found[path.name] = [
+                {name: value for name, value in row.items() if name != "time"} for row in rows
+            ]
         return found
 
     def load_state_dict(self, state):
@@ -61,20 +63,31 @@ class Lines:
 def make_run(folder, save_at):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 1))
-    groups = [{"params": model[0].parameters()}, {"params": model[3].parameters()}, {"params": model[1].parameters()}]
+    groups = [
+        {"params": model[0].parameters()},
+        {"params": model[3].parameters()},
+        {"params": model[1].parameters()},
+    ]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
     x = torch.randn(30, 3)
     loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), batch_size=8, shuffle=True)
-    trainer = create_supervised_trainer(model, optimizer, nn.MSELoss(), gradient_accumulation_steps=2)
+    trainer = create_supervised_trainer(
+        model, optimizer, nn.MSELoss(), gradient_accumulation_steps=2
+    )
     RunningAverage(output_transform=lambda loss: loss).attach(trainer, "running")
-    ema, swa = EMAHandler(model, momentum=0.3, momentum_warmup=0.9, warmup_iters=5), SWAHandler(model)
+    ema, swa = (
+        EMAHandler(model, momentum=0.3, momentum_warmup=0.9, warmup_iters=5),
+        SWAHandler(model),
+    )
     ema.attach(trainer)
     swa.attach(trainer)
     evaluator = create_supervised_evaluator(
         ema.ema_model, metrics={"mse": MeanSquaredError(), "loss": Loss(nn.MSELoss())}
     )
 
-    warmup = create_lr_scheduler_with_warmup(torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), 0.0, 3)
+    warmup = create_lr_scheduler_with_warmup(
+        torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), 0.0, 3
+    )
     momentum = ParamGroupScheduler(
         [
             CosineAnnealingScheduler(optimizer, "momentum", 0.9, 0.5, 5, param_group_index=0),
@@ -87,7 +100,9 @@ def make_run(folder, save_at):
     other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     decay = LRScheduler(torch.optim.lr_scheduler.StepLR(other, 2))
     trainer.add_event_handler(Events.EPOCH_STARTED, decay)
-    plateau = ReduceLROnPlateauScheduler(optimizer, "mse", trainer, param_group_index=2, patience=0, factor=0.5)
+    plateau = ReduceLROnPlateauScheduler(
+        optimizer, "mse", trainer, param_group_index=2, patience=0, factor=0.5
+    )
     evaluator.add_event_handler(Events.COMPLETED, plateau)
 
     score = lambda engine: -engine.state.metrics["mse"]  # noqa: E731
@@ -95,7 +110,8 @@ def make_run(folder, save_at):
     evaluator.add_event_handler(Events.COMPLETED, stopper)
     stalls = []
     evaluator.add_event_handler(
-        Events.COMPLETED, NoImprovementHandler(1, score, lambda engine: stalls.append(engine.state.iteration))
+        Events.COMPLETED,
+        NoImprovementHandler(1, score, lambda engine: stalls.append(engine.state.iteration)),
     )
     SpikeGuard(window=4, threshold=1e6).attach(trainer)
     store = EpochOutputStore()
@@ -106,7 +122,10 @@ def make_run(folder, save_at):
     loggers = [JSONLLogger(folder / "log.jsonl"), CSVLogger(folder / "log.csv")]
     for logger in loggers:
         logger.attach_output_handler(
-            trainer, Events.ITERATION_COMPLETED, tag="train", output_transform=lambda loss: {"loss": loss}
+            trainer,
+            Events.ITERATION_COMPLETED,
+            tag="train",
+            output_transform=lambda loss: {"loss": loss},
         )
         logger.attach_opt_params_handler(trainer, Events.ITERATION_STARTED, optimizer)
         logger.attach_output_handler(
@@ -118,7 +137,13 @@ def make_run(folder, save_at):
         )
         trainer.add_event_handler(Events.COMPLETED, logger.close)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(loader))
-    Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED(every=save_at), background=False, other=other)
+    Checkpoint.of(
+        trainer,
+        folder,
+        event=Events.ITERATION_COMPLETED(every=save_at),
+        background=False,
+        other=other,
+    )
     objects = {
         "model": model,
         "optimizer": optimizer,
@@ -140,6 +165,8 @@ def make_run(folder, save_at):
 
 @pytest.mark.parametrize("save_at", [1, 3])
 def test_stopped_anywhere_and_gone_on_with(save_at, capsys):
-    points = range(save_at, EPOCH_LENGTH * NUM_EPOCHS + 1)  # before, there is no checkpoint, and files are appended to
+    points = range(
+        save_at, EPOCH_LENGTH * NUM_EPOCHS + 1
+    )  # before, there is no checkpoint, and files are appended to
     resumptions = assert_resume_is_exact(lambda folder: make_run(folder, save_at), at=points)
     assert resumptions == [(point, point - point % save_at) for point in points]

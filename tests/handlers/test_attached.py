@@ -24,18 +24,27 @@ def test_all_handlers_are_here():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("num_processes", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_attached_on_one_process_on_the_last_and_on_all_a_run_ends_as_without(num_processes, tmp_path):
-    results = run_processes(attached_processes.all_cases, num_processes, list(CASES), str(tmp_path), timeout_s=100.0)
+def test_attached_on_one_process_on_the_last_and_on_all_a_run_ends_as_without(
+    num_processes, tmp_path
+):
+    results = run_processes(
+        attached_processes.all_cases, num_processes, list(CASES), str(tmp_path), timeout_s=100.0
+    )
     expected = (NUM_EPOCHS, NUM_EPOCHS * EPOCH_LENGTH, 4.0)  # batches of four zeros, ones, twos
     wrong = [
-        (rank, key, value) for rank, found in enumerate(results) for key, value in found.items() if value != expected
+        (rank, key, value)
+        for rank, found in enumerate(results)
+        for key, value in found.items()
+        if value != expected
     ]
     assert wrong == []
     assert all(len(found) == 3 * len(CASES) for found in results)
 
 
 def test_a_range_test_goes_by_all_losses_or_by_its_own():
-    assert run_processes(attached_processes.lr_finders, 2) == [{"first": 6, "last": 6, "all": 6}] * 2
+    assert (
+        run_processes(attached_processes.lr_finders, 2) == [{"first": 6, "last": 6, "all": 6}] * 2
+    )
 
 
 def test_what_stops_all_does_so_where_all_have_it():

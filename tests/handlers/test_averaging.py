@@ -44,7 +44,9 @@ def test_moving_is_its_definition(weights, seed):
             expected[name] = (1 - weight) * expected[name] + weight * value.detach()
         for name, value in model.named_buffers():
             is_float = value.is_floating_point()
-            buffers[name] = (1 - weight) * buffers[name] + weight * value if is_float else value.clone()
+            buffers[name] = (
+                (1 - weight) * buffers[name] + weight * value if is_float else value.clone()
+            )
     torch.testing.assert_close(dict(average.model.named_parameters()), expected)
     torch.testing.assert_close(dict(average.model.named_buffers()), buffers)
     assert average.model.second.weight is average.model.first.weight
@@ -62,7 +64,9 @@ def test_small_steps_of_short_floats_are_not_lost(dtype):
         average.move(1e-4)  # alone, too little to change 1.0
     expected = 2 - (1 - 1e-4) ** 1000
     assert average.model.weight.dtype == dtype
-    torch.testing.assert_close(average.model.weight.float(), torch.full((1, 3), expected), rtol=0, atol=4e-3)
+    torch.testing.assert_close(
+        average.model.weight.float(), torch.full((1, 3), expected), rtol=0, atol=4e-3
+    )
 
 
 def test_one_call_for_all_parameters():
@@ -81,7 +85,9 @@ def test_one_call_for_all_parameters():
 
 
 def test_nothing_waits_for_a_device():
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).to("meta")  # on which reading a value raises
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).to(
+        "meta"
+    )  # on which reading a value raises
     average = Average(model)
     average.move(0.1)
     average.move_buffers(0.1)
@@ -146,7 +152,9 @@ def test_wrappers_are_looked_through():
 
 
 def test_bad_models():
-    with pytest.raises(TypeError, match="instance of nn.Module or its subclasses, but given function"):
+    with pytest.raises(
+        TypeError, match="instance of nn.Module or its subclasses, but given function"
+    ):
         Average(test_bad_models)
 
     class Stubborn(nn.Module):

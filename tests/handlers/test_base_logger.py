@@ -50,9 +50,14 @@ def test_a_logger_of_a_users_own():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     with Logger() as logger:
         logger.attach_output_handler(
-            engine, Events.ITERATION_COMPLETED(every=2), tag="t", output_transform=lambda output: output
+            engine,
+            Events.ITERATION_COMPLETED(every=2),
+            tag="t",
+            output_transform=lambda output: output,
         )
-        handle = logger.attach_opt_params_handler(engine, Events.STARTED | Events.COMPLETED, optimizer)
+        handle = logger.attach_opt_params_handler(
+            engine, Events.STARTED | Events.COMPLETED, optimizer
+        )
         engine.run([1.0, 2.0, 3.0])
         assert not logger.is_closed
     assert logger.is_closed
@@ -65,7 +70,9 @@ def test_a_logger_of_a_users_own():
 
 def test_the_handle_works_although_only_the_engine_holds_the_handler():
     engine, logger = Engine(lambda engine, batch: batch), Logger()
-    handle = logger.attach_output_handler(engine, Events.COMPLETED, tag="t", output_transform=lambda output: output)
+    handle = logger.attach_output_handler(
+        engine, Events.COMPLETED, tag="t", output_transform=lambda output: output
+    )
     gc.collect()
     handle.remove()
     engine.run([1.0])
@@ -76,12 +83,22 @@ def test_metrics_states_and_what_is_missing():
     engine = Engine(lambda engine, batch: batch)
     engine.state.metrics = {"a": 1, "b": 2}
     engine.state.alpha = 0.5
-    with pytest.warns(UserWarning, match=r"which are \['a', 'b'\], but given 'c': it is not logged"):
-        found = Output("t", ["a", "c"], state_attributes=["alpha"])._setup_output_metrics_state_attrs(engine)
+    with pytest.warns(
+        UserWarning, match=r"which are \['a', 'b'\], but given 'c': it is not logged"
+    ):
+        found = Output(
+            "t", ["a", "c"], state_attributes=["alpha"]
+        )._setup_output_metrics_state_attrs(engine)
     assert found == {("t", "a"): 1, ("t", "alpha"): 0.5}
-    assert Output("t", "all")._setup_output_metrics_state_attrs(engine, key_tuple=False) == {"t/a": 1, "t/b": 2}
+    assert Output("t", "all")._setup_output_metrics_state_attrs(engine, key_tuple=False) == {
+        "t/a": 1,
+        "t/b": 2,
+    }
     with pytest.warns(UserWarning, match="t/nothing should be a number"):
-        assert Output("t", state_attributes=["nothing"])._setup_output_metrics_state_attrs(engine) == {}
+        assert (
+            Output("t", state_attributes=["nothing"])._setup_output_metrics_state_attrs(engine)
+            == {}
+        )
 
 
 class Custom(EventEnum):
@@ -89,13 +106,17 @@ class Custom(EventEnum):
     UNCOUNTED = "uncounted"
 
 
-@pytest.mark.parametrize("event", ["nope", Events.EXCEPTION_RAISED, Events.TERMINATE, Custom.UNCOUNTED])
+@pytest.mark.parametrize(
+    "event", ["nope", Events.EXCEPTION_RAISED, Events.TERMINATE, Custom.UNCOUNTED]
+)
 def test_events_that_nothing_counts_have_no_step(event):
     engine = Engine(lambda engine, batch: batch)
     engine.register_events(*Custom, event_to_attr={Custom.COUNTED: "counted"})
     logger = Logger()
     with pytest.raises(RuntimeError, match="Unknown event name"):
-        logger.attach(engine, print, Events.COMPLETED | event if not isinstance(event, str) else event)
+        logger.attach(
+            engine, print, Events.COMPLETED | event if not isinstance(event, str) else event
+        )
     assert not engine.has_event_handler(print)
     logger.attach(engine, print, Custom.COUNTED)
 
@@ -111,21 +132,59 @@ def test_whitelists():
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
-        (lambda: Output("t", metric_names="a"), TypeError, "either a list or equal 'all', but given 'a'"),
-        (lambda: Output("t", output_transform=1), TypeError, "output_transform should be a function, but given 1"),
-        (lambda: Output("t"), ValueError, "Either metric_names, output_transform or state_attributes"),
-        (lambda: Output("t", "all", None, 3), TypeError, "global_step_transform should be a function, but given 3"),
+        (
+            lambda: Output("t", metric_names="a"),
+            TypeError,
+            "either a list or equal 'all', but given 'a'",
+        ),
+        (
+            lambda: Output("t", output_transform=1),
+            TypeError,
+            "output_transform should be a function, but given 1",
+        ),
+        (
+            lambda: Output("t"),
+            ValueError,
+            "Either metric_names, output_transform or state_attributes",
+        ),
+        (
+            lambda: Output("t", "all", None, 3),
+            TypeError,
+            "global_step_transform should be a function, but given 3",
+        ),
         (lambda: Params(3), TypeError, "Argument optimizer should be torch.optim.Optimizer"),
-        (lambda: Weights(3), TypeError, "Argument model should be of type torch.nn.Module, but given int"),
-        (lambda: Weights(torch.nn.Linear(1, 1), 3), TypeError, "Argument reduction should be callable"),
+        (
+            lambda: Weights(3),
+            TypeError,
+            "Argument model should be of type torch.nn.Module, but given int",
+        ),
+        (
+            lambda: Weights(torch.nn.Linear(1, 1), 3),
+            TypeError,
+            "Argument reduction should be callable",
+        ),
         (
             lambda: Weights(torch.nn.Linear(1, 1), lambda x: x),
             TypeError,
             r"should be a scalar, but given Tensor of shape \(4, 2\)",
         ),
-        (lambda: Weights(torch.nn.Linear(1, 1), whitelist=3), TypeError, "whitelist should be a list"),
+        (
+            lambda: Weights(torch.nn.Linear(1, 1), whitelist=3),
+            TypeError,
+            "whitelist should be a list",
+        ),
     ],
-    ids=["names", "transform", "nothing", "step", "optimizer", "model", "reduction", "vector", "whitelist"],
+    ids=[
+        "names",
+        "transform",
+        "nothing",
+        "step",
+        "optimizer",
+        "model",
+        "reduction",
+        "vector",
+        "whitelist",
+    ],
 )
 def test_bad_input(make, error, match):
     with pytest.raises(error, match=match):
@@ -140,15 +199,21 @@ def test_a_step_that_is_no_integer():
 
 
 def test_one_name_of_an_attribute_is_no_list_of_letters():
-    with pytest.raises(TypeError, match="state_attributes should be a list of names, but given 'alpha'"):
+    with pytest.raises(
+        TypeError, match="state_attributes should be a list of names, but given 'alpha'"
+    ):
         Output("t", state_attributes="alpha")
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("body.wieght", "body.weight"), ("boddy", "body"), ("xyz", None)])
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("body.wieght", "body.weight"), ("boddy", "body"), ("xyz", None)]
+)
 def test_a_name_of_no_weight_is_told_with_the_one_that_was_meant(wrong, meant):
     model = torch.nn.Sequential()
     model.add_module("body", torch.nn.Linear(1, 1))
-    end = re.escape(f"begins with {wrong!r}" + (f". Did you mean {meant!r}?" if meant else "")) + "$"
+    end = (
+        re.escape(f"begins with {wrong!r}" + (f". Did you mean {meant!r}?" if meant else "")) + "$"
+    )
     with pytest.warns(UserWarning, match=end):
         handler = Weights(model, whitelist=["body.b", wrong])
     assert [name for name, _ in handler.weights] == ["body.bias"]

@@ -47,7 +47,12 @@ def nothing(checkpoint, filename):
     ("args", "options", "error", "message"),
     [
         ((12, nothing), {}, TypeError, "Argument `to_save` should be a dictionary"),
-        (({"m": 1}, nothing), {}, TypeError, "Object <class 'int'> should have `state_dict` method"),
+        (
+            ({"m": 1}, nothing),
+            {},
+            TypeError,
+            "Object <class 'int'> should have `state_dict` method",
+        ),
         (
             ({"m": Counter()}, 5),
             {},
@@ -66,10 +71,30 @@ def nothing(checkpoint, filename):
             TypeError,
             "global_step_transform should be a funct",
         ),
-        (({"m": Counter()}, nothing), {"n_saved": 0}, ValueError, "n_saved must be a positive integer or None"),
-        (({"m": Counter()}, nothing), {"n_saved": -1}, ValueError, "n_saved must be a positive integer or None"),
-        (({"m": Counter()}, nothing), {"n_saved": 1.5}, ValueError, "n_saved must be a positive integer or None"),
-        (({"checkpointer": Counter()}, nothing), {"include_self": True}, ValueError, "Cannot have key 'checkpointer'"),
+        (
+            ({"m": Counter()}, nothing),
+            {"n_saved": 0},
+            ValueError,
+            "n_saved must be a positive integer or None",
+        ),
+        (
+            ({"m": Counter()}, nothing),
+            {"n_saved": -1},
+            ValueError,
+            "n_saved must be a positive integer or None",
+        ),
+        (
+            ({"m": Counter()}, nothing),
+            {"n_saved": 1.5},
+            ValueError,
+            "n_saved must be a positive integer or None",
+        ),
+        (
+            ({"checkpointer": Counter()}, nothing),
+            {"include_self": True},
+            ValueError,
+            "Cannot have key 'checkpointer'",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(args, options, error, message):
@@ -78,7 +103,11 @@ def test_wrong_arguments_are_refused(args, options, error, message):
 
 
 def test_names_out_of_the_folder_are_refused_at_once_but_other_handlers_may_have_any(tmp_path):
-    for options in ({"filename_prefix": "../evil"}, {"score_name": "/abs"}, {"filename_pattern": "../{name}.{ext}"}):
+    for options in (
+        {"filename_prefix": "../evil"},
+        {"score_name": "/abs"},
+        {"filename_pattern": "../{name}.{ext}"},
+    ):
         with pytest.raises(ValueError, match="plain name of a file"):
             Checkpoint({"m": Counter()}, tmp_path, **options)
         with pytest.raises(ValueError, match="plain name of a file"):
@@ -93,7 +122,9 @@ def test_names_out_of_the_folder_are_refused_at_once_but_other_handlers_may_have
 def test_a_single_object_stands_in_the_file_as_it_is_and_several_by_their_names():
     handler = MagicMock(spec=BaseSaveHandler)
     Checkpoint({"m": Counter(3)}, handler)(trainer(5))
-    handler.assert_called_once_with({"count": 3}, "m_5.pt", {"basename": "m", "score_name": None, "priority": 5})
+    handler.assert_called_once_with(
+        {"count": 3}, "m_5.pt", {"basename": "m", "score_name": None, "priority": 5}
+    )
     handler = MagicMock(spec=BaseSaveHandler)
     checkpoint = Checkpoint(
         {"m": Counter(3), "o": [Counter(4)]}, handler, filename_prefix="best", score_name="acc",
@@ -113,9 +144,15 @@ def test_scores_are_numbers(score):
 
 
 def test_steps_are_numbers_and_without_one_it_is_the_iteration():
-    with pytest.raises(ValueError, match="Output of global_step_transform should be a number, but given 'x'"):
-        Checkpoint({"m": Counter()}, nothing, global_step_transform=lambda engine, event: "x")(trainer())
-    checkpoint = Checkpoint({"m": Counter()}, nothing, global_step_transform=lambda engine, event: None)
+    with pytest.raises(
+        ValueError, match="Output of global_step_transform should be a number, but given 'x'"
+    ):
+        Checkpoint({"m": Counter()}, nothing, global_step_transform=lambda engine, event: "x")(
+            trainer()
+        )
+    checkpoint = Checkpoint(
+        {"m": Counter()}, nothing, global_step_transform=lambda engine, event: None
+    )
     checkpoint(trainer(7))
     assert checkpoint.last_checkpoint == "m_7.pt"
 
@@ -165,7 +202,9 @@ def test_more_files_than_are_to_be_kept_go_with_the_next_save(tmp_path):
     checkpoint = Checkpoint({"m": Counter()}, tmp_path, n_saved=None)
     for i in range(5):
         checkpoint(trainer(i))
-    checkpoint.n_saved = Checkpoint({}, nothing, n_saved=2.0).n_saved  # as some programs read it from a file
+    checkpoint.n_saved = Checkpoint(
+        {}, nothing, n_saved=2.0
+    ).n_saved  # as some programs read it from a file
     checkpoint(trainer(5))
     assert names_in(tmp_path) == ["m_4.pt", "m_5.pt"]
 
@@ -184,7 +223,9 @@ def test_listeners_hear_of_each_file_after_the_first_call_or_after_registering()
     with pytest.raises(ValueError, match="SAVED_CHECKPOINT is not a valid event"):
         engine.add_event_handler(Checkpoint.SAVED_CHECKPOINT, heard.append)
     engine.register_events(*CheckpointEvents)
-    engine.add_event_handler(CheckpointEvents.SAVED_CHECKPOINT, lambda e: heard.append(e.state.iteration))
+    engine.add_event_handler(
+        CheckpointEvents.SAVED_CHECKPOINT, lambda e: heard.append(e.state.iteration)
+    )
     engine.run([0] * 5)
     assert heard == [2, 4]
 
@@ -192,7 +233,9 @@ def test_listeners_hear_of_each_file_after_the_first_call_or_after_registering()
 def test_a_second_handler_of_the_same_event_sees_that_event():
     engine, other, checkpoints, events = Engine(lambda engine, batch: None), trainer(50, 5), [], []
     for _ in range(2):
-        checkpoint = Checkpoint({"m": Counter()}, nothing, global_step_transform=global_step_from_engine(other))
+        checkpoint = Checkpoint(
+            {"m": Counter()}, nothing, global_step_transform=global_step_from_engine(other)
+        )
         engine.add_event_handler(Events.ITERATION_COMPLETED, checkpoint)
         checkpoints.append(checkpoint)
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: events.append(e.last_event_name))
@@ -218,7 +261,9 @@ def test_a_file_says_how_far_the_run_is_that_an_evaluator_runs_in(tmp_path):
     assert (note.step, note.epoch, note.score, note.score_name) == (12, 3, 1.5, "acc")
 
 
-@pytest.mark.parametrize("components", [{"score": "0.7700"}, {"score": 0.77}, {"score": 0.77, "name": "m"}])
+@pytest.mark.parametrize(
+    "components", [{"score": "0.7700"}, {"score": 0.77}, {"score": 0.77, "name": "m"}]
+)
 def test_a_file_is_reloaded_by_what_its_name_is_made_of(tmp_path, components):
     checkpoint = Checkpoint(
         {"m": Counter(7)}, tmp_path, n_saved=None, score_name="acc",
@@ -233,12 +278,16 @@ def test_a_file_is_reloaded_by_what_its_name_is_made_of(tmp_path, components):
 
 
 def test_files_are_reloaded_by_step_with_options_for_loading(tmp_path):
-    checkpoint = Checkpoint({"m": nn.Linear(1, 1), "c": Counter(3)}, DiskSaver(tmp_path, background=True))
+    checkpoint = Checkpoint(
+        {"m": nn.Linear(1, 1), "c": Counter(3)}, DiskSaver(tmp_path, background=True)
+    )
     checkpoint(trainer(5))
     checkpoint.reload_objects({"m": nn.Linear(1, 1, bias=False)}, {"strict": False}, global_step=5)
     checkpoint.reload_objects({"c": (counter := Counter())}, global_step=5, name="checkpoint")
     assert counter.count == 3
-    with pytest.raises(AttributeError, match="Checkpoint's `save_handler` should be of type `DiskSaver`"):
+    with pytest.raises(
+        AttributeError, match="Checkpoint's `save_handler` should be of type `DiskSaver`"
+    ):
         Checkpoint({"m": Counter()}, nothing).reload_objects({"m": Counter()}, global_step=5)
 
 
@@ -269,14 +318,18 @@ def test_checkpoints_are_copied_with_what_holds_them(tmp_path):
 
 def test_a_url_is_a_folder_too():
     pytest.importorskip("fsspec")
-    checkpoint = Checkpoint({"m": Counter(8)}, DiskSaver("memory://test-of-checkpoint/run"), n_saved=2)
+    checkpoint = Checkpoint(
+        {"m": Counter(8)}, DiskSaver("memory://test-of-checkpoint/run"), n_saved=2
+    )
     for i in (1, 2, 3):
         checkpoint(trainer(i))
     assert checkpoint.last_checkpoint == "memory://test-of-checkpoint/run/m_3.pt"
     Checkpoint.load_objects({"m": (counter := Counter())}, checkpoint.last_checkpoint)
     assert counter.count == 8
     again = Checkpoint(
-        {"m": Counter()}, DiskSaver("memory://test-of-checkpoint/run", require_empty="resume"), n_saved=2
+        {"m": Counter()},
+        DiskSaver("memory://test-of-checkpoint/run", require_empty="resume"),
+        n_saved=2,
     )
     again(trainer(4))
     assert [name for _, name in again._saved] == ["m_3.pt", "m_4.pt"]
@@ -291,7 +344,9 @@ def test_a_model_checkpoint_is_given_what_to_save_when_it_is_called(tmp_path):
     engine.run([0] * 3)
     assert names_in(tmp_path) == ["run_m_2.pt", "run_m_3.pt"]
     assert checkpoint.last_checkpoint == tmp_path / "run_m_3.pt"
-    again = ModelCheckpoint(str(tmp_path), "run", n_saved=2, require_empty="resume", background=True)
+    again = ModelCheckpoint(
+        str(tmp_path), "run", n_saved=2, require_empty="resume", background=True
+    )
     again(trainer(4), {"m": Counter()})
     again.wait()
     assert names_in(tmp_path) == ["run_m_3.pt", "run_m_4.pt"]
@@ -317,7 +372,9 @@ def test_a_model_checkpoint_refuses_what_it_cannot_save(tmp_path):
 def test_a_handler_of_single_objects_is_part_of_a_saved_run(tmp_path):
     for max_epochs in (2, 3):
         engine, model = Engine(lambda engine, batch: batch), nn.Linear(1, 1)
-        best = Checkpoint({"model": model}, DiskSaver(tmp_path / "best", require_empty=False), n_saved=2)
+        best = Checkpoint(
+            {"model": model}, DiskSaver(tmp_path / "best", require_empty=False), n_saved=2
+        )
         engine.add_event_handler(Events.EPOCH_COMPLETED, best)
         Checkpoint.of(engine, tmp_path / "run", background=False)
         engine.run([0, 0], max_epochs=max_epochs, resume="latest")
@@ -343,6 +400,8 @@ def test_saving_holds_neither_the_engine_nor_the_state(tmp_path):
 def test_nothing_is_warned_of_in_an_ordinary_run(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         engine = Engine(lambda engine, batch: None)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, Checkpoint({"m": nn.Linear(1, 1)}, Path(tmp_path)))
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, Checkpoint({"m": nn.Linear(1, 1)}, Path(tmp_path))
+        )
         engine.run([0], max_epochs=3)
     assert caught == []

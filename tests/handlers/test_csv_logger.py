@@ -10,7 +10,10 @@ from ignite.handlers import Checkpoint, CSVLogger
 
 def rows(path):
     with path.open(newline="") as file:
-        return [{name: value for name, value in row.items() if name != "time"} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name != "time"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def test_columns_come_as_names_do(tmp_path):
@@ -47,18 +50,25 @@ def test_another_table_is_not_touched(tmp_path):
 
 
 def test_histograms_are_left_out_with_a_warning(tmp_path):
-    with CSVLogger(tmp_path / "log.csv") as logger, pytest.warns(UserWarning, match="CSVLogger keeps no histogram"):
+    with (
+        CSVLogger(tmp_path / "log.csv") as logger,
+        pytest.warns(UserWarning, match="CSVLogger keeps no histogram"),
+    ):
         logger.histogram("a", torch.zeros(3), 1)
     assert rows(tmp_path / "log.csv") == []
 
 
 def test_a_resumed_run_leaves_the_table_of_one_that_was_not_stopped(tmp_path):
     def run(folder, fails):
-        trainer = Engine(lambda engine, batch: {"a": batch} if engine.state.iteration < 5 else {"b": batch})
+        trainer = Engine(
+            lambda engine, batch: {"a": batch} if engine.state.iteration < 5 else {"b": batch}
+        )
         Checkpoint.of(trainer, folder / "checkpoints")
         with CSVLogger(folder / "log.csv") as logger:
             event = Events.ITERATION_COMPLETED
-            logger.attach_output_handler(trainer, event, tag="t", output_transform=lambda output: output)
+            logger.attach_output_handler(
+                trainer, event, tag="t", output_transform=lambda output: output
+            )
             if fails:
                 trainer.add_event_handler(event(once=5), lambda: 1 / 0, priority=-1)
             trainer.run([1.0, 2.0, 3.0], max_epochs=3, resume="latest")

@@ -72,7 +72,9 @@ def test_a_state_that_is_loaded_within_a_run_counts_for_this_run_only():
     trainer, evaluator, handler = make_pair([0.5, 0.4, 0.6])
     handler.attach(evaluator)
     saved = {"counter": 1, "best_score": 0.7}
-    handle = trainer.add_event_handler(Events.EPOCH_STARTED(once=1), lambda: handler.load_state_dict(saved))
+    handle = trainer.add_event_handler(
+        Events.EPOCH_STARTED(once=1), lambda: handler.load_state_dict(saved)
+    )
     assert trainer.run([0], max_epochs=3).epoch == 1
     handle.remove()
     trainer.state.max_epochs = None
@@ -83,7 +85,9 @@ def test_a_state_that_is_loaded_within_a_run_counts_for_this_run_only():
 def test_the_state_is_ignites():
     _, _, handler = make_pair([])
     assert handler.state_dict() == {"counter": 0, "best_score": None, "threshold_mode": "abs"}
-    handler.load_state_dict({"counter": 3, "best_score": torch.tensor(0.5), "threshold_mode": "rel"})
+    handler.load_state_dict(
+        {"counter": 3, "best_score": torch.tensor(0.5), "threshold_mode": "rel"}
+    )
     assert (handler.counter, handler.best_score, handler.threshold_mode) == (3, 0.5, "rel")
     handler.load_state_dict({"counter": 1, "best_score": math.nan})
     assert (handler.counter, handler.best_score, handler.threshold_mode) == (1, None, "rel")
@@ -92,9 +96,18 @@ def test_the_state_is_ignites():
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"counter": -1, "best_score": 1.0}, "counter should be an integer, at least 0, but given -1"),
-        ({"counter": 1.5, "best_score": 1.0}, "counter should be an integer, at least 0, but given 1.5"),
-        ({"counter": 1, "best_score": 1.0, "threshold_mode": "x"}, "threshold_mode should be .* but given 'x'"),
+        (
+            {"counter": -1, "best_score": 1.0},
+            "counter should be an integer, at least 0, but given -1",
+        ),
+        (
+            {"counter": 1.5, "best_score": 1.0},
+            "counter should be an integer, at least 0, but given 1.5",
+        ),
+        (
+            {"counter": 1, "best_score": 1.0, "threshold_mode": "x"},
+            "threshold_mode should be .* but given 'x'",
+        ),
         ({"counter": 1}, "should have the key 'best_score'"),
     ],
 )
@@ -116,23 +129,43 @@ def test_a_score_that_is_no_number_is_an_error_that_says_so():
     trainer, _, handler = make_pair([None])
     with pytest.raises(TypeError) as info:
         handler(trainer)
-    assert info.value.__notes__ == ["score_function should return a number, but returned a NoneType"]
+    assert info.value.__notes__ == [
+        "score_function should return a number, but returned a NoneType"
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"score_function": 3}, TypeError, "Argument score_function should be a function, but given 3"),
-        ({"trainer": 3}, TypeError, "Argument trainer should be an instance of Engine, but given a int"),
+        (
+            {"score_function": 3},
+            TypeError,
+            "Argument score_function should be a function, but given 3",
+        ),
+        (
+            {"trainer": 3},
+            TypeError,
+            "Argument trainer should be an instance of Engine, but given a int",
+        ),
         ({"patience": 0}, ValueError, "Argument patience should be positive integer, but given 0"),
-        ({"threshold": -1}, ValueError, "Argument threshold should not be a negative number, but given -1"),
-        ({"threshold_mode": "x"}, ValueError, "Argument threshold_mode should be either 'abs' or 'rel', but given 'x'"),
+        (
+            {"threshold": -1},
+            ValueError,
+            "Argument threshold should not be a negative number, but given -1",
+        ),
+        (
+            {"threshold_mode": "x"},
+            ValueError,
+            "Argument threshold_mode should be either 'abs' or 'rel', but given 'x'",
+        ),
         ({"mode": "x"}, ValueError, "Argument mode should be either 'min' or 'max', but given 'x'"),
     ],
 )
 def test_wrong_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
-        EarlyStopping(**{"patience": 1, "score_function": len, "trainer": make_trainer(), **options})
+        EarlyStopping(
+            **{"patience": 1, "score_function": len, "trainer": make_trainer(), **options}
+        )
 
 
 OLD_NAMES = [
@@ -144,7 +177,9 @@ OLD_NAMES = [
 
 @pytest.mark.parametrize(("old", "new", "value"), OLD_NAMES)
 def test_old_names_of_arguments_win_and_warn(old, new, value):
-    with pytest.warns(DeprecationWarning, match=f"{old} is deprecated. Please use '{new}' instead") as warned:
+    with pytest.warns(
+        DeprecationWarning, match=f"{old} is deprecated. Please use '{new}' instead"
+    ) as warned:
         handler = EarlyStopping(1, len, make_trainer(), **{old: value})
     assert warned[0].filename == __file__
     assert getattr(handler, new) == value

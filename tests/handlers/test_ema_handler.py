@@ -27,7 +27,9 @@ def one_weight():
 
 def averages(engine, handler):
     found = []
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: found.append(handler.ema_model.weight.item()))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: found.append(handler.ema_model.weight.item())
+    )
     return found
 
 
@@ -76,7 +78,9 @@ def test_warm_up_drives_the_momentum_under_any_name_of_several_handlers():
     slow.attach(trainer, name="slow")
     fast.attach(trainer, name="fast")
     momenta, found = [], averages(trainer, slow)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: momenta.append(trainer.state.slow))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: momenta.append(trainer.state.slow)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trainer.run([1.0, 1.0, 1.0, 1.0])
@@ -101,14 +105,17 @@ def test_a_scheduler_may_drive_the_momentum():
 def test_an_attribute_that_exists_is_kept():
     trainer = Engine(lambda engine, batch: None)
     trainer.state.ema_momentum = 0.7
-    with pytest.warns(UserWarning, match="Attribute 'ema_momentum' already exists .* with the value 0.7"):
+    with pytest.warns(
+        UserWarning, match="Attribute 'ema_momentum' already exists .* with the value 0.7"
+    ):
         EMAHandler(one_weight()).attach(trainer)
     EMAHandler(one_weight()).attach(trainer, warn_if_exists=False)
     assert trainer.state.ema_momentum == 0.7
 
 
 @pytest.mark.parametrize(
-    ("handling", "mean", "is_training"), [("copy", 4.0, False), ("update", 1.0, False), ("ema_train", 0.0, True)]
+    ("handling", "mean", "is_training"),
+    [("copy", 4.0, False), ("update", 1.0, False), ("ema_train", 0.0, True)],
 )
 def test_buffers_and_modes(handling, mean, is_training):
     model = nn.BatchNorm1d(1)
@@ -160,7 +167,10 @@ def test_a_resumed_run_has_the_same_average(tmp_path):
 def test_evaluating_the_average():
     model, seen = one_weight(), []
     handler = EMAHandler(model, momentum=0.5)
-    trainer, evaluator = Engine(set_weight(model)), Engine(lambda engine, batch: seen.append(model.weight.item()))
+    trainer, evaluator = (
+        Engine(set_weight(model)),
+        Engine(lambda engine, batch: seen.append(model.weight.item())),
+    )
     handler.attach(trainer)
     handler.swap_for(evaluator)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: evaluator.run([0]))
@@ -179,7 +189,11 @@ def test_evaluating_the_average():
         ({"momentum": float("nan")}, ValueError, "Invalid momentum"),
         ({"momentum_warmup": 2.0, "warmup_iters": 2}, ValueError, "Invalid momentum_warmup"),
         ({"momentum_warmup": 0.5, "warmup_iters": 0}, ValueError, "Invalid warmup_iters"),
-        ({"handle_buffers": "keep"}, ValueError, "handle_buffers can only be one of .* given 'keep'"),
+        (
+            {"handle_buffers": "keep"},
+            ValueError,
+            "handle_buffers can only be one of .* given 'keep'",
+        ),
         ({"model": None}, TypeError, "model should be an instance of nn.Module or its subclasses"),
     ],
 )

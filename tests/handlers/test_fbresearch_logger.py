@@ -59,7 +59,9 @@ def test_the_lines_of_a_run(time, lines):
 def test_waiting_for_data_is_told_from_the_step_and_other_handlers_are_neither(time, lines):
     trainer, data = trainer_that_takes(time, 3, 1)
     attached(trainer)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.__setitem__(0, time[0] + 100))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: time.__setitem__(0, time[0] + 100)
+    )
     trainer.run(data(2), epoch_length=2, max_epochs=1)
     assert lines() == [
         "Train: start epoch [1/1]",
@@ -71,10 +73,14 @@ def test_waiting_for_data_is_told_from_the_step_and_other_handlers_are_neither(t
 
 def test_output_attributes_and_learning_rates(time, lines):
     weight, bias = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.SGD([{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.05}], lr=0.1)
+    optimizer = torch.optim.SGD(
+        [{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.05}], lr=0.1
+    )
     trainer, _ = trainer_that_takes(time, 0, 1)
     trainer.add_event_handler(Events.STARTED, lambda engine: setattr(engine.state, "alpha", 0.123))
-    attached(trainer, show_output=True, optimizer=optimizer, state_attributes=["alpha", "beta"], every=3)
+    attached(
+        trainer, show_output=True, optimizer=optimizer, state_attributes=["alpha", "beta"], every=3
+    )
     trainer.run(range(3), max_epochs=1)
     assert lines()[1] == (
         "Epoch [1/1]  [3/3]:  ETA: 0:00:00  lr [g0]: 0.10000, lr [g1]: 0.05000  loss: 1.0000  alpha: 0.1230  beta:   "
@@ -86,9 +92,9 @@ def test_a_transform_picks_what_is_shown_and_a_delimiter_parts_it(time, lines):
     trainer, _ = trainer_that_takes(time, 0, 1)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     transform = lambda output: [output["loss"], "x"]  # noqa: E731
-    attached(trainer, show_output=True, delimiter=" | ", output_transform=transform, optimizer=optimizer).run(
-        [3], max_epochs=1
-    )
+    attached(
+        trainer, show_output=True, delimiter=" | ", output_transform=transform, optimizer=optimizer
+    ).run([3], max_epochs=1)
     assert lines()[1] == (
         "Epoch [1/1] | [1/1]: | ETA: 0:00:00 | lr: 0.10000 | 1.5000 | x | Iter time: 1.0000 s | "
         "Data prep time: 0.0000 s"
@@ -118,11 +124,16 @@ def test_what_is_left_is_not_said_while_the_length_is_unknown(time, lines):
     ]
 
 
-def test_a_run_gone_on_with_inside_an_epoch_counts_the_iterations_of_the_epoch_and_times_its_own(time, lines):
+def test_a_run_gone_on_with_inside_an_epoch_counts_the_iterations_of_the_epoch_and_times_its_own(
+    time, lines
+):
     trainer, _ = trainer_that_takes(time, 0, 2)
     trainer.load_state_dict({"iteration": 3, "epoch_length": 4, "max_epochs": 1})
     attached(trainer).run(range(4))
-    assert lines()[1] == "Epoch [1/1]  [4/4]:  ETA: 0:00:00  Iter time: 2.0000 s  Data prep time: 0.0000 s"
+    assert (
+        lines()[1]
+        == "Epoch [1/1]  [4/4]:  ETA: 0:00:00  Iter time: 2.0000 s  Data prep time: 0.0000 s"
+    )
 
 
 def test_the_memory_of_a_gpu_is_shown_where_there_is_one(time, lines, monkeypatch):
@@ -138,7 +149,9 @@ def test_a_logger_that_does_not_write_costs_no_reading_of_the_output():
     logger.setLevel(logging.ERROR)
     read = []
     trainer = Engine(lambda engine, batch: batch)
-    FBResearchLogger(logger, show_output=True).attach(trainer, name="Train", output_transform=read.append)
+    FBResearchLogger(logger, show_output=True).attach(
+        trainer, name="Train", output_transform=read.append
+    )
     trainer.run(range(3))
     assert read == []
 
@@ -153,5 +166,7 @@ def test_an_interval_that_makes_no_sense_attaches_nothing(lines):
 
 def test_one_name_of_an_attribute_is_no_list_of_letters():
     logger = FBResearchLogger(logging.getLogger("letters"))
-    with pytest.raises(TypeError, match="state_attributes should be a list of names, but given 'alpha'"):
+    with pytest.raises(
+        TypeError, match="state_attributes should be a list of names, but given 'alpha'"
+    ):
         logger.attach(Engine(lambda engine, batch: None), "Train", state_attributes="alpha")

@@ -7,7 +7,10 @@ from ignite.handlers._checkpoints.tracked_files import FileNames, score_text, se
 @pytest.mark.parametrize(
     ("parts", "pattern"),
     [
-        ((True, True, True, True), "{filename_prefix}_{name}_{global_step}_{score_name}={score}.{ext}"),
+        (
+            (True, True, True, True),
+            "{filename_prefix}_{name}_{global_step}_{score_name}={score}.{ext}",
+        ),
         ((False, True, True, True), "{name}_{global_step}_{score_name}={score}.{ext}"),
         ((True, False, False, True), "{filename_prefix}_{name}_{global_step}.{ext}"),
         ((True, True, False, True), "{filename_prefix}_{name}_{global_step}_{score}.{ext}"),
@@ -21,9 +24,13 @@ def test_the_pattern_has_the_parts_that_are_asked_for(parts, pattern):
 
 
 def test_a_pattern_tells_files_apart():
-    with pytest.raises(ValueError, match="At least one of with_score and with_global_step should be True"):
+    with pytest.raises(
+        ValueError, match="At least one of with_score and with_global_step should be True"
+    ):
         setup_filename_pattern(False, False, False, False)
-    with pytest.raises(ValueError, match="If with_score_name is True, with_score should be also True"):
+    with pytest.raises(
+        ValueError, match="If with_score_name is True, with_score should be also True"
+    ):
         setup_filename_pattern(True, False, True, True)
 
 
@@ -55,8 +62,12 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("keys", "prefix", "has_score", "score_name", "pattern", "step", "score", "expected"), NAMES)
-def test_files_are_called_as_ignite_calls_them(keys, prefix, has_score, score_name, pattern, step, score, expected):
+@pytest.mark.parametrize(
+    ("keys", "prefix", "has_score", "score_name", "pattern", "step", "score", "expected"), NAMES
+)
+def test_files_are_called_as_ignite_calls_them(
+    keys, prefix, has_score, score_name, pattern, step, score, expected
+):
     assert FileNames(keys, prefix, has_score, score_name, pattern).fill(step, score) == expected
 
 
@@ -102,7 +113,9 @@ def test_a_family_is_told_by_what_names_are_made_of():
     assert len(FileNames(["m"], "x" * 2000, False, None, None).family) == 1000
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("nam", "name"), ("global_stp", "global_step"), ("extt", "ext")])
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("nam", "name"), ("global_stp", "global_step"), ("extt", "ext")]
+)
 def test_a_misspelt_field_of_a_pattern_is_told_with_the_one_that_was_meant(wrong, meant):
     with pytest.raises(KeyError, match=f"given '{wrong}'. Did you mean '{meant}'"):
         FileNames(["m"], "", False, None, "{" + wrong + "}.pt").check()

@@ -26,7 +26,10 @@ from ignite.handlers.trackers import TrackerLogger
 def files_of(folder):
     """Names, contents and times."""
     return {
-        str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else None, path.stat().st_mtime_ns)
+        str(path.relative_to(folder)): (
+            path.read_bytes() if path.is_file() else None,
+            path.stat().st_mtime_ns,
+        )
         for path in sorted(folder.rglob("*"))
     }
 
@@ -108,7 +111,9 @@ def test_a_state_that_does_not_come_back_is_found(trainer, tmp_path):
     holder = Forgetful(None)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, holder)
     Checkpoint.of(trainer, tmp_path)
-    with pytest.raises(DryRunError, match=r"come back from a checkpoint as it was saved, but .*7 and should be 2"):
+    with pytest.raises(
+        DryRunError, match=r"come back from a checkpoint as it was saved, but .*7 and should be 2"
+    ):
         trainer.dry_run([1, 2, 3])
     assert holder.count == 0
 
@@ -137,7 +142,9 @@ def test_a_score_that_is_not_there_is_found(trainer, tmp_path):
 
 def test_files_of_an_earlier_run_stay_and_do_not_keep_it_from_saving(trainer, tmp_path):
     scores = iter([5.0, 1.0, 1.0])
-    saver = Checkpoint(trainer.state.objects, tmp_path, score_function=lambda engine: next(scores), score_name="s")
+    saver = Checkpoint(
+        trainer.state.objects, tmp_path, score_function=lambda engine: next(scores), score_name="s"
+    )
     trainer.add_event_handler(Events.EPOCH_COMPLETED, saver)
     trainer.run([1])
     files, kept = files_of(tmp_path), list(saver._saved)
@@ -168,7 +175,9 @@ def test_save_handlers_of_the_user_are_tried_and_what_they_have_saved_is_removed
         def remove(self, filename):
             type(self).log.append(("remove", filename))
 
-    trainer.add_event_handler(Events.EPOCH_COMPLETED(every=9), Checkpoint(trainer.state.objects, Store()))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED(every=9), Checkpoint(trainer.state.objects, Store())
+    )
     trainer.dry_run([1, 2])
     assert Store.log == [("save", "checkpoint_2.pt"), ("remove", "checkpoint_2.pt")]
 
@@ -189,15 +198,23 @@ def test_a_saver_that_handlers_use_by_themselves(trainer, tmp_path):
 def test_loggers_write_elsewhere(trainer, tmp_path, make):
     with make(tmp_path) as logger:
         logger.attach_output_handler(
-            trainer, Events.ITERATION_COMPLETED(every=50), tag="train", output_transform=lambda loss: {"loss": loss}
+            trainer,
+            Events.ITERATION_COMPLETED(every=50),
+            tag="train",
+            output_transform=lambda loss: {"loss": loss},
         )
-        logger.attach_opt_params_handler(trainer, Events.EPOCH_COMPLETED, trainer.state.objects["optimizer"])
+        logger.attach_opt_params_handler(
+            trainer, Events.EPOCH_COMPLETED, trainer.state.objects["optimizer"]
+        )
         tracker, files = logger.tracker, files_of(tmp_path)
         trainer.dry_run([1, 2])
         assert logger.tracker is tracker
         assert files_of(tmp_path) == files
         broken = logger.attach_output_handler(
-            trainer, Events.ITERATION_COMPLETED(every=50), tag="broken", output_transform=lambda loss: loss["nll"]
+            trainer,
+            Events.ITERATION_COMPLETED(every=50),
+            tag="broken",
+            output_transform=lambda loss: loss["nll"],
         )
         with pytest.raises(DryRunError, match=r"OutputHandler of ITERATION_COMPLETED: TypeError"):
             trainer.dry_run([1, 2])
@@ -228,7 +245,9 @@ class Printed:
 
 def test_what_a_run_would_only_warn_of_is_an_error_of_a_dry_run(trainer):
     logger = TrackerLogger(Printed(is_full=True))
-    logger.attach_output_handler(trainer, Events.EPOCH_COMPLETED, tag="train", output_transform=lambda loss: loss)
+    logger.attach_output_handler(
+        trainer, Events.EPOCH_COMPLETED, tag="train", output_transform=lambda loss: loss
+    )
     with pytest.raises(DryRunError, match="the disk is full"):
         trainer.dry_run([1, 2])
     assert logger._errors.last is None
@@ -250,7 +269,9 @@ def test_reading_back_is_told_from_saving(trainer, tmp_path):
     holder = Holder("is refused")
     trainer.add_event_handler(Events.ITERATION_COMPLETED, holder)
     Checkpoint.of(trainer, tmp_path)
-    with pytest.raises(DryRunError, match="RunCheckpoint, reading back what it has written: KeyError"):
+    with pytest.raises(
+        DryRunError, match="RunCheckpoint, reading back what it has written: KeyError"
+    ):
         trainer.dry_run([1])
 
 

@@ -19,13 +19,17 @@ def lines(path):
 
 
 def entries(path):
-    return [{name: value for name, value in line.items() if name != "time"} for line in lines(path)[1:]]
+    return [
+        {name: value for name, value in line.items() if name != "time"} for line in lines(path)[1:]
+    ]
 
 
 def test_each_kind_of_line(tmp_path):
     path = tmp_path / "new" / "log.jsonl"
     with JSONLLogger(path) as logger:
-        logger.log([(("t", "a"), 1), (("t", "s"), "text"), (("t", "b"), torch.tensor([1.5, 2.5]))], step=3)
+        logger.log(
+            [(("t", "a"), 1), (("t", "s"), "text"), (("t", "b"), torch.tensor([1.5, 2.5]))], step=3
+        )
         logger.histogram("w", torch.tensor([0.0, 1.0, 1.0, math.nan]), step=4)
         logger.params({"lr": 0.1, "flag": True, "shape": (1, 2)})
         logger.artifact(tmp_path / "model.pt")
@@ -90,7 +94,9 @@ def run(folder, fails):
         logger.attach_output_handler(trainer, Events.ITERATION_COMPLETED, **transform)
         logger.attach_output_handler(trainer, Events.STARTED, tag="s", state_attributes=["epoch"])
         if fails:
-            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=8), lambda: 1 / 0, priority=-1)
+            trainer.add_event_handler(
+                Events.ITERATION_COMPLETED(once=8), lambda: 1 / 0, priority=-1
+            )
         trainer.run([1.0, 2.0, 3.0], max_epochs=4, resume="latest")
 
 

@@ -65,7 +65,12 @@ def test_a_file_of_ignite_with_the_state_of_the_handler_inside_the_object_is_loa
 def test_a_file_of_ignite_with_several_objects_is_loaded(tmp_path):
     model, trainer, handler = linear(), Engine(lambda engine, batch: None), ledger(tmp_path)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    to_load = {"model": model, "trainer": trainer, "nested": {"optimizers": [optimizer]}, "checkpointer": handler}
+    to_load = {
+        "model": model,
+        "trainer": trainer,
+        "nested": {"optimizers": [optimizer]},
+        "checkpointer": handler,
+    }
     load_objects(to_load, GOLDEN / "several_with_self_checkpoint_20.pt")
     assert model.weight.tolist() == [[2.5, 2.5]]
     assert (trainer.state.iteration, trainer.state.max_epochs) == (20, 9)
@@ -119,10 +124,13 @@ def test_what_torch_keeps_beside_a_state_stays_when_the_handlers_is_taken_out():
 def test_containers_are_walked_together_and_more_may_be_saved_than_is_loaded():
     a, b, c = Counter(), Counter(), Counter()
     load_objects(
-        {"x": [a, b], "y": {"z": (c,)}}, {"x": [{"count": 2}, {"count": 3}], "y": {"z": [{"count": 4}]}, "w": 0}
+        {"x": [a, b], "y": {"z": (c,)}},
+        {"x": [{"count": 2}, {"count": 3}], "y": {"z": [{"count": 4}]}, "w": 0},
     )
     assert [a.count, b.count, c.count] == [2, 3, 4]
-    load_objects({"any": {"a": a}}, {"a": {"count": 9}})  # a single key that is not there stands for all
+    load_objects(
+        {"any": {"a": a}}, {"a": {"count": 9}}
+    )  # a single key that is not there stands for all
     assert a.count == 9
     load_objects({}, {})
 
@@ -162,7 +170,9 @@ def test_what_does_not_go_together_is_refused(to_load, checkpoint, error, messag
 def test_if_one_object_does_not_fit_none_is_changed(bad, state, options, error, is_last):
     good, counter = linear(1.0), Counter(1)
     to_load = (
-        {"good": good, "counter": counter, "bad": bad} if is_last else {"bad": bad, "good": good, "counter": counter}
+        {"good": good, "counter": counter, "bad": bad}
+        if is_last
+        else {"bad": bad, "good": good, "counter": counter}
     )
     checkpoint = {"good": linear(5.0).state_dict(), "counter": {"count": 5}, "bad": state}
     with pytest.raises(error):
@@ -172,7 +182,9 @@ def test_if_one_object_does_not_fit_none_is_changed(bad, state, options, error, 
 
 def test_options_go_to_modules_only():
     counter, model = Counter(), linear(bias=False)
-    load_objects({"m": model, "c": counter}, {"m": linear(3.0).state_dict(), "c": {"count": 3}}, strict=False)
+    load_objects(
+        {"m": model, "c": counter}, {"m": linear(3.0).state_dict(), "c": {"count": 3}}, strict=False
+    )
     assert (model.weight.tolist(), counter.count) == ([[3.0, 3.0]], 3)
     state = linear(3.0).state_dict()
     load_objects({"m": (wrapped := nn.DataParallel(linear()))}, state, assign=True)
@@ -183,7 +195,9 @@ def test_a_map_location_is_for_the_file(tmp_path):
     checkpoint = Checkpoint({"model": linear(2.0)}, tmp_path)
     checkpoint(Engine(lambda engine, batch: None))
     for device in ("cpu", torch.device("cpu"), None):
-        load_objects({"model": (model := linear())}, checkpoint.last_checkpoint, map_location=device)
+        load_objects(
+            {"model": (model := linear())}, checkpoint.last_checkpoint, map_location=device
+        )
         assert model.weight.tolist() == [[2.0, 2.0]]
 
 

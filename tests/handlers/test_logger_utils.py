@@ -8,7 +8,9 @@ from ignite.handlers.logger_utils import setup_tb_logging
 
 def make_engines():
     trainer, evaluator = Engine(lambda engine, batch: batch), Engine(lambda engine, batch: batch)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: trainer.state.metrics.update(a=trainer.state.output))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: trainer.state.metrics.update(a=trainer.state.output)
+    )
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate():
@@ -21,7 +23,10 @@ def make_engines():
 def read(folder):
     files = EventAccumulator(str(folder))
     files.Reload()
-    return {tag: [(event.step, event.value) for event in files.Scalars(tag)] for tag in files.Tags()["scalars"]}
+    return {
+        tag: [(event.step, event.value) for event in files.Scalars(tag)]
+        for tag in files.Tags()["scalars"]
+    }
 
 
 def test_one_line(tmp_path):
@@ -41,7 +46,9 @@ def test_dictionaries_and_names(tmp_path):
     trainer, evaluator = make_engines()
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     names = {"trainer_metric_names": [], "evaluator_metric_names": ["c"]}
-    with setup_tb_logging(str(tmp_path), trainer, {"o": optimizer}, {"v": evaluator}, None, **names):
+    with setup_tb_logging(
+        str(tmp_path), trainer, {"o": optimizer}, {"v": evaluator}, None, **names
+    ):
         trainer.run([1.0])
     assert read(tmp_path) == {"o/lr/group_0": [(1, 0.5)], "v/c": [(1, 20.0)]}
 
@@ -49,8 +56,14 @@ def test_dictionaries_and_names(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"optimizers": 3}, "Argument optimizers should be either a single optimizer or .* given int"),
-        ({"evaluators": {"a": 3}}, "Argument evaluators should be either a single engine or .* given int"),
+        (
+            {"optimizers": 3},
+            "Argument optimizers should be either a single optimizer or .* given int",
+        ),
+        (
+            {"evaluators": {"a": 3}},
+            "Argument evaluators should be either a single engine or .* given int",
+        ),
     ],
 )
 def test_bad_input(tmp_path, arguments, match):

@@ -33,7 +33,10 @@ def find(trainer, model, optimizer, data, **options):
     ("options", "expected"),
     [
         ({"num_iter": 4, "end_lr": 1.0}, [0.01 * 100 ** (k / 4) for k in (1, 2, 3, 4)]),
-        ({"num_iter": 4, "end_lr": 1, "step_mode": "linear"}, [0.01 + 0.99 * k / 4 for k in (0, 1, 2, 3)]),
+        (
+            {"num_iter": 4, "end_lr": 1, "step_mode": "linear"},
+            [0.01 + 0.99 * k / 4 for k in (0, 1, 2, 3)],
+        ),
         ({"num_iter": 2, "start_lr": 1, "end_lr": 4.0}, [2.0, 4.0]),
         ({"end_lr": 1.0}, [0.01 * 100 ** (k / 10) for k in range(1, 11)]),
     ],
@@ -75,7 +78,9 @@ def test_losses_are_smoothed_as_recorded_with_ignite():
         training.run(range(5))
     second = 0.05 * 3 + 0.95 * 1
     third = 0.05 * 2 + 0.95 * second
-    assert finder.get_results()["loss"] == pytest.approx([1.0, second, third, 0.05 * 100 + 0.95 * third])
+    assert finder.get_results()["loss"] == pytest.approx(
+        [1.0, second, third, 0.05 * 100 + 0.95 * third]
+    )
 
 
 @pytest.mark.parametrize("has_failed", [False, True])
@@ -100,7 +105,9 @@ def test_nothing_is_left_of_the_test(has_failed):
     torch.set_rng_state(random)
     expected_trainer.run(data, max_epochs=2)
     torch.testing.assert_close(model.state_dict(), expected_model.state_dict(), rtol=0, atol=0)
-    torch.testing.assert_close(optimizer.state_dict(), expected_optimizer.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        optimizer.state_dict(), expected_optimizer.state_dict(), rtol=0, atol=0
+    )
 
 
 def test_a_trainer_in_mid_training_and_its_schedule():
@@ -140,19 +147,27 @@ def test_data_of_unknown_length_and_several_groups():
     ):
         training.run(iter(data))
     assert finder.get_results()["lr"][-1] == pytest.approx([1.0, 2.0])
-    with pytest.raises(ValueError, match="num_iter should be given"), finder.attach(trainer, saved) as training:
+    with (
+        pytest.raises(ValueError, match="num_iter should be given"),
+        finder.attach(trainer, saved) as training,
+    ):
         training.run(iter(data), max_epochs=1)
 
 
 def test_the_suggestion_is_the_steepest_descent():
     finder = FastaiLRFinder()
-    finder._lrs, finder._losses = [[float(i)] for i in range(7)], [5.0, 4.9, 3.0, 1.0, 0.9, 2.0, 0.95]
+    finder._lrs, finder._losses = (
+        [[float(i)] for i in range(7)],
+        [5.0, 4.9, 3.0, 1.0, 0.9, 2.0, 0.95],
+    )
     assert finder.lr_suggestion() == 2.0  # (1.0 - 4.9) / 2 is the lowest slope
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     finder.apply_suggested_lr(optimizer)
     assert optimizer.param_groups[0]["lr"] == 2.0
     optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)]})
-    with pytest.raises(RuntimeError, match="number of parameter groups does not match: 1 in the test, and 2"):
+    with pytest.raises(
+        RuntimeError, match="number of parameter groups does not match: 1 in the test, and 2"
+    ):
         finder.apply_suggested_lr(optimizer)
     finder._losses = [1.0, 2.0, 3.0]
     with pytest.raises(RuntimeError, match="unexpected curve shape"):
@@ -169,7 +184,12 @@ def test_plots():
     assert axes.lines[0].get_xdata().tolist() == [10.0, 100.0, 1e3, 1e4]
     assert axes.get_xscale() == "log"
     assert axes.collections[0].get_offsets().tolist() == [[100.0, 3.0]]
-    assert finder.plot(0, 0, log_lr=False, display_suggestion=False, ax=pyplot.subplots()[1]).get_xscale() == "linear"
+    assert (
+        finder.plot(
+            0, 0, log_lr=False, display_suggestion=False, ax=pyplot.subplots()[1]
+        ).get_xscale()
+        == "linear"
+    )
     with pytest.raises(ValueError, match="skip_start cannot be negative"):
         finder.plot(skip_start=-1)
     pyplot.close("all")
@@ -212,10 +232,18 @@ def test_on_digits_the_suggestion_is_within_a_factor_of_three_of_the_best_of_a_g
         ({"to_save": {"optimizer": nn.Linear(1, 1)}}, TypeError, "should be torch optimizer"),
         ({"smooth_f": 1.0}, ValueError, "smooth_f is outside the range"),
         ({"diverge_th": 1}, ValueError, "diverge_th should be larger than 1"),
-        ({"step_mode": "log"}, ValueError, "step_mode should be 'exp' or 'linear', but given 'log'"),
+        (
+            {"step_mode": "log"},
+            ValueError,
+            "step_mode should be 'exp' or 'linear', but given 'log'",
+        ),
         ({"num_iter": 1.5}, TypeError, "num_iter should be an integer"),
         ({"num_iter": 0}, ValueError, "num_iter should be positive"),
-        ({"start_lr": [0.1, 0.2]}, ValueError, "Number of values of start_lr should be equal to optimizer values, 1"),
+        (
+            {"start_lr": [0.1, 0.2]},
+            ValueError,
+            "Number of values of start_lr should be equal to optimizer values, 1",
+        ),
         ({"end_lr": "1"}, TypeError, "end_lr should be a float or list of floats"),
         ({"start_lr": True}, TypeError, "start_lr should be a float or list of floats"),
         ({"start_lr": 20.0}, ValueError, "start_lr must be less than end_lr"),
@@ -231,11 +259,16 @@ def test_bad_input(arguments, error, match):
     assert not trainer._tables["ITERATION_STARTED"].calls
 
 
-@pytest.mark.parametrize(("output", "error"), [("a", TypeError), (torch.zeros(2), ValueError)], ids=["text", "vector"])
+@pytest.mark.parametrize(
+    ("output", "error"), [("a", TypeError), (torch.zeros(2), ValueError)], ids=["text", "vector"]
+)
 def test_outputs_that_are_no_loss(output, error):
     _, optimizer, _, _ = make()
     trainer = Engine(lambda engine, batch: output)
-    with pytest.raises(error, match="output_transform"), FastaiLRFinder().attach(trainer, {"optimizer": optimizer}):
+    with (
+        pytest.raises(error, match="output_transform"),
+        FastaiLRFinder().attach(trainer, {"optimizer": optimizer}),
+    ):
         trainer.run([0])
 
 

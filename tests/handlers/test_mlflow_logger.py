@@ -5,7 +5,12 @@ import sys
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.handlers.mlflow_logger import MLflowLogger, OptimizerParamsHandler, OutputHandler, _is_refused
+from ignite.handlers.mlflow_logger import (
+    MLflowLogger,
+    OptimizerParamsHandler,
+    OutputHandler,
+    _is_refused,
+)
 
 
 def test_without_mlflow(monkeypatch):
@@ -14,7 +19,9 @@ def test_without_mlflow(monkeypatch):
         MLflowLogger()
 
 
-@pytest.mark.parametrize("make", [lambda: OutputHandler("t", "all"), lambda: OptimizerParamsHandler(Engine)])
+@pytest.mark.parametrize(
+    "make", [lambda: OutputHandler("t", "all"), lambda: OptimizerParamsHandler(Engine)]
+)
 def test_handlers_work_with_their_logger_only(make, monkeypatch):
     monkeypatch.setattr(Engine, "param_groups", [], raising=False)
     with pytest.raises(TypeError, match="works only with MLflowLogger, but given int"):

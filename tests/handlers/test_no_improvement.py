@@ -38,7 +38,12 @@ def test_stop_after_each_series_without_improvement(scores, patience):
 
 
 def test_options_are_those_of_early_stopping():
-    assert calls([5.0, 4.9, 4.8, 4.0], 2, mode="min", threshold=0.5)[0] == ["pass", "pass", "stop", "pass"]
+    assert calls([5.0, 4.9, 4.8, 4.0], 2, mode="min", threshold=0.5)[0] == [
+        "pass",
+        "pass",
+        "stop",
+        "pass",
+    ]
     assert calls([1.0, 1.3, 1.6], 2, threshold=0.5, cumulative=True)[0] == ["pass", "pass", "pass"]
 
 
@@ -71,4 +76,6 @@ def test_a_score_that_is_no_number():
     NoImprovementHandler(1, lambda engine: None, print).attach(engine)
     with pytest.raises(TypeError) as caught:
         engine.run([0])
-    assert "score_function should return a number, but returned a NoneType" in "".join(caught.value.__notes__)
+    assert "score_function should return a number, but returned a NoneType" in "".join(
+        caught.value.__notes__
+    )

@@ -21,7 +21,12 @@ def test_states_stand_in_the_same_containers():
     assert states_of(objects, 0) == {
         "a": {"count": 1}, "b": {"c": [{"count": 2}, {"count": 3}], "d": ({"count": 4},)}
     }  # fmt: skip
-    assert [path for path, _ in leaves_of(objects, "state_dict")] == ["a", "b.c.0", "b.c.1", "b.d.0"]
+    assert [path for path, _ in leaves_of(objects, "state_dict")] == [
+        "a",
+        "b.c.0",
+        "b.c.1",
+        "b.d.0",
+    ]
 
 
 def test_names_of_wrappers_do_not_get_into_a_state():
@@ -36,12 +41,42 @@ def test_modules_that_hold_others_are_objects_and_no_containers():
 @pytest.mark.parametrize(
     ("to_save", "include_self", "error", "message"),
     [
-        (12, False, TypeError, "Argument `to_save` should be a dictionary, but given <class 'int'>"),
-        ([], False, TypeError, "Argument `to_save` should be a dictionary, but given <class 'list'>"),
-        ({"m": 1}, False, TypeError, "Object <class 'int'> should have `state_dict` method, but m has not"),
-        ({"m": {"n": [Counter(), "x"]}}, False, TypeError, "should have `state_dict` method, but m.n.1 has not"),
-        (MappingProxyType({"m": Counter()}), True, TypeError, "If `include_self` is True, then `to_save` must be muta"),
-        ({"checkpointer": Counter()}, True, ValueError, "Cannot have key 'checkpointer' if `include_self` is True"),
+        (
+            12,
+            False,
+            TypeError,
+            "Argument `to_save` should be a dictionary, but given <class 'int'>",
+        ),
+        (
+            [],
+            False,
+            TypeError,
+            "Argument `to_save` should be a dictionary, but given <class 'list'>",
+        ),
+        (
+            {"m": 1},
+            False,
+            TypeError,
+            "Object <class 'int'> should have `state_dict` method, but m has not",
+        ),
+        (
+            {"m": {"n": [Counter(), "x"]}},
+            False,
+            TypeError,
+            "should have `state_dict` method, but m.n.1 has not",
+        ),
+        (
+            MappingProxyType({"m": Counter()}),
+            True,
+            TypeError,
+            "If `include_self` is True, then `to_save` must be muta",
+        ),
+        (
+            {"checkpointer": Counter()},
+            True,
+            ValueError,
+            "Cannot have key 'checkpointer' if `include_self` is True",
+        ),
     ],
 )
 def test_what_cannot_be_saved_is_refused(to_save, include_self, error, message):
@@ -70,5 +105,7 @@ def test_a_sign_is_one_or_minus_one():
 def test_a_score_that_is_no_metric_names_those_that_there_are():
     engine = Engine(lambda engine, batch: None)
     engine.state.metrics = {"accuracy": 0.5, "loss": 1.0}
-    with pytest.raises(KeyError, match=r"\['accuracy', 'loss'\], but given 'acuracy'. Did you mean 'accuracy'"):
+    with pytest.raises(
+        KeyError, match=r"\['accuracy', 'loss'\], but given 'acuracy'. Did you mean 'accuracy'"
+    ):
         get_default_score_fn("acuracy")(engine)

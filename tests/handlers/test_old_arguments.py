@@ -36,7 +36,11 @@ def files_of(folder, to_save, *args, prepare=None, **kwargs):
 @pytest.mark.parametrize(
     ("args", "kwargs", "expected"),
     [
-        (("p",), {"save_interval": 2, "n_saved": 2, "create_dir": True}, ["p_m_4.pth", "p_m_6.pth"]),
+        (
+            ("p",),
+            {"save_interval": 2, "n_saved": 2, "create_dir": True},
+            ["p_m_4.pth", "p_m_6.pth"],
+        ),
         (("p", 2), {}, [LAST_ONE]),
         (("p", 1, None, None, 3), {}, ["p_m_4.pth", "p_m_5.pth", "p_m_6.pth"]),
         (("p", 4, None, None, 1, False, False, True, True), {}, ["p_m_4.pth"]),
@@ -59,14 +63,22 @@ def test_each_object_has_files_of_its_own(tmp_path):
 
 
 def test_programs_that_resume_set_the_number_of_calls(tmp_path):
-    found = files_of(tmp_path, {"m": MODEL}, "p", save_interval=1, prepare=lambda one: setattr(one, "_iteration", 10))
+    found = files_of(
+        tmp_path,
+        {"m": MODEL},
+        "p",
+        save_interval=1,
+        prepare=lambda one: setattr(one, "_iteration", 10),
+    )
     assert found == ["p_m_16.pth"]
 
 
 def test_it_is_saved_with_a_run(tmp_path):
     for max_epochs in (3, 6):
         with pytest.warns(DeprecationWarning, match="save_interval"):
-            old = ModelCheckpoint(tmp_path / "old", "p", save_interval=2, n_saved=9, require_empty=False)
+            old = ModelCheckpoint(
+                tmp_path / "old", "p", save_interval=2, n_saved=9, require_empty=False
+            )
         engine = Engine(lambda engine, batch: None)
         engine.add_event_handler(Events.EPOCH_COMPLETED, old, {"m": MODEL})
         Checkpoint.of(engine, tmp_path / "run", background=False)
@@ -81,14 +93,20 @@ def score(engine):
 
 @pytest.mark.parametrize(
     "args",
-    [("p", None, score, "acc", 2, True, True, True), ("p", None, score, "acc", 2), ("p", None, score, "acc", 2, 1)],
+    [
+        ("p", None, score, "acc", 2, True, True, True),
+        ("p", None, score, "acc", 2),
+        ("p", None, score, "acc", 2, 1),
+    ],
 )
 def test_the_order_of_then_is_understood(tmp_path, args):
     assert files_of(tmp_path, {"m": MODEL}, *args) == ["p_m_acc=0.6250.pt", "p_m_acc=0.7500.pt"]
 
 
 def test_the_order_of_today_is_not_mistaken_for_it(tmp_path):
-    handler = ModelCheckpoint(tmp_path, "p", score, "acc", 2, True, False, True, None, "{name}_{score}.{ext}")
+    handler = ModelCheckpoint(
+        tmp_path, "p", score, "acc", 2, True, False, True, None, "{name}_{score}.{ext}"
+    )
     assert (handler.score_function, handler.score_name, handler.n_saved) == (score, "acc", 2)
     assert ModelCheckpoint(tmp_path / "b", "p", None, None, None).n_saved is None
 
@@ -96,7 +114,10 @@ def test_the_order_of_today_is_not_mistaken_for_it(tmp_path):
 def test_archived_files_are_what_torch_writes(tmp_path):
     assert files_of(tmp_path, {"m": MODEL}, "p", archived=True) == ["p_m_12.pt"]
     with pytest.warns(DeprecationWarning, match="archived"):
-        assert Checkpoint({"m": MODEL}, tmp_path / "a", "", None, None, 1, None, True).filename_pattern is None
+        assert (
+            Checkpoint({"m": MODEL}, tmp_path / "a", "", None, None, 1, None, True).filename_pattern
+            is None
+        )
     with pytest.warns(DeprecationWarning, match="archived"):
         Checkpoint({"m": MODEL}, tmp_path / "b", archived=True)
 
@@ -113,12 +134,16 @@ def test_files_with_the_prefix_are_refused_as_then(tmp_path):
 
 @pytest.mark.parametrize("interval", [0, -1, 1.5, "2", True])
 def test_intervals_are_positive_integers(tmp_path, interval):
-    with pytest.raises(ValueError, match=f"save_interval should be a positive integer, but given {interval!r}"):
+    with pytest.raises(
+        ValueError, match=f"save_interval should be a positive integer, but given {interval!r}"
+    ):
         ModelCheckpoint(tmp_path, "p", save_interval=interval)
 
 
 def test_what_has_no_meaning_any_more_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"save_as_state_dict should be True, but given False.*load_state_dict"):
+    with pytest.raises(
+        ValueError, match=r"save_as_state_dict should be True, but given False.*load_state_dict"
+    ):
         ModelCheckpoint(tmp_path, "p", save_as_state_dict=False)
     with (
         pytest.warns(DeprecationWarning, match="save_interval"),
@@ -135,12 +160,16 @@ def test_what_has_no_meaning_any_more_is_refused(tmp_path):
      ("save_intervall", "save_interval"), ("score_func", "score_function"), ("backgroud", "background")],
 )  # fmt: skip
 def test_a_misspelt_argument_is_refused_with_the_one_that_is_meant(tmp_path, name, meant):
-    with pytest.raises(TypeError, match=f"ModelCheckpoint has no argument {name!r}. Did you mean {meant!r}"):
+    with pytest.raises(
+        TypeError, match=f"ModelCheckpoint has no argument {name!r}. Did you mean {meant!r}"
+    ):
         ModelCheckpoint(tmp_path / "run", **{name: 1})
     assert not (tmp_path / "run").exists()
 
 
 def test_options_of_torch_are_no_misspelt_arguments(tmp_path):
-    assert ModelCheckpoint(tmp_path, pickle_protocol=3).save_handler.kwargs == {"pickle_protocol": 3}
+    assert ModelCheckpoint(tmp_path, pickle_protocol=3).save_handler.kwargs == {
+        "pickle_protocol": 3
+    }
     with pytest.raises(TypeError, match="ModelCheckpoint has no argument 'colour'$"):
         ModelCheckpoint(tmp_path, colour=1)

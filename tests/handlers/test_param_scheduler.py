@@ -27,13 +27,17 @@ from ignite.handlers.param_scheduler import (
 from ignite.handlers.state_param_scheduler import ExpStateScheduler
 
 MAKERS = {
-    "linear": lambda o: LinearCyclicalScheduler(o, "lr", 0.1, 0.01, 5, cycle_mult=1.5, start_value_mult=0.8),
+    "linear": lambda o: LinearCyclicalScheduler(
+        o, "lr", 0.1, 0.01, 5, cycle_mult=1.5, start_value_mult=0.8
+    ),
     "cosine": lambda o: CosineAnnealingScheduler(o, "lr", 0.1, 0.01, 4, warmup_duration=2),
     "piecewise": lambda o: PiecewiseLinear(o, "lr", [(2, 0.1), (9, 0.01)]),
     "torch": lambda o: LRScheduler(schedules.ExponentialLR(o, 0.8)),
     "one cycle": lambda o: LRScheduler(schedules.OneCycleLR(o, 0.1, total_steps=12)),
     "sequential": lambda o: LRScheduler(
-        schedules.SequentialLR(o, [schedules.ConstantLR(o, 0.1, 3), schedules.ExponentialLR(o, 0.8)], [4])
+        schedules.SequentialLR(
+            o, [schedules.ConstantLR(o, 0.1, 3), schedules.ExponentialLR(o, 0.8)], [4]
+        )
     ),
     "warmup": lambda o: create_lr_scheduler_with_warmup(schedules.StepLR(o, 2, 0.5), 0.001, 4),
     "groups": lambda o: ParamGroupScheduler(
@@ -57,7 +61,9 @@ class Run:
         body, head = nn.Linear(4, 4), nn.Linear(4, 2)
         self.model = nn.Sequential(body, head)
         self.optimizer = torch.optim.SGD(
-            [{"params": body.parameters()}, {"params": head.parameters(), "lr": 0.2}], lr=0.1, momentum=0.9
+            [{"params": body.parameters()}, {"params": head.parameters(), "lr": 0.2}],
+            lr=0.1,
+            momentum=0.9,
         )
         self.trainer = create_supervised_trainer(self.model, self.optimizer, nn.CrossEntropyLoss())
         self.trainer.add_event_handler(Events.ITERATION_STARTED, make(self.optimizer))
@@ -89,7 +95,9 @@ def test_a_run_that_was_killed_is_resumed_exactly(tmp_path, name, killed_in):
     def kill():
         raise Killed
 
-    first.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=killed_in + 1), kill, priority=1e9)
+    first.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=killed_in + 1), kill, priority=1e9
+    )
     with pytest.raises(Killed):
         first.run()
     second = Run(MAKERS[name], tmp_path / "cut").run(resume="latest")
@@ -116,7 +124,9 @@ def test_a_plateau_is_resumed_with_the_evaluators_handler(tmp_path):
             engine.state.metrics["loss"] = losses[trainer.state.epoch - 1]
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
-        scheduler = ReduceLROnPlateauScheduler(optimizer, "loss", trainer=trainer, factor=0.5, patience=1)
+        scheduler = ReduceLROnPlateauScheduler(
+            optimizer, "loss", trainer=trainer, factor=0.5, patience=1
+        )
         scheduler.attach(evaluator, Events.COMPLETED)
         checkpoint = Checkpoint.of(trainer, tmp_path / "run", optimizer=optimizer, background=False)
         trainer.run([0], max_epochs=num_epochs, **options)
@@ -129,7 +139,9 @@ def test_a_plateau_is_resumed_with_the_evaluators_handler(tmp_path):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_trainer_and_its_scheduler_go_without_the_garbage_collector(name):
-    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1, momentum=0.9
+    )
     trainer = Engine(lambda engine, batch: None)
     trainer.add_event_handler(Events.ITERATION_STARTED, MAKERS[name](optimizer))
     trainer.run([0] * 3)
@@ -165,7 +177,11 @@ def test_attached_twice_it_counts_twice():
 
 def test_the_front_has_all_schedulers():
     assert [name for name in front.__all__ if not hasattr(front, name)] == []
-    assert all(issubclass(getattr(front, name), front.BaseParamScheduler) for name in front.__all__ if is_class(name))
+    assert all(
+        issubclass(getattr(front, name), front.BaseParamScheduler)
+        for name in front.__all__
+        if is_class(name)
+    )
 
 
 def is_class(name):
@@ -175,7 +191,9 @@ def is_class(name):
 @pytest.mark.parametrize("name", MAKERS)
 def test_there_is_no_history_unless_asked_for(name):
     trainer = Engine(lambda engine, batch: None)
-    scheduler = MAKERS[name](torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1, momentum=0.9))
+    scheduler = MAKERS[name](
+        torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1, momentum=0.9)
+    )
     scheduler(trainer)
     assert scheduler.save_history is False
     assert not hasattr(trainer.state, "param_history")
@@ -187,17 +205,26 @@ def test_there_is_no_history_unless_asked_for(name):
         lambda optimizer, name: LinearCyclicalScheduler(optimizer, name, 1.0, 0.0, 4),
         lambda optimizer, name: CosineAnnealingScheduler(optimizer, name, 1.0, 0.0, 4),
         lambda optimizer, name: PiecewiseLinear(optimizer, name, [(0, 1.0), (2, 0.0)]),
-        lambda optimizer, name: PiecewiseLinear(optimizer, name, [(0, 1.0), (2, 0.0)], param_group_index=0),
+        lambda optimizer, name: PiecewiseLinear(
+            optimizer, name, [(0, 1.0), (2, 0.0)], param_group_index=0
+        ),
     ],
     ids=["linear", "cosine", "piecewise", "piecewise of a group"],
 )
 def test_a_parameter_that_no_group_has_is_refused_and_a_group_stands_for_its_optimizer(make):
-    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5)
-    with pytest.raises(ValueError, match="param_name should be in the parameter groups, which have .*lr.* given 'lrr'"):
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5
+    )
+    with pytest.raises(
+        ValueError,
+        match="param_name should be in the parameter groups, which have .*lr.* given 'lrr'",
+    ):
         make(optimizer, "lrr")
     assert all("lrr" not in group for group in optimizer.param_groups)
     make(optimizer, "momentum")(None)
-    with pytest.warns(DeprecationWarning, match="give the optimizer, and param_group_index") as said:
+    with pytest.warns(
+        DeprecationWarning, match="give the optimizer, and param_group_index"
+    ) as said:
         scheduler = make(optimizer.param_groups[0], "lr")
     assert len(said) == 1
     scheduler(None)
@@ -206,7 +233,9 @@ def test_a_parameter_that_no_group_has_is_refused_and_a_group_stands_for_its_opt
 
 @pytest.mark.filterwarnings("ignore:A parameter group as optimizer:DeprecationWarning")
 def test_schedulers_of_one_group_follow_each_other_and_those_of_two_do_not():
-    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5)
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5
+    )
     first, second = optimizer.param_groups
     falling, rising, other = (
         PiecewiseLinear(group, "lr", [(0, start), (2, end)])

@@ -8,7 +8,8 @@ from ignite.handlers._guards.patience import Patience
 
 NAN, INF = math.nan, math.inf
 SCORES = st.lists(
-    st.one_of(st.sampled_from([0.0, 0.1, 0.2, 0.3, -0.1, -1.0, INF, -INF]), st.floats(-2, 2)), max_size=12
+    st.one_of(st.sampled_from([0.0, 0.1, 0.2, 0.3, -0.1, -1.0, INF, -INF]), st.floats(-2, 2)),
+    max_size=12,
 )
 
 
@@ -44,7 +45,12 @@ def slow_oracle(scores, limit, mode, threshold, threshold_mode, cumulative):
 @given(scores=SCORES, limit=st.integers(1, 4), threshold=st.sampled_from([0.0, 0.1, 0.5]))
 def test_it_runs_out_as_the_rule_says(mode, threshold_mode, cumulative, scores, limit, threshold):
     expected = slow_oracle(scores, limit, mode, threshold, threshold_mode, cumulative)
-    options = {"mode": mode, "threshold": threshold, "threshold_mode": threshold_mode, "cumulative": cumulative}
+    options = {
+        "mode": mode,
+        "threshold": threshold,
+        "threshold_mode": threshold_mode,
+        "cumulative": cumulative,
+    }
     assert verdicts(scores, limit, **options) == expected
 
 
@@ -62,13 +68,24 @@ def test_nan_is_never_an_improvement_and_never_the_reference(scores, expected):
 
 
 def test_a_worse_negative_score_is_no_improvement_by_a_fraction():
-    assert verdicts([-1.0, -1.05, -1.1], 1, threshold=0.1, threshold_mode="rel") == [False, True, True]
-    assert verdicts([-1.0, -0.95, -0.85], 2, threshold=0.1, threshold_mode="rel", cumulative=True) == [False] * 3
+    assert verdicts([-1.0, -1.05, -1.1], 1, threshold=0.1, threshold_mode="rel") == [
+        False,
+        True,
+        True,
+    ]
+    assert (
+        verdicts([-1.0, -0.95, -0.85], 2, threshold=0.1, threshold_mode="rel", cumulative=True)
+        == [False] * 3
+    )
 
 
 def test_whatever_is_finite_improves_on_minus_infinity():
     for threshold_mode in ("abs", "rel"):
-        assert verdicts([-INF, -5.0, -5.0], 1, threshold=1.0, threshold_mode=threshold_mode) == [False, False, True]
+        assert verdicts([-INF, -5.0, -5.0], 1, threshold=1.0, threshold_mode=threshold_mode) == [
+            False,
+            False,
+            True,
+        ]
 
 
 def test_small_steps_add_up_if_they_are_cumulative():
@@ -93,9 +110,18 @@ def test_after_a_reset_the_next_score_is_the_first():
     ("options", "message"),
     [
         ({"limit": 0}, "patience should be positive integer, but given 0"),
-        ({"limit": 1, "threshold": -0.1}, "threshold should not be a negative number, but given -0.1"),
-        ({"limit": 1, "threshold": NAN}, "threshold should not be a negative number, but given nan"),
-        ({"limit": 1, "threshold_mode": "x"}, "threshold_mode should be either 'abs' or 'rel', but given 'x'"),
+        (
+            {"limit": 1, "threshold": -0.1},
+            "threshold should not be a negative number, but given -0.1",
+        ),
+        (
+            {"limit": 1, "threshold": NAN},
+            "threshold should not be a negative number, but given nan",
+        ),
+        (
+            {"limit": 1, "threshold_mode": "x"},
+            "threshold_mode should be either 'abs' or 'rel', but given 'x'",
+        ),
         ({"limit": 1, "mode": "x"}, "mode should be either 'min' or 'max', but given 'x'"),
     ],
 )

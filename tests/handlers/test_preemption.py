@@ -19,7 +19,10 @@ def kill(signum):
 
 def make(signum=signal.SIGTERM, at=3, **options):
     """A trainer that is sent a signal in the step of an iteration, and the iterations at which it was saved."""
-    trainer, saved = Engine(lambda engine, batch: kill(signum) if engine.state.iteration == at else None), []
+    trainer, saved = (
+        Engine(lambda engine, batch: kill(signum) if engine.state.iteration == at else None),
+        [],
+    )
     preemption = Preemption(**options)
     preemption.attach(trainer, checkpoint=lambda engine: saved.append(engine.state.iteration))
     return trainer, preemption, saved
@@ -55,7 +58,9 @@ def test_without_an_exit_run_returns_and_can_go_on():
 
 
 def test_a_signal_may_only_save():
-    trainer, preemption, saved = make(signal.SIGUSR1, stop_on=[signal.SIGTERM], save_on=[signal.SIGUSR1])
+    trainer, preemption, saved = make(
+        signal.SIGUSR1, stop_on=[signal.SIGTERM], save_on=[signal.SIGUSR1]
+    )
     assert trainer.run(range(9)).iteration == 9
     assert (saved, preemption.received) == ([3], None)
 
@@ -111,9 +116,14 @@ def test_an_evaluation_is_cut_off_or_waited_for():
         preemption = Preemption(cut_evaluation=cut, raise_exit=False)
         preemption.attach(trainer)
         evaluator = Engine(
-            lambda engine, batch, seen=batches: (seen.append(batch), batch == 1 and kill(signal.SIGTERM))
+            lambda engine, batch, seen=batches: (
+                seen.append(batch),
+                batch == 1 and kill(signal.SIGTERM),
+            )
         )
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine, other: other.run([1, 2, 3]), evaluator)
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda engine, other: other.run([1, 2, 3]), evaluator
+        )
         trainer.run([0], max_epochs=3)
         assert batches == expected
         assert trainer.state.epoch == 1
@@ -124,20 +134,32 @@ class Program:
 
     def __init__(self, at):
         self.saved = []
-        self.trainer = Engine(lambda engine, batch: kill(signal.SIGTERM) if (at, batch) == ("trainer", 2) else None)
-        self.evaluator = Engine(lambda engine, batch: kill(signal.SIGTERM) if (at, batch) == ("evaluator", 2) else None)
-        self.trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: self.evaluator.run([1, 2, 3]))
+        self.trainer = Engine(
+            lambda engine, batch: kill(signal.SIGTERM) if (at, batch) == ("trainer", 2) else None
+        )
+        self.evaluator = Engine(
+            lambda engine, batch: kill(signal.SIGTERM) if (at, batch) == ("evaluator", 2) else None
+        )
+        self.trainer.add_event_handler(
+            Events.ITERATION_COMPLETED(every=2), lambda: self.evaluator.run([1, 2, 3])
+        )
 
     def save(self, engine):
-        self.saved.append(("trainer" if engine is self.trainer else "evaluator", engine.state.iteration))
+        self.saved.append(
+            ("trainer" if engine is self.trainer else "evaluator", engine.state.iteration)
+        )
 
 
 ATTACHED = {
-    "one, twice": lambda program, one, other: [one.attach(program.trainer, program.save) for _ in range(2)],
+    "one, twice": lambda program, one, other: [
+        one.attach(program.trainer, program.save) for _ in range(2)
+    ],
     "one, to both engines": lambda program, one, other: [
         one.attach(engine, program.save) for engine in (program.evaluator, program.trainer)
     ],
-    "two, to one": lambda program, one, other: [each.attach(program.trainer, program.save) for each in (one, other)],
+    "two, to one": lambda program, one, other: [
+        each.attach(program.trainer, program.save) for each in (one, other)
+    ],
     "one each": lambda program, one, other: [
         one.attach(program.trainer, program.save),
         other.attach(program.evaluator, program.save),
@@ -166,7 +188,10 @@ def test_one_signal_is_one_request_of_the_outermost_run(attached, at):
 
 def test_each_function_that_was_given_for_the_run_saves_it():
     trainer, saved = Engine(lambda engine, batch: kill(signal.SIGTERM) if batch == 2 else None), []
-    first, second = Preemption(raise_exit=False), Preemption(raise_exit=False, stop_on=[signal.SIGTERM])
+    first, second = (
+        Preemption(raise_exit=False),
+        Preemption(raise_exit=False, stop_on=[signal.SIGTERM]),
+    )
     first.attach(trainer, lambda engine: saved.append("first"))
     second.attach(trainer, lambda engine: saved.append("second"))
     assert trainer.run([1, 2, 3]).iteration == 2
@@ -216,7 +241,9 @@ def test_a_handler_that_the_program_installs_within_the_run_may_call_the_one_bef
             signal.signal(signal.SIGTERM, lambda *args: (heard.append("own"), before(*args)))
 
         for engine in (trainer, evaluator):
-            Preemption(raise_exit=False).attach(engine, lambda engine: saved.append(engine.state.iteration))
+            Preemption(raise_exit=False).attach(
+                engine, lambda engine: saved.append(engine.state.iteration)
+            )
         trainer.run([1, 2])
         assert saved == [1]
         assert heard == ["own", "original"]

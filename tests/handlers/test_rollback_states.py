@@ -67,7 +67,10 @@ def test_copies_do_not_change_each_other():
             states.confirm()
         step(model, optimizer)
         step(model, optimizer)
-        assert states.good.states["model"]["weight"].flatten().tolist() == found[iteration - iteration % 2][:2]
+        assert (
+            states.good.states["model"]["weight"].flatten().tolist()
+            == found[iteration - iteration % 2][:2]
+        )
 
 
 def test_random_numbers_go_back_within_an_epoch_only():
@@ -85,6 +88,7 @@ def test_without_a_copy_there_is_nothing_to_go_back_to():
     states.capture(1, 1)
     states.clear()
     with pytest.raises(
-        RuntimeError, match="There should be a copy to go back to, but none was taken: attach the guard"
+        RuntimeError,
+        match="There should be a copy to go back to, but none was taken: attach the guard",
     ):
         states.restore(1)

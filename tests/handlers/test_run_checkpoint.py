@@ -41,9 +41,13 @@ class Noisy(Dataset):
 class Run:
     """Everything that a program makes before it calls ``run``: made anew for each life of it."""
 
-    def __init__(self, folder, *, event=Events.ITERATION_COMPLETED, num_workers=0, background=True, **options):
+    def __init__(
+        self, folder, *, event=Events.ITERATION_COMPLETED, num_workers=0, background=True, **options
+    ):
         manual_seed(3)
-        self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        self.model = nn.Sequential(
+            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)
+        )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
         self.seen, self.scores = [], []
         self.trainer = create_supervised_trainer(
@@ -60,11 +64,15 @@ class Run:
         self.loader = DataLoader(Noisy(), batch_size=3, shuffle=True, num_workers=num_workers)
         self.valid = DataLoader(Noisy(), batch_size=5)
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.validate)
-        self.stopper = EarlyStopping(50, lambda engine: engine.state.metrics["accuracy"], self.trainer)
+        self.stopper = EarlyStopping(
+            50, lambda engine: engine.state.metrics["accuracy"], self.trainer
+        )
         self.evaluator.add_event_handler(Events.COMPLETED, self.stopper)
         self.checkpoint = None
         if folder is not None:
-            self.checkpoint = Checkpoint.of(self.trainer, folder, event=event, background=background)
+            self.checkpoint = Checkpoint.of(
+                self.trainer, folder, event=event, background=background
+            )
 
     def prepare(self, batch, device, non_blocking):
         self.seen.append(batch[2].tolist())
@@ -74,7 +82,9 @@ class Run:
         if draws:  # handlers may draw, too
             random.random()
         self.evaluator.run(self.valid)
-        self.scores.append((engine.state.epoch, dict(self.evaluator.state.metrics), dict(engine.state.metrics)))
+        self.scores.append(
+            (engine.state.epoch, dict(self.evaluator.state.metrics), dict(engine.state.metrics))
+        )
 
     def run(self, **options):
         self.trainer.run(self.loader, max_epochs=3, **options)
@@ -141,7 +151,9 @@ def test_a_run_stopped_after_any_iteration_is_resumed_exactly(tmp_path, stopped_
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-@pytest.mark.parametrize("options", [{"gradient_accumulation_steps": 3}, {"amp_mode": "amp", "device": "cpu"}])
+@pytest.mark.parametrize(
+    "options", [{"gradient_accumulation_steps": 3}, {"amp_mode": "amp", "device": "cpu"}]
+)
 def test_windows_and_mixed_precision_are_resumed_exactly(tmp_path, options):
     expected, seen, _ = final_of(Run(tmp_path / "whole", **options))
     for stopped_at in (2, 5, 6):
@@ -194,9 +206,13 @@ def test_a_finished_run_does_nothing_and_says_so(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("skip_completed", [False, True])
-def test_a_run_that_was_stopped_early_is_finished_unless_more_is_asked_for(tmp_path, skip_completed):
+def test_a_run_that_was_stopped_early_is_finished_unless_more_is_asked_for(
+    tmp_path, skip_completed
+):
     first = Run(tmp_path)
-    first.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), lambda engine: engine.terminate(skip_completed))
+    first.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=5), lambda engine: engine.terminate(skip_completed)
+    )
     first.run()
     assert Run(tmp_path).run(resume="latest").seen == []
     more = Run(tmp_path)
@@ -212,7 +228,9 @@ def test_without_a_checkpoint_the_run_begins_at_the_beginning(tmp_path, caplog):
 
 def test_a_run_that_begins_refuses_a_folder_with_another_run(tmp_path):
     Run(tmp_path).run()
-    with pytest.raises(ValueError, match="should be empty for a run that begins, .* resume='latest'"):
+    with pytest.raises(
+        ValueError, match="should be empty for a run that begins, .* resume='latest'"
+    ):
         Run(tmp_path).run()
 
 
@@ -225,7 +243,9 @@ def test_two_programs_do_not_write_to_the_same_folder(tmp_path):
 
 def test_stable_names_and_the_index_say_what_is_where(tmp_path):
     run = Run(None)
-    run.checkpoint = Checkpoint.of(run.trainer, tmp_path, score="nll", mode="min", n_saved=1, keep_last=2)
+    run.checkpoint = Checkpoint.of(
+        run.trainer, tmp_path, score="nll", mode="min", n_saved=1, keep_last=2
+    )
     run.run()
     names = sorted(path.name for path in tmp_path.glob("*.pt") if not path.is_symlink())
     scores = {f"checkpoint_{4 * epoch:08d}.pt": metrics["nll"] for epoch, metrics, _ in run.scores}
@@ -235,14 +255,20 @@ def test_stable_names_and_the_index_say_what_is_where(tmp_path):
     assert (tmp_path / "last.pt").resolve().name == "checkpoint_00000012.pt"
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["best"] == best
-    assert {row["file"]: row["score"] for row in index["checkpoints"]} == {name: scores[name] for name in names}
+    assert {row["file"]: row["score"] for row in index["checkpoints"]} == {
+        name: scores[name] for name in names
+    }
     assert next(row["rank"] for row in index["checkpoints"] if row["file"] == best) == 1
 
 
 def test_a_score_between_two_evaluations_is_none(tmp_path):
     run = Run(None)
     run.checkpoint = Checkpoint.of(
-        run.trainer, tmp_path, event=Events.ITERATION_COMPLETED | Events.EPOCH_COMPLETED, score="accuracy", keep_last=99
+        run.trainer,
+        tmp_path,
+        event=Events.ITERATION_COMPLETED | Events.EPOCH_COMPLETED,
+        score="accuracy",
+        keep_last=99,
     )
     run.run()
     found = {one.note.step: one.note.score for one in storage.scan(storage.open_place(tmp_path))}
@@ -256,19 +282,29 @@ def test_the_best_is_resumed_and_what_comes_after_it_counts_as_newer(tmp_path):
     first.run()
     second = Run(None)
     later = iter([0.3, 0.4])
-    checkpoint = Checkpoint.of(second.trainer, tmp_path, score=lambda trainer: next(later, 0.5), keep_last=2)
+    checkpoint = Checkpoint.of(
+        second.trainer, tmp_path, score=lambda trainer: next(later, 0.5), keep_last=2
+    )
     second.trainer.run(second.loader, max_epochs=2, resume="best")
     assert checkpoint.last_checkpoint == tmp_path / "checkpoint_00000008.pt"
     third = Run(None)
     Checkpoint.of(third.trainer, tmp_path)
     third.run(resume="latest")
-    assert len(third.seen) == 4, "the two epochs of the second program are known, not the three of the first"
+    assert len(third.seen) == 4, (
+        "the two epochs of the second program are known, not the three of the first"
+    )
 
 
 def test_a_damaged_checkpoint_is_left_out_and_the_one_before_it_resumed(tmp_path, caplog):
     expected, _, _ = final_of(Run(tmp_path / "whole"))
     first = Run(None)
-    Checkpoint.of(first.trainer, tmp_path / "cut", event=Events.ITERATION_COMPLETED, keep_last=3, background=False)
+    Checkpoint.of(
+        first.trainer,
+        tmp_path / "cut",
+        event=Events.ITERATION_COMPLETED,
+        keep_last=3,
+        background=False,
+    )
     kill_at(first.trainer, 8, Events.ITERATION_STARTED)
     with pytest.raises(Killed):
         first.run()
@@ -334,7 +370,15 @@ def test_a_trainer_has_one(tmp_path):
 def test_everything_that_is_written_is_safe_to_load(tmp_path):
     Run(tmp_path).run()
     state = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert {"trainer", "model", "optimizer", "data", "random", "stopper", "RunningAverage.running"} <= set(state)
+    assert {
+        "trainer",
+        "model",
+        "optimizer",
+        "data",
+        "random",
+        "stopper",
+        "RunningAverage.running",
+    } <= set(state)
 
 
 def test_an_object_store_does_as_well(tmp_path):
@@ -353,7 +397,9 @@ def test_an_object_store_does_as_well(tmp_path):
     assert second.seen == seen[8:]
     assert_same(second.digest(), expected)
     best = min(range(3), key=lambda i: scores[i][1]["nll"])
-    assert checkpoint.best_checkpoint.endswith(f"{tmp_path.name}/checkpoint_{4 * (best + 1):08d}.pt")
+    assert checkpoint.best_checkpoint.endswith(
+        f"{tmp_path.name}/checkpoint_{4 * (best + 1):08d}.pt"
+    )
     assert "://" in checkpoint.best_checkpoint
     Checkpoint.load_objects({"model": second.model}, checkpoint.best_checkpoint)
     third = Run(None)
@@ -363,14 +409,20 @@ def test_an_object_store_does_as_well(tmp_path):
 
 
 @pytest.mark.parametrize("event", [Events.ITERATION_COMPLETED(every=3), Events.EPOCH_COMPLETED])
-def test_an_evaluation_that_a_signal_has_cut_off_is_done_again_and_all_is_as_without(tmp_path, event):
+def test_an_evaluation_that_a_signal_has_cut_off_is_done_again_and_all_is_as_without(
+    tmp_path, event
+):
     def make(folder, cut):
         run = Run(None)
         run.order = []
         run.trainer.remove_event_handler(run.validate, Events.EPOCH_COMPLETED)
-        run.trainer.add_event_handler(event, lambda engine: run.order.append(("before", torch.rand(1).item())))
+        run.trainer.add_event_handler(
+            event, lambda engine: run.order.append(("before", torch.rand(1).item()))
+        )
         run.trainer.add_event_handler(event, run.validate, draws=False)
-        run.trainer.add_event_handler(event, lambda engine: run.order.append(("after", engine.state.output)))
+        run.trainer.add_event_handler(
+            event, lambda engine: run.order.append(("after", engine.state.output))
+        )
         Checkpoint.of(run.trainer, folder, event=Events.EPOCH_COMPLETED)
         Preemption().attach(run.trainer)
 
@@ -460,14 +512,22 @@ def test_data_that_are_set_when_the_run_starts_are_gone_on_with(tmp_path, stop, 
      Events.EPOCH_COMPLETED(once=1), Events.GET_BATCH_STARTED(once=3), Events.GET_BATCH_COMPLETED(once=6)],
 )  # fmt: skip
 def test_data_that_are_exchanged_later_are_refused_when_the_run_is_saved(tmp_path, event, how):
-    with pytest.raises(ValueError, match="data should be given to run.* but they were exchanged later"):
+    with pytest.raises(
+        ValueError, match="data should be given to run.* but they were exchanged later"
+    ):
         run_with_set_data(tmp_path, None, event, how)
 
 
 def test_data_that_are_not_set_again_are_refused_when_the_run_is_resumed(tmp_path):
     run_with_set_data(tmp_path / "a", 6, Events.STARTED, "set_data")
-    with pytest.raises(CheckpointError, match="set_data.. was called in a handler of STARTED.*but it was not called"):
+    with pytest.raises(
+        CheckpointError,
+        match="set_data.. was called in a handler of STARTED.*but it was not called",
+    ):
         run_with_set_data(tmp_path / "a", None, None, "set_data")
     run_with_set_data(tmp_path / "b", 6, None, "set_data")
-    with pytest.raises(CheckpointError, match="set_data.. was not called in a handler of STARTED.*but it was called"):
+    with pytest.raises(
+        CheckpointError,
+        match="set_data.. was not called in a handler of STARTED.*but it was called",
+    ):
         run_with_set_data(tmp_path / "b", None, Events.STARTED, "set_data")

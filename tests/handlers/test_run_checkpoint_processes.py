@@ -13,12 +13,19 @@ NUM_SAMPLES = saving_processes.NUM_SAMPLES
 
 def in_order(results):
     """What all processes have seen together, one global batch after the other."""
-    return [sorted(chain.from_iterable(batches)) for batches in zip(*(one["seen"] for one in results), strict=True)]
+    return [
+        sorted(chain.from_iterable(batches))
+        for batches in zip(*(one["seen"] for one in results), strict=True)
+    ]
 
 
 def run(function, num_processes, *arguments):
     """In processes of their own, or a single one in this one, which is quicker."""
-    return [function(0, *arguments)] if num_processes == 1 else run_processes(function, num_processes, *arguments)
+    return (
+        [function(0, *arguments)]
+        if num_processes == 1
+        else run_processes(function, num_processes, *arguments)
+    )
 
 
 def test_a_run_over_two_processes_is_resumed_exactly(tmp_path):
@@ -33,7 +40,9 @@ def test_a_run_over_two_processes_is_resumed_exactly(tmp_path):
                 assert second["random"] == whole["random"]
 
 
-@pytest.mark.parametrize(("before", "after"), [((2, 4), (1, 8)), pytest.param((1, 8), (2, 4), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("before", "after"), [((2, 4), (1, 8)), pytest.param((1, 8), (2, 4), marks=pytest.mark.slow)]
+)
 def test_with_the_same_global_batch_the_number_of_processes_may_change(tmp_path, before, after):
     whole = in_order(run(saving_processes.begin, 1, str(tmp_path / "whole"), 8, None))
     first = run(saving_processes.begin, before[0], str(tmp_path / "cut"), before[1], 2)

@@ -94,7 +94,11 @@ def test_scalars_in_the_midst_of_a_nested_run_add_up(clock):
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
     trainer.run([0], max_epochs=2)
     for scalars in seen:
-        parts = {name: value for name, value in scalars.items() if "/run/" not in name and name != "time/whole"}
+        parts = {
+            name: value
+            for name, value in scalars.items()
+            if "/run/" not in name and name != "time/whole"
+        }
         assert sum(parts.values()) == pytest.approx(scalars["time/whole"])
         assert min(scalars.values()) >= 0
 
@@ -103,7 +107,9 @@ def test_an_epoch_begins_before_all_handlers_of_its_begin(clock):
     trainer, profiler = make(clock)
     seen = []
     trainer.add_event_handler(Events.EPOCH_STARTED, lambda: clock.spend(2), priority=1)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(profiler.scalars()["time/whole"]))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(profiler.scalars()["time/whole"])
+    )
     trainer.run([0], max_epochs=2)
     assert seen == [4.25, 4.25]
 
@@ -111,7 +117,9 @@ def test_an_epoch_begins_before_all_handlers_of_its_begin(clock):
 def test_before_the_first_epoch_of_a_new_run_the_one_before_is_forgotten(clock):
     trainer, profiler = make(clock)
     seen = []
-    trainer.add_event_handler(Events.STARTED, lambda: (clock.spend(2), seen.append(profiler.scalars()["time/whole"])))
+    trainer.add_event_handler(
+        Events.STARTED, lambda: (clock.spend(2), seen.append(profiler.scalars()["time/whole"]))
+    )
     trainer.run([0], max_epochs=2)
     trainer.run([0], max_epochs=2)
     assert seen == [2.0, 2.0]
@@ -129,7 +137,12 @@ def test_what_others_do_around_the_run_is_the_engines(clock):
     profiler = RunProfiler()
     profiler.attach(trainer)
     trainer.run([0])
-    assert profiler.scalars() == {"time/step": 1.0, "time/data": 0.0, "time/engine": 5.0, "time/whole": 6.0}
+    assert profiler.scalars() == {
+        "time/step": 1.0,
+        "time/data": 0.0,
+        "time/engine": 5.0,
+        "time/whole": 6.0,
+    }
 
 
 def test_a_new_run_begins_anew_and_one_that_goes_on_adds(clock):
@@ -191,7 +204,11 @@ def test_a_trace_of_a_real_run_is_nested_as_the_run_was(tmp_path):
         "engine 1",
         "engine 2",
     ]
-    runs = [event for event in events if event["ph"] == "X" and event["tid"] == 2 and event["cat"] == "run"]
+    runs = [
+        event
+        for event in events
+        if event["ph"] == "X" and event["tid"] == 2 and event["cat"] == "run"
+    ]
     handlers = [event for event in events if event.get("args") == {"event": "EPOCH_COMPLETED"}]
     for handler, run in zip(handlers, runs, strict=True):
         assert handler["ts"] <= run["ts"]
@@ -226,7 +243,9 @@ def test_one_profiler_is_of_one_engine_while_that_lives():
     profiler, first = RunProfiler(), Engine(lambda engine, batch: None)
     profiler.attach(first)
     second = Engine(lambda engine, batch: None)
-    with pytest.raises(RuntimeError, match="attached to one engine, but this one is attached to another"):
+    with pytest.raises(
+        RuntimeError, match="attached to one engine, but this one is attached to another"
+    ):
         profiler.attach(second)
     assert second._frames == []
     del first
@@ -235,13 +254,17 @@ def test_one_profiler_is_of_one_engine_while_that_lives():
 
 @pytest.mark.parametrize("engine", [None, 3, "trainer"])
 def test_it_is_attached_to_engines_only(engine):
-    with pytest.raises(TypeError, match=f"Argument engine should be ignite.engine.Engine, but given {engine!r}"):
+    with pytest.raises(
+        TypeError, match=f"Argument engine should be ignite.engine.Engine, but given {engine!r}"
+    ):
         RunProfiler().attach(engine)
 
 
 @pytest.mark.parametrize("num_slices", [0, -1, 1.5, None])
 def test_the_number_of_slices_is_positive(num_slices):
-    with pytest.raises(ValueError, match=f"num_slices should be a positive integer, but given {num_slices!r}"):
+    with pytest.raises(
+        ValueError, match=f"num_slices should be a positive integer, but given {num_slices!r}"
+    ):
         RunProfiler(num_slices=num_slices)
 
 

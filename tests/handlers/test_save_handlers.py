@@ -10,7 +10,12 @@ import torch
 from ignite import storage
 from ignite.exceptions import CheckpointError
 from ignite.handlers import DiskSaver
-from ignite.handlers._checkpoints.save_handlers import BaseSaveHandler, Metadata, remove_each, takes_metadata
+from ignite.handlers._checkpoints.save_handlers import (
+    BaseSaveHandler,
+    Metadata,
+    remove_each,
+    takes_metadata,
+)
 
 STATE = {"weight": torch.arange(4.0), "epoch": 3}
 
@@ -58,12 +63,15 @@ def test_a_folder_with_checkpoints_is_refused_unless_that_is_meant(tmp_path):
     (tmp_path / "old.pt").write_bytes(b"")
     (tmp_path / "notes.txt").write_bytes(b"")
     with pytest.raises(
-        ValueError, match=r"Files \['old.pt'\] with extension '.pt' are already present in the directory"
+        ValueError,
+        match=r"Files \['old.pt'\] with extension '.pt' are already present in the directory",
     ):
         DiskSaver(tmp_path)
     for choice in (False, "resume"):
         DiskSaver(tmp_path, require_empty=choice)
-    with pytest.raises(ValueError, match="require_empty should be True, False or 'resume', but given 'maybe'"):
+    with pytest.raises(
+        ValueError, match="require_empty should be True, False or 'resume', but given 'maybe'"
+    ):
         DiskSaver(tmp_path, require_empty="maybe")
     assert names_in(tmp_path) == ["notes.txt", "old.pt"]
 
@@ -102,7 +110,20 @@ def test_what_killed_writers_have_left_is_cleaned_up_and_what_others_are_writing
 
 
 @pytest.mark.parametrize(
-    "name", ["../victim.pt", "/tmp/victim.pt", "a/b.pt", "..", ".", "", "a\0.pt", "a\n.pt", "~a.pt", ".a.pt", "x" * 300]
+    "name",
+    [
+        "../victim.pt",
+        "/tmp/victim.pt",
+        "a/b.pt",
+        "..",
+        ".",
+        "",
+        "a\0.pt",
+        "a\n.pt",
+        "~a.pt",
+        ".a.pt",
+        "x" * 300,
+    ],
 )
 @pytest.mark.parametrize("background", [True, False])
 def test_names_that_are_not_plain_are_neither_written_nor_removed(tmp_path, name, background):
@@ -235,7 +256,8 @@ def test_handlers_are_called_with_what_they_take():
     assert not takes_metadata(lambda checkpoint, filename, *, metadata=None: None)
     for handler in (lambda checkpoint: None, lambda a, b, c, d: None):
         with pytest.raises(
-            TypeError, match=r"should accept \(checkpoint, filename\) or \(checkpoint, filename, metada"
+            TypeError,
+            match=r"should accept \(checkpoint, filename\) or \(checkpoint, filename, metada",
         ):
             takes_metadata(handler)
 

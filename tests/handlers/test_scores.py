@@ -17,8 +17,12 @@ def make():
 def test_an_evaluation_of_this_iteration_has_a_score_and_one_of_an_earlier_one_has_none():
     trainer, engines = make()
     score, found = Score("mean", "max"), []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: engines["evaluator"].run([1.0, 3.0]))
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: found.append(score.of(trainer, engines)))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(every=2), lambda: engines["evaluator"].run([1.0, 3.0])
+    )
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: found.append(score.of(trainer, engines))
+    )
     trainer.run(range(5))
     assert found == [None, 2.0, None, 2.0, None]
 
@@ -38,7 +42,9 @@ def test_an_evaluator_goes_before_the_trainer():
     Average().attach(trainer, "mean")
     score, found = Score("mean", "max"), []
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: engines["evaluator"].run([7.0]))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: found.append(score.of(trainer, engines)))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: found.append(score.of(trainer, engines))
+    )
     trainer.run([1.0])
     assert found == [7.0]
 
@@ -52,7 +58,9 @@ def test_functions_and_nothing():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(TypeError, match="score should be the name of a metric, a function or None, but given 3"):
+    with pytest.raises(
+        TypeError, match="score should be the name of a metric, a function or None, but given 3"
+    ):
         Score(3, "max")
     with pytest.raises(ValueError, match="mode should be 'max' or 'min', but given 'low'"):
         Score("mean", "low")

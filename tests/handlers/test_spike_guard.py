@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from ignite.engine import BackpropEvents, Engine, Events, create_supervised_trainer, supervised_training_step
+from ignite.engine import (
+    BackpropEvents,
+    Engine,
+    Events,
+    create_supervised_trainer,
+    supervised_training_step,
+)
 from ignite.handlers.spike_guard import SpikeGuard
 from support import guarded_processes, harness
 
@@ -14,7 +20,10 @@ mse = torch.nn.functional.mse_loss
 def make_batches(number, bad=(), value=NAN):
     """``bad`` are the numbers, from 0, of the batches in which an input is ``value``."""
     generator = torch.Generator().manual_seed(1)
-    batches = [(torch.randn(4, 2, generator=generator), torch.randn(4, 1, generator=generator)) for _ in range(number)]
+    batches = [
+        (torch.randn(4, 2, generator=generator), torch.randn(4, 1, generator=generator))
+        for _ in range(number)
+    ]
     for i in bad:
         batches[i][0][0, 0] = value
     return batches
@@ -22,7 +31,9 @@ def make_batches(number, bad=(), value=NAN):
 
 def make_model(dropout=0.0):
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(dropout), torch.nn.Linear(8, 1))
+    return torch.nn.Sequential(
+        torch.nn.Linear(2, 8), torch.nn.Dropout(dropout), torch.nn.Linear(8, 1)
+    )
 
 
 def weights_of(model):
@@ -32,17 +43,23 @@ def weights_of(model):
 class Run:
     """A small training, guarded or not."""
 
-    def __init__(self, batches, guard_options=None, *, attach=None, dropout=0.0, epochs=1, **options):
+    def __init__(
+        self, batches, guard_options=None, *, attach=None, dropout=0.0, epochs=1, **options
+    ):
         self.model = make_model(dropout)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
-        self.trainer = create_supervised_trainer(self.model, self.optimizer, options.pop("loss_fn", mse), **options)
+        self.trainer = create_supervised_trainer(
+            self.model, self.optimizer, options.pop("loss_fn", mse), **options
+        )
         self.batches, self.epochs, self.guard = batches, epochs, None
         self.seen = []
         self.trainer.add_event_handler(
             Events.ITERATION_COMPLETED, lambda engine: self.seen.append(engine.state.iteration)
         )
         if guard_options is not None:
-            self.guard = SpikeGuard({"model": self.model, "optimizer": self.optimizer}, **guard_options)
+            self.guard = SpikeGuard(
+                {"model": self.model, "optimizer": self.optimizer}, **guard_options
+            )
             self.guard.attach(self.trainer, **(attach or {}))
 
     def __call__(self):
@@ -93,7 +110,9 @@ class TestSkip:
 
         batches = make_batches(6)
         batches[3][1][0] = 200.0
-        run = Run(batches, {"policy": "skip", "threshold": math.inf}, loss_fn=loss_with_bad_gradient)
+        run = Run(
+            batches, {"policy": "skip", "threshold": math.inf}, loss_fn=loss_with_bad_gradient
+        )
         weights = run()
         assert weights == Run(left_out(batches, 3))()
         assert "iteration 4: the largest gradient is nan" in caplog.text
@@ -101,7 +120,9 @@ class TestSkip:
 
     def test_with_a_scaler_infinite_gradients_are_the_scalers_business(self):
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
-        run = Run(make_batches(12), {"policy": "skip"}, amp_mode="amp", scaler=scaler, amp_dtype="float16")
+        run = Run(
+            make_batches(12), {"policy": "skip"}, amp_mode="amp", scaler=scaler, amp_dtype="float16"
+        )
         run()
         assert scaler.get_scale() < 2.0**127  # it has found infinite gradients
         assert run.guard.num_skipped == 0
@@ -109,14 +130,22 @@ class TestSkip:
 
     def test_with_a_scaler_the_loss_is_looked_at_unscaled(self):
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        run = Run(make_batches(3, bad=[1]), {"policy": "skip"}, amp_mode="amp", scaler=scaler, amp_dtype="bfloat16")
+        run = Run(
+            make_batches(3, bad=[1]),
+            {"policy": "skip"},
+            amp_mode="amp",
+            scaler=scaler,
+            amp_dtype="bfloat16",
+        )
         assert all(map(math.isfinite, run()))
         assert run.guard.num_skipped == 1
         assert run.guard.state_dict()["losses"][0] < 100
 
     def test_too_many_in_a_row_are_an_error(self):
         run = Run(make_batches(10, bad=[1, 3, 4, 6, 7, 8]), {"policy": "skip", "max_in_a_row": 2})
-        with pytest.raises(FloatingPointError, match="iteration 9: the loss is nan. These are 3 incidents in a row"):
+        with pytest.raises(
+            FloatingPointError, match="iteration 9: the loss is nan. These are 3 incidents in a row"
+        ):
             run()
         assert run.guard.num_skipped == 5
         assert all(map(math.isfinite, weights_of(run.model)))
@@ -132,7 +161,9 @@ class TestSkip:
 
     def test_a_plain_engine_around_a_supervised_step_can_be_guarded(self):
         model = make_model()
-        trainer = Engine(supervised_training_step(model, torch.optim.SGD(model.parameters(), lr=0.1), mse))
+        trainer = Engine(
+            supervised_training_step(model, torch.optim.SGD(model.parameters(), lr=0.1), mse)
+        )
         guard = SpikeGuard()
         guard.attach(trainer)
         trainer.run(make_batches(5, bad=[2]))
@@ -147,13 +178,18 @@ class TestSkip:
 
 class TestRollback:
     @pytest.mark.parametrize("dropout", [0.0, 0.5])
-    def test_the_run_is_what_it_would_have_been_without_the_batches_in_between(self, dropout, caplog):
+    def test_the_run_is_what_it_would_have_been_without_the_batches_in_between(
+        self, dropout, caplog
+    ):
         batches = make_batches(20, bad=[13])
         run = Run(batches, {"policy": "rollback", "every": 5}, dropout=dropout)
         # The copy is that after iteration 10: 11 to 13 are lost, 14 was bad.
         assert run() == Run(left_out(batches, 10, 11, 12, 13), dropout=dropout)()
         assert (run.guard.num_rollbacks, run.trainer.state.iteration) == (1, 20)
-        assert "iteration 14: the loss is nan; back to iteration 10. The batch is left out (1 in a row" in caplog.text
+        assert (
+            "iteration 14: the loss is nan; back to iteration 10. The batch is left out (1 in a row"
+            in caplog.text
+        )
 
     def test_before_the_first_copy_it_goes_back_to_the_beginning(self):
         batches = make_batches(6, bad=[2])
@@ -203,9 +239,13 @@ class TestRollback:
         assert weights == expected()
 
     def test_it_is_bounded(self):
-        run = Run(make_batches(20, bad=range(6, 20)), {"policy": "rollback", "every": 4, "max_in_a_row": 3})
+        run = Run(
+            make_batches(20, bad=range(6, 20)),
+            {"policy": "rollback", "every": 4, "max_in_a_row": 3},
+        )
         with pytest.raises(
-            FloatingPointError, match="iteration 10: .* back to iteration 4. These are 4 incidents in a row"
+            FloatingPointError,
+            match="iteration 10: .* back to iteration 4. These are 4 incidents in a row",
         ):
             run()
         assert run.guard.num_rollbacks == 4
@@ -249,7 +289,11 @@ class TestRollback:
         assert orders[1] != orders[2]
 
     def test_epochs_that_begin_between_copy_and_rollback_keep_the_random_numbers_going(self):
-        run = Run(make_batches(3, bad=[0]), {"policy": "rollback", "every": 100, "max_in_a_row": 9}, epochs=3)
+        run = Run(
+            make_batches(3, bad=[0]),
+            {"policy": "rollback", "every": 100, "max_in_a_row": 9},
+            epochs=3,
+        )
         run()
         assert run.guard.num_rollbacks == 3
 
@@ -260,7 +304,9 @@ class TestRaise:
         with pytest.raises(FloatingPointError, match="iteration 4: the loss is nan"):
             run()
         assert weights_of(run.model) == Run(make_batches(3))()
-        with pytest.raises(FloatingPointError, match="iteration 10: the loss is nan"):  # of the second epoch
+        with pytest.raises(
+            FloatingPointError, match="iteration 10: the loss is nan"
+        ):  # of the second epoch
             run()  # goes on with the next iteration of the same epoch
         assert run.seen == [1, 2, 3, 5, 6, 7, 8, 9]
 
@@ -287,12 +333,19 @@ def make_custom(batches, guard_options, check=None):
 class TestStepsOfOnesOwn:
     def test_the_step_cannot_be_left_out_from_outside(self):
         _, guard, engine = make_custom([], {"policy": "skip"})
-        with pytest.raises(ValueError, match="policy should be 'rollback' or 'raise' .* but given 'skip'.*guard.check"):
+        with pytest.raises(
+            ValueError,
+            match="policy should be 'rollback' or 'raise' .* but given 'skip'.*guard.check",
+        ):
             guard.attach(engine)
 
     def test_what_the_step_has_done_is_undone(self):
         batches = make_batches(12, bad=[9])
-        options = {"policy": "rollback", "every": 4, "output_transform": lambda output: output["loss"]}
+        options = {
+            "policy": "rollback",
+            "every": 4,
+            "output_transform": lambda output: output["loss"],
+        }
         model, guard, engine = make_custom(batches, options)
         guard.attach(engine)
         engine.run(batches)
@@ -300,7 +353,9 @@ class TestStepsOfOnesOwn:
         assert (guard.num_rollbacks, guard.num_skipped) == (1, 0)
 
     def test_it_can_be_raised(self):
-        _, guard, engine = make_custom([], {"policy": "raise", "output_transform": lambda output: output["loss"]})
+        _, guard, engine = make_custom(
+            [], {"policy": "raise", "output_transform": lambda output: output["loss"]}
+        )
         guard.attach(engine)
         with pytest.raises(FloatingPointError, match="iteration 3: the loss is nan"):
             engine.run(make_batches(5, bad=[2]))
@@ -309,7 +364,9 @@ class TestStepsOfOnesOwn:
         batches = make_batches(12, bad=[9])
         model, guard, engine = make_custom(batches, {"policy": "skip"}, check=True)
         completed = []
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: completed.append(engine.state.iteration))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: completed.append(engine.state.iteration)
+        )
         engine.run(batches)
         assert weights_of(model) == Run(left_out(batches, 9))()
         assert guard.num_skipped == 1
@@ -321,7 +378,10 @@ class TestBatches:
         batches = make_batches(6, bad=[3])
         run = Run(batches, {"policy": "skip", "folder": tmp_path / "bad"}, epochs=2)
         run()
-        assert sorted(path.name for path in (tmp_path / "bad").glob("*.pt")) == ["batch_10.pt", "batch_4.pt"]
+        assert sorted(path.name for path in (tmp_path / "bad").glob("*.pt")) == [
+            "batch_10.pt",
+            "batch_4.pt",
+        ]
         saved = torch.load(tmp_path / "bad" / "batch_10.pt", weights_only=True)
         assert (saved["iteration"], saved["epoch"]) == (10, 2)
         assert math.isnan(saved["loss"])
@@ -386,7 +446,10 @@ class TestState:
     ("options", "message"),
     [
         ({"policy": "x"}, "policy should be 'skip', 'rollback' or 'raise', but given 'x'"),
-        ({"policy": "rollback"}, "objects should be what goes back, such as model and optimizer, but given None"),
+        (
+            {"policy": "rollback"},
+            "objects should be what goes back, such as model and optimizer, but given None",
+        ),
         ({"every": 0}, "every should be at least 1, but given 0"),
         ({"max_in_a_row": 0}, "max_in_a_row should be at least 1, but given 0"),
     ],
@@ -399,9 +462,13 @@ def test_wrong_arguments_are_refused(options, message):
 def test_the_loss_is_there_for_handlers_and_gone_afterwards():
     run, found = Run(make_batches(3)), []
     step = run.trainer._process_function
-    run.trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED, lambda: found.append(step.loss.item()))
+    run.trainer.add_event_handler(
+        BackpropEvents.BACKWARD_STARTED, lambda: found.append(step.loss.item())
+    )
     outputs = []
-    run.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output))
+    run.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output)
+    )
     run()
     assert found == outputs
     assert step.loss is None

@@ -33,7 +33,9 @@ def test_the_score_is_the_robust_z_score(losses, loss):
     center = center or sum(sorted(losses)[len(losses) // 2 - 1 : len(losses) // 2 + 1]) / 2
     if spread < 0.01 * center:
         return
-    assert detector_of(losses).score(loss) == pytest.approx((loss - center) / spread, rel=1e-4, abs=1e-9)
+    assert detector_of(losses).score(loss) == pytest.approx(
+        (loss - center) / spread, rel=1e-4, abs=1e-9
+    )
 
 
 def test_spikes_stand_out_of_noise_and_noise_does_not():
@@ -106,7 +108,10 @@ def test_a_window_that_is_impossible_changes_nothing(losses):
         ({"window": 1}, "window should be at least 2, but given 1"),
         ({"threshold": 0}, "threshold should be greater than 0, but given 0"),
         ({"threshold": math.nan}, "threshold should be greater than 0, but given nan"),
-        ({"window": 10, "min_samples": 11}, "min_samples should be from 2 to window=10, but given 11"),
+        (
+            {"window": 10, "min_samples": 11},
+            "min_samples should be from 2 to window=10, but given 11",
+        ),
     ],
 )
 def test_what_is_out_of_range_is_refused(options, message):

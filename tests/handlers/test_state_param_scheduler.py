@@ -50,7 +50,9 @@ EXPECTED = {
 def run(engine, num_iterations):
     """The values that the step sees, and the one after it."""
     seen = []
-    handle = engine.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(engine.state.weight))
+    handle = engine.add_event_handler(
+        Events.ITERATION_STARTED, lambda: seen.append(engine.state.weight)
+    )
     engine.run([0] * num_iterations)
     handle.remove()
     return [*seen, engine.state.weight]
@@ -70,7 +72,9 @@ def test_the_first_value_is_that_of_event_one(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("is_attached_first", [True, False])
 @pytest.mark.parametrize("num_before", [0, 1, 5])
-def test_a_run_that_is_resumed_goes_on_from_its_first_iteration(name, is_attached_first, num_before):
+def test_a_run_that_is_resumed_goes_on_from_its_first_iteration(
+    name, is_attached_first, num_before
+):
     first, engine = MAKERS[name](create_new=True), make_engine()
     first.attach(engine)
     seen = run(engine, num_before)[:-1] if num_before else []
@@ -91,7 +95,12 @@ def test_a_run_that_is_resumed_goes_on_from_its_first_iteration(name, is_attache
 
 @settings(max_examples=40, deadline=None)
 @given(
-    points=st.lists(st.tuples(st.integers(0, 30), st.floats(0, 9)), min_size=1, max_size=6, unique_by=lambda p: p[0]),
+    points=st.lists(
+        st.tuples(st.integers(0, 30), st.floats(0, 9)),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda p: p[0],
+    ),
     initial=st.floats(-2, 2),
     gamma=st.floats(0.1, 1.2),
     size=st.integers(1, 7),
@@ -101,7 +110,11 @@ def test_any_event_is_the_closed_form(points, initial, gamma, size):
     events = np.arange(1, 31)
     num_passed = (np.array(milestones)[:, None] <= events).sum(axis=0)
     for kind, options, expected in (
-        (PiecewiseLinearStateScheduler, {"milestones_values": sorted(points)}, np.interp(events, milestones, values)),
+        (
+            PiecewiseLinearStateScheduler,
+            {"milestones_values": sorted(points)},
+            np.interp(events, milestones, values),
+        ),
         (ExpStateScheduler, {"initial_value": initial, "gamma": gamma}, initial * gamma**events),
         (
             StepStateScheduler,
@@ -121,7 +134,10 @@ def test_any_event_is_the_closed_form(points, initial, gamma, size):
 
 def test_an_attribute_that_is_missing_is_created_with_a_warning():
     engine = make_engine()
-    with pytest.warns(UserWarning, match="'weight' is not defined in the engine.state. ExpStateScheduler will create"):
+    with pytest.warns(
+        UserWarning,
+        match="'weight' is not defined in the engine.state. ExpStateScheduler will create",
+    ):
         MAKERS["exp"]().attach(engine)
     assert engine.state.weight is None
 
@@ -136,7 +152,9 @@ def test_an_attribute_that_is_there_keeps_its_value_up_to_the_first_event():
 def test_a_new_attribute_that_is_there_is_an_error_that_changes_nothing():
     engine, scheduler = make_engine(), MAKERS["exp"](create_new=True)
     engine.state.weight = 7.0
-    with pytest.raises(ValueError, match="'weight' already exists in the engine.state. .* create_new=False"):
+    with pytest.raises(
+        ValueError, match="'weight' already exists in the engine.state. .* create_new=False"
+    ):
         scheduler.attach(engine)
     assert not engine.has_event_handler(scheduler)
 
@@ -166,11 +184,16 @@ def test_what_the_handler_writes_is_not_what_is_loaded_before_the_first_event():
 
 def test_lists_do():
     engine = make_engine()
-    scheduler = LambdaStateScheduler(lambda n: [n, 2 * n], "weights", save_history=True, create_new=True)
+    scheduler = LambdaStateScheduler(
+        lambda n: [n, 2 * n], "weights", save_history=True, create_new=True
+    )
     scheduler.attach(engine)
     engine.run([0] * 2)
     assert engine.state.param_history == {"weights": [[1, 2], [2, 4]]}
-    assert LambdaStateScheduler.simulate_values(2, lambda_obj=lambda n: [n], param_name="a") == [[0, [1]], [1, [2]]]
+    assert LambdaStateScheduler.simulate_values(2, lambda_obj=lambda n: [n], param_name="a") == [
+        [0, [1]],
+        [1, [2]],
+    ]
 
 
 def test_a_function_that_fails_is_not_counted():
@@ -238,9 +261,21 @@ def test_states_of_ignite_fit():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"event_index": -1}, ValueError, "event_index in state_dict should be at least 0, but given -1"),
-        ({"event_index": "3"}, TypeError, "event_index in state_dict should be an integer, but given '3'"),
-        ({"param_name": "other"}, ValueError, "of a scheduler of 'weight', but given one of 'other'"),
+        (
+            {"event_index": -1},
+            ValueError,
+            "event_index in state_dict should be at least 0, but given -1",
+        ),
+        (
+            {"event_index": "3"},
+            TypeError,
+            "event_index in state_dict should be an integer, but given '3'",
+        ),
+        (
+            {"param_name": "other"},
+            ValueError,
+            "of a scheduler of 'weight', but given one of 'other'",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(changes, error, message):

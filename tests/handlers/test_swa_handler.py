@@ -13,11 +13,15 @@ def test_it_is_torchs_average():
     trainer = create_supervised_trainer(model, optimizer, nn.functional.mse_loss)
     swa, expected = SWAHandler(model), AveragedModel(model)
     swa.attach(trainer, Events.EPOCH_COMPLETED(after=2))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED(after=2), lambda: expected.update_parameters(model))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED(after=2), lambda: expected.update_parameters(model)
+    )
     data = [(torch.randn(8, 2), torch.randn(8, 1)) for _ in range(3)]
     trainer.run(data, max_epochs=6)
     assert swa.num_averaged == expected.n_averaged.item() == 4
-    torch.testing.assert_close(dict(swa.swa_model.named_parameters()), dict(expected.module.named_parameters()))
+    torch.testing.assert_close(
+        dict(swa.swa_model.named_parameters()), dict(expected.module.named_parameters())
+    )
 
     swa.update_bn(data)
     update_bn(data, expected)

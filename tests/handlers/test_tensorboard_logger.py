@@ -37,22 +37,46 @@ def test_files_are_read_back(tmp_path):
     trainer, model, optimizer, data = make_training()
     losses, event = [], Events.ITERATION_COMPLETED
     with TensorboardLogger(log_dir=tmp_path) as logger:
-        logger.attach_output_handler(trainer, event, tag="training", output_transform=lambda loss: {"loss": loss})
+        logger.attach_output_handler(
+            trainer, event, tag="training", output_transform=lambda loss: {"loss": loss}
+        )
         logger.attach_opt_params_handler(trainer, Events.ITERATION_STARTED(every=2), optimizer)
-        for kind in (WeightsScalarHandler, GradsScalarHandler, WeightsHistHandler, GradsHistHandler):
+        for kind in (
+            WeightsScalarHandler,
+            GradsScalarHandler,
+            WeightsHistHandler,
+            GradsHistHandler,
+        ):
             logger.attach(trainer, kind(model, tag="m"), Events.EPOCH_COMPLETED)
-        trainer.add_event_handler(event, lambda: losses.append((trainer.state.iteration, trainer.state.output)))
+        trainer.add_event_handler(
+            event, lambda: losses.append((trainer.state.iteration, trainer.state.output))
+        )
         trainer.run(data, max_epochs=2)
         logger.add_text("note", "of the writer")
         logger.params({"lr": 0.5})
         logger.image("picture", torch.rand(3, 4, 4), 1)
-    assert scalars(tmp_path, "training/loss") == [(step, pytest.approx(loss)) for step, loss in losses]
+    assert scalars(tmp_path, "training/loss") == [
+        (step, pytest.approx(loss)) for step, loss in losses
+    ]
     assert scalars(tmp_path, "lr/group_0") == [(step, 0.5) for step in (2, 4, 6, 8, 10)]
-    assert scalars(tmp_path, "m/weights_norm/weight")[1] == (2, pytest.approx(model.weight.norm().item()))
-    assert scalars(tmp_path, "m/grads_norm/bias")[1] == (2, pytest.approx(model.bias.grad.norm().item()))
+    assert scalars(tmp_path, "m/weights_norm/weight")[1] == (
+        2,
+        pytest.approx(model.weight.norm().item()),
+    )
+    assert scalars(tmp_path, "m/grads_norm/bias")[1] == (
+        2,
+        pytest.approx(model.bias.grad.norm().item()),
+    )
     tags = read(tmp_path).Tags()
-    assert tags["histograms"] == ["m/weights/weight", "m/weights/bias", "m/grads/weight", "m/grads/bias"]
-    assert [event.histogram_value.num for event in read(tmp_path).Histograms("m/weights/weight")] == [2, 2]
+    assert tags["histograms"] == [
+        "m/weights/weight",
+        "m/weights/bias",
+        "m/grads/weight",
+        "m/grads/bias",
+    ]
+    assert [
+        event.histogram_value.num for event in read(tmp_path).Histograms("m/weights/weight")
+    ] == [2, 2]
     assert set(tags["tensors"]) == {"note/text_summary", "params/text_summary"}
     assert tags["images"] == ["picture"]
 
@@ -63,7 +87,9 @@ def test_a_resumed_run_shows_each_step_once(tmp_path):
         Checkpoint.of(trainer, tmp_path / "checkpoints")
         with TensorboardLogger(log_dir=tmp_path / "events") as logger:
             event = Events.ITERATION_COMPLETED
-            logger.attach_output_handler(trainer, event, tag="training", output_transform=lambda loss: {"loss": loss})
+            logger.attach_output_handler(
+                trainer, event, tag="training", output_transform=lambda loss: {"loss": loss}
+            )
             if fails:
                 trainer.add_event_handler(event(once=13), lambda: 1 / 0, priority=-1)
             trainer.run(data, max_epochs=4, resume="latest")
@@ -74,11 +100,14 @@ def test_a_resumed_run_shows_each_step_once(tmp_path):
     trainer, _, _, data = make_training()
     losses = []
     trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda: losses.append((trainer.state.iteration, trainer.state.output))
+        Events.ITERATION_COMPLETED,
+        lambda: losses.append((trainer.state.iteration, trainer.state.output)),
     )
     Checkpoint.of(trainer, tmp_path / "other")
     trainer.run(data, max_epochs=4)
-    assert scalars(tmp_path / "events", "training/loss") == [(step, pytest.approx(loss)) for step, loss in losses]
+    assert scalars(tmp_path / "events", "training/loss") == [
+        (step, pytest.approx(loss)) for step, loss in losses
+    ]
 
 
 def test_without_tensorboard(monkeypatch):
@@ -101,5 +130,8 @@ def test_handlers_work_with_their_logger_only():
 
 
 def test_unknown_attributes_are_errors(tmp_path):
-    with TensorboardLogger(log_dir=tmp_path) as logger, pytest.raises(AttributeError, match="add_nothing"):
+    with (
+        TensorboardLogger(log_dir=tmp_path) as logger,
+        pytest.raises(AttributeError, match="add_nothing"),
+    ):
         logger.add_nothing()

@@ -58,12 +58,17 @@ def test_everything_finite_goes_on(output):
 
 
 @pytest.mark.parametrize(
-    "output", [None, np.ones(1), {1.0}, object(), [1.0, None]], ids=lambda value: type(value).__name__
+    "output",
+    [None, np.ones(1), {1.0}, object(), [1.0, None]],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_looked_at_is_an_error_that_says_what_to_do(output):
     with pytest.raises(TypeError, match="x should be Number or Tensor") as info:
         stops(output)
-    assert "in TerminateOnNan: give it an output_transform that picks the numbers" in info.value.__notes__[0]
+    assert (
+        "in TerminateOnNan: give it an output_transform that picks the numbers"
+        in info.value.__notes__[0]
+    )
 
 
 def test_the_transform_picks_what_is_looked_at():
@@ -79,7 +84,10 @@ def test_it_says_so_and_adds_nothing_to_the_loggers(caplog):
     assert stops(NAN)
     assert stops([NAN])
     assert all_handlers() == before
-    assert "TerminateOnNan: the output of iteration 1 contains NaN or Inf. Stop training" in caplog.text
+    assert (
+        "TerminateOnNan: the output of iteration 1 contains NaN or Inf. Stop training"
+        in caplog.text
+    )
     assert {record.name for record in caplog.records if record.levelname == "WARNING"} == {
         "ignite.handlers.terminate_on_nan.TerminateOnNan"
     }

@@ -57,9 +57,13 @@ def test_a_jump_of_the_wall_clock_does_not_matter(clocks, jump):
 
 def test_a_checkpoint_is_saved_once_before_the_end(clocks):
     saved = []
-    limit = TimeLimit(2, checkpoint=lambda engine: saved.append((engine.state.iteration, engine.should_terminate)))
+    limit = TimeLimit(
+        2, checkpoint=lambda engine: saved.append((engine.state.iteration, engine.should_terminate))
+    )
     engine = make_engine(clocks, 1)
-    engine.add_event_handler(Events.ITERATION_COMPLETED | Events.TERMINATE | Events.COMPLETED, limit)
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED | Events.TERMINATE | Events.COMPLETED, limit
+    )
     engine.run(range(9))
     assert saved == [(3, False)]
 

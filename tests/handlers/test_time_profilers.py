@@ -93,7 +93,12 @@ def test_basic_results_of_two_epochs(clock):
     }
     assert (profiler.max_epochs, profiler.total_num_iters) == (2, 8)
     results = profiler.get_results()
-    assert list(results) == ["processing_stats", "dataflow_stats", "event_handlers_stats", "event_handlers_names"]
+    assert list(results) == [
+        "processing_stats",
+        "dataflow_stats",
+        "event_handlers_stats",
+        "event_handlers_names",
+    ]
     assert dict(results["processing_stats"]) == {
         "total": 20.0, "min/index": (1.0, 0), "max/index": (4.0, 3), "mean": 2.5,
         "std": pytest.approx(torch.tensor([1.0, 2, 3, 4] * 2).std().item()),
@@ -125,7 +130,9 @@ def test_basic_results_as_csv(clock, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("limit", "total"), [({"max_iters": 6}, 6), ({"max_epochs": 2}, 8), ({}, 4)])
+@pytest.mark.parametrize(
+    ("limit", "total"), [({"max_iters": 6}, 6), ({"max_epochs": 2}, 8), ({}, 4)]
+)
 @pytest.mark.parametrize("loader", [Loader, SizedLoader])
 def test_basic_works_with_any_limit_and_data_of_unknown_length(clock, loader, limit, total):
     engine, profiler = make(clock), BasicTimeProfiler()
@@ -161,7 +168,15 @@ def test_handlers_results(clock, capsys):
     rows = [[row[0].split(".")[-1], *row[1:]] for row in profiler.get_results()]
     assert sorted(rows[:-3]) == [
         ["<lambda>", "STARTED", 0.25, (0.25, 0), (0.25, 0), 0.25, "None"],
-        ["raise_again", "EXCEPTION_RAISED", "not triggered", ("None", "None"), ("None", "None"), "None", "None"],
+        [
+            "raise_again",
+            "EXCEPTION_RAISED",
+            "not triggered",
+            ("None", "None"),
+            ("None", "None"),
+            "None",
+            "None",
+        ],
         ["report", "EPOCH_COMPLETED", 5.0, (2.5, 0), (2.5, 0), 2.5, 0.0],
         ["slow", "ITERATION_COMPLETED", 24.0, (2.0, 0), (2.0, 0), 2.0, 0.0],
         ["slow", "custom", 4.0, (2.0, 0), (2.0, 0), 2.0, 0.0],
@@ -208,7 +223,9 @@ def test_handlers_results_as_csv_are_filled_up_with_zeros(clock, tmp_path):
 
 def traces_of(engine):
     return {
-        name: [(call[0], call[1:-1]) for call in table.calls] for name, table in engine._tables.items() if table.calls
+        name: [(call[0], call[1:-1]) for call in table.calls]
+        for name, table in engine._tables.items()
+        if table.calls
     }
 
 
@@ -258,7 +275,9 @@ def test_a_handler_that_raises_has_its_handler_of_exceptions_called_once(clock, 
     engine, profiler, seen = Engine(lambda engine, batch: None), profiler_type(), []
     profiler.attach(engine)
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: 1 / 0)
-    engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error: seen.append(type(error)))
+    engine.add_event_handler(
+        Events.EXCEPTION_RAISED, lambda engine, error: seen.append(type(error))
+    )
     engine.run([0])
     assert seen == [ZeroDivisionError]
 
@@ -288,7 +307,12 @@ def test_both_may_be_attached_together_and_do_not_time_each_other(clock):
     engine.run(SizedLoader(clock))
     assert basic.processing_times.tolist() == handlers.processing_times == [1.0, 2.0, 3.0, 4.0]
     assert not [row for row in handlers.get_results() if "Profiler" in row[0]]
-    assert not [name for names in basic.event_handlers_names.values() for name in names if "Profiler" in name]
+    assert not [
+        name
+        for names in basic.event_handlers_names.values()
+        for name in names
+        if "Profiler" in name
+    ]
 
 
 def test_a_loaded_state_goes_on_at_its_iteration(clock):
@@ -302,7 +326,9 @@ def test_a_loaded_state_goes_on_at_its_iteration(clock):
 
 @PROFILERS
 def test_it_is_attached_to_engines_only(profiler_type):
-    with pytest.raises(TypeError, match=r"Argument engine should be ignite.engine.Engine, but given <class 'int'>"):
+    with pytest.raises(
+        TypeError, match=r"Argument engine should be ignite.engine.Engine, but given <class 'int'>"
+    ):
         profiler_type().attach(3)
 
 

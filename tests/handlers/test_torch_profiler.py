@@ -24,16 +24,24 @@ def make(fail_at=None):
 def recorded(path):
     """The iterations and the operators in a trace."""
     names = [event.get("name", "") for event in json.loads(path.read_text())["traceEvents"]]
-    return sorted({int(name.split()[1]) for name in names if name.startswith("iteration ")}), set(names)
+    return sorted({int(name.split()[1]) for name in names if name.startswith("iteration ")}), set(
+        names
+    )
 
 
 def test_exactly_the_scheduled_iterations_are_written_with_the_operators_of_the_model(tmp_path):
-    trainer, profiler = make(), TorchProfiler(tmp_path / "new", wait=2, warmup=1, active=2, repeat=2, skip_first=1)
+    trainer, profiler = (
+        make(),
+        TorchProfiler(tmp_path / "new", wait=2, warmup=1, active=2, repeat=2, skip_first=1),
+    )
     profiler.attach(trainer)
     profiler.attach(trainer)
     trainer.run(range(20))
     # 1 is left out; 2 and 3 wait, 4 warms up, 5 and 6 are written; the same from 7 on
-    assert [path.name for path in profiler.traces] == ["trace_rank0_00000006.json", "trace_rank0_00000011.json"]
+    assert [path.name for path in profiler.traces] == [
+        "trace_rank0_00000006.json",
+        "trace_rank0_00000011.json",
+    ]
     for path, expected in zip(profiler.traces, ([5, 6], [10, 11]), strict=True):
         iterations, names = recorded(path)
         assert iterations == expected
@@ -65,7 +73,10 @@ def test_without_an_end_to_the_cycles_there_are_as_many_as_fit_and_the_last_may_
 
 def test_a_folder_that_cannot_be_made_ends_the_run_with_that_error(tmp_path):
     (tmp_path / "file").touch()
-    trainer, profiler = make(), TorchProfiler(tmp_path / "file" / "folder", wait=0, warmup=1, active=1)
+    trainer, profiler = (
+        make(),
+        TorchProfiler(tmp_path / "file" / "folder", wait=0, warmup=1, active=1),
+    )
     profiler.attach(trainer)
     with pytest.raises(OSError, match="file"):
         trainer.run(range(8))
@@ -83,7 +94,10 @@ def test_a_run_that_goes_on_has_traces_of_its_own(tmp_path):
 
 
 def test_tensorboards_files_have_the_rank_in_their_names(tmp_path):
-    trainer, profiler = make(), TorchProfiler(tmp_path, wait=0, warmup=1, active=1, format="tensorboard")
+    trainer, profiler = (
+        make(),
+        TorchProfiler(tmp_path, wait=0, warmup=1, active=1, format="tensorboard"),
+    )
     profiler.attach(trainer)
     trainer.run(range(2))
     assert profiler.traces == []
@@ -100,7 +114,9 @@ def test_options_reach_the_profiler(tmp_path):
     profiler.attach(trainer)
     trainer.run(range(2))
     events = json.loads(profiler.traces[0].read_text())["traceEvents"]
-    shapes = [event["args"].get("Input Dims") for event in events if event.get("name") == "aten::linear"]
+    shapes = [
+        event["args"].get("Input Dims") for event in events if event.get("name") == "aten::linear"
+    ]
     assert shapes == [[[3, 4], [2, 4], [2]]]
 
 
@@ -119,5 +135,7 @@ def test_wrong_arguments_are_refused(tmp_path, options, message):
 
 
 def test_it_is_attached_to_engines_only(tmp_path):
-    with pytest.raises(TypeError, match="Argument engine should be ignite.engine.Engine, but given 3"):
+    with pytest.raises(
+        TypeError, match="Argument engine should be ignite.engine.Engine, but given 3"
+    ):
         TorchProfiler(tmp_path).attach(3)

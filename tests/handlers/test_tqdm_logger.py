@@ -81,18 +81,25 @@ def test_what_is_shown(attach, expected):
 def test_one_epoch_and_names():
     expected = [line.replace("Epoch", "Iteration") for line in PLAIN]
     assert run(lambda bar, engine: bar.attach(engine), max_epochs=1) == expected
-    assert run(lambda bar, engine: bar.attach(engine), options={"desc": "Hey"})[0].startswith("Hey [1/2]: [1/3]")
+    assert run(lambda bar, engine: bar.attach(engine), options={"desc": "Hey"})[0].startswith(
+        "Hey [1/2]: [1/3]"
+    )
 
 
 @pytest.mark.parametrize("event", [Events.EPOCH_STARTED, Events.EPOCH_COMPLETED])
 def test_a_bar_of_epochs(event):
-    attach = lambda bar, engine: bar.attach(engine, event_name=event, closing_event_name=Events.COMPLETED)  # noqa: E731
+    def attach(bar, engine):
+        bar.attach(engine, event_name=event, closing_event_name=Events.COMPLETED)
+
     assert run(attach, max_epochs=3) == PLAIN
 
 
 def test_limits_of_iterations_and_unknown_lengths():
     found = run(lambda bar, engine: bar.attach(engine), max_iters=4)
-    assert found[2:] == [PLAIN[2].replace("Epoch", "Epoch [1]"), PLAIN[0].replace("Epoch", "Epoch [2]")]
+    assert found[2:] == [
+        PLAIN[2].replace("Epoch", "Epoch [1]"),
+        PLAIN[0].replace("Epoch", "Epoch [2]"),
+    ]
     file, engine = io.StringIO(), Engine(lambda engine, batch: None)
     ProgressBar(file=file, mininterval=0).attach(engine)
     engine.run((i for i in range(3)), max_epochs=1)
@@ -129,7 +136,9 @@ def test_it_is_drawn_now_and_then_and_values_are_read_only_then(monkeypatch):
 
     engine = Engine(step)
     file = io.StringIO()
-    ProgressBar(file=file).attach(engine, output_transform=lambda output: reads.append(engine.state.iteration) or 1)
+    ProgressBar(file=file).attach(
+        engine, output_transform=lambda output: reads.append(engine.state.iteration) or 1
+    )
     engine.run(range(20))
     # Every 0.1 s is every fourth iteration; and the last one. There is no output to be read once more in the end.
     assert reads == [1, 5, 9, 13, 17, 20]
@@ -183,13 +192,21 @@ def test_hyper_parameters_are_not_shown():
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"event_name": "nope"}, ValueError, "Logging event nope is not in allowed events for this engine"),
+        (
+            {"event_name": "nope"},
+            ValueError,
+            "Logging event nope is not in allowed events for this engine",
+        ),
         (
             {"event_name": Events.EPOCH_COMPLETED},
             ValueError,
             "Logging event .* should be called before closing event",
         ),
-        ({"closing_event_name": Events.EPOCH_COMPLETED(every=2)}, ValueError, "should not be a filtered event"),
+        (
+            {"closing_event_name": Events.EPOCH_COMPLETED(every=2)},
+            ValueError,
+            "should not be a filtered event",
+        ),
         ({"metric_names": "a"}, TypeError, "either a list or equal 'all'"),
     ],
 )

@@ -135,7 +135,9 @@ def test_a_handler_that_fails_is_called_once():
 
 def test_files_of_an_earlier_run_are_taken_over(tmp_path):
     for begin in (1, 4, 1, 100):  # one run goes on, one begins anew
-        checkpoint = Checkpoint({"m": MODEL}, DiskSaver(tmp_path, require_empty="resume"), n_saved=2)
+        checkpoint = Checkpoint(
+            {"m": MODEL}, DiskSaver(tmp_path, require_empty="resume"), n_saved=2
+        )
         for i in range(begin, begin + 3):
             checkpoint(trainer(i))
             assert len(names_in(tmp_path)) <= 2
@@ -145,7 +147,9 @@ def test_files_of_an_earlier_run_are_taken_over(tmp_path):
 
 def test_they_are_known_before_the_first_save(tmp_path):
     Checkpoint({"m": MODEL}, tmp_path, score_name="acc")(trainer(1, acc=0.5))
-    checkpoint = Checkpoint({"m": MODEL}, DiskSaver(tmp_path, require_empty="resume"), score_name="acc")
+    checkpoint = Checkpoint(
+        {"m": MODEL}, DiskSaver(tmp_path, require_empty="resume"), score_name="acc"
+    )
     assert checkpoint.last_checkpoint == tmp_path / "m_acc=0.5000.pt"
     checkpoint(trainer(2, acc=0.4))
     checkpoint(trainer(3, acc=0.6))
@@ -162,7 +166,9 @@ def test_more_than_are_to_be_kept_go_with_the_first_save(tmp_path):
 
 def test_files_of_others_are_let_be(tmp_path):
     Checkpoint({"other": MODEL}, tmp_path)(trainer(1))
-    Checkpoint({"m": MODEL}, DiskSaver(tmp_path, require_empty=False), filename_prefix="best")(trainer(1))
+    Checkpoint({"m": MODEL}, DiskSaver(tmp_path, require_empty=False), filename_prefix="best")(
+        trainer(1)
+    )
     (tmp_path / "m_0.pt").write_bytes(b"not of this library")
     checkpoint = Checkpoint({"m": MODEL}, DiskSaver(tmp_path, require_empty="resume"))
     for i in (1, 2):
@@ -177,12 +183,18 @@ def test_what_a_loaded_state_says_is_joined_to_them(tmp_path):
         if i == 11:
             state = checkpoint.state_dict()
     again = Checkpoint({"m": MODEL}, DiskSaver(tmp_path, require_empty="resume"), n_saved=3)
-    again.load_state_dict(state)  # of the file of iteration 11: the run that is resumed from it writes 12 once more
+    again.load_state_dict(
+        state
+    )  # of the file of iteration 11: the run that is resumed from it writes 12 once more
     for i in (12, 13):
         again(trainer(i))
     assert names_in(tmp_path) == ["m_11.pt", "m_12.pt", "m_13.pt"]
     again.load_state_dict(state)
-    assert [name for _, name in again._saved] == ["m_10.pt", "m_11.pt", "m_12.pt"]  # the last one is still there
+    assert [name for _, name in again._saved] == [
+        "m_10.pt",
+        "m_11.pt",
+        "m_12.pt",
+    ]  # the last one is still there
 
 
 def test_a_forgotten_file_is_not_taken_over(tmp_path):
@@ -326,7 +338,10 @@ def test_making_one_waits_for_nobody(processes):
 
 
 def test_all_processes_hear_of_each_file(processes):
-    assert processes(checkpoint_processes.a_run_with_events) == (([2, 4, 6], ["c_4.pt", "c_6.pt"]),) * 2
+    assert (
+        processes(checkpoint_processes.a_run_with_events)
+        == (([2, 4, 6], ["c_4.pt", "c_6.pt"]),) * 2
+    )
 
 
 class Fixed(DiskSaver):
@@ -395,7 +410,9 @@ def test_where_several_names_lead_to_one_file_the_file_just_written_and_those_ke
     tmp_path, kind, n_saved, background, restart, caplog
 ):
     """After each save, the file of each item that is tracked is there, and that of the newest holds the newest."""
-    options = {"require_empty": False, "background": background} if issubclass(kind, DiskSaver) else {}
+    options = (
+        {"require_empty": False, "background": background} if issubclass(kind, DiskSaver) else {}
+    )
     counter = nn.Linear(1, 1)
     checkpoint = Checkpoint({"m": counter}, kind(tmp_path, **options), n_saved=n_saved)
     for i in range(1, 8):
@@ -427,7 +444,9 @@ def test_a_renaming_saver_still_removes_what_is_not_kept(tmp_path):
             super().remove(f"my_{filename}")
 
     for background in (False, True):
-        checkpoint = Checkpoint({"m": MODEL}, Renamed(tmp_path / str(background), background=background), n_saved=2)
+        checkpoint = Checkpoint(
+            {"m": MODEL}, Renamed(tmp_path / str(background), background=background), n_saved=2
+        )
         for i in range(1, 6):
             checkpoint(trainer(i))
         checkpoint.wait()

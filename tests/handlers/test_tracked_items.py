@@ -18,7 +18,10 @@ NAN = math.nan
 
 
 def test_both_lists_are_merged_and_the_first_one_knows_better():
-    assert merge_items([Item(5, "a"), Item(NAN, "n")], [Item(1, "a"), Item(2, "b")])[1:] == [Item(2, "b"), Item(5, "a")]
+    assert merge_items([Item(5, "a"), Item(NAN, "n")], [Item(1, "a"), Item(2, "b")])[1:] == [
+        Item(2, "b"),
+        Item(5, "a"),
+    ]
 
 
 def test_files_of_an_earlier_run_have_the_scores_and_steps_of_their_notes():

@@ -39,7 +39,9 @@ def test_all_handlers_with_the_three_verbs():
     memory, expected = Memory(), {}
     logger = TrackerLogger(memory)
     event = Events.ITERATION_COMPLETED(once=2)
-    logger.attach_output_handler(trainer, event, tag="t", output_transform=lambda loss: {"loss": loss})
+    logger.attach_output_handler(
+        trainer, event, tag="t", output_transform=lambda loss: {"loss": loss}
+    )
     logger.attach_opt_params_handler(trainer, event, optimizer, tag="o")
     logger.attach(trainer, trackers.WeightsScalarHandler(model), event)
     logger.attach(trainer, trackers.GradsScalarHandler(model, reduction=torch.mean, tag="g"), event)
@@ -50,8 +52,12 @@ def test_all_handlers_with_the_three_verbs():
     def note():
         expected.update(
             loss=trainer.state.output,
-            norms={n.replace(".", "/"): p.detach().norm().item() for n, p in model.named_parameters()},
-            grads={n.replace(".", "/"): p.grad.mean().item() for n, p in model[0].named_parameters()},
+            norms={
+                n.replace(".", "/"): p.detach().norm().item() for n, p in model.named_parameters()
+            },
+            grads={
+                n.replace(".", "/"): p.grad.mean().item() for n, p in model[0].named_parameters()
+            },
         )
 
     trainer.run(data)
@@ -61,7 +67,10 @@ def test_all_handlers_with_the_three_verbs():
     norms = {f"weights_norm/{name}": norm for name, norm in expected["norms"].items()}
     assert memory.entries[2] == (2, pytest.approx(norms))
     assert "weights_norm/frozen" in norms
-    assert memory.entries[3] == (2, pytest.approx({f"g/grads_mean/0/{n}": m for n, m in expected["grads"].items()}))
+    assert memory.entries[3] == (
+        2,
+        pytest.approx({f"g/grads_mean/0/{n}": m for n, m in expected["grads"].items()}),
+    )
     assert memory.entries[4:] == [
         (2, "weights/0/weight", (1, 2)),
         (2, "grads/0/weight", (1, 2)),
@@ -83,7 +92,10 @@ def test_names_are_joined_as_the_tracker_has_it_and_text_goes_where_it_is_taken(
     memory.separator, memory.takes_text = " ", True
     engine = Engine(lambda engine, batch: batch)
     TrackerLogger(memory).attach_output_handler(
-        engine, Events.COMPLETED, tag="t", output_transform=lambda output: {"s": "text", "v": torch.tensor([1, 2])}
+        engine,
+        Events.COMPLETED,
+        tag="t",
+        output_transform=lambda output: {"s": "text", "v": torch.tensor([1, 2])},
     )
     engine.run([0])
     assert memory.entries == [(1, {"t s": "text", "t v 0": 1, "t v 1": 2})]
@@ -96,11 +108,15 @@ def test_a_full_disk_stops_nothing_and_is_told(caplog):
 
     engine, seen = Engine(lambda engine, batch: batch), []
     with caplog.at_level(logging.WARNING), TrackerLogger(Full()) as logger:
-        logger.attach_output_handler(engine, Events.ITERATION_COMPLETED, tag="t", output_transform=lambda x: x)
+        logger.attach_output_handler(
+            engine, Events.ITERATION_COMPLETED, tag="t", output_transform=lambda x: x
+        )
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(1))
         engine.run([0, 0, 0])
     assert len(seen) == 3
-    assert "Not written, training goes on: OSError: [Errno 28] No space left on device" in caplog.text
+    assert (
+        "Not written, training goes on: OSError: [Errno 28] No space left on device" in caplog.text
+    )
     assert "3 entries are missing" in caplog.text
 
 
@@ -118,7 +134,12 @@ def test_errors_of_the_program_are_not_hidden():
 
 @pytest.mark.parametrize(
     ("verb", "arguments"),
-    [("params", ({},)), ("image", ("a", None, 1)), ("figure", ("a", None, 1)), ("artifact", ("path",))],
+    [
+        ("params", ({},)),
+        ("image", ("a", None, 1)),
+        ("figure", ("a", None, 1)),
+        ("artifact", ("path",)),
+    ],
 )
 def test_verbs_that_a_tracker_has_not(verb, arguments):
     with pytest.warns(UserWarning, match=f"Memory keeps no {verb}: left out"):
@@ -144,16 +165,22 @@ def test_states_are_those_of_the_tracker():
 
 
 def test_bad_input():
-    with pytest.raises(TypeError, match="tracker should have scalars, histogram and close, but given int"):
+    with pytest.raises(
+        TypeError, match="tracker should have scalars, histogram and close, but given int"
+    ):
         TrackerLogger(3)
     handler = trackers.OutputHandler("t", "all")
-    with pytest.raises(RuntimeError, match="OutputHandler works only with TrackerLogger, but given int"):
+    with pytest.raises(
+        RuntimeError, match="OutputHandler works only with TrackerLogger, but given int"
+    ):
         handler(Engine(lambda engine, batch: batch), 3, Events.COMPLETED)
 
 
 def test_a_misspelt_parameter_of_an_optimizer_is_told_with_the_one_that_was_meant():
     trainer, _, optimizer, data = make_training()
     with TrackerLogger(Memory()) as logger:
-        logger.attach_opt_params_handler(trainer, Events.STARTED, optimizer=optimizer, param_name="momentun")
+        logger.attach_opt_params_handler(
+            trainer, Events.STARTED, optimizer=optimizer, param_name="momentun"
+        )
         with pytest.raises(ValueError, match="given 'momentun'. Did you mean 'momentum'"):
             trainer.run(data)

@@ -94,7 +94,9 @@ class FakeMlflow:
         run = type("Run", (), {"info": type("Info", (), {"run_id": "7"})()})()
         self.active_run = lambda: None
         self.start_run = lambda run_id=None: self.started.append(run_id) or run
-        self.entities = type("Entities", (), {"Metric": lambda self, name, value, now, step: value})()
+        self.entities = type(
+            "Entities", (), {"Metric": lambda self, name, value, now, step: value}
+        )()
 
     def MlflowClient(self):
         return self

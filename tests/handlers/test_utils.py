@@ -43,16 +43,22 @@ def test_an_event_of_the_program_counts_by_its_attribute():
 def test_what_is_attached_to_an_evaluator_counts_by_the_trainer():
     trainer, evaluator, steps = Engine(lambda e, b: None), Engine(lambda e, b: None), []
     transform = global_step_from_engine(trainer)
-    evaluator.add_event_handler(Events.COMPLETED, lambda e: steps.append(transform(e, e.last_event_name)))
+    evaluator.add_event_handler(
+        Events.COMPLETED, lambda e: steps.append(transform(e, e.last_event_name))
+    )
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0, 0, 0]))
     trainer.run([0], max_epochs=3)
     assert steps == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("name", "meant"), [("EPOCH_COMPLETE", "EPOCH_COMPLETED"), ("prunned", "pruned")])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("EPOCH_COMPLETE", "EPOCH_COMPLETED"), ("prunned", "pruned")]
+)
 def test_a_misspelt_event_is_refused_with_the_name_that_was_meant(name, meant):
     engine = trainer()
     engine.register_events("pruned")
-    with pytest.raises(ValueError, match=f"custom_event_name .* given '{name}'. Did you mean '{meant}'"):
+    with pytest.raises(
+        ValueError, match=f"custom_event_name .* given '{name}'. Did you mean '{meant}'"
+    ):
         global_step_from_engine(engine, name)(None, Events.COMPLETED)
     assert global_step_from_engine(engine, "pruned")(None, Events.COMPLETED) == 5

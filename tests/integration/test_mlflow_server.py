@@ -41,7 +41,16 @@ class Server:
 
     def up(self):
         command = [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
+            *(
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+            ),
             *("--backend-store-uri", f"sqlite:///{self.folder}/runs.db", "--workers", "1"),
             *("--artifacts-destination", str(self.folder / "artifacts")),
         ]
@@ -59,9 +68,13 @@ def make_trainer():
 
 def attach(logger, trainer, optimizer, seen):
     event = Events.ITERATION_COMPLETED
-    logger.attach_output_handler(trainer, event, tag="train", output_transform=lambda loss: {"loss": loss})
+    logger.attach_output_handler(
+        trainer, event, tag="train", output_transform=lambda loss: {"loss": loss}
+    )
     logger.attach_opt_params_handler(trainer, Events.ITERATION_STARTED, optimizer)
-    trainer.add_event_handler(event, lambda engine: seen.append((engine.state.iteration, engine.state.output)))
+    trainer.add_event_handler(
+        event, lambda engine: seen.append((engine.state.iteration, engine.state.output))
+    )
 
 
 def history(mlflow, run_id, name):
@@ -118,7 +131,9 @@ def test_a_resumed_run_goes_on_with_its_run(mlflow, tmp_path):
             logger.close()
         steps = [step for step, _ in history(mlflow, first, "train loss")]
         assert sorted(set(steps)) == list(range(1, 16))
-        assert len(steps) - len(set(steps)) <= 5  # what was logged between the checkpoint and the failure
+        assert (
+            len(steps) - len(set(steps)) <= 5
+        )  # what was logged between the checkpoint and the failure
         found = mlflow.search_runs(experiment_ids=["0"], output_format="list")
         assert [run.info.run_id for run in found] == [first]
 
@@ -133,7 +148,8 @@ def test_a_server_that_never_comes_up_stops_nothing(mlflow, tmp_path, caplog, mo
     expected, seen = [], []
     attach_nothing = make_trainer()[0]
     attach_nothing.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda engine: expected.append((engine.state.iteration, engine.state.output))
+        Events.ITERATION_COMPLETED,
+        lambda engine: expected.append((engine.state.iteration, engine.state.output)),
     )
     attach_nothing.run(data, max_epochs=2)
     with MLflowLogger(tracking_uri=f"http://127.0.0.1:{servers.free_port()}") as logger:

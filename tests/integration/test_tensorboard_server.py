@@ -29,7 +29,9 @@ def train(folder, fails):
     Checkpoint.of(trainer, folder / "checkpoints")
     with setup_tb_logging(str(folder / "events"), trainer, optimizer, evaluator, log_every_iters=1):
         if fails:
-            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=40), lambda: 1 / 0, priority=-1)
+            trainer.add_event_handler(
+                Events.ITERATION_COMPLETED(once=40), lambda: 1 / 0, priority=-1
+            )
         trainer.run(data, max_epochs=5, resume="latest")
 
 
@@ -40,14 +42,29 @@ def test_the_page_has_all_curves(tmp_path):
     train(tmp_path, fails=False)
     port = servers.free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path / "events"), "--port", str(port)]
-    with servers.serving([*command, "--host", "127.0.0.1"], url, tmp_path / "server.log"), servers.browsing() as page:
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(tmp_path / "events"),
+        "--port",
+        str(port),
+    ]
+    with (
+        servers.serving([*command, "--host", "127.0.0.1"], url, tmp_path / "server.log"),
+        servers.browsing() as page,
+    ):
         page.goto(f"{url}/#scalars")
         page.get_by_text("training/loss", exact=True).first.wait_for(timeout=60_000)
         page.get_by_text("lr/group_0", exact=True).first.wait_for(timeout=20_000)
-        page.get_by_role("button", name="validation").first.click()  # the third group is closed at first
+        page.get_by_role(
+            "button", name="validation"
+        ).first.click()  # the third group is closed at first
         page.get_by_text("validation/mse", exact=True).first.wait_for(timeout=20_000)
-        found = page.request.get(f"{url}/data/plugin/scalars/scalars?tag=training%2Floss&run=.").json()
+        found = page.request.get(
+            f"{url}/data/plugin/scalars/scalars?tag=training%2Floss&run=."
+        ).json()
         page.screenshot(path=str(tmp_path / "scalars.png"))
     assert [step for _, step, _ in found] == list(range(1, 81))
     assert (tmp_path / "scalars.png").stat().st_size > 20_000

@@ -10,7 +10,10 @@ from ignite.learner._callbacks import SCHEDULES, BestWeights, factor_of
 
 
 @given(
-    name=st.sampled_from(sorted(SCHEDULES)), num_warm=st.integers(0, 5), num_steps=st.integers(6, 40), data=st.data()
+    name=st.sampled_from(sorted(SCHEDULES)),
+    num_warm=st.integers(0, 5),
+    num_steps=st.integers(6, 40),
+    data=st.data(),
 )
 def test_a_factor_is_a_line_and_then_the_curve(name, num_warm, num_steps, data):
     step = data.draw(st.integers(0, num_steps - 1))
@@ -31,7 +34,9 @@ def test_a_share_of_the_steps_and_a_curve_of_ones_own():
 
 @pytest.mark.parametrize("warmup", [-1, 11])
 def test_a_warm_up_that_is_too_long(warmup):
-    with pytest.raises(ValueError, match=f"warmup should be from 0 to 10, the number of steps, but given {warmup}"):
+    with pytest.raises(
+        ValueError, match=f"warmup should be from 0 to 10, the number of steps, but given {warmup}"
+    ):
         factor_of("linear", warmup, 10)
 
 

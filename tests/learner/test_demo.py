@@ -32,7 +32,9 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(tmp_path):
     run(tmp_path / "whole", "--epochs", "4")
     command = [IGNITE, "demo", "--output", tmp_path / "cut", "--epochs", "4"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:  # what is shown where there is no terminal: a line at the end of each epoch
+    for line in (
+        process.stderr
+    ):  # what is shown where there is no terminal: a line at the end of each epoch
         if "epoch 2/4" in line:
             process.send_signal(signal.SIGKILL)
             break
@@ -40,6 +42,7 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(tmp_path):
     process.stderr.close()
     run(tmp_path / "cut", "--epochs", "4")
     expected, found = (
-        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["model"] for name in ("whole", "cut")
+        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["model"]
+        for name in ("whole", "cut")
     )
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -38,7 +38,14 @@ def everything(one):
     ]  # fmt: skip
 
 
-FIT = {"valid": 0.2, "epochs": 3, "schedule": "cosine", "warmup": 2, "early_stopping": 2, "restore_best": True}
+FIT = {
+    "valid": 0.2,
+    "epochs": 3,
+    "schedule": "cosine",
+    "warmup": 2,
+    "early_stopping": 2,
+    "restore_best": True,
+}
 
 
 def test_it_reports_and_leaves_no_trace(tmp_path, caplog):

@@ -34,11 +34,17 @@ class Named(Pair):
 
 
 CASES = {
-    "layers": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), lambda n: torch.randn(n, 4)),
+    "layers": (
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)),
+        lambda n: torch.randn(n, 4),
+    ),
     "convolutions": (convolutions, lambda n: torch.randn(n, 1, 6, 5)),
     "tuple": (Pair, lambda n: (torch.randn(n, 4), torch.randn(n, 3))),
     "dictionary": (Named, lambda n: {"a": torch.randn(n, 4), "b": torch.randn(n, 3)}),
-    "array": (lambda: nn.Linear(4, 2), lambda n: np.random.default_rng(n).normal(size=(n, 4)).astype("float32")),
+    "array": (
+        lambda: nn.Linear(4, 2),
+        lambda n: np.random.default_rng(n).normal(size=(n, 4)).astype("float32"),
+    ),
 }
 
 
@@ -69,7 +75,10 @@ def test_the_file_gives_what_the_model_gives_for_any_number_of_samples(case, suf
             runtime = pytest.importorskip("onnxruntime")
             session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
             values = x.values() if isinstance(x, dict) else x if isinstance(x, tuple) else [x]
-            inputs = {one.name: np.asarray(value) for one, value in zip(session.get_inputs(), values, strict=True)}
+            inputs = {
+                one.name: np.asarray(value)
+                for one, value in zip(session.get_inputs(), values, strict=True)
+            }
             found = [torch.from_numpy(one) for one in session.run(None, inputs)]
             expected = list(expected.values()) if isinstance(expected, dict) else [expected]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -79,7 +88,9 @@ def test_the_file_gives_what_the_model_gives_for_any_number_of_samples(case, suf
 def test_a_learner_exports_what_it_predicts_with_to_a_program_that_knows_torch_alone(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(64, 4)
-    learner = ignite.Learner(nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 2)), "cross_entropy", ema=0.9)
+    learner = ignite.Learner(
+        nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 2)), "cross_entropy", ema=0.9
+    )
     learner.fit((x, (x[:, 0] > 0).long()), epochs=2)
     weights, random = learner.model[0].weight.clone(), torch.get_rng_state()
     learner.export(tmp_path / "deep" / "model.pt2", x[:1])

@@ -20,7 +20,9 @@ def test_figures_by_name_and_by_epoch():
     assert history["loss"][:2] == [0.5, 0.25]
     assert math.isnan(history["valid_accuracy"][0])
     assert (len(history), [row["epoch"] for row in history]) == (3, [1, 2, 3])
-    with pytest.raises(KeyError, match="the history has no 'accuracy', only epoch, loss, valid_accuracy"):
+    with pytest.raises(
+        KeyError, match="the history has no 'accuracy', only epoch, loss, valid_accuracy"
+    ):
         history["accuracy"]
 
 
@@ -58,7 +60,10 @@ def test_a_state_is_a_copy():
 def test_a_plot_has_losses_apart_from_the_rest():
     pytest.importorskip("matplotlib").use("Agg")
     figure = make().plot()
-    assert [[line.get_label() for line in ax.lines] for ax in figure.axes] == [["loss"], ["valid_accuracy"]]
+    assert [[line.get_label() for line in ax.lines] for ax in figure.axes] == [
+        ["loss"],
+        ["valid_accuracy"],
+    ]
     assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2, 3]
 
 

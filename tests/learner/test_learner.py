@@ -42,14 +42,23 @@ def without_seconds(history):
 def test_the_short_program_learns_the_digits(tmp_path):
     x, y = digits.load()
     net = digits.make_conv_net()
-    learner = ignite.Learner(net, loss="cross_entropy", optimizer="adamw", lr=3e-3, metrics=["accuracy", "f1"])
+    learner = ignite.Learner(
+        net, loss="cross_entropy", optimizer="adamw", lr=3e-3, metrics=["accuracy", "f1"]
+    )
     history = learner.fit(
-        (x.numpy(), y.numpy()), valid=0.1, epochs=10, batch_size=64, run_dir=tmp_path, resume="latest"
+        (x.numpy(), y.numpy()),
+        valid=0.1,
+        epochs=10,
+        batch_size=64,
+        run_dir=tmp_path,
+        resume="latest",
     )
     assert max(history["valid_accuracy"]) >= 0.97
     assert max(history["valid_f1"]) >= 0.97
     assert len(history.steps) == 10 * math.ceil(len(x) * 0.9 / 64)
-    assert str(learner.task).startswith("multiclass with 10 classes, because the loss is CrossEntropyLoss")
+    assert str(learner.task).startswith(
+        "multiclass with 10 classes, because the loss is CrossEntropyLoss"
+    )
     assert (learner.predict(x[:200], decide=True) == y[:200]).float().mean() >= 0.95
 
 
@@ -69,9 +78,13 @@ def test_it_is_the_loop_that_one_writes_by_hand():
     history = learner.fit(loader, epochs=3)
     assert history.steps == losses
     sizes = [16] * 7 + [8]
-    totals = [sum(n * loss for n, loss in zip(sizes, losses[i : i + 8], strict=True)) for i in (0, 8, 16)]
+    totals = [
+        sum(n * loss for n, loss in zip(sizes, losses[i : i + 8], strict=True)) for i in (0, 8, 16)
+    ]
     assert history["loss"] == pytest.approx([total / 120 for total in totals], rel=1e-12)
-    assert all(torch.equal(a, b) for a, b in zip(weights_of(learner), model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights_of(learner), model.parameters(), strict=True)
+    )
 
 
 def test_arrays_and_a_loader_of_them_give_the_same():
@@ -83,7 +96,9 @@ def test_arrays_and_a_loader_of_them_give_the_same():
 
 def test_the_engines_are_ordinary_ones_and_handlers_stay():
     learner, seen = make(metrics=[Accuracy()]), []
-    learner.trainer.on(Events.ITERATION_COMPLETED(every=4))(lambda engine: seen.append(engine.state.iteration))
+    learner.trainer.on(Events.ITERATION_COMPLETED(every=4))(
+        lambda engine: seen.append(engine.state.iteration)
+    )
     learner.evaluator.on(Events.COMPLETED)(lambda engine: seen.append("evaluated"))
     learner.fit((X, Y), valid=(X, Y), batch_size=30)
     learner.fit((X, Y), batch_size=30)
@@ -139,7 +154,9 @@ def test_stopped_and_run_again_it_goes_on_exactly(tmp_path, stop_at, save_every)
     resumed, found = train(tmp_path / "cut")
     assert found.steps == expected.steps
     assert without_seconds(found) == without_seconds(expected)
-    assert all(torch.equal(a, b) for a, b in zip(weights_of(resumed), weights_of(whole), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights_of(resumed), weights_of(whole), strict=True)
+    )
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
@@ -158,7 +175,10 @@ def test_a_folder_explains_itself(tmp_path):
     assert record["config"]["loss"] == "cross_entropy"
     assert record["config"]["batch_size"] == 10
     assert record["sessions"][0]["torch"] == torch.__version__
-    lines = [json.loads(line) for line in (tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[1:]]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[1:]
+    ]
     assert [line["step"] for line in lines if "training/loss" in line["scalars"]] == [10, 20]
     assert [line["step"] for line in lines if "validation/accuracy" in line["scalars"]] == [11, 22]
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
@@ -173,15 +193,22 @@ def test_a_folder_is_for_one_run_and_a_learner_for_many(tmp_path):
     files = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
     before = weights_of(learner)
     with pytest.raises(
-        ValueError, match="a folder of its own for a fit that begins, but .*a holds a run: give resume="
+        ValueError,
+        match="a folder of its own for a fit that begins, but .*a holds a run: give resume=",
     ):
         learner.fit((X, Y), run_dir=tmp_path / "a")
     assert all(torch.equal(a, b) for a, b in zip(before, weights_of(learner), strict=True))
     assert len(learner.fit((X, Y), epochs=2)) == 2
-    assert {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()} == files
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()
+    } == files
     learner.fit((X, Y), run_dir=tmp_path / "b")
     assert (tmp_path / "b" / "run.json").exists()
-    assert learner.fit((X, Y), epochs=3, run_dir=tmp_path / "a", resume="latest")["epoch"] == [1, 2, 3]
+    assert learner.fit((X, Y), epochs=3, run_dir=tmp_path / "a", resume="latest")["epoch"] == [
+        1,
+        2,
+        3,
+    ]
     with pytest.raises(ValueError, match="resume='latest' needs run_dir"):
         make().fit((X, Y), resume="latest")
 
@@ -189,19 +216,28 @@ def test_a_folder_is_for_one_run_and_a_learner_for_many(tmp_path):
 def test_early_stopping_and_the_best_weights():
     learner = make(lr=0.3)
     history = learner.fit(
-        (X[:40], Y[:40]), valid=(X[40:], Y[40:]), epochs=60, batch_size=8, early_stopping=3, restore_best=True
+        (X[:40], Y[:40]),
+        valid=(X[40:], Y[40:]),
+        epochs=60,
+        batch_size=8,
+        early_stopping=3,
+        restore_best=True,
     )
     assert len(history) < 60
     best = history.best("valid_loss")
     assert learner.evaluate((X[40:], Y[40:]))["loss"] == pytest.approx(best["valid_loss"])
     assert history["epoch"][-1] - best["epoch"] == 3
-    with pytest.raises(ValueError, match="monitor should be one of loss, seconds, but given 'accuracy'"):
+    with pytest.raises(
+        ValueError, match="monitor should be one of loss, seconds, but given 'accuracy'"
+    ):
         make().fit((X, Y), early_stopping=1, monitor="accuracy")
 
 
 def test_a_schedule_moves_the_learning_rate_and_the_next_fit_begins_with_the_first():
     learner, rates = make(optimizer="sgd", lr=1.0), []
-    learner.trainer.on(Events.ITERATION_COMPLETED)(lambda: rates.append(learner.optimizer.param_groups[0]["lr"]))
+    learner.trainer.on(Events.ITERATION_COMPLETED)(
+        lambda: rates.append(learner.optimizer.param_groups[0]["lr"])
+    )
     learner.fit((X, Y), epochs=2, batch_size=30, schedule="linear", warmup=0.25)
     assert rates == pytest.approx([0.5, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     rates.clear()
@@ -238,11 +274,15 @@ def test_mixed_precision_learns(precision):
 
 def test_accumulated_steps_are_those_of_a_larger_batch():
     one, other = (
-        make(optimizer="sgd", lr=0.1, accumulation=accumulation, clip_grad_norm=0.5) for accumulation in (1, 3)
+        make(optimizer="sgd", lr=0.1, accumulation=accumulation, clip_grad_norm=0.5)
+        for accumulation in (1, 3)
     )
     one.fit((X, Y), batch_size=30, shuffle=False)
     other.fit((X, Y), batch_size=10, shuffle=False)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights_of(one), weights_of(other), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-6)
+        for a, b in zip(weights_of(one), weights_of(other), strict=True)
+    )
 
 
 def test_frozen_layers_and_groups():
@@ -263,24 +303,48 @@ def test_weights_of_samples_and_classes():
     left_out.fit((X[Y != 2], Y[Y != 2]), batch_size=120, shuffle=False)
     for other in (by_class, left_out):
         assert all(
-            torch.allclose(a, b, atol=1e-6) for a, b in zip(weights_of(by_sample), weights_of(other), strict=True)
+            torch.allclose(a, b, atol=1e-6)
+            for a, b in zip(weights_of(by_sample), weights_of(other), strict=True)
         )
 
 
 def test_balanced_classes_weigh_the_same():
     weights = compute_class_weight("balanced", classes=np.arange(3), y=Y.numpy()).tolist()
-    by_name, by_hand = (make(optimizer="sgd", lr=0.1, class_weight=w) for w in ("balanced", weights))
+    by_name, by_hand = (
+        make(optimizer="sgd", lr=0.1, class_weight=w) for w in ("balanced", weights)
+    )
     for learner in (by_name, by_hand):
         learner.fit((X, Y), batch_size=30, shuffle=False)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights_of(by_name), weights_of(by_hand), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-6)
+        for a, b in zip(weights_of(by_name), weights_of(by_hand), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
     ("loss", "num_outputs", "y", "metrics", "kind"),
     [
-        ("bce_with_logits", 1, (X[:, 0] > 0).long(), ["accuracy", "f1", "roc_auc", "average_precision"], "binary"),
-        ("bce_with_logits", 2, (X[:, :2] > 0).long(), ["accuracy", "f1", "precision", "recall"], "multilabel"),
-        ("cross_entropy", 3, Y, ["accuracy", "balanced_accuracy", "f1", "kappa", "mcc", "top2_accuracy"], "multiclass"),
+        (
+            "bce_with_logits",
+            1,
+            (X[:, 0] > 0).long(),
+            ["accuracy", "f1", "roc_auc", "average_precision"],
+            "binary",
+        ),
+        (
+            "bce_with_logits",
+            2,
+            (X[:, :2] > 0).long(),
+            ["accuracy", "f1", "precision", "recall"],
+            "multilabel",
+        ),
+        (
+            "cross_entropy",
+            3,
+            Y,
+            ["accuracy", "balanced_accuracy", "f1", "kappa", "mcc", "top2_accuracy"],
+            "multiclass",
+        ),
     ],
 )
 def test_kinds_of_classes(loss, num_outputs, y, metrics, kind):
@@ -293,24 +357,33 @@ def test_kinds_of_classes(loss, num_outputs, y, metrics, kind):
     chosen = learner.predict(X, decide=True)
     assert chosen.shape == y.shape
     report = learner.report((X, y))
-    assert sum(row["support"] for row in report.values()) == (int(y.sum()) if kind == "multilabel" else len(y))
+    assert sum(row["support"] for row in report.values()) == (
+        int(y.sum()) if kind == "multilabel" else len(y)
+    )
     assert all(row["f1"] > 0.8 for row in report.values())
 
 
 def test_regression():
     y = (X @ torch.tensor([1.0, -2.0, 0.5, 0.0])).double().numpy()
-    learner = make(1, "mse", metrics={"error": "mae", "r2": "r2", "own": MeanSquaredError()}, lr=0.02)
+    learner = make(
+        1, "mse", metrics={"error": "mae", "r2": "r2", "own": MeanSquaredError()}, lr=0.02
+    )
     learner.fit((X.numpy(), y), epochs=60, batch_size=16)
     found = learner.evaluate((X.numpy(), y))
     assert found["r2"] > 0.98
     assert found["own"] == pytest.approx(found["loss"], rel=1e-4)
-    with pytest.raises(ValueError, match="decide needs a problem of classes, but this one is regression"):
+    with pytest.raises(
+        ValueError, match="decide needs a problem of classes, but this one is regression"
+    ):
         learner.predict(X, decide=True)
 
 
 def test_weights_by_the_name_of_a_class_are_those_by_its_number():
     words = np.array(["no", "yes", "maybe"])[Y.numpy()]
-    named, numbered = make(class_weight={"yes": 5.0}), make(class_weight={2: 5.0})  # sorted: maybe, no, yes
+    named, numbered = (
+        make(class_weight={"yes": 5.0}),
+        make(class_weight={2: 5.0}),
+    )  # sorted: maybe, no, yes
     histories = [
         learner.fit((X.numpy(), y), epochs=1, batch_size=40)
         for learner, y in ((named, words), (numbered, np.array([1, 2, 0])[Y.numpy()]))
@@ -322,7 +395,9 @@ def test_weights_by_the_name_of_a_class_are_those_by_its_number():
 def test_only_steps_of_fit_that_are_not_skipped_are_in_the_history(monkeypatch):
     monkeypatch.setattr(_runs, "_MAX_PENDING", 1)  # each is written down at once
     learner = make()
-    learner.trainer.add_event_handler(BackpropEvents.OPTIM_STEP_STARTED(once=2), learner.trainer.skip_iteration)
+    learner.trainer.add_event_handler(
+        BackpropEvents.OPTIM_STEP_STARTED(once=2), learner.trainer.skip_iteration
+    )
     history = learner.fit((X, Y), epochs=1, batch_size=40)
     learner.trainer.run([(X, Y)], max_epochs=2)
     assert len(history.steps) == 2
@@ -398,11 +473,15 @@ def test_mistakes_are_found_before_the_first_step():
     bad[3, 1] = math.nan
     assert "x should be finite, but given 1 of them" in tried(make(), (bad, Y))
     assert "y should be class indices, int64" in tried(make(), (X, Y.float()))
-    assert "use y.long()" in tried(make(), DataLoader(TensorDataset(X, Y.float()), 8)), "also in what gives batches"
+    assert "use y.long()" in tried(make(), DataLoader(TensorDataset(X, Y.float()), 8)), (
+        "also in what gives batches"
+    )
     assert "classes count from 0, use y - 1" in tried(make(), (X, Y + 1))
     assert "x should be finite" in tried(make(), (X, Y), valid=(bad, Y))
     assert "did you mean 'accuracy'" in tried(make(metrics=["acuracy"]), (X, Y))
-    assert "regression metric 'accuracy' is not known" in tried(make(1, "mse", metrics=["accuracy"]), (X, X[:, 0]))
+    assert "regression metric 'accuracy' is not known" in tried(
+        make(1, "mse", metrics=["accuracy"]), (X, X[:, 0])
+    )
     assert "did you mean 'cosine'" in tried(make(), (X, Y), schedule="cosin")
     assert "warmup should be from 0 to 4" in tried(make(), (X, Y), warmup=9)
     assert "progress should be" in tried(make(), (X, Y), progress="loud")
@@ -416,9 +495,17 @@ def test_mistakes_are_found_before_the_first_step():
         ({"loss": 3}, TypeError, "loss should be a name or"),
         ({"optimizer": "adm"}, ValueError, "did you mean 'adam'"),
         ({"precision": "half"}, ValueError, "precision 'half' is not known"),
-        ({"freeze": ["nothing*"]}, ValueError, "freeze: no parameter matches 'nothing\\*'. There are 0.weight"),
+        (
+            {"freeze": ["nothing*"]},
+            ValueError,
+            "freeze: no parameter matches 'nothing\\*'. There are 0.weight",
+        ),
         ({"freeze": ["*"]}, ValueError, "leaves nothing to train"),
-        ({"param_groups": {"no.*": {}}}, ValueError, "param_groups: no parameter that is trained matches 'no"),
+        (
+            {"param_groups": {"no.*": {}}},
+            ValueError,
+            "param_groups: no parameter that is trained matches 'no",
+        ),
         ({"ema": 1.5}, ValueError, "ema should be between 0 and 1"),
         ({"task": "classes"}, ValueError, "task should be one of"),
         ({"metrics": [3]}, TypeError, "metrics should be names and"),

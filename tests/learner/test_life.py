@@ -27,7 +27,15 @@ from ignite.handlers._checkpoints.run_checkpoint import RunCheckpoint
 from ignite.learner import Learner
 from ignite.learner._metrics_by_name import make_metrics
 from ignite.learner._runs import is_save_due
-from ignite.metrics import Accuracy, Average, ConfusionMatrix, MeanAbsoluteError, MetricGroup, Precision, adapt
+from ignite.metrics import (
+    Accuracy,
+    Average,
+    ConfusionMatrix,
+    MeanAbsoluteError,
+    MetricGroup,
+    Precision,
+    adapt,
+)
 
 generator = torch.Generator().manual_seed(0)
 X = torch.randn(120, 4, generator=generator)
@@ -76,9 +84,18 @@ FIGURES = [0.5, 0.9, 0.7, 0.1, 0.2, 0.3, 0.3, 0.3]  # the highest in epoch 2, th
 @pytest.mark.parametrize("name", ["accuracy_error_loss", "accuracy", "score"])
 @pytest.mark.parametrize(
     ("says", "mode", "best"),
-    [(True, None, 2), (False, None, 4), (False, "max", 2), (True, "min", 4), (None, "max", 2), (None, "min", 4)],
+    [
+        (True, None, 2),
+        (False, None, 4),
+        (False, "max", 2),
+        (True, "min", 4),
+        (None, "max", 2),
+        (None, "min", 4),
+    ],
 )
-def test_all_that_watches_goes_by_the_metric_or_the_mode_and_never_by_the_name(tmp_path, name, says, mode, best):
+def test_all_that_watches_goes_by_the_metric_or_the_mode_and_never_by_the_name(
+    tmp_path, name, says, mode, best
+):
     learner, seen = make(metrics={name: Told(FIGURES, says)}), []
     learner.trainer.on(Events.EPOCH_COMPLETED)(lambda: seen.append(weights_of(learner.model)))
     history = learner.fit(
@@ -124,7 +141,10 @@ def test_the_direction_of_metrics_by_name_as_objects_and_composed(metrics, monit
             "mode should be 'max' or 'min' for monitor='valid_own', because its metric does not",
         ),
         ({"monitor": "valid_macro"}, "mode should be 'max' or 'min' for monitor='valid_macro'"),
-        ({"monitor": "valid_acuracy"}, "monitor should be one of loss, .*valid_accuracy.*, but given 'valid_acuracy'"),
+        (
+            {"monitor": "valid_acuracy"},
+            "monitor should be one of loss, .*valid_accuracy.*, but given 'valid_acuracy'",
+        ),
         ({"monitor": "accuracy"}, "monitor should be one of loss, .*, but given 'accuracy'"),
         ({"mode": "higher"}, "mode should be 'min' or 'max', but given 'higher'"),
     ],
@@ -148,7 +168,9 @@ def test_handlers_of_the_user_come_after_validation_and_recording():
     @learner.trainer.on(Events.EPOCH_COMPLETED)
     def look(engine):
         row = learner.history.epochs[-1]
-        seen.append((row["epoch"], row["valid_accuracy"] == learner.evaluator.state.metrics["accuracy"]))
+        seen.append(
+            (row["epoch"], row["valid_accuracy"] == learner.evaluator.state.metrics["accuracy"])
+        )
 
     learner.fit((X, Y), valid=0.2, epochs=3)
     assert seen == [(1, True), (2, True), (3, True)]
@@ -167,18 +189,24 @@ def test_metrics_without_validation_are_over_the_batches_that_are_trained_on():
             nn.functional.cross_entropy(out, y).backward()
             optimizer.step()
         expected.append((accuracy_score(Y, predicted), f1_score(Y, predicted, average="macro")))
-    history = learner.fit((X, Y), epochs=3, batch_size=25, shuffle=False, early_stopping=3, monitor="accuracy")
+    history = learner.fit(
+        (X, Y), epochs=3, batch_size=25, shuffle=False, early_stopping=3, monitor="accuracy"
+    )
     assert history["accuracy"] == pytest.approx([accuracy for accuracy, _ in expected])
     assert history["f1"] == pytest.approx([f1 for _, f1 in expected])
     history = learner.fit((X, Y), valid=0.2)
     assert history.names == ["epoch", "loss", "valid_loss", "valid_accuracy", "valid_f1", "seconds"]
 
 
-@pytest.mark.parametrize("data", [DataLoader(TensorDataset(X, Y, torch.ones(120)), 25), (X, Y, torch.ones(120))])
+@pytest.mark.parametrize(
+    "data", [DataLoader(TensorDataset(X, Y, torch.ones(120)), 25), (X, Y, torch.ones(120))]
+)
 def test_metrics_over_training_with_weights_of_samples(data):
     plain = make(metrics=["accuracy"]).fit((X, Y), epochs=2, batch_size=25, shuffle=False)
     options = {} if isinstance(data, DataLoader) else {"batch_size": 25, "shuffle": False}
-    assert make(metrics=["accuracy"]).fit(data, epochs=2, **options)["accuracy"] == plain["accuracy"]
+    assert (
+        make(metrics=["accuracy"]).fit(data, epochs=2, **options)["accuracy"] == plain["accuracy"]
+    )
 
 
 class Killed(Exception):
@@ -195,7 +223,9 @@ def test_metrics_over_training_go_on_exactly(tmp_path, stop_at):
             def stop_here():
                 raise Killed
 
-        return learner.fit((X, Y), epochs=2, batch_size=30, run_dir=folder, resume="latest", save_every=1)
+        return learner.fit(
+            (X, Y), epochs=2, batch_size=30, run_dir=folder, resume="latest", save_every=1
+        )
 
     expected = train(tmp_path / "whole")
     with pytest.raises(Killed):
@@ -207,7 +237,9 @@ def test_metrics_over_training_go_on_exactly(tmp_path, stop_at):
 def test_a_step_of_ones_own_needs_validation_for_metrics_and_says_so(caplog):
     model = make_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    learner = Learner(model, "cross_entropy", optimizer, step=lambda engine, batch: 0.5, metrics=["accuracy"])
+    learner = Learner(
+        model, "cross_entropy", optimizer, step=lambda engine, batch: 0.5, metrics=["accuracy"]
+    )
     with caplog.at_level(logging.WARNING):
         assert learner.fit((X, Y)).names == ["epoch", "loss", "seconds"]
     assert "need valid=" in caplog.text
@@ -215,9 +247,13 @@ def test_a_step_of_ones_own_needs_validation_for_metrics_and_says_so(caplog):
 
 
 def test_metrics_of_the_same_name_are_refused():
-    with pytest.raises(ValueError, match="names of their own, but given 'Accuracy', which several metrics have"):
+    with pytest.raises(
+        ValueError, match="names of their own, but given 'Accuracy', which several metrics have"
+    ):
         make(metrics=[Accuracy(), Accuracy()]).fit((X, Y))
-    with pytest.raises(ValueError, match="names of their own, but given 'loss', which another figure has"):
+    with pytest.raises(
+        ValueError, match="names of their own, but given 'loss', which another figure has"
+    ):
         make(metrics={"loss": Accuracy()}).fit((X, Y))
 
 
@@ -242,7 +278,9 @@ def test_an_epoch_that_is_broken_off_is_recorded(how):
         learner.fit((X, Y), valid=0.2, epochs=2, batch_size=24)
     history = learner.history
     assert (len(history), len(history.steps)) == (2, 6)
-    assert history["loss"] == pytest.approx([sum(history.steps[:4]) / 4, sum(history.steps[4:]) / 2])
+    assert history["loss"] == pytest.approx(
+        [sum(history.steps[:4]) / 4, sum(history.steps[4:]) / 2]
+    )
     assert history["epoch"] == [1, 2]
     assert math.isnan(history["valid_loss"][1]) is (how != "terminate_epoch")
     assert seen == ([2] if how == "terminate" else [])
@@ -264,7 +302,8 @@ def test_a_window_that_was_broken_off_does_not_reach_into_the_next_fit(stop_at):
     handle.remove()
     fresh.model.load_state_dict(learner.model.state_dict())
     assert (
-        learner.fit((X, Y), batch_size=10, shuffle=False).steps == fresh.fit((X, Y), batch_size=10, shuffle=False).steps
+        learner.fit((X, Y), batch_size=10, shuffle=False).steps
+        == fresh.fit((X, Y), batch_size=10, shuffle=False).steps
     )
     assert are_equal(weights_of(learner.model), weights_of(fresh.model))
 
@@ -273,18 +312,28 @@ def test_a_run_that_was_broken_off_in_an_epoch_goes_on_with_one_row_for_it(tmp_p
     def train(stop=None, **options):
         learner = make(optimizer="sgd")
         if stop:
-            learner.trainer.on(Events.ITERATION_COMPLETED(once=stop))(lambda engine: engine.terminate())
+            learner.trainer.on(Events.ITERATION_COMPLETED(once=stop))(
+                lambda engine: engine.terminate()
+            )
         return learner.fit((X, Y), batch_size=30, **options)
 
     expected = train(epochs=3)
     assert len(train(6, epochs=2, run_dir=tmp_path, resume="latest")) == 2
     found = train(epochs=3, run_dir=tmp_path, resume="latest")
-    assert (found["epoch"], found.steps, found["loss"]) == ([1, 2, 3], expected.steps, expected["loss"])
+    assert (found["epoch"], found.steps, found["loss"]) == (
+        [1, 2, 3],
+        expected.steps,
+        expected["loss"],
+    )
 
 
 def test_evaluate_gives_what_each_metric_gives():
     confusion, precision = ConfusionMatrix(3), Precision(average=False)
-    metrics = {"matrix": confusion, "by_class": precision, "numpy": Told([np.float32(0.5), np.ones(2)], None)}
+    metrics = {
+        "matrix": confusion,
+        "by_class": precision,
+        "numpy": Told([np.float32(0.5), np.ones(2)], None),
+    }
     learner = make(metrics=metrics)
     found = learner.evaluate((X, Y))
     labels = learner.predict(X).argmax(1)
@@ -315,12 +364,16 @@ def test_the_average_begins_fast_as_tensorflow_says():
     learner.fit((X, Y), epochs=15, batch_size=12)
     learner.fit((X, Y), epochs=2, batch_size=12)
     assert (seen[0], seen[1], seen[-1], len(seen)) == (0.1, 2 / 11, 0.9, 170)
-    for found, average in zip(learner._engines.average.ema_model.parameters(), expected, strict=True):
+    for found, average in zip(
+        learner._engines.average.ema_model.parameters(), expected, strict=True
+    ):
         torch.testing.assert_close(found.detach(), average)
 
 
 def test_a_fresh_slow_average_is_useful_after_a_few_steps():
-    slow, live = (make(ema=ema, optimizer="sgd", lr=0.3, metrics=["accuracy"]) for ema in (0.999, None))
+    slow, live = (
+        make(ema=ema, optimizer="sgd", lr=0.3, metrics=["accuracy"]) for ema in (0.999, None)
+    )
     for one in (slow, live):
         one.fit((X, Y), epochs=10, batch_size=12)
     assert slow.evaluate((X, Y))["accuracy"] > live.evaluate((X, Y))["accuracy"] - 0.1
@@ -332,7 +385,11 @@ def test_the_average_follows_whatever_is_loaded(tmp_path):
     best = history.best("valid_loss")["valid_loss"]
     source.save(tmp_path / "saved.pt")
     found = source.evaluate((X, Y))["loss"]
-    for name, expected in (("saved.pt", found), ("checkpoints/best.pt", best), ("checkpoints/last.pt", found)):
+    for name, expected in (
+        ("saved.pt", found),
+        ("checkpoints/best.pt", best),
+        ("checkpoints/last.pt", found),
+    ):
         for ema in (None, 0.9, 0.5):
             other = make(lr=0.1, ema=ema)
             other.load(tmp_path / name)
@@ -347,14 +404,18 @@ def test_the_average_follows_whatever_is_loaded(tmp_path):
 def test_the_best_weights_are_those_that_were_evaluated(tmp_path, ema, has_folder):
     options = {"run_dir": tmp_path, "resume": "latest"} if has_folder else {}
     learner = make(lr=0.3, ema=ema)
-    history = learner.fit((X[:40], Y[:40]), valid=(X[40:], Y[40:]), epochs=12, restore_best=True, **options)
+    history = learner.fit(
+        (X[:40], Y[:40]), valid=(X[40:], Y[40:]), epochs=12, restore_best=True, **options
+    )
     best = history.best("valid_loss")
     assert best["epoch"] < 12
     assert learner.evaluate((X[40:], Y[40:]))["loss"] == pytest.approx(best["valid_loss"], rel=1e-5)
     if has_folder:  # a finished run that is resumed
         other = make(lr=0.3, ema=ema)
         other.fit((X[:40], Y[:40]), valid=(X[40:], Y[40:]), epochs=12, restore_best=True, **options)
-        assert other.evaluate((X[40:], Y[40:]))["loss"] == pytest.approx(best["valid_loss"], rel=1e-5)
+        assert other.evaluate((X[40:], Y[40:]))["loss"] == pytest.approx(
+            best["valid_loss"], rel=1e-5
+        )
 
 
 # Optimizers and learning rates.
@@ -363,10 +424,16 @@ def test_the_best_weights_are_those_that_were_evaluated(tmp_path, ema, has_folde
 def test_an_optimizer_of_another_model_is_refused():
     model, other = make_net(), make_net()
     for parameters in (other.parameters(), [torch.zeros(1, requires_grad=True)]):
-        with pytest.raises(ValueError, match="optimizer should have parameters of the model that are trained"):
+        with pytest.raises(
+            ValueError, match="optimizer should have parameters of the model that are trained"
+        ):
             Learner(model, "cross_entropy", torch.optim.SGD(parameters, lr=0.1))
-    with pytest.raises(ValueError, match="optimizer should have parameters of the model that are trained"):
-        Learner(model, "cross_entropy", torch.optim.SGD(model[0].parameters(), lr=0.1), freeze=["0.*"])
+    with pytest.raises(
+        ValueError, match="optimizer should have parameters of the model that are trained"
+    ):
+        Learner(
+            model, "cross_entropy", torch.optim.SGD(model[0].parameters(), lr=0.1), freeze=["0.*"]
+        )
 
 
 def test_an_optimizer_of_a_part_of_the_model_is_taken_and_the_rest_is_told(caplog):
@@ -375,13 +442,24 @@ def test_an_optimizer_of_a_part_of_the_model_is_taken_and_the_rest_is_told(caplo
     before = weights_of(model)
     with caplog.at_level(logging.WARNING):
         learner.fit((X, Y))
-    assert [torch.equal(a, b) for a, b in zip(before, weights_of(model), strict=True)] == [True, True, False, False]
+    assert [torch.equal(a, b) for a, b in zip(before, weights_of(model), strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert "The optimizer has not got 0.weight, 0.bias" in caplog.text
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"optimizer": "adm"}, {"param_groups": {"no.*": {}}}, {"ema": 2.0}, {"freeze": ["*"]}, {"accumulation": 0}],
+    [
+        {"optimizer": "adm"},
+        {"param_groups": {"no.*": {}}},
+        {"ema": 2.0},
+        {"freeze": ["*"]},
+        {"accumulation": 0},
+    ],
 )
 def test_a_learner_that_is_refused_leaves_the_model_as_it_was(options):
     model = make_net()
@@ -400,7 +478,9 @@ def test_what_a_learner_was_made_of_cannot_be_exchanged_without_a_word():
 @pytest.mark.parametrize("first", ["constant", "cosine", "linear", None])
 def test_a_rate_that_is_set_between_two_fits_is_kept(first):
     learner, rates = make(optimizer="sgd", lr=1.0), []
-    learner.trainer.on(Events.ITERATION_COMPLETED)(lambda: rates.append(learner.optimizer.param_groups[0]["lr"]))
+    learner.trainer.on(Events.ITERATION_COMPLETED)(
+        lambda: rates.append(learner.optimizer.param_groups[0]["lr"])
+    )
     learner.fit((X, Y), batch_size=60, schedule=first)
     learner.optimizer.param_groups[0]["lr"] = 0.25
     rates.clear()
@@ -412,7 +492,9 @@ def test_a_rate_that_is_set_between_two_fits_is_kept(first):
 
 def test_a_rate_that_a_handler_sets_in_a_fit_without_schedule_stays():
     learner = make(optimizer="sgd", lr=1.0)
-    learner.trainer.on(Events.EPOCH_COMPLETED)(lambda: learner.optimizer.param_groups[0].update(lr=0.5))
+    learner.trainer.on(Events.EPOCH_COMPLETED)(
+        lambda: learner.optimizer.param_groups[0].update(lr=0.5)
+    )
     learner.fit((X, Y))
     assert learner.optimizer.param_groups[0]["lr"] == 0.5
     rates = []
@@ -436,26 +518,32 @@ def test_what_is_unfrozen_between_two_fits_is_trained(optimizer, options, group)
     learner = Learner(make_net(), "cross_entropy", optimizer, 0.01, **options)
     for parameter in learner.model[0].parameters():
         parameter.requires_grad_(False)
-    frozen = Learner(learner.model, "cross_entropy", optimizer if isinstance(optimizer, str) else "sgd", 0.01)
+    frozen = Learner(
+        learner.model, "cross_entropy", optimizer if isinstance(optimizer, str) else "sgd", 0.01
+    )
     if isinstance(optimizer, str):
         learner = frozen
     before = weights_of(learner.model)
     learner.fit((X, Y), schedule="cosine")
-    assert [torch.equal(a, b) for a, b in zip(before, weights_of(learner.model), strict=True)] == [True] * 2 + [
-        False
-    ] * 2
+    assert [torch.equal(a, b) for a, b in zip(before, weights_of(learner.model), strict=True)] == [
+        True
+    ] * 2 + [False] * 2
     for parameter in learner.model[0].parameters():
         parameter.requires_grad_(True)
     before = weights_of(learner.model)
     learner.fit((X, Y), schedule="cosine")
-    assert not any(torch.equal(a, b) for a, b in zip(before, weights_of(learner.model), strict=True))
+    assert not any(
+        torch.equal(a, b) for a, b in zip(before, weights_of(learner.model), strict=True)
+    )
     groups = learner.optimizer.param_groups
     assert sum(len(one["params"]) for one in groups) == 4
 
 
 @pytest.mark.parametrize(("key", "new"), [("lr", 0.02), ("weight_decay", 0.5), ("momentum", 0.9)])
 @pytest.mark.parametrize("schedule", [None, "linear"])
-def test_a_resumed_run_goes_on_with_the_options_that_the_program_asks_for(tmp_path, key, new, schedule):
+def test_a_resumed_run_goes_on_with_the_options_that_the_program_asks_for(
+    tmp_path, key, new, schedule
+):
     def stop():
         raise Killed
 
@@ -469,13 +557,17 @@ def test_a_resumed_run_goes_on_with_the_options_that_the_program_asks_for(tmp_pa
         learner.trainer.on(Events.ITERATION_COMPLETED)(
             lambda: seen.append(dict(learner.optimizer.param_groups[0], params=None))
         )
-        learner.fit((X, Y), epochs=2, batch_size=60, schedule=schedule, run_dir=tmp_path, resume="latest")
+        learner.fit(
+            (X, Y), epochs=2, batch_size=60, schedule=schedule, run_dir=tmp_path, resume="latest"
+        )
         return seen
 
     begun = make(optimizer="sgd", lr=0.1, optimizer_options={"weight_decay": 0.0, "momentum": 0.0})
     begun.trainer.on(Events.ITERATION_COMPLETED(once=3))(stop)
     with pytest.raises(Killed):
-        begun.fit((X, Y), epochs=2, batch_size=60, schedule=schedule, run_dir=tmp_path, save_every=1)
+        begun.fit(
+            (X, Y), epochs=2, batch_size=60, schedule=schedule, run_dir=tmp_path, save_every=1
+        )
     (first, _) = program(new)
     share = 0.5 if schedule else 1.0  # after two of four steps
     assert first[key] == pytest.approx(new * share if key == "lr" else new)
@@ -487,7 +579,10 @@ def test_a_resumed_run_goes_on_with_the_options_that_the_program_asks_for(tmp_pa
 def test_a_resumed_run_watches_the_same(tmp_path):
     options = {"valid": 0.2, "early_stopping": 9, "run_dir": tmp_path, "resume": "latest"}
     make(metrics=["accuracy"]).fit((X, Y), **options)
-    with pytest.raises(ValueError, match="monitor should be 'valid_loss' with mode='min', as when the run began, but"):
+    with pytest.raises(
+        ValueError,
+        match="monitor should be 'valid_loss' with mode='min', as when the run began, but",
+    ):
         make(metrics=["accuracy"]).fit((X, Y), epochs=2, monitor="valid_accuracy", **options)
 
 
@@ -541,7 +636,11 @@ def test_a_copy_goes_on_as_the_original(how, optimizer, ema, fits):
     for _ in range(fits):
         learner.fit((X.numpy(), NAMES), valid=0.2, epochs=2, schedule="cosine")
     twin = pickle.loads(pickle.dumps(learner)) if how == "pickle" else copy.deepcopy(learner)
-    assert (twin.classes, str(twin.task), len(twin.history)) == (learner.classes, str(learner.task), 2 * fits)
+    assert (twin.classes, str(twin.task), len(twin.history)) == (
+        learner.classes,
+        str(learner.task),
+        2 * fits,
+    )
     expected = learner.fit((X.numpy(), NAMES), valid=0.2, epochs=2)
     untouched = twin.predict(X[:3])
     found = twin.fit((X.numpy(), NAMES), valid=0.2, epochs=2)
@@ -587,7 +686,9 @@ def test_metrics_by_name_are_uniform_averages_over_outputs(shape, kind):
     engine = Engine(lambda engine, batch: batch)
     for name, metric in made.items():
         metric.attach(engine, name)
-    found = engine.run([(y_pred[:50], y[:50]), (y_pred[50:51], y[50:51]), (y_pred[51:], y[51:])]).metrics
+    found = engine.run(
+        [(y_pred[:50], y[:50]), (y_pred[50:51], y[50:51]), (y_pred[51:], y[51:])]
+    ).metrics
     p, t = (one.reshape(len(y), -1).numpy() for one in (y_pred, y))
     expected = {
         "mse": sklearn.metrics.mean_squared_error(t, p), "mae": sklearn.metrics.mean_absolute_error(t, p),
@@ -597,8 +698,12 @@ def test_metrics_by_name_are_uniform_averages_over_outputs(shape, kind):
         expected |= {"pearson": 0.0, "spearman": 0.0}
         assert abs(expected["r2"]) < 0.2
     else:
-        expected["pearson"] = np.mean([scipy.stats.pearsonr(a, b).statistic for a, b in zip(p.T, t.T, strict=True)])
-        expected["spearman"] = np.mean([scipy.stats.spearmanr(a, b).statistic for a, b in zip(p.T, t.T, strict=True)])
+        expected["pearson"] = np.mean(
+            [scipy.stats.pearsonr(a, b).statistic for a, b in zip(p.T, t.T, strict=True)]
+        )
+        expected["spearman"] = np.mean(
+            [scipy.stats.spearmanr(a, b).statistic for a, b in zip(p.T, t.T, strict=True)]
+        )
     assert found == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
 
@@ -607,7 +712,9 @@ def test_r2_of_a_target_that_is_constant(is_right):
     y = torch.full((20, 2), 3.0)
     metric = make_metrics(["r2"], "regression", has_logits=True)["r2"]
     metric.update((y if is_right else y + 1, y))
-    assert metric.compute() == sklearn.metrics.r2_score(y, y if is_right else y + 1) == float(is_right)
+    assert (
+        metric.compute() == sklearn.metrics.r2_score(y, y if is_right else y + 1) == float(is_right)
+    )
 
 
 def test_the_figures_of_a_fit_of_several_outputs_agree_with_the_loss():
@@ -667,10 +774,14 @@ class Clock:
         (10.0, 100.0, 65, [1, 31, 61, 65]),  # no more than five minutes are lost
     ],
 )
-def test_a_run_is_saved_as_often_as_it_costs_little(tmp_path, monkeypatch, epoch_s, save_s, epochs, expected):
+def test_a_run_is_saved_as_often_as_it_costs_little(
+    tmp_path, monkeypatch, epoch_s, save_s, epochs, expected
+):
     times, learner = Clock(monkeypatch, epoch_s, save_s), make()
     times.follow(learner)
-    monkeypatch.setattr(RunCheckpoint, "__init__", partialmethod(_in_foreground, RunCheckpoint.__init__))
+    monkeypatch.setattr(
+        RunCheckpoint, "__init__", partialmethod(_in_foreground, RunCheckpoint.__init__)
+    )
     learner.fit((X, Y), epochs=epochs, batch_size=120, run_dir=tmp_path)
     assert times.saved == expected
 
@@ -688,7 +799,11 @@ def test_save_every_saves_each_epoch_and_every_so_many_steps(tmp_path, monkeypat
 
 def test_the_best_epoch_is_kept_though_few_are_saved(tmp_path, monkeypatch):
     figures = [0.5, 0.4, 0.9, 0.3, 0.8, 0.2, 0.7, 0.1]
-    times, learner, seen = Clock(monkeypatch, 0.001, 1.0), make(metrics={"own": Told(figures, True)}), []
+    times, learner, seen = (
+        Clock(monkeypatch, 0.001, 1.0),
+        make(metrics={"own": Told(figures, True)}),
+        [],
+    )
     times.follow(learner)
     learner.trainer.on(Events.EPOCH_COMPLETED)(lambda: seen.append(weights_of(learner.model)))
     options = {"valid": (X, Y), "monitor": "valid_own", "batch_size": 120, "run_dir": tmp_path}
@@ -704,7 +819,9 @@ def test_a_signal_saves_the_run_where_it_stops_it(tmp_path, monkeypatch, signum)
     def train(folder, stop_at=None, **options):
         learner = make(optimizer="sgd")
         if stop_at:
-            learner.trainer.on(Events.ITERATION_COMPLETED(once=stop_at))(lambda: os.kill(os.getpid(), signum))
+            learner.trainer.on(Events.ITERATION_COMPLETED(once=stop_at))(
+                lambda: os.kill(os.getpid(), signum)
+            )
         return learner.fit((X, Y), epochs=5, batch_size=30, run_dir=folder, resume="latest")
 
     expected = train(tmp_path / "whole")
@@ -718,5 +835,8 @@ def test_a_signal_saves_the_run_where_it_stops_it(tmp_path, monkeypatch, signum)
     assert states["recorder"]["history"]["steps"].tolist() == expected.steps[:14]
     found = train(tmp_path / "cut")
     assert (found.steps, found["loss"]) == (expected.steps, expected["loss"])
-    steps = [json.loads(line).get("step") for line in (tmp_path / "cut" / "scalars.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line).get("step")
+        for line in (tmp_path / "cut" / "scalars.jsonl").read_text().splitlines()
+    ]
     assert [step for step in steps if step] == [10, 20]

@@ -41,7 +41,9 @@ def by_definition(y_pred, y, weight=None, class_weight=None, ignored=IGNORED):
             if label == ignored:
                 continue
             num_counted += 1
-            factor = (1 if weight is None else weight[n]) * (1 if class_weight is None else class_weight[label])
+            factor = (1 if weight is None else weight[n]) * (
+                1 if class_weight is None else class_weight[label]
+            )
             total += factor * cross_entropy_of(y_pred[n, :, t].tolist(), label)
     return total, num_counted
 
@@ -51,7 +53,11 @@ numbers = st.floats(0, 4, width=32)
 
 @given(
     seed=st.integers(0, 99),
-    labels=st.lists(st.lists(st.sampled_from([0, 1, 2, IGNORED]), min_size=2, max_size=2), min_size=1, max_size=4),
+    labels=st.lists(
+        st.lists(st.sampled_from([0, 1, 2, IGNORED]), min_size=2, max_size=2),
+        min_size=1,
+        max_size=4,
+    ),
     weight=st.none() | st.lists(numbers, min_size=4, max_size=4),
     class_weight=st.none() | st.lists(numbers, min_size=3, max_size=3),
     is_tracked=st.booleans(),
@@ -69,7 +75,9 @@ def test_classes_of_elements(kind, seed, labels, weight, class_weight, is_tracke
     found, count, is_sum = loss.counted(given_output, target)
     total, num_counted = by_definition(y_pred.detach(), y, weight, class_weight)
     assert (count, is_sum) == (num_counted, False)
-    assert found.item() == pytest.approx(total / num_counted if num_counted else 0.0, rel=1e-9, abs=1e-12)
+    assert found.item() == pytest.approx(
+        total / num_counted if num_counted else 0.0, rel=1e-9, abs=1e-12
+    )
     if is_tracked:
         (gradient,) = torch.autograd.grad(found, y_pred)
         assert gradient.isfinite().all()
@@ -86,12 +94,20 @@ def test_a_number_within_the_classes_can_be_ignored():
 TWO_ARGUMENTS = {
     "cross_entropy": (nn.CrossEntropyLoss, F.cross_entropy, "classes"),
     "smoothed": (functools.partial(nn.CrossEntropyLoss, label_smoothing=0.1), None, "classes"),
-    "weighted": (functools.partial(nn.CrossEntropyLoss, torch.tensor([1.0, 3.0, 0.5]).double()), None, "classes"),
+    "weighted": (
+        functools.partial(nn.CrossEntropyLoss, torch.tensor([1.0, 3.0, 0.5]).double()),
+        None,
+        "classes",
+    ),
     "soft": (nn.CrossEntropyLoss, F.cross_entropy, "soft"),
     "nll": (nn.NLLLoss, F.nll_loss, "classes"),
     "bce": (nn.BCELoss, F.binary_cross_entropy, "fractions"),
     "bce_with_logits": (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, "fractions"),
-    "pos_weight": (functools.partial(nn.BCEWithLogitsLoss, pos_weight=torch.tensor([2.0, 1, 3])), None, "fractions"),
+    "pos_weight": (
+        functools.partial(nn.BCEWithLogitsLoss, pos_weight=torch.tensor([2.0, 1, 3])),
+        None,
+        "fractions",
+    ),
     "mse": (nn.MSELoss, F.mse_loss, "numbers"),
     "l1": (nn.L1Loss, F.l1_loss, "numbers"),
     "smooth_l1": (nn.SmoothL1Loss, F.smooth_l1_loss, "numbers"),
@@ -104,7 +120,11 @@ TWO_ARGUMENTS = {
     "multi_margin": (nn.MultiMarginLoss, F.multi_margin_loss, "classes"),
     "multilabel": (nn.MultiLabelSoftMarginLoss, F.multilabel_soft_margin_loss, "fractions"),
 }
-FORMS = [(name, form) for name, (_, function, _) in TWO_ARGUMENTS.items() for form in range(2 if function else 1)]
+FORMS = [
+    (name, form)
+    for name, (_, function, _) in TWO_ARGUMENTS.items()
+    for form in range(2 if function else 1)
+]
 
 
 def make_case(name, form, num_rows):
@@ -135,7 +155,11 @@ def test_batches_of_any_size_and_weights_of_one_give_the_loss_of_all_at_once(nam
                     part = loss.counted(y_pred[rows].detach().requires_grad_(with_grad), target)
                     total += part.loss.item() * part.num_counted
                     count += part.num_counted
-                assert total / count == pytest.approx(expected, rel=1e-6), (sizes, is_weighted, with_grad)
+                assert total / count == pytest.approx(expected, rel=1e-6), (
+                    sizes,
+                    is_weighted,
+                    with_grad,
+                )
 
 
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
@@ -146,11 +170,15 @@ def test_weights_multiply_what_the_elements_of_a_sample_lose(name, form):
     each = make_training_loss(loss_fn, None)
     rows = [each(y_pred[i : i + 1], y[i : i + 1]).item() for i in range(6)]
     sizes = [each.counted(y_pred[i : i + 1], y[i : i + 1]).num_counted for i in range(6)]
-    expected = sum(w * row * size for w, row, size in zip(weight.tolist(), rows, sizes, strict=True)) / sum(sizes)
+    expected = sum(
+        w * row * size for w, row, size in zip(weight.tolist(), rows, sizes, strict=True)
+    ) / sum(sizes)
     assert each(y_pred, Weighted(y, weight)).item() == pytest.approx(expected, rel=1e-6)
     assert each(y_pred, Weighted(y, torch.zeros(6))).item() == 0
     assert each(y_pred, Weighted(y, weight[:, None])).item() == pytest.approx(expected, rel=1e-6)
-    assert each(y_pred[:1], Weighted(y[:1], torch.tensor([5.0]))).item() == pytest.approx(5 * rows[0], rel=1e-6)
+    assert each(y_pred[:1], Weighted(y[:1], torch.tensor([5.0]))).item() == pytest.approx(
+        5 * rows[0], rel=1e-6
+    )
 
 
 # Classes
@@ -170,7 +198,10 @@ def test_all_ordinary_forms_of_weights_of_classes(form):
     weights = [0.5, 3.0, 2.0]
     y_pred, y = randn(4, 3), torch.tensor([0, 1, 2, 1])
     each = F.cross_entropy(y_pred, y, reduction="none")
-    expected = sum(weights[label] * loss for label, loss in zip(y.tolist(), each.tolist(), strict=True)) / 4
+    expected = (
+        sum(weights[label] * loss for label, loss in zip(y.tolist(), each.tolist(), strict=True))
+        / 4
+    )
     loss = make_training_loss("cross_entropy", forms_of(weights)[form])
     assert loss(y_pred, y).item() == pytest.approx(expected, rel=1e-12)
 
@@ -205,21 +236,38 @@ def test_classes_have_weights_by_name_once_the_names_are_known(weights, names):
         ([1.0, -1.0, 1.0], ValueError, "should be finite and at least 0, but given"),
         ([1.0] * 4, ValueError, "should have 3 weights, one for each class, but given 4"),
         (np.ones(2), ValueError, "should have 3 weights, one for each class, but given 2"),
-        (np.ones((3, 2)), TypeError, "should be a number for each class, by class or in their order, but given"),
-        ("balance", ValueError, "class_weight should be 'balanced', or weights by class, but given 'balance'"),
+        (
+            np.ones((3, 2)),
+            TypeError,
+            "should be a number for each class, by class or in their order, but given",
+        ),
+        (
+            "balance",
+            ValueError,
+            "class_weight should be 'balanced', or weights by class, but given 'balance'",
+        ),
         ("balanced", ValueError, "is found in training data, but there were none: call fit before"),
-        (3.0, TypeError, "should be a number for each class, by class or in their order, but given 3.0"),
+        (
+            3.0,
+            TypeError,
+            "should be a number for each class, by class or in their order, but given 3.0",
+        ),
     ],
 )
 def test_weights_that_fit_no_class_are_refused_by_the_check_too(weights, error, match):
     for verb in ("check", "counted"):
         with pytest.raises(error, match=match):
-            getattr(make_training_loss("cross_entropy", weights), verb)(torch.zeros(2, 3), torch.tensor([0, 2]))
+            getattr(make_training_loss("cross_entropy", weights), verb)(
+                torch.zeros(2, 3), torch.tensor([0, 2])
+            )
 
 
 @pytest.mark.parametrize("loss", ["mse", nn.L1Loss(), F.huber_loss, nn.GaussianNLLLoss()])
 def test_numbers_have_no_classes(loss):
-    with pytest.raises(TypeError, match="class_weight should be left out for a loss of numbers, which has no classes"):
+    with pytest.raises(
+        TypeError,
+        match="class_weight should be left out for a loss of numbers, which has no classes",
+    ):
         make_training_loss(loss, [1.0, 2.0])
 
 
@@ -227,11 +275,16 @@ def test_numbers_have_no_classes(loss):
 def test_probabilities_of_classes_weigh_what_each_class_contributes(seed, weights):
     y_pred, y = randn(4, 3, seed=seed), randn(4, 3, seed=seed + 1).softmax(1)
     logs = y_pred.log_softmax(1)
-    expected = sum(-weights[c] * y[n, c].item() * logs[n, c].item() for n in range(4) for c in range(3)) / 4
+    expected = (
+        sum(-weights[c] * y[n, c].item() * logs[n, c].item() for n in range(4) for c in range(3))
+        / 4
+    )
     loss = make_training_loss("cross_entropy", weights)
     assert loss(y_pred, y).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
     hard = y.argmax(1)
-    assert loss(y_pred, F.one_hot(hard, 3).double()).item() == pytest.approx(loss(y_pred, hard).item(), abs=1e-9)
+    assert loss(y_pred, F.one_hot(hard, 3).double()).item() == pytest.approx(
+        loss(y_pred, hard).item(), abs=1e-9
+    )
 
 
 @given(seed=st.integers(0, 99), no=numbers, yes=numbers)
@@ -241,7 +294,8 @@ def test_labels_weigh_each_for_itself(name, seed, no, yes):
     y[0] = 0.25  # a probability of yes
     chance = scores.sigmoid()
     expected = sum(
-        -yes * y[i].item() * math.log(chance[i].item()) - no * (1 - y[i].item()) * math.log(1 - chance[i].item())
+        -yes * y[i].item() * math.log(chance[i].item())
+        - no * (1 - y[i].item()) * math.log(1 - chance[i].item())
         for i in ((n, k) for n in range(4) for k in range(2))
     )
     loss = make_training_loss(name, [no, yes])
@@ -253,8 +307,13 @@ def test_weights_of_ones_own_loss_and_of_classes_are_multiplied():
     own, weights = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64), [3.0, 1.0, 0.5]
     y_pred, y = randn(3, 3), torch.tensor([0, 2, 1])
     each = F.cross_entropy(y_pred, y, own, reduction="none")
-    expected = sum(weights[label] * each[i].item() for i, label in enumerate(y.tolist())) / own[y].sum().item()
-    assert make_training_loss(nn.CrossEntropyLoss(own), weights)(y_pred, y).item() == pytest.approx(expected, rel=1e-9)
+    expected = (
+        sum(weights[label] * each[i].item() for i, label in enumerate(y.tolist()))
+        / own[y].sum().item()
+    )
+    assert make_training_loss(nn.CrossEntropyLoss(own), weights)(y_pred, y).item() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @given(st.lists(st.sampled_from([0, 1, 3, IGNORED]), min_size=1, max_size=20))
@@ -263,12 +322,16 @@ def test_balanced_is_what_scikit_learn_computes_of_the_classes_that_count(labels
     loss = make_training_loss("cross_entropy", "balanced")
     assert loss.is_balanced
     if not counted:
-        with pytest.raises(ValueError, match="y should hold a class for class_weight='balanced', but given none"):
+        with pytest.raises(
+            ValueError, match="y should hold a class for class_weight='balanced', but given none"
+        ):
             loss.balance_of(torch.tensor(labels))
         return
     loss.learn((), loss.balance_of(torch.tensor(labels)[:, None]))
     occurring = np.unique(counted)
-    weights = dict(zip(occurring, compute_class_weight("balanced", classes=occurring, y=counted), strict=True))
+    weights = dict(
+        zip(occurring, compute_class_weight("balanced", classes=occurring, y=counted), strict=True)
+    )
     y_pred, y = randn(5, 5), torch.arange(5)
     each = F.cross_entropy(y_pred, y, reduction="none").tolist()
     expected = sum(weights.get(c, 1.0) * each[c] for c in range(5)) / 5
@@ -301,7 +364,9 @@ def test_a_loss_of_ones_own_that_tells_its_elements_is_weighted_like_those_of_to
     expected = (each * weight * torch.tensor([1.0, 5.0, 1.0, 5.0])).sum().item() / 4
     loss.check(y_pred, Weighted(y, weight))
     assert loss(y_pred, Weighted(y, weight)).item() == pytest.approx(expected, rel=1e-9)
-    assert make_training_loss(loss_fn, None)(y_pred, y).item() == pytest.approx(each.mean().item(), rel=1e-12)
+    assert make_training_loss(loss_fn, None)(y_pred, y).item() == pytest.approx(
+        each.mean().item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -340,7 +405,9 @@ def test_a_function_that_changes_what_it_is_given_is_evaluated_too():
 
     y_pred = randn(3)
     with torch.no_grad():
-        assert TrainingLoss(loss_fn)(y_pred, torch.zeros(3)).item() == pytest.approx(y_pred.abs().mean().item())
+        assert TrainingLoss(loss_fn)(y_pred, torch.zeros(3)).item() == pytest.approx(
+            y_pred.abs().mean().item()
+        )
     assert torch.equal(y_pred, randn(3))
 
 
@@ -348,12 +415,19 @@ def test_what_cannot_be_weighted_is_refused():
     y_pred, y = randn(2, 3), torch.tensor([0, 1])
     mean = make_training_loss(lambda y_pred, y: y_pred.mean(), None)
     for verb in ("check", "counted"):
-        with pytest.raises(TypeError, match="gives one value for each sample to be weighted, but given .*lambda"):
+        with pytest.raises(
+            TypeError, match="gives one value for each sample to be weighted, but given .*lambda"
+        ):
             getattr(mean, verb)(y_pred, Weighted(y, torch.ones(2)))
-    with pytest.raises(TypeError, match="for class_weight, but given shape .2, 3., torch.float64 for losses of"):
-        make_training_loss(lambda y_pred, y: (y_pred - y).abs(), [1.0, 2.0]).check(y_pred, randn(2, 3))
     with pytest.raises(
-        ValueError, match=r"w, the weights of samples, should have shape \(2,\), but given shape \(3,\)"
+        TypeError, match="for class_weight, but given shape .2, 3., torch.float64 for losses of"
+    ):
+        make_training_loss(lambda y_pred, y: (y_pred - y).abs(), [1.0, 2.0]).check(
+            y_pred, randn(2, 3)
+        )
+    with pytest.raises(
+        ValueError,
+        match=r"w, the weights of samples, should have shape \(2,\), but given shape \(3,\)",
     ):
         make_training_loss("cross_entropy", None).check(y_pred, Weighted(y, torch.ones(3)))
 
@@ -362,11 +436,15 @@ def test_what_cannot_be_weighted_is_refused():
             losses = focal(y_pred, y, "none")
             return losses if self.reduction == "none" else losses.sum() / losses.detach().max()
 
-    with pytest.raises(TypeError, match="should be the mean of what it gives with reduction='none' to be weighted"):
+    with pytest.raises(
+        TypeError, match="should be the mean of what it gives with reduction='none' to be weighted"
+    ):
         make_training_loss(Normalized(), None).check(y_pred, Weighted(y, torch.ones(2)))
 
 
-@pytest.mark.parametrize("loss_fn", [nn.MSELoss(reduction="sum"), functools.partial(F.mse_loss, reduction="sum")])
+@pytest.mark.parametrize(
+    "loss_fn", [nn.MSELoss(reduction="sum"), functools.partial(F.mse_loss, reduction="sum")]
+)
 def test_a_sum_stays_a_sum(loss_fn):
     y_pred, y = randn(3, 2), randn(3, 2, seed=1)
     loss = make_training_loss(loss_fn, None)
@@ -386,7 +464,9 @@ def test_targets_in_tuples_and_dictionaries_are_no_weights_and_count_samples():
     loss = TrainingLoss(lambda y_pred, y: (y_pred - y["a"]).square().sum() / 3)
     assert loss.counted(torch.zeros(3), y)[1] == 3
     pair = torch.ones(3), torch.full((3,), 2.0)
-    found = TrainingLoss(lambda y_pred, y: (y_pred - y[0] - y[1]).square().sum() / 3).counted(torch.zeros(3), pair)
+    found = TrainingLoss(lambda y_pred, y: (y_pred - y[0] - y[1]).square().sum() / 3).counted(
+        torch.zeros(3), pair
+    )
     assert (found.loss.item(), found.num_counted) == (9, 3)
     assert num_samples(None, 3, "a", torch.tensor(1), [torch.zeros(4)]) == 4
     assert num_samples("a") == 1
@@ -408,7 +488,9 @@ def test_over_an_epoch():
     total, num_counted = by_definition(y_pred, y, weight.tolist(), [1.0, 2.0, 3.0])
     assert metric.compute() == pytest.approx(total / num_counted, rel=1e-12)
     metric.reset()
-    with pytest.raises(NotComputableError, match="The loss must have at least one batch before it can be computed"):
+    with pytest.raises(
+        NotComputableError, match="The loss must have at least one batch before it can be computed"
+    ):
         metric.compute()
     metric.update((y_pred[2:3], y[2:3]))
     assert math.isnan(metric.compute()), "nothing counts"
@@ -423,9 +505,9 @@ def test_targets_are_fitted_to_the_loss_where_that_cannot_be_mistaken():
     expected = nn.functional.binary_cross_entropy_with_logits(scores[:, 0], yes.float())
     assert make_training_loss("bce_with_logits", None)(scores, yes) == expected
     logits, classes = torch.randn(2, 3), torch.tensor([2, 0], dtype=torch.uint8)
-    assert make_training_loss("cross_entropy", None)(logits, classes) == nn.functional.cross_entropy(
-        logits, classes.long()
-    )
+    assert make_training_loss("cross_entropy", None)(
+        logits, classes
+    ) == nn.functional.cross_entropy(logits, classes.long())
     seen = []
 
     def note(y_pred, y):
@@ -447,7 +529,10 @@ def test_integers_become_floats_where_the_loss_computes_with_numbers_and_nothing
 
 def test_weights_of_a_loss_are_moved_to_the_device_of_the_model():
     loss = nn.CrossEntropyLoss(torch.ones(3))
-    assert make_training_loss(loss, None, torch.device("meta"))._options["weight"].device.type == "meta"
+    assert (
+        make_training_loss(loss, None, torch.device("meta"))._options["weight"].device.type
+        == "meta"
+    )
     with pytest.raises(TypeError, match="loss should be a name or loss.y_pred, y., but given 3"):
         make_training_loss(3, None)
 
@@ -475,7 +560,8 @@ def test_a_batch_of_one_whose_output_is_squeezed_has_its_loss(loss, shape, targe
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber", "bce_with_logits"])
 @pytest.mark.parametrize(
-    ("shape", "y_shape"), [((2, 3, 4, 5), (2, 4, 5, 3)), ((4, 2, 3), (4, 3, 2)), ((4, 1), (4, 4)), ((1, 3), (3,))]
+    ("shape", "y_shape"),
+    [((2, 3, 4, 5), (2, 4, 5, 3)), ((4, 2, 3), (4, 3, 2)), ((4, 1), (4, 4)), ((1, 3), (3,))],
 )
 def test_targets_in_another_order_never_pair_by_memory(loss, shape, y_shape):
     with pytest.raises(ValueError, match="y should have the shape of the model's output"):
@@ -494,7 +580,9 @@ def total_and_count(model, rows, data, weighted, class_weight):
         for t, label in enumerate(y[n].tolist()):
             if label != IGNORED:
                 num_counted += 1
-                factor = (weight[n].item() if weighted else 1) * (class_weight[label] if class_weight else 1)
+                factor = (weight[n].item() if weighted else 1) * (
+                    class_weight[label] if class_weight else 1
+                )
                 total = total - factor * scores[label, t]
     return total, num_counted
 
@@ -531,13 +619,27 @@ def assert_same(found, expected):
     assert found[2] == pytest.approx(expected[2], rel=1e-9)
 
 
-WEIGHTINGS = [(False, None), (True, None), (False, learner_processes.CLASS_WEIGHT), (True, (0.5, 2.0, 1.0))]
+WEIGHTINGS = [
+    (False, None),
+    (True, None),
+    (False, learner_processes.CLASS_WEIGHT),
+    (True, (0.5, 2.0, 1.0)),
+]
 
 
 @pytest.mark.parametrize(("weighted", "class_weight"), WEIGHTINGS)
-@pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 1), (4, 1), (19, 1), (1, 4), (2, 3), (5, 2), (3, 100)])
-def test_gradients_and_figures_are_those_of_the_definition(batch_size, accumulation, weighted, class_weight):
-    how = {"batch_size": batch_size, "accumulation": accumulation, "weighted": weighted, "class_weight": class_weight}
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation"), [(1, 1), (4, 1), (19, 1), (1, 4), (2, 3), (5, 2), (3, 100)]
+)
+def test_gradients_and_figures_are_those_of_the_definition(
+    batch_size, accumulation, weighted, class_weight
+):
+    how = {
+        "batch_size": batch_size,
+        "accumulation": accumulation,
+        "weighted": weighted,
+        "class_weight": class_weight,
+    }
     expected = trained_by_definition(batch_size * accumulation, weighted, class_weight)
     assert_same(learner_processes.train_tokens(0, **how), expected)
 
@@ -554,7 +656,12 @@ def test_gradients_and_figures_are_those_of_the_definition(batch_size, accumulat
 def test_two_processes_have_the_gradients_and_figures_of_the_definition(
     batch_size, accumulation, windows, weighted, class_weight
 ):
-    how = {"batch_size": batch_size, "accumulation": accumulation, "weighted": weighted, "class_weight": class_weight}
+    how = {
+        "batch_size": batch_size,
+        "accumulation": accumulation,
+        "weighted": weighted,
+        "class_weight": class_weight,
+    }
     expected = trained_by_definition(windows, weighted, class_weight)
     for found in harness.run(functools.partial(learner_processes.train_tokens, **how), 2):
         assert_same(found, expected)
@@ -562,7 +669,14 @@ def test_two_processes_have_the_gradients_and_figures_of_the_definition(
 
 def make_learner(**options):
     torch.manual_seed(0)
-    return Learner(nn.Linear(2, 3), options.pop("loss", "cross_entropy"), "sgd", lr=1.0, device="cpu", **options)
+    return Learner(
+        nn.Linear(2, 3),
+        options.pop("loss", "cross_entropy"),
+        "sgd",
+        lr=1.0,
+        device="cpu",
+        **options,
+    )
 
 
 ROWS, LABELS = randn(10, 2).float(), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
@@ -588,11 +702,15 @@ def test_balanced_weights_are_those_of_the_training_data_in_validation_and_elsew
     learner = make_learner(class_weight="balanced")
     history = learner.fit((ROWS, LABELS), held, epochs=1, batch_size=4)
     each = F.cross_entropy(learner.model(held[0]), held[1], reduction="none").tolist()
-    expected = sum(weights[label] * loss for label, loss in zip(held[1].tolist(), each, strict=True)) / 4
+    expected = (
+        sum(weights[label] * loss for label, loss in zip(held[1].tolist(), each, strict=True)) / 4
+    )
     assert history["valid_loss"] == [pytest.approx(expected, rel=1e-5)]
     learner.save(tmp_path / "weights.pt")
     other = make_learner(class_weight="balanced")
-    with pytest.raises(ValueError, match="class_weight='balanced' is found in training data, but there were none"):
+    with pytest.raises(
+        ValueError, match="class_weight='balanced' is found in training data, but there were none"
+    ):
         other.evaluate(held)
     other.load(tmp_path / "weights.pt")
     assert other.evaluate(held)["loss"] == pytest.approx(expected, rel=1e-5)

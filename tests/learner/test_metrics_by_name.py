@@ -7,8 +7,14 @@ from ignite.learner._metrics_by_name import make_metrics
 from ignite.metrics import Accuracy
 
 GENERATOR = torch.Generator().manual_seed(0)
-LOGITS, CLASSES = torch.randn(60, 4, generator=GENERATOR), torch.randint(0, 4, (60,), generator=GENERATOR)
-SCORES, YES = torch.randn(60, 1, generator=GENERATOR), torch.randint(0, 2, (60,), generator=GENERATOR)
+LOGITS, CLASSES = (
+    torch.randn(60, 4, generator=GENERATOR),
+    torch.randint(0, 4, (60,), generator=GENERATOR),
+)
+SCORES, YES = (
+    torch.randn(60, 1, generator=GENERATOR),
+    torch.randint(0, 2, (60,), generator=GENERATOR),
+)
 LABELS = torch.randint(0, 2, (60, 4), generator=GENERATOR)
 NUMBERS = torch.randn(60, generator=GENERATOR)
 
@@ -24,8 +30,20 @@ DECIDED = (SCORES[:, 0] > 0).long()
 BY_LABEL = (LOGITS > 0).long()
 CASES = [
     ("accuracy", "multiclass", LOGITS, CLASSES, sk.accuracy_score(CLASSES, CHOSEN)),
-    ("balanced_accuracy", "multiclass", LOGITS, CLASSES, sk.balanced_accuracy_score(CLASSES, CHOSEN)),
-    ("precision", "multiclass", LOGITS, CLASSES, sk.precision_score(CLASSES, CHOSEN, average="macro")),
+    (
+        "balanced_accuracy",
+        "multiclass",
+        LOGITS,
+        CLASSES,
+        sk.balanced_accuracy_score(CLASSES, CHOSEN),
+    ),
+    (
+        "precision",
+        "multiclass",
+        LOGITS,
+        CLASSES,
+        sk.precision_score(CLASSES, CHOSEN, average="macro"),
+    ),
     ("recall", "multiclass", LOGITS, CLASSES, sk.recall_score(CLASSES, CHOSEN, average="macro")),
     ("f1", "multiclass", LOGITS, CLASSES, sk.f1_score(CLASSES, CHOSEN, average="macro")),
     ("kappa", "multiclass", LOGITS, CLASSES, sk.cohen_kappa_score(CLASSES, CHOSEN)),
@@ -38,7 +56,13 @@ CASES = [
     ("roc_auc", "binary", SCORES, YES, sk.roc_auc_score(YES, SCORES)),
     ("average_precision", "binary", SCORES, YES, sk.average_precision_score(YES, SCORES)),
     ("accuracy", "multilabel", LOGITS, LABELS, sk.accuracy_score(LABELS, BY_LABEL)),
-    ("precision", "multilabel", LOGITS, LABELS, sk.precision_score(LABELS, BY_LABEL, average="macro")),
+    (
+        "precision",
+        "multilabel",
+        LOGITS,
+        LABELS,
+        sk.precision_score(LABELS, BY_LABEL, average="macro"),
+    ),
     ("recall", "multilabel", LOGITS, LABELS, sk.recall_score(LABELS, BY_LABEL, average="macro")),
     ("f1", "multilabel", LOGITS, LABELS, sk.f1_score(LABELS, BY_LABEL, average="macro")),
     ("mae", "regression", SCORES, NUMBERS, sk.mean_absolute_error(NUMBERS, SCORES)),
@@ -64,7 +88,9 @@ SOFT = torch.nn.functional.one_hot(CLASSES, 4) * 0.9 + 0.025
 IGNORING = torch.where(torch.arange(60) % 3 == 0, -100, CLASSES)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1", "kappa", "mcc", "precision", "top2_accuracy"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "balanced_accuracy", "f1", "kappa", "mcc", "precision", "top2_accuracy"]
+)
 def test_probabilities_as_targets_stand_for_the_larger_one_and_ignored_ones_do_not_count(name):
     expected = value(name, "multiclass", LOGITS, CLASSES)
     assert value(name, "multiclass", LOGITS, SOFT) == expected
@@ -72,7 +98,9 @@ def test_probabilities_as_targets_stand_for_the_larger_one_and_ignored_ones_do_n
     kept = IGNORING != -100
     expected = value(name, "multiclass", LOGITS[kept], CLASSES[kept])
     assert value(name, "multiclass", LOGITS, IGNORING, ignored=-100) == pytest.approx(expected)
-    tokens = value(name, "multiclass", LOGITS.reshape(30, 2, 4).mT, IGNORING.reshape(30, 2), ignored=-100)
+    tokens = value(
+        name, "multiclass", LOGITS.reshape(30, 2, 4).mT, IGNORING.reshape(30, 2), ignored=-100
+    )
     assert tokens == pytest.approx(expected)
 
 
@@ -80,7 +108,9 @@ def test_probabilities_as_targets_stand_for_the_larger_one_and_ignored_ones_do_n
 def test_soft_yes_or_no_is_the_nearer_one(name):
     soft = YES * 0.9 + 0.05
     assert value(name, "binary", SCORES, soft) == value(name, "binary", SCORES, YES)
-    assert value(name, "binary", SCORES.sigmoid(), soft, has_logits=False) == value(name, "binary", SCORES, YES)
+    assert value(name, "binary", SCORES.sigmoid(), soft, has_logits=False) == value(
+        name, "binary", SCORES, YES
+    )
 
 
 def test_soft_labels_are_the_nearer_ones():
@@ -94,5 +124,7 @@ def test_objects_and_names_of_ones_own():
     made = make_metrics({"mine": own, "score": "f1"}, "multiclass", True)
     assert made["mine"] is own
     assert list(make_metrics([own, "mcc"], "multiclass", True)) == ["Accuracy", "mcc"]
-    with pytest.raises(ValueError, match="multilabel metric 'roc_auc' is not known. Known are accuracy, f1"):
+    with pytest.raises(
+        ValueError, match="multilabel metric 'roc_auc' is not known. Known are accuracy, f1"
+    ):
         make_metrics(["roc_auc"], "multilabel", True)

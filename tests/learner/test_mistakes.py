@@ -69,7 +69,12 @@ class Stream(IterableDataset):
 
 
 def make(loss="cross_entropy", model=None, **options):
-    return Learner(linear() if model is None else copy.deepcopy(model), loss, device="cpu", **{"lr": 0.01, **options})
+    return Learner(
+        linear() if model is None else copy.deepcopy(model),
+        loss,
+        device="cpu",
+        **{"lr": 0.01, **options},
+    )
 
 
 @dataclass
@@ -89,7 +94,10 @@ def own_loss(y_pred, y):
 HF = {"model": Call(lambda out: Answer(None, out)), "loss": own_loss}
 HALF, SOFT = (X, Y), (X, X[:, :3].softmax(1))
 MASKED = torch.where(Y == 2, -100, Y)
-TWO = {"model": Call(lambda out: (out, out)), "loss": lambda y_pred, y: F.cross_entropy(y_pred[0], y["a"])}
+TWO = {
+    "model": Call(lambda out: (out, out)),
+    "loss": lambda y_pred, y: F.cross_entropy(y_pred[0], y["a"]),
+}
 MISTAKES = {
     "fit(x, y)": Mistake(r"given x alone: write fit\(\(x, y\)\)", X, Y),
     "fit(x, y) of numpy": Mistake(r"write fit\(\(x, y\)\)", XN, YN),
@@ -204,7 +212,9 @@ def test_a_mistake_is_an_error_in_one_line_before_the_first_step(mistake):
     assert len(text) < 400
     assert learner.trainer.state.iteration == 0
     assert learner.evaluator.state.iteration == 0
-    assert all(torch.equal(value, before[name]) for name, value in learner.model.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in learner.model.state_dict().items()
+    )
     assert torch.equal(random_state, torch.random.get_rng_state())
     assert all(parameter.grad is None for parameter in learner.model.parameters())
     assert all(module.training for module in learner.model.modules())
@@ -264,7 +274,9 @@ def test_the_trial_counts_for_nothing():
 
     seen, metric = [], Counting()
     learner = make(metrics=[metric])
-    learner.evaluator.on(Events.ITERATION_COMPLETED)(lambda engine: seen.append(engine.state.iteration))
+    learner.evaluator.on(Events.ITERATION_COMPLETED)(
+        lambda engine: seen.append(engine.state.iteration)
+    )
     learner.fit((X, Y), valid=(X, Y), batch_size=16)
     assert seen == [1]
     assert metric.num_updates == 1
@@ -286,7 +298,12 @@ def test_packed_sequences_are_inputs():
     learner = make(model=Recurrent(), metrics=["accuracy"])
     learner.fit(batches, valid=batches)
     assert learner.predict(batches).shape == (9, 3)
-    expected = (learner.predict(batches).argmax(1) == torch.cat([y for _, y in batches])).double().mean().item()
+    expected = (
+        (learner.predict(batches).argmax(1) == torch.cat([y for _, y in batches]))
+        .double()
+        .mean()
+        .item()
+    )
     assert learner.evaluate(batches)["accuracy"] == pytest.approx(expected)
     nested = [({"x": x}, y) for x, y in batches]
     assert torch.equal(learner.predict(nested), learner.predict(batches))
@@ -330,7 +347,10 @@ class Codes(nn.Module):
 
 def test_integer_codes_in_a_table_are_codes_for_an_embedding(tmp_path):
     codes = pd.DataFrame({"a": YN, "b": YN + 1, "y": YN})
-    learner, other = make(model=Codes(), metrics=["accuracy"]), make(model=Codes(), metrics=["accuracy"])
+    learner, other = (
+        make(model=Codes(), metrics=["accuracy"]),
+        make(model=Codes(), metrics=["accuracy"]),
+    )
     learner.fit(codes, valid=0.2, target="y", epochs=2)
     with torch.no_grad():
         expected = learner.model.eval()(torch.tensor(codes[["a", "b"]].to_numpy()))
@@ -340,13 +360,17 @@ def test_integer_codes_in_a_table_are_codes_for_an_embedding(tmp_path):
     assert other.evaluate(codes[["y", "b", "a"]]) == learner.evaluate(codes)
     floats = make()
     floats.fit(pd.DataFrame(np.ones((N, 4), int), columns=COLUMNS).assign(y=YN), target="y")
-    assert floats.predict(np.ones((1, 4))).shape == (1, 3), "a linear layer takes integers of tables as numbers"
+    assert floats.predict(np.ones((1, 4))).shape == (1, 3), (
+        "a linear layer takes integers of tables as numbers"
+    )
 
 
 def test_export_and_summary_take_what_fit_takes(tmp_path):
     learner = make()
     learner.fit(FRAME, target="y")
-    for i, example in enumerate([FRAME, FRAME[["y", *reversed(COLUMNS)]], XN.astype("float64"), X.double()]):
+    for i, example in enumerate(
+        [FRAME, FRAME[["y", *reversed(COLUMNS)]], XN.astype("float64"), X.double()]
+    ):
         assert "(33, 3)" in learner.summary(example)
         learner.export(tmp_path / f"{i}.pt2", example)
         exported = torch.export.load(tmp_path / f"{i}.pt2").module()
@@ -355,7 +379,9 @@ def test_export_and_summary_take_what_fit_takes(tmp_path):
 
 def test_what_is_no_sample_is_told_in_predict():
     learner = make()
-    with pytest.raises(ValueError, match=r"given \(4,\), of which the model makes \(3,\): .* write x\[None\]"):
+    with pytest.raises(
+        ValueError, match=r"given \(4,\), of which the model makes \(3,\): .* write x\[None\]"
+    ):
         learner.predict(X[0])
     with pytest.raises(ValueError, match=r"given x alone: write \(x, y\)"):
         learner.evaluate(X)

@@ -66,7 +66,11 @@ def test_classes_are_learnt_in_every_form(name, form):
     data = loaded(name)
     given, target, true = in_form(data, form)
     learner = Learner(
-        classifier(data, CLASSES[name]), "cross_entropy", lr=0.05, metrics=["accuracy", "f1", "mcc"], device="cpu"
+        classifier(data, CLASSES[name]),
+        "cross_entropy",
+        lr=0.05,
+        metrics=["accuracy", "f1", "mcc"],
+        device="cpu",
     )
     options = {} if form == "loader" else {"valid": 0.2}
     learner.fit(given, **options, epochs=3 if name == "digits" else 10, target=target)
@@ -77,7 +81,9 @@ def test_classes_are_learnt_in_every_form(name, form):
     assert found["f1"] == pytest.approx(sk.f1_score(true, decided, average="macro"))
     assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(true, decided), abs=1e-6)
     chances = special.log_softmax(learner.predict(given).double().numpy(), axis=1)
-    assert found["loss"] == pytest.approx(-chances[np.arange(len(true)), data.target].mean(), rel=1e-4)
+    assert found["loss"] == pytest.approx(
+        -chances[np.arange(len(true)), data.target].mean(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float64", "bool", "object", "words"])
@@ -85,7 +91,11 @@ def test_two_classes_are_learnt_from_one_output(dtype):
     data = loaded("breast_cancer")
     y = words_of(data) if dtype == "words" else data.target.astype(dtype).to_numpy()
     learner = Learner(
-        classifier(data, 1), "bce_with_logits", lr=0.05, metrics=["accuracy", "roc_auc", "f1"], device="cpu"
+        classifier(data, 1),
+        "bce_with_logits",
+        lr=0.05,
+        metrics=["accuracy", "roc_auc", "f1"],
+        device="cpu",
     )
     learner.fit((data.data, y), valid=0.2, epochs=3)
     found, true = learner.evaluate((data.data, y)), data.target.to_numpy()

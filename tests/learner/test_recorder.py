@@ -39,7 +39,9 @@ class OnAccelerator(torch.Tensor):
     """Stands for a tensor that has to be waited for."""
 
     is_cpu = False
-    __torch_function__ = torch._C._disabled_torch_function_impl  # what is made of it is a plain tensor
+    __torch_function__ = (
+        torch._C._disabled_torch_function_impl
+    )  # what is made of it is a plain tensor
 
     def item(self):
         raise AssertionError("waits for the device")
@@ -48,8 +50,14 @@ class OnAccelerator(torch.Tensor):
 def test_tensors_on_an_accelerator_are_read_once_an_epoch(monkeypatch):
     recorder, read = Recorder(), []
     original = torch.Tensor.tolist
-    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: read.append(len(self)) or original(self))
-    run(recorder, [torch.tensor(float(i)).as_subclass(OnAccelerator) for i in range(6)], max_epochs=2)
+    monkeypatch.setattr(
+        torch.Tensor, "tolist", lambda self: read.append(len(self)) or original(self)
+    )
+    run(
+        recorder,
+        [torch.tensor(float(i)).as_subclass(OnAccelerator) for i in range(6)],
+        max_epochs=2,
+    )
     assert read == [3, 3]
     assert recorder.history.steps == [0, 1, 2, 3, 4, 5]
     assert recorder.history["loss"] == [1, 4]
@@ -81,7 +89,12 @@ def test_steps_without_a_loss_have_none():
 
 def test_what_the_evaluator_found_is_in_the_row():
     recorder, evaluator = Recorder(), Engine(lambda engine, batch: None)
-    evaluator.state.metrics = {"accuracy": 0.5, "by_class": torch.ones(3), "text": "a", "one": torch.tensor([2.0])}
+    evaluator.state.metrics = {
+        "accuracy": 0.5,
+        "by_class": torch.ones(3),
+        "text": "a",
+        "one": torch.tensor([2.0]),
+    }
     recorder.begin(History(), evaluator)
     run(recorder, [1.0])
     assert recorder.history.names == ["epoch", "loss", "valid_accuracy", "valid_one", "seconds"]
@@ -96,7 +109,10 @@ def test_a_state_in_the_midst_of_an_epoch():
     second.load_state_dict(first.state_dict())
     second.note(5.0, 1)
     second.end_epoch(Engine(lambda engine, batch: None))
-    assert (second.history.steps, second.history["loss"]) == ([7.0, 1.0, 5.0], [(1 * 3 + 5 * 1) / 4])
+    assert (second.history.steps, second.history["loss"]) == (
+        [7.0, 1.0, 5.0],
+        [(1 * 3 + 5 * 1) / 4],
+    )
 
 
 def test_the_state_of_an_earlier_version_counts_each_step_the_same():
@@ -108,7 +124,9 @@ def test_the_state_of_an_earlier_version_counts_each_step_the_same():
     assert recorder.history["loss"] == [1.5]
 
 
-@pytest.mark.parametrize("wrap", [float, lambda loss: torch.tensor(loss).as_subclass(OnAccelerator)])
+@pytest.mark.parametrize(
+    "wrap", [float, lambda loss: torch.tensor(loss).as_subclass(OnAccelerator)]
+)
 def test_the_loss_of_an_epoch_is_that_of_all_elements(wrap):
     recorder = Recorder()
     recorder.begin_epoch(None)
@@ -116,7 +134,10 @@ def test_the_loss_of_an_epoch_is_that_of_all_elements(wrap):
     recorder.note(wrap(0.0), wrap(0.0))  # a batch of which nothing counts
     recorder.note(wrap(12.0), 4, True)  # a sum
     recorder.end_epoch(Engine(lambda engine, batch: None))
-    assert (recorder.history.steps, recorder.history["loss"]) == ([2.0, 0.0, 12.0], [(2 * 3 + 12) / 7])
+    assert (recorder.history.steps, recorder.history["loss"]) == (
+        [2.0, 0.0, 12.0],
+        [(2 * 3 + 12) / 7],
+    )
 
 
 def test_an_epoch_of_which_nothing_counts_has_no_loss():

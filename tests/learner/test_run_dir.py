@@ -20,7 +20,9 @@ def test_each_session_is_noted(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 2, "sessions": []}', '{"format": 1}', "{"])
 def test_another_file_of_that_name_is_left_alone(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(CheckpointError, match="should be the record of a run in format 1: choose another folder"):
+    with pytest.raises(
+        CheckpointError, match="should be the record of a run in format 1: choose another folder"
+    ):
         note_session(tmp_path, {})
     assert (tmp_path / "run.json").read_text() == text
 

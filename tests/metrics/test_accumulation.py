@@ -42,7 +42,9 @@ def test_a_vector_is_one_example():
 def test_what_is_no_number_is_refused_and_changes_nothing():
     metric = Average()
     metric.update(2.0)
-    with pytest.raises(TypeError, match="Output should be a number or torch.Tensor, but given <class 'str'>"):
+    with pytest.raises(
+        TypeError, match="Output should be a number or torch.Tensor, but given <class 'str'>"
+    ):
         metric.update("two")
     assert metric.compute().item() == 2.0
 
@@ -53,7 +55,9 @@ def test_an_average_of_nothing_cannot_be_computed():
 
 
 def test_any_operation_accumulates():
-    metric = VariableAccumulation(lambda total, x: torch.maximum(total, torch.as_tensor(x, dtype=torch.float64)))
+    metric = VariableAccumulation(
+        lambda total, x: torch.maximum(total, torch.as_tensor(x, dtype=torch.float64))
+    )
     for value in (3.0, 7.0, 5.0):
         metric.update(value)
     total, count = metric.compute()
@@ -71,7 +75,9 @@ def test_sums_do_not_lose_small_addends():
 
 
 @pytest.mark.parametrize("create", [Average, GeometricAverage])
-@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8, np.array, Fraction, torch.tensor])
+@pytest.mark.parametrize(
+    "kind", [np.float32, np.float64, np.int64, np.uint8, np.array, Fraction, torch.tensor]
+)
 def test_numbers_of_any_kind_are_numbers(create, kind):
     metric, plain = create(), create()
     for value in (2, 8, 4):
@@ -97,7 +103,9 @@ def test_examples_of_other_shapes_are_refused_and_change_nothing(create, first, 
     metric = create()
     metric.update(first)
     before = metric.compute()
-    with pytest.raises(ValueError, match=r"Examples should be of shape .* as before, but given one of shape"):
+    with pytest.raises(
+        ValueError, match=r"Examples should be of shape .* as before, but given one of shape"
+    ):
         metric.update(second)
     assert torch.equal(torch.as_tensor(metric.compute()), torch.as_tensor(before))
 

@@ -12,7 +12,10 @@ kinds = st.sampled_from(["binary", "multiclass", "multilabel"])
 
 
 @given(
-    kinds, st.lists(st.integers(1, 6), min_size=1, max_size=5), st.sampled_from([(), (3,), (2, 2)]), st.integers(0, 9)
+    kinds,
+    st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    st.sampled_from([(), (3,), (2, 2)]),
+    st.integers(0, 9),
 )
 def test_any_cut_into_batches_gives_scikit_learns_accuracy(kind, sizes, extra, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -100,13 +103,17 @@ def test_tokens_that_do_not_count_are_left_out():
     assert metric.compute() == 0.75
     keep = Accuracy.get_sequence_transform()
     assert keep((y_pred, y))[1].tolist() == [0, 1, -1, 2, 1, 9]
-    with pytest.raises(ValueError, match=r"Expected y_pred to be 3D .* shapes \(3, 3\) and \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected y_pred to be 3D .* shapes \(3, 3\) and \(2, 3\)"
+    ):
         keep((torch.eye(3), y))
     with pytest.raises(ValueError, match="incompatible shapes"):
         keep((y_pred, y[:, :2]))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16]
+)
 def test_an_ignored_target_is_none_that_its_dtype_takes_it_for(dtype):
     """-100 as an unsigned byte is 156, and 255 as a signed one -1."""
     y = torch.tensor([[0, 1, 2, -1 if dtype == torch.int8 else 156]]).to(dtype)

@@ -35,7 +35,10 @@ def echo():
         (
             MulticlassF1Score(3, average="macro"),
             lambda y_pred, y: np.mean(
-                [2 * ((y_pred == c) & (y == c)).sum() / ((y_pred == c).sum() + (y == c).sum()) for c in range(3)]
+                [
+                    2 * ((y_pred == c) & (y == c)).sum() / ((y_pred == c).sum() + (y == c).sum())
+                    for c in range(3)
+                ]
             ),
         ),
     ],
@@ -44,12 +47,20 @@ def echo():
 def test_metrics_of_torchmetrics_attached(metric, oracle):
     engine = echo()
     adapt(metric).attach(engine, "value")
-    assert engine.run(batches(), max_epochs=2).metrics["value"] == pytest.approx(oracle(*whole()), rel=1e-6)
+    assert engine.run(batches(), max_epochs=2).metrics["value"] == pytest.approx(
+        oracle(*whole()), rel=1e-6
+    )
 
 
 def test_by_name_by_place_and_alone():
-    pairs = [(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])), (torch.tensor([0.0]), torch.tensor([1.0]))]
-    by_place, by_name = adapt(torchmetrics.MeanSquaredError()), adapt(torchmetrics.MeanSquaredError())
+    pairs = [
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])),
+        (torch.tensor([0.0]), torch.tensor([1.0])),
+    ]
+    by_place, by_name = (
+        adapt(torchmetrics.MeanSquaredError()),
+        adapt(torchmetrics.MeanSquaredError()),
+    )
     alone = adapt(torchmetrics.MeanMetric())
     for y_pred, y in pairs:
         by_place.update([y_pred, y])
@@ -59,7 +70,8 @@ def test_by_name_by_place_and_alone():
     assert alone.compute().item() == 2.0
     engine = Engine(lambda engine, batch: {"out": pairs[batch]})
     adapt(
-        torchmetrics.MeanSquaredError(), lambda output: dict(zip(("preds", "target"), output["out"], strict=True))
+        torchmetrics.MeanSquaredError(),
+        lambda output: dict(zip(("preds", "target"), output["out"], strict=True)),
     ).attach(engine, "mse")
     assert engine.run([0, 1]).metrics == {"mse": pytest.approx(5 / 3)}
 
@@ -72,7 +84,10 @@ def test_a_collection_gives_several_values():
     adapt(collection).attach(engine, "errors")
     found = engine.run([0, 0]).metrics
     assert (found["mse"], found["mae"]) == (5.0, 2.0)
-    assert {name: value.item() for name, value in found["errors"].items()} == {"mse": 5.0, "mae": 2.0}
+    assert {name: value.item() for name, value in found["errors"].items()} == {
+        "mse": 5.0,
+        "mae": 2.0,
+    }
 
 
 class Longest:
@@ -98,7 +113,9 @@ def test_any_object_with_the_three_methods():
     assert engine.run(["to", "be"]).metrics == {"longest": 2}
 
 
-@pytest.mark.parametrize("make", [Longest, lambda: torchmetrics.SumMetric()], ids=["object", "module"])
+@pytest.mark.parametrize(
+    "make", [Longest, lambda: torchmetrics.SumMetric()], ids=["object", "module"]
+)
 def test_under_several_usages_each_has_its_value(make):
     engine = Engine(lambda engine, batch: "x" * batch if make is Longest else float(batch))
     metric = adapt(make())
@@ -149,9 +166,13 @@ def test_functions_of_scores():
     scores, y = torch.rand(40, generator=generator), torch.randint(2, (40,), generator=generator)
     engine = echo()
     adapt(sklearn.metrics.average_precision_score).attach(engine, "ap")
-    adapt(sklearn.metrics.brier_score_loss, lambda output: (output[0] / 2, output[1])).attach(engine, "brier")
+    adapt(sklearn.metrics.brier_score_loss, lambda output: (output[0] / 2, output[1])).attach(
+        engine, "brier"
+    )
     found = engine.run(list(zip(scores.split(10), y.split(10), strict=True))).metrics
-    assert found["ap"] == pytest.approx(sklearn.metrics.average_precision_score(y.numpy(), scores.numpy()))
+    assert found["ap"] == pytest.approx(
+        sklearn.metrics.average_precision_score(y.numpy(), scores.numpy())
+    )
     assert found["brier"] == pytest.approx(np.mean((scores.numpy() / 2 - y.numpy()) ** 2))
 
 
@@ -195,17 +216,26 @@ def test_functions_need_examples():
 
 @pytest.mark.parametrize("metric", [3, "f1", MulticlassAccuracy, object()])
 def test_what_is_no_metric_is_refused(metric):
-    with pytest.raises(TypeError, match="reset, update and compute, or a function of .y_true, y_pred.") as raised:
+    with pytest.raises(
+        TypeError, match="reset, update and compute, or a function of .y_true, y_pred."
+    ) as raised:
         adapt(metric)
     assert repr(metric) in str(raised.value)
 
 
 def test_arguments_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="prediction should be 'scores' or 'labels', but given 'classes'"):
+    with pytest.raises(
+        ValueError, match="prediction should be 'scores' or 'labels', but given 'classes'"
+    ):
         adapt(sklearn.metrics.f1_score, prediction="classes")
-    with pytest.raises(TypeError, match="MulticlassAccuracy should be given its arguments itself.*'average': 'macro'"):
+    with pytest.raises(
+        TypeError,
+        match="MulticlassAccuracy should be given its arguments itself.*'average': 'macro'",
+    ):
         adapt(MulticlassAccuracy(3), average="macro")
-    with pytest.raises(TypeError, match="MulticlassAccuracy should be given its arguments itself.*labels"):
+    with pytest.raises(
+        TypeError, match="MulticlassAccuracy should be given its arguments itself.*labels"
+    ):
         adapt(MulticlassAccuracy(3), prediction="labels")
     with pytest.raises(TypeError, match="output_transform should be callable, got <class 'int'>"):
         adapt(sklearn.metrics.f1_score, 3)

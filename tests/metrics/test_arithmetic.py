@@ -65,7 +65,11 @@ def test_operators_between_metrics_and_tensors_on_either_side(operation):
         else [operation(a, b) for a, b in zip(VECTOR, OTHER, strict=True)]
     )
     left, right = torch.tensor(VECTOR), torch.tensor(OTHER)
-    for metric in (operation(Fixed(left), Fixed(right)), operation(Fixed(left), right), operation(left, Fixed(right))):
+    for metric in (
+        operation(Fixed(left), Fixed(right)),
+        operation(Fixed(left), right),
+        operation(left, Fixed(right)),
+    ):
         assert isinstance(metric, MetricsLambda)
         assert metric.compute().tolist() == expected
 
@@ -95,10 +99,15 @@ def test_operators_between_metrics_and_arrays_on_either_side(operation):
 @pytest.mark.parametrize("value", [-3, 0.0, 2.5])
 def test_operators_of_one_metric(operation, value):
     assert operation(Fixed(value)).compute() == operation(value)
-    assert operation(Fixed(torch.tensor([value, -value]))).compute().tolist() == [operation(value), operation(-value)]
+    assert operation(Fixed(torch.tensor([value, -value]))).compute().tolist() == [
+        operation(value),
+        operation(-value),
+    ]
 
 
-@pytest.mark.parametrize("index", [0, -1, slice(1, None), slice(None, None, 2), ..., [2, 0]], ids=str)
+@pytest.mark.parametrize(
+    "index", [0, -1, slice(1, None), slice(None, None, 2), ..., [2, 0]], ids=str
+)
 def test_indexing_a_value(index):
     expected = np.array(VECTOR)[index].tolist()
     metric = Fixed(torch.tensor(VECTOR))[index]
@@ -188,8 +197,14 @@ def test_metrics_are_equal_to_themselves_only():
 @pytest.mark.parametrize("operation", [*BINARY, operator.matmul], **named)
 def test_composed_metrics_are_pickled(operation):
     left, right = torch.tensor(VECTOR), torch.tensor(OTHER)
-    for metric in (operation(Fixed(left), Fixed(right)), operation(Fixed(left), right), operation(left, Fixed(right))):
-        assert pickle.loads(pickle.dumps(metric)).compute().tolist() == operation(left, right).tolist()
+    for metric in (
+        operation(Fixed(left), Fixed(right)),
+        operation(Fixed(left), right),
+        operation(left, Fixed(right)),
+    ):
+        assert (
+            pickle.loads(pickle.dumps(metric)).compute().tolist() == operation(left, right).tolist()
+        )
 
 
 def test_methods_of_values_and_operators_of_one_are_pickled():

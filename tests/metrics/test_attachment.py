@@ -59,11 +59,38 @@ USAGES = {
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (Average, {"epoch": 5, "run": 11, "batch": 11, "so_far": 5, "epoch_so_far": 5, "every_second": 6.5}),
-        (Sum, {"epoch": 20, "run": 22, "batch": 11, "so_far": 40, "epoch_so_far": 20, "every_second": 13}),
+        (
+            Average,
+            {
+                "epoch": 5,
+                "run": 11,
+                "batch": 11,
+                "so_far": 5,
+                "epoch_so_far": 5,
+                "every_second": 6.5,
+            },
+        ),
+        (
+            Sum,
+            {
+                "epoch": 20,
+                "run": 22,
+                "batch": 11,
+                "so_far": 40,
+                "epoch_so_far": 20,
+                "every_second": 13,
+            },
+        ),
         (
             lambda: 2 * Average(),
-            {"epoch": 10, "run": 22, "batch": 22, "so_far": 10, "epoch_so_far": 10, "every_second": 13},
+            {
+                "epoch": 10,
+                "run": 22,
+                "batch": 22,
+                "so_far": 10,
+                "epoch_so_far": 10,
+                "every_second": 13,
+            },
         ),
     ],
     ids=["shared", "user's", "lambda"],
@@ -77,7 +104,9 @@ def test_under_several_usages_at_once_each_has_its_value(make, expected, backwar
     assert engine.run(DATA, max_epochs=2).metrics == expected
 
 
-@pytest.mark.parametrize("make", [Average, Sum, lambda: 2 * Average()], ids=["shared", "user's", "lambda"])
+@pytest.mark.parametrize(
+    "make", [Average, Sum, lambda: 2 * Average()], ids=["shared", "user's", "lambda"]
+)
 @pytest.mark.parametrize("first", USAGES)
 def test_each_usage_is_detached_by_itself(make, first):
     engine, metric = echo(), make()
@@ -171,7 +200,11 @@ def nested(metric, at, count=None):
 )
 @pytest.mark.parametrize(
     ("make", "factor"),
-    [(Average, 1), (lambda: 2 * Average(), 2), (lambda: (Average() + Average() * 2) - 1 * Average(), 2)],
+    [
+        (Average, 1),
+        (lambda: 2 * Average(), 2),
+        (lambda: (Average() + Average() * 2) - 1 * Average(), 2),
+    ],
     ids=["metric", "lambda", "deep lambda"],
 )
 def test_one_metric_on_two_engines_of_which_one_runs_inside_the_other(make, factor, at, count):
@@ -199,7 +232,9 @@ def test_an_engine_attached_in_mid_epoch_begins_with_nothing_of_another():
     first, second, metric = echo(), echo(), Average()
     metric.attach(first, "value")
     first.run(DATA)
-    second.add_event_handler(Events.ITERATION_STARTED(once=2), lambda: metric.attach(second, "value"))
+    second.add_event_handler(
+        Events.ITERATION_STARTED(once=2), lambda: metric.attach(second, "value")
+    )
     assert second.run([7.0, 8.0, 10.0]).metrics == {"value": 9.0}
 
 
@@ -255,7 +290,9 @@ def test_pickled_in_mid_epoch_it_is_attached_nowhere_and_goes_on():
     metric = Average() * 2
     metric.attach(engine, "double")
     metric.attach(engine, "batch", "batch_wise")
-    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: pickled.append(pickle.dumps(metric)))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED(once=2), lambda: pickled.append(pickle.dumps(metric))
+    )
     assert engine.run(DATA).metrics == {"double": 10.0, "batch": 22.0}
     other = pickle.loads(pickled[0])
     assert not other.is_attached(engine)
@@ -269,7 +306,10 @@ def test_a_group_is_fed_under_several_usages():
     group.attach(engine, "epoch")
     group.attach(engine, "batch", "batch_wise")
     found = engine.run(DATA).metrics
-    assert (found["epoch"], found["batch"]) == ({"mean": 5.0, "sum": 20.0}, {"mean": 11.0, "sum": 11.0})
+    assert (found["epoch"], found["batch"]) == (
+        {"mean": 5.0, "sum": 20.0},
+        {"mean": 11.0, "sum": 11.0},
+    )
 
 
 def test_a_metric_that_nobody_holds_goes_with_its_engine():

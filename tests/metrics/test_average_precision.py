@@ -9,7 +9,14 @@ from sklearn.metrics import average_precision_score
 
 from ignite.metrics import AveragePrecision
 from ignite.metrics.average_precision import average_precision_compute_fn
-from support.classification_oracles import assert_same, check, check_constant_memory, check_refused, elsewhere, plain
+from support.classification_oracles import (
+    assert_same,
+    check,
+    check_constant_memory,
+    check_refused,
+    elsewhere,
+    plain,
+)
 from support.score_oracles import check_scores_refused, mean_of_columns, rounded_down, score_cases
 
 
@@ -41,7 +48,9 @@ def test_without_ties_it_is_the_mean_of_precisions_at_positives(order, targets):
     precisions = [sum(ranked[: i + 1]) / (i + 1) for i in range(8) if ranked[i]]
     metric = AveragePrecision()
     metric.update((torch.tensor(order, dtype=torch.float32), torch.tensor(targets)))
-    assert metric.compute() == pytest.approx(sum(precisions) / len(precisions) if precisions else 0.0)
+    assert metric.compute() == pytest.approx(
+        sum(precisions) / len(precisions) if precisions else 0.0
+    )
 
 
 def test_in_bins_memory_does_not_grow():
@@ -59,7 +68,9 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
 def test_another_number_of_labels_is_refused_and_changes_nothing(num_bins):
     first = (torch.tensor([[0.1, 0.9], [0.7, 0.2]]), torch.tensor([[0, 1], [1, 0]]))
     wrong = (torch.ones(2, 3), torch.ones(2, 3).long())
-    check_refused(AveragePrecision(num_bins=num_bins), first, wrong, ValueError, r"given (-3|\(2, 3\))")
+    check_refused(
+        AveragePrecision(num_bins=num_bins), first, wrong, ValueError, r"given (-3|\(2, 3\))"
+    )
 
 
 def averaged(true, scores, average):
@@ -71,16 +82,28 @@ def averaged(true, scores, average):
         return values
     support = true.sum(axis=0)
     is_used = support > 0
-    return float(values.mean() if average == "macro" else np.average(values[is_used], weights=support[is_used]))
+    return float(
+        values.mean()
+        if average == "macro"
+        else np.average(values[is_used], weights=support[is_used])
+    )
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro", None])
-@given(st.data(), st.sampled_from([None, 40]), st.integers(2, 4), st.lists(st.integers(0, 5), min_size=1).filter(any))
+@given(
+    st.data(),
+    st.sampled_from([None, 40]),
+    st.integers(2, 4),
+    st.lists(st.integers(0, 5), min_size=1).filter(any),
+)
 def test_classes_are_each_against_the_others(average, data, num_bins, num_classes, sizes):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     scores = rng.integers(0, 64, size=(sum(sizes), num_classes), endpoint=True) / 64
     y = rng.integers(0, num_classes, size=sum(sizes))
-    true, rounded = np.eye(num_classes, dtype=int)[y], scores if num_bins is None else rounded_down(scores, num_bins)
+    true, rounded = (
+        np.eye(num_classes, dtype=int)[y],
+        scores if num_bins is None else rounded_down(scores, num_bins),
+    )
     expected = averaged(true, rounded, average)
     metric, other = (AveragePrecision(num_bins=num_bins, average=average) for _ in range(2))
     dtype = data.draw(st.sampled_from([torch.int64, torch.uint8, torch.float32]))
@@ -99,7 +122,11 @@ def test_targets_that_are_no_class_are_refused(num_bins, target):
     first = (torch.full((2, 3), 0.5), torch.tensor([0.0, 2.0]))
     wrong = (torch.full((2, 3), 0.5), torch.tensor([1.0, target]))
     check_refused(
-        AveragePrecision(num_bins=num_bins), first, wrong, ValueError, "Targets should be|targets 0 or 1|whole numbers"
+        AveragePrecision(num_bins=num_bins),
+        first,
+        wrong,
+        ValueError,
+        "Targets should be|targets 0 or 1|whole numbers",
     )
     metric = AveragePrecision(num_bins=num_bins)
     metric.update(elsewhere(*wrong))
@@ -109,7 +136,9 @@ def test_targets_that_are_no_class_are_refused(num_bins, target):
 
 def test_wrong_averages():
     for average in ("samples", "mean", True, 1):
-        with pytest.raises(ValueError, match=f"average should be 'macro', .* or None, but given {average!r}"):
+        with pytest.raises(
+            ValueError, match=f"average should be 'macro', .* or None, but given {average!r}"
+        ):
             AveragePrecision(average=average)
 
 
@@ -121,4 +150,6 @@ def test_the_mean_over_classes_is_that_of_scikit_learn(seed, num_classes):
     for average in ("macro", "weighted", "micro"):
         metric = AveragePrecision(average=average)
         metric.update((torch.from_numpy(scores), torch.from_numpy(y)))
-        assert metric.compute() == pytest.approx(average_precision_score(y, scores, average=average))
+        assert metric.compute() == pytest.approx(
+            average_precision_score(y, scores, average=average)
+        )

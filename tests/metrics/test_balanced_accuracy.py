@@ -21,7 +21,10 @@ two_kinds = label_cases(["binary", "multiclass"])
 def balanced_accuracy(true, predicted, num_classes, adjusted):
     counts = counts_of(true, predicted, num_classes)
     has_examples = counts.tp + counts.fn > 0
-    value, chance = np.mean(counts.tp[has_examples] / (counts.tp + counts.fn)[has_examples]), 1 / sum(has_examples)
+    value, chance = (
+        np.mean(counts.tp[has_examples] / (counts.tp + counts.fn)[has_examples]),
+        1 / sum(has_examples),
+    )
     return float((value - chance) / (1 - chance) if adjusted and chance < 1 else value)
 
 
@@ -41,7 +44,9 @@ def test_it_is_that_of_scikit_learn(adjusted, case):
     metric = BalancedAccuracy(adjusted=adjusted)
     for batch in case.batches:
         metric.update(batch)
-    if len({*case.true}) > 1 and {*case.predicted} <= {*case.true}:  # else scikit-learn warns, or divides by 0
+    if len({*case.true}) > 1 and {*case.predicted} <= {
+        *case.true
+    }:  # else scikit-learn warns, or divides by 0
         expected = balanced_accuracy_score(case.true, case.predicted, adjusted=adjusted)
         assert metric.compute() == pytest.approx(expected, abs=1e-12)
 

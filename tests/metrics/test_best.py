@@ -28,7 +28,9 @@ def test_the_best_is_the_first_of_the_extreme_values_so_far(values, mode):
     values = [1e7 if mode == "min" else -1e7, *values]
     engine, best, seen, expected = by_epoch(values), Best(Average(), mode), [], []
     best.attach(engine, "best")
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append((engine.state.metrics["best"], best.epoch)))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append((engine.state.metrics["best"], best.epoch))
+    )
     for i in range(len(values)):
         known = [value for value in values[: i + 1] if value == value]
         extreme = min(known) if mode == "min" else max(known)
@@ -60,7 +62,9 @@ def test_over_a_second_usage_it_remembers_by_itself():
     best.attach(engine, "epoch")
     run(engine, 1)
     best.attach(engine, "batch", "batch_wise")
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics["batch"]))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics["batch"])
+    )
     seen = []
     engine._process_function = lambda engine, batch: 1.0
     run(engine, 1)
@@ -114,7 +118,9 @@ def test_values_of_one_element_are_numbers(value):
 def test_without_a_number_there_is_no_best():
     best = Best(Average(), "max")
     best.update(float("nan"))
-    with pytest.raises(NotComputableError, match="Best must have at least one value that is a number"):
+    with pytest.raises(
+        NotComputableError, match="Best must have at least one value that is a number"
+    ):
         best.compute()
     with pytest.raises(NotComputableError, match="Average must have at least one example"):
         Best(Average(), "max").compute()

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
-from ignite.metrics import Accuracy, Average, Bootstrap, MeanAbsoluteError, MeanPairwiseDistance, Precision
+from ignite.metrics import (
+    Accuracy,
+    Average,
+    Bootstrap,
+    MeanAbsoluteError,
+    MeanPairwiseDistance,
+    Precision,
+)
 
 
 def errors(n=400):
@@ -29,11 +36,17 @@ def test_mean_and_deviation_are_those_that_statistics_expects(num_batches):
     values = errors()
     found = fed(values.chunk(num_batches), num_resamples=2000).compute()
     standard_error = values.numpy().std() / np.sqrt(len(values))
-    assert found["mean"] == pytest.approx(values.numpy().mean(), abs=4 * standard_error / np.sqrt(2000))
+    assert found["mean"] == pytest.approx(
+        values.numpy().mean(), abs=4 * standard_error / np.sqrt(2000)
+    )
     assert found["std"] == pytest.approx(standard_error, rel=0.07)
     # Of a normal distribution, 95 % are within 1.96 deviations.
-    assert found["q2.5"] == pytest.approx(values.mean().item() - 1.96 * standard_error, abs=0.2 * standard_error)
-    assert found["q97.5"] == pytest.approx(values.mean().item() + 1.96 * standard_error, abs=0.2 * standard_error)
+    assert found["q2.5"] == pytest.approx(
+        values.mean().item() - 1.96 * standard_error, abs=0.2 * standard_error
+    )
+    assert found["q97.5"] == pytest.approx(
+        values.mean().item() + 1.96 * standard_error, abs=0.2 * standard_error
+    )
 
 
 def test_deviation_and_quantiles_agree_with_numpy_over_the_resamples():
@@ -49,7 +62,9 @@ def test_each_example_is_drawn_once_on_average_and_independently_in_each_resampl
     counts = torch.zeros(300, 50)
     drawn = Bootstrap(Average(), num_resamples=300)
     for i, resample in enumerate(drawn._resamples):
-        resample.update = lambda chosen, i=i: counts[i].index_add_(0, chosen[0], torch.ones(len(chosen[0])))
+        resample.update = lambda chosen, i=i: counts[i].index_add_(
+            0, chosen[0], torch.ones(len(chosen[0]))
+        )
     drawn._probe.update = lambda output: None
     drawn.update((torch.arange(50),))
     assert counts.mean().item() == pytest.approx(1.0, abs=4 / np.sqrt(counts.numel()))
@@ -80,7 +95,10 @@ def test_drawing_leaves_the_global_generator_alone():
 def test_batches_are_drawn_differently_from_each_other():
     """Otherwise the examples of equal places would come and go together, and the deviation be larger."""
     batch = errors(20)
-    once, often = fed([batch], num_resamples=500).compute(), fed([batch] * 16, num_resamples=500).compute()
+    once, often = (
+        fed([batch], num_resamples=500).compute(),
+        fed([batch] * 16, num_resamples=500).compute(),
+    )
     assert often["std"] == pytest.approx(once["std"] / 4, rel=0.2)
 
 
@@ -97,7 +115,9 @@ def test_values_of_several_elements_have_a_deviation_each():
 
 
 def test_attached_it_reads_outputs_as_the_metric_does():
-    engine = Engine(lambda engine, batch: {"y_pred": batch, "y": torch.zeros_like(batch), "more": None})
+    engine = Engine(
+        lambda engine, batch: {"y_pred": batch, "y": torch.zeros_like(batch), "more": None}
+    )
     Bootstrap(MeanAbsoluteError(), num_resamples=20, seed=3).attach(engine, "error")
     nested = Engine(lambda engine, batch: {"all": (batch, torch.zeros_like(batch))})
     metric = Bootstrap(MeanAbsoluteError(lambda output: output["all"]), num_resamples=20, seed=3)
@@ -172,7 +192,9 @@ def test_quantiles_are_checked(good, bad):
 )
 def test_outputs_that_cannot_be_drawn_from_are_refused(output):
     metric = Bootstrap(Accuracy(), num_resamples=3)
-    with pytest.raises((TypeError, ValueError), match="of the same length, but given|in output_transform"):
+    with pytest.raises(
+        (TypeError, ValueError), match="of the same length, but given|in output_transform"
+    ):
         metric.update(output)
 
 

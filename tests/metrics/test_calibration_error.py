@@ -31,7 +31,9 @@ def calibration_error(right, confidence, num_bins, norm):
     bins = [[] for _ in range(num_bins)]
     for pair in zip(right.tolist(), confidence.tolist(), strict=True):
         bins[min(math.floor(Fraction(pair[1]) * num_bins), num_bins - 1)].append(pair)
-    gaps = [(len(found) / len(right), abs(np.mean(found, axis=0) @ [1, -1])) for found in bins if found]
+    gaps = [
+        (len(found) / len(right), abs(np.mean(found, axis=0) @ [1, -1])) for found in bins if found
+    ]
     if norm == "max":
         return float(max(gap for _, gap in gaps))
     total = sum(share * gap ** {"l1": 1, "l2": 2}[norm] for share, gap in gaps)
@@ -54,7 +56,10 @@ def distributions(draw):
     sizes, num_classes = draw(batch_sizes), draw(st.integers(2, 4))
     extra, rng = draw(st.sampled_from([(), (3,), (2, 2)])), np.random.default_rng(draw(seeds))
     counts = rng.multinomial(64, [1 / num_classes] * num_classes, size=(sum(sizes), *extra))
-    scores, y = np.moveaxis(counts, -1, 1) / 64, rng.integers(num_classes, size=(sum(sizes), *extra))
+    scores, y = (
+        np.moveaxis(counts, -1, 1) / 64,
+        rng.integers(num_classes, size=(sum(sizes), *extra)),
+    )
     y_pred = torch.from_numpy(scores).to(draw(st.sampled_from(DTYPES)))
     batches = list(zip(y_pred.split(sizes), torch.from_numpy(y).split(sizes), strict=True))
     right, confidence = (scores.argmax(axis=1) == y).ravel(), scores.max(axis=1).ravel()
@@ -88,16 +93,34 @@ def test_fifteen_bins_and_l1_are_the_defaults():
         ([[0.5, 0.5], [0.2, 3.0]], [0, 1], "given y_pred .*to 3 and y from 0 to 1"),
         ([[0.5, 0.5], [0.25, 0.75]], [0, 2], "given y_pred .*to 0.75 and y from 0 to 2"),
         ([[0.5, 0.5], [0.25, 0.75]], [0, -1], "given y_pred .*to 0.75 and y from -1 to 0"),
-        ([[0.9, -2.0], [0.25, 0.75]], [0, 1], "given y_pred from -2 .*1 examples do not fit; turn logits into prob"),
-        ([[0.9, 0.4], [0.25, 0.75]], [0, 1], "which add up to 1 over classes, .*1 examples do not fit"),
-        ([[0.1, 0.2], [0.25, 0.75]], [0, 1], "which add up to 1 over classes, .*1 examples do not fit"),
-        ([[0.5, 0.5], [math.nan, 0.75]], [0, 1], "which add up to 1 over classes, .*1 examples do not fit"),
+        (
+            [[0.9, -2.0], [0.25, 0.75]],
+            [0, 1],
+            "given y_pred from -2 .*1 examples do not fit; turn logits into prob",
+        ),
+        (
+            [[0.9, 0.4], [0.25, 0.75]],
+            [0, 1],
+            "which add up to 1 over classes, .*1 examples do not fit",
+        ),
+        (
+            [[0.1, 0.2], [0.25, 0.75]],
+            [0, 1],
+            "which add up to 1 over classes, .*1 examples do not fit",
+        ),
+        (
+            [[0.5, 0.5], [math.nan, 0.75]],
+            [0, 1],
+            "which add up to 1 over classes, .*1 examples do not fit",
+        ),
         ([[0.5, 0.5], [0.25, 0.75]], [0, 0.5], "and y from 0 to 0.5"),
         ([[0.5, 0.5], [0.25, 0.75]], [0, math.nan], "1 examples do not fit"),
     ],
 )
 def test_values_out_of_range_are_refused_and_change_nothing(y_pred, y, words):
-    check_refused(CalibrationError(), FIRST, (torch.tensor(y_pred), torch.tensor(y)), ValueError, words)
+    check_refused(
+        CalibrationError(), FIRST, (torch.tensor(y_pred), torch.tensor(y)), ValueError, words
+    )
 
 
 def test_the_lowest_probability_is_told_when_it_is_the_wrong_one():
@@ -110,7 +133,10 @@ def test_the_lowest_probability_is_told_when_it_is_the_wrong_one():
     [
         ((torch.ones(2), zeros(3)), r"given y_pred of shape \(2,\) and y of shape \(3,\)"),
         ((torch.ones(2, 3), zeros(3)), r"given y_pred of shape \(2, 3\) and y of shape \(3,\)"),
-        ((torch.ones(2, 3, 4, 5), zeros(2)), r"given y_pred of shape \(2, 3, 4, 5\) and y of shape \(2,\)"),
+        (
+            (torch.ones(2, 3, 4, 5), zeros(2)),
+            r"given y_pred of shape \(2, 3, 4, 5\) and y of shape \(2,\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
@@ -126,7 +152,9 @@ def test_values_elsewhere_out_of_range_are_refused_by_compute():
 
 def test_wrong_arguments():
     for number in (0, -1, 2.0, None):
-        with pytest.raises(ValueError, match=f"num_bins should be a positive integer, but given {number!r}"):
+        with pytest.raises(
+            ValueError, match=f"num_bins should be a positive integer, but given {number!r}"
+        ):
             CalibrationError(num_bins=number)
     with pytest.raises(ValueError, match="norm should be 'l1', 'l2' or 'max', but given 'l3'"):
         CalibrationError(norm="l3")

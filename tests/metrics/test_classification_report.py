@@ -12,10 +12,13 @@ from support.classification_oracles import FIRST, check, check_refused, label_ca
 
 
 def report(true, predicted, case, beta):
-    columns = precision_recall_fscore_support(true, predicted, beta=beta, labels=case.classes, zero_division=0)[:3]
+    columns = precision_recall_fscore_support(
+        true, predicted, beta=beta, labels=case.classes, zero_division=0
+    )[:3]
     names = ("precision", "recall", f"f{beta}-score")
     found = {
-        str(i): {name: float(values[i]) for name, values in zip(names, columns, strict=True)} for i in case.classes
+        str(i): {name: float(values[i]) for name, values in zip(names, columns, strict=True)}
+        for i in case.classes
     }
     means = {name: float(values.mean()) for name, values in zip(names, columns, strict=True)}
     return {**found, "macro avg": means}
@@ -36,7 +39,12 @@ def test_it_is_the_report_of_scikit_learn(case):
     metric = ClassificationReport(output_dict=True, is_multilabel=case.is_multilabel, labels=names)
     for batch in case.batches:
         metric.update(batch)
-    arguments = {"labels": case.classes, "target_names": names, "output_dict": True, "zero_division": 0}
+    arguments = {
+        "labels": case.classes,
+        "target_names": names,
+        "output_dict": True,
+        "zero_division": 0,
+    }
     theirs = classification_report(case.true, case.predicted, **arguments)
     for label, numbers in metric.compute().items():
         for name, number in numbers.items():
@@ -45,7 +53,10 @@ def test_it_is_the_report_of_scikit_learn(case):
 
 @given(case=label_cases())
 def test_as_json_it_is_the_same(case):
-    metrics = [ClassificationReport(output_dict=as_dict, is_multilabel=case.is_multilabel) for as_dict in (True, False)]
+    metrics = [
+        ClassificationReport(output_dict=as_dict, is_multilabel=case.is_multilabel)
+        for as_dict in (True, False)
+    ]
     for metric in metrics:
         for batch in case.batches:
             metric.update(batch)
@@ -61,13 +72,19 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(kind, wrong, error, wo
 def test_all_classes_need_a_name():
     metric = ClassificationReport(output_dict=True, labels=["cat", "dog"])
     metric.update(FIRST["multiclass"])
-    with pytest.raises(ValueError, match=r"labels should name all 3 classes, but given \['cat', 'dog'\]"):
+    with pytest.raises(
+        ValueError, match=r"labels should name all 3 classes, but given \['cat', 'dog'\]"
+    ):
         metric.compute()
 
 
 @pytest.mark.parametrize(
     ("mode", "names"),
-    [("flatten", {"0", "1", "macro avg"}), ("named", {"report"}), ("both", {"report", "0", "1", "macro avg"})],
+    [
+        ("flatten", {"0", "1", "macro avg"}),
+        ("named", {"report"}),
+        ("both", {"report", "0", "1", "macro avg"}),
+    ],
 )
 def test_it_goes_where_it_should(mode, names):
     engine = Engine(lambda engine, batch: (torch.eye(2), torch.tensor([0, 1])))

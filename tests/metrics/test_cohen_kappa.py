@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from ignite.metrics import CohenKappa
-from support.classification_oracles import check, check_constant_memory, check_refused, elsewhere, label_cases, zeros
+from support.classification_oracles import (
+    check,
+    check_constant_memory,
+    check_refused,
+    elsewhere,
+    label_cases,
+    zeros,
+)
 
 each_weights = pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
 FIRST = (torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
@@ -16,7 +23,10 @@ def kappa(true, predicted, weights):
     labels = sorted(set(true) | set(predicted))
     table = confusion_matrix(true, predicted).tolist() if len(labels) > 1 else [[1]]
     n, power = sum(map(sum, table)), {None: 0, "linear": 1, "quadratic": 2}[weights]
-    rows, columns = [sum(row) for row in table], [sum(column) for column in zip(*table, strict=True)]
+    rows, columns = (
+        [sum(row) for row in table],
+        [sum(column) for column in zip(*table, strict=True)],
+    )
     places = range(len(labels))
     pairs = [(i, j, abs(labels[i] - labels[j]) ** power) for i in places for j in places if i != j]
     observed = sum(weight * table[i][j] for i, j, weight in pairs)
@@ -51,18 +61,27 @@ def test_counted_it_is_its_definition(weights, case):
 @each_weights
 @given(case=labellings(step=-7))
 def test_of_any_labels_it_is_its_definition(weights, case):
-    check(lambda: CohenKappa(weights=weights), lambda true, predicted: kappa(true, predicted, weights), case)
+    check(
+        lambda: CohenKappa(weights=weights),
+        lambda true, predicted: kappa(true, predicted, weights),
+        case,
+    )
 
 
 @each_weights
 @given(case=labellings())
 def test_it_is_that_of_scikit_learn(weights, case):
-    metrics = [CohenKappa(weights=weights), CohenKappa(weights=weights, num_classes=case.num_classes)]
+    metrics = [
+        CohenKappa(weights=weights),
+        CohenKappa(weights=weights, num_classes=case.num_classes),
+    ]
     for metric in metrics:
         for batch in case.batches:
             metric.update(batch)
     if len({*case.true}) > 1 or len({*case.predicted}) > 1:
-        expected = cohen_kappa_score(case.true, case.predicted, weights=weights, labels=case.classes)
+        expected = cohen_kappa_score(
+            case.true, case.predicted, weights=weights, labels=case.classes
+        )
         assert [metric.compute() for metric in metrics] == [pytest.approx(expected, abs=1e-12)] * 2
 
 
@@ -70,7 +89,10 @@ def test_it_is_that_of_scikit_learn(weights, case):
 def test_weights_are_distances_of_labels_whichever_occur(weights):
     # Predicted 0, 5, 5, 1 for 0, 1, 5, 5: distances 0, 4, 0, 4, in all 8, squared 32. By chance, each of the four
     # with each of the four, in quarters: of 0 with 0, 1, 5, 5 it is 11 (51), of 5 twice 9 (41), of 1 9 (33).
-    distances, chance = {"linear": (8, (11 + 2 * 9 + 9) / 4), "quadratic": (32, (51 + 2 * 41 + 33) / 4)}[weights]
+    distances, chance = {
+        "linear": (8, (11 + 2 * 9 + 9) / 4),
+        "quadratic": (32, (51 + 2 * 41 + 33) / 4),
+    }[weights]
     expected = 1 - distances / chance
     predicted, true = torch.tensor([0, 5, 5, 1]), torch.tensor([0, 1, 5, 5])
     for metric in (CohenKappa(weights=weights), CohenKappa(weights=weights, num_classes=6)):
@@ -88,7 +110,10 @@ def test_all_of_one_class_agree_by_chance():
 
 
 WRONG = [
-    ((zeros(2, 3), zeros(2, 3)), r"multilabel-indicator is not supported.*given \(2, 3\) and \(2, 3\)"),
+    (
+        (zeros(2, 3), zeros(2, 3)),
+        r"multilabel-indicator is not supported.*given \(2, 3\) and \(2, 3\)",
+    ),
     ((zeros(2), zeros(2, 3)), r"multilabel-indicator is not supported.*given \(2,\) and \(2, 3\)"),
     ((zeros(2), zeros(3)), r"same number of rows, but given shapes \(2,\) and \(3,\)"),
     ((zeros(2, 1, 1), zeros(2)), r"Predictions should be of shape .*, but given \(2, 1, 1\)"),
@@ -103,7 +128,10 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(num_classes, wrong, wo
 
 def test_labels_out_of_range_are_refused_and_change_nothing():
     for y_pred, y, number in (([0, 3], [0, 1], 1), ([0, -1], [0, 7], 2)):
-        wrong, words = (torch.tensor(y_pred), torch.tensor(y)), f"from 0 to 2, but {number} of those given are not"
+        wrong, words = (
+            (torch.tensor(y_pred), torch.tensor(y)),
+            f"from 0 to 2, but {number} of those given are not",
+        )
         check_refused(CohenKappa(num_classes=3), FIRST, wrong, ValueError, words)
         metric = CohenKappa(num_classes=3)
         metric.update(elsewhere(*wrong))
@@ -113,7 +141,13 @@ def test_labels_out_of_range_are_refused_and_change_nothing():
 
 def test_another_dtype_is_refused_and_changes_nothing():
     wrong = (FIRST[0].int(), FIRST[1])
-    check_refused(CohenKappa(), FIRST, wrong, ValueError, "should be of torch.int64 as before, but given torch.int32")
+    check_refused(
+        CohenKappa(),
+        FIRST,
+        wrong,
+        ValueError,
+        "should be of torch.int64 as before, but given torch.int32",
+    )
 
 
 def test_counted_its_memory_does_not_grow():

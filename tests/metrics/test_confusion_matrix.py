@@ -6,7 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    jaccard_score,
+    precision_score,
+    recall_score,
+)
 
 from ignite.engine import Engine
 from ignite.metrics import (
@@ -55,7 +62,9 @@ def test_rows_or_columns_are_normalized(average, dim, case):
         return quotients(matrix, np.broadcast_to(matrix.sum(axis=dim, keepdims=True), matrix.shape))
 
     check(lambda: ConfusionMatrix(case.num_classes, average=average), expected, case)
-    assert_same(ConfusionMatrix.normalize(torch.eye(2) * 4, average), torch.eye(2, dtype=torch.float64))
+    assert_same(
+        ConfusionMatrix.normalize(torch.eye(2) * 4, average), torch.eye(2, dtype=torch.float64)
+    )
 
 
 @given(case=multiclass)
@@ -70,7 +79,10 @@ def test_samples_are_items_of_batches_not_pixels(case):
 
 @given(case=multiclass, seed=st.integers(0, 1000))
 def test_targets_that_are_no_class_are_left_out(case, seed):
-    rng, metric, other = np.random.default_rng(seed), *(ConfusionMatrix(case.num_classes) for _ in range(2))
+    rng, metric, other = (
+        np.random.default_rng(seed),
+        *(ConfusionMatrix(case.num_classes) for _ in range(2)),
+    )
     masks = [torch.from_numpy(rng.random(y.shape) < 0.3) for _, y in case.batches]
     for (y_pred, y), is_ignored in zip(case.batches, masks, strict=True):
         y = torch.where(is_ignored, torch.from_numpy(rng.choice(IGNORED, size=tuple(y.shape))), y)
@@ -89,7 +101,13 @@ def test_targets_that_are_no_class_are_left_out(case, seed):
 def test_what_it_leaves_out_is_an_error_for_others(outside):
     batch = (torch.eye(3), torch.tensor([0, 1, outside]))
     for create in (Accuracy, Precision):
-        check_refused(create(), FIRST["multiclass"], batch, ValueError, "from 0 to 2, but 1 of those given are not")
+        check_refused(
+            create(),
+            FIRST["multiclass"],
+            batch,
+            ValueError,
+            "from 0 to 2, but 1 of those given are not",
+        )
     engine = Engine(lambda engine, batch: batch)
     for name, metric in {"matrix": ConfusionMatrix(3), "accuracy": Accuracy()}.items():
         metric.attach(engine, name)
@@ -117,10 +135,19 @@ def test_with_accuracy_and_precision_it_shares_one_count():
 DERIVED = {
     "IoU": (IoU, lambda t, p, c: jaccard_score(t, p, labels=c, average=None, zero_division=0)),
     "mIoU": (mIoU, lambda t, p, c: jaccard_score(t, p, labels=c, average="macro", zero_division=0)),
-    "Dice": (DiceCoefficient, lambda t, p, c: f1_score(t, p, labels=c, average=None, zero_division=0)),
+    "Dice": (
+        DiceCoefficient,
+        lambda t, p, c: f1_score(t, p, labels=c, average=None, zero_division=0),
+    ),
     "accuracy": (cmAccuracy, lambda t, p, c: accuracy_score(t, p)),
-    "precision": (cmPrecision, lambda t, p, c: precision_score(t, p, labels=c, average="macro", zero_division=0)),
-    "recall": (cmRecall, lambda t, p, c: recall_score(t, p, labels=c, average="macro", zero_division=0)),
+    "precision": (
+        cmPrecision,
+        lambda t, p, c: precision_score(t, p, labels=c, average="macro", zero_division=0),
+    ),
+    "recall": (
+        cmRecall,
+        lambda t, p, c: recall_score(t, p, labels=c, average="macro", zero_division=0),
+    ),
     "precisions": (
         lambda matrix: cmPrecision(matrix, average=False),
         lambda t, p, c: precision_score(t, p, labels=c, average=None, zero_division=0),
@@ -188,7 +215,11 @@ def test_one_class_can_be_left_out_with_its_examples_or_only_of_the_result(argum
         return 2 * expected(*rows) / (1 + expected(*rows))
 
     for create, oracle in ((IoU, expected), (JaccardIndex, expected), (DiceCoefficient, dice)):
-        check(lambda create=create: create(ConfusionMatrix(case.num_classes), **arguments), oracle, case)
+        check(
+            lambda create=create: create(ConfusionMatrix(case.num_classes), **arguments),
+            oracle,
+            case,
+        )
     check(
         lambda: mIoU(ConfusionMatrix(case.num_classes), **arguments),
         lambda *rows: np.asarray(expected(*rows).mean()),
@@ -205,19 +236,27 @@ def test_pixels_of_an_ignored_class_are_not_judged():
         metric = IoU(ConfusionMatrix(2), **arguments)
         metric.update((y_pred, y))
         assert metric.compute().tolist() == pytest.approx([expected])
-    with pytest.raises(ValueError, match="One of ignore_index and exclude_index should be given, but given 0 and 1"):
+    with pytest.raises(
+        ValueError, match="One of ignore_index and exclude_index should be given, but given 0 and 1"
+    ):
         IoU(ConfusionMatrix(2), 0, exclude_index=1)
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ((zeros(2), zeros(2)), r"y_pred must have shape \(batch_size, num_classes, ...\), but given \(2,\)"),
+        (
+            (zeros(2), zeros(2)),
+            r"y_pred must have shape \(batch_size, num_classes, ...\), but given \(2,\)",
+        ),
         ((zeros(2, 4), zeros(2)), "y_pred does not have correct number of classes: 4 vs 3"),
         ((zeros(2, 3), zeros(2, 3)), r"y must have shape of .*, but given \(2, 3\) vs \(2, 3\)"),
         ((zeros(2, 3), zeros(3)), r"compatible shapes.*\(2, 3\) and y of shape \(3,\)"),
         ((zeros(2, 3, 4), zeros(2, 5)), r"compatible shapes.*\(2, 3, 4\) and y of shape \(2, 5\)"),
-        ((zeros(2, 3, 4, 4), zeros(2)), r"given y_pred of shape \(2, 3, 4, 4\) and y of shape \(2,\)"),
+        (
+            (zeros(2, 3, 4, 4), zeros(2)),
+            r"given y_pred of shape \(2, 3, 4, 4\) and y of shape \(2,\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
@@ -230,24 +269,35 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
 
 def test_wrong_arguments():
     for num_classes in (1, 0, -2):
-        with pytest.raises(ValueError, match=f"Argument num_classes needs to be > 1, but given {num_classes}"):
+        with pytest.raises(
+            ValueError, match=f"Argument num_classes needs to be > 1, but given {num_classes}"
+        ):
             ConfusionMatrix(num_classes)
     with pytest.raises(ValueError, match="'samples', 'recall', 'precision', but given 'macro'"):
         ConfusionMatrix(3, average="macro")
     with pytest.raises(ValueError, match="'samples', 'recall', 'precision', but given 'samples'"):
         ConfusionMatrix.normalize(torch.eye(3), "samples")
     for create in (IoU, mIoU, JaccardIndex, DiceCoefficient, cmAccuracy, cmPrecision, cmRecall):
-        with pytest.raises(TypeError, match="cm should be instance of ConfusionMatrix, but given <class 'int'>"):
+        with pytest.raises(
+            TypeError, match="cm should be instance of ConfusionMatrix, but given <class 'int'>"
+        ):
             create(3)
     for create in (IoU, mIoU, JaccardIndex, DiceCoefficient, cmPrecision, cmRecall):
         for average in ("recall", "precision"):
-            with pytest.raises(ValueError, match=f"average attribute either None or 'samples', but given '{average}'"):
+            with pytest.raises(
+                ValueError,
+                match=f"average attribute either None or 'samples', but given '{average}'",
+            ):
                 create(ConfusionMatrix(3, average=average))
     for create in (IoU, mIoU, JaccardIndex, DiceCoefficient):
         for index in (-1, 3, 1.5, "1"):
-            with pytest.raises(ValueError, match=rf"integer and in the range of \[0, 3\), but given {index}"):
+            with pytest.raises(
+                ValueError, match=rf"integer and in the range of \[0, 3\), but given {index}"
+            ):
                 create(ConfusionMatrix(3), ignore_index=index)
-            with pytest.raises(ValueError, match=rf"exclude_index should be .* of \[0, 3\), but given {index}"):
+            with pytest.raises(
+                ValueError, match=rf"exclude_index should be .* of \[0, 3\), but given {index}"
+            ):
                 create(ConfusionMatrix(3), exclude_index=index)
 
 
@@ -259,7 +309,8 @@ def test_targets_that_are_no_whole_numbers_are_not_left_out(wrong):
         metric = ConfusionMatrix(3)
         metric.update(elsewhere(*output))
         with pytest.raises(
-            ValueError, match="y_pred should be scores and y labels, but 1 of those given are NaN or no"
+            ValueError,
+            match="y_pred should be scores and y labels, but 1 of those given are NaN or no",
         ):
             metric.compute()
     left_out = ConfusionMatrix(3)

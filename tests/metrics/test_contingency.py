@@ -29,7 +29,9 @@ def test_any_labels_are_counted_in_their_order(pairs, step):
     assert (table.tolist(), labels.tolist()) == (expected, used)
 
 
-@given(pairs, st.sampled_from([torch.uint8, torch.int32, torch.int64, torch.float32]), st.booleans())
+@given(
+    pairs, st.sampled_from([torch.uint8, torch.int32, torch.int64, torch.float32]), st.booleans()
+)
 def test_labels_in_a_range_are_counted_as_scikit_learn_does(pairs, dtype, is_column):
     y_pred, y = (torch.tensor(values).to(dtype) for values in zip(*pairs, strict=True))
     expected = confusion_matrix(y, y_pred, labels=range(4))
@@ -43,7 +45,10 @@ def test_labels_out_of_range_are_an_error(pairs):
     y_pred, y = (torch.tensor(values) for values in zip(*pairs, strict=True))
     num_outside = sum(not 0 <= value < 3 for pair in pairs for value in pair)
     if num_outside:
-        with pytest.raises(ValueError, match=f"Labels should be from 0 to 2, but {num_outside} of those given are not"):
+        with pytest.raises(
+            ValueError,
+            match=f"Labels should be from 0 to 2, but {num_outside} of those given are not",
+        ):
             count_labels((y_pred, y), 3, "Kappa")
     else:
         assert count_labels((y_pred, y), 3, "Kappa")[0] == len(pairs)
@@ -73,20 +78,28 @@ def test_what_is_no_label_is_refused_on_the_host_and_counted_elsewhere(value, sh
         as_labels(values, "y", "Kappa")
     assert int(as_labels(*elsewhere(values), "y", "Kappa")[1]) == 2
     right = torch.ones(shape)
-    with pytest.raises(ValueError, match="y_pred and y should be labels, but 2 of those given are not"):
+    with pytest.raises(
+        ValueError, match="y_pred and y should be labels, but 2 of those given are not"
+    ):
         labels_of_samples(*elsewhere(right, values), "Kappa")
-    assert [labels.tolist() for labels in labels_of_samples(right, right, "Kappa")] == [[1, 1, 1]] * 2
+    assert [labels.tolist() for labels in labels_of_samples(right, right, "Kappa")] == [
+        [1, 1, 1]
+    ] * 2
 
 
 def test_scores_that_are_nan_are_no_labels():
     scores = torch.tensor([[0.1, 0.7, 0.2], [0.5, math.nan, 0.4]])
-    with pytest.raises(ValueError, match="y_pred should be scores, but given NaN in 1 of 2 examples"):
+    with pytest.raises(
+        ValueError, match="y_pred should be scores, but given NaN in 1 of 2 examples"
+    ):
         check_labels(Reading(None), scores, torch.tensor([0, 1]), "Kappa")
     assert int(as_labels(*elsewhere(scores), "y_pred", "Kappa")[1]) == 1
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"In Kappa, y should be of shape \(batch_size,\), but given \(2, 3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"In Kappa, y should be of shape \(batch_size,\), but given \(2, 3, 4\)"
+    ):
         as_labels(torch.ones(2, 3, 4), "y", "Kappa")
     with pytest.raises(ValueError, match="the same number of labels, but given 2 and 3"):
         count_labels((torch.ones(2), torch.ones(3)), 4, "Kappa")
@@ -103,7 +116,9 @@ def test_pairs_of_labels_are_counted_however_far_labels_are_from_each_other(scal
     y_pred, y = (torch.randint(6, (200,), generator=generator) * scale + offset for _ in range(2))
     table, labels = cross_table(y_pred, y)
     assert labels.tolist() == [i * scale + offset for i in range(6)]
-    assert table.tolist() == [[int(((y == t) & (y_pred == p)).sum()) for p in labels] for t in labels]
+    assert table.tolist() == [
+        [int(((y == t) & (y_pred == p)).sum()) for p in labels] for t in labels
+    ]
 
 
 def test_no_labels_have_an_empty_table():

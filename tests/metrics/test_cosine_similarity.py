@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.metrics import CosineSimilarity
-from support.distance_oracles import check_rejections, exact_rows, hard_pairs, near, rounding, value_of
+from support.distance_oracles import (
+    check_rejections,
+    exact_rows,
+    hard_pairs,
+    near,
+    rounding,
+    value_of,
+)
 from support.oracles_distances import (
     FLOATS,
     INTEGERS,
@@ -28,7 +35,12 @@ def test_it_is_the_mean_cosine(case, eps):
 def test_length_does_not_matter(scale):
     scale = torch.tensor(scale, dtype=torch.float32)  # or a few times the smallest number
     metric = CosineSimilarity()
-    metric.update((torch.tensor([[1.0, 1.0], [1.0, 0.0]]) * scale, torch.tensor([[3.0, 3.0], [-2.0, 0.0]]) * scale))
+    metric.update(
+        (
+            torch.tensor([[1.0, 1.0], [1.0, 0.0]]) * scale,
+            torch.tensor([[3.0, 3.0], [-2.0, 0.0]]) * scale,
+        )
+    )
     assert metric.compute() == pytest.approx(0.0, abs=1e-6)
     metric.update((torch.tensor([[3.0, 4.0]]) * scale, torch.tensor([[4.0, 3.0]]) * scale))
     assert metric.compute() == pytest.approx(0.32, rel=1e-6)
@@ -42,7 +54,9 @@ def test_zeros_give_zero():
 
 def test_unsigned_integers_do_not_wrap():
     metric = CosineSimilarity()
-    metric.update((torch.tensor([[200, 0]], dtype=torch.uint8), torch.tensor([[3, 4]], dtype=torch.uint8)))
+    metric.update(
+        (torch.tensor([[200, 0]], dtype=torch.uint8), torch.tensor([[3, 4]], dtype=torch.uint8))
+    )
     assert metric.compute() == pytest.approx(0.6, rel=1e-12)
 
 
@@ -75,7 +89,9 @@ def test_numbers_far_from_the_origin_or_from_each_other_lose_nothing(batch, eps)
 
 def test_rounding_does_not_exceed_one():
     """An angle is the inverse cosine of it."""
-    vectors = torch.randn(200, 1, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    vectors = torch.randn(
+        200, 1, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     values = [value_of(CosineSimilarity(), (x, sign * x)) for x in vectors for sign in (1, -1)]
     assert values == near([1.0, -1.0] * 200, 1e-12)
     assert max(map(abs, values)) <= 1.0
@@ -88,12 +104,17 @@ def test_the_least_length_is_not_negative(eps):
 
 
 def test_the_least_length_may_be_zero():
-    assert value_of(CosineSimilarity(eps=0.0), (torch.full((1, 2), 1e-30), torch.ones(1, 2))) == near(1.0)
+    assert value_of(
+        CosineSimilarity(eps=0.0), (torch.full((1, 2), 1e-30), torch.ones(1, 2))
+    ) == near(1.0)
 
 
 @pytest.mark.parametrize("wrong", [math.inf, math.nan])
 def test_what_is_not_finite_stays_in_the_value(wrong):
-    first, second = (torch.tensor([[1.0, wrong]]), torch.ones(1, 2)), (torch.ones(3, 2), torch.ones(3, 2))
+    first, second = (
+        (torch.tensor([[1.0, wrong]]), torch.ones(1, 2)),
+        (torch.ones(3, 2), torch.ones(3, 2)),
+    )
     assert math.isnan(value_of(CosineSimilarity(), first, second))
 
 
@@ -111,7 +132,9 @@ def test_any_rejection_leaves_the_value_alone():
 @pytest.mark.parametrize("num", [3, 3000])
 def test_no_length_is_too_small_or_too_large(scale, num):
     x, y = torch.randn(2, num, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = (x.numpy() * y.numpy()).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+    expected = (
+        (x.numpy() * y.numpy()).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+    )
     assert value_of(CosineSimilarity(), (x * scale, y / scale)) == near(expected.mean(), 1e-12)
 
 
@@ -123,5 +146,7 @@ def test_a_short_vector_among_long_ones_keeps_its_direction(short):
 
 
 def test_two_vectors_are_no_batch():
-    with pytest.raises(ValueError, match=r"each row is a vector, but given \(3,\) and \(3,\); .* give x.unsqueeze"):
+    with pytest.raises(
+        ValueError, match=r"each row is a vector, but given \(3,\) and \(3,\); .* give x.unsqueeze"
+    ):
         CosineSimilarity().update((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, -2.0, 0.5])))

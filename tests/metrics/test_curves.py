@@ -21,9 +21,15 @@ from ignite.metrics._curves import (
 def ranked(pairs):
     """Highest score first: each with how many positives and negatives have at least it."""
     scores = sorted({score for score, _ in pairs}, reverse=True)
-    positives, negatives = ([score for score, target in pairs if target is kind] for kind in (True, False))
+    positives, negatives = (
+        [score for score, target in pairs if target is kind] for kind in (True, False)
+    )
     return [
-        (score, sum(other >= score for other in positives), sum(other >= score for other in negatives))
+        (
+            score,
+            sum(other >= score for other in positives),
+            sum(other >= score for other in negatives),
+        )
         for score in scores
     ]
 
@@ -33,7 +39,9 @@ def rows_of(ranking):
 
 
 def ranking_of(positives, negatives):
-    return Ranking(torch.arange(len(positives), 0, -1) / 8, torch.tensor(positives), torch.tensor(negatives))
+    return Ranking(
+        torch.arange(len(positives), 0, -1) / 8, torch.tensor(positives), torch.tensor(negatives)
+    )
 
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=20)
@@ -41,7 +49,10 @@ pairs = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_si
 
 @given(pairs)
 def test_scores_are_ranked(pairs):
-    scores, targets = torch.tensor([float(score) for score, _ in pairs]), torch.tensor([target for _, target in pairs])
+    scores, targets = (
+        torch.tensor([float(score) for score, _ in pairs]),
+        torch.tensor([target for _, target in pairs]),
+    )
     assert rows_of(rank_scores(scores, targets)) == ranked(pairs)
 
 
@@ -50,10 +61,15 @@ dtypes = st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.fl
 
 
 @given(
-    st.lists(st.tuples(numbers, st.booleans()), min_size=1, max_size=20), dtypes, st.sampled_from([bool, int, float])
+    st.lists(st.tuples(numbers, st.booleans()), min_size=1, max_size=20),
+    dtypes,
+    st.sampled_from([bool, int, float]),
 )
 def test_so_are_scores_of_any_sign_and_dtype(pairs, dtype, kind):
-    scores, targets = torch.tensor([score for score, _ in pairs]).to(dtype), [kind(target) for _, target in pairs]
+    scores, targets = (
+        torch.tensor([score for score, _ in pairs]).to(dtype),
+        [kind(target) for _, target in pairs],
+    )
     ranking = rank_scores(scores, torch.tensor(targets))
     assert rows_of(ranking) == ranked(pairs)
     assert ranking.thresholds.dtype == dtype
@@ -61,11 +77,16 @@ def test_so_are_scores_of_any_sign_and_dtype(pairs, dtype, kind):
 
 @given(pairs)
 def test_counts_are_ranked_as_the_scores_that_they_count(pairs):
-    counts = [[sum(pair == (score, kind) for pair in pairs) for score in range(5)] for kind in (False, True)]
+    counts = [
+        [sum(pair == (score, kind) for pair in pairs) for score in range(5)]
+        for kind in (False, True)
+    ]
     assert rows_of(rank_counts(torch.arange(5.0), *map(torch.tensor, counts))) == ranked(pairs)
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64]
+)
 def test_targets_have_any_dtype(dtype):
     ranking = rank_scores(torch.tensor([0.5, 0.25, 0.75]), torch.tensor([1, 0, 1]).to(dtype))
     assert rows_of(ranking) == [(0.75, 1, 0), (0.5, 2, 0), (0.25, 2, 1)]
@@ -89,17 +110,25 @@ def test_points_on_a_straight_line_are_left_out():
     assert (fpr.tolist(), thresholds.tolist()) == ([0, 0, 0, 1], [math.inf, 4 / 8, 2 / 8, 1 / 8])
     assert tpr.tolist() == pytest.approx([0, 1 / 3, 1, 1])
     diagonal = roc_curve(ranking_of([1, 2, 3, 4], [1, 2, 3, 4]))
-    assert [values.tolist() for values in diagonal] == [[0, 0.25, 1], [0, 0.25, 1], [math.inf, 4 / 8, 1 / 8]]
+    assert [values.tolist() for values in diagonal] == [
+        [0, 0.25, 1],
+        [0, 0.25, 1],
+        [math.inf, 4 / 8, 1 / 8],
+    ]
 
 
 def test_the_area_is_that_under_the_curve():
-    ranking = ranking_of([1, 3, 4], [2, 2, 5])  # steps of 2, 0 and 3 to the right, from 0 to 1, to 3, to 4
+    ranking = ranking_of(
+        [1, 3, 4], [2, 2, 5]
+    )  # steps of 2, 0 and 3 to the right, from 0 to 1, to 3, to 4
     assert roc_auc(ranking) == pytest.approx((2 * (0 + 1) / 2 + 0 + 3 * (3 + 4) / 2) / (4 * 5))
 
 
 def test_gains_of_recall_weigh_precisions():
     ranking = ranking_of([1, 3, 4], [2, 2, 5])
-    assert average_precision(ranking) == pytest.approx(1 / 4 * 1 / 3 + 2 / 4 * 3 / 5 + 1 / 4 * 4 / 9)
+    assert average_precision(ranking) == pytest.approx(
+        1 / 4 * 1 / 3 + 2 / 4 * 3 / 5 + 1 / 4 * 4 / 9
+    )
     precision, recall, thresholds = precision_recall_curve(ranking)
     assert precision.tolist() == pytest.approx([4 / 9, 3 / 5, 1 / 3, 1])
     assert (recall.tolist(), thresholds.tolist()) == ([1, 3 / 4, 1 / 4, 0], [1 / 8, 2 / 8, 3 / 8])

@@ -94,7 +94,9 @@ def is_better_for_the_good(metric, data):
 
 
 def test_each_metric_has_a_direction_or_is_known_to_have_none():
-    assert {name for name, one in CLASSES_OF_METRICS.items() if one.higher_is_better is None} == UNKNOWN
+    assert {
+        name for name, one in CLASSES_OF_METRICS.items() if one.higher_is_better is None
+    } == UNKNOWN
 
 
 @pytest.mark.parametrize("name", sorted(set(CLASSES_OF_METRICS) - UNKNOWN))
@@ -127,7 +129,9 @@ def test_good_predictions_are_better_than_poor_ones(name):
         lambda: RunningAverage(1 - Accuracy()),
         lambda: adapt(torchmetrics.classification.MulticlassAccuracy(3)),
         lambda: adapt(torchmetrics.classification.MulticlassHingeLoss(3)),
-        lambda: adapt(sklearn.metrics.f1_score, prediction="labels", average="macro", higher_is_better=True),
+        lambda: adapt(
+            sklearn.metrics.f1_score, prediction="labels", average="macro", higher_is_better=True
+        ),
         lambda: adapt(sklearn.metrics.zero_one_loss, prediction="labels", higher_is_better=False),
     ],
 )
@@ -181,5 +185,8 @@ def test_the_best_value_goes_by_what_the_metric_says():
     assert Best(MeanSquaredError()).mode == "min"
     assert Best(MeanSquaredError(), "max").mode == "max"
     assert Best(1 - Accuracy()).higher_is_better is False
-    with pytest.raises(ValueError, match="mode should be 'min' or 'max', as Average does not say .*, but given None"):
+    with pytest.raises(
+        ValueError,
+        match="mode should be 'min' or 'max', as Average does not say .*, but given None",
+    ):
         Best(Average())

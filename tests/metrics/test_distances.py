@@ -43,7 +43,9 @@ def test_sums_of_float32_have_no_place_among_float32(scale, degree, num):
     """Their squares may be too large or too small, and of their sum too little may be left."""
     generator = torch.Generator().manual_seed(0)
     y_pred, y = (scale * (3 + torch.rand(2, num, generator=generator, dtype=torch.float64))).float()
-    expected = math.fsum(abs(a - b) ** degree for a, b in zip(y_pred.tolist(), y.tolist(), strict=True))
+    expected = math.fsum(
+        abs(a - b) ** degree for a, b in zip(y_pred.tolist(), y.tolist(), strict=True)
+    )
     assert float(sum_errors((y_pred, y), degree)[1]) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
@@ -59,7 +61,9 @@ def test_targets_take_the_shape_of_predictions_even_if_they_do_not_lie_in_order(
     assert y.tolist() == [[[0, 3]], [[1, 4]], [[2, 5]]]
 
 
-SHAPES = [shape for num_dims in (1, 2, 3) for shape in itertools.product((1, 2, 3), repeat=num_dims)]
+SHAPES = [
+    shape for num_dims in (1, 2, 3) for shape in itertools.product((1, 2, 3), repeat=num_dims)
+]
 
 
 def test_only_further_dimensions_of_size_one_may_differ():
@@ -122,7 +126,9 @@ def test_rows_of_logits_are_those_of_each_place(further, seed):
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (0, 0), (2, 0, 3)])
 def test_logits_without_classes_are_named(shape):
-    with pytest.raises(ValueError, match=r"y must be in the shape of \(B, C\) .*, got " + re.escape(str(shape))):
+    with pytest.raises(
+        ValueError, match=r"y must be in the shape of \(B, C\) .*, got " + re.escape(str(shape))
+    ):
         rows_of_logits(torch.ones(shape), "y")
 
 
@@ -178,7 +184,9 @@ def test_distances_by_products_are_those_by_differences_where_it_shows(offset, s
     expected = ((a[:, None] - b) ** 2).sum(dim=2)
     found = squared_distances(a, b, variance)
     width = float(np.median(expected)) if variance is None else variance
-    assert torch.allclose((-found / (2 * width)).exp(), (-expected / (2 * width)).exp(), rtol=0, atol=1e-9)
+    assert torch.allclose(
+        (-found / (2 * width)).exp(), (-expected / (2 * width)).exp(), rtol=0, atol=1e-9
+    )
 
 
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=30))

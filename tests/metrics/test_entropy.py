@@ -6,8 +6,23 @@ import torch
 from hypothesis import given
 
 from ignite.metrics import Entropy
-from support.distance_oracles import check_rejections, entropy_of, hard_logits, mean_of, near, rounding, value_of
-from support.oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, entropy
+from support.distance_oracles import (
+    check_rejections,
+    entropy_of,
+    hard_logits,
+    mean_of,
+    near,
+    rounding,
+    value_of,
+)
+from support.oracles_distances import (
+    FLOATS,
+    cases,
+    check,
+    check_needs_examples,
+    check_refused,
+    entropy,
+)
 
 LOGITS = ((1,), (4,), (3, 2), (2, 2, 3))
 
@@ -31,7 +46,9 @@ def test_targets_do_not_count():
 
 
 def test_classes_that_are_ruled_out_count_nothing():
-    assert entropy_after(torch.tensor([[0.0, 0.0, -math.inf]])) == pytest.approx(math.log(2), rel=1e-6)
+    assert entropy_after(torch.tensor([[0.0, 0.0, -math.inf]])) == pytest.approx(
+        math.log(2), rel=1e-6
+    )
     assert entropy_after(torch.tensor([[1e5, 0.0, -1e5]])) == 0.0
 
 
@@ -51,7 +68,9 @@ def test_without_examples():
 
 def test_logits_without_classes_are_refused():
     words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got \(3,\)"
-    check_refused(Entropy(), (torch.eye(3), torch.zeros(3)), (torch.ones(3), torch.ones(3)), ValueError, words)
+    check_refused(
+        Entropy(), (torch.eye(3), torch.zeros(3)), (torch.ones(3), torch.ones(3)), ValueError, words
+    )
 
 
 @given(hard_logits())
@@ -77,7 +96,9 @@ def test_any_rejection_leaves_the_value_alone():
 
 @pytest.mark.parametrize("shape", [(2, 0), (2, 0, 3)])
 def test_logits_of_no_classes_are_refused(shape):
-    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(str(shape))
+    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(
+        str(shape)
+    )
     check_rejections(
         Entropy,
         (torch.eye(3), None),

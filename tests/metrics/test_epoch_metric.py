@@ -19,7 +19,9 @@ def keep():
     return EpochMetric(function, check_compute_fn=False), seen
 
 
-@given(st.lists(st.lists(st.floats(-5, 5, width=32), max_size=4), min_size=1, max_size=5).filter(any))
+@given(
+    st.lists(st.lists(st.floats(-5, 5, width=32), max_size=4), min_size=1, max_size=5).filter(any)
+)
 def test_the_function_is_given_all_in_order_once(batches):
     metric, seen = keep()
     for batch in batches:
@@ -31,7 +33,8 @@ def test_the_function_is_given_all_in_order_once(batches):
 
 
 @pytest.mark.parametrize(
-    ("shape", "kept"), [((3,), (6,)), ((3, 1), (6,)), ((3, 2), (6, 2)), ((1, 1), (2,)), ((1,), (2,))]
+    ("shape", "kept"),
+    [((3,), (6,)), ((3, 1), (6,)), ((3, 2), (6, 2)), ((1, 1), (2,)), ((1,), (2,))],
 )
 def test_shapes(shape, kept):
     metric, seen = keep()
@@ -62,9 +65,17 @@ def test_what_is_kept_has_no_graph():
 @pytest.mark.parametrize(
     ("y_pred", "y", "words"),
     [
-        ((2, 1, 1), (2,), r"Predictions should be of shape \(batch_size, n_targets\) or .* but given \(2, 1, 1\)"),
+        (
+            (2, 1, 1),
+            (2,),
+            r"Predictions should be of shape \(batch_size, n_targets\) or .* but given \(2, 1, 1\)",
+        ),
         ((), (2,), r"the same number of rows, but given shapes \(1,\) and \(2,\)"),
-        ((2,), (2, 1, 1), r"Targets should be of shape \(batch_size, n_targets\) or .* but given \(2, 1, 1\)"),
+        (
+            (2,),
+            (2, 1, 1),
+            r"Targets should be of shape \(batch_size, n_targets\) or .* but given \(2, 1, 1\)",
+        ),
         ((2,), (), r"y_pred should be of shape \(batch_size, \) as before, but given \(1, 2\)"),
         ((2, 3), (3,), r"the same number of rows, but given shapes \(2, 3\) and \(3,\)"),
     ],
@@ -81,8 +92,16 @@ def test_shapes_that_do_not_fit_are_refused_and_change_nothing(y_pred, y, words)
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        (torch.int32, torch.float32, "input y_pred and stored predictions: .* torch.float32 .* but given torch.int32"),
-        (torch.float32, torch.int32, "input y and stored targets: .* torch.float32 .* but given torch.int32"),
+        (
+            torch.int32,
+            torch.float32,
+            "input y_pred and stored predictions: .* torch.float32 .* but given torch.int32",
+        ),
+        (
+            torch.float32,
+            torch.int32,
+            "input y and stored targets: .* torch.float32 .* but given torch.int32",
+        ),
     ],
 )
 def test_dtypes_that_change_are_refused_and_change_nothing(first, second, words):
@@ -103,7 +122,9 @@ def fails(y_pred, y):
 
 def test_a_function_that_fails_for_the_first_batch_is_warned_of_once():
     metric = EpochMetric(fails)
-    with pytest.warns(EpochMetricWarning, match="Probably, there can be a problem with `compute_fn`:\n .*with 2"):
+    with pytest.warns(
+        EpochMetricWarning, match="Probably, there can be a problem with `compute_fn`:\n .*with 2"
+    ):
         metric.update((torch.ones(2), torch.ones(2)))
     metric.update((torch.ones(3), torch.ones(3)))
     with pytest.raises(RuntimeError, match="cannot do with 5"):

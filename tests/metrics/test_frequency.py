@@ -53,7 +53,9 @@ def test_items_since_reset_by_the_seconds_since_then(time):
 def test_attached_each_epoch_begins_anew_and_values_are_whole(time):
     engine, seen = working(time, [2.0, 1.0, 5.0, 1.0]), []
     Frequency(lambda output: len(output)).attach(engine, "frequency")
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics["frequency"]))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics["frequency"])
+    )
 
     @engine.on(Events.EPOCH_COMPLETED)
     def pause():
@@ -68,7 +70,9 @@ def test_computed_at_some_event_it_has_seen_all_since_the_epoch_began(time):
     engine, seen = working(time, [1.0] * 6), []
     Frequency().attach(engine, "every", Events.ITERATION_COMPLETED(every=2))
     Frequency().attach(engine, "epoch", event_name=Events.EPOCH_COMPLETED)
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics.get("every")))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics.get("every"))
+    )
     assert engine.run([3, 5, 7, 9, 11, 13]).metrics == {"every": 8, "epoch": 8}
     assert seen == [None, 4, 4, 6, 6, 8]
 

@@ -77,7 +77,9 @@ def test_attached_it_looks_after_each_iteration(nvml):
     assert all(type(value) is int for value in engine.state.metrics.values())
 
 
-@pytest.mark.parametrize("event", [Events.EPOCH_COMPLETED, "EPOCH_COMPLETED", Events.ITERATION_COMPLETED(every=2)])
+@pytest.mark.parametrize(
+    "event", [Events.EPOCH_COMPLETED, "EPOCH_COMPLETED", Events.ITERATION_COMPLETED(every=2)]
+)
 def test_name_and_event_are_free(nvml, event):
     engine = idle()
     GpuInfo().attach(engine, name="device", event_name=event)
@@ -99,7 +101,9 @@ def test_what_a_driver_does_not_tell_is_warned_of_and_left_out(nvml, key, word):
     with pytest.warns(UserWarning, match=f"No GPU {word} information available for GPU 1"):
         engine.run([0])
     missing = f"gpu:1 {key}(%)"
-    assert engine.state.metrics == {name: value for name, value in EXPECTED.items() if name != missing}
+    assert engine.state.metrics == {
+        name: value for name, value in EXPECTED.items() if name != missing
+    }
 
 
 def test_outputs_do_not_matter(nvml):

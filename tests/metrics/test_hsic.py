@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.metrics import HSIC
-from support.distance_oracles import check_rejections, hard_pairs, independence_by_loops, near, value_of
+from support.distance_oracles import (
+    check_rejections,
+    hard_pairs,
+    independence_by_loops,
+    near,
+    value_of,
+)
 from support.oracles_distances import (
     FLOATS,
     assert_near,
@@ -22,10 +28,15 @@ from support.oracles_distances import (
 widths = st.sampled_from([-1.0, 0.7, 2.0])
 
 
-@given(cases(shapes=((), (2,), (2, 2)), dtypes=FLOATS, max_size=7, scales=(1.0, 3.0)), widths, widths)
+@given(
+    cases(shapes=((), (2,), (2, 2)), dtypes=FLOATS, max_size=7, scales=(1.0, 3.0)), widths, widths
+)
 def test_it_is_the_mean_over_batches_of_the_unbiased_estimate(case, sigma_x, sigma_y):
     check_mean_over_batches(
-        lambda: HSIC(sigma_x, sigma_y), lambda seen: independence(seen, sigma_x, sigma_y), case, min_size=4
+        lambda: HSIC(sigma_x, sigma_y),
+        lambda seen: independence(seen, sigma_x, sigma_y),
+        case,
+        min_size=4,
     )
 
 
@@ -64,7 +75,9 @@ def test_of_many_examples():
     )
     ones = np.ones(n)
     sums = (ones @ of_x @ ones) * (ones @ of_y @ ones) / ((n - 1) * (n - 2))
-    expected = (np.trace(of_x @ of_y) + sums - 2 / (n - 2) * ones @ of_x @ of_y @ ones) / (n * (n - 3))
+    expected = (np.trace(of_x @ of_y) + sums - 2 / (n - 2) * ones @ of_x @ of_y @ ones) / (
+        n * (n - 3)
+    )
     assert_near(metric.compute(), expected, 1e-8)
 
 
@@ -100,8 +113,14 @@ def test_without_examples():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ((torch.ones(5, 2), torch.ones(4, 2)), r"same number of examples, but given \(5, 2\) and \(4, 2\)"),
-        ((torch.ones(3, 2), torch.ones(3, 2)), "A batch must contain more than four samples, got only 3 samples"),
+        (
+            (torch.ones(5, 2), torch.ones(4, 2)),
+            r"same number of examples, but given \(5, 2\) and \(4, 2\)",
+        ),
+        (
+            (torch.ones(3, 2), torch.ones(3, 2)),
+            "A batch must contain more than four samples, got only 3 samples",
+        ),
     ],
 )
 def test_batches_that_do_not_fit_are_refused(wrong, words):
@@ -117,7 +136,9 @@ def variables(draw):
     n, rng = draw(st.integers(4, 9)), np.random.default_rng(draw(st.integers(0, 2**16)))
     batch = []
     for _ in range(2):
-        drawn = rng.normal(size=(n, *draw(shapes_of_variables))) * draw(st.sampled_from([1e-2, 1.0, 100.0]))
+        drawn = rng.normal(size=(n, *draw(shapes_of_variables))) * draw(
+            st.sampled_from([1e-2, 1.0, 100.0])
+        )
         if draw(st.booleans()):
             drawn[1:3] = drawn[0]
         batch.append(torch.from_numpy(drawn).to(draw(st.sampled_from(FLOATS))))
@@ -171,6 +192,11 @@ def test_any_rejection_leaves_the_value_alone():
         ((torch.ones(5, 2), torch.ones(6, 2)), ValueError, r"given \(5, 2\) and \(6, 2\)"),
         ((torch.ones(5, 2), torch.ones(())), ValueError, r"given \(5, 2\) and \(1,\)"),
         ((torch.ones(0, 2), torch.ones(1, 2)), ValueError, r"given \(0, 2\) and \(1, 2\)"),
-        *(((torch.ones(n, 2), torch.ones(n)), ValueError, f"got only {n} samples") for n in (1, 2, 3)),
+        *(
+            ((torch.ones(n, 2), torch.ones(n)), ValueError, f"got only {n} samples")
+            for n in (1, 2, 3)
+        ),
     ]
-    check_rejections(lambda: HSIC(ignore_invalid_batch=False), dependent(6), dependent(4, seed=1), wrongs)
+    check_rejections(
+        lambda: HSIC(ignore_invalid_batch=False), dependent(6), dependent(4, seed=1), wrongs
+    )

@@ -6,8 +6,22 @@ import torch
 from hypothesis import given
 
 from ignite.metrics import JSDivergence, KLDivergence
-from support.distance_oracles import check_rejections, hard_logits, mean_of, near, rounding, symmetric_divergence_of
-from support.oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, js_divergence
+from support.distance_oracles import (
+    check_rejections,
+    hard_logits,
+    mean_of,
+    near,
+    rounding,
+    symmetric_divergence_of,
+)
+from support.oracles_distances import (
+    FLOATS,
+    cases,
+    check,
+    check_needs_examples,
+    check_refused,
+    js_divergence,
+)
 
 
 @given(cases(shapes=((1,), (4,), (3, 2), (2, 2, 3)), dtypes=FLOATS, scales=(1e-3, 1.0, 10.0)))
@@ -26,7 +40,9 @@ def test_it_is_a_kl_divergence_in_name():
 
 
 def test_it_is_symmetric():
-    assert value_of([1.0, 2.0, 0.5], [0.0, -3.0, 1.0]) == value_of([0.0, -3.0, 1.0], [1.0, 2.0, 0.5])
+    assert value_of([1.0, 2.0, 0.5], [0.0, -3.0, 1.0]) == value_of(
+        [0.0, -3.0, 1.0], [1.0, 2.0, 0.5]
+    )
 
 
 @pytest.mark.parametrize("far", [800.0, 1e5, 1e30, math.inf])
@@ -48,8 +64,14 @@ def test_without_examples():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ((torch.ones(2, 3), torch.ones(2)), r"y_pred and y must be in the same shape, got \(2, 3\) != \(2,\)"),
-        ((torch.ones(3), torch.ones(3)), r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got \(3,\)"),
+        (
+            (torch.ones(2, 3), torch.ones(2)),
+            r"y_pred and y must be in the same shape, got \(2, 3\) != \(2,\)",
+        ),
+        (
+            (torch.ones(3), torch.ones(3)),
+            r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got \(3,\)",
+        ),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(wrong, words):
@@ -66,10 +88,16 @@ def test_extreme_logits_lose_nothing(pair):
 
 def test_rounding_does_not_make_it_negative():
     """Its root is a distance."""
-    logits = 3 * torch.randn(300, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    nudged = logits + 1e-9 * torch.randn(300, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits = 3 * torch.randn(
+        300, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    nudged = logits + 1e-9 * torch.randn(
+        300, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     values = [
-        value_of(*pair) for other in (logits, nudged) for pair in zip(logits.tolist(), other.tolist(), strict=True)
+        value_of(*pair)
+        for other in (logits, nudged)
+        for pair in zip(logits.tolist(), other.tolist(), strict=True)
     ]
     assert min(values) >= 0.0
 
@@ -86,16 +114,32 @@ def test_logits_of_no_distribution_stay_in_the_value(row):
 def test_any_rejection_leaves_the_value_alone():
     wrongs = [
         ((torch.ones(()), torch.ones(())), ValueError, r"\(B, C\) or \(B, C, ...\), got \(1,\)"),
-        ((torch.ones(2, 3), torch.ones(3, 2)), ValueError, r"in the same shape, got \(2, 3\) != \(3, 2\)"),
-        ((torch.ones(2, 3), torch.ones(2, 3, 1)), ValueError, r"in the same shape, got \(2, 3\) != \(2, 3, 1\)"),
-        ((torch.ones(2, 3), torch.ones(1, 3)), ValueError, r"in the same shape, got \(2, 3\) != \(1, 3\)"),
+        (
+            (torch.ones(2, 3), torch.ones(3, 2)),
+            ValueError,
+            r"in the same shape, got \(2, 3\) != \(3, 2\)",
+        ),
+        (
+            (torch.ones(2, 3), torch.ones(2, 3, 1)),
+            ValueError,
+            r"in the same shape, got \(2, 3\) != \(2, 3, 1\)",
+        ),
+        (
+            (torch.ones(2, 3), torch.ones(1, 3)),
+            ValueError,
+            r"in the same shape, got \(2, 3\) != \(1, 3\)",
+        ),
     ]
-    check_rejections(JSDivergence, (torch.eye(3), torch.ones(3, 3)), (torch.ones(1, 3), torch.eye(3)[:1]), wrongs)
+    check_rejections(
+        JSDivergence, (torch.eye(3), torch.ones(3, 3)), (torch.ones(1, 3), torch.eye(3)[:1]), wrongs
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 0), (2, 0, 3)])
 def test_logits_of_no_classes_are_refused(shape):
-    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(str(shape))
+    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(
+        str(shape)
+    )
     check_rejections(
         JSDivergence,
         (torch.eye(3), torch.ones(3, 3)),

@@ -6,11 +6,31 @@ import torch
 from hypothesis import given
 
 from ignite.metrics import KLDivergence
-from support.distance_oracles import check_rejections, divergence_of, hard_logits, mean_of, near, rounding
-from support.oracles_distances import FLOATS, cases, check, check_needs_examples, check_refused, kl_divergence
+from support.distance_oracles import (
+    check_rejections,
+    divergence_of,
+    hard_logits,
+    mean_of,
+    near,
+    rounding,
+)
+from support.oracles_distances import (
+    FLOATS,
+    cases,
+    check,
+    check_needs_examples,
+    check_refused,
+    kl_divergence,
+)
 
 
-@given(cases(shapes=((1,), (4,), (3, 2), (2, 2, 3)), dtypes=(*FLOATS, torch.int8), scales=(1e-3, 1.0, 10.0)))
+@given(
+    cases(
+        shapes=((1,), (4,), (3, 2), (2, 2, 3)),
+        dtypes=(*FLOATS, torch.int8),
+        scales=(1e-3, 1.0, 10.0),
+    )
+)
 def test_it_is_the_mean_divergence_of_predicted_from_true(case):
     check(KLDivergence, kl_divergence, case)
 
@@ -45,8 +65,14 @@ def test_without_examples():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ((torch.ones(2, 3), torch.ones(2)), r"y_pred and y must be in the same shape, got \(2, 3\) != \(2,\)"),
-        ((torch.ones(3), torch.ones(3)), r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got \(3,\)"),
+        (
+            (torch.ones(2, 3), torch.ones(2)),
+            r"y_pred and y must be in the same shape, got \(2, 3\) != \(2,\)",
+        ),
+        (
+            (torch.ones(3), torch.ones(3)),
+            r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got \(3,\)",
+        ),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(wrong, words):
@@ -63,10 +89,16 @@ def test_extreme_logits_lose_nothing(pair):
 
 def test_rounding_does_not_make_it_negative():
     """Its root is a distance."""
-    logits = 3 * torch.randn(300, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    nudged = logits + 1e-9 * torch.randn(300, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits = 3 * torch.randn(
+        300, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    nudged = logits + 1e-9 * torch.randn(
+        300, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     values = [
-        value_of(*pair) for other in (logits, nudged) for pair in zip(logits.tolist(), other.tolist(), strict=True)
+        value_of(*pair)
+        for other in (logits, nudged)
+        for pair in zip(logits.tolist(), other.tolist(), strict=True)
     ]
     assert min(values) >= 0.0
 
@@ -83,16 +115,32 @@ def test_logits_of_no_distribution_stay_in_the_value(row):
 def test_any_rejection_leaves_the_value_alone():
     wrongs = [
         ((torch.ones(()), torch.ones(())), ValueError, r"\(B, C\) or \(B, C, ...\), got \(1,\)"),
-        ((torch.ones(2, 3), torch.ones(3, 2)), ValueError, r"in the same shape, got \(2, 3\) != \(3, 2\)"),
-        ((torch.ones(2, 3), torch.ones(2, 3, 1)), ValueError, r"in the same shape, got \(2, 3\) != \(2, 3, 1\)"),
-        ((torch.ones(2, 3), torch.ones(1, 3)), ValueError, r"in the same shape, got \(2, 3\) != \(1, 3\)"),
+        (
+            (torch.ones(2, 3), torch.ones(3, 2)),
+            ValueError,
+            r"in the same shape, got \(2, 3\) != \(3, 2\)",
+        ),
+        (
+            (torch.ones(2, 3), torch.ones(2, 3, 1)),
+            ValueError,
+            r"in the same shape, got \(2, 3\) != \(2, 3, 1\)",
+        ),
+        (
+            (torch.ones(2, 3), torch.ones(1, 3)),
+            ValueError,
+            r"in the same shape, got \(2, 3\) != \(1, 3\)",
+        ),
     ]
-    check_rejections(KLDivergence, (torch.eye(3), torch.ones(3, 3)), (torch.ones(1, 3), torch.eye(3)[:1]), wrongs)
+    check_rejections(
+        KLDivergence, (torch.eye(3), torch.ones(3, 3)), (torch.ones(1, 3), torch.eye(3)[:1]), wrongs
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 0), (2, 0, 3)])
 def test_logits_of_no_classes_are_refused(shape):
-    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(str(shape))
+    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(
+        str(shape)
+    )
     check_rejections(
         KLDivergence,
         (torch.eye(3), torch.ones(3, 3)),

@@ -42,7 +42,10 @@ def first_of_the_highest(values):
     return best
 
 
-@given(arrays.arrays(np.float64, shapes, elements=few_values), st.sampled_from([torch.float32, torch.float64]))
+@given(
+    arrays.arrays(np.float64, shapes, elements=few_values),
+    st.sampled_from([torch.float32, torch.float64]),
+)
 def test_argmax_is_that_of_torch(values, dtype):
     scores = torch.from_numpy(values).to(dtype)
     found = argmax(scores)
@@ -96,7 +99,9 @@ def test_predictions_that_need_gradients_are_read():
     ],
 )
 def test_the_kind_follows_from_the_shapes(shape, true_shape, is_multilabel, expected):
-    labels = read_labels((torch.zeros(shape), torch.zeros(true_shape, dtype=torch.int64)), is_multilabel)
+    labels = read_labels(
+        (torch.zeros(shape), torch.zeros(true_shape, dtype=torch.int64)), is_multilabel
+    )
     assert (labels.kind, labels.num_classes, labels.num_items, labels.num_examples) == expected
     assert labels.y_pred.shape == labels.y.shape
     assert labels.num_outside == 0
@@ -110,14 +115,18 @@ def test_targets_that_are_no_class_are_counted(values, num_classes):
     assert int(count_outside(*elsewhere(y), num_classes)) == expected
 
 
-@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, 0.5, nan, inf, -inf]), min_size=1, max_size=10))
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, 0.5, nan, inf, -inf]), min_size=1, max_size=10)
+)
 def test_values_that_are_neither_0_nor_1_are_counted_elsewhere(values):
     y = torch.tensor(values)
     expected = sum(value not in (0.0, 1.0) for value in values)
     assert int(read_labels(elsewhere(torch.zeros(len(values)), y)).num_outside) == expected
     if expected:
         wrong = next(value for value in values if value not in (0.0, 1.0))
-        with pytest.raises(ValueError, match=f"y must be comprised of 0's and 1's., but given {wrong}"):
+        with pytest.raises(
+            ValueError, match=f"y must be comprised of 0's and 1's., but given {wrong}"
+        ):
             read_labels((torch.zeros(len(values)), y))
 
 
@@ -126,9 +135,14 @@ def test_nothing_of_nothing_is_nothing():
     assert found.tolist() == [0.0, 0.0, 1.5]
 
 
-@given(st.lists(st.sampled_from([-0.0, 0.0, 1.0, 1.0, 2.0, -1.0, 0.5, 1e-4, nan, inf, -inf])), st.sampled_from(FLOATS))
+@given(
+    st.lists(st.sampled_from([-0.0, 0.0, 1.0, 1.0, 2.0, -1.0, 0.5, 1e-4, nan, inf, -inf])),
+    st.sampled_from(FLOATS),
+)
 def test_what_is_binary_is_0_or_1(values, dtype):
-    assert is_binary(torch.tensor(values, dtype=dtype)) == all(value in (0.0, 1.0) for value in values)
+    assert is_binary(torch.tensor(values, dtype=dtype)) == all(
+        value in (0.0, 1.0) for value in values
+    )
 
 
 def test_binary_values_whose_sum_overflows_are_binary():
@@ -145,7 +159,10 @@ def test_integers_are_binary_if_they_are_0_or_1(dtype):
     assert every[[is_binary(each) for each in every]].unique().tolist() == [0, 1]
 
 
-@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, -0.9, 0.5, nan, inf, -inf]), max_size=6), st.sampled_from(FLOATS))
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, -0.9, 0.5, nan, inf, -inf]), max_size=6),
+    st.sampled_from(FLOATS),
+)
 def test_labels_are_whole_numbers(values, dtype):
     y = torch.tensor(values, dtype=dtype)
     is_whole = [math.isfinite(value) and value == int(value) for value in values]
@@ -157,14 +174,18 @@ def test_labels_are_whole_numbers(values, dtype):
     if all(is_whole):
         assert as_classes("y", y)[1] == 0
     else:
-        with pytest.raises(ValueError, match="y should be labels, whole numbers, but given .* in output_transform"):
+        with pytest.raises(
+            ValueError, match="y should be labels, whole numbers, but given .* in output_transform"
+        ):
             as_classes("y", y)
     with pytest.raises(TypeError, match="y should be labels, but given torch.complex64"):
         as_classes("y", torch.zeros(2, dtype=torch.complex64))
 
 
 @given(arrays.arrays(np.float64, shapes, elements=few_values), st.sampled_from(FLOATS))
-def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_elsewhere(values, dtype):
+def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_elsewhere(
+    values, dtype
+):
     scores = torch.from_numpy(values).to(dtype)
     if scores.shape[1] == 1:
         scores = scores.repeat_interleave(2, dim=1)
@@ -172,7 +193,10 @@ def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_e
     expected = int(np.isnan(values).any(axis=1).sum())
     assert int(read_labels(elsewhere(scores, y)).num_invalid) == expected
     if expected:
-        with pytest.raises(ValueError, match=f"y_pred should be scores, but given NaN in {expected} of {y.numel()} ex"):
+        with pytest.raises(
+            ValueError,
+            match=f"y_pred should be scores, but given NaN in {expected} of {y.numel()} ex",
+        ):
             read_labels((scores, y))
     else:
         assert read_labels((scores, y)).num_invalid == 0

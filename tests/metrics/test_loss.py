@@ -20,7 +20,9 @@ def test_any_cut_into_batches_gives_the_loss_over_all(sizes):
     metric = Loss(F.cross_entropy)
     for batch in zip(scores.split(sizes), targets.split(sizes), strict=True):
         metric.update(batch)
-    assert metric.compute() == pytest.approx(F.cross_entropy(scores.double(), targets).item(), rel=1e-5)
+    assert metric.compute() == pytest.approx(
+        F.cross_entropy(scores.double(), targets).item(), rel=1e-5
+    )
 
 
 def test_arguments_of_the_loss_come_with_the_output():
@@ -29,7 +31,9 @@ def test_arguments_of_the_loss_come_with_the_output():
     assert metric.compute() == 10.0
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"criterion_kwargs": {}}, {"criterion_kwargs": {"reduction": "mean"}, "x": 1}])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"criterion_kwargs": {}}, {"criterion_kwargs": {"reduction": "mean"}, "x": 1}]
+)
 def test_outputs_may_be_mappings_with_or_without_arguments(kwargs):
     engine = Engine(lambda engine, batch: {"y": torch.zeros(2), "y_pred": torch.ones(2), **kwargs})
     Loss(F.mse_loss).attach(engine, "loss")
@@ -39,7 +43,9 @@ def test_outputs_may_be_mappings_with_or_without_arguments(kwargs):
 def test_a_loss_that_is_no_mean_is_refused_and_changes_nothing():
     metric = Loss(lambda y_pred, y: y_pred - y if len(y) == 3 else F.mse_loss(y_pred, y))
     metric.update((torch.ones(2), torch.zeros(2)))
-    with pytest.raises(ValueError, match=r"did not return the average loss.*but given one of shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"did not return the average loss.*but given one of shape \(3,\)"
+    ):
         metric.update((torch.ones(3), torch.zeros(3)))
     assert metric.compute() == 1.0
 
@@ -83,7 +89,9 @@ def test_targets_of_several_heads_are_as_many_examples_as_each_has(kind):
     assert metric.compute() == pytest.approx((4 * 1.0 + 1 * 9.0) / 5)
 
 
-@pytest.mark.parametrize("items", [[torch.zeros(2), torch.zeros(3), torch.zeros(7)], [{"boxes": torch.zeros(2)}] * 3])
+@pytest.mark.parametrize(
+    "items", [[torch.zeros(2), torch.zeros(3), torch.zeros(7)], [{"boxes": torch.zeros(2)}] * 3]
+)
 def test_a_list_with_an_item_for_each_example_is_as_many(items):
     metric = Loss(lambda p, y: p.mean(), skip_unrolling=True)
     metric.update((torch.ones(3), items))
@@ -93,11 +101,18 @@ def test_a_list_with_an_item_for_each_example_is_as_many(items):
 
 @pytest.mark.parametrize(
     "y",
-    [(torch.zeros(4), torch.zeros(5)), [torch.zeros(4), torch.zeros(4)], {"a": torch.zeros(()), "b": torch.zeros(2)}],
+    [
+        (torch.zeros(4), torch.zeros(5)),
+        [torch.zeros(4), torch.zeros(4)],
+        {"a": torch.zeros(()), "b": torch.zeros(2)},
+    ],
 )
 def test_containers_that_do_not_tell_ask_for_the_batch_size(y):
     metric = Loss(lambda p, y: torch.tensor(2.0), skip_unrolling=True)
-    with pytest.raises(ValueError, match=f"batch_size should tell how many examples a {type(y).__name__} of 2 targets"):
+    with pytest.raises(
+        ValueError,
+        match=f"batch_size should tell how many examples a {type(y).__name__} of 2 targets",
+    ):
         metric.update(([torch.zeros(4)] * 2, y))
     metric = Loss(lambda p, y: torch.tensor(2.0), batch_size=lambda y: 4, skip_unrolling=True)
     metric.update(([torch.zeros(4)] * 2, y))
@@ -135,10 +150,15 @@ def test_a_loss_that_is_not_a_number_for_another_reason_stays_so():
 
 def test_weighed_by_what_counts_it_is_the_mean_over_what_counts():
     generator = torch.Generator().manual_seed(0)
-    batches = [(torch.randn(6, 3, generator=generator), torch.tensor([0, 1, -100, 2, -100, -100])) for _ in range(2)]
+    batches = [
+        (torch.randn(6, 3, generator=generator), torch.tensor([0, 1, -100, 2, -100, -100]))
+        for _ in range(2)
+    ]
     batches.append((torch.randn(2, 3, generator=generator), torch.tensor([0, -100])))
     metric = Loss(F.cross_entropy, batch_size=lambda y: (y != -100).sum())
     for batch in batches:
         metric.update(batch)
     scores, targets = (torch.cat(tensors).double() for tensors in zip(*batches, strict=True))
-    assert metric.compute() == pytest.approx(F.cross_entropy(scores, targets.long()).item(), rel=1e-6)
+    assert metric.compute() == pytest.approx(
+        F.cross_entropy(scores, targets.long()).item(), rel=1e-6
+    )

@@ -7,7 +7,14 @@ from sklearn.metrics import matthews_corrcoef
 
 from ignite.metrics import MatthewsCorrCoef
 from ignite.metrics.matthews_corrcoef import matthews_corrcoef_compute_fn
-from support.classification_oracles import check, check_constant_memory, check_refused, elsewhere, label_cases, zeros
+from support.classification_oracles import (
+    check,
+    check_constant_memory,
+    check_refused,
+    elsewhere,
+    label_cases,
+    zeros,
+)
 
 FIRST = (torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
 
@@ -56,7 +63,10 @@ def test_many_examples_do_not_overflow():
     table = rng.integers(10**9, size=(3, 3)).astype(object)  # exact integers
     n, rows, columns = table.sum(), table.sum(axis=1), table.sum(axis=0)
     numerator = sum(table.diagonal()) * n - sum(rows * columns)
-    expected = float(numerator) / (float(n * n - sum(rows * rows)) * float(n * n - sum(columns * columns))) ** 0.5
+    expected = (
+        float(numerator)
+        / (float(n * n - sum(rows * rows)) * float(n * n - sum(columns * columns))) ** 0.5
+    )
     metric = MatthewsCorrCoef(num_classes=3)
     metric.update(FIRST)
     (state,) = metric.state_dict()["__metric_state_per_rank"]
@@ -67,7 +77,10 @@ def test_many_examples_do_not_overflow():
 
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_labels_for_one_hot_vectors_are_refused(num_classes):
-    wrong, words = (zeros(2), zeros(2, 3)), r"as many dimensions as y, but given shapes \(2,\) and \(2, 3\)"
+    wrong, words = (
+        (zeros(2), zeros(2, 3)),
+        r"as many dimensions as y, but given shapes \(2,\) and \(2, 3\)",
+    )
     check_refused(MatthewsCorrCoef(num_classes=num_classes), FIRST, wrong, ValueError, words)
     with pytest.raises(ValueError, match=words):
         matthews_corrcoef_compute_fn(*wrong)
@@ -89,16 +102,24 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
 
 def test_another_number_of_classes_is_refused_and_changes_nothing():
     first = (torch.eye(3), torch.tensor([0, 1, 1]))
-    check_refused(MatthewsCorrCoef(), first, (torch.eye(4), torch.arange(4)), ValueError, r"\(4, 4\)")
+    check_refused(
+        MatthewsCorrCoef(), first, (torch.eye(4), torch.arange(4)), ValueError, r"\(4, 4\)"
+    )
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ((zeros(2), zeros(3)), "same number of labels, but given 2 and 3"),
-        ((zeros(2, 3, 4), zeros(2)), r"In MatthewsCorrCoef, y_pred should be of shape .*, but given \(2, 3, 4\)"),
+        (
+            (zeros(2, 3, 4), zeros(2)),
+            r"In MatthewsCorrCoef, y_pred should be of shape .*, but given \(2, 3, 4\)",
+        ),
         ((torch.tensor([0, 3]), torch.tensor([0, 1])), "from 0 to 2, but 1 of those given are not"),
-        ((torch.tensor([-1, 0]), torch.tensor([0, 7])), "from 0 to 2, but 2 of those given are not"),
+        (
+            (torch.tensor([-1, 0]), torch.tensor([0, 7])),
+            "from 0 to 2, but 2 of those given are not",
+        ),
         ((torch.eye(4), torch.arange(4)), "from 0 to 2, but 2 of those given are not"),
     ],
 )

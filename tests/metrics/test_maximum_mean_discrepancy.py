@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.metrics import MaximumMeanDiscrepancy
-from support.distance_oracles import check_rejections, discrepancy_by_loops, hard_pairs, near, value_of
+from support.distance_oracles import (
+    check_rejections,
+    discrepancy_by_loops,
+    hard_pairs,
+    near,
+    value_of,
+)
 from support.oracles_distances import (
     FLOATS,
     INTEGERS,
@@ -25,7 +31,11 @@ from support.oracles_distances import (
 def test_it_is_the_root_of_the_mean_over_batches(case, var):
     # The root of a mean that rounding has moved by 1e-16 from 0 is 1e-8.
     check_mean_over_batches(
-        lambda: MaximumMeanDiscrepancy(var), lambda seen: discrepancy(seen, var), case, min_size=2, rel=1e-7
+        lambda: MaximumMeanDiscrepancy(var),
+        lambda seen: discrepancy(seen, var),
+        case,
+        min_size=2,
+        rel=1e-7,
     )
 
 
@@ -72,17 +82,27 @@ def test_variances_are_positive(var):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ((torch.ones(3, 2), torch.ones(2, 2)), r"x and y must be in the same shape, got \(3, 2\) != \(2, 2\)"),
+        (
+            (torch.ones(3, 2), torch.ones(2, 2)),
+            r"x and y must be in the same shape, got \(3, 2\) != \(2, 2\)",
+        ),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(wrong, words):
-    check_refused(MaximumMeanDiscrepancy(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)
+    check_refused(
+        MaximumMeanDiscrepancy(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words
+    )
 
 
-@given(hard_pairs(shapes=((), (2,), (2, 2))).filter(lambda batch: len(batch[0]) > 1), st.sampled_from([1e-3, 1.0, 1e6]))
+@given(
+    hard_pairs(shapes=((), (2,), (2, 2))).filter(lambda batch: len(batch[0]) > 1),
+    st.sampled_from([1e-3, 1.0, 1e6]),
+)
 def test_it_is_that_of_loops_over_pairs(batch, var):
     # The root of what rounding has moved by 1e-15 from 0.
-    assert value_of(MaximumMeanDiscrepancy(var), batch) == near(discrepancy_by_loops(*batch, var), 1e-7)
+    assert value_of(MaximumMeanDiscrepancy(var), batch) == near(
+        discrepancy_by_loops(*batch, var), 1e-7
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
@@ -90,19 +110,30 @@ def test_the_unit_of_the_data_does_not_matter(scale):
     x, y = torch.randn(2, 9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = value_of(MaximumMeanDiscrepancy(), (x, y + 1))
     assert expected > 0.1
-    assert value_of(MaximumMeanDiscrepancy(scale**2), (x * scale, (y + 1) * scale)) == near(expected)
+    assert value_of(MaximumMeanDiscrepancy(scale**2), (x * scale, (y + 1) * scale)) == near(
+        expected
+    )
 
 
-@pytest.mark.parametrize(("var", "expected"), [(1e-300, math.sqrt(2 / 12)), (1e300, 0.0), (math.inf, 0.0)])
+@pytest.mark.parametrize(
+    ("var", "expected"), [(1e-300, math.sqrt(2 / 12)), (1e300, 0.0), (math.inf, 0.0)]
+)
 def test_kernels_that_see_nothing_or_no_difference(var, expected):
-    batch = (torch.tensor([0.0, 1.0, 2.0, 2.0]), torch.tensor([5.0, 6.0, 7.0, 8.0]))  # one pair of six is equal
+    batch = (
+        torch.tensor([0.0, 1.0, 2.0, 2.0]),
+        torch.tensor([5.0, 6.0, 7.0, 8.0]),
+    )  # one pair of six is equal
     assert value_of(MaximumMeanDiscrepancy(var), batch) == near(expected)
 
 
 def test_what_is_not_a_number_stays_in_the_value():
     wrong = torch.tensor([[1.0], [math.nan]])
     assert math.isnan(
-        value_of(MaximumMeanDiscrepancy(), (wrong, torch.ones(2, 1)), (torch.ones(2, 1), torch.ones(2, 1)))
+        value_of(
+            MaximumMeanDiscrepancy(),
+            (wrong, torch.ones(2, 1)),
+            (torch.ones(2, 1), torch.ones(2, 1)),
+        )
     )
 
 
@@ -113,5 +144,8 @@ def test_any_rejection_leaves_the_value_alone():
         ((torch.ones(0, 2), torch.ones(1, 2)), ValueError, r"same shape, got \(0, 2\) != \(1, 2\)"),
     ]
     check_rejections(
-        MaximumMeanDiscrepancy, (torch.eye(3), torch.ones(3, 3)), (torch.ones(2, 3), torch.zeros(2, 3)), wrongs
+        MaximumMeanDiscrepancy,
+        (torch.eye(3), torch.ones(3, 3)),
+        (torch.ones(2, 3), torch.zeros(2, 3)),
+        wrongs,
     )

@@ -26,7 +26,11 @@ from support.oracles_distances import (
     st.sampled_from([0.0, 1e-6, 0.5]),
 )
 def test_it_is_the_mean_distance(case, p, eps):
-    check(lambda: MeanPairwiseDistance(p=p, eps=eps), lambda *both: mean_pairwise_distance(*both, p, eps), case)
+    check(
+        lambda: MeanPairwiseDistance(p=p, eps=eps),
+        lambda *both: mean_pairwise_distance(*both, p, eps),
+        case,
+    )
 
 
 def test_it_is_euclidean_by_default():
@@ -44,7 +48,10 @@ class Stacking(MeanPairwiseDistance):
 
 
 def test_lists_are_taken_one_by_one_unless_that_is_skipped():
-    output = ([torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])], [torch.zeros(2), torch.zeros(2)])
+    output = (
+        [torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])],
+        [torch.zeros(2), torch.zeros(2)],
+    )
     assert value_in_engine(MeanPairwiseDistance(eps=0.0), output) == 3.0
     assert value_in_engine(Stacking(eps=0.0, skip_unrolling=True), output) == 3.0
 
@@ -62,7 +69,9 @@ def test_without_examples():
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(wrong, words):
-    check_refused(MeanPairwiseDistance(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)
+    check_refused(
+        MeanPairwiseDistance(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words
+    )
 
 
 def exact_distance(batch, p, eps):
@@ -74,25 +83,41 @@ def exact_distance(batch, p, eps):
 
 @given(hard_pairs(), st.sampled_from([1, 2, 3, math.inf]), st.sampled_from([0.0, 1e-6, 0.25]))
 def test_numbers_far_from_the_origin_or_from_each_other_lose_nothing(batch, p, eps):
-    assert value_of(MeanPairwiseDistance(p, eps), batch) == near(exact_distance(batch, p, eps), 1e-12)
+    assert value_of(MeanPairwiseDistance(p, eps), batch) == near(
+        exact_distance(batch, p, eps), 1e-12
+    )
 
 
 def test_degree_zero_counts_differences():
-    batch = (torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[1.0, 2.5, 3.0], [0.0, 0.0, 0.0]]))
+    batch = (
+        torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        torch.tensor([[1.0, 2.5, 3.0], [0.0, 0.0, 0.0]]),
+    )
     assert value_of(MeanPairwiseDistance(p=0, eps=0.0), batch) == 2.0
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(math.inf, math.inf), (math.nan, math.nan)])
 def test_what_is_not_finite_stays_in_the_value(wrong, expected):
-    first, second = (torch.tensor([[1.0, wrong]]), torch.zeros(1, 2)), (torch.ones(3, 2), torch.zeros(3, 2))
+    first, second = (
+        (torch.tensor([[1.0, wrong]]), torch.zeros(1, 2)),
+        (torch.ones(3, 2), torch.zeros(3, 2)),
+    )
     assert value_of(MeanPairwiseDistance(), first, second) == near(expected)
 
 
 def test_any_rejection_leaves_the_value_alone():
     wrongs = [
-        ((torch.ones(2, 1), torch.ones(2)), ValueError, r"\(B, ..., D\), but given \(2, 1\) and \(2,\)"),
+        (
+            (torch.ones(2, 1), torch.ones(2)),
+            ValueError,
+            r"\(B, ..., D\), but given \(2, 1\) and \(2,\)",
+        ),
         ((torch.ones(2, 3), torch.ones(3, 2)), ValueError, r"but given \(2, 3\) and \(3, 2\)"),
-        ((torch.ones(1, 3), torch.ones(1, 1, 3)), ValueError, r"but given \(1, 3\) and \(1, 1, 3\)"),
+        (
+            (torch.ones(1, 3), torch.ones(1, 1, 3)),
+            ValueError,
+            r"but given \(1, 3\) and \(1, 1, 3\)",
+        ),
     ]
     first, second = (torch.eye(3), torch.ones(3, 3)), (torch.ones(1, 3), torch.zeros(1, 3))
     check_rejections(MeanPairwiseDistance, first, second, wrongs)

@@ -66,7 +66,10 @@ def test_usages_say_over_which_span_a_value_is(usage, values):
     assert seen == values
     metric.detach(engine, usage)
     assert not metric.is_attached(engine, usage)
-    assert not any(engine.has_event_handler(handler) for handler in (metric.started, metric.iteration_completed))
+    assert not any(
+        engine.has_event_handler(handler)
+        for handler in (metric.started, metric.iteration_completed)
+    )
 
 
 def test_a_metric_under_two_names_is_updated_once():
@@ -79,7 +82,9 @@ def test_a_metric_under_two_names_is_updated_once():
 def test_values_are_there_for_handlers_attached_later():
     engine, seen = echo(), []
     Sum().attach(engine, "sum")
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: seen.append(engine.state.metrics["sum"]))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: seen.append(engine.state.metrics["sum"])
+    )
     engine.run([1, 2], max_epochs=2)
     assert seen == [3, 3]
 
@@ -87,7 +92,9 @@ def test_values_are_there_for_handlers_attached_later():
 def test_unknown_usages_are_refused():
     with pytest.raises(TypeError, match="usage should be a str or MetricUsage, but given int"):
         Sum().attach(echo(), "sum", 3)
-    with pytest.raises(ValueError, match="Argument usage should be one of epoch_wise, .* but given 'weekly'"):
+    with pytest.raises(
+        ValueError, match="Argument usage should be one of epoch_wise, .* but given 'weekly'"
+    ):
         Sum().attach(echo(), "sum", "weekly")
 
 
@@ -103,7 +110,9 @@ def test_arguments_are_checked():
 def test_outputs_that_are_mappings_need_the_metrics_keys():
     engine = Engine(lambda engine, batch: {"other": batch, "more": 1})
     Sum().attach(engine, "sum")
-    with pytest.raises(ValueError, match=r"should contain \('value',\) keys, but given \['other', 'more'\]"):
+    with pytest.raises(
+        ValueError, match=r"should contain \('value',\) keys, but given \['other', 'more'\]"
+    ):
         engine.run([1])
     engine = echo()
     Average().attach(engine, "mean")
@@ -137,7 +146,9 @@ def test_lists_of_items_of_different_sizes_are_taken_one_by_one():
 def test_lists_that_do_not_pair_are_refused():
     engine = Engine(lambda engine, batch: ([1, 2], [1]))
     Pairs().attach(engine, "pairs")
-    with pytest.raises(ValueError, match=r"2 items of the same length, but given 2 of length \[2, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"2 items of the same length, but given 2 of length \[2, 1\]"
+    ):
         engine.run([0])
 
 
@@ -153,7 +164,8 @@ class Many(Metric):
 
 
 @pytest.mark.parametrize(
-    ("mode", "keys"), [("flatten", {"mean", "all"}), ("named", {"m"}), ("both", {"mean", "all", "m"})]
+    ("mode", "keys"),
+    [("flatten", {"mean", "all"}), ("named", {"m"}), ("both", {"mean", "all", "m"})],
 )
 def test_a_mapping_goes_where_its_mode_says(mode, keys):
     engine = echo()
@@ -163,7 +175,9 @@ def test_a_mapping_goes_where_its_mode_says(mode, keys):
     assert metrics.get("mean", 0.5) == 0.5
     if mode != "flatten":
         Many(metrics_result_mode=mode).attach(engine, "mean")
-        with pytest.raises(ValueError, match="Argument name 'mean' is conflicting with mapping keys"):
+        with pytest.raises(
+            ValueError, match="Argument name 'mean' is conflicting with mapping keys"
+        ):
             engine.run([0])
 
 
@@ -214,7 +228,9 @@ def test_sync_all_reduce_is_for_metrics():
         @sync_all_reduce("x")
         def compute(self): ...
 
-    with pytest.raises(RuntimeError, match="should be used on ignite.metric.Metric class methods only.*Other"):
+    with pytest.raises(
+        RuntimeError, match="should be used on ignite.metric.Metric class methods only.*Other"
+    ):
         Other().compute()
 
 
@@ -223,7 +239,9 @@ def test_the_description_of_an_engine_says_what_metrics_share():
     for name, metric in {"accuracy": Accuracy(), "recall": Recall(), "mean": Average()}.items():
         metric.attach(engine, name)
     lines = str(engine.describe()).splitlines()
-    updates = [line.partition("  (")[0].strip(" -") for line in lines if "iteration_completed" in line]
+    updates = [
+        line.partition("  (")[0].strip(" -") for line in lines if "iteration_completed" in line
+    ]
     assert updates == [
         "Accuracy.iteration_completed  label counts (correct) shared with Recall",
         "Recall.iteration_completed  label counts (classes) shared with Accuracy",

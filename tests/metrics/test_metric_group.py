@@ -17,11 +17,18 @@ def classifying():
 
 
 def members():
-    return {"accuracy": Accuracy(), "precision": Precision(average=True), "recall": Recall(average=False)}
+    return {
+        "accuracy": Accuracy(),
+        "precision": Precision(average=True),
+        "recall": Recall(average=False),
+    }
 
 
 def plain(value):
-    return {name: item.tolist() if isinstance(item, torch.Tensor) else item for name, item in value.items()}
+    return {
+        name: item.tolist() if isinstance(item, torch.Tensor) else item
+        for name, item in value.items()
+    }
 
 
 EXPECTED = {"accuracy": 0.75, "precision": pytest.approx(2.5 / 3), "recall": [1.0, 0.5, 1.0]}
@@ -65,7 +72,11 @@ def test_transforms_of_members_follow_that_of_the_group():
         output_transform=lambda output: output["a"] + output["b"],
     )
     group.attach(engine, "group")
-    assert engine.run([1.0, 3.0]).metrics["group"] == {"plain": 12.0, "doubled": 24.0, "again": 24.0}
+    assert engine.run([1.0, 3.0]).metrics["group"] == {
+        "plain": 12.0,
+        "doubled": 24.0,
+        "again": 24.0,
+    }
     assert calls == [11.0, 13.0]
 
 
@@ -93,7 +104,9 @@ class Sum(Metric):
 def test_members_of_all_kinds_and_groups_of_groups():
     engine = Engine(lambda engine, batch: batch)
     inner = MetricGroup({"mean": Average(), "sum": Sum()})
-    outer = MetricGroup({"inner": inner, "sum": Sum(lambda output: -output), "double": 2 * Average()})
+    outer = MetricGroup(
+        {"inner": inner, "sum": Sum(lambda output: -output), "double": 2 * Average()}
+    )
     outer.attach(engine, "outer")
     expected = {"inner": {"mean": 2.0, "sum": 4.0}, "sum": -4.0, "double": 4.0}
     assert engine.run([1.0, 3.0], max_epochs=2).metrics["outer"] == expected
@@ -123,7 +136,9 @@ def test_reset_forgets_for_all_and_members_share_again():
 def test_an_output_that_a_member_refuses_leaves_the_others_right():
     group = MetricGroup({"accuracy": Accuracy(), "loss": Loss(wrong)})
     group.update((SCORES, CLASSES))
-    with pytest.raises(ValueError, match="loss_fn did not return the average loss.*but given one of shape .2,."):
+    with pytest.raises(
+        ValueError, match="loss_fn did not return the average loss.*but given one of shape .2,."
+    ):
         group.update((SCORES[:2], CLASSES[:2]))
     group.update((SCORES, CLASSES))
     assert group.metrics["loss"].compute() == 1.0
@@ -170,7 +185,9 @@ def test_its_name_may_not_be_that_of_a_member():
 
 @pytest.mark.parametrize("metrics", [[Average()], {"mean": Average}, {"mean": 3}, None])
 def test_members_are_metrics(metrics):
-    with pytest.raises(TypeError, match="metrics should be a dictionary of metrics, but given") as raised:
+    with pytest.raises(
+        TypeError, match="metrics should be a dictionary of metrics, but given"
+    ) as raised:
         MetricGroup(metrics)
     assert repr(metrics) in str(raised.value)
 

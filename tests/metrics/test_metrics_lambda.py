@@ -112,7 +112,9 @@ def test_ingredients_with_attachments_of_their_own():
     """A frequency has its own events, when attached itself."""
     engine = echo()
     seen = []
-    MetricsLambda(lambda f, mean: seen.append(f >= 0) or mean, Frequency(), Average()).attach(engine, "value")
+    MetricsLambda(lambda f, mean: seen.append(f >= 0) or mean, Frequency(), Average()).attach(
+        engine, "value"
+    )
     assert engine.run(DATA).metrics == {"value": 5.0}
     assert seen == [True]
 
@@ -134,12 +136,16 @@ def test_a_function_is_called_at_the_end_of_each_span_only():
 def test_both_ways_of_feeding_are_not_mixed():
     metric, engine = Average() + 1, echo()
     metric.attach(engine, "value")
-    with pytest.raises(ValueError, match="already attached to an engine, and MetricsLambda can't use update API"):
+    with pytest.raises(
+        ValueError, match="already attached to an engine, and MetricsLambda can't use update API"
+    ):
         metric.update(3.0)
     metric.detach(engine)
     metric.update(3.0)
     assert metric.compute() == 4.0
-    with pytest.raises(ValueError, match="already updated, can't attach while using reset/update/compute API"):
+    with pytest.raises(
+        ValueError, match="already updated, can't attach while using reset/update/compute API"
+    ):
         metric.attach(engine, "value")
     assert not metric.is_attached(engine)
     assert not any(table.entries for table in engine._tables.values())
@@ -159,10 +165,15 @@ def test_an_engine_that_is_gone_does_not_keep_it_from_being_updated():
 @pytest.mark.parametrize("mode", ["flatten", "named", "both"])
 def test_a_mapping_goes_where_the_mode_says(mode):
     engine = echo()
-    metric = MetricsLambda(lambda mean: {"low": mean - 1, "high": mean + 1}, Average(), metrics_result_mode=mode)
+    metric = MetricsLambda(
+        lambda mean: {"low": mean - 1, "high": mean + 1}, Average(), metrics_result_mode=mode
+    )
     metric.attach(engine, "band")
     flat, named = {"low": 4.0, "high": 6.0}, {"band": {"low": 4.0, "high": 6.0}}
-    assert engine.run(DATA).metrics == {**(flat if mode != "named" else {}), **(named if mode != "flatten" else {})}
+    assert engine.run(DATA).metrics == {
+        **(flat if mode != "named" else {}),
+        **(named if mode != "flatten" else {}),
+    }
 
 
 def outputs():
@@ -174,7 +185,9 @@ def test_f1_from_precision_and_recall():
     """Precision 1/2, 1, 1 and recall 1, 1/2, 1: harmonic means 2/3, 2/3, 1."""
     precision, recall, engine = Precision(), Recall(), outputs()
     (2 * precision * recall / (precision + recall)).mean().attach(engine, "f1")
-    MetricsLambda(lambda p, r: (2 * p * r / (p + r)).mean(), precision, recall).attach(engine, "again")
+    MetricsLambda(lambda p, r: (2 * p * r / (p + r)).mean(), precision, recall).attach(
+        engine, "again"
+    )
     assert engine.run([0, 0]).metrics == {"f1": pytest.approx(7 / 9), "again": pytest.approx(7 / 9)}
 
 
@@ -183,7 +196,9 @@ def test_tensors_come_on_the_cpu():
         def compute(self):
             return torch.empty(2, device="meta")
 
-    with pytest.raises(NotImplementedError, match="meta"):  # which has no values to bring to the CPU
+    with pytest.raises(
+        NotImplementedError, match="meta"
+    ):  # which has no values to bring to the CPU
         (Elsewhere() + 1).compute()
 
 
@@ -246,7 +261,9 @@ def test_over_several_usages_and_engines():
 
 def test_of_metrics_that_keep_all_samples():
     engine = outputs()
-    hits = EpochMetric(lambda y_pred, y: (y_pred.argmax(dim=1) == y).sum().item(), check_compute_fn=False)
+    hits = EpochMetric(
+        lambda y_pred, y: (y_pred.argmax(dim=1) == y).sum().item(), check_compute_fn=False
+    )
     (hits / Accuracy()).attach(engine, "examples")
     assert engine.run([0, 0, 0]).metrics == {"examples": 12.0}
 
@@ -256,7 +273,9 @@ def test_a_batch_that_one_ingredient_refuses_is_counted_by_none():
     both = precision + error
     right = (torch.tensor([0, 1]), torch.tensor([0, 1]))
     both.update(right)
-    with pytest.raises(ValueError, match="For binary cases, y_pred must be comprised of 0's and 1's"):
+    with pytest.raises(
+        ValueError, match="For binary cases, y_pred must be comprised of 0's and 1's"
+    ):
         (error + precision).update((torch.tensor([2, 1]), torch.tensor([0, 1])))
     assert both.compute() == 1.0
 

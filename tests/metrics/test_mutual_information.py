@@ -35,7 +35,9 @@ def test_predictions_that_are_all_the_same_tell_nothing():
 
 def test_classes_that_are_ruled_out_count_nothing():
     metric = MutualInformation()
-    metric.update((torch.tensor([[0.0, -math.inf, -math.inf], [-math.inf, 0.0, -math.inf]]), torch.zeros(2)))
+    metric.update(
+        (torch.tensor([[0.0, -math.inf, -math.inf], [-math.inf, 0.0, -math.inf]]), torch.zeros(2))
+    )
     assert metric.compute() == pytest.approx(math.log(2), rel=1e-12)
 
 
@@ -51,7 +53,10 @@ def test_it_is_an_entropy_and_may_be_attached_beside_one():
     Entropy().attach(engine, "entropy")
     MutualInformation().attach(engine, "information")
     found = engine.run([FIRST, FIRST]).metrics
-    assert found == {"entropy": pytest.approx(0.0, abs=1e-9), "information": pytest.approx(math.log(2), rel=1e-9)}
+    assert found == {
+        "entropy": pytest.approx(0.0, abs=1e-9),
+        "information": pytest.approx(math.log(2), rel=1e-9),
+    }
 
 
 def test_without_examples():
@@ -95,7 +100,9 @@ def test_another_number_of_classes_leaves_the_value_alone():
     metric = MutualInformation()
     metric.update(FIRST)
     for shape in ((2, 4), (2, 1, 3)):
-        with pytest.raises(ValueError, match=f"have 3 classes as before, but given {re.escape(str(shape))}"):
+        with pytest.raises(
+            ValueError, match=f"have 3 classes as before, but given {re.escape(str(shape))}"
+        ):
             metric.update((torch.ones(shape), None))
     more = (torch.ones(1, 3, 5), None)
     assert value_of(metric, more) == value_of(MutualInformation(), FIRST, more)
@@ -103,7 +110,12 @@ def test_another_number_of_classes_leaves_the_value_alone():
 
 @pytest.mark.parametrize("shape", [(2, 0), (2, 0, 3)])
 def test_logits_of_no_classes_are_refused(shape):
-    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(str(shape))
+    words = r"y_pred must be in the shape of \(B, C\) or \(B, C, ...\), got " + re.escape(
+        str(shape)
+    )
     check_rejections(
-        MutualInformation, FIRST, (torch.eye(3), None), [((torch.zeros(shape), torch.zeros(shape)), ValueError, words)]
+        MutualInformation,
+        FIRST,
+        (torch.eye(3), None),
+        [((torch.zeros(shape), torch.zeros(shape)), ValueError, words)],
     )

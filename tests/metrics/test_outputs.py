@@ -84,7 +84,10 @@ def test_lists_of_nothing_are_no_output():
     ("output", "words"),
     [
         (([1, 2], [1]), r"2 items of the same length, but given 2 of length \[2, 1\]"),
-        (([1, 2], [1, 2], [3, 4]), r"2 items of the same length, but given 3 of length \[2, 2, 2\]"),
+        (
+            ([1, 2], [1, 2], [3, 4]),
+            r"2 items of the same length, but given 3 of length \[2, 2, 2\]",
+        ),
         (([1, 2],), r"2 items of the same length, but given 1 of length \[2\]"),
     ],
 )
@@ -96,16 +99,23 @@ def test_lists_that_are_no_pairs_are_refused(output, words):
 
 def test_a_mapping_of_lists_is_unrolled_in_the_order_of_the_metrics_keys():
     found = seen({"y": [3, 4], "more": 1, "y_pred": [torch.zeros(2), torch.zeros(5)]})
-    assert [(tuple(y_pred.shape), y.tolist()) for y_pred, y in found] == [((1, 2), [3]), ((1, 5), [4])]
+    assert [(tuple(y_pred.shape), y.tolist()) for y_pred, y in found] == [
+        ((1, 2), [3]),
+        ((1, 5), [4]),
+    ]
 
 
 def test_picking():
     output = {"a": 1, "b": 2, "c": 3}
     assert pick(output, ("c", "a"), "Metric") == (3, 1)
     assert pick(output, (), "Metric") == ()
-    with pytest.raises(ValueError, match=r"should contain \('a', 'd'\) keys, but given \['a', 'b', 'c'\]"):
+    with pytest.raises(
+        ValueError, match=r"should contain \('a', 'd'\) keys, but given \['a', 'b', 'c'\]"
+    ):
         pick(output, ("a", "d"), "Metric")
-    with pytest.raises(TypeError, match="output for Median metric should be a tuple/list, but given <class 'dict'>"):
+    with pytest.raises(
+        TypeError, match="output for Median metric should be a tuple/list, but given <class 'dict'>"
+    ):
         pick(output, None, "Median")
 
 
@@ -141,7 +151,13 @@ def test_a_pair_is_handed_on_as_it_is():
 def test_tensors_without_a_batch_dimension_are_one_example(y_pred, y, shapes):
     found = as_pair((torch.zeros(y_pred), torch.zeros(y)), "Metric")
     assert tuple(tuple(item.shape) for item in found) == shapes
-    assert tuple(tuple(item.shape) for item in as_loss_arguments((torch.zeros(y_pred), torch.zeros(y)), "M")) == shapes
+    assert (
+        tuple(
+            tuple(item.shape)
+            for item in as_loss_arguments((torch.zeros(y_pred), torch.zeros(y)), "M")
+        )
+        == shapes
+    )
 
 
 MALFORMED = [
@@ -152,7 +168,10 @@ MALFORMED = [
     ("ab", "a str"),
     ({1, 2}, "a set"),
     ((A,), r"1 items: a tensor of shape \(3,\)"),
-    ((A, B, A), r"3 items: a tensor of shape \(3,\), a tensor of shape \(3,\), a tensor of shape \(3,\)"),
+    (
+        (A, B, A),
+        r"3 items: a tensor of shape \(3,\), a tensor of shape \(3,\), a tensor of shape \(3,\)",
+    ),
     ((A,) * 5, r"5 items: .*, \.\.\."),
 ]
 NO_TENSORS = [
@@ -180,7 +199,8 @@ def test_what_is_no_pair_is_refused_with_the_name_of_output_transform(output, wo
 
 
 @pytest.mark.parametrize(
-    ("output", "words"), [case for case in MALFORMED if not isinstance(case[0], tuple) or len(case[0]) != 3]
+    ("output", "words"),
+    [case for case in MALFORMED if not isinstance(case[0], tuple) or len(case[0]) != 3],
 )
 def test_a_loss_takes_two_or_three_items(output, words):
     metric = Loss(torch.nn.functional.mse_loss)
@@ -198,7 +218,10 @@ def test_a_mapping_is_picked_from_by_update_too():
     metric = Accuracy()
     metric.update({"y_pred": A, "y": B, "loss": 0.5})
     assert metric.compute() == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match=r"contain \('y_pred', 'y'\) keys, but given \['loss'\]; .*output_transform"):
+    with pytest.raises(
+        ValueError,
+        match=r"contain \('y_pred', 'y'\) keys, but given \['loss'\]; .*output_transform",
+    ):
         metric.update({"loss": 0.5})
 
 

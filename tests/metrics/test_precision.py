@@ -5,13 +5,22 @@ from hypothesis import given
 from sklearn.metrics import precision_score
 
 from ignite.metrics import Precision
-from support.classification_oracles import FIRST, check, check_refused, check_refused_late, label_cases, refused_labels
+from support.classification_oracles import (
+    FIRST,
+    check,
+    check_refused,
+    check_refused_late,
+    label_cases,
+    refused_labels,
+)
 
 AVERAGES = (False, None, "macro", "micro", "weighted")
 
 
 def precision(true, predicted, case, average):
-    values = precision_score(true, predicted, labels=case.classes, average=average or None, zero_division=0)
+    values = precision_score(
+        true, predicted, labels=case.classes, average=average or None, zero_division=0
+    )
     if average:
         return float(values)
     return np.array(values[1]) if case.kind == "binary" and average is False else values
@@ -31,7 +40,9 @@ def test_it_is_that_of_scikit_learn(average, case):
 def test_of_samples_it_is_that_of_scikit_learn(case):
     check(
         lambda: Precision(average="samples", is_multilabel=True),
-        lambda true, predicted: float(precision_score(true, predicted, average="samples", zero_division=0)),
+        lambda true, predicted: float(
+            precision_score(true, predicted, average="samples", zero_division=0)
+        ),
         case,
     )
 
@@ -47,5 +58,7 @@ def test_wrong_values_elsewhere_are_refused_by_compute():
 
 def test_a_class_that_is_never_predicted_has_none():
     metric = Precision()
-    metric.update((torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]]), torch.tensor([0, 1, 2])))
+    metric.update(
+        (torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]]), torch.tensor([0, 1, 2]))
+    )
     assert metric.compute().tolist() == [1 / 2, 1.0, 0.0]

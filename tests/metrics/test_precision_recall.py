@@ -10,7 +10,9 @@ from ignite.metrics import Precision, Recall, Specificity
 from support.classification_oracles import FIRST
 
 each_kind = pytest.mark.parametrize("create", [Precision, Recall, Specificity])
-LONG_WANTED_OF_BOTH = "`y` and `y_pred` should be of dtype long when entry type is binary and average!=False"
+LONG_WANTED_OF_BOTH = (
+    "`y` and `y_pred` should be of dtype long when entry type is binary and average!=False"
+)
 
 
 @each_kind
@@ -33,7 +35,9 @@ def test_true_means_macro(create):
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
 def test_samples_are_those_of_labels(create, kind):
     metric = create(average="samples")
-    with pytest.raises(ValueError, match=f"average='samples' is incompatible .*, but given {kind} data"):
+    with pytest.raises(
+        ValueError, match=f"average='samples' is incompatible .*, but given {kind} data"
+    ):
         metric.update(FIRST[kind])
 
 
@@ -42,18 +46,24 @@ def test_samples_are_those_of_labels(create, kind):
 def test_classes_that_are_not_long_count_with_a_warning(create, dtype):
     metric, other = create(), create()
     y_pred, y = FIRST["multiclass"]
-    with pytest.warns(RuntimeWarning, match=f"should be of dtype long .* multiclass, but is {dtype}"):
+    with pytest.warns(
+        RuntimeWarning, match=f"should be of dtype long .* multiclass, but is {dtype}"
+    ):
         metric.update((y_pred, y.to(dtype)))
     other.update((y_pred, y))
     assert torch.equal(metric.compute(), other.compute())
 
 
 @each_kind
-@pytest.mark.parametrize("dtypes", [(torch.float32, torch.long), (torch.long, torch.bool), (torch.int32, torch.int32)])
+@pytest.mark.parametrize(
+    "dtypes", [(torch.float32, torch.long), (torch.long, torch.bool), (torch.int32, torch.int32)]
+)
 def test_averages_of_binary_data_that_are_not_long_count_with_a_warning(create, dtypes):
     metric, other = create(average=None), create(average=None)
     y_pred, y = FIRST["binary"]
-    with pytest.warns(RuntimeWarning, match=f"{LONG_WANTED_OF_BOTH}, but are {dtypes[1]} and {dtypes[0]}"):
+    with pytest.warns(
+        RuntimeWarning, match=f"{LONG_WANTED_OF_BOTH}, but are {dtypes[1]} and {dtypes[0]}"
+    ):
         metric.update((y_pred.to(dtypes[0]), y.to(dtypes[1])))
     other.update((y_pred, y))
     assert torch.equal(metric.compute(), other.compute())

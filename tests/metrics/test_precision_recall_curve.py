@@ -13,7 +13,9 @@ from support.score_oracles import check_scores_refused, rounded_down, score_case
 def curve(true, scores):
     """Without positives recall is 1 throughout, of which scikit-learn warns."""
     if true.any():
-        return tuple(np.asarray(values, dtype=float) for values in precision_recall_curve(true, scores))
+        return tuple(
+            np.asarray(values, dtype=float) for values in precision_recall_curve(true, scores)
+        )
     thresholds = np.unique(scores).astype(float)
     zeros, ones = np.zeros_like(thresholds), np.ones_like(thresholds)
     return np.append(zeros, 1.0), np.append(ones, 0.0), thresholds
@@ -22,7 +24,9 @@ def curve(true, scores):
 @given(case=score_cases())
 def test_it_is_that_of_scikit_learn(case):
     check(PrecisionRecallCurve, curve, case)
-    values = precision_recall_curve_compute_fn(torch.tensor(case.predicted), torch.tensor(case.true))
+    values = precision_recall_curve_compute_fn(
+        torch.tensor(case.predicted), torch.tensor(case.true)
+    )
     for found, expected in zip(values, curve(case.true, case.predicted), strict=True):
         np.testing.assert_allclose(found, expected)
 

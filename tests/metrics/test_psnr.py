@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 
 from ignite.metrics import PSNR
-from support.distance_oracles import check_rejections, exact_rows, hard_pairs, near, rounding, value_of
+from support.distance_oracles import (
+    check_rejections,
+    exact_rows,
+    hard_pairs,
+    near,
+    rounding,
+    value_of,
+)
 from support.oracles_distances import (
     FLOATS,
     INTEGERS,
@@ -22,20 +29,32 @@ from support.oracles_distances import (
 
 
 @given(
-    cases(shapes=((3, 4, 5), (1, 2, 2), (2, 2, 3, 2), (5,)), dtypes=FLOATS + INTEGERS), st.sampled_from([1, 2.5, 255])
+    cases(shapes=((3, 4, 5), (1, 2, 2), (2, 2, 3, 2), (5,)), dtypes=FLOATS + INTEGERS),
+    st.sampled_from([1, 2.5, 255]),
 )
 def test_it_is_the_mean_ratio(case, data_range):
-    check(lambda: PSNR(data_range), lambda *both: peak_signal_to_noise(*both, data_range), case, rel=1e-6)
+    check(
+        lambda: PSNR(data_range),
+        lambda *both: peak_signal_to_noise(*both, data_range),
+        case,
+        rel=1e-6,
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_it_is_that_of_scikit_image(dtype):
-    images = torch.randint(256, (2, 4, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(dtype)
+    images = torch.randint(256, (2, 4, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(
+        dtype
+    )
     y_pred, y = images.unbind()
     metric = PSNR(255)
     metric.update((y_pred, y))
     both = zip(y.double().numpy(), y_pred.double().numpy(), strict=True)
-    assert_near(metric.compute(), np.mean([peak_signal_noise_ratio(*pair, data_range=255) for pair in both]), 1e-7)
+    assert_near(
+        metric.compute(),
+        np.mean([peak_signal_noise_ratio(*pair, data_range=255) for pair in both]),
+        1e-7,
+    )
 
 
 def test_equal_images_give_the_ratio_of_a_tiny_error():
@@ -69,12 +88,16 @@ def test_what_does_not_fit_is_refused(wrong, error, words):
 
 def exact_ratio(batch, data_range):
     errors = [float(sum((a - b) ** 2 for a, b in row) / len(row)) for row in exact_rows(batch)]
-    return math.fsum(10 * math.log10(data_range**2 / (error or 1e-10)) for error in errors) / len(errors)
+    return math.fsum(10 * math.log10(data_range**2 / (error or 1e-10)) for error in errors) / len(
+        errors
+    )
 
 
 @given(hard_pairs(shapes=((1, 2, 2), (3,))), st.sampled_from([1e-3, 1, 255, 1e6]))
 def test_numbers_far_from_the_origin_or_from_each_other_lose_nothing(batch, data_range):
-    assert value_of(PSNR(data_range), batch) == near(exact_ratio(batch, data_range), rounding(batch))
+    assert value_of(PSNR(data_range), batch) == near(
+        exact_ratio(batch, data_range), rounding(batch)
+    )
 
 
 @given(hard_pairs(shapes=((3, 4, 5), (1, 2, 3, 3))))
@@ -82,8 +105,12 @@ def test_it_is_that_of_scikit_image_for_each_image(batch):
     y_pred, y = (tensor.double().numpy() for tensor in batch)
     different = [i for i in range(len(y)) if ((y_pred[i] - y[i]) ** 2).mean() > 0]
     if different:
-        expected = np.mean([peak_signal_noise_ratio(y[i], y_pred[i], data_range=255) for i in different])
-        assert value_of(PSNR(255), tuple(tensor[different] for tensor in batch)) == near(expected, rounding(batch))
+        expected = np.mean(
+            [peak_signal_noise_ratio(y[i], y_pred[i], data_range=255) for i in different]
+        )
+        assert value_of(PSNR(255), tuple(tensor[different] for tensor in batch)) == near(
+            expected, rounding(batch)
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float64])

@@ -50,7 +50,10 @@ def test_outside_of_metrics_it_is_refused():
         def compute(self):
             return self.total
 
-    with pytest.raises(RuntimeError, match="ignite.metric.Metric class methods only, but used on a method of Statisti"):
+    with pytest.raises(
+        RuntimeError,
+        match="ignite.metric.Metric class methods only, but used on a method of Statisti",
+    ):
         Statistics().compute()
 
     @sync_all_reduce("total")
@@ -88,7 +91,9 @@ class Cached(Extremes):
         return self._result
 
 
-@pytest.mark.parametrize("forget", [lambda metric: metric.reset(), lambda metric: metric.update(2.0)])
+@pytest.mark.parametrize(
+    "forget", [lambda metric: metric.reset(), lambda metric: metric.update(2.0)]
+)
 def test_a_cached_result_is_forgotten_by_update_and_reset_only(forget):
     metric = Cached()
     metric.update(3.0)

@@ -9,8 +9,21 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from ignite.metrics import ROC_AUC, RocCurve
 from ignite.metrics.roc_auc import roc_auc_compute_fn, roc_auc_curve_compute_fn
-from support.classification_oracles import assert_same, check, check_constant_memory, check_refused, elsewhere, plain
-from support.score_oracles import FIRST_SCORES, check_scores_refused, mean_of_columns, rounded_down, score_cases
+from support.classification_oracles import (
+    assert_same,
+    check,
+    check_constant_memory,
+    check_refused,
+    elsewhere,
+    plain,
+)
+from support.score_oracles import (
+    FIRST_SCORES,
+    check_scores_refused,
+    mean_of_columns,
+    rounded_down,
+    score_cases,
+)
 
 num_bins = st.integers(2, 70)
 
@@ -25,7 +38,9 @@ def curve(true, scores):
     """Rates of what there is none of are NaN, where scikit-learn warns."""
     if 0 < true.sum() < len(true):
         return tuple(np.asarray(values, dtype=float) for values in roc_curve(true, scores))
-    fpr, tpr, thresholds = roc_curve(np.append(true, 1 - true[0]), np.append(scores, -1))  # the other kind comes last
+    fpr, tpr, thresholds = roc_curve(
+        np.append(true, 1 - true[0]), np.append(scores, -1)
+    )  # the other kind comes last
     fpr, tpr, thresholds = (values[thresholds >= 0] for values in (fpr, tpr, thresholds))
     return (fpr, fpr * math.nan, thresholds) if true[0] == 0 else (tpr * math.nan, tpr, thresholds)
 
@@ -33,9 +48,9 @@ def curve(true, scores):
 @given(case=score_cases(columns=(None, 2, 3)))
 def test_it_is_the_area_of_scikit_learn(case):
     check(ROC_AUC, auc, case)
-    assert roc_auc_compute_fn(torch.tensor(case.predicted), torch.tensor(case.true)) == pytest.approx(
-        auc(case.true, case.predicted), nan_ok=True
-    )
+    assert roc_auc_compute_fn(
+        torch.tensor(case.predicted), torch.tensor(case.true)
+    ) == pytest.approx(auc(case.true, case.predicted), nan_ok=True)
 
 
 @given(case=score_cases(columns=(None, 2, 3)), num_bins=num_bins)
@@ -50,10 +65,19 @@ def test_in_bins_it_is_that_of_scores_rounded_down(case, num_bins):
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=20))
 def test_it_is_how_often_a_positive_outscores_a_negative(pairs):
     metric = ROC_AUC()
-    metric.update((torch.tensor([float(score) for score, _ in pairs]), torch.tensor([target for _, target in pairs])))
-    positives, negatives = ([score for score, target in pairs if target is kind] for kind in (True, False))
+    metric.update(
+        (
+            torch.tensor([float(score) for score, _ in pairs]),
+            torch.tensor([target for _, target in pairs]),
+        )
+    )
+    positives, negatives = (
+        [score for score, target in pairs if target is kind] for kind in (True, False)
+    )
     wins = [(p > n) + (p == n) / 2 for p in positives for n in negatives]
-    assert metric.compute() == pytest.approx(sum(wins) / len(wins) if wins else math.nan, nan_ok=True)
+    assert metric.compute() == pytest.approx(
+        sum(wins) / len(wins) if wins else math.nan, nan_ok=True
+    )
 
 
 @given(case=score_cases())
@@ -77,12 +101,17 @@ def test_in_bins_it_is_the_curve_of_scores_rounded_down(case, num_bins):
 def test_logits_may_be_infinite(metric):
     logits = torch.tensor([math.inf, -math.inf, 0.0, math.inf])
     metric.update((logits, torch.tensor([1, 0, 0, 0])))
-    expected = {ROC_AUC: (1 + 1 + 1 / 2) / 3, RocCurve: ([0, 1 / 3, 1], [0, 1, 1], [math.inf, math.inf, -math.inf])}
+    expected = {
+        ROC_AUC: (1 + 1 + 1 / 2) / 3,
+        RocCurve: ([0, 1 / 3, 1], [0, 1, 1], [math.inf, math.inf, -math.inf]),
+    }
     value = metric.compute()
     if isinstance(metric, ROC_AUC):
         assert value == pytest.approx(expected[ROC_AUC])
     else:
-        assert [values.tolist() for values in value] == [pytest.approx(values) for values in expected[RocCurve]]
+        assert [values.tolist() for values in value] == [
+            pytest.approx(values) for values in expected[RocCurve]
+        ]
 
 
 def test_in_bins_memory_does_not_grow():
@@ -104,12 +133,19 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(create):
 
 @pytest.mark.parametrize("num_bins", [None, 10])
 def test_another_number_of_labels_is_refused_and_changes_nothing(num_bins):
-    first = (torch.tensor([[0.1, 0.9], [0.7, 0.2], [0.5, 0.5]]), torch.tensor([[0, 1], [1, 0], [1, 1]]))
+    first = (
+        torch.tensor([[0.1, 0.9], [0.7, 0.2], [0.5, 0.5]]),
+        torch.tensor([[0, 1], [1, 0], [1, 1]]),
+    )
     for wrong in (torch.ones(2, 3), torch.ones(2)):
         pair = (wrong, wrong.long())
-        check_refused(ROC_AUC(num_bins=num_bins), first, pair, ValueError, r"given (-3|1|\(2, 3\)|\(2,\))")
+        check_refused(
+            ROC_AUC(num_bins=num_bins), first, pair, ValueError, r"given (-3|1|\(2, 3\)|\(2,\))"
+        )
     columns = (torch.ones(2, 3), torch.ones(2, 3))
-    check_refused(ROC_AUC(num_bins=num_bins), FIRST_SCORES, columns, ValueError, r"given (-3|\(2, 3\))")
+    check_refused(
+        ROC_AUC(num_bins=num_bins), FIRST_SCORES, columns, ValueError, r"given (-3|\(2, 3\))"
+    )
 
 
 def averaged(true, scores, average):
@@ -121,16 +157,28 @@ def averaged(true, scores, average):
         return values
     support = true.sum(axis=0)
     is_used = support > 0
-    return float(values.mean() if average == "macro" else np.average(values[is_used], weights=support[is_used]))
+    return float(
+        values.mean()
+        if average == "macro"
+        else np.average(values[is_used], weights=support[is_used])
+    )
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro", None])
-@given(st.data(), st.sampled_from([None, 40]), st.integers(2, 4), st.lists(st.integers(0, 5), min_size=1).filter(any))
+@given(
+    st.data(),
+    st.sampled_from([None, 40]),
+    st.integers(2, 4),
+    st.lists(st.integers(0, 5), min_size=1).filter(any),
+)
 def test_classes_are_each_against_the_others(average, data, num_bins, num_classes, sizes):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     scores = rng.integers(0, 64, size=(sum(sizes), num_classes), endpoint=True) / 64
     y = rng.integers(0, num_classes, size=sum(sizes))
-    true, rounded = np.eye(num_classes, dtype=int)[y], scores if num_bins is None else rounded_down(scores, num_bins)
+    true, rounded = (
+        np.eye(num_classes, dtype=int)[y],
+        scores if num_bins is None else rounded_down(scores, num_bins),
+    )
     expected = averaged(true, rounded, average)
     metric, other = (ROC_AUC(num_bins=num_bins, average=average) for _ in range(2))
     dtype = data.draw(st.sampled_from([torch.int64, torch.uint8, torch.float32]))
@@ -149,7 +197,11 @@ def test_targets_that_are_no_class_are_refused(num_bins, target):
     first = (torch.full((2, 3), 0.5), torch.tensor([0.0, 2.0]))
     wrong = (torch.full((2, 3), 0.5), torch.tensor([1.0, target]))
     check_refused(
-        ROC_AUC(num_bins=num_bins), first, wrong, ValueError, "Targets should be|targets 0 or 1|whole numbers"
+        ROC_AUC(num_bins=num_bins),
+        first,
+        wrong,
+        ValueError,
+        "Targets should be|targets 0 or 1|whole numbers",
     )
     metric = ROC_AUC(num_bins=num_bins)
     metric.update(elsewhere(*wrong))
@@ -159,7 +211,9 @@ def test_targets_that_are_no_class_are_refused(num_bins, target):
 
 def test_wrong_averages():
     for average in ("samples", "mean", True, 1):
-        with pytest.raises(ValueError, match=f"average should be 'macro', .* or None, but given {average!r}"):
+        with pytest.raises(
+            ValueError, match=f"average should be 'macro', .* or None, but given {average!r}"
+        ):
             ROC_AUC(average=average)
 
 
@@ -171,4 +225,6 @@ def test_the_mean_over_classes_is_that_of_scikit_learn(seed, num_classes):
     for average in ("macro", "weighted"):
         metric = ROC_AUC(average=average)
         metric.update((torch.from_numpy(scores), torch.from_numpy(y)))
-        assert metric.compute() == pytest.approx(roc_auc_score(y, scores, multi_class="ovr", average=average))
+        assert metric.compute() == pytest.approx(
+            roc_auc_score(y, scores, multi_class="ovr", average=average)
+        )

@@ -6,7 +6,14 @@ from hypothesis import given
 
 from ignite.engine import Engine
 from ignite.metrics import MeanSquaredError, RootMeanSquaredError
-from support.distance_oracles import check_rejections, exact_error, hard_pairs, near, rounding, value_of
+from support.distance_oracles import (
+    check_rejections,
+    exact_error,
+    hard_pairs,
+    near,
+    rounding,
+    value_of,
+)
 from support.oracles_distances import (
     FLOATS,
     INTEGERS,
@@ -39,7 +46,9 @@ def test_it_shares_what_the_mean_of_squared_errors_accumulates():
     assert isinstance(root, MeanSquaredError)
     square.attach(engine, "square")
     root.attach(engine, "root")
-    found = engine.run([(torch.tensor([3.0, 4.0]), torch.zeros(2)), (torch.tensor([1.0]), torch.tensor([2.0]))]).metrics
+    found = engine.run(
+        [(torch.tensor([3.0, 4.0]), torch.zeros(2)), (torch.tensor([1.0]), torch.tensor([2.0]))]
+    ).metrics
     assert found == {"square": pytest.approx(26 / 3), "root": pytest.approx(math.sqrt(26 / 3))}
     assert square._statistics_in_use()[0] is root._statistics_in_use()[0]
 
@@ -55,12 +64,16 @@ def test_without_examples():
 
 def test_shapes_that_do_not_fit_are_refused():
     first, wrong = (torch.ones(2), torch.zeros(2)), (torch.ones(2), torch.ones(3))
-    check_refused(RootMeanSquaredError(), first, wrong, ValueError, r"same shape, but given \(2,\) and \(3,\)")
+    check_refused(
+        RootMeanSquaredError(), first, wrong, ValueError, r"same shape, but given \(2,\) and \(3,\)"
+    )
 
 
 @given(hard_pairs(shapes=((), (2,), (1, 2))))
 def test_numbers_far_from_the_origin_or_from_each_other_lose_nothing(batch):
-    assert value_of(RootMeanSquaredError(), batch) == near(math.sqrt(exact_error(batch, 2)), rounding(batch))
+    assert value_of(RootMeanSquaredError(), batch) == near(
+        math.sqrt(exact_error(batch, 2)), rounding(batch)
+    )
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(math.inf, math.inf), (math.nan, math.nan)])
@@ -71,7 +84,14 @@ def test_what_is_not_finite_stays_in_the_value(wrong, expected):
 
 def test_any_rejection_leaves_the_value_alone():
     wrongs = [
-        ((torch.ones(2, 3), torch.ones(3)), ValueError, r"same shape, but given \(2, 3\) and \(3,\)"),
+        (
+            (torch.ones(2, 3), torch.ones(3)),
+            ValueError,
+            r"same shape, but given \(2, 3\) and \(3,\)",
+        ),
     ]
-    first, second = (torch.tensor([1.0, 5.0]), torch.zeros(2)), (torch.tensor([0.5]), torch.tensor([3]))
+    first, second = (
+        (torch.tensor([1.0, 5.0]), torch.zeros(2)),
+        (torch.tensor([0.5]), torch.tensor([3])),
+    )
     check_rejections(RootMeanSquaredError, first, second, wrongs)

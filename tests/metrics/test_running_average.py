@@ -56,21 +56,30 @@ def both(alpha):
 def test_after_each_batch_it_is_the_average_of_all_so_far(of, values, alpha):
     engine, seen = echo(), []
     list(both(alpha))[of].attach(engine, "average")
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics["average"]))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.metrics["average"])
+    )
     engine.run(values)
-    assert seen == pytest.approx([smoothed(values[: i + 1], alpha) for i in range(len(values))], abs=1e-9)
+    assert seen == pytest.approx(
+        [smoothed(values[: i + 1], alpha) for i in range(len(values))], abs=1e-9
+    )
 
 
 EPOCHS = [DATA[:3], DATA[3:]]
 USAGES = [
     (RunningBatchWise(), [smoothed(DATA[: i + 1], 0.7) for i in range(6)]),
-    (SingleEpochRunningBatchWise(), [smoothed(epoch[: i + 1], 0.7) for epoch in EPOCHS for i in range(3)]),
+    (
+        SingleEpochRunningBatchWise(),
+        [smoothed(epoch[: i + 1], 0.7) for epoch in EPOCHS for i in range(3)],
+    ),
     (BatchWise(), DATA),
     (EpochWise(), [None, None, smoothed(EPOCHS[0], 0.7), None, None, smoothed(EPOCHS[1], 0.7)]),
 ]
 
 
-@pytest.mark.parametrize(("usage", "expected"), USAGES, ids=lambda value: getattr(value, "usage_name", None))
+@pytest.mark.parametrize(
+    ("usage", "expected"), USAGES, ids=lambda value: getattr(value, "usage_name", None)
+)
 @pytest.mark.parametrize("of", [0, 1], ids=["outputs", "metric"])
 @pytest.mark.parametrize("by_name", [False, True])
 def test_every_usage_forgets_and_computes_when_it_says(usage, expected, of, by_name):
@@ -90,7 +99,9 @@ def test_over_epochs_it_takes_one_value_an_epoch(of):
     values = [[epoch[-1] for epoch in EPOCHS], [mean(epoch) for epoch in EPOCHS]][of]
     engine, seen, metric = echo(), [], list(both(0.7))[of]
     metric.attach(engine, "average", RunningEpochWise())
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(engine.state.metrics["average"]))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(engine.state.metrics["average"])
+    )
     engine.run(iter(DATA), max_epochs=2, epoch_length=3)
     assert seen == pytest.approx([values[0], smoothed(values, 0.7)])
 
@@ -114,7 +125,10 @@ def test_of_metrics_computed_from_others():
 
 
 def test_of_a_classification():
-    outputs = [(torch.tensor([1, 1, 0, 0]), torch.tensor(y)) for y in ([1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0])]
+    outputs = [
+        (torch.tensor([1, 1, 0, 0]), torch.tensor(y))
+        for y in ([1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0])
+    ]
     engine, accuracy = Engine(lambda engine, batch: outputs[batch]), Accuracy()
     RunningAverage(accuracy, 0.9).attach(engine, "average")
     accuracy.attach(engine, "accuracy")
@@ -125,8 +139,13 @@ def test_of_a_classification():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_tensors_stay_tensors_and_are_not_those_of_the_output(dtype):
-    outputs = [torch.tensor([value, -value], dtype=dtype, requires_grad=True) for value in (1.0, 3.0, 4.0)]
-    engine, metric = Engine(lambda engine, batch: outputs[batch]), RunningAverage(alpha=0.5, output_transform=same)
+    outputs = [
+        torch.tensor([value, -value], dtype=dtype, requires_grad=True) for value in (1.0, 3.0, 4.0)
+    ]
+    engine, metric = (
+        Engine(lambda engine, batch: outputs[batch]),
+        RunningAverage(alpha=0.5, output_transform=same),
+    )
     metric.attach(engine, "average")
     average = engine.run([0, 1, 2]).metrics["average"]
     assert (average.tolist(), average.dtype, average.requires_grad) == ([3.0, -3.0], dtype, False)
@@ -150,15 +169,21 @@ def test_numbers_of_whole_tensors_become_floats():
     assert engine.run([torch.tensor(3), torch.tensor(6)]).metrics == {"average": 4.5}
 
 
-@pytest.mark.parametrize(("bound", "usage"), [(True, SingleEpochRunningBatchWise()), (False, RunningBatchWise())])
+@pytest.mark.parametrize(
+    ("bound", "usage"), [(True, SingleEpochRunningBatchWise()), (False, RunningBatchWise())]
+)
 def test_epoch_bound_is_deprecated_and_overrides_the_usage(bound, usage):
-    with pytest.warns(UserWarning, match="`epoch_bound` is deprecated and will be removed in the future."):
+    with pytest.warns(
+        UserWarning, match="`epoch_bound` is deprecated and will be removed in the future."
+    ):
         metric = RunningAverage(alpha=0.7, output_transform=same, epoch_bound=bound)
     engine = echo()
     metric.attach(engine, "average", EpochWise())
     assert metric.is_attached(engine, usage)
     engine.run(iter(DATA), max_epochs=2, epoch_length=3)
-    assert engine.state.metrics["average"] == pytest.approx(smoothed(EPOCHS[1] if bound else DATA, 0.7))
+    assert engine.state.metrics["average"] == pytest.approx(
+        smoothed(EPOCHS[1] if bound else DATA, 0.7)
+    )
     metric.detach(engine, EpochWise())
     assert not metric.is_attached(engine, usage)
 
@@ -171,7 +196,12 @@ def test_several_are_attached_and_detached_by_themselves(of):
     metric.attach(engine, "epoch", EpochWise())
     list(both(0.2))[of].attach(engine, "other")
     so_far, other = (pytest.approx(smoothed(DATA, alpha)) for alpha in (0.7, 0.2))
-    assert engine.run(DATA).metrics == {"so_far": so_far, "again": so_far, "epoch": so_far, "other": other}
+    assert engine.run(DATA).metrics == {
+        "so_far": so_far,
+        "again": so_far,
+        "epoch": so_far,
+        "other": other,
+    }
     metric.detach(engine)
     assert not metric.is_attached(engine)
     assert metric.is_attached(engine, EpochWise())
@@ -239,28 +269,38 @@ def test_saved_and_pickled_it_goes_on(make, value):
 
 def test_nothing_seen_has_no_average():
     for metric in both(0.5):
-        with pytest.raises(NotComputableError, match="RunningAverage must have at least one example"):
+        with pytest.raises(
+            NotComputableError, match="RunningAverage must have at least one example"
+        ):
             metric.compute()
         metric.update(2.0)
         metric.reset()
-        with pytest.raises(NotComputableError, match="RunningAverage must have at least one example"):
+        with pytest.raises(
+            NotComputableError, match="RunningAverage must have at least one example"
+        ):
             metric.compute()
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 1.1, float("nan")])
 def test_alpha_is_checked(alpha):
-    with pytest.raises(ValueError, match=f"alpha should be a float between 0.0 and 1.0., but given {alpha}"):
+    with pytest.raises(
+        ValueError, match=f"alpha should be a float between 0.0 and 1.0., but given {alpha}"
+    ):
         RunningAverage(alpha=alpha, output_transform=same)
 
 
 def test_arguments_that_do_not_go_together_are_refused():
     with pytest.raises(TypeError, match="src should be a Metric or None., but given <class 'str'>"):
         RunningAverage("loss")
-    with pytest.raises(ValueError, match="Argument output_transform should be None if src is a Metric"):
+    with pytest.raises(
+        ValueError, match="Argument output_transform should be None if src is a Metric"
+    ):
         RunningAverage(Average(), output_transform=same)
     with pytest.raises(ValueError, match="Argument device should be None if src is a Metric"):
         RunningAverage(Average(), device="cpu")
-    with pytest.raises(ValueError, match="output_transform should not be None if src corresponds to the output"):
+    with pytest.raises(
+        ValueError, match="output_transform should not be None if src corresponds to the output"
+    ):
         RunningAverage()
     with pytest.raises(ValueError, match="but given 'weekly'"):
         RunningAverage(Average()).attach(echo(), "average", "weekly")
@@ -282,13 +322,20 @@ def test_a_batch_of_nothing_adds_nothing(name, places):
         outputs.insert(place, EMPTY)
     engine = Engine(lambda engine, batch: outputs[batch])
     RunningAverage(make(), 0.5).attach(engine, "average")
-    for usage in ("batch_wise", "running_batch_wise", "single_epoch_running_batch_wise", "epoch_wise"):
+    for usage in (
+        "batch_wise",
+        "running_batch_wise",
+        "single_epoch_running_batch_wise",
+        "epoch_wise",
+    ):
         make().attach(engine, usage, usage)
     found = engine.run(range(len(outputs))).metrics
     overall = pytest.approx(mean(values))
     assert found["average"] == pytest.approx(smoothed(values, 0.5))
     assert found["batch_wise"] == pytest.approx(values[1])
-    assert [found[usage] for usage in found if usage not in ("average", "batch_wise")] == [overall] * 3
+    assert [found[usage] for usage in found if usage not in ("average", "batch_wise")] == [
+        overall
+    ] * 3
 
 
 def test_before_the_first_example_there_is_no_value():
@@ -296,7 +343,9 @@ def test_before_the_first_example_there_is_no_value():
     engine = Engine(lambda engine, batch: (EMPTY, ALL_RIGHT)[batch])
     RunningAverage(Accuracy(), 0.5).attach(engine, "average")
     Accuracy().attach(engine, "batch", "batch_wise")
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(dict(engine.state.metrics)))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(dict(engine.state.metrics))
+    )
     engine.run([0, 1])
     assert seen == [{}, {"average": 1.0, "batch": 1.0}]
 
@@ -316,7 +365,9 @@ def test_a_target_of_zero_is_no_batch_of_nothing():
 
     def find_zero():
         (state,) = metric.state_dict()["__metric_state_per_rank"]
-        metric.load_state_dict({"__metric_state_per_rank": [{**state, "0.total_1": torch.tensor(1)}]})
+        metric.load_state_dict(
+            {"__metric_state_per_rank": [{**state, "0.total_1": torch.tensor(1)}]}
+        )
 
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), find_zero)
     with pytest.raises(NotComputableError, match="The ground truth has 0"):

@@ -92,7 +92,13 @@ def test_outputs_are_read_once_an_iteration_by_those_that_read_alike():
         return output
 
     engine = classifying()
-    attached(engine, Accuracy(half), Recall(half, average="micro"), Accuracy(whole), EpochMetric(largest, half))
+    attached(
+        engine,
+        Accuracy(half),
+        Recall(half, average="micro"),
+        Accuracy(whole),
+        EpochMetric(largest, half),
+    )
     found = engine.run([0, 0, 0]).metrics
     assert sorted(calls) == ["half"] * 3 + ["whole"] * 3
     assert found == {"m0": 1.0, "m1": 1.0, "m2": 0.75, "m3": 0.9}
@@ -112,7 +118,9 @@ def test_a_transform_is_called_once_an_iteration_whatever_it_gives(form, how_man
 
     engine = echo()
     is_pair = form in ("pair", "list", "mapping")
-    metrics = [EpochMetric(total, transform) if is_pair else Average(transform) for _ in range(how_many)]
+    metrics = [
+        EpochMetric(total, transform) if is_pair else Average(transform) for _ in range(how_many)
+    ]
     attached(engine, *metrics)
     engine.run(BATCHES)
     assert calls == BATCHES
@@ -154,7 +162,9 @@ def test_one_that_is_detached_in_mid_epoch_leaves_the_others_right(leaves, turn)
     engine, metrics = echo(), [Average() for _ in range(3)]
     for place in range(4):
         if place == turn:
-            engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: metrics[leaves].detach(engine))
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED(once=2), lambda: metrics[leaves].detach(engine)
+            )
         if place < 3:
             metrics[place].attach(engine, f"m{place}")
     found = engine.run(BATCHES).metrics
@@ -185,14 +195,18 @@ def test_one_that_is_attached_in_mid_epoch_counts_from_there():
     early.attach(engine, "early")
     engine.add_event_handler(Events.ITERATION_STARTED(once=3), lambda: late.attach(engine, "late"))
     seen = []
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics)), priority=-1)
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics)), priority=-1
+    )
     engine.run(BATCHES, max_epochs=2)
     assert seen == [{"early": 5.0, "late": 8.5}, {"early": 5.0, "late": 5.0}]
     assert accumulated(early) is accumulated(late)
 
 
 @pytest.mark.parametrize("who", [0, 1])
-@pytest.mark.parametrize("what", ["reset", "update", "started", "iteration_completed", "load_state_dict"])
+@pytest.mark.parametrize(
+    "what", ["reset", "update", "started", "iteration_completed", "load_state_dict"]
+)
 def test_what_a_user_does_to_one_by_hand_disturbs_no_other(who, what):
     engine = echo()
     metrics = attached(engine, Average(), Average())
@@ -203,7 +217,9 @@ def test_what_a_user_does_to_one_by_hand_disturbs_no_other(who, what):
         "iteration_completed": lambda metric: metric.iteration_completed(engine),
         "load_state_dict": lambda metric: metric.load_state_dict(Average().state_dict()),
     }
-    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: by_hand[what](metrics[who]))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED(once=2), lambda: by_hand[what](metrics[who])
+    )
     own = {"update": (20 + 100) / 5, "iteration_completed": (20 + 2) / 5}.get(what, (6 + 11) / 2)
     assert engine.run(BATCHES).metrics == {f"m{who}": own, f"m{1 - who}": 5.0}
 
@@ -239,7 +255,9 @@ def test_after_an_exception_between_two_turns_another_run_is_right(event):
     Average().attach(engine, "new")
     engine.state.max_epochs = None
     found = engine.run([4.0, 8.0]).metrics
-    assert {name: found[name] for name in ("before", "after", "new")} == dict.fromkeys(("before", "after", "new"), 6.0)
+    assert {name: found[name] for name in ("before", "after", "new")} == dict.fromkeys(
+        ("before", "after", "new"), 6.0
+    )
 
 
 def test_after_an_output_that_cannot_be_read_another_run_is_right():
@@ -272,7 +290,9 @@ def test_outputs_are_let_go_with_the_last_who_reads_them(by_hand):
     metrics = attached(engine, *(MeanAbsoluteError(make) for _ in range(3)))
     if by_hand:
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), metrics[1].reset)
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: alive.append(sum(ref() is not None for ref in made)))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: alive.append(sum(ref() is not None for ref in made))
+    )
     gc.disable()
     try:
         engine.run(BATCHES)

@@ -46,14 +46,19 @@ def test_of_numbers_of_any_scale(create, exponent):
 
 
 @pytest.mark.parametrize("create", [create for create in NUMBERS if create not in SLOW])
-@pytest.mark.parametrize("change", ["offset", "equal", "zeros", "largest", "outlier", "infinite", "nan"])
+@pytest.mark.parametrize(
+    "change", ["offset", "equal", "zeros", "largest", "outlier", "infinite", "nan"]
+)
 def test_of_numbers_that_are_hard(create, change):
     y_pred, y = numbers(1)
     if change == "offset":
         y_pred, y = y_pred + 1e4, y + 1e4
     elif change == "equal":
         y_pred = y.clone()
-    elif change == "zeros" and create not in (r.MeanAbsolutePercentageError, r.MeanAbsoluteRelativeError):
+    elif change == "zeros" and create not in (
+        r.MeanAbsolutePercentageError,
+        r.MeanAbsoluteRelativeError,
+    ):
         y_pred[:10] = y[:10] = 0
         if create is r.MeanNormalizedBias:
             y[:10] = y_pred[:10] = 1e-30
@@ -67,7 +72,9 @@ def test_of_numbers_that_are_hard(create, change):
         y_pred[5] = float("nan")
     expected = value_of(create, (y_pred, y), torch.float64)
     # Where targets are the mean but for rounding, or all errors 0, an error of the value is one of 1e-7 of the data.
-    assert value_of(create, (y_pred, y), torch.float32) == pytest.approx(expected, rel=1e-6, abs=1e-12, nan_ok=True)
+    assert value_of(create, (y_pred, y), torch.float32) == pytest.approx(
+        expected, rel=1e-6, abs=1e-12, nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("create", VECTORS)
@@ -84,7 +91,9 @@ def test_of_vectors(create, scale, shape):
 @pytest.mark.parametrize("create", VECTORS[:4])
 def test_of_equal_vectors(create):
     x = torch.randn(200, 40, generator=torch.Generator().manual_seed(0))
-    assert value_of(create, (x, x), torch.float32) == pytest.approx(value_of(create, (x, x), torch.float64), abs=1e-9)
+    assert value_of(create, (x, x), torch.float32) == pytest.approx(
+        value_of(create, (x, x), torch.float64), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("create", VECTORS[2:4])
@@ -92,4 +101,6 @@ def test_of_classes_that_are_ruled_out(create):
     logits = torch.randn(2, 300, 40, generator=torch.Generator().manual_seed(0))
     logits[1, :, 3] = logits[0, :, 3] = float("-inf")
     assert value_of(create, logits, torch.float32) == close(value_of(create, logits, torch.float64))
-    assert value_of(m.Entropy, logits, torch.float32) == close(value_of(m.Entropy, logits, torch.float64))
+    assert value_of(m.Entropy, logits, torch.float32) == close(
+        value_of(m.Entropy, logits, torch.float64)
+    )

@@ -55,5 +55,7 @@ def test_wrong_values_elsewhere_are_refused_by_compute():
 
 
 def test_examples_have_none_of_their_own():
-    with pytest.raises(ValueError, match="average should not be 'samples' for Specificity, but given 'samples'"):
+    with pytest.raises(
+        ValueError, match="average should not be 'samples' for Specificity, but given 'samples'"
+    ):
         Specificity(average="samples", is_multilabel=True)

@@ -29,12 +29,16 @@ def range_of(case):
     return 255 if case.batches[0][0].dtype == torch.uint8 else 4.0
 
 
-@given(cases(IMAGES, BYTES, max_size=2, scales=(1.0,)), st.sampled_from([(0.5, 2), (1.0, 4), (1.2, 4)]))
+@given(
+    cases(IMAGES, BYTES, max_size=2, scales=(1.0,)), st.sampled_from([(0.5, 2), (1.0, 4), (1.2, 4)])
+)
 def test_with_a_gaussian_window_it_is_that_of_scikit_image(case, window):
     sigma, radius = window  # which there follows from sigma
     check(
         lambda: SSIM(range_of(case), kernel_size=2 * radius + 1, sigma=sigma),
-        lambda *both: similarity_of_scikit_image(*both, radius, range_of(case), gaussian_weights=True, sigma=sigma),
+        lambda *both: similarity_of_scikit_image(
+            *both, radius, range_of(case), gaussian_weights=True, sigma=sigma
+        ),
         case,
     )
 
@@ -92,12 +96,19 @@ def test_the_default_is_the_window_of_the_paper():
     metric = SSIM(data_range=1.0)
     metric.update((y_pred, y))
     arrays = y_pred.double().numpy(), y.double().numpy()
-    assert_near(metric.compute(), similarity_of_scikit_image(*arrays, 5, 1.0, gaussian_weights=True, sigma=1.5), 1e-9)
+    assert_near(
+        metric.compute(),
+        similarity_of_scikit_image(*arrays, 5, 1.0, gaussian_weights=True, sigma=1.5),
+        1e-9,
+    )
 
 
 @pytest.mark.parametrize("level", [2.0**10, 2.0**30])
 def test_bright_images_do_not_cancel(level):
-    y_pred, y = torch.randint(256, (2, 1, 2, 16, 16), generator=torch.Generator().manual_seed(0)).double() / 256
+    y_pred, y = (
+        torch.randint(256, (2, 1, 2, 16, 16), generator=torch.Generator().manual_seed(0)).double()
+        / 256
+    )
     y_pred = (y_pred + y) / 2
     metric = SSIM(data_range=1.0)
     metric.update((y_pred + level, y + level))  # exactly
@@ -127,17 +138,26 @@ def test_without_examples():
     [
         ({"ndims": 4}, "Expected ndims to be 2 or 3, but given 4"),
         ({"kernel_size": 4}, "Expected kernel_size to have odd positive number. Got 4"),
-        ({"kernel_size": (3, -1)}, r"Expected kernel_size to have odd positive number. Got \(3, -1\)"),
+        (
+            {"kernel_size": (3, -1)},
+            r"Expected kernel_size to have odd positive number. Got \(3, -1\)",
+        ),
         ({"kernel_size": 3.0}, "Expected kernel_size to have odd positive number. Got 3.0"),
         (
             {"kernel_size": (3, 3, 3)},
             r"kernel_size should be a number or a sequence of 2 of them, but given \(3, 3, 3\)",
         ),
         ({"kernel_size": (3, 3), "ndims": 3}, r"kernel_size should be a number or a sequence of 3"),
-        ({"kernel_size": None}, "kernel_size should be a number or a sequence of 2 of them, but given None"),
+        (
+            {"kernel_size": None},
+            "kernel_size should be a number or a sequence of 2 of them, but given None",
+        ),
         ({"sigma": 0.0}, "Expected sigma to have positive number. Got 0.0"),
         ({"sigma": (1.0, -1.0)}, r"Expected sigma to have positive number. Got \(1.0, -1.0\)"),
-        ({"sigma": [1.0]}, r"sigma should be a number or a sequence of 2 of them, but given \[1.0\]"),
+        (
+            {"sigma": [1.0]},
+            r"sigma should be a number or a sequence of 2 of them, but given \[1.0\]",
+        ),
     ],
 )
 def test_arguments_that_make_no_window_are_refused(arguments, words):
@@ -157,10 +177,26 @@ ONE = torch.ones(1, 1, 12, 12)
 @pytest.mark.parametrize(
     ("wrong", "error", "words"),
     [
-        ((ONE, ONE.double()), TypeError, "same data type. Got y_pred: torch.float32 and y: torch.float64"),
-        ((ONE, ONE[..., 1:]), ValueError, r"same shape. Got y_pred: \(1, 1, 12, 12\) and y: \(1, 1, 12, 11\)"),
-        ((ONE[0], ONE[0]), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 12, 12\) and y: \(1, 12, 12\)"),
-        ((ONE[None], ONE[None]), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 1, 12, 12\)"),
+        (
+            (ONE, ONE.double()),
+            TypeError,
+            "same data type. Got y_pred: torch.float32 and y: torch.float64",
+        ),
+        (
+            (ONE, ONE[..., 1:]),
+            ValueError,
+            r"same shape. Got y_pred: \(1, 1, 12, 12\) and y: \(1, 1, 12, 11\)",
+        ),
+        (
+            (ONE[0], ONE[0]),
+            ValueError,
+            r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 12, 12\) and y: \(1, 12, 12\)",
+        ),
+        (
+            (ONE[None], ONE[None]),
+            ValueError,
+            r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 1, 12, 12\)",
+        ),
         (
             (ONE[..., :5], ONE[..., :5]),
             ValueError,
@@ -176,7 +212,9 @@ def test_what_does_not_fit_is_refused(wrong, error, words):
 
 def both_images(seed, shape, dtype):
     """Not independent, so that their similarity is far from 0; bytes, or between 0 and 255."""
-    y_pred, y = 255 * torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    y_pred, y = 255 * torch.rand(
+        2, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return y_pred.to(dtype), ((3 * y + y_pred) / 4).to(dtype)
 
 
@@ -192,9 +230,16 @@ def test_which_pixels_are_compared_with_scikit_image(seed, dtype, shape):
     Its window is cut 3.5 sigma, rounded to 5 pixels, from the middle, as ours of 11, and variances are not corrected.
     """
     batch, values = both_images(seed, (2, *shape), dtype), []
-    for image, other in zip(*(tensor.double().flatten(0, 1).numpy() for tensor in batch), strict=True):
+    for image, other in zip(
+        *(tensor.double().flatten(0, 1).numpy() for tensor in batch), strict=True
+    ):
         reflected = [np.pad(each, 5, mode="reflect") for each in (image, other)]
-        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+        options = {
+            "gaussian_weights": True,
+            "sigma": 1.5,
+            "use_sample_covariance": False,
+            "data_range": 255,
+        }
         mean, full = structural_similarity(*reflected, full=True, **options)
         inside = full[(slice(5, -5),) * image.ndim]
         assert inside.shape == image.shape
@@ -213,7 +258,10 @@ def test_which_pixels_are_compared_with_scikit_image(seed, dtype, shape):
 )
 def test_it_is_that_of_loops_over_pixels(seed, dtype, sizes, sigmas, is_gaussian):
     batch = both_images(seed, (2, 2, 4, 5), dtype)
-    windows = [gaussian(*pair) if is_gaussian else [1 / pair[0]] * pair[0] for pair in zip(sizes, sigmas, strict=True)]
+    windows = [
+        gaussian(*pair) if is_gaussian else [1 / pair[0]] * pair[0]
+        for pair in zip(sizes, sigmas, strict=True)
+    ]
     value = value_of(SSIM(255, sizes, sigmas, gaussian=is_gaussian), batch)
     assert value == near(similarity_by_loops(batch, windows, 255))
 
@@ -222,7 +270,10 @@ def test_it_is_that_of_loops_over_pixels(seed, dtype, sizes, sigmas, is_gaussian
 @given(seeds, dtypes, st.permutations([1, 3, 5]), st.permutations([0.4, 1.5, 9.0]), st.booleans())
 def test_of_volumes_it_is_that_of_loops_over_pixels(seed, dtype, sizes, sigmas, is_gaussian):
     batch = both_images(seed, (1, 2, 3, 4, 5), dtype)
-    windows = [gaussian(*pair) if is_gaussian else [1 / pair[0]] * pair[0] for pair in zip(sizes, sigmas, strict=True)]
+    windows = [
+        gaussian(*pair) if is_gaussian else [1 / pair[0]] * pair[0]
+        for pair in zip(sizes, sigmas, strict=True)
+    ]
     value = value_of(SSIM(255, sizes, sigmas, gaussian=is_gaussian, ndims=3), batch)
     assert value == near(similarity_by_loops(batch, windows, 255))
 
@@ -230,7 +281,9 @@ def test_of_volumes_it_is_that_of_loops_over_pixels(seed, dtype, sizes, sigmas, 
 @given(seeds, dtypes, st.booleans())
 def test_it_is_symmetric_and_one_only_for_equal_images(seed, dtype, is_gaussian):
     y_pred, y = both_images(seed, (2, 1, 11, 12), dtype)
-    value, turned = (value_of(SSIM(255, gaussian=is_gaussian), pair) for pair in ((y_pred, y), (y, y_pred)))
+    value, turned = (
+        value_of(SSIM(255, gaussian=is_gaussian), pair) for pair in ((y_pred, y), (y, y_pred))
+    )
     assert turned == near(value, 1e-12)
     assert 0.0 < value < 0.99
     assert value_of(SSIM(255, gaussian=is_gaussian), (y, y)) == 1.0
@@ -238,7 +291,9 @@ def test_it_is_symmetric_and_one_only_for_equal_images(seed, dtype, is_gaussian)
 
 def test_the_opposite_of_an_image_without_mean_is_minus_one():
     """Where squares are large beside c2, and the local means are 0."""
-    board = 1000 * (1 - 2 * ((torch.arange(12)[:, None] + torch.arange(12)) % 2)).double()[None, None]
+    board = (
+        1000 * (1 - 2 * ((torch.arange(12)[:, None] + torch.arange(12)) % 2)).double()[None, None]
+    )
     wide = [float(weight) for weight in gaussian(11, 1.5)]
     value = value_of(SSIM(1.0), (board, -board))
     assert value == near(similarity_by_loops((board, -board), [wide] * 2, 1.0))
@@ -247,7 +302,10 @@ def test_the_opposite_of_an_image_without_mean_is_minus_one():
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_one_image_far_from_the_other_does_not_cancel(turned):
-    y_pred, y = torch.randint(256, (2, 1, 1, 12, 12), generator=torch.Generator().manual_seed(0)).double() / 256
+    y_pred, y = (
+        torch.randint(256, (2, 1, 1, 12, 12), generator=torch.Generator().manual_seed(0)).double()
+        / 256
+    )
     batch = (y_pred + 2.0**20, (y_pred + y) / 2)  # exactly
     batch = batch[::-1] if turned else batch
     expected = similarity_by_loops(batch, [gaussian(11, 1.5)] * 2, 1.0)
@@ -263,7 +321,9 @@ def test_one_pixel_that_is_not_a_number_stays_in_the_value():
 
 @pytest.mark.parametrize("sigma", [float("nan"), (1.0, float("nan")), -0.5, (0, 1)])
 def test_widths_are_positive_numbers(sigma):
-    with pytest.raises(ValueError, match=rf"Expected sigma to have positive number. Got {re.escape(str(sigma))}"):
+    with pytest.raises(
+        ValueError, match=rf"Expected sigma to have positive number. Got {re.escape(str(sigma))}"
+    ):
         SSIM(1.0, sigma=sigma)
 
 
@@ -274,8 +334,16 @@ def test_any_rejection_leaves_the_value_alone():
         ((image, image.half()), TypeError, "Got y_pred: torch.float32 and y: torch.float16"),
         ((image.byte(), image), TypeError, "Got y_pred: torch.uint8 and y: torch.float32"),
         ((image, image[:1]), ValueError, r"Got y_pred: \(2, 2, 12, 13\) and y: \(1, 2, 12, 13\)"),
-        ((image, image[:, :1]), ValueError, r"Got y_pred: \(2, 2, 12, 13\) and y: \(2, 1, 12, 13\)"),
-        ((volume, volume), ValueError, r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 12, 12, 12\)"),
+        (
+            (image, image[:, :1]),
+            ValueError,
+            r"Got y_pred: \(2, 2, 12, 13\) and y: \(2, 1, 12, 13\)",
+        ),
+        (
+            (volume, volume),
+            ValueError,
+            r"BxCxHxW or BxCxDxHxW shape. Got y_pred: \(1, 1, 12, 12, 12\)",
+        ),
         (
             (image[..., :5, :], image[..., :5, :]),
             ValueError,
@@ -295,11 +363,20 @@ def test_images_may_be_smaller_than_the_window_but_not_than_half_of_it(size):
 def test_scikit_image_leaves_out_what_is_next_to_the_border():
     """Inside, its map has the same values: those of windows that do not reach over the border."""
     y_pred, y = (image[0, 0].numpy() for image in both_images(1, (1, 1, 24, 30), torch.float64))
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    options = {
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+        "data_range": 255,
+    }
     mean, full = structural_similarity(y_pred, y, full=True, **options)
     assert full[5:-5, 5:-5].mean() == near(mean)
-    ours = value_of(SSIM(255), (torch.from_numpy(y_pred)[None, None], torch.from_numpy(y)[None, None]))
+    ours = value_of(
+        SSIM(255), (torch.from_numpy(y_pred)[None, None], torch.from_numpy(y)[None, None])
+    )
     assert ours != near(mean, 1e-4)
     assert ours == near(
-        similarity_of_scikit_image(y_pred[None, None], y[None, None], 5, 255, gaussian_weights=True, sigma=1.5)
+        similarity_of_scikit_image(
+            y_pred[None, None], y[None, None], 5, 255, gaussian_weights=True, sigma=1.5
+        )
     )

@@ -49,7 +49,18 @@ def moved(held, into=None):
 
 @pytest.mark.parametrize(
     "held",
-    [3, 2.5, True, None, "word", [1, 2.0, None], {"a": 1, "b": {"c": [1, {"d": 2}]}}, [], {}, [[], {}]],
+    [
+        3,
+        2.5,
+        True,
+        None,
+        "word",
+        [1, 2.0, None],
+        {"a": 1, "b": {"c": [1, {"d": 2}]}},
+        [],
+        {},
+        [[], {}],
+    ],
     ids=str,
 )
 def test_plain_things_and_lists_and_dictionaries_of_them(held):
@@ -75,7 +86,11 @@ def test_tensors_in_lists_and_dictionaries_are_copies():
 
 
 def test_metrics_in_lists_and_dictionaries_take_over_and_stay_themselves():
-    into = {"means": [Average(), Average()], "deep": {"group": MetricGroup({"mean": Average()})}, "count": 0}
+    into = {
+        "means": [Average(), Average()],
+        "deep": {"group": MetricGroup({"mean": Average()})},
+        "count": 0,
+    }
     held = {
         "means": [mean_of(1.0, 3.0), mean_of(5.0)],
         "deep": {"group": MetricGroup({"mean": Average()})},
@@ -147,7 +162,10 @@ def one_of_each():
         "a lambda of others": (mean_of(3.0) + 1, labelled(Accuracy()) + 1),
         "a best of another": (best, Best(labelled(Accuracy()))),
         "a running average of another": (running, RunningAverage(labelled(Accuracy()))),
-        "another number of resamples": (resampled, labelled(Bootstrap(Accuracy(), num_resamples=3))),
+        "another number of resamples": (
+            resampled,
+            labelled(Bootstrap(Accuracy(), num_resamples=3)),
+        ),
     }
 
 
@@ -171,7 +189,11 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(case):
         ({}, ValueError, r"provided by Metric.state_dict.., but given one with the keys \[\]"),
         ({"__metric_state_per_rank": {"held": 1}}, ValueError, "provided by Metric.state_dict"),
         ({"__metric_state_per_rank": []}, ValueError, "size equal world_size 1, but given 0"),
-        ({"__metric_state_per_rank": [{"other": 1}]}, ValueError, r"have the key 'held', but given one with \['other'"),
+        (
+            {"__metric_state_per_rank": [{"other": 1}]},
+            ValueError,
+            r"have the key 'held', but given one with \['other'",
+        ),
         ({"__metric_state_per_rank": [3]}, (TypeError, ValueError), "state_dict should .*3"),
     ],
 )

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import top_k_accuracy_score
 
 from ignite.metrics import TopKCategoricalAccuracy
-from support.classification_oracles import batch_sizes, check_refused, elsewhere, label_cases, seeds, zeros
+from support.classification_oracles import (
+    batch_sizes,
+    check_refused,
+    elsewhere,
+    label_cases,
+    seeds,
+    zeros,
+)
 from support.classification_oracles import check as check_case
 
 FIRST = (torch.tensor([[0.1, 0.6, 0.3], [0.7, 0.2, 0.1]]), torch.tensor([2, 2]))
@@ -26,7 +33,9 @@ def test_ties_count_against_the_example(case, data):
     scores = torch.cat([y_pred for y_pred, _ in case.batches]).tolist()
 
     def expected(true, _):
-        return float(np.mean([is_hit(row, target, k) for row, target in zip(scores, true, strict=False)]))
+        return float(
+            np.mean([is_hit(row, target, k) for row, target in zip(scores, true, strict=False)])
+        )
 
     check_case(lambda: TopKCategoricalAccuracy(k), expected, case)
 
@@ -37,9 +46,13 @@ def test_without_ties_it_is_that_of_scikit_learn(seed, sizes, num_classes, data)
     scores = rng.permuted(np.tile(np.arange(num_classes) / 8.0, (sum(sizes), 1)), axis=1)
     targets = rng.integers(num_classes, size=sum(sizes))
     metric = TopKCategoricalAccuracy(k)
-    for y_pred, y in zip(torch.from_numpy(scores).split(sizes), torch.from_numpy(targets).split(sizes), strict=True):
+    for y_pred, y in zip(
+        torch.from_numpy(scores).split(sizes), torch.from_numpy(targets).split(sizes), strict=True
+    ):
         metric.update((y_pred, y if len(y) % 2 else y.unsqueeze(1)))
-    of_two = {"y_score": scores[:, 1] - scores[:, 0] + 0.5} if num_classes == 2 else {"y_score": scores}
+    of_two = (
+        {"y_score": scores[:, 1] - scores[:, 0] + 0.5} if num_classes == 2 else {"y_score": scores}
+    )
     expected = top_k_accuracy_score(targets, **of_two, k=k, labels=np.arange(num_classes))
     assert metric.compute() == pytest.approx(expected)
 
@@ -67,7 +80,10 @@ def test_all_scores_equal_are_a_miss_unless_all_count():
         ((torch.eye(3), zeros(2)), r"but given \(3, 3\) and \(2,\)"),
         ((torch.ones(3), zeros(3)), r"but given \(3,\) and \(3,\)"),
         ((torch.ones(3, 3, 2), zeros(3, 2)), r"but given \(3, 3, 2\) and \(3, 2\)"),
-        ((torch.ones(2, 1), zeros(2)), "at most the number of classes, but given k=2 for 1 classes"),
+        (
+            (torch.ones(2, 1), zeros(2)),
+            "at most the number of classes, but given k=2 for 1 classes",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):

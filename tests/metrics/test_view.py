@@ -76,7 +76,9 @@ def test_copies_of_one_that_shares_go_on_by_themselves():
     engine = echo()
     original, other = attached(engine, Average(), Average())
     copies = []
-    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: copies.append(copy.deepcopy(original)))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED(once=2), lambda: copies.append(copy.deepcopy(original))
+    )
     found = engine.run(BATCHES).metrics
     copies[0].update(3.0)
     assert copies[0].compute() == 2.0
@@ -109,7 +111,9 @@ def test_metrics_outlive_their_engine():
     assert (first.compute(), second.compute()) == (7.0, 5.0)
 
 
-@pytest.mark.parametrize("make", [Accuracy, Precision, lambda: ConfusionMatrix(2), lambda: Loss(mean_error)])
+@pytest.mark.parametrize(
+    "make", [Accuracy, Precision, lambda: ConfusionMatrix(2), lambda: Loss(mean_error)]
+)
 def test_what_was_taken_in_does_not_change_with_the_output(make):
     """Outputs may live in memory that is used again for the next batch."""
     scores, y = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1])
@@ -176,7 +180,10 @@ def test_what_needs_examples_says_so_by_its_own_name():
     class MeanSpeed(Average): ...
 
     engine = echo()
-    with pytest.raises(NotComputableError, match="MeanSpeed must have at least one example before it can be computed"):
+    with pytest.raises(
+        NotComputableError,
+        match="MeanSpeed must have at least one example before it can be computed",
+    ):
         MeanSpeed().compute()
     MeanSpeed().attach(engine, "speed", BatchFiltered(every=2))
     with pytest.raises(NotComputableError, match="MeanSpeed must have at least one example"):
@@ -198,7 +205,9 @@ def test_a_terminated_epoch_has_the_value_of_what_was_seen():
     Average().attach(engine, "before")
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: engine.terminate_epoch())
     Average().attach(engine, "after")
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics)))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics))
+    )
     engine.run(BATCHES, max_epochs=2)
     assert seen == [{"before": 1.5, "after": 1.5}, {"before": 5.0, "after": 5.0}]
 
@@ -217,7 +226,9 @@ def test_an_interrupted_epoch_goes_on_counting():
 def test_metrics_of_different_epochs_and_runs_are_not_mixed():
     engine, seen = echo(), []
     first, second = attached(engine, Average(), Average())
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics)))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics))
+    )
     data = iter([1.0, 3.0, 10.0, 20.0])
     engine.run(data, max_epochs=2, epoch_length=2)
     assert seen == [{"m0": 2.0, "m1": 2.0}, {"m0": 15.0, "m1": 15.0}]

@@ -40,7 +40,9 @@ def test_parts_of_files_of_torch_are_found_and_checked():
     assert {"data.pkl", "data/0", "version", "byteorder"} <= set(archive.entries)
     assert archive.content("byteorder", 10) == b"little"
     assert archive.content("missing", 10) is None
-    with pytest.raises(CheckpointError, match="its part 'archive/data/0' should have at most 31 bytes"):
+    with pytest.raises(
+        CheckpointError, match="its part 'archive/data/0' should have at most 31 bytes"
+    ):
         archive.content("data/0", 31)
 
 
@@ -59,7 +61,20 @@ def test_parts_of_4_gb_are_found(tmp_path):
         assert entries["data/0"].size == 5
     extra = struct.pack("<2H3Q", 1, 24, 5 << 30, 5 << 30, 6 << 30)
     entry = struct.pack(
-        "<4s6H3L5H2L", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 7, *[0xFFFFFFFF] * 2, 8, len(extra), *[0] * 4, 0xFFFFFFFF
+        "<4s6H3L5H2L",
+        b"PK\x01\x02",
+        45,
+        45,
+        0,
+        0,
+        0,
+        0,
+        7,
+        *[0xFFFFFFFF] * 2,
+        8,
+        len(extra),
+        *[0] * 4,
+        0xFFFFFFFF,
     )
     table = entry + b"a/data/0" + extra
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(table), 4, 0)
@@ -121,7 +136,9 @@ def test_a_million_parts_are_refused_before_a_list_of_them_is_made():
     end_64 = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, num, num, 46 * num, 4)
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 4 + 46 * num, 1)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 46 * num, 4, 0)
-    with pytest.raises(CheckpointError, match=f"at most {MAX_ENTRIES} parts, but claims to have 1000000"):
+    with pytest.raises(
+        CheckpointError, match=f"at most {MAX_ENTRIES} parts, but claims to have 1000000"
+    ):
         Archive(io.BytesIO(b"PK\x03\x04" + bytes(46 * num) + end_64 + locator + end))
 
 
@@ -156,8 +173,14 @@ def test_each_byte_of_table_and_headers_that_matters_is_checked():
 
 def test_bytes_around_the_table_are_refused():
     content = archive_of(*GOOD).getvalue()
-    for around in (content[:-22] + b"junk" + content[-22:], content[:-2] + b"\4\0junk", content[:-2] + b"\4\0"):
-        with pytest.raises(CheckpointError, match="its table is not where it should be|its end is missing"):
+    for around in (
+        content[:-22] + b"junk" + content[-22:],
+        content[:-2] + b"\4\0junk",
+        content[:-2] + b"\4\0",
+    ):
+        with pytest.raises(
+            CheckpointError, match="its table is not where it should be|its end is missing"
+        ):
             Archive(io.BytesIO(around))
 
 

@@ -18,7 +18,11 @@ def s3_options():
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    options = {
+        "key": "k",
+        "secret": "s",
+        "client_kwargs": {"endpoint_url": f"http://{host}:{port}"},
+    }
     fs = fsspec.filesystem("s3", **options, skip_instance_cache=True)
     fs.mkdir("bucket")
     yield options
@@ -106,7 +110,9 @@ def test_what_is_not_there_is_not_found(bucket):
         bucket.size("a.pt")
 
 
-@pytest.mark.parametrize("name", ["../victim", "/victim", "a/../../victim", "a\0", ".hidden", "", "..", "~a"])
+@pytest.mark.parametrize(
+    "name", ["../victim", "/victim", "a/../../victim", "a\0", ".hidden", "", "..", "~a"]
+)
 def test_names_cannot_lead_out(bucket, name):
     for act in (
         lambda: write(bucket, name),
@@ -196,7 +202,9 @@ def test_an_upload_that_silently_loses_bytes_is_an_error(bucket, monkeypatch):
     assert bucket._all_names() == []
 
 
-def test_if_nothing_can_be_done_any_more_the_first_error_is_the_one_that_is_raised(bucket, monkeypatch, caplog):
+def test_if_nothing_can_be_done_any_more_the_first_error_is_the_one_that_is_raised(
+    bucket, monkeypatch, caplog
+):
     def broken(*args, **kwargs):
         raise ConnectionError("gone")
 

@@ -56,7 +56,9 @@ def test_folder_may_be_a_string_and_a_link(tmp_path):
 
 
 @pytest.mark.parametrize("atomic", [True, False])
-@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0, 0o666)])
+@pytest.mark.parametrize(
+    ("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0, 0o666)]
+)
 def test_the_umask_says_who_may_read_it(tmp_path, umask, expected, atomic):
     before = os.umask(umask)
     try:
@@ -157,7 +159,9 @@ def test_torch_does_not_hide_that_the_disk_is_full(tmp_path, monkeypatch, number
     calls = failing(monkeypatch, "write", number, errno.ENOSPC)
     words = r"No space left on device, \d+ bytes or more needed, \d+ bytes free: '.*/a'"
     with pytest.raises(OSError, match=words) as raised:
-        commit(tmp_path, "a", lambda file: torch.save([torch.ones(1 << 19) for _ in range(12)], file))
+        commit(
+            tmp_path, "a", lambda file: torch.save([torch.ones(1 << 19) for _ in range(12)], file)
+        )
     assert raised.value.errno == errno.ENOSPC
     assert len(calls) == number, "nothing is written after an error"
     assert os.listdir(tmp_path) == []
@@ -227,7 +231,9 @@ def test_sweep_removes_what_dead_processes_have_left(tmp_path, monkeypatch):
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("write"), st.binary(max_size=9) | st.integers(1 << 19, 3 << 19).map(bytes)),
+            st.tuples(
+                st.just("write"), st.binary(max_size=9) | st.integers(1 << 19, 3 << 19).map(bytes)
+            ),
             st.tuples(st.just("seek"), st.integers(0, 40)),
             st.tuples(st.just("read"), st.integers(0, 9)),
             st.tuples(st.just("truncate"), st.none()),

@@ -6,11 +6,17 @@ import pytest
 
 from ignite.storage import Bucket, Folder, Place, Written
 
-METHODS = [name for name, value in vars(Place).items() if inspect.isfunction(value) and not name.startswith("_")]
+METHODS = [
+    name
+    for name, value in vars(Place).items()
+    if inspect.isfunction(value) and not name.startswith("_")
+]
 
 
 def test_a_place_has_methods():
-    assert {"write", "local", "remove", "names", "size", "point", "read_link", "sweep"} <= set(METHODS)
+    assert {"write", "local", "remove", "names", "size", "point", "read_link", "sweep"} <= set(
+        METHODS
+    )
 
 
 @pytest.mark.parametrize("place", [Folder, Bucket])
@@ -19,7 +25,9 @@ def test_each_place_takes_the_same_arguments(place, method):
     expected = inspect.signature(getattr(Place, method)).parameters
     given = inspect.signature(getattr(place, method)).parameters
     assert list(given) == list(expected)
-    assert [parameter.default for parameter in given.values()] == [one.default for one in expected.values()]
+    assert [parameter.default for parameter in given.values()] == [
+        one.default for one in expected.values()
+    ]
 
 
 def test_what_was_written_has_a_size_and_a_checksum():

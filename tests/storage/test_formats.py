@@ -46,7 +46,9 @@ def test_weights_come_back_as_they_were(place, tmp_path):
     written = save_weights(place, "model.safetensors", weights)
     assert written.size_bytes == (tmp_path / "model.safetensors").stat().st_size
     assert_equal(load_weights(tmp_path / "model.safetensors"), weights)
-    assert_equal(load_weights(str(tmp_path / "model.safetensors"), device=torch.device("cpu")), weights)
+    assert_equal(
+        load_weights(str(tmp_path / "model.safetensors"), device=torch.device("cpu")), weights
+    )
 
 
 def test_other_readers_of_the_format_read_it(place, tmp_path):
@@ -72,7 +74,9 @@ def test_tied_weights_are_written_once_and_come_back_tied(place, tmp_path):
 
 def test_weights_that_share_a_part_of_their_memory_are_refused(place, tmp_path):
     base = torch.ones(10)
-    with pytest.raises(ValueError, match=r"wholly or not at all, but given 'a' and 'b', .*: clone\(\) one of them"):
+    with pytest.raises(
+        ValueError, match=r"wholly or not at all, but given 'a' and 'b', .*: clone\(\) one of them"
+    ):
         save_weights(place, "a", {"a": base[:6], "b": base[5:]})
     save_weights(place, "a", {"a": base[:5], "b": base[5:]})
     assert_equal(load_weights(tmp_path / "a"), {"a": base[:5], "b": base[5:]})
@@ -86,7 +90,10 @@ def test_weights_that_share_a_part_of_their_memory_are_refused(place, tmp_path):
             torch.eye(2).to_sparse(),
             r"weights\['a'\] should be a dense tensor, but given a tensor of layout torch.sparse",
         ),
-        (torch.ones(1, dtype=torch.complex128), "dtype that safetensors has, but given torch.complex128"),
+        (
+            torch.ones(1, dtype=torch.complex128),
+            "dtype that safetensors has, but given torch.complex128",
+        ),
     ],
 )
 def test_what_the_format_cannot_hold_is_refused(place, value, message):
@@ -146,7 +153,9 @@ def test_tensors_that_have_no_checksum_in_a_file_of_ours_are_refused(tmp_path):
 
 def test_a_newer_version_is_refused(tmp_path):
     store(tmp_path / "a", {}, version="2")
-    with pytest.raises(CheckpointError, match="should be of version 1 at most, but is of 2: update"):
+    with pytest.raises(
+        CheckpointError, match="should be of version 1 at most, but is of 2: update"
+    ):
         load_weights(tmp_path / "a")
 
 
@@ -159,9 +168,13 @@ def test_metadata_that_was_changed_is_refused(tmp_path):
 def test_a_file_of_another_program_loads_with_a_warning(tmp_path, caplog):
     safetensors.torch.save_file({"weight": torch.ones(2)}, tmp_path / "a")
     assert load_weights(tmp_path / "a")["weight"].tolist() == [1, 1]
-    assert caplog.messages == [f"{tmp_path / 'a'} has no checksums: whether it is damaged cannot be seen"]
+    assert caplog.messages == [
+        f"{tmp_path / 'a'} has no checksums: whether it is damaged cannot be seen"
+    ]
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match="path should be a file, but given .*, which does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match="path should be a file, but given .*, which does not exist"
+    ):
         load_weights(tmp_path / "a")

@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from ignite.exceptions import CheckpointError
-from ignite.storage import Note, Row, build_index, load_latest, open_place, read_index, save, scan, write_index
+from ignite.storage import (
+    Note,
+    Row,
+    build_index,
+    load_latest,
+    open_place,
+    read_index,
+    save,
+    scan,
+    write_index,
+)
 
 
 @pytest.fixture
@@ -26,7 +36,12 @@ def values_of(place):
 
 
 def test_it_says_everything_about_each_checkpoint(place):
-    rows = [put(place, 30, 0.2, score_name="acc"), put(place, 10, 0.9), put(place, 20, math.nan), put(place, 5)]
+    rows = [
+        put(place, 30, 0.2, score_name="acc"),
+        put(place, 10, 0.9),
+        put(place, 20, math.nan),
+        put(place, 5),
+    ]
     index = write_index(place, rows)
     assert (index.best, index.last) == ("m_10.pt", "m_30.pt")
     values = values_of(place)
@@ -35,7 +50,12 @@ def test_it_says_everything_about_each_checkpoint(place):
         "best": "m_10.pt",
         "last": "m_30.pt",
     }
-    assert [row["file"] for row in values["checkpoints"]] == ["m_5.pt", "m_10.pt", "m_20.pt", "m_30.pt"]
+    assert [row["file"] for row in values["checkpoints"]] == [
+        "m_5.pt",
+        "m_10.pt",
+        "m_20.pt",
+        "m_30.pt",
+    ]
     assert [row["rank"] for row in values["checkpoints"]] == [None, 1, None, 2]
     assert values["checkpoints"][3] == {
         "file": "m_30.pt", "rank": 2, "step": 30, "epoch": 3, "score": 0.2, "score_name": "acc", "mode": "max",
@@ -47,7 +67,11 @@ def test_it_says_everything_about_each_checkpoint(place):
 
 
 def test_it_is_read_as_it_was_written(place):
-    rows = [put(place, 10, 0.9), put(place, 20, -math.inf, mode="min"), Row("m_5.pt", put(place, 5).note)]
+    rows = [
+        put(place, 10, 0.9),
+        put(place, 20, -math.inf, mode="min"),
+        Row("m_5.pt", put(place, 5).note),
+    ]
     written = write_index(place, rows)
     assert read_index(place) == written
     assert written.rows[0].written is None
@@ -93,11 +117,15 @@ def test_one_that_says_something_else_is_refused(place, change):
     values = values_of(place)
     change(values)
     (place.path / "index.json").write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=r"index.json in .* is damaged: .*ignite doctor --repair"):
+    with pytest.raises(
+        CheckpointError, match=r"index.json in .* is damaged: .*ignite doctor --repair"
+    ):
         read_index(place)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null", b"1" * 10_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null", b"1" * 10_000]
+)
 def test_a_damaged_one_prevents_nothing(place, content):
     row = put(place, 1, 0.5)
     write_index(place, [row])

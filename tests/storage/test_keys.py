@@ -95,14 +95,18 @@ def test_a_state_loads_from_any_wrapping_into_any(saved, loaded):
 # The parts of "parts wrapped" are called module, like what wrappers add: see the next test.
 @pytest.mark.parametrize("loaded", ["plain", "compile(DDP)"])
 @pytest.mark.parametrize("saved", [name for name in WRAPPINGS if name != "parts wrapped"])
-def test_a_state_with_the_names_of_wrappers_loads_if_wrappers_alone_make_the_difference(saved, loaded):
+def test_a_state_with_the_names_of_wrappers_loads_if_wrappers_alone_make_the_difference(
+    saved, loaded
+):
     source, target = make(saved), make(loaded)
     load_into(target, source.state_dict())
     assert_equal(source, target)
 
 
 def test_names_of_wrappers_inside_are_read_where_no_part_is_called_module():
-    source = nn.Sequential(nn.DataParallel(compiled(nn.Linear(2, 2))), nn.DataParallel(nn.Linear(2, 2)))
+    source = nn.Sequential(
+        nn.DataParallel(compiled(nn.Linear(2, 2))), nn.DataParallel(nn.Linear(2, 2))
+    )
     assert "0.module._orig_mod.weight" in source.state_dict()
     target = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     load_into(target, source.state_dict())
@@ -112,13 +116,20 @@ def test_names_of_wrappers_inside_are_read_where_no_part_is_called_module():
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_versions_of_modules_stay_with_their_modules(wrapping):
     state = state_of(make(wrapping))
-    expected = {prefix: version.get("version") for prefix, version in Net().state_dict()._metadata.items()}
-    assert {prefix: version.get("version") for prefix, version in state._metadata.items()} == expected
+    expected = {
+        prefix: version.get("version") for prefix, version in Net().state_dict()._metadata.items()
+    }
+    assert {
+        prefix: version.get("version") for prefix, version in state._metadata.items()
+    } == expected
     assert state._metadata["module.norm"] == {"version": 2}
 
     module = unwrap(make("parts wrapped"))
     fitted = fit_keys(module, state)
-    assert {key: fitted._metadata[key].get("version") for key in ("module.module.module._orig_mod", "module.norm")} == {
+    assert {
+        key: fitted._metadata[key].get("version")
+        for key in ("module.module.module._orig_mod", "module.norm")
+    } == {
         "module.module.module._orig_mod": 1,
         "module.norm": 2,
     }
@@ -134,7 +145,9 @@ def test_missing_and_unexpected_keys_are_the_modules_own_error_unless_not_strict
     state = OrderedDict(state_of(Net()))
     state["surprise"] = state.pop("head.bias")
     target = make("compile")
-    with pytest.raises(RuntimeError, match=r"Missing key\(s\).*head.bias(.|\n)*Unexpected key\(s\).*surprise"):
+    with pytest.raises(
+        RuntimeError, match=r"Missing key\(s\).*head.bias(.|\n)*Unexpected key\(s\).*surprise"
+    ):
         load_into(target, state)
     load_into(target, state, strict=False)
     assert torch.equal(unwrap(target).head.weight, state["head.weight"])
@@ -198,7 +211,9 @@ def test_wrong_kinds_are_named():
         load_into(Net(), [])
 
 
-def test_what_is_sharded_over_processes_is_refused_by_all_checkpoints_and_what_is_whole_is_saved(tmp_path):
+def test_what_is_sharded_over_processes_is_refused_by_all_checkpoints_and_what_is_whole_is_saved(
+    tmp_path,
+):
     found = run_processes(sharded_models.try_to_save, 2, str(tmp_path), timeout_s=180)
     expected = {
         f"{how} {handler}": "refused" if is_sharded(how, handler) else "saved"
@@ -206,7 +221,9 @@ def test_what_is_sharded_over_processes_is_refused_by_all_checkpoints_and_what_i
         for handler in ("of", "Checkpoint", "ModelCheckpoint", "optimizer", "optimizer of")
     }
     assert found == [expected, expected]
-    assert not [path for path in tmp_path.rglob("*.pt") if path.parent.name.startswith(("fully", "tensor"))]
+    assert not [
+        path for path in tmp_path.rglob("*.pt") if path.parent.name.startswith(("fully", "tensor"))
+    ]
 
 
 def is_sharded(how, handler):
@@ -220,6 +237,9 @@ def test_a_state_is_looked_through_where_there_are_several_processes(monkeypatch
     shard = torch.ones(2)
     shard._fsdp_flattened = True
     for state in ({"a": shard}, {"a": [{"b": (shard,)}]}, [shard], shard):
-        with pytest.raises(ValueError, match="ema should be whole in each process, but given a object that is sharded"):
+        with pytest.raises(
+            ValueError,
+            match="ema should be whole in each process, but given a object that is sharded",
+        ):
             check_whole("ema", object(), state)
     check_whole("ema", object(), {"a": [torch.ones(2), 3, "b", {"c": None}]})

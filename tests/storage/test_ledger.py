@@ -12,7 +12,10 @@ from ignite.storage.ledger import ranked
 
 
 def rows_of(*scores, mode="max"):
-    return [Row(f"{step}.pt", Note(step=step, score=score, mode=mode)) for step, score in enumerate(scores)]
+    return [
+        Row(f"{step}.pt", Note(step=step, score=score, mode=mode))
+        for step, score in enumerate(scores)
+    ]
 
 
 def files(rows):
@@ -67,7 +70,9 @@ def follow(priorities, n_saved, greater_or_equal=False, names=None):
     """What is kept after each of some calls, and what was dropped in all."""
     saved, dropped = [], []
     for i, priority in enumerate(priorities):
-        decision = place_in(saved, priority, names[i] if names else str(i), n_saved, greater_or_equal)
+        decision = place_in(
+            saved, priority, names[i] if names else str(i), n_saved, greater_or_equal
+        )
         if decision is not None:
             saved = decision.kept
             dropped += decision.dropped
@@ -130,5 +135,7 @@ def test_what_is_kept_is_sorted_and_what_is_dropped_was_kept(calls, n_saved, gre
         assert {*names, *decision.dropped} == {str(name), *(item.filename for item in saved)}
         numbers = [item.priority for item in decision.kept if item.priority == item.priority]
         assert numbers == sorted(numbers)
-        assert all(item.priority != item.priority for item in decision.kept[: len(names) - len(numbers)]), "NaN first"
+        assert all(
+            item.priority != item.priority for item in decision.kept[: len(names) - len(numbers)]
+        ), "NaN first"
         saved = decision.kept

@@ -9,7 +9,8 @@ from ignite.storage.naming import check_name, is_temporary, owner_is_dead, tempo
 
 
 @pytest.mark.parametrize(
-    "name", ["model.pt", "a" * 255, "best_model_3_acc=0.5.pt", "-x", "größe.pt", "a b.pt", "x~", "x."]
+    "name",
+    ["model.pt", "a" * 255, "best_model_3_acc=0.5.pt", "-x", "größe.pt", "a b.pt", "x~", "x."],
 )
 def test_plain_names_are_returned(name):
     assert check_name(name) is name
@@ -38,7 +39,9 @@ def test_plain_names_are_returned(name):
     ],
 )
 def test_other_names_are_refused(name, fault):
-    with pytest.raises(ValueError, match=f"name should be the plain name of a file, but given .*, which {fault}"):
+    with pytest.raises(
+        ValueError, match=f"name should be the plain name of a file, but given .*, which {fault}"
+    ):
         check_name(name)
 
 
@@ -56,7 +59,9 @@ def test_temporary_names_are_short_and_new_each_time(name):
     assert is_temporary(one)
 
 
-@pytest.mark.parametrize("name", ["model.pt", ".model.pt", "a.tmp", ".a.b.1.c.tmp", ".lock", "tmp1234"])
+@pytest.mark.parametrize(
+    "name", ["model.pt", ".model.pt", "a.tmp", ".a.b.1.c.tmp", ".lock", "tmp1234"]
+)
 def test_other_names_are_not_temporary(name):
     assert not is_temporary(name)
     assert not owner_is_dead(name)

@@ -29,7 +29,9 @@ def pickled(body):
     return b"\x80\x02" + body + b"."
 
 
-STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(4) + b"tQ"
+STORAGE = (
+    b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(4) + b"tQ"
+)
 
 
 @pytest.mark.parametrize(
@@ -45,28 +47,44 @@ STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text(
         called("torch.storage", "UntypedStorage", number(10**10)),
         called("torch.storage", "TypedStorage", number(10**10)),
         called("torch._utils", "_rebuild_qtensor", STORAGE, number(0), b"(" + number(10**9) + b"t"),
-        called("torch._utils", "_rebuild_qtensor", STORAGE, number(0), b"(" + number(-5) * 2 + number(10**9) + b"t"),
         called(
-            "torch._tensor", "_rebuild_from_type_v2", b"ctorch\nFloatTensor\n", b"N", b"(" + number(10**9) + b"t", b"N"
+            "torch._utils",
+            "_rebuild_qtensor",
+            STORAGE,
+            number(0),
+            b"(" + number(-5) * 2 + number(10**9) + b"t",
+        ),
+        called(
+            "torch._tensor",
+            "_rebuild_from_type_v2",
+            b"ctorch\nFloatTensor\n",
+            b"N",
+            b"(" + number(10**9) + b"t",
+            b"N",
         ),
         # The class is put aside, and called later.
         b"ctorch\nTensor\nq\x05h\x05(" + number(10**9) + b"tR",
     ],
 )
 def test_memory_that_is_not_in_the_file_is_refused(body):
-    with pytest.raises(CheckpointError, match="made of a size that is not that of anything in the file"):
+    with pytest.raises(
+        CheckpointError, match="made of a size that is not that of anything in the file"
+    ):
         check_calls(pickled(body), MB)
 
 
 @pytest.mark.parametrize(
-    "body", [b")" + b"\x85" * 6000, b")" * 9000 + b"\x86" * 8000, b"}" + b")" + b"\x85" * 9000 + b"Ns"]
+    "body",
+    [b")" + b"\x85" * 6000, b")" * 9000 + b"\x86" * 8000, b"}" + b")" + b"\x85" * 9000 + b"Ns"],
 )
 def test_tuples_that_are_nested_too_deeply_are_refused(body):
     with pytest.raises(CheckpointError, match="nested at most 1000 deep"):
         check_calls(pickled(body), MB)
 
 
-@pytest.mark.parametrize("arguments", [(text("x"), text("bz2_codec")), (text("x"),), (text("x"), b"N")])
+@pytest.mark.parametrize(
+    "arguments", [(text("x"), text("bz2_codec")), (text("x"),), (text("x"), b"N")]
+)
 def test_bytes_in_codecs_that_would_be_imported_are_refused(arguments):
     with pytest.raises(CheckpointError, match="in another encoding than torch writes"):
         check_calls(pickled(called("_codecs", "encode", *arguments)), MB)
@@ -84,9 +102,24 @@ def state():
     tensor_with_more.colour = "red"
     return {
         "bytes": [b"abc", b"\xff", bytearray(b"abc"), bytearray()],
-        "tensors": [torch.ones(2, dtype=torch.uint16), torch.ones(2).to(torch.float8_e4m3fn), tensor_with_more],
+        "tensors": [
+            torch.ones(2, dtype=torch.uint16),
+            torch.ones(2).to(torch.float8_e4m3fn),
+            tensor_with_more,
+        ],
         "sparse": torch.eye(2).to_sparse(),
-        "others": [{1, 2}, 3j, torch.Size([1, 2]), torch.float16, 2**70, -1, 0.5, None, True, ("a", ("b", ()))],
+        "others": [
+            {1, 2},
+            3j,
+            torch.Size([1, 2]),
+            torch.float16,
+            2**70,
+            -1,
+            0.5,
+            None,
+            True,
+            ("a", ("b", ())),
+        ],
         "model": model.state_dict(),
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "optimizer": torch.optim.Adam(model.parameters()).state_dict(),

@@ -57,7 +57,9 @@ def test_what_cannot_be_written_atomically_is_written_all_the_same(tmp_path):
     assert seen == ["a.pt"]
 
 
-@pytest.mark.parametrize("name", ["../victim", "/etc/passwd", "..", "", "a/../../victim", "~", "x\0"])
+@pytest.mark.parametrize(
+    "name", ["../victim", "/etc/passwd", "..", "", "a/../../victim", "~", "x\0"]
+)
 def test_no_name_leads_out_of_it(place, name):
     (place.path.parent / "victim").write_text("precious")
     for act in (
@@ -153,7 +155,9 @@ def test_a_folder_that_is_not_there_is_made_or_refused(tmp_path):
         open_place(tmp_path / "a", create=False)
     assert open_place(tmp_path / "a" / "b").names() == []
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match="where should be a folder, but given .*file, which is a file"):
+    with pytest.raises(
+        ValueError, match="where should be a folder, but given .*file, which is a file"
+    ):
         open_place(tmp_path / "file")
 
 

@@ -48,14 +48,18 @@ def test_torch_reads_it_and_we_read_what_torch_writes(place):
     assert load((place, "b.pt")).state["epoch"] == 3
 
 
-@pytest.mark.parametrize("options", [{"map_location": "meta"}, {"mmap": True}, {"weights_only": True}])
+@pytest.mark.parametrize(
+    "options", [{"map_location": "meta"}, {"mmap": True}, {"weights_only": True}]
+)
 def test_options_of_torch_are_passed_on(place, options):
     save(place, "a.pt", STATE, None)
     weight = load((place, "a.pt"), **options).state["model"]["weight"]
     assert weight.device.type == options.get("map_location", "cpu")
 
 
-@pytest.mark.parametrize("options", [{"weights_only": False}, {"weights_only": None}, {"pickle_module": os}])
+@pytest.mark.parametrize(
+    "options", [{"weights_only": False}, {"weights_only": None}, {"pickle_module": os}]
+)
 def test_loading_unsafely_is_refused(place, options):
     save(place, "a.pt", STATE, None)
     with pytest.raises(ValueError, match="weights_only should be True"):
@@ -82,7 +86,9 @@ def test_numbers_of_numpy_are_written_as_plain_ones(place):
 def test_what_is_written_is_read_back_before_it_counts(place, monkeypatch):
     real = os.write
     monkeypatch.setattr(
-        os, "write", lambda descriptor, data: real(descriptor, bytes(data).replace(b"weight", b"wEight"))
+        os,
+        "write",
+        lambda descriptor, data: real(descriptor, bytes(data).replace(b"weight", b"wEight")),
     )
     with pytest.raises(CheckpointError, match="checksum"):
         save(place, "a.pt", STATE, None)
@@ -98,25 +104,35 @@ class Evil:
 def test_everything_that_is_wrong_with_a_file_is_one_kind_of_error(place):
     path = place.path / "a.pt"
     torch.save(Evil(), path)
-    with pytest.raises(CheckpointError, match="a.pt cannot be loaded safely: UnpicklingError") as raised:
+    with pytest.raises(
+        CheckpointError, match="a.pt cannot be loaded safely: UnpicklingError"
+    ) as raised:
         load(path)
     assert raised.value.__cause__ is not None
     path.write_text("hello")
     with pytest.raises(CheckpointError, match="a.pt is damaged or no checkpoint"):
         load(path)
     torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1)), path)
-    with pytest.raises(CheckpointError, match="a.pt is damaged or no checkpoint|cannot be loaded safely"):
+    with pytest.raises(
+        CheckpointError, match="a.pt is damaged or no checkpoint|cannot be loaded safely"
+    ):
         load(path)
 
 
-@pytest.mark.parametrize("error", [RecursionError, MemoryError, KeyError, EOFError, UnicodeDecodeError])
+@pytest.mark.parametrize(
+    "error", [RecursionError, MemoryError, KeyError, EOFError, UnicodeDecodeError]
+)
 def test_whatever_torch_raises_about_a_file_is_told(place, monkeypatch, error):
     def fail(*args, **kwargs):
-        raise error(*(["utf-8", b"", 0, 1, "planned"] if error is UnicodeDecodeError else ["planned"]))
+        raise error(
+            *(["utf-8", b"", 0, 1, "planned"] if error is UnicodeDecodeError else ["planned"])
+        )
 
     save(place, "a.pt", STATE, None)
     monkeypatch.setattr(torch, "load", fail)
-    with pytest.raises(CheckpointError, match=f"cannot be loaded safely: {error.__name__}: .*planned"):
+    with pytest.raises(
+        CheckpointError, match=f"cannot be loaded safely: {error.__name__}: .*planned"
+    ):
         load((place, "a.pt"))
 
 
@@ -171,7 +187,14 @@ def test_the_newest_is_first_whatever_the_clocks_say(place):
 
 
 def test_steps_of_files_without_a_note_are_guessed_from_their_names(place):
-    names = {"m_3.pt": 3, "m_12.pt": 12, "best_m_5_acc=0.9500.pt": 5, "m_0.75.pt": None, "m.pt": None, "v2_m_7.pth": 7}
+    names = {
+        "m_3.pt": 3,
+        "m_12.pt": 12,
+        "best_m_5_acc=0.9500.pt": 5,
+        "m_0.75.pt": None,
+        "m.pt": None,
+        "v2_m_7.pth": 7,
+    }
     for name in names:
         torch.save([1], place.path / name)
     assert {found.name: found.step for found in scan(place)} == names
@@ -216,7 +239,9 @@ def test_damaged_ones_are_left_out_with_one_warning_each(place, caplog):
     for step in (1, 2, 3, 4):
         put(place, step)
     damage(place, "checkpoint_4.pt")
-    (place.path / "checkpoint_3.pt").write_bytes((place.path / "checkpoint_3.pt").read_bytes()[:-10])
+    (place.path / "checkpoint_3.pt").write_bytes(
+        (place.path / "checkpoint_3.pt").read_bytes()[:-10]
+    )
     assert load_latest(place).state == {"step": 2}
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "checkpoint_4.pt is left out" in caplog.messages[0]

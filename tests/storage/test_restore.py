@@ -32,7 +32,10 @@ def make(seed, hidden=3):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(2, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, 1))
     optimizer = torch.optim.AdamW(
-        [{"params": model[0].parameters(), "lr": 0.1 * seed}, {"params": [*model[1:].parameters()], "lr": 0.2 * seed}]
+        [
+            {"params": model[0].parameters(), "lr": 0.1 * seed},
+            {"params": [*model[1:].parameters()], "lr": 0.2 * seed},
+        ]
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
     for _ in range(2):
@@ -50,7 +53,9 @@ def states_of(objects):
 def flat(x):
     """Every leaf by its path, tensors as lists."""
     if isinstance(x, dict):
-        return {(key, *path): leaf for key, value in x.items() for path, leaf in flat(value).items()}
+        return {
+            (key, *path): leaf for key, value in x.items() for path, leaf in flat(value).items()
+        }
     if isinstance(x, list | tuple):
         return flat(dict(enumerate(x)))
     return {(): (str(x.dtype), x.tolist()) if isinstance(x, torch.Tensor) else x}
@@ -125,10 +130,17 @@ def test_a_target_that_cannot_be_put_back_is_loaded_last_and_named(caplog):
     model, source = nn.Linear(1, 1), nn.Linear(1, 1)
     before = states_of({"model": model})
     with pytest.raises(ValueError, match="closed") as raised:
-        restore({"closed": Closed(), "model": model}, {"closed": {"count": 1}, "model": source.state_dict()})
-    assert raised.value.__notes__ == ["while restoring 'closed'; everything was put back, except closed"]
+        restore(
+            {"closed": Closed(), "model": model},
+            {"closed": {"count": 1}, "model": source.state_dict()},
+        )
+    assert raised.value.__notes__ == [
+        "while restoring 'closed'; everything was put back, except closed"
+    ]
     assert flat(states_of({"model": model})) == flat(before)
-    assert caplog.messages == ["closed cannot be put back if restoring fails: RuntimeError: not consolidated"]
+    assert caplog.messages == [
+        "closed cannot be put back if restoring fails: RuntimeError: not consolidated"
+    ]
 
 
 def test_one_that_fails_to_go_back_does_not_keep_the_others_from_it():
@@ -179,21 +191,54 @@ def replaced(name, value):
 
 
 MISMATCHES = {
-    "key missing": (edit_model(lambda s: s.pop("0.weight")), "model: the state should have the keys 0.weight"),
-    "key too many": (edit_model(put("5.weight", 1)), "model: the state should not have the keys 5.weight"),
-    "key renamed": (edit_model(lambda s: s.update(x=s.pop("2.bias"))), "model: the state should not have the keys x"),
-    "shape": (edit_model(put("0.weight", torch.ones(3, 3))), r"model: 0.weight should have shape \(3, 2\), but .*3, 3"),
-    "dimensions": (edit_model(put("2.bias", torch.tensor(1.0))), r"2.bias should have shape \(1,\), but given \(\)"),
-    "no tensor": (edit_model(put("0.bias", [1])), "model: 0.bias should be a Tensor, but given a list"),
-    "buffer": (edit_model(put("1.running_mean", torch.ones(9))), "model: 1.running_mean should have shape"),
-    "model empty": (replaced("model", {}), "model: the state should have the keys 0.weight, 0.bias"),
-    "model a list": (replaced("model", [1]), "model: its state should be a dictionary, but given list"),
-    "model absent": (lambda s: s.pop("model"), "model: should have a state, but given only those of optimizer"),
+    "key missing": (
+        edit_model(lambda s: s.pop("0.weight")),
+        "model: the state should have the keys 0.weight",
+    ),
+    "key too many": (
+        edit_model(put("5.weight", 1)),
+        "model: the state should not have the keys 5.weight",
+    ),
+    "key renamed": (
+        edit_model(lambda s: s.update(x=s.pop("2.bias"))),
+        "model: the state should not have the keys x",
+    ),
+    "shape": (
+        edit_model(put("0.weight", torch.ones(3, 3))),
+        r"model: 0.weight should have shape \(3, 2\), but .*3, 3",
+    ),
+    "dimensions": (
+        edit_model(put("2.bias", torch.tensor(1.0))),
+        r"2.bias should have shape \(1,\), but given \(\)",
+    ),
+    "no tensor": (
+        edit_model(put("0.bias", [1])),
+        "model: 0.bias should be a Tensor, but given a list",
+    ),
+    "buffer": (
+        edit_model(put("1.running_mean", torch.ones(9))),
+        "model: 1.running_mean should have shape",
+    ),
+    "model empty": (
+        replaced("model", {}),
+        "model: the state should have the keys 0.weight, 0.bias",
+    ),
+    "model a list": (
+        replaced("model", [1]),
+        "model: its state should be a dictionary, but given list",
+    ),
+    "model absent": (
+        lambda s: s.pop("model"),
+        "model: should have a state, but given only those of optimizer",
+    ),
     "group missing": (
         edit_optimizer(lambda s: s["param_groups"].pop()),
         "optimizer: the state should have 2 groups of parameters, but given 1",
     ),
-    "group too many": (edit_optimizer(lambda s: s["param_groups"].append({})), "2 groups of parameters, but given 3"),
+    "group too many": (
+        edit_optimizer(lambda s: s["param_groups"].append({})),
+        "2 groups of parameters, but given 3",
+    ),
     "parameter missing": (
         edit_optimizer(lambda s: s["param_groups"][1]["params"].pop()),
         "optimizer: group 1 should have 4 parameters, but given 3",
@@ -210,10 +255,22 @@ MISMATCHES = {
         edit_optimizer(lambda s: s["state"][0].__setitem__("exp_avg", torch.ones(5))),
         r"optimizer: exp_avg of parameter 0 should have shape \(3, 2\), but given \(5,\)",
     ),
-    "optimizer without state": (edit_optimizer(lambda s: s.pop("state")), "should have param_groups and state"),
-    "optimizer a number": (replaced("optimizer", 1), "optimizer: its state should be a dictionary, but given int"),
-    "count a list": (replaced("count", []), "count: its state should be a dictionary, but given list"),
-    "count absent": (lambda s: s.pop("count"), "count: should have a state, but given only those of model"),
+    "optimizer without state": (
+        edit_optimizer(lambda s: s.pop("state")),
+        "should have param_groups and state",
+    ),
+    "optimizer a number": (
+        replaced("optimizer", 1),
+        "optimizer: its state should be a dictionary, but given int",
+    ),
+    "count a list": (
+        replaced("count", []),
+        "count: its state should be a dictionary, but given list",
+    ),
+    "count absent": (
+        lambda s: s.pop("count"),
+        "count: should have a state, but given only those of model",
+    ),
 }
 
 
@@ -262,7 +319,11 @@ def test_without_strict_modules_take_what_fits_and_others_do_not():
     with pytest.raises(CheckpointError, match="0.weight should have shape"):
         restore(target, states, strict=False)
     with pytest.raises(CheckpointError, match="2 groups"):
-        restore(target, {**states_of(make(1)), "optimizer": {"state": {}, "param_groups": []}}, strict=False)
+        restore(
+            target,
+            {**states_of(make(1)), "optimizer": {"state": {}, "param_groups": []}},
+            strict=False,
+        )
 
 
 def test_a_module_that_loads_in_its_own_way_is_not_judged_beforehand():
@@ -271,7 +332,10 @@ def test_a_module_that_loads_in_its_own_way_is_not_judged_beforehand():
             state_dict[f"{prefix}weight"] = state_dict.pop(f"{prefix}old_weight")
             super()._load_from_state_dict(state_dict, prefix, *args)
 
-    model, source = nn.Sequential(Migrating(1, 1), nn.Linear(1, 1)), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    model, source = (
+        nn.Sequential(Migrating(1, 1), nn.Linear(1, 1)),
+        nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)),
+    )
     state = source.state_dict()
     state["0.old_weight"] = state.pop("0.weight")
     restore({"model": model}, {"model": state})
@@ -284,7 +348,9 @@ def test_a_module_that_loads_in_its_own_way_is_not_judged_beforehand():
 def test_a_hook_or_a_method_that_renames_keys_is_asked_first():
     class Own(nn.Linear):
         def load_state_dict(self, state_dict, strict=True, assign=False):
-            return super().load_state_dict({"weight": state_dict["w"], "bias": state_dict["b"]}, strict, assign)
+            return super().load_state_dict(
+                {"weight": state_dict["w"], "bias": state_dict["b"]}, strict, assign
+            )
 
     own = Own(1, 1)
     restore({"own": own}, {"own": {"w": torch.ones(1, 1), "b": torch.ones(1)}})
@@ -292,7 +358,9 @@ def test_a_hook_or_a_method_that_renames_keys_is_asked_first():
 
     hooked = nn.Linear(1, 1)
     hooked.register_load_state_dict_pre_hook(
-        lambda module, state, prefix, *args: state.update(weight=state.pop("w"), bias=state.pop("b"))
+        lambda module, state, prefix, *args: state.update(
+            weight=state.pop("w"), bias=state.pop("b")
+        )
     )
     restore({"hooked": hooked}, {"hooked": {"w": torch.ones(1, 1), "b": torch.ones(1)}})
     assert hooked.weight.item() == 1
@@ -322,7 +390,13 @@ def test_optimizers_with_state_of_other_shapes_load():
 
         optimizer.step(loss)
 
-    for kind in (torch.optim.Adafactor, torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adagrad, torch.optim.ASGD):
+    for kind in (
+        torch.optim.Adafactor,
+        torch.optim.LBFGS,
+        torch.optim.Rprop,
+        torch.optim.Adagrad,
+        torch.optim.ASGD,
+    ):
         parameters = [nn.Parameter(torch.randn(3, 2)) for _ in range(2)]
         source, target = kind([parameters[0]], lr=0.1), kind([parameters[1]], lr=0.1)
         step(source, parameters[0])
@@ -351,7 +425,10 @@ def test_an_optimizer_that_loads_its_own_way_is_checked_if_the_state_has_the_usu
         def load_state_dict(self, state_dict):
             super().load_state_dict(state_dict)
 
-    one, other = (Noted([torch.nn.Parameter(torch.ones(1)) for _ in range(number)], lr=0.5) for number in (1, 2))
+    one, other = (
+        Noted([torch.nn.Parameter(torch.ones(1)) for _ in range(number)], lr=0.5)
+        for number in (1, 2)
+    )
     with pytest.raises(CheckpointError, match="group 0 should have 1 parameters, but given 2"):
         restore({"optimizer": one}, {"optimizer": other.state_dict()})
 

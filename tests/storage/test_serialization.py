@@ -107,7 +107,12 @@ def assert_same(found, expected):
         assert type(found) is torch.Tensor
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
-        assert found.contiguous().flatten().view(torch.uint8).equal(expected.contiguous().flatten().view(torch.uint8))
+        assert (
+            found.contiguous()
+            .flatten()
+            .view(torch.uint8)
+            .equal(expected.contiguous().flatten().view(torch.uint8))
+        )
     elif isinstance(expected, dict):
         assert type(found) in (dict, OrderedDict, Counter)
         assert list(found) == list(expected)
@@ -125,7 +130,11 @@ def assert_same(found, expected):
         if isinstance(expected, float):
             assert float.hex(found) == float.hex(expected)
         else:
-            assert repr(found) == repr(expected) if isinstance(expected, complex) else found == expected
+            assert (
+                repr(found) == repr(expected)
+                if isinstance(expected, complex)
+                else found == expected
+            )
         assert type(found) is _EmptyBytes or type(found).__module__ in ("builtins", "torch")
 
 
@@ -151,7 +160,9 @@ ODD_TENSORS = {
     "sparse": lambda: torch.eye(3).to_sparse(),
     "csr": lambda: torch.eye(3).to_sparse_csr(),
     "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
-    "jagged": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    "jagged": lambda: torch.nested.nested_tensor(
+        [torch.ones(2), torch.ones(3)], layout=torch.jagged
+    ),
     "meta": lambda: torch.empty(3, 2, device="meta"),
     "conj": lambda: torch.tensor([1 + 2j]).conj(),
     "imag of conj": lambda: torch.tensor([1 + 2j]).conj().imag,
@@ -174,7 +185,10 @@ def test_tensors_of_all_kinds_are_loaded(kind, store):
     assert loaded.layout == tensor.layout
     if kind != "meta":
         assert str(loaded.to_padded_tensor(0) if "ed" in kind else loaded.to_dense()) == str(
-            (tensor.to_padded_tensor(0) if "ed" in kind else tensor.to_dense()).detach().resolve_conj().resolve_neg()
+            (tensor.to_padded_tensor(0) if "ed" in kind else tensor.to_dense())
+            .detach()
+            .resolve_conj()
+            .resolve_neg()
         )
 
 
@@ -184,7 +198,9 @@ def test_tensors_of_all_kinds_are_loaded(kind, store):
 def test_quantized_tensors_are_loaded(store):
     for tensor in (
         torch.quantize_per_tensor(torch.randn(3), 0.1, 0, torch.qint8),
-        torch.quantize_per_channel(torch.randn(3, 2), torch.ones(3), torch.zeros(3), 0, torch.quint8),
+        torch.quantize_per_channel(
+            torch.randn(3, 2), torch.ones(3), torch.zeros(3), 0, torch.quint8
+        ),
     ):
         assert there_and_back(store(tensor)).equal(tensor)
 
@@ -199,10 +215,20 @@ def test_attributes_and_hooks_of_tensors_stay_behind():
 def test_plain_copies_no_tensor_unless_torch_cannot_save_it():
     weight = nn.Parameter(torch.ones(4))
     state = plain(
-        {"weight": weight, "same": weight, "view": weight.detach()[:2], "bits": weight.detach().view(torch.int32)}
+        {
+            "weight": weight,
+            "same": weight,
+            "view": weight.detach()[:2],
+            "bits": weight.detach().view(torch.int32),
+        }
     )
     assert state["weight"] is state["same"]
-    assert state["weight"].data_ptr() == state["view"].data_ptr() == weight.data_ptr() != state["bits"].data_ptr()
+    assert (
+        state["weight"].data_ptr()
+        == state["view"].data_ptr()
+        == weight.data_ptr()
+        != state["bits"].data_ptr()
+    )
     there_and_back(state)
     tensor = torch.ones(2)
     assert plain([tensor])[0] is tensor
@@ -222,10 +248,18 @@ def test_shared_containers_stay_shared():
 
 def test_optimizers_of_torch_are_storable():
     parameter = nn.Parameter(torch.ones(2))
-    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.Adagrad, torch.optim.LBFGS, torch.optim.Adafactor):
+    for kind in (
+        torch.optim.SGD,
+        torch.optim.Adam,
+        torch.optim.Adagrad,
+        torch.optim.LBFGS,
+        torch.optim.Adafactor,
+    ):
         optimizer = kind([parameter])
         check_storable(optimizer.state_dict())
-        check_storable(torch.optim.lr_scheduler.OneCycleLR(torch.optim.SGD([parameter]), 0.1, 10).state_dict())
+        check_storable(
+            torch.optim.lr_scheduler.OneCycleLR(torch.optim.SGD([parameter]), 0.1, 10).state_dict()
+        )
 
 
 class Tagged(torch.Tensor):
@@ -235,10 +269,16 @@ class Tagged(torch.Tensor):
 Point = namedtuple("Point", "x y")
 REFUSED = {
     "function": (print, "builtins.builtin_function_or_method: give tensors, plain"),
-    "lambda": (lambda: 0, "builtins.function: give tensors, plain numbers and strings; or, if loading"),
+    "lambda": (
+        lambda: 0,
+        "builtins.function: give tensors, plain numbers and strings; or, if loading",
+    ),
     "lock": (threading.Lock(), "_thread.lock: "),
     "class": (int, "builtins.type: "),
-    "object": (types.SimpleNamespace(a=1), "types.SimpleNamespace: .* torch.serialization.add_safe_globals$"),
+    "object": (
+        types.SimpleNamespace(a=1),
+        "types.SimpleNamespace: .* torch.serialization.add_safe_globals$",
+    ),
     "array": (np.ones(2), r"numpy.ndarray: give a tensor, torch.from_numpy\(x\)$"),
     "frozenset": (frozenset([1]), "builtins.frozenset: give a set$"),
     "namedtuple": (Point(1, 2), r"Point: give tuple\(x\)$"),
@@ -320,7 +360,9 @@ def test_keys_that_are_equal_as_plain_values_are_refused():
 def test_a_state_that_contains_itself_is_refused():
     state = {"a": []}
     state["a"].append([state])
-    with pytest.raises(TypeError, match=r"^state\['a'\]\[0\]\[0\] should not contain itself, but given a bu.*dict"):
+    with pytest.raises(
+        TypeError, match=r"^state\['a'\]\[0\]\[0\] should not contain itself, but given a bu.*dict"
+    ):
         check_storable(state)
 
 
@@ -332,7 +374,9 @@ def test_depth_is_limited_and_what_is_within_the_limit_is_loaded():
         return state
 
     there_and_back(plain(nested(MAX_DEPTH)))
-    with pytest.raises(TypeError, match="should be at most 100 containers deep, but given one that is deeper"):
+    with pytest.raises(
+        TypeError, match="should be at most 100 containers deep, but given one that is deeper"
+    ):
         check_storable(nested(100_000))
 
 
@@ -358,7 +402,9 @@ def test_objects_of_classes_that_are_marked_as_safe_pass_if_what_is_inside_does(
         state["safe"].value.fill_(2)
         assert taken.value.tolist() == [1, 1]
         assert there_and_back(taken).value.tolist() == [1, 1]
-        with pytest.raises(TypeError, match=r"^state\['safe'\] should be loaded .* although it is marked .* range"):
+        with pytest.raises(
+            TypeError, match=r"^state\['safe'\] should be loaded .* although it is marked .* range"
+        ):
             check_storable({"safe": Safe(range(3))})
     with torch.serialization.safe_globals([Point, (Tagged, "elsewhere.Tagged")]):
         assert there_and_back(plain(Point(1, 2))) == (1, 2)

@@ -35,7 +35,9 @@ def make_state(seed=0):
 
 def flat(x):
     if isinstance(x, dict):
-        return {(key, *path): leaf for key, value in x.items() for path, leaf in flat(value).items()}
+        return {
+            (key, *path): leaf for key, value in x.items() for path, leaf in flat(value).items()
+        }
     if isinstance(x, list):
         return flat(dict(enumerate(x)))
     return {(): x.tolist() if isinstance(x, torch.Tensor) else x}
@@ -119,7 +121,10 @@ def test_two_processes_write_their_parts_and_one_reads_them_all(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [*command, str(rank), folder, tmp_path / "store"], env=environment, stdout=subprocess.PIPE, text=True
+            [*command, str(rank), folder, tmp_path / "store"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
     ]
@@ -171,7 +176,9 @@ def test_the_failure_of_another_process_is_everyones_failure(tmp_path):
     def agree(value):
         return [value, "ValueError: of the other" if isinstance(value, str | None) else value]
 
-    with pytest.raises(CheckpointError, match="should succeed, but rank 1 has failed: ValueError: of the other"):
+    with pytest.raises(
+        CheckpointError, match="should succeed, but rank 1 has failed: ValueError: of the other"
+    ):
         save_sharded(tmp_path, "a", {}, agree=agree)
     assert os.listdir(tmp_path) == []
 
@@ -192,7 +199,9 @@ def test_the_folder_has_its_name_only_when_all_is_in_it(tmp_path, monkeypatch):
 
 
 def test_a_name_is_used_once_and_cannot_lead_out(saved, tmp_path):
-    with pytest.raises(FileExistsError, match="name should be new, but given 'step_1', which is in"):
+    with pytest.raises(
+        FileExistsError, match="name should be new, but given 'step_1', which is in"
+    ):
         save_sharded(tmp_path, "step_1", make_state())
     with pytest.raises(ValueError, match="name should be the plain name"):
         save_sharded(tmp_path, "../a", make_state())
@@ -228,7 +237,10 @@ def test_every_flipped_bit_is_detected(saved):
         damaged = bytearray(data)
         damaged[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=f"is damaged: {names[i % 2]} is missing, or its checksum is wrong"):
+        with pytest.raises(
+            CheckpointError,
+            match=f"is damaged: {names[i % 2]} is missing, or its checksum is wrong",
+        ):
             load_sharded(saved, {})
         num_detected += 1
         path.write_bytes(data)
@@ -243,7 +255,10 @@ def test_every_flipped_bit_is_detected(saved):
         (lambda m: m.update(files=3), "should be complete, but ignite.json is missing or damaged"),
         (lambda m: m.update(files={}), "should list the files of its folder"),
         (lambda m: m["files"].update({"../x": [0, 0]}), "should list the files of its folder"),
-        (lambda m: m["files"].pop("__0_0.distcp"), "should have checksums for all its files, but has none for {'__0_0"),
+        (
+            lambda m: m["files"].pop("__0_0.distcp"),
+            "should have checksums for all its files, but has none for {'__0_0",
+        ),
         (lambda m: m["files"].update(absent=[0, 0]), "is damaged: absent is missing"),
     ],
 )
@@ -265,7 +280,10 @@ def test_what_is_missing_is_said(saved, tmp_path):
 
 
 def test_a_state_that_asks_for_less_or_more_or_another_shape_is_refused(saved):
-    with pytest.raises(CheckpointError, match="should have a place for all that is stored, but has none for epoch, m"):
+    with pytest.raises(
+        CheckpointError,
+        match="should have a place for all that is stored, but has none for epoch, m",
+    ):
         load_sharded(saved, {"random": ()})
     state = {"epoch": 0}
     load_sharded(saved, state, strict=False)

@@ -43,7 +43,9 @@ EVIL = {
     "io.open": lambda path: Evil(io.open, (str(path), "w")),
     "builtins.getattr": lambda path: Evil(getattr, (str(path), "upper")),
     "torch.serialization.load": lambda path: Evil(torch.load, (str(path),)),
-    "torch.distributed.checkpoint.filesystem.FileSystemWriter": lambda path: Evil(FileSystemWriter, (str(path),)),
+    "torch.distributed.checkpoint.filesystem.FileSystemWriter": lambda path: Evil(
+        FileSystemWriter, (str(path),)
+    ),
 }
 
 
@@ -52,7 +54,9 @@ def test_a_description_that_calls_something_is_refused_and_nothing_is_called(sav
     victim = tmp_path / "victim"
     (saved / ".metadata").write_bytes(pickle.dumps(EVIL[name](victim)))
     sign(saved, ".metadata")
-    with pytest.raises(CheckpointError, match="should name classes of torch's checkpoints only, but names"):
+    with pytest.raises(
+        CheckpointError, match="should name classes of torch's checkpoints only, but names"
+    ):
         load_sharded(saved, {"weight": torch.zeros(3), "rate": 0.0})
     assert not victim.exists()
 
@@ -88,7 +92,8 @@ def test_files_outside_of_the_folder_are_not_read(saved, name):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"nonsense", pickle.dumps(3), pickle.dumps({"a": 1}), pickle.dumps(torch.Size([1]))]
+    "data",
+    [b"", b"nonsense", pickle.dumps(3), pickle.dumps({"a": 1}), pickle.dumps(torch.Size([1]))],
 )
 def test_what_is_no_description_is_refused(tmp_path, data):
     (tmp_path / ".metadata").write_bytes(data)
@@ -97,7 +102,10 @@ def test_what_is_no_description_is_refused(tmp_path, data):
 
 
 def test_all_that_torch_writes_is_read(tmp_path):
-    state = {str(dtype): torch.ones(2).to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.bool, torch.int8)}
+    state = {
+        str(dtype): torch.ones(2).to(dtype)
+        for dtype in (torch.float16, torch.bfloat16, torch.bool, torch.int8)
+    }
     state |= {
         "channels": torch.ones(1, 2, 3, 3).to(memory_format=torch.channels_last),
         "number": 1,

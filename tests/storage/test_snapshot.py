@@ -39,7 +39,10 @@ def test_parameters_become_plain_tensors():
 
 
 def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
-    snapshot, state = Snapshot(), {"a": torch.ones(50_000), "b": torch.zeros(50_000), "c": torch.ones(30_000)}
+    snapshot, state = (
+        Snapshot(),
+        {"a": torch.ones(50_000), "b": torch.zeros(50_000), "c": torch.ones(30_000)},
+    )
     taken = snapshot.take(state)
     first = {storage_of(tensor) for tensor in taken.values()}
     del taken
@@ -48,7 +51,9 @@ def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
     assert (taken["a"][0], taken["b"][0], taken["c"][0]) == (2, 1, 2)
 
 
-@pytest.mark.parametrize("hold", [lambda taken: taken["a"], lambda taken: taken["a"][5:].view(torch.int32)])
+@pytest.mark.parametrize(
+    "hold", [lambda taken: taken["a"], lambda taken: taken["a"][5:].view(torch.int32)]
+)
 def test_a_copy_that_someone_still_holds_is_never_overwritten(hold):
     snapshot, state = Snapshot(), {"a": torch.ones(50_000)}
     held = hold(snapshot.take(state))

@@ -47,11 +47,15 @@ def test_bits_that_have_changed_in_a_tensor_are_found(path):
         damaged = bytearray(content)
         damaged[start + generator.randrange(40_000)] ^= 1 << generator.randrange(8)
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="the checksum of its part 'model/data/0' is wrong"):
+        with pytest.raises(
+            CheckpointError, match="the checksum of its part 'model/data/0' is wrong"
+        ):
             verify(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", os.urandom(5000), b"PK\x05\x06" + bytes(18)])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"PK\x03\x04", os.urandom(5000), b"PK\x05\x06" + bytes(18)]
+)
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="x.pt is damaged or no checkpoint"):
@@ -70,7 +74,9 @@ def test_newer_versions_are_refused_and_not_called_damaged(tmp_path):
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("archive/.ignite.json", '{"version": 2}')
     (tmp_path / "x.pt").write_bytes(file.getvalue())
-    with pytest.raises(CheckpointError, match="x.pt was written by a newer version: it has format 2") as raised:
+    with pytest.raises(
+        CheckpointError, match="x.pt was written by a newer version: it has format 2"
+    ) as raised:
         verify(tmp_path / "x.pt")
     assert "damaged" not in str(raised.value)
 

@@ -47,8 +47,22 @@ def training_state():
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "views": [base, base.T, base[1:, ::2], base[:0], torch.empty(0)],
-        "tensors": [torch.ones(3).to(dtype) for dtype in DTYPES] + [torch.tensor(2.5), torch.ones(1, 1, 1)],
-        "plain": [None, True, 1, 2**70, -1.5, 2j, "text", b"bytes", b"", bytearray(b"a"), {1, 2}, ("a", ("b",))],
+        "tensors": [torch.ones(3).to(dtype) for dtype in DTYPES]
+        + [torch.tensor(2.5), torch.ones(1, 1, 1)],
+        "plain": [
+            None,
+            True,
+            1,
+            2**70,
+            -1.5,
+            2j,
+            "text",
+            b"bytes",
+            b"",
+            bytearray(b"a"),
+            {1, 2},
+            ("a", ("b",)),
+        ],
         "of torch": [torch.float16, torch.Size([1, 2]), torch.device("cpu"), torch.strided],
         "counts": Counter("aab"),
         "ordered": OrderedDict(b=1, a=2),
@@ -63,7 +77,12 @@ def test_the_pickle_is_that_of_torch_to_the_byte():
 
 
 leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5), st.binary(max_size=5)
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**80), 2**80),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
 )
 tensors = st.builds(
     lambda dtype, shape, is_view: torch.ones([2, *shape]).to(dtype)[1] if is_view else torch.ones(shape).to(dtype),
@@ -91,12 +110,18 @@ def test_torch_reads_what_it_would_have_written(tmp_path, mmap):
     ours, theirs = (torch.load(one, weights_only=True, mmap=mmap) for one in (path, path_of_torch))
     for key in ("views", "tensors"):
         for mine, other in zip(ours[key], theirs[key], strict=True):
-            assert (mine.dtype, mine.shape, mine.stride()) == (other.dtype, other.shape, other.stride())
+            assert (mine.dtype, mine.shape, mine.stride()) == (
+                other.dtype,
+                other.shape,
+                other.stride(),
+            )
             assert torch.equal(mine, other)
     assert ours["views"][0].data_ptr() == ours["views"][1].data_ptr()
     assert all(torch.equal(ours["model"][name], tensor) for name, tensor in theirs["model"].items())
     assert ours["model"]._metadata == theirs["model"]._metadata
-    assert all(ours[key] == theirs[key] for key in ("plain", "of torch", "counts", "ordered", 1, ("a", 1)))
+    assert all(
+        ours[key] == theirs[key] for key in ("plain", "of torch", "counts", "ordered", 1, ("a", 1))
+    )
     hooks = [tensor._backward_hooks for tensor in ours["tensors"]]
     assert len(set(map(id, hooks))) == len(hooks), "each tensor has hooks of its own"
 
@@ -144,7 +169,11 @@ def test_what_is_no_ordinary_tensor_is_left_to_torch(name):
 
 
 def test_a_state_with_such_a_tensor_is_saved_with_its_note(tmp_path):
-    state = {"sparse": torch.eye(2).to_sparse(), "conj": torch.tensor([1 + 1j]).conj(), "plain": torch.ones(3)}
+    state = {
+        "sparse": torch.eye(2).to_sparse(),
+        "conj": torch.tensor([1 + 1j]).conj(),
+        "plain": torch.ones(3),
+    }
     save(open_place(tmp_path), "a.pt", state, Note(step=3))
     loaded = load(tmp_path / "a.pt")
     assert loaded.note.step == 3
@@ -177,7 +206,9 @@ def test_parts_may_be_added_to_a_file_of_torch_and_to_one_of_ours():
 
 def test_many_small_tensors_are_written_together(tmp_path, monkeypatch):
     calls, real = [], os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: calls.append(len(data)) or real(descriptor, data))
+    monkeypatch.setattr(
+        os, "write", lambda descriptor, data: calls.append(len(data)) or real(descriptor, data)
+    )
     state = {str(i): torch.ones(3) for i in range(2000)}
     for options in ({}, {"pickle_protocol": 2}):  # ours, and torch's
         calls.clear()
@@ -211,7 +242,12 @@ def test_memory_seen_as_two_dtypes_is_never_written_as_one():
 def test_parts_behind_and_of_more_than_4_gb(tmp_path):
     large = torch.zeros((1 << 32) + 8, dtype=torch.uint8)
     large[-1] = 7
-    save(open_place(tmp_path), "a.pt", {"small": torch.ones(2), "large": large, "last": torch.arange(3)}, Note(step=1))
+    save(
+        open_place(tmp_path),
+        "a.pt",
+        {"small": torch.ones(2), "large": large, "last": torch.arange(3)},
+        Note(step=1),
+    )
     del large
     with zipfile.ZipFile(tmp_path / "a.pt") as archive:
         assert archive.getinfo("archive/data/1").file_size == (1 << 32) + 8

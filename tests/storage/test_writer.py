@@ -97,7 +97,9 @@ def test_submit_waits_for_the_job_before():
 
 
 @pytest.mark.parametrize("error", [OSError(28, "full"), KeyboardInterrupt(), SystemExit(3)])
-@pytest.mark.parametrize("ask", [lambda writer: writer.wait(), lambda writer: writer.submit(lambda: None)])
+@pytest.mark.parametrize(
+    "ask", [lambda writer: writer.wait(), lambda writer: writer.submit(lambda: None)]
+)
 def test_the_error_of_a_job_is_raised_once_by_whoever_asks_next(error, ask):
     """Row 17: every error is reported."""
     writer = Writer()
@@ -164,7 +166,9 @@ def test_a_job_is_let_go_of_when_it_has_ended(error):
 def test_a_snapshot_is_taken_into_the_same_memory_after_each_job():
     writer, snapshot, places = Writer(), Snapshot(), set()
     for i in range(5):
-        taken = snapshot.take(torch.full((20_000,), float(i)))  # smaller ones, up to 64 KiB, are copied anew
+        taken = snapshot.take(
+            torch.full((20_000,), float(i))
+        )  # smaller ones, up to 64 KiB, are copied anew
         places.add(taken.data_ptr())
         writer.submit(lambda taken=taken: taken.sum())
         del taken
@@ -173,7 +177,9 @@ def test_a_snapshot_is_taken_into_the_same_memory_after_each_job():
 
 
 @pytest.mark.parametrize("waits_first", [True, False])
-def test_two_hundred_files_of_two_hundred_saves_hold_the_numbers_of_one_step_each(tmp_path, waits_first):
+def test_two_hundred_files_of_two_hundred_saves_hold_the_numbers_of_one_step_each(
+    tmp_path, waits_first
+):
     """Row 16: the tensors are filled with other numbers right after each save, while it is being written."""
     writer, snapshot = Writer(), Snapshot()
     state = {"a": torch.empty(20_000), "b": torch.empty(20_000)}
@@ -223,7 +229,14 @@ def test_a_forked_process_neither_waits_for_the_job_nor_runs_it_nor_sees_its_err
 
 
 def run(program, *args):
-    command = [sys.executable, "-W", "error", "-c", f"import os, sys, time\n{program}", *map(str, args)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        f"import os, sys, time\n{program}",
+        *map(str, args),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
 
 
@@ -290,7 +303,10 @@ atexit.register(lambda: Writer().submit(job))
 
 def test_at_exit_an_error_that_nobody_has_seen_is_logged():
     done = run(f"{IMPORTS}\ndef job():\n    raise OSError(28, 'disk full')\nWriter().submit(job)")
-    assert "ERROR:ignite.storage.writer.Writer:A job has failed, and nobody was left to raise its error" in done.stderr
+    assert (
+        "ERROR:ignite.storage.writer.Writer:A job has failed, and nobody was left to raise its error"
+        in done.stderr
+    )
     assert "OSError: [Errno 28] disk full" in done.stderr
 
 
@@ -310,4 +326,6 @@ except ZeroDivisionError:
 
 def test_at_exit_a_job_is_given_up_after_the_limit():
     done = run(f"{IMPORTS}\nWriter(limit_s=0.2).submit(lambda: time.sleep(1000))")
-    assert "A job was not finished 0.2 s after the end of the program, and is given up" in done.stderr
+    assert (
+        "A job was not finished 0.2 s after the end of the program, and is given up" in done.stderr
+    )

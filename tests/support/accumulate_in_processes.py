@@ -37,7 +37,9 @@ class Branches(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.second, self.third = (torch.nn.Linear(2, 1, dtype=torch.float64) for _ in range(3))
+        self.first, self.second, self.third = (
+            torch.nn.Linear(2, 1, dtype=torch.float64) for _ in range(3)
+        )
 
     def forward(self, x):
         return self.first(x) + self.second(x) if x.sum() > 0 else self.first(x)
@@ -56,7 +58,9 @@ def counted(rank, is_sum):
 
 
 def train(model, batches, knows_length, group=None, stop=None, wrap=lambda ddp: ddp, loss_fn=mse):
-    ddp = DistributedDataParallel(model, find_unused_parameters=isinstance(model, Branches), process_group=group)
+    ddp = DistributedDataParallel(
+        model, find_unused_parameters=isinstance(model, Branches), process_group=group
+    )
     counted = Counted(ddp)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = create_supervised_trainer(
@@ -66,10 +70,14 @@ def train(model, batches, knows_length, group=None, stop=None, wrap=lambda ddp: 
 
     @trainer.on(BackpropEvents.OPTIM_STEP_STARTED)
     def record():
-        gradients.append([None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()])
+        gradients.append(
+            [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
+        )
 
     if stop is not None:
-        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=stop), lambda: trainer.terminate())
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED(once=stop), lambda: trainer.terminate()
+        )
     trainer.run(batches if knows_length else iter(batches))
     return {
         "gradients": gradients,
@@ -83,7 +91,9 @@ def main():
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     data = torch.load(folder / "data.pt", weights_only=True)
-    batches = list(zip(data["x"][rank], data["y"][rank], strict=True))  # 5 batches: the last window has one
+    batches = list(
+        zip(data["x"][rank], data["y"][rank], strict=True)
+    )  # 5 batches: the last window has one
 
     def linear():
         torch.manual_seed(0)
@@ -101,7 +111,9 @@ def main():
         "unknown": train(linear(), batches, knows_length=False),
         "stopped": train(linear(), batches, knows_length=True, stop=3),
         "branches": train(branches(), signed, knows_length=False),
-        "compiled": train(linear(), batches, True, wrap=lambda ddp: torch.compile(ddp, backend="eager")),
+        "compiled": train(
+            linear(), batches, True, wrap=lambda ddp: torch.compile(ddp, backend="eager")
+        ),
         "alone": train(linear(), batches, knows_length=False, group=alone),
     }
     for knows_length in (True, False):

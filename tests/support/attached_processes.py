@@ -66,7 +66,10 @@ class Program:
         self.folder = folder
         self.model = nn.Linear(2, 1)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.5)
-        self.trainer, self.evaluator = Engine(self.step), Engine(lambda engine, batch: float(batch.sum()))
+        self.trainer, self.evaluator = (
+            Engine(self.step),
+            Engine(lambda engine, batch: float(batch.sum())),
+        )
         Average().attach(self.evaluator, "score")
         Average().attach(self.trainer, "loss")
         self.batches = [torch.full((2, 2), float(i)) for i in range(EPOCH_LENGTH)]
@@ -86,7 +89,11 @@ class Program:
     def run(self):
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.validate)
         self.trainer.run(self.batches, max_epochs=NUM_EPOCHS)
-        return self.trainer.state.epoch, self.trainer.state.iteration, self.evaluator.state.metrics["score"]
+        return (
+            self.trainer.state.epoch,
+            self.trainer.state.iteration,
+            self.evaluator.state.metrics["score"],
+        )
 
 
 def case(attach):
@@ -104,31 +111,46 @@ def on(program, event, handler, *args):
 
 @case
 def checkpoint(program):
-    on(program, Events.EPOCH_COMPLETED, Checkpoint({"model": program.model}, str(program.folder), n_saved=1))
+    on(
+        program,
+        Events.EPOCH_COMPLETED,
+        Checkpoint({"model": program.model}, str(program.folder), n_saved=1),
+    )
 
 
 @case
 def checkpoint_with_score(program):
-    handler = Checkpoint({"model": program.model}, str(program.folder), score_function=score, score_name="score")
+    handler = Checkpoint(
+        {"model": program.model}, str(program.folder), score_function=score, score_name="score"
+    )
     program.evaluator.add_event_handler(Events.COMPLETED, handler)
 
 
 @case
 def checkpoint_in_background(program):
     saver = DiskSaver(program.folder, background=True, require_empty="resume")
-    handler = Checkpoint({"model": program.model, "trainer": program.trainer}, saver, include_self=True)
+    handler = Checkpoint(
+        {"model": program.model, "trainer": program.trainer}, saver, include_self=True
+    )
     on(program, Events.ITERATION_COMPLETED, handler)
     on(program, Events.COMPLETED, handler.wait)
 
 
 @case
 def model_checkpoint(program):
-    on(program, Events.EPOCH_COMPLETED, ModelCheckpoint(program.folder, "run"), {"model": program.model})
+    on(
+        program,
+        Events.EPOCH_COMPLETED,
+        ModelCheckpoint(program.folder, "run"),
+        {"model": program.model},
+    )
 
 
 @case
 def model_checkpoint_with_score(program):
-    handler = ModelCheckpoint(program.folder, "best", score_function=score, n_saved=2, require_empty="resume")
+    handler = ModelCheckpoint(
+        program.folder, "best", score_function=score, n_saved=2, require_empty="resume"
+    )
     program.evaluator.add_event_handler(Events.COMPLETED, handler, {"model": program.model})
 
 
@@ -184,7 +206,9 @@ def early_stopping(program):
 
 @case
 def no_improvement(program):
-    program.evaluator.add_event_handler(Events.COMPLETED, NoImprovementHandler(1, score, lambda engine: None))
+    program.evaluator.add_event_handler(
+        Events.COMPLETED, NoImprovementHandler(1, score, lambda engine: None)
+    )
 
 
 @case
@@ -203,14 +227,26 @@ def swa(program):
 def schedulers(program):
     optimizer = program.optimizer
     on(program, Events.ITERATION_STARTED, LinearCyclicalScheduler(optimizer, "lr", 0.1, 0.01, 4))
-    on(program, Events.ITERATION_STARTED, CosineAnnealingScheduler(optimizer, "momentum", 0.1, 0.01, 4))
+    on(
+        program,
+        Events.ITERATION_STARTED,
+        CosineAnnealingScheduler(optimizer, "momentum", 0.1, 0.01, 4),
+    )
     on(program, Events.ITERATION_STARTED, PiecewiseLinear(optimizer, "lr", [(0, 0.1), (3, 0.01)]))
     two = [LinearCyclicalScheduler(optimizer, "lr", 0.1, 0.01, 4) for _ in range(2)]
     on(program, Events.ITERATION_STARTED, ConcatScheduler(two, [3]))
-    on(program, Events.ITERATION_STARTED, LRScheduler(torch.optim.lr_scheduler.StepLR(optimizer, 2)))
-    warm = create_lr_scheduler_with_warmup(torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), 0.0, 2)
+    on(
+        program,
+        Events.ITERATION_STARTED,
+        LRScheduler(torch.optim.lr_scheduler.StepLR(optimizer, 2)),
+    )
+    warm = create_lr_scheduler_with_warmup(
+        torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), 0.0, 2
+    )
     on(program, Events.ITERATION_STARTED, warm)
-    group = ParamGroupScheduler([LinearCyclicalScheduler(optimizer, "lr", 0.1, 0.01, 4, param_group_index=0)])
+    group = ParamGroupScheduler(
+        [LinearCyclicalScheduler(optimizer, "lr", 0.1, 0.01, 4, param_group_index=0)]
+    )
     on(program, Events.ITERATION_STARTED, group)
 
 
@@ -257,7 +293,10 @@ def bars(program):
 
 @case
 def file_loggers(program):
-    for logger in (CSVLogger(program.folder / "log.csv"), JSONLLogger(program.folder / "log.jsonl")):
+    for logger in (
+        CSVLogger(program.folder / "log.csv"),
+        JSONLLogger(program.folder / "log.jsonl"),
+    ):
         log(program, logger)
 
 
@@ -284,7 +323,9 @@ def own_tracker(program):
 
 @case
 def fbresearch_logger(program):
-    FBResearchLogger(logging.getLogger("train")).attach(program.trainer, "train", every=1, optimizer=program.optimizer)
+    FBResearchLogger(logging.getLogger("train")).attach(
+        program.trainer, "train", every=1, optimizer=program.optimizer
+    )
 
 
 @case
@@ -294,12 +335,16 @@ def stores_and_timers(program):
 
 
 def log(program, logger):
-    logger.attach_output_handler(program.trainer, Events.ITERATION_COMPLETED, tag="train", metric_names="all")
+    logger.attach_output_handler(
+        program.trainer, Events.ITERATION_COMPLETED, tag="train", metric_names="all"
+    )
     logger.attach_output_handler(
         program.evaluator, Events.COMPLETED, tag="valid", metric_names=["score"],
         global_step_transform=global_step_from_engine(program.trainer),
     )  # fmt: skip
-    logger.attach_opt_params_handler(program.trainer, Events.ITERATION_STARTED, optimizer=program.optimizer)
+    logger.attach_opt_params_handler(
+        program.trainer, Events.ITERATION_STARTED, optimizer=program.optimizer
+    )
     on(program, Events.COMPLETED, logger.close)
 
 
@@ -331,7 +376,10 @@ def lr_finder(rank, where):
 
 
 def lr_finders(rank):
-    return {where: lr_finder(rank, ranks) for where, ranks in (("first", [0]), ("last", [1]), ("all", [0, 1]))}
+    return {
+        where: lr_finder(rank, ranks)
+        for where, ranks in (("first", [0]), ("last", [1]), ("all", [0, 1]))
+    }
 
 
 def stop_of_one(rank, make, where, at=2):
@@ -357,7 +405,9 @@ def stops(rank):
 
 def two_epochs_of_different_lengths(rank):
     """With a metric, which waits for all processes at the end of each epoch."""
-    engine = Engine(lambda engine, batch: math.nan if (rank, engine.state.iteration) == (0, 6) else 1.0)
+    engine = Engine(
+        lambda engine, batch: math.nan if (rank, engine.state.iteration) == (0, 6) else 1.0
+    )
     Average().attach(engine, "mean")
     for event in (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED):
         engine.add_event_handler(event, TerminateOnNan())
@@ -385,7 +435,10 @@ def one_fails(rank):
 
 def evaluator_of_the_first(rank):
     """Run in one process only, twice: it is waited for once at most."""
-    trainer, evaluator = Engine(lambda engine, batch: 1.0), Engine(lambda engine, batch: float("nan"))
+    trainer, evaluator = (
+        Engine(lambda engine, batch: 1.0),
+        Engine(lambda engine, batch: float("nan")),
+    )
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
     if rank == 0:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1, 2]))

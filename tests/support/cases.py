@@ -45,7 +45,9 @@ def binary(generator, n):
 
 
 def multilabel(generator, n):
-    return torch.randint(2, (n, 4), generator=generator), torch.randint(2, (n, 4), generator=generator)
+    return torch.randint(2, (n, 4), generator=generator), torch.randint(
+        2, (n, 4), generator=generator
+    )
 
 
 def labels(generator, n):
@@ -69,7 +71,9 @@ def positive(generator, n):
 
 
 def images(generator, n):
-    return torch.rand(n, 2, 12, 14, generator=generator), torch.rand(n, 2, 12, 14, generator=generator)
+    return torch.rand(n, 2, 12, 14, generator=generator), torch.rand(
+        n, 2, 12, 14, generator=generator
+    )
 
 
 def numbers(generator, n):
@@ -93,7 +97,9 @@ def averaged(kind, averages):
         for name, make in {"scores": scores, "binary": binary, "multilabel": multilabel}.items():
             if average != "samples" or name == "multilabel":
                 arguments = {"average": average, "is_multilabel": name == "multilabel"}
-                yield Case(f"{kind.__name__}({average!r}) of {name}", partial(kind, **arguments), make)
+                yield Case(
+                    f"{kind.__name__}({average!r}) of {name}", partial(kind, **arguments), make
+                )
 
 
 SUMS = ("CanberraMetric", "ManhattanDistance", "WaveHedgesDistance")
@@ -108,33 +114,63 @@ _CASES = [
     Case("Fbeta of each class", lambda: m.Fbeta(0.5, average=False), scores),
     Case("TopKCategoricalAccuracy", lambda: m.TopKCategoricalAccuracy(2), scores),
     *[
-        Case(f"ConfusionMatrix({average!r})", lambda a=average: m.ConfusionMatrix(5, average=a), scores)
+        Case(
+            f"ConfusionMatrix({average!r})",
+            lambda a=average: m.ConfusionMatrix(5, average=a),
+            scores,
+        )
         for average in (None, "samples", "recall", "precision")
     ],
     *[
         Case(function.__name__, lambda f=function: f(m.ConfusionMatrix(5)), scores)
-        for function in (m.IoU, m.mIoU, m.JaccardIndex, m.DiceCoefficient, m.cmAccuracy, m.cmPrecision, m.cmRecall)
+        for function in (
+            m.IoU,
+            m.mIoU,
+            m.JaccardIndex,
+            m.DiceCoefficient,
+            m.cmAccuracy,
+            m.cmPrecision,
+            m.cmRecall,
+        )
     ],
     Case("IoU without a class", iou_without_a_class, scores),
     Case("MultiLabelConfusionMatrix", lambda: m.MultiLabelConfusionMatrix(4), multilabel),
-    Case("MultiLabelConfusionMatrix normalized", lambda: m.MultiLabelConfusionMatrix(4, normalized=True), multilabel),
+    Case(
+        "MultiLabelConfusionMatrix normalized",
+        lambda: m.MultiLabelConfusionMatrix(4, normalized=True),
+        multilabel,
+    ),
     Case("ClassificationReport", lambda: m.ClassificationReport(output_dict=True), scores),
-    Case("ClassificationReport of multilabel", lambda: m.ClassificationReport(is_multilabel=True), multilabel),
+    Case(
+        "ClassificationReport of multilabel",
+        lambda: m.ClassificationReport(is_multilabel=True),
+        multilabel,
+    ),
     Case("CohenKappa", m.CohenKappa, labels),
     Case("CohenKappa counted", lambda: m.CohenKappa(weights="quadratic", num_classes=5), labels),
     Case("MatthewsCorrCoef", m.MatthewsCorrCoef, labels),
     Case("MatthewsCorrCoef of scores", m.MatthewsCorrCoef, scores),
     Case("MatthewsCorrCoef counted", lambda: m.MatthewsCorrCoef(num_classes=5), labels),
     *[
-        Case(f"{kind.__name__}(num_bins={num_bins})", lambda k=kind, b=num_bins: k(num_bins=b), probabilities)
+        Case(
+            f"{kind.__name__}(num_bins={num_bins})",
+            lambda k=kind, b=num_bins: k(num_bins=b),
+            probabilities,
+        )
         for kind in (m.ROC_AUC, m.RocCurve, m.AveragePrecision, m.PrecisionRecallCurve)
         for num_bins in (None, 20)
     ],
     Case("HammingDistance", m.HammingDistance, scores),
-    Case("HammingDistance of multilabel", lambda: m.HammingDistance(is_multilabel=True), multilabel),
+    Case(
+        "HammingDistance of multilabel", lambda: m.HammingDistance(is_multilabel=True), multilabel
+    ),
     Case("BalancedAccuracy", m.BalancedAccuracy, scores),
     *[
-        Case(f"CalibrationError({norm})", lambda n=norm: m.CalibrationError(num_bins=5, norm=n), distributions)
+        Case(
+            f"CalibrationError({norm})",
+            lambda n=norm: m.CalibrationError(num_bins=5, norm=n),
+            distributions,
+        )
         for norm in ("l1", "l2", "max")
     ],
     Case("CalibrationError of binary", m.CalibrationError, probabilities),
@@ -145,7 +181,11 @@ _CASES = [
     Case("Average", m.Average, numbers),
     Case("GeometricAverage", m.GeometricAverage, numbers),
     Case("MetricsLambda", lambda: (m.Precision() * m.Recall()).mean() - 2 * m.Accuracy(), scores),
-    Case("MetricGroup", lambda: m.MetricGroup({"accuracy": m.Accuracy(), "recall": m.Recall()}), scores),
+    Case(
+        "MetricGroup",
+        lambda: m.MetricGroup({"accuracy": m.Accuracy(), "recall": m.Recall()}),
+        scores,
+    ),
     Case("MeanAbsoluteError", m.MeanAbsoluteError, vectors),
     Case("MeanSquaredError", m.MeanSquaredError, vectors),
     Case("RootMeanSquaredError", m.RootMeanSquaredError, vectors),
@@ -182,7 +222,11 @@ def all_metric_classes():
     for module in (ignite.metrics, ignite.metrics.regression):
         for name in module.__all__:
             found = getattr(module, name)
-            if inspect.isclass(found) and issubclass(found, m.Metric) and not inspect.isabstract(found):
+            if (
+                inspect.isclass(found)
+                and issubclass(found, m.Metric)
+                and not inspect.isabstract(found)
+            ):
                 yield name
 
 
@@ -219,4 +263,8 @@ def close(value, tolerance=FINELY):
         return {name: close(item, tolerance) for name, item in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], list | dict):
         return [close(item, tolerance) for item in value]
-    return value if isinstance(value, str) else pytest.approx(value, rel=tolerance, abs=tolerance, nan_ok=True)
+    return (
+        value
+        if isinstance(value, str)
+        else pytest.approx(value, rel=tolerance, abs=tolerance, nan_ok=True)
+    )

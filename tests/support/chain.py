@@ -55,7 +55,9 @@ def draw_blow(generator, num_left, num_kills_left):
     budget = min(generator.randint(1, fair_share), num_left - 1)
     phase = generator.choice(PHASES)
     most = {"sample": 60, "evaluation": 5, "end of epoch": 1}.get(phase, 6)
-    return Blow(phase, generator.randint(1, most), budget, generator.uniform(0.0, 0.05 + 0.01 * budget))
+    return Blow(
+        phase, generator.randint(1, most), budget, generator.uniform(0.0, 0.05 + 0.01 * budget)
+    )
 
 
 def kill_at(number, marker, phase):
@@ -150,9 +152,13 @@ def run_child(folder, plan, blow=None, log_name="log"):
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # workers of the loader, which would take some seconds to see it
+        os.killpg(
+            pid, signal.SIGKILL
+        )  # workers of the loader, which would take some seconds to see it
     if code not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"The run should be killed or end well, but: {(folder / 'error.txt').read_text()}")
+        raise RuntimeError(
+            f"The run should be killed or end well, but: {(folder / 'error.txt').read_text()}"
+        )
     return code
 
 
@@ -170,7 +176,9 @@ def run_chain(folder, plan, num_kills, seed):
     if run_child(folder, replace(plan, num_workers=num_kills % 2 * 2)) != 0:
         raise RuntimeError("The last process of the run should come to its end, but was killed")
     # Faults of ``ignite.testing`` leave lines of their own.
-    places = ["limit" if line[0] == "{" else line for line in (folder / "marker").read_text().splitlines()]
+    places = [
+        "limit" if line[0] == "{" else line for line in (folder / "marker").read_text().splitlines()
+    ]
     assert len(places) >= num_kills, "something else has killed the run"
     return Counter(places)
 

@@ -63,7 +63,9 @@ def one_writes(rank):
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     saver = DiskSaver(path, save_on_rank=1)
-    checkpoint = Checkpoint({"m": model, "o": optimizer, "c": Counter()}, saver, save_on_rank=1, include_self=True)
+    checkpoint = Checkpoint(
+        {"m": model, "o": optimizer, "c": Counter()}, saver, save_on_rank=1, include_self=True
+    )
     opened = saver._opened is not None
     for i in (1, 2):
         checkpoint(trainer(i))
@@ -138,11 +140,17 @@ def scores_of_a_spread_state_differ(rank):
 def files_are_taken_over(rank):
     path = folder()
     for begin in (1, 11):
-        checkpoint = Checkpoint({"c": Counter()}, DiskSaver(path, require_empty="resume"), n_saved=2)
+        checkpoint = Checkpoint(
+            {"c": Counter()}, DiskSaver(path, require_empty="resume"), n_saved=2
+        )
         for i in range(begin, begin + 3):
             checkpoint(trainer(i))
         idist.barrier()
-    return sorted(os.listdir(path)), [item.filename for item in checkpoint._saved], checkpoint._files.restarts
+    return (
+        sorted(os.listdir(path)),
+        [item.filename for item in checkpoint._saved],
+        checkpoint._files.restarts,
+    )
 
 
 def constructors_ask_nobody(rank):
@@ -150,7 +158,11 @@ def constructors_ask_nobody(rank):
     path = folder()
     if rank == 1:
         for _ in range(2):
-            Checkpoint({"c": nn.Linear(1, 1)}, DiskSaver(path, save_on_rank=1, require_empty="resume"), save_on_rank=1)
+            Checkpoint(
+                {"c": nn.Linear(1, 1)},
+                DiskSaver(path, save_on_rank=1, require_empty="resume"),
+                save_on_rank=1,
+            )
     idist.barrier()
     return Path(path).is_dir()
 
@@ -159,8 +171,12 @@ def a_run_with_events(rank):
     path = folder()
     events, engine = [], Engine(lambda engine, batch: None)
     engine.register_events(*[Checkpoint.SAVED_CHECKPOINT])
-    engine.add_event_handler(Checkpoint.SAVED_CHECKPOINT, lambda e: events.append(e.state.iteration))
-    engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), Checkpoint({"c": Counter()}, path, n_saved=2))
+    engine.add_event_handler(
+        Checkpoint.SAVED_CHECKPOINT, lambda e: events.append(e.state.iteration)
+    )
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED(every=2), Checkpoint({"c": Counter()}, path, n_saved=2)
+    )
     engine.run([0] * 6)
     idist.barrier()
     return events, sorted(os.listdir(path))

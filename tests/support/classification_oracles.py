@@ -45,7 +45,9 @@ class Case:
 
     def until(self, num_items):
         """The true and predicted rows of so many items of the batches."""
-        return self.true[: num_items * self.rows_per_item], self.predicted[: num_items * self.rows_per_item]
+        return self.true[: num_items * self.rows_per_item], self.predicted[
+            : num_items * self.rows_per_item
+        ]
 
 
 def labels_of(rng, kind, num_classes, shape):
@@ -60,18 +62,28 @@ def labels_of(rng, kind, num_classes, shape):
 def scores_for(rng, labels, num_classes):
     """Scores in halves, with ties: mostly, but not always, highest for the labels."""
     scores = rng.integers(-2, 2, size=(labels.shape[0], num_classes, *labels.shape[1:])) / 2
-    np.put_along_axis(scores, labels[:, None], rng.choice([0.5, 1.0], size=labels[:, None].shape), axis=1)
+    np.put_along_axis(
+        scores, labels[:, None], rng.choice([0.5, 1.0], size=labels[:, None].shape), axis=1
+    )
     return scores
 
 
 def as_rows(labels, kind):
-    return np.moveaxis(labels, 1, -1).reshape(-1, labels.shape[1]) if kind == "multilabel" else labels.reshape(-1)
+    return (
+        np.moveaxis(labels, 1, -1).reshape(-1, labels.shape[1])
+        if kind == "multilabel"
+        else labels.reshape(-1)
+    )
 
 
 @st.composite
 def label_cases(draw, kinds=KINDS, extras=((), (3,), (2, 2))):
     """Predictions and targets of any kind and shape, and what they mean, cut into batches."""
-    kind, extra, sizes = draw(st.sampled_from(kinds)), draw(st.sampled_from(extras)), draw(batch_sizes)
+    kind, extra, sizes = (
+        draw(st.sampled_from(kinds)),
+        draw(st.sampled_from(extras)),
+        draw(batch_sizes),
+    )
     num_classes = 2 if kind == "binary" else draw(st.integers(2, 5))
     rng = np.random.default_rng(draw(seeds))
     shape = (sum(sizes), *extra)
@@ -84,7 +96,9 @@ def label_cases(draw, kinds=KINDS, extras=((), (3,), (2, 2))):
     elif kind == "binary" and draw(st.booleans()):
         y_pred = y_pred.unsqueeze(1)
     batches = list(zip(y_pred.split(sizes), y.split(sizes), strict=True))
-    return Case(kind, num_classes, batches, as_rows(true, kind), as_rows(predicted, kind), math.prod(extra))
+    return Case(
+        kind, num_classes, batches, as_rows(true, kind), as_rows(predicted, kind), math.prod(extra)
+    )
 
 
 def check(create, oracle, case, rel=1e-9):
@@ -193,7 +207,11 @@ def refused_labels(*kinds):
 
 
 OUTSIDE = [
-    (FIRST["multiclass"][0], torch.tensor([0, 3, -100]), "from 0 to 2, but 2 of those given are not"),
+    (
+        FIRST["multiclass"][0],
+        torch.tensor([0, 3, -100]),
+        "from 0 to 2, but 2 of those given are not",
+    ),
     (torch.tensor([0, 2, 1]), torch.tensor([0, 1, 1]), "comprised of 0's and 1's., but 1 are not"),
 ]
 """Wrong values, which for tensors elsewhere only ``compute`` can see."""
@@ -218,19 +236,26 @@ class Counts:
 
 
 def counts_of(true, predicted, num_classes):
-    found = multilabel_confusion_matrix(true, predicted, labels=np.arange(num_classes)).astype(float)  # (C, 2, 2)
+    found = multilabel_confusion_matrix(true, predicted, labels=np.arange(num_classes)).astype(
+        float
+    )  # (C, 2, 2)
     return Counts(found[:, 1, 1], found[:, 0, 1], found[:, 1, 0], found[:, 0, 0])
 
 
 def quotients(numerator, denominator):
     """0 where the denominator is."""
-    numerator, denominator = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    numerator, denominator = (
+        np.asarray(numerator, dtype=float),
+        np.asarray(denominator, dtype=float),
+    )
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
 
 
 def num_kept(metric):
     """How many numbers a metric remembers."""
-    parts = [part for statistic in metric._statistics_in_use() for part in statistic.parts().values()]
+    parts = [
+        part for statistic in metric._statistics_in_use() for part in statistic.parts().values()
+    ]
     return sum(part.numel() if isinstance(part, torch.Tensor) else 1 for part in parts)
 
 

@@ -24,11 +24,17 @@ def train(rank):
     sampler = Told(range(4))
     trainer = Engine(lambda engine, batch: 0.0)
     common.setup_common_training_handlers(trainer, train_sampler=sampler)
-    has_bars = any(isinstance(arg, common.ProgressBar) for entry in attached(trainer) for arg in entry[1])
-    trainer.run(range(2), max_epochs=3)  # not with the sampler, which the engine would tell the epoch itself
+    has_bars = any(
+        isinstance(arg, common.ProgressBar) for entry in attached(trainer) for arg in entry[1]
+    )
+    trainer.run(
+        range(2), max_epochs=3
+    )  # not with the sampler, which the engine would tell the epoch itself
     untouched = Engine(lambda engine, batch: 0.0)
     try:
-        common.setup_common_distrib_training_handlers(untouched, train_sampler=SequentialSampler(range(4)))
+        common.setup_common_distrib_training_handlers(
+            untouched, train_sampler=SequentialSampler(range(4))
+        )
     except TypeError as error:
         return sampler.told, has_bars, str(error), attached(untouched)
     return None

@@ -164,7 +164,9 @@ class FailEver(Rig):
     def _rigged(self, name, real):
         def call(*args, **kwargs):
             self.names.append(name)
-            is_due = len(self.names) == self._number if self._once else len(self.names) >= self._number
+            is_due = (
+                len(self.names) == self._number if self._once else len(self.names) >= self._number
+            )
             if is_due:
                 if name == "close":
                     real(*args, **kwargs)
@@ -263,7 +265,9 @@ class ImaginedDisk:
 
     def _content(self, inode):
         with os.scandir(self._folder) as entries:
-            paths = [entry.path for entry in entries if entry.inode() == inode and not entry.is_symlink()]
+            paths = [
+                entry.path for entry in entries if entry.inode() == inode and not entry.is_symlink()
+            ]
         return Path(paths[0]).read_bytes() if paths else None
 
     def _note_states(self):
@@ -274,11 +278,17 @@ class ImaginedDisk:
                 for before, after in chosen:
                     for name in before.keys() - after.keys():
                         entries.pop(name, None)
-                    entries.update({name: after[name] for name in after if before.get(name) != after[name]})
+                    entries.update(
+                        {name: after[name] for name in after if before.get(name) != after[name]}
+                    )
                 for is_lost in (False, True):
                     self.states.add(
                         frozenset(
-                            (name, self._left(inode, now, is_lost) if link is None else link, link is not None)
+                            (
+                                name,
+                                self._left(inode, now, is_lost) if link is None else link,
+                                link is not None,
+                            )
                             for name, (inode, link) in entries.items()
                         )
                     )

@@ -24,7 +24,10 @@ LEVELS = (0.0, 1000.0, -(2.0**20), 2.0**40)
 @st.composite
 def hard_pairs(draw, shapes=((2,), (3,)), max_size=4):
     """A batch of any dtype: small and large numbers, equal ones, those far from the origin; and both in Python."""
-    dtype, n = draw(st.sampled_from((*FLOATS, torch.uint8, torch.int64))), draw(st.integers(1, max_size))
+    dtype, n = (
+        draw(st.sampled_from((*FLOATS, torch.uint8, torch.int64))),
+        draw(st.integers(1, max_size)),
+    )
     shape = (n, *draw(st.sampled_from(shapes)))
     if dtype == torch.uint8:
         values, level = st.integers(0, 255), 0
@@ -36,7 +39,9 @@ def hard_pairs(draw, shapes=((2,), (3,)), max_size=4):
         values = st.floats(-1e3, 1e3, width=32) | st.sampled_from([1e30, -1e30, 1e-30])
         level = draw(st.sampled_from(LEVELS))
     drawn = draw(st.lists(values, min_size=2 * math.prod(shape), max_size=2 * math.prod(shape)))
-    wide = torch.tensor(drawn, dtype=torch.int64 if isinstance(level, int) else torch.float64) + level
+    wide = (
+        torch.tensor(drawn, dtype=torch.int64 if isinstance(level, int) else torch.float64) + level
+    )
     return tuple(wide.to(dtype).reshape(2, *shape))
 
 
@@ -63,7 +68,11 @@ def hard_logits(draw, num=1):
     dtype = draw(st.sampled_from(FLOATS))
     shape = draw(st.sampled_from([(1, 2), (3, 4), (2, 3, 2), (4, 1), (2, 2, 1, 3)]))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    values = draw(st.lists(st.sampled_from([0.0, 1.0, -2.5, 30.0, 1e4, -1e4, 6e4, -6e4, -math.inf]), min_size=1))
+    values = draw(
+        st.lists(
+            st.sampled_from([0.0, 1.0, -2.5, 30.0, 1e4, -1e4, 6e4, -6e4, -math.inf]), min_size=1
+        )
+    )
     drawn = rng.choice(values, size=(num, *shape))
     impossible = np.isneginf(drawn).all(axis=2)
     drawn[:, :, 0][impossible] = 0.0
@@ -84,7 +93,9 @@ def entropy_of(logarithms):
 
 def divergence_of(true, predicted):
     """Infinite if what is true now and then is never predicted."""
-    return math.fsum(math.exp(t) * (t - p) for t, p in zip(true, predicted, strict=True) if math.exp(t) > 0)
+    return math.fsum(
+        math.exp(t) * (t - p) for t, p in zip(true, predicted, strict=True) if math.exp(t) > 0
+    )
 
 
 def symmetric_divergence_of(a, b):
@@ -94,7 +105,9 @@ def symmetric_divergence_of(a, b):
 
 
 def mean_of(function, *logits):
-    return statistics.fmean(function(*rows) for rows in zip(*map(log_distributions, logits), strict=True))
+    return statistics.fmean(
+        function(*rows) for rows in zip(*map(log_distributions, logits), strict=True)
+    )
 
 
 def information_of(logits):
@@ -127,7 +140,9 @@ def discrepancy_by_loops(x, y, variance):
     for i, j in itertools.product(range(n), repeat=2):
         between += similarity(square(x[i], y[j]), variance)
         if i != j:
-            within += similarity(square(x[i], x[j]), variance) + similarity(square(y[i], y[j]), variance)
+            within += similarity(square(x[i], x[j]), variance) + similarity(
+                square(y[i], y[j]), variance
+            )
     return math.sqrt(max(within / (n * (n - 1)) - 2 * between / n**2, 0.0))
 
 
@@ -157,7 +172,9 @@ def similarity_by_loops(batch, windows, data_range, k1=0.01, k2=0.03):
     for p, y in zip(*(tensor.double().flatten(0, 1).numpy() for tensor in batch), strict=True):
         for pixel in np.ndindex(p.shape):
             around = list(_window_around(pixel, p.shape, windows))
-            values.append(_similarity_of_pixels([(w, p[i], y[i]) for w, i in around], data_range, k1, k2))
+            values.append(
+                _similarity_of_pixels([(w, p[i], y[i]) for w, i in around], data_range, k1, k2)
+            )
     return math.fsum(values) / len(values)
 
 
@@ -165,7 +182,9 @@ def _window_around(pixel, shape, windows):
     """Weights and places; beyond the border those inside, as in a mirror that stands on the last pixel."""
     for offsets in itertools.product(*(range(len(window)) for window in windows)):
         weight = math.prod(window[k] for window, k in zip(windows, offsets, strict=True))
-        place = [i + k - len(window) // 2 for i, k, window in zip(pixel, offsets, windows, strict=True)]
+        place = [
+            i + k - len(window) // 2 for i, k, window in zip(pixel, offsets, windows, strict=True)
+        ]
         yield weight, tuple(n - 1 - abs(n - 1 - abs(i)) for i, n in zip(place, shape, strict=True))
 
 

@@ -48,7 +48,10 @@ def one_process_has_a_nan(rank, policy):
     model = DistributedDataParallel(torch.nn.Linear(2, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     generator = torch.Generator().manual_seed(rank)
-    batches = [(torch.randn(4, 2, generator=generator), torch.randn(4, 1, generator=generator)) for _ in range(10)]
+    batches = [
+        (torch.randn(4, 2, generator=generator), torch.randn(4, 1, generator=generator))
+        for _ in range(10)
+    ]
     if rank == 1:
         batches[4][0][0, 0] = math.nan
     trainer = create_supervised_trainer(model, optimizer, torch.nn.functional.mse_loss)

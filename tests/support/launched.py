@@ -12,12 +12,19 @@ from ignite import distributed as idist
 
 def writes_its_place(local_rank, folder, word="none"):
     total = idist.all_reduce(local_rank + 1)
-    place = (idist.get_rank(), idist.get_nproc_per_node(), idist.get_nnodes(), idist.get_node_rank())
+    place = (
+        idist.get_rank(),
+        idist.get_nproc_per_node(),
+        idist.get_nnodes(),
+        idist.get_node_rank(),
+    )
     Path(folder, f"{idist.get_rank()}").write_text(f"{word} {total} {place}")
 
 
 def one_fails(local_rank, folder, failing=1):
-    signal.signal(signal.SIGTERM, lambda *_: None)  # as programs do that save what they have when they are ended
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # as programs do that save what they have when they are ended
     if idist.get_rank() == failing:
         Path(folder, "failed at").write_text(str(time.monotonic()))
         raise OSError("no space left")

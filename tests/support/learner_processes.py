@@ -33,15 +33,28 @@ Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
 def train(folder, rank, *, batch_size=8, is_tried=False):
     """Returns the weights, the figures and the predictions; ``is_tried`` after a dry run."""
     torch.manual_seed(1)
-    learner = Learner(nn.Linear(4, 3), "cross_entropy", "sgd", lr=0.1, metrics=["accuracy"], device="cpu")
-    how = {"valid": (X, Y), "epochs": 2, "batch_size": batch_size, "run_dir": folder, "resume": "latest"}
+    learner = Learner(
+        nn.Linear(4, 3), "cross_entropy", "sgd", lr=0.1, metrics=["accuracy"], device="cpu"
+    )
+    how = {
+        "valid": (X, Y),
+        "epochs": 2,
+        "batch_size": batch_size,
+        "run_dir": folder,
+        "resume": "latest",
+    }
     if is_tried:
         learner.fit((X[:48], Y[:48]), **how, dry_run=True)
         assert not folder.exists()
         distributed.barrier()
     history = learner.fit((X[:48], Y[:48]), **how)
     figures = {name: history[name] for name in ("valid_loss", "valid_accuracy")}
-    return learner.model.weight.tolist(), figures, learner.predict(X).argmax(1).tolist(), learner.evaluate((X, Y))
+    return (
+        learner.model.weight.tolist(),
+        figures,
+        learner.predict(X).argmax(1).tolist(),
+        learner.evaluate((X, Y)),
+    )
 
 
 IGNORED = -100
@@ -80,7 +93,12 @@ def train_tokens(rank, *, batch_size, accumulation, weighted, class_weight):
     data = (x, y, weight) if weighted else (x, y)
     held = token_data(11, seed=4)
     history = learner.fit(
-        data, held if weighted else held[:2], epochs=2, batch_size=batch_size, shuffle=False, progress=False
+        data,
+        held if weighted else held[:2],
+        epochs=2,
+        batch_size=batch_size,
+        shuffle=False,
+        progress=False,
     )
     figures = {name: history[name] for name in ("loss", "valid_loss")}
     found = learner.evaluate(held if weighted else held[:2], batch_size=2)["loss"]

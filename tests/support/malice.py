@@ -109,7 +109,10 @@ def executing(victim):
     yield "open", {"random": Calls(open, str(victim), "w")}
     yield "import", {Calls(__import__, "antigravity"): 1}
     yield "getattr", {"x": Calls(getattr, "x", "upper")}
-    yield "load_from_bytes", {"x": Calls(torch.storage._load_from_bytes, saved(Calls(os.system, command)))}
+    yield (
+        "load_from_bytes",
+        {"x": Calls(torch.storage._load_from_bytes, saved(Calls(os.system, command)))},
+    )
     yield "hub", {"x": Calls(torch.hub.load, "x/y", "z")}
     yield "load", {"x": Calls(torch.load, str(victim))}
     yield "rmtree", {"x": Calls(os.rmdir, str(victim))}
@@ -173,8 +176,14 @@ def of_archives():
     yield "backslashes", zipped(data, {**PARTS, "..\\victim": b"x"})
     yield "same_name_twice", zipped(data, {**PARTS, "DATA/0": bytes(16)})
     yield "no_pickle", zipped(data).replace(b"data.pkl", b"data.pkx")
-    yield "size_of_2_gb", zipped(data).replace(struct.pack("<2L", 16, 16), struct.pack("<2L", 2**31, 2**31))
-    yield "alignment", zipped(data, {**PARTS, ".format_version": b"1", ".storage_alignment": b"x" * 9})
+    yield (
+        "size_of_2_gb",
+        zipped(data).replace(struct.pack("<2L", 16, 16), struct.pack("<2L", 2**31, 2**31)),
+    )
+    yield (
+        "alignment",
+        zipped(data, {**PARTS, ".format_version": b"1", ".storage_alignment": b"x" * 9}),
+    )
     yield "version", zipped(data, {**PARTS, "version": b"9" * 5000})
     yield "byteorder", zipped(data, {**PARTS, "byteorder": b"middle"})
     yield "torchscript", zipped(data, {**PARTS, "constants.pkl": data, "code/x.py": b"import os"})
@@ -235,10 +244,20 @@ def originals():
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 3, "b": b"x", "s": {1, (2, 3)}}
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": 3,
+        "b": b"x",
+        "s": {1, (2, 3)},
+    }
     yield noted(saved(state))
     yield saved(
-        {"list": [1.5, None, True, "text", 2**70], "t": torch.ones(2, dtype=torch.bfloat16), "a": bytearray(b"ab")}
+        {
+            "list": [1.5, None, True, "text", 2**70],
+            "t": torch.ones(2, dtype=torch.bfloat16),
+            "a": bytearray(b"ab"),
+        }
     )
     yield noted(saved(torch.eye(3).to_sparse()))
     yield saved(state, _use_new_zipfile_serialization=False)
@@ -248,14 +267,20 @@ def mutated(content, generator):
     """The file with some bytes changed; with a right checksum of what was changed, if that is a part."""
     is_zip = content[:2] == b"PK"
     kind = generator.choice(
-        ["bytes", "pickle", "pickle", "pickle", "note", "numbers", "length"] if is_zip else ["bytes"]
+        ["bytes", "pickle", "pickle", "pickle", "note", "numbers", "length"]
+        if is_zip
+        else ["bytes"]
     )
     if kind in ("pickle", "note"):
         return _with_part(content, "data.pkl" if kind == "pickle" else ".ignite.json", generator)
     changed = bytearray(content)
     if kind == "length":
         at = generator.randrange(len(changed))
-        return bytes(changed[:at]) if generator.random() < 0.5 else bytes(changed[:at] + changed[at // 2 :])
+        return (
+            bytes(changed[:at])
+            if generator.random() < 0.5
+            else bytes(changed[:at] + changed[at // 2 :])
+        )
     if kind == "numbers":
         # Sizes, places and counts are where the table is.
         at = generator.randrange(content.rindex(b"PK\x01\x02") - 200, len(content) - 8)
@@ -286,7 +311,9 @@ def _scrambled(data, generator):
         elif act == 3:
             del data[at : at + length]
         else:
-            data[at : at + 4] = struct.pack("<I", generator.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]))
+            data[at : at + 4] = struct.pack(
+                "<I", generator.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+            )
     return bytes(data)
 
 
@@ -334,7 +361,10 @@ class Watch:
     def _is_bad(self, event, arguments):
         if event == "open":
             flags = arguments[2]
-            return bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+            return bool(
+                isinstance(flags, int)
+                and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            )
         if event == "import":
             return not arguments[0].startswith("torch")
         if event == "exec":
@@ -361,7 +391,8 @@ def load_one(path, watch, read):
         outcome = "loaded"
     except CheckpointError as error:
         is_memory = any(
-            words in f"{error}{error.__cause__!r}" for words in ("MemoryError", "can't allocate", "bad alloc")
+            words in f"{error}{error.__cause__!r}"
+            for words in ("MemoryError", "can't allocate", "bad alloc")
         )
         outcome = "refused when memory was out" if is_memory else "refused"
     except BaseException as error:

@@ -11,7 +11,14 @@ from torch.utils.data import Dataset, IterableDataset
 def noise(i):
     """A sample whose number stands first, followed by draws from all generators; normal ones keep a number waiting."""
     return torch.tensor(
-        [float(i), random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(()).item()]
+        [
+            float(i),
+            random.random(),
+            random.gauss(0, 1),
+            np.random.rand(),
+            np.random.randn(),
+            torch.rand(()).item(),
+        ]
     )
 
 
@@ -103,5 +110,6 @@ def states_along(loader, num_batches):
 
 def same(left, right):
     return len(left) == len(right) and all(
-        torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(left, right, strict=True)
+        torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+        for a, b in zip(left, right, strict=True)
     )

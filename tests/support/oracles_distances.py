@@ -167,7 +167,9 @@ def mean_pairwise_distance(p, y, degree=2, eps=1e-6):
 
 def cosine_similarity(p, y, eps):
     rows = [(a.ravel(), b.ravel()) for a, b in zip(p, y, strict=True)]
-    return np.mean([a @ b / (max(math.sqrt(a @ a), eps) * max(math.sqrt(b @ b), eps)) for a, b in rows])
+    return np.mean(
+        [a @ b / (max(math.sqrt(a @ a), eps) * max(math.sqrt(b @ b), eps)) for a, b in rows]
+    )
 
 
 def probabilities(logits):
@@ -202,7 +204,9 @@ def discrepancy(batches, var=1.0):
     values = []
     for x, y in batches:
         n = len(x)
-        of_x, of_y, of_both = (np.exp(-squared_distances(*pair) / (2 * var)) for pair in ((x, x), (y, y), (x, y)))
+        of_x, of_y, of_both = (
+            np.exp(-squared_distances(*pair) / (2 * var)) for pair in ((x, x), (y, y), (x, y))
+        )
         different = list(itertools.permutations(range(n), 2))
         within = sum(of_x[i, j] + of_y[i, j] for i, j in different) / len(different)
         values.append(within - 2 * sum(of_both[i, j] for i in range(n) for j in range(n)) / n**2)
@@ -216,7 +220,9 @@ def independence(batches, sigma_x=-1.0, sigma_y=-1.0):
         of_x, of_y = _gaussian(x, sigma_x), _gaussian(y, sigma_y)
         drawn = np.array(list(itertools.permutations(range(len(x)), 4)))
         i, j, q, r = drawn.T
-        value = np.mean(of_x[i, j] * of_y[i, j] + of_x[i, j] * of_y[q, r] - 2 * of_x[i, j] * of_y[i, q])
+        value = np.mean(
+            of_x[i, j] * of_y[i, j] + of_x[i, j] * of_y[q, r] - 2 * of_x[i, j] * of_y[i, q]
+        )
         values.append(max(value, 0.0))
     return np.mean(values)
 
@@ -259,6 +265,10 @@ def similarity_by_definition(p, y, data_range, sizes, sigmas, k1=0.01, k2=0.03):
 
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
     mean_p, mean_y = smooth(p), smooth(y)
-    var_p, var_y, cov = smooth(p * p) - mean_p**2, smooth(y * y) - mean_y**2, smooth(p * y) - mean_p * mean_y
+    var_p, var_y, cov = (
+        smooth(p * p) - mean_p**2,
+        smooth(y * y) - mean_y**2,
+        smooth(p * y) - mean_p * mean_y,
+    )
     luminance = (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
     return np.mean(luminance * (2 * cov + c2) / (var_p + var_y + c2))

@@ -76,7 +76,14 @@ class Own(Metric):
 class Counted:
     """Counts the collectives that are called inside."""
 
-    NAMES = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "all_gather_into_tensor", "barrier")
+    NAMES = (
+        "all_reduce",
+        "all_gather",
+        "all_gather_object",
+        "broadcast",
+        "all_gather_into_tensor",
+        "barrier",
+    )
 
     def __enter__(self):
         self.calls, self._originals = [], {name: getattr(dist, name) for name in self.NAMES}
@@ -108,7 +115,9 @@ def attached(rank):
     own.attach(engine, "own")
     batches = in_halves(pieces_of(cases[0], shares)[rank]) if shares[rank] else []
     with Counted() as calls:
-        metrics = engine.run(batches or [None], max_epochs=2).metrics if batches else _run_empty(engine)
+        metrics = (
+            engine.run(batches or [None], max_epochs=2).metrics if batches else _run_empty(engine)
+        )
     return {name: as_plain(value) for name, value in metrics.items()}, calls
 
 
@@ -139,7 +148,8 @@ def seven(rank):
         metric.attach(engine, name)
     generator = torch.Generator().manual_seed(rank)
     batches = [
-        (torch.randn(4, 10, generator=generator), torch.randint(10, (4,), generator=generator)) for _ in range(3)
+        (torch.randn(4, 10, generator=generator), torch.randint(10, (4,), generator=generator))
+        for _ in range(3)
     ]
     with Counted() as calls:
         engine.run(batches, max_epochs=1)

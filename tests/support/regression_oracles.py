@@ -74,7 +74,9 @@ def check_needs_examples(create):
     metric = create()
     for batches in ([], [(torch.ones(0), torch.ones(0))]):
         state_of(metric, batches)
-        with pytest.raises(NotComputableError, match=f"{type(metric).__name__} must have at least one example"):
+        with pytest.raises(
+            NotComputableError, match=f"{type(metric).__name__} must have at least one example"
+        ):
             metric.compute()
 
 

@@ -53,7 +53,11 @@ def _train(folder, batch_size, stop_at=None, resume=None, steps=1):
         return batch[:2]
 
     trainer = create_supervised_trainer(
-        ddp, optimizer, nn.CrossEntropyLoss(), prepare_batch=prepare, gradient_accumulation_steps=steps
+        ddp,
+        optimizer,
+        nn.CrossEntropyLoss(),
+        prepare_batch=prepare,
+        gradient_accumulation_steps=steps,
     )
     Average(output_transform=float).attach(trainer, "mean")
     data = Noisy()
@@ -86,7 +90,10 @@ def whole_and_cut(rank, folder):
         whole, cut = train(f"{folder}/{steps}/whole", 4, steps=steps), {}
         for stop_at in (1, 3, 4):
             first = train(f"{folder}/{steps}/{stop_at}", 4, stop_at, steps=steps)
-            cut[stop_at] = first, train(f"{folder}/{steps}/{stop_at}", 4, resume="latest", steps=steps)
+            cut[stop_at] = (
+                first,
+                train(f"{folder}/{steps}/{stop_at}", 4, resume="latest", steps=steps),
+            )
         found[steps] = whole, cut
     return found
 

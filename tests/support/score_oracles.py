@@ -8,7 +8,14 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from support.classification_oracles import DTYPES, Case, batch_sizes, check_refused, elsewhere, seeds
+from support.classification_oracles import (
+    DTYPES,
+    Case,
+    batch_sizes,
+    check_refused,
+    elsewhere,
+    seeds,
+)
 
 
 @st.composite
@@ -20,18 +27,28 @@ def score_cases(draw, columns=(None,)):
     if draw(st.booleans()):
         scores = torch.from_numpy(rng.random(shape, dtype=np.float32))
     else:
-        scores = torch.from_numpy(rng.integers(0, 64, size=shape, endpoint=True) / 64).to(draw(st.sampled_from(DTYPES)))
-    targets = torch.from_numpy((rng.random(shape) < rng.choice([0.0, 0.4, 1.0], p=[0.1, 0.8, 0.1])).astype(np.int64))
-    targets = targets.to(draw(st.sampled_from([torch.int64, torch.float32, torch.bool, torch.uint8])))
+        scores = torch.from_numpy(rng.integers(0, 64, size=shape, endpoint=True) / 64).to(
+            draw(st.sampled_from(DTYPES))
+        )
+    targets = torch.from_numpy(
+        (rng.random(shape) < rng.choice([0.0, 0.4, 1.0], p=[0.1, 0.8, 0.1])).astype(np.int64)
+    )
+    targets = targets.to(
+        draw(st.sampled_from([torch.int64, torch.float32, torch.bool, torch.uint8]))
+    )
     is_column = num_columns is None and draw(st.booleans())
     y_pred = scores.unsqueeze(1) if is_column else scores
     batches = list(zip(y_pred.split(sizes), targets.split(sizes), strict=True))
-    return Case("scores", num_columns or 1, batches, targets.long().numpy(), scores.double().numpy(), 1)
+    return Case(
+        "scores", num_columns or 1, batches, targets.long().numpy(), scores.double().numpy(), 1
+    )
 
 
 def rounded_down(scores, num_bins):
     """Each score to the lower edge of its bin, without rounding errors."""
-    return np.vectorize(lambda x: min(math.floor(Fraction(x) * num_bins), num_bins - 1) / num_bins, [float])(scores)
+    return np.vectorize(
+        lambda x: min(math.floor(Fraction(x) * num_bins), num_bins - 1) / num_bins, [float]
+    )(scores)
 
 
 def mean_of_columns(function):
@@ -49,14 +66,38 @@ SCORES_REFUSED = [
     ((torch.full((2, 3), 0.5), torch.ones(2)), ValueError, r"given (-3|\(2, 3\))"),
     ((torch.full((2,), 0.5), torch.ones(2, 3)), ValueError, r"given \(2,\) and \(2, 3\)"),
     ((torch.full((3,), 0.5), torch.ones(2)), ValueError, r"given shapes \(3,\) and \(2,\)"),
-    ((torch.full((2, 1, 1), 0.5), torch.ones(2)), ValueError, r"Predictions should be of shape .* given \(2, 1, 1\)"),
-    ((torch.full((2,), 0.5), torch.ones(2, 1, 1)), ValueError, r"Targets should be of shape .* given \(2, 1, 1\)"),
+    (
+        (torch.full((2, 1, 1), 0.5), torch.ones(2)),
+        ValueError,
+        r"Predictions should be of shape .* given \(2, 1, 1\)",
+    ),
+    (
+        (torch.full((2,), 0.5), torch.ones(2, 1, 1)),
+        ValueError,
+        r"Targets should be of shape .* given \(2, 1, 1\)",
+    ),
 ]
 SCORES_REFUSED_AT_ONCE = [
-    ((torch.tensor([0.5, math.nan]), torch.ones(2)), ValueError, "given the score nan with the target 1.0"),
-    ((torch.tensor([0.5, 1.5]), torch.ones(2)), ValueError, "given the score 1.5 with the target 1.0"),
-    ((torch.tensor([-0.5, 1.0]), torch.ones(2)), ValueError, "given the score -0.5 with the target 1.0"),
-    ((torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0])), ValueError, "given the score 0.25 with the target 2.0"),
+    (
+        (torch.tensor([0.5, math.nan]), torch.ones(2)),
+        ValueError,
+        "given the score nan with the target 1.0",
+    ),
+    (
+        (torch.tensor([0.5, 1.5]), torch.ones(2)),
+        ValueError,
+        "given the score 1.5 with the target 1.0",
+    ),
+    (
+        (torch.tensor([-0.5, 1.0]), torch.ones(2)),
+        ValueError,
+        "given the score -0.5 with the target 1.0",
+    ),
+    (
+        (torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0])),
+        ValueError,
+        "given the score 0.25 with the target 2.0",
+    ),
     ((torch.full((2, 3), 0.5), torch.ones(2, 3)), ValueError, "given (-3|.*2, 3)"),
 ]
 SCORES_REFUSED_AT_ONCE_ON_THE_HOST = [
@@ -84,8 +125,12 @@ def check_scores_refused(create):
             metric.compute()
     metric = create(num_bins=10)
     metric.update(elsewhere(torch.tensor([math.nan, 0.5, 2.0]), torch.tensor([0, 1, 0])))
-    with pytest.raises(ValueError, match="Scores should be from 0 to 1 and targets 0 or 1, but 2 were not"):
+    with pytest.raises(
+        ValueError, match="Scores should be from 0 to 1 and targets 0 or 1, but 2 were not"
+    ):
         metric.compute()
     for num_bins in (1, 0, -3, 2.5, "10"):
-        with pytest.raises(ValueError, match=f"num_bins should be an integer of at least 2, but given {num_bins!r}"):
+        with pytest.raises(
+            ValueError, match=f"num_bins should be an integer of at least 2, but given {num_bins!r}"
+        ):
             create(num_bins=num_bins)

@@ -36,7 +36,11 @@ def serving(command, url, log, deadline_s=90):
     """Runs a server until the end of the block, which begins when ``url`` answers."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment()
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment(),
         )
     try:
         wait_for(url, process, log, deadline_s)
@@ -61,7 +65,10 @@ def wait_for(url, process, log, deadline_s):
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5) as answer:
+        with (
+            contextlib.suppress(OSError, urllib.error.URLError),
+            urllib.request.urlopen(url, timeout=5) as answer,
+        ):
             if answer.status == 200:
                 return
         time.sleep(0.2)  # between two questions whether it is up: there is nothing to be told by

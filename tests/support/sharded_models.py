@@ -62,14 +62,18 @@ def try_to_save(rank, folder):
                 saved = Checkpoint({"net": nn.Linear(1, 1), "optimizer": optimizer}, place)
                 trainer.add_event_handler(Events.EPOCH_COMPLETED, saved)
             else:
-                trainer.add_event_handler(Events.EPOCH_COMPLETED, ModelCheckpoint(place), {"net": model})
+                trainer.add_event_handler(
+                    Events.EPOCH_COMPLETED, ModelCheckpoint(place), {"net": model}
+                )
             if how not in ("plain", "ddp", "flat"):
                 model(torch.ones(2, 4)).sum().backward() if how == "fully_shard" else None
                 optimizer.step()
             try:
                 trainer.run([0, 0])
             except ValueError as error:
-                found[f"{how} {handler}"] = "refused" if "sharded over processes" in str(error) else str(error)
+                found[f"{how} {handler}"] = (
+                    "refused" if "sharded over processes" in str(error) else str(error)
+                )
             else:
                 found[f"{how} {handler}"] = "saved"
     return found

@@ -52,12 +52,16 @@ def arm(train, log, place, signum, generator):
     if place == "step":
         trainer.add_event_handler(BackpropEvents.BACKWARD_COMPLETED, send_once(log, signum, number))
     elif place == "handler":
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, send_once(log, signum, number), priority=1)
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, send_once(log, signum, number), priority=1
+        )
     elif place == "last handler":
         event = generator.choice([Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED])
         trainer.add_event_handler(event, send_once(log, signum, 2), priority=-1)
     elif place == "evaluation":
-        event = generator.choice([Events.ITERATION_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED])
+        event = generator.choice(
+            [Events.ITERATION_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED]
+        )
         train.evaluator.add_event_handler(event, send_once(log, signum, generator.randint(1, 2)))
     elif place == "fetch":
         before, send = training.on_fetch, send_once(log, signum, number * training.BATCH_SIZE - 3)
@@ -77,8 +81,12 @@ def child(folder, plan, act):
         log = Log(folder / "log")
         count_saves(folder)
         train = make_training(folder / "checkpoints", plan, log)
-        train.trainer.add_event_handler(Events.TERMINATE, lambda: log.add("terminate", train.trainer.state.iteration))
-        train.trainer.add_event_handler(Events.COMPLETED, lambda: log.add("completed", train.trainer.state.iteration))
+        train.trainer.add_event_handler(
+            Events.TERMINATE, lambda: log.add("terminate", train.trainer.state.iteration)
+        )
+        train.trainer.add_event_handler(
+            Events.COMPLETED, lambda: log.add("completed", train.trainer.state.iteration)
+        )
         recorder = Recorder(train.trainer, train.objects)
         act(train, log)
         torch.save(recorder.final_state(), folder / "final.pt")
@@ -137,7 +145,9 @@ def wait_for(folder, key, pid):
     """Waits until the log has the key, at the latest until the process ends."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (folder / "log").exists() and any(line[0] == key for line in read_complete(folder / "log")):
+        if (folder / "log").exists() and any(
+            line[0] == key for line in read_complete(folder / "log")
+        ):
             return
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return
@@ -163,7 +173,9 @@ def values(folder, key):
 
 def make_reference(folder):
     reference = folder / "reference"
-    assert end(start(reference, replace(PLAN, save_every=EPOCH_LENGTH), run))[0] == 0, error_of(reference)
+    assert end(start(reference, replace(PLAN, save_every=EPOCH_LENGTH), run))[0] == 0, error_of(
+        reference
+    )
     return reference
 
 
@@ -208,7 +220,10 @@ def row_19(folder, count, seed):
     """SIGTERM in each place."""
     reference = make_reference(folder)
     places = [PLACES[i % len(PLACES)] for i in range(count)]
-    return [(place, stop_once(folder / f"stop_{i}", reference, place, seed + i)) for i, place in enumerate(places)]
+    return [
+        (place, stop_once(folder / f"stop_{i}", reference, place, seed + i))
+        for i, place in enumerate(places)
+    ]
 
 
 def row_20(folder, count, seed):
@@ -224,7 +239,11 @@ def row_20(folder, count, seed):
 
     code, _ = end(start(folder / "run", PLAN, act))
     num_sent = len(values(folder / "run", "sent"))
-    wrong = f"exit code {code}: {error_of(folder / 'run')}" if code != 0 else chain.compare(folder / "run", reference)
+    wrong = (
+        f"exit code {code}: {error_of(folder / 'run')}"
+        if code != 0
+        else chain.compare(folder / "run", reference)
+    )
     return [(f"signal {i}", wrong) for i in range(num_sent)]
 
 
@@ -244,7 +263,11 @@ def row_21(folder, count, seed):
             run(train, log, PLACES[seed % 5], signal.SIGINT, seed)
 
         code, _ = end(start(place, PLAN, act))
-        wrong = f"exit code {code}: {error_of(place)}" if code != 77 else resume_and_compare(place, reference, PLAN)
+        wrong = (
+            f"exit code {code}: {error_of(place)}"
+            if code != 77
+            else resume_and_compare(place, reference, PLAN)
+        )
         results.append((kind, wrong))
     return results
 
@@ -304,10 +327,16 @@ def judge_workers(folder, pid, code, to_all, signum, reference):
     expected = {signal.SIGTERM: 143, signal.SIGINT: 77}[signum]
     if to_all and code != expected:
         return f"exit code {code} and not {expected}: {error_of(folder)}"
-    if not to_all and code == 1:  # the run has failed with its loader; it is where it was saved last
+    if (
+        not to_all and code == 1
+    ):  # the run has failed with its loader; it is where it was saved last
         code, _ = end(start(folder, PLAN, run))
     if not to_all:
-        return f"exit code {code}: {error_of(folder)}" if code != 0 else chain.compare(folder, reference)
+        return (
+            f"exit code {code}: {error_of(folder)}"
+            if code != 0
+            else chain.compare(folder, reference)
+        )
     return resume_and_compare(folder, reference, replace(PLAN, num_workers=2))
 
 

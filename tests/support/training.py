@@ -84,7 +84,11 @@ class Training:
 
 def make_model():
     return torch.nn.Sequential(
-        torch.nn.Linear(8, 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(16, 3)
+        torch.nn.Linear(8, 16),
+        torch.nn.BatchNorm1d(16),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.3),
+        torch.nn.Linear(16, 3),
     )
 
 
@@ -94,7 +98,9 @@ def make_training(folder, plan, log=None):
     torch.manual_seed(3)
     model = make_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=4)  # the first steps overflow
+    scaler = torch.amp.GradScaler(
+        "cpu", init_scale=2.0**24, growth_interval=4
+    )  # the first steps overflow
     precision = {
         "float32": {},
         "bfloat16": {"amp_mode": "amp", "amp_dtype": "bfloat16"},
@@ -116,14 +122,25 @@ def make_training(folder, plan, log=None):
         ema.update_parameters(model)
 
     Average(output_transform=lambda output: output["loss"]).attach(trainer, "mean_loss")
-    Accuracy(output_transform=lambda output: (output["y_pred"], output["y"])).attach(trainer, "accuracy")
-    RunningAverage(output_transform=lambda output: output["loss"], alpha=0.9).attach(trainer, "running_loss")
+    Accuracy(output_transform=lambda output: (output["y_pred"], output["y"])).attach(
+        trainer, "accuracy"
+    )
+    RunningAverage(output_transform=lambda output: output["loss"], alpha=0.9).attach(
+        trainer, "running_loss"
+    )
     evaluator = attach_evaluation(trainer, model, plateau)
     if log is not None:
         attach_log(trainer, evaluator, log)
     event = Events.ITERATION_COMPLETED(every=plan.save_every) | Events.EPOCH_COMPLETED
     Checkpoint.of(
-        trainer, folder, event=event, score="val_loss", mode="min", keep_last=2, background=plan.background, ema=ema
+        trainer,
+        folder,
+        event=event,
+        score="val_loss",
+        mode="min",
+        keep_last=2,
+        background=plan.background,
+        ema=ema,
     )
     dataset = seeded(Augmented(), seed=5) if plan.is_seeded else Augmented()
     loader = DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True, num_workers=plan.num_workers)
@@ -138,7 +155,10 @@ def attach_evaluation(trainer, model, plateau):
     metrics = {"val_loss": Loss(torch.nn.functional.cross_entropy), "val_accuracy": Accuracy()}
     evaluator = create_supervised_evaluator(model, metrics)
     stopping = EarlyStopping(
-        patience=1000, score_function=lambda engine: -engine.state.metrics["val_loss"], trainer=trainer, threshold=0.01
+        patience=1000,
+        score_function=lambda engine: -engine.state.metrics["val_loss"],
+        trainer=trainer,
+        threshold=0.01,
     )
     evaluator.add_event_handler(Events.COMPLETED, stopping)
     generator = torch.Generator().manual_seed(4)
@@ -160,13 +180,21 @@ def attach_log(trainer, evaluator, log):
     @trainer.on(Events.ITERATION_COMPLETED)
     def iteration(engine):
         state = engine.state
-        value = [state.epoch, state.batch[2].tolist(), state.output["loss"].hex(), state.metrics["running_loss"].hex()]
+        value = [
+            state.epoch,
+            state.batch[2].tolist(),
+            state.output["loss"].hex(),
+            state.metrics["running_loss"].hex(),
+        ]
         log.add(state.iteration, value)
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def epoch(engine):
         metrics = engine.state.metrics | evaluator.state.metrics
-        log.add(f"epoch {engine.state.epoch}", {name: float(value).hex() for name, value in metrics.items()})
+        log.add(
+            f"epoch {engine.state.epoch}",
+            {name: float(value).hex() for name, value in metrics.items()},
+        )
 
 
 def warm_up(folder):

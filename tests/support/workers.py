@@ -77,7 +77,12 @@ def collectives(rank):
         idist.broadcast(torch.ones(rank + 1, 2) if rank == 0 else None, safe_mode=True).shape,
     ]
     os.environ["LOCAL_RANK"], os.environ["LOCAL_WORLD_SIZE"] = str(rank), str(size)
-    checks["place"] = [idist.get_rank(), idist.get_local_rank(), idist.get_nnodes(), idist.get_node_rank()]
+    checks["place"] = [
+        idist.get_rank(),
+        idist.get_local_rank(),
+        idist.get_nnodes(),
+        idist.get_node_rank(),
+    ]
     checks["model"] = [idist.model_name(), idist.backend(), idist.device().type]
     checks["only"] = idist.one_rank_only(1, with_barrier=True)(lambda: "only")()
     return checks
@@ -109,10 +114,17 @@ def metrics(rank):
     """Uneven shares of 7 examples; with more than 3 processes, one that sees none."""
     size = idist.get_world_size()
     generator = torch.Generator().manual_seed(0)
-    scores, targets = torch.randn(7, 3, generator=generator), torch.randint(3, (7,), generator=generator)
+    scores, targets = (
+        torch.randn(7, 3, generator=generator),
+        torch.randint(3, (7,), generator=generator),
+    )
     share = slice(0, 0) if rank == 3 else slice(rank, None, min(size, 3))
     values = {}
-    for name, metric in {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy), "mean": Average()}.items():
+    for name, metric in {
+        "accuracy": Accuracy(),
+        "loss": Loss(F.cross_entropy),
+        "mean": Average(),
+    }.items():
         for score, target in zip(scores[share], targets[share], strict=True):
             output = score[0] if name == "mean" else (score[None], target[None])
             metric.update(output)
@@ -136,19 +148,32 @@ def ragged(rank):
     with counting(dist, "all_gather") as calls:
         gathered = idist.all_gather(rows)
     checks = {"rows": gathered.tolist(), "dtype": str(gathered.dtype), "collectives": len(calls)}
-    checks["nothing"] = list(idist.all_gather(torch.empty(0, 3)).shape), list(idist.all_gather(torch.empty(2, 0)).shape)
+    checks["nothing"] = (
+        list(idist.all_gather(torch.empty(0, 3)).shape),
+        list(idist.all_gather(torch.empty(2, 0)).shape),
+    )
     checks["views"] = idist.all_gather(torch.arange(6)[::2]).tolist()
-    checks["scalars"] = idist.all_gather(torch.tensor(True) if rank == 0 else torch.tensor([True, False])).tolist()
+    checks["scalars"] = idist.all_gather(
+        torch.tensor(True) if rank == 0 else torch.tensor([True, False])
+    ).tolist()
     own = torch.arange(float(rank + 1)).reshape(1, -1)
     shapes = [(1, other + 1) for other in range(size)]
-    checks["shapes"] = [tensor.tolist() for tensor in idist.all_gather_tensors_with_shapes(own, shapes)]
+    checks["shapes"] = [
+        tensor.tolist() for tensor in idist.all_gather_tensors_with_shapes(own, shapes)
+    ]
     one = torch.ones(())
     checks["misfits"] = [
         error_of(idist.all_gather, torch.zeros(2, 1 if rank == 1 else 3)),
-        error_of(idist.all_gather, torch.zeros(rank, dtype=torch.float64 if rank == 1 else torch.float32)),
+        error_of(
+            idist.all_gather, torch.zeros(rank, dtype=torch.float64 if rank == 1 else torch.float32)
+        ),
         error_of(idist.all_gather_tensors_with_shapes, own, [(1, 1)] * size),
-        error_of(idist.all_gather_tensors_with_shapes, one.double() if rank == 1 else one, [()] * size),
-        error_of(idist.all_gather_tensors_with_shapes, one, [()] * (size if rank == 1 else size + 1)),
+        error_of(
+            idist.all_gather_tensors_with_shapes, one.double() if rank == 1 else one, [()] * size
+        ),
+        error_of(
+            idist.all_gather_tensors_with_shapes, one, [()] * (size if rank == 1 else size + 1)
+        ),
     ]
     return checks
 
@@ -181,13 +206,24 @@ def numbers(rank):
     first = rank == 0
     int16 = torch.tensor([rank + 1, -7], dtype=torch.int16)
     return {
-        "mixed": [idist.all_reduce(1 if first else 0.5, op) for op in ("SUM", "PRODUCT", "MIN", "MAX")],
-        "whole": [idist.all_reduce(6 if first else 3, op) for op in ("SUM", "PRODUCT", "MIN", "MAX", "AND", "OR")],
+        "mixed": [
+            idist.all_reduce(1 if first else 0.5, op) for op in ("SUM", "PRODUCT", "MIN", "MAX")
+        ],
+        "whole": [
+            idist.all_reduce(6 if first else 3, op)
+            for op in ("SUM", "PRODUCT", "MIN", "MAX", "AND", "OR")
+        ],
         "large": idist.all_reduce(2**62) == 2**62 * idist.get_world_size(),
-        "nan": [str(idist.all_reduce(float("nan") if rank == place else 1.0, "MAX")) for place in (0, 1)],
+        "nan": [
+            str(idist.all_reduce(float("nan") if rank == place else 1.0, "MAX")) for place in (0, 1)
+        ],
         "int16": idist.all_reduce(int16.clone(), "MAX").tolist(),
-        "booleans": [idist.all_reduce(torch.tensor([True, first]), op).tolist() for op in ("SUM", "PRODUCT")],
-        "strides": idist.all_reduce(torch.arange(6).reshape(2, 3).T if first else torch.zeros(3, 2).long()).tolist(),
+        "booleans": [
+            idist.all_reduce(torch.tensor([True, first]), op).tolist() for op in ("SUM", "PRODUCT")
+        ],
+        "strides": idist.all_reduce(
+            torch.arange(6).reshape(2, 3).T if first else torch.zeros(3, 2).long()
+        ).tolist(),
         "gradient": idist.all_reduce(torch.ones(2, requires_grad=True)).is_leaf,
         "fractions": error_of(idist.all_reduce, 0.5, "AND"),
         "broadcast": [
@@ -200,7 +236,9 @@ def numbers(rank):
             idist.broadcast(int16).tolist(),
             idist.broadcast(int16, safe_mode=True).add_(1).tolist(),
             idist.broadcast(torch.empty(0, 2)).tolist(),
-            idist.broadcast(torch.arange(4).reshape(2, 2).T if first else torch.zeros(2, 2).long()).tolist(),
+            idist.broadcast(
+                torch.arange(4).reshape(2, 2).T if first else torch.zeros(2, 2).long()
+            ).tolist(),
             idist.broadcast(torch.arange(8)[2:4] if first else "anything", safe_mode=True).tolist(),
             int16.tolist(),
         ],
@@ -219,15 +257,25 @@ def groups(rank):
                 idist.all_reduce(rank, "MAX", group=group),
                 idist.all_gather(torch.full((rank,), rank), group=group).tolist(),
                 idist.all_gather(f"rank {rank}", group=group),
-                [x.tolist() for x in idist.all_gather_tensors_with_shapes(torch.ones(rank), [(1,), (3,)], group)],
+                [
+                    x.tolist()
+                    for x in idist.all_gather_tensors_with_shapes(
+                        torch.ones(rank), [(1,), (3,)], group
+                    )
+                ],
             ]
         idist.all_reduce(1, group=[2, 0, 1, 3])
         checks["calls"] = len(calls)
     if rank == 3 or rank == 1:  # a list that is known concerns its processes only
         checks["alone"] = idist.all_reduce(rank, group=[1, 3])
         checks["misfit"] = error_of(idist.all_gather, torch.ones(1, rank), group=[1, 3])
-    checks["wrong"] = [error_of(idist.new_group, ranks) for ranks in ("x", [0, 4], [-1], [1, 1], [])]
-    checks["wrong group"] = error_of(idist.all_gather, 1, group="x"), error_of(idist.all_reduce, 1, group=[7])
+    checks["wrong"] = [
+        error_of(idist.new_group, ranks) for ranks in ("x", [0, 4], [-1], [1, 1], [])
+    ]
+    checks["wrong group"] = (
+        error_of(idist.all_gather, 1, group="x"),
+        error_of(idist.all_reduce, 1, group=[7]),
+    )
     return checks
 
 
@@ -316,4 +364,7 @@ def misfits(rank):
 
 def many_rows(rank):
     """More tensors of rows than fit into the first vector."""
-    return [value.tolist() for value in combine([Part("ROWS", torch.full((rank + 1,), i)) for i in range(20)])]
+    return [
+        value.tolist()
+        for value in combine([Part("ROWS", torch.full((rank + 1,), i)) for i in range(20)])
+    ]

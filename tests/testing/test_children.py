@@ -38,7 +38,9 @@ def test_an_exception_in_the_child_comes_with_its_traceback():
     def work(tell):
         raise OSError("no disk")
 
-    with pytest.raises(RuntimeError, match=r"(?s)has failed:\nTraceback.*in work\n.*OSError: no disk"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)has failed:\nTraceback.*in work\n.*OSError: no disk"
+    ):
         call_in_child(work)
 
 

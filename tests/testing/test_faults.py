@@ -38,7 +38,9 @@ def test_a_signal_reaches_its_handler_and_the_run_goes_on():
     before = signal.signal(signal.SIGUSR1, lambda number, frame: received.append(number))
     try:
         trainer = Engine(lambda engine, batch: None)
-        with inject(trainer, Signal(signal.SIGUSR1), at=Events.ITERATION_COMPLETED(every=2)) as injection:
+        with inject(
+            trainer, Signal(signal.SIGUSR1), at=Events.ITERATION_COMPLETED(every=2)
+        ) as injection:
             assert trainer.run(range(6)).iteration == 6
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -69,7 +71,9 @@ def test_nan_in_a_batch_reaches_the_loss_and_leaves_the_data_alone():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = create_supervised_trainer(model, optimizer, torch.nn.functional.cross_entropy)
     losses = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output)
+    )
     with inject(trainer, Nan(), at=Events.ITERATION_STARTED, count=2):
         trainer.run(data)
     assert [math.isnan(loss) for loss in losses] == [False, True, True]
@@ -80,7 +84,11 @@ def test_nan_in_an_output_is_seen_by_handlers_and_the_model_stays_sound():
     trainer = Engine(lambda engine, batch: {"loss": 0.5, "count": 3, "y": torch.ones(2)})
     with inject(trainer, Nan("output", value=math.inf), at=Events.ITERATION_COMPLETED):
         output = trainer.run([1]).output
-    assert (output["loss"], output["count"], output["y"].tolist()) == (math.inf, 3, [math.inf, math.inf])
+    assert (output["loss"], output["count"], output["y"].tolist()) == (
+        math.inf,
+        3,
+        [math.inf, math.inf],
+    )
 
 
 def test_nan_fills_the_gradients_of_a_module():
@@ -94,15 +102,23 @@ def test_nan_fills_the_gradients_of_a_module():
 
 def test_a_nan_that_finds_no_number_to_replace_says_so():
     trainer = Engine(lambda engine, batch: None)
-    with inject(trainer, Nan()), pytest.raises(ValueError, match=r"engine\.state\.batch should hold floating point"):
+    with (
+        inject(trainer, Nan()),
+        pytest.raises(ValueError, match=r"engine\.state\.batch should hold floating point"),
+    ):
         trainer.run([1])
     trainer, model = Engine(lambda engine, batch: None), torch.nn.Linear(1, 1)
-    with inject(trainer, Nan(model)), pytest.raises(ValueError, match="the gradients of the module should hold"):
+    with (
+        inject(trainer, Nan(model)),
+        pytest.raises(ValueError, match="the gradients of the module should hold"),
+    ):
         trainer.run([1])
 
 
 def test_nan_can_only_be_put_where_it_is_known():
-    with pytest.raises(ValueError, match=r"where should be 'batch', 'output' or a module, but given 'loss'"):
+    with pytest.raises(
+        ValueError, match=r"where should be 'batch', 'output' or a module, but given 'loss'"
+    ):
         Nan("loss")
 
 
@@ -115,7 +131,9 @@ def test_a_file_is_damaged_at_its_event(tmp_path):
         assert file.read_bytes() == b"0123456789"
         trainer.run([1], max_epochs=2)
     assert file.read_bytes() == b"01234"
-    with pytest.raises(ValueError, match="how should be 'truncate', 'flip' or 'zero', but given 'burn'"):
+    with pytest.raises(
+        ValueError, match="how should be 'truncate', 'flip' or 'zero', but given 'burn'"
+    ):
         TornFile(file, "burn")
 
 

@@ -46,7 +46,9 @@ def test_after_the_block_the_fault_is_gone():
 def test_a_fault_that_never_strikes_fails_the_block():
     engine = make_engine()
     with (
-        pytest.raises(AssertionError, match=r"Slow should have struck at .*once=5.*, but never did"),
+        pytest.raises(
+            AssertionError, match=r"Slow should have struck at .*once=5.*, but never did"
+        ),
         inject(engine, Slow(0), count=5),
     ):
         engine.run([1, 2])
@@ -78,5 +80,7 @@ def test_the_priority_decides_whether_other_handlers_come_first():
 
 
 def test_a_count_and_a_filter_do_not_go_together():
-    with pytest.raises(ValueError, match="count should not be given with an event that has a filter, but given 3"):
+    with pytest.raises(
+        ValueError, match="count should not be given with an event that has a filter, but given 3"
+    ):
         inject(make_engine(), Slow(0), at=Events.ITERATION_COMPLETED(every=2), count=3)

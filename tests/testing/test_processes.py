@@ -2,7 +2,13 @@ import pytest
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ignite.testing import run_processes
-from support.process_functions import add_ranks, die_on_rank_one, fail_on_rank_one, hang_on_rank_one, return_a_class
+from support.process_functions import (
+    add_ranks,
+    die_on_rank_one,
+    fail_on_rank_one,
+    hang_on_rank_one,
+    return_a_class,
+)
 
 
 def test_each_rank_returns_its_result():
@@ -12,7 +18,10 @@ def test_each_rank_returns_its_result():
 
 
 def test_the_traceback_is_that_of_the_rank_that_failed_first():
-    with pytest.raises(ProcessRaisedException, match=r"(?s)fail_on_rank_one.*OSError: no disk.*Raised on rank 1 of 2"):
+    with pytest.raises(
+        ProcessRaisedException,
+        match=r"(?s)fail_on_rank_one.*OSError: no disk.*Raised on rank 1 of 2",
+    ):
         run_processes(fail_on_rank_one)
 
 
@@ -23,7 +32,9 @@ def test_a_process_that_just_ends_is_reported():
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_named_with_the_place_where_it_is():
-    with pytest.raises(TimeoutError, match=r"(?s)After 15 s, ranks .*1\] of 2 were not done.*in hang_on_rank_one"):
+    with pytest.raises(
+        TimeoutError, match=r"(?s)After 15 s, ranks .*1\] of 2 were not done.*in hang_on_rank_one"
+    ):
         run_processes(hang_on_rank_one, timeout_s=15)
 
 

@@ -34,7 +34,9 @@ def test_batches_and_metrics_are_written_down_with_their_iteration():
     told = []
     trainer = Engine(lambda engine, batch: batch)
     evaluator = Engine(lambda engine, batch: batch)
-    evaluator.add_event_handler(Events.COMPLETED, lambda engine: engine.state.metrics.update(score=engine.state.output))
+    evaluator.add_event_handler(
+        Events.COMPLETED, lambda engine: engine.state.metrics.update(score=engine.state.output)
+    )
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def evaluate(engine):
@@ -42,7 +44,9 @@ def test_batches_and_metrics_are_written_down_with_their_iteration():
         evaluator.run([5])
         evaluator.run([6])
 
-    recorder = Recorder(trainer, {"trainer": trainer, "val": evaluator}, lambda *entry: told.append(entry))
+    recorder = Recorder(
+        trainer, {"trainer": trainer, "val": evaluator}, lambda *entry: told.append(entry)
+    )
     trainer.run([1, 2], max_epochs=2)
     assert recorder.started_at == 0
     assert dict(told) == recorder.entries

@@ -38,7 +38,9 @@ def test_a_run_that_saves_everything_passes_and_it_is_said_where_it_was_stopped(
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_run_goes_on_from_the_last_checkpoint_before_it_was_stopped(kill):
-    resumptions = assert_resume_is_exact(lambda folder: make_run(folder, every=3, background=False), every=5, kill=kill)
+    resumptions = assert_resume_is_exact(
+        lambda folder: make_run(folder, every=3, background=False), every=5, kill=kill
+    )
     assert resumptions == [Resumption(5, 3), Resumption(8, 6)]
 
 
@@ -47,9 +49,7 @@ def test_a_run_that_is_stopped_before_its_first_iteration_begins_anew():
 
 
 def test_what_a_checkpoint_leaves_out_is_found():
-    match = (
-        r"Stopped after iteration 3 and resumed after 3: metrics of trainer after iteration 8\['loss'\] is .* should"
-    )
+    match = r"resumed after 3: metrics of trainer after iteration 8\['loss'\] is .* should"
     with pytest.raises(AssertionError, match=match):
         assert_resume_is_exact(lambda folder: make_run(folder, optimizer=None), at=[3])
 
@@ -81,7 +81,9 @@ def test_metrics_of_an_engine_in_a_handler_are_compared():
             engine.state.metrics["score"] = len(seen)
 
         evaluator = Engine(score)
-        run.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1]), priority=1)
+        run.trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda: evaluator.run([1]), priority=1
+        )
         run.objects["val"] = evaluator
         return run
 
@@ -92,22 +94,30 @@ def test_metrics_of_an_engine_in_a_handler_are_compared():
 
 def test_runs_that_differ_without_being_resumed_are_told_apart_from_resume_that_is_not_exact():
     seeds = itertools.count()
-    with pytest.raises(AssertionError, match="Two runs that were not resumed differ, so make_run should seed more"):
+    with pytest.raises(
+        AssertionError, match="Two runs that were not resumed differ, so make_run should seed more"
+    ):
         assert_resume_is_exact(lambda folder: make_run(folder, seed=next(seeds)), at=[2])
 
 
 def test_a_run_that_begins_anew_shows_what_is_not_seeded():
     with pytest.raises(AssertionError, match="make_run should seed more: batch of iteration 1 is"):
-        assert_resume_is_exact(lambda folder: make_run(folder, every=5, seed=random.randrange(10**9)), at=[2])
+        assert_resume_is_exact(
+            lambda folder: make_run(folder, every=5, seed=random.randrange(10**9)), at=[2]
+        )
 
 
 def test_a_run_without_checkpoints_in_time_tests_nothing_and_fails():
-    with pytest.raises(AssertionError, match="No run went on from a checkpoint.* before iteration 4"):
+    with pytest.raises(
+        AssertionError, match="No run went on from a checkpoint.* before iteration 4"
+    ):
         assert_resume_is_exact(lambda folder: make_run(folder, every=5), at=[2, 4])
 
 
 def test_iterations_to_stop_at_are_those_of_the_run():
-    with pytest.raises(ValueError, match="at should have iterations from 0 to 8, those of the run, but given 9"):
+    with pytest.raises(
+        ValueError, match="at should have iterations from 0 to 8, those of the run, but given 9"
+    ):
         assert_resume_is_exact(make_run, at=[9])
     with pytest.raises(ValueError, match="every should be positive, but given 0"):
         assert_resume_is_exact(make_run, every=0)

@@ -7,7 +7,15 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["accepts", "deprecated", "describe_signature", "has_parameter", "name_of", "nearest", "place_of"]
+__all__ = [
+    "accepts",
+    "deprecated",
+    "describe_signature",
+    "has_parameter",
+    "name_of",
+    "nearest",
+    "place_of",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +40,10 @@ def has_parameter(func: Callable[..., Any], name: str) -> bool:
         parameter = inspect.signature(func).parameters.get(name)
     except ValueError:
         return False
-    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    return parameter is not None and parameter.kind in (
+        parameter.POSITIONAL_OR_KEYWORD,
+        parameter.KEYWORD_ONLY,
+    )
 
 
 def describe_signature(func: Callable[..., Any]) -> str:
@@ -77,7 +88,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def deprecated(
-    deprecated_in: str, removed_in: str = "", reasons: tuple[str, ...] = (), raise_exception: bool = False
+    deprecated_in: str,
+    removed_in: str = "",
+    reasons: tuple[str, ...] = (),
+    raise_exception: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Marks a function as deprecated: each call warns, and its docstring says so.
 
@@ -101,7 +115,10 @@ def deprecated(
     def decorate(func: Callable[P, R]) -> Callable[P, R]:
         removal = f" and will be removed in version {removed_in}" if removed_in else ""
         message = " ".join(
-            [f"{func.__qualname__} has been deprecated since version {deprecated_in}{removal}.", *reasons]
+            [
+                f"{func.__qualname__} has been deprecated since version {deprecated_in}{removal}.",
+                *reasons,
+            ]
         )
 
         @functools.wraps(func)

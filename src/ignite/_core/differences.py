@@ -17,8 +17,8 @@ _MAX_TEXT = 80
 def first_difference(found: Any, expected: Any, path: str = "") -> str | None:
     """Where and how ``found`` is not ``expected``; None if they are equal, to the last bit.
 
-    NaN equals NaN, and 0.0 does not equal -0.0. Mappings may differ in the order of their keys, sequences not. Other
-    objects are compared by ``==``.
+    NaN equals NaN, and 0.0 does not equal -0.0. Mappings may differ in the order of their keys,
+    sequences not. Other objects are compared by ``==``.
 
     Example:
         >>> first_difference({"lr": [0.1, 0.2]}, {"lr": [0.1, 0.3]}, "scheduler")

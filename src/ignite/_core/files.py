@@ -12,7 +12,8 @@ __all__ = ["check_writable", "hash_checkpoint"]
 def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tuple[Path, str]:
     """Moves a checkpoint to ``output_dir/<stem>-<first 8 digits of its SHA-256>.pt``.
 
-    The name is what ``torch.hub.load_state_dict_from_url(check_hash=True)`` checks. A file of this name is replaced.
+    The name is what ``torch.hub.load_state_dict_from_url(check_hash=True)`` checks. A file of this
+    name is replaced.
 
     Args:
         checkpoint_path: the file; it is gone from there afterwards.
@@ -34,7 +35,9 @@ def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tupl
     """
     source, folder = Path(checkpoint_path), Path(output_dir)
     if not source.is_file():
-        raise FileNotFoundError(f"checkpoint_path should be a file, but given {source}, which does not exist")
+        raise FileNotFoundError(
+            f"checkpoint_path should be a file, but given {source}, which does not exist"
+        )
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     folder.mkdir(parents=True, exist_ok=True)

@@ -54,8 +54,9 @@ def setup_logger(
 def to_str_list(data: Any) -> list[str]:
     """Formats numbers, tensors and nested containers of them for a line of text.
 
-    Numbers have 4 decimals; entries of a dictionary read ``key: value``; of a 1-d tensor the first 10 elements are
-    shown, of one with more dimensions the shape. None and empty lists have no text of their own.
+    Numbers have 4 decimals; entries of a dictionary read ``key: value``; of a 1-d tensor the first
+    10 elements are shown, of one with more dimensions the shape. None and empty lists have no text
+    of their own.
 
     Example:
         >>> to_str_list({"loss": 0.5, "sizes": [1, 2], "none": None, "image": torch.zeros(3, 8, 8)})

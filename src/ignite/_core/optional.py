@@ -15,7 +15,8 @@ def import_optional(module: str, extra: str) -> Any:
         extra: the extra of this package that installs it.
 
     Raises:
-        ModuleNotFoundError: ``module`` is not installed. Errors raised inside of ``module`` are passed on.
+        ModuleNotFoundError: ``module`` is not installed. Errors raised inside of ``module`` are
+            passed on.
 
     Example:
         >>> import_optional("json", extra="all").dumps([1])
@@ -27,7 +28,8 @@ def import_optional(module: str, extra: str) -> Any:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         raise ModuleNotFoundError(
-            f'{module} should be installed for this, but is missing: pip install "reignition[{extra}]"', name=error.name
+            f'{module} should be installed for this, but is missing: pip install "reignition[{extra}]"',
+            name=error.name,
         ) from error
 
 

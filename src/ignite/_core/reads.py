@@ -95,7 +95,9 @@ class _Reader:
         return False
 
     def _extend(self, step: tuple[str, object]) -> None:
-        self._open = [read._replace(path=(*read.path, step)) for read in self._open if len(read.path) < 16]
+        self._open = [
+            read._replace(path=(*read.path, step)) for read in self._open if len(read.path) < 16
+        ]
         self._key = []
 
     def _close(self) -> Iterator[Read]:
@@ -111,7 +113,9 @@ class _Reader:
             names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
             if one.opname.startswith("STORE"):
                 names = names[1:]
-            is_deref = "DEREF" in one.opname  # else, of cells, a variable is only handed on to a function in this one
+            is_deref = (
+                "DEREF" in one.opname
+            )  # else, of cells, a variable is only handed on to a function in this one
             for name in names:
                 if not is_deref and name in (*self._code.co_cellvars, *self._code.co_freevars):
                     continue
@@ -123,10 +127,16 @@ class _Reader:
                 if read.kind != "local":
                     yield read
                 elif is_outside:
-                    yield from (found._replace(path=(*found.path, *read.path)) for found in self._local(read.root))
+                    yield from (
+                        found._replace(path=(*found.path, *read.path))
+                        for found in self._local(read.root)
+                    )
 
     def _local(self, name: str) -> list[Read]:
-        is_around = name in self._code.co_freevars or name in self._code.co_varnames[: _num_parameters(self._code)]
+        is_around = (
+            name in self._code.co_freevars
+            or name in self._code.co_varnames[: _num_parameters(self._code)]
+        )
         return [*([Read(name, "local")] if is_around else []), *self._held.get(name, [])]
 
 

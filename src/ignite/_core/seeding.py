@@ -13,7 +13,8 @@ __all__ = ["RandomState", "capture_random_state", "manual_seed", "restore_random
 class RandomState(TypedDict):
     """The state of all random number generators of the process.
 
-    Holds numbers, strings, tuples, dictionaries and tensors only, so that ``torch.load(weights_only=True)`` reads it.
+    Holds numbers, strings, tuples, dictionaries and tensors only, so that
+    ``torch.load(weights_only=True)`` reads it.
     """
 
     python: tuple[Any, ...]
@@ -63,7 +64,11 @@ def capture_random_state() -> RandomState:
         state["numpy"] = _map_dict(
             numpy.random.get_state(legacy=False),
             # int64, because few operations know torch's uint32.
-            lambda value: torch.from_numpy(value.astype("int64")) if isinstance(value, numpy.ndarray) else value,
+            lambda value: (
+                torch.from_numpy(value.astype("int64"))
+                if isinstance(value, numpy.ndarray)
+                else value
+            ),
         )
     device_type = _accelerator_type()
     if device_type is not None:
@@ -86,7 +91,11 @@ def restore_random_state(state: RandomState) -> None:
         numpy.random.set_state(
             _map_dict(
                 state["numpy"],
-                lambda value: value.cpu().numpy().astype("uint32") if isinstance(value, torch.Tensor) else value,
+                lambda value: (
+                    value.cpu().numpy().astype("uint32")
+                    if isinstance(value, torch.Tensor)
+                    else value
+                ),
             )
         )
     device_type = _accelerator_type()
@@ -118,4 +127,7 @@ def _set_device_states(device_type: str, states: list[torch.Tensor]) -> None:
 
 
 def _map_dict(x: dict[str, Any], func: Any) -> dict[str, Any]:
-    return {key: _map_dict(value, func) if isinstance(value, dict) else func(value) for key, value in x.items()}
+    return {
+        key: _map_dict(value, func) if isinstance(value, dict) else func(value)
+        for key, value in x.items()
+    }

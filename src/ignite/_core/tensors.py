@@ -34,7 +34,9 @@ def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
     return apply_to_type(x, torch.Tensor, func)
 
 
-def convert_tensor(x: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> Any:
+def convert_tensor(
+    x: Any, device: str | torch.device | None = None, non_blocking: bool = False
+) -> Any:
     """Moves every tensor and packed sequence in nested mappings, sequences and namedtuples to ``device``.
 
     Args:

@@ -31,17 +31,26 @@ __all__ = [
 ]
 
 BATCH_NORM_BASE: type[torch.nn.Module] = _NormBase
-"""Base of batch and instance normalization. Seen in 2.13; without it, the import of this module fails."""
+"""Base of batch and instance normalization.
+
+Seen in 2.13; without it, the import of this module fails.
+"""
 
 MKLDNN_LAYOUT: torch.layout = torch._mkldnn  # type: ignore[attr-defined]
 """Layout of mkldnn tensors. Seen in 2.13; without it, the import of this module fails."""
 
 rebuild_tensor: Callable[..., torch.Tensor] = torch._utils._rebuild_tensor_v2
-"""The function that files of ``torch.save`` name for a tensor. Seen in 2.13; a part of torch's file format."""
+"""The function that files of ``torch.save`` name for a tensor.
+
+Seen in 2.13; a part of torch's file format.
+"""
 
 foreach_copy_: Callable[..., None] = torch._foreach_copy_
 foreach_lerp_: Callable[..., None] = torch._foreach_lerp_
-"""Operations on lists of tensors, as torch's optimizers use them. Seen in 2.13; without them, this import fails."""
+"""Operations on lists of tensors, as torch's optimizers use them.
+
+Seen in 2.13; without them, this import fails.
+"""
 
 _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 
@@ -61,7 +70,9 @@ def default_store() -> Any:
     """
     find = getattr(dist.distributed_c10d, "_get_default_store", None)
     store = find() if find is not None and dist.is_initialized() else None
-    is_only_the_base = type(store).__module__ == "torch._C._distributed_c10d" and type(store).__name__ == "Store"
+    is_only_the_base = (
+        type(store).__module__ == "torch._C._distributed_c10d" and type(store).__name__ == "Store"
+    )
     return None if is_only_the_base else store
 
 
@@ -89,7 +100,8 @@ def num_storage_uses(storage: torch.UntypedStorage) -> int:
 def worker_processes(iterator: Any) -> list[Any]:
     """The worker processes of a DataLoader's iterator.
 
-    Seen in 2.13. Empty without workers or without the name: then nobody warns about workers that hang.
+    Seen in 2.13. Empty without workers or without the name: then nobody warns about workers that
+    hang.
     """
     workers: list[Any] = getattr(iterator, "_workers", [])
     return workers
@@ -98,7 +110,8 @@ def worker_processes(iterator: Any) -> list[Any]:
 def num_received(iterator: Any) -> int | None:
     """How many batches of its workers an iterator has received.
 
-    Seen in 2.13. None without workers or without the name: then a failed batch counts as not tried again.
+    Seen in 2.13. None without workers or without the name: then a failed batch counts as not tried
+    again.
     """
     return getattr(iterator, "_rcvd_idx", None)
 
@@ -141,6 +154,7 @@ def dataset_fetcher(iterator: Any) -> Any:
 def compiled_module_class(loaded: Any) -> Any:
     """The class of compiled modules, from ``sys.modules``; None if nobody has loaded it, which takes a second.
 
-    Seen in 2.13. None without it: then names of parameters keep the prefix that ``torch.compile`` adds.
+    Seen in 2.13. None without it: then names of parameters keep the prefix that ``torch.compile``
+    adds.
     """
     return getattr(loaded.get("torch._dynamo.eval_frame"), "OptimizedModule", None)

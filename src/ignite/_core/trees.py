@@ -33,7 +33,9 @@ def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[A
     if isinstance(x, str | bytes):
         return x
     if isinstance(x, Mapping):
-        return _rebuild_mapping(x, {key: apply_to_type(value, input_type, func) for key, value in x.items()})
+        return _rebuild_mapping(
+            x, {key: apply_to_type(value, input_type, func) for key, value in x.items()}
+        )
     if isinstance(x, Sequence):
         return _rebuild_sequence(x, [apply_to_type(value, input_type, func) for value in x])
     raise TypeError(
@@ -55,8 +57,8 @@ def tree_map(func: Callable[..., Any], x: Any, key: Any = None) -> Any:
     Args:
         func: returns what takes the leaf's place.
         x: the leaf or container.
-        key: handed on for a leaf that is in no container. Others get their key in the innermost mapping, or their
-            index in the innermost sequence.
+        key: handed on for a leaf that is in no container. Others get their key in the innermost
+            mapping, or their index in the innermost sequence.
 
     Example:
         >>> tree_map(lambda leaf, key: f"{key}={leaf}", {"a": 1, "b": [2, 3]})
@@ -101,17 +103,19 @@ class CollectionItem:
 def tree_apply2(func: Callable[[Any, Any], Any], x: Any, y: Any) -> None:
     """Calls ``func`` on each leaf of ``x`` together with what is in the same place of ``y``.
 
-    Leaves that have no inside to change (numbers, strings, tensors, None) come as a :class:`CollectionItem`, so that
-    ``func`` can put another value in their place; other objects come as they are.
+    Leaves that have no inside to change (numbers, strings, tensors, None) come as a
+    :class:`CollectionItem`, so that ``func`` can put another value in their place; other objects
+    come as they are.
 
     Args:
         func: called with a leaf of ``x`` and its counterpart in ``y``.
-        x: nested dictionaries and lists; or a :class:`CollectionItem` that holds them; or a single leaf.
+        x: nested dictionaries and lists; or a :class:`CollectionItem` that holds them; or a single
+            leaf.
         y: has at least the keys of ``x``, and lists of the same length.
 
     Raises:
-        ValueError: a key of ``x`` is missing in ``y``, two lists differ in length, or a container of ``x`` meets
-            something else in ``y``.
+        ValueError: a key of ``x`` is missing in ``y``, two lists differ in length, or a container
+            of ``x`` meets something else in ``y``.
 
     Example:
         >>> x = {"lr": 0.1, "steps": [1, 2]}
@@ -124,12 +128,16 @@ def tree_apply2(func: Callable[[Any, Any], Any], x: Any, y: Any) -> None:
         _check_kind(container, y, Mapping)
         for key in container:
             if key not in y:
-                raise ValueError(f"y should have the key {key!r} of x, but given one with the keys {list(y)}")
+                raise ValueError(
+                    f"y should have the key {key!r} of x, but given one with the keys {list(y)}"
+                )
             tree_apply2(func, _item_or_object(container, key), y[key])
     elif isinstance(container, list):
         _check_kind(container, y, Sequence)
         if len(container) != len(y):
-            raise ValueError(f"y should have the size of x, {len(container)}, but given one of size {len(y)}")
+            raise ValueError(
+                f"y should have the size of x, {len(container)}, but given one of size {len(y)}"
+            )
         for i in range(len(container)):
             tree_apply2(func, _item_or_object(container, i), y[i])
     else:

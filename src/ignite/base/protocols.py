@@ -1,7 +1,8 @@
 """What objects may offer to engines, handlers and metrics, whatever their class.
 
-Objects of users take part in the same way as those of the library. An engine looks the methods up on the class, never
-on the instance: metrics have any attribute, because attributes of theirs are those of their result.
+Objects of users take part in the same way as those of the library. An engine looks the methods up
+on the class, never on the instance: metrics have any attribute, because attributes of theirs are
+those of their result.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +47,8 @@ class Stateful(Protocol):
         """Everything that :meth:`load_state_dict` needs to bring this object back to where it is now."""
         ...
 
-    # The classes of torch disagree about type and result of this method; every one of them fits here.
+    # The classes of torch disagree about type and result of this method; every one of them fits
+    # here.
     def load_state_dict(self, state_dict: Any, /) -> Any:
         """Takes over a state that :meth:`state_dict` has handed out."""
         ...
@@ -140,8 +142,10 @@ class BoundaryRequest(Protocol):
 
         Args:
             engine: the trainer.
-            unfinished: the :class:`ignite.engine.extension.Unfinished` event in the midst of which the run is, or None.
-            random: where the random generators stood when the handler that is cut off began, or None.
+            unfinished: the :class:`ignite.engine.extension.Unfinished` event in the midst of which
+                the run is, or None.
+            random: where the random generators stood when the handler that is cut off began, or
+                None.
         """
         ...
 
@@ -161,7 +165,10 @@ class RunSaver(Protocol):
         ...
 
     def held(self, is_new: bool, /) -> AbstractContextManager[None]:
-        """Is entered around each run. Raises if another program saves to the same place, or another run is there."""
+        """Is entered around each run.
+
+        Raises if another program saves to the same place, or another run is there.
+        """
         ...
 
     @property

@@ -1,4 +1,7 @@
-"""Events of Ignite 0.2 to 0.4 that fire every so many iterations or epochs. Filters took their place."""
+"""Events of Ignite 0.2 to 0.4 that fire every so many iterations or epochs.
+
+Filters took their place.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ class CustomPeriodicEvent:
         n_epochs: epochs in a period. One of the two.
 
     Attributes:
-        Events: ``ITERATIONS_1000_STARTED`` and ``ITERATIONS_1000_COMPLETED``, or ``EPOCHS_10_STARTED`` and
-            ``EPOCHS_10_COMPLETED``. ``engine.state.iterations_1000``, or ``epochs_10``, is the number of the period.
+        Events: ``ITERATIONS_1000_STARTED`` and ``ITERATIONS_1000_COMPLETED``, or
+            ``EPOCHS_10_STARTED`` and ``EPOCHS_10_COMPLETED``. ``engine.state.iterations_1000``, or
+            ``epochs_10``, is the number of the period.
 
     Raises:
         TypeError: the number is not an integer.
@@ -58,7 +62,9 @@ class CustomPeriodicEvent:
     def attach(self, engine: Engine[Any, Any]) -> None:
         """Registers the two events with ``engine``, and fires them."""
         started, completed = self.Events
-        engine.register_events(started, completed, event_to_attr=dict.fromkeys(self.Events, self._attribute))
+        engine.register_events(
+            started, completed, event_to_attr=dict.fromkeys(self.Events, self._attribute)
+        )
         engine.add_event_handler(self._begins(event_filter=self._is_first), self._start, started)
         engine.add_event_handler(self._ends(every=self._every), _fire, completed)
 

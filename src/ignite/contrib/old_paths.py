@@ -1,7 +1,7 @@
 """Import paths of Ignite 0.1 to 0.5 that have moved: one finder, one table.
 
-A module under an old path has the very objects of the new one. It warns once, on the line that uses it: a package when
-something is taken from it, any other module when it is imported.
+A module under an old path has the very objects of the new one. It warns once, on the line that uses
+it: a package when something is taken from it, any other module when it is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ MOVED = {
     "ignite.contrib.metrics": "ignite.metrics",
     "ignite.engines": "ignite.engine",
 }
-"""Old path: new path. What is below an old path is below the new one, as far as it exists; the longest row counts."""
+"""Old path: new path.
+
+What is below an old path is below the new one, as far as it exists; the longest row counts.
+"""
 
 ALSO_FROM = {
     "ignite.contrib.handlers": ("ignite.contrib.custom_events", "ignite.handlers.time_profilers"),
@@ -57,7 +60,9 @@ class _OldModule(ModuleType):
                     self._is_quiet = True
                     _warn(self.__name__, self._sources[0], stacklevel=3)
                 return getattr(module, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}, nor have {', '.join(self._sources)}")
+        raise AttributeError(
+            f"module {self.__name__!r} has no attribute {name!r}, nor have {', '.join(self._sources)}"
+        )
 
     def __dir__(self) -> list[str]:
         modules = map(importlib.import_module, self._sources)
@@ -77,7 +82,9 @@ class OldPathFinder(MetaPathFinder, Loader):
         found = None if new is None else importlib.util.find_spec(new)
         if found is None:
             return None
-        return ModuleSpec(fullname, self, origin=new, is_package=found.submodule_search_locations is not None)
+        return ModuleSpec(
+            fullname, self, origin=new, is_package=found.submodule_search_locations is not None
+        )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module, which is empty until it is asked for something."""
@@ -106,4 +113,6 @@ def _new_path(old: str) -> str | None:
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
     # Frames of the import system are not counted.
-    warnings.warn(f"{old} has moved: import from {new} instead", DeprecationWarning, stacklevel=stacklevel)
+    warnings.warn(
+        f"{old} has moved: import from {new} instead", DeprecationWarning, stacklevel=stacklevel
+    )

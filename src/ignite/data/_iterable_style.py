@@ -67,7 +67,9 @@ class _IterableStyle:
 class StreamSource(_IterableStyle):
     """A DataLoader over an iterable dataset."""
 
-    def __init__(self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int) -> None:
+    def __init__(
+        self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int
+    ) -> None:
         super().__init__(loader, seed, rank, world_size)
         self._generator = torch.Generator()
         self._random: PrivateRandom | None = None
@@ -82,12 +84,20 @@ class StreamSource(_IterableStyle):
     @property
     def _is_stateful(self) -> bool:
         dataset = self._data.dataset
-        return self._data.num_workers == 0 and hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
+        return (
+            self._data.num_workers == 0
+            and hasattr(dataset, "state_dict")
+            and hasattr(dataset, "load_state_dict")
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         loader, dataset = self._data, self._data.dataset
         length = len(dataset) if has_length(dataset) else None
-        numbers = {"batch_size": loader.batch_size, "drop_last": loader.drop_last, "num_workers": loader.num_workers}
+        numbers = {
+            "batch_size": loader.batch_size,
+            "drop_last": loader.drop_last,
+            "num_workers": loader.num_workers,
+        }
         return {"kind": "stream", "length": length, **numbers, "world_size": self._world_size}
 
     def begin(self, start: Position) -> Iterator[Any]:
@@ -117,14 +127,21 @@ class StreamSource(_IterableStyle):
         if not is_changed or size is None or before == size:
             return position
         num_batches = position.num_samples // (size * self._world_size)
-        return Position(position.epoch, num_batches, position.num_samples, position.is_complete, position.inner)
+        return Position(
+            position.epoch, num_batches, position.num_samples, position.is_complete, position.inner
+        )
 
     def inner_state(self) -> Mapping[str, Any] | None:
         if not self._is_stateful or self._random is None:
             return None
-        # The data set may have begun anew by itself, when the last batch asked for more samples than there were.
+        # The data set may have begun anew by itself, when the last batch asked for more samples
+        # than there were.
         is_ended = self._is_over or bool(getattr(self._fetcher, "ended", False))
-        return {"dataset": self._data.dataset.state_dict(), "random": self._random.state_dict(), "is_ended": is_ended}
+        return {
+            "dataset": self._data.dataset.state_dict(),
+            "random": self._random.state_dict(),
+            "is_ended": is_ended,
+        }
 
     def give_up(self, batches: Iterator[Any]) -> None:
         shut_down_workers(batches)
@@ -143,8 +160,11 @@ class StatefulSource(_IterableStyle):
         else:
             for generator in generators_of(getattr(self._data, "sampler", None)):
                 generator.manual_seed(mix(self.seed, start.epoch))
-        # The order of a pass is drawn when it begins: from the seed of the pass, not from the program's random state.
-        return _PrivatelyDrawn(lambda: iter(self._data), self._private(start.epoch), only_first=True)
+        # The order of a pass is drawn when it begins: from the seed of the pass, not from the
+        # program's random state.
+        return _PrivatelyDrawn(
+            lambda: iter(self._data), self._private(start.epoch), only_first=True
+        )
 
     def inner_state(self) -> Mapping[str, Any] | None:
         state: Mapping[str, Any] = self._data.state_dict()
@@ -167,7 +187,9 @@ class IterableSource(_IterableStyle):
     def begin(self, start: Position) -> Iterator[Any]:
         if self._is_plain:
             return itertools.islice(self._data, start.num_batches, None)
-        return _skip(_PrivatelyDrawn(lambda: iter(self._data), self._private(start.epoch)), start.num_batches)
+        return _skip(
+            _PrivatelyDrawn(lambda: iter(self._data), self._private(start.epoch)), start.num_batches
+        )
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         if position.num_batches == 0 or not isinstance(self._data, Iterator):
@@ -185,13 +207,15 @@ class IterableSource(_IterableStyle):
 class _PrivatelyDrawn:
     """An iterator that is created and advanced with its own stream of random numbers.
 
-    Numpy draws normal numbers in pairs, and the second one does not survive the end of a block. So skipped batches have
-    to be drawn one by one, too.
+    Numpy draws normal numbers in pairs, and the second one does not survive the end of a block. So
+    skipped batches have to be drawn one by one, too.
     """
 
     __slots__ = ("_batches", "_only_first", "_random")
 
-    def __init__(self, make: Callable[[], Iterator[Any]], random: PrivateRandom, only_first: bool = False) -> None:
+    def __init__(
+        self, make: Callable[[], Iterator[Any]], random: PrivateRandom, only_first: bool = False
+    ) -> None:
         self._random: AbstractContextManager[Any] = random
         self._only_first = only_first
         with random:

@@ -22,8 +22,21 @@ from ignite.data._position import Position
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import Cutting
 from ignite.data.random_state import mix
-from ignite.data.sampler import Batches, OwnBatches, ShardedBatchSampler, StreamedBatches, has_length
-from ignite.data.seeding import BatchSeeds, CollateSeeds, draws_nothing, is_seeded, seeded_inside, tag
+from ignite.data.sampler import (
+    Batches,
+    OwnBatches,
+    ShardedBatchSampler,
+    StreamedBatches,
+    has_length,
+)
+from ignite.data.seeding import (
+    BatchSeeds,
+    CollateSeeds,
+    draws_nothing,
+    is_seeded,
+    seeded_inside,
+    tag,
+)
 
 __all__ = ["Indexer", "MapSource"]
 
@@ -34,11 +47,14 @@ class Indexer:
     Args:
         batches: the batches of indices.
         is_single: whether the loader takes one index at a time, as with ``batch_size=None``.
-        is_understood: whether the dataset understands a :class:`~ignite.data.seeding.Key` as an index.
+        is_understood: whether the dataset understands a :class:`~ignite.data.seeding.Key` as an
+            index.
         num_recent: how many batches a loader may request before it delivers them.
     """
 
-    def __init__(self, batches: Batches, is_single: bool, is_understood: bool, num_recent: int) -> None:
+    def __init__(
+        self, batches: Batches, is_single: bool, is_understood: bool, num_recent: int
+    ) -> None:
         self._batches = batches
         self._is_single = is_single
         self._is_understood = is_understood
@@ -53,8 +69,9 @@ class Indexer:
         self._start = start
         self._pass_seed = mix(seed, start.epoch)
         own = isinstance(self._batches, OwnBatches)
-        # Drawn here and not in the generator below: numpy's compiled functions let a generator that calls them keep the
-        # exception that is being handled, such as the end of the previous pass, and with it all of that pass.
+        # Drawn here and not in the generator below: numpy's compiled functions let a generator that
+        # calls them keep the exception that is being handled, such as the end of the previous pass,
+        # and with it all of that pass.
         self._source = (
             iter(())
             if start.is_complete
@@ -67,7 +84,12 @@ class Indexer:
 
     def __iter__(self) -> Iterator[Any]:
         # A loader with workers creates two iterators for a pass, and uses the second.
-        start, recent, pass_seed, understood = self._start, self.recent, self._pass_seed, self._is_understood
+        start, recent, pass_seed, understood = (
+            self._start,
+            self.recent,
+            self._pass_seed,
+            self._is_understood,
+        )
         total = 0
         for number, batch in enumerate(self._source, start=start.num_batches):
             total += len(batch) if has_length(batch) else 1
@@ -89,14 +111,19 @@ class MapSource:
         loader: the user's; stays as it is.
         seed: for the order of samples, and what the data set draws.
         rank: number of this process, unless the loader's sampler says it.
-        world_size: among how many processes the samples are shared, unless the loader's sampler says it.
+        world_size: among how many processes the samples are shared, unless the loader's sampler
+            says it.
     """
 
-    def __init__(self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int) -> None:
+    def __init__(
+        self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int
+    ) -> None:
         self._user_loader = loader
         self._is_flat = loader.batch_sampler is None and type(loader.sampler) is not BatchSampler
         cutter: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
-        self.batches, self.kind, self.rank, self.world_size = _batches_of(cutter, self._is_flat, seed, rank, world_size)
+        self.batches, self.kind, self.rank, self.world_size = _batches_of(
+            cutter, self._is_flat, seed, rank, world_size
+        )
         # Processes that do not share their data have different orders.
         self._order_rank = 0 if self.world_size > 1 or _knows_rank(cutter) else self.rank
         self.seed = self.batches.seed
@@ -108,7 +135,9 @@ class MapSource:
         # in_order, because the number of a batch tells which one it is.
         changes: dict[str, Any] = {"generator": self._generator, "in_order": True}
         collates = loader.collate_fn not in (default_collate, default_convert)
-        seeds_batches = not is_seeded(loader.dataset) and (collates or not draws_nothing(loader.dataset))
+        seeds_batches = not is_seeded(loader.dataset) and (
+            collates or not draws_nothing(loader.dataset)
+        )
         if seeds_batches:
             changes["dataset"] = BatchSeeds(loader.dataset)
             if collates:
@@ -162,7 +191,9 @@ class MapSource:
     def num_left(self, start: Position) -> int | None:
         """Batches of this process from ``start`` on, or None if nobody knows."""
         if isinstance(self.batches, ShardedBatchSampler):
-            return self.batches.cutting.num_batches(self.batches.order.num_samples - start.num_samples)
+            return self.batches.cutting.num_batches(
+                self.batches.order.num_samples - start.num_samples
+            )
         return len(self.batches) - start.num_batches if has_length(self.batches) else None
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
@@ -171,7 +202,9 @@ class MapSource:
             return position
         num_left = self.batches.order.num_samples - position.num_samples
         if num_left <= 0 or 0 < num_left < self.world_size:
-            return Position(position.epoch, position.num_batches, position.num_samples, is_complete=True)
+            return Position(
+                position.epoch, position.num_batches, position.num_samples, is_complete=True
+            )
         return position
 
     def describe(self, number: int) -> str:
@@ -211,7 +244,11 @@ def _batches_of(
     else:
         return OwnBatches(cutter, seed or 0), "batches", rank, world_size
     if isinstance(sampler, DistributedSampler) and type(sampler) is DistributedSampler:
-        rank, world_size, drop_last = sampler.rank, sampler.num_replicas, drop_last or sampler.drop_last
+        rank, world_size, drop_last = (
+            sampler.rank,
+            sampler.num_replicas,
+            drop_last or sampler.drop_last,
+        )
         seed = sampler.seed if seed is None else seed
     elif _knows_rank(sampler):
         rank, world_size = getattr(sampler, "rank", rank), 1  # cuts by itself
@@ -232,7 +269,11 @@ def _cut_batches(sampler: Any, seed: int, cutting: Cutting) -> Batches:
         source, shuffle = len(sampler.dataset), sampler.shuffle
     elif kind is SequentialSampler:
         source = len(sampler.data_source)
-    elif kind is RandomSampler and not sampler.replacement and sampler.num_samples == len(sampler.data_source):
+    elif (
+        kind is RandomSampler
+        and not sampler.replacement
+        and sampler.num_samples == len(sampler.data_source)
+    ):
         source, shuffle = len(sampler.data_source), True
     elif not has_length(sampler):
         return StreamedBatches(sampler, seed, cutting)
@@ -264,7 +305,9 @@ def _copy(sampler: ShardedBatchSampler) -> ShardedBatchSampler:
 
 def _knows_rank(sampler: Any) -> bool:
     """Whether a sampler, or one that it is made of, shares the samples among processes."""
-    return hasattr(sampler, "num_replicas") or hasattr(getattr(sampler, "sampler", None), "num_replicas")
+    return hasattr(sampler, "num_replicas") or hasattr(
+        getattr(sampler, "sampler", None), "num_replicas"
+    )
 
 
 def _num_samples(batches: Batches) -> int:

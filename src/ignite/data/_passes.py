@@ -29,7 +29,10 @@ _WORKER_LOST = (
 
 
 class Progress:
-    """Counts the batches of a pass. Holds no iterator, so that workers end with the iterator that the user holds."""
+    """Counts the batches of a pass.
+
+    Holds no iterator, so that workers end with the iterator that the user holds.
+    """
 
     __slots__ = ("is_ended", "num_batches", "num_failed", "source", "start")
 
@@ -41,7 +44,10 @@ class Progress:
         self.is_ended = False
 
     def position(self) -> Position:
-        """The position after the last delivered batch. A failed batch counts once a later one has been delivered."""
+        """The position after the last delivered batch.
+
+        A failed batch counts once a later one has been delivered.
+        """
         start, source, num_batches = self.start, self.source, self.num_batches
         num_left = source.num_left(start)
         return Position(
@@ -105,8 +111,9 @@ class Pass:
             error.add_note(_WORKER_LOST)
             progress.source.give_up(self._batches)
         if worker_processes(self._batches) and error.__traceback__ is not None:
-            # torch's frame that raises the error of a worker also holds it. This cycle would keep the workers until the
-            # garbage is collected, possibly in a new worker, which then waits for processes that are not its own.
+            # torch's frame that raises the error of a worker also holds it. This cycle would keep
+            # the workers until the garbage is collected, possibly in a new worker, which then waits
+            # for processes that are not its own.
             traceback.clear_frames(error.__traceback__.tb_next)
 
     def _has_lost_worker(self, error: BaseException) -> bool:
@@ -116,10 +123,15 @@ class Pass:
             return text.startswith(_WORKER_DIED)
         if not isinstance(error, OSError | EOFError) or text.startswith(_RAISED_IN_WORKER):
             return False
-        # It may have died while its batch was read from its shared memory; that is known a moment later.
+        # It may have died while its batch was read from its shared memory; that is known a moment
+        # later.
         workers = {worker.sentinel: worker for worker in worker_processes(self._batches)}
         try:
-            gone = [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)] if workers else []
+            gone = (
+                [workers[sentinel] for sentinel in wait_for_any(list(workers), timeout=1)]
+                if workers
+                else []
+            )
             for worker in gone:
                 worker.join(1)
                 error.add_note(f"{_WORKER_DIED} {worker.pid}) exited with code {worker.exitcode}")
@@ -167,12 +179,15 @@ class Wait:
 def watch(waiting: Waiting, wait: Wait) -> None:
     """Starts a thread that warns about a batch that does not arrive.
 
-    The thread sleeps for the limit, then checks when the current wait started. If that wait is shorter than the limit,
-    the thread sleeps until it would reach the limit: no wait is reported late, and a batch costs two assignments. The
-    thread ends when ``wait`` is stopped or ``waiting`` is deleted.
+    The thread sleeps for the limit, then checks when the current wait started. If that wait is
+    shorter than the limit, the thread sleeps until it would reach the limit: no wait is reported
+    late, and a batch costs two assignments. The thread ends when ``wait`` is stopped or ``waiting``
+    is deleted.
     """
     weakref.finalize(waiting, wait.stop).atexit = False
-    threading.Thread(target=_watch, args=(weakref.ref(waiting), wait), name="ignite-watchdog", daemon=True).start()
+    threading.Thread(
+        target=_watch, args=(weakref.ref(waiting), wait), name="ignite-watchdog", daemon=True
+    ).start()
 
 
 def _watch(reference: weakref.ref[Waiting], wait: Wait) -> None:
@@ -227,7 +242,11 @@ class WatchedPass(Pass):
         number = progress.start.num_batches + progress.num_batches + progress.num_failed
         workers = worker_processes(self._batches)
         index = worker_of_next_batch(self._batches)
-        culprit = "" if index is None else f", which worker {index} (pid {workers[index].pid}) should make"
+        culprit = (
+            ""
+            if index is None
+            else f", which worker {index} (pid {workers[index].pid}) should make"
+        )
         pids = ", ".join(str(worker.pid) for worker in workers)
         samples = progress.source.describe(number)
         return f"batch {number} of epoch {progress.start.epoch}, {samples}{culprit}; all workers have the pids {pids}"

@@ -98,7 +98,8 @@ def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, An
     """Position, seed and fingerprint from the result of :func:`to_state`.
 
     Raises:
-        ValueError: an entry is missing, negative or not a number; or a newer version wrote the state.
+        ValueError: an entry is missing, negative or not a number; or a newer version wrote the
+            state.
     """
     version = state.get("version")
     if not isinstance(version, int) or not 1 <= version <= VERSION:
@@ -108,19 +109,28 @@ def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, An
         )
     numbers = {name: _natural(state, name) for name in ("num_batches", "num_samples")}
     epoch, seed, fingerprint = state.get("epoch"), state.get("seed"), state.get("fingerprint")
-    if not isinstance(epoch, int) or not isinstance(seed, int) or not isinstance(fingerprint, Mapping):
+    if (
+        not isinstance(epoch, int)
+        or not isinstance(seed, int)
+        or not isinstance(fingerprint, Mapping)
+    ):
         raise ValueError(
             "epoch and seed of the position in the data should be integers, and fingerprint a dictionary, "
             f"but given {epoch!r}, {seed!r}, {fingerprint!r}"
         )
     is_complete = bool(state.get("is_complete", False))
-    return Position(epoch, **numbers, is_complete=is_complete, inner=state.get("inner")), seed, fingerprint
+    return (
+        Position(epoch, **numbers, is_complete=is_complete, inner=state.get("inner")),
+        seed,
+        fingerprint,
+    )
 
 
 def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Checks that a position belongs to the same data, cut into batches in the same way.
 
-    The number of processes may differ. So may the batch size of each, if that of all together is the same.
+    The number of processes may differ. So may the batch size of each, if that of all together is
+    the same.
 
     Raises:
         ValueError: names each difference, with both values.
@@ -142,7 +152,9 @@ def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> N
 def _natural(state: Mapping[str, Any], name: str) -> int:
     value = state.get(name)
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} of the position in the data should be an integer of at least 0, but given {value!r}")
+        raise ValueError(
+            f"{name} of the position in the data should be an integer of at least 0, but given {value!r}"
+        )
     return value
 
 

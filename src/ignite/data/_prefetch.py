@@ -20,8 +20,8 @@ _BATCH, _ERROR, _END = range(3)
 def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
     """The same batches, in the same order; a thread makes up to ``num_ahead + 1`` of them beforehand.
 
-    The thread begins with the first batch that is asked for, and ends with the iterator, also if that is left early.
-    What it raises is raised in the place of the batch.
+    The thread begins with the first batch that is asked for, and ends with the iterator, also if
+    that is left early. What it raises is raised in the place of the batch.
 
     Args:
         batches: is gone over by the thread alone. A process that is forked has no such thread.
@@ -62,8 +62,15 @@ class _Worker:
         self._stop = threading.Event()
         self._process = os.getpid()
         self._is_over = False
-        work = (batches, self.ready, self._stop, torch.is_grad_enabled())  # the mode is each thread's own
-        self._thread = threading.Thread(target=_make, args=work, name="ignite-prefetch", daemon=True)
+        work = (
+            batches,
+            self.ready,
+            self._stop,
+            torch.is_grad_enabled(),
+        )  # the mode is each thread's own
+        self._thread = threading.Thread(
+            target=_make, args=work, name="ignite-prefetch", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -81,7 +88,9 @@ class _Worker:
         self._stop.set()
         while not self.ready.empty():  # the thread may wait for a place, once
             self.ready.get_nowait()
-        if self._thread is not threading.current_thread():  # it may be the one that collects the iterator
+        if (
+            self._thread is not threading.current_thread()
+        ):  # it may be the one that collects the iterator
             self._thread.join()
 
 
@@ -96,7 +105,10 @@ def _end_all() -> None:
 
 
 def _make(
-    batches: Iterator[Any], ready: queue.Queue[tuple[int, Any]], stop: threading.Event, is_grad_enabled: bool
+    batches: Iterator[Any],
+    ready: queue.Queue[tuple[int, Any]],
+    stop: threading.Event,
+    is_grad_enabled: bool,
 ) -> None:
     torch.set_grad_enabled(is_grad_enabled)
     try:

@@ -23,23 +23,25 @@ __all__ = ["ArrayLoader"]
 class ArrayLoader:
     """Goes over arrays in batches, like a ``DataLoader`` over a ``TensorDataset``, without touching single samples.
 
-    Each ``iter()`` begins the next pass. Its order is a function of ``seed`` and the number of the pass alone, so that
+    Each ``iter()`` begins the next pass. Its order is a function of ``seed`` and the number of the
+    pass alone, so that
     :func:`~ignite.data.resumable` and ``trainer.run(..., resume=...)`` go on with it at no cost. Nothing is drawn from
-    the random state of the program. Batches of data that are not shuffled are views: they are not copied.
+    the random state of the program. Batches of data that are not shuffled are views: they are not
+    copied.
 
     Args:
-        data: tensors, shape (N, ...), or numpy arrays of numbers, alone or in nested tuples, lists and dictionaries.
-            All have the same N. Arrays are not copied.
+        data: tensors, shape (N, ...), or numpy arrays of numbers, alone or in nested tuples, lists
+            and dictionaries. All have the same N. Arrays are not copied.
         batch_size: samples in a batch of one process.
         shuffle: whether each pass has an order of its own.
         seed: of the orders; the same in all processes.
         rank: number of this process.
         world_size: how many processes share the samples; see :class:`~ignite.data.order.Cutting`.
         drop_last: leave out the last batch of all processes if it is incomplete.
-        prefetch: how many batches a thread makes beforehand. Worth it where they go to an accelerator, or are large:
-            to hand a small one over takes longer than to make it.
-        pin_memory: put batches into page-locked memory, from which ``x.to(device, non_blocking=True)`` does not wait.
-            Without an accelerator, nothing is done.
+        prefetch: how many batches a thread makes beforehand. Worth it where they go to an
+            accelerator, or are large: to hand a small one over takes longer than to make it.
+        pin_memory: put batches into page-locked memory, from which ``x.to(device,
+            non_blocking=True)`` does not wait. Without an accelerator, nothing is done.
 
     Raises:
         TypeError: something in ``data`` is neither a tensor nor an array of numbers.
@@ -68,7 +70,9 @@ class ArrayLoader:
         pin_memory: bool = False,
     ) -> None:
         if not isinstance(prefetch, int) or prefetch < 0:
-            raise ValueError(f"prefetch should be a number of batches, 0 or more, but given {prefetch!r}")
+            raise ValueError(
+                f"prefetch should be a number of batches, 0 or more, but given {prefetch!r}"
+            )
         self.prefetch = prefetch
         self.pin_memory = pin_memory
         self.data = as_tensors(data)
@@ -231,7 +235,9 @@ def as_tensors(data: Any) -> Any:
         try:
             return torch.as_tensor(leaf)
         except TypeError as error:
-            error.add_note("data should be tensors or arrays of numbers: encode strings and objects as numbers first")
+            error.add_note(
+                "data should be tensors or arrays of numbers: encode strings and objects as numbers first"
+            )
             raise
 
     kinds = (Tensor, *_array_types())
@@ -249,7 +255,9 @@ def _common_length(data: Any) -> int:
 
     def note(path: str, leaf: Any) -> None:
         if leaf.ndim == 0:
-            raise ValueError(f"{path} should have a dimension of samples, shape (N, ...), but given a single number")
+            raise ValueError(
+                f"{path} should have a dimension of samples, shape (N, ...), but given a single number"
+            )
         lengths[path] = len(leaf)
 
     for path, leaf in named_tensors(data):

@@ -23,16 +23,24 @@ def update_dataloader(
 
     Args:
         dataloader: stays as it is; over a map-style data set, unless the sampling stays.
-        new_batch_sampler: gives lists of indices. None: sampling is as it was, or as ``changes`` say.
-        changes: other arguments of the loader: ``generator``, ``dataset``, ``collate_fn``, ``sampler``, ...
+        new_batch_sampler: gives lists of indices. None: sampling is as it was, or as ``changes``
+            say.
+        changes: other arguments of the loader: ``generator``, ``dataset``, ``collate_fn``,
+            ``sampler``, ...
 
     Example:
         >>> loader = DataLoader(range(4), batch_size=3)
         >>> list(update_dataloader(loader, [[3], [0, 1]]))
         [tensor([3]), tensor([0, 1])]
     """
-    names = set(inspect.signature(DataLoader.__init__).parameters) | set(inspect.signature(type(dataloader)).parameters)
-    kept = {name: getattr(dataloader, name) for name in names - _SAMPLING - {"self"} if hasattr(dataloader, name)}
+    names = set(inspect.signature(DataLoader.__init__).parameters) | set(
+        inspect.signature(type(dataloader)).parameters
+    )
+    kept = {
+        name: getattr(dataloader, name)
+        for name in names - _SAMPLING - {"self"}
+        if hasattr(dataloader, name)
+    }
     if new_batch_sampler is not None:
         kept["batch_sampler"] = new_batch_sampler
     elif "sampler" in changes:
@@ -51,7 +59,11 @@ def _copy(dataloader: DataLoader[Any], changes: dict[str, Any]) -> DataLoader[An
         changes = changes | {"batch_sampler": None}
     elif "batch_sampler" in changes:
         changes = changes | {"batch_size": None, "drop_last": False}
-    changes = {name: value for name, value in changes.items() if name != "multiprocessing_context"}  # a property
+    changes = {
+        name: value for name, value in changes.items() if name != "multiprocessing_context"
+    }  # a property
     copied = copy.copy(dataloader)
-    vars(copied).update(changes, _iterator=None)  # set like this, because a loader refuses to be changed
+    vars(copied).update(
+        changes, _iterator=None
+    )  # set like this, because a loader refuses to be changed
     return copied

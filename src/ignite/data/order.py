@@ -1,4 +1,7 @@
-"""The one order of samples, and how batches are cut from it. Pure: plain numbers in and out, no loader, no process."""
+"""The one order of samples, and how batches are cut from it.
+
+Pure: plain numbers in and out, no loader, no process.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from ignite.data.random_state import mix
 
 __all__ = ["Cutting", "SampleOrder", "cut"]
 
-Order: TypeAlias = Tensor | Sequence[Any]  # (N,) of indices; a tensor is sliced, and never made a list as a whole
+Order: TypeAlias = (
+    Tensor | Sequence[Any]
+)  # (N,) of indices; a tensor is sliced, and never made a list as a whole
 
 _NUM_AT_ONCE = 4096  # indices that become Python numbers at a time: enough to make the slicing of tensors negligible
 
@@ -56,15 +61,18 @@ class SampleOrder:
 class Cutting:
     """How an order of samples is cut into batches and shared among processes.
 
-    After ``num_seen`` samples, the next ``batch_size * world_size`` samples of the order are the next global batch, of
-    which each process takes an equal, contiguous part. All processes get the same number of batches:
+    After ``num_seen`` samples, the next ``batch_size * world_size`` samples of the order are the
+    next global batch, of which each process takes an equal, contiguous part. All processes get the
+    same number of batches:
 
     - A remainder that is smaller than a global batch is shared as evenly as possible.
-    - A remainder of fewer samples than processes joins the global batch before it. Sizes differ by one at most.
-    - If there is no batch before it, because no more samples were left at all, some processes get none. Only there the
-      number of batches differs.
+    - A remainder of fewer samples than processes joins the global batch before it. Sizes differ by
+      one at most.
+    - If there is no batch before it, because no more samples were left at all, some processes get
+      none. Only there the number of batches differs.
 
-    So no sample is seen twice, and none is left out unless ``drop_last`` leaves out the last incomplete global batch.
+    So no sample is seen twice, and none is left out unless ``drop_last`` leaves out the last
+    incomplete global batch.
 
     Args:
         batch_size: samples in a batch of one process.
@@ -73,7 +81,8 @@ class Cutting:
         drop_last: leave out the last global batch if it is incomplete.
 
     Raises:
-        ValueError: ``batch_size`` or ``world_size`` is not positive, or ``rank`` not below ``world_size``.
+        ValueError: ``batch_size`` or ``world_size`` is not positive, or ``rank`` not below
+            ``world_size``.
 
     Example:
         >>> [list(cut(range(10), Cutting(2, rank, world_size=2))) for rank in (0, 1)]
@@ -93,7 +102,9 @@ class Cutting:
         if self.world_size < 1:
             raise ValueError(f"world_size should be at least 1, but given {self.world_size}")
         if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank should be from 0 to {self.world_size - 1}, but given {self.rank}")
+            raise ValueError(
+                f"rank should be from 0 to {self.world_size - 1}, but given {self.rank}"
+            )
 
     @property
     def global_size(self) -> int:
@@ -158,7 +169,9 @@ def cut(order: Order, cutting: Cutting, num_seen: int = 0) -> Iterator[list[Any]
         num_rows = min(rows_at_once, num_full - row)
         begin = num_seen + row * size
         if isinstance(order, Tensor):
-            yield from order[begin : begin + num_rows * size].view(num_rows, size)[:, low:high].tolist()
+            yield from (
+                order[begin : begin + num_rows * size].view(num_rows, size)[:, low:high].tolist()
+            )
         else:
             for start in range(begin, begin + num_rows * size, size):
                 yield list(order[start + low : start + high])

@@ -1,7 +1,8 @@
 """Seeds for epochs, batches and samples, and random numbers that leave the program's generators untouched.
 
-Covers the generators that data sets and samplers draw from on the CPU: Python's ``random``, torch's default generator
-and ``numpy.random``. Generators of accelerators are not touched, because reading their state waits for the device.
+Covers the generators that data sets and samplers draw from on the CPU: Python's ``random``, torch's
+default generator and ``numpy.random``. Generators of accelerators are not touched, because reading
+their state waits for the device.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _MASK = 2**64 - 1
 def mix(seed: int, *numbers: int) -> int:
     """Derives a 64-bit seed from a seed and the numbers that it belongs to.
 
-    A pure function, the same on every machine: the finalizer of splitmix64 is applied to the seed, then to the sum of
-    the value so far and each number in turn. For one seed, different last numbers never give the same value; two lists
-    of numbers in general collide with a probability of 2**-64.
+    A pure function, the same on every machine: the finalizer of splitmix64 is applied to the seed,
+    then to the sum of the value so far and each number in turn. For one seed, different last
+    numbers never give the same value; two lists of numbers in general collide with a probability of
+    2**-64.
 
     Args:
         seed: any integer; only its lowest 64 bits count, as for ``numbers``.
@@ -57,7 +59,8 @@ class random_scope:  # noqa: N801 - reads as a function: `with random_scope():`
     """Restores the program's generators at the end of the block.
 
     Args:
-        seed: 64 bits, for the generators inside of the block. None: they are in an unknown state there.
+        seed: 64 bits, for the generators inside of the block. None: they are in an unknown state
+            there.
 
     Example:
         >>> _ = torch.manual_seed(1)
@@ -89,7 +92,9 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     numpy = numpy_or_none()
     if numpy is not None:
-        numpy.random.seed(seed >> 32)  # the halves differ: torch's generator makes use of the lower 32 bits only
+        numpy.random.seed(
+            seed >> 32
+        )  # the halves differ: torch's generator makes use of the lower 32 bits only
 
 
 class PrivateRandom:
@@ -150,7 +155,10 @@ class PrivateRandom:
         }
         if self._bits is not None:
             bits = self._bits.state["state"]
-            state["numpy"] = {"key": torch.from_numpy(bits["key"].astype("int64")), "pos": int(bits["pos"])}
+            state["numpy"] = {
+                "key": torch.from_numpy(bits["key"].astype("int64")),
+                "pos": int(bits["pos"]),
+            }
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -166,11 +174,17 @@ class PrivateRandom:
         if numpy is not None and "numpy" in state:
             self._bits = numpy.random.MT19937()
             key = state["numpy"]["key"].numpy().astype("uint32")
-            self._bits.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": state["numpy"]["pos"]}}
+            self._bits.state = {
+                "bit_generator": "MT19937",
+                "state": {"key": key, "pos": state["numpy"]["pos"]},
+            }
 
 
 class _ProgramState:
-    """The state of the program's generators when this was created. Numpy's generator is exchanged for another one."""
+    """The state of the program's generators when this was created.
+
+    Numpy's generator is exchanged for another one.
+    """
 
     __slots__ = ("_numpy", "_python", "_torch")
 
@@ -199,8 +213,9 @@ class _Exchanged(NamedTuple):
 def _exchange(new: Any = None) -> _Exchanged:
     """Makes ``numpy.random`` use another generator: ``new``, or one in an unknown state, to be seeded.
 
-    An exchange leaves the program's generator as it is. But normal numbers are drawn in pairs, and ``numpy.random``
-    forgets the second one when its generator changes. So if there is one, the full state has to be restored.
+    An exchange leaves the program's generator as it is. But normal numbers are drawn in pairs, and
+    ``numpy.random`` forgets the second one when its generator changes. So if there is one, the full
+    state has to be restored.
     """
     numpy = numpy_or_none()
     bits = numpy.random.get_bit_generator()

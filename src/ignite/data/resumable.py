@@ -29,35 +29,38 @@ def resumable(
 ) -> ResumableLoader:
     """Makes a loader whose passes can be stopped anywhere and gone on with, exactly, in another process.
 
-    The batches of a pass, and all random numbers that are drawn to make them, are a function of the seed, the number
-    of the pass and the place in it. Neither the number of workers nor the place where a run was stopped changes them,
-    and the random state of the program is not touched.
+    The batches of a pass, and all random numbers that are drawn to make them, are a function of the
+    seed, the number of the pass and the place in it. Neither the number of workers nor the place
+    where a run was stopped changes them, and the random state of the program is not touched.
 
-    ============================================ ===============================================================
-    data                                         what going on costs
-    ============================================ ===============================================================
-    ``DataLoader`` over a map-style data set     nothing: only indices are skipped
-    iterable data set with a state, no workers   nothing: it is asked for its state
-    any other iterable data set                  what was given before is made again and dropped
-    data with ``state_dict``, as torchdata's     what its own ``load_state_dict`` costs
-    lists and other iterables                    what was given before is made again and dropped
-    ============================================ ===============================================================
+    ============================================
+    =============================================================== data
+    what going on costs ============================================
+    =============================================================== ``DataLoader`` over a map-style
+    data set     nothing: only indices are skipped iterable data set with a state, no workers
+    nothing: it is asked for its state any other iterable data set                  what was given
+    before is made again and dropped data with ``state_dict``, as torchdata's     what its own
+    ``load_state_dict`` costs lists and other iterables                    what was given before is
+    made again and dropped ============================================
+    ===============================================================
 
-    With a map-style data set, each batch is seeded. :func:`~ignite.data.seeded` data sets seed each sample instead.
-    A ``DistributedSampler`` is replaced by our own cutting, which neither pads nor leaves samples out.
+    With a map-style data set, each batch is seeded. :func:`~ignite.data.seeded` data sets seed each
+    sample instead. A ``DistributedSampler`` is replaced by our own cutting, which neither pads nor
+    leaves samples out.
 
     Args:
         loader: a ``DataLoader``, or anything that can be iterated over again and again.
-        seed: of orders and random numbers, the same in all processes. None: that of the loader's ``generator``, if it
-            has one; that of its ``DistributedSampler``; else, for one process, torch's (``torch.manual_seed``), and
-            for several 0. A loaded position brings its own.
-        rank: number of this process; a ``DistributedSampler`` says it by itself. Processes that do not share their
-            data go over them in other orders, and draw other random numbers.
-        world_size: how many processes, all of which hold the same data, share them. 1: each has data of its own.
-        on_change: what to do if a position is loaded that was saved with other data or another batch size: raise an
-            error, or go on after the same number of samples.
-        stall_warning_s: after how many seconds of waiting for a batch of the workers to warn, and name the process that
-            hangs. 0: never.
+        seed: of orders and random numbers, the same in all processes. None: that of the loader's
+            ``generator``, if it has one; that of its ``DistributedSampler``; else, for one process,
+            torch's (``torch.manual_seed``), and for several 0. A loaded position brings its own.
+        rank: number of this process; a ``DistributedSampler`` says it by itself. Processes that do
+            not share their data go over them in other orders, and draw other random numbers.
+        world_size: how many processes, all of which hold the same data, share them. 1: each has
+            data of its own.
+        on_change: what to do if a position is loaded that was saved with other data or another
+            batch size: raise an error, or go on after the same number of samples.
+        stall_warning_s: after how many seconds of waiting for a batch of the workers to warn, and
+            name the process that hangs. 0: never.
 
     Raises:
         ValueError: a batch sampler of the user's is to be shared by several processes.
@@ -76,23 +79,30 @@ def resumable(
         return loader
     if on_change not in ("raise", "accept"):
         raise ValueError(f"on_change should be 'raise' or 'accept', but given {on_change!r}")
-    return ResumableLoader(loader, _source_of(loader, seed, rank, world_size), on_change == "accept", stall_warning_s)
+    return ResumableLoader(
+        loader, _source_of(loader, seed, rank, world_size), on_change == "accept", stall_warning_s
+    )
 
 
 class ResumableLoader:
-    """What :func:`resumable` returns. Attributes that it lacks are those of the loader it was made of.
+    """What :func:`resumable` returns.
 
-    Each ``iter()`` begins the next pass, or, once after ``load_state_dict``, goes on with the one that was stopped. The
-    position belongs to the iterator that was made last.
+    Attributes that it lacks are those of the loader it was made of.
+
+    Each ``iter()`` begins the next pass, or, once after ``load_state_dict``, goes on with the one
+    that was stopped. The position belongs to the iterator that was made last.
 
     State:
-        The position behind what has been delivered, not what workers have prepared: ``epoch``, ``num_batches`` (of this
-        process), ``num_samples`` (of all), ``seed``, and a ``fingerprint`` of the data. Once an iterator has said that
-        it is at its end, the position is the beginning of the next pass. Before, it is the end of the pass: an iterator
-        made from there is at its end at once, and the one after it begins the next pass.
+        The position behind what has been delivered, not what workers have prepared: ``epoch``,
+        ``num_batches`` (of this process), ``num_samples`` (of all), ``seed``, and a ``fingerprint``
+        of the data. Once an iterator has said that it is at its end, the position is the beginning
+        of the next pass. Before, it is the end of the pass: an iterator made from there is at its
+        end at once, and the one after it begins the next pass.
     """
 
-    def __init__(self, loader: Any, source: Source, accepts_changes: bool, stall_warning_s: float) -> None:
+    def __init__(
+        self, loader: Any, source: Source, accepts_changes: bool, stall_warning_s: float
+    ) -> None:
         self._loader = loader
         self._source = source
         self._accepts_changes = accepts_changes
@@ -131,7 +141,10 @@ class ResumableLoader:
         return progress.position()
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which number the next pass has. A loaded position inside a pass is kept, whatever it says."""
+        """Says which number the next pass has.
+
+        A loaded position inside a pass is kept, whatever it says.
+        """
         if not self._is_loaded or self._next.is_complete:
             self._next = Position(epoch)
             self._is_loaded = False
@@ -166,8 +179,8 @@ class ResumableLoader:
         """Lets the next iteration go on where the state was taken.
 
         Raises:
-            ValueError: it was taken in other data, and changes are not accepted; or it is no such state. Nothing is
-                changed then.
+            ValueError: it was taken in other data, and changes are not accepted; or it is no such
+                state. Nothing is changed then.
         """
         position, seed, saved = from_state(state_dict)
         current = self._source.fingerprint()
@@ -208,11 +221,17 @@ def _seed(seed: int | None, loader: Any, world_size: int) -> int | None:
     if seed is not None or world_size > 1 or _knows_ranks(loader):
         return seed  # of several processes, each may have seeded its generators in its own way
     generator = getattr(loader, "generator", None)
-    return generator.initial_seed() if isinstance(generator, torch.Generator) else torch.initial_seed()
+    return (
+        generator.initial_seed() if isinstance(generator, torch.Generator) else torch.initial_seed()
+    )
 
 
 def _knows_ranks(loader: Any) -> bool:
     """Whether a sampler of the loader shares the samples among processes."""
     batch_sampler = getattr(loader, "batch_sampler", None)
-    samplers = (getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    samplers = (
+        getattr(loader, "sampler", None),
+        batch_sampler,
+        getattr(batch_sampler, "sampler", None),
+    )
     return any(hasattr(sampler, "num_replicas") for sampler in samplers)

@@ -21,13 +21,15 @@ _NUM_AT_ONCE = 1024  # indices of a sampler without length that are drawn togeth
 class ShardedBatchSampler(Sampler[list[int]]):
     """Gives each process its batches of indices, without padding and without leaving samples out.
 
-    Which samples a pass has, and in which order, is a function of the seed and the number of the pass; which of them
-    come next, of how many all processes have seen. So a pass can be stopped and gone on with anywhere, and with
-    another number of processes. See :class:`~ignite.data.order.Cutting` for how batches are cut.
+    Which samples a pass has, and in which order, is a function of the seed and the number of the
+    pass; which of them come next, of how many all processes have seen. So a pass can be stopped and
+    gone on with anywhere, and with another number of processes. See
+    :class:`~ignite.data.order.Cutting` for how batches are cut.
 
     Args:
-        num_samples_or_sampler: how many samples there are; or a sampler whose indices are drawn once for a pass, in
-            private random state, and then cut. It has to draw the same in all processes.
+        num_samples_or_sampler: how many samples there are; or a sampler whose indices are drawn
+            once for a pass, in private random state, and then cut. It has to draw the same in all
+            processes.
         batch_size: samples in a batch of one process.
         shuffle: whether each pass has an order of its own; of no meaning with a sampler.
         seed: the same in all processes.
@@ -36,9 +38,9 @@ class ShardedBatchSampler(Sampler[list[int]]):
         drop_last: leave out the last batch of all processes if it is incomplete.
 
     State:
-        ``epoch``, ``num_seen`` (by all processes, of the samples in this pass), ``seed``, ``num_samples``. A loader
-        with workers asks for batches before it delivers them, and those count as seen: to save what has been
-        delivered, use :func:`~ignite.data.resumable`.
+        ``epoch``, ``num_seen`` (by all processes, of the samples in this pass), ``seed``,
+        ``num_samples``. A loader with workers asks for batches before it delivers them, and those
+        count as seen: to save what has been delivered, use :func:`~ignite.data.resumable`.
 
     Example:
         >>> sampler = ShardedBatchSampler(5, batch_size=2, shuffle=False)
@@ -92,7 +94,8 @@ class ShardedBatchSampler(Sampler[list[int]]):
         return self._give()
 
     def _give(self) -> Iterator[list[int]]:
-        # At the first batch, not at iter(): a loader with workers makes two iterators, and uses the second.
+        # At the first batch, not at iter(): a loader with workers makes two iterators, and uses the
+        # second.
         num_seen, self._resumes_at = self._resumes_at, 0
         for i, batch in enumerate(self.batches(self.epoch, num_seen), start=1):
             self._num_seen = self.num_seen_after(num_seen, i)
@@ -186,8 +189,8 @@ class DrawnOrder:
     """The order of samples that the user's sampler draws for a pass, in private random state.
 
     Args:
-        sampler: gives indices. If it has ``set_epoch``, that is called with the number of the pass; if it has a
-            ``generator``, that is seeded, and restored afterwards.
+        sampler: gives indices. If it has ``set_epoch``, that is called with the number of the pass;
+            if it has a ``generator``, that is seeded, and restored afterwards.
         seed: another seed gives another order.
 
     Example:

@@ -11,22 +11,31 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, ge
 
 from ignite.data.random_state import mix, random_scope, seed_all
 
-__all__ = ["BatchSeeds", "CollateSeeds", "SeededDataset", "WorkerSeeds", "draws_nothing", "is_seeded", "seeded"]
+__all__ = [
+    "BatchSeeds",
+    "CollateSeeds",
+    "SeededDataset",
+    "WorkerSeeds",
+    "draws_nothing",
+    "is_seeded",
+    "seeded",
+]
 
 
 def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
     """Makes each item of a data set draw its random numbers from (seed, epoch, index), and from nothing else.
 
-    An augmented sample is then the same whatever the batch size, the number of workers and of processes, the order,
-    and wherever a run was stopped; in each epoch it is another one. For python's ``random``, torch's default generator
-    and ``numpy.random``.
+    An augmented sample is then the same whatever the batch size, the number of workers and of
+    processes, the order, and wherever a run was stopped; in each epoch it is another one. For
+    python's ``random``, torch's default generator and ``numpy.random``.
 
     Args:
-        dataset: map-style; its items are asked for one by one, or by its own ``__getitems__`` with one index.
+        dataset: map-style; its items are asked for one by one, or by its own ``__getitems__`` with
+            one index.
         seed: another seed gives other numbers.
 
-    The epoch comes from a :func:`~ignite.data.resumable` loader; with any other loader, call ``set_epoch`` on what this
-    returns. Workers see it, those that persist as well.
+    The epoch comes from a :func:`~ignite.data.resumable` loader; with any other loader, call
+    ``set_epoch`` on what this returns. Workers see it, those that persist as well.
 
     Raises:
         TypeError: ``dataset`` has no ``__getitem__``, or is an iterable data set.
@@ -40,7 +49,9 @@ def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
         (True, False)
     """
     if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
-        raise TypeError(f"dataset should be map-style, with __getitem__, but given {type(dataset).__name__}")
+        raise TypeError(
+            f"dataset should be map-style, with __getitem__, but given {type(dataset).__name__}"
+        )
     return SeededDataset(dataset, seed)
 
 
@@ -85,7 +96,9 @@ class SeededDataset(_Wrapped):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: Any) -> Any:
-        value, epoch = (index.value, index.epoch) if type(index) is Key else (index, int(self._epoch))
+        value, epoch = (
+            (index.value, index.epoch) if type(index) is Key else (index, int(self._epoch))
+        )
         with scope():
             return self._item(value, epoch)
 
@@ -115,7 +128,10 @@ class Indices(list[Any]):
 
 
 class Key(NamedTuple):
-    """Any other kind of index, with the same numbers. Only the datasets of this module understand it."""
+    """Any other kind of index, with the same numbers.
+
+    Only the datasets of this module understand it.
+    """
 
     value: Any
     epoch: int

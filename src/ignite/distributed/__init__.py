@@ -1,4 +1,7 @@
-"""Where a program runs: ranks, devices, and what processes tell each other. Customarily imported ``as idist``."""
+"""Where a program runs: ranks, devices, and what processes tell each other.
+
+Customarily imported ``as idist``.
+"""
 
 from ignite.distributed.utils import (
     all_gather,

@@ -1,4 +1,7 @@
-"""Collectives for tensors, numbers and objects. Without a process group, each returns what one process would get."""
+"""Collectives for tensors, numbers and objects.
+
+Without a process group, each returns what one process would get.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +39,23 @@ def barrier() -> None:
 
 
 def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Tensor | float:
-    """Combines the values of all processes; each gets the result. A tensor is changed in place, and returned.
+    """Combines the values of all processes; each gets the result.
 
-    Numbers are combined as Python does it: whole ones exactly, others as float64; the result is a float if one of them
-    is. The sum of booleans in a tensor is whether one of them is true, as the result has the dtype of the tensor.
+    A tensor is changed in place, and returned.
+
+    Numbers are combined as Python does it: whole ones exactly, others as float64; the result is a
+    float if one of them is. The sum of booleans in a tensor is whether one of them is true, as the
+    result has the dtype of the tensor.
 
     Args:
         tensor: a tensor of the same shape and dtype on every process, or a number.
         op: SUM, PRODUCT, MIN, MAX; AND, OR for booleans and integers bit by bit.
-        group: a process group, or a list of ranks (see :func:`new_group`); None means all. Processes outside of it get
-            back what they gave.
+        group: a process group, or a list of ranks (see :func:`new_group`); None means all.
+            Processes outside of it get back what they gave.
 
     Raises:
-        TypeError: ``tensor`` is neither a tensor nor a number, or AND and OR are asked of numbers with fractions.
+        TypeError: ``tensor`` is neither a tensor nor a number, or AND and OR are asked of numbers
+            with fractions.
         ValueError: ``op`` is none of the above, or ``group`` neither a group nor a list of ranks.
 
     Example:
@@ -60,10 +67,16 @@ def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Te
             f"Unhandled input type: tensor should be a tensor or a number, but given {type(tensor).__name__}"
         )
     if op not in _FOLDS:
-        raise ValueError(f"Unsupported reduction operation: op should be one of {tuple(_FOLDS)}, but given {op!r}")
-    is_fraction = tensor.is_floating_point() if isinstance(tensor, Tensor) else isinstance(tensor, float)
+        raise ValueError(
+            f"Unsupported reduction operation: op should be one of {tuple(_FOLDS)}, but given {op!r}"
+        )
+    is_fraction = (
+        tensor.is_floating_point() if isinstance(tensor, Tensor) else isinstance(tensor, float)
+    )
     if is_fraction and op in ("AND", "OR"):
-        raise TypeError(f"tensor should be of booleans or integers with op={op}, but given {tensor}")
+        raise TypeError(
+            f"tensor should be of booleans or integers with op={op}, but given {tensor}"
+        )
     if not has_group():
         return tensor
     found = as_group(group)
@@ -87,7 +100,9 @@ def _reduce(tensor: Tensor, op: str, group: Any) -> Tensor:
         memory_format=torch.contiguous_format,
     )
     dist.all_reduce(sent, op=getattr(dist.ReduceOp, _REDUCE_OPS.get(op, op)), group=group)
-    with torch.inference_mode(tensor.is_inference()):  # elsewhere, such a tensor could not be written to
+    with torch.inference_mode(
+        tensor.is_inference()
+    ):  # elsewhere, such a tensor could not be written to
         tensor.detach().copy_(sent)
     return tensor
 
@@ -97,7 +112,9 @@ def _fold(number: float, op: str, group: Any) -> float:
     is_float = isinstance(number, float)
     bits = torch.tensor(number, dtype=torch.float64 if is_float else torch.int64).view(torch.int64)
     told = all_gather_equal(torch.stack([bits, torch.tensor(int(is_float))]).cpu(), group)
-    values = [theirs[:1].view(torch.float64).item() if theirs[1] else theirs[0].item() for theirs in told]
+    values = [
+        theirs[:1].view(torch.float64).item() if theirs[1] else theirs[0].item() for theirs in told
+    ]
     if any(theirs[1] for theirs in told):
         values = [float(value) for value in values]
     result: float = _FOLDS[op](values)
@@ -123,14 +140,14 @@ def all_gather(tensor: Any, group: Any = None) -> Any:
     """Collects the values of all processes; each gets all of them, in the order of ranks.
 
     Args:
-        tensor: a tensor, of the same dtype and shape on every process but for the first dimension, or a number, a
-            string or any object that can be pickled.
-        group: a process group, or a list of ranks (see :func:`new_group`); None means all. Processes outside of it get
-            back what they gave.
+        tensor: a tensor, of the same dtype and shape on every process but for the first dimension,
+            or a number, a string or any object that can be pickled.
+        group: a process group, or a list of ranks (see :func:`new_group`); None means all.
+            Processes outside of it get back what they gave.
 
     Returns:
-        For tensors of shape (N, ...) one of shape (sum of all N, ...); a tensor without dimensions counts as one of
-        shape (1,). For everything else a list.
+        For tensors of shape (N, ...) one of shape (sum of all N, ...); a tensor without dimensions
+        counts as one of shape (1,). For everything else a list.
 
     Raises:
         ValueError: tensors do not go together. All processes raise it.
@@ -159,21 +176,27 @@ def all_gather(tensor: Any, group: Any = None) -> Any:
     lengths = [num_rows * math.prod(own.shape[1:]) for num_rows in rows]
     if not sum(lengths):
         return own.new_zeros((sum(rows), *own.shape[1:]))
-    return torch.cat([each.reshape(-1, *own.shape[1:]) for each in _gather_flat(own, lengths, found)])
+    return torch.cat(
+        [each.reshape(-1, *own.shape[1:]) for each in _gather_flat(own, lengths, found)]
+    )
 
 
-def all_gather_tensors_with_shapes(tensor: Tensor, shapes: Sequence[Sequence[int]], group: Any = None) -> list[Tensor]:
+def all_gather_tensors_with_shapes(
+    tensor: Tensor, shapes: Sequence[Sequence[int]], group: Any = None
+) -> list[Tensor]:
     """Collects tensors of different shapes that are known beforehand.
 
     Args:
         tensor: this process's, of the same dtype as all others.
-        shapes: the shape of each process's tensor, in the order of ranks; the same on every process.
-        group: a process group, or a list of ranks (see :func:`new_group`); None means all. Processes outside of it get
-            back what they gave.
+        shapes: the shape of each process's tensor, in the order of ranks; the same on every
+            process.
+        group: a process group, or a list of ranks (see :func:`new_group`); None means all.
+            Processes outside of it get back what they gave.
 
     Raises:
         TypeError: ``tensor`` is none.
-        ValueError: ``shapes`` are not those of the tensors, or dtypes differ. All processes raise it.
+        ValueError: ``shapes`` are not those of the tensors, or dtypes differ. All processes raise
+            it.
 
     Example:
         >>> all_gather_tensors_with_shapes(torch.ones(2), [(2,)])
@@ -188,9 +211,12 @@ def all_gather_tensors_with_shapes(tensor: Tensor, shapes: Sequence[Sequence[int
     all_shapes = [tuple(shape) for shape in shapes]
     fits = len(all_shapes) == size and all_shapes[rank] == tuple(tensor.shape)
     held = f"{tensor.dtype} of shape {tuple(tensor.shape)} and shapes={all_shapes}"
-    # The processes ask each other even if this one sees that it is wrong, as the others would wait for it.
+    # The processes ask each other even if this one sees that it is wrong, as the others would wait
+    # for it.
     everyone_fits, agree = (
-        _exchange(int(fits), f"{tensor.dtype} {all_shapes}", found) if has_group() else ([fits], True)
+        _exchange(int(fits), f"{tensor.dtype} {all_shapes}", found)
+        if has_group()
+        else ([fits], True)
     )
     if not agree or not all(everyone_fits):
         raise ValueError(
@@ -215,7 +241,9 @@ def _tell(held: str, group: Any) -> str:
     everyone: list[str] = [""] * dist.get_world_size(group)
     dist.all_gather_object(everyone, held, group=group)
     ranks = dist.get_process_group_ranks(group)
-    return ", ".join(f"rank {rank} has {theirs}" for rank, theirs in zip(ranks, everyone, strict=True))
+    return ", ".join(
+        f"rank {rank} has {theirs}" for rank, theirs in zip(ranks, everyone, strict=True)
+    )
 
 
 def _gather_flat(tensor: Tensor, lengths: list[int], group: Any) -> list[Tensor]:
@@ -228,7 +256,10 @@ def _gather_flat(tensor: Tensor, lengths: list[int], group: Any) -> list[Tensor]
         own = torch.cat([own, own.new_zeros(longest - len(own))])
     # As bytes, because not every backend knows every dtype.
     received = all_gather_equal(own.view(torch.uint8), group)
-    return [each.view(tensor.dtype)[:length].to(tensor.device) for each, length in zip(received, lengths, strict=True)]
+    return [
+        each.view(tensor.dtype)[:length].to(tensor.device)
+        for each, length in zip(received, lengths, strict=True)
+    ]
 
 
 def all_gather_equal(tensor: Tensor, group: Any = None) -> list[Tensor]:
@@ -243,14 +274,16 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
     """Gives all processes the value of one of them. Numbers arrive exactly, and as what they were.
 
     Args:
-        tensor: a tensor, number, string or path; with ``safe_mode`` anything, None included, on the others. Without
-            it, they have to give a value of the same type, and a tensor of the same shape and dtype.
+        tensor: a tensor, number, string or path; with ``safe_mode`` anything, None included, on the
+            others. Without it, they have to give a value of the same type, and a tensor of the same
+            shape and dtype.
         src: the rank whose value it is.
         safe_mode: tell the others first what comes, so that they need not know its type and shape.
 
     Returns:
         The value. The tensor that was given stays as it is; the result is on its device. With
-        ``safe_mode``, where this process gave none: on the CPU if it was there, else on :func:`device`.
+        ``safe_mode``, where this process gave none: on the CPU if it was there, else on
+        :func:`device`.
 
     Raises:
         TypeError: the value is of another type.
@@ -266,7 +299,9 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
         raise ValueError(f"src should be between 0 and {get_world_size() - 1}, but given {src}")
     is_source = not has_group() or get_rank() == src
     if tensor is None and is_source:
-        raise ValueError("Source data can not be None: tensor should be a tensor, number, string or path")
+        raise ValueError(
+            "Source data can not be None: tensor should be a tensor, number, string or path"
+        )
     if tensor is None and not safe_mode:
         raise ValueError("Argument safe_mode should be True if None is passed for non src rank")
     if (is_source or not safe_mode) and not isinstance(tensor, Tensor | int | float | str | Path):
@@ -280,7 +315,11 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
         return _broadcast_tensor(tensor, src)
     # Pickled, so that numbers arrive exactly and shapes need not be agreed on.
     # Cloned, as a view would be pickled with all that it is a view of.
-    values = [tensor.detach().clone().cpu(), tensor.device.type] if isinstance(tensor, Tensor) else [tensor, None]
+    values = (
+        [tensor.detach().clone().cpu(), tensor.device.type]
+        if isinstance(tensor, Tensor)
+        else [tensor, None]
+    )
     dist.broadcast_object_list(values, src=src)
     value, device_type = values
     if not isinstance(value, Tensor):
@@ -291,7 +330,13 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
 
 
 def _broadcast_tensor(tensor: Tensor, src: int) -> Tensor:
-    sent = tensor.detach().to(communication_device(), copy=True, memory_format=torch.contiguous_format).resolve_conj()
+    sent = (
+        tensor.detach()
+        .to(communication_device(), copy=True, memory_format=torch.contiguous_format)
+        .resolve_conj()
+    )
     if sent.numel():
-        dist.broadcast(sent.view(-1).view(torch.uint8), src=src)  # as bytes, because gloo does not know every dtype
+        dist.broadcast(
+            sent.view(-1).view(torch.uint8), src=src
+        )  # as bytes, because gloo does not know every dtype
     return sent.to(tensor.device)

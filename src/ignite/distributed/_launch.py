@@ -41,7 +41,11 @@ SLURM_VARIABLES = (
     "SLURM_JOB_NODELIST",
     "SLURM_JOB_NUM_NODES",
 )
-_SAME_IN_SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
+_SAME_IN_SLURM = {
+    "RANK": "SLURM_PROCID",
+    "LOCAL_RANK": "SLURM_LOCALID",
+    "WORLD_SIZE": "SLURM_NTASKS",
+}
 _GRACE_S = 2.0
 """How long the other processes may continue after one has failed, and again until they are killed."""
 _PATIENCE_S = 10.0
@@ -59,28 +63,35 @@ def available_backends() -> tuple[str, ...]:
     """
     if not has_native_dist_support:
         return ()
-    candidates = {"nccl": dist.is_nccl_available, "gloo": dist.is_gloo_available, "mpi": dist.is_mpi_available}
+    candidates = {
+        "nccl": dist.is_nccl_available,
+        "gloo": dist.is_gloo_available,
+        "mpi": dist.is_mpi_available,
+    }
     return tuple(name for name, is_there in candidates.items() if is_there())
 
 
 def initialize(backend: str, **kwargs: Any) -> None:
     """Creates the default process group.
 
-    Without ``init_method``, it reads the environment that torchrun or Slurm sets; without a launcher, the group has a
-    single process. Missing variables are set until :func:`finalize`: RANK=0, LOCAL_RANK=0 and WORLD_SIZE=1, or all
-    three from Slurm; MASTER_ADDR=127.0.0.1 and MASTER_PORT=15000, or from Slurm the first host and 15000 plus the end
-    of the job's number.
+    Without ``init_method``, it reads the environment that torchrun or Slurm sets; without a
+    launcher, the group has a single process. Missing variables are set until :func:`finalize`:
+    RANK=0, LOCAL_RANK=0 and WORLD_SIZE=1, or all three from Slurm; MASTER_ADDR=127.0.0.1 and
+    MASTER_PORT=15000, or from Slurm the first host and 15000 plus the end of the job's number.
 
     Args:
         backend: one of :func:`available_backends`.
-        **kwargs: for ``torch.distributed.init_process_group``: ``timeout``, ``init_method``, ``rank``, ``world_size``.
-            With an ``init_method`` such as "tcp://10.0.0.1:2345" or "file:///shared/file", the last two are taken from
-            the environment if a launcher has set them.
+        **kwargs: for ``torch.distributed.init_process_group``: ``timeout``, ``init_method``,
+            ``rank``, ``world_size``. With an ``init_method`` such as "tcp://10.0.0.1:2345" or
+            "file:///shared/file", the last two are taken from the environment if a launcher has set
+            them.
 
     Raises:
-        ValueError: the backend is not available, or rank, world_size and init_method do not go together.
-        RuntimeError: there is a group already, nccl finds no GPU, or the environment has some of the variables that are
-            needed, but not all; or Slurm's and the others say different things.
+        ValueError: the backend is not available, or rank, world_size and init_method do not go
+            together.
+        RuntimeError: there is a group already, nccl finds no GPU, or the environment has some of
+            the variables that are needed, but not all; or Slurm's and the others say different
+            things.
 
     Example:
         >>> initialize("pigeon")
@@ -89,12 +100,16 @@ def initialize(backend: str, **kwargs: Any) -> None:
     """
     _check_backend(backend)
     if has_group():
-        raise RuntimeError("Can not create new distributed process group if default one is already initialized")
+        raise RuntimeError(
+            "Can not create new distributed process group if default one is already initialized"
+        )
     if backend == "nccl" and not torch.cuda.is_available():
         raise RuntimeError("Nccl backend is required but no cuda capable devices are there")
     rank, world_size = kwargs.get("rank"), kwargs.get("world_size")
     if (rank is None) != (world_size is None):
-        raise ValueError(f"Both rank and world_size should be provided, but given rank={rank}, world_size={world_size}")
+        raise ValueError(
+            f"Both rank and world_size should be provided, but given rank={rank}, world_size={world_size}"
+        )
     init_method = kwargs.get("init_method")
     if rank is not None and init_method is None:
         raise ValueError(
@@ -177,19 +192,22 @@ def spawn(
         args: for it, after the local rank.
         kwargs_dict: likewise, by name.
         nproc_per_node: how many processes to start on this machine.
-        **kwargs: ``nnodes`` and ``node_rank`` where other machines take part, with ``master_addr`` and ``master_port``
-            of the first one (2222; on a single machine, a free port), or ``init_method``; ``start_method`` ("spawn",
-            in IPython "fork", as functions of a notebook can not be imported), ``join`` and ``daemon`` for
-            ``torch.multiprocessing``; the rest, such as ``timeout``, for :func:`initialize`.
+        **kwargs: ``nnodes`` and ``node_rank`` where other machines take part, with ``master_addr``
+            and ``master_port`` of the first one (2222; on a single machine, a free port), or
+            ``init_method``; ``start_method`` ("spawn", in IPython "fork", as functions of a
+            notebook can not be imported), ``join`` and ``daemon`` for ``torch.multiprocessing``;
+            the rest, such as ``timeout``, for :func:`initialize`.
 
     Returns:
         With ``join=False`` the context to wait for, else None.
 
     Raises:
-        ValueError: the backend is not available, or a number of processes or machines is not possible.
-        torch.multiprocessing.ProcessRaisedException: a process has raised; its traceback and rank are in the message.
-            The others are ended.
-        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a signal.
+        ValueError: the backend is not available, or a number of processes or machines is not
+            possible.
+        torch.multiprocessing.ProcessRaisedException: a process has raised; its traceback and rank
+            are in the message. The others are ended.
+        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a
+            signal.
 
     Example:
         In a script, with a function that takes the local rank first::
@@ -210,7 +228,9 @@ def spawn(
     address = kwargs.pop("master_addr", None) or "127.0.0.1"
     port = kwargs.pop("master_port", None) or (free_port() if nnodes == 1 else 2222)
     join, daemon = kwargs.pop("join", True), kwargs.pop("daemon", False)
-    start_method = kwargs.pop("start_method", None) or ("fork" if hasattr(builtins, "__IPYTHON__") else "spawn")
+    start_method = kwargs.pop("start_method", None) or (
+        "fork" if hasattr(builtins, "__IPYTHON__") else "spawn"
+    )
     first_failed = multiprocessing.get_context(start_method).RawValue("i", -1)
     cluster = _Cluster(node_rank, nproc_per_node, nnodes * nproc_per_node, address, int(port))
     work = (
@@ -220,9 +240,13 @@ def spawn(
         {"backend": backend, **kwargs},
         first_failed,
     )
-    context = start_processes(_work, work, nproc_per_node, join=False, daemon=daemon, start_method=start_method)
+    context = start_processes(
+        _work, work, nproc_per_node, join=False, daemon=daemon, start_method=start_method
+    )
     if not join:
-        context.first_failed = first_failed  # else the next call might get the same piece of shared memory
+        context.first_failed = (
+            first_failed  # else the next call might get the same piece of shared memory
+        )
         return context
     while not context.join(grace_period=_GRACE_S):
         continue
@@ -260,10 +284,13 @@ def _work(
     try:
         initialize(**options)
         fn(local_rank, *args)
-        # Not if it raises: the others would fail, too, when the group ends, and could be reported first.
+        # Not if it raises: the others would fail, too, when the group ends, and could be reported
+        # first.
         finalize()
     except Exception as error:
-        error.add_note(f"Raised on rank {rank} of {cluster.world_size}, local rank {local_rank}, on {hostname()}")
+        error.add_note(
+            f"Raised on rank {rank} of {cluster.world_size}, local rank {local_rank}, on {hostname()}"
+        )
         _wait_for_first_failure(local_rank, first_failed)
         raise
 
@@ -271,8 +298,8 @@ def _work(
 def _wait_for_first_failure(local_rank: int, first_failed: Any) -> None:
     """Waits to be terminated if another process has failed before, so that the first failure is reported.
 
-    What this process raises is usually a consequence: the other one has gone. This needs no lock, because a process
-    records its failure before it exits.
+    What this process raises is usually a consequence: the other one has gone. This needs no lock,
+    because a process records its failure before it exits.
     """
     if first_failed.value < 0:
         first_failed.value = local_rank
@@ -313,10 +340,14 @@ def _expand(item: str) -> list[str]:
         matched = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
         first, last = (matched[1], matched[2] or matched[1]) if matched else ("1", "0")
         if int(first) > int(last):
-            raise ValueError(f"SLURM_JOB_NODELIST should have ranges of numbers in brackets, but given {item!r}")
+            raise ValueError(
+                f"SLURM_JOB_NODELIST should have ranges of numbers in brackets, but given {item!r}"
+            )
         for number in range(int(first), int(last) + 1):
             # What follows may have brackets, too.
-            hosts += _expand(f"{item[: bracket.start()]}{number:0{len(first)}d}{item[bracket.end() :]}")
+            hosts += _expand(
+                f"{item[: bracket.start()]}{number:0{len(first)}d}{item[bracket.end() :]}"
+            )
     return hosts
 
 
@@ -328,7 +359,9 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
     """
     missing = [name for name in SLURM_VARIABLES if name not in environment]
     if missing:
-        raise RuntimeError(f"SLURM distributed configuration is missing '{', '.join(missing)}' in env variables")
+        raise RuntimeError(
+            f"SLURM distributed configuration is missing '{', '.join(missing)}' in env variables"
+        )
     job = re.sub(r"\D", "", environment["SLURM_JOB_ID"]) or "0"
     found = {name: environment[slurm] for name, slurm in _SAME_IN_SLURM.items()}
     found["MASTER_ADDR"] = expand_hosts(environment["SLURM_JOB_NODELIST"])[0]
@@ -343,7 +376,9 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
         return found
     different = [name for name in _SAME_IN_SLURM if name in given and given[name] != found[name]]
     if different:
-        pairs = (f"{name}={given[name]} and {_SAME_IN_SLURM[name]}={found[name]}" for name in different)
+        pairs = (
+            f"{name}={given[name]} and {_SAME_IN_SLURM[name]}={found[name]}" for name in different
+        )
         raise RuntimeError(
             "Environment variable defined for PyTorch Distributed context is inconsistent with equivalent SLURM env "
             f"variable.: {', '.join(pairs)}"

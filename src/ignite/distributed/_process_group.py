@@ -23,7 +23,9 @@ class _Local:
     """What this process knows about itself and the process group does not tell."""
 
     given_rank: int | None = None
-    found: weakref.WeakKeyDictionary[Any, tuple[int, int]] = field(default_factory=weakref.WeakKeyDictionary)
+    found: weakref.WeakKeyDictionary[Any, tuple[int, int]] = field(
+        default_factory=weakref.WeakKeyDictionary
+    )
     """Default group -> local rank and number of nodes, found by comparing host names. Weak, because programs that
     create the group themselves also destroy it themselves."""
 
@@ -78,8 +80,8 @@ def set_local_rank(index: int) -> None:
 def get_local_rank() -> int:
     """This process's number among those of its machine, from 0.
 
-    From the environment (LOCAL_RANK, else SLURM_LOCALID), else from :func:`set_local_rank`. Without either, the
-    processes compare host names once: then all of them have to call this function.
+    From the environment (LOCAL_RANK, else SLURM_LOCALID), else from :func:`set_local_rank`. Without
+    either, the processes compare host names once: then all of them have to call this function.
 
     Example:
         >>> get_local_rank()
@@ -98,8 +100,9 @@ def get_local_rank() -> int:
 def get_nproc_per_node() -> int:
     """How many processes run on each machine.
 
-    From the environment (LOCAL_WORLD_SIZE, else Slurm's numbers if they are about this group). Without either, the
-    processes compare host names once: then all of them have to call this function.
+    From the environment (LOCAL_WORLD_SIZE, else Slurm's numbers if they are about this group).
+    Without either, the processes compare host names once: then all of them have to call this
+    function.
 
     Example:
         >>> get_nproc_per_node()
@@ -215,11 +218,14 @@ default group themselves also destroy it themselves."""
 
 
 def new_group(ranks: list[int], **kwargs: Any) -> Any:
-    """Creates a group of some of the processes. All processes have to call it, also those outside of the group.
+    """Creates a group of some of the processes.
 
-    Functions that take a group also take a list of ranks. The first time a list is given, its group is created, so all
-    processes have to make that call, in the same order if there are several lists; later only the ranks of the list do.
-    That group is kept until the default group ends, while this function creates a new one at each call.
+    All processes have to call it, also those outside of the group.
+
+    Functions that take a group also take a list of ranks. The first time a list is given, its group
+    is created, so all processes have to make that call, in the same order if there are several
+    lists; later only the ranks of the list do. That group is kept until the default group ends,
+    while this function creates a new one at each call.
 
     Args:
         ranks: the ranks of the group, in any order.
@@ -241,7 +247,9 @@ def new_group(ranks: list[int], **kwargs: Any) -> Any:
         return ranks
     size = get_world_size()
     if not ranks or len(set(ranks)) < len(ranks) or min(ranks) < 0 or max(ranks) >= size:
-        raise ValueError(f"Argument ranks should be different ranks from 0 to {size - 1}, but given {ranks}")
+        raise ValueError(
+            f"Argument ranks should be different ranks from 0 to {size - 1}, but given {ranks}"
+        )
     return dist.new_group(sorted(ranks), **kwargs)
 
 
@@ -251,10 +259,16 @@ def as_group(group: Any) -> Any:
     Raises:
         ValueError: it is neither a group nor a list of ranks.
     """
-    if group is None or isinstance(group, dist.ProcessGroup) or group is dist.GroupMember.NON_GROUP_MEMBER:
+    if (
+        group is None
+        or isinstance(group, dist.ProcessGroup)
+        or group is dist.GroupMember.NON_GROUP_MEMBER
+    ):
         return group
     if not _is_list_of_int(group):
-        raise ValueError(f"Argument group should be list of int or ProcessGroup, but given {group!r}")
+        raise ValueError(
+            f"Argument group should be list of int or ProcessGroup, but given {group!r}"
+        )
     ranks = tuple(sorted(group))
     if ranks == tuple(range(get_world_size())):
         return dist.group.WORLD
@@ -266,7 +280,9 @@ def as_group(group: Any) -> Any:
 
 def is_outside(group: Any) -> bool:
     """Whether this process does not belong to ``group``."""
-    return group is not None and (group is dist.GroupMember.NON_GROUP_MEMBER or dist.get_rank(group) < 0)
+    return group is not None and (
+        group is dist.GroupMember.NON_GROUP_MEMBER or dist.get_rank(group) < 0
+    )
 
 
 def _is_list_of_int(ranks: Any) -> bool:

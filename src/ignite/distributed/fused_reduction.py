@@ -1,9 +1,9 @@
 """Reduces many values of different shapes, dtypes and operations over all processes, with few collectives.
 
-First, each process gathers one small vector that describes what the others hold. If all hold values of the same kinds,
-one more collective reduces everything, or one for each operation if the values are large. If the kinds differ, because
-a process has seen no data, the processes exchange their descriptions: all fill in what is missing, or all raise the
-same error.
+First, each process gathers one small vector that describes what the others hold. If all hold values
+of the same kinds, one more collective reduces everything, or one for each operation if the values
+are large. If the kinds differ, because a process has seen no data, the processes exchange their
+descriptions: all fill in what is missing, or all raise the same error.
 """
 
 from __future__ import annotations
@@ -58,11 +58,13 @@ class _Kind(NamedTuple):
 
 
 def combine(parts: Sequence[Part]) -> list[Any]:
-    """Reduces values over all processes. All of them have to call it, with the same parts in the same order.
+    """Reduces values over all processes.
+
+    All of them have to call it, with the same parts in the same order.
 
     Returns:
-        A value for each part, tensors on their device. It is None only if no process knows it. In a single process,
-        the values as they are.
+        A value for each part, tensors on their device. It is None only if no process knows it. In a
+        single process, the values as they are.
 
     Raises:
         RuntimeError: parts of different processes do not fit each other. All processes raise it.
@@ -84,9 +86,13 @@ def combine(parts: Sequence[Part]) -> list[Any]:
     columns = [sum(kind.op == ROWS for kind in kinds[:i]) for i in joined]
     rows = [[of_rank[column] for column in columns] for of_rank in rows_of_all]
     tensors = [_as_tensor(parts[i].value) for i in reduced]
-    totals, gathered = _combine_tensors(tensors, [kinds[i].op for i in reduced], [parts[i].value for i in joined], rows)
+    totals, gathered = _combine_tensors(
+        tensors, [kinds[i].op for i in reduced], [parts[i].value for i in joined], rows
+    )
     for i, tensor, total in zip(reduced, tensors, totals, strict=True):
-        results[i] = total.item() if kinds[i].shape is None else total.to(tensor.device, tensor.dtype)
+        results[i] = (
+            total.item() if kinds[i].shape is None else total.to(tensor.device, tensor.dtype)
+        )
     for i, value in zip(joined, gathered, strict=True):
         results[i] = value
     return results
@@ -105,7 +111,9 @@ def _kind_of(part: Part) -> _Kind:
     if op == SAME:
         return _Kind(name, op, repr(value), None)
     if isinstance(value, Tensor):
-        return _Kind(name, op, str(value.dtype), tuple(value.shape[1:] if op == ROWS else value.shape))
+        return _Kind(
+            name, op, str(value.dtype), tuple(value.shape[1:] if op == ROWS else value.shape)
+        )
     return _Kind(name, op, type(value).__name__, None)
 
 
@@ -130,7 +138,9 @@ def _negotiate(
     told: list[Any] = [None] * get_world_size()
     dist.all_gather_object(told, (kinds, num_rows, constants))
     if len({len(theirs) for theirs, *_ in told}) > 1:
-        counts = ", ".join(f"rank {rank} has {len(theirs)}" for rank, (theirs, *_) in enumerate(told))
+        counts = ", ".join(
+            f"rank {rank} has {len(theirs)}" for rank, (theirs, *_) in enumerate(told)
+        )
         raise RuntimeError(
             f"All processes should combine the same values, but {counts}: attach the same metrics to all"
         )
@@ -152,7 +162,9 @@ def _agree(kinds: list[_Kind]) -> _Kind:
         f"{'' if kind.shape is None else f' of shape {kind.shape}'}"
         for rank, kind in enumerate(kinds)
     )
-    raise RuntimeError(f"All processes should hold values of one kind, but {held}: attach the same metrics to all")
+    raise RuntimeError(
+        f"All processes should hold values of one kind, but {held}: attach the same metrics to all"
+    )
 
 
 def _filled(part: Part, kind: _Kind, constant: Any) -> Any:
@@ -163,7 +175,9 @@ def _filled(part: Part, kind: _Kind, constant: Any) -> Any:
     if kind.shape is None:
         neutral = _NEUTRAL[part.op] if value is None else value
         # An infinite whole number does not exist; the limit of int64 is neutral, too.
-        return float(neutral) if kind.dtype == "float" else int(max(min(neutral, 2**63 - 1), -(2**63)))
+        return (
+            float(neutral) if kind.dtype == "float" else int(max(min(neutral, 2**63 - 1), -(2**63)))
+        )
     if isinstance(value, Tensor):
         return value
     dtype = getattr(torch, kind.dtype.removeprefix("torch."))
@@ -193,9 +207,15 @@ def _combine_tensors(
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if num_bytes * get_world_size() <= _MAX_GATHERED_BYTES:
         everything = [tensor.unsqueeze(0) for tensor in tensors] + list(rows)
-        found = _gather_rows(everything, [[1] * len(tensors) + of_rank for of_rank in num_rows]) if everything else []
+        found = (
+            _gather_rows(everything, [[1] * len(tensors) + of_rank for of_rank in num_rows])
+            if everything
+            else []
+        )
         stacks = found[: len(tensors)]
-        return [_REDUCE[op](stack) for stack, op in zip(stacks, ops, strict=True)], found[len(tensors) :]
+        return [_REDUCE[op](stack) for stack, op in zip(stacks, ops, strict=True)], found[
+            len(tensors) :
+        ]
     totals: list[Tensor] = list(tensors)
     groups: dict[tuple[str, bool], list[int]] = {}
     for i, (tensor, op) in enumerate(zip(tensors, ops, strict=True)):
@@ -211,7 +231,9 @@ def _sum(stack: Tensor) -> Tensor:
 
 
 def _extreme(function: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda stack: function(stack.to(torch.uint8) if stack.dtype == torch.bool else stack, dim=0)
+    return lambda stack: function(
+        stack.to(torch.uint8) if stack.dtype == torch.bool else stack, dim=0
+    )
 
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -267,13 +289,18 @@ def _gather_rows(values: Sequence[Tensor], rows_of_all: list[list[int]]) -> list
     """Concatenates the rows of all processes with one collective of bytes, padded to the longest."""
     own = [value.detach().contiguous() for value in values]
     row_bytes = [math.prod(value.shape[1:]) * value.element_size() for value in own]
-    lengths = [[rows * size for rows, size in zip(of_rank, row_bytes, strict=True)] for of_rank in rows_of_all]
+    lengths = [
+        [rows * size for rows, size in zip(of_rank, row_bytes, strict=True)]
+        for of_rank in rows_of_all
+    ]
     longest = max(map(sum, lengths))
     raw = torch.cat([value.cpu().reshape(-1).view(torch.uint8) for value in own])
     sent = torch.zeros(longest, dtype=torch.uint8)
     sent[: len(raw)] = raw
     received = [chunk.cpu() for chunk in all_gather_equal(sent)] if longest else []
-    pieces = [chunk[: sum(sizes)].split(sizes) for chunk, sizes in zip(received, lengths, strict=False)]
+    pieces = [
+        chunk[: sum(sizes)].split(sizes) for chunk, sizes in zip(received, lengths, strict=False)
+    ]
     gathered = []
     for i, value in enumerate(own):
         of_ranks = [

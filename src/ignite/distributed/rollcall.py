@@ -1,8 +1,9 @@
 """Who takes part in what: told through the store of the process group, where nobody waits for one who is not there.
 
-A collective waits for ever for a process that does not enter it. Programs attach handlers on one process only, and so
-what decides for all processes has to know first whether all have it. Each process writes into the store what it has
-when a run begins; see ``docs/decisions/0013-who-has-what-is-told-through-the-store.md``.
+A collective waits for ever for a process that does not enter it. Programs attach handlers on one
+process only, and so what decides for all processes has to know first whether all have it. Each
+process writes into the store what it has when a run begins; see
+``docs/decisions/0013-who-has-what-is-told-through-the-store.md``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def call_roll(run: str, names: Sequence[str]) -> Roll | None:
     """Tells the other processes what this one has in a run that begins. Waits for nobody.
 
     Args:
-        run: what is run. The first run of it in one process belongs to the first in each other, and so on.
+        run: what is run. The first run of it in one process belongs to the first in each other, and
+            so on.
         names: what could act together with the same in the other processes.
 
     Returns:
@@ -96,7 +98,10 @@ class Roll:
         """Name and stretch of the run -> how often this process has voted, or that it votes no more."""
 
     def is_everywhere(self, name: str) -> bool:
-        """Whether all processes have this. Waits some seconds for one that has not begun the run."""
+        """Whether all processes have this.
+
+        Waits some seconds for one that has not begun the run.
+        """
         if self._has is None:
             self._has = self._read(0.0 if self._run in self._absent else ROLL_PATIENCE_S)
             if silent := self._silent:
@@ -107,7 +112,9 @@ class Roll:
                     )  # fmt: skip
                 self._absent.add(self._run)  # what was run here alone once is not waited for again
                 self._is_alone = True
-                self._store.set(f"{self._place}/{self._rank}", "[]")  # who comes later should not count on this process
+                self._store.set(
+                    f"{self._place}/{self._rank}", "[]"
+                )  # who comes later should not count on this process
         return not self._is_alone and all(name in names for names in self._has.values())
 
     def require(self, name: str, what: str) -> None:
@@ -118,7 +125,8 @@ class Roll:
             what: what it is called in the error.
 
         Raises:
-            RuntimeError: a process does not have this, or does not come for as long as the store waits.
+            RuntimeError: a process does not have this, or does not come for as long as the store
+                waits.
         """
         if self._has is None:
             self._has = self._read(ROLL_PATIENCE_S)
@@ -130,7 +138,11 @@ class Roll:
             self._has = self._read(self._store.timeout.total_seconds())
         lacking = [rank for rank, names in self._has.items() if name not in names]
         if lacking or self._silent:
-            missing = f"rank {lacking[0]} has none" if lacking else f"rank {self._silent[0]} does not run it"
+            missing = (
+                f"rank {lacking[0]} has none"
+                if lacking
+                else f"rank {self._silent[0]} does not run it"
+            )
             raise RuntimeError(
                 f"{what} should be attached to the engine on all processes, because they act together, but "
                 f"{missing} ({self._run}). Attach it without asking for the rank: one process writes"
@@ -140,7 +152,8 @@ class Roll:
         """Whether one process votes for something: this one alone if not all have it.
 
         Args:
-            name: of what decides. Where all have it, all have to vote equally often, or to :meth:`leave`.
+            name: of what decides. Where all have it, all have to vote equally often, or to
+                :meth:`leave`.
             stretch: the part of the run to which the vote belongs, such as an epoch.
             vote: of this process.
         """
@@ -178,17 +191,27 @@ class Roll:
         """Votes no more in this run.
 
         Args:
-            stretches: for each name the one at hand: in this one or the next, the others come to know it.
+            stretches: for each name the one at hand: in this one or the next, the others come to
+                know it.
         """
         self._is_alone = True
         for name, stretch in stretches.items():
             cast = self._cast.get((name, stretch), 0)
-            for ballot in (self._ballot(name, stretch, max(cast, 0)), self._ballot(name, stretch + 1, 0)):
+            for ballot in (
+                self._ballot(name, stretch, max(cast, 0)),
+                self._ballot(name, stretch + 1, 0),
+            ):
                 try:
                     self._store.set(f"{ballot}/result", str(_LEAVES_RUN))
                 except RuntimeError as error:
-                    # The process that keeps the store has ended before this one, and there is nobody left to tell.
-                    logger.debug("%s: rank %d could not say that it has ended: %s", self._run, self._rank, error)
+                    # The process that keeps the store has ended before this one, and there is
+                    # nobody left to tell.
+                    logger.debug(
+                        "%s: rank %d could not say that it has ended: %s",
+                        self._run,
+                        self._rank,
+                        error,
+                    )
                     return
 
     def _hear(self, name: str, stretch: int, number: int) -> int:
@@ -211,7 +234,9 @@ class Roll:
         keys = {rank: f"{self._place}/{rank}" for rank in range(self._size)}
         if not self._store.check(list(keys.values())):
             with suppress(RuntimeError):  # time is over
-                self._store.wait(list(keys.values()), datetime.timedelta(seconds=max(patience_s, _MOMENT_S)))
+                self._store.wait(
+                    list(keys.values()), datetime.timedelta(seconds=max(patience_s, _MOMENT_S))
+                )
             keys = {rank: key for rank, key in keys.items() if self._store.check([key])}
         return {rank: json.loads(self._store.get(key)) for rank, key in keys.items()}
 

@@ -90,7 +90,9 @@ def model_name() -> str:
 
 
 def sync(temporary: bool = False) -> None:
-    """Does nothing: each function looks for a process group when it is called. Kept for programs that call it.
+    """Does nothing: each function looks for a process group when it is called.
+
+    Kept for programs that call it.
 
     Args:
         temporary: makes no difference, either.
@@ -103,7 +105,8 @@ def sync(temporary: bool = False) -> None:
 def show_config() -> None:
     """Logs what was found out about this process, at level INFO, to the logger "ignite.distributed.utils".
 
-    Where no launcher has said which processes are on which machine, they compare host names: all have to call this.
+    Where no launcher has said which processes are on which machine, they compare host names: all
+    have to call this.
 
     Example:
         >>> show_config()
@@ -152,7 +155,9 @@ def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[F], F]
 
 @contextmanager
 def one_rank_first(rank: int = 0, local: bool = False) -> Iterator[None]:
-    """Lets one rank go through the ``with`` block before the others, e.g. to download what the others then find.
+    """Lets one rank go through the ``with`` block before the others, e.g.
+
+    to download what the others then find.
 
     Args:
         rank: the rank that goes first.
@@ -165,7 +170,9 @@ def one_rank_first(rank: int = 0, local: bool = False) -> Iterator[None]:
         >>> with one_rank_first():
         ...     data = [1, 2, 3]
     """
-    current, size = (get_local_rank(), get_nproc_per_node()) if local else (get_rank(), get_world_size())
+    current, size = (
+        (get_local_rank(), get_nproc_per_node()) if local else (get_rank(), get_world_size())
+    )
     if not 0 <= rank < size:
         raise ValueError(f"rank should be between 0 and {size - 1}, but given {rank}")
     if current != rank:
@@ -173,6 +180,7 @@ def one_rank_first(rank: int = 0, local: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Also if the block raises, so that the others are let in and may fail, too, instead of waiting for ever.
+        # Also if the block raises, so that the others are let in and may fail, too, instead of
+        # waiting for ever.
         if current == rank:
             barrier()

@@ -1,6 +1,10 @@
 """The loop: engines, their events, and the usual engines of supervised training and evaluation."""
 
-from ignite.engine._supervised.factories import _check_arg, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine._supervised.factories import (
+    _check_arg,
+    create_supervised_evaluator,
+    create_supervised_trainer,
+)
 from ignite.engine._supervised.steps import (
     _prepare_batch,
     supervised_evaluation_step,
@@ -13,7 +17,14 @@ from ignite.engine._supervised.steps import (
 from ignite.engine._supervised.training_step import BackpropEvents, CountedLoss
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
-from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle, State
+from ignite.engine.events import (
+    CallableEventWithFilter,
+    EventEnum,
+    Events,
+    EventsList,
+    RemovableEventHandle,
+    State,
+)
 
 __all__ = [
     "BackpropEvents",

@@ -98,7 +98,9 @@ class Controls:
             ValueError: the context was not added.
         """
         if context not in self._frames:
-            raise ValueError(f"context should be one of the engine's run_contexts, but given {context!r}")
+            raise ValueError(
+                f"context should be one of the engine's run_contexts, but given {context!r}"
+            )
         self._frames.remove(context)
 
     @property
@@ -131,7 +133,9 @@ class Controls:
         Args:
             skip_completed: do not fire COMPLETED.
         """
-        self.logger.info("Terminate signaled. Engine will stop after the current event is finished.")
+        self.logger.info(
+            "Terminate signaled. Engine will stop after the current event is finished."
+        )
         self.should_terminate = "skip_completed" if skip_completed else True
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
@@ -143,8 +147,12 @@ class Controls:
         Args:
             skip_epoch_completed: do not fire EPOCH_COMPLETED.
         """
-        self.logger.info("Terminate current epoch is signaled. The epoch ends after the current event is finished.")
-        self.should_terminate_single_epoch = "skip_epoch_completed" if skip_epoch_completed else True
+        self.logger.info(
+            "Terminate current epoch is signaled. The epoch ends after the current event is finished."
+        )
+        self.should_terminate_single_epoch = (
+            "skip_epoch_completed" if skip_epoch_completed else True
+        )
 
     def skip_iteration(self) -> None:
         """Skips the rest of the iteration: its step, ITERATION_COMPLETED, and with them its metrics.
@@ -157,7 +165,11 @@ class Controls:
             RuntimeError: no iteration is under way.
         """
         if not self._is_running or self.last_event_name in _OUTSIDE_ITERATION:
-            when = f"on {self.last_event_name!r}" if self._is_running else "on an engine that is not running"
+            when = (
+                f"on {self.last_event_name!r}"
+                if self._is_running
+                else "on an engine that is not running"
+            )
             raise RuntimeError(
                 "skip_iteration() should be called during an iteration and before Events.ITERATION_COMPLETED, "
                 f"but was called {when}"
@@ -177,7 +189,9 @@ class Controls:
             raise RuntimeError(
                 "Engine 'interrupt/resume' feature is disabled. Set Engine.interrupt_resume_enabled=True to enable it"
             )
-        self.logger.info("interrupt signaled. Engine will pause after the current event is finished.")
+        self.logger.info(
+            "interrupt signaled. Engine will pause after the current event is finished."
+        )
         self.should_interrupt = True
 
     @property

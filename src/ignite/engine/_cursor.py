@@ -1,4 +1,7 @@
-"""The position of a run, and whether a call of ``run`` begins, continues or does nothing. Plain numbers only."""
+"""The position of a run, and whether a call of ``run`` begins, continues or does nothing.
+
+Plain numbers only.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ class Cursor:
     known_epoch: int = 0
     """Likewise, the epoch."""
     is_set: bool = False
-    """Whether the program has set a counter during the run. Then, as in Ignite, either of them ends it."""
+    """Whether the program has set a counter during the run.
+
+    Then, as in Ignite, either of them ends it.
+    """
     is_inside_epoch: bool = False
     """Whether an epoch has begun and not ended, also after a run that was stopped there."""
     is_open: bool = False
@@ -154,7 +160,9 @@ class Cursor:
     def begin_run(self, counters: Counters) -> None:
         """Begins or resumes a run."""
         self.is_set = self.was_set(counters)
-        self.is_inside_epoch = self.is_paused = self.is_failed = self.is_loaded = self.position_is_lost = False
+        self.is_inside_epoch = self.is_paused = self.is_failed = self.is_loaded = (
+            self.position_is_lost
+        ) = False
         self.furthest = self.latest = None
         self.num_setbacks = 0
         self.moment = BETWEEN_EPOCHS
@@ -171,7 +179,12 @@ class Cursor:
         counters.epoch += 1
         is_open = self.is_open and counters.iteration == self.known_iteration
         self.iteration = counters.iteration
-        if is_first and not is_open and counters.iteration != self.known_iteration and counters.epoch_length:
+        if (
+            is_first
+            and not is_open
+            and counters.iteration != self.known_iteration
+            and counters.epoch_length
+        ):
             self.carried = counters.iteration % counters.epoch_length
         if not is_open:
             self.is_aligned = self.carried == 0
@@ -226,7 +239,9 @@ class Cursor:
             )
         length = counters.epoch_length
         if length is None and not has_data:
-            raise ValueError("epoch_length should be provided if data is None, but it has been set to None")
+            raise ValueError(
+                "epoch_length should be provided if data is None, but it has been set to None"
+            )
         if length is not None and not length >= 1:
             raise ValueError(f"epoch_length should be at least 1, but it has been set to {length}")
         name = "epoch" if counters.max_iters is None else "iteration"
@@ -298,7 +313,9 @@ class Plan(NamedTuple):
 
 
 def is_done(counters: Limits, is_set: bool = True) -> bool:
-    """Whether a limit is reached. If the program has set a counter (``is_set``), ``iteration`` counts, too.
+    """Whether a limit is reached.
+
+    If the program has set a counter (``is_set``), ``iteration`` counts, too.
 
     Otherwise only ``epoch`` tells the number of epochs, which may differ in length.
     """
@@ -307,7 +324,11 @@ def is_done(counters: Limits, is_set: bool = True) -> bool:
         return True
     if counters.max_epochs is None:
         return False
-    if is_set and counters.epoch_length is not None and iteration >= counters.epoch_length * counters.max_epochs:
+    if (
+        is_set
+        and counters.epoch_length is not None
+        and iteration >= counters.epoch_length * counters.max_epochs
+    ):
         return True
     return epoch >= counters.max_epochs
 
@@ -337,7 +358,10 @@ def is_last_in_epoch(counters: Limits, epoch_start: int) -> bool:
     """Whether the current iteration is the last of its epoch or the run, as far as that is known."""
     if counters.max_iters is not None and counters.iteration >= counters.max_iters:
         return True
-    return counters.epoch_length is not None and counters.iteration - epoch_start >= counters.epoch_length
+    return (
+        counters.epoch_length is not None
+        and counters.iteration - epoch_start >= counters.epoch_length
+    )
 
 
 def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
@@ -357,14 +381,27 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
     has_limit = counters.max_epochs is not None or counters.max_iters is not None
     if cursor.is_paused and has_limit:
         _check_same_length(counters, request)
-        return Plan(Course.CONTINUE, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given)
+        return Plan(
+            Course.CONTINUE, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given
+        )
 
-    wanted = _Wanted(counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters)
-    has_begun = cursor.is_loaded or cursor.moment == BEFORE_RUN or counters.iteration > 0 or counters.epoch > 0
-    if has_limit and not has_begun and not request.is_same_data:  # it was stopped before its first iteration
+    wanted = _Wanted(
+        counters.iteration, counters.epoch, counters.epoch_length, max_epochs, max_iters
+    )
+    has_begun = (
+        cursor.is_loaded
+        or cursor.moment == BEFORE_RUN
+        or counters.iteration > 0
+        or counters.epoch > 0
+    )
+    if (
+        has_limit and not has_begun and not request.is_same_data
+    ):  # it was stopped before its first iteration
         return _begin(counters, request, wanted)
     # The end of the last epoch may be all that is left.
-    is_unfinished = cursor.is_failed or (cursor.is_loaded and 0 < (counters.epoch_length or 0) <= cursor.carried)
+    is_unfinished = cursor.is_failed or (
+        cursor.is_loaded and 0 < (counters.epoch_length or 0) <= cursor.carried
+    )
     if has_limit and (is_unfinished or not cursor.is_done(wanted)):
         _check_same_length(counters, request)
         length = counters.epoch_length or request.epoch_length or request.data_length
@@ -374,7 +411,9 @@ def plan_run(counters: Limits, cursor: Cursor, request: Request) -> Plan:
             is_given = is_given or request.data_length != length
         return Plan(Course.RESUME, max_epochs, max_iters, length, is_given)
     if has_limit and cursor.is_loaded:
-        return Plan(Course.NOTHING, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given)
+        return Plan(
+            Course.NOTHING, max_epochs, max_iters, counters.epoch_length, cursor.length_is_given
+        )
     return _begin(counters, request, None)
 
 
@@ -384,7 +423,9 @@ def _begin(counters: Limits, request: Request, limits: Limits | None) -> Plan:
     if length is None:
         length = request.data_length if request.has_data else counters.epoch_length
     _check_length(length, request)
-    max_epochs, max_iters = (limits.max_epochs, limits.max_iters) if limits else (request.max_epochs, request.max_iters)
+    max_epochs, max_iters = (
+        (limits.max_epochs, limits.max_iters) if limits else (request.max_epochs, request.max_iters)
+    )
     if max_iters is not None:
         max_epochs = None
     elif max_epochs is None:
@@ -419,14 +460,20 @@ def _check_request(request: Request) -> None:
 def _merge_limits(counters: Limits, request: Request) -> tuple[int | None, int | None]:
     in_iters_mode = counters.max_iters is not None
     in_epochs_mode = counters.max_epochs is not None and not in_iters_mode
-    if (in_iters_mode and request.max_epochs is not None) or (in_epochs_mode and request.max_iters is not None):
+    if (in_iters_mode and request.max_epochs is not None) or (
+        in_epochs_mode and request.max_iters is not None
+    ):
         old, new = ("max_iters", "max_epochs") if in_iters_mode else ("max_epochs", "max_iters")
         raise ValueError(
             f"The run is limited by {old}={getattr(counters, old)}. To switch from {old} to {new} mode during resume, "
             f"you must first reset by setting 'engine.state.{old} = None'"
         )
-    _check_not_passed("max_epochs", request.max_epochs, counters.epoch if in_epochs_mode else 0, "epoch")
-    _check_not_passed("max_iters", request.max_iters, counters.iteration if in_iters_mode else 0, "iteration")
+    _check_not_passed(
+        "max_epochs", request.max_epochs, counters.epoch if in_epochs_mode else 0, "epoch"
+    )
+    _check_not_passed(
+        "max_iters", request.max_iters, counters.iteration if in_iters_mode else 0, "iteration"
+    )
     return (
         request.max_epochs if request.max_epochs is not None else counters.max_epochs,
         request.max_iters if request.max_iters is not None else counters.max_iters,
@@ -443,7 +490,10 @@ def _check_not_passed(name: str, limit: int | None, current: int, unit: str) -> 
 
 
 def _check_same_length(counters: Limits, request: Request) -> None:
-    if request.epoch_length is not None and counters.epoch_length not in (None, request.epoch_length):
+    if request.epoch_length is not None and counters.epoch_length not in (
+        None,
+        request.epoch_length,
+    ):
         raise ValueError(
             "Argument epoch_length should be same as in the state, "
             f"but given {request.epoch_length} vs {counters.epoch_length}"

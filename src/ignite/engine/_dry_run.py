@@ -65,11 +65,22 @@ class DryRun:
 
     def __str__(self) -> str:
         rows = [*self._rows, *self.not_called]
-        widths = [max(map(len, column), default=0) for column in zip(*(row[:3] for row in rows), strict=True)]
-        lines = [f"Dry run of {self._batches} batches: {len(self._rows)} called, {len(self.not_called)} not"]
+        widths = [
+            max(map(len, column), default=0)
+            for column in zip(*(row[:3] for row in rows), strict=True)
+        ]
+        lines = [
+            f"Dry run of {self._batches} batches: {len(self._rows)} called, {len(self.not_called)} not"
+        ]
         for row in rows:
-            place = "  ".join(f"{text:{width}}" for text, width in zip(row[:3], widths, strict=True))
-            how = f"{row.calls:3} x {row.seconds / row.calls * 1e3:8.2f} ms" if row.calls else "not called"
+            place = "  ".join(
+                f"{text:{width}}" for text, width in zip(row[:3], widths, strict=True)
+            )
+            how = (
+                f"{row.calls:3} x {row.seconds / row.calls * 1e3:8.2f} ms"
+                if row.calls
+                else "not called"
+            )
             lines.append(f"  {place}  {how}")
         return "\n".join(lines)
 
@@ -84,7 +95,9 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
             "first batches would be lost: pass the object that it iterates over"
         )
     if engine._is_running:
-        raise RuntimeError("dry_run() should be called on an engine that is not running, but this one is")
+        raise RuntimeError(
+            "dry_run() should be called on an engine that is not running, but this one is"
+        )
     given = {} if engine._keeper is None else engine._keeper.given
     found = collect(engine, given)
     belongings = [*found.engines.values(), *found.objects.values(), *found.attached]
@@ -93,13 +106,26 @@ def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) 
         tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder,
     ):
         runner = _DryRunner(batches, {id(one): name for name, one in found.engines.items()})
-        around = [getattr(frame, "__self__", None) for one in found.engines.values() for frame in one._frames]
-        runner.run(engine, data, [*found.attached, *around, *found.seen, *found.objects.values()], Path(folder))
+        around = [
+            getattr(frame, "__self__", None)
+            for one in found.engines.values()
+            for frame in one._frames
+        ]
+        runner.run(
+            engine,
+            data,
+            [*found.attached, *around, *found.seen, *found.objects.values()],
+            Path(folder),
+        )
         report = runner.report()
     errors, runner.failures = runner.failures, {}
     if errors:
-        told = "; ".join(f"{place}: {type(error).__name__}: {error}" for place, error in errors.values())
-        raise DryRunError(f"A dry run should go well, but {told}", [error for _, error in errors.values()], report)
+        told = "; ".join(
+            f"{place}: {type(error).__name__}: {error}" for place, error in errors.values()
+        )
+        raise DryRunError(
+            f"A dry run should go well, but {told}", [error for _, error in errors.values()], report
+        )
     engine.logger.info("%s", report)
     return report
 
@@ -123,7 +149,9 @@ class _DryRunner(Watcher):
         self._called: dict[int, tuple[Registration, list[float]]] = {}
         self._steps: dict[str, list[float]] = {}
 
-    def run(self, engine: Engine[Any, Any], data: Any, objects: Iterable[Any], folder: Path) -> None:
+    def run(
+        self, engine: Engine[Any, Any], data: Any, objects: Iterable[Any], folder: Path
+    ) -> None:
         """Runs, redirects what the library writes to ``folder``, and reads it back."""
         checks: list[tuple[str, Callable[[], None]]] = []
         with ExitStack() as stack:
@@ -144,7 +172,11 @@ class _DryRunner(Watcher):
         engine._cursor, engine._resumption = Cursor(), None
         engine.state.max_epochs = engine.state.max_iters = engine.state.epoch_length = None
         with self._watched(engine):
-            engine.run(data, max_epochs=1, epoch_length=None if length is None else min(length, self.batches))
+            engine.run(
+                data,
+                max_epochs=1,
+                epoch_length=None if length is None else min(length, self.batches),
+            )
 
     @contextmanager
     def _watched(self, engine: Engine[Any, Any]) -> Iterator[None]:
@@ -177,11 +209,20 @@ class _DryRunner(Watcher):
             self._fail(f"the run of {of}", event_args[0])
         fired = self._fired.setdefault(of, {})
         if name == "EPOCH_COMPLETED":
-            self._make_up(engine, [one for one in fired if one not in ("EPOCH_COMPLETED", "COMPLETED")])
+            self._make_up(
+                engine, [one for one in fired if one not in ("EPOCH_COMPLETED", "COMPLETED")]
+            )
         elif name == "COMPLETED":
             self._make_up(engine, [*_OF_EACH_RUN[:-1], *fired])
         fired[name] = None
-        call((self._guarded(event, known) for known in calls), engine, event, count, event_args, event_kwargs)
+        call(
+            (self._guarded(event, known) for known in calls),
+            engine,
+            event,
+            count,
+            event_args,
+            event_kwargs,
+        )
         if name in ("STARTED", "EPOCH_COMPLETED", "COMPLETED"):
             self._make_up(engine, [name])
 
@@ -256,12 +297,16 @@ class _DryRunner(Watcher):
         for name, engine in self._engines.items():
             steps = self._steps.get(name, [])
             step = Called(name, "step", name_of(engine._process_function), len(steps), sum(steps))
-            of_events = sorted(engine._tables, key=lambda event: (*_OF_EACH_RUN, event).index(event))
+            of_events = sorted(
+                engine._tables, key=lambda event: (*_OF_EACH_RUN, event).index(event)
+            )
             handlers = []
             for event in of_events:
                 for entry in engine._tables[event].entries:
                     taken = self._called.get(id(entry), (entry, []))[1]
-                    handlers.append(Called(name, event, name_of(entry.handler), len(taken), sum(taken)))
+                    handlers.append(
+                        Called(name, event, name_of(entry.handler), len(taken), sum(taken))
+                    )
             before = [one for one in handlers if one.event in _OF_EACH_RUN[:5]]
             rows += [*before, step, *(one for one in handlers if one not in before)]
         return DryRun(rows, self.batches)

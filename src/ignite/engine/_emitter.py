@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ignite._core.calls import has_parameter
 from ignite.engine._handlers import Payload, Registration, Table, call_each, call_handlers, register
 from ignite.engine._state import State, key_of
-from ignite.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, RemovableEventHandle
+from ignite.engine.events import (
+    CallableEventWithFilter,
+    EventEnum,
+    Events,
+    EventsList,
+    RemovableEventHandle,
+)
 
 if TYPE_CHECKING:
     from ignite.engine._trace import Meter, Watcher
@@ -46,7 +52,9 @@ class Emitter:
         for event in Events:
             self._add_table(event)
 
-    def register_events(self, *event_names: str | Enum | float, event_to_attr: dict[Any, str] | None = None) -> None:
+    def register_events(
+        self, *event_names: str | Enum | float, event_to_attr: dict[Any, str] | None = None
+    ) -> None:
         """Registers events, so that handlers can be added to them and ``fire_event`` can fire them.
 
         Filters such as ``every=`` count the firings of an event, unless ``event_to_attr`` names an
@@ -73,11 +81,17 @@ class Emitter:
             halfway
         """
         if not (event_to_attr is None or isinstance(event_to_attr, dict)):
-            raise ValueError(f"Expected event_to_attr to be dictionary, but given {event_to_attr!r}")
+            raise ValueError(
+                f"Expected event_to_attr to be dictionary, but given {event_to_attr!r}"
+            )
         for i, event in enumerate(event_names):
             if not _is_event(event):
-                raise TypeError(f"Value at {i} of event_names should be a str or EventEnum, but given {event!r}")
-        old = [event for event in event_names if not isinstance(event, str | CallableEventWithFilter)]
+                raise TypeError(
+                    f"Value at {i} of event_names should be a str or EventEnum, but given {event!r}"
+                )
+        old = [
+            event for event in event_names if not isinstance(event, str | CallableEventWithFilter)
+        ]
         if old:
             warnings.warn(
                 f"Events should be strings or members of an EventEnum, but given {old[0]!r}. Such events work as in "
@@ -139,14 +153,19 @@ class Emitter:
             20 cm
             40 cm
         """
-        priority = 0 if "priority" not in kwargs or has_parameter(handler, "priority") else kwargs.pop("priority")
+        priority = (
+            0
+            if "priority" not in kwargs or has_parameter(handler, "priority")
+            else kwargs.pop("priority")
+        )
         if not isinstance(priority, int | float):
             raise TypeError(f"priority should be a number, but given {priority!r}")
         events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
         tables = [self._table_of(event) for event in events]
         # All are created before the first is added, so that an error adds none.
         settled = [
-            register(table, event, handler, args, kwargs, priority) for table, event in zip(tables, events, strict=True)
+            register(table, event, handler, args, kwargs, priority)
+            for table, event in zip(tables, events, strict=True)
         ]
         for table, registration in zip(tables, settled, strict=True):
             table.add(registration)
@@ -169,7 +188,9 @@ class Emitter:
             tables = list(self._tables.values())
         else:
             events = event_name if isinstance(event_name, EventsList) else [event_name]
-            tables = [self._tables[key_of(event)] for event in events if self.has_registered_events(event)]
+            tables = [
+                self._tables[key_of(event)] for event in events if self.has_registered_events(event)
+            ]
         return any(entry.handler == handler for table in tables for entry in table.entries)
 
     @property
@@ -211,11 +232,15 @@ class Emitter:
         Raises:
             ValueError: the event is not registered, or has no such handler.
         """
-        table = self._tables.get(key_of(event_name)) if self.has_registered_events(event_name) else None
+        table = (
+            self._tables.get(key_of(event_name)) if self.has_registered_events(event_name) else None
+        )
         if table is None:
             raise ValueError(f"Input event name '{event_name}' does not exist")
         if not table.remove(handler):
-            raise ValueError(f"Input handler '{handler}' is not found among registered event handlers of {event_name}")
+            raise ValueError(
+                f"Input handler '{handler}' is not found among registered event handlers of {event_name}"
+            )
         self._refresh(table)
 
     def fire_event(self, event_name: Any) -> None:
@@ -240,7 +265,10 @@ class Emitter:
         name = key_of(event_name)
         if self._logs_events:
             self.logger.debug(
-                "%s | %s, Firing handlers for event %s", self.state.epoch, self.state.iteration, event_name
+                "%s | %s, Firing handlers for event %s",
+                self.state.epoch,
+                self.state.iteration,
+                event_name,
             )
         table, count = self._tables[name], self.state._count_firing(name)
         call: Any = call_each if name == "EXCEPTION_RAISED" else call_handlers
@@ -259,7 +287,9 @@ class Emitter:
 
     def _counts_matter(self, name: str) -> bool:
         """Whether a handler of the event has a filter."""
-        return name in self._tables and any(getattr(e.event, "filter", None) for e in self._tables[name].entries)
+        return name in self._tables and any(
+            getattr(e.event, "filter", None) for e in self._tables[name].entries
+        )
 
     def _watch(self, watcher: Watcher | None) -> None:
         self._watcher = watcher
@@ -289,11 +319,16 @@ class Emitter:
         return self.logger.isEnabledFor(logging.DEBUG)
 
     @property
-    def _event_handlers(self) -> Mapping[Any, list[tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]]]:
+    def _event_handlers(
+        self,
+    ) -> Mapping[Any, list[tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]]]:
         """The handlers of events in Ignite's form: ``(handler, args, kwargs)``, a weak engine first in ``args``."""
         me = weakref.ref(self)
         return {
-            table.event: [(e.handler, (me, *e.args) if e.takes_engine else e.args, e.kwargs) for e in table.entries]
+            table.event: [
+                (e.handler, (me, *e.args) if e.takes_engine else e.args, e.kwargs)
+                for e in table.entries
+            ]
             for table in self._tables.values()
             if table.calls
         }
@@ -304,7 +339,9 @@ class Emitter:
         return self.registered_events
 
     def _add_table(self, event: Any) -> None:
-        table = self._tables[key_of(event)] = Table(event, _PAYLOADS.get(key_of(event), _NO_PAYLOAD))
+        table = self._tables[key_of(event)] = Table(
+            event, _PAYLOADS.get(key_of(event), _NO_PAYLOAD)
+        )
         table.measure(self._meters)
         self._refresh(table)
 
@@ -320,7 +357,9 @@ class Emitter:
 
 
 def _is_event(value: Any) -> bool:
-    return isinstance(value, str | CallableEventWithFilter | Enum | Real) and not isinstance(value, bool)
+    return isinstance(value, str | CallableEventWithFilter | Enum | Real) and not isinstance(
+        value, bool
+    )
 
 
 def _is_other(known: Any, event: Any) -> bool:

@@ -92,10 +92,14 @@ def interruption_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) ->
     """Returns the position to continue from; keeps the iterator and its workers alive until then."""
     is_kept = not is_lost or iterator is data
     position = data.state_dict() if counts_passes(data) and iterator is not None else None
-    return Interruption(iterator if is_kept else None, getattr(iterator, "_num_yielded", None), position)
+    return Interruption(
+        iterator if is_kept else None, getattr(iterator, "_num_yielded", None), position
+    )
 
 
-def continue_from(interruption: Interruption, data: Any, cursor: Cursor) -> tuple[bool, Iterator[Any] | None]:
+def continue_from(
+    interruption: Interruption, data: Any, cursor: Cursor
+) -> tuple[bool, Iterator[Any] | None]:
     """Returns whether the position can be restored, and the iterator there; None if a new one has to be made."""
     iterator = interruption.iterator
     if iterator is None and interruption is not LOST and not cursor.position_is_lost:
@@ -172,7 +176,9 @@ class PassNotifier:
         self._pass -= 1
 
     def notify(self, data: Any, epoch: int, logger: logging.Logger) -> None:
-        """Notifies of a pass that begins in the epoch with this index. Passes are counted within epochs, too.
+        """Notifies of a pass that begins in the epoch with this index.
+
+        Passes are counted within epochs, too.
 
         Warns once per run that orders change: a program that never calls ``set_epoch`` may rely on
         one order.
@@ -224,7 +230,10 @@ def _targets_in(data: Any) -> list[Any]:
 
 def counts_passes(data: Any) -> bool:
     """Whether data know their position and count their passes."""
-    return all(callable(getattr(data, name, None)) for name in ("set_epoch", "state_dict", "load_state_dict"))
+    return all(
+        callable(getattr(data, name, None))
+        for name in ("set_epoch", "state_dict", "load_state_dict")
+    )
 
 
 def ends_epoch(state: State, cursor: Cursor) -> bool:
@@ -241,7 +250,9 @@ def ends_epoch(state: State, cursor: Cursor) -> bool:
         if num_done == 0 and cursor.end_is_due:
             return False
         if num_done == 0:
-            raise ValueError("data should give at least one batch, but its iterator was at its end at once")
+            raise ValueError(
+                "data should give at least one batch, but its iterator was at its end at once"
+            )
         state.epoch_length = cursor.planned_length = num_done
         if state.max_iters is not None:
             state.max_epochs = cursor.planned_epochs = math.ceil(state.max_iters / num_done)
@@ -268,7 +279,11 @@ def end_is_open(state: State, cursor: Cursor) -> bool:
     if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
         return True
     samplers = (data.batch_sampler, data.sampler)
-    return any(not type(sampler).__module__.startswith("torch.") for sampler in samplers if sampler is not None)
+    return any(
+        not type(sampler).__module__.startswith("torch.")
+        for sampler in samplers
+        if sampler is not None
+    )
 
 
 _PLAIN = (int, float, str, bytes, type(None))
@@ -297,7 +312,10 @@ def remembering(iterator: Iterator[Any], last: list[Any]) -> Iterator[Any]:
 
 
 def check_surplus(state: State, cursor: Cursor, num_done: int) -> None:
-    """Warns if the data have more batches than an epoch. From then on, the end of the data does not end epochs."""
+    """Warns if the data have more batches than an epoch.
+
+    From then on, the end of the data does not end epochs.
+    """
     if state.epoch_length not in (cursor.planned_length, length_of(state.dataloader)):
         cursor.length_is_given = True  # by the program, during the run
     if cursor.end_is_due and num_done > 0 and not cursor.length_is_given:
@@ -318,7 +336,11 @@ def _report_length(cursor: Cursor, what: str, expected: int | None) -> None:
 
 def report_exhausted(state: State) -> None:
     """Warns that the data are exhausted before the run has reached its limit."""
-    wanted = state.max_iters if state.max_iters is not None else (state.epoch_length or 0) * (state.max_epochs or 0)
+    wanted = (
+        state.max_iters
+        if state.max_iters is not None
+        else (state.epoch_length or 0) * (state.max_epochs or 0)
+    )
     if state.iteration >= wanted:
         return
     warnings.warn(

@@ -20,7 +20,10 @@ from ignite._core.calls import accepts, describe_signature, name_of
 Filter = Callable[[Any, int], bool]
 
 FOR_EVER = sys.maxsize
-"""A count that is never reached. Comparing with an integer is several times faster than with infinity."""
+"""A count that is never reached.
+
+Comparing with an integer is several times faster than with infinity.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ class EverySeconds:
         return passes
 
     def __call__(self, engine: Any, count: int) -> bool:
-        raise TypeError("every_seconds needs a memory for each handler: attach the event to an engine")
+        raise TypeError(
+            "every_seconds needs a memory for each handler: attach the event to an engine"
+        )
 
     def __repr__(self) -> str:
         return f"every_seconds={self.seconds:g}"
@@ -195,7 +200,13 @@ def make_filter(
     in_window = every is not None or before is not None or after is not None
     groups = [event_filter is not None, once is not None, in_window, every_seconds is not None]
     if sum(groups) > 1 or not (any(groups) or last):
-        given = {"event_filter": event_filter, "every": every, "once": once, "before": before, "after": after}
+        given = {
+            "event_filter": event_filter,
+            "every": every,
+            "once": once,
+            "before": before,
+            "after": after,
+        }
         named = {name: value for name, value in given.items() if value is not None}
         raise ValueError(
             "Only one of the input arguments should be specified, except before, after and every, which go together "
@@ -220,10 +231,14 @@ def make_filter(
 def window_filter(every: int | None, before: int | None, after: int | None) -> Filter | None:
     """Each ``every``-th count strictly between ``after`` and ``before``, from the first on."""
     if every is not None and not (isinstance(every, Integral) and every > 0):
-        raise ValueError(f"Argument every should be integer and greater than zero, but given {every!r}")
+        raise ValueError(
+            f"Argument every should be integer and greater than zero, but given {every!r}"
+        )
     for name, bound in (("before", before), ("after", after)):
         if bound is not None and not (isinstance(bound, Integral) and bound >= 0):
-            raise ValueError(f"Argument {name} should be integer and greater or equal to zero, but given {bound!r}")
+            raise ValueError(
+                f"Argument {name} should be integer and greater or equal to zero, but given {bound!r}"
+            )
     bounds = {"every": every, "before": before, "after": after}
     text = ", ".join(f"{name}={value}" for name, value in bounds.items() if value is not None)
     if before is None and after is None:
@@ -246,7 +261,9 @@ def once_filter(once: int | Sequence[int]) -> Filter:
 
 def _every_seconds(seconds: float) -> Filter:
     if not (isinstance(seconds, int | float) and seconds > 0):
-        raise ValueError(f"Argument every_seconds should be a positive number of seconds, but given {seconds!r}")
+        raise ValueError(
+            f"Argument every_seconds should be a positive number of seconds, but given {seconds!r}"
+        )
     return EverySeconds(float(seconds))
 
 
@@ -263,4 +280,8 @@ def _check_predicate(predicate: Filter) -> Filter:
 
 def words(condition: Filter) -> str:
     """A filter as the user writes it."""
-    return repr(condition) if hasattr(condition, "bind") or isinstance(condition, DueAt) else name_of(condition)
+    return (
+        repr(condition)
+        if hasattr(condition, "bind") or isinstance(condition, DueAt)
+        else name_of(condition)
+    )

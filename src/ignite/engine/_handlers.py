@@ -77,7 +77,9 @@ class Registration(NamedTuple):
         return (self.handler, self.style, *self.condition, self)
 
 
-Call = tuple[Callable[..., Any], int, int, "range | frozenset[int] | None", "Filter | None", Registration]
+Call = tuple[
+    Callable[..., Any], int, int, "range | frozenset[int] | None", "Filter | None", Registration
+]
 
 
 class Table:
@@ -121,7 +123,9 @@ class Table:
             else:
                 calls.append(call)  # in place: a current firing includes it
             return
-        position = next(i for i, known in enumerate(calls) if known[-1].priority < registration.priority)
+        position = next(
+            i for i, known in enumerate(calls) if known[-1].priority < registration.priority
+        )
         self.calls = [*calls[:position], call, *calls[position:]]
 
     def remove(self, handler: Callable[..., Any]) -> bool:
@@ -138,7 +142,9 @@ class Table:
     def refresh(self, is_watched: bool) -> None:
         """Updates what the loop tests in each iteration."""
         self.active = is_watched or bool(self.calls)
-        self.is_busy = is_watched or any(not entry.condition.is_arithmetic for entry in self.entries)
+        self.is_busy = is_watched or any(
+            not entry.condition.is_arithmetic for entry in self.entries
+        )
 
     def next_due(self, count: int) -> int:
         """Returns the first count from ``count`` on at which a handler is due; FOR_EVER if none is."""
@@ -180,7 +186,9 @@ def register(
     is_plain = not (args or kwargs or table.payload.args or table.payload.kwargs)
     style = IN_FULL if not is_plain else WITH_ENGINE if takes_engine else WITHOUT_ENGINE
     condition = compile_filter(getattr(event, "filter", None), table.event)
-    return Registration(handler, args, kwargs, takes_engine, takes_payload, style, condition, event, priority)
+    return Registration(
+        handler, args, kwargs, takes_engine, takes_payload, style, condition, event, priority
+    )
 
 
 def call_handlers(
@@ -232,17 +240,26 @@ def call_handlers(
         raise
 
 
-def _record_interrupted_handler(cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration) -> None:
+def _record_interrupted_handler(
+    cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration
+) -> None:
     """Records which handler of the trainer was interrupted."""
     if cut.request.trainer is engine:
         name = key_of(event)
-        handlers = (entry.handler, getattr(entry.handler, "__wrapped__", None))  # watchers wrap handlers
+        handlers = (
+            entry.handler,
+            getattr(entry.handler, "__wrapped__", None),
+        )  # watchers wrap handlers
         entries = enumerate(engine._tables[name].entries)
-        num_done = next(i for i, known in entries if known.args is entry.args and known.handler in handlers)
+        num_done = next(
+            i for i, known in entries if known.args is entry.args and known.handler in handlers
+        )
         cut.unfinished = Unfinished(name, num_done)
 
 
-def quiet_up_to(iteration: int, requested: Table, ready: Table, begun: Table, completed: Table) -> int:
+def quiet_up_to(
+    iteration: int, requested: Table, ready: Table, begun: Table, completed: Table
+) -> int:
     """Returns the last iteration from ``iteration`` on before one in which a handler is due."""
     return min(
         requested.next_due(iteration),
@@ -310,8 +327,14 @@ def owed_calls(table: Table) -> list[Call]:
     return [(handler, style, 0, None, None, entry) for handler, style, *_, entry in owed]
 
 
-def _misfit(handler: Callable[..., Any], table: Table, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    own = [*table.payload.args, *map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
+def _misfit(
+    handler: Callable[..., Any], table: Table, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> str:
+    own = [
+        *table.payload.args,
+        *map(repr, args),
+        *(f"{name}={value!r}" for name, value in kwargs.items()),
+    ]
     calls = " or ".join(f"({', '.join(call)})" for call in (["engine", *own], own))
     place = place_of(handler)
     return (
@@ -350,11 +373,16 @@ class RemovableEventHandle:
         self.engine = weakref.ref(engine)
 
     def remove(self) -> None:
-        """Removes the handler. Does nothing if it is removed already, or if it or the engine is deleted."""
+        """Removes the handler.
+
+        Does nothing if it is removed already, or if it or the engine is deleted.
+        """
         handler, engine = self.handler(), self.engine()
         if handler is None or engine is None:
             return
-        events: list[Any] = list(self.event_name) if isinstance(self.event_name, Iterable) else [self.event_name]
+        events: list[Any] = (
+            list(self.event_name) if isinstance(self.event_name, Iterable) else [self.event_name]
+        )
         for event in [self.event_name] if isinstance(self.event_name, str) else events:
             if engine.has_event_handler(handler, event):
                 engine.remove_event_handler(handler, event)

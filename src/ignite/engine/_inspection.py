@@ -111,7 +111,11 @@ class Inspection(Emitter):
             >>> engine.state.iteration
             0
         """
-        state, cursor, batches = dict(vars(self.state)), copy.copy(self._cursor), self._dataloader_iter
+        state, cursor, batches = (
+            dict(vars(self.state)),
+            copy.copy(self._cursor),
+            self._dataloader_iter,
+        )
         try:
             yield
         finally:
@@ -142,7 +146,10 @@ class Inspection(Emitter):
             yield
 
     def describe(self) -> Description:
-        """Describes a run: its events in order, each with its handlers. Text, or HTML in a notebook."""
+        """Describes a run: its events in order, each with its handlers.
+
+        Text, or HTML in a notebook.
+        """
         return Description(self)
 
     def dry_run(self, data: Iterable[Any] | None = None, batches: int = 2) -> DryRun:
@@ -252,12 +259,16 @@ class Description:
             text = html.escape(row.text)
             body = f"{text} <small>{html.escape(row.place)}</small>" if row.place else text
             tag = "span" if row.is_handler else "b"
-            items.append(f'<div style="margin-left:{row.depth * 1.5}em"><{tag}>{body}</{tag}></div>')
+            items.append(
+                f'<div style="margin-left:{row.depth * 1.5}em"><{tag}>{body}</{tag}></div>'
+            )
         return f"<div><b>{html.escape(self._title)}</b>{''.join(items)}</div>"
 
 
 def _rows(engine: Emitter) -> Iterator[_Row]:
-    timeline = [(name, depth) for name, depth in _TIMELINE if name is None or engine._tables[name].calls]
+    timeline = [
+        (name, depth) for name, depth in _TIMELINE if name is None or engine._tables[name].calls
+    ]
     depth_shown = 0
     for name, depth in timeline:
         for level in range(depth_shown + 1, depth + 1):
@@ -269,7 +280,9 @@ def _rows(engine: Emitter) -> Iterator[_Row]:
         else:
             yield from _event_rows(engine, name, depth)
     in_order = {name for name, _ in _TIMELINE}
-    others = [name for name, table in engine._tables.items() if table.calls and name not in in_order]
+    others = [
+        name for name, table in engine._tables.items() if table.calls and name not in in_order
+    ]
     if others:
         yield _Row(0, "when fired")
         for name in others:
@@ -279,7 +292,12 @@ def _rows(engine: Emitter) -> Iterator[_Row]:
 def _event_rows(engine: Emitter, name: str, depth: int) -> Iterator[_Row]:
     yield _Row(depth, name)
     for entry in engine._tables[name].entries:
-        yield _Row(depth + 1, _in_words(entry) + _note_of(entry, engine), place_of(entry.handler), is_handler=True)
+        yield _Row(
+            depth + 1,
+            _in_words(entry) + _note_of(entry, engine),
+            place_of(entry.handler),
+            is_handler=True,
+        )
 
 
 def _note_of(entry: Registration, engine: Emitter) -> str:

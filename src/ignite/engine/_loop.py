@@ -1,4 +1,7 @@
-"""The loop: the order in which events are fired, batches fetched and the step called. No other module knows it."""
+"""The loop: the order in which events are fired, batches fetched and the step called.
+
+No other module knows it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,15 @@ from ignite.engine._cursor import (
     is_last_in_epoch,
 )
 from ignite.engine._filters import FOR_EVER
-from ignite.engine._handlers import Call, Payload, Table, add_note, call_handlers, owed_calls, quiet_up_to
+from ignite.engine._handlers import (
+    Call,
+    Payload,
+    Table,
+    add_note,
+    call_handlers,
+    owed_calls,
+    quiet_up_to,
+)
 from ignite.engine._running import Preempted
 from ignite.engine._trace import measured_step
 from ignite.engine.events import Events
@@ -64,7 +75,9 @@ def run(engine: Engine[Any, Any]) -> None:
         if not is_handled(engine, error):
             cursor.is_failed = True
             raise
-        is_over = engine.should_terminate or (cursor.is_done(engine.state) and not cursor.is_inside_epoch)
+        is_over = engine.should_terminate or (
+            cursor.is_done(engine.state) and not cursor.is_inside_epoch
+        )
         cursor.is_failed = not is_over
 
 
@@ -120,11 +133,16 @@ def _go_where_loaded(engine: Engine[Any, Any]) -> None:
     cursor.is_moved = cursor.is_loaded = False
     cursor.moment = BETWEEN_EPOCHS
     engine._dataloader_iter = None
-    engine._skip_requested = engine.should_terminate_single_epoch = False  # they concern the epoch that is given up
+    engine._skip_requested = engine.should_terminate_single_epoch = (
+        False  # they concern the epoch that is given up
+    )
 
 
 def _run_batches(engine: Engine[Any, Any]) -> Verdict:
-    """Runs the rest of the epoch. A handled exception ends the epoch; with ``skip_iteration``, only the iteration."""
+    """Runs the rest of the epoch.
+
+    A handled exception ends the epoch; with ``skip_iteration``, only the iteration.
+    """
     cursor = engine._cursor
     while True:
         try:
@@ -132,7 +150,9 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
         except Exception as error:
             if _stop_after_failure(engine):
                 return Verdict.INTERRUPT
-            has_begun = engine.last_event_name not in _BEFORE_ITERATION and not cursor.position_is_lost
+            has_begun = (
+                engine.last_event_name not in _BEFORE_ITERATION and not cursor.position_is_lost
+            )
             _note_moment_of_failure(engine)
             if not is_handled(engine, error):
                 cursor.is_failed = True
@@ -151,7 +171,9 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
 
 def _note_moment_of_failure(engine: Engine[Any, Any]) -> None:
     """Records the moment from which a failed epoch can be continued."""
-    is_unseen = engine.last_event_name is _GET_BATCH_COMPLETED and not engine._cursor.position_is_lost
+    is_unseen = (
+        engine.last_event_name is _GET_BATCH_COMPLETED and not engine._cursor.position_is_lost
+    )
     engine._cursor.failed_at = BATCH_FETCHED if is_unseen else BETWEEN_BATCHES
 
 
@@ -159,7 +181,9 @@ def is_handled(engine: Engine[Any, Any], error: BaseException) -> bool:
     """Calls the handlers of EXCEPTION_RAISED; True if there are any and none of them raised."""
     state = engine.state
     text = f"{type(error).__name__}: {error}"  # not the exception: a log record would keep all its frames alive
-    add_note(error, f"in epoch {state.epoch}, iteration {state.iteration} of {type(engine).__name__}")
+    add_note(
+        error, f"in epoch {state.epoch}, iteration {state.iteration} of {type(engine).__name__}"
+    )
     engine.logger.error("Current run is terminating due to exception: %s", text)
     if not engine._tables["EXCEPTION_RAISED"].calls:
         return False
@@ -249,8 +273,12 @@ def _run_quietly(
     """
     state, cursor = engine.state, engine._cursor
     length, max_iters, iteration = state.epoch_length, state.max_iters, cursor.iteration
-    stop = min(quiet, FOR_EVER if length is None else cursor.epoch_start + length, max_iters or FOR_EVER)
-    engine.last_event_name = _ITERATION_STARTED  # constant: a step that fires an event sets _attention
+    stop = min(
+        quiet, FOR_EVER if length is None else cursor.epoch_start + length, max_iters or FOR_EVER
+    )
+    engine.last_event_name = (
+        _ITERATION_STARTED  # constant: a step that fires an event sets _attention
+    )
     last: list[Any] = [None]
     batches: Iterator[Any] = engine._dataloader_iter  # type: ignore[assignment]
     try:
@@ -269,7 +297,9 @@ def _run_quietly(
                 return BETWEEN_BATCHES
             state.batch = None
     except BaseException:
-        cursor.position_is_lost = state.batch is None and state.dataloader is not None  # the data have failed
+        cursor.position_is_lost = (
+            state.batch is None and state.dataloader is not None
+        )  # the data have failed
         raise
     state.batch = last[0] if last else None
     engine._dataloader_iter = iter(())  # exhausted, and not to be asked again
@@ -330,7 +360,9 @@ def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
     if verdict is not Verdict.END_EPOCH or not skip_completed:
         stop = _fire(engine, Events.EPOCH_COMPLETED, BETWEEN_EPOCHS)
     state.times["EPOCH_COMPLETED"] = seconds = watch.elapsed()
-    engine.logger.info("Epoch[%s] Complete. Time taken: %s", state.epoch, clock.format_duration(seconds))
+    engine.logger.info(
+        "Epoch[%s] Complete. Time taken: %s", state.epoch, clock.format_duration(seconds)
+    )
     return stop
 
 
@@ -353,7 +385,11 @@ def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | Non
     engine._fire_event(event)
     if not engine._attention:
         return None
-    if engine.should_terminate_single_epoch and not engine.should_terminate and event is not _STOP_ITERATION:
+    if (
+        engine.should_terminate_single_epoch
+        and not engine.should_terminate
+        and event is not _STOP_ITERATION
+    ):
         engine.should_terminate_single_epoch = False
         if event is not Events.EPOCH_COMPLETED:
             raise RuntimeError(
@@ -381,7 +417,9 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     if moment == BETWEEN_BATCHES and engine._skip_requested:
         engine._skip_requested = False
         engine.state.output = None
-    engine._attention = engine._skip_requested or engine._request is not None  # handled at the end of the iteration
+    engine._attention = (
+        engine._skip_requested or engine._request is not None
+    )  # handled at the end of the iteration
     if engine.should_terminate:
         return Verdict.TERMINATE
     if engine._cursor.is_moved:
@@ -408,7 +446,11 @@ def _stop_at_boundary(engine: Engine[Any, Any], moment: int) -> bool:
         Preempted: this engine runs within a handler of the engine that the request is about.
     """
     request = engine._request
-    if request is None or moment not in (BETWEEN_BATCHES, BETWEEN_EPOCHS) or engine.last_event_name in _FIRED_AGAIN:
+    if (
+        request is None
+        or moment not in (BETWEEN_BATCHES, BETWEEN_EPOCHS)
+        or engine.last_event_name in _FIRED_AGAIN
+    ):
         return False
     if engine is not request.trainer:
         if request.cuts and request.trainer.last_event_name in _CAN_BE_CONTINUED:
@@ -430,7 +472,9 @@ def _stop_after_failure(engine: Engine[Any, Any]) -> bool:
     if not _stop_at_boundary(engine, BETWEEN_BATCHES):
         return False
     engine._cursor.position_is_lost = False
-    engine.logger.warning("The data has failed after the run was asked to stop; it is saved after the last iteration")
+    engine.logger.warning(
+        "The data has failed after the run was asked to stop; it is saved after the last iteration"
+    )
     return True
 
 
@@ -442,7 +486,10 @@ def _stop_within_event(engine: Engine[Any, Any], cut: Preempted) -> None:
 
 
 def _is_stopped_by(
-    engine: Engine[Any, Any], request: BoundaryRequest, unfinished: Unfinished | None, random: RandomState | None
+    engine: Engine[Any, Any],
+    request: BoundaryRequest,
+    unfinished: Unfinished | None,
+    random: RandomState | None,
 ) -> bool:
     if not request.obey(engine, unfinished, random):
         return False
@@ -459,5 +506,7 @@ def _tables_of_iteration(engine: Engine[Any, Any]) -> tuple[Table, Table, Table,
     return requested, ready, tables["ITERATION_STARTED"], tables["ITERATION_COMPLETED"]
 
 
-def _call_watched(calls: Iterable[Call], engine: Engine[Any, Any], event: Events, count: int) -> None:
+def _call_watched(
+    calls: Iterable[Call], engine: Engine[Any, Any], event: Events, count: int
+) -> None:
     engine._fire_event(event)

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from ignite.engine.engine import Engine
     from ignite.engine.events import CallableEventWithFilter
 
-__all__ = ["State", "describe_progress", "key_of", "load_progress", "load_user_values", "save_progress"]
+__all__ = [
+    "State",
+    "describe_progress",
+    "key_of",
+    "load_progress",
+    "load_user_values",
+    "save_progress",
+]
 
 CURSOR_KEY = "cursor"
 """The position, if the iteration alone does not determine it: after epochs that ended early."""
@@ -101,7 +108,9 @@ class State:
             return int(getattr(self, attribute))
         if name in self._event_counts:
             return self._event_counts[name]
-        raise RuntimeError(f"Unknown event name '{event_name}': it has not been fired and no attribute counts it")
+        raise RuntimeError(
+            f"Unknown event name '{event_name}': it has not been fired and no attribute counts it"
+        )
 
     def get_event_attrib_name(self, event_name: str | Enum | CallableEventWithFilter) -> str | None:
         """The attribute that counts an event; None if there is none.
@@ -129,7 +138,9 @@ class State:
         lines = ["State:"]
         for name, value in vars(self).items():
             if not name.startswith("_"):
-                lines.append(f"\t{name}: {value if isinstance(value, int | float | str) else type(value)}")
+                lines.append(
+                    f"\t{name}: {value if isinstance(value, int | float | str) else type(value)}"
+                )
         return "\n".join(lines) + "\n"
 
 
@@ -140,7 +151,11 @@ class _Layout(Serializable):
 
 def describe_progress(counters: Counters) -> str:
     """The counters in words, for the log."""
-    limit = f"iteration {counters.max_iters}" if counters.max_iters is not None else f"epoch {counters.max_epochs}"
+    limit = (
+        f"iteration {counters.max_iters}"
+        if counters.max_iters is not None
+        else f"epoch {counters.max_epochs}"
+    )
     length = "unknown" if counters.epoch_length is None else counters.epoch_length
     return f"epoch {counters.epoch}, iteration {counters.iteration}, up to {limit}, epoch_length {length}"
 
@@ -156,7 +171,9 @@ def save_progress(engine: Engine[Any, Any]) -> OrderedDict[str, Any]:
     epoch, carried = engine._cursor.position(state)
     if (epoch, carried) != _derive(state.iteration, state.epoch_length):
         saved[CURSOR_KEY] = {"epoch": epoch, "iteration_in_epoch": carried}
-    counts = {name: count for name, count in state._event_counts.items() if engine._counts_matter(name)}
+    counts = {
+        name: count for name, count in state._event_counts.items() if engine._counts_matter(name)
+    }
     if counts:
         saved[COUNTS_KEY] = counts
     return saved
@@ -201,8 +218,18 @@ def load_user_values(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None
 def _check_user_keys(saved: Mapping[str, Any], user_keys: list[str]) -> None:
     missing = [key for key in user_keys if key not in saved]
     if missing:
-        raise ValueError(f"Required user state attribute '{missing[0]}' is absent in state_dict with {list(saved)}")
-    known = {"epoch_length", "iteration", "epoch", "max_epochs", "max_iters", CURSOR_KEY, COUNTS_KEY}
+        raise ValueError(
+            f"Required user state attribute '{missing[0]}' is absent in state_dict with {list(saved)}"
+        )
+    known = {
+        "epoch_length",
+        "iteration",
+        "epoch",
+        "max_epochs",
+        "max_iters",
+        CURSOR_KEY,
+        COUNTS_KEY,
+    }
     unknown = [key for key in saved if key not in known.union(user_keys, _KEYS_OF_OTHER_ENGINES)]
     if unknown:
         raise ValueError(
@@ -219,7 +246,9 @@ def _position(saved: Mapping[str, Any]) -> tuple[int, int, int]:
         value = saved[name]
         is_unknown = value is None and name == "epoch_length"
         if not is_unknown and not (isinstance(value, int) and 0 <= value < _TOO_MANY):
-            raise ValueError(f"{name} in state_dict should be an integer that is not negative, but given {value!r:.40}")
+            raise ValueError(
+                f"{name} in state_dict should be an integer that is not negative, but given {value!r:.40}"
+            )
     if CURSOR_KEY in saved:
         cursor = saved[CURSOR_KEY]
         return saved["iteration"], cursor["epoch"], cursor["iteration_in_epoch"]

@@ -88,7 +88,9 @@ class Watcher:
                     known[0](*args, **kwargs)
                 finally:
                     seconds = clock.now() - started
-                    called.append(Moment(name, state.epoch, state.iteration, name_of(entry.handler), seconds))
+                    called.append(
+                        Moment(name, state.epoch, state.iteration, name_of(entry.handler), seconds)
+                    )
 
             return entry._replace(handler=handler).compile()
 
@@ -120,7 +122,9 @@ class Meter:
     they wrap.
     """
 
-    def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        self, event: Any, entry: Registration, handler: Callable[..., Any]
+    ) -> Callable[..., Any]:
         """Returns what is called instead of ``handler``, which ``entry`` has added to ``event``."""
         return handler
 

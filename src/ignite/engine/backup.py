@@ -35,7 +35,15 @@ _DATA_ROOMS = ("ignite.data", "ignite.learner._data")
 _LEFT_ALONE = ("ignite.storage", "ignite.handlers._trackers.outbox")
 # Their attributes mirror the state of their C++ side.
 _WRAPPERS = (DataParallel, DistributedDataParallel)
-_CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, deque, set)  # iterating over others may have side effects
+_CONTAINERS = (
+    dict,
+    OrderedDict,
+    defaultdict,
+    Counter,
+    list,
+    deque,
+    set,
+)  # iterating over others may have side effects
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
 
 
@@ -65,7 +73,10 @@ class Backup:
         self._undo: list[Undo] = []
 
     def add(self, *objects: Any) -> None:
-        """Adds objects of a training, whatever their type. What was added before keeps its first backup."""
+        """Adds objects of a training, whatever their type.
+
+        What was added before keeps its first backup.
+        """
         self._walk([(one, True, True) for one in objects])
 
     def add_used(self, *values: Any) -> None:
@@ -83,7 +94,10 @@ class Backup:
             if isinstance(one, _PLAIN) or id(one) in self._known:
                 continue
             self._known[id(one)] = one
-            pending += [(part, tensors, False) for part, tensors in self._look_into(one, has_tensors, is_given)]
+            pending += [
+                (part, tensors, False)
+                for part, tensors in self._look_into(one, has_tensors, is_given)
+            ]
 
     def _look_into(self, one: Any, has_tensors: bool, is_given: bool) -> Iterator[tuple[Any, bool]]:
         """Backs up one object; yields its parts, each with whether tensors in it are to be copied."""
@@ -104,7 +118,11 @@ class Backup:
         elif isinstance(one, functools.partial):
             yield from ((part, False) for part in (*one.args, *one.keywords.values(), one.func))
         elif _is_data(one):
-            yield from ((part, False) for part in self._in_object(one) if _is_data(part) or _undo_of_generator(part))
+            yield from (
+                (part, False)
+                for part in self._in_object(one)
+                if _is_data(part) or _undo_of_generator(part)
+            )
         elif is_given or _belongs_to_training(one):
             yield from ((part, True) for part in self._in_object(one))
         elif is_of_the_program(type(one)):
@@ -143,7 +161,9 @@ class Backup:
             yield from one._modules.values()
             return
         if isinstance(one, nn.Module):
-            self._undo.append(functools.partial(_become, one, type(one)))  # lazy modules change their class
+            self._undo.append(
+                functools.partial(_become, one, type(one))
+            )  # lazy modules change their class
         attributes = getattr(one, "__dict__", None)
         if attributes is not None:
             values = dict(attributes)
@@ -226,7 +246,11 @@ def _undo_of_tensor(one: Tensor) -> Undo:
                 one.__class__ = kind
 
         return undo_shape
-    needs_grad, grad, same_storage = one.requires_grad, one.grad if one.is_leaf else None, one.detach()
+    needs_grad, grad, same_storage = (
+        one.requires_grad,
+        one.grad if one.is_leaf else None,
+        one.detach(),
+    )
     copy = None if one.is_meta else same_storage.to("cpu", copy=True)
 
     def undo() -> None:

@@ -20,7 +20,12 @@ from ignite.engine._state import State
 from ignite.engine.engine import Engine
 from ignite.engine.events import Events
 
-__all__ = ["DeterministicEngine", "ReproducibleBatchSampler", "keep_random_state", "update_dataloader"]
+__all__ = [
+    "DeterministicEngine",
+    "ReproducibleBatchSampler",
+    "keep_random_state",
+    "update_dataloader",
+]
 
 T = TypeVar("T")
 
@@ -50,7 +55,9 @@ def keep_random_state(func: Callable[..., T]) -> Callable[..., T]:
     return wrapper
 
 
-def update_dataloader(dataloader: DataLoader[Any], new_batch_sampler: BatchSampler) -> DataLoader[Any]:
+def update_dataloader(
+    dataloader: DataLoader[Any], new_batch_sampler: BatchSampler
+) -> DataLoader[Any]:
     """Creates a loader of the same class and options as ``dataloader``, with another batch sampler.
 
     Args:
@@ -58,8 +65,12 @@ def update_dataloader(dataloader: DataLoader[Any], new_batch_sampler: BatchSampl
         new_batch_sampler: yields lists of indices.
     """
     replaced = {"self", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
-    names = set(inspect.signature(DataLoader.__init__).parameters) | set(inspect.signature(type(dataloader)).parameters)
-    kept = {name: getattr(dataloader, name) for name in names - replaced if hasattr(dataloader, name)}
+    names = set(inspect.signature(DataLoader.__init__).parameters) | set(
+        inspect.signature(type(dataloader)).parameters
+    )
+    kept = {
+        name: getattr(dataloader, name) for name in names - replaced if hasattr(dataloader, name)
+    }
     return type(dataloader)(**kept, batch_sampler=new_batch_sampler)
 
 
@@ -100,7 +111,9 @@ class ReproducibleBatchSampler(BatchSampler):
         self._is_drawn = True
 
     def __iter__(self) -> Iterator[list[int]]:
-        if not self._is_drawn:  # not earlier: a loader with workers creates two iterators, and uses the second
+        if (
+            not self._is_drawn
+        ):  # not earlier: a loader with workers creates two iterators, and uses the second
             self.setup_batch_indices()
         self._is_drawn = False
         yield from self.batch_indices
@@ -159,7 +172,9 @@ class DeterministicEngine(Engine[Any, Any]):
             ValueError: there are no data, or as there.
         """
         if data is None and not self._cursor.is_paused:
-            raise ValueError("Deterministic engine does not support the option of data=None. Please, provide data")
+            raise ValueError(
+                "Deterministic engine does not support the option of data=None. Please, provide data"
+            )
         return super().run(data, max_epochs, max_iters, epoch_length, resume=resume, seed=seed)
 
     def state_dict(self) -> OrderedDict[str, Any]:
@@ -188,7 +203,9 @@ class DeterministicEngine(Engine[Any, Any]):
         return True
 
     def _init_iter(self) -> None:
-        if _fetch.counts_passes(self.state.dataloader):  # it has a position, and draws no random numbers here
+        if _fetch.counts_passes(
+            self.state.dataloader
+        ):  # it has a position, and draws no random numbers here
             super()._init_iter()
             return
         state, cursor = self.state, self._cursor
@@ -196,7 +213,9 @@ class DeterministicEngine(Engine[Any, Any]):
         state.dataloader = self._source.data = _reproducible(state.dataloader)
         length = self._pass_length()
         if loaded is not None:
-            self._pass_start = loaded.get("pass_start", state.iteration - state.iteration % (length or 1))
+            self._pass_start = loaded.get(
+                "pass_start", state.iteration - state.iteration % (length or 1)
+            )
         elif cursor.is_aligned or self._dataloader_iter is not None:
             self._pass_start = state.iteration
         num_seen = state.iteration - self._pass_start
@@ -217,7 +236,9 @@ class DeterministicEngine(Engine[Any, Any]):
         sampler = getattr(data, "batch_sampler", None)
         if isinstance(sampler, ReproducibleBatchSampler):
             sampler.start_iteration = num_batches
-            iterator = _fetch.iterate(data)  # draws a seed for workers, and with workers the indices behind it
+            iterator = _fetch.iterate(
+                data
+            )  # draws a seed for workers, and with workers the indices behind it
             if sampler.start_iteration is not None:
                 # As with all other loaders, so that the order depends on the seed alone, as in
                 # Ignite; and now, so that the random state can be restored afterwards.
@@ -225,7 +246,8 @@ class DeterministicEngine(Engine[Any, Any]):
             return iterator
         if num_batches:
             self.logger.info(
-                "Resuming from iteration for provided data will fetch data until required iteration %s ...", num_batches
+                "Resuming from iteration for provided data will fetch data until required iteration %s ...",
+                num_batches,
             )
         iterator = _fetch.iterate(data)
         for _ in range(num_batches):
@@ -254,9 +276,15 @@ def _draw_seed(engine: DeterministicEngine) -> None:
 
 def _reproducible(data: Any) -> Any:
     """Returns ``data``, or a reproducible copy of a loader that can be positioned by indices."""
-    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
+    if (
+        not isinstance(data, DataLoader)
+        or isinstance(data.dataset, IterableDataset)
+        or data.batch_sampler is None
+    ):
         return data
-    if isinstance(data.batch_sampler, ReproducibleBatchSampler) or not isinstance(data.batch_sampler, BatchSampler):
+    if isinstance(data.batch_sampler, ReproducibleBatchSampler) or not isinstance(
+        data.batch_sampler, BatchSampler
+    ):
         return data
     return update_dataloader(data, ReproducibleBatchSampler(data.batch_sampler))
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ignite.engine.resume import resumption as _resume
     from ignite.engine.resume.resumption import Resumption
 else:
-    _resume = LazyModule("ignite.engine.resume.resumption")  # with storage and data, as large as all the rest
+    _resume = LazyModule(
+        "ignite.engine.resume.resumption"
+    )  # with storage and data, as large as all the rest
 
 __all__ = ["Engine"]
 
@@ -38,26 +40,29 @@ Output = TypeVar("Output")
 class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     """Calls a step function for each batch of some data, epoch after epoch, and fires events on the way.
 
-    The same class serves for training, evaluation and inference. The module ``ignite.engine.events`` shows the order
-    of events.
+    The same class serves for training, evaluation and inference. The module
+    ``ignite.engine.events`` shows the order of events.
 
     Args:
-        process_function: ``f(engine, batch) -> output``; what it returns is put into ``engine.state.output``.
+        process_function: ``f(engine, batch) -> output``; what it returns is put into
+            ``engine.state.output``.
 
     Raises:
         ValueError: there is no function, or it does not accept ``(engine, batch)``.
 
     Attributes:
-        state: counters, the batch and output at hand, metrics, and whatever users put there; see :class:`State`.
+        state: counters, the batch and output at hand, metrics, and whatever users put there; see
+            :class:`State`.
         logger: the run's progress at level INFO, each event at DEBUG.
         last_event_name: the event that was fired last; None before the first.
         should_terminate: True or "skip_completed" if the run is to end; settable.
-        should_terminate_single_epoch: True or "skip_epoch_completed" if the epoch is to end; settable.
+        should_terminate_single_epoch: True or "skip_epoch_completed" if the epoch is to end;
+            settable.
         should_interrupt: whether the run is to pause; settable.
 
     State:
-        ``state_dict`` holds the counters and limits, and what ``state_dict_user_keys`` lists. Restored, ``run`` goes on
-        in the middle of an epoch; where in the data is the data's affair.
+        ``state_dict`` holds the counters and limits, and what ``state_dict_user_keys`` lists.
+        Restored, ``run`` goes on in the middle of an epoch; where in the data is the data's affair.
 
     Example:
         >>> from ignite.engine import Engine, Events
@@ -72,7 +77,9 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
 
     def __init__(self, process_function: Callable[[Engine[Any, Any], Batch], Output]) -> None:
         if process_function is None:
-            raise ValueError("Engine must be given a processing function in order to run, but given None")
+            raise ValueError(
+                "Engine must be given a processing function in order to run, but given None"
+            )
         self.logger = logging.getLogger(f"ignite.engine.engine.{type(self).__name__}")
         self.state = State()
         super().__init__()
@@ -111,49 +118,62 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     ) -> State:
         """Runs the step function over ``data``.
 
-        A fresh engine, or one that has reached its limit by itself, begins at the beginning. One that was stopped, or
-        is given a higher limit, goes on from its counters; one that was interrupted, exactly where it was. One whose
-        *loaded* state is finished has nothing to do and returns at once. ``engine.state.max_epochs = None`` (or
-        ``max_iters``) forces a new beginning.
+        A fresh engine, or one that has reached its limit by itself, begins at the beginning. One
+        that was stopped, or is given a higher limit, goes on from its counters; one that was
+        interrupted, exactly where it was. One whose *loaded* state is finished has nothing to do
+        and returns at once. ``engine.state.max_epochs = None`` (or ``max_iters``) forces a new
+        beginning.
 
-        After a failure (an exception or Ctrl-C) a run of one epoch, such as an evaluator's, begins anew, unless
+        After a failure (an exception or Ctrl-C) a run of one epoch, such as an evaluator's, begins
+        anew, unless
         :meth:`ignite.handlers.Checkpoint.of` saves it, and so does any run over other data, up to the limit of the one
-        that has failed if none is given. Over the same data, the epoch is finished: STARTED is fired, then what would
-        have come next, with the next batch; the iteration and the event at which the run has failed are given up. If
-        the place in the data is lost, because it was the data that failed, or Ctrl-C has ended the workers of a loader,
-        the whole epoch is repeated, with the counters set back to its start. The log says which. Lists, data that know
-        their place (:func:`ignite.data.resumable`, :class:`ignite.data.ArrayLoader`) and iterators never lose it.
+        that has failed if none is given. Over the same data, the epoch is finished: STARTED is
+        fired, then what would have come next, with the next batch; the iteration and the event at
+        which the run has failed are given up. If the place in the data is lost, because it was the
+        data that failed, or Ctrl-C has ended the workers of a loader, the whole epoch is repeated,
+        with the counters set back to its start. The log says which. Lists, data that know their
+        place (:func:`ignite.data.resumable`, :class:`ignite.data.ArrayLoader`) and iterators never
+        lose it.
 
-        Handlers may set the counters and limits at any event, or load a state. A length or limit holds from the next
-        batch on. A counter that is set is another number for the same epoch or iteration, and tells a position only
-        before the first batch of a run, where ``iteration`` says how much of the epoch is done. A state that is loaded
-        takes effect when the handlers of the event have been called: the epoch at hand is given up, and the run goes on
-        as if it had been loaded before.
+        Handlers may set the counters and limits at any event, or load a state. A length or limit
+        holds from the next batch on. A counter that is set is another number for the same epoch or
+        iteration, and tells a position only before the first batch of a run, where ``iteration``
+        says how much of the epoch is done. A state that is loaded takes effect when the handlers of
+        the event have been called: the epoch at hand is given up, and the run goes on as if it had
+        been loaded before.
 
         Args:
-            data: anything that can be iterated over. Without data, the step function is given None ``epoch_length``
-                times an epoch.
-            max_epochs: the epoch after which to end. A run that begins without a limit has one epoch.
-            max_iters: the iteration after which to end, possibly inside an epoch; not with ``max_epochs``.
-            epoch_length: iterations in an epoch, whatever the length of the data, which begins anew where it ends.
-                Without it, an epoch is ``len(data)`` iterations, and ends where the data does.
-            resume: go on from what :meth:`ignite.handlers.Checkpoint.of` has written: "latest" or "best" of the folder
-                that one attached here writes to, or the path of a file or folder. The model, the optimizer and all else
-                that belongs to the run are restored, all or nothing, and a table in the log says what was and what was
-                not. From "latest", a run that has no checkpoint yet begins at the beginning.
-            seed: deprecated, of Ignite 0.3: call :func:`ignite.utils.manual_seed` before, as is done here.
+            data: anything that can be iterated over. Without data, the step function is given None
+                ``epoch_length`` times an epoch.
+            max_epochs: the epoch after which to end. A run that begins without a limit has one
+                epoch.
+            max_iters: the iteration after which to end, possibly inside an epoch; not with
+                ``max_epochs``.
+            epoch_length: iterations in an epoch, whatever the length of the data, which begins anew
+                where it ends. Without it, an epoch is ``len(data)`` iterations, and ends where the
+                data does.
+            resume: go on from what :meth:`ignite.handlers.Checkpoint.of` has written: "latest" or
+                "best" of the folder that one attached here writes to, or the path of a file or
+                folder. The model, the optimizer and all else that belongs to the run are restored,
+                all or nothing, and a table in the log says what was and what was not. From
+                "latest", a run that has no checkpoint yet begins at the beginning.
+            seed: deprecated, of Ignite 0.3: call :func:`ignite.utils.manual_seed` before, as is
+                done here.
 
         Returns:
             ``engine.state``.
 
         Raises:
             TypeError: ``data`` cannot be iterated over.
-            ValueError: the arguments contradict each other, the data or the state. The state, and all that would have
-                been resumed, is left as it was.
-            RuntimeError: this engine is running, or handlers set it back again and again, so that it would never end.
-            CheckpointError: what should be resumed is damaged, unsafe, or does not fit. Nothing is changed.
+            ValueError: the arguments contradict each other, the data or the state. The state, and
+                all that would have been resumed, is left as it was.
+            RuntimeError: this engine is running, or handlers set it back again and again, so that
+                it would never end.
+            CheckpointError: what should be resumed is damaged, unsafe, or does not fit. Nothing is
+                changed.
             FileNotFoundError: it does not exist.
-            Whatever the step function, the data or a handler raises and no handler of EXCEPTION_RAISED takes over.
+            Whatever the step function, the data or a handler raises and no handler of
+            EXCEPTION_RAISED takes over.
         """
         self._check_can_run(data)
         given = data
@@ -179,7 +199,8 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                     frames.enter_context(frame(self, is_new))
             if plan.course is Course.NOTHING:
                 is_resumed, self._resumption = self._resumption is not None, None
-                # Ignite trained again here: a program that fine-tunes from the state of a finished run has to know.
+                # Ignite trained again here: a program that fine-tunes from the state of a finished
+                # run has to know.
                 self.logger.log(
                     logging.INFO if is_resumed else logging.WARNING,
                     "Nothing to run: the loaded state is finished (%s). To go on, give run() a larger max_epochs or "
@@ -225,15 +246,18 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             raise
 
     def _use_seed(self, seed: int) -> None:
-        warnings.warn("seed should be given to ignite.utils.manual_seed", DeprecationWarning, stacklevel=3)
+        warnings.warn(
+            "seed should be given to ignite.utils.manual_seed", DeprecationWarning, stacklevel=3
+        )
         manual_seed(seed)
         self.state.seed = seed
 
     def set_data(self, data: Iterable[Batch]) -> None:
         """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay.
 
-        In a run that is saved with :meth:`ignite.handlers.Checkpoint.of`, call it in a handler of STARTED, which a
-        resumed run calls again. Called anywhere else, the next save is an error: a resumed run would have other data.
+        In a run that is saved with :meth:`ignite.handlers.Checkpoint.of`, call it in a handler of
+        STARTED, which a resumed run calls again. Called anywhere else, the next save is an error: a
+        resumed run would have other data.
         """
         if self._is_running and (self._keeper is not None or self._resumption is not None):
             data = _resume.resumable(self, data) or data
@@ -285,7 +309,11 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 self._continue_failed(interruption)
             else:
                 cursor.is_open = False
-                if plan.course is Course.RESUME and self._resumption is None and data is state.dataloader:
+                if (
+                    plan.course is Course.RESUME
+                    and self._resumption is None
+                    and data is state.dataloader
+                ):
                     _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
                 state.dataloader = self._source.data = data
                 self._source.is_set = False
@@ -294,7 +322,11 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             cursor.moment = _cursor.BEFORE_RUN
             self._clear_requests()
             self._run_watch.restart()
-        state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
+        state.max_epochs, state.max_iters, state.epoch_length = (
+            plan.max_epochs,
+            plan.max_iters,
+            plan.epoch_length,
+        )
         cursor.length_is_given, cursor.planned_length = plan.length_is_given, plan.epoch_length
         outer = _running.outermost_engine()
         if outer is not None:
@@ -307,7 +339,9 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     def _continue_failed(self, interruption: _fetch.Interruption) -> None:
         """Continues a failed run over the same data: the rest of the epoch, or all of it if the position is lost."""
         state, cursor = self.state, self._cursor
-        is_known, self._dataloader_iter = _fetch.continue_from(interruption, state.dataloader, cursor)
+        is_known, self._dataloader_iter = _fetch.continue_from(
+            interruption, state.dataloader, cursor
+        )
         is_known = is_known or self._can_seek
         before = state.iteration
         cursor.continue_failed(state, is_known)
@@ -387,7 +421,9 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             return name in ("STARTED", "COMPLETED") or _cursor.is_last_epoch(state)
         if attribute == "iteration":
             ahead = name.startswith("GET_BATCH")
-            return _cursor.is_last_iteration(state, state.iteration + ahead, self._cursor.num_done + ahead)
+            return _cursor.is_last_iteration(
+                state, state.iteration + ahead, self._cursor.num_done + ahead
+            )
         return False
 
     @property
@@ -422,6 +458,7 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
 
         Raises:
             TypeError: it is not a dictionary.
-            ValueError: keys are missing, unknown or contradictory, or a value is impossible. The state stays as it was.
+            ValueError: keys are missing, unknown or contradictory, or a value is impossible. The
+                state stays as it was.
         """
         load_progress(self, state_dict)

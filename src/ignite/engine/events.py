@@ -36,7 +36,14 @@ from ignite.engine._state import State
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
 
-__all__ = ["CallableEventWithFilter", "EventEnum", "Events", "EventsList", "RemovableEventHandle", "State"]
+__all__ = [
+    "CallableEventWithFilter",
+    "EventEnum",
+    "Events",
+    "EventsList",
+    "RemovableEventHandle",
+    "State",
+]
 
 
 class CallableEventWithFilter:
@@ -60,9 +67,13 @@ class CallableEventWithFilter:
 
     _name_: str
 
-    def __init__(self, value: str, event_filter: Filter | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, value: str, event_filter: Filter | None = None, name: str | None = None
+    ) -> None:
         self.filter = event_filter
-        self._owner = type(self).__name__ if issubclass(type(self), Enum) else "Events"  # what the repr begins with
+        self._owner = (
+            type(self).__name__ if issubclass(type(self), Enum) else "Events"
+        )  # what the repr begins with
         if not hasattr(self, "_value_"):
             self._value_ = value
         if name is not None or not hasattr(self, "_name_"):
@@ -112,7 +123,9 @@ class CallableEventWithFilter:
                 range.
             TypeError: ``event_filter`` is not callable.
         """
-        condition = _filters.make_filter(event_filter, every, once, before, after, last, every_seconds)
+        condition = _filters.make_filter(
+            event_filter, every, once, before, after, last, every_seconds
+        )
         return self._with(condition)
 
     def _with(self, condition: Filter | None) -> CallableEventWithFilter:
@@ -131,14 +144,18 @@ class CallableEventWithFilter:
         return _filters.once_filter(once)
 
     @staticmethod
-    def before_and_after_event_filter(before: int | None = None, after: int | None = None) -> Filter:
+    def before_and_after_event_filter(
+        before: int | None = None, after: int | None = None
+    ) -> Filter:
         """A filter for counts strictly between ``after`` and ``before``."""
         if before is None and after is None:
             return CallableEventWithFilter._always
         return _filters.window_filter(None, before, after) or CallableEventWithFilter._always
 
     @staticmethod
-    def every_before_and_after_event_filter(every: int, before: int | None = None, after: int | None = None) -> Filter:
+    def every_before_and_after_event_filter(
+        every: int, before: int | None = None, after: int | None = None
+    ) -> Filter:
         """A filter for each ``every``-th count between ``after`` and ``before``, from the first on."""
         return _filters.window_filter(every, before, after or 0) or CallableEventWithFilter._always
 
@@ -162,16 +179,24 @@ class CallableEventWithFilter:
         if not isinstance(other, CallableEventWithFilter):
             return NotImplemented
         if self != other:
-            raise ValueError(f"& should join two filters on the same event, but given {self!r} and {other!r}")
+            raise ValueError(
+                f"& should join two filters on the same event, but given {self!r} and {other!r}"
+            )
         conditions = tuple(event.filter for event in (self, other) if event.filter is not None)
         return self._with(
-            conditions[0] if len(conditions) == 1 else _filters.Combined(all, conditions) if conditions else None
+            conditions[0]
+            if len(conditions) == 1
+            else _filters.Combined(all, conditions)
+            if conditions
+            else None
         )
 
     def __invert__(self) -> CallableEventWithFilter:
         """This event, if its filter is not true."""
         if self.filter is None:
-            raise ValueError(f"~ should be put on an event with a filter, but given {self!r}, which has none")
+            raise ValueError(
+                f"~ should be put on an event with a filter, but given {self!r}, which has none"
+            )
         return self._with(_filters.Not(self.filter))
 
     def __eq__(self, other: object) -> bool:
@@ -189,7 +214,9 @@ class CallableEventWithFilter:
         return f"{self._owner}.{self._name_}{words}"
 
 
-CallableEvents = CallableEventWithFilter  # the name in Ignite 0.3, for class MyEvents(CallableEvents, Enum)
+CallableEvents = (
+    CallableEventWithFilter  # the name in Ignite 0.3, for class MyEvents(CallableEvents, Enum)
+)
 
 
 class EventEnum(CallableEventWithFilter, Enum):
@@ -235,7 +262,9 @@ class Events(EventEnum):
 
 
 class EventsList:
-    """Events combined with ``|``: a handler is called at each. The same event twice means two calls.
+    """Events combined with ``|``: a handler is called at each.
+
+    The same event twice means two calls.
 
     Example:
         >>> both = Events.STARTED | Events.COMPLETED
@@ -258,9 +287,14 @@ class EventsList:
     def __or__(self, other: Any) -> EventsList:
         """Returns a new list with ``other``, an event or a list of events, appended."""
         if not isinstance(other, CallableEventWithFilter | EventsList):
-            raise TypeError(f"Argument event should be Events or CallableEventWithFilter, but given {other!r}")
+            raise TypeError(
+                f"Argument event should be Events or CallableEventWithFilter, but given {other!r}"
+            )
         joined = EventsList()
-        joined._events = [*self._events, *([other] if isinstance(other, CallableEventWithFilter) else other)]
+        joined._events = [
+            *self._events,
+            *([other] if isinstance(other, CallableEventWithFilter) else other),
+        ]
         return joined
 
     def __repr__(self) -> str:
@@ -269,10 +303,17 @@ class EventsList:
 
 State.event_to_attr.update(
     dict.fromkeys(
-        (Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED, Events.ITERATION_COMPLETED),
+        (
+            Events.GET_BATCH_STARTED,
+            Events.GET_BATCH_COMPLETED,
+            Events.ITERATION_STARTED,
+            Events.ITERATION_COMPLETED,
+        ),
         "iteration",
     )
 )
 State.event_to_attr.update(
-    dict.fromkeys((Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.STARTED, Events.COMPLETED), "epoch")
+    dict.fromkeys(
+        (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.STARTED, Events.COMPLETED), "epoch"
+    )
 )

@@ -15,8 +15,8 @@ Engines offer to those who extend them:
 ``is_preemptible``, ``last_run_ended_at``  engines that run within handlers of another engine
 =========================================  =====================================================
 
-What objects may offer to an engine is defined in :mod:`ignite.base.protocols`. The library's own handlers and metrics
-use nothing else.
+What objects may offer to an engine is defined in :mod:`ignite.base.protocols`. The library's own
+handlers and metrics use nothing else.
 """
 
 from ignite.engine._handlers import Added, Registration
@@ -24,4 +24,12 @@ from ignite.engine._running import Unfinished, outermost_engine
 from ignite.engine._supervised.training_step import TrainingStep
 from ignite.engine._trace import Meter, Step
 
-__all__ = ["Added", "Meter", "Registration", "Step", "TrainingStep", "Unfinished", "outermost_engine"]
+__all__ = [
+    "Added",
+    "Meter",
+    "Registration",
+    "Step",
+    "TrainingStep",
+    "Unfinished",
+    "outermost_engine",
+]

@@ -2,8 +2,10 @@
 
 A handler says with an attribute of its class that it wants to know of the others:
 
-- ``decides_together = True``: it asks :func:`any_process` or :func:`is_everywhere`, and works in one process as well;
-- ``needs_all_processes = "its name"``: a run begins only if all processes have it; else the error says which has not.
+- ``decides_together = True``: it asks :func:`any_process` or :func:`is_everywhere`, and works in
+  one process as well;
+- ``needs_all_processes = "its name"``: a run begins only if all processes have it; else the error
+  says which has not.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ _OF_THE_RUN = frozenset(
         Events.TERMINATE_SINGLE_EPOCH, Events.INTERRUPT, Events.EXCEPTION_RAISED,
     )
 )  # fmt: skip
-"""Events whose handlers are called once an epoch at most. All others may occur a different number of times."""
+"""Events whose handlers are called once an epoch at most.
+
+All others may occur a different number of times.
+"""
 
 
 @dataclass
@@ -81,14 +86,16 @@ def end(engine: Engine[Any, Any]) -> None:
     """The others do not wait in a run that is over here."""
     attendance, engine._attendance = engine._attendance, None
     if attendance is not None:
-        attendance.roll.end({name: _stretch(engine, event) for (_, event), name in attendance.names.items()})
+        attendance.roll.end(
+            {name: _stretch(engine, event) for (_, event), name in attendance.names.items()}
+        )
 
 
 def any_process(engine: Engine[Any, Any], handler: Any, verdict: bool) -> bool:
     """Whether a handler says yes in this process; or, if all processes have it on the event at hand, in one of them.
 
-    All of them get the same answer then, and have to ask equally often; one whose epoch or run is over is not waited
-    for. A handler that some processes do not have is alone in each that has it.
+    All of them get the same answer then, and have to ask equally often; one whose epoch or run is
+    over is not waited for. A handler that some processes do not have is alone in each that has it.
 
     Args:
         engine: the one that calls the handler.
@@ -141,7 +148,9 @@ def _describe(engine: Engine[Any, Any]) -> str:
         step = step.func
     code = getattr(step, "__code__", None)
     name = getattr(step, "__qualname__", type(step).__qualname__)
-    return f"{type(engine).__qualname__} of {name}" + ("" if code is None else f" in line {code.co_firstlineno}")
+    return f"{type(engine).__qualname__} of {name}" + (
+        "" if code is None else f" in line {code.co_firstlineno}"
+    )
 
 
 def _stretch(engine: Engine[Any, Any], event: str) -> int:

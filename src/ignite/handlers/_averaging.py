@@ -42,7 +42,9 @@ class Average:
         try:
             self.model = copy.deepcopy(self.live)
         except Exception as error:
-            error.add_note("model should be one that copy.deepcopy can copy: its average is kept in a copy")
+            error.add_note(
+                "model should be one that copy.deepcopy can copy: its average is kept in a copy"
+            )
             raise
         self.model.requires_grad_(requires_grad=False)
         self.is_swapped = False
@@ -50,11 +52,16 @@ class Average:
 
     def _pair(self) -> None:
         """Pairs the tensors of both models. Shared weights occur once in either."""
-        pairs: list[tuple[Tensor, Tensor]] = list(zip(self.model.parameters(), self.live.parameters(), strict=True))
+        pairs: list[tuple[Tensor, Tensor]] = list(
+            zip(self.model.parameters(), self.live.parameters(), strict=True)
+        )
         usual = [pair for pair in pairs if pair[0].dtype not in _SHORT]
         short = [pair for pair in pairs if pair[0].dtype in _SHORT]
         self._averages, self._sources = [pair[0] for pair in usual], [pair[1] for pair in usual]
-        self._short_averages, self._short_sources = [pair[0] for pair in short], [pair[1] for pair in short]
+        self._short_averages, self._short_sources = (
+            [pair[0] for pair in short],
+            [pair[1] for pair in short],
+        )
         self._exact = [average.detach().float() for average in self._short_averages]
 
     @torch.no_grad()
@@ -111,7 +118,9 @@ class Average:
             RuntimeError: the weights are already swapped.
         """
         if self.is_swapped:
-            raise RuntimeError("The weights should be swapped once at a time, but they are swapped already")
+            raise RuntimeError(
+                "The weights should be swapped once at a time, but they are swapped already"
+            )
         self._swap()
         try:
             yield
@@ -132,7 +141,9 @@ class Average:
 
     def _check_place(self) -> None:
         if self.is_swapped:
-            raise RuntimeError("The average should not be moved while its weights are in the live model")
+            raise RuntimeError(
+                "The average should not be moved while its weights are in the live model"
+            )
         source = next(self.live.parameters(), None)
         average = next(self.model.parameters(), None)
         if source is not None and average is not None and source.device != average.device:
@@ -163,7 +174,9 @@ class Average:
             name for name in own if name in given and _shape(own[name]) != _shape(given[name])
         ]
         if misfits or len(state_dict["exact"]) != len(self._exact):
-            raise ValueError(f"The average should be of the same model, but given one with other {', '.join(misfits)}")
+            raise ValueError(
+                f"The average should be of the same model, but given one with other {', '.join(misfits)}"
+            )
         self.model.load_state_dict(given)
         for exact, value in zip(self._exact, state_dict["exact"], strict=True):
             exact.copy_(value)

@@ -73,30 +73,44 @@ class BaseOutputHandler(BaseHandler):
                 stacklevel=3,
             )
             global_step_transform = global_step_transform or _count_of(another_engine)
-        if metric_names is not None and not (isinstance(metric_names, list) or metric_names == "all"):
-            raise TypeError(f"metric_names should be either a list or equal 'all', but given {metric_names!r}")
+        if metric_names is not None and not (
+            isinstance(metric_names, list) or metric_names == "all"
+        ):
+            raise TypeError(
+                f"metric_names should be either a list or equal 'all', but given {metric_names!r}"
+            )
         if output_transform is not None and not callable(output_transform):
-            raise TypeError(f"output_transform should be a function, but given {output_transform!r}")
+            raise TypeError(
+                f"output_transform should be a function, but given {output_transform!r}"
+            )
         if isinstance(state_attributes, str):
-            raise TypeError(f"state_attributes should be a list of names, but given {state_attributes!r}")
+            raise TypeError(
+                f"state_attributes should be a list of names, but given {state_attributes!r}"
+            )
         if output_transform is None and metric_names is None and state_attributes is None:
             raise ValueError(
                 "Either metric_names, output_transform or state_attributes should be defined: what to log?"
             )
         if global_step_transform is not None and not callable(global_step_transform):
-            raise TypeError(f"global_step_transform should be a function, but given {global_step_transform!r}")
+            raise TypeError(
+                f"global_step_transform should be a function, but given {global_step_transform!r}"
+            )
         self.tag = tag
         self.metric_names = metric_names
         self.output_transform = output_transform
         self.global_step_transform = global_step_transform or _count_of_event
         self.state_attributes = state_attributes
 
-    def _leaves(self, engine: Engine[Any, Any], with_text: bool = False) -> Iterator[tuple[Path, Scalar]]:
+    def _leaves(
+        self, engine: Engine[Any, Any], with_text: bool = False
+    ) -> Iterator[tuple[Path, Scalar]]:
         """Yields the current values, flattened; tensors stay on their device."""
         prefix = () if self.tag is None else (self.tag,)
         yield from named_leaves(self._chosen_metrics(engine.state.metrics), prefix, with_text)
         yield from named_leaves(self._chosen_outputs(engine), prefix, with_text)
-        attributes = {name: getattr(engine.state, name, None) for name in self.state_attributes or ()}
+        attributes = {
+            name: getattr(engine.state, name, None) for name in self.state_attributes or ()
+        }
         yield from named_leaves(attributes, prefix, with_text)
 
     def _chosen_outputs(self, engine: Engine[Any, Any]) -> Mapping[Any, Any]:
@@ -124,7 +138,11 @@ class BaseOutputHandler(BaseHandler):
     ) -> dict[Any, Any]:
         """Returns the current values as numbers, for subclasses of users; synchronizes with the device."""
         found = on_host(self._leaves(engine, bool(log_text)))
-        return found if key_tuple else {"/".join(map(str, path)): value for path, value in found.items()}
+        return (
+            found
+            if key_tuple
+            else {"/".join(map(str, path)): value for path, value in found.items()}
+        )
 
     def _global_step(self, engine: Engine[Any, Any], event_name: Any) -> int:
         step = self.global_step_transform(engine, event_name)
@@ -188,7 +206,9 @@ class BaseWeightsHandler(BaseHandler):
         whitelist: list[str] | Callable[[str, nn.Parameter], bool] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"Argument model should be of type torch.nn.Module, but given {type(model).__name__}")
+            raise TypeError(
+                f"Argument model should be of type torch.nn.Module, but given {type(model).__name__}"
+            )
         if not (whitelist is None or isinstance(whitelist, list | tuple) or callable(whitelist)):
             raise TypeError(
                 f"whitelist should be a list of beginnings of names, or a function, but given {whitelist!r}"
@@ -199,13 +219,20 @@ class BaseWeightsHandler(BaseHandler):
             (name, parameter)
             for name, parameter in model.named_parameters()
             if whitelist is None
-            or (whitelist(name, parameter) if callable(whitelist) else name.startswith(tuple(whitelist)))
+            or (
+                whitelist(name, parameter)
+                if callable(whitelist)
+                else name.startswith(tuple(whitelist))
+            )
         ]
         if isinstance(whitelist, list | tuple):
             self._say_unknown(whitelist)
 
     def _say_unknown(self, whitelist: Sequence[str]) -> None:
-        """Warns about prefixes without a parameter. Not an error: a list may serve several models."""
+        """Warns about prefixes without a parameter.
+
+        Not an error: a list may serve several models.
+        """
         known = [name for name, _ in self.model.named_parameters()]
         modules = [name for name, _ in self.model.named_modules() if name]
         for start in whitelist:
@@ -240,9 +267,13 @@ class BaseWeightsScalarHandler(BaseWeightsHandler):
     ) -> None:
         super().__init__(model, tag=tag, whitelist=whitelist)
         if not callable(reduction):
-            raise TypeError(f"Argument reduction should be callable, but given {type(reduction).__name__}")
+            raise TypeError(
+                f"Argument reduction should be callable, but given {type(reduction).__name__}"
+            )
         number = reduction(torch.ones(4, 2))
-        if not (isinstance(number, numbers.Number) or (isinstance(number, Tensor) and number.ndim == 0)):
+        if not (
+            isinstance(number, numbers.Number) or (isinstance(number, Tensor) and number.ndim == 0)
+        ):
             shape = f" of shape {tuple(number.shape)}" if isinstance(number, Tensor) else ""
             raise TypeError(
                 f"Output of the reduction function should be a scalar, but given {type(number).__name__}{shape}"
@@ -251,10 +282,18 @@ class BaseWeightsScalarHandler(BaseWeightsHandler):
 
 
 class BaseLogger(ABC):
-    """Base of all loggers: attaches handlers that log at an event. A context manager that closes the logger."""
+    """Base of all loggers: attaches handlers that log at an event.
+
+    A context manager that closes the logger.
+    """
 
     def attach(
-        self, engine: Engine[Any, Any], log_handler: Callable[..., Any], event_name: Any, *args: Any, **kwargs: Any
+        self,
+        engine: Engine[Any, Any],
+        log_handler: Callable[..., Any],
+        event_name: Any,
+        *args: Any,
+        **kwargs: Any,
     ) -> RemovableEventHandle:
         """Calls ``log_handler(engine, logger, event_name, *args, **kwargs)`` at an event.
 

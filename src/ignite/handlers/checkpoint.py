@@ -24,7 +24,13 @@ from ignite.handlers._checkpoints.object_states import (
 )
 from ignite.handlers._checkpoints.old_arguments import takes_archived, takes_old_arguments
 from ignite.handlers._checkpoints.run_checkpoint import of
-from ignite.handlers._checkpoints.save_handlers import BaseSaveHandler, DiskSaver, Metadata, note_of, remove_each
+from ignite.handlers._checkpoints.save_handlers import (
+    BaseSaveHandler,
+    DiskSaver,
+    Metadata,
+    note_of,
+    remove_each,
+)
 from ignite.handlers._checkpoints.tracked_files import (
     EXTENSION,
     CheckpointEvents,
@@ -42,7 +48,9 @@ Item = ledger.Item
 SaveHandler = str | Path | Callable[..., Any] | BaseSaveHandler
 
 
-def get_default_score_fn(metric_name: str, score_sign: float = 1.0) -> Callable[[Engine[Any, Any]], float]:
+def get_default_score_fn(
+    metric_name: str, score_sign: float = 1.0
+) -> Callable[[Engine[Any, Any]], float]:
     """Returns a score function that reads a metric of the engine.
 
     Args:
@@ -150,7 +158,9 @@ class Checkpoint(Serializable):
         save_on_rank: int = 0,
     ) -> None:
         if not (global_step_transform is None or callable(global_step_transform)):
-            raise TypeError(f"global_step_transform should be a function, but given {global_step_transform!r}")
+            raise TypeError(
+                f"global_step_transform should be a function, but given {global_step_transform!r}"
+            )
         if n_saved is not None and (n_saved < 1 or n_saved != int(n_saved)):
             raise ValueError(f"n_saved must be a positive integer or None, but given {n_saved!r}")
         check_objects(to_save, include_self)
@@ -249,7 +259,10 @@ class Checkpoint(Serializable):
         self._files.load(state_dict["_saved"], state_dict.get("_real"))
 
     def reload_objects(
-        self, to_load: Mapping[str, Any], load_kwargs: dict[str, Any] | None = None, **filename_components: Any
+        self,
+        to_load: Mapping[str, Any],
+        load_kwargs: dict[str, Any] | None = None,
+        **filename_components: Any,
     ) -> None:
         """Loads a file that this handler wrote, found by the parts of its name.
 
@@ -264,7 +277,9 @@ class Checkpoint(Serializable):
         """
         saver = self.save_handler
         if not isinstance(saver, DiskSaver):
-            raise AttributeError(f"Checkpoint's `save_handler` should be of type `DiskSaver`, but given {type(saver)}")
+            raise AttributeError(
+                f"Checkpoint's `save_handler` should be of type `DiskSaver`, but given {type(saver)}"
+            )
         self._files.wait()
         known = {key: filename_components.get(key) for key in ("global_step", "score", "name")}
         filename = check_name(self._names.fill(known["global_step"], known["score"], known["name"]))
@@ -280,7 +295,11 @@ class Checkpoint(Serializable):
         if not isinstance(priority, numbers.Number):
             of_what = "global_step_transform" if self.score_function is None else "score_function"
             raise ValueError(f"Output of {of_what} should be a number, but given {priority!r}")
-        if self.score_function is not None and idist.get_world_size() > 1 and is_sharded(self.to_save):
+        if (
+            self.score_function is not None
+            and idist.get_world_size() > 1
+            and is_sharded(self.to_save)
+        ):
             # All ranks must save, or none: the score of the rank that writes decides.
             priority = idist.all_gather(priority)[self._files.rank]
         return step, priority
@@ -298,7 +317,12 @@ class Checkpoint(Serializable):
     def _names(self) -> FileNames:
         has_score = self.score_function is not None
         return FileNames(
-            self.to_save, self.filename_prefix, has_score, self.score_name, self.filename_pattern, self.ext
+            self.to_save,
+            self.filename_prefix,
+            has_score,
+            self.score_name,
+            self.filename_pattern,
+            self.ext,
         )
 
     @contextmanager
@@ -325,7 +349,9 @@ class Checkpoint(Serializable):
             return
         saved = storage.load(path).state
         load_objects(self.to_save, saved)
-        states = {name: state for name, state in states_of(self.to_save, 0).items() if name != HANDLER_KEY}
+        states = {
+            name: state for name, state in states_of(self.to_save, 0).items() if name != HANDLER_KEY
+        }
         is_alone = len(states) == 1 and not self.include_self
         check_same(states, {name: saved if is_alone else saved[name] for name in states})
 
@@ -379,7 +405,9 @@ class ModelCheckpoint(Checkpoint):
         self._iteration = 0  # number of calls; programs that resume set it
         if interval is not None:
             if score_function is not None or score_name is not None:
-                raise ValueError("One of save_interval and score_function should be given, but given both")
+                raise ValueError(
+                    "One of save_interval and score_function should be given, but given both"
+                )
             filename_pattern = filename_pattern or "{filename_prefix}_{name}_{global_step}.{ext}"
         saver = DiskSaver(dirname, atomic, create_dir, require_empty, save_on_rank, **kwargs)
         super().__init__(
@@ -395,7 +423,9 @@ class ModelCheckpoint(Checkpoint):
     def last_checkpoint(self) -> Any:
         """Path of the file with the highest priority; None if there is none."""
         if self._saved and not isinstance(self.save_handler, DiskSaver):
-            raise RuntimeError(f"Internal error, save_handler should be DiskSaver, but has {type(self.save_handler)}.")
+            raise RuntimeError(
+                f"Internal error, save_handler should be DiskSaver, but has {type(self.save_handler)}."
+            )
         return super().last_checkpoint
 
     def __call__(self, engine: AnyEngine, to_save: Mapping[str, Any]) -> None:

@@ -106,7 +106,9 @@ class _Table:
         rows = self._read()[1]
         last = rows[num_rows - 1][:2] if 0 < num_rows <= len(rows) else None
         if last != state_dict["last"]:
-            _logger.warning("%s is not the file that the run was logged to: new rows are appended", self._path)
+            _logger.warning(
+                "%s is not the file that the run was logged to: new rows are appended", self._path
+            )
             return
         self._file.close()
         self._file = self._replace(rows[:num_rows])
@@ -122,7 +124,9 @@ class _Table:
         if not table:
             return list(_FIRST), []
         if table[0][:2] != _FIRST:
-            raise ValueError(f"path should be a new file, or one that CSVLogger has written, but given {self._path}")
+            raise ValueError(
+                f"path should be a new file, or one that CSVLogger has written, but given {self._path}"
+            )
         return table[0], table[1:]
 
     def _replace(self, rows: Iterable[list[str]]) -> TextIO:

@@ -37,7 +37,9 @@ def _old_name(old: str, new: str) -> Any:
 
 
 def _warn_of(old: str, new: str) -> None:
-    warnings.warn(f"{old} is deprecated. Please use {new!r} instead.", DeprecationWarning, stacklevel=3)
+    warnings.warn(
+        f"{old} is deprecated. Please use {new!r} instead.", DeprecationWarning, stacklevel=3
+    )
 
 
 class EarlyStopping(Serializable, ResettableHandler):
@@ -107,9 +109,13 @@ class EarlyStopping(Serializable, ResettableHandler):
         min_epochs: int = 0,
     ) -> None:
         if not callable(score_function):
-            raise TypeError(f"Argument score_function should be a function, but given {score_function!r}")
+            raise TypeError(
+                f"Argument score_function should be a function, but given {score_function!r}"
+            )
         if not isinstance(trainer, Engine):
-            raise TypeError(f"Argument trainer should be an instance of Engine, but given a {type(trainer).__name__}")
+            raise TypeError(
+                f"Argument trainer should be an instance of Engine, but given a {type(trainer).__name__}"
+            )
         if min_delta is not None:
             _warn_of("min_delta", "threshold")
             threshold = min_delta
@@ -145,11 +151,19 @@ class EarlyStopping(Serializable, ResettableHandler):
         score = as_score(self.score_function(engine))
         self._is_loaded = False
         has_run_out = self._patience.observe(score)
-        self.logger.debug("score %g, best %s, waited %d of %d", score, self.best_score, self.counter, self.patience)
+        self.logger.debug(
+            "score %g, best %s, waited %d of %d",
+            score,
+            self.best_score,
+            self.counter,
+            self.patience,
+        )
         if not has_run_out:
             return
         if self.trainer.state.epoch < self.min_epochs:
-            self.logger.debug("epoch %d of at least %d: going on", self.trainer.state.epoch, self.min_epochs)
+            self.logger.debug(
+                "epoch %d of at least %d: going on", self.trainer.state.epoch, self.min_epochs
+            )
             return
         self.logger.info("No improvement in %d scores: stopping the training", self.counter)
         self.trainer.terminate()
@@ -183,7 +197,9 @@ class EarlyStopping(Serializable, ResettableHandler):
 
     def state_dict(self) -> "OrderedDict[str, Any]":
         """Returns ``counter``, ``best_score`` and ``threshold_mode``."""
-        return OrderedDict(counter=self.counter, best_score=self.best_score, threshold_mode=self.threshold_mode)
+        return OrderedDict(
+            counter=self.counter, best_score=self.best_score, threshold_mode=self.threshold_mode
+        )
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores a saved state.
@@ -198,8 +214,12 @@ class EarlyStopping(Serializable, ResettableHandler):
         if isinstance(counter, bool) or not isinstance(counter, int) or counter < 0:
             raise ValueError(f"counter should be an integer, at least 0, but given {counter!r}")
         if threshold_mode not in ("abs", "rel"):
-            raise ValueError(f"threshold_mode should be either 'abs' or 'rel', but given {threshold_mode!r}")
-        best = None if best is None or math.isnan(best) else float(best)  # Ignite may have kept a NaN
+            raise ValueError(
+                f"threshold_mode should be either 'abs' or 'rel', but given {threshold_mode!r}"
+            )
+        best = (
+            None if best is None or math.isnan(best) else float(best)
+        )  # Ignite may have kept a NaN
         self.counter, self.best_score, self.threshold_mode = counter, best, threshold_mode
         self._is_loaded = True
 

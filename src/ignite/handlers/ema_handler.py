@@ -117,13 +117,21 @@ class EMAHandler(AverageHandler):
         begins_fast: bool = False,
     ) -> None:
         if not 0 < momentum < 1:
-            raise ValueError(f"Invalid momentum: it should be between 0 and 1, but given {momentum}")
+            raise ValueError(
+                f"Invalid momentum: it should be between 0 and 1, but given {momentum}"
+            )
         if momentum_warmup is not None and not 0 < momentum_warmup < 1:
-            raise ValueError(f"Invalid momentum_warmup: it should be between 0 and 1, but given {momentum_warmup}")
+            raise ValueError(
+                f"Invalid momentum_warmup: it should be between 0 and 1, but given {momentum_warmup}"
+            )
         if warmup_iters is not None and not (isinstance(warmup_iters, int) and warmup_iters > 0):
-            raise ValueError(f"Invalid warmup_iters: it should be a positive integer, but given {warmup_iters!r}")
+            raise ValueError(
+                f"Invalid warmup_iters: it should be a positive integer, but given {warmup_iters!r}"
+            )
         if handle_buffers not in _BUFFERS:
-            raise ValueError(f"handle_buffers can only be one of {_BUFFERS}, but given {handle_buffers!r}")
+            raise ValueError(
+                f"handle_buffers can only be one of {_BUFFERS}, but given {handle_buffers!r}"
+            )
         super().__init__(model)
         self.ema_model = self._average.model
         self.momentum = momentum

@@ -78,7 +78,9 @@ class FBResearchLogger:
             ValueError: ``every`` is not a positive integer.
         """
         if isinstance(state_attributes, str):
-            raise TypeError(f"state_attributes should be a list of names, but given {state_attributes!r}")
+            raise TypeError(
+                f"state_attributes should be a list of names, but given {state_attributes!r}"
+            )
         event = Events.ITERATION_COMPLETED(every=every)
         self.iter_timer.attach(
             engine,
@@ -123,7 +125,9 @@ class FBResearchLogger:
 
     def log_epoch_started(self, engine: Engine[Any, Any], name: str) -> None:
         """Writes the line of an epoch that begins."""
-        self.logger.info("%s: start epoch %s", name, _place(engine.state.epoch, engine.state.max_epochs))
+        self.logger.info(
+            "%s: start epoch %s", name, _place(engine.state.epoch, engine.state.max_epochs)
+        )
 
     def log_epoch_completed(self, engine: Engine[Any, Any], name: str) -> None:
         """Writes the line of an epoch that is over: how long it took, in all and per iteration."""
@@ -141,7 +145,9 @@ class FBResearchLogger:
         """Writes the line of a run of several epochs that is over."""
         if engine.state.epoch > 1:
             total = _clock(engine.state.times["COMPLETED"] or 0.0)
-            self.logger.info(self.delimiter.join([f"{name}: run completed", f"Total time: {total}"]))
+            self.logger.info(
+                self.delimiter.join([f"{name}: run completed", f"Total time: {total}"])
+            )
 
 
 def _place(number: int, total: int | None) -> str:

@@ -24,7 +24,9 @@ _logger = logging.getLogger(__name__)
 
 
 class JSONLLogger(trackers.TrackerLogger):
-    """Logs to a file with one JSON object per line. Lines are complete, even if the program is killed.
+    """Logs to a file with one JSON object per line.
+
+    Lines are complete, even if the program is killed.
 
     The first line of a file is ``{"format": 1, "id": ..., "time": ...}``. Each other line has
     ``time`` (seconds since 1970) and one of
@@ -81,17 +83,25 @@ class _Lines:
             self._write({"format": 1, "id": self._id})
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
-        self._write({"step": step, "scalars": {name: _plain(value) for name, value in values.items()}})
+        self._write(
+            {"step": step, "scalars": {name: _plain(value) for name, value in values.items()}}
+        )
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         numbers = values.detach().cpu().double().flatten()
         numbers = numbers[numbers.isfinite()]
         low, high = (numbers.min().item(), numbers.max().item()) if len(numbers) else (0.0, 0.0)
         counts = torch.histc(numbers, 64, low, high).long().tolist()
-        self._write({"step": step, "histogram": {"name": name, "low": low, "high": high, "counts": counts}})
+        self._write(
+            {"step": step, "histogram": {"name": name, "low": low, "high": high, "counts": counts}}
+        )
 
     def figure(self, name: str, figure: Any, step: int) -> None:
-        place = self._path.parent / f"{self._path.stem}_figures" / f"{name.replace('/', '_')}_{step}.png"
+        place = (
+            self._path.parent
+            / f"{self._path.stem}_figures"
+            / f"{name.replace('/', '_')}_{step}.png"
+        )
         place.parent.mkdir(exist_ok=True)
         figure.savefig(place)
         path = str(place.relative_to(self._path.parent))
@@ -118,7 +128,9 @@ class _Lines:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         size = state_dict["size_bytes"]
         if state_dict["id"] != self._id or size > self._path.stat().st_size:
-            _logger.warning("%s is not the file that the run was logged to: new lines are appended", self._path)
+            _logger.warning(
+                "%s is not the file that the run was logged to: new lines are appended", self._path
+            )
             return
         self._file.truncate(size)
 
@@ -158,5 +170,9 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, numbers.Real):
         number = float(value)
-        return number if math.isfinite(number) else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(number, "NaN")
+        return (
+            number
+            if math.isfinite(number)
+            else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(number, "NaN")
+        )
     return str(value)

@@ -50,7 +50,9 @@ class LiveProgress:
         trainer.run(loader, max_epochs=10)
     """
 
-    def __init__(self, lower_is_better: Mapping[str, bool] | None = None, *, console: Any = None) -> None:
+    def __init__(
+        self, lower_is_better: Mapping[str, bool] | None = None, *, console: Any = None
+    ) -> None:
         self._screen = Screen(console)
         self._lower = dict(lower_is_better or {})
         self._every_s = _EVERY_S if self._screen.is_live else _PLAIN_EVERY_S
@@ -84,12 +86,18 @@ class LiveProgress:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch, priority=float("-inf"))
         trainer.add_run_context(self._around)
         for name, evaluator in (evaluators or {}).items():
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._pass_inner, name, weakref.ref(trainer))
-            evaluator.add_event_handler(Events.COMPLETED, self._note_metrics, name, weakref.ref(trainer))
+            evaluator.add_event_handler(
+                Events.ITERATION_COMPLETED, self._pass_inner, name, weakref.ref(trainer)
+            )
+            evaluator.add_event_handler(
+                Events.COMPLETED, self._note_metrics, name, weakref.ref(trainer)
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the best values of the metrics."""
-        return {"best": [[*key, best.lower, best.value, best.epoch] for key, best in self._best.items()]}
+        return {
+            "best": [[*key, best.lower, best.value, best.epoch] for key, best in self._best.items()]
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores the best values."""
@@ -129,7 +137,9 @@ class LiveProgress:
         if now >= self._due and outer is not None:
             self._due = now + self._every_s
             length = engine.state.epoch_length
-            self._draw(outer, now, f"{name} {engine.state.iteration}/{'?' if length is None else length}")
+            self._draw(
+                outer, now, f"{name} {engine.state.iteration}/{'?' if length is None else length}"
+            )
 
     def _note_metrics(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
         outer = trainer()

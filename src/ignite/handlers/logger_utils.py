@@ -82,13 +82,28 @@ def _attach(
 ) -> None:
     every = 1 if log_every_iters is None else log_every_iters
     try:
-        by_prefix = _named(optimizers, "optimizers", "optimizer", lambda value: hasattr(value, "param_groups"), None)
-        by_tag = _named(evaluators, "evaluators", "engine", lambda value: isinstance(value, Engine), "validation")
+        by_prefix = _named(
+            optimizers,
+            "optimizers",
+            "optimizer",
+            lambda value: hasattr(value, "param_groups"),
+            None,
+        )
+        by_tag = _named(
+            evaluators,
+            "evaluators",
+            "engine",
+            lambda value: isinstance(value, Engine),
+            "validation",
+        )
     except TypeError:
         logger.close()
         raise
     logger.attach_output_handler(
-        trainer, Events.ITERATION_COMPLETED(every=every), tag="training", metric_names=trainer_metric_names
+        trainer,
+        Events.ITERATION_COMPLETED(every=every),
+        tag="training",
+        metric_names=trainer_metric_names,
     )
     for prefix, optimizer in by_prefix.items():
         logger.attach_opt_params_handler(
@@ -97,11 +112,17 @@ def _attach(
     step = global_step_from_engine(trainer)
     for tag, evaluator in by_tag.items():
         logger.attach_output_handler(
-            evaluator, Events.COMPLETED, tag=tag, metric_names=evaluator_metric_names, global_step_transform=step
+            evaluator,
+            Events.COMPLETED,
+            tag=tag,
+            metric_names=evaluator_metric_names,
+            global_step_transform=step,
         )
 
 
-def _named(value: Any, argument: str, what: str, is_one: Any, name: str | None) -> Mapping[Any, Any]:
+def _named(
+    value: Any, argument: str, what: str, is_one: Any, name: str | None
+) -> Mapping[Any, Any]:
     """Returns a dictionary, given a single object, a dictionary, or None."""
     if value is None:
         return {}

@@ -88,13 +88,22 @@ class FastaiLRFinder:
             ValueError: or the wrong value.
         """
         optimizer = _check(to_save, num_iter, step_mode, smooth_f, diverge_th)
-        starts = _rates(start_lr, [float(group["lr"]) for group in optimizer.param_groups], "start_lr")
+        starts = _rates(
+            start_lr, [float(group["lr"]) for group in optimizer.param_groups], "start_lr"
+        )
         ends = _rates(end_lr, [10.0] * len(starts), "end_lr")
         if any(start >= end for start, end in zip(starts, ends, strict=True)):
             raise ValueError(f"start_lr must be less than end_lr, but given {starts} and {ends}")
         is_exponential = step_mode == "exp"
         test = _RangeTest(
-            optimizer, starts, ends, is_exponential, num_iter, output_transform, smoothing=smooth_f, limit=diverge_th
+            optimizer,
+            starts,
+            ends,
+            is_exponential,
+            num_iter,
+            output_transform,
+            smoothing=smooth_f,
+            limit=diverge_th,
         )
         self._lrs, self._losses = test.lrs, test.losses
         with _everything_restored(trainer, to_save), test.on(trainer):
@@ -108,7 +117,10 @@ class FastaiLRFinder:
 
     def get_results(self) -> dict[str, list[Any]]:
         """``{"lr": [...], "loss": [...]}`` of each iteration; rates are lists if there are several parameter groups."""
-        return {"lr": [rates if len(rates) > 1 else rates[0] for rates in self._lrs], "loss": list(self._losses)}
+        return {
+            "lr": [rates if len(rates) > 1 else rates[0] for rates in self._lrs],
+            "loss": list(self._losses),
+        }
 
     def lr_suggestion(self) -> Any:
         """The rate at which the loss fell most steeply, before its minimum; a list for several parameter groups.
@@ -117,7 +129,9 @@ class FastaiLRFinder:
             RuntimeError: the test has not been run, or its curve has no such place.
         """
         if not self._losses:
-            raise RuntimeError("learning rate finder didn't run yet so lr_suggestion can't be returned")
+            raise RuntimeError(
+                "learning rate finder didn't run yet so lr_suggestion can't be returned"
+            )
         place = _steepest_descent(self._losses)
         if place is None:
             raise RuntimeError(
@@ -183,7 +197,11 @@ class FastaiLRFinder:
         place = _steepest_descent(self._losses) if display_suggestion else None
         if place is not None:
             axes.scatter(
-                rates[place], self._losses[place], color="red", zorder=3, label=f"suggested {rates[place]:.3g}"
+                rates[place],
+                self._losses[place],
+                color="red",
+                zorder=3,
+                label=f"suggested {rates[place]:.3g}",
             )
             axes.legend()
         if log_lr:
@@ -193,7 +211,9 @@ class FastaiLRFinder:
         return axes
 
 
-def _check(to_save: Any, num_iter: Any, step_mode: str, smooth_f: float, diverge_th: float) -> Optimizer:
+def _check(
+    to_save: Any, num_iter: Any, step_mode: str, smooth_f: float, diverge_th: float
+) -> Optimizer:
     if not isinstance(to_save, Mapping):
         raise TypeError(f"Argument to_save should be a mapping, but given {type(to_save).__name__}")
     for one in to_save.values():
@@ -201,7 +221,9 @@ def _check(to_save: Any, num_iter: Any, step_mode: str, smooth_f: float, diverge
             if not hasattr(one, method):
                 raise TypeError(f"Object {type(one)} should have `{method}` method")
     if "optimizer" not in to_save:
-        raise ValueError(f"Mapping to_save should contain 'optimizer' key, but given {list(to_save)}")
+        raise ValueError(
+            f"Mapping to_save should contain 'optimizer' key, but given {list(to_save)}"
+        )
     if not isinstance(to_save["optimizer"], Optimizer):
         raise TypeError(
             f"Object to_save['optimizer'] should be torch optimizer, but given {type(to_save['optimizer'])}"
@@ -223,7 +245,11 @@ def _check(to_save: Any, num_iter: Any, step_mode: str, smooth_f: float, diverge
 def _rates(given: Any, default: list[float], name: str) -> list[float]:
     if given is None:
         return default
-    values = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given] * len(default)
+    values = (
+        list(given)
+        if isinstance(given, Sequence) and not isinstance(given, str)
+        else [given] * len(default)
+    )
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         raise TypeError(f"{name} should be a float or list of floats, but given {given!r}")
     if len(values) != len(default):
@@ -259,7 +285,9 @@ class _RangeTest:
     def on(self, trainer: Engine[Any, Any]) -> Iterator[None]:
         handles = [
             trainer.add_event_handler(Events.STARTED, self._extend),
-            trainer.add_event_handler(Events.ITERATION_STARTED, self._set_rate, priority=float("-inf")),
+            trainer.add_event_handler(
+                Events.ITERATION_STARTED, self._set_rate, priority=float("-inf")
+            ),
             trainer.add_event_handler(Events.ITERATION_COMPLETED, self._observe),
         ]
         try:
@@ -272,7 +300,9 @@ class _RangeTest:
         state = engine.state
         if self.num_iter is None:
             if state.max_iters is None and (state.epoch_length is None or state.max_epochs is None):
-                raise ValueError("num_iter should be given, because the length of the data is not known")
+                raise ValueError(
+                    "num_iter should be given, because the length of the data is not known"
+                )
             self.num_iter = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
         elif state.max_iters is not None:
             state.max_iters = max(state.max_iters, self.num_iter)

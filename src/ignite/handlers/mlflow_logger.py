@@ -22,7 +22,8 @@ from ignite.handlers.utils import global_step_from_engine
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
 
 _ACCEPTED = re.compile(r"[\w\-. :/]+")
-# Limits of a request, unless set by the user: a server that is down would block the end of the program for minutes.
+# Limits of a request, unless set by the user: a server that is down would block the end of the
+# program for minutes.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _MAY_WORK_LATER = (408, 429)
 
@@ -119,7 +120,9 @@ class _Run:
         except self.mlflow.MlflowException as error:
             if _is_refused(error):
                 raise
-            warnings.warn(f"The MLflow server cannot be reached, training goes on: {error}", stacklevel=5)
+            warnings.warn(
+                f"The MLflow server cannot be reached, training goes on: {error}", stacklevel=5
+            )
             return None
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -132,12 +135,19 @@ class _Run:
                 )
         now = int(time.time() * 1000)
         entity = self.mlflow.entities.Metric
-        metrics = [entity(name, float(v), now, step) for name, v in values.items() if name not in self._refused]
+        metrics = [
+            entity(name, float(v), now, step)
+            for name, v in values.items()
+            if name not in self._refused
+        ]
         if metrics:
             self._put("metrics", metrics)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        self._put("params", [self.mlflow.entities.Param(str(name), str(value)) for name, value in values.items()])
+        self._put(
+            "params",
+            [self.mlflow.entities.Param(str(name), str(value)) for name, value in values.items()],
+        )
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """Left out: MLflow has none."""
@@ -217,7 +227,9 @@ class _Nowhere:
 
 def _is_refused(error: Exception) -> bool:
     """Whether the server was reached and said no."""
-    status = getattr(error, "get_http_status_code", lambda: 500 if isinstance(error, OSError) else 400)()
+    status = getattr(
+        error, "get_http_status_code", lambda: 500 if isinstance(error, OSError) else 400
+    )()
     return 400 <= status < 500 and status not in _MAY_WORK_LATER
 
 

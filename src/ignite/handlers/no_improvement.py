@@ -59,7 +59,11 @@ class NoImprovementHandler:
         threshold_mode: Literal["abs", "rel"] = "abs",
         mode: Literal["min", "max"] = "max",
     ) -> None:
-        functions = {"score_function": score_function, "stop_function": stop_function, "pass_function": pass_function}
+        functions = {
+            "score_function": score_function,
+            "stop_function": stop_function,
+            "pass_function": pass_function,
+        }
         for name, function in functions.items():
             if not callable(function) and not (name == "pass_function" and function is None):
                 raise TypeError(f"Argument {name} should be a function, but given {function!r}")

@@ -20,7 +20,11 @@ from ignite.engine.extension import Unfinished
 __all__ = ["Preemption"]
 
 AnyEngine = Engine[Any, Any]
-_STOP_ON = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+_STOP_ON = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),
+)
 
 
 class Preemption:
@@ -83,7 +87,9 @@ class Preemption:
         raise_exit: bool = True,
     ) -> None:
         if set(stop_on) & set(save_on):
-            raise ValueError(f"A signal should be in stop_on or in save_on, but given {stop_on} and {save_on}")
+            raise ValueError(
+                f"A signal should be in stop_on or in save_on, but given {stop_on} and {save_on}"
+            )
         if agree_every < 1:
             raise ValueError(f"agree_every should be at least 1, but given {agree_every}")
         self.received: int | None = None
@@ -103,7 +109,9 @@ class Preemption:
         trainer.add_run_context(functools.partial(self._frame, checkpoint))
 
     @contextmanager
-    def _frame(self, checkpoint: Callable[..., Any] | None, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
+    def _frame(
+        self, checkpoint: Callable[..., Any] | None, trainer: AnyEngine, is_new: bool
+    ) -> Iterator[None]:
         """Catches signals during a run, and restores the previous signal handlers."""
         self.received = None
         request = _Request(self, trainer, checkpoint)
@@ -137,12 +145,18 @@ class Preemption:
         if "SLURM_ARRAY_JOB_ID" in environment:
             job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
         if job is None:
-            self.logger.warning("The job should be queued again, but this is none: SLURM_JOB_ID is not set")
+            self.logger.warning(
+                "The job should be queued again, but this is none: SLURM_JOB_ID is not set"
+            )
             return
         try:
-            subprocess.run(["scontrol", "requeue", job], check=True, timeout=60, capture_output=True, text=True)
+            subprocess.run(
+                ["scontrol", "requeue", job], check=True, timeout=60, capture_output=True, text=True
+            )
         except (OSError, subprocess.SubprocessError) as error:
-            self.logger.error("The job could not be queued again: %s %s", error, getattr(error, "stderr", ""))
+            self.logger.error(
+                "The job could not be queued again: %s %s", error, getattr(error, "stderr", "")
+            )
 
 
 class _Request:
@@ -155,7 +169,9 @@ class _Request:
         earlier: the replaced signal handlers, by signal.
     """
 
-    def __init__(self, preemption: Preemption, trainer: AnyEngine, checkpoint: Callable[..., Any] | None) -> None:
+    def __init__(
+        self, preemption: Preemption, trainer: AnyEngine, checkpoint: Callable[..., Any] | None
+    ) -> None:
         self.trainer = trainer
         self.preemption = preemption
         self.checkpoint = checkpoint
@@ -196,7 +212,11 @@ class _Request:
     def _let_workers_end(self) -> None:
         """Ignores the exit of loader workers, which a signal to the process group ends: torch would raise."""
         sigchld = getattr(signal, "SIGCHLD", None)
-        if sigchld is not None and sigchld not in self.earlier and callable(signal.getsignal(sigchld)):
+        if (
+            sigchld is not None
+            and sigchld not in self.earlier
+            and callable(signal.getsignal(sigchld))
+        ):
             self.earlier[sigchld] = signal.signal(sigchld, signal.SIG_DFL)
 
     def agree(self) -> None:
@@ -205,7 +225,9 @@ class _Request:
         if self.flag:
             self.trainer.request_at_boundary(self)
 
-    def obey(self, engine: AnyEngine, unfinished: Unfinished | None, random: RandomState | None) -> bool:
+    def obey(
+        self, engine: AnyEngine, unfinished: Unfinished | None, random: RandomState | None
+    ) -> bool:
         signum, is_stop = self.flag, self.is_stop
         self.preemption.logger.warning(
             "%s: saving after iteration %s%s", signal.Signals(signum).name, engine.state.iteration,
@@ -241,7 +263,9 @@ def _note_signal(signum: int, frame: Any) -> None:
     requests = _heeding(signum)
     if not requests:
         return
-    is_again = signum in _being_noted  # called by a signal handler that the program installed during the run
+    is_again = (
+        signum in _being_noted
+    )  # called by a signal handler that the program installed during the run
     if not is_again:
         requests[0].note(signum)
     if os.getpid() != requests[0].pid:
@@ -261,13 +285,16 @@ def _note_signal(signum: int, frame: Any) -> None:
 def _caught(request: _Request) -> Iterator[None]:
     """Catches signals within the block, unless an outer run already does."""
     if threading.current_thread() is not threading.main_thread():
-        request.preemption.logger.info("Signals are not caught: they can be in the main thread only")
+        request.preemption.logger.info(
+            "Signals are not caught: they can be in the main thread only"
+        )
         yield
         return
     _in_force.append(request)
     try:
         for signum in request.signals:
-            # Ignored signals stay ignored, as with nohup; handlers installed outside of Python cannot be restored.
+            # Ignored signals stay ignored, as with nohup; handlers installed outside of Python
+            # cannot be restored.
             if signal.getsignal(signum) not in (signal.SIG_IGN, None, _note_signal):
                 request.earlier[signum] = signal.signal(signum, _note_signal)
         yield

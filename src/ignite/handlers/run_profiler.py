@@ -94,7 +94,9 @@ class RunProfiler:
             )
         self._engine = weakref.ref(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, priority=math.inf)
-        engine.add_run_context(self._frame, outermost=True)  # includes the time of other run contexts
+        engine.add_run_context(
+            self._frame, outermost=True
+        )  # includes the time of other run contexts
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -133,7 +135,10 @@ class RunProfiler:
             >>> sorted(profiler.scalars())
             ['time/data', 'time/engine', 'time/step', 'time/whole']
         """
-        return {f"time/{name}": (ns - self._at_epoch.get(name, 0)) / 1e9 for name, ns in self._times().items()}
+        return {
+            f"time/{name}": (ns - self._at_epoch.get(name, 0)) / 1e9
+            for name, ns in self._times().items()
+        }
 
     def _times(self) -> dict[str, int]:
         """Returns nanoseconds by the path of each part."""

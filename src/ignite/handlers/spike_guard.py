@@ -104,9 +104,13 @@ class SpikeGuard(Serializable):
         output_transform: Callable[[Any], Any] = lambda output: output,
     ) -> None:
         if policy not in ("skip", "rollback", "raise"):
-            raise ValueError(f"policy should be 'skip', 'rollback' or 'raise', but given {policy!r}")
+            raise ValueError(
+                f"policy should be 'skip', 'rollback' or 'raise', but given {policy!r}"
+            )
         if policy == "rollback" and not objects:
-            raise ValueError(f"objects should be what goes back, such as model and optimizer, but given {objects!r}")
+            raise ValueError(
+                f"objects should be what goes back, such as model and optimizer, but given {objects!r}"
+            )
         for name, number in (("every", every), ("max_in_a_row", max_in_a_row)):
             if number < 1:
                 raise ValueError(f"{name} should be at least 1, but given {number}")
@@ -185,7 +189,9 @@ class SpikeGuard(Serializable):
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]  # a plain dictionary will do
         """Returns the counts and the window of good losses."""
-        counts = {name: getattr(self, name) for name in ("num_in_a_row", "num_skipped", "num_rollbacks")}
+        counts = {
+            name: getattr(self, name) for name in ("num_in_a_row", "num_skipped", "num_rollbacks")
+        }
         return counts | self._detector.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -196,7 +202,9 @@ class SpikeGuard(Serializable):
             ValueError: a key is missing, or a value is invalid. Nothing is changed.
         """
         super().load_state_dict(state_dict)
-        counts = {name: state_dict[name] for name in ("num_in_a_row", "num_skipped", "num_rollbacks")}
+        counts = {
+            name: state_dict[name] for name in ("num_in_a_row", "num_skipped", "num_rollbacks")
+        }
         for name, count in counts.items():
             if not isinstance(count, int) or count < 0:
                 raise ValueError(f"{name} should be an integer, at least 0, but given {count!r}")
@@ -215,10 +223,17 @@ class SpikeGuard(Serializable):
         scaler = getattr(step.precision, "scaler", None)
         if scaler is not None and scaler.is_enabled():
             return
-        gradients = [p.grad for group in step.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [
+            p.grad
+            for group in step.optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
         dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in gradients]
         filled = [grad for grad in dense if grad.numel() > 0]
-        largest = float(torch.nn.utils.get_total_norm(filled, norm_type=math.inf))  # NaN if there is one
+        largest = float(
+            torch.nn.utils.get_total_norm(filled, norm_type=math.inf)
+        )  # NaN if there is one
         is_bad_here = not math.isfinite(largest)
         if idist.all_reduce(int(is_bad_here), "MAX"):
             self._act(engine, f"the largest gradient is {largest:g}", largest, is_bad_here)
@@ -239,7 +254,10 @@ class SpikeGuard(Serializable):
                 f"{words}. These are {self.num_in_a_row} incidents in a row, more than max_in_a_row={self.max_in_a_row}"
             )
         self.logger.warning(
-            "%s. The batch is left out (%d in a row, at most %d)", words, self.num_in_a_row, self.max_in_a_row
+            "%s. The batch is left out (%d in a row, at most %d)",
+            words,
+            self.num_in_a_row,
+            self.max_in_a_row,
         )
         if engine.last_event_name != Events.ITERATION_COMPLETED:
             self.num_skipped += 1
@@ -271,12 +289,31 @@ class SpikeGuard(Serializable):
         if self._num_saved >= _MAX_FILES or self.folder is None:
             return
         self._num_saved += 1
-        name = f"batch_{state.iteration}" + (f"_rank_{rank}" if idist.get_world_size() > 1 else "") + ".pt"
-        content = {"batch": state.batch, "loss": value, "iteration": state.iteration, "epoch": state.epoch}
+        name = (
+            f"batch_{state.iteration}"
+            + (f"_rank_{rank}" if idist.get_world_size() > 1 else "")
+            + ".pt"
+        )
+        content = {
+            "batch": state.batch,
+            "loss": value,
+            "iteration": state.iteration,
+            "epoch": state.epoch,
+        }
         try:
-            save(open_place(self.folder), name, content, Note(step=state.iteration, epoch=state.epoch, family="batch"))
-        except (OSError, TypeError) as error:  # a full disk or a custom batch class must not end the run
-            self.logger.warning("The batch of iteration %d could not be saved: %s", state.iteration, error)
+            save(
+                open_place(self.folder),
+                name,
+                content,
+                Note(step=state.iteration, epoch=state.epoch, family="batch"),
+            )
+        except (
+            OSError,
+            TypeError,
+        ) as error:  # a full disk or a custom batch class must not end the run
+            self.logger.warning(
+                "The batch of iteration %d could not be saved: %s", state.iteration, error
+            )
 
 
 def _each(event: Any, every: int) -> Any:

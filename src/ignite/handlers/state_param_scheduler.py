@@ -43,7 +43,9 @@ class StateParamScheduler(BaseParamScheduler):
         scheduler, or a loaded scheduler is attached, so that the first iteration uses it, too.
     """
 
-    def __init__(self, param_name: str, save_history: bool = False, create_new: bool = False) -> None:
+    def __init__(
+        self, param_name: str, save_history: bool = False, create_new: bool = False
+    ) -> None:
         super().__init__(param_name, save_history)
         self.create_new = create_new
         # Weak, because the engine keeps this handler.
@@ -212,7 +214,12 @@ class ExpStateScheduler(StateParamScheduler):
     """
 
     def __init__(
-        self, initial_value: float, gamma: float, param_name: str, save_history: bool = False, create_new: bool = False
+        self,
+        initial_value: float,
+        gamma: float,
+        param_name: str,
+        save_history: bool = False,
+        create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
         self.initial_value = check_number("Argument initial_value", initial_value)
@@ -296,7 +303,9 @@ class MultiStepStateScheduler(StateParamScheduler):
         self.initial_value = check_number("Argument initial_value", initial_value)
         self.gamma = check_number("Argument gamma", gamma)
         if not isinstance(milestones, list | tuple):
-            raise TypeError(f"Argument milestones should be a list or tuple, but given {type(milestones)}")
+            raise TypeError(
+                f"Argument milestones should be a list or tuple, but given {type(milestones)}"
+            )
         self.milestones = check_increasing(milestones)
         self._state_attrs += ["initial_value", "gamma", "milestones"]
 

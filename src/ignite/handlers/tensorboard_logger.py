@@ -65,7 +65,9 @@ class _EventFiles:
         """Tells TensorBoard to discard values of later steps: the resumed run logs them again."""
         self._last_step = state_dict["last_step"]
         start = self._session_class(status=self._session_class.START)
-        self.writer._get_file_writer().add_event(self._event_class(session_log=start), step=self._last_step + 1)
+        self.writer._get_file_writer().add_event(
+            self._event_class(session_log=start), step=self._last_step + 1
+        )
         self.writer.flush()
 
 
@@ -105,7 +107,9 @@ class TensorboardLogger(trackers.TrackerLogger):
         try:
             writer = writer_class(*args, **kwargs)
         except OSError as error:
-            error.add_note("log_dir of TensorboardLogger should be a folder that can be made and written")
+            error.add_note(
+                "log_dir of TensorboardLogger should be a folder that can be made and written"
+            )
             raise
         super().__init__(_EventFiles(writer, event_class, session_class))
 
@@ -158,7 +162,10 @@ class WeightsScalarHandler(trackers.WeightsScalarHandler):
 
 
 class WeightsHistHandler(trackers.WeightsHistHandler):
-    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``. Waits for the device."""
+    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
+
+    Waits for the device.
+    """
 
     logger_class = TensorboardLogger
 

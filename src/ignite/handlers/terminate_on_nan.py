@@ -66,10 +66,14 @@ def _is_finite(output: Any) -> bool:
     try:
         apply_to_type(output, (numbers.Number, Tensor), leaves.append)
     except TypeError as error:
-        error.add_note("in TerminateOnNan: give it an output_transform that picks the numbers from the output")
+        error.add_note(
+            "in TerminateOnNan: give it an output_transform that picks the numbers from the output"
+        )
         raise
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    if not all(isinstance(leaf, Tensor | numbers.Rational) or cmath.isfinite(leaf) for leaf in leaves):
+    if not all(
+        isinstance(leaf, Tensor | numbers.Rational) or cmath.isfinite(leaf) for leaf in leaves
+    ):
         return False
     verdicts = [torch.isfinite(tensor).all() for tensor in tensors]
     return all(_on_one_device(verdicts))

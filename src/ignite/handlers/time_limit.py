@@ -42,12 +42,19 @@ class TimeLimit:
     decides_together = True
 
     def __init__(
-        self, limit_sec: int | None = 28800, *, checkpoint: Callable[[Engine[Any, Any]], Any] | None = None
+        self,
+        limit_sec: int | None = 28800,
+        *,
+        checkpoint: Callable[[Engine[Any, Any]], Any] | None = None,
     ) -> None:
-        if limit_sec is not None and (isinstance(limit_sec, bool) or not isinstance(limit_sec, int)):
+        if limit_sec is not None and (
+            isinstance(limit_sec, bool) or not isinstance(limit_sec, int)
+        ):
             raise TypeError(f"Argument limit_sec should be an integer, but given {limit_sec!r}")
         if limit_sec is not None and limit_sec <= 0:
-            raise ValueError(f"Argument limit_sec should be a positive integer, but given {limit_sec}")
+            raise ValueError(
+                f"Argument limit_sec should be a positive integer, but given {limit_sec}"
+            )
         if checkpoint is not None and not callable(checkpoint):
             raise TypeError(f"Argument checkpoint should be callable, but given {checkpoint!r}")
         self.limit_sec = limit_sec

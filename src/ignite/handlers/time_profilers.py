@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from ignite.engine import Engine, Events
-from ignite.handlers._profilers.reports import basic_text, handlers_text, stats_row, summarize, write_csv
+from ignite.handlers._profilers.reports import (
+    basic_text,
+    handlers_text,
+    stats_row,
+    summarize,
+    write_csv,
+)
 from ignite.handlers._profilers.timings import DATA, STEP, CallTimer, index_of
 
 __all__ = ["BasicTimeProfiler", "HandlersTimeProfiler"]
@@ -110,7 +116,9 @@ class BasicTimeProfiler:
             self._clear()
         self.event_handlers_names = {event: [] for event in _EVENTS}
         with ExitStack() as stack:
-            stack.enter_context(engine.measured(CallTimer(engine.state, self._record, self._announce)))
+            stack.enter_context(
+                engine.measured(CallTimer(engine.state, self._record, self._announce))
+            )
             for event in _EVENTS:
                 # Records that the event was fired, even if it has no other handlers.
                 engine.add_event_handler(event, self._mark, event)
@@ -132,7 +140,11 @@ class BasicTimeProfiler:
         if event is Events.ITERATION_STARTED:
             self._epochs[index_of(event, state)] = state.epoch
         self.max_epochs, self.total_num_iters = state.max_epochs, state.max_iters
-        if state.max_iters is None and state.max_epochs is not None and state.epoch_length is not None:
+        if (
+            state.max_iters is None
+            and state.max_epochs is not None
+            and state.epoch_length is not None
+        ):
             self.total_num_iters = state.max_epochs * state.epoch_length
 
     def get_results(self) -> OrderedDict[str, Any]:
@@ -145,12 +157,16 @@ class BasicTimeProfiler:
             and ``std``; of none, "not yet triggered" as ``total``.
         """
         by_event: dict[str, Any] = {event.name: summarize(self._times[event]) for event in _EVENTS}
-        by_event["total_time"] = torch.tensor(sum(sum(self._times[event].values()) for event in _EVENTS))
+        by_event["total_time"] = torch.tensor(
+            sum(sum(self._times[event].values()) for event in _EVENTS)
+        )
         return OrderedDict(
             processing_stats=summarize(self._times[STEP]),
             dataflow_stats=summarize(self._times[DATA]),
             event_handlers_stats=by_event,
-            event_handlers_names={f"{event.name}_names": names for event, names in self.event_handlers_names.items()},
+            event_handlers_names={
+                f"{event.name}_names": names for event, names in self.event_handlers_names.items()
+            },
         )
 
     def write_results(self, output_path: str) -> None:
@@ -159,14 +175,23 @@ class BasicTimeProfiler:
         Raises:
             OSError: it cannot be written.
         """
-        header = ["epoch", "iteration", "processing_stats", "dataflow_stats", *(f"Event_{e.name}" for e in _COLUMNS)]
+        header = [
+            "epoch",
+            "iteration",
+            "processing_stats",
+            "dataflow_stats",
+            *(f"Event_{e.name}" for e in _COLUMNS),
+        ]
         write_csv(output_path, header, map(self._row, sorted(self._epochs)))
 
     def _row(self, iteration: int) -> list[float]:
         epoch, row = self._epochs[iteration], [float(self._epochs[iteration]), float(iteration + 1)]
         index: dict[Any, int] = {Events.STARTED: 0, Events.COMPLETED: 0}
         index |= {Events.EPOCH_STARTED: epoch - 1, Events.EPOCH_COMPLETED: epoch - 1}
-        row += [self._times[what].get(index.get(what, iteration), 0.0) for what in (STEP, DATA, *_COLUMNS)]
+        row += [
+            self._times[what].get(index.get(what, iteration), 0.0)
+            for what in (STEP, DATA, *_COLUMNS)
+        ]
         return row
 
     @staticmethod
@@ -200,7 +225,10 @@ class HandlersTimeProfiler:
     """
 
     EVENT_FILTER_THESHOLD_TIME = 0.0001
-    """Unused; exists for compatibility with Ignite. Calls skipped by an event filter are not measured."""
+    """Unused; exists for compatibility with Ignite.
+
+    Calls skipped by an event filter are not measured.
+    """
     _is_profiler = True
 
     def __init__(self) -> None:
@@ -265,8 +293,18 @@ class HandlersTimeProfiler:
             OSError: it cannot be written.
         """
         columns = list(self._columns())
-        header = ["#", "processing_stats", "dataflow_stats", *(f"{name} ({event})" for name, event, _ in columns)]
-        times = zip_longest(self.processing_times, self.dataflow_times, *(each for *_, each in columns), fillvalue=0.0)
+        header = [
+            "#",
+            "processing_stats",
+            "dataflow_stats",
+            *(f"{name} ({event})" for name, event, _ in columns),
+        ]
+        times = zip_longest(
+            self.processing_times,
+            self.dataflow_times,
+            *(each for *_, each in columns),
+            fillvalue=0.0,
+        )
         write_csv(output_path, header, ([float(i), *row] for i, row in enumerate(times, start=1)))
 
     @staticmethod
@@ -276,7 +314,8 @@ class HandlersTimeProfiler:
 
 
 def _attach_once(
-    engine: Engine[Any, Any], frame: Callable[[Engine[Any, Any], bool], AbstractContextManager[None]]
+    engine: Engine[Any, Any],
+    frame: Callable[[Engine[Any, Any], bool], AbstractContextManager[None]],
 ) -> None:
     if not isinstance(engine, Engine):
         raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {type(engine)}")

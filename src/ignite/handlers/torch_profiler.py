@@ -71,7 +71,13 @@ class TorchProfiler:
         format: str = "chrome",
         **options: Any,
     ) -> None:
-        numbers = {"wait": wait, "warmup": warmup, "active": active, "repeat": repeat, "skip_first": skip_first}
+        numbers = {
+            "wait": wait,
+            "warmup": warmup,
+            "active": active,
+            "repeat": repeat,
+            "skip_first": skip_first,
+        }
         for name, value in numbers.items():
             if not isinstance(value, int) or value < (name == "active"):
                 least = "a positive" if name == "active" else "zero or a positive"
@@ -125,7 +131,8 @@ class TorchProfiler:
             self.dirname = dirname
 
     def _begin_cycle(self, write: Callable[[profile], None], skip_first: int) -> None:
-        # One profile per cycle: PyTorch's own repetition warns about dropped events, and fails if warnings are errors.
+        # One profile per cycle: PyTorch's own repetition warns about dropped events, and fails if
+        # warnings are errors.
         self._is_written = False
         self._profile = profile(
             activities=_available() if self._activities is None else self._activities,
@@ -159,11 +166,16 @@ class TorchProfiler:
             path.parent.mkdir(parents=True, exist_ok=True)
             profiled.export_chrome_trace(str(path))
             self.traces.append(path)
-            self.logger.info("Saved the trace of the iterations up to %d in %s", engine.state.iteration, path)
+            self.logger.info(
+                "Saved the trace of the iterations up to %d in %s", engine.state.iteration, path
+            )
 
         return write
 
 
 def _available() -> list[ProfilerActivity]:
     kinds = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}
-    return [ProfilerActivity.CPU, *(kind for name, kind in kinds.items() if getattr(torch, name).is_available())]
+    return [
+        ProfilerActivity.CPU,
+        *(kind for name, kind in kinds.items() if getattr(torch, name).is_available()),
+    ]

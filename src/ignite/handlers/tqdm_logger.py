@@ -18,7 +18,9 @@ from ignite.handlers.base_logger import BaseLogger, BaseOutputHandler
 
 __all__ = ["ProgressBar"]
 
-_BAR_FORMAT = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]"
+_BAR_FORMAT = (
+    "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]"
+)
 _ORDER: list[Any] = [
     Events.STARTED,
     Events.EPOCH_STARTED,
@@ -60,7 +62,9 @@ class ProgressBar(BaseLogger):
         ProgressBar().attach(trainer, output_transform=lambda loss: {"loss": loss})
     """
 
-    def __init__(self, persist: bool = False, bar_format: str | None = _BAR_FORMAT, **tqdm_kwargs: Any) -> None:
+    def __init__(
+        self, persist: bool = False, bar_format: str | None = _BAR_FORMAT, **tqdm_kwargs: Any
+    ) -> None:
         std = import_optional("tqdm", extra="progress")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", std.TqdmExperimentalWarning)
@@ -122,7 +126,9 @@ class ProgressBar(BaseLogger):
 
     def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
         if self._is_chosen or self._is_notebook or _is_terminal(sys.stderr):
-            return self._tqdm(total=total, initial=initial, **{**self._options, "desc": f"{desc}: "})
+            return self._tqdm(
+                total=total, initial=initial, **{**self._options, "desc": f"{desc}: "}
+            )
         return PlainBar(self._tqdm.format_meter, total, initial)
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
@@ -183,7 +189,9 @@ class _Display(BaseOutputHandler):
             self._length = self._total(engine)
         place = self._place(engine)
         if self._bar is None:
-            self._bar = self._owner.pbar = self._owner._make_bar(self._length, place, self._description(engine))
+            self._bar = self._owner.pbar = self._owner._make_bar(
+                self._length, place, self._description(engine)
+            )
         bar = self._bar
         bar.total, bar.n = self._length, place
         bar.set_description(self._description(engine), refresh=False)
@@ -195,7 +203,9 @@ class _Display(BaseOutputHandler):
         bar.refresh()
 
     def _chosen_outputs(self, engine: Engine[Any, Any]) -> Mapping[Any, Any]:
-        if self._is_closing and engine.state.output is None:  # the last iteration was skipped: what is shown stays
+        if (
+            self._is_closing and engine.state.output is None
+        ):  # the last iteration was skipped: what is shown stays
             return {}
         return super()._chosen_outputs(engine)
 
@@ -217,7 +227,9 @@ class _Display(BaseOutputHandler):
 def _check_events(engine: Engine[Any, Any], moving: Any, closing: Any) -> None:
     for event in (moving, closing):
         if not engine.has_registered_events(event):
-            raise ValueError(f"Logging event {event} is not in allowed events for this engine: register it first")
+            raise ValueError(
+                f"Logging event {event} is not in allowed events for this engine: register it first"
+            )
     if isinstance(closing, CallableEventWithFilter) and closing.filter is not None:
         raise ValueError(f"Closing Event should not be a filtered event, but given {closing!r}")
     if moving in _ORDER and closing in _ORDER and _ORDER.index(moving) >= _ORDER.index(closing):

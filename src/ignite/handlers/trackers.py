@@ -250,7 +250,9 @@ class _WriteErrors:
         self.last = error
         self._count += 1
         if self._throttle.is_due():
-            self._logger.warning("Not written, training goes on: %s: %s", type(error).__name__, error)
+            self._logger.warning(
+                "Not written, training goes on: %s: %s", type(error).__name__, error
+            )
 
     def report(self) -> None:
         """Logs how many entries are missing, if any."""
@@ -287,7 +289,9 @@ class OutputHandler(_OfLogger, BaseOutputHandler):
         """Logs the current values."""
         self._check(logger)
         step = self._global_step(engine, event_name)
-        logger.log(self._leaves(engine, with_text=getattr(logger.tracker, "takes_text", False)), step)
+        logger.log(
+            self._leaves(engine, with_text=getattr(logger.tracker, "takes_text", False)), step
+        )
 
 
 class OptimizerParamsHandler(_OfLogger, BaseOptimizerParamsHandler):
@@ -300,7 +304,10 @@ class OptimizerParamsHandler(_OfLogger, BaseOptimizerParamsHandler):
         groups = self.optimizer.param_groups
         if any(self.param_name not in group for group in groups):
             check_name(groups, self.param_name)
-        values = [((*prefix, f"group_{index}"), _number(group[self.param_name])) for index, group in enumerate(groups)]
+        values = [
+            ((*prefix, f"group_{index}"), _number(group[self.param_name]))
+            for index, group in enumerate(groups)
+        ]
         logger.log(values, engine.state.get_event_attrib_value(event_name))
 
 
@@ -314,7 +321,10 @@ class WeightsScalarHandler(_OfLogger, BaseWeightsScalarHandler):
         self._check(logger)
         kind = f"{self.what}_{getattr(self.reduction, '__name__', type(self.reduction).__name__)}"
         prefix = _prefix(self.tag, kind)
-        values = [((*prefix, *name.split(".")), self.reduction(tensor)) for name, tensor in self._tensors()]
+        values = [
+            ((*prefix, *name.split(".")), self.reduction(tensor))
+            for name, tensor in self._tensors()
+        ]
         logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -327,11 +337,16 @@ class GradsScalarHandler(WeightsScalarHandler):
     what = "grads"
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None)
+        return (
+            (name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None
+        )
 
 
 class WeightsHistHandler(_OfLogger, BaseWeightsHandler):
-    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``. Synchronizes with the device."""
+    """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
+
+    Synchronizes with the device.
+    """
 
     what: ClassVar[str] = "weights"
 
@@ -352,7 +367,9 @@ class GradsHistHandler(WeightsHistHandler):
     what = "grads"
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None)
+        return (
+            (name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None
+        )
 
 
 def _prefix(tag: str | None, *parts: str) -> Path:

@@ -60,11 +60,14 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 _BEFORE_THE_USER = 1
 
 
-def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps: int) -> Callable[[int], float]:
+def factor_of(
+    schedule: str | Callable[[float], float], warmup: float, num_steps: int
+) -> Callable[[int], float]:
     """Returns the function that gives the factor of the learning rate in step 0, 1, ...
 
     Args:
-        schedule: a name, or a function of the completed fraction of the steps after the warmup, from 0 to 1.
+        schedule: a name, or a function of the completed fraction of the steps after the warmup,
+            from 0 to 1.
         warmup: number of steps with a linearly rising factor; below 1, the fraction of all steps.
         num_steps: total number of steps.
 
@@ -77,14 +80,20 @@ def factor_of(schedule: str | Callable[[float], float], warmup: float, num_steps
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
     if isinstance(schedule, type) or not (isinstance(schedule, str) or callable(schedule)):
-        raise TypeError(f"schedule should be a name, or a function of the share that is done, but given {schedule!r}")
+        raise TypeError(
+            f"schedule should be a name, or a function of the share that is done, but given {schedule!r}"
+        )
     curve = find("schedule", schedule, SCHEDULES) if isinstance(schedule, str) else schedule
     for share in (0.0, 0.5, 1.0):
         if not (isinstance(value := curve(share), Real | torch.Tensor) and math.isfinite(value)):
-            raise ValueError(f"schedule should give a finite factor for each share, but given {value!r} for {share}")
+            raise ValueError(
+                f"schedule should give a finite factor for each share, but given {value!r} for {share}"
+            )
     num_warm = round(warmup * num_steps) if 0 < warmup < 1 else int(warmup)
     if not 0 <= num_warm <= num_steps:
-        raise ValueError(f"warmup should be from 0 to {num_steps}, the number of steps, but given {warmup}")
+        raise ValueError(
+            f"warmup should be from 0 to {num_steps}, the number of steps, but given {warmup}"
+        )
 
     def factor(step: int) -> float:
         if step < num_warm:
@@ -103,7 +112,9 @@ class BestWeights:
         score: returns the score of the epoch; higher is better, NaN never is.
     """
 
-    def __init__(self, model: nn.Module, average: EMAHandler | None, score: Callable[[], float]) -> None:
+    def __init__(
+        self, model: nn.Module, average: EMAHandler | None, score: Callable[[], float]
+    ) -> None:
         self._model = model
         self._average = average
         self._score = score
@@ -117,7 +128,9 @@ class BestWeights:
         if score > self.best:
             self.best = score
             self.weights = copy.deepcopy(self._model.state_dict())
-            self.averages = None if self._average is None else copy.deepcopy(self._average.state_dict())
+            self.averages = (
+                None if self._average is None else copy.deepcopy(self._average.state_dict())
+            )
 
     def restore(self) -> None:
         """Loads the best weights into the model, if there are any."""
@@ -167,7 +180,10 @@ class Handlers:
 
 @contextlib.contextmanager
 def attached(
-    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, recorder: Recorder, handlers: Handlers
+    trainer: Engine[Any, Any],
+    evaluator: Engine[Any, Any] | None,
+    recorder: Recorder,
+    handlers: Handlers,
 ) -> Iterator[None]:
     """Attaches the handlers of one call of ``fit`` for the block; handlers of users stay attached."""
     added = Added(trainer, *([] if evaluator is None else [evaluator]))
@@ -200,13 +216,20 @@ def _add(trainer: Engine[Any, Any], recorder: Recorder, handlers: Handlers) -> N
 
 
 def _keep(
-    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, folder: Folder, stack: contextlib.ExitStack
+    trainer: Engine[Any, Any],
+    evaluator: Engine[Any, Any] | None,
+    folder: Folder,
+    stack: contextlib.ExitStack,
 ) -> None:
     if idist.get_rank() == 0:
         trainer.add_event_handler(Events.STARTED, folder.provenance.note, priority=_BEFORE_THE_USER)
         _log(trainer, evaluator, folder.path, stack)
     checkpoint = Checkpoint.of(
-        trainer, folder.path / "checkpoints", event=folder.save_every, score=folder.score, **folder.objects
+        trainer,
+        folder.path / "checkpoints",
+        event=folder.save_every,
+        score=folder.score,
+        **folder.objects,
     )
     if folder.is_paced:
         checkpoint.pace = is_save_due
@@ -219,7 +242,10 @@ def _keep(
 
 
 def _log(
-    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, path: Path, stack: contextlib.ExitStack
+    trainer: Engine[Any, Any],
+    evaluator: Engine[Any, Any] | None,
+    path: Path,
+    stack: contextlib.ExitStack,
 ) -> None:
     loggers: list[Any] = [JSONLLogger(path / "scalars.jsonl")]
     if importlib.util.find_spec("tensorboard") or importlib.util.find_spec("tensorboardX"):
@@ -228,7 +254,10 @@ def _log(
         stack.enter_context(logger)
         event = Events.ITERATION_COMPLETED(every=_LOG_EVERY)
         logger.attach_output_handler(
-            trainer, event, tag="training", output_transform=lambda output: {"loss": loss_of(output)}
+            trainer,
+            event,
+            tag="training",
+            output_transform=lambda output: {"loss": loss_of(output)},
         )
         if evaluator is not None:
             logger.attach_output_handler(
@@ -240,7 +269,9 @@ def _log(
             )
 
 
-def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str) -> None:
+def shown(
+    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str
+) -> None:
     """Attaches a progress display: "live", "bar", the better one installed (True, "auto"), or none (False).
 
     Raises:
@@ -248,14 +279,24 @@ def shown(trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progres
         ModuleNotFoundError: a package that the display needs is not installed.
     """
     if progress not in (True, False, "auto", "live", "bar"):
-        raise ValueError(f"progress should be True, False, 'auto', 'live' or 'bar', but given {progress!r}")
+        raise ValueError(
+            f"progress should be True, False, 'auto', 'live' or 'bar', but given {progress!r}"
+        )
     if progress == "auto" and not (sys.stderr is not None and sys.stderr.isatty()):
         return
     if progress in (True, "auto"):
-        progress = "live" if importlib.util.find_spec("rich") else "bar" if importlib.util.find_spec("tqdm") else False
+        progress = (
+            "live"
+            if importlib.util.find_spec("rich")
+            else "bar"
+            if importlib.util.find_spec("tqdm")
+            else False
+        )
     if progress == "live":
         LiveProgress().attach(
-            trainer, {"validation": evaluator} if evaluator is not None else None, output_transform=loss_of
+            trainer,
+            {"validation": evaluator} if evaluator is not None else None,
+            output_transform=loss_of,
         )
     elif progress == "bar":
         ProgressBar().attach(trainer, output_transform=lambda output: {"loss": loss_of(output)})
@@ -280,7 +321,9 @@ class Monitor:
         if not epochs:
             return math.nan
         if self.name not in epochs[-1]:
-            raise ValueError(no_such_monitor(self.name, [name for name in epochs[-1] if name != "epoch"]))
+            raise ValueError(
+                no_such_monitor(self.name, [name for name in epochs[-1] if name != "epoch"])
+            )
         return float(self._sign * epochs[-1][self.name])
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,7 +18,13 @@ __all__ = ["demo"]
 def make_net() -> nn.Module:
     """A small convolutional network for images of 8 x 8 pixels, shape (N, 64)."""
     return nn.Sequential(
-        *(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
+        *(
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
         *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 2 * 2, 10)),
     )
@@ -41,7 +47,12 @@ def demo(folder: Path, epochs: int, out: TextIO) -> int:
     digits = import_optional("sklearn.datasets", extra="demo").load_digits()
     torch.manual_seed(0)
     learner = Learner(
-        make_net(), loss="cross_entropy", optimizer="adamw", lr=2e-3, metrics=["accuracy", "f1"], clip_grad_norm=5.0
+        make_net(),
+        loss="cross_entropy",
+        optimizer="adamw",
+        lr=2e-3,
+        metrics=["accuracy", "f1"],
+        clip_grad_norm=5.0,
     )
     preemption = Preemption(raise_exit=False)
     preemption.attach(learner.trainer)
@@ -51,7 +62,9 @@ def demo(folder: Path, epochs: int, out: TextIO) -> int:
     )  # fmt: skip
     out.write(f"The problem is {learner.task}.\n\n{history}\n\n")
     if preemption.received:
-        out.write(f"Stopped after {learner.trainer.state.iteration} steps. Run it again to go on.\n")
+        out.write(
+            f"Stopped after {learner.trainer.state.iteration} steps. Run it again to go on.\n"
+        )
         return 128 + preemption.received
     best = history.best("valid_accuracy", "max")
     out.write(

@@ -16,7 +16,13 @@ from torch.nn.parallel import DistributedDataParallel
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core.tensors import convert_tensor, in_float32
-from ignite.engine import BackpropEvents, Engine, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine import (
+    BackpropEvents,
+    Engine,
+    Events,
+    create_supervised_evaluator,
+    create_supervised_trainer,
+)
 from ignite.handlers import EMAHandler
 from ignite.learner._data.in_memory import Names, Parts, take_apart
 from ignite.learner._data.schema import Task
@@ -30,11 +36,16 @@ from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 __all__ = ["Batches", "Engines", "check_model", "choose_device"]
 
 _QUIET = logging.getLogger(f"{__name__}.trial")
-_QUIET.addFilter(lambda record: False)  # errors are raised; other records of a trial would only confuse
+_QUIET.addFilter(
+    lambda record: False
+)  # errors are raised; other records of a trial would only confuse
 
 
 class Batches:
-    """Splits batches into inputs and targets and moves them to the device. ``target`` is set when data are loaded."""
+    """Splits batches into inputs and targets and moves them to the device.
+
+    ``target`` is set when data are loaded.
+    """
 
     def __init__(self) -> None:
         self.target: Names | None = None
@@ -44,20 +55,26 @@ class Batches:
         """Returns inputs, targets and weights; None for what is missing."""
         return take_apart(batch, self.target)
 
-    def prepare(self, batch: Any, device: torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
+    def prepare(
+        self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
+    ) -> tuple[Any, Any]:
         """Returns (x, y) or (x, Weighted(y, w)) on the device."""
         if type(batch) in (tuple, list) and len(batch) == 2:  # the usual case
             (x, y), weight = batch, None
         else:
             x, y, weight = self.parts(batch)
         if y is None:
-            raise ValueError("data should have targets, but given x alone: write (x, y), or target='name' of a table")
+            raise ValueError(
+                "data should have targets, but given x alone: write (x, y), or target='name' of a table"
+            )
         x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
         return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
 
 
 def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
-    if type(x) is Tensor and device is not None:  # the usual case, without a walk through containers
+    if (
+        type(x) is Tensor and device is not None
+    ):  # the usual case, without a walk through containers
         return x if x.device == device else x.to(device, non_blocking=non_blocking)
     return convert_tensor(x, device, non_blocking)
 
@@ -67,7 +84,8 @@ class _TrainingOutput:
 
     Args:
         loss: the loss of a batch.
-        is_shared: whether several batches or processes contribute to one step, so that their counts matter.
+        is_shared: whether several batches or processes contribute to one step, so that their counts
+            matter.
     """
 
     def __init__(self, loss: TrainingLoss, is_shared: bool) -> None:
@@ -90,7 +108,12 @@ class _TrainingOutput:
             self.note(loss, *self._size)
         if self.is_measured:
             target = y.y if type(y) is Weighted else y
-            self._pair = self._loss.row_kept(y_pred.detach() if isinstance(y_pred, Tensor) else y_pred, target), target
+            self._pair = (
+                self._loss.row_kept(
+                    y_pred.detach() if isinstance(y_pred, Tensor) else y_pred, target
+                ),
+                target,
+            )
         return loss
 
     def take_pair(self, output: Any) -> tuple[Any, Any] | None:
@@ -162,7 +185,9 @@ class Engines:
         if step is not None:
             self.trainer: Engine[Any, Any] = Engine(step)
         else:
-            self._output = _TrainingOutput(loss, is_shared=accumulation > 1 or idist.get_world_size() > 1)
+            self._output = _TrainingOutput(
+                loss, is_shared=accumulation > 1 or idist.get_world_size() > 1
+            )
             scaler: dict[str, Any] = {"scaler": True} if dtype == torch.float16 else {}
             self.trainer = create_supervised_trainer(
                 _shared(model, device), optimizer, self._output.loss, device, non_blocking=True,
@@ -181,7 +206,11 @@ class Engines:
             if not 0 < ema < 1:
                 raise ValueError(f"ema should be between 0 and 1, such as 0.999, but given {ema}")
             self.average = EMAHandler(model, momentum=1 - ema, begins_fast=True)
-            event = Events.ITERATION_COMPLETED if step is not None else BackpropEvents.OPTIM_STEP_COMPLETED
+            event = (
+                Events.ITERATION_COMPLETED
+                if step is not None
+                else BackpropEvents.OPTIM_STEP_COMPLETED
+            )
             self.average.attach(self.trainer, event=event)
             self.average.swap_for(self.evaluator)
 
@@ -193,7 +222,9 @@ class Engines:
                 yield
             return
         self._output.is_measured = group is not None
-        self._output.note = recorder.note  # by the step itself: a handler would cost more than all of this class
+        self._output.note = (
+            recorder.note
+        )  # by the step itself: a handler would cost more than all of this class
         try:
             yield
         finally:
@@ -219,7 +250,8 @@ class Engines:
         """Returns the same metrics for the training batches; None without metrics or with a custom step."""
         if self._output is None:
             return None
-        # Copies, since the metrics belong to the evaluator. Metrics that measure the engine take no outputs.
+        # Copies, since the metrics belong to the evaluator. Metrics that measure the engine take no
+        # outputs.
         own = {
             name: metric
             for name, metric in _copied(self.made(task)).items()
@@ -234,7 +266,9 @@ class Engines:
             ValueError: a name is no metric for this task.
             TypeError: an item is neither a name nor a metric.
         """
-        return make_metrics(self._metrics, task.kind, has_logits=self.loss.name != "bce", ignored=task.ignored)
+        return make_metrics(
+            self._metrics, task.kind, has_logits=self.loss.name != "bce", ignored=task.ignored
+        )
 
     def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> dict[str, Metric]:
         loss = EpochLoss(self.loss, self._evaluated.weighted, self._device)
@@ -243,24 +277,30 @@ class Engines:
             metric.attach(evaluator, name)
         return attached
 
-    def try_out(self, model: nn.Module, task: Task, batch: Any, is_fair: bool) -> Mapping[str, Any] | None:
+    def try_out(
+        self, model: nn.Module, task: Task, batch: Any, is_fair: bool
+    ) -> Mapping[str, Any] | None:
         """Evaluates one batch with an evaluator like the learner's, without the user's handlers.
 
         Args:
             model: the model; it runs in evaluation mode.
             task: the task.
             batch: a batch of the data.
-            is_fair: whether the metrics must be computable from this batch alone. If not, the result is None where
-                they are not.
+            is_fair: whether the metrics must be computable from this batch alone. If not, the
+                result is None where they are not.
         """
         evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         evaluator.logger = _QUIET
         self._attach(evaluator, _copied(self.made(task)))
         counted: list[Any] = []
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))  # after the metrics
+        evaluator.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda: counted.append(True)
+        )  # after the metrics
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about few samples; real ones come again in the evaluation
+                warnings.simplefilter(
+                    "ignore"
+                )  # about few samples; real ones come again in the evaluation
                 return evaluator.run([batch]).metrics
         except Exception:
             if is_fair or not counted:
@@ -270,7 +310,8 @@ class Engines:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Loads the weights of a file into the model, and its averaged weights, or else the same, into the average.
 
-        Without an average here, the averaged weights in the file, if any, become the weights of the model.
+        Without an average here, the averaged weights in the file, if any, become the weights of the
+        model.
 
         Raises:
             CheckpointError: the file belongs to another model. Nothing is changed.
@@ -279,7 +320,10 @@ class Engines:
         if self.average is not None and average is not None:
             storage.restore({"model": self.model, "average": self.average}, state)
             return
-        storage.restore({"model": self.model}, {"model": state["model"] if average is None else average["model"]})
+        storage.restore(
+            {"model": self.model},
+            {"model": state["model"] if average is None else average["model"]},
+        )
         if self.average is not None:
             self.average.begin_anew()
 
@@ -290,7 +334,12 @@ class Engines:
 
 def _copied(metrics: dict[str, Any]) -> dict[str, Any]:
     """Copies metrics; networks that they use are shared, not copied."""
-    networks = [value for one in metrics.values() for value in vars(one).values() if isinstance(value, nn.Module)]
+    networks = [
+        value
+        for one in metrics.values()
+        for value in vars(one).values()
+        if isinstance(value, nn.Module)
+    ]
     return copy.deepcopy(metrics, {id(network): network for network in networks})
 
 
@@ -316,5 +365,7 @@ def check_model(model: Any) -> None:
             f"model should be a torch.nn.Module, but given the class {model.__name__}: write {model.__name__}(...)"
         )
     if not isinstance(model, nn.Module):
-        given = repr(model) if model is None or isinstance(model, str) else f"a {type(model).__name__}"
+        given = (
+            repr(model) if model is None or isinstance(model, str) else f"a {type(model).__name__}"
+        )
         raise TypeError(f"model should be a torch.nn.Module, but given {given}")

@@ -66,7 +66,9 @@ def _call_of(example: Any) -> _Call:
     """An example of at least two samples: of a single one, torch takes the number for a part of the program."""
     x = convert_tensor(as_tensors(example), torch.device("cpu"))
     if not tensors_in(x):
-        raise TypeError(f"example should be a tensor, or a tuple or dictionary of them, but given {type(x).__name__}")
+        raise TypeError(
+            f"example should be a tensor, or a tuple or dictionary of them, but given {type(x).__name__}"
+        )
     x = apply_to_type(x, Tensor, lambda one: torch.cat([one, one]) if len(one) == 1 else one)
     if isinstance(x, Mapping):
         return _Call((), dict(x))
@@ -118,11 +120,15 @@ def _check(found: Any, expected: Any) -> None:
     try:
         torch.testing.assert_close(found, expected, rtol=_RTOL, atol=_ATOL)
     except AssertionError as error:
-        raise RuntimeError(f"The exported model should give what the model gives, but: {error}") from error
+        raise RuntimeError(
+            f"The exported model should give what the model gives, but: {error}"
+        ) from error
 
 
 # By suffix: what makes a file, and what tries it.
-_FORMATS: Mapping[str, tuple[Callable[[nn.Module, _Call], Callable[[IO[bytes]], Any]], Callable[..., None]]] = {
+_FORMATS: Mapping[
+    str, tuple[Callable[[nn.Module, _Call], Callable[[IO[bytes]], Any]], Callable[..., None]]
+] = {
     ".pt2": (_write_pt2, _check_pt2),
     ".onnx": (_write_onnx, _check_onnx),
 }
@@ -138,12 +144,17 @@ def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> No
     else:
         state = {"model": keys.state_of(model)}
         storage.save(
-            place, path.name, state | ({"learnt": learnt.state_dict()} if learnt.facts.is_learnt else {}), None
+            place,
+            path.name,
+            state | ({"learnt": learnt.state_dict()} if learnt.facts.is_learnt else {}),
+            None,
         )
 
 
 def load_weights(
-    restore: Callable[[Mapping[str, Any]], None], path: Path, check: Callable[[Facts], None] = lambda facts: None
+    restore: Callable[[Mapping[str, Any]], None],
+    path: Path,
+    check: Callable[[Facts], None] = lambda facts: None,
 ) -> Facts | None:
     """Loads a file, checks its facts with ``check``, passes the state to ``restore`` and returns the facts, if any."""
     if path.suffix == ".safetensors":

@@ -18,7 +18,13 @@ from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
 from ignite.learner._data.targets import check_numbers, known_loss, one_row, same_shape
 from ignite.learner._data.trial import described, tensors_in
-from ignite.learner._data.weighting import ClassWeight, Weighted, balanced, class_table, shaped_weight
+from ignite.learner._data.weighting import (
+    ClassWeight,
+    Weighted,
+    balanced,
+    class_table,
+    shaped_weight,
+)
 from ignite.learner._names import LOSSES, find
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
@@ -27,11 +33,25 @@ __all__ = ["EpochLoss", "TrainingLoss", "make_training_loss", "num_samples"]
 
 _MAX_EXACT = 2**24
 """Largest range of integers that float32 represents exactly."""
-_KEEPS_MEANS = ("Mul", "Div", "Neg", "ToCopy", "View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Alias", "Clone")
+_KEEPS_MEANS = (
+    "Mul",
+    "Div",
+    "Neg",
+    "ToCopy",
+    "View",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Select",
+    "Alias",
+    "Clone",
+)
 """Operations of autograd that leave a mean one of as many elements, if only one of their inputs is tracked."""
 
 
-def make_training_loss(loss: Any, class_weight: Any, device: torch.device | None = None) -> TrainingLoss:
+def make_training_loss(
+    loss: Any, class_weight: Any, device: torch.device | None = None
+) -> TrainingLoss:
     """Returns the loss of a learner, given by name or as ``loss(y_pred, y)``; its own buffers are moved to ``device``.
 
     Raises:
@@ -41,7 +61,9 @@ def make_training_loss(loss: Any, class_weight: Any, device: torch.device | None
     if isinstance(loss, str):
         return TrainingLoss(find("loss", loss, LOSSES)(), class_weight)
     if isinstance(loss, type):
-        raise TypeError(f"loss should be an object, but given the class {loss.__name__}: write {loss.__name__}()")
+        raise TypeError(
+            f"loss should be an object, but given the class {loss.__name__}: write {loss.__name__}()"
+        )
     if not callable(loss):
         raise TypeError(f"loss should be a name or loss(y_pred, y), but given {loss!r}")
     if isinstance(loss, nn.Module) and device is not None:
@@ -54,30 +76,34 @@ class TrainingLoss:
 
     .. math:: \frac{1}{n} \sum_i w_i \, c_i \, l_i
 
-    over the elements of the batch (samples, pixels, tokens, labels), with the weights :math:`w` of an element's sample
-    and :math:`c` of its class, where :math:`n` is the number of elements that are not ignored, whatever they weigh. It
-    is 0 if there are none. The loss of several batches is the sum of their numerators divided by that of their
+    over the elements of the batch (samples, pixels, tokens, labels), with the weights :math:`w` of
+    an element's sample and :math:`c` of its class, where :math:`n` is the number of elements that
+    are not ignored, whatever they weigh. It is 0 if there are none. The loss of several batches is
+    the sum of their numerators divided by that of their
     :math:`n`.
 
-    A loss of torch that has class weights of its own divides by their sum, as torch does. ``reduction="sum"`` stays a
-    sum, and is divided in the figures of epochs only. A function of one's own that gives one value for each element
-    (or has an argument ``reduction``) can be weighted; one that gives a mean cannot, and counts what autograd has noted
-    that it averaged, or else samples.
+    A loss of torch that has class weights of its own divides by their sum, as torch does.
+    ``reduction="sum"`` stays a sum, and is divided in the figures of epochs only. A function of
+    one's own that gives one value for each element (or has an argument ``reduction``) can be
+    weighted; one that gives a mean cannot, and counts what autograd has noted that it averaged, or
+    else samples.
 
     Args:
         loss: ``loss(y_pred, y)``: the mean, or what each element loses.
-        class_weight: a weight for each class, shape (C,), or by its name or number, where 1 is left out; "balanced" for
-            weights that :meth:`balance_of` finds; or None. Targets that are probabilities weigh what each class
-            contributes.
+        class_weight: a weight for each class, shape (C,), or by its name or number, where 1 is left
+            out; "balanced" for weights that :meth:`balance_of` finds; or None. Targets that are
+            probabilities weigh what each class contributes.
 
     Raises:
-        ValueError: when called, there is another number of weights than of classes, or a weight for a class that is not
-            there.
-        TypeError: classes have no meaning for the loss; or, when called, it gives a mean of its own that cannot be
-            weighted.
+        ValueError: when called, there is another number of weights than of classes, or a weight for
+            a class that is not there.
+        TypeError: classes have no meaning for the loss; or, when called, it gives a mean of its own
+            that cannot be weighted.
     """
 
-    def __init__(self, loss: Callable[..., Tensor], class_weight: ClassWeight | None = None) -> None:
+    def __init__(
+        self, loss: Callable[..., Tensor], class_weight: ClassWeight | None = None
+    ) -> None:
         self.loss = loss
         known = known_loss(loss)
         self.name = None if known is None else known.name
@@ -172,7 +198,9 @@ class TrainingLoss:
             TypeError: the targets are no classes.
         """
         ignored = self._options.get("ignore_index", -100) if self._has_classes else None
-        return tuple(balanced(y, ignored, is_binary=self.name in ("bce", "bce_with_logits")).tolist())
+        return tuple(
+            balanced(y, ignored, is_binary=self.name in ("bce", "bce_with_logits")).tolist()
+        )
 
     def row_kept(self, y_pred: Any, y: Any) -> Any:
         """Restores the sample dimension that the model has squeezed from the output for one sample."""
@@ -234,12 +262,16 @@ class TrainingLoss:
         """Targets that are not ignored; with class weights of the loss's own, the sum of theirs."""
         if y.is_floating_point():  # probabilities of classes
             return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())
-        noted = getattr(loss.grad_fn, "_saved_total_weight", None) if y.numel() < _MAX_EXACT else None
+        noted = (
+            getattr(loss.grad_fn, "_saved_total_weight", None) if y.numel() < _MAX_EXACT else None
+        )
         if noted is not None and loss.ndim == 0 and loss.grad_fn._saved_reduction == 1:  # type: ignore[union-attr]
             return noted.item() if noted.is_cpu else noted
         counts = y != self._options.get("ignore_index", -100)
         weight = self._options.get("weight")
-        count = (weight.double()[torch.where(counts, y, 0)] * counts if weight is not None else counts).sum()
+        count = (
+            weight.double()[torch.where(counts, y, 0)] * counts if weight is not None else counts
+        ).sum()
         return count.item() if count.is_cpu else count
 
     # What classes weigh
@@ -251,21 +283,34 @@ class TrainingLoss:
                 own = self._options.get("weight")
                 smoothing = self._options.get("label_smoothing", 0.0)
                 table = table if own is None else table * own
-                return F.cross_entropy(y_pred, y, table, reduction="none", label_smoothing=smoothing)
+                return F.cross_entropy(
+                    y_pred, y, table, reduction="none", label_smoothing=smoothing
+                )
             return losses * table[torch.where(y == self._options.get("ignore_index", -100), 0, y)]
         if self.name in ("bce", "bce_with_logits"):
             no, yes = self._weights_of(2).to(losses)
             assert self._each is not None
             # What yes and no contribute to the loss of a probability: it is linear in the target.
-            of_yes, of_no = (self._each(y_pred, like(y)) for like in (torch.ones_like, torch.zeros_like))
+            of_yes, of_no = (
+                self._each(y_pred, like(y)) for like in (torch.ones_like, torch.zeros_like)
+            )
             return torch.addcmul(yes * y * of_yes, 1 - y, no * of_no)
         is_index = isinstance(y, Tensor) and not y.is_floating_point() and y.shape == losses.shape
-        if not is_index or not isinstance(y_pred, Tensor) or y_pred.ndim not in (y.ndim, y.ndim + 1):
+        if (
+            not is_index
+            or not isinstance(y_pred, Tensor)
+            or y_pred.ndim not in (y.ndim, y.ndim + 1)
+        ):
             raise TypeError(
                 f"y should hold class indices, one for each value of the loss, for class_weight, but given "
                 f"{described(y)} for losses of {described(losses)}"
             )
-        return losses * self._weights_of(2 if y_pred.ndim == y.ndim else y_pred.shape[1]).to(losses)[y.clamp(min=0)]
+        return (
+            losses
+            * self._weights_of(2 if y_pred.ndim == y.ndim else y_pred.shape[1]).to(losses)[
+                y.clamp(min=0)
+            ]
+        )
 
     def _weights_of(self, num_classes: int) -> Tensor:
         if self._table is None or len(self._table) != num_classes:
@@ -298,7 +343,9 @@ def _checked(class_weight: Any, name: str | None) -> Any:
             f"{class_weight!r:.100}: give each sample a weight, (x, y, w)"
         )
     if isinstance(class_weight, str) and class_weight != "balanced":
-        raise ValueError(f"class_weight should be 'balanced', or weights by class, but given {class_weight!r}")
+        raise ValueError(
+            f"class_weight should be 'balanced', or weights by class, but given {class_weight!r}"
+        )
     return class_weight
 
 
@@ -323,7 +370,10 @@ def _num_averaged(loss: Tensor) -> Any:
     """How many elements a loss of the user's own is the mean of, as autograd has noted; None if it is no mean."""
     node: Any = loss.grad_fn
     while node is not None:
-        name, inputs = node.name().partition("Backward")[0], [one for one, _ in node.next_functions if one is not None]
+        name, inputs = (
+            node.name().partition("Backward")[0],
+            [one for one, _ in node.next_functions if one is not None],
+        )
         if name == "Mean":
             return node._saved_self_sym_numel if hasattr(node, "_saved_self_sym_numel") else None
         if hasattr(node, "_saved_reduction"):
@@ -354,7 +404,9 @@ def _zero(loss: Tensor) -> Tensor:
 
 
 class EpochLoss(Metric):
-    """The loss over all batches: the sum over elements divided by the number that count. NaN if none does.
+    """The loss over all batches: the sum over elements divided by the number that count.
+
+    NaN if none does.
 
     Update with ``(y_pred, y)`` or ``(y_pred, Weighted(y, weight))``.
 
@@ -369,7 +421,10 @@ class EpochLoss(Metric):
     _state_dict_all_req_keys = ("_total", "_num_counted", "_num_batches")
 
     def __init__(
-        self, loss: TrainingLoss, output_transform: Callable[[Any], Any], device: str | torch.device = "cpu"
+        self,
+        loss: TrainingLoss,
+        output_transform: Callable[[Any], Any],
+        device: str | torch.device = "cpu",
     ) -> None:
         self._loss = loss
         super().__init__(output_transform, device, skip_unrolling=True)
@@ -391,5 +446,7 @@ class EpochLoss(Metric):
     @sync_all_reduce("_total", "_num_counted", "_num_batches")
     def compute(self) -> float:
         if self._num_batches == 0:
-            raise NotComputableError("The loss must have at least one batch before it can be computed.")
+            raise NotComputableError(
+                "The loss must have at least one batch before it can be computed."
+            )
         return (self._total / self._num_counted).item()

@@ -60,7 +60,10 @@ def _of_classes(output: Output) -> Output:
 
 @dataclass(frozen=True)
 class _NotIgnored:
-    """As ``_of_classes``, without targets that do not count. Equal ones share what metrics accumulate."""
+    """As ``_of_classes``, without targets that do not count.
+
+    Equal ones share what metrics accumulate.
+    """
 
     ignored: int
 
@@ -99,11 +102,14 @@ def _flat_numbers(output: Output) -> Output:
 
 
 class _OfOutputs(Metric):
-    """The mean over outputs of a figure of each: scikit-learn's "uniform_average". N samples, K outputs.
+    """The mean over outputs of a figure of each: scikit-learn's "uniform_average".
 
-    Update with ``(y_pred, y)``, both of shape (N, ...). What is needed of each output is held as rows of the number of
-    samples, the means of both, and sums of squares: of deviations of both, of their products, and of errors. Batches
-    are joined as Chan et al. do (1979), which is exact where sums of squares would cancel.
+    N samples, K outputs.
+
+    Update with ``(y_pred, y)``, both of shape (N, ...). What is needed of each output is held as
+    rows of the number of samples, the means of both, and sums of squares: of deviations of both, of
+    their products, and of errors. Batches are joined as Chan et al. do (1979), which is exact where
+    sums of squares would cancel.
 
     Args:
         figure: of the joined rows, shape (7, K), gives one number for each output, shape (K,).
@@ -134,14 +140,18 @@ class _OfOutputs(Metric):
         p, t = y_pred - means[0], y - means[1]
         errors = y_pred - y
         n = torch.full_like(means[0], len(y))
-        rows = torch.stack([n, *means, (p * p).sum(0), (t * t).sum(0), (p * t).sum(0), (errors * errors).sum(0)])
+        rows = torch.stack(
+            [n, *means, (p * p).sum(0), (t * t).sum(0), (p * t).sum(0), (errors * errors).sum(0)]
+        )
         self._rows = rows if self._rows is None else _joined_rows(self._rows, rows)
 
     def compute(self) -> float:
         found = [self._rows] if idist.get_world_size() == 1 else idist.all_gather([self._rows])
         rows = [one for one in found if isinstance(one, Tensor)]
         if not rows:
-            raise NotComputableError("Metrics of numbers need at least one sample before they can be computed")
+            raise NotComputableError(
+                "Metrics of numbers need at least one sample before they can be computed"
+            )
         return float(self._figure(functools.reduce(_joined_rows, rows)).mean())
 
 
@@ -186,7 +196,9 @@ def _spearman(y_pred: Tensor, y: Tensor) -> float:
         return math.nan
     pairs = zip(y_pred.reshape(len(y), -1).T, y.reshape(len(y), -1).T, strict=True)
     ranked = [torch.stack([_mid_ranks(p), _mid_ranks(t)]) for p, t in pairs]  # (2, N) each
-    return float(torch.stack([_correlation(ranks - ranks.mean(1, keepdim=True)) for ranks in ranked]).mean())
+    return float(
+        torch.stack([_correlation(ranks - ranks.mean(1, keepdim=True)) for ranks in ranked]).mean()
+    )
 
 
 def _correlation(deviations: Tensor) -> Tensor:
@@ -203,7 +215,9 @@ def _mid_ranks(values: Tensor) -> Tensor:
 
 
 def _classes(ignored: int | None) -> dict[str, Factory]:
-    of_classes: Callable[[Output], Output] = _of_classes if ignored is None else _NotIgnored(ignored)
+    of_classes: Callable[[Output], Output] = (
+        _of_classes if ignored is None else _NotIgnored(ignored)
+    )
     options: dict[str, Any] = {"output_transform": of_classes}
     precision, recall = Precision(**options), Recall(**options)
     return {
@@ -274,12 +288,16 @@ def _f1(precision: Any, recall: Any, is_mean: bool) -> Any:
 
 
 def make_metrics(
-    chosen: Sequence[Any] | Mapping[str, Any], kind: Kind, has_logits: bool, ignored: int | None = None
+    chosen: Sequence[Any] | Mapping[str, Any],
+    kind: Kind,
+    has_logits: bool,
+    ignored: int | None = None,
 ) -> dict[str, Any]:
     """Metrics by the names under which they are reported.
 
     Args:
-        chosen: names and metrics, in a list; or metrics, or names of them, by the name to report them under.
+        chosen: names and metrics, in a list; or metrics, or names of them, by the name to report
+            them under.
         kind: of the problem.
         has_logits: whether what the model returns is to be compared with 0, not with 0.5.
         ignored: the class index that metrics by name do not count; None if all count.
@@ -300,7 +318,11 @@ def make_metrics(
 
 
 def _by_name(chosen: Sequence[Any] | Mapping[str, Any]) -> Mapping[str, Any]:
-    pairs = list(chosen.items()) if isinstance(chosen, Mapping) else [(_name_of(one), one) for one in chosen]
+    pairs = (
+        list(chosen.items())
+        if isinstance(chosen, Mapping)
+        else [(_name_of(one), one) for one in chosen]
+    )
     counts = Counter(name for name, _ in pairs)
     for name in counts:
         if name in _TAKEN or counts[name] > 1:
@@ -320,6 +342,12 @@ def _made(one: Any, kind: Kind, known: Mapping[str, Factory]) -> Any:
     if isinstance(one, str):
         return find(f"{kind} metric", one, known)()
     if not isinstance(one, Metric):
-        what = f"the class {one.__name__}: write {one.__name__}()" if isinstance(one, type) else repr(one)
-        raise TypeError(f"metrics should be names and ignite.metrics.Metric objects, but given {what}")
+        what = (
+            f"the class {one.__name__}: write {one.__name__}()"
+            if isinstance(one, type)
+            else repr(one)
+        )
+        raise TypeError(
+            f"metrics should be names and ignite.metrics.Metric objects, but given {what}"
+        )
     return one

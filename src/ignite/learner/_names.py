@@ -41,7 +41,11 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "rprop": torch.optim.Rprop,
     "sgd": torch.optim.SGD,
 }
-PRECISIONS: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS: Mapping[str, torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 def find(what: str, name: str, known: Mapping[str, T]) -> T:
@@ -60,4 +64,6 @@ def find(what: str, name: str, known: Mapping[str, T]) -> T:
         return known[key]
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
     hint = f": did you mean {' or '.join(map(repr, near))}?" if near else "."
-    raise ValueError(f"{what} {name!r} is not known{hint} Known are {', '.join(sorted(known))}; objects are taken, too")
+    raise ValueError(
+        f"{what} {name!r} is not known{hint} Known are {', '.join(sorted(known))}; objects are taken, too"
+    )

@@ -54,7 +54,9 @@ class Optimizers(Optimizer):
         self.parts = dict(parts)
         taken: dict[int, str] = {}
         for name, part in self.parts.items():
-            for parameter in (parameter for group in part.param_groups for parameter in group["params"]):
+            for parameter in (
+                parameter for group in part.param_groups for parameter in group["params"]
+            ):
                 if taken.setdefault(id(parameter), name) != name:
                     raise ValueError(
                         f"Each parameter should have one optimizer, but one of shape {tuple(parameter.shape)} is given "
@@ -71,7 +73,8 @@ class Optimizers(Optimizer):
     def __getitem__(self, name: str) -> Optimizer:
         return self.parts[name]
 
-    # Properties instead of attributes of the base class: loading a state replaces the groups of a part.
+    # Properties instead of attributes of the base class: loading a state replaces the groups of a
+    # part.
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -85,7 +88,11 @@ class Optimizers(Optimizer):
     @property  # type: ignore[override]
     def state(self) -> dict[Any, Any]:
         """The state of each parameter that has one."""
-        return {parameter: state for part in self.parts.values() for parameter, state in part.state.items()}
+        return {
+            parameter: state
+            for part in self.parts.values()
+            for parameter, state in part.state.items()
+        }
 
     @state.setter
     def state(self, state: dict[Any, Any]) -> None:
@@ -98,7 +105,9 @@ class Optimizers(Optimizer):
             TypeError: the group has parameters.
         """
         if param_group["params"]:
-            raise TypeError("A group of parameters should be added to one of the parts: optimizers[name]")
+            raise TypeError(
+                "A group of parameters should be added to one of the parts: optimizers[name]"
+            )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Performs a step of each part, after calling ``closure`` once."""
@@ -137,16 +146,19 @@ def make_optimizer(
     """Returns an optimizer of the parameters that are not frozen, given by name, class or object.
 
     Args:
-        optimizer: a name, a class or function ``optimizer(parameters, lr=...)``, or an optimizer; or several of these,
-            by patterns of the names of their parameters, of which the first that matches counts. An optimizer that is
-            made already has its parameters, and may have any name.
+        optimizer: a name, a class or function ``optimizer(parameters, lr=...)``, or an optimizer;
+            or several of these, by patterns of the names of their parameters, of which the first
+            that matches counts. An optimizer that is made already has its parameters, and may have
+            any name.
         model: whose parameters are trained.
         lr: the learning rate; None for the optimizer's own.
         options: further arguments of the optimizer.
-        groups: other options for parameters whose names match a pattern, such as ``{"head.*": {"lr": 0.1}}``.
+        groups: other options for parameters whose names match a pattern, such as ``{"head.*":
+            {"lr": 0.1}}``.
 
     Raises:
-        ValueError: the name is not known, a pattern matches no parameter, or a parameter has no or two optimizers.
+        ValueError: the name is not known, a pattern matches no parameter, or a parameter has no or
+            two optimizers.
         TypeError: options are given for an optimizer that is made already.
     """
     if isinstance(optimizer, Optimizer):
@@ -163,7 +175,9 @@ def make_optimizer(
         )
     if lr is not None and not isinstance(lr, Real | torch.Tensor):
         raise TypeError(f"lr should be a number, but given {lr!r}")
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    trained = [
+        (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    ]
     arguments = {**({} if lr is None else {"lr": lr}), **options}
     if not isinstance(optimizer, Mapping):
         return _made(optimizer, _grouped(trained, groups, model), arguments)
@@ -175,10 +189,15 @@ def make_optimizer(
     return _several(optimizer, trained, arguments, model)
 
 
-def _made(optimizer: Any, parameters: list[dict[str, Any]], arguments: Mapping[str, Any]) -> Optimizer:
+def _made(
+    optimizer: Any, parameters: list[dict[str, Any]], arguments: Mapping[str, Any]
+) -> Optimizer:
     make = find("optimizer", optimizer, OPTIMIZERS) if isinstance(optimizer, str) else optimizer
     can_be_fused = isinstance(optimizer, str) and "fused" in inspect.signature(make).parameters
-    is_faster = parameters[0]["params"][0].device.type != "cpu" or make in (torch.optim.Adam, torch.optim.AdamW)
+    is_faster = parameters[0]["params"][0].device.type != "cpu" or make in (
+        torch.optim.Adam,
+        torch.optim.AdamW,
+    )
     if can_be_fused and is_faster and "fused" not in arguments:
         with contextlib.suppress(RuntimeError):  # not on this device, or not for these dtypes
             return make(parameters, fused=True, **arguments)
@@ -190,7 +209,12 @@ def _several(
     optimizers: Mapping[str, Any], trained: Named, arguments: Mapping[str, Any], model: nn.Module
 ) -> Optimizers:
     given = {name: one for name, one in optimizers.items() if isinstance(one, Optimizer)}
-    taken = {id(parameter) for one in given.values() for group in one.param_groups for parameter in group["params"]}
+    taken = {
+        id(parameter)
+        for one in given.values()
+        for group in one.param_groups
+        for parameter in group["params"]
+    }
     patterns = [pattern for pattern in optimizers if pattern not in given]
     parts = _by_pattern([pair for pair in trained if id(pair[1]) not in taken], patterns)
     if rest := [name for name, _ in parts.pop(None, [])]:
@@ -201,10 +225,14 @@ def _several(
             made[name] = one
             continue
         if not parts[name]:
-            raise ValueError(f"optimizer: no parameter that is left matches {name!r}. {names_of(model)}")
+            raise ValueError(
+                f"optimizer: no parameter that is left matches {name!r}. {names_of(model)}"
+            )
         own = one.keywords if isinstance(one, functools.partial) else {}
         its_arguments = {key: value for key, value in arguments.items() if key not in own}
-        made[name] = _made(one, [{"params": [parameter for _, parameter in parts[name]]}], its_arguments)
+        made[name] = _made(
+            one, [{"params": [parameter for _, parameter in parts[name]]}], its_arguments
+        )
     return Optimizers(made)
 
 
@@ -215,12 +243,16 @@ def _not_matched(names: list[str], optimizers: Mapping[str, Any]) -> str:
     )
 
 
-def _grouped(trained: Named, groups: Mapping[str, Mapping[str, Any]], model: nn.Module) -> list[dict[str, Any]]:
+def _grouped(
+    trained: Named, groups: Mapping[str, Mapping[str, Any]], model: nn.Module
+) -> list[dict[str, Any]]:
     """Each parameter in the group of the first pattern that its name matches."""
     parts = _by_pattern(trained, groups)
     for pattern in groups:
         if not parts[pattern]:
-            raise ValueError(f"param_groups: no parameter that is trained matches {pattern!r}. {names_of(model)}")
+            raise ValueError(
+                f"param_groups: no parameter that is trained matches {pattern!r}. {names_of(model)}"
+            )
     return [
         {"params": [parameter for _, parameter in part], **(groups[key] if key else {})}
         for key, part in parts.items()
@@ -232,7 +264,9 @@ def _by_pattern(named: Named, patterns: Iterable[str]) -> dict[str | None, Named
     """Parameters by the first pattern that their name matches, or None."""
     parts: dict[str | None, Named] = {pattern: [] for pattern in (*patterns, None)}
     for name, parameter in named:
-        pattern = next((one for one in parts if one is not None and fnmatch.fnmatch(name, one)), None)
+        pattern = next(
+            (one for one in parts if one is not None and fnmatch.fnmatch(name, one)), None
+        )
         parts[pattern].append((name, parameter))
     return parts
 
@@ -244,14 +278,18 @@ def check_optimizer(optimizer: Any, model: nn.Module) -> None:
         ValueError: its parameters belong to another model, or all are frozen.
     """
     taken = _parameters_of(optimizer)
-    if not any(id(parameter) in taken for parameter in model.parameters() if parameter.requires_grad):
+    if not any(
+        id(parameter) in taken for parameter in model.parameters() if parameter.requires_grad
+    ):
         raise ValueError(
             f"optimizer should have parameters of the model that are trained, but given {type(optimizer).__name__} of "
             f"{len(taken)} parameters of another model, or of frozen ones: make it of model.parameters()"
         )
 
 
-def adopt_parameters(optimizer: Optimizer, spec: Any, groups: Mapping[str, Any], model: nn.Module) -> list[str]:
+def adopt_parameters(
+    optimizer: Optimizer, spec: Any, groups: Mapping[str, Any], model: nn.Module
+) -> list[str]:
     """Adds parameters to the optimizer that were added to the model, or unfrozen, since it was made.
 
     Args:
@@ -267,7 +305,9 @@ def adopt_parameters(optimizer: Optimizer, spec: Any, groups: Mapping[str, Any],
         ValueError: there are several optimizers, and no pattern matches a name.
     """
     taken = _parameters_of(optimizer)
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    trained = [
+        (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    ]
     new = [pair for pair in trained if id(pair[1]) not in taken]
     if not new or isinstance(spec, Optimizer):
         return [name for name, _ in new]
@@ -285,14 +325,18 @@ def adopt_parameters(optimizer: Optimizer, spec: Any, groups: Mapping[str, Any],
             if part and pattern is not None:
                 optimizer[pattern].param_groups[0]["params"] += [parameter for _, parameter in part]
         return []
-    owners = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    owners = {
+        id(parameter): group for group in optimizer.param_groups for parameter in group["params"]
+    }
     known = _by_pattern([pair for pair in trained if id(pair[1]) in owners], groups)
     for pattern, part in _by_pattern(new, groups).items():
         parameters = [parameter for _, parameter in part]
         if part and known[pattern]:
             owners[id(known[pattern][0][1])]["params"] += parameters
         elif part:
-            optimizer.add_param_group({"params": parameters, **(groups[pattern] if pattern else {})})
+            optimizer.add_param_group(
+                {"params": parameters, **(groups[pattern] if pattern else {})}
+            )
     return []
 
 
@@ -304,7 +348,9 @@ class Rates:
 
     def __init__(self, optimizer: Optimizer, left: list[float | None] | None = None) -> None:
         self._optimizer = optimizer
-        self.left = left or [None if (lr := one.get("lr")) is None else float(lr) for one in optimizer.param_groups]
+        self.left = left or [
+            None if (lr := one.get("lr")) is None else float(lr) for one in optimizer.param_groups
+        ]
         """The rates, None for a group that has none."""
         self._initial = [group.get("initial_lr") for group in optimizer.param_groups]
 
@@ -316,7 +362,9 @@ class Rates:
 
     def put_back(self) -> None:
         """Restores the rates that all groups had when this object was made."""
-        for group, left, initial in zip(self._optimizer.param_groups, self.left, self._initial, strict=False):
+        for group, left, initial in zip(
+            self._optimizer.param_groups, self.left, self._initial, strict=False
+        ):
             if left is not None:
                 _set(group, "lr", left)
             if initial is None:
@@ -328,8 +376,9 @@ class Rates:
 class Settings:
     """Saves the optimizer options that the program has set.
 
-    If a run is resumed by a program with other options, such as another learning rate, those apply. Options that a
-    schedule or a handler has changed during the run are restored from the checkpoint.
+    If a run is resumed by a program with other options, such as another learning rate, those apply.
+    Options that a schedule or a handler has changed during the run are restored from the
+    checkpoint.
 
     Args:
         optimizer: the optimizer as the program has made it.
@@ -341,7 +390,10 @@ class Settings:
         self._asked = [_options_of(group) for group in optimizer.param_groups]
 
     def schedule(self, factor: Callable[[int], float]) -> LambdaLR:
-        """Multiplies the learning rates by ``factor(step)``. The scheduler is to be restored before this."""
+        """Multiplies the learning rates by ``factor(step)``.
+
+        The scheduler is to be restored before this.
+        """
         for group in self._optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         self._scheduler = LambdaLR(self._optimizer, factor)
@@ -359,18 +411,28 @@ class Settings:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Applies the options that the program has changed since the run began."""
         for i, (asked, saved) in enumerate(zip(self._asked, state_dict["groups"], strict=True)):
-            changed = {name: value for name, value in asked.items() if name in saved and saved[name] != value}
+            changed = {
+                name: value
+                for name, value in asked.items()
+                if name in saved and saved[name] != value
+            }
             for name, value in changed.items():
                 _set(self._optimizer.param_groups[i], name, value)
             if self._scheduler is not None and "lr" in changed:
-                base, factor = changed["lr"], self._scheduler.lr_lambdas[i](self._scheduler.last_epoch)
+                base, factor = (
+                    changed["lr"],
+                    self._scheduler.lr_lambdas[i](self._scheduler.last_epoch),
+                )
                 self._scheduler.base_lrs[i] = self._optimizer.param_groups[i]["initial_lr"] = base
                 _set(self._optimizer.param_groups[i], "lr", base * factor)
 
 
 def _options_of(group: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
-    plain = {name: value.item() if isinstance(value, Tensor) else value for name, value in options.items()}
+    plain = {
+        name: value.item() if isinstance(value, Tensor) else value
+        for name, value in options.items()
+    }
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in plain.items()
@@ -386,7 +448,11 @@ def _set(group: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _parameters_of(optimizer: Any) -> dict[int, Any]:
-    return {id(parameter): parameter for group in optimizer.param_groups for parameter in group["params"]}
+    return {
+        id(parameter): parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
 
 
 def names_of(model: nn.Module) -> str:
@@ -415,7 +481,11 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         ValueError: a pattern matches no parameter, or no parameter is left to train.
     """
     for pattern in patterns:
-        chosen = [parameter for name, parameter in model.named_parameters() if fnmatch.fnmatch(name, pattern)]
+        chosen = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if fnmatch.fnmatch(name, pattern)
+        ]
         if not chosen:
             raise ValueError(f"freeze: no parameter matches {pattern!r}. {names_of(model)}")
         for parameter in chosen:

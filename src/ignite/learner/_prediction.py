@@ -54,7 +54,9 @@ def _decided(learner: LearnerState, out: Any) -> Tensor:
     """Converts scores to classes: shape (N,) for multiclass and binary tasks, (N, L) for multilabel ones."""
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
-        raise ValueError(f"decide needs a problem of classes, but this one is {learner.task or 'not known yet'}")
+        raise ValueError(
+            f"decide needs a problem of classes, but this one is {learner.task or 'not known yet'}"
+        )
     if kind == "multiclass":
         return out.argmax(1)
     chosen = (out > (0.5 if learner.loss.name == "bce" else 0)).long()
@@ -81,7 +83,10 @@ def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, floa
     y_true, y_pred = torch.cat(true), torch.cat(found)
     assert learner.task is not None
     if learner.task.kind == "multilabel":
-        return {label: _figures(y_pred[:, label] == 1, y_true[:, label] == 1) for label in range(y_true.shape[1])}
+        return {
+            label: _figures(y_pred[:, label] == 1, y_true[:, label] == 1)
+            for label in range(y_true.shape[1])
+        }
     numbers = range(int(torch.maximum(y_true.max(), y_pred.max())) + 1)
     names = learner.classes or numbers
     return {names[number]: _figures(y_pred == number, y_true == number) for number in numbers}
@@ -96,7 +101,11 @@ def _labels_of(y: Any, found: Tensor) -> Tensor:
 
 
 def _figures(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
-    both, num_found, num_true = int((is_found & is_true).sum()), int(is_found.sum()), int(is_true.sum())
+    both, num_found, num_true = (
+        int((is_found & is_true).sum()),
+        int(is_found.sum()),
+        int(is_true.sum()),
+    )
     return {
         "precision": both / num_found if num_found else 0.0,
         "recall": both / num_true if num_true else 0.0,
@@ -121,13 +130,17 @@ def summary(model: nn.Module, example: Any = None) -> str:
         parameters and buffers: 40 bytes
     """
     shapes = {} if example is None else _shapes(model, example)
-    layers = [(name, part) for name, part in model.named_modules() if name and not list(part.children())]
+    layers = [
+        (name, part) for name, part in model.named_modules() if name and not list(part.children())
+    ]
     rows = [["layer", "kind", "output", "parameters", "trained"]]
     for name, part in [*layers, ("", model)]:
         parameters = list(part.parameters())
         trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         total = sum(parameter.numel() for parameter in parameters)
-        rows.append([name, type(part).__name__, shapes.get(name, "-"), f"{total:,}", f"{trained:,}"])
+        rows.append(
+            [name, type(part).__name__, shapes.get(name, "-"), f"{total:,}", f"{trained:,}"]
+        )
     if example is None:
         rows = [row[:2] + row[3:] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -147,7 +160,9 @@ def summary(model: nn.Module, example: Any = None) -> str:
 def _shapes(model: nn.Module, example: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     hooks = [
-        part.register_forward_hook(lambda module, inputs, output, name=name: found.update({name: _shape_of(output)}))
+        part.register_forward_hook(
+            lambda module, inputs, output, name=name: found.update({name: _shape_of(output)})
+        )
         for name, part in model.named_modules()
     ]
     try:
@@ -163,4 +178,8 @@ def _shapes(model: nn.Module, example: Any) -> dict[str, str]:
 def _shape_of(output: Any) -> str:
     if isinstance(output, Tensor):
         return str(tuple(output.shape))
-    return ", ".join(str(tuple(leaf.shape)) for _, leaf in named_tensors(output) if isinstance(leaf, torch.Tensor))
+    return ", ".join(
+        str(tuple(leaf.shape))
+        for _, leaf in named_tensors(output)
+        if isinstance(leaf, torch.Tensor)
+    )

@@ -88,12 +88,21 @@ class Batching:
     drop_last: bool = False
 
 
-def load(learner: LearnerState, data: Any, options: Batching, facts: Facts, *, is_target_needed: bool = True) -> Loader:
+def load(
+    learner: LearnerState,
+    data: Any,
+    options: Batching,
+    facts: Facts,
+    *,
+    is_target_needed: bool = True,
+) -> Loader:
     """Returns batches of data of any kind, in the form that the model was trained on."""
     is_shared, target = options.is_shared, target_of(data, options, facts)
     if not is_target_needed and not _has(data, target):
         target = None
-    known = replace(facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=dtype_of(learner.model))
+    known = replace(
+        facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=dtype_of(learner.model)
+    )
     loader = as_loader(
         data,
         batch_size=options.batch_size,
@@ -109,9 +118,13 @@ def load(learner: LearnerState, data: Any, options: Batching, facts: Facts, *, i
     if not is_target_needed:
         loader = replace(loader, is_target_needed=False)
     if target is not None:
-        learner._engines.batches.target = target  # batches that are dictionaries are taken apart in each step
+        learner._engines.batches.target = (
+            target  # batches that are dictionaries are taken apart in each step
+        )
     if loader.left_out:
-        learner.logger.info("Columns that the model was not trained on are left out: %s", list(loader.left_out))
+        learner.logger.info(
+            "Columns that the model was not trained on are left out: %s", list(loader.left_out)
+        )
     if (parts := loader.whole()) is not None:
         facts.check(parts)
     if learner.device.type != "cpu" and loader.batches is not data:
@@ -134,7 +147,11 @@ def _make_ahead(batches: Any) -> None:
 
 def _has(data: Any, target: Names | None) -> bool:
     """Whether a table or dictionary has the target columns; always true for other data."""
-    columns = data if isinstance(data, Mapping) else getattr(data, "columns", getattr(data, "column_names", None))
+    columns = (
+        data
+        if isinstance(data, Mapping)
+        else getattr(data, "columns", getattr(data, "column_names", None))
+    )
     if columns is None or target is None:
         return True
     return all(name in columns for name in names_of(target))
@@ -153,10 +170,15 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
     if facts.task is None:
         y = None if parts is None else parts.y
         classes = known.classes_of("y")
-        facts = replace(facts, task=infer_task(learner.loss.loss, y, classes=classes, is_whole=whole is not None))
+        facts = replace(
+            facts,
+            task=infer_task(learner.loss.loss, y, classes=classes, is_whole=whole is not None),
+        )
         learner.logger.info("The problem is %s", facts.task)
     assert facts.task is not None
-    if facts.task.kind == "unknown" and any(isinstance(one, str) for one in learner._engines.metrics):
+    if facts.task.kind == "unknown" and any(
+        isinstance(one, str) for one in learner._engines.metrics
+    ):
         raise ValueError(
             f"metrics by name need to know the kind of problem, but it is {facts.task}: give Learner(..., task=...), "
             "or metrics as objects"
@@ -165,7 +187,10 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
 
 
 def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loader:
-    """Returns batches for an evaluation, and attaches the metrics. Only ``fit`` learns from data."""
+    """Returns batches for an evaluation, and attaches the metrics.
+
+    Only ``fit`` learns from data.
+    """
     learner.loss.check_learnt()
     facts = learner._learnt.facts
     loader = load(learner, data, options, facts)
@@ -194,16 +219,22 @@ def _copied_to_host(leaf: Any) -> Any:
     return leaf.detach().cpu().clone() if isinstance(leaf, Tensor) else leaf.cpu()
 
 
-def load_to_train(learner: LearnerState, data: Any, how: Batching, facts: Facts) -> tuple[Loader, Facts]:
+def load_to_train(
+    learner: LearnerState, data: Any, how: Batching, facts: Facts
+) -> tuple[Loader, Facts]:
     """Returns checked training batches, and what was learnt from them."""
     loader = load(learner, data, how, facts)
-    learnt = replace(learn(learner, loader, facts), target=facts.target if how.target is None else how.target)
+    learnt = replace(
+        learn(learner, loader, facts), target=facts.target if how.target is None else how.target
+    )
     learnt = replace(learnt, balance=_balance(learner, data, loader))
     try:
         check(learner, loader, learnt)
     except (RuntimeError, TypeError):  # perhaps an embedding was given floats
         with_codes = replace(facts, known=replace(facts.known, has_codes=True))
-        if facts.is_learnt or not _has_integers(loader, other := load(learner, data, how, with_codes)):
+        if facts.is_learnt or not _has_integers(
+            loader, other := load(learner, data, how, with_codes)
+        ):
             raise
         known = learn(learner, other, with_codes)
         loader, learnt = other, replace(known, target=how.target, balance=learnt.balance)
@@ -248,14 +279,21 @@ def _few_of(loader: Loader) -> tuple[Any, bool]:
         return first_batch(loader.batches), False
     num_samples = len(tensors_in(whole.y)[0]) if tensors_in(whole.y) else 0
     rows = torch.linspace(0, max(num_samples - 1, 0), min(num_samples, _NUM_TRIED)).long()
-    labels = whole.y.flatten().cpu() if isinstance(whole.y, Tensor) and whole.y.numel() == num_samples else None
+    labels = (
+        whole.y.flatten().cpu()
+        if isinstance(whole.y, Tensor) and whole.y.numel() == num_samples
+        else None
+    )
     is_fair = labels is not None and len(labels[rows].unique()) > 1
     if labels is not None and not labels.is_floating_point():
         _, codes = labels.unique(return_inverse=True)
         first = torch.full((int(codes.max()) + 1,), num_samples).scatter_reduce_(
             0, codes, torch.arange(num_samples), "amin"
         )
-        rows, is_fair = torch.cat([first[:_MAX_CLASSES], rows]).unique(), 1 < len(first) <= _MAX_CLASSES
+        rows, is_fair = (
+            torch.cat([first[:_MAX_CLASSES], rows]).unique(),
+            1 < len(first) <= _MAX_CLASSES,
+        )
     return few_rows(tuple(part for part in whole if part is not None), rows), is_fair
 
 

@@ -47,7 +47,9 @@ _PACKAGES = ("reignition", "torch", "numpy", "scikit-learn", "pandas")
 
 def loss_of(output: Any) -> Any:
     """Returns the loss from the output of a step: a number, a one-element tensor or the entry "loss"; else None."""
-    if isinstance(output, Tensor):  # the usual case first: isinstance with an abstract class is slow
+    if isinstance(
+        output, Tensor
+    ):  # the usual case first: isinstance with an abstract class is slow
         if output.numel() != 1:
             return None
         return output.detach() if output.requires_grad else output
@@ -57,7 +59,9 @@ def loss_of(output: Any) -> Any:
 
 
 class Recorder:
-    """Records a history. Losses stay on the accelerator until the epoch ends or some thousand are pending.
+    """Records a history.
+
+    Losses stay on the accelerator until the epoch ends or some thousand are pending.
 
     Attributes:
         history: the history that is being recorded.
@@ -67,7 +71,9 @@ class Recorder:
         self._watch = clock.Stopwatch()
         self.begin(History(), None)
 
-    def begin(self, history: History, evaluator: Engine[Any, Any] | None, measured: Collection[str] = ()) -> None:
+    def begin(
+        self, history: History, evaluator: Engine[Any, Any] | None, measured: Collection[str] = ()
+    ) -> None:
         """Starts to record a training.
 
         Args:
@@ -116,14 +122,20 @@ class Recorder:
             is_sum: whether it is their sum.
         """
         if isinstance(loss, Tensor) and loss.is_cpu:
-            loss = loss.item()  # no synchronization needed, and many small tensors would fragment memory
+            loss = (
+                loss.item()
+            )  # no synchronization needed, and many small tensors would fragment memory
         self._pending.append((loss, num_counted, is_sum))
         if len(self._pending) >= _MAX_PENDING:
             self._settle()
 
     def end_epoch(self, engine: Engine[Any, Any]) -> None:
         """Adds the row of an epoch. All processes must call it."""
-        found = {name: engine.state.metrics[name] for name in self._measured if name in engine.state.metrics}
+        found = {
+            name: engine.state.metrics[name]
+            for name in self._measured
+            if name in engine.state.metrics
+        }
         row = self._row(engine, is_shared=True) | numbers_in(found)
         if self._evaluator is not None:
             found = self._evaluator.state.metrics
@@ -147,7 +159,9 @@ class Recorder:
             sums = [pair for pairs in idist.all_gather(sums) for pair in pairs]
         if sums:
             num_counted = math.fsum(count for _, count in sums)
-            row["loss"] = math.fsum(total for total, _ in sums) / num_counted if num_counted else math.nan
+            row["loss"] = (
+                math.fsum(total for total, _ in sums) / num_counted if num_counted else math.nan
+            )
         return row
 
     def _close(self, row: dict[str, Any]) -> None:
@@ -158,7 +172,16 @@ class Recorder:
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
-        read = iter(_read([one for loss, count, _ in pending for one in (loss, count) if isinstance(one, Tensor)]))
+        read = iter(
+            _read(
+                [
+                    one
+                    for loss, count, _ in pending
+                    for one in (loss, count)
+                    if isinstance(one, Tensor)
+                ]
+            )
+        )
         for loss, count, is_sum in pending:
             loss = next(read) if isinstance(loss, Tensor) else float(loss)
             count = next(read) if isinstance(count, Tensor) else count
@@ -168,8 +191,9 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """The history, where in it the epoch at hand began, and what its loss is made of, on this process.
 
-        No collective: a state is also taken on one process alone. Of an epoch that several processes resume in its
-        midst, the loss has what the first one had before, and what all have after it.
+        No collective: a state is also taken on one process alone. Of an epoch that several
+        processes resume in its midst, the loss has what the first one had before, and what all have
+        after it.
         """
         self._settle()
         sums = [list(pair) for pair in self._sums]
@@ -181,7 +205,9 @@ class Recorder:
         self.history.load_state_dict(state_dict["history"])
         self._num_before = state_dict["num_before"]
         steps = self.history.steps[self._num_before :]
-        sums = state_dict.get("sums", [(loss, 1) for loss in steps])  # files of earlier versions have none
+        sums = state_dict.get(
+            "sums", [(loss, 1) for loss in steps]
+        )  # files of earlier versions have none
         self._sums = [(total, count) for total, count in sums] if idist.get_rank() == 0 else []
 
 
@@ -191,7 +217,9 @@ def _read(tensors: list[Tensor]) -> list[float]:
         return []
     device = tensors[0].device
     wide = torch.float32 if device.type == "mps" else torch.float64
-    values: list[float] = torch.stack([tensor.reshape(()).to(device, wide) for tensor in tensors]).tolist()
+    values: list[float] = torch.stack(
+        [tensor.reshape(()).to(device, wide) for tensor in tensors]
+    ).tolist()
     return values
 
 
@@ -208,7 +236,9 @@ def values_in(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _is_number(value: Any) -> bool:
     if isinstance(value, numbers.Real):
         return True
-    return getattr(value, "ndim", None) is not None and math.prod(value.shape) == 1  # of torch, or of numpy
+    return (
+        getattr(value, "ndim", None) is not None and math.prod(value.shape) == 1
+    )  # of torch, or of numpy
 
 
 def environment() -> dict[str, Any]:
@@ -222,7 +252,9 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
-        "accelerator": str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else None,
+        "accelerator": str(torch.accelerator.current_accelerator())
+        if torch.accelerator.is_available()
+        else None,
         "cuda": torch.version.cuda,
     }
     for name in _PACKAGES:
@@ -244,10 +276,14 @@ def _git() -> dict[str, Any]:
 
 
 def _ask_git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
 
 
-def note_session(folder: Path, config: Mapping[str, Any], learnt: str | None = None) -> dict[str, Any]:
+def note_session(
+    folder: Path, config: Mapping[str, Any], learnt: str | None = None
+) -> dict[str, Any]:
     """Adds this call of ``fit`` to ``run.json``, with what was learnt from the data as JSON; returns all of it.
 
     Raises:
@@ -258,7 +294,11 @@ def note_session(folder: Path, config: Mapping[str, Any], learnt: str | None = N
     path = folder / _NAME
     sessions = _sessions(path) if path.exists() else []
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    record = {"format": FORMAT, "config": dict(config), "sessions": [*sessions, {"started": started, **environment()}]}
+    record = {
+        "format": FORMAT,
+        "config": dict(config),
+        "sessions": [*sessions, {"started": started, **environment()}],
+    }
     if learnt is not None:
         record["learnt"] = json.loads(learnt)
     text = json.dumps(record, indent=2, default=str).encode()
@@ -271,14 +311,19 @@ def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
 
     Args:
         folder: of the run.
-        source: "latest" or "best" of the folder; or the path of a checkpoint, or of a folder of them.
+        source: "latest" or "best" of the folder; or the path of a checkpoint, or of a folder of
+            them.
     """
     if source not in ("latest", "best"):
         path = Path(source)
         state = storage.load(path).state if path.is_file() else {}
         saved = state.get("learnt") if isinstance(state, Mapping) else None
         return None if saved is None else Facts.from_text(saved["facts"])
-    if folder is None or not (folder / _NAME).exists() or not any((folder / "checkpoints").glob("*.pt")):
+    if (
+        folder is None
+        or not (folder / _NAME).exists()
+        or not any((folder / "checkpoints").glob("*.pt"))
+    ):
         return None
     learnt = json.loads((folder / _NAME).read_text()).get("learnt")
     return None if learnt is None else Facts.from_text(json.dumps(learnt))
@@ -289,16 +334,25 @@ def _sessions(path: Path) -> list[Any]:
         record = json.loads(path.read_text())
     except ValueError:
         record = None
-    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("sessions"), list):
-        raise CheckpointError(f"{path} should be the record of a run in format {FORMAT}: choose another folder")
+    if (
+        not isinstance(record, dict)
+        or record.get("format") != FORMAT
+        or not isinstance(record.get("sessions"), list)
+    ):
+        raise CheckpointError(
+            f"{path} should be the record of a run in format {FORMAT}: choose another folder"
+        )
     return list(record["sessions"])
 
 
-def is_save_due(since_last_s: float | None, cost_s: float, share: float = 0.05, at_most_s: float = 300.0) -> bool:
+def is_save_due(
+    since_last_s: float | None, cost_s: float, share: float = 0.05, at_most_s: float = 300.0
+) -> bool:
     """Whether a run should be saved at the end of an epoch: if that costs little, or if much would be lost otherwise.
 
     Args:
-        since_last_s: seconds since the last save of this session; None before the first, which is due at once.
+        since_last_s: seconds since the last save of this session; None before the first, which is
+            due at once.
         cost_s: seconds that the last one took.
         share: which part of the time saves may take.
         at_most_s: seconds after which one is due whatever it costs.
@@ -324,7 +378,10 @@ class Provenance:
         self._folder, self._config, self._learnt = folder, config, learnt
 
     def note(self) -> None:
-        """Records the start of a session. Sessions that fail earlier or have nothing to do are not recorded."""
+        """Records the start of a session.
+
+        Sessions that fail earlier or have nothing to do are not recorded.
+        """
         record = note_session(self._folder, self._config, self._learnt)
         self.record = json.loads(json.dumps(record, default=str))  # plain values
 

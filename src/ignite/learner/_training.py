@@ -17,7 +17,15 @@ from ignite._core.files import check_writable
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine.backup import backed_up
 from ignite.handlers import EarlyStopping, LRScheduler
-from ignite.learner._callbacks import BestWeights, Folder, Handlers, Monitor, attached, factor_of, no_such_monitor
+from ignite.learner._callbacks import (
+    BestWeights,
+    Folder,
+    Handlers,
+    Monitor,
+    attached,
+    factor_of,
+    no_such_monitor,
+)
 from ignite.learner._data.in_memory import tidied
 from ignite.learner._data.schema import Facts, wanted_by
 from ignite.learner._data.sources import Loader, can_shuffle
@@ -68,7 +76,11 @@ class Options:
         if self.batching.batch_size is not None:
             _check_count("batch_size", self.batching.batch_size)
         _check_count("num_workers", self.batching.num_workers, least=0)
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, Real) or not self.warmup >= 0:
+        if (
+            isinstance(self.warmup, bool)
+            or not isinstance(self.warmup, Real)
+            or not self.warmup >= 0
+        ):
             raise ValueError(
                 f"warmup should be a number of steps, or a share of all below 1, but given {self.warmup!r}"
             )
@@ -89,10 +101,14 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
         how, facts = options.batching, _facts_of_run(learner, options)
         data, held = tidied(data), tidied(valid)
         if isinstance(valid, Integral):
-            raise TypeError(f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}")
+            raise TypeError(
+                f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}"
+            )
         if isinstance(valid, Real):
             wants, target = wanted_by(learner.loss.loss, facts.task), target_of(data, how, facts)
-            data, held, *_ = split(data, float(valid), seed=learner.seed, target=target, wants=wants)
+            data, held, *_ = split(
+                data, float(valid), seed=learner.seed, target=target, wants=wants
+            )
         if how.shuffle is None and can_shuffle(data):
             how = replace(how, shuffle=True)
         for name, one in (("data", data), ("valid", held)):
@@ -153,7 +169,10 @@ def _nothing_kept_if_refused(learner: LearnerState) -> Iterator[None]:
 def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> History:
     """Runs :func:`fit` on a few batches and restores everything: see :meth:`ignite.engine.Engine.dry_run`."""
     check_writable(options.run_dir)
-    with backed_up([learner], [data, valid]), tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder:
+    with (
+        backed_up([learner], [data, valid]),
+        tempfile.TemporaryDirectory(prefix="ignite-dry-run-") as folder,
+    ):
         run_dir = None if options.run_dir is None else Path(folder)
         tried = replace(options, run_dir=run_dir, resume=None, progress=False, is_dry=True)
         return fit(learner, data, valid, tried)
@@ -165,14 +184,20 @@ def _larger(how: Batching, data: Any) -> int | None:
 
 
 def _run(
-    learner: LearnerState, loader: Loader, held: Loader | None, options: Options, figures: set[str] | None
+    learner: LearnerState,
+    loader: Loader,
+    held: Loader | None,
+    options: Options,
+    figures: set[str] | None,
 ) -> History:
     engines, recorder = learner._engines, learner._recorder
     trainer, evaluator = engines.trainer, None if held is None else engines.evaluator
     assert learner.task is not None
     group = engines.over_training(learner.task) if held is None else None
     if held is None and group is None and engines.metrics:
-        learner.logger.warning("Metrics are not computed in this fit: where the step is one's own, they need valid=")
+        learner.logger.warning(
+            "Metrics are not computed in this fit: where the step is one's own, they need valid="
+        )
     history = History()
     history.directions = _directions(evaluator, group, figures)
     monitor = _monitor(options, history, recorder, is_validated=held is not None)
@@ -180,11 +205,15 @@ def _run(
     if learner._rates is not None:
         learner._rates.begin_anew()
     settings = Settings(learner.optimizer)
-    handlers = _handlers(learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings))
+    handlers = _handlers(
+        learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings)
+    )
     handlers = replace(handlers, measured=group)
     recorder.begin(history, evaluator, () if group is None else [*group.metrics])
     if options.resume is None:
-        trainer.state.max_epochs = trainer.state.max_iters = None  # a further fit is a run of its own
+        trainer.state.max_epochs = trainer.state.max_iters = (
+            None  # a further fit is a run of its own
+        )
     try:
         with engines.telling(recorder, group), attached(trainer, evaluator, recorder, handlers):
             if options.is_dry:
@@ -212,13 +241,17 @@ def _handlers(
         measured=None,
         validate=None if held is None else lambda: engines.evaluator.run(held.batches),
         scheduler=scheduler,
-        schedule_event=Events.ITERATION_STARTED if learner.config["step"] else BackpropEvents.OPTIM_STEP_STARTED,
+        schedule_event=Events.ITERATION_STARTED
+        if learner.config["step"]
+        else BackpropEvents.OPTIM_STEP_STARTED,
         stopping=None if patience is None else EarlyStopping(patience, monitor, engines.trainer),
         best=BestWeights(learner.model, engines.average, monitor) if options.restore_best else None,
         folder=None,
         progress=options.progress,
     )
-    return replace(handlers, folder=_folder(learner, options, handlers, settings, monitor, held is not None))
+    return replace(
+        handlers, folder=_folder(learner, options, handlers, settings, monitor, held is not None)
+    )
 
 
 def _directions(
@@ -241,7 +274,11 @@ def _monitor(options: Options, history: History, recorder: Recorder, is_validate
     Raises:
         ValueError: there is no such metric, or its direction is unknown.
     """
-    name, mode, known = options.monitor or ("valid_loss" if is_validated else "loss"), options.mode, history.directions
+    name, mode, known = (
+        options.monitor or ("valid_loss" if is_validated else "loss"),
+        options.mode,
+        history.directions,
+    )
     if mode not in (None, "min", "max"):
         raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
     if mode is None and name not in known:
@@ -264,7 +301,9 @@ def _adopt_parameters(learner: LearnerState) -> None:
     check_optimizer(learner.optimizer, learner.model)
 
 
-def _scheduler(learner: LearnerState, loader: Loader, options: Options, settings: Settings) -> LRScheduler | None:
+def _scheduler(
+    learner: LearnerState, loader: Loader, options: Options, settings: Settings
+) -> LRScheduler | None:
     if options.schedule is None and not options.warmup:
         return None
     if loader.num_batches is None:
@@ -275,7 +314,12 @@ def _scheduler(learner: LearnerState, loader: Loader, options: Options, settings
 
 
 def _folder(
-    learner: LearnerState, options: Options, handlers: Handlers, settings: Settings, monitor: Monitor, has_valid: bool
+    learner: LearnerState,
+    options: Options,
+    handlers: Handlers,
+    settings: Settings,
+    monitor: Monitor,
+    has_valid: bool,
 ) -> Folder | None:
     """Returns the folder of the run and what to save in it; None without ``run_dir``.
 
@@ -303,8 +347,16 @@ def _folder(
     objects |= {"recorder": learner._recorder, "provenance": provenance}
     if isinstance(learner.optimizer, torch.optim.Optimizer):
         # The settings come last, so that what the program asks for counts.
-        objects |= {"optimizer": learner.optimizer, "schedule": handlers.scheduler, "settings": settings}
-    objects |= {"average": learner._engines.average, "stopping": handlers.stopping, "best": handlers.best}
+        objects |= {
+            "optimizer": learner.optimizer,
+            "schedule": handlers.scheduler,
+            "settings": settings,
+        }
+    objects |= {
+        "average": learner._engines.average,
+        "stopping": handlers.stopping,
+        "best": handlers.best,
+    }
     if handlers.stopping or handlers.best or has_valid:
         objects["monitor"] = monitor
     event = Events.EPOCH_COMPLETED

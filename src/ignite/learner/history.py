@@ -17,10 +17,11 @@ class History:
     """Metrics of each epoch and the loss of each step. Prints as a table; saved in checkpoints.
 
     Attributes:
-        epochs: a dictionary for each epoch: "epoch", "loss" (over the whole epoch), "seconds", and the results of
-            the validation, such as "valid_loss" and "valid_accuracy".
+        epochs: a dictionary for each epoch: "epoch", "loss" (over the whole epoch), "seconds", and
+            the results of the validation, such as "valid_loss" and "valid_accuracy".
         steps: the loss of each step, in order.
-        directions: for each metric, whether higher is better; None if the metric does not declare it.
+        directions: for each metric, whether higher is better; None if the metric does not declare
+            it.
 
     Example:
         >>> history = History()
@@ -37,7 +38,11 @@ class History:
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[float] = []
-        self.directions: dict[str, bool | None] = {"loss": False, "valid_loss": False, "seconds": False}
+        self.directions: dict[str, bool | None] = {
+            "loss": False,
+            "valid_loss": False,
+            "seconds": False,
+        }
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch."""
@@ -64,8 +69,8 @@ class History:
 
         Args:
             name: name of the metric.
-            mode: whether the lowest ("min") or highest ("max") value is best; by default the direction that the metric
-                declares.
+            mode: whether the lowest ("min") or highest ("max") value is best; by default the
+                direction that the metric declares.
 
         Raises:
             KeyError: the history has no such metric.
@@ -76,7 +81,9 @@ class History:
         if mode not in ("min", "max"):
             raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
         values = self[name]
-        rows = [row for row, value in zip(self.epochs, values, strict=True) if not math.isnan(value)]
+        rows = [
+            row for row, value in zip(self.epochs, values, strict=True) if not math.isnan(value)
+        ]
         if not rows:
             raise ValueError(f"{name} has not been a number in any epoch")
         sign = 1 if mode == "min" else -1
@@ -91,14 +98,18 @@ class History:
         return import_optional("pandas", extra="pandas").DataFrame(self.epochs)
 
     def plot(self, names: list[str] | None = None) -> Any:
-        """Plots metrics over epochs: losses on the left, all others on the right. Returns the matplotlib figure.
+        """Plots metrics over epochs: losses on the left, all others on the right.
+
+        Returns the matplotlib figure.
 
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
         """
         pyplot = import_optional("matplotlib.pyplot", extra="plot")
         shown = [name for name in names or self.names if name not in ("epoch", "seconds")]
-        groups = [[name for name in shown if ("loss" in name) == is_loss] for is_loss in (True, False)]
+        groups = [
+            [name for name in shown if ("loss" in name) == is_loss] for is_loss in (True, False)
+        ]
         groups = [group for group in groups if group]
         figure, axes = pyplot.subplots(1, len(groups), squeeze=False, figsize=(6 * len(groups), 4))
         for ax, group in zip(axes[0], groups, strict=True):
@@ -110,7 +121,10 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all epochs and steps."""
-        return {"epochs": [dict(row) for row in self.epochs], "steps": torch.tensor(self.steps, dtype=torch.float64)}
+        return {
+            "epochs": [dict(row) for row in self.epochs],
+            "steps": torch.tensor(self.steps, dtype=torch.float64),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores saved epochs and steps."""
@@ -123,7 +137,8 @@ class History:
         widths = [max(len(name), *(len(row[i]) for row in rows)) for i, name in enumerate(names)]
         lines = [names, *rows]
         return "\n".join(
-            "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines
+            "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+            for line in lines
         )
 
     def __repr__(self) -> str:

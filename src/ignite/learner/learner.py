@@ -34,38 +34,49 @@ __all__ = ["Learner"]
 
 
 class Learner:
-    """Trains, evaluates and applies a model in one line each. ``trainer`` and ``evaluator`` are ordinary engines.
+    """Trains, evaluates and applies a model in one line each.
 
-    Attach handlers to both engines at any time; :meth:`describe` lists what runs when. Everything that a learner does
-    can also be done without it, with engines, handlers and metrics.
+    ``trainer`` and ``evaluator`` are ordinary engines.
+
+    Attach handlers to both engines at any time; :meth:`describe` lists what runs when. Everything
+    that a learner does can also be done without it, with engines, handlers and metrics.
 
     Args:
         model: the model to train; it is moved to ``device``.
-        loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...), or a function
-            ``loss(y_pred, y)`` that returns the mean over a batch or one value for each element.
+        loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...),
+            or a function ``loss(y_pred, y)`` that returns the mean over a batch or one value for
+            each element.
         optimizer: a name ("adamw", "sgd", ...; fused where torch supports it), a function
-            ``optimizer(parameters, lr=...)``, or an optimizer of parameters that are already on ``device``. A
-            dictionary such as ``{"*.weight": "muon", "*": "adamw"}`` assigns optimizers to parameters by patterns of
-            their names; these are used, scheduled and saved as one.
+            ``optimizer(parameters, lr=...)``, or an optimizer of parameters that are already on
+            ``device``. A dictionary such as ``{"*.weight": "muon", "*": "adamw"}`` assigns
+            optimizers to parameters by patterns of their names; these are used, scheduled and saved
+            as one.
         lr: learning rate; None for the optimizer's default.
-        metrics: a name or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by the name to report
-            them under. The available names depend on the task; the error for an unknown name lists them.
+        metrics: a name or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by
+            the name to report them under. The available names depend on the task; the error for an
+            unknown name lists them.
         device: None for the accelerator if there is one, else the CPU.
         precision: "fp32", or "bf16" or "fp16" for mixed precision; "fp16" scales the loss.
-        accumulation: number of batches whose gradients are accumulated for one optimizer step. The step equals that
-            of one batch with all their samples.
+        accumulation: number of batches whose gradients are accumulated for one optimizer step. The
+            step equals that of one batch with all their samples.
         clip_grad_norm: maximum Euclidean norm of all gradients together.
-        compile: whether to compile the model with ``torch.compile``, or a dictionary of its arguments.
-        ema: decay of the exponential moving average of the weights, such as 0.999. The averaged weights are evaluated,
-            used for predictions and saved. The decay warms up: it is at most (1 + t) / (10 + t) in step t.
-        freeze: patterns of the names of parameters that are not trained, such as ``["backbone.*"]``.
-        param_groups: optimizer options for parameters whose names match a pattern: ``{"head.*": {"lr": 0.1}}``.
+        compile: whether to compile the model with ``torch.compile``, or a dictionary of its
+            arguments.
+        ema: decay of the exponential moving average of the weights, such as 0.999. The averaged
+            weights are evaluated, used for predictions and saved. The decay warms up: it is at most
+            (1 + t) / (10 + t) in step t.
+        freeze: patterns of the names of parameters that are not trained, such as
+            ``["backbone.*"]``.
+        param_groups: optimizer options for parameters whose names match a pattern: ``{"head.*":
+            {"lr": 0.1}}``.
         optimizer_options: further arguments of the optimizer, such as ``{"weight_decay": 0.1}``.
-        class_weight: a weight for each class, shape (C,), or a dictionary by class name or index; or "balanced", for
-            data in arrays. Weights of samples come with the data, as (x, y, w). In training and validation, the loss
-            is the weighted sum over elements divided by the number of elements that are not ignored, whatever the
-            sizes of batches, accumulation windows and processes.
-        task: "multiclass", "binary", "multilabel" or "regression", if loss and targets do not determine it.
+        class_weight: a weight for each class, shape (C,), or a dictionary by class name or index;
+            or "balanced", for data in arrays. Weights of samples come with the data, as (x, y, w).
+            In training and validation, the loss is the weighted sum over elements divided by the
+            number of elements that are not ignored, whatever the sizes of batches, accumulation
+            windows and processes.
+        task: "multiclass", "binary", "multilabel" or "regression", if loss and targets do not
+            determine it.
         step: a function ``step(engine, batch)`` that replaces the supervised training step.
         seed: seed of the order of samples and of the validation split.
 
@@ -101,7 +112,11 @@ class Learner:
         freeze: Sequence[str] = (),
         param_groups: Mapping[str, Mapping[str, Any]] | None = None,
         optimizer_options: Mapping[str, Any] | None = None,
-        class_weight: Sequence[float] | Mapping[Any, float] | Tensor | Literal["balanced"] | None = None,
+        class_weight: Sequence[float]
+        | Mapping[Any, float]
+        | Tensor
+        | Literal["balanced"]
+        | None = None,
         task: Literal["multiclass", "binary", "multilabel", "regression"] | None = None,
         step: Callable[[Engine[Any, Any], Any], Any] | None = None,
         seed: int = 0,
@@ -110,7 +125,9 @@ class Learner:
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.device = choose_device(device)
         check_model(model)
-        metrics = [metrics] if isinstance(metrics, str | Metric | type) or callable(metrics) else metrics
+        metrics = (
+            [metrics] if isinstance(metrics, str | Metric | type) or callable(metrics) else metrics
+        )
         model = model.to(self.device)
         with freezing(model, freeze):
             training_loss = make_training_loss(loss, class_weight, self.device)
@@ -135,14 +152,24 @@ class Learner:
         self._example: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """State for pickles and copies. The engines are rebuilt, without the handlers that users have attached."""
+        """State for pickles and copies.
+
+        The engines are rebuilt, without the handlers that users have attached.
+        """
         if self.trainer.is_running:
-            raise RuntimeError("A learner should be copied or pickled between two fits, but this one is in a fit")
+            raise RuntimeError(
+                "A learner should be copied or pickled between two fits, but this one is in a fit"
+            )
         average, kept = self._engines.average, {"_engines", "_rates"}
         own = {name: value for name, value in vars(self).items() if name not in kept}
         parts = (self.model, self.loss, self.optimizer)
         has_scheduled = [] if self._rates is None else self._rates.left
-        return {"own": own, "parts": parts, "rates": has_scheduled, "average": average and average.state_dict()}
+        return {
+            "own": own,
+            "parts": parts,
+            "rates": has_scheduled,
+            "average": average and average.state_dict(),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state["own"])
@@ -167,7 +194,10 @@ class Learner:
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer. Its options may be changed between two fits; for another one, make another learner."""
+        """The optimizer.
+
+        Its options may be changed between two fits; for another one, make another learner.
+        """
         return self._engines.optimizer
 
     @property
@@ -208,49 +238,57 @@ class Learner:
         progress: bool | Literal["auto", "live", "bar"] = "auto",
         dry_run: bool = False,
     ) -> History:
-        """Trains the model. Mistakes in the data or arguments raise an error before the first step where possible.
+        """Trains the model.
+
+        Mistakes in the data or arguments raise an error before the first step where possible.
 
         Args:
-            data: (x, y) or (x, y, w) of tensors or numpy arrays with N samples each, where x may be a tuple or
-                dictionary of arrays; a dictionary or data frame with a column ``target``; a dataset; or a
-                ``DataLoader`` or another iterable of batches (x, y). Arrays are sliced batch by batch, which is faster
-                than collating samples.
-            valid: data to validate on after each epoch, or the fraction of ``data`` to hold out for it, stratified by
-                class.
+            data: (x, y) or (x, y, w) of tensors or numpy arrays with N samples each, where x may be
+                a tuple or dictionary of arrays; a dictionary or data frame with a column
+                ``target``; a dataset; or a ``DataLoader`` or another iterable of batches (x, y).
+                Arrays are sliced batch by batch, which is faster than collating samples.
+            valid: data to validate on after each epoch, or the fraction of ``data`` to hold out for
+                it, stratified by class.
             epochs: number of passes over the data.
-            batch_size: samples per batch and process, 32 by default. Not for data that are already in batches.
-            shuffle: whether to shuffle the samples in each epoch; True by default. Not for data that are already in
-                batches.
+            batch_size: samples per batch and process, 32 by default. Not for data that are already
+                in batches.
+            shuffle: whether to shuffle the samples in each epoch; True by default. Not for data
+                that are already in batches.
             target: name of the target column in dictionaries and data frames.
-            schedule: schedule of the learning rate after the warmup, by name, or a function that maps the completed
-                fraction of the training, from 0 to 1, to a factor.
-            warmup: number of optimizer steps in which the learning rate rises linearly from 0; below 1, the fraction
-                of all steps.
-            early_stopping: number of epochs without an improvement of ``monitor`` after which training stops.
-            monitor: name of the metric to monitor: by default "valid_loss", or "loss" without validation. Any entry
-                of the history can be monitored.
-            mode: whether a higher ("max") or lower ("min") value of ``monitor`` is better; by default the direction
-                that its metric declares, see :class:`~ignite.metrics.Metric`.
+            schedule: schedule of the learning rate after the warmup, by name, or a function that
+                maps the completed fraction of the training, from 0 to 1, to a factor.
+            warmup: number of optimizer steps in which the learning rate rises linearly from 0;
+                below 1, the fraction of all steps.
+            early_stopping: number of epochs without an improvement of ``monitor`` after which
+                training stops.
+            monitor: name of the metric to monitor: by default "valid_loss", or "loss" without
+                validation. Any entry of the history can be monitored.
+            mode: whether a higher ("max") or lower ("min") value of ``monitor`` is better; by
+                default the direction that its metric declares, see :class:`~ignite.metrics.Metric`.
             restore_best: whether to restore the weights of the best epoch at the end.
             run_dir: folder for the run's record, scalars and checkpoints.
-            resume: "latest" resumes the run in ``run_dir`` exactly, or starts it if there is none; "best" resumes from
-                the best checkpoint; or the path of a checkpoint.
-            save_every: steps between two checkpoints, in addition to those after each epoch. By default, checkpoints
-                are saved after an epoch as long as saving takes at most 5 % of the time, and at least every 5 minutes;
-                also for the best epoch, at the end, and when Ctrl-C or SIGTERM stops the run.
-            drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data that are already in
-                batches.
+            resume: "latest" resumes the run in ``run_dir`` exactly, or starts it if there is none;
+                "best" resumes from the best checkpoint; or the path of a checkpoint.
+            save_every: steps between two checkpoints, in addition to those after each epoch. By
+                default, checkpoints are saved after an epoch as long as saving takes at most 5 % of
+                the time, and at least every 5 minutes; also for the best epoch, at the end, and
+                when Ctrl-C or SIGTERM stops the run.
+            drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data
+                that are already in batches.
             num_workers: number of worker processes that load a dataset.
-            progress: "live" or "bar"; True uses the better one of those installed, "auto" does so in a terminal only.
-            dry_run: whether to only try everything on two batches and log a report; see ``trainer.dry_run``.
+            progress: "live" or "bar"; True uses the better one of those installed, "auto" does so
+                in a terminal only.
+            dry_run: whether to only try everything on two batches and log a report; see
+                ``trainer.dry_run``.
 
         Returns:
-            The metrics by epoch and the loss by step. Another ``fit`` continues to train the same weights and returns
-            a history of its own.
+            The metrics by epoch and the loss by step. Another ``fit`` continues to train the same
+            weights and returns a history of its own.
 
         Raises:
             ValueError: the data do not fit the model or the loss, or an argument is out of range.
-            TypeError: data or targets have the wrong type. DryRunError: a dry run has found mistakes.
+            TypeError: data or targets have the wrong type. DryRunError: a dry run has found
+                mistakes.
         """
         options = Options(
             epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
@@ -270,7 +308,9 @@ class Learner:
         """Names of the classes by index, if the data have names; else empty."""
         return self._learnt.facts.known.classes_of("y")
 
-    def evaluate(self, data: Any, *, batch_size: int | None = None, target: Names | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, data: Any, *, batch_size: int | None = None, target: Names | None = None
+    ) -> dict[str, Any]:
         """Returns the loss and the metrics on ``data``, of any kind that ``fit`` takes.
 
         Raises:
@@ -287,16 +327,20 @@ class Learner:
         Raises:
             ValueError: the task is not a classification.
         """
-        loader = load_to_evaluate(self, data, self._batching(data, batch_size, target, is_shared=False))
+        loader = load_to_evaluate(
+            self, data, self._batching(data, batch_size, target, is_shared=False)
+        )
         return report_of(self, loader)
 
     def predict(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Any:
         """Returns the output of the model for each sample, in the order of the data, on the CPU.
 
         Args:
-            data: x alone, or data of any kind that ``fit`` takes. A tuple is (x,), (x, y) or (x, y, w).
+            data: x alone, or data of any kind that ``fit`` takes. A tuple is (x,), (x, y) or (x, y,
+                w).
             batch_size: samples per batch, for data that are not yet in batches.
-            decide: whether to return classes instead of scores: their names in the training data, else indices.
+            decide: whether to return classes instead of scores: their names in the training data,
+                else indices.
 
         Returns:
             A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one.
@@ -312,15 +356,20 @@ class Learner:
             return [self.classes[int(number)] for number in joined]
         return joined
 
-    def predict_batches(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Iterator[Any]:
+    def predict_batches(
+        self, data: Any, *, batch_size: int | None = None, decide: bool = False
+    ) -> Iterator[Any]:
         """Yields the predictions batch by batch, so that memory does not grow with the data."""
         batching = self._batching(data, batch_size, None, is_shared=False)
-        return predictions(self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide)
+        return predictions(
+            self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide
+        )
 
     def save(self, path: str | Path) -> None:
         """Saves the weights, averaged with ``ema``, as safetensors if the name ends so, else with torch.
 
-        The file also holds what was learnt from the data: names of classes and columns, and the task.
+        The file also holds what was learnt from the data: names of classes and columns, and the
+        task.
 
         Raises:
             OSError: the file cannot be written. An existing file stays as it is.
@@ -332,11 +381,13 @@ class Learner:
     def export(self, path: str | Path, example: Any) -> None:
         """Exports the model for any batch size, to run on the CPU without its Python code.
 
-        The file is verified before it gets its name. "model.pt2" is for ``torch.export.load``, "model.onnx" (extra
-        ``onnx``) for ONNX runtimes. ``example`` holds inputs x as for :meth:`predict`; its values do not matter.
+        The file is verified before it gets its name. "model.pt2" is for ``torch.export.load``,
+        "model.onnx" (extra ``onnx``) for ONNX runtimes. ``example`` holds inputs x as for
+        :meth:`predict`; its values do not matter.
 
         Raises:
-            ValueError: the name has another suffix. RuntimeError: the exported model gives other outputs.
+            ValueError: the name has another suffix. RuntimeError: the exported model gives other
+                outputs.
             Exception: raised by torch if it cannot trace the model.
         """
         known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
@@ -346,11 +397,12 @@ class Learner:
     def load(self, path: str | Path) -> None:
         """Loads weights from a file of :meth:`save` or from a checkpoint of a run.
 
-        With ``ema``, the averaged weights are loaded, too; if the file has none, the average restarts from the loaded
-        weights. Without ``ema``, averaged weights in the file become the weights of the model.
+        With ``ema``, the averaged weights are loaded, too; if the file has none, the average
+        restarts from the loaded weights. Without ``ema``, averaged weights in the file become the
+        weights of the model.
 
-        What was learnt from the training data is loaded as well, and later data must fit it. If the file does not
-        hold it, the learner keeps what it knows, or learns it in the next ``fit``.
+        What was learnt from the training data is loaded as well, and later data must fit it. If the
+        file does not hold it, the learner keeps what it knows, or learns it in the next ``fit``.
 
         Raises:
             CheckpointError: the file is damaged or belongs to another model. Nothing is changed.
@@ -365,7 +417,9 @@ class Learner:
             return
         self._learn(facts)
 
-    def _batching(self, data: Any, batch_size: int | None, target: Names | None, is_shared: bool = True) -> Batching:
+    def _batching(
+        self, data: Any, batch_size: int | None, target: Names | None, is_shared: bool = True
+    ) -> Batching:
         if batch_size is None and can_shuffle(data):
             batch_size = 256
         return Batching(batch_size, is_shared=is_shared, target=target)
@@ -374,8 +428,8 @@ class Learner:
         """Returns a table of the layers of the model, with the shapes of their outputs.
 
         Args:
-            example: inputs x, shape (N, ...), as for :meth:`predict`. By default two samples of the training data;
-                before the first ``fit``, the table has no shapes.
+            example: inputs x, shape (N, ...), as for :meth:`predict`. By default two samples of the
+                training data; before the first ``fit``, the table has no shapes.
         """
         return summary(self.model, self._inputs(self._example if example is None else example))
 
@@ -387,8 +441,13 @@ class Learner:
 
     def describe(self) -> str:
         """Describes the configuration, and which handlers run when."""
-        told = {**self.config, "task": "not known before there are data" if self.task is None else self.task}
-        lines = [f"{name}: {value}" for name, value in told.items() if value not in (None, [], False)]
+        told = {
+            **self.config,
+            "task": "not known before there are data" if self.task is None else self.task,
+        }
+        lines = [
+            f"{name}: {value}" for name, value in told.items() if value not in (None, [], False)
+        ]
         return "\n".join([*lines, "", str(self.trainer.describe())])
 
     def _check_facts(self, facts: Facts) -> None:

@@ -138,5 +138,9 @@ _MERGED = ("BinaryAccuracy", "CategoricalAccuracy")  # names of Ignite 0.1
 def __getattr__(name: str) -> Any:
     if name not in _MERGED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{name} is part of Accuracy now: use ignite.metrics.Accuracy", DeprecationWarning, stacklevel=2)
+    warnings.warn(
+        f"{name} is part of Accuracy now: use ignite.metrics.Accuracy",
+        DeprecationWarning,
+        stacklevel=2,
+    )
     return Accuracy

@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 
 
 class Arithmetic:
-    """Operators, indexing and the methods of values, for metrics. ``==`` and ``!=`` compare the metrics themselves."""
+    """Operators, indexing and the methods of values, for metrics.
+
+    ``==`` and ``!=`` compare the metrics themselves.
+    """
 
     _compose: ClassVar[Callable[..., Any]]
     """Makes the metric that computes ``function(*args)``; set where that metric is defined."""

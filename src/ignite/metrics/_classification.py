@@ -85,12 +85,20 @@ class _BaseClassification(View):
 
         Args:
             ignore_index: targets that do not count, such as padding.
-            output_transform: turns ``engine.state.output`` into scores of shape (N, S, C) and targets of shape (N, S).
+            output_transform: turns ``engine.state.output`` into scores of shape (N, S, C) and
+                targets of shape (N, S).
 
         Returns:
-            A function that gives scores of shape (M, C) and targets of shape (M,) for the M tokens that count.
+            A function that gives scores of shape (M, C) and targets of shape (M,) for the M tokens
+            that count.
         """
-        ignored = [] if ignore_index is None else [ignore_index] if isinstance(ignore_index, int) else [*ignore_index]
+        ignored = (
+            []
+            if ignore_index is None
+            else [ignore_index]
+            if isinstance(ignore_index, int)
+            else [*ignore_index]
+        )
         return _SequenceTransform(tuple(ignored), output_transform)
 
 
@@ -109,13 +117,17 @@ class _SequenceTransform:
                 f"but given shapes {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
         if y_pred.shape[:2] != y.shape:
-            raise ValueError(f"y_pred and y have incompatible shapes: {tuple(y_pred.shape)} and {tuple(y.shape)}")
+            raise ValueError(
+                f"y_pred and y have incompatible shapes: {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            )
         y_pred, y = y_pred.flatten(0, 1), y.flatten()
         if not self._ignored:
             return y_pred, y
         # Unsigned targets cannot be -100, and nothing that they can be is taken for it.
         classes = y if y.is_floating_point() else y.long()
-        counts = ~torch.isin(classes, torch.tensor(self._ignored, device=y.device, dtype=classes.dtype))
+        counts = ~torch.isin(
+            classes, torch.tensor(self._ignored, device=y.device, dtype=classes.dtype)
+        )
         return y_pred[counts], y[counts]
 
 
@@ -132,7 +144,11 @@ class _BasePrecisionRecall(_BaseClassification):
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
-        if not (average is None or isinstance(average, bool) or average in ("macro", "micro", "weighted", "samples")):
+        if not (
+            average is None
+            or isinstance(average, bool)
+            or average in ("macro", "micro", "weighted", "samples")
+        ):
             raise ValueError(
                 "Argument average should be None or a boolean or one of values 'macro', 'micro', 'weighted' and "
                 f"'samples'., but given {average!r}"
@@ -159,7 +175,10 @@ class _BasePrecisionRecall(_BaseClassification):
             assert counts.samples is not None
             return counts.samples[self._of_samples].item() / counts.num_examples
         dtype = self._double_dtype
-        numerator, denominator = self._numerator(counts).to(dtype), self._denominator(counts).to(dtype)
+        numerator, denominator = (
+            self._numerator(counts).to(dtype),
+            self._denominator(counts).to(dtype),
+        )
         if self._average == "micro":
             return ratio(numerator.sum(), denominator.sum()).item()
         ratios = ratio(numerator, denominator)  # (C,)

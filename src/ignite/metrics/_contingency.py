@@ -59,14 +59,21 @@ def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Ten
     """
     if y.dtype is torch.int64 is y_pred.dtype and _are_counts(y_pred) and _are_counts(y):
         return y_pred, y
-    (predicted, num_wrong_predictions), (true, num_wrong) = as_labels(y_pred, "y_pred", name), as_labels(y, "y", name)
+    (predicted, num_wrong_predictions), (true, num_wrong) = (
+        as_labels(y_pred, "y_pred", name),
+        as_labels(y, "y", name),
+    )
     num_wrong = int(num_wrong + num_wrong_predictions)
     if num_wrong:
-        raise ValueError(f"In {name}, y_pred and y should be labels, but {num_wrong} of those given are not")
+        raise ValueError(
+            f"In {name}, y_pred and y should be labels, but {num_wrong} of those given are not"
+        )
     return predicted, true
 
 
-def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple[int, Tensor, Tensor | int]:
+def count_labels(
+    output: Sequence[Tensor], num_classes: int, name: str
+) -> tuple[int, Tensor, Tensor | int]:
     """Number of examples, their table, and how many labels are not in [0, num_classes), of ``(y_pred, y)``.
 
     Both of shape (B,) or (B, 1). For scores of shape (B, C), the class with the highest counts.
@@ -75,10 +82,13 @@ def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple
         ValueError: shapes are others, or on the CPU, a label is not in the range.
     """
     (y_pred, num_wrong_predictions), (y, num_wrong) = (
-        as_labels(values.detach(), which, name) for values, which in zip(output, ("y_pred", "y"), strict=True)
+        as_labels(values.detach(), which, name)
+        for values, which in zip(output, ("y_pred", "y"), strict=True)
     )
     if y_pred.shape != y.shape:
-        raise ValueError(f"y_pred and y should have the same number of labels, but given {len(y_pred)} and {len(y)}")
+        raise ValueError(
+            f"y_pred and y should have the same number of labels, but given {len(y_pred)} and {len(y)}"
+        )
     num_outside = count_outside(y_pred, num_classes) + count_outside(y, num_classes)
     if y.is_cpu and not num_outside:
         return len(y), _table(y_pred, y, num_classes), 0
@@ -87,7 +97,9 @@ def count_labels(output: Sequence[Tensor], num_classes: int, name: str) -> tuple
         raise ValueError(outside_message(num_classes, num_outside))
     is_inside = ((y_pred >= 0) & (y_pred < num_classes) & (y >= 0) & (y < num_classes)).long()
     table = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=y.device)
-    table.index_add_(0, (y.clamp(0, num_classes - 1) * num_classes + y_pred.clamp(0, num_classes - 1)), is_inside)
+    table.index_add_(
+        0, (y.clamp(0, num_classes - 1) * num_classes + y_pred.clamp(0, num_classes - 1)), is_inside
+    )
     return len(y), table.view(num_classes, num_classes), torch.as_tensor(num_outside)
 
 
@@ -97,14 +109,17 @@ def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tens
     And how many of them are none, on an accelerator.
 
     Raises:
-        ValueError: shapes are others; on the CPU, a label is no whole number, a score NaN, or a label -100.
+        ValueError: shapes are others; on the CPU, a label is no whole number, a score NaN, or a
+            label -100.
     """
     if values.ndim == 2 and values.shape[1] != 1:
         classes = values.argmax(dim=1)
         return classes, count_nan_scores(values, classes) if values.is_floating_point() else 0
     values = values.squeeze(1) if values.ndim == 2 else values
     if values.ndim != 1:
-        raise ValueError(f"In {name}, {which} should be of shape (batch_size,), but given {tuple(values.shape)}")
+        raise ValueError(
+            f"In {name}, {which} should be of shape (batch_size,), but given {tuple(values.shape)}"
+        )
     labels, num_wrong = as_classes(which, values)
     array = array_of(labels)
     if array is not None and (not array.size or array.min() >= 0):

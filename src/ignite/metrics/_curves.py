@@ -1,6 +1,7 @@
 """Metrics of scores against targets of 0 and 1: curves over thresholds, areas under them, and the base of the metrics.
 
-Values are exact if all samples are kept, or follow from counts of scores in bins. N examples; U distinct scores.
+Values are exact if all samples are kept, or follow from counts of scores in bins. N examples; U
+distinct scores.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from ignite.metrics.statistics import KeptSamples, Reading, ScoreCounts, Statist
 
 
 class Ranking(NamedTuple):
-    """How many positives and negatives have at least each score. Highest score first, shape (U,)."""
+    """How many positives and negatives have at least each score.
+
+    Highest score first, shape (U,).
+    """
 
     thresholds: Tensor
     num_positives: Tensor
@@ -35,7 +39,9 @@ def rank_scores(scores: Tensor, targets: Tensor) -> Ranking:
         ValueError: a score is NaN, or a target is neither 0 nor 1.
     """
     if scores.isnan().any():
-        raise ValueError(f"Scores should be numbers, but given {int(scores.isnan().sum())} that are NaN")
+        raise ValueError(
+            f"Scores should be numbers, but given {int(scores.isnan().sum())} that are NaN"
+        )
     if not is_binary(targets):
         wrong = targets[(targets != 0) & (targets != 1)][0].item()
         raise ValueError(f"Targets should be 0 or 1, but given {wrong}")
@@ -54,8 +60,11 @@ def _sorted(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if arrays is None:
         scores, order = scores.sort(descending=True)
         return scores, targets[order].to(torch.int64)
-    # A score and its target in one integer of the same order: sorting numbers takes a tenth of sorting with indices.
-    bits = (arrays[0] + numpy.float32(0)).view(numpy.int32).astype(numpy.int64)  # of which -0.0 has become 0.0
+    # A score and its target in one integer of the same order: sorting numbers takes a tenth of
+    # sorting with indices.
+    bits = (
+        (arrays[0] + numpy.float32(0)).view(numpy.int32).astype(numpy.int64)
+    )  # of which -0.0 has become 0.0
     keys = (_in_order(bits) << 1) | arrays[1].astype(numpy.int64)
     keys.sort()
     keys = keys[::-1]
@@ -83,7 +92,11 @@ def merge_rankings(rankings: Sequence[Ranking]) -> Ranking:
 def rank_counts(edges: Tensor, negatives: Tensor, positives: Tensor) -> Ranking:
     """Of counts in bins with these lower edges, lowest first; bins without examples are left out."""
     is_used = (negatives + positives > 0).flip(0)
-    return Ranking(edges.flip(0)[is_used], positives.flip(0).cumsum(0)[is_used], negatives.flip(0).cumsum(0)[is_used])
+    return Ranking(
+        edges.flip(0)[is_used],
+        positives.flip(0).cumsum(0)[is_used],
+        negatives.flip(0).cumsum(0)[is_used],
+    )
 
 
 def roc_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +111,10 @@ def roc_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
         corners[1:-1] = bends
     zero = torch.zeros(1, dtype=torch.float64, device=positives.device)
     infinity = torch.full((1,), float("inf"), dtype=torch.float64, device=positives.device)
-    tpr, fpr = (torch.cat([zero, counts[corners].double()]) / counts[-1] for counts in (positives, negatives))
+    tpr, fpr = (
+        torch.cat([zero, counts[corners].double()]) / counts[-1]
+        for counts in (positives, negatives)
+    )
     return fpr, tpr, torch.cat([infinity, thresholds[corners].double()])
 
 
@@ -122,7 +138,11 @@ def precision_recall_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
     precision = positives / (positives + ranking.num_negatives)
     recall = positives / positives[-1] if positives[-1] > 0 else torch.ones_like(positives)
     one, zero = torch.ones_like(precision[:1]), torch.zeros_like(precision[:1])
-    return torch.cat([precision.flip(0), one]), torch.cat([recall.flip(0), zero]), ranking.thresholds.double().flip(0)
+    return (
+        torch.cat([precision.flip(0), one]),
+        torch.cat([recall.flip(0), zero]),
+        ranking.thresholds.double().flip(0),
+    )
 
 
 def average_precision(ranking: Ranking) -> float:
@@ -152,7 +172,9 @@ class _ScoreMetric(EpochMetric):
         num_bins: int | None = None,
     ) -> None:
         self.num_bins = num_bins
-        super().__init__(type(self)._compute_fn, output_transform, check_compute_fn, device, skip_unrolling)
+        super().__init__(
+            type(self)._compute_fn, output_transform, check_compute_fn, device, skip_unrolling
+        )
 
     @abstractmethod
     def _of_ranking(self, ranking: Ranking) -> Any:
@@ -175,7 +197,9 @@ class _ScoreMetric(EpochMetric):
         columns = [statistic.as_samples(i) for i in range(len(statistic.counts))]
         if statistic.num_columns == 1:
             return self._of_ranking(rank_counts(*columns[0]))
-        return average_rankings(self._of_ranking, [rank_counts(*column) for column in columns], self._average)
+        return average_rankings(
+            self._of_ranking, [rank_counts(*column) for column in columns], self._average
+        )
 
 
 def check_average(average: str | None) -> str | None:
@@ -185,11 +209,15 @@ def check_average(average: str | None) -> str | None:
         ValueError: it is none.
     """
     if average not in ("macro", "weighted", "micro", None):
-        raise ValueError(f"average should be 'macro', 'weighted', 'micro' or None, but given {average!r}")
+        raise ValueError(
+            f"average should be 'macro', 'weighted', 'micro' or None, but given {average!r}"
+        )
     return average
 
 
-def value_of_scores(of_ranking: Callable[[Ranking], float], y_pred: Tensor, y: Tensor, average: str | None) -> Any:
+def value_of_scores(
+    of_ranking: Callable[[Ranking], float], y_pred: Tensor, y: Tensor, average: str | None
+) -> Any:
     """The value of scores (N,), or the average of the values of each column of (N, K).
 
     Raises:
@@ -206,18 +234,26 @@ def value_of_scores(of_ranking: Callable[[Ranking], float], y_pred: Tensor, y: T
     return average_rankings(of_ranking, rankings, average)
 
 
-def average_rankings(of_ranking: Callable[[Ranking], float], rankings: list[Ranking], average: str | None) -> Any:
+def average_rankings(
+    of_ranking: Callable[[Ranking], float], rankings: list[Ranking], average: str | None
+) -> Any:
     """The values of several problems, or what ``average`` makes of them."""
     if average == "micro":
         return of_ranking(merge_rankings(rankings))
-    values = torch.tensor([of_ranking(ranking) for ranking in rankings], dtype=torch.float64)  # (K,)
+    values = torch.tensor(
+        [of_ranking(ranking) for ranking in rankings], dtype=torch.float64
+    )  # (K,)
     if average is None:
         return values
     if average == "macro":
         return values.mean().item()
-    support = torch.tensor([int(ranking.num_positives[-1]) for ranking in rankings], dtype=torch.float64)
+    support = torch.tensor(
+        [int(ranking.num_positives[-1]) for ranking in rankings], dtype=torch.float64
+    )
     is_used = support > 0  # what has no positives weighs nothing, even if it has no value
-    return (values[is_used] * support[is_used] / support.sum()).sum().item() if is_used.any() else 0.0
+    return (
+        (values[is_used] * support[is_used] / support.sum()).sum().item() if is_used.any() else 0.0
+    )
 
 
 def select_columns(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -234,22 +270,32 @@ def select_columns(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def check_scores(y_pred: Tensor, y: Tensor, takes_columns: bool) -> None:
     """Raises ValueError if shapes do not fit each other, or have columns where they should not."""
-    are_classes = takes_columns and y_pred.ndim == 2 and y.ndim == 1  # the numbers of examples are checked before
+    are_classes = (
+        takes_columns and y_pred.ndim == 2 and y.ndim == 1
+    )  # the numbers of examples are checked before
     if not are_classes and (y_pred.shape != y.shape or (y.ndim > 1 and not takes_columns)):
         expected = "both be of shape (batch_size,)"
         if takes_columns:
-            expected += " or (batch_size, num_labels), or (batch_size, num_classes) and (batch_size,)"
-        raise ValueError(f"y_pred and y should {expected}, but given {tuple(y_pred.shape)} and {tuple(y.shape)}")
+            expected += (
+                " or (batch_size, num_labels), or (batch_size, num_classes) and (batch_size,)"
+            )
+        raise ValueError(
+            f"y_pred and y should {expected}, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+        )
 
 
 def check_values(output: Sequence[Tensor]) -> None:
     """Raises ValueError if a score on the CPU is NaN, or a target neither 0 nor 1, or no class."""
     y_pred, y = select_samples(output)
     if not torch.equal(y_pred, y_pred):  # NaN is not equal to itself
-        raise ValueError(f"Scores should be numbers, but given {int(y_pred.isnan().sum())} that are NaN")
+        raise ValueError(
+            f"Scores should be numbers, but given {int(y_pred.isnan().sum())} that are NaN"
+        )
     if y_pred.ndim > y.ndim:
         num_outside = count_outside(as_classes("y", y)[0], y_pred.shape[1])
         if num_outside:
             raise ValueError(outside_message(y_pred.shape[1], int(num_outside)))
     elif not is_binary(y):
-        raise ValueError(f"Targets should be 0 or 1, but given {y[(y != 0) & (y != 1)].flatten()[0].item()}")
+        raise ValueError(
+            f"Targets should be 0 or 1, but given {y[(y != 0) & (y != 1)].flatten()[0].item()}"
+        )

@@ -53,8 +53,8 @@ def exact_sum(
 ) -> Tensor | float:
     """``function(x, y, *args)``, a sum over what is not negative, right to 1e-6 for float32 or less, else to 1e-15.
 
-    On the CPU, where the sum can be looked at, it is computed in float32 if it then is at least ``least``, which is
-    large beside what rounding takes. Otherwise in the widest dtype.
+    On the CPU, where the sum can be looked at, it is computed in float32 if it then is at least
+    ``least``, which is large beside what rounding takes. Otherwise in the widest dtype.
 
     Args:
         pair: x and y.
@@ -76,7 +76,9 @@ def exact_sum(
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:
     """The number of examples, and the sum of absolute errors (1) or of squared ones (2)."""
     y_pred, y = pair
-    if y.dtype is torch.float32 is y_pred.dtype and y.is_cpu:  # as exact_sum, but this is what usually comes
+    if (
+        y.dtype is torch.float32 is y_pred.dtype and y.is_cpu
+    ):  # as exact_sum, but this is what usually comes
         total = _sum_of_powers(y_pred, y, degree).item()
         if LEAST < total < HUGE:
             return y.shape[0], total
@@ -97,7 +99,9 @@ def read_same(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Te
     """
     y_pred, y = output
     if y_pred.shape != y.shape:
-        raise ValueError(f"{names} must be in the same shape, got {tuple(y_pred.shape)} != {tuple(y.shape)}")
+        raise ValueError(
+            f"{names} must be in the same shape, got {tuple(y_pred.shape)} != {tuple(y.shape)}"
+        )
     return _real(y_pred), _real(y)
 
 
@@ -175,7 +179,9 @@ def rows_of_logits(logits: Tensor, name: str) -> Tensor:
     """
     shape = logits.shape
     if len(shape) < 2 or not shape[1]:
-        raise ValueError(f"{name} must be in the shape of (B, C) or (B, C, ...), got {tuple(shape)}.")
+        raise ValueError(
+            f"{name} must be in the shape of (B, C) or (B, C, ...), got {tuple(shape)}."
+        )
     _check_real(logits)
     logits = detached(logits)
     return logits if len(shape) == 2 else logits.movedim(1, -1).reshape(-1, shape[1])

@@ -20,7 +20,8 @@ _local = threading.local()
 def scratch(like: Tensor) -> Tensor:
     """Uninitialised float32 of the shape of ``like``, to be used up before the next call in the same thread.
 
-    The allocator gives memory of this size back to the system, and getting it again takes longer than filling it.
+    The allocator gives memory of this size back to the system, and getting it again takes longer
+    than filling it.
     """
     if not like.is_cpu or like.numel() > _MAX_NUMEL:
         return torch.empty(like.shape, dtype=torch.float32, device=like.device)
@@ -33,7 +34,8 @@ def scratch(like: Tensor) -> Tensor:
 def array_of(tensor: Tensor) -> Any:
     """The array that shares memory with a detached tensor; None if there is none.
 
-    A function of numpy costs a third of a call of torch for small tensors, and takes float32 to float64 on the way.
+    A function of numpy costs a third of a call of torch for small tensors, and takes float32 to
+    float64 on the way.
     """
     if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy():
         return None
@@ -46,7 +48,16 @@ def array_of(tensor: Tensor) -> Any:
 
 
 _DTYPES_OF_ARRAYS = frozenset(
-    (torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    (
+        torch.float32,
+        torch.float64,
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+    )
 )
 
 
@@ -70,7 +81,10 @@ def inner_product(x: Any, y: Any) -> float:
     """Of two arrays (N,), in pieces for which BLAS starts no threads of its own beside those of torch."""
     if len(x) <= _FEW_FOR_BLAS:
         return float(x.dot(y))
-    return sum(float(x[i : i + _FEW_FOR_BLAS].dot(y[i : i + _FEW_FOR_BLAS])) for i in range(0, len(x), _FEW_FOR_BLAS))
+    return sum(
+        float(x[i : i + _FEW_FOR_BLAS].dot(y[i : i + _FEW_FOR_BLAS]))
+        for i in range(0, len(x), _FEW_FOR_BLAS)
+    )
 
 
 _FEW_FOR_BLAS = 2**13

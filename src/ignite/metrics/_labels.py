@@ -47,9 +47,12 @@ class Labels(NamedTuple):
 def true_scores(scores: Tensor, targets: Tensor) -> Tensor | None:
     """The scores of the true classes, of scores (B, C) and classes (B,): shape (B, 1).
 
-    None on the CPU if a target is no class, which is found out on the way. Elsewhere those get any score.
+    None on the CPU if a target is no class, which is found out on the way. Elsewhere those get any
+    score.
     """
-    targets = targets.view(-1, 1) if targets.is_cpu else targets.clamp(0, scores.shape[1] - 1).view(-1, 1)
+    targets = (
+        targets.view(-1, 1) if targets.is_cpu else targets.clamp(0, scores.shape[1] - 1).view(-1, 1)
+    )
     try:
         return scores.gather(1, targets)
     except RuntimeError:
@@ -62,12 +65,14 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
     """The labels in ``(y_pred, y)``; of scores, the class with the highest counts.
 
     Raises:
-        ValueError: shapes do not fit each other, or on the CPU, values are neither 0 nor 1 where they should be, a
-            score is NaN, or a target no whole number.
+        ValueError: shapes do not fit each other, or on the CPU, values are neither 0 nor 1 where
+            they should be, a score is NaN, or a target no whole number.
     """
     y_pred, y = detached(output[0]), detached(output[1])
     predicted, true = y_pred.shape, y.shape
-    is_usual = not is_multilabel and len(predicted) == 2 and true == predicted[:1] and predicted[1] > 1
+    is_usual = (
+        not is_multilabel and len(predicted) == 2 and true == predicted[:1] and predicted[1] > 1
+    )
     if is_usual:
         labels = _read_quickly(y_pred, y)
         if labels is not None:
@@ -91,7 +96,11 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
 
 def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
     """The labels in scores (B, C) and classes (B,), on the CPU and few; None of others, or if something is wrong."""
-    if y.dtype is not torch.int64 or scores.dtype not in _OF_SCORES or not 0 < scores.numel() <= _FEW:
+    if (
+        y.dtype is not torch.int64
+        or scores.dtype not in _OF_SCORES
+        or not 0 < scores.numel() <= _FEW
+    ):
         return None
     arrays = arrays_of(scores, y)
     if arrays is None:
@@ -102,7 +111,9 @@ def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
     if true.view(numpy.uint64).max() >= num_classes or math.isnan(of_scores.max()):
         return None
     predicted = of_scores.argmax(1)
-    return Labels(MULTICLASS, num_classes, torch.from_numpy(predicted), y, num_items, 0, 0, (predicted, true))
+    return Labels(
+        MULTICLASS, num_classes, torch.from_numpy(predicted), y, num_items, 0, 0, (predicted, true)
+    )
 
 
 _OF_SCORES = frozenset((torch.float32, torch.float64))
@@ -166,11 +177,13 @@ def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
 def argmax(scores: Tensor) -> Tensor:
     """The class with the highest score, of scores (B, C, ...): shape (B, ...); the first of several, or the first NaN.
 
-    numpy, where it is there, finds it in a third of torch's time, and in a tenth for images, which only many threads
-    make up for.
+    numpy, where it is there, finds it in a third of torch's time, and in a tenth for images, which
+    only many threads make up for.
     """
     array = array_of(scores) if scores.is_floating_point() else None
-    if array is None or (scores.ndim == 2 and scores.numel() > _FEW and torch.get_num_threads() > 4):
+    if array is None or (
+        scores.ndim == 2 and scores.numel() > _FEW and torch.get_num_threads() > 4
+    ):
         return scores.argmax(dim=1)
     return torch.from_numpy(array.argmax(1))
 
@@ -198,13 +211,17 @@ def check_shapes(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> None:
         message = "y and y_pred must have compatible shapes."
     else:
         return
-    raise ValueError(f"{message}, but given y_pred of shape {tuple(predicted)} and y of shape {tuple(true)}")
+    raise ValueError(
+        f"{message}, but given y_pred of shape {tuple(predicted)} and y of shape {tuple(true)}"
+    )
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Their quotient; 0 where the denominator is."""
     is_zero = denominator == 0
-    return torch.where(is_zero, torch.zeros_like(numerator), numerator / torch.where(is_zero, 1, denominator))
+    return torch.where(
+        is_zero, torch.zeros_like(numerator), numerator / torch.where(is_zero, 1, denominator)
+    )
 
 
 def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
@@ -214,7 +231,9 @@ def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
     if y.numel() == 0:
         return 0
     array = array_of(y) if y.dtype == torch.int64 else None
-    if array is not None and array.view(numpy.uint64).max() < num_classes:  # negative ones are huge without their sign
+    if (
+        array is not None and array.view(numpy.uint64).max() < num_classes
+    ):  # negative ones are huge without their sign
         return 0
     low, high = torch.aminmax(y)
     if low.item() >= 0 and high.item() < num_classes:
@@ -255,7 +274,9 @@ def is_binary(values: Tensor) -> bool:
     """Whether all values, on the CPU, are 0 or 1."""
     array = array_of(values) if values.numel() and not values.is_floating_point() else None
     if array is not None:
-        return bool(array.view(f"u{array.itemsize}").max() <= 1)  # negative ones are huge without their sign
+        return bool(
+            array.view(f"u{array.itemsize}").max() <= 1
+        )  # negative ones are huge without their sign
     if not torch.equal(values, values * values):  # NaN is not equal to itself
         return False
     if not values.is_floating_point() or math.isfinite(values.sum().item()):

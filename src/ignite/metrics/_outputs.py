@@ -48,7 +48,8 @@ def is_pair(output: Any) -> bool:
 def as_pair(output: Any, metric: str) -> tuple[Tensor, Tensor]:
     """``(y_pred, y)``, each with a batch dimension.
 
-    Without one, as ``squeeze()`` leaves a last batch of one, they are one example; so are scores (C,) with a class ().
+    Without one, as ``squeeze()`` leaves a last batch of one, they are one example; so are scores
+    (C,) with a class ().
 
     Raises:
         TypeError: ``output`` is something else than two tensors.
@@ -123,7 +124,8 @@ def _described(output: Any) -> str:
         return f"the number {output!r}"
     if isinstance(output, Sequence) and not isinstance(output, str):
         items = [
-            f"a tensor of shape {tuple(item.shape)}" if isinstance(item, Tensor) else _kind(item) for item in output
+            f"a tensor of shape {tuple(item.shape)}" if isinstance(item, Tensor) else _kind(item)
+            for item in output
         ]
         return f"{len(items)} items: {', '.join(items[:4])}{', ...' if len(items) > 4 else ''}"
     return _kind(output)
@@ -141,7 +143,9 @@ def unroll(output: Any) -> list[Any]:
     Raises:
         ValueError: it consists of other than two lists of the same length.
     """
-    if (type(output) is tuple and output and isinstance(output[0], Tensor)) or not _is_ragged(output):
+    if (type(output) is tuple and output and isinstance(output[0], Tensor)) or not _is_ragged(
+        output
+    ):
         return [output]
     if len(output) != 2 or len(output[0]) != len(output[1]):
         raise ValueError(
@@ -155,7 +159,8 @@ def _is_ragged(output: Any) -> bool:
     if not isinstance(output, Sequence) or isinstance(output, str) or not output:
         return False
     return all(
-        isinstance(part, list | tuple) and all(isinstance(item, Tensor | int | float) for item in part)
+        isinstance(part, list | tuple)
+        and all(isinstance(item, Tensor | int | float) for item in part)
         for part in output
     )
 

@@ -1,7 +1,8 @@
 """Reduction over processes: of one metric, or of all metrics that are computed at one event.
 
-``compute`` of a single metric reduces what that metric holds. Where several metrics are computed at once, by an engine
-or by a metric that is computed from others, :class:`Synced` reduces what all of them hold with one call of
+``compute`` of a single metric reduces what that metric holds. Where several metrics are computed at
+once, by an engine or by a metric that is computed from others, :class:`Synced` reduces what all of
+them hold with one call of
 :func:`combine`, and is lent to each of them, as the attribute ``_synced``, while it computes.
 """
 
@@ -28,13 +29,17 @@ OPERATIONS = ("SUM", "MIN", "MAX", "PRODUCT")
 
 
 def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
-    """Makes ``compute`` see the named attributes combined over all processes. What is held locally stays as it is.
+    """Makes ``compute`` see the named attributes combined over all processes.
+
+    What is held locally stays as it is.
 
     Args:
-        *attrs: names of attributes, numbers or tensors, each with the operation if it is not SUM: ``"_max:MAX"``.
+        *attrs: names of attributes, numbers or tensors, each with the operation if it is not SUM:
+            ``"_max:MAX"``.
 
     Raises:
-        RuntimeError: in a call, if the function is no method of a metric, or values of processes do not go together.
+        RuntimeError: in a call, if the function is no method of a metric, or values of processes do
+            not go together.
         ValueError: in a call, if there is no such operation or attribute.
         TypeError: in a call, if an attribute is neither a number nor a tensor.
     """
@@ -87,7 +92,9 @@ class Synced:
     """What all processes hold together, for some metrics. All processes have to create it."""
 
     def __init__(self, metrics: Sequence[Any]) -> None:
-        statistics = list(dict.fromkeys(each for metric in metrics for each in metric._statistics_in_use()))
+        statistics = list(
+            dict.fromkeys(each for metric in metrics for each in metric._statistics_in_use())
+        )
         declared = [(metric, attrs) for metric in metrics for attrs in _declared(type(metric))]
         combined, values = _combine_all(statistics, declared)
         self._statistics = dict(zip(statistics, combined, strict=True))
@@ -109,7 +116,9 @@ class Synced:
         """Whether all that these metrics hold was reduced."""
         return all(
             self.statistics_like(metric._statistics_in_use()) is not None
-            and all(self.attributes_of(metric, attrs) is not None for attrs in _declared(type(metric)))
+            and all(
+                self.attributes_of(metric, attrs) is not None for attrs in _declared(type(metric))
+            )
             for metric in metrics
         )
 
@@ -154,7 +163,9 @@ class SyncGroup:
             return
         if not self.computed or value in self.computed:  # the event has come again
             self.computed = set()
-            self.synced = Synced([found for member in self.members if (found := member()) is not None])
+            self.synced = Synced(
+                [found for member in self.members if (found := member()) is not None]
+            )
         self.computed.add(value)
         with _lent(self.synced, [metric]):
             try:
@@ -164,7 +175,9 @@ class SyncGroup:
                     self.synced = None  # samples of all processes are not kept for an epoch
 
 
-_groups: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SyncGroup]] = weakref.WeakKeyDictionary()
+_groups: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SyncGroup]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @contextmanager
@@ -223,8 +236,12 @@ def _combine_all(
 
 def _declared(metric_type: type) -> list[tuple[str, ...]]:
     """The attributes that ``compute`` of this class, or of those it may call by ``super``, sees combined."""
-    methods = [vars(parent)["compute"] for parent in metric_type.__mro__ if "compute" in vars(parent)]
-    return list(dict.fromkeys(attrs for method in methods if (attrs := getattr(method, "_reduced", ()))))
+    methods = [
+        vars(parent)["compute"] for parent in metric_type.__mro__ if "compute" in vars(parent)
+    ]
+    return list(
+        dict.fromkeys(attrs for method in methods if (attrs := getattr(method, "_reduced", ())))
+    )
 
 
 def _part(metric: Any, attr: str) -> Part:
@@ -236,7 +253,9 @@ def _parse(metric: Any, attr: str) -> tuple[str, str]:
     name, _, operation = attr.partition(":")
     operation = operation or "SUM"
     if operation not in OPERATIONS:
-        raise ValueError(f"Reduction operation is not valid (expected: {list(OPERATIONS)}, got: {operation})")
+        raise ValueError(
+            f"Reduction operation is not valid (expected: {list(OPERATIONS)}, got: {operation})"
+        )
     if name not in metric.__dict__:
         raise ValueError(f"Metric {type(metric).__name__} has no attribute named `{name}`.")
     if not isinstance(getattr(metric, name), int | float | Tensor | None):

@@ -21,7 +21,8 @@ def attributes_to_state(metric: Any, names: Sequence[str]) -> OrderedDict[str, A
 
     Raises:
         ValueError: there is no such attribute.
-        TypeError: it is neither a number, a string, a tensor, None or a metric, nor a list or dictionary of those.
+        TypeError: it is neither a number, a string, a tensor, None or a metric, nor a list or
+            dictionary of those.
     """
     missing = [name for name in names if name not in vars(metric)]
     if missing:
@@ -47,14 +48,21 @@ def _saved(value: Any, name: str) -> Any:
 
 
 def loaded(saved: Any, current: Any, device: torch.device) -> Any:
-    """What an attribute becomes that was ``current``. Metrics in it take over their state and stay."""
+    """What an attribute becomes that was ``current``.
+
+    Metrics in it take over their state and stay.
+    """
     if hasattr(current, "_is_metric"):
         current._set_state([saved])
         return current
     if isinstance(saved, Tensor):
         return saved.to(device, copy=True)
     if isinstance(saved, list):
-        known = current if isinstance(current, list | tuple) and len(current) == len(saved) else [None] * len(saved)
+        known = (
+            current
+            if isinstance(current, list | tuple) and len(current) == len(saved)
+            else [None] * len(saved)
+        )
         return [loaded(item, old, device) for item, old in zip(saved, known, strict=True)]
     if isinstance(saved, Mapping):
         known_items = current if isinstance(current, Mapping) else {}
@@ -78,13 +86,19 @@ def check_state(state: Mapping[str, Any], known: set[str], identity: str) -> Non
 def check_names(state: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raises ValueError unless a state is of metrics with these names."""
     if set(state) != set(names):
-        raise ValueError(f"it should be of the metrics {list(names)}, but given one of {list(state)}")
+        raise ValueError(
+            f"it should be of the metrics {list(names)}, but given one of {list(state)}"
+        )
 
 
 def plain_parts(value: Any) -> Any:
     """Numbers, words and tuples of them in ``value``: what is the same in another process, unlike functions."""
     if isinstance(value, list | tuple):
-        parts = (plain_parts(item) for item in value if isinstance(item, int | float | str | list | tuple | None))
+        parts = (
+            plain_parts(item)
+            for item in value
+            if isinstance(item, int | float | str | list | tuple | None)
+        )
         return tuple(part for part in parts if part != ())
     return value
 
@@ -103,7 +117,10 @@ def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[st
     """Goes on from what one or more processes have accumulated together."""
     for i, statistic in enumerate(statistics):
         values = {
-            name: _together(statistic.op_of(name), [_value_in(state, f"{i}.{name}", statistic) for state in states])
+            name: _together(
+                statistic.op_of(name),
+                [_value_in(state, f"{i}.{name}", statistic) for state in states],
+            )
             for name in statistic.parts()
         }
         statistic.load(values)
@@ -112,11 +129,17 @@ def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[st
 def _value_in(state: Mapping[str, Any], key: str, statistic: Statistic) -> Any:
     """What was saved under ``key``, or nothing if it was saved before there was such a part."""
     name = key.partition(".")[2]
-    return state.get(key, statistic.LATER_PARTS[name]) if name in statistic.LATER_PARTS else state[key]
+    return (
+        state.get(key, statistic.LATER_PARTS[name]) if name in statistic.LATER_PARTS else state[key]
+    )
 
 
 def _together(op: str, values: Sequence[Any]) -> Any:
-    known = [value.clone() if isinstance(value, Tensor) else value for value in values if value is not None]
+    known = [
+        value.clone() if isinstance(value, Tensor) else value
+        for value in values
+        if value is not None
+    ]
     if len(known) <= 1 or op == "SAME":
         return known[0] if known else None
     if op == "ROWS":
@@ -127,8 +150,12 @@ def _together(op: str, values: Sequence[Any]) -> Any:
     return total
 
 
-def _extreme(of_tensors: Callable[..., Tensor], of_numbers: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda a, b: of_tensors(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else of_numbers(a, b)
+def _extreme(
+    of_tensors: Callable[..., Tensor], of_numbers: Callable[..., Any]
+) -> Callable[[Any, Any], Any]:
+    return lambda a, b: (
+        of_tensors(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else of_numbers(a, b)
+    )
 
 
 _JOIN: dict[str, Callable[[Any, Any], Any]] = {

@@ -1,12 +1,14 @@
 """Metrics that are computed from statistics, and how those that are attached to one engine share them.
 
-A metric on this base is a *view*: it declares the statistics that it needs, and computes its value from them. While it
-is attached, it does not accumulate alone. All views with the same usage and output transform share one
+A metric on this base is a *view*: it declares the statistics that it needs, and computes its value
+from them. While it is attached, it does not accumulate alone. All views with the same usage and
+output transform share one
 :class:`SharedOutputs`, which reads each output once. Among them, views that declare equal statistics share one
 :class:`SharedStatistic`: the first that is called in an iteration updates it, the others see that this has been done.
-When a span (for most usages an epoch) begins, each view gets a :class:`Subscription`, and keeps it until its next
-span. So no value depends on which other metrics are attached or in which order their handlers are called. A view that
-is updated or reset by hand, copied or detached goes on with a copy of what it shared. Reducing over processes is in
+When a span (for most usages an epoch) begins, each view gets a :class:`Subscription`, and keeps it
+until its next span. So no value depends on which other metrics are attached or in which order their
+handlers are called. A view that is updated or reset by hand, copied or detached goes on with a copy
+of what it shared. Reducing over processes is in
 :mod:`ignite.metrics._reduction`.
 """
 
@@ -26,7 +28,13 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import as_pair, is_pair
 from ignite.metrics._reduction import combined
-from ignite.metrics._saved_state import IDENTITY, check_state, load_statistics, plain_parts, statistics_to_state
+from ignite.metrics._saved_state import (
+    IDENTITY,
+    check_state,
+    load_statistics,
+    plain_parts,
+    statistics_to_state,
+)
 from ignite.metrics._usage import span_key
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic
@@ -90,7 +98,8 @@ class SharedOutputs:
     def share(self, key: Hashable, user: Attachment, wanted: Statistic) -> SharedStatistic:
         """The statistic for a user whose span begins: that of others whose span has just begun, or a new one.
 
-        A user that asks again begins another span, and a statistic that has been updated belongs to one under way.
+        A user that asks again begins another span, and a statistic that has been updated belongs to
+        one under way.
         """
         shared = self.statistics.get(key)
         if shared is None or user in shared.users or shared.num_read >= 0:
@@ -101,7 +110,9 @@ class SharedOutputs:
         return shared
 
 
-_outputs: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SharedOutputs]] = weakref.WeakKeyDictionary()
+_outputs: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SharedOutputs]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -116,14 +127,19 @@ class Subscription:
 
     @classmethod
     def begun(
-        cls, engine: Engine[Any, Any], user: Attachment, how_to_read: tuple[Hashable, ...], wanted: list[Statistic]
+        cls,
+        engine: Engine[Any, Any],
+        user: Attachment,
+        how_to_read: tuple[Hashable, ...],
+        wanted: list[Statistic],
     ) -> Subscription:
         """Begins a span, with statistics shared with the metrics that want the same.
 
         Args:
             engine: feeds the metric.
             user: how the metric is attached to ``engine``.
-            how_to_read: how the metric reads outputs, its transform first; equal for metrics that read alike.
+            how_to_read: how the metric reads outputs, its transform first; equal for metrics that
+                read alike.
             wanted: the statistics that the metric alone would accumulate.
         """
         transform, *how = how_to_read
@@ -134,10 +150,17 @@ class Subscription:
         return cls(outputs, shared, user, outputs.num_read)
 
     @classmethod
-    def alone(cls, engine: Engine[Any, Any], user: Attachment, wanted: list[Statistic]) -> Subscription:
+    def alone(
+        cls, engine: Engine[Any, Any], user: Attachment, wanted: list[Statistic]
+    ) -> Subscription:
         """Begins a span in the middle of a run: the metric counts from here, and shares nothing."""
         outputs = SharedOutputs(weakref.ref(engine), users={user})
-        return cls(outputs, [SharedStatistic(statistic.fresh()) for statistic in wanted], user, outputs.num_read)
+        return cls(
+            outputs,
+            [SharedStatistic(statistic.fresh()) for statistic in wanted],
+            user,
+            outputs.num_read,
+        )
 
     def end(self) -> None:
         """The metric goes on by itself."""
@@ -182,12 +205,15 @@ class Subscription:
 class View(Metric):
     """A metric that is computed from statistics, which it shares with other metrics of the same engine.
 
-    Subclasses say in ``_declare`` what has to be accumulated, and in ``_value`` what follows from it. Attributes that
-    ``_declare`` uses have to be set before ``super().__init__()``.
+    Subclasses say in ``_declare`` what has to be accumulated, and in ``_value`` what follows from
+    it. Attributes that ``_declare`` uses have to be set before ``super().__init__()``.
     """
 
     _calls_user_code: ClassVar[bool] = False
-    """Whether what is accumulated comes from a function of the user, that might track gradients. Ours detach inputs."""
+    """Whether what is accumulated comes from a function of the user, that might track gradients.
+
+    Ours detach inputs.
+    """
     _takes_numbers: ClassVar[bool] = False
     """Whether an output that is a number or a tensor is taken as it is."""
     _inspects: ClassVar[bool] = False
@@ -226,7 +252,12 @@ class View(Metric):
         """Forgets all that was seen."""
         for subscription in self.__dict__.get("_subscriptions", ()):
             subscription.end()
-        self._own, self._subscriptions, self._kept, self._counted = durable(self._declare)(), [], None, None
+        self._own, self._subscriptions, self._kept, self._counted = (
+            durable(self._declare)(),
+            [],
+            None,
+            None,
+        )
         self._begin()
 
     def update(self, output: Any) -> None:
@@ -256,7 +287,10 @@ class View(Metric):
         return self._read_output(self._pick(output) if isinstance(output, Mapping) else output)
 
     def _read_output(self, output: Any) -> Any:
-        """Likewise, of one that is neither a mapping nor what all metrics take. Raises unless it fits."""
+        """Likewise, of one that is neither a mapping nor what all metrics take.
+
+        Raises unless it fits.
+        """
         return as_pair(output, type(self).__name__)
 
     def compute(self) -> Any:
@@ -273,9 +307,12 @@ class View(Metric):
         for statistic in together:
             self._check(statistic)
         if self._needs_examples and not any(statistic.num_examples for statistic in together):
-            raise NotComputableError(f"{self._name()} must have at least one example before it can be computed.")
+            raise NotComputableError(
+                f"{self._name()} must have at least one example before it can be computed."
+            )
         value = _moved(self._value(*together), self._device)
-        # Not over several processes: one that computes anew would wait for others that have nothing new.
+        # Not over several processes: one that computes anew would wait for others that have nothing
+        # new.
         self._kept = (versions, value) if together == current else None
         return _fresh(value)
 
@@ -307,7 +344,11 @@ class View(Metric):
 
     def _identity(self) -> str:
         """Which metric accumulates this, and with which numbers and words: other metrics do not go on from it."""
-        names = [kind.__name__ for kind in type(self).__mro__ if kind.__module__.partition(".")[0] == "ignite"]
+        names = [
+            kind.__name__
+            for kind in type(self).__mro__
+            if kind.__module__.partition(".")[0] == "ignite"
+        ]
         return f"{names[0]}{plain_parts([statistic.key[2:] for statistic in self._own])}"
 
     def _check_loaded(self, statistic: Any) -> None:
@@ -323,7 +364,9 @@ class View(Metric):
             return
         self._kept = self._counted = None
         self._begin()
-        subscription = self._inspecting(Subscription.begun(engine, attachment, how_to_read, self._own))
+        subscription = self._inspecting(
+            Subscription.begun(engine, attachment, how_to_read, self._own)
+        )
         others = [known for known in self._subscriptions if known.outputs.engine() is not engine]
         self._subscriptions = [*others, subscription]
 
@@ -337,10 +380,15 @@ class View(Metric):
         if subscription is None or reading is None:
             self._go_on_alone(engine)
             return
-        is_plain = subscription.outputs.is_pair or (self._takes_numbers and type(reading.output) in _NUMBERS)
+        is_plain = subscription.outputs.is_pair or (
+            self._takes_numbers and type(reading.output) in _NUMBERS
+        )
         if not is_plain or self._calls_user_code:
             with torch.no_grad():
-                self._take_in([Reading(self._accepted(each)) for each in self._parse(reading.output)], subscription)
+                self._take_in(
+                    [Reading(self._accepted(each)) for each in self._parse(reading.output)],
+                    subscription,
+                )
             return
         # As _take_in, but this happens for each metric in each iteration.
         shared, num_read = subscription.shared, subscription.num_read
@@ -354,7 +402,9 @@ class View(Metric):
 
     def _take_in(self, readings: list[Reading], subscription: Subscription) -> None:
         """Accumulates one or more outputs of an iteration, as far as nobody has done so: all of them or none."""
-        behind = [shared for shared in subscription.shared if shared.num_read != subscription.num_read]
+        behind = [
+            shared for shared in subscription.shared if shared.num_read != subscription.num_read
+        ]
         for shared in behind:
             for reading in readings:
                 shared.inspect(reading)
@@ -401,7 +451,12 @@ class View(Metric):
         own_way = ("update", "reset", "started", "iteration_completed", "_read", "_parse")
         if any(getattr(type(self), name) is not getattr(View, name) for name in own_way):
             return None
-        key = (self._output_transform, self.required_output_keys, self._skip_unrolling, type(self)._pick)
+        key = (
+            self._output_transform,
+            self.required_output_keys,
+            self._skip_unrolling,
+            type(self)._pick,
+        )
         try:
             hash(key)
         except TypeError:
@@ -414,7 +469,11 @@ class View(Metric):
             return ""
         notes = []
         for key, words in self._shared_keys(engine).items():
-            others = [view for view in _views_of(engine) if view is not self and key in view._shared_keys(engine)]
+            others = [
+                view
+                for view in _views_of(engine)
+                if view is not self and key in view._shared_keys(engine)
+            ]
             names = ", ".join(dict.fromkeys(type(other).__name__ for other in others))
             notes.append(f"{words} shared with {names}" if names else words)
         return "; ".join(notes)
@@ -440,7 +499,9 @@ class View(Metric):
         self._subscriptions = []
 
     def _leave(self, engine: Engine[Any, Any], attachment: Attachment) -> None:
-        for subscription in [known for known in self._subscriptions if known.outputs.engine() is engine]:
+        for subscription in [
+            known for known in self._subscriptions if known.outputs.engine() is engine
+        ]:
             if len(self._subscriptions) == 1:
                 self._become_independent()
             else:
@@ -462,7 +523,10 @@ _NUMBERS = (float, int, Tensor)
 
 
 def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
-    """Updates metrics, each with its output: all, or none if one raises. Views that read alike read once."""
+    """Updates metrics, each with its output: all, or none if one raises.
+
+    Views that read alike read once.
+    """
     readings: list[tuple[Hashable, Any, Reading]] = []
     updates: dict[Any, Reading] = {}
     others: list[tuple[Any, Any]] = []
@@ -473,7 +537,9 @@ def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
             continue
         if metric._subscriptions:
             metric._become_independent()
-        reading = next((known for k, given, known in readings if given is output and k == key), None)
+        reading = next(
+            (known for k, given, known in readings if given is output and k == key), None
+        )
         if reading is None:
             reading = Reading(metric._accepted(output))
             readings.append((key, output, reading))

@@ -74,7 +74,9 @@ class BatchWise(MetricUsage):
     usage_name = "batch_wise"
 
     def __init__(self) -> None:
-        super().__init__(Events.ITERATION_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
+        super().__init__(
+            Events.ITERATION_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED
+        )
 
 
 class RunningBatchWise(BatchWise):
@@ -83,7 +85,9 @@ class RunningBatchWise(BatchWise):
     usage_name = "running_batch_wise"
 
     def __init__(self) -> None:
-        MetricUsage.__init__(self, Events.STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
+        MetricUsage.__init__(
+            self, Events.STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED
+        )
 
 
 class SingleEpochRunningBatchWise(BatchWise):
@@ -92,7 +96,9 @@ class SingleEpochRunningBatchWise(BatchWise):
     usage_name = "single_epoch_running_batch_wise"
 
     def __init__(self) -> None:
-        MetricUsage.__init__(self, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
+        MetricUsage.__init__(
+            self, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED
+        )
 
 
 class BatchFiltered(MetricUsage):
@@ -104,12 +110,22 @@ class BatchFiltered(MetricUsage):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED(*args, **kwargs))
+        super().__init__(
+            Events.EPOCH_STARTED,
+            Events.EPOCH_COMPLETED,
+            Events.ITERATION_COMPLETED(*args, **kwargs),
+        )
 
 
 USAGES: dict[str, Callable[[], MetricUsage]] = {
     usage.usage_name: usage
-    for usage in (EpochWise, RunningEpochWise, BatchWise, RunningBatchWise, SingleEpochRunningBatchWise)
+    for usage in (
+        EpochWise,
+        RunningEpochWise,
+        BatchWise,
+        RunningBatchWise,
+        SingleEpochRunningBatchWise,
+    )
 }
 
 
@@ -123,15 +139,22 @@ def check_usage(usage: str | MetricUsage) -> MetricUsage:
     if isinstance(usage, MetricUsage):
         return usage
     if not isinstance(usage, str):
-        raise TypeError(f"Unhandled usage type: usage should be a str or MetricUsage, but given {type(usage).__name__}")
+        raise TypeError(
+            f"Unhandled usage type: usage should be a str or MetricUsage, but given {type(usage).__name__}"
+        )
     if usage not in USAGES:
-        raise ValueError(f"Argument usage should be one of {', '.join(USAGES)}, but given {usage!r}")
+        raise ValueError(
+            f"Argument usage should be one of {', '.join(USAGES)}, but given {usage!r}"
+        )
     return USAGES[usage]()
 
 
 def names_of(event: Any) -> set[str]:
     """The names of an event, or of several joined with ``|``."""
-    return {str(getattr(one, "_name_", one)) for one in (event if isinstance(event, EventsList) else [event])}
+    return {
+        str(getattr(one, "_name_", one))
+        for one in (event if isinstance(event, EventsList) else [event])
+    }
 
 
 def event_key(event: Any) -> Hashable:
@@ -143,4 +166,6 @@ def event_key(event: Any) -> Hashable:
 
 def span_key(usage: MetricUsage) -> Hashable:
     """Equal for usages that reset, update and compute at the same events."""
-    return tuple(event_key(event) for event in (usage.STARTED, usage.ITERATION_COMPLETED, usage.COMPLETED))
+    return tuple(
+        event_key(event) for event in (usage.STARTED, usage.ITERATION_COMPLETED, usage.COMPLETED)
+    )

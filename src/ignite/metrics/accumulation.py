@@ -41,10 +41,16 @@ def check_example(reading: Reading, statistic: Any) -> None:
     output = reading.derive(as_number_or_tensor)
     if not statistic.num_examples:
         return
-    shape = tuple(output.shape[1:] if output.ndim > 1 else output.shape) if isinstance(output, Tensor) else ()
+    shape = (
+        tuple(output.shape[1:] if output.ndim > 1 else output.shape)
+        if isinstance(output, Tensor)
+        else ()
+    )
     known = statistic.example_shape
     if shape != known and not math.prod(shape) == math.prod(known) == 1:
-        raise ValueError(f"Examples should be of shape {known} as before, but given one of shape {shape}")
+        raise ValueError(
+            f"Examples should be of shape {known} as before, but given one of shape {shape}"
+        )
 
 
 class _Accumulation(Statistic):
@@ -73,7 +79,12 @@ class _Accumulation(Statistic):
     def accumulator(self) -> Any:
         """What was accumulated."""
         if self._shape is not None:
-            single = torch.full(self._shape, self._sum, dtype=self._accumulator.dtype, device=self._accumulator.device)
+            single = torch.full(
+                self._shape,
+                self._sum,
+                dtype=self._accumulator.dtype,
+                device=self._accumulator.device,
+            )
             self._accumulator, self._sum, self._shape = self._accumulator + single, 0.0, None
         return self._accumulator
 
@@ -84,7 +95,11 @@ class _Accumulation(Statistic):
 
     def _update(self, reading: Reading) -> None:
         output = reading.derive(as_number_or_tensor)
-        if self._op is _add_examples and (self.device is None or self.device.type == "cpu") and _is_single(output):
+        if (
+            self._op is _add_examples
+            and (self.device is None or self.device.type == "cpu")
+            and _is_single(output)
+        ):
             is_tensor = isinstance(output, Tensor)
             self._sum += output.item() if is_tensor else output
             self._shape = output.shape if is_tensor else self._shape or ()
@@ -105,7 +120,10 @@ class _Accumulation(Statistic):
 
     def parts(self) -> dict[str, Any]:
         # Before the first output nobody knows which shape it will have.
-        return {"num_examples": self.num_examples, "accumulator": self.accumulator if self.num_examples else None}
+        return {
+            "num_examples": self.num_examples,
+            "accumulator": self.accumulator if self.num_examples else None,
+        }
 
     def take(self, values: Any) -> None:
         self.reset()
@@ -124,8 +142,9 @@ def _is_single(output: float | Tensor) -> bool:
 class VariableAccumulation(View):
     """Combines outputs one after the other, and counts them.
 
-    Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example; tensors with more
-    dimensions are a batch of shape (B, ...). Over several processes, what they have accumulated is added up.
+    Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example;
+    tensors with more dimensions are a batch of shape (B, ...). Over several processes, what they
+    have accumulated is added up.
 
     Args:
         op: ``op(accumulated, output) -> accumulated``; begins with 0.
@@ -134,7 +153,8 @@ class VariableAccumulation(View):
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        TypeError: ``op`` cannot be called; in ``update``, the output is neither a number nor a tensor.
+        TypeError: ``op`` cannot be called; in ``update``, the output is neither a number nor a
+            tensor.
 
     Example:
         >>> metric = VariableAccumulation(lambda total, x: total + x)
@@ -187,8 +207,8 @@ class VariableAccumulation(View):
 class Average(VariableAccumulation):
     """The mean of what an engine puts out.
 
-    Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example; of tensors with more
-    dimensions, the first one counts examples: (B, D) gives a mean of shape (D,).
+    Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example; of
+    tensors with more dimensions, the first one counts examples: (B, D) gives a mean of shape (D,).
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
@@ -229,8 +249,8 @@ class Average(VariableAccumulation):
 class GeometricAverage(VariableAccumulation):
     r"""The geometric mean of what an engine puts out, :math:`\exp\bigl(\frac{1}{N} \sum_i \ln x_i\bigr)`.
 
-    Update with positive numbers or tensors of them; what counts as an example, see :class:`Average`. Zeros give 0,
-    negative numbers NaN.
+    Update with positive numbers or tensors of them; what counts as an example, see
+    :class:`Average`. Zeros give 0, negative numbers NaN.
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
@@ -276,4 +296,6 @@ def _add_examples(total: Tensor, output: float | Tensor) -> Tensor:
 
 
 def _add_logarithms(total: Tensor, output: float | Tensor) -> Tensor:
-    return _add_examples(total, torch.log(torch.as_tensor(output, dtype=total.dtype, device=total.device)))
+    return _add_examples(
+        total, torch.log(torch.as_tensor(output, dtype=total.dtype, device=total.device))
+    )

@@ -16,9 +16,10 @@ class Accuracy(_BaseClassification):
 
     Update with ``(y_pred, y)``:
 
-    - multiclass: ``y_pred`` scores of shape (B, C, ...), of which the highest counts, ``y`` classes of shape (B, ...).
-    - binary: both 0 or 1, of shape (B, ...), or one of them (B, 1, ...). Turn probabilities into 0 and 1 in
-      ``output_transform``.
+    - multiclass: ``y_pred`` scores of shape (B, C, ...), of which the highest counts, ``y`` classes
+      of shape (B, ...).
+    - binary: both 0 or 1, of shape (B, ...), or one of them (B, 1, ...). Turn probabilities into 0
+      and 1 in ``output_transform``.
     - multilabel: both 0 or 1, of shape (B, C, ...); an example is right if all its C labels are.
 
     Further dimensions are taken for further examples.
@@ -30,8 +31,9 @@ class Accuracy(_BaseClassification):
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are no class, or the number of
-            classes has changed. For tensors on an accelerator, wrong values are reported by ``compute``.
+        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are no class,
+            or the number of classes has changed. For tensors on an accelerator, wrong values are
+            reported by ``compute``.
         RuntimeError: in ``update``, the kind of classification has changed.
         NotComputableError: in ``compute``, no example was seen.
 

@@ -36,18 +36,20 @@ def adapt(
     """Makes a metric of a metric of torchmetrics, or of a score function of scikit-learn.
 
     Args:
-        metric: an object with ``reset``, ``update`` and ``compute``, such as a metric of torchmetrics; or a function
-            ``metric(y_true, y_pred, **kwargs)`` of numpy arrays, such as one of ``sklearn.metrics``.
-        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``; for objects into what ``update`` takes, a
-            mapping for what it takes by name.
-        prediction: what a function takes as predictions: "scores" as they are, or the "labels" of the highest of scores
-            (B, C).
-        higher_is_better: see :class:`Metric`; by default what the object says itself, as those of torchmetrics do.
+        metric: an object with ``reset``, ``update`` and ``compute``, such as a metric of
+            torchmetrics; or a function ``metric(y_true, y_pred, **kwargs)`` of numpy arrays, such
+            as one of ``sklearn.metrics``.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``; for objects into what
+            ``update`` takes, a mapping for what it takes by name.
+        prediction: what a function takes as predictions: "scores" as they are, or the "labels" of
+            the highest of scores (B, C).
+        higher_is_better: see :class:`Metric`; by default what the object says itself, as those of
+            torchmetrics do.
         **kwargs: further arguments of a function.
 
     Returns:
-        A metric that is attached, reset and computed like all others. Objects reduce over processes by themselves; for
-        functions, samples of all processes are kept and joined.
+        A metric that is attached, reset and computed like all others. Objects reduce over processes
+        by themselves; for functions, samples of all processes are kept and joined.
 
     Raises:
         TypeError: ``metric`` is neither.
@@ -70,7 +72,9 @@ def adapt(
         adapted: Metric = _Adapted(metric, output_transform)
         adapted.higher_is_better = getattr(metric, "higher_is_better", None)
     elif callable(metric) and not isinstance(metric, type):
-        adapted = EpochMetric(_OfArrays(metric, prediction, kwargs), output_transform, check_compute_fn=False)
+        adapted = EpochMetric(
+            _OfArrays(metric, prediction, kwargs), output_transform, check_compute_fn=False
+        )
     else:
         raise TypeError(
             "metric should be an object with reset, update and compute, or a function of (y_true, y_pred), "
@@ -107,7 +111,11 @@ class _Adapted(Metric):
     def _follow(self, output: Any) -> None:
         """Moves the metric to where outputs are; metrics of torchmetrics stay on the CPU otherwise."""
         values = (
-            output.values() if isinstance(output, Mapping) else output if isinstance(output, Sequence) else [output]
+            output.values()
+            if isinstance(output, Mapping)
+            else output
+            if isinstance(output, Sequence)
+            else [output]
         )
         device = next((value.device for value in values if isinstance(value, Tensor)), None)
         if device is not None and getattr(self.adapted, "device", device) != device:
@@ -115,7 +123,9 @@ class _Adapted(Metric):
 
     def _functions(self) -> dict[int, Any]:
         # A module can be called, but accumulates: each twin needs its own.
-        return {key: value for key, value in super()._functions().items() if value is not self.adapted}
+        return {
+            key: value for key, value in super()._functions().items() if value is not self.adapted
+        }
 
     def _state(self) -> OrderedDict[str, Any]:
         """What torchmetrics says is its metric's state.
@@ -153,9 +163,14 @@ def _copied(value: Any) -> Any:
 
 
 class _OfArrays:
-    """Calls a function of numpy arrays, true values first. A class and no closure, so that metrics can be pickled."""
+    """Calls a function of numpy arrays, true values first.
 
-    def __init__(self, function: Callable[..., Any], prediction: str, kwargs: dict[str, Any]) -> None:
+    A class and no closure, so that metrics can be pickled.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], prediction: str, kwargs: dict[str, Any]
+    ) -> None:
         self._function = function
         self._prediction = prediction
         self._kwargs = kwargs

@@ -9,13 +9,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._curves import Ranking, _ScoreMetric, average_precision, check_average, value_of_scores
+from ignite.metrics._curves import (
+    Ranking,
+    _ScoreMetric,
+    average_precision,
+    check_average,
+    value_of_scores,
+)
 from ignite.metrics._outputs import identity
 
 __all__ = ["AveragePrecision", "average_precision_compute_fn"]
 
 
-def average_precision_compute_fn(y_preds: Tensor, y_targets: Tensor, average: str | None = "macro") -> Any:
+def average_precision_compute_fn(
+    y_preds: Tensor, y_targets: Tensor, average: str | None = "macro"
+) -> Any:
     """The value of :class:`AveragePrecision`, of scores and targets of the shapes that it takes."""
     return value_of_scores(average_precision, y_preds, y_targets, check_average(average))
 
@@ -23,8 +31,9 @@ def average_precision_compute_fn(y_preds: Tensor, y_targets: Tensor, average: st
 class AveragePrecision(_ScoreMetric):
     r"""The mean of precisions, weighted by the gain of recall at each threshold, :math:`\sum_k (R_k - R_{k-1}) P_k`.
 
-    Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L labels; or scores of
-    shape (B, C) and classes of shape (B,), each class against the others. 0 if there are no positives.
+    Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L
+    labels; or scores of shape (B, C) and classes of shape (B,), each class against the others. 0 if
+    there are no positives.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
@@ -65,7 +74,9 @@ class AveragePrecision(_ScoreMetric):
         average: Literal["macro", "weighted", "micro"] | None = "macro",
     ) -> None:
         self._average = check_average(average)
-        super().__init__(output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins)
+        super().__init__(
+            output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins
+        )
         self.compute_fn = functools.partial(average_precision_compute_fn, average=average)
 
     def _of_ranking(self, ranking: Ranking) -> float:

@@ -16,7 +16,9 @@ __all__ = ["BalancedAccuracy"]
 
 
 class BalancedAccuracy(_BaseClassification):
-    """The mean over classes of the share of their examples that are predicted rightly. Classes need at least one.
+    """The mean over classes of the share of their examples that are predicted rightly.
+
+    Classes need at least one.
 
     Update with ``(y_pred, y)``, multiclass or binary, of the shapes that :class:`Accuracy` takes.
 

@@ -18,12 +18,14 @@ __all__ = ["Best"]
 class Best(MetricsLambda):
     """The best value that a metric has had over the spans so far, such as epochs.
 
-    The metric is fed when this one is attached. NaN is never the best. ``reset`` does not forget the best value,
+    The metric is fed when this one is attached. NaN is never the best. ``reset`` does not forget
+    the best value,
     :meth:`forget` does.
 
     Args:
         metric: whose value, a number, is tracked.
-        mode: whether higher ("max") or lower ("min") is better; by default what the metric says itself.
+        mode: whether higher ("max") or lower ("min") is better; by default what the metric says
+            itself.
 
     Attributes:
         best: the best value; None before the first.
@@ -31,7 +33,8 @@ class Best(MetricsLambda):
 
     Raises:
         TypeError: ``metric`` is no metric.
-        ValueError: ``mode`` is neither, or is not given and the metric does not say whether higher is better.
+        ValueError: ``mode`` is neither, or is not given and the metric does not say whether higher
+            is better.
         NotComputableError: in ``compute``, there was no value that is a number.
 
     State:
@@ -72,12 +75,15 @@ class Best(MetricsLambda):
         """The best value, with that over what the metric has seen now."""
         best = self._better(super().compute())
         if best is None:
-            raise NotComputableError("Best must have at least one value that is a number before it can be computed.")
+            raise NotComputableError(
+                "Best must have at least one value that is a number before it can be computed."
+            )
         return best
 
     def _better(self, value: float) -> float | None:
         if math.isnan(value) or (
-            self.best is not None and (value <= self.best if self.mode == "max" else value >= self.best)
+            self.best is not None
+            and (value <= self.best if self.mode == "max" else value >= self.best)
         ):
             return self.best
         return value

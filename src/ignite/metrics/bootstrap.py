@@ -21,9 +21,10 @@ __all__ = ["Bootstrap"]
 class Bootstrap(Metric):
     """Mean, standard deviation and quantiles of a metric's values over resamples of the examples.
 
-    Each resample takes each example a number of times drawn from the Poisson distribution with mean 1, which is
-    drawing with replacement for data whose number is not known beforehand. Its value is a dictionary with the keys
-    "mean", "std" (of the resamples, with Bessel's correction) and, for the quantiles q in percent, "q2.5" and so on.
+    Each resample takes each example a number of times drawn from the Poisson distribution with mean
+    1, which is drawing with replacement for data whose number is not known beforehand. Its value is
+    a dictionary with the keys "mean", "std" (of the resamples, with Bessel's correction) and, for
+    the quantiles q in percent, "q2.5" and so on.
 
     Update with what the metric takes: a tuple of tensors of shape (B, ...).
 
@@ -31,10 +32,12 @@ class Bootstrap(Metric):
         metric: the metric; copies of it are fed. Its value has to be a number or a tensor.
         num_resamples: how many, at least 2.
         quantiles: in [0, 1].
-        seed: of the draws, which are the same each time that the metric is reset. Each process draws others.
+        seed: of the draws, which are the same each time that the metric is reset. Each process
+            draws others.
 
     Raises:
-        TypeError: ``metric`` is no metric; in ``update``, an output is not tensors of the same length.
+        TypeError: ``metric`` is no metric; in ``update``, an output is not tensors of the same
+            length.
         ValueError: another argument is out of range.
         NotComputableError: in ``compute``, no example was seen.
 
@@ -50,7 +53,11 @@ class Bootstrap(Metric):
     """
 
     def __init__(
-        self, metric: Metric, num_resamples: int = 100, quantiles: Sequence[float] = (0.025, 0.975), seed: int = 0
+        self,
+        metric: Metric,
+        num_resamples: int = 100,
+        quantiles: Sequence[float] = (0.025, 0.975),
+        seed: int = 0,
     ) -> None:
         if not isinstance(metric, Metric):
             raise TypeError(f"metric should be a Metric, but given {type(metric)}")
@@ -124,10 +131,15 @@ class Bootstrap(Metric):
         return super()._directions(name) | dict.fromkeys(keys, self._is_higher_better)
 
     def _statistics_in_use(self) -> list[Any]:
-        return [statistic for metric in self._resamples for statistic in metric._statistics_in_use()]
+        return [
+            statistic for metric in self._resamples for statistic in metric._statistics_in_use()
+        ]
 
     def _state(self) -> OrderedDict[str, Any]:
-        return OrderedDict(generator=self._generator_state, resamples=[metric._state() for metric in self._resamples])
+        return OrderedDict(
+            generator=self._generator_state,
+            resamples=[metric._state() for metric in self._resamples],
+        )
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
         (state,) = states
@@ -145,7 +157,9 @@ def _length_of(output: Any) -> int:
     items = output if isinstance(output, tuple | list) else [output]
     lengths = {item.shape[0] if isinstance(item, Tensor) and item.ndim else None for item in items}
     if not isinstance(output, tuple | list) or len(lengths) != 1 or None in lengths:
-        given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in items]
+        given = [
+            tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in items
+        ]
         raise TypeError(f"The output should be tensors of the same length, but given {given}")
     (length,) = lengths
     return length or 0

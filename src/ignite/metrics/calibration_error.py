@@ -24,13 +24,15 @@ _TOLERANCE = 0.01
 class CalibrationError(View):
     r"""How far predicted probabilities are from how often predictions are right.
 
-    Predictions are sorted into bins of equal width by their probability: bin b of B holds those from b / B up to, not
-    including, (b + 1) / B, the last one 1 as well. With :math:`n_b` of :math:`N` predictions in
-    bin :math:`b`, mean probability :math:`p_b` and share of right ones :math:`a_b`, it is :math:`\sum_b \frac{n_b}{N}
+    Predictions are sorted into bins of equal width by their probability: bin b of B holds those
+    from b / B up to, not including, (b + 1) / B, the last one 1 as well. With :math:`n_b` of
+    :math:`N` predictions in bin :math:`b`, mean probability :math:`p_b` and share of right ones
+    :math:`a_b`, it is :math:`\sum_b \frac{n_b}{N}
     |a_b - p_b|` ("l1"), :math:`\sqrt{\sum_b \frac{n_b}{N} (a_b - p_b)^2}` ("l2") or :math:`\max_b |a_b - p_b|` ("max").
 
-    Update with ``(y_pred, y)``: probabilities of shape (B, C, ...), which add up to 1 over C and of which the highest
-    is judged, with classes of shape (B, ...); or probabilities of class 1 with 0 and 1, both of shape (B, ...).
+    Update with ``(y_pred, y)``: probabilities of shape (B, C, ...), which add up to 1 over C and of
+    which the highest is judged, with classes of shape (B, ...); or probabilities of class 1 with 0
+    and 1, both of shape (B, ...).
 
     Args:
         num_bins: how many bins.
@@ -40,9 +42,9 @@ class CalibrationError(View):
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: an argument is none of the above; in ``update``, shapes do not fit, a probability is not from 0 to
-            1, those of an example do not add up to 1, or a target is no class. Values on an accelerator are reported by
-            ``compute``.
+        ValueError: an argument is none of the above; in ``update``, shapes do not fit, a
+            probability is not from 0 to 1, those of an example do not add up to 1, or a target is
+            no class. Values on an accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -52,7 +54,8 @@ class CalibrationError(View):
         0.25
 
     References:
-        Guo et al., "On calibration of modern neural networks", 2017, https://arxiv.org/abs/1706.04599
+        Guo et al., "On calibration of modern neural networks", 2017,
+        https://arxiv.org/abs/1706.04599
     """
 
     higher_is_better = False
@@ -74,7 +77,9 @@ class CalibrationError(View):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_bin, (self.num_bins,), num_values=2, device=self._accumulates_on, select=_read)]
+        return [
+            Totals(_bin, (self.num_bins,), num_values=2, device=self._accumulates_on, select=_read)
+        ]
 
     def _value(self, totals: Totals) -> float:
         bins, num_wrong = totals.values
@@ -107,7 +112,9 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         confidence, classes = y_pred.max(dim=1)
         right, num_classes = classes == y, y_pred.shape[1]
         sums = y_pred.sum(dim=1, dtype=wide_dtype(y_pred))
-        is_right_input = (y_pred >= 0).all(dim=1) & ((sums - 1).abs() <= _TOLERANCE)  # false for NaN
+        is_right_input = (y_pred >= 0).all(dim=1) & (
+            (sums - 1).abs() <= _TOLERANCE
+        )  # false for NaN
     else:
         confidence, right, num_classes = y_pred, y == 1, 2
         is_right_input = (confidence >= 0) & (confidence <= 1)
@@ -123,13 +130,17 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _read_quickly(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
     """The same of probabilities (B, C), on the CPU; None of others, or if something is wrong."""
-    is_usual = y_pred.ndim == 2 and y.ndim == 1 and y.dtype is torch.int64 and y_pred.is_floating_point()
+    is_usual = (
+        y_pred.ndim == 2 and y.ndim == 1 and y.dtype is torch.int64 and y_pred.is_floating_point()
+    )
     arrays = arrays_of(y_pred, y) if is_usual and y.numel() else None
     if arrays is None:
         return None
     probabilities, true = arrays
     with quietly():
-        is_right_input = probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
+        is_right_input = (
+            probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
+        )
     # Negative classes are huge without their sign.
     if not is_right_input or true.view(numpy.uint64).max() >= probabilities.shape[1]:
         return None
@@ -152,7 +163,11 @@ def _bin(pair: tuple[Tensor, Tensor], num_bins: int) -> tuple[int, Tensor, Tenso
     right = pair[1].to(confidence.dtype)
     # Compared with the edges, because a product with the number of bins is rounded over them.
     edges = torch.arange(num_bins, dtype=confidence.dtype, device=confidence.device) / num_bins
-    index = (torch.bucketize(confidence.nan_to_num(0.0), edges, right=True) - 1).clamp(0, num_bins - 1)
+    index = (torch.bucketize(confidence.nan_to_num(0.0), edges, right=True) - 1).clamp(
+        0, num_bins - 1
+    )
     rows = torch.stack([torch.ones_like(confidence), confidence, right])
-    bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(1, index, rows)
+    bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(
+        1, index, rows
+    )
     return len(confidence), bins, (right > 1).sum()

@@ -33,7 +33,8 @@ def ClassificationReport(  # noqa: N802 - Ignite's name
     Args:
         beta: how many times as important recall is as precision in the F-score.
         output_dict: give a dictionary, label -> name -> number, not the same as JSON.
-        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``; see :class:`Precision` for shapes.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``; see :class:`Precision`
+            for shapes.
         device: where to count; by default, where the predictions are.
         is_multilabel: whether equal shapes mean labels, not binary predictions.
         labels: what to call the classes, in their order; by default "0", "1" and so on.
@@ -48,15 +49,24 @@ def ClassificationReport(  # noqa: N802 - Ignite's name
         >>> report.compute()["dog"]
         {'precision': 1.0, 'recall': 0.5, 'f1-score': 0.6666...}
     """
-    precision = Precision(output_transform, average=None, is_multilabel=is_multilabel, device=device)
+    precision = Precision(
+        output_transform, average=None, is_multilabel=is_multilabel, device=device
+    )
     recall = Recall(output_transform, average=None, is_multilabel=is_multilabel, device=device)
     fbeta = Fbeta(beta, average=False, precision=precision, recall=recall)
     function = functools.partial(_report, beta=beta, names=labels, as_dict=output_dict)
-    return MetricsLambda(function, recall, precision, fbeta, metrics_result_mode=metrics_result_mode)
+    return MetricsLambda(
+        function, recall, precision, fbeta, metrics_result_mode=metrics_result_mode
+    )
 
 
 def _report(
-    recall: Tensor, precision: Tensor, fbeta: Tensor, beta: int, names: list[str] | None, as_dict: bool
+    recall: Tensor,
+    precision: Tensor,
+    fbeta: Tensor,
+    beta: int,
+    names: list[str] | None,
+    as_dict: bool,
 ) -> dict[str, dict[str, float]] | str:
     names = [str(i) for i in range(len(recall))] if names is None else names
     if len(names) < len(recall):

@@ -8,7 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._contingency import check_labels, count_labels, cross_table, labels_of_samples, outside_message
+from ignite.metrics._contingency import (
+    check_labels,
+    count_labels,
+    cross_table,
+    labels_of_samples,
+    outside_message,
+)
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
@@ -22,8 +28,9 @@ class CohenKappa(View):
 
     .. math:: 1 - \frac{\sum_{ij} w_{ij} o_{ij}}{\sum_{ij} w_{ij} e_{ij}}
 
-    with :math:`o` how often labels :math:`i` and :math:`j` go together, :math:`e` how often they would if they were
-    independent, and :math:`w` 0 on the diagonal and elsewhere 1, or with ``weights`` :math:`|i - j|` ("linear") or
+    with :math:`o` how often labels :math:`i` and :math:`j` go together, :math:`e` how often they
+    would if they were independent, and :math:`w` 0 on the diagonal and elsewhere 1, or with
+    ``weights`` :math:`|i - j|` ("linear") or
     :math:`(i - j)^2` ("quadratic"), the distance of the labels themselves, whichever others occur. All of one class
     gives 0.
 
@@ -35,11 +42,13 @@ class CohenKappa(View):
         check_compute_fn: without effect; kept for programs that give it.
         device: where to keep or count labels; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``. Without it, all labels are kept.
+        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``. Without it,
+            all labels are kept.
 
     Raises:
-        ValueError: ``weights`` is none of the above; in ``update``, shapes are not those above, or a label is out of
-            range, no whole number, or -100, which losses ignore. Values on an accelerator are reported by ``compute``.
+        ValueError: ``weights`` is none of the above; in ``update``, shapes are not those above, or
+            a label is out of range, no whole number, or -100, which losses ignore. Values on an
+            accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -64,7 +73,9 @@ class CohenKappa(View):
         num_classes: int | None = None,
     ) -> None:
         if weights not in (None, "linear", "quadratic"):
-            raise ValueError(f"Kappa Weighting type must be None or linear or quadratic., but given {weights!r}")
+            raise ValueError(
+                f"Kappa Weighting type must be None or linear or quadratic., but given {weights!r}"
+            )
         if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes should be positive, but given {num_classes}")
         self.weights = weights
@@ -74,7 +85,14 @@ class CohenKappa(View):
     def _declare(self) -> list[Statistic]:
         if self.num_classes is None:
             return [KeptSamples(select_samples, device=self._accumulates_on)]
-        return [Totals(count_labels, (self.num_classes, "CohenKappa"), num_values=2, device=self._accumulates_on)]
+        return [
+            Totals(
+                count_labels,
+                (self.num_classes, "CohenKappa"),
+                num_values=2,
+                device=self._accumulates_on,
+            )
+        ]
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         y_pred, y = reading.derive(select_samples)

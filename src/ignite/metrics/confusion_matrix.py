@@ -34,19 +34,21 @@ __all__ = [
 class ConfusionMatrix(View):
     """How many examples of each class are predicted as which: true classes in rows, predicted ones in columns.
 
-    Update with ``(y_pred, y)``: scores of shape (B, C, ...), of which the highest counts, and classes of shape
-    (B, ...). Targets outside of [0, C) are left out.
+    Update with ``(y_pred, y)``: scores of shape (B, C, ...), of which the highest counts, and
+    classes of shape (B, ...). Targets outside of [0, C) are left out.
 
     Args:
         num_classes: C, more than 1.
-        average: None gives counts, int64; "samples" divides them by the number of items in batches, "recall" each row
-            by its sum, "precision" each column.
+        average: None gives counts, int64; "samples" divides them by the number of items in batches,
+            "recall" each row by its sum, "precision" each column.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to count; by default, where the predictions are.
-        skip_unrolling: without effect; lists of tensors of different sizes are always counted one by one.
+        skip_unrolling: without effect; lists of tensors of different sizes are always counted one
+            by one.
 
     Raises:
-        ValueError: ``num_classes`` or ``average`` is none of the above; in ``update``, shapes do not fit.
+        ValueError: ``num_classes`` or ``average`` is none of the above; in ``update``, shapes do
+            not fit.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -73,8 +75,8 @@ class ConfusionMatrix(View):
             )
         self.num_classes = num_classes
         self.average = average
-        # Lists of tensors are unrolled all the same: they could not be counted otherwise, and reading outputs as other
-        # metrics do lets them share the counts.
+        # Lists of tensors are unrolled all the same: they could not be counted otherwise, and
+        # reading outputs as other metrics do lets them share the counts.
         super().__init__(output_transform, device, skip_unrolling=False)
 
     def _declare(self) -> list[Statistic]:
@@ -92,7 +94,9 @@ class ConfusionMatrix(View):
 
     def _check_loaded(self, statistic: Any) -> None:
         if statistic.num_classes not in (None, self.num_classes):
-            raise ValueError(f"it should be of {self.num_classes} classes, but given {statistic.num_classes}")
+            raise ValueError(
+                f"it should be of {self.num_classes} classes, but given {statistic.num_classes}"
+            )
 
     def _value(self, counts: LabelCounts) -> Tensor:
         matrix = counts.matrix
@@ -123,10 +127,11 @@ def IoU(  # noqa: N802 - Ignite's name
 
     Args:
         cm: the confusion matrix to compute it from, with ``average`` None or "samples".
-        ignore_index: a class whose examples are not judged, whatever is predicted for them. It is left out of the
-            result, which then has shape (C - 1,).
-        exclude_index: a class that is left out of the result, but whose examples are judged: where another class is
-            predicted for them, that is wrong. This is what ``ignore_index`` means in pytorch-ignite.
+        ignore_index: a class whose examples are not judged, whatever is predicted for them. It is
+            left out of the result, which then has shape (C - 1,).
+        exclude_index: a class that is left out of the result, but whose examples are judged: where
+            another class is predicted for them, that is wrong. This is what ``ignore_index`` means
+            in pytorch-ignite.
 
     Warns:
         UserWarning: ``ignore_index`` is given, whose value differs from pytorch-ignite's.
@@ -144,16 +149,24 @@ def IoU(  # noqa: N802 - Ignite's name
     return _make_iou(cm, ignore_index, exclude_index, "IoU")
 
 
-def _make_iou(cm: ConfusionMatrix, ignore_index: int | None, exclude_index: int | None, caller: str) -> MetricsLambda:
+def _make_iou(
+    cm: ConfusionMatrix, ignore_index: int | None, exclude_index: int | None, caller: str
+) -> MetricsLambda:
     _check_matrix(cm)
     for name, index in (("ignore_index", ignore_index), ("exclude_index", exclude_index)):
-        if index is not None and not (isinstance(index, numbers.Integral) and 0 <= index < cm.num_classes):
-            raise ValueError(f"{name} should be integer and in the range of [0, {cm.num_classes}), but given {index}")
+        if index is not None and not (
+            isinstance(index, numbers.Integral) and 0 <= index < cm.num_classes
+        ):
+            raise ValueError(
+                f"{name} should be integer and in the range of [0, {cm.num_classes}), but given {index}"
+            )
     if ignore_index is not None and exclude_index is not None:
         raise ValueError(
             f"One of ignore_index and exclude_index should be given, but given {ignore_index} and {exclude_index}"
         )
-    if ignore_index is not None:  # the program may have been written for Ignite, which would give another number
+    if (
+        ignore_index is not None
+    ):  # the program may have been written for Ignite, which would give another number
         warnings.warn(
             f"{caller}(ignore_index={ignore_index}) does not judge the examples of this class. pytorch-ignite judges "
             f"them, and leaves the class out of the result: exclude_index={ignore_index} gives its value",
@@ -224,9 +237,13 @@ def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noq
 def _check_scores(reading: Reading, num_classes: int) -> None:
     y_pred, y = reading.output
     if y_pred.ndim < 2:
-        raise ValueError(f"y_pred must have shape (batch_size, num_classes, ...), but given {tuple(y_pred.shape)}")
+        raise ValueError(
+            f"y_pred must have shape (batch_size, num_classes, ...), but given {tuple(y_pred.shape)}"
+        )
     if y_pred.shape[1] != num_classes:
-        raise ValueError(f"y_pred does not have correct number of classes: {y_pred.shape[1]} vs {num_classes}")
+        raise ValueError(
+            f"y_pred does not have correct number of classes: {y_pred.shape[1]} vs {num_classes}"
+        )
     labels: Labels = reading.derive(read_labels, False)
     if labels.kind != MULTICLASS:
         raise ValueError(

@@ -22,12 +22,12 @@ class CosineSimilarity(View):
 
     .. math:: \frac{1}{N} \sum_i \frac{p_i \cdot y_i}{\max(|p_i|, \epsilon) \max(|y_i|, \epsilon)}
 
-    Update with ``(y_pred, y)``, both of shape (B, D) or with more dimensions, floating point or integers;
-    each example is one vector. Its length does not matter; a vector of zeros counts as 0.
+    Update with ``(y_pred, y)``, both of shape (B, D) or with more dimensions, floating point or
+    integers; each example is one vector. Its length does not matter; a vector of zeros counts as 0.
 
     Args:
-        eps: the least length that is divided by, if more than the default: shorter vectors then give less than their
-            cosine. By default lengths do not matter.
+        eps: the least length that is divided by, if more than the default: shorter vectors then
+            give less than their cosine. By default lengths do not matter.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
@@ -59,7 +59,11 @@ class CosineSimilarity(View):
 
     def _declare(self) -> list[Statistic]:
         least = self.eps if self.eps > 1e-8 else 0.0
-        return [Totals(_sum_cosines, (least,), device=self._accumulates_on, select=_read, is_rowwise=True)]
+        return [
+            Totals(
+                _sum_cosines, (least,), device=self._accumulates_on, select=_read, is_rowwise=True
+            )
+        ]
 
     def _value(self, *statistics: Any) -> float:
         totals: Totals = statistics[0]

@@ -20,8 +20,8 @@ class Entropy(View):
 
     .. math:: -\frac{1}{N} \sum_i \sum_c q_{ic} \ln q_{ic}, \quad q_i = \mathrm{softmax}(p_i)
 
-    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further examples, and targets do
-    not count.
+    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further
+    examples, and targets do not count.
 
     Arguments are those of :class:`Metric`.
 

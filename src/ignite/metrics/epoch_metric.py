@@ -23,9 +23,10 @@ class EpochMetricWarning(UserWarning):
 class EpochMetric(View):
     """The value of a function of all predictions and targets.
 
-    Update with ``(y_pred, y)``, each of shape (B,) or (B, K), of the same dtypes each time; a second dimension of 1 is
-    left out. All of them are kept, once for all metrics of an engine that keep the same, so that memory grows with the
-    data. Over several processes, each computes the value from the samples of all, in the order of ranks.
+    Update with ``(y_pred, y)``, each of shape (B,) or (B, K), of the same dtypes each time; a
+    second dimension of 1 is left out. All of them are kept, once for all metrics of an engine that
+    keep the same, so that memory grows with the data. Over several processes, each computes the
+    value from the samples of all, in the order of ranks.
 
     Args:
         compute_fn: ``compute_fn(y_pred, y)``, with all predictions and targets, the value.
@@ -82,7 +83,9 @@ class EpochMetric(View):
             self.compute_fn(y_pred, y)
         except Exception as error:
             warnings.warn(
-                f"Probably, there can be a problem with `compute_fn`:\n {error}", EpochMetricWarning, stacklevel=2
+                f"Probably, there can be a problem with `compute_fn`:\n {error}",
+                EpochMetricWarning,
+                stacklevel=2,
             )
 
     def _value(self, *statistics: Any) -> Any:

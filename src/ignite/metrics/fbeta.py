@@ -30,15 +30,16 @@ def Fbeta(  # noqa: N802 - Ignite's name
 
     Args:
         beta: how many times as important recall is as precision, positive.
-        average: give the mean over classes, a number; otherwise the values of all, a tensor of shape (C,).
+        average: give the mean over classes, a number; otherwise the values of all, a tensor of
+            shape (C,).
         precision: a metric to take precision from, with ``average=False``.
         recall: a metric to take recall from, with ``average=False``.
         output_transform: of the metrics that are not given.
         device: likewise.
 
     Raises:
-        ValueError: ``beta`` is not positive, a metric has another ``average``, or an argument is given for metrics that
-            are given, too.
+        ValueError: ``beta`` is not positive, a metric has another ``average``, or an argument is
+            given for metrics that are given, too.
 
     Example:
         >>> f1 = Fbeta(1)
@@ -59,13 +60,21 @@ def Fbeta(  # noqa: N802 - Ignite's name
                 f"If {name} argument is provided, output_transform should be None, but given {output_transform!r}"
             )
         if device is not None:
-            raise ValueError(f"If {name} argument is provided, device should be None, but given {device!r}")
+            raise ValueError(
+                f"If {name} argument is provided, device should be None, but given {device!r}"
+            )
         if metric._average:
-            raise ValueError(f"Input {name} metric should have average=False, but given {metric._average!r}")
+            raise ValueError(
+                f"Input {name} metric should have average=False, but given {metric._average!r}"
+            )
     transform = identity if output_transform is None else output_transform
-    precision = Precision(transform, average=False, device=device) if precision is None else precision
+    precision = (
+        Precision(transform, average=False, device=device) if precision is None else precision
+    )
     recall = Recall(transform, average=False, device=device) if recall is None else recall
-    return better_if_higher(MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall))
+    return better_if_higher(
+        MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall)
+    )
 
 
 def _fbeta(precision: Tensor, recall: Tensor, beta: float, average: bool) -> Any:

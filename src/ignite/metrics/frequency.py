@@ -68,7 +68,9 @@ class Frequency(Metric):
         """Puts the value into ``engine.state.metrics``, as an integer."""
         engine.state.metrics[name] = int(self.compute())
 
-    def attach(self, engine: Engine[Any, Any], name: str, event_name: Any = Events.ITERATION_COMPLETED) -> None:
+    def attach(
+        self, engine: Engine[Any, Any], name: str, event_name: Any = Events.ITERATION_COMPLETED
+    ) -> None:
         """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
 
         Args:
@@ -76,7 +78,9 @@ class Frequency(Metric):
             name: under which the value is found.
             event_name: when to compute it; epochs begin at zero.
         """
-        super().attach(engine, name, MetricUsage(Events.EPOCH_STARTED, event_name, Events.ITERATION_COMPLETED))
+        super().attach(
+            engine, name, MetricUsage(Events.EPOCH_STARTED, event_name, Events.ITERATION_COMPLETED)
+        )
 
     def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> None:
         """Ends what ``attach`` has begun, at whatever event."""
@@ -86,4 +90,6 @@ class Frequency(Metric):
 
     def is_attached(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> bool:
         """Whether ``engine`` computes the metric, at whatever event."""
-        return engine in self._attachments and super().is_attached(engine, self._attachments[engine].usage)
+        return engine in self._attachments and super().is_attached(
+            engine, self._attachments[engine].usage
+        )

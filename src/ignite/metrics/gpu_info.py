@@ -45,7 +45,9 @@ class GpuInfo(Metric):
         found = []
         for i in range(nvml.nvmlDeviceGetCount()):
             handle = nvml.nvmlDeviceGetHandleByIndex(i)
-            found.append({"mem": self._ask(_memory, handle), "util": self._ask(_utilisation, handle)})
+            found.append(
+                {"mem": self._ask(_memory, handle), "util": self._ask(_utilisation, handle)}
+            )
         return found
 
     def _ask(self, question: Any, handle: Any) -> int | None:
@@ -64,7 +66,10 @@ class GpuInfo(Metric):
                     engine.state.metrics[f"{name}:{i} {key}(%)"] = values[key]
 
     def attach(  # type: ignore[override]
-        self, engine: Engine[Any, Any], name: str = "gpu", event_name: str | EventEnum = Events.ITERATION_COMPLETED
+        self,
+        engine: Engine[Any, Any],
+        name: str = "gpu",
+        event_name: str | EventEnum = Events.ITERATION_COMPLETED,
     ) -> None:
         """Looks at the GPUs at each ``event_name`` of ``engine``.
 
@@ -87,7 +92,9 @@ def _started_nvml() -> Any:
     """The module, ready to be asked in this process."""
     nvml = import_optional("pynvml", extra="gpu")
     if not torch.cuda.is_available():
-        raise RuntimeError("This contrib module requires available GPU, but torch.cuda.is_available() is False")
+        raise RuntimeError(
+            "This contrib module requires available GPU, but torch.cuda.is_available() is False"
+        )
     nvml.nvmlInit()
     return nvml
 

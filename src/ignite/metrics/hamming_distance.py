@@ -40,8 +40,11 @@ class HammingDistance(_BaseClassification):
 
     def _value(self, counts: LabelCounts) -> float:
         num_both, num_predicted, num_true = (
-            values.sum().item() for values in (counts.true_positives, counts.num_predicted, counts.num_true)
+            values.sum().item()
+            for values in (counts.true_positives, counts.num_predicted, counts.num_true)
         )
         if counts.kind == MULTILABEL:
-            return (num_predicted + num_true - 2 * num_both) / (counts.num_examples * (counts.num_classes or 1))
+            return (num_predicted + num_true - 2 * num_both) / (
+                counts.num_examples * (counts.num_classes or 1)
+            )
         return 1 - num_both / counts.num_examples

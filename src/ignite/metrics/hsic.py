@@ -22,13 +22,14 @@ class HSIC(View):
     .. math:: \frac{1}{B (B - 3)} \Bigl( \mathrm{tr}(K L) + \frac{1^T K 1 \; 1^T L 1}{(B - 1)(B - 2)}
         - \frac{2}{B - 2} 1^T K L 1 \Bigr)
 
-    with the Gaussian kernels :math:`K` and :math:`L` of the two variables, whose diagonals are set to 0. The value of a
-    batch is at least 0. As a mean over batches, it depends on how the data are cut into them; over several processes,
-    it is that over the batches of all. Update with ``(x, y)``, of shapes (B, ...).
+    with the Gaussian kernels :math:`K` and :math:`L` of the two variables, whose diagonals are set
+    to 0. The value of a batch is at least 0. As a mean over batches, it depends on how the data are
+    cut into them; over several processes, it is that over the batches of all. Update with ``(x,
+    y)``, of shapes (B, ...).
 
     Args:
-        sigma_x: the width of the kernel of x; negative for the root of the median of all squared distances in each
-            batch, also the zeros of examples from themselves.
+        sigma_x: the width of the kernel of x; negative for the root of the median of all squared
+            distances in each batch, also the zeros of examples from themselves.
         sigma_y: likewise, of y.
         ignore_invalid_batch: leave batches of fewer than four examples out, instead of raising.
         output_transform: turns ``engine.state.output`` into ``(x, y)``.

@@ -20,8 +20,8 @@ class JSDivergence(KLDivergence):
     .. math:: \frac{1}{N} \sum_i \frac{1}{2} \bigl( D(t_i \,\Vert\, m_i) + D(q_i \,\Vert\, m_i) \bigr), \quad
         m_i = \frac{t_i + q_i}{2}
 
-    with :math:`D`, :math:`q` and :math:`t` as in :class:`KLDivergence`. Update with ``(y_pred, y)``: logits of both, of
-    shape (B, C, ...); further dimensions are further examples.
+    with :math:`D`, :math:`q` and :math:`t` as in :class:`KLDivergence`. Update with ``(y_pred,
+    y)``: logits of both, of shape (B, C, ...); further dimensions are further examples.
 
     Arguments are those of :class:`Metric`.
 

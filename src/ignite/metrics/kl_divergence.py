@@ -21,7 +21,8 @@ class KLDivergence(View):
     .. math:: \frac{1}{N} \sum_i \sum_c t_{ic} \ln \frac{t_{ic}}{q_{ic}}, \quad
         q_i = \mathrm{softmax}(p_i), \; t_i = \mathrm{softmax}(y_i)
 
-    Update with ``(y_pred, y)``: logits of both, of shape (B, C, ...); further dimensions are further examples.
+    Update with ``(y_pred, y)``: logits of both, of shape (B, C, ...); further dimensions are
+    further examples.
 
     Arguments are those of :class:`Metric`.
 
@@ -42,7 +43,11 @@ class KLDivergence(View):
     higher_is_better = False
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits, is_rowwise=True)]
+        return [
+            Totals(
+                _sum_divergences, device=self._accumulates_on, select=read_logits, is_rowwise=True
+            )
+        ]
 
     def _value(self, *statistics: Any) -> float:
         totals: Totals = statistics[0]

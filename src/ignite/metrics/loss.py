@@ -20,21 +20,22 @@ __all__ = ["Loss"]
 class Loss(View):
     """The mean of a loss over all examples seen: of the batches' mean losses, weighted by their sizes.
 
-    Update with ``(y_pred, y)`` or ``(y_pred, y, kwargs)``, whatever ``loss_fn`` takes; or with a mapping that has
-    ``y_pred``, ``y`` and, if there are some, ``criterion_kwargs``.
+    Update with ``(y_pred, y)`` or ``(y_pred, y, kwargs)``, whatever ``loss_fn`` takes; or with a
+    mapping that has ``y_pred``, ``y`` and, if there are some, ``criterion_kwargs``.
 
     Args:
         loss_fn: ``loss_fn(y_pred, y, **kwargs)``, the mean over the batch, a tensor of shape ().
         output_transform: turns ``engine.state.output`` into the above.
-        batch_size: ``batch_size(y)``, the number of examples, or whatever the loss is a mean over: of a loss with
-            ``ignore_index``, ``lambda y: (y != ignore_index).sum()``. By default, the length of targets, also of
-            those in a tuple or mapping. A batch whose targets are all ignored adds nothing.
+        batch_size: ``batch_size(y)``, the number of examples, or whatever the loss is a mean over:
+            of a loss with ``ignore_index``, ``lambda y: (y != ignore_index).sum()``. By default,
+            the length of targets, also of those in a tuple or mapping. A batch whose targets are
+            all ignored adds nothing.
         device: where to accumulate, in float64 (float32 on MPS); by default, where the loss is.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, the loss is not a tensor of shape (), or targets in a container do not tell the
-            number of examples. What was accumulated is unharmed.
+        ValueError: in ``update``, the loss is not a tensor of shape (), or targets in a container
+            do not tell the number of examples. What was accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -123,7 +124,9 @@ def _length(item: Any) -> int | None:
     return len(item) if isinstance(item, Sized) and not isinstance(item, Mapping | str) else None
 
 
-def _ignores_all(loss: Tensor, y: Any, loss_fn: Callable[..., Tensor], kwargs: Sequence[Any]) -> bool:
+def _ignores_all(
+    loss: Tensor, y: Any, loss_fn: Callable[..., Tensor], kwargs: Sequence[Any]
+) -> bool:
     """Whether the loss is NaN because it ignores each target; looked at where looking costs nothing."""
     if not loss.is_cpu or not isinstance(y, Tensor) or y.is_floating_point() or not loss.isnan():
         return False

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._contingency import check_labels, count_labels, cross_table, labels_of_samples, outside_message
+from ignite.metrics._contingency import (
+    check_labels,
+    count_labels,
+    cross_table,
+    labels_of_samples,
+    outside_message,
+)
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import EpochMetric, select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals
@@ -38,7 +44,8 @@ class MatthewsCorrCoef(EpochMetric):
 
     .. math:: \frac{c\,n - \sum_k p_k t_k}{\sqrt{(n^2 - \sum_k p_k^2)(n^2 - \sum_k t_k^2)}}
 
-    of :math:`n` examples of which :math:`c` are right, and class :math:`k` is predicted :math:`p_k` times and true
+    of :math:`n` examples of which :math:`c` are right, and class :math:`k` is predicted :math:`p_k`
+    times and true
     :math:`t_k` times. Update with ``(y_pred, y)``: labels of shape (B,), or scores and one-hot vectors (B, C).
 
     Args:
@@ -46,13 +53,13 @@ class MatthewsCorrCoef(EpochMetric):
         check_compute_fn: without effect; kept for programs that give it.
         device: where to keep the labels; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``, instead of keeping them all, so
-            that memory does not grow with the data.
+        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``, instead of
+            keeping them all, so that memory does not grow with the data.
 
     Raises:
-        ValueError: in ``update``, shapes are not those above, the dtype has changed, a label is out of range, no whole
-            number, or -100, which losses ignore, or a score is NaN. Values on an accelerator are reported by
-            ``compute``.
+        ValueError: in ``update``, shapes are not those above, the dtype has changed, a label is out
+            of range, no whole number, or -100, which losses ignore, or a score is NaN. Values on an
+            accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -62,7 +69,8 @@ class MatthewsCorrCoef(EpochMetric):
         0.5774
 
     References:
-        Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
+        Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient",
+        2004.
     """
 
     higher_is_better = True
@@ -79,12 +87,18 @@ class MatthewsCorrCoef(EpochMetric):
         num_classes: int | None = None,
     ) -> None:
         self.num_classes = num_classes
-        super().__init__(matthews_corrcoef_compute_fn, output_transform, check_compute_fn, device, skip_unrolling)
+        super().__init__(
+            matthews_corrcoef_compute_fn, output_transform, check_compute_fn, device, skip_unrolling
+        )
 
     def _declare(self) -> list[Statistic]:
         if self.num_classes is None:
             return super()._declare()
-        return [Totals(count_labels, (self.num_classes, _NAME), num_values=2, device=self._accumulates_on)]
+        return [
+            Totals(
+                count_labels, (self.num_classes, _NAME), num_values=2, device=self._accumulates_on
+            )
+        ]
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         _check_dimensions(reading.output)

@@ -23,9 +23,10 @@ class MaximumMeanDiscrepancy(View):
     .. math:: \frac{1}{B(B-1)} \sum_{i \ne j} \bigl( k(x_i, x_j) + k(y_i, y_j) \bigr)
         - \frac{2}{B^2} \sum_{i,j} k(x_i, y_j), \quad k(a, b) = \exp\Bigl(-\frac{\lVert a - b \rVert^2}{2 v}\Bigr)
 
-    It is about 0 if both come from the same distribution. Update with ``(x, y)``, both of shape (B, ...) with at least
-    two examples; smaller batches are left out. As a mean over batches, it depends on how the data are cut into them;
-    over several processes, it is that over the batches of all.
+    It is about 0 if both come from the same distribution. Update with ``(x, y)``, both of shape (B,
+    ...) with at least two examples; smaller batches are left out. As a mean over batches, it
+    depends on how the data are cut into them; over several processes, it is that over the batches
+    of all.
 
     Args:
         var: the kernel's variance :math:`v`, positive.
@@ -86,7 +87,9 @@ def _discrepancy(output: Sequence[Tensor], var: float) -> tuple[int, Tensor | fl
 
 def _combined(of_x: Any, of_y: Any, of_both: Any, n: int) -> Any:
     """The square, from the sums of kernels."""
-    return (of_x + of_y - 2 * n) / (n * (n - 1)) - 2 * of_both / (n * n)  # without the diagonal, of ones
+    return (of_x + of_y - 2 * n) / (n * (n - 1)) - 2 * of_both / (
+        n * n
+    )  # without the diagonal, of ones
 
 
 def _kernel(a: Tensor, b: Tensor, var: float) -> Tensor:
@@ -96,7 +99,8 @@ def _kernel(a: Tensor, b: Tensor, var: float) -> Tensor:
 def _discrepancy_of_near(x: Tensor, y: Tensor, var: float) -> float | None:
     """The square, by products of float32; None where rounding would show in it.
 
-    That is 1e-7 of the exponent for a kernel, and for the sum of n * n of them, as they are independent, n times that.
+    That is 1e-7 of the exponent for a kernel, and for the sum of n * n of them, as they are
+    independent, n times that.
     """
     n = x.shape[0]
     rows = torch.cat((x, y))
@@ -110,7 +114,9 @@ def _discrepancy_of_near(x: Tensor, y: Tensor, var: float) -> float | None:
         parts = [kernels[:n, :n], kernels[n:, n:], kernels[:n, n:]]
     else:
         first, second = (rows[:n], sizes[:n]), (rows[n:], sizes[n:])
-        parts = [_kernels_of_near(*a, *b) for a, b in ((first, first), (second, second), (first, second))]
+        parts = [
+            _kernels_of_near(*a, *b) for a, b in ((first, first), (second, second), (first, second))
+        ]
     of_x, of_y, of_both = (part.sum(dtype=torch.float64).item() for part in parts)
     found: float = _combined(of_x, of_y, of_both, n)
     return found if found > 0.1 * max(farthest, 1) / n else None

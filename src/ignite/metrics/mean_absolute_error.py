@@ -16,9 +16,10 @@ class MeanAbsoluteError(View):
 
     .. math:: \frac{1}{N} \sum_{i=1}^{N} |p_i - y_i|
 
-    with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples: for examples of several elements, the
-    sum over elements and the mean over examples. Update with ``(y_pred, y)``, both of shape (B, ...), floating point or
-    integers; they may differ in dimensions of size 1 after the first, as (B, 1) and (B,).
+    with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples: for examples of
+    several elements, the sum over elements and the mean over examples. Update with ``(y_pred, y)``,
+    both of shape (B, ...), floating point or integers; they may differ in dimensions of size 1
+    after the first, as (B, 1) and (B,).
 
     Arguments are those of :class:`Metric`.
 

@@ -20,8 +20,8 @@ __all__ = ["MeanPairwiseDistance"]
 class MeanPairwiseDistance(View):
     r"""The mean distance of predictions from targets, :math:`\frac{1}{N} \sum_i \lVert p_i - y_i + \epsilon \rVert_p`.
 
-    Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ..., D), the distances
-    of each example are added up.
+    Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ...,
+    D), the distances of each example are added up.
 
     Args:
         p: the norm's degree; infinity for the largest difference.
@@ -56,7 +56,9 @@ class MeanPairwiseDistance(View):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on, select=_read)]
+        return [
+            Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on, select=_read)
+        ]
 
     def _value(self, *statistics: Any) -> float:
         totals: Totals = statistics[0]

@@ -83,25 +83,29 @@ class Attachment:
 
 
 class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
-    """Accumulates over batches and computes a value. Subclasses define ``reset``, ``update`` and ``compute``.
+    """Accumulates over batches and computes a value.
+
+    Subclasses define ``reset``, ``update`` and ``compute``.
 
     Args:
-        output_transform: turns ``engine.state.output`` into what ``update`` expects; it may also be a mapping that has
-            ``required_output_keys``.
-        device: where the metric accumulates. By default, the metrics of this package accumulate where outputs are, and
-            give their values on the CPU; other subclasses find the CPU in ``self._device``.
-        skip_unrolling: give outputs that are pairs of lists of tensors to ``update`` as they are. By default they are
-            taken for batches of items of different sizes, and ``update`` is called for each pair of items.
-        metrics_result_mode: where a result that is a mapping goes: "flatten" puts its items into ``state.metrics``,
-            "named" the mapping under the metric's name, "both" both.
+        output_transform: turns ``engine.state.output`` into what ``update`` expects; it may also be
+            a mapping that has ``required_output_keys``.
+        device: where the metric accumulates. By default, the metrics of this package accumulate
+            where outputs are, and give their values on the CPU; other subclasses find the CPU in
+            ``self._device``.
+        skip_unrolling: give outputs that are pairs of lists of tensors to ``update`` as they are.
+            By default they are taken for batches of items of different sizes, and ``update`` is
+            called for each pair of items.
+        metrics_result_mode: where a result that is a mapping goes: "flatten" puts its items into
+            ``state.metrics``, "named" the mapping under the metric's name, "both" both.
 
     Raises:
         TypeError: ``output_transform`` cannot be called.
         ValueError: ``metrics_result_mode`` or ``device`` is not one that metrics know.
 
     State:
-        ``state_dict`` holds the attributes that the class lists in ``_state_dict_all_req_keys``, of each process: all
-        of them have to call it.
+        ``state_dict`` holds the attributes that the class lists in ``_state_dict_all_req_keys``, of
+        each process: all of them have to call it.
 
     Example:
         >>> class Largest(Metric):
@@ -142,9 +146,13 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         metrics_result_mode: Literal["flatten", "named", "both"] = "both",
     ) -> None:
         if not callable(output_transform):
-            raise TypeError(f"Argument output_transform should be callable, got {type(output_transform)}")
+            raise TypeError(
+                f"Argument output_transform should be callable, got {type(output_transform)}"
+            )
         if device is not None and torch.device(device).type == "xla":
-            raise ValueError(f"Cannot create metric on an XLA device. Use device='cpu' instead of {device!r}.")
+            raise ValueError(
+                f"Cannot create metric on an XLA device. Use device='cpu' instead of {device!r}."
+            )
         if metrics_result_mode not in ("flatten", "named", "both"):
             raise ValueError(
                 f"metrics_result_mode should be 'flatten', 'named' or 'both', but given {metrics_result_mode!r}"
@@ -200,7 +208,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
         """Called when the span ends: puts the value into ``engine.state.metrics``.
 
-        A batch without an example, or without one that counts, has no value and leaves the last one there.
+        A batch without an example, or without one that counts, has no value and leaves the last one
+        there.
         """
         self._use(engine)
         attachment = self._attachments.get(engine)
@@ -209,7 +218,11 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             with nullcontext() if group is None else group.lent_to(self, (attachment, name)):
                 result = self.compute()
         except NotComputableError as error:  # others than of nothing seen are of its subclasses
-            if attachment is None or not attachment.usage.is_of_batches or type(error) is not NotComputableError:
+            if (
+                attachment is None
+                or not attachment.usage.is_of_batches
+                or type(error) is not NotComputableError
+            ):
                 raise
         else:
             self._publish(engine, name, result)
@@ -225,7 +238,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         metrics = engine.state.metrics
         if isinstance(result, Mapping):
             if self._metrics_result_mode != "flatten" and name in result:
-                raise ValueError(f"Argument name '{name}' is conflicting with mapping keys: {list(result)}")
+                raise ValueError(
+                    f"Argument name '{name}' is conflicting with mapping keys: {list(result)}"
+                )
             if self._metrics_result_mode != "named":
                 metrics.update({key: _detached(value) for key, value in result.items()})
             if self._metrics_result_mode != "flatten":
@@ -261,8 +276,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def attach(self, engine: AnyEngine, name: str, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
         """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
 
-        A metric that is attached under several names is updated once. One that is attached over several spans has a
-        twin for each but the first, and accumulates separately.
+        A metric that is attached under several names is updated once. One that is attached over
+        several spans has a twin for each but the first, and accumulates separately.
 
         Args:
             engine: gives the outputs.
@@ -280,14 +295,18 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         member._feed(engine, usage)
         entries = engine.handlers_of(usage.COMPLETED)
         # A second time under the same name would compute the same value again.
-        if not any(entry.handler == member.completed and entry.args == (name,) for entry in entries):
+        if not any(
+            entry.handler == member.completed and entry.args == (name,) for entry in entries
+        ):
             engine.add_event_handler(usage.COMPLETED, member.completed, name)
             group = SyncGroup.of(engine, usage)
             if group is not None:
                 group.published.add((member._attachments[engine], name))
 
     def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
-        """Ends what ``attach`` with this usage has begun, under all names. Values stay where they are.
+        """Ends what ``attach`` with this usage has begun, under all names.
+
+        Values stay where they are.
 
         The metric goes on being fed as long as another one is computed from it.
         """
@@ -310,7 +329,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         member = self._member(engine, usage)
         if member._is_taken(engine, usage):
             return False
-        return engine.has_event_handler(member.completed, usage.COMPLETED) and member._is_fed(engine, usage)
+        return engine.has_event_handler(member.completed, usage.COMPLETED) and member._is_fed(
+            engine, usage
+        )
 
     def _feed(self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None) -> None:
         """Lets ``engine`` feed the metric, for itself or for ``user``, a metric that is computed from it."""
@@ -322,7 +343,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         if group is not None:
             group.add(self)
 
-    def _stop_feeding(self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None) -> None:
+    def _stop_feeding(
+        self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None
+    ) -> None:
         """Ends what ``_feed`` has begun, unless the metric is still needed."""
         if not self._is_over(engine, usage):
             return
@@ -338,7 +361,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             group.remove(self)
 
     def _is_fed(self, engine: AnyEngine, usage: MetricUsage) -> bool:
-        return all(engine.has_event_handler(handler, event) for event, handler in self._feeding(usage))
+        return all(
+            engine.has_event_handler(handler, event) for event, handler in self._feeding(usage)
+        )
 
     def _is_withdrawn(self, engine: AnyEngine) -> bool:
         return engine in self._attachments and self._attachments[engine].is_withdrawn
@@ -347,7 +372,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """Ends what the metric shares with others of ``engine``."""
 
     def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
-        return [(usage.STARTED, self.started), (usage.ITERATION_COMPLETED, self.iteration_completed)]
+        return [
+            (usage.STARTED, self.started),
+            (usage.ITERATION_COMPLETED, self.iteration_completed),
+        ]
 
     def _events(self, usage: MetricUsage) -> list[Any]:
         """At which events it is fed."""
@@ -384,7 +412,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def begins_anew_with(self, engine: AnyEngine) -> bool:
         """Whether each run of ``engine`` resets the metric, so that its state need not outlive one."""
         attachment = self._attachments.get(engine)
-        return attachment is not None and attachment.usage.STARTED in (Events.STARTED, Events.EPOCH_STARTED)
+        return attachment is not None and attachment.usage.STARTED in (
+            Events.STARTED,
+            Events.EPOCH_STARTED,
+        )
 
     def _functions(self) -> dict[int, Any]:
         """What a twin has in common with the metric, such as a loss module: id -> object."""
@@ -431,16 +462,18 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from what was accumulated.
 
-        Metrics of this package also load what another number of processes has saved: each process goes on from the
-        states of some of those, some perhaps from none.
+        Metrics of this package also load what another number of processes has saved: each process
+        goes on from the states of some of those, some perhaps from none.
 
         Raises:
             TypeError: it is not a dictionary.
-            ValueError: it is not from a metric, not from this one, or, for other metrics, from another number of
-                processes. The metric stays as it was.
+            ValueError: it is not from a metric, not from this one, or, for other metrics, from
+                another number of processes. The metric stays as it was.
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"Argument state_dict should be a dictionary, but given {type(state_dict)}")
+            raise TypeError(
+                f"Argument state_dict should be a dictionary, but given {type(state_dict)}"
+            )
         states = state_dict.get(_STATE_KEY)
         if not isinstance(states, list):
             raise ValueError(
@@ -449,7 +482,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             )
         for state in states:
             if not isinstance(state, Mapping):
-                raise ValueError(f"state_dict should have a dictionary for each process, but given {state!r}")
+                raise ValueError(
+                    f"state_dict should have a dictionary for each process, but given {state!r}"
+                )
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
         if len(states) != world_size and not self._joins_states:
             raise ValueError(
@@ -460,8 +495,14 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             self._set_state(states[rank::world_size])
         except Exception as error:
             self._set_state([before])
-            words = f"should have the key {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
-            raise ValueError(f"In the state of {type(self).__name__}, state_dict {words}") from error
+            words = (
+                f"should have the key {error}"
+                if isinstance(error, KeyError)
+                else f"does not fit: {error}"
+            )
+            raise ValueError(
+                f"In the state of {type(self).__name__}, state_dict {words}"
+            ) from error
 
     _joins_states: ClassVar[bool] = False
     """Whether states of several processes can be joined to one."""
@@ -475,7 +516,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         (state,) = states
         missing = [key for key in self._state_dict_all_req_keys if key not in state]
         if missing:
-            raise ValueError(f"it should have the key {missing[0]!r}, but given one with {list(state)}")
+            raise ValueError(
+                f"it should have the key {missing[0]!r}, but given one with {list(state)}"
+            )
         for key in self._state_dict_all_req_keys:
             setattr(self, key, loaded(state[key], getattr(self, key), self._device))
 

@@ -21,11 +21,12 @@ __all__ = ["MetricGroup"]
 class MetricGroup(Metric):
     """Several metrics that are fed with one output. Its value is a dictionary of theirs.
 
-    The members share what they accumulate in common. Their own ``output_transform`` is applied to what that of the
-    group returns.
+    The members share what they accumulate in common. Their own ``output_transform`` is applied to
+    what that of the group returns.
 
     Args:
-        metrics: name -> metric. They belong to the group from now on, and should not be updated otherwise.
+        metrics: name -> metric. They belong to the group from now on, and should not be updated
+            otherwise.
         output_transform: turns ``engine.state.output`` into what the members expect.
         skip_unrolling: see :class:`Metric`.
 
@@ -47,7 +48,9 @@ class MetricGroup(Metric):
         output_transform: Callable[[Any], Any] = identity,
         skip_unrolling: bool = False,
     ) -> None:
-        if not isinstance(metrics, Mapping) or not all(isinstance(metric, Metric) for metric in metrics.values()):
+        if not isinstance(metrics, Mapping) or not all(
+            isinstance(metric, Metric) for metric in metrics.values()
+        ):
             raise TypeError(f"metrics should be a dictionary of metrics, but given {metrics!r}")
         self.metrics = dict(metrics)
         super().__init__(output_transform, None, skip_unrolling)

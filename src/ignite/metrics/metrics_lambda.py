@@ -25,10 +25,12 @@ __all__ = ["MetricsLambda"]
 class MetricsLambda(Metric):
     """The value of ``f(*args, **kwargs)``, with the value of each metric among the arguments in its place.
 
-    Operators on metrics, and methods of their values, make such a metric: ``precision * recall``, ``recall.mean()``.
+    Operators on metrics, and methods of their values, make such a metric: ``precision * recall``,
+    ``recall.mean()``.
 
-    The metrics among the arguments, its ingredients, are fed when this one is attached, but do not appear in
-    ``state.metrics`` unless they are attached, too. Without an engine, ``reset`` and ``update`` pass on to them.
+    The metrics among the arguments, its ingredients, are fed when this one is attached, but do not
+    appear in ``state.metrics`` unless they are attached, too. Without an engine, ``reset`` and
+    ``update`` pass on to them.
 
     Args:
         f: computes the value. Tensors come on the CPU.
@@ -37,11 +39,13 @@ class MetricsLambda(Metric):
         metrics_result_mode: likewise.
         **kwargs: metrics and other things.
 
-    Whether higher is better follows from the ingredients for sums, differences, multiples, items and means, such as
-    ``1 - accuracy``; of other functions it is not known, and ``higher_is_better`` may be set.
+    Whether higher is better follows from the ingredients for sums, differences, multiples, items
+    and means, such as ``1 - accuracy``; of other functions it is not known, and
+    ``higher_is_better`` may be set.
 
     Raises:
-        ValueError: ``update`` is called while the metric is attached, or it is attached after ``update`` was called.
+        ValueError: ``update`` is called while the metric is attached, or it is attached after
+            ``update`` was called.
 
     Example:
         >>> import torch
@@ -134,7 +138,9 @@ class MetricsLambda(Metric):
 
     # Attaching feeds the leaves. The metric itself takes in nothing.
 
-    def _feed(self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None) -> None:
+    def _feed(
+        self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None
+    ) -> None:
         if self._is_updated:
             raise ValueError(
                 "The underlying metrics are already updated, can't attach while using reset/update/compute API."
@@ -145,7 +151,9 @@ class MetricsLambda(Metric):
         attachment.add(user)
         self._attachments[engine] = attachment
 
-    def _stop_feeding(self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None) -> None:
+    def _stop_feeding(
+        self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None
+    ) -> None:
         if not self._is_over(engine, usage):
             return
         attachment = self._attachments[engine]
@@ -163,10 +171,15 @@ class MetricsLambda(Metric):
             metric._use(engine)
 
     def _is_fed(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
-        return all(leaf._is_fed(engine, usage) and not leaf._is_withdrawn(engine) for leaf in self._leaves())
+        return all(
+            leaf._is_fed(engine, usage) and not leaf._is_withdrawn(engine)
+            for leaf in self._leaves()
+        )
 
     def _is_taken(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
-        return super()._is_taken(engine, usage) or any(leaf._is_taken(engine, usage) for leaf in self._leaves())
+        return super()._is_taken(engine, usage) or any(
+            leaf._is_taken(engine, usage) for leaf in self._leaves()
+        )
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict((str(i), metric._state()) for i, metric in enumerate(self._ingredients))
@@ -201,14 +214,18 @@ _RISING = frozenset(
 """Methods of values that never fall where the values rise."""
 
 
-def _direction_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool | None:
+def _direction_of(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> bool | None:
     """Whether a higher value of ``function(*args, **kwargs)`` is better, if its ingredients tell; else None."""
     if any(isinstance(arg, Metric) for arg in kwargs.values()):
         return None
     signs = set()
     for slope, arg in zip(_slopes(function, args), args, strict=True):
         if isinstance(arg, Metric):
-            signs.add(0 if arg.higher_is_better is None else slope if arg.higher_is_better else -slope)
+            signs.add(
+                0 if arg.higher_is_better is None else slope if arg.higher_is_better else -slope
+            )
     return signs.pop() > 0 if len(signs) == 1 and 0 not in signs else None
 
 
@@ -220,7 +237,9 @@ def _slopes(function: Callable[..., Any], args: tuple[Any, ...]) -> list[int]:
         return [0, _sign(args[0])]
     if function in (operator.mul, operator.truediv) and isinstance(args[1], numbers.Real):
         return [_sign(args[1]), 0]
-    is_rising = function is operator.getitem or (isinstance(function, Method) and function.__name__ in _RISING)
+    is_rising = function is operator.getitem or (
+        isinstance(function, Method) and function.__name__ in _RISING
+    )
     return [int(is_rising)] + [0] * (len(args) - 1) if args else []
 
 

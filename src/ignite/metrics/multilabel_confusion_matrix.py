@@ -31,7 +31,8 @@ class MultiLabelConfusionMatrix(View):
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``num_classes`` is too small; in ``update``, dtypes, shapes or values are not those above.
+        ValueError: ``num_classes`` is too small; in ``update``, dtypes, shapes or values are not
+            those above.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -69,7 +70,9 @@ class MultiLabelConfusionMatrix(View):
     def _value(self, totals: Totals) -> Tensor:
         matrix, num_wrong = totals.values
         if int(num_wrong):
-            raise ValueError(f"y_pred and y must be binary tensors, but {int(num_wrong)} values are neither 0 nor 1")
+            raise ValueError(
+                f"y_pred and y must be binary tensors, but {int(num_wrong)} values are neither 0 nor 1"
+            )
         if not self.normalized:
             return matrix.clone()
         matrix = matrix.to(self._double_dtype)
@@ -117,9 +120,13 @@ def _check(y_pred: Tensor, y: Tensor, num_classes: int) -> None:
         raise ValueError(f"y and y_pred have different batch size: {len(y)} vs {len(y_pred)}")
     for name, values in (("y_pred", y_pred), ("y", y)):
         if values.shape[1] != num_classes:
-            raise ValueError(f"{name} does not have correct number of classes: {values.shape[1]} vs {num_classes}")
+            raise ValueError(
+                f"{name} does not have correct number of classes: {values.shape[1]} vs {num_classes}"
+            )
     if y.shape != y_pred.shape:
-        raise ValueError(f"y and y_pred shapes must match: {tuple(y.shape)} vs {tuple(y_pred.shape)}")
+        raise ValueError(
+            f"y and y_pred shapes must match: {tuple(y.shape)} vs {tuple(y_pred.shape)}"
+        )
     for name, values in (("y_pred", y_pred), ("y", y)):
         if values.dtype not in _INTEGERS:
             raise ValueError(f"{name} must be of any type: {_INTEGERS}, but given {values.dtype}")

@@ -19,14 +19,14 @@ class MutualInformation(Entropy):
 
     .. math:: H\Bigl(\frac{1}{N} \sum_i q_i\Bigr) - \frac{1}{N} \sum_i H(q_i), \quad q_i = \mathrm{softmax}(p_i)
 
-    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further examples, and targets do
-    not count.
+    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further
+    examples, and targets do not count.
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, or the number of classes has changed. What was accumulated is
-            unharmed.
+        ValueError: in ``update``, shapes do not fit, or the number of classes has changed. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -37,21 +37,30 @@ class MutualInformation(Entropy):
         0.6931
 
     References:
-        Bridle, Heading, MacKay, "Unsupervised classifiers, mutual information and 'phantom targets'", 1991.
+        Bridle, Heading, MacKay, "Unsupervised classifiers, mutual information and 'phantom
+        targets'", 1991.
     """
 
     higher_is_better = True
 
     def _declare(self) -> list[Statistic]:
         device = self._accumulates_on
-        return [Totals(_sum_entropies_and_shares, num_values=2, device=device, select=read_predicted_rows)]
+        return [
+            Totals(
+                _sum_entropies_and_shares, num_values=2, device=device, select=read_predicted_rows
+            )
+        ]
 
     def _begin(self) -> None:
         self._num_classes: int | None = None
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         rows, _ = reading.derive(read_predicted_rows)
-        known = (self._num_classes or len(statistic.values[1])) if statistic.num_examples else rows.shape[1]
+        known = (
+            (self._num_classes or len(statistic.values[1]))
+            if statistic.num_examples
+            else rows.shape[1]
+        )
         if known != rows.shape[1]:
             raise ValueError(
                 f"y_pred should have {known} classes as before, but given {tuple(reading.output[0].shape)}"

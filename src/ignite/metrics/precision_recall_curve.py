@@ -19,8 +19,8 @@ def precision_recall_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tup
 class PrecisionRecallCurve(_ScoreMetric):
     """Precisions and recalls, shape (U + 1,), and thresholds, shape (U,): three tensors, float64.
 
-    Thresholds are the U distinct scores, rising; precision and recall are those of predicting 1 from each on. The last
-    point is (1, 0), without a threshold.
+    Thresholds are the U distinct scores, rising; precision and recall are those of predicting 1
+    from each on. The last point is (1, 0), without a threshold.
 
     Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,).
 

@@ -21,8 +21,9 @@ __all__ = ["PSNR"]
 class PSNR(View):
     r"""The mean peak signal-to-noise ratio of images, :math:`10 \log_{10} \frac{R^2}{\mathrm{MSE}_i}`, in decibels.
 
-    Update with ``(y_pred, y)``: images of shape (B, ...), of the same shape and dtype, floating point or integers.
-    Of equal images the mean of squares counts as 1e-10, so that they are not infinitely near.
+    Update with ``(y_pred, y)``: images of shape (B, ...), of the same shape and dtype, floating
+    point or integers. Of equal images the mean of squares counts as 1e-10, so that they are not
+    infinitely near.
 
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.

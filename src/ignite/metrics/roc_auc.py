@@ -36,24 +36,25 @@ def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, A
 class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
     """The area under the curve of true over false positive rates: how often a positive outscores a negative.
 
-    Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L
-    labels; or scores of shape (B, C) and classes of shape (B,), each class against the others. NaN if there are no
-    positives, or no negatives.
+    Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,),
+    or (B, L) for L labels; or scores of shape (B, C) and classes of shape (B,), each class against
+    the others. NaN if there are no positives, or no negatives.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         check_compute_fn: without effect; kept for programs that give it.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_bins: count scores, which then have to be from 0 to 1, in as many bins of equal width, instead of keeping
-            all samples: memory no longer grows with the data, and scores in the same bin are ties.
-        average: of several labels or classes, "macro" gives the mean of their values, "weighted" the mean weighted by
-            how many positives each has, "micro" the value of all of them taken together, and None each value, a tensor
-            of shape (L,) or (C,).
+        num_bins: count scores, which then have to be from 0 to 1, in as many bins of equal width,
+            instead of keeping all samples: memory no longer grows with the data, and scores in the
+            same bin are ties.
+        average: of several labels or classes, "macro" gives the mean of their values, "weighted"
+            the mean weighted by how many positives each has, "micro" the value of all of them taken
+            together, and None each value, a tensor of shape (L,) or (C,).
 
     Raises:
-        ValueError: shapes or values are not those above, or the dtype has changed. Values on an accelerator are
-            reported by ``compute``.
+        ValueError: shapes or values are not those above, or the dtype has changed. Values on an
+            accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -64,7 +65,8 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
         0.75
 
     References:
-        Hanley, McNeil, "The meaning and use of the area under a receiver operating characteristic curve", 1982.
+        Hanley, McNeil, "The meaning and use of the area under a receiver operating characteristic
+        curve", 1982.
     """
 
     higher_is_better = True
@@ -83,7 +85,9 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
         average: Literal["macro", "weighted", "micro"] | None = "macro",
     ) -> None:
         self._average = check_average(average)
-        super().__init__(output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins)
+        super().__init__(
+            output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins
+        )
         self.compute_fn = functools.partial(roc_auc_compute_fn, average=average)
 
     def _of_ranking(self, ranking: Ranking) -> float:
@@ -93,9 +97,11 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
 class RocCurve(_ScoreMetric):
     """False positive rates, true positive rates and thresholds: three tensors of shape (K,), float64.
 
-    They begin at (0, 0) with an infinite threshold; points on a straight line between others are left out.
+    They begin at (0, 0) with an infinite threshold; points on a straight line between others are
+    left out.
 
-    Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,). Arguments and errors are those of
+    Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,). Arguments and errors
+    are those of
     :class:`ROC_AUC`.
 
     Example:

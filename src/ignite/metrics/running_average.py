@@ -23,14 +23,17 @@ __all__ = ["RunningAverage"]
 class RunningAverage(Metric):
     r"""A moving average that forgets, :math:`a_t = \alpha a_{t-1} + (1 - \alpha) x_t` with :math:`a_1 = x_1`.
 
-    By default it is computed after each batch and goes on from epoch to epoch. Over several processes, it is the mean
-    of those of all that have any.
+    By default it is computed after each batch and goes on from epoch to epoch. Over several
+    processes, it is the mean of those of all that have any.
 
     Args:
-        src: a metric whose value over each batch is averaged. A copy of it is fed, so that it may be attached itself.
+        src: a metric whose value over each batch is averaged. A copy of it is fed, so that it may
+            be attached itself.
         alpha: how much of the old average is kept, in (0, 1].
-        output_transform: without ``src``, turns ``engine.state.output`` into the number or tensor to average.
-        epoch_bound: deprecated; True stands for the usage SingleEpochRunningBatchWise, False for RunningBatchWise.
+        output_transform: without ``src``, turns ``engine.state.output`` into the number or tensor
+            to average.
+        epoch_bound: deprecated; True stands for the usage SingleEpochRunningBatchWise, False for
+            RunningBatchWise.
         device: where to keep the average; by default, where values are. Not with ``src``.
         skip_unrolling: see :class:`Metric`.
 
@@ -60,7 +63,9 @@ class RunningAverage(Metric):
         if not (isinstance(src, Metric) or src is None):
             raise TypeError(f"Argument src should be a Metric or None., but given {type(src)}")
         if not 0.0 < alpha <= 1.0:
-            raise ValueError(f"Argument alpha should be a float between 0.0 and 1.0., but given {alpha!r}")
+            raise ValueError(
+                f"Argument alpha should be a float between 0.0 and 1.0., but given {alpha!r}"
+            )
         if src is not None and output_transform is not None:
             raise ValueError("Argument output_transform should be None if src is a Metric.")
         if src is not None and device is not None:
@@ -70,7 +75,9 @@ class RunningAverage(Metric):
                 "Argument output_transform should not be None if src corresponds to the output of process function."
             )
         if epoch_bound is not None:
-            warnings.warn("`epoch_bound` is deprecated and will be removed in the future.", stacklevel=2)
+            warnings.warn(
+                "`epoch_bound` is deprecated and will be removed in the future.", stacklevel=2
+            )
         self.src = src
         self._source = None if src is None else src._twin()
         self.alpha = alpha
@@ -102,7 +109,9 @@ class RunningAverage(Metric):
             [Part("SUM", self._average, "value of RunningAverage"), Part("SUM", 0 if is_new else 1)]
         )
         if not count:
-            raise NotComputableError("RunningAverage must have at least one example before it can be computed.")
+            raise NotComputableError(
+                "RunningAverage must have at least one example before it can be computed."
+            )
         average = average / count
         if isinstance(average, Tensor) and self._dtype is not None:
             average = average.to(getattr(torch, self._dtype))
@@ -134,11 +143,19 @@ class RunningAverage(Metric):
         """
         super().attach(engine, name, self._usage(usage))
 
-    def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage = RunningBatchWise()) -> None:  # noqa: B008
+    def detach(
+        self,
+        engine: Engine[Any, Any],
+        usage: str | MetricUsage = RunningBatchWise(),  # noqa: B008
+    ) -> None:
         """Ends what ``attach`` with this usage has begun."""
         super().detach(engine, self._usage(usage))
 
-    def is_attached(self, engine: Engine[Any, Any], usage: str | MetricUsage = RunningBatchWise()) -> bool:  # noqa: B008
+    def is_attached(
+        self,
+        engine: Engine[Any, Any],
+        usage: str | MetricUsage = RunningBatchWise(),  # noqa: B008
+    ) -> bool:
         """Whether ``engine`` computes the metric with this usage."""
         return super().is_attached(engine, self._usage(usage))
 
@@ -163,7 +180,9 @@ class RunningAverage(Metric):
         assert self._source is not None
         try:
             self._take(self._source.compute())
-        except NotComputableError as error:  # on all processes: there was no example, which adds nothing
+        except (
+            NotComputableError
+        ) as error:  # on all processes: there was no example, which adds nothing
             if type(error) is not NotComputableError:
                 raise
             return
@@ -171,9 +190,15 @@ class RunningAverage(Metric):
 
     def _take(self, value: Any) -> None:
         if isinstance(value, Tensor):
-            self._dtype = str(value.dtype).removeprefix("torch.") if value.is_floating_point() else None
+            self._dtype = (
+                str(value.dtype).removeprefix("torch.") if value.is_floating_point() else None
+            )
             device = self._accumulates_on or value.device
             value = value.detach().to(device, wide_dtype(device), copy=True)
-        self._average = value if self._average is None else self.alpha * self._average + (1 - self.alpha) * value
+        self._average = (
+            value
+            if self._average is None
+            else self.alpha * self._average + (1 - self.alpha) * value
+        )
 
     _state_dict_all_req_keys = ("_average", "_dtype", "_source")

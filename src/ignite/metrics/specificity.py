@@ -18,7 +18,8 @@ __all__ = ["Specificity"]
 class Specificity(_BasePrecisionRecall):
     r"""The share of examples of other classes that are not predicted as a class, :math:`\frac{TN}{TN + FP}`.
 
-    0 for a class that all examples have. Update with ``(y_pred, y)``, of the shapes that :class:`Accuracy` takes.
+    0 for a class that all examples have. Update with ``(y_pred, y)``, of the shapes that
+    :class:`Accuracy` takes.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
@@ -48,7 +49,9 @@ class Specificity(_BasePrecisionRecall):
         skip_unrolling: bool = False,
     ) -> None:
         if average == "samples":
-            raise ValueError("Argument average should not be 'samples' for Specificity, but given 'samples'")
+            raise ValueError(
+                "Argument average should not be 'samples' for Specificity, but given 'samples'"
+            )
         super().__init__(output_transform, average, is_multilabel, device, skip_unrolling)
 
     def _denominator(self, counts: LabelCounts) -> Tensor:

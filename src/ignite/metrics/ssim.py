@@ -26,12 +26,13 @@ class SSIM(View):
     .. math:: \frac{(2 \mu_p \mu_y + c_1)(2 \sigma_{py} + c_2)}
         {(\mu_p^2 + \mu_y^2 + c_1)(\sigma_p^2 + \sigma_y^2 + c_2)}, \quad c_i = (k_i R)^2
 
-    with means, variances and the covariance in a window around each pixel, averaged over pixels, channels and images.
-    Images are reflected at their borders, and all pixels count, as in Ignite. scikit-image has the same values for
-    pixels whose window lies within the image, and leaves the others out of the mean.
+    with means, variances and the covariance in a window around each pixel, averaged over pixels,
+    channels and images. Images are reflected at their borders, and all pixels count, as in Ignite.
+    scikit-image has the same values for pixels whose window lies within the image, and leaves the
+    others out of the mean.
 
-    Update with ``(y_pred, y)``: images of shape (B, C, H, W), or (B, C, D, H, W) with ``ndims=3``, of the same shape
-    and dtype, floating point or integers.
+    Update with ``(y_pred, y)``: images of shape (B, C, H, W), or (B, C, D, H, W) with ``ndims=3``,
+    of the same shape and dtype, floating point or integers.
 
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.
@@ -39,15 +40,16 @@ class SSIM(View):
         sigma: the standard deviation of the Gaussian window, likewise.
         k1: of the first constant.
         k2: of the second.
-        gaussian: weigh the window by a Gaussian function; otherwise all of ``kernel_size`` weigh the same.
+        gaussian: weigh the window by a Gaussian function; otherwise all of ``kernel_size`` weigh
+            the same.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where the images are.
         skip_unrolling: see :class:`Metric`.
         ndims: 2 for images, 3 for volumes.
 
     Raises:
-        ValueError: an argument is out of range; in ``update``, shapes differ or have other dimensions, or
-            images are not larger than half of the window.
+        ValueError: an argument is out of range; in ``update``, shapes differ or have other
+            dimensions, or images are not larger than half of the window.
         TypeError: in ``update``, dtypes differ.
         NotComputableError: in ``compute``, no image was seen.
 
@@ -59,7 +61,8 @@ class SSIM(View):
         1.0
 
     References:
-        Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+        Wang et al., "Image quality assessment: from error visibility to structural similarity",
+        2004.
     """
 
     higher_is_better = True
@@ -84,8 +87,13 @@ class SSIM(View):
         self.ndims = ndims
         self.kernel_size = _for_each_dimension("kernel_size", kernel_size, ndims)
         self.sigma = _for_each_dimension("sigma", sigma, ndims)
-        if any(not isinstance(size, Integral) or size <= 0 or size % 2 == 0 for size in self.kernel_size):
-            raise ValueError(f"Expected kernel_size to have odd positive number. Got {kernel_size}.")
+        if any(
+            not isinstance(size, Integral) or size <= 0 or size % 2 == 0
+            for size in self.kernel_size
+        ):
+            raise ValueError(
+                f"Expected kernel_size to have odd positive number. Got {kernel_size}."
+            )
         if any(not width > 0 for width in self.sigma):
             raise ValueError(f"Expected sigma to have positive number. Got {sigma}.")
         self.c1 = (k1 * data_range) ** 2
@@ -94,7 +102,12 @@ class SSIM(View):
 
     def _declare(self) -> list[Statistic]:
         widths = self.sigma if self.gaussian else None
-        args = (tuple(self.kernel_size), None if widths is None else tuple(widths), self.c1, self.c2)
+        args = (
+            tuple(self.kernel_size),
+            None if widths is None else tuple(widths),
+            self.c1,
+            self.c2,
+        )
         return [Totals(_sum_similarities, args, device=self._accumulates_on)]
 
     def _value(self, *statistics: Any) -> float:
@@ -107,11 +120,17 @@ def _for_each_dimension(name: str, value: Any, ndims: int) -> list[Any]:
         return [value] * ndims
     if isinstance(value, Sequence) and len(value) == ndims:
         return list(value)
-    raise ValueError(f"Argument {name} should be a number or a sequence of {ndims} of them, but given {value!r}")
+    raise ValueError(
+        f"Argument {name} should be a number or a sequence of {ndims} of them, but given {value!r}"
+    )
 
 
 def _sum_similarities(
-    output: Sequence[Tensor], sizes: tuple[int, ...], widths: tuple[float, ...] | None, c1: float, c2: float
+    output: Sequence[Tensor],
+    sizes: tuple[int, ...],
+    widths: tuple[float, ...] | None,
+    c1: float,
+    c2: float,
 ) -> tuple[int, Tensor]:
     check_images(output)
     ndims = len(sizes)
@@ -131,13 +150,22 @@ def _sum_similarities(
         return 0, y_pred.sum()
     # Variances are the same for darker images, whose squares do not cancel.
     dims = tuple(range(2, y.ndim))
-    level_p, level_y = y_pred.mean(dim=dims, keepdim=True), y.mean(dim=dims, keepdim=True)  # (B, C, 1, 1)
+    level_p, level_y = (
+        y_pred.mean(dim=dims, keepdim=True),
+        y.mean(dim=dims, keepdim=True),
+    )  # (B, C, 1, 1)
     y_pred, y = y_pred - level_p, y - level_y
-    windows = [_window(size, None if widths is None else widths[i], y_pred) for i, size in enumerate(sizes)]
+    windows = [
+        _window(size, None if widths is None else widths[i], y_pred) for i, size in enumerate(sizes)
+    ]
     stacked = torch.cat([y_pred, y, y_pred * y_pred, y * y, y_pred * y])  # (5 B, C, H, W)
     means = _smooth(stacked, windows).reshape(5, num_images, num_channels, -1)
     mean_p, mean_y = means[0], means[1]
-    variance_p, variance_y, covariance = means[2] - mean_p**2, means[3] - mean_y**2, means[4] - mean_p * mean_y
+    variance_p, variance_y, covariance = (
+        means[2] - mean_p**2,
+        means[3] - mean_y**2,
+        means[4] - mean_p * mean_y,
+    )
     mean_p, mean_y = mean_p + level_p.flatten(2), mean_y + level_y.flatten(2)  # (B, C, H W)
     luminance = (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_p + variance_y + c2)
@@ -147,7 +175,9 @@ def _sum_similarities(
 def _window(size: int, width: float | None, like: Tensor) -> Tensor:
     """Weights of a window along one dimension, with sum 1."""
     offsets = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    weights = torch.ones_like(offsets) if width is None else torch.exp(-((offsets / width) ** 2) / 2)
+    weights = (
+        torch.ones_like(offsets) if width is None else torch.exp(-((offsets / width) ** 2) / 2)
+    )
     return weights / weights.sum()
 
 
@@ -159,7 +189,9 @@ _SMALL = 128
 def _matrix(length: int, window: tuple[float, ...]) -> Tensor:
     """What smooths rows (N, L) that it is multiplied with, shape (L, L)."""
     half = len(window) // 2
-    places = pad(torch.arange(length, dtype=torch.float64)[None], [half, half], mode="reflect")[0].long()
+    places = pad(torch.arange(length, dtype=torch.float64)[None], [half, half], mode="reflect")[
+        0
+    ].long()
     matrix = torch.zeros(length, length, dtype=torch.float64)
     for i, weight in enumerate(window):
         at = (places[i : i + length], torch.arange(length))

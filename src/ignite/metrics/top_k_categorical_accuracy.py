@@ -19,12 +19,14 @@ class TopKCategoricalAccuracy(View):
 
     .. math:: \frac{1}{N} \sum_{i=1}^{N} \mathbb{1}\bigl[\, \#\{c : s_{ic} < s_{i y_i}\} \ge C - k \,\bigr]
 
-    where :math:`s_{ic}` is the score of class :math:`c` for example :math:`i`. Update with ``(y_pred, y)``:
+    where :math:`s_{ic}` is the score of class :math:`c` for example :math:`i`. Update with
+    ``(y_pred, y)``:
 
     - ``y_pred``: scores of shape (B, C), floating point; logits do as well as probabilities.
     - ``y``: classes in [0, C), of shape (B,) or (B, 1).
 
-    A tie counts against the example, and so does NaN: a model that gives each class the same score gets 0, not 1.
+    A tie counts against the example, and so does NaN: a model that gives each class the same score
+    gets 0, not 1.
 
     Args:
         k: how many of the highest scores count, from 1 to C.
@@ -33,8 +35,8 @@ class TopKCategoricalAccuracy(View):
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``k`` is no positive integer; in ``update``, shapes do not fit each other or ``k``, or a target is
-            no class. Targets on an accelerator are reported by ``compute``.
+        ValueError: ``k`` is no positive integer; in ``update``, shapes do not fit each other or
+            ``k``, or a target is no class. Targets on an accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -73,7 +75,9 @@ class TopKCategoricalAccuracy(View):
 
     def _check_loaded(self, statistic: Any) -> None:
         if statistic.num_classes is not None and statistic.num_classes < self._k:
-            raise ValueError(f"it should be of at least k={self._k} classes, but given {statistic.num_classes}")
+            raise ValueError(
+                f"it should be of at least k={self._k} classes, but given {statistic.num_classes}"
+            )
 
     def _value(self, ranks: RankCounts) -> float:
         assert ranks.counts is not None

@@ -1,4 +1,7 @@
-"""What survives: checkpoints that are whole or absent, verified when they are read. Has never heard of an engine."""
+"""What survives: checkpoints that are whole or absent, verified when they are read.
+
+Has never heard of an engine.
+"""
 
 from ignite.storage.bucket import Bucket
 from ignite.storage.commit import Written, commit, sweep

@@ -1,8 +1,8 @@
 """The zip files that ``torch.save`` writes: read strictly, so that what torch never writes is refused, and written.
 
-Not by ``zipfile``: it makes an object of each entry that a file claims to have, and finds other entries than torch does
-if somebody has made the file so. Both directions cost a few microseconds an entry, of which a state of many small
-tensors has tens of thousands.
+Not by ``zipfile``: it makes an object of each entry that a file claims to have, and finds other
+entries than torch does if somebody has made the file so. Both directions cost a few microseconds an
+entry, of which a state of many small tensors has tens of thousands.
 """
 
 import os
@@ -106,7 +106,9 @@ class Archive:
         for entry in sorted(self.entries.values(), key=_place_of):
             if entry.header < end:
                 raise CheckpointError(f"its part {entry.name!r:.80} lies in another one")
-            start = self._start_of(entry, window.read(entry.header, _HEADER.size + len(entry.raw_name)))
+            start = self._start_of(
+                entry, window.read(entry.header, _HEADER.size + len(entry.raw_name))
+            )
             end = start + entry.size
             if window.crc32(start, entry.size) != entry.crc32:
                 raise CheckpointError(f"the checksum of its part {entry.name!r:.80} is wrong")
@@ -121,7 +123,9 @@ class Archive:
         if entry is None:
             return None
         if entry.size > max_bytes:
-            raise CheckpointError(f"its part {entry.name!r:.80} should have at most {max_bytes} bytes")
+            raise CheckpointError(
+                f"its part {entry.name!r:.80} should have at most {max_bytes} bytes"
+            )
         self._file.seek(entry.header)
         self._file.seek(self._start_of(entry, self._file.read(_HEADER.size + len(entry.raw_name))))
         content = self._file.read(entry.size)
@@ -133,8 +137,15 @@ class Archive:
         """Where the content of a part begins."""
         if len(header) < _HEADER.size:
             raise CheckpointError(f"the header of its part {entry.name!r:.80} is missing")
-        magic, _, flags, method, _, _, crc32, packed, size, name_size, extra_size = _HEADER.unpack_from(header)
-        is_same = magic == _FIRST and method == 0 and flags == entry.flags and header[_HEADER.size :] == entry.raw_name
+        magic, _, flags, method, _, _, crc32, packed, size, name_size, extra_size = (
+            _HEADER.unpack_from(header)
+        )
+        is_same = (
+            magic == _FIRST
+            and method == 0
+            and flags == entry.flags
+            and header[_HEADER.size :] == entry.raw_name
+        )
         if not flags & _HAS_DESCRIPTOR:
             is_same = is_same and crc32 == entry.crc32 and {packed, size} <= {entry.size, _FULL_32}
         if not is_same or name_size != len(entry.raw_name):
@@ -158,7 +169,11 @@ class _Window:
         at = start - self._start
         if at < 0 or at + num_bytes > len(self._view):
             self._file.seek(start)
-            self._view, self._start, at = memoryview(self._file.read(max(num_bytes, _CHUNK))), start, 0
+            self._view, self._start, at = (
+                memoryview(self._file.read(max(num_bytes, _CHUNK))),
+                start,
+                0,
+            )
         return self._view[at : at + num_bytes]
 
     def crc32(self, start: int, num_bytes: int) -> int:
@@ -294,7 +309,9 @@ def _find_table(file: BinaryIO) -> _Table:
     if comment_size or table.start + table.size != at:
         raise CheckpointError("its table is not where it should be")
     if table.num_entries > MAX_ENTRIES:
-        raise CheckpointError(f"it should have at most {MAX_ENTRIES} parts, but claims to have {table.num_entries}")
+        raise CheckpointError(
+            f"it should have at most {MAX_ENTRIES} parts, but claims to have {table.num_entries}"
+        )
     if table.num_entries * _ENTRY.size > table.size:
         raise CheckpointError("its table is too short")
     return table
@@ -308,7 +325,9 @@ def _find_large_table(file: BinaryIO, at: int, end: int, small: _Table) -> _Tabl
     magic, *_, num_entries, table_size, start = _END_64.unpack(file.read(_END_64.size))
     table = _Table(start, table_size, num_entries)
     limits = (_FULL_32, _FULL_32, 0xFFFF)
-    if magic != b"PK\x06\x06" or any(b not in (a, limit) for a, b, limit in zip(table, small, limits, strict=True)):
+    if magic != b"PK\x06\x06" or any(
+        b not in (a, limit) for a, b, limit in zip(table, small, limits, strict=True)
+    ):
         raise CheckpointError("the end of it is damaged")
     return table
 
@@ -332,7 +351,9 @@ def _entries(table: bytes, num_entries: int) -> Iterator[Entry]:
         if method != 0 or packed != size:
             raise CheckpointError(f"its part {name!r:.80} is compressed, which torch never does")
         if flags & ~(_HAS_DESCRIPTOR | _IS_UTF8):
-            raise CheckpointError(f"its part {name!r:.80} is encrypted, or packed in another way that torch never uses")
+            raise CheckpointError(
+                f"its part {name!r:.80} is encrypted, or packed in another way that torch never uses"
+            )
         try:
             yield Entry(name.decode(), header, size, crc32, flags, name)
         except UnicodeDecodeError:

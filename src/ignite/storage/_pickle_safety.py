@@ -1,8 +1,8 @@
 """Checks what the pickle of a checkpoint calls, before torch loads it.
 
-``torch.load(weights_only=True)`` runs no code of a file. But it calls constructors that allocate as many bytes as the
-file says, codecs that Python imports by name, and hashes of tuples, which overflow the stack if tuples are nested
-deeply enough.
+``torch.load(weights_only=True)`` runs no code of a file. But it calls constructors that allocate as
+many bytes as the file says, codecs that Python imports by name, and hashes of tuples, which
+overflow the stack if tuples are nested deeply enough.
 """
 
 import math
@@ -14,7 +14,9 @@ from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
 _NUM_HARMLESS = 5000  # so many nested tuples do not overflow any stack
-_MAKERS = re.compile(rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n")
+_MAKERS = re.compile(
+    rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n"
+)
 
 
 class _Global(NamedTuple):
@@ -61,7 +63,9 @@ class _Walk:
         has_storages: whether the pickle creates storages.
     """
 
-    def __init__(self, data: bytes, file_size: int, at: int = 0, has_storages: bool = False) -> None:
+    def __init__(
+        self, data: bytes, file_size: int, at: int = 0, has_storages: bool = False
+    ) -> None:
         self._data, self._at = data, at
         self._file_size = file_size
         self._has_storages = has_storages
@@ -150,7 +154,10 @@ class _Walk:
             self._check(items[0], items[2])
         elif name == "_rebuild_qtensor" and len(items) > 2:
             sizes = items[2].items if isinstance(items[2], _Tuple) else (math.inf,)
-            is_small = all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= 16 * self._file_size
+            is_small = (
+                all(isinstance(size, int) for size in sizes)
+                and math.prod(sizes) <= 16 * self._file_size
+            )
             _refuse_unless(is_small, name)
         elif function == _ENCODE:
             # Python imports a module of the name of a codec.
@@ -163,7 +170,11 @@ class _Walk:
 
     def _check_storage(self, key: Any) -> None:
         if self._has_storages:
-            sizes = [item for item in key.items if isinstance(item, int)] if isinstance(key, _Tuple) else [math.inf]
+            sizes = (
+                [item for item in key.items if isinstance(item, int)]
+                if isinstance(key, _Tuple)
+                else [math.inf]
+            )
             _refuse_unless(sum(sizes) <= self._file_size, "a storage")
 
 
@@ -218,10 +229,14 @@ def _tuple(items: list[Any]) -> _Tuple:
         if type(item) is _Tuple and item.depth >= depth:
             depth = item.depth + 1
     if depth > _MAX_DEPTH:
-        raise CheckpointError(f"its tuples should be nested at most {_MAX_DEPTH} deep, but are deeper")
+        raise CheckpointError(
+            f"its tuples should be nested at most {_MAX_DEPTH} deep, but are deeper"
+        )
     return _Tuple(tuple(items), depth)
 
 
 def _refuse_unless(is_right: bool, name: str) -> None:
     if not is_right:
-        raise CheckpointError(f"it would have {name} made of a size that is not that of anything in the file")
+        raise CheckpointError(
+            f"it would have {name} made of a size that is not that of anything in the file"
+        )

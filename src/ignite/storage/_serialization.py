@@ -1,8 +1,9 @@
 """States as ``torch.load(weights_only=True)`` reads them: checked and converted, then written like ``torch.save`` does.
 
-``torch.save`` calls a Python function for each of about twenty objects that a tensor consists of in a pickle. For many
-small tensors, :func:`write_state` is several times faster: it takes a tensor apart at once and writes its bytes from
-where they are. Anything but ordinary tensors on the host is left to ``torch.save``.
+``torch.save`` calls a Python function for each of about twenty objects that a tensor consists of in
+a pickle. For many small tensors, :func:`write_state` is several times faster: it takes a tensor
+apart at once and writes its bytes from where they are. Anything but ordinary tensors on the host is
+left to ``torch.save``.
 """
 
 import codecs
@@ -26,9 +27,13 @@ from ignite.storage._archive import ArchiveWriter
 MAX_DEPTH = 100
 """Of nested containers. Pickle and :class:`Walk` recurse, on the stack of the user's program."""
 
-_LEAVES = frozenset({type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.layout})
+_LEAVES = frozenset(
+    {type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.layout}
+)
 _CONTAINERS = (dict, list, tuple, set)
-_MAX_INT_BITS = 8 * 254  # the restricted unpickler reads integers of at most 255 bytes, with their sign
+_MAX_INT_BITS = (
+    8 * 254
+)  # the restricted unpickler reads integers of at most 255 bytes, with their sign
 _SUB_BYTE = re.compile(r"torch\.u?int[1-7]$")
 _PROTOCOL = 2  # of pickle, as torch.load(weights_only=True) requires
 _FORMAT = b"3\n"  # of torch's files, since 1.6
@@ -75,13 +80,18 @@ class Step(NamedTuple):
         texts: list[str] = []
         step: Step | None = self
         while step is not None:
-            texts.append(step.form.format(_short(step.what)) if step.form and step.before else step.what)
+            texts.append(
+                step.form.format(_short(step.what)) if step.form and step.before else step.what
+            )
             step = step.before
         return "".join(reversed(texts))
 
 
 class _EmptyBytes(bytes):
-    """Empty bytes that are pickled like other bytes. Loading does not allow the call ``bytes()`` that Python writes."""
+    """Empty bytes that are pickled like other bytes.
+
+    Loading does not allow the call ``bytes()`` that Python writes.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         return codecs.encode, ("", "latin1")
@@ -94,13 +104,16 @@ class Walk:
 
     Args:
         on_tensor: returns the replacement of a tensor.
-        copies: take the copies of objects of other classes that are safe to load, instead of the objects.
+        copies: take the copies of objects of other classes that are safe to load, instead of the
+            objects.
     """
 
     def __init__(self, on_tensor: Callable[[Tensor], Tensor], *, copies: bool) -> None:
         self._on_tensor = on_tensor
         self._copies = copies
-        self._done: dict[int, tuple[Any, Any]] = {}  # id -> the object, kept so that its id stays its own; the result
+        self._done: dict[
+            int, tuple[Any, Any]
+        ] = {}  # id -> the object, kept so that its id stays its own; the result
         self._open: set[int] = set()
 
     def visit(self, x: Any, at: Step, depth: int = 0) -> Any:
@@ -123,9 +136,13 @@ class Walk:
         if id(x) in self._done:
             return self._done[id(x)][1]
         if id(x) in self._open:
-            raise TypeError(f"{at} should not contain itself, but given a {_name_of(kind)} that does")
+            raise TypeError(
+                f"{at} should not contain itself, but given a {_name_of(kind)} that does"
+            )
         if depth > MAX_DEPTH:
-            raise TypeError(f"{at} should be at most {MAX_DEPTH} containers deep, but given one that is deeper")
+            raise TypeError(
+                f"{at} should be at most {MAX_DEPTH} containers deep, but given one that is deeper"
+            )
         self._open.add(id(x))
         result = self._build(x, kind, at, depth)
         self._open.remove(id(x))
@@ -156,23 +173,35 @@ class Walk:
         return self.visit(plain, at, depth)
 
     def _build_dict(self, x: dict[Any, Any], kind: type, at: Step, depth: int) -> Any:
-        # Loading supports these three only. All others, such as a defaultdict, become plain dictionaries.
-        result: Any = OrderedDict() if issubclass(kind, OrderedDict) else Counter() if kind is Counter else {}
+        # Loading supports these three only. All others, such as a defaultdict, become plain
+        # dictionaries.
+        result: Any = (
+            OrderedDict() if issubclass(kind, OrderedDict) else Counter() if kind is Counter else {}
+        )
         for key, value in x.items():
             new_key = key if type(key) is str else self._visit_key(key, at, depth)
             result[new_key] = self.visit(value, Step(key, at), depth + 1)
         if len(result) != len(x):
-            raise TypeError(f"{at} should have keys that differ as plain values, too, but given {_short(list(x))}")
-        if kind is OrderedDict and vars(x):  # modules keep the versions of their states there, as _metadata
+            raise TypeError(
+                f"{at} should have keys that differ as plain values, too, but given {_short(list(x))}"
+            )
+        if kind is OrderedDict and vars(
+            x
+        ):  # modules keep the versions of their states there, as _metadata
             vars(result).update(
-                {name: self.visit(value, Step(f".{name}", at, ""), depth + 1) for name, value in vars(x).items()}
+                {
+                    name: self.visit(value, Step(f".{name}", at, ""), depth + 1)
+                    for name, value in vars(x).items()
+                }
             )
         return result
 
     def _visit_key(self, key: Any, at: Step, depth: int) -> Any:
         step = Step(key, at, "[the key {}]")
         if isinstance(key, Tensor):
-            raise TypeError(f"{step} should be a number, a string or a tuple, but given a tensor: its identity is lost")
+            raise TypeError(
+                f"{step} should be a number, a string or a tuple, but given a tensor: its identity is lost"
+            )
         return self.visit(key, step, depth + 1)
 
     def _copy_of(self, x: Any, at: Step) -> Any:
@@ -201,7 +230,11 @@ class _Aliases:
     def __call__(self, tensor: Tensor) -> Tensor:
         if tensor.requires_grad or vars(tensor) or type(tensor) is torch.nn.Parameter:
             tensor = tensor.detach()
-        if type(tensor) is not Tensor or tensor.layout is not torch.strided or tensor.device.type == "meta":
+        if (
+            type(tensor) is not Tensor
+            or tensor.layout is not torch.strided
+            or tensor.device.type == "meta"
+        ):
             return tensor
         start = 0 if tensor.is_nested else tensor.untyped_storage().data_ptr()
         if start and self._dtypes.setdefault(start, tensor.dtype) != tensor.dtype:
@@ -212,8 +245,9 @@ class _Aliases:
 def check_storable(state: Any, path: str = "") -> None:
     """Checks that everything in ``state`` will be loaded by ``torch.load(weights_only=True)``.
 
-    That is: None, numbers, strings, bytes, tensors, ``torch.Size``, dtypes, devices and layouts; lists, tuples, sets
-    and dictionaries of them; numpy's numbers, and subclasses of numbers, strings, lists and dictionaries, which
+    That is: None, numbers, strings, bytes, tensors, ``torch.Size``, dtypes, devices and layouts;
+    lists, tuples, sets and dictionaries of them; numpy's numbers, and subclasses of numbers,
+    strings, lists and dictionaries, which
     :func:`plain` and ``Snapshot`` turn into plain ones; and what ``torch.serialization.add_safe_globals`` has marked.
 
     Args:
@@ -247,12 +281,20 @@ def plain(state: Any) -> Any:
 
 
 def _check_tensor(tensor: Tensor, at: Step) -> None:
-    if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter and not _is_marked_safe(tensor):
+    if (
+        type(tensor) is not Tensor
+        and type(tensor) is not torch.nn.Parameter
+        and not _is_marked_safe(tensor)
+    ):
         _refuse(tensor, at)
     if tensor.layout is MKLDNN_LAYOUT:
-        raise TypeError(f"{at} should be a tensor with a storage, but given one of mkldnn: give x.to_dense()")
+        raise TypeError(
+            f"{at} should be a tensor with a storage, but given one of mkldnn: give x.to_dense()"
+        )
     if _SUB_BYTE.match(str(tensor.dtype)):
-        raise TypeError(f"{at} should have a dtype of whole bytes, but given {tensor.dtype}: view it as torch.uint8")
+        raise TypeError(
+            f"{at} should have a dtype of whole bytes, but given {tensor.dtype}: view it as torch.uint8"
+        )
 
 
 def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:
@@ -260,7 +302,9 @@ def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:
     kinds = set(map(type, x))
     if int in kinds:
         kinds.discard(int)
-        return kinds <= _LEAVES and all(type(i) is not int or i.bit_length() <= _MAX_INT_BITS for i in x)
+        return kinds <= _LEAVES and all(
+            type(i) is not int or i.bit_length() <= _MAX_INT_BITS for i in x
+        )
     return kinds <= _LEAVES
 
 
@@ -292,7 +336,9 @@ def _plain_or_none(x: Any) -> Any:
 def _refuse(x: Any, at: Step) -> NoReturn:
     name = _name_of(type(x))
     advice = _ADVICE.get(name) or ("give tuple(x)" if isinstance(x, tuple) else _ADVICE_FOR_OTHERS)
-    raise TypeError(f"{at} should be something that torch.load(weights_only=True) reads, but given a {name}: {advice}")
+    raise TypeError(
+        f"{at} should be something that torch.load(weights_only=True) reads, but given a {name}: {advice}"
+    )
 
 
 def _name_of(kind: type) -> str:
@@ -314,8 +360,8 @@ def write_state(file: BinaryIO, state: Any, parts: Mapping[str, bytes]) -> bool:
         parts: further parts of the file, by name.
 
     Returns:
-        Whether the state was written. If not, it holds something that only ``torch.save`` can write, such as a tensor
-        on an accelerator, and the file is unchanged.
+        Whether the state was written. If not, it holds something that only ``torch.save`` can
+        write, such as a tensor on an accelerator, and the file is unchanged.
 
     Example:
         >>> file = io.BytesIO()
@@ -371,8 +417,8 @@ _Storages = dict[int, tuple[torch.UntypedStorage, type, str]]
 class _Pickler(pickle.Pickler):
     def __init__(self, file: BinaryIO, storages: _Storages) -> None:
         super().__init__(file, _PROTOCOL)
-        # All objects with memory are of these three types. No function holds the pickler: that would keep the whole
-        # state until the garbage is collected.
+        # All objects with memory are of these three types. No function holds the pickler: that
+        # would keep the whole state until the garbage is collected.
         self.dispatch_table = {
             **copyreg.dispatch_table,
             Tensor: functools.partial(_reduce, storages),
@@ -394,7 +440,9 @@ def _reduce(storages: _Storages, tensor: Tensor) -> tuple[Any, ...]:
     if tensor.requires_grad or tensor.__dict__:
         raise _UnsupportedError
     storage = tensor.untyped_storage()
-    _, known_as, name = storages.setdefault(storage_id(storage), (storage, kind, str(len(storages))))
+    _, known_as, name = storages.setdefault(
+        storage_id(storage), (storage, kind, str(len(storages)))
+    )
     if known_as is not kind:
         raise _UnsupportedError  # tensors of two dtypes share memory
     reference = _Reference(("storage", kind, name, _LOCATION, storage.nbytes() // tensor.itemsize))

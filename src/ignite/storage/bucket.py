@@ -13,18 +13,23 @@ from ignite.storage.naming import check_name, is_temporary, owner_is_dead, tempo
 
 __all__ = ["Bucket"]
 
-# Here an upload is the object, and there is none until it is complete. What is not in this list is written under
-# another name first, and moved.
-_OBJECT_STORES = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "r2", "s3", "s3a"})
+# Here an upload is the object, and there is none until it is complete. What is not in this list is
+# written under another name first, and moved.
+_OBJECT_STORES = frozenset(
+    {"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "r2", "s3", "s3a"}
+)
 
 logger = logging.getLogger(f"{__name__}.Bucket")
 
 
 class Bucket:
-    """A folder, by a URL that fsspec knows. What is written appears as a whole, as far as the store allows.
+    """A folder, by a URL that fsspec knows.
 
-    A file is first written and checked on this machine, in the folder for temporary files, which needs room for it.
-    There are no links here: the names "best" and "last" are told by the index alone.
+    What is written appears as a whole, as far as the store allows.
+
+    A file is first written and checked on this machine, in the folder for temporary files, which
+    needs room for it. There are no links here: the names "best" and "last" are told by the index
+    alone.
 
     Args:
         url: such as ``s3://bucket/run``, or ``memory://run`` for tests.
@@ -51,7 +56,10 @@ class Bucket:
         self._is_object_store = not protocols.isdisjoint(_OBJECT_STORES)
 
     def write(
-        self, name: str, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None
+        self,
+        name: str,
+        write: Callable[[BinaryIO], object],
+        check: Callable[[Path], object] | None = None,
     ) -> Written:
         """Commits a file.
 
@@ -78,7 +86,9 @@ class Bucket:
             self._fs.invalidate_cache()
             size = self._fs.info(first)["size"]
             if size != num_bytes:
-                raise OSError(f"{target} should have {num_bytes} bytes after it was written, but has {size}")
+                raise OSError(
+                    f"{target} should have {num_bytes} bytes after it was written, but has {size}"
+                )
             if first != target:
                 self._fs.mv(first, target)
         except BaseException:
@@ -174,4 +184,6 @@ class Bucket:
         return f"{self._root}/{check_name(name)}"
 
     def __str__(self) -> str:
-        return str(self._fs.unstrip_protocol(self._root))  # without the options, which may hold keys
+        return str(
+            self._fs.unstrip_protocol(self._root)
+        )  # without the options, which may hold keys

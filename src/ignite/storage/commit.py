@@ -18,8 +18,13 @@ _CHUNK = 1 << 20
 _IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What file systems say that cannot sync a folder, and have nothing to lose by it.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
-# Flags that only some systems have. A link of the name of a temporary file is somebody's trap: it is not followed.
-_FLAGS = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+# Flags that only some systems have. A link of the name of a temporary file is somebody's trap: it
+# is not followed.
+_FLAGS = (
+    os.O_RDWR
+    | os.O_CREAT
+    | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+)
 
 Write = Callable[[BinaryIO], object]
 """Writes the content; its argument is open for writing, reading and seeking."""
@@ -46,21 +51,24 @@ def commit(
 ) -> Written:
     """Writes a file such that its name stands for the whole of it, or for what was there before.
 
-    A temporary file in the same folder is written, synced to the disk and checked; then it takes the name, and the
-    folder is synced, too. When this function has returned, the file survives a power cut. If the last of these steps
-    fails, the error is raised and the new file stands there, whole, but may not survive one.
+    A temporary file in the same folder is written, synced to the disk and checked; then it takes
+    the name, and the folder is synced, too. When this function has returned, the file survives a
+    power cut. If the last of these steps fails, the error is raised and the new file stands there,
+    whole, but may not survive one.
 
     Args:
         directory: the folder.
         name: a plain file name; a symbolic link of this name is replaced, not followed.
         write: gets the open file. The user's umask says who may read it.
         check: gets the path of what was written, and raises if it is not right.
-        atomic: if not, the name stands for half a file while it is written, and for none if that fails.
+        atomic: if not, the name stands for half a file while it is written, and for none if that
+            fails.
 
     Raises:
         ValueError: the name is not plain.
-        OSError: it could not be written; for a full disk, the message says how much is free. Whatever ``write`` and
-            ``check`` raise comes as it is. The temporary file is gone then, and what had the name has it still.
+        OSError: it could not be written; for a full disk, the message says how much is free.
+            Whatever ``write`` and ``check`` raise comes as it is. The temporary file is gone then,
+            and what had the name has it still.
 
     Example:
         >>> import tempfile
@@ -95,7 +103,9 @@ def sweep(directory: Path) -> list[str]:
         Their names.
     """
     with os.scandir(directory) as entries:
-        left = [entry for entry in entries if is_temporary(entry.name) and owner_is_dead(entry.name)]
+        left = [
+            entry for entry in entries if is_temporary(entry.name) and owner_is_dead(entry.name)
+        ]
     swept = []
     for entry in left:
         with suppress(FileNotFoundError):  # another process was faster
@@ -110,8 +120,8 @@ def sweep(directory: Path) -> list[str]:
 class _File(io.RawIOBase):
     """The file that is being written. Remembers its first error and fails ever after.
 
-    torch replaces the error of a file by one of its own, that positions do not fit; and if only one write failed, and
-    later ones did not, there would be a hole in the file.
+    torch replaces the error of a file by one of its own, that positions do not fit; and if only one
+    write failed, and later ones did not, there would be a hole in the file.
 
     Small pieces are collected and written together: torch writes seven of them for each tensor.
     """

@@ -28,12 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 def save_weights(
-    place: Place, name: str, weights: Mapping[str, Tensor], *, step: int | None = None, text: str | None = None
+    place: Place,
+    name: str,
+    weights: Mapping[str, Tensor],
+    *,
+    step: int | None = None,
+    text: str | None = None,
 ) -> Written:
     """Commits tensors as a safetensors file, with a checksum for each.
 
-    Tensors that are the same memory are written once; :func:`load_weights` gives them all their names back. Other
-    readers see the first name only.
+    Tensors that are the same memory are written once; :func:`load_weights` gives them all their
+    names back. Other readers see the first name only.
 
     Args:
         place: where.
@@ -44,7 +49,8 @@ def save_weights(
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
-        TypeError: there is something else than tensors that are dense and of a dtype that the format has.
+        TypeError: there is something else than tensors that are dense and of a dtype that the
+            format has.
         ValueError: tensors share a part of their memory.
         OSError: the file could not be written.
 
@@ -62,7 +68,9 @@ def save_weights(
     known = set(safetensors._TYPES.values())
     for key, tensor in tensors.items():
         if tensor.dtype not in known:
-            raise TypeError(f"weights[{key!r}] should have a dtype that safetensors has, but given {tensor.dtype}")
+            raise TypeError(
+                f"weights[{key!r}] should have a dtype that safetensors has, but given {tensor.dtype}"
+            )
     metadata = {
         "aliases": json.dumps(aliases),
         "crc32": json.dumps({key: _crc32(key, tensor) for key, tensor in tensors.items()}),
@@ -70,7 +78,9 @@ def save_weights(
         "version": str(_VERSION),
     }
     own = {} if text is None else {_TEXT_KEY: text, _TEXT_SUM_KEY: str(zlib.crc32(text.encode()))}
-    data = safetensors.save(tensors, metadata={"format": "pt", **metadata, _SUM_KEY: _crc32_of(metadata), **own})
+    data = safetensors.save(
+        tensors, metadata={"format": "pt", **metadata, _SUM_KEY: _crc32_of(metadata), **own}
+    )
     return place.write(name, lambda file: file.write(data), _verify)
 
 
@@ -104,7 +114,9 @@ def read_text(path: str | Path) -> str | None:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} should be a safetensors file, but is damaged: {error}") from error
+        raise CheckpointError(
+            f"{path} should be a safetensors file, but is damaged: {error}"
+        ) from error
     text = metadata.get(_TEXT_KEY)
     if text is not None and metadata.get(_TEXT_SUM_KEY) != str(zlib.crc32(text.encode())):
         raise CheckpointError(f"{path} is damaged: the checksum of its text is wrong")
@@ -126,7 +138,9 @@ def _checked(path: Path) -> Iterator[tuple[str, Tensor]]:
             checksums, aliases = _read_metadata(file.metadata() or {}, path)
             keys = list(file.keys())
             if checksums is not None and checksums.keys() != set(keys):
-                raise CheckpointError(f"{path} should hold {sorted(checksums)}, but holds {sorted(keys)}")
+                raise CheckpointError(
+                    f"{path} should hold {sorted(checksums)}, but holds {sorted(keys)}"
+                )
             for key in keys:
                 tensor = file.get_tensor(key)
                 if checksums is not None and _crc32(key, tensor) != checksums[key]:
@@ -134,10 +148,14 @@ def _checked(path: Path) -> Iterator[tuple[str, Tensor]]:
                 yield key, tensor
                 yield from ((alias, tensor) for alias, first in aliases.items() if first == key)
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} should be a safetensors file, but is damaged: {error}") from error
+        raise CheckpointError(
+            f"{path} should be a safetensors file, but is damaged: {error}"
+        ) from error
 
 
-def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[dict[str, int] | None, dict[str, str]]:
+def _read_metadata(
+    metadata: Mapping[str, str], path: Path
+) -> tuple[dict[str, int] | None, dict[str, str]]:
     """The checksums, None for files of other programs; and the names that were not written."""
     own = {key: metadata[key] for key in _OWN_KEYS if key in metadata}
     if _SUM_KEY not in metadata and "crc32" not in own:
@@ -146,7 +164,9 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[dict[str, i
     if len(own) < len(_OWN_KEYS) or metadata.get(_SUM_KEY) != _crc32_of(own):
         raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
     if int(own["version"]) > _VERSION:
-        raise CheckpointError(f"{path} should be of version {_VERSION} at most, but is of {own['version']}: update")
+        raise CheckpointError(
+            f"{path} should be of version {_VERSION} at most, but is of {own['version']}: update"
+        )
     return json.loads(own["crc32"]), json.loads(own["aliases"])
 
 
@@ -157,8 +177,16 @@ def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     first_names: dict[tuple[Any, ...], str] = {}
     extents: list[tuple[str, int, int, str]] = []
     for key, tensor in weights.items():
-        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_quantized:
-            kind = f"a tensor of layout {tensor.layout}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.layout is not torch.strided
+            or tensor.is_quantized
+        ):
+            kind = (
+                f"a tensor of layout {tensor.layout}"
+                if isinstance(tensor, Tensor)
+                else type(tensor).__name__
+            )
             raise TypeError(f"weights[{key!r}] should be a dense tensor, but given {kind}")
         start = tensor.data_ptr()
         place = (str(tensor.device), start, tensor.dtype, tensor.shape, tensor.stride())
@@ -167,8 +195,13 @@ def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
             continue
         first_names[place] = key
         if tensor.numel():
-            last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-            extents.append((str(tensor.device), start, start + (int(last) + 1) * tensor.itemsize, key))
+            last = sum(
+                (size - 1) * stride
+                for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+            )
+            extents.append(
+                (str(tensor.device), start, start + (int(last) + 1) * tensor.itemsize, key)
+            )
         tensors[key] = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     _check_apart(extents)
     return tensors, aliases

@@ -1,4 +1,7 @@
-"""``index.json``: which checkpoints there are, for people and tools. Made from the checkpoints, and never needed."""
+"""``index.json``: which checkpoints there are, for people and tools.
+
+Made from the checkpoints, and never needed.
+"""
 
 import json
 import logging
@@ -42,12 +45,21 @@ def write_index(place: Place, rows: Sequence[Row]) -> Index:
     Raises:
         OSError: it could not be written.
     """
-    there = [(row, size) for row in sorted(rows, key=lambda row: row.note.order) if (size := _size_of(place, row)) >= 0]
+    there = [
+        (row, size)
+        for row in sorted(rows, key=lambda row: row.note.order)
+        if (size := _size_of(place, row)) >= 0
+    ]
     in_order = [row for row, _ in there]
     best = [row.file for row in ranked(in_order)]
     index = Index(in_order, best[0] if best else None, in_order[-1].file if in_order else None)
     checkpoints = [_to_json(row, size, best) for row, size in there]
-    values = {"version": VERSION, "best": index.best, "last": index.last, "checkpoints": checkpoints}
+    values = {
+        "version": VERSION,
+        "best": index.best,
+        "last": index.last,
+        "checkpoints": checkpoints,
+    }
     text = json.dumps(values, indent=1, allow_nan=False)
     place.write(INDEX, lambda file: file.write(text.encode()))
     for link, name in ((BEST, index.best), (LAST, index.last)):
@@ -57,7 +69,9 @@ def write_index(place: Place, rows: Sequence[Row]) -> Index:
 
 
 def read_index(place: Place) -> Index:
-    """Reads ``index.json``. Nothing in it is believed further than that: names in it are plain ones.
+    """Reads ``index.json``.
+
+    Nothing in it is believed further than that: names in it are plain ones.
 
     Raises:
         CheckpointError: it is damaged, or names files that are not plain.
@@ -69,10 +83,21 @@ def read_index(place: Place) -> Index:
         with place.local(INDEX) as path:
             values = json.loads(path.read_bytes())
         if values["version"] != VERSION:
-            raise ValueError(f"it has version {values['version']!r:.20}, and this one reads {VERSION}")
+            raise ValueError(
+                f"it has version {values['version']!r:.20}, and this one reads {VERSION}"
+            )
         rows = [_to_row(row) for row in values["checkpoints"]]
-        best, last = (None if values[key] is None else check_name(values[key]) for key in ("best", "last"))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, CheckpointError) as error:
+        best, last = (
+            None if values[key] is None else check_name(values[key]) for key in ("best", "last")
+        )
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        CheckpointError,
+    ) as error:
         raise CheckpointError(
             f"{INDEX} in {place} is damaged: {error!r:.300}. ignite doctor --repair makes it anew"
         ) from error

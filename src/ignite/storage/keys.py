@@ -35,8 +35,9 @@ def unwrap(module: nn.Module) -> nn.Module:
 def state_of(obj: Any) -> Mapping[str, Any]:
     """``obj.state_dict()``; of modules without the names of wrappers, around it or around modules inside.
 
-    A user's own submodule may be called ``module``: only what a wrapper really adds is cut off. States that hold
-    DTensors, of FSDP2 for example, are handed through; each process gets its own part.
+    A user's own submodule may be called ``module``: only what a wrapper really adds is cut off.
+    States that hold DTensors, of FSDP2 for example, are handed through; each process gets its own
+    part.
 
     Args:
         obj: anything with ``state_dict``. What is no module hands out its state as it is.
@@ -56,7 +57,11 @@ def state_of(obj: Any) -> Mapping[str, Any]:
         return state
     module = unwrap(obj)
     state = module.state_dict()
-    return _renamed(state, partial(_clean, module)) if all(isinstance(key, str) for key in state) else state
+    return (
+        _renamed(state, partial(_clean, module))
+        if all(isinstance(key, str) for key in state)
+        else state
+    )
 
 
 def check_whole(name: str, obj: Any, state: Any) -> None:
@@ -141,8 +146,9 @@ def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
 def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """``state`` with the keys that ``module``, which is itself unwrapped, has now.
 
-    Keys are read as they are, then without ``_orig_mod``, then also without one, two, ... ``module`` at the front, and
-    at last without any ``module``; the first reading that fits the most keys is taken, for the whole state.
+    Keys are read as they are, then without ``_orig_mod``, then also without one, two, ...
+    ``module`` at the front, and at last without any ``module``; the first reading that fits the
+    most keys is taken, for the whole state.
     """
     expected = module.state_dict()
     if not all(isinstance(key, str) for key in [*expected, *state]):
@@ -155,8 +161,12 @@ def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
         count = sum(key in names for key in found)
         if len(set(found)) == len(found) and count > best_count:
             best, best_count = _renamed(state, read), count
-    prefixes = {_clean(module, prefix): prefix for prefix, _ in module.named_modules(remove_duplicate=False)}
-    return _renamed(best, lambda key: names.get(key, key), lambda prefix: prefixes.get(prefix, prefix))
+    prefixes = {
+        _clean(module, prefix): prefix for prefix, _ in module.named_modules(remove_duplicate=False)
+    }
+    return _renamed(
+        best, lambda key: names.get(key, key), lambda prefix: prefixes.get(prefix, prefix)
+    )
 
 
 def _readings(state: Mapping[str, Any]) -> Iterator[Callable[[str], str]]:
@@ -180,10 +190,14 @@ def _num_leading(key: str) -> int:
 
 
 def _renamed(
-    state: Mapping[str, Any], rename: Callable[[str], str], rename_prefix: Callable[[str], str] | None = None
+    state: Mapping[str, Any],
+    rename: Callable[[str], str],
+    rename_prefix: Callable[[str], str] | None = None,
 ) -> Mapping[str, Any]:
     """A copy with other keys; torch keeps the versions of the modules in an attribute, by prefix."""
-    renamed: OrderedDict[str, Any] = OrderedDict((rename(key), value) for key, value in state.items())
+    renamed: OrderedDict[str, Any] = OrderedDict(
+        (rename(key), value) for key, value in state.items()
+    )
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
         rename_prefix = rename_prefix or rename

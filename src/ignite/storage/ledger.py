@@ -32,7 +32,10 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The one with the best score, of equal ones the newest; None if none has a score. NaN is none."""
+    """The one with the best score, of equal ones the newest; None if none has a score.
+
+    NaN is none.
+    """
     in_order = ranked(rows)
     return in_order[0] if in_order else None
 
@@ -66,13 +69,19 @@ class Decision(NamedTuple):
 
 
 def place_in(
-    saved: Sequence[Item], priority: float, filename: str, n_saved: int | None, greater_or_equal: bool
+    saved: Sequence[Item],
+    priority: float,
+    filename: str,
+    n_saved: int | None,
+    greater_or_equal: bool,
 ) -> Decision | None:
-    """Whether a checkpoint is worth being kept, and what has to go for it; None if it is not. As Ignite decides.
+    """Whether a checkpoint is worth being kept, and what has to go for it; None if it is not.
 
-    It is kept if there is room, or if it is better than the worst one. An item of the same name is replaced, because
-    its file is. NaN is the worst of all priorities. If there are more items than ``n_saved``, as after a restart with
-    a lower one, the worst go, too.
+    As Ignite decides.
+
+    It is kept if there is room, or if it is better than the worst one. An item of the same name is
+    replaced, because its file is. NaN is the worst of all priorities. If there are more items than
+    ``n_saved``, as after a restart with a lower one, the worst go, too.
 
     Args:
         saved: what is kept so far.

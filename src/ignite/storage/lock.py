@@ -29,7 +29,8 @@ _descriptors: set[int] = set()
 def hold(directory: str | Path) -> Iterator[None]:
     """Keeps others from writing to a folder, as long as the context is open and this process lives.
 
-    The file ``.lock`` stays behind. It means nothing: what counts is whether a living process has locked it.
+    The file ``.lock`` stays behind. It means nothing: what counts is whether a living process has
+    locked it.
 
     Raises:
         CheckpointError: another program, or another part of this one, holds it.
@@ -57,12 +58,14 @@ def hold(directory: str | Path) -> Iterator[None]:
     finally:
         if descriptor in _descriptors:  # not in a child, which has closed it
             _descriptors.remove(descriptor)
-            os.close(descriptor)  # which lets go of the lock; if the file were removed, two could lock two of them
+            os.close(
+                descriptor
+            )  # which lets go of the lock; if the file were removed, two could lock two of them
 
 
 def _lock(descriptor: int, directory: str | Path) -> None:
-    # The lock is the open file's, not the process's: it holds against other parts of this one, and closing another
-    # descriptor of the same file does not let go of it.
+    # The lock is the open file's, not the process's: it holds against other parts of this one, and
+    # closing another descriptor of the same file does not let go of it.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -74,7 +77,11 @@ def _lock(descriptor: int, directory: str | Path) -> None:
     except OSError as error:
         if error.errno not in _HAS_NO_LOCKS:
             raise
-        logger.warning("%s cannot be locked: see to it that no other program writes there (%s)", directory, error)
+        logger.warning(
+            "%s cannot be locked: see to it that no other program writes there (%s)",
+            directory,
+            error,
+        )
 
 
 def _let_go() -> None:

@@ -16,8 +16,8 @@ MAX_NAME_BYTES = 255
 
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})\.([0-9]{1,10})\.([0-9a-f]{8})[0-9]+\.tmp", re.DOTALL)
 _LINE_ENDS = ("Cc", "Zl", "Zp")
-# Of this process and, because it is inherited, of its children, which have other numbers: tells the files of a
-# living process from those of a dead one with the same number, as happens in containers.
+# Of this process and, because it is inherited, of its children, which have other numbers: tells the
+# files of a living process from those of a dead one with the same number, as happens in containers.
 _TOKEN = secrets.token_hex(4)
 _counter = itertools.count()
 
@@ -27,8 +27,8 @@ def check_name(name: str) -> str:
 
     Raises:
         TypeError: it is no string.
-        ValueError: it is empty, begins with ``.`` or ``~``, contains separators, a drive or control characters, cannot
-            be encoded, or is longer than 255 bytes.
+        ValueError: it is empty, begins with ``.`` or ``~``, contains separators, a drive or control
+            characters, cannot be encoded, or is longer than 255 bytes.
 
     Example:
         >>> check_name("model_0.9500.pt")
@@ -42,7 +42,9 @@ def check_name(name: str) -> str:
     fault = _fault_of(name)
     if fault is not None:
         shown = name if len(name) <= 100 else f"{name[:97]}..."
-        raise ValueError(f"name should be the plain name of a file, but given {shown!r}, which {fault}")
+        raise ValueError(
+            f"name should be the plain name of a file, but given {shown!r}, which {fault}"
+        )
     return name
 
 
@@ -61,7 +63,11 @@ def _fault_of(name: str) -> str | None:
         num_bytes = len(name.encode())
     except UnicodeEncodeError:
         return "cannot be encoded"
-    return f"has {num_bytes} bytes, of at most {MAX_NAME_BYTES}" if num_bytes > MAX_NAME_BYTES else None
+    return (
+        f"has {num_bytes} bytes, of at most {MAX_NAME_BYTES}"
+        if num_bytes > MAX_NAME_BYTES
+        else None
+    )
 
 
 def temporary_name(name: str) -> str:

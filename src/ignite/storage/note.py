@@ -93,14 +93,18 @@ class Note:
             CheckpointError: it is something else, or of a newer version.
         """
         if len(text) > MAX_BYTES:
-            raise CheckpointError(f"The note should have at most {MAX_BYTES} bytes, but given {len(text)}")
+            raise CheckpointError(
+                f"The note should have at most {MAX_BYTES} bytes, but given {len(text)}"
+            )
         try:
             # As UTF-8: json would guess other encodings from the bytes.
             values = json.loads(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"The note should be JSON, but is not: {error}") from error
         if not isinstance(values, dict):
-            raise CheckpointError(f"The note should be a JSON object, but is a {type(values).__name__}")
+            raise CheckpointError(
+                f"The note should be a JSON object, but is a {type(values).__name__}"
+            )
         _check(values)
         known = {one.name for one in fields(cls)}
         taken = {key: value for key, value in values.items() if key in known}
@@ -167,7 +171,11 @@ def number_from_json(value: Any) -> float:
 def _is_number(value: Any) -> bool:
     if isinstance(value, str):
         return value in _NOT_FINITE
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 def _is_count(value: Any) -> bool:
@@ -194,7 +202,9 @@ _MAY_BE_NULL = ("step", "epoch", "score", "score_name")
 def _check(values: Mapping[str, Any]) -> None:
     version = values.get("version")
     if type(version) is not int or version < 1:
-        raise CheckpointError(f"version in the note should be an integer from 1, but given {version!r:.100}")
+        raise CheckpointError(
+            f"version in the note should be an integer from 1, but given {version!r:.100}"
+        )
     if version > VERSION:
         raise NewerVersionError(
             f"written by a newer version: it has format {version}, and this one reads up to {VERSION}. Upgrade "

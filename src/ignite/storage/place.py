@@ -22,7 +22,10 @@ _HAS_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Place(Protocol):
-    """A destination for checkpoints: a flat collection of files, each whole or absent. All names are checked."""
+    """A destination for checkpoints: a flat collection of files, each whole or absent.
+
+    All names are checked.
+    """
 
     def write(self, name: str, write: Write, check: Check | None = None) -> Written:
         """Commits a file; see :func:`ignite.storage.commit`."""
@@ -54,7 +57,8 @@ class Folder:
 
     Args:
         path: the folder.
-        atomic: if not, files are written under their own name, and stand there by half until that is done.
+        atomic: if not, files are written under their own name, and stand there by half until that
+            is done.
 
     Example:
         >>> import tempfile
@@ -111,7 +115,11 @@ class Folder:
         check_name(name)
         path, temporary = self.path / check_name(link), self.path / temporary_name(link)
         if path.exists() and not path.is_symlink():
-            logger.warning("%s should be a link to %s, but is a file, and left as it is: move it away", path, name)
+            logger.warning(
+                "%s should be a link to %s, but is a file, and left as it is: move it away",
+                path,
+                name,
+            )
             return
         try:
             os.symlink(name, temporary)
@@ -151,7 +159,8 @@ def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
     """A folder, or for a URL what fsspec finds there.
 
     Args:
-        where: a path, or a URL such as ``s3://bucket/run``, which takes the extra ``remote``. ``~`` is expanded.
+        where: a path, or a URL such as ``s3://bucket/run``, which takes the extra ``remote``. ``~``
+            is expanded.
         create: make a folder that is not there.
         **options: for the file system of fsspec, such as keys and endpoints.
 

@@ -50,7 +50,9 @@ class Found(NamedTuple):
         return restarts, -1 if self.step is None else self.step
 
 
-def save(place: Place, name: str, state: Any, note: Note | None, *, is_plain: bool = False, **kwargs: Any) -> Written:
+def save(
+    place: Place, name: str, state: Any, note: Note | None, *, is_plain: bool = False, **kwargs: Any
+) -> Written:
     """Writes a checkpoint: ``torch.load`` and Ignite read it, and :func:`load` does and checks it.
 
     Args:
@@ -58,8 +60,8 @@ def save(place: Place, name: str, state: Any, note: Note | None, *, is_plain: bo
         name: a plain file name.
         state: what to save; see :func:`ignite.storage.check_storable`.
         note: what it says about itself; None writes an ordinary file of torch.
-        is_plain: whether ``state`` is what ``plain`` or ``Snapshot.take`` has returned, and need not be looked through
-            once more.
+        is_plain: whether ``state`` is what ``plain`` or ``Snapshot.take`` has returned, and need
+            not be looked through once more.
         **kwargs: for ``torch.save``.
 
     Returns:
@@ -83,7 +85,9 @@ def save(place: Place, name: str, state: Any, note: Note | None, *, is_plain: bo
     is_zip = kwargs.get("_use_new_zipfile_serialization", True)
 
     def write(file: BinaryIO) -> None:
-        if not kwargs and write_state(file, state, {} if note is None else {NOTE_NAME: note.to_json().encode()}):
+        if not kwargs and write_state(
+            file, state, {} if note is None else {NOTE_NAME: note.to_json().encode()}
+        ):
             return
         torch.save(state, file, **kwargs)
         if note is not None and is_zip:
@@ -92,7 +96,9 @@ def save(place: Place, name: str, state: Any, note: Note | None, *, is_plain: bo
     return place.write(name, write, verify if is_zip else None)
 
 
-def load(source: str | Path | tuple[Place, str], map_location: Any = "cpu", **kwargs: Any) -> Loaded:
+def load(
+    source: str | Path | tuple[Place, str], map_location: Any = "cpu", **kwargs: Any
+) -> Loaded:
     """Reads a checkpoint, ours or one of Ignite, if it is whole.
 
     Args:
@@ -102,12 +108,15 @@ def load(source: str | Path | tuple[Place, str], map_location: Any = "cpu", **kw
 
     Raises:
         ValueError: ``weights_only=False`` or a module that unpickles is asked for.
-        CheckpointError: it is damaged, holds what could not be loaded safely, or is of a newer version.
+        CheckpointError: it is damaged, holds what could not be loaded safely, or is of a newer
+            version.
         FileNotFoundError: it is not there.
         OSError: it cannot be read.
     """
     if not kwargs.pop("weights_only", True) or kwargs.get("pickle_module") is not None:
-        raise ValueError("weights_only should be True, but given False: files can execute what they like otherwise")
+        raise ValueError(
+            "weights_only should be True, but given False: files can execute what they like otherwise"
+        )
     if isinstance(source, tuple):
         place, name = source
         with place.local(name) as path:
@@ -121,9 +130,12 @@ def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> L
     with open_file(path) as file:
         try:
             note = _check(file, path)
-            # Only a path can be mapped; then, what is mapped may be a file that has replaced the checked one.
+            # Only a path can be mapped; then, what is mapped may be a file that has replaced the
+            # checked one.
             opened = path if kwargs.get("mmap") else file
-            state = torch.load(cast(Any, opened), map_location=map_location, **kwargs, weights_only=True)
+            state = torch.load(
+                cast(Any, opened), map_location=map_location, **kwargs, weights_only=True
+            )
         except (OSError, torch.OutOfMemoryError):
             raise  # the disk's fault, and the accelerator's
         except CheckpointError as error:
@@ -137,7 +149,9 @@ def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> L
 def _check(file: BinaryIO, path: Path) -> Note | None:
     size = file.seek(0, os.SEEK_END)
     if is_legacy(file):
-        logger.warning("%s was written by a version of torch before 1.6, and has no checksums", path)
+        logger.warning(
+            "%s was written by a version of torch before 1.6, and has no checksums", path
+        )
         check_legacy_calls(file, size)
         note = None
     else:
@@ -148,10 +162,12 @@ def _check(file: BinaryIO, path: Path) -> Note | None:
 
 
 def scan(place: Place, family: str | None = None) -> list[Found]:
-    """The checkpoints in a place, the newest first: by the steps that their notes tell. Reads no more of each.
+    """The checkpoints in a place, the newest first: by the steps that their notes tell.
 
-    A file without a note, such as Ignite's, is placed by the last integer in its name; one that cannot be read, too,
-    and it is listed with its error. Times of files mean nothing.
+    Reads no more of each.
+
+    A file without a note, such as Ignite's, is placed by the last integer in its name; one that
+    cannot be read, too, and it is listed with its error. Times of files mean nothing.
 
     Args:
         place: where.
@@ -159,12 +175,21 @@ def scan(place: Place, family: str | None = None) -> list[Found]:
     """
     found = [_find(place, name) for name in place.names() if name.endswith(SUFFIXES)]
     if family is not None:
-        found = [one for one in found if one.error is not None or (one.note is not None and one.note.family == family)]
+        found = [
+            one
+            for one in found
+            if one.error is not None or (one.note is not None and one.note.family == family)
+        ]
     return sorted(found, key=lambda one: (one.order, one.name), reverse=True)
 
 
-def load_latest(place: Place, family: str | None = None, map_location: Any = "cpu") -> Loaded | None:
-    """The newest checkpoint that is whole; None if there is none. Those that are left out are named in the log."""
+def load_latest(
+    place: Place, family: str | None = None, map_location: Any = "cpu"
+) -> Loaded | None:
+    """The newest checkpoint that is whole; None if there is none.
+
+    Those that are left out are named in the log.
+    """
     for found in scan(place, family):
         try:
             return load((place, found.name), map_location)

@@ -21,27 +21,40 @@ __all__ = ["restore"]
 _MAX_LISTED = 10
 # What optimizers keep once for each element of a parameter, by the names that torch gives to it.
 _LIKE_PARAMETER = frozenset(
-    {"acc_delta", "exp_avg", "exp_avg_sq", "exp_inf", "grad_avg", "max_exp_avg_sq", "momentum_buffer"}
+    {
+        "acc_delta",
+        "exp_avg",
+        "exp_avg_sq",
+        "exp_inf",
+        "grad_avg",
+        "max_exp_avg_sq",
+        "momentum_buffer",
+    }
     | {"prev", "square_avg", "step_size", "sum"}
 )
 
 logger = logging.getLogger(__name__)
 
 
-def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bool = True) -> Callable[[], None]:
+def restore(
+    targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bool = True
+) -> Callable[[], None]:
     """Loads ``states[name]`` into ``targets[name]`` for every name of ``targets``, or changes nothing.
 
-    First everything that can be seen without loading is checked: keys and shapes of modules, groups, parameters and
-    shapes of optimizers. Then the states of all targets are copied to the host, the new ones are loaded in the order
-    of ``targets``, and if anything is raised, Ctrl-C included, all targets are put back, the last one first.
+    First everything that can be seen without loading is checked: keys and shapes of modules,
+    groups, parameters and shapes of optimizers. Then the states of all targets are copied to the
+    host, the new ones are loaded in the order of ``targets``, and if anything is raised, Ctrl-C
+    included, all targets are put back, the last one first.
 
-    A target that cannot hand out its state cannot be put back, so it is loaded after all others. Where it should be
-    able to, such as a ZeroRedundancyOptimizer that was not consolidated, a warning is logged.
+    A target that cannot hand out its state cannot be put back, so it is loaded after all others.
+    Where it should be able to, such as a ZeroRedundancyOptimizer that was not consolidated, a
+    warning is logged.
 
     Args:
         targets: objects with ``state_dict`` and ``load_state_dict``, wrapped or not.
         states: by the same names; others are ignored.
-        strict: whether missing and unexpected keys of modules are faults. Shapes have to fit in any case.
+        strict: whether missing and unexpected keys of modules are faults. Shapes have to fit in any
+            case.
 
     Returns:
         A function that puts all targets back to what they held before, those that can be.
@@ -60,11 +73,21 @@ def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bo
         ignite.exceptions.CheckpointError: states should fit their targets, and nothing was changed, because:
         model: weight should have shape (1, 2), but given (1, 3)
     """
-    faults = [f"{name}: {fault}" for name in targets for fault in _faults(name, targets[name], states, strict)]
+    faults = [
+        f"{name}: {fault}"
+        for name in targets
+        for fault in _faults(name, targets[name], states, strict)
+    ]
     if faults:
         listed = "\n".join(faults)
-        raise CheckpointError(f"states should fit their targets, and nothing was changed, because:\n{listed}")
-    backups = {name: backup for name, target in targets.items() if (backup := _backup(name, target)) is not None}
+        raise CheckpointError(
+            f"states should fit their targets, and nothing was changed, because:\n{listed}"
+        )
+    backups = {
+        name: backup
+        for name, target in targets.items()
+        if (backup := _backup(name, target)) is not None
+    }
     begun: list[str] = []
     try:
         for name in [*backups, *(name for name in targets if name not in backups)]:
@@ -72,20 +95,29 @@ def restore(targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bo
             load_into(targets[name], states[name], strict=strict)
     except BaseException as error:
         left = _put_back(targets, backups, begun, error)
-        outcome = f"everything was put back, except {', '.join(left)}" if left else "everything was put back"
+        outcome = (
+            f"everything was put back, except {', '.join(left)}"
+            if left
+            else "everything was put back"
+        )
         error.add_note(f"while restoring {begun[-1]!r}; {outcome}")
         raise
     return partial(_put_all_back, targets, backups, begun)
 
 
-def _put_all_back(targets: Mapping[str, Any], backups: Mapping[str, Mapping[str, Any]], begun: list[str]) -> None:
+def _put_all_back(
+    targets: Mapping[str, Any], backups: Mapping[str, Mapping[str, Any]], begun: list[str]
+) -> None:
     error = CheckpointError("what was restored should be put back")
     if _put_back(targets, backups, [name for name in begun if name in backups], error):
         raise error
 
 
 def _put_back(
-    targets: Mapping[str, Any], backups: Mapping[str, Mapping[str, Any]], begun: list[str], error: BaseException
+    targets: Mapping[str, Any],
+    backups: Mapping[str, Mapping[str, Any]],
+    begun: list[str],
+    error: BaseException,
 ) -> list[str]:
     """Returns the names of those that could not be."""
     left = []
@@ -113,7 +145,9 @@ def _backup(name: str, target: Any) -> Mapping[str, Any] | None:
             # Such as could not be saved, functions in it for example, may still be copied.
             copied = copy.deepcopy(state)
     except Exception as error:
-        logger.warning("%s cannot be put back if restoring fails: %s: %s", name, type(error).__name__, error)
+        logger.warning(
+            "%s cannot be put back if restoring fails: %s: %s", name, type(error).__name__, error
+        )
         return None
     return copied
 
@@ -124,7 +158,9 @@ def _faults(name: str, target: Any, states: Mapping[str, Any], strict: bool) -> 
         yield f"should have load_state_dict, but given {type(target).__name__}"
     elif name not in states:
         yield f"should have a state, but given only those of {_listed(map(str, states))}"
-    elif isinstance(target, nn.Module | Optimizer | Serializable) and not isinstance(states[name], Mapping):
+    elif isinstance(target, nn.Module | Optimizer | Serializable) and not isinstance(
+        states[name], Mapping
+    ):
         yield f"its state should be a dictionary, but given {type(states[name]).__name__}"
     elif isinstance(target, nn.Module):
         yield from _module_faults(unwrap(target), states[name], strict)
@@ -137,7 +173,9 @@ def _module_faults(module: nn.Module, state: Mapping[str, Any], strict: bool) ->
         return
     expected, fitted = module.state_dict(), fit_keys(module, state)
     parts = module.named_modules(remove_duplicate=False)
-    own = tuple(f"{prefix}." if prefix else "" for prefix, part in parts if _loads_its_own_way(part))
+    own = tuple(
+        f"{prefix}." if prefix else "" for prefix, part in parts if _loads_its_own_way(part)
+    )
     checked = [key for key in {**expected, **fitted} if not str(key).startswith(own)]
     missing = [key for key in checked if key not in fitted and not _may_miss(module, key)]
     if strict and missing:
@@ -165,7 +203,9 @@ def _loads_its_own_way(part: nn.Module) -> bool:
     """Whether hooks or methods may accept other keys and shapes than those that ``part`` has now."""
     if part._load_state_dict_pre_hooks:
         return True
-    return _overrides(part, nn.Module._load_from_state_dict) and not isinstance(part, BATCH_NORM_BASE)
+    return _overrides(part, nn.Module._load_from_state_dict) and not isinstance(
+        part, BATCH_NORM_BASE
+    )
 
 
 def _may_miss(module: nn.Module, key: str) -> bool:
@@ -197,7 +237,10 @@ def _optimizer_faults(optimizer: Optimizer, state: Mapping[str, Any]) -> Iterato
         for i, values in state["state"].items()
         if i in parameters and isinstance(values, Mapping)
         for key, value in values.items()
-        if key in _LIKE_PARAMETER and isinstance(value, Tensor) and value.ndim and value.shape != parameters[i].shape
+        if key in _LIKE_PARAMETER
+        and isinstance(value, Tensor)
+        and value.ndim
+        and value.shape != parameters[i].shape
     )
 
 

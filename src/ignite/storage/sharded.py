@@ -1,4 +1,7 @@
-"""Sharded checkpoints: each process writes its part, and the folder appears as a whole. Loading runs no code of it."""
+"""Sharded checkpoints: each process writes its part, and the folder appears as a whole.
+
+Loading runs no code of it.
+"""
 
 import json
 import os
@@ -34,8 +37,14 @@ _VERSION = 1
 _SUFFIX = ".dir"  # after the name of a temporary file
 _CHUNK = 1 << 20
 _CLASSES = {
-    *((kinds.__name__, name) for name in ("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex")),
-    *((kinds.__name__, name) for name in ("StorageMeta", "TensorProperties", "TensorStorageMetadata")),
+    *(
+        (kinds.__name__, name)
+        for name in ("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex")
+    ),
+    *(
+        (kinds.__name__, name)
+        for name in ("StorageMeta", "TensorProperties", "TensorStorageMetadata")
+    ),
     (kinds.__name__, "_MEM_FORMAT_ENCODING"),
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
     ("collections", "OrderedDict"),
@@ -50,13 +59,19 @@ def _alone(value: Any) -> list[Any]:
 
 
 def save_sharded(
-    directory: str | Path, name: str, state: dict[str, Any], *, rank: int = 0, agree: Agree = _alone, group: Any = None
+    directory: str | Path,
+    name: str,
+    state: dict[str, Any],
+    *,
+    rank: int = 0,
+    agree: Agree = _alone,
+    group: Any = None,
 ) -> None:
     """Writes a state with ``torch.distributed.checkpoint`` into the folder ``directory/name``.
 
-    The folder has another name until all processes have written, every file is synced, and a list of their checksums
-    lies beside them. Every process has to call this. DTensors are written by the processes that hold their parts;
-    anything else is written once.
+    The folder has another name until all processes have written, every file is synced, and a list
+    of their checksums lies beside them. Every process has to call this. DTensors are written by the
+    processes that hold their parts; anything else is written once.
 
     Args:
         directory: a folder that all processes see.
@@ -80,7 +95,9 @@ def save_sharded(
         if rank == 0:
             _sweep(directory)
             if os.path.lexists(directory / name):
-                raise FileExistsError(f"name should be new, but given {name!r}, which is in {directory}")
+                raise FileExistsError(
+                    f"name should be new, but given {name!r}, which is in {directory}"
+                )
             temporary.mkdir()
         checked: dict[str, Any] = plain(state)
         return checked
@@ -111,13 +128,13 @@ def load_sharded(
 ) -> None:
     """Reads a folder of :func:`save_sharded` into ``state``, over as many processes as there are now.
 
-    Tensors are filled where they are, so each process gets the parts that its DTensors hold; all other values are
-    replaced. Every process has to call this. Nothing in the folder is executed.
+    Tensors are filled where they are, so each process gets the parts that its DTensors hold; all
+    other values are replaced. Every process has to call this. Nothing in the folder is executed.
 
     Args:
         path: the folder.
-        state: has the structure of what was saved. An optimizer has its tensors only after a first step; torch's
-            ``get_optimizer_state_dict`` makes them.
+        state: has the structure of what was saved. An optimizer has its tensors only after a first
+            step; torch's ``get_optimizer_state_dict`` makes them.
         rank: of this process.
         agree: ``all_gather_object`` over the same processes.
         group: the process group for torch's own collectives.
@@ -125,8 +142,8 @@ def load_sharded(
 
     Raises:
         FileNotFoundError: there is no such folder.
-        CheckpointError: the folder is damaged, unsafe, of a newer version, or does not fit. ``state`` may be filled in
-            part only if reading has failed in the middle.
+        CheckpointError: the folder is damaged, unsafe, of a newer version, or does not fit.
+            ``state`` may be filled in part only if reading has failed in the middle.
     """
     path = Path(path)
     num_ranks = len(agree(None))
@@ -136,7 +153,9 @@ def load_sharded(
             planner = _SafePlanner(allows_more=not strict)
             load(state, storage_reader=_SafeReader(path), planner=planner, process_group=group)
     except CheckpointException as error:
-        reasons = "; ".join(f"rank {r}: {type(e).__name__}: {e}" for r, (e, _) in sorted(error.failures.items()))
+        reasons = "; ".join(
+            f"rank {r}: {type(e).__name__}: {e}" for r, (e, _) in sorted(error.failures.items())
+        )
         raise CheckpointError(f"{path} could not be loaded: {reasons}") from error
 
 
@@ -145,7 +164,9 @@ def _publish(temporary: Path, target: Path, sums: list[dict[str, list[int]]]) ->
     files = {name: value for of_rank in sums for name, value in of_rank.items()}
     for name in files:
         _sync(temporary / name)
-    (temporary / MANIFEST).write_text(json.dumps({"version": _VERSION, "files": files}, sort_keys=True))
+    (temporary / MANIFEST).write_text(
+        json.dumps({"version": _VERSION, "files": files}, sort_keys=True)
+    )
     _sync(temporary / MANIFEST)
     _sync(temporary)
     os.rename(temporary, target)
@@ -160,17 +181,25 @@ def _verify(path: Path, rank: int, num_ranks: int) -> None:
         manifest = json.loads((path / MANIFEST).read_text())
         version, files = int(manifest["version"]), dict(manifest["files"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} should be complete, but {MANIFEST} is missing or damaged: {error}") from error
+        raise CheckpointError(
+            f"{path} should be complete, but {MANIFEST} is missing or damaged: {error}"
+        ) from error
     if version > _VERSION:
-        raise CheckpointError(f"{path} should be of version {_VERSION} at most, but is of {version}: update")
+        raise CheckpointError(
+            f"{path} should be of version {_VERSION} at most, but is of {version}: update"
+        )
     if not all(map(_is_inside, files)) or ".metadata" not in files:
-        raise CheckpointError(f"{path / MANIFEST} should list the files of its folder, but lists {sorted(files)}")
+        raise CheckpointError(
+            f"{path / MANIFEST} should list the files of its folder, but lists {sorted(files)}"
+        )
     for name in sorted(files)[rank::num_ranks]:
         if not (path / name).is_file() or _sums([name], path)[name] != files[name]:
             raise CheckpointError(f"{path} is damaged: {name} is missing, or its checksum is wrong")
     used = {place.relative_path for place in _read_metadata(path).storage_data.values()}
     if not used <= files.keys():
-        raise CheckpointError(f"{path} should have checksums for all its files, but has none for {used - files.keys()}")
+        raise CheckpointError(
+            f"{path} should have checksums for all its files, but has none for {used - files.keys()}"
+        )
 
 
 def _sums(names: list[str], folder: Path) -> dict[str, list[int]]:
@@ -186,7 +215,10 @@ def _sums(names: list[str], folder: Path) -> dict[str, list[int]]:
 
 
 def _in_step(work: Callable[[], Any], agree: Agree) -> Any:
-    """Does the work in all processes; if it fails in one of them, it fails in all. Returns this one's result."""
+    """Does the work in all processes; if it fails in one of them, it fails in all.
+
+    Returns this one's result.
+    """
     result, failure = None, None
     try:
         result = work()
@@ -197,7 +229,9 @@ def _in_step(work: Callable[[], Any], agree: Agree) -> Any:
         raise failure
     for rank, text in enumerate(texts):
         if text is not None:
-            raise CheckpointError(f"all processes should succeed, but rank {rank} has failed: {text}")
+            raise CheckpointError(
+                f"all processes should succeed, but rank {rank} has failed: {text}"
+            )
     return result
 
 
@@ -218,7 +252,9 @@ def _failures_of(rank: int) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # To run in one process, without a group, is what was asked for.
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+        warnings.filterwarnings(
+            "ignore", message="torch.distributed is disabled, unavailable or uninitialized"
+        )
         yield
 
 
@@ -241,9 +277,13 @@ class _Unpickler(pickle.Unpickler):
     """Creates only the classes that describe a checkpoint, and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _CLASSES or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
+        if (module, name) in _CLASSES or (
+            module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        ):
             return super().find_class(module, name)
-        raise CheckpointError(f".metadata should name classes of torch's checkpoints only, but names {module}.{name}")
+        raise CheckpointError(
+            f".metadata should name classes of torch's checkpoints only, but names {module}.{name}"
+        )
 
 
 class _SafeReader(FileSystemReader):
@@ -270,7 +310,10 @@ class _SafePlanner(DefaultLoadPlanner):
         self._places: dict[str, tuple[Any, Any]] = {}
 
     def set_up_planner(
-        self, state_dict: dict[str, Any], metadata: kinds.Metadata | None = None, is_coordinator: bool = False
+        self,
+        state_dict: dict[str, Any],
+        metadata: kinds.Metadata | None = None,
+        is_coordinator: bool = False,
     ) -> None:
         """Records the place of each value."""
         self._places = dict(_places_in(state_dict))
@@ -281,8 +324,12 @@ class _SafePlanner(DefaultLoadPlanner):
         stored = self.metadata.state_dict_metadata if self.metadata is not None else {}
         more = sorted(stored.keys() - self.state_dict.keys())
         if more and not self._allows_more:
-            listed = ", ".join(more[:10]) + (f" and {len(more) - 10} more" if len(more) > 10 else "")
-            raise CheckpointError(f"state should have a place for all that is stored, but has none for {listed}")
+            listed = ", ".join(more[:10]) + (
+                f" and {len(more) - 10} more" if len(more) > 10 else ""
+            )
+            raise CheckpointError(
+                f"state should have a place for all that is stored, but has none for {listed}"
+            )
         return super().create_local_plan()
 
     def load_bytes(self, read_item: Any, value: Any) -> None:
@@ -312,16 +359,24 @@ def _read_metadata(path: Path) -> kinds.Metadata:
     except (CheckpointError, OSError):
         raise
     except Exception as error:
-        raise CheckpointError(f"{path / '.metadata'} is damaged: {type(error).__name__}: {error}") from error
+        raise CheckpointError(
+            f"{path / '.metadata'} is damaged: {type(error).__name__}: {error}"
+        ) from error
     places = getattr(metadata, "storage_data", None)
     if not isinstance(metadata, kinds.Metadata) or not isinstance(places, dict):
-        raise CheckpointError(f"{path / '.metadata'} should describe a checkpoint, but holds {type(metadata).__name__}")
+        raise CheckpointError(
+            f"{path / '.metadata'} should describe a checkpoint, but holds {type(metadata).__name__}"
+        )
     for place in places.values():
         if not isinstance(place, checkpoint_entry_class()) or not _is_inside(place.relative_path):
-            raise CheckpointError(f"{path / '.metadata'} should name files in its folder, but names {place!r}")
+            raise CheckpointError(
+                f"{path / '.metadata'} should name files in its folder, but names {place!r}"
+            )
     return metadata
 
 
 def _is_inside(name: Any) -> bool:
     """Whether ``name`` is the name of a file directly in its folder."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+    return (
+        isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+    )

@@ -14,7 +14,9 @@ __all__ = ["Snapshot", "check_storable", "plain"]
 _WITH_STORAGE = ("cpu", "cuda", "xpu", "mps")  # whose bytes can be copied as they lie
 _HOST = "cpu"
 _PINNED = ("cuda", "xpu")
-_NUM_SMALL_BYTES = 1 << 16  # up to here, memory of its own costs a tensor less than to look for some to use again
+_NUM_SMALL_BYTES = (
+    1 << 16
+)  # up to here, memory of its own costs a tensor less than to look for some to use again
 _NUM_OWN_USES = 2  # of a buffer's storage: by the buffer, and by whoever asks how many there are
 
 
@@ -34,7 +36,10 @@ class _Part(NamedTuple):
     layouts: list[_Layout]
     start: int
     is_raw: bool
-    """Whether the bytes are copied as they lie. Otherwise there are gaps, and only the elements are copied."""
+    """Whether the bytes are copied as they lie.
+
+    Otherwise there are gaps, and only the elements are copied.
+    """
     key: tuple[int, bool]
     """Size, and whether it should be pinned: parts of equal keys can have each other's buffers."""
 
@@ -42,14 +47,14 @@ class _Part(NamedTuple):
 class Snapshot:
     """Copies states to the host, into memory that is used again by the next copy.
 
-    Memory is used again once nobody holds a tensor of the snapshot that it was for. So a snapshot that is still
-    being written is never overwritten: the next one then takes memory of its own. To hold one copy at most, wait for
-    the writer before :meth:`take`, and let go of the last snapshot.
+    Memory is used again once nobody holds a tensor of the snapshot that it was for. So a snapshot
+    that is still being written is never overwritten: the next one then takes memory of its own. To
+    hold one copy at most, wait for the writer before :meth:`take`, and let go of the last snapshot.
 
-    Tensors that share memory share it in the copy, too. Of a view, only what it shows is copied. Everything else is
-    made plain, as :func:`plain` does. Parameters become plain tensors. Tensors of classes that are marked as safe,
-    DTensors for example, and such without one storage (sparse, quantized, nested) are cloned; the former stay on
-    their device.
+    Tensors that share memory share it in the copy, too. Of a view, only what it shows is copied.
+    Everything else is made plain, as :func:`plain` does. Parameters become plain tensors. Tensors
+    of classes that are marked as safe, DTensors for example, and such without one storage (sparse,
+    quantized, nested) are cloned; the former stay on their device.
 
     Example:
         >>> weight = torch.ones(2)
@@ -63,7 +68,9 @@ class Snapshot:
         self._buffers: list[Tensor] = []
 
     def take(self, state: Any) -> Any:
-        """Returns a copy of ``state`` on the host. It is complete on return, also of tensors on accelerators.
+        """Returns a copy of ``state`` on the host.
+
+        It is complete on return, also of tensors on accelerators.
 
         Raises:
             TypeError: something in ``state`` would not be loaded; see :func:`check_storable`.
@@ -72,7 +79,9 @@ class Snapshot:
         # Buffers made in inference mode could not be filled again outside of it.
         with torch.inference_mode(False), torch.no_grad():
             result = Walk(found, copies=True).visit(state, Step("state"))
-            self._copy([part for layouts in found.by_storage.values() for part in _parts_of(layouts)])
+            self._copy(
+                [part for layouts in found.by_storage.values() for part in _parts_of(layouts)]
+            )
             for device in found.devices:
                 torch.accelerator.synchronize(device)
         return result
@@ -87,7 +96,10 @@ class Snapshot:
             _fill(buffer, part)
 
     def _free_buffers(self, parts: list[_Part]) -> dict[tuple[int, bool], list[Tensor]]:
-        """Those that the parts need. Others are let go of before new ones are made, or there would be two copies."""
+        """Those that the parts need.
+
+        Others are let go of before new ones are made, or there would be two copies.
+        """
         num_needed: dict[tuple[int, bool], int] = {}
         for part in parts:
             num_needed[part.key] = num_needed.get(part.key, 0) + 1
@@ -115,7 +127,9 @@ class _Collector:
             return tensor.clone()
         if tensor.device.type == "meta":
             return tensor
-        is_simple = tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized
+        is_simple = (
+            tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized
+        )
         if not is_simple or tensor.device.type not in _WITH_STORAGE:
             return tensor.to("cpu", copy=True)
         if tensor.device.type != _HOST:
@@ -135,9 +149,16 @@ class _Collector:
     def _small_copy(self, tensor: Tensor) -> Tensor | None:
         """A copy, already filled, of a small tensor on the host that is the first to be seen of its memory."""
         kind = type(tensor)
-        if (kind is not Tensor and kind is not torch.nn.Parameter) or tensor.layout is not torch.strided:
+        if (
+            kind is not Tensor and kind is not torch.nn.Parameter
+        ) or tensor.layout is not torch.strided:
             return None
-        if tensor.is_nested or tensor.device.type != _HOST or tensor.is_quantized or not tensor.is_contiguous():
+        if (
+            tensor.is_nested
+            or tensor.device.type != _HOST
+            or tensor.is_quantized
+            or not tensor.is_contiguous()
+        ):
             return None
         if tensor.nbytes > _NUM_SMALL_BYTES or tensor.is_conj() or tensor.is_neg():
             return None
@@ -154,7 +175,9 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
     start = int(tensor.storage_offset()) * tensor.itemsize
     if tensor.numel() == 0:
         return start, start
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    last = sum(
+        (size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    )
     return start, start + int(last + 1) * tensor.itemsize
 
 
@@ -179,7 +202,12 @@ def _part_of(layouts: list[_Layout], start: int, end: int) -> _Part:
         other_start != start or other.shape != tensor.shape or other.stride() != tensor.stride()
         for other, _, other_start, _ in layouts[1:]
     )
-    return _Part(layouts, start, is_raw, (end - start if is_raw else num_bytes, tensor.device.type in _PINNED))
+    return _Part(
+        layouts,
+        start,
+        is_raw,
+        (end - start if is_raw else num_bytes, tensor.device.type in _PINNED),
+    )
 
 
 def _fill(buffer: Tensor, part: _Part) -> None:
@@ -193,7 +221,8 @@ def _fill(buffer: Tensor, part: _Part) -> None:
         return
     num_bytes, _ = part.key
     if num_bytes:
-        # Whatever the bytes mean; words of 8 are copied an eighth faster than bytes, by measurement.
+        # Whatever the bytes mean; words of 8 are copied an eighth faster than bytes, by
+        # measurement.
         memory = source.untyped_storage()
         is_even = part.start % 8 == num_bytes % 8 == memory.data_ptr() % 8 == 0
         word = torch.int64 if is_even else torch.uint8

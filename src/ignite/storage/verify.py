@@ -13,10 +13,13 @@ __all__ = ["verify"]
 
 
 def verify(path: str | Path) -> Note | None:
-    """Reads a checkpoint to its end and compares all checksums. Costs about half a millisecond per MB.
+    """Reads a checkpoint to its end and compares all checksums.
 
-    Finds accidents: files that are cut off, bits that have changed, parts of two files in one. Against somebody who
-    makes up checksums as well, it only makes sure that reading takes no more memory and time than the file is long.
+    Costs about half a millisecond per MB.
+
+    Finds accidents: files that are cut off, bits that have changed, parts of two files in one.
+    Against somebody who makes up checksums as well, it only makes sure that reading takes no more
+    memory and time than the file is long.
 
     Returns:
         What the checkpoint says about itself; None if it is not one of ours.
@@ -53,7 +56,9 @@ def explained(error: CheckpointError, path: str | Path) -> CheckpointError:
 def verify_file(file: BinaryIO) -> tuple[Archive, Note | None]:
     """The same for an open file, without its name in the message."""
     if is_legacy(file):
-        raise CheckpointError("it was written by a version of torch before 1.6, which stored no checksums")
+        raise CheckpointError(
+            "it was written by a version of torch before 1.6, which stored no checksums"
+        )
     archive = Archive(file)
     archive.check()
     return archive, note_in(archive)

@@ -41,12 +41,12 @@ _unseen: set[_Job] = set()
 class Writer:
     """Runs jobs in a thread of its own, one at a time, for one thread that submits them.
 
-    There is no queue: who submits a job while another one is running waits for its end. So at most one state is
-    waiting to be written, however slow the disk is.
+    There is no queue: who submits a job while another one is running waits for its end. So at most
+    one state is waiting to be written, however slow the disk is.
 
-    The error of a job is raised by the next :meth:`submit` or :meth:`wait`, once. When the interpreter exits, jobs
-    are awaited, and an error that nobody has seen is logged. A process that was forked while a job was running knows
-    nothing of it.
+    The error of a job is raised by the next :meth:`submit` or :meth:`wait`, once. When the
+    interpreter exits, jobs are awaited, and an error that nobody has seen is logged. A process that
+    was forked while a job was running knows nothing of it.
 
     Args:
         limit_s: how long a job is awaited when the interpreter exits.
@@ -109,7 +109,9 @@ class Writer:
             try:
                 raise job.error
             finally:
-                job.error = None  # its traceback holds this frame: let no circle keep the state alive
+                job.error = (
+                    None  # its traceback holds this frame: let no circle keep the state alive
+                )
 
     def _own_job(self) -> _Job | None:
         """The job, unless it was started by the process that this one was forked from."""
@@ -125,15 +127,20 @@ def _await_all() -> None:
         if job.thread is not threading.current_thread():
             job.thread.join(max(0.0, job.limit_s - (now() - started)))
         if job.thread.is_alive():
-            logger.error("A job was not finished %g s after the end of the program, and is given up", job.limit_s)
+            logger.error(
+                "A job was not finished %g s after the end of the program, and is given up",
+                job.limit_s,
+            )
         elif job.error is not None:
-            logger.error("A job has failed, and nobody was left to raise its error", exc_info=job.error)
+            logger.error(
+                "A job has failed, and nobody was left to raise its error", exc_info=job.error
+            )
         _unseen.discard(job)
 
 
-# Twice. First when threads are shut down: a job may still use thread pools then, as clients of object stores do. For
-# what was registered last runs first, and the import above has registered the end of the pools. And once more for
-# jobs that other exit handlers have submitted.
+# Twice. First when threads are shut down: a job may still use thread pools then, as clients of
+# object stores do. For what was registered last runs first, and the import above has registered the
+# end of the pools. And once more for jobs that other exit handlers have submitted.
 getattr(threading, "_register_atexit", atexit.register)(_await_all)
 atexit.register(_await_all)
 if hasattr(os, "register_at_fork"):

@@ -29,11 +29,13 @@ class Found(NamedTuple):
     result: Any
 
 
-def call_in_child(function: Callable[[Tell], Any], *, is_killed: bool = False, timeout_s: float = 120.0) -> Found:
+def call_in_child(
+    function: Callable[[Tell], Any], *, is_killed: bool = False, timeout_s: float = 120.0
+) -> Found:
     """Calls ``function(tell)`` in a process that is forked from this one.
 
-    What is told and returned travels in a form that ``torch.load(weights_only=True)`` reads. In the child, torch
-    computes with one thread: those of this process are not there.
+    What is told and returned travels in a form that ``torch.load(weights_only=True)`` reads. In the
+    child, torch computes with one thread: those of this process are not there.
 
     Args:
         function: ``tell(key, value)`` in it hands a value over at once.
@@ -41,7 +43,8 @@ def call_in_child(function: Callable[[Tell], Any], *, is_killed: bool = False, t
         timeout_s: after which the child is killed.
 
     Raises:
-        RuntimeError: the function has raised, the child has ended in another way than it should, or it took too long.
+        RuntimeError: the function has raised, the child has ended in another way than it should, or
+            it took too long.
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -63,9 +66,13 @@ def call_in_child(function: Callable[[Tell], Any], *, is_killed: bool = False, t
             raise RuntimeError(f"The run in process {pid} has failed:\n{value}")
     code, wanted = os.waitstatus_to_exitcode(status), -signal.SIGKILL if is_killed else 0
     if code != wanted:
-        raise RuntimeError(f"The run in process {pid} should end with exit code {wanted}, but ended with {code}")
+        raise RuntimeError(
+            f"The run in process {pid} should end with exit code {wanted}, but ended with {code}"
+        )
     results = [value for kind, value in messages if kind == _RESULT]
-    return Found([value for kind, value in messages if kind == _TOLD], results[0] if results else None)
+    return Found(
+        [value for kind, value in messages if kind == _TOLD], results[0] if results else None
+    )
 
 
 def _work(function: Callable[[Tell], Any], writing: int) -> None:

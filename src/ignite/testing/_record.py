@@ -21,13 +21,16 @@ class Recorder:
 
     Args:
         trainer: whose iterations are counted.
-        objects: what is looked at beside it, by name. Engines among them have their metrics written down after each of
-            their runs.
+        objects: what is looked at beside it, by name. Engines among them have their metrics written
+            down after each of their runs.
         tell: called with each entry ``(key, value)`` as it comes, so that it survives the process.
     """
 
     def __init__(
-        self, trainer: Engine[Any, Any], objects: Mapping[str, Any], tell: Callable[[str, Any], None] | None = None
+        self,
+        trainer: Engine[Any, Any],
+        objects: Mapping[str, Any],
+        tell: Callable[[str, Any], None] | None = None,
     ) -> None:
         self.entries: dict[str, Any] = {}
         """What happened, by a key that names the iteration: batches as digests, metrics as values."""
@@ -38,7 +41,9 @@ class Recorder:
         self._tell = tell
         trainer.add_event_handler(Events.STARTED, self._note_start, priority=_FIRST)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._note_batch, priority=_FIRST)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, _MetricsNote(self, "trainer"), priority=_LAST)
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, _MetricsNote(self, "trainer"), priority=_LAST
+        )
         for name, thing in self._objects.items():
             if isinstance(thing, Engine):
                 thing.add_event_handler(Events.COMPLETED, _MetricsNote(self, name), priority=_LAST)
@@ -60,7 +65,9 @@ class Recorder:
     def note_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
         """Adds an entry with the metrics of an engine."""
         where, num = f" after iteration {self._trainer.state.iteration}", 1
-        while (key := f"metrics of {name}{'' if num == 1 else f', run {num},'}{where}") in self.entries:
+        while (
+            key := f"metrics of {name}{'' if num == 1 else f', run {num},'}{where}"
+        ) in self.entries:
             num += 1
         self._note(key, dict(metrics))
 
@@ -110,7 +117,11 @@ def _feed(sink: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         plain = value.detach().cpu().contiguous()
         sink.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-        sink.update(ctypes.string_at(plain.data_ptr(), plain.numel() * plain.element_size()) if plain.numel() else b"")
+        sink.update(
+            ctypes.string_at(plain.data_ptr(), plain.numel() * plain.element_size())
+            if plain.numel()
+            else b""
+        )
     elif isinstance(value, Mapping):
         for key in value:
             _feed(sink, key)

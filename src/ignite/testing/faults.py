@@ -85,7 +85,9 @@ class Raise(Fault):
 
 
 class Slow(Fault):
-    """Holds the run up, as a slow disk, network or processor does. Give ``inject`` a rank to slow down only that one.
+    """Holds the run up, as a slow disk, network or processor does.
+
+    Give ``inject`` a rank to slow down only that one.
 
     Args:
         seconds: for how long, each time.
@@ -103,10 +105,11 @@ class Nan(Fault):
     """Puts NaN where numbers should be.
 
     Args:
-        where: "batch" replaces all floating point numbers of ``engine.state.batch``, so that loss and gradients become
-            NaN by themselves (at GET_BATCH_COMPLETED or ITERATION_STARTED; data that the batch came from stays as it
-            is). "output" replaces those of ``engine.state.output`` (at ITERATION_COMPLETED): what handlers and metrics
-            see, while the model stays sound. A module: fills the gradients that its parameters have (at
+        where: "batch" replaces all floating point numbers of ``engine.state.batch``, so that loss
+            and gradients become NaN by themselves (at GET_BATCH_COMPLETED or ITERATION_STARTED;
+            data that the batch came from stays as it is). "output" replaces those of
+            ``engine.state.output`` (at ITERATION_COMPLETED): what handlers and metrics see, while
+            the model stays sound. A module: fills the gradients that its parameters have (at
             ``BackpropEvents.BACKWARD_COMPLETED``).
         value: what to put there instead of NaN: infinity, or a number that makes the loss jump.
 
@@ -115,7 +118,10 @@ class Nan(Fault):
     """
 
     def __init__(
-        self, where: Literal["batch", "output"] | torch.nn.Module = "batch", *, value: float = math.nan
+        self,
+        where: Literal["batch", "output"] | torch.nn.Module = "batch",
+        *,
+        value: float = math.nan,
     ) -> None:
         if where not in ("batch", "output") and not isinstance(where, torch.nn.Module):
             raise ValueError(f"where should be 'batch', 'output' or a module, but given {where!r}")
@@ -131,9 +137,15 @@ class Nan(Fault):
                     self._num_replaced += 1
                     parameter.grad.fill_(self.value)
         else:
-            setattr(engine.state, self.where, tree_map(self._replace, getattr(engine.state, self.where)))
+            setattr(
+                engine.state, self.where, tree_map(self._replace, getattr(engine.state, self.where))
+            )
         if self._num_replaced == 0:
-            what = f"engine.state.{self.where}" if isinstance(self.where, str) else "the gradients of the module"
+            what = (
+                f"engine.state.{self.where}"
+                if isinstance(self.where, str)
+                else "the gradients of the module"
+            )
             raise ValueError(
                 f"{what} should hold floating point numbers to replace by {self.value}, but there are none"
             )
@@ -170,7 +182,8 @@ def tear(path: str | os.PathLike[str], how: Damage = "truncate", *, place: float
 
     Args:
         path: the file, or a folder: then its newest file.
-        how: "truncate" cuts the file off, "flip" flips one bit, "zero" overwrites up to 4096 bytes with zeros.
+        how: "truncate" cuts the file off, "flip" flips one bit, "zero" overwrites up to 4096 bytes
+            with zeros.
         place: where, as a fraction of the length, from 0 up to, not including, 1.
 
     Returns:

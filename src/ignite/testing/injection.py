@@ -31,16 +31,18 @@ def inject(
         engine: whose event it is.
         fault: what goes wrong.
         at: the event, with or without a filter.
-        count: the iteration, epoch or firing of the event at which to strike, as ``at(once=count)``. Without it, the
-            fault strikes each time.
+        count: the iteration, epoch or firing of the event at which to strike, as
+            ``at(once=count)``. Without it, the fault strikes each time.
         rank: of the only process to strike in; by default it strikes in all.
-        marker: a file that gets one line just before each strike, so that another process can see (:func:`num_fired`)
-            that this one did not die of something else.
-        priority: the place among the event's handlers: the highest is first. By default in order of attachment.
+        marker: a file that gets one line just before each strike, so that another process can see
+            (:func:`num_fired`) that this one did not die of something else.
+        priority: the place among the event's handlers: the highest is first. By default in order of
+            attachment.
 
     Returns:
-        What ends it, as a ``with`` block does. At the end of the block, a fault that should have struck and has not is
-        an AssertionError, so that a test cannot pass because nothing went wrong.
+        What ends it, as a ``with`` block does. At the end of the block, a fault that should have
+        struck and has not is an AssertionError, so that a test cannot pass because nothing went
+        wrong.
 
     Raises:
         ValueError: ``at`` has a filter, and ``count`` is given.
@@ -57,7 +59,9 @@ def inject(
     """
     if count is not None:
         if isinstance(at, CallableEventWithFilter) and at.filter is not None:
-            raise ValueError(f"count should not be given with an event that has a filter, but given {count} and {at!r}")
+            raise ValueError(
+                f"count should not be given with an event that has a filter, but given {count} and {at!r}"
+            )
         at = at(once=count)
     return Injection(engine, fault, at, rank, None if marker is None else Path(marker), priority)
 
@@ -70,7 +74,13 @@ class Injection:
     """
 
     def __init__(
-        self, engine: Engine[Any, Any], fault: Fault, event: Any, rank: int | None, marker: Path | None, priority: float
+        self,
+        engine: Engine[Any, Any],
+        fault: Fault,
+        event: Any,
+        rank: int | None,
+        marker: Path | None,
+        priority: float,
     ) -> None:
         self.fault = fault
         self._engine = engine
@@ -88,7 +98,10 @@ class Injection:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.remove()
         if self.fault.fired > self._num_before or not self._is_here():

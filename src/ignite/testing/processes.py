@@ -32,23 +32,25 @@ def run_processes(
     """Calls ``function(rank, *args)`` in processes that form a group, and returns what they returned.
 
     Args:
-        function: one that can be imported, as the processes do not share this one's memory: with pytest's
-            ``--import-mode=importlib``, that of a module which is on the path. In them, ``ignite.distributed`` is
-            initialised with gloo, and torch computes with one thread.
+        function: one that can be imported, as the processes do not share this one's memory: with
+            pytest's ``--import-mode=importlib``, that of a module which is on the path. In them,
+            ``ignite.distributed`` is initialised with gloo, and torch computes with one thread.
         num_processes: how many.
         *args: for the function.
         timeout_s: how long all of it may take; a process takes some seconds to import torch.
 
     Returns:
-        For each rank what the function returned. It travels in a file: numbers, strings, tensors, and containers of
-        these.
+        For each rank what the function returned. It travels in a file: numbers, strings, tensors,
+        and containers of these.
 
     Raises:
         ValueError: ``num_processes`` or ``timeout_s`` is not positive.
-        torch.multiprocessing.ProcessRaisedException: a process has raised. The message has the traceback of the one
-            that did first, and its rank; the others are ended.
-        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a signal.
-        TimeoutError: time is over. The message says which ranks were not done, and where they were; they are ended.
+        torch.multiprocessing.ProcessRaisedException: a process has raised. The message has the
+            traceback of the one that did first, and its rank; the others are ended.
+        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a
+            signal.
+        TimeoutError: time is over. The message says which ranks were not done, and where they were;
+            they are ended.
 
     Example:
         In a test, with a function of its module::
@@ -99,7 +101,9 @@ def _load_result(path: Path, rank: int) -> Any:
     try:
         return torch.load(path, weights_only=True)
     except Exception as error:
-        error.add_note(f"The function should return numbers, strings, tensors or containers of these; see rank {rank}")
+        error.add_note(
+            f"The function should return numbers, strings, tensors or containers of these; see rank {rank}"
+        )
         raise
 
 
@@ -114,7 +118,9 @@ def _describe_late(processes: list[Any], folder: Path, timeout_s: float) -> str:
         threading.Event().wait(0.01)
     lines = [f"After {timeout_s} s, ranks {late} of {len(processes)} were not done"]
     for rank, stack in stacks.items():
-        lines.append(f"Rank {rank}: {stack.read_text() if _is_written(stack) else 'where it was is not known'}")
+        lines.append(
+            f"Rank {rank}: {stack.read_text() if _is_written(stack) else 'where it was is not known'}"
+        )
     return "\n".join(lines)
 
 

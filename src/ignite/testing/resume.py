@@ -29,13 +29,18 @@ class Run:
     Args:
         trainer: the engine, with its handlers, a :class:`~ignite.handlers.Checkpoint` among them.
         data: what it is run on.
-        objects: what to compare at the end, by name: things with ``state_dict``, engines (whose metrics are compared
-            after each of their runs, too), and plain values such as a list that handlers add to.
+        objects: what to compare at the end, by name: things with ``state_dict``, engines (whose
+            metrics are compared after each of their runs, too), and plain values such as a list
+            that handlers add to.
         **arguments: for ``trainer.run``, such as ``max_epochs``.
     """
 
     def __init__(
-        self, trainer: Engine[Any, Any], data: Any, objects: Mapping[str, Any] | None = None, **arguments: Any
+        self,
+        trainer: Engine[Any, Any],
+        data: Any,
+        objects: Mapping[str, Any] | None = None,
+        **arguments: Any,
     ) -> None:
         self.trainer = trainer
         self.data = data
@@ -51,7 +56,10 @@ class Resumption(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """What is known of one call of ``trainer.run``. Plain values, so that it travels between processes."""
+    """What is known of one call of ``trainer.run``.
+
+    Plain values, so that it travels between processes.
+    """
 
     entries: dict[str, Any]
     started_at: int
@@ -74,29 +82,32 @@ def assert_resume_is_exact(
 ) -> list[Resumption]:
     """Stops a run after chosen iterations, resumes it from its last checkpoint, and compares it with one never stopped.
 
-    For each of the iterations, all is made anew, run until then, stopped, made anew again, and run to the end with
-    ``trainer.run(..., resume="latest")``. Compared, with no tolerance, are: each batch; the metrics of the trainer
-    after each epoch, and of other engines after each run; and at the end the state of the trainer, of all ``objects``
-    and of the random number generators.
+    For each of the iterations, all is made anew, run until then, stopped, made anew again, and run
+    to the end with ``trainer.run(..., resume="latest")``. Compared, with no tolerance, are: each
+    batch; the metrics of the trainer after each epoch, and of other engines after each run; and at
+    the end the state of the trainer, of all ``objects`` and of the random number generators.
 
     Args:
-        make_run: ``make_run(folder)`` makes everything as the training script does: data, model, optimizer, trainer and
-            handlers, with checkpoints in ``folder``. It seeds what it draws itself, such as the first weights: where a
-            run is to be resumed, the generators stand elsewhere, as in another process.
-        at: the iterations after which to stop, 0 for before the first; by default every ``every``-th, and the last.
+        make_run: ``make_run(folder)`` makes everything as the training script does: data, model,
+            optimizer, trainer and handlers, with checkpoints in ``folder``. It seeds what it draws
+            itself, such as the first weights: where a run is to be resumed, the generators stand
+            elsewhere, as in another process.
+        at: the iterations after which to stop, 0 for before the first; by default every
+            ``every``-th, and the last.
         every: see there.
-        kill: stop the run with SIGKILL instead of an exception. All runs are then made in processes of their own,
-            forked from this one, where torch computes with one thread. States and metrics have to be such that
-            ``torch.load(weights_only=True)`` reads them.
+        kill: stop the run with SIGKILL instead of an exception. All runs are then made in processes
+            of their own, forked from this one, where torch computes with one thread. States and
+            metrics have to be such that ``torch.load(weights_only=True)`` reads them.
         timeout_s: for ``kill``: how long a single run may take.
 
     Returns:
         For each of the runs where it stopped, and from where it went on.
 
     Raises:
-        AssertionError: a run differs; the message says where first, and in what. Or no run went on from a checkpoint,
-            so that nothing was tested.
-        ValueError: ``every`` is not positive, or ``at`` has an iteration that the run does not have.
+        AssertionError: a run differs; the message says where first, and in what. Or no run went on
+            from a checkpoint, so that nothing was tested.
+        ValueError: ``every`` is not positive, or ``at`` has an iteration that the run does not
+            have.
 
     Example:
         >>> from ignite.handlers import Checkpoint
@@ -125,7 +136,9 @@ def assert_resume_is_exact(
 class _Comparison:
     """The runs of one call of :func:`assert_resume_is_exact`."""
 
-    def __init__(self, make_run: Callable[[Path], Run], folder: Path, kill: bool, timeout_s: float) -> None:
+    def __init__(
+        self, make_run: Callable[[Path], Run], folder: Path, kill: bool, timeout_s: float
+    ) -> None:
         self._make_run = make_run
         self._folder = folder
         self._kill = kill
@@ -138,7 +151,9 @@ class _Comparison:
         stops = sorted({*range(every, last + 1, every), last}) if at is None else list(at)
         for stop in stops:
             if not 0 <= stop <= last:
-                raise ValueError(f"at should have iterations from 0 to {last}, those of the run, but given {stop}")
+                raise ValueError(
+                    f"at should have iterations from 0 to {last}, those of the run, but given {stop}"
+                )
         resumptions = [self._stop_and_resume(stop, reference) for stop in stops]
         if stops and not any(resumed_at for _, resumed_at in resumptions):
             raise AssertionError(
@@ -154,14 +169,18 @@ class _Comparison:
             raise AssertionError(f"{_NOT_REPEATABLE}: {difference}")
         resumed = self._run(folder, None, is_new_process=True)
         found, expected = dict(resumed.state), dict(reference.state)
-        if resumed.started_at == 0:  # begun anew, with generators that differ unless make_run has seeded them
+        if (
+            resumed.started_at == 0
+        ):  # begun anew, with generators that differ unless make_run has seeded them
             found["random_state"] = expected["random_state"] = None
         difference = _entries_differ(resumed, reference, last=reference.iteration)
         difference = difference or first_difference(found, expected, "final state")
         if difference and resumed.started_at == 0:
             raise AssertionError(f"{_NOT_REPEATABLE}: {difference}")
         if difference:
-            raise AssertionError(f"Stopped after iteration {stop} and resumed after {resumed.started_at}: {difference}")
+            raise AssertionError(
+                f"Stopped after iteration {stop} and resumed after {resumed.started_at}: {difference}"
+            )
         return Resumption(stop, resumed.started_at)
 
     def _folder_of(self, name: str) -> Path:
@@ -170,7 +189,8 @@ class _Comparison:
         return folder
 
     def _run(self, folder: Path, stop: int | None, is_new_process: bool = False) -> _Record:
-        # What make_run does not seed is as it was in the run that is compared with, unless it is restored.
+        # What make_run does not seed is as it was in the run that is compared with, unless it is
+        # restored.
         self._num_resumed += is_new_process
         seed = _SEED + self._num_resumed * is_new_process
         if not self._kill:
@@ -208,7 +228,9 @@ def _run_here(
             trainer.logger.debug("Stopped after iteration %s", stop)
     return {
         "entries": recorder.entries,
-        "started_at": trainer.state.iteration if recorder.started_at is None else recorder.started_at,
+        "started_at": trainer.state.iteration
+        if recorder.started_at is None
+        else recorder.started_at,
         "iteration": trainer.state.iteration,
         "state": recorder.final_state() if stop is None else {},
     }
@@ -223,7 +245,8 @@ def _entries_differ(record: _Record, reference: _Record, last: int) -> str | Non
                 return difference
             continue
         iteration = int(re.findall(r"\d+", key)[-1])
-        # What comes after the iteration in which a run stopped may have been left to the one that went on.
+        # What comes after the iteration in which a run stopped may have been left to the one that
+        # went on.
         is_due = record.started_at < iteration < last
         is_due |= iteration == last and bool(is_complete or key.startswith("batch"))
         if is_due and iteration > record.started_at:

@@ -55,7 +55,13 @@ def test_nan_stops_the_run():
 def test_handlers_of_an_iteration_come_in_ignites_order():
     # Recorded from pytorch-ignite 0.5.5: NaN, scheduler, checkpoint, averages, bar.
     trainer, scheduler = make_trainer(), ExponentialLR(make_optimizer(), 0.5)
-    setup(trainer, to_save={"m": torch.nn.Linear(1, 1)}, save_handler=print, output_names=["a"], lr_scheduler=scheduler)
+    setup(
+        trainer,
+        to_save={"m": torch.nn.Linear(1, 1)},
+        save_handler=print,
+        output_names=["a"],
+        lr_scheduler=scheduler,
+    )
     found = [name for event, name in names_of(trainer) if event == "ITERATION_COMPLETED"]
     expected = ["TerminateOnNan", "_step", "Checkpoint", "RunningAverage", "_Display"]
     assert list(dict.fromkeys(found)) == expected
@@ -63,7 +69,13 @@ def test_handlers_of_an_iteration_come_in_ignites_order():
 
 def test_a_scheduler_of_torch_steps_after_each_iteration():
     optimizer, rates = make_optimizer(), []
-    trainer = Engine(lambda engine, batch: (rates.append(optimizer.param_groups[0]["lr"]), optimizer.step(), 0.0)[2])
+    trainer = Engine(
+        lambda engine, batch: (
+            rates.append(optimizer.param_groups[0]["lr"]),
+            optimizer.step(),
+            0.0,
+        )[2]
+    )
     setup(trainer, lr_scheduler=ExponentialLR(optimizer, 0.5), with_pbars=False)
     trainer.run([0, 0], max_epochs=2)
     assert rates == [1.0, 0.5, 0.25, 0.125]
@@ -73,14 +85,20 @@ def test_a_scheduler_of_torch_steps_after_each_iteration():
 def test_a_scheduler_of_ignite_is_called_before_each_iteration():
     optimizer, rates = make_optimizer(), []
     trainer = Engine(lambda engine, batch: rates.append(optimizer.param_groups[0]["lr"]) or 0.0)
-    setup(trainer, lr_scheduler=PiecewiseLinear(optimizer, "lr", [(0, 3.0), (2, 7.0)]), with_pbars=False)
+    setup(
+        trainer,
+        lr_scheduler=PiecewiseLinear(optimizer, "lr", [(0, 3.0), (2, 7.0)]),
+        with_pbars=False,
+    )
     trainer.run([0] * 3)
     assert rates == [3.0, 5.0, 7.0]
 
 
 def test_a_function_does_for_a_scheduler():
     calls, trainer = [], make_trainer()
-    setup(trainer, lr_scheduler=lambda engine: calls.append(engine.state.iteration), with_pbars=False)
+    setup(
+        trainer, lr_scheduler=lambda engine: calls.append(engine.state.iteration), with_pbars=False
+    )
     trainer.run([0, 0])
     assert calls == [1, 2]
 
@@ -113,7 +131,15 @@ def test_checkpoints_take_arguments_and_handlers():
 def test_a_folder_may_hold_files(tmp_path):
     (tmp_path / "old.pt").touch()
     trainer = make_trainer()
-    setup(trainer, None, {"model": torch.nn.Linear(1, 1)}, 1, str(tmp_path), with_pbars=False, n_saved=None)
+    setup(
+        trainer,
+        None,
+        {"model": torch.nn.Linear(1, 1)},
+        1,
+        str(tmp_path),
+        with_pbars=False,
+        n_saved=None,
+    )
     trainer.run([0, 0])
     found = {path.name for path in tmp_path.glob("*.pt")}
     assert found == {"old.pt", "training_model_1.pt", "training_model_2.pt"}
@@ -123,7 +149,12 @@ def test_schedulers_and_averages_are_saved_with_the_run(tmp_path):
     def run(max_epochs):
         optimizer = make_optimizer()
         trainer = Engine(lambda engine, batch: optimizer.step() or batch)
-        setup(trainer, lr_scheduler=ExponentialLR(optimizer, 0.5), output_names=["loss"], with_pbars=False)
+        setup(
+            trainer,
+            lr_scheduler=ExponentialLR(optimizer, 0.5),
+            output_names=["loss"],
+            with_pbars=False,
+        )
         Checkpoint.of(trainer, tmp_path)
         trainer.run([1.0, 2.0], max_epochs=max_epochs, resume="latest")
         return trainer.state.metrics["loss"], optimizer.param_groups[0]["lr"]
@@ -161,7 +192,9 @@ def test_gpus_are_looked_at_as_often_as_is_logged(monkeypatch):
 
     class Gpus:
         def attach(self, engine, name, event_name):
-            engine.add_event_handler(event_name, lambda: looks.append((name, engine.state.iteration)))
+            engine.add_event_handler(
+                event_name, lambda: looks.append((name, engine.state.iteration))
+            )
 
     monkeypatch.setattr(common, "GpuInfo", Gpus)
     trainer = make_trainer()
@@ -170,7 +203,9 @@ def test_gpus_are_looked_at_as_often_as_is_logged(monkeypatch):
     assert looks == [("gpu", 2), ("gpu", 4)]
 
 
-@pytest.mark.parametrize(("has_gpu", "expected"), [(True, [2, 4]), (False, [])], ids=["gpu", "none"])
+@pytest.mark.parametrize(
+    ("has_gpu", "expected"), [(True, [2, 4]), (False, [])], ids=["gpu", "none"]
+)
 def test_memory_of_gpus_is_given_back_after_each_epoch(monkeypatch, has_gpu, expected):
     calls, trainer = [], make_trainer()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
@@ -204,14 +239,26 @@ def test_memory_is_collected_before_it_is_given_back(monkeypatch):
 
 MODEL = {"model": torch.nn.Linear(1, 1)}
 BAD = {
-    "nowhere to save": ({"to_save": MODEL}, ValueError, "output_path or save_handler arguments should be also defined"),
-    "two places": ({"output_path": "x", "save_handler": print}, ValueError, "mutually exclusive, but given both"),
+    "nowhere to save": (
+        {"to_save": MODEL},
+        ValueError,
+        "output_path or save_handler arguments should be also defined",
+    ),
+    "two places": (
+        {"output_path": "x", "save_handler": print},
+        ValueError,
+        "mutually exclusive, but given both",
+    ),
     "not to be saved": ({"to_save": {"a": 1}, "save_handler": print}, TypeError, "state_dict"),
     "unknown": ({"to_save": MODEL, "save_handler": print, "with_pbar": 1}, TypeError, "with_pbar"),
     "save every": ({"save_every_iters": 0}, ValueError, "every"),
     "log every": ({"log_every_iters": 0}, ValueError, "every"),
     "scheduler": ({"lr_scheduler": 3}, TypeError, "scheduler of torch or Ignite, but given 3"),
-    "plateau": ({"lr_scheduler": ReduceLROnPlateau(make_optimizer())}, TypeError, "ReduceLROnPlateauScheduler"),
+    "plateau": (
+        {"lr_scheduler": ReduceLROnPlateau(make_optimizer())},
+        TypeError,
+        "ReduceLROnPlateauScheduler",
+    ),
     "names": ({"output_names": 3}, TypeError, "not iterable"),
 }
 
@@ -256,7 +303,9 @@ def test_over_processes_the_sampler_is_told_the_epoch_and_the_first_has_bars():
 
 def make_evaluator(scores):
     evaluator, values = Engine(lambda engine, batch: None), iter(scores)
-    evaluator.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.state.metrics.update(Acc=next(values)))
+    evaluator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: evaluator.state.metrics.update(Acc=next(values))
+    )
     return evaluator
 
 
@@ -267,8 +316,14 @@ def validate(trainer, evaluator, num_epochs):
 
 def test_the_best_models_are_kept_under_ignites_names(tmp_path):
     # Recorded from pytorch-ignite 0.5.5.
-    trainer, evaluator, model = make_trainer(), make_evaluator([0.3, 0.1, 0.5, 0.2]), torch.nn.Linear(1, 1)
-    best = common.save_best_model_by_val_score(str(tmp_path), evaluator, model, "Acc", n_saved=2, trainer=trainer)
+    trainer, evaluator, model = (
+        make_trainer(),
+        make_evaluator([0.3, 0.1, 0.5, 0.2]),
+        torch.nn.Linear(1, 1),
+    )
+    best = common.save_best_model_by_val_score(
+        str(tmp_path), evaluator, model, "Acc", n_saved=2, trainer=trainer
+    )
     validate(trainer, evaluator, 4)
     assert {path.name for path in tmp_path.glob("*.pt")} == {
         "best_model_1_val_acc=0.3000.pt",
@@ -295,7 +350,9 @@ def test_several_models_are_saved_by_a_handler_of_ones_own():
 
 
 def test_three_models_are_kept_unless_said_otherwise():
-    best = common.gen_save_best_models_by_val_score(print, make_trainer(), torch.nn.Linear(1, 1), "Acc")
+    best = common.gen_save_best_models_by_val_score(
+        print, make_trainer(), torch.nn.Linear(1, 1), "Acc"
+    )
     assert (best.n_saved, best.filename_prefix, best.score_name, list(best.to_save)) == (
         3,
         "best",
@@ -303,17 +360,26 @@ def test_three_models_are_kept_unless_said_otherwise():
         ["model"],
     )
     again = common.gen_save_best_models_by_val_score(
-        print, make_trainer(), torch.nn.Linear(1, 1), "Acc", filename_prefix="top", greater_or_equal=True
+        print,
+        make_trainer(),
+        torch.nn.Linear(1, 1),
+        "Acc",
+        filename_prefix="top",
+        greater_or_equal=True,
     )
     assert (again.filename_prefix, again.greater_or_equal) == ("top", True)
 
 
 def test_the_process_that_writes_is_chosen_for_folders_too(tmp_path):
     model = torch.nn.Linear(1, 1)
-    best = common.save_best_model_by_val_score(str(tmp_path), make_trainer(), model, "Acc", save_on_rank=0)
+    best = common.save_best_model_by_val_score(
+        str(tmp_path), make_trainer(), model, "Acc", save_on_rank=0
+    )
     assert isinstance(best.save_handler, DiskSaver)
     assert best.save_handler.save_on_rank == best.save_on_rank == 0
-    other = common.save_best_model_by_val_score(str(tmp_path), make_trainer(), model, "Acc", save_on_rank=1)
+    other = common.save_best_model_by_val_score(
+        str(tmp_path), make_trainer(), model, "Acc", save_on_rank=1
+    )
     assert other.save_handler.save_on_rank == other.save_on_rank == 1
 
 
@@ -333,7 +399,9 @@ def test_training_stops_early(sign, num_epochs):
         lambda engine: common.gen_save_best_models_by_val_score(
             print, engine, torch.nn.Linear(1, 1), "Acc", score_sign=2.0
         ),
-        lambda engine: common.add_early_stopping_by_val_score(2, engine, make_trainer(), "Acc", score_sign=2.0),
+        lambda engine: common.add_early_stopping_by_val_score(
+            2, engine, make_trainer(), "Acc", score_sign=2.0
+        ),
     ],
     ids=["save", "stop"],
 )

@@ -27,7 +27,9 @@ class Recurrent(torch.nn.Module):
 def make_sequence(length, batch_first=False):
     generator = torch.Generator().manual_seed(5)
     shape = (4, length) if batch_first else (length, 4)
-    return tuple(torch.randn(*shape, size, generator=generator, dtype=torch.float64) for size in (2, 3))
+    return tuple(
+        torch.randn(*shape, size, generator=generator, dtype=torch.float64) for size in (2, 3)
+    )
 
 
 def sgd(model):
@@ -56,7 +58,9 @@ def test_training_in_chunks_is_the_hand_written_loop_bit_for_bit(length, step, b
     model.eval()
     trainer.run([(x, y)])
     assert model.training
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True)
+    )
     assert trainer.state.output == pytest.approx(sum(losses) / len(losses), rel=1e-12)
     assert model.num_inputs == [1] + [2] * (len(losses) - 1)
 
@@ -135,7 +139,10 @@ def test_input_and_target_are_equally_long():
 
 
 def test_the_events_are_not_those_of_other_engines():
-    assert {event.value for event in Tbptt_Events} == {"time_iteration_started", "time_iteration_completed"}
+    assert {event.value for event in Tbptt_Events} == {
+        "time_iteration_started",
+        "time_iteration_completed",
+    }
     assert not any(event in list(Events) for event in Tbptt_Events)
 
 
@@ -162,16 +169,29 @@ def by_hand(model, sequences, size, window=1, norm=None, value=None):
     return model
 
 
-@given(length=st.integers(1, 9), size=st.integers(1, 4), window=st.integers(1, 3), value=st.sampled_from([None, 0.02]))
+@given(
+    length=st.integers(1, 9),
+    size=st.integers(1, 4),
+    window=st.integers(1, 3),
+    value=st.sampled_from([None, 0.02]),
+)
 def test_chunks_are_clipped_and_accumulated_like_batches_and_a_window_ends_with_its_sequence(
     length, size, window, value
 ):
     sequences, model = [make_sequence(length), make_sequence(length + 1)], Recurrent()
     trainer = create_supervised_tbptt_trainer(
-        model, sgd(model), mse, size, gradient_accumulation_steps=window, clip_grad_norm=0.05, clip_grad_value=value
+        model,
+        sgd(model),
+        mse,
+        size,
+        gradient_accumulation_steps=window,
+        clip_grad_norm=0.05,
+        clip_grad_value=value,
     )
     steps = []
-    trainer.add_event_handler(BackpropEvents.OPTIM_STEP_COMPLETED, lambda: steps.append(trainer.state.iteration))
+    trainer.add_event_handler(
+        BackpropEvents.OPTIM_STEP_COMPLETED, lambda: steps.append(trainer.state.iteration)
+    )
     trainer.run(sequences)
     expected = by_hand(Recurrent(), sequences, size, window, norm=0.05, value=value)
     for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
@@ -183,8 +203,12 @@ def test_chunks_are_clipped_and_accumulated_like_batches_and_a_window_ends_with_
 def test_a_chunk_may_be_left_out():
     model, seen = Recurrent(), []
     trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
-    trainer.add_event_handler(BackpropEvents.BACKWARD_STARTED(once=2), lambda: trainer.skip_iteration())
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.iteration))
+    trainer.add_event_handler(
+        BackpropEvents.BACKWARD_STARTED(once=2), lambda: trainer.skip_iteration()
+    )
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.iteration)
+    )
     trainer.run([make_sequence(6), make_sequence(2)])
     assert (model.num_inputs, seen) == ([1, 2, 1], [2])
 
@@ -231,14 +255,22 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("killed_at", range(1, 19))
-def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_bits(tmp_path, killed_at):
+def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_bits(
+    tmp_path, killed_at
+):
     def program(folder, kill=None):
         model, outputs = Dropping(), []
         optimizer = sgd(model)
         torch.manual_seed(11)
-        trainer = create_supervised_tbptt_trainer(model, optimizer, mse, 2, gradient_accumulation_steps=2)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.output))
-        Checkpoint.of(trainer, folder, event=Tbptt_Events.TIME_ITERATION_COMPLETED, background=False)
+        trainer = create_supervised_tbptt_trainer(
+            model, optimizer, mse, 2, gradient_accumulation_steps=2
+        )
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.output)
+        )
+        Checkpoint.of(
+            trainer, folder, event=Tbptt_Events.TIME_ITERATION_COMPLETED, background=False
+        )
         count = iter(range(1, 100))
 
         @trainer.on(Tbptt_Events.TIME_ITERATION_STARTED)
@@ -255,12 +287,16 @@ def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_
         program(tmp_path / "cut", killed_at)
     found = program(tmp_path / "cut")
     assert found[:2] == (weights, iteration)
-    assert found[2] == outputs[len(outputs) - len(found[2]) :], "also the losses of sequences, from the one at hand on"
+    assert found[2] == outputs[len(outputs) - len(found[2]) :], (
+        "also the losses of sequences, from the one at hand on"
+    )
 
 
 def test_a_run_that_begins_anew_after_a_failure_between_two_chunks_has_nothing_in_its_window():
     model, data = Recurrent(), [make_sequence(5)]  # 3 chunks
-    trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2, gradient_accumulation_steps=2)
+    trainer = create_supervised_tbptt_trainer(
+        model, sgd(model), mse, 2, gradient_accumulation_steps=2
+    )
     fails = iter([False, True])
 
     @trainer.on(Tbptt_Events.TIME_ITERATION_STARTED)
@@ -271,7 +307,9 @@ def test_a_run_that_begins_anew_after_a_failure_between_two_chunks_has_nothing_i
     with pytest.raises(ValueError):
         trainer.run(data)
     trainer.run(data)
-    for ours, theirs in zip(model.parameters(), by_hand(Recurrent(), data, 2, 2).parameters(), strict=True):
+    for ours, theirs in zip(
+        model.parameters(), by_hand(Recurrent(), data, 2, 2).parameters(), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
@@ -284,6 +322,8 @@ def test_other_moments_of_an_iteration_cannot_be_saved_at(tmp_path):
 
 def test_windows_that_end_with_their_sequence_are_not_told(caplog):
     model = Recurrent()
-    trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2, gradient_accumulation_steps=2)
+    trainer = create_supervised_tbptt_trainer(
+        model, sgd(model), mse, 2, gradient_accumulation_steps=2
+    )
     trainer.run([make_sequence(5)])  # three chunks
     assert "gradient_accumulation_steps" not in caplog.text

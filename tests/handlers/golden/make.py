@@ -25,7 +25,9 @@ def save(name, to_save, iteration, **options):
     checkpoint = Checkpoint(to_save, saver, filename_prefix=name, n_saved=2, **options)
     trainer = Engine(lambda engine, batch: None)
     for step in (1, 2):
-        trainer.state = State(iteration=iteration * step, epoch=step, epoch_length=iteration, max_epochs=9)
+        trainer.state = State(
+            iteration=iteration * step, epoch=step, epoch_length=iteration, max_epochs=9
+        )
         checkpoint(trainer)
     saver.remove(f"{name}_{'model' if len(to_save) == 1 else 'checkpoint'}_{iteration}.pt")
 

@@ -17,7 +17,13 @@ def clock(monkeypatch):
 
 def call_timer(engine):
     notes, known = [], []
-    return CallTimer(engine.state, lambda *note: notes.append(note), lambda *known_: known.append(known_)), notes, known
+    return (
+        CallTimer(
+            engine.state, lambda *note: notes.append(note), lambda *known_: known.append(known_)
+        ),
+        notes,
+        known,
+    )
 
 
 def test_it_notes_what_ended_well_with_the_index_that_it_began_with(clock):
@@ -70,11 +76,19 @@ def test_indices_count_from_zero():
     for event in (*Events,):
         if event.name not in ("EXCEPTION_RAISED", "INTERRUPT"):
             engine.add_event_handler(
-                event, lambda engine, event=event: seen.setdefault(event.name, []).append(index_of(event, engine.state))
+                event,
+                lambda engine, event=event: seen.setdefault(event.name, []).append(
+                    index_of(event, engine.state)
+                ),
             )
     engine.run(range(2), max_epochs=2)
     assert seen["EPOCH_STARTED"] == seen["EPOCH_COMPLETED"] == [0, 1]
-    for name in ("GET_BATCH_STARTED", "GET_BATCH_COMPLETED", "ITERATION_STARTED", "ITERATION_COMPLETED"):
+    for name in (
+        "GET_BATCH_STARTED",
+        "GET_BATCH_COMPLETED",
+        "ITERATION_STARTED",
+        "ITERATION_COMPLETED",
+    ):
         assert seen[name] == [0, 1, 2, 3]
     assert seen["STARTED"] == seen["COMPLETED"] == [0]
 

@@ -25,7 +25,11 @@ def test_children_are_told_by_name_kind_event_and_engine():
     run = Part("run", "run", track=1)
     first = run.child("log", "handlers", "STARTED")
     assert run.child("log", "handlers", "STARTED") is first
-    others = [run.child("log", "handlers", "COMPLETED"), run.child("log", "run"), run.child("log", "run", track=2)]
+    others = [
+        run.child("log", "handlers", "COMPLETED"),
+        run.child("log", "run"),
+        run.child("log", "run", track=2),
+    ]
     assert len({id(part) for part in [first, *others]}) == 4
     assert run.children == [first, *others]
     assert [part.name for part in others] == ["log", "log", "log 2"]

@@ -36,7 +36,15 @@ def test_text_of_the_basic_results():
 def test_table_of_handlers():
     none = ("None", "None")
     rows = [
-        ["build.<locals>.h1", "ITERATION_COMPLETED", 0.02517, (0.00208, 9), (0.00212, 0), 0.0021, 1e-05],
+        [
+            "build.<locals>.h1",
+            "ITERATION_COMPLETED",
+            0.02517,
+            (0.00208, 9),
+            (0.00212, 0),
+            0.0021,
+            1e-05,
+        ],
         ["h", "EXCEPTION_RAISED", "not triggered", none, none, "None", "None"],
         ["Total", "", 0.03581, "", "", "", ""],
         ["Processing", "None", 0.00877, (0.00108, 7), (0.00112, 5), 0.0011, 1e-05],

@@ -127,7 +127,10 @@ def test_two_evaluators_in_a_handler_are_told_apart_and_deleted_ones_forgotten(c
 
     trainer.run([0], max_epochs=3)
     validation, other = (part for part in timings.run.children if part.kind == "handlers")
-    assert [(run.name, run.track, run.sum) for run in validation.children] == [("step", 2, 300), ("step 2", 3, 600)]
+    assert [(run.name, run.track, run.sum) for run in validation.children] == [
+        ("step", 2, 300),
+        ("step 2", 3, 600),
+    ]
     assert [(run.name, run.track, run.calls) for run in other.children] == [("step", 4, 3)]
 
 
@@ -139,7 +142,9 @@ def test_handlers_of_events_fired_within_the_step_are_not_counted_twice(clock):
 
     engine, timings = measured_engine(step)
     engine.register_events("inner", "innermost")
-    engine.add_event_handler("inner", lambda engine: (clock.spend(20), engine.fire_event("innermost")))
+    engine.add_event_handler(
+        "inner", lambda engine: (clock.spend(20), engine.fire_event("innermost"))
+    )
 
     @engine.on("innermost")
     def deep():
@@ -206,7 +211,9 @@ def test_after_an_exception_the_sums_are_whole_and_nothing_is_left(clock, where)
     assert timings.open.kind == "outside"
     assert engine._meters == evaluator._meters == ()
     handlers = [call[0] for table in engine._tables.values() for call in table.calls]
-    assert handlers == [call[-1].handler for table in engine._tables.values() for call in table.calls]
+    assert handlers == [
+        call[-1].handler for table in engine._tables.values() for call in table.calls
+    ]
     assert all("called" not in note for note in getattr(caught.value, "__notes__", ()))
 
 
@@ -268,7 +275,9 @@ def test_deterministic_engines_are_measured_with_what_they_skip(clock):
                 yield i
 
     engine, timings = measured_engine(lambda engine, batch: None, DeterministicEngine)
-    engine.load_state_dict({"iteration": 2, "epoch_length": 4, "max_epochs": 1, "rng_states": None, "seed": 0})
+    engine.load_state_dict(
+        {"iteration": 2, "epoch_length": 4, "max_epochs": 1, "rng_states": None, "seed": 0}
+    )
     engine.run(Data())
     assert engine.state.iteration == 4
     assert owns(timings)["run/data"] == 20
@@ -333,7 +342,9 @@ def test_batches_are_not_held_while_the_next_is_made(clock):
             del batch
 
     engine, _ = measured_engine(lambda engine, batch: None)
-    engine.run(data(), epoch_length=3)  # of unknown length, each could be the last, which the end of the epoch shows
+    engine.run(
+        data(), epoch_length=3
+    )  # of unknown length, each could be the last, which the end of the epoch shows
     assert alive == [False, False, False]
 
 
@@ -370,7 +381,9 @@ def test_checkpoints_and_lambdas_have_names_of_their_own(clock, tmp_path):
     Checkpoint.of(engine, dirname=tmp_path / "run")
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.spend(1))
     engine.run([0])
-    found = {part.path: part.own for part in timings.run.children if part.event == "EPOCH_COMPLETED"}
+    found = {
+        part.path: part.own for part in timings.run.children if part.event == "EPOCH_COMPLETED"
+    }
     kinds = sorted(path.split("/")[0] for path in found)
     assert kinds == ["checkpoints", "checkpoints", "handlers"]
     assert found["checkpoints/Checkpoint"] == 40
@@ -405,14 +418,18 @@ def test_whatever_is_attached_the_parts_are_what_was_spent(handlers, num_batches
         engine.run(range(num_batches), max_epochs=num_epochs)
     parts = list(timings.run.walk())
     found = {part.name: part.own for part in parts if part.kind == "handlers"}
-    assert {name: ns for name, ns in found.items() if ns} == {k: v for k, v in spent.items() if k[0] == "h" and v}
+    assert {name: ns for name, ns in found.items() if ns} == {
+        k: v for k, v in spent.items() if k[0] == "h" and v
+    }
     assert sum(p.own for p in parts if p.kind == "step") == spent["step"] + spent.get("inner", 0)
     assert sum(part.own for part in parts) == timings.whole == clock.ns - 1000
 
 
 def test_a_handler_of_an_own_event_gets_all_that_the_event_is_fired_with(clock):
     seen = []
-    engine, timings = measured_engine(lambda engine, batch: engine._fire_event("told", "this", why="that"))
+    engine, timings = measured_engine(
+        lambda engine, batch: engine._fire_event("told", "this", why="that")
+    )
     engine.register_events("told")
     engine.add_event_handler("told", lambda engine, *args, **kwargs: seen.append((args, kwargs)))
     engine.run([0])

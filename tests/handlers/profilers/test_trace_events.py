@@ -11,7 +11,9 @@ from ignite.handlers._profilers.timings import Part
 def test_times_are_in_microseconds_from_the_first_and_what_is_around_comes_first():
     run = Part("run", "run", track=1)
     step, save = run.child("step", "step"), run.child("save", "handlers", "EPOCH_COMPLETED")
-    events = trace_events([(step, 6_000, 8_500), (save, 9_000, 9_000), (run, 5_000, 10_000)], rank=3)
+    events = trace_events(
+        [(step, 6_000, 8_500), (save, 9_000, 9_000), (run, 5_000, 10_000)], rank=3
+    )
     assert events == [
         {"name": "process_name", "ph": "M", "pid": 3, "tid": 0, "args": {"name": "rank 3"}},
         {"name": "thread_name", "ph": "M", "pid": 3, "tid": 1, "args": {"name": "engine 1: run"}},
@@ -34,7 +36,9 @@ def test_begins_never_go_back(spans):
     starts = [event["ts"] for event in complete]
     assert starts == sorted(starts)
     assert starts[0] == 0
-    assert sum(event["dur"] for event in complete) == pytest.approx(sum(length for _, length in spans) / 1e3)
+    assert sum(event["dur"] for event in complete) == pytest.approx(
+        sum(length for _, length in spans) / 1e3
+    )
 
 
 def test_the_file_is_json_in_a_folder_that_is_made(tmp_path):

@@ -17,7 +17,10 @@ STATE = DisplayState(
     waiting=0.256,
     curve="█▁",
     now_running="validation 1/4",
-    rows=[Row("validation", "accuracy", 0.98765, 0.99, 1), Row("training", "loss", 0.5, 0.5, 2, is_best=True)],
+    rows=[
+        Row("validation", "accuracy", 0.98765, 0.99, 1),
+        Row("training", "loss", 0.5, 0.5, 2, is_best=True),
+    ],
 )
 
 
@@ -50,7 +53,17 @@ def test_a_display_is_drawn_in_place_and_the_cursor_given_back():
     screen.close()
     text = file.getvalue()
     assert text.endswith("\x1b[?25h")
-    for part in ("epoch 2/3", "5/10", "12.3 it/s", "data 26%", "validation 1/4", "█▁", "accuracy", "0.9877", "0.99"):
+    for part in (
+        "epoch 2/3",
+        "5/10",
+        "12.3 it/s",
+        "data 26%",
+        "validation 1/4",
+        "█▁",
+        "accuracy",
+        "0.9877",
+        "0.99",
+    ):
         assert part in text
 
 

@@ -12,7 +12,12 @@ def test_pace_of_a_steady_run():
     assert (pace.per_second, pace.left(20, 50)) == (None, None)
     for second in range(1, 6):
         pace.update(100.0 + second, 20 + 4 * second)
-    assert (pace.per_second, pace.elapsed, pace.left(40, 50), pace.left(40, None)) == (4.0, 5.0, 2.5, None)
+    assert (pace.per_second, pace.elapsed, pace.left(40, 50), pace.left(40, None)) == (
+        4.0,
+        5.0,
+        2.5,
+        None,
+    )
     pace.update(105.0, 41)  # the clock stands still
     assert pace.per_second == 4.0
 
@@ -70,7 +75,14 @@ def test_a_flat_sparkline():
 
 @pytest.mark.parametrize(
     ("name", "lower"),
-    [("loss", True), ("val_loss", True), ("train/nll", True), ("glossy", False), ("f1", False), ("mean error", True)],
+    [
+        ("loss", True),
+        ("val_loss", True),
+        ("train/nll", True),
+        ("glossy", False),
+        ("f1", False),
+        ("mean error", True),
+    ],
 )
 def test_guesses_by_name(name, lower):
     assert lower_is_better(name) is lower

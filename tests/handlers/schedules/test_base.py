@@ -4,7 +4,12 @@ import sys
 import pytest
 import torch
 
-from ignite.handlers.param_scheduler import BaseParamScheduler, LRScheduler, ParamScheduler, PiecewiseLinear
+from ignite.handlers.param_scheduler import (
+    BaseParamScheduler,
+    LRScheduler,
+    ParamScheduler,
+    PiecewiseLinear,
+)
 
 
 def make_optimizer(num_groups=1):
@@ -82,7 +87,9 @@ def test_every_key_is_needed(key):
     scheduler = WithParts()
     state = scheduler.state_dict() | {"event_index": 3}
     del state[key]
-    with pytest.raises(ValueError, match=f"Required state attribute '{key}' is absent in provided state_dict"):
+    with pytest.raises(
+        ValueError, match=f"Required state attribute '{key}' is absent in provided state_dict"
+    ):
         scheduler.load_state_dict(state)
     assert scheduler.event_index == 0
 
@@ -115,7 +122,9 @@ def pyplot():
 
 
 def test_a_plot_has_the_values(pyplot):
-    axes = PiecewiseLinear.plot_values(3, param_name="momentum", milestones_values=[(0, 0.0), (2, 1.0)])
+    axes = PiecewiseLinear.plot_values(
+        3, param_name="momentum", milestones_values=[(0, 0.0), (2, 1.0)]
+    )
     assert pyplot.get_fignums() == [1]
     assert axes is pyplot.gca()
     (line,) = axes.lines

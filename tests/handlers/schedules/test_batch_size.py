@@ -24,7 +24,9 @@ def test_attached_the_epoch_that_begins_has_it():
     loader = DataLoader(range(12), batch_size=2)
     trainer = Engine(lambda engine, batch: len(batch))
     seen = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output)
+    )
     BatchSizeScheduler(loader, lambda event: 3, save_history=True).attach(trainer)
     trainer.run(loader, epoch_length=4, max_epochs=2)
     assert seen == [3] * 8
@@ -37,10 +39,18 @@ def lengths_of(event, function, **limits):
     trainer = Engine(lambda engine, batch: len(batch))
     ends, samples = [], []
     BatchSizeScheduler(loader, function).attach(trainer, event)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: samples.append(engine.state.output))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: ends.append(engine.state.iteration))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: samples.append(engine.state.output)
+    )
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: ends.append(engine.state.iteration)
+    )
     trainer.run(loader, **limits)
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)], sum(samples), trainer.state
+    return (
+        [end - start for start, end in zip([0, *ends], ends, strict=False)],
+        sum(samples),
+        trainer.state,
+    )
 
 
 def test_an_epoch_is_as_long_as_the_loader_is_then():
@@ -48,7 +58,9 @@ def test_an_epoch_is_as_long_as_the_loader_is_then():
     lengths, num_samples, state = lengths_of(Events.EPOCH_STARTED, growing, max_epochs=3)
     assert (lengths, num_samples) == ([6, 3, 2], 36)
     assert (state.epoch, state.iteration, state.epoch_length) == (3, 11, 2)
-    lengths, num_samples, _ = lengths_of(Events.EPOCH_STARTED, lambda event: 4 // 2**event, max_epochs=3)
+    lengths, num_samples, _ = lengths_of(
+        Events.EPOCH_STARTED, lambda event: 4 // 2**event, max_epochs=3
+    )
     assert (lengths, num_samples) == ([3, 6, 12], 36)
     lengths, num_samples, _ = lengths_of(Events.EPOCH_COMPLETED, growing, max_epochs=3)
     assert (lengths, num_samples) == ([6, 6, 3], 36)  # of 2, 2 and 4 samples
@@ -66,14 +78,19 @@ def test_an_epoch_of_another_length_is_told_once(sizes, limits, num_said, caplog
 
 
 def test_a_limit_in_iterations_holds_whatever_the_lengths():
-    lengths, num_samples, state = lengths_of(Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_iters=10)
+    lengths, num_samples, state = lengths_of(
+        Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_iters=10
+    )
     assert (lengths, num_samples, state.iteration) == ([6, 3], 12 + 12 + 8, 10)
 
 
 def test_a_run_saved_after_shorter_and_shorter_epochs_is_gone_on_with():
     def parts():
         loader = DataLoader(range(12), batch_size=2)
-        trainer, scheduler = Engine(lambda engine, batch: None), BatchSizeScheduler(loader, lambda event: 2 * 2**event)
+        trainer, scheduler = (
+            Engine(lambda engine, batch: None),
+            BatchSizeScheduler(loader, lambda event: 2 * 2**event),
+        )
         scheduler.attach(trainer)
         return loader, trainer, scheduler
 
@@ -89,14 +106,18 @@ def test_a_run_saved_after_shorter_and_shorter_epochs_is_gone_on_with():
 
 
 def test_a_length_that_run_is_given_stays():
-    lengths, _, state = lengths_of(Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_epochs=2, epoch_length=4)
+    lengths, _, state = lengths_of(
+        Events.EPOCH_STARTED, lambda event: 2 * 2**event, max_epochs=2, epoch_length=4
+    )
     assert (lengths, state.epoch_length) == ([4, 4], 4)
 
 
 def test_another_event():
     loader = DataLoader(range(12), batch_size=2)
     trainer = Engine(lambda engine, batch: None)
-    BatchSizeScheduler(loader, lambda event: 4 + event).attach(trainer, Events.EPOCH_COMPLETED(every=2))
+    BatchSizeScheduler(loader, lambda event: 4 + event).attach(
+        trainer, Events.EPOCH_COMPLETED(every=2)
+    )
     trainer.run(loader, max_epochs=4)
     assert loader.batch_sampler.batch_size == 5
 
@@ -115,7 +136,11 @@ def test_a_run_that_is_resumed_goes_on():
     first, second = (BatchSizeScheduler(loader, lambda event: event + 1) for _ in range(2))
     first(None)
     first(None)
-    assert first.state_dict() == {"event_index": 2, "param_name": "batch_size", "save_history": False}  # as Ignite's
+    assert first.state_dict() == {
+        "event_index": 2,
+        "param_name": "batch_size",
+        "save_history": False,
+    }  # as Ignite's
     second.load_state_dict(first.state_dict())
     second(None)
     assert loader.batch_sampler.batch_size == 3
@@ -123,7 +148,9 @@ def test_a_run_that_is_resumed_goes_on():
 
 def test_a_simulation_leaves_the_loader_alone():
     loader = DataLoader(range(12), batch_size=2)
-    rows = BatchSizeScheduler.simulate_values(3, dataloader=loader, scheduler_fn=lambda event: 2**event)
+    rows = BatchSizeScheduler.simulate_values(
+        3, dataloader=loader, scheduler_fn=lambda event: 2**event
+    )
     assert rows == [[0, 1], [1, 2], [2, 4]]
     assert loader.batch_sampler.batch_size == 2
 
@@ -132,7 +159,9 @@ def test_batches_that_are_cut_beforehand_are_an_error_not_a_surprise():
     loader = DataLoader(range(12), batch_size=2)
     trainer = Engine(lambda engine, batch: None)
     BatchSizeScheduler(loader, lambda event: 3).attach(trainer)
-    with pytest.raises(RuntimeError, match="should be used with a run that is given the DataLoader itself"):
+    with pytest.raises(
+        RuntimeError, match="should be used with a run that is given the DataLoader itself"
+    ):
         trainer.run(resumable(loader))
     assert loader.batch_sampler.batch_size == 2
 
@@ -149,9 +178,19 @@ def test_a_size_that_makes_no_sense_changes_nothing(size):
 @pytest.mark.parametrize(
     ("loader", "function", "error", "message"),
     [
-        (1, len, TypeError, "dataloader should be torch.utils.data.DataLoader, but given <class 'int'>"),
+        (
+            1,
+            len,
+            TypeError,
+            "dataloader should be torch.utils.data.DataLoader, but given <class 'int'>",
+        ),
         (DataLoader([1]), 1, TypeError, "scheduler_fn should be callable, but given <class 'int'>"),
-        (DataLoader([1], batch_size=None), len, ValueError, "should have a BatchSampler, .* but given <class 'None"),
+        (
+            DataLoader([1], batch_size=None),
+            len,
+            ValueError,
+            "should have a BatchSampler, .* but given <class 'None",
+        ),
     ],
     ids=["loader", "function", "no batches"],
 )

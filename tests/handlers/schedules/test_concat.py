@@ -48,7 +48,9 @@ def test_each_runs_for_its_time_also_after_resuming(durations, num_before):
     seen = values_of(first, num_before)
     second.load_state_dict(first.state_dict())
     seen += values_of(second, 30 - num_before)
-    expected = [100.0 * i + k for i, duration in enumerate([*durations, 30]) for k in range(duration)]
+    expected = [
+        100.0 * i + k for i, duration in enumerate([*durations, 30]) for k in range(duration)
+    ]
     assert seen == [[pytest.approx(value)] for value in expected[:30]]
 
 
@@ -59,7 +61,9 @@ def test_a_scheduler_of_torch_begins_with_its_own_value_wherever_it_is_resumed(n
     def make():
         optimizer = make_optimizer()
         decay = LRScheduler(schedules.ExponentialLR(optimizer, 0.5))
-        return ConcatScheduler([count_from(optimizer, 10.0), decay, count_from(optimizer, 50.0)], [2, 4])
+        return ConcatScheduler(
+            [count_from(optimizer, 10.0), decay, count_from(optimizer, 50.0)], [2, 4]
+        )
 
     first, second = make(), make()
     seen = values_of(first, num_before)
@@ -91,7 +95,9 @@ def test_nested():
     optimizer = make_optimizer(2)
 
     def pair(first):
-        return ParamGroupScheduler([count_from(optimizer, first + i, param_group_index=i) for i in range(2)])
+        return ParamGroupScheduler(
+            [count_from(optimizer, first + i, param_group_index=i) for i in range(2)]
+        )
 
     inner = ConcatScheduler([LRScheduler(schedules.ExponentialLR(optimizer, 0.5)), pair(20.0)], [2])
     outer = ConcatScheduler([pair(10.0), inner], [2])
@@ -138,7 +144,9 @@ def test_a_simulation_shows_what_it_is_asked_for():
     assert rows == [[0, 10.0, 10.0, 0.9, 0.9], [1, 20.0, 20.0, 0.9, 0.9]]
     with pytest.raises(TypeError, match="param_names should be list or tuple, but given 'lr'"):
         ConcatScheduler.simulate_values(2, members, [1], param_names="lr")
-    with pytest.raises(ValueError, match=r"param_names should be list or tuple of strings, but given \[1\]"):
+    with pytest.raises(
+        ValueError, match=r"param_names should be list or tuple of strings, but given \[1\]"
+    ):
         ConcatScheduler.simulate_values(2, members, [1], param_names=[1])
     with pytest.raises(TypeError, match="schedulers should be a sequence, but given 3"):
         ConcatScheduler.simulate_values(2, 3, [1])
@@ -173,11 +181,27 @@ def test_the_keys_of_the_state_are_ignites():
     [
         ({"schedulers": None}, ValueError, "'schedulers' is absent"),
         ({"durations": None}, ValueError, "'durations' is absent"),
-        ({"schedulers": []}, ValueError, "contains 0 state_dicts of concatenated schedulers, but 2 needed"),
+        (
+            {"schedulers": []},
+            ValueError,
+            "contains 0 state_dicts of concatenated schedulers, but 2 needed",
+        ),
         ({"schedulers": [{}, {}]}, ValueError, "'event_index' is absent"),
-        ({"durations": [1, 2]}, ValueError, "Incorrect number schedulers or duration values, given 2 and 2"),
-        ({"_scheduler_index": 2}, ValueError, "_scheduler_index in state_dict should be less than 2, but given 2"),
-        ({"_current_duration": 1.5}, TypeError, "_current_duration in state_dict should be an integer, but given 1.5"),
+        (
+            {"durations": [1, 2]},
+            ValueError,
+            "Incorrect number schedulers or duration values, given 2 and 2",
+        ),
+        (
+            {"_scheduler_index": 2},
+            ValueError,
+            "_scheduler_index in state_dict should be less than 2, but given 2",
+        ),
+        (
+            {"_current_duration": 1.5},
+            TypeError,
+            "_current_duration in state_dict should be an integer, but given 1.5",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(changes, error, message):
@@ -185,7 +209,11 @@ def test_a_state_that_does_not_fit_changes_nothing(changes, error, message):
     scheduler = ConcatScheduler([count_from(optimizer, 10.0), count_from(optimizer, 20.0)], [2])
     before = copy.deepcopy(scheduler.state_dict())
     values_of(scheduler, 3)
-    state = {key: value for key, value in {**scheduler.state_dict(), **changes}.items() if value is not None}
+    state = {
+        key: value
+        for key, value in {**scheduler.state_dict(), **changes}.items()
+        if value is not None
+    }
     state["param_group_index"] = None
     scheduler.load_state_dict(before)
     with pytest.raises(error, match=message):
@@ -214,13 +242,43 @@ ONE = LinearCyclicalScheduler(OPTIMIZER, "lr", 1, 0, 10)
     ("schedulers", "durations", "error", "message"),
     [
         (None, [1], TypeError, "schedulers should be a sequence, but given None"),
-        ([ONE], [], ValueError, "schedulers should be of more than one parameter schedulers, but given"),
+        (
+            [ONE],
+            [],
+            ValueError,
+            "schedulers should be of more than one parameter schedulers, but given",
+        ),
         ([ONE, ONE], None, TypeError, "durations should be list/tuple, but given None"),
-        ([ONE, ONE], [1.5], ValueError, r"durations should be list/tuple of integers, at least 0, but given \[1.5\]"),
-        ([ONE, ONE], [True], ValueError, r"durations should be list/tuple of integers, at least 0, but given \[True\]"),
-        ([ONE, ONE], [-1], ValueError, r"durations should be list/tuple of integers, at least 0, but given \[-1\]"),
-        ([ONE, ONE], [1, 2], ValueError, "Incorrect number schedulers or duration values, given 2 and 2"),
-        ([ONE, 1], [1], TypeError, "index 1 of schedulers should be a parameter scheduler, but given <class 'int'>"),
+        (
+            [ONE, ONE],
+            [1.5],
+            ValueError,
+            r"durations should be list/tuple of integers, at least 0, but given \[1.5\]",
+        ),
+        (
+            [ONE, ONE],
+            [True],
+            ValueError,
+            r"durations should be list/tuple of integers, at least 0, but given \[True\]",
+        ),
+        (
+            [ONE, ONE],
+            [-1],
+            ValueError,
+            r"durations should be list/tuple of integers, at least 0, but given \[-1\]",
+        ),
+        (
+            [ONE, ONE],
+            [1, 2],
+            ValueError,
+            "Incorrect number schedulers or duration values, given 2 and 2",
+        ),
+        (
+            [ONE, 1],
+            [1],
+            TypeError,
+            "index 1 of schedulers should be a parameter scheduler, but given <class 'int'>",
+        ),
         ([ONE, count_from(make_optimizer(), 1.0)], [1], ValueError, "related to same optimizer"),
         (
             [ONE, PiecewiseLinear(OPTIMIZER, "momentum", [(0, 1.0)])],
@@ -228,9 +286,26 @@ ONE = LinearCyclicalScheduler(OPTIMIZER, "lr", 1, 0, 10)
             ValueError,
             r"related to same param_name, but given \['lr', 'momentum'\]",
         ),
-        ([ONE, ParamGroupScheduler([ONE, count_from(make_optimizer(), 1.0)])], [1], ValueError, "to same optimizer"),
+        (
+            [ONE, ParamGroupScheduler([ONE, count_from(make_optimizer(), 1.0)])],
+            [1],
+            ValueError,
+            "to same optimizer",
+        ),
     ],
-    ids=["none", "one", "no durations", "float", "bool", "negative", "many", "number", "optimizers", "names", "group"],
+    ids=[
+        "none",
+        "one",
+        "no durations",
+        "float",
+        "bool",
+        "negative",
+        "many",
+        "number",
+        "optimizers",
+        "names",
+        "group",
+    ],
 )
 def test_what_does_not_go_together(schedulers, durations, error, message):
     with pytest.raises(error, match=message):

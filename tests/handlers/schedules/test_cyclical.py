@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
-from ignite.handlers.param_scheduler import CosineAnnealingScheduler, CyclicalScheduler, LinearCyclicalScheduler
+from ignite.handlers.param_scheduler import (
+    CosineAnnealingScheduler,
+    CyclicalScheduler,
+    LinearCyclicalScheduler,
+)
 
 
 def make_optimizer(num_groups=1):
@@ -59,14 +63,26 @@ def test_any_event_is_the_closed_form_also_after_resuming(name, data):
 
     def make():
         return kind(
-            make_optimizer(), "lr", start, end, size, mult, start_mult, end_mult, warmup_duration=warmup, **options
+            make_optimizer(),
+            "lr",
+            start,
+            end,
+            size,
+            mult,
+            start_mult,
+            end_mult,
+            warmup_duration=warmup,
+            **options,
         )
 
     first, second = make(), make()
     used = values_of(first, num_before)
     second.load_state_dict(first.state_dict())
     used += values_of(second, 80 - num_before)
-    expected = [closed_form(curve, k, start, end, size, mult, start_mult, end_mult, warmup) for k in range(80)]
+    expected = [
+        closed_form(curve, k, start, end, size, mult, start_mult, end_mult, warmup)
+        for k in range(80)
+    ]
     assert used == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -89,7 +105,9 @@ def test_attached_it_writes_before_each_iteration():
     optimizer = make_optimizer(2)
     scheduler = LinearCyclicalScheduler(optimizer, "momentum", 1.0, 0.0, 4, save_history=True)
     used = []
-    trainer = Engine(lambda engine, batch: used.append([group["momentum"] for group in optimizer.param_groups]))
+    trainer = Engine(
+        lambda engine, batch: used.append([group["momentum"] for group in optimizer.param_groups])
+    )
     scheduler.attach(trainer)
     trainer.run([0] * 3, max_epochs=2)
     assert used == [[1.0] * 2, [0.5] * 2, [0.0] * 2, [0.5] * 2, [1.0] * 2, [0.5] * 2]
@@ -158,11 +176,27 @@ def test_the_state_is_ignites():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"event_index": "3"}, TypeError, "event_index in state_dict should be an integer, but given '3'"),
-        ({"event_index": True}, TypeError, "event_index in state_dict should be an integer, but given True"),
-        ({"start_value": math.nan}, ValueError, "start_value in state_dict should be a finite number, but given nan"),
+        (
+            {"event_index": "3"},
+            TypeError,
+            "event_index in state_dict should be an integer, but given '3'",
+        ),
+        (
+            {"event_index": True},
+            TypeError,
+            "event_index in state_dict should be an integer, but given True",
+        ),
+        (
+            {"start_value": math.nan},
+            ValueError,
+            "start_value in state_dict should be a finite number, but given nan",
+        ),
         ({"cycle_size": 0}, ValueError, "cycle_size in state_dict should be positive, but given 0"),
-        ({"end_value": None}, TypeError, "end_value in state_dict should be a number, but given None"),
+        (
+            {"end_value": None},
+            TypeError,
+            "end_value in state_dict should be a number, but given None",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(changes, error, message):
@@ -176,28 +210,74 @@ def test_a_state_that_does_not_fit_changes_nothing(changes, error, message):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"cycle_size": 1}, ValueError, "cycle_size should be positive and larger than 1, but given 1"),
+        (
+            {"cycle_size": 1},
+            ValueError,
+            "cycle_size should be positive and larger than 1, but given 1",
+        ),
         ({"cycle_size": True}, TypeError, "cycle_size should be a number, but given True"),
-        ({"cycle_size": math.inf}, ValueError, "cycle_size should be a finite number, but given inf"),
+        (
+            {"cycle_size": math.inf},
+            ValueError,
+            "cycle_size should be a finite number, but given inf",
+        ),
         ({"start_value": "1"}, TypeError, "start_value should be a number, but given '1'"),
         ({"end_value": math.nan}, ValueError, "end_value should be a finite number, but given nan"),
         ({"cycle_mult": None}, TypeError, "cycle_mult should be a number, but given None"),
-        ({"start_value_mult": [1]}, TypeError, r"start_value_mult should be a number, but given \[1\]"),
-        ({"end_value_mult": math.inf}, ValueError, "end_value_mult should be a finite number, but given inf"),
-        ({"warmup_duration": 3}, ValueError, "Invalid combination when warmup_duration > 0 and monotonic=False"),
-        ({"warmup_duration": -3, "monotonic": True}, ValueError, "warmup_duration should be at least 0 .* given -3"),
+        (
+            {"start_value_mult": [1]},
+            TypeError,
+            r"start_value_mult should be a number, but given \[1\]",
+        ),
+        (
+            {"end_value_mult": math.inf},
+            ValueError,
+            "end_value_mult should be a finite number, but given inf",
+        ),
+        (
+            {"warmup_duration": 3},
+            ValueError,
+            "Invalid combination when warmup_duration > 0 and monotonic=False",
+        ),
+        (
+            {"warmup_duration": -3, "monotonic": True},
+            ValueError,
+            "warmup_duration should be at least 0 .* given -3",
+        ),
         ({"param_name": 1}, TypeError, "param_name should be a string, but given 1"),
-        ({"param_group_index": 0.0}, TypeError, "param_group_index should be an integer or None, but given 0.0"),
-        ({"optimizer": object()}, TypeError, "has attribute 'param_groups' as list/tuple, but given <class 'object'>"),
+        (
+            {"param_group_index": 0.0},
+            TypeError,
+            "param_group_index should be an integer or None, but given 0.0",
+        ),
+        (
+            {"optimizer": object()},
+            TypeError,
+            "has attribute 'param_groups' as list/tuple, but given <class 'object'>",
+        ),
     ],
 )
 def test_arguments_that_make_no_sense(changes, error, message):
-    options = {"optimizer": make_optimizer(), "param_name": "lr", "start_value": 1, "end_value": 0, "cycle_size": 10}
+    options = {
+        "optimizer": make_optimizer(),
+        "param_name": "lr",
+        "start_value": 1,
+        "end_value": 0,
+        "cycle_size": 10,
+    }
     with pytest.raises(error, match=message):
         LinearCyclicalScheduler(**(options | changes))
 
 
 def test_numbers_of_numpy_and_tensors_do_and_can_be_saved():
-    scheduler = LinearCyclicalScheduler(make_optimizer(), "lr", np.float32(1), torch.tensor(0.0), np.int64(4))
+    scheduler = LinearCyclicalScheduler(
+        make_optimizer(), "lr", np.float32(1), torch.tensor(0.0), np.int64(4)
+    )
     assert values_of(scheduler, 2) == [1.0, 0.5]
-    assert {type(value) for value in scheduler.state_dict().values()} <= {int, float, str, bool, type(None)}
+    assert {type(value) for value in scheduler.state_dict().values()} <= {
+        int,
+        float,
+        str,
+        bool,
+        type(None),
+    }

@@ -29,7 +29,9 @@ def test_one_value_for_all_groups_or_one_for_each():
 
 def test_a_list_of_another_length_changes_nothing():
     scheduler = Given([1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="size of value is different than optimizer_param_groups 3 != 2: get_param"):
+    with pytest.raises(
+        ValueError, match="size of value is different than optimizer_param_groups 3 != 2: get_param"
+    ):
         scheduler(None)
     assert scheduler.lrs() == [0.5, 0.5]
     assert scheduler.event_index == 0
@@ -91,14 +93,22 @@ def test_optimizers_of_other_libraries_do():
 @pytest.mark.parametrize("index", [None, 0, 1, -2])
 def test_a_simulation_needs_no_optimizer(index):
     rows = LinearCyclicalScheduler.simulate_values(
-        3, param_name="lr", start_value=1.0, end_value=0.0, cycle_size=4, param_group_index=index, save_history=True
+        3,
+        param_name="lr",
+        start_value=1.0,
+        end_value=0.0,
+        cycle_size=4,
+        param_group_index=index,
+        save_history=True,
     )
     assert rows == [[0, 1.0], [1, 0.5], [2, 0.0]]
 
 
 def test_a_simulation_leaves_an_optimizer_alone_that_it_is_given():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
-    rows = PiecewiseLinear.simulate_values(2, optimizer=optimizer, param_name="lr", milestones_values=[(0, 1.0)])
+    rows = PiecewiseLinear.simulate_values(
+        2, optimizer=optimizer, param_name="lr", milestones_values=[(0, 1.0)]
+    )
     assert rows == [[0, 1.0], [1, 1.0]]
     assert optimizer.param_groups[0]["lr"] == 0.5
 
@@ -109,4 +119,7 @@ def test_what_a_handler_schedules_is_seen_by_those_after_it():
     PiecewiseLinear(optimizer, "lr", [(0, 1.0), (4, 0.0)]).attach(engine)
     PiecewiseLinear(optimizer, "weight_decay", [(0, 0.0), (4, 1.0)]).attach(engine)
     engine.run([0] * 2)
-    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.75, 0.25)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (
+        0.75,
+        0.25,
+    )

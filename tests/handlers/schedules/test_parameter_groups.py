@@ -38,9 +38,16 @@ def test_what_has_no_groups(given):
 def test_one_group_or_all():
     optimizer = Looks()
     assert param_groups.select(optimizer, None) is optimizer.param_groups
-    assert [param_groups.select(optimizer, index)[0]["lr"] for index in (0, 1, -1, -2)] == [0.5, 0.25, 0.25, 0.5]
+    assert [param_groups.select(optimizer, index)[0]["lr"] for index in (0, 1, -1, -2)] == [
+        0.5,
+        0.25,
+        0.25,
+        0.5,
+    ]
     for index in (2, -3):
-        with pytest.raises(IndexError, match=f"should be that of one of 2 groups, but given {index}"):
+        with pytest.raises(
+            IndexError, match=f"should be that of one of 2 groups, but given {index}"
+        ):
             param_groups.select(optimizer, index)
 
 

@@ -16,7 +16,12 @@ def make_optimizer():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    points=st.lists(st.tuples(st.integers(0, 40), st.floats(0, 10)), min_size=1, max_size=6, unique_by=lambda p: p[0]),
+    points=st.lists(
+        st.tuples(st.integers(0, 40), st.floats(0, 10)),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda p: p[0],
+    ),
     num_before=st.integers(0, 45),
 )
 def test_any_event_is_on_the_lines_also_after_resuming(points, num_before):
@@ -36,7 +41,9 @@ def test_any_event_is_on_the_lines_also_after_resuming(points, num_before):
 def test_attached():
     optimizer = make_optimizer()
     trainer = Engine(lambda engine, batch: optimizer.param_groups[0]["lr"])
-    PiecewiseLinear(optimizer, "lr", [(np.int64(1), 1.0), (3, 2.0)], save_history=True).attach(trainer)
+    PiecewiseLinear(optimizer, "lr", [(np.int64(1), 1.0), (3, 2.0)], save_history=True).attach(
+        trainer
+    )
     trainer.run([0] * 5)
     assert trainer.state.param_history == {"lr": [[1.0], [1.0], [1.5], [2.0], [2.0]]}
 

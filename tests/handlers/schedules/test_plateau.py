@@ -50,7 +50,11 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @settings(max_examples=40, deadline=None)
-@given(options=OPTIONS, metrics=st.lists(st.floats(-1, 1), min_size=20, max_size=20), num_before=st.integers(0, 20))
+@given(
+    options=OPTIONS,
+    metrics=st.lists(st.floats(-1, 1), min_size=20, max_size=20),
+    num_before=st.integers(0, 20),
+)
 def test_the_learning_rates_are_torchs_also_after_resuming(options, metrics, num_before):
     optimizer = make_optimizer()
     oracle = ReduceLROnPlateau(optimizer, **options)
@@ -68,16 +72,27 @@ def test_the_learning_rates_are_torchs_also_after_resuming(options, metrics, num
 
 
 def test_the_least_learning_rate_is_kept_for_all_groups():
-    scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss", factor=0.5, patience=0, min_lr=0.08)
-    assert observe(scheduler, [1.0, 1.0, 1.0, 1.0, 1.0])[1:] == [[0.08, 0.2], [0.08, 0.1], [0.08, 0.08], [0.08, 0.08]]
+    scheduler = ReduceLROnPlateauScheduler(
+        make_optimizer(), "loss", factor=0.5, patience=0, min_lr=0.08
+    )
+    assert observe(scheduler, [1.0, 1.0, 1.0, 1.0, 1.0])[1:] == [
+        [0.08, 0.2],
+        [0.08, 0.1],
+        [0.08, 0.08],
+        [0.08, 0.08],
+    ]
 
 
 def test_the_least_learning_rate_may_be_one_for_each_group():
-    scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss", factor=0.1, patience=0, min_lr=[0.05, 0.3])
+    scheduler = ReduceLROnPlateauScheduler(
+        make_optimizer(), "loss", factor=0.1, patience=0, min_lr=[0.05, 0.3]
+    )
     assert observe(scheduler, [1.0, 1.0])[1] == [0.05, 0.3]
 
 
-@pytest.mark.parametrize(("index", "expected"), [(0, [0.05, 0.4]), (1, [0.1, 0.2]), (-1, [0.1, 0.2])])
+@pytest.mark.parametrize(
+    ("index", "expected"), [(0, [0.05, 0.4]), (1, [0.1, 0.2]), (-1, [0.1, 0.2])]
+)
 def test_one_group_of_several(index, expected):
     scheduler = ReduceLROnPlateauScheduler(
         make_optimizer(), "loss", param_group_index=index, factor=0.5, patience=0, min_lr=0.05
@@ -101,13 +116,17 @@ def test_optimizers_of_other_libraries_do():
         def __init__(self):
             self.param_groups = [{"lr": 1.0}]
 
-    assert observe(ReduceLROnPlateauScheduler(Other(), "loss", factor=0.5, patience=0), [1.0, 1.0]) == [[1.0], [0.5]]
+    assert observe(
+        ReduceLROnPlateauScheduler(Other(), "loss", factor=0.5, patience=0), [1.0, 1.0]
+    ) == [[1.0], [0.5]]
 
 
 def test_it_listens_to_the_evaluator_and_writes_to_the_trainer():
     trainer, evaluator = make_engine(), make_engine()
     losses = iter([1.0, 0.5, 0.7, 0.7])
-    evaluator.add_event_handler(Events.COMPLETED, lambda e: e.state.metrics.update(loss=torch.tensor(next(losses))))
+    evaluator.add_event_handler(
+        Events.COMPLETED, lambda e: e.state.metrics.update(loss=torch.tensor(next(losses)))
+    )
     optimizer = make_optimizer((1.0,))
     scheduler = ReduceLROnPlateauScheduler(
         optimizer, "loss", trainer=trainer, save_history=True, factor=0.5, patience=0
@@ -122,7 +141,9 @@ def test_it_listens_to_the_evaluator_and_writes_to_the_trainer():
 
 def test_the_trainer_goes_without_the_garbage_collector():
     trainer, evaluator = make_engine(), make_engine()
-    scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss", trainer=trainer, save_history=True)
+    scheduler = ReduceLROnPlateauScheduler(
+        make_optimizer(), "loss", trainer=trainer, save_history=True
+    )
     scheduler.attach(evaluator, Events.COMPLETED)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, evaluator.run)
     gone = [weakref.ref(one) for one in (trainer, evaluator, scheduler)]
@@ -139,7 +160,10 @@ def test_a_metric_that_is_not_there():
     engine = make_engine()
     engine.state.metrics = {"accuracy": 1.0}
     scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss")
-    with pytest.raises(ValueError, match=r"itself has the metric loss, but given one with the metrics \['accuracy'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"itself has the metric loss, but given one with the metrics \['accuracy'\]",
+    ):
         scheduler(engine)
     assert scheduler.event_index == 0
 
@@ -147,7 +171,11 @@ def test_a_metric_that_is_not_there():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"param_group_index": 0, "min_lr": [0.1]}, TypeError, "min_lr should be a float, but given <class 'list'>"),
+        (
+            {"param_group_index": 0, "min_lr": [0.1]},
+            TypeError,
+            "min_lr should be a float, but given <class 'list'>",
+        ),
         ({"param_group_index": 2}, IndexError, "one of 2 groups, but given 2"),
         ({"factor": 2.0}, ValueError, "Factor should be < 1.0"),
         ({"paitence": 2}, TypeError, "unexpected keyword argument 'paitence'"),
@@ -201,7 +229,9 @@ def test_every_key_is_needed(key):
     scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss")
     before = scheduler.state_dict()
     state = {name: value for name, value in before.items() if name != key}
-    with pytest.raises(ValueError, match=f"Required state attribute '{key}' is absent in provided state_dict"):
+    with pytest.raises(
+        ValueError, match=f"Required state attribute '{key}' is absent in provided state_dict"
+    ):
         scheduler.load_state_dict(state)
     assert scheduler.state_dict() == before
 
@@ -209,13 +239,17 @@ def test_every_key_is_needed(key):
 def test_a_state_that_does_not_fit_changes_nothing():
     scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss")
     before = copy.deepcopy(scheduler.state_dict())
-    with pytest.raises(TypeError, match="scheduler in state_dict should be a dictionary, but given <class 'int'>"):
+    with pytest.raises(
+        TypeError, match="scheduler in state_dict should be a dictionary, but given <class 'int'>"
+    ):
         scheduler.load_state_dict({**before, "event_index": 3, "scheduler": 3})
     assert scheduler.state_dict() == before
 
 
 def test_copies_go_their_own_way():
-    scheduler = ReduceLROnPlateauScheduler(make_optimizer(), "loss", trainer=make_engine(), factor=0.5, patience=0)
+    scheduler = ReduceLROnPlateauScheduler(
+        make_optimizer(), "loss", trainer=make_engine(), factor=0.5, patience=0
+    )
     twin = copy.deepcopy(scheduler)
     assert observe(twin, [1.0, 1.0])[1] == [0.05, 0.2]
     assert lrs_of(scheduler.optimizer) == [0.1, 0.4]

@@ -13,7 +13,14 @@ from ignite.handlers._schedules.scheduler import (
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [(1, 1), (0.5, 0.5), (np.float32(0.5), 0.5), (np.int64(3), 3.0), (torch.tensor([0.5]), 0.5), (10**30, 10**30)],
+    [
+        (1, 1),
+        (0.5, 0.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3.0),
+        (torch.tensor([0.5]), 0.5),
+        (10**30, 10**30),
+    ],
     ids=str,
 )
 def test_numbers_become_plain_ones(given, expected):
@@ -55,13 +62,21 @@ def test_milestones_and_values():
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (None, TypeError, "milestones_values should be a list or tuple, but given <class 'NoneType'>"),
+        (
+            None,
+            TypeError,
+            "milestones_values should be a list or tuple, but given <class 'NoneType'>",
+        ),
         ([], ValueError, r"should be with at least one value, but given \[\]"),
         ([1], ValueError, "should be a list of pairs .* but given one with 1"),
         ([(1, 2, 3)], ValueError, r"should be a list of pairs .* but given one with \(1, 2, 3\)"),
         ([(1.0, 2)], TypeError, "Value of a milestone should be integer, but given 1.0"),
         ([(True, 2)], TypeError, "Value of a milestone should be integer, but given True"),
-        ([(4, 1), (2, 3)], ValueError, "increasing integers, but given 2 is smaller than the previous milestone 4"),
+        (
+            [(4, 1), (2, 3)],
+            ValueError,
+            "increasing integers, but given 2 is smaller than the previous milestone 4",
+        ),
         ([(4, math.nan)], ValueError, "should be a finite number, but given nan"),
         ([(4, "1")], TypeError, "should be a number, but given '1'"),
     ],

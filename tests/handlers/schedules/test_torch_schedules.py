@@ -36,13 +36,21 @@ MAKERS = {
     "restarts": lambda o: schedules.CosineAnnealingWarmRestarts(o, 3, T_mult=2),
     "lambda": lambda o: schedules.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
     "object": lambda o: schedules.LambdaLR(o, Growing()),
-    "multiplicative": lambda o: schedules.MultiplicativeLR(o, lambda epoch: 0.9 if epoch % 2 else 1.05),
-    "sequential": lambda o: schedules.SequentialLR(
-        o, [schedules.ConstantLR(o, 0.1, 2), schedules.ExponentialLR(o, 0.9), schedules.StepLR(o, 2)], [3, 8]
+    "multiplicative": lambda o: schedules.MultiplicativeLR(
+        o, lambda epoch: 0.9 if epoch % 2 else 1.05
     ),
-    "chained": lambda o: schedules.ChainedScheduler([schedules.ConstantLR(o, 0.1, 2), schedules.ExponentialLR(o, 0.9)]),
+    "sequential": lambda o: schedules.SequentialLR(
+        o,
+        [schedules.ConstantLR(o, 0.1, 2), schedules.ExponentialLR(o, 0.9), schedules.StepLR(o, 2)],
+        [3, 8],
+    ),
+    "chained": lambda o: schedules.ChainedScheduler(
+        [schedules.ConstantLR(o, 0.1, 2), schedules.ExponentialLR(o, 0.9)]
+    ),
     "cyclic": lambda o: schedules.CyclicLR(o, 0.01, 0.1, step_size_up=4),
-    "cyclic falling": lambda o: schedules.CyclicLR(o, 0.01, 0.1, step_size_up=4, mode="exp_range", gamma=0.9),
+    "cyclic falling": lambda o: schedules.CyclicLR(
+        o, 0.01, 0.1, step_size_up=4, mode="exp_range", gamma=0.9
+    ),
     "one cycle": lambda o: schedules.OneCycleLR(o, 0.1, total_steps=NUM_STEPS),
     "swa": lambda o: SWALR(o, swa_lr=0.05, anneal_epochs=5),
 }
@@ -103,7 +111,9 @@ def test_a_run_that_is_resumed_goes_on_as_if_nothing_had_been(name, num_before):
     torch.save([first.optimizer.state_dict(), first.scheduler.state_dict()], file)
     file.seek(0)
     second = Run(MAKERS[name])
-    for one, state in zip([second.optimizer, second.scheduler], torch.load(file, weights_only=True), strict=True):
+    for one, state in zip(
+        [second.optimizer, second.scheduler], torch.load(file, weights_only=True), strict=True
+    ):
         one.load_state_dict(state)
     assert first.used + second.go(NUM_STEPS - num_before) == torchs_own(MAKERS[name])
 
@@ -156,7 +166,9 @@ def test_any_step_schedule_is_the_closed_form(gamma, size, lr, num_before):
 
 
 def test_the_legacy_way_is_for_the_end_of_iterations():
-    with pytest.warns(UserWarning, match="the first lr value from the optimizer, otherwise it will be skipped"):
+    with pytest.warns(
+        UserWarning, match="the first lr value from the optimizer, otherwise it will be skipped"
+    ):
         run = Run(MAKERS["exponential"], Events.ITERATION_COMPLETED, use_legacy=True)
     assert run.go(6) == torchs_own(MAKERS["exponential"], 6)
 
@@ -180,7 +192,9 @@ def test_a_learning_rate_in_a_tensor_is_written_in_place():
     scheduler.attach(trainer)
     assert trainer.run([0] * 3).output == 0.25
     assert optimizer.param_groups[0]["lr"] is rate
-    assert trainer.state.param_history == {"lr": [[torch.tensor(1.0)], [torch.tensor(0.5)], [torch.tensor(0.25)]]}
+    assert trainer.state.param_history == {
+        "lr": [[torch.tensor(1.0)], [torch.tensor(0.5)], [torch.tensor(0.25)]]
+    }
     scheduler.get_param()
     assert optimizer.param_groups[0]["lr"] is rate
     assert rate == 0.25
@@ -189,7 +203,9 @@ def test_a_learning_rate_in_a_tensor_is_written_in_place():
 def test_changes_by_hand_stay_as_they_do_in_torch():
     """Such as the reduction after a spike: most of torch's schedulers go on from what they find."""
     run = Run(MAKERS["exponential"])
-    handle = run.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: halve(run.optimizer))
+    handle = run.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=2), lambda: halve(run.optimizer)
+    )
     run.go(4)
     handle.remove()
     lrs = [values[0][0] for values in run.used]
@@ -261,7 +277,12 @@ def of_ignite(num_calls, **changes):
         "step_size": 2, "gamma": 0.1, "base_lrs": [0.1], "last_epoch": num_calls, "_step_count": 1,
         "_is_initial": False, "_get_lr_called_within_step": False, "_last_lr": [0.1],
     }  # fmt: skip
-    state = {"event_index": num_calls, "param_name": "lr", "save_history": False, "param_group_index": None}
+    state = {
+        "event_index": num_calls,
+        "param_name": "lr",
+        "save_history": False,
+        "param_group_index": None,
+    }
     return {**state, "lr_scheduler": inner, **changes}
 
 
@@ -288,9 +309,21 @@ def test_a_state_of_ignite_fits(num_before):
             TypeError,
             "lr_scheduler in state_dict should be a dictionary, but given <class",
         ),
-        (of_ignite(3, event_index=-1), ValueError, "event_index in state_dict should be at least 0, but given -1"),
-        (of_ignite(3, event_index=1.5), TypeError, "event_index in state_dict should be an integer, but given 1.5"),
-        (of_ignite(3, param_name="momentum"), ValueError, "of a scheduler of 'lr', but given one of 'momentum'"),
+        (
+            of_ignite(3, event_index=-1),
+            ValueError,
+            "event_index in state_dict should be at least 0, but given -1",
+        ),
+        (
+            of_ignite(3, event_index=1.5),
+            TypeError,
+            "event_index in state_dict should be an integer, but given 1.5",
+        ),
+        (
+            of_ignite(3, param_name="momentum"),
+            ValueError,
+            "of a scheduler of 'lr', but given one of 'momentum'",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
@@ -302,7 +335,9 @@ def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
 
 
 def test_a_state_that_torch_refuses_changes_nothing():
-    scheduler, other = (LRScheduler(MAKERS[name](make_optimizer())) for name in ("sequential", "step"))
+    scheduler, other = (
+        LRScheduler(MAKERS[name](make_optimizer())) for name in ("sequential", "step")
+    )
     scheduler(None)
     other(None)
     other(None)
@@ -315,8 +350,14 @@ def test_a_state_that_torch_refuses_changes_nothing():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (1, "should be a subclass of torch.optim.lr_scheduler.LRScheduler, but given <class 'int'>"),
-        (schedules.ReduceLROnPlateau(make_optimizer()), "without a metric, but given ReduceLROnPlateau: use Reduce"),
+        (
+            1,
+            "should be a subclass of torch.optim.lr_scheduler.LRScheduler, but given <class 'int'>",
+        ),
+        (
+            schedules.ReduceLROnPlateau(make_optimizer()),
+            "without a metric, but given ReduceLROnPlateau: use Reduce",
+        ),
     ],
     ids=["number", "plateau"],
 )
@@ -349,12 +390,17 @@ def test_the_first_steps_after_resuming_need_none_of_the_optimizer():
 
 def test_simulations_need_no_step_of_the_optimizer():
     rows = LRScheduler.simulate_values(12, MAKERS["sequential"](make_optimizer()))
-    assert [row[1] for row in rows] == [values[0][0] for values in torchs_own(MAKERS["sequential"], 12)]
+    assert [row[1] for row in rows] == [
+        values[0][0] for values in torchs_own(MAKERS["sequential"], 12)
+    ]
 
 
 def test_a_state_that_is_loaded_again_needs_no_step_of_the_optimizer():
     """A run that is wound back to its beginning, with an optimizer that has not been stepped since."""
-    scheduler, trainer = LRScheduler(MAKERS["step"](make_optimizer())), Engine(lambda engine, batch: None)
+    scheduler, trainer = (
+        LRScheduler(MAKERS["step"](make_optimizer())),
+        Engine(lambda engine, batch: None),
+    )
     scheduler(trainer)
     beginning = copy.deepcopy(scheduler.state_dict())
     for _ in range(3):

@@ -83,7 +83,10 @@ def test_any_event_is_the_closed_form_also_after_resuming(make, start, end, dura
 
     last = 0.2 if end is None else end
     warmup = [start + (last - start) * k / (duration - 1) for k in range(duration)]
-    after = [0.2 * 0.98**k if make is exponential else 0.8 * abs(k % 10 / 10 - 0.5) * 2 for k in range(20)]
+    after = [
+        0.2 * 0.98**k if make is exponential else 0.8 * abs(k % 10 / 10 - 0.5) * 2
+        for k in range(20)
+    ]
     left_out = 1 if after[0] == last else 0
     assert seen == [[pytest.approx(value)] for value in [*warmup, *after[left_out:]][:20]]
 
@@ -91,7 +94,15 @@ def test_any_event_is_the_closed_form_also_after_resuming(make, start, end, dura
 def test_groups_end_where_they_are_and_torch_counts_once():
     optimizer = make_optimizer((0.1, 0.2))
     scheduler = create_lr_scheduler_with_warmup(schedules.StepLR(optimizer, 2, 0.5), 0.0, 3)
-    expected = [[0.0, 0.0], [0.05, 0.1], [0.1, 0.2], [0.1, 0.2], [0.05, 0.1], [0.05, 0.1], [0.025, 0.05]]
+    expected = [
+        [0.0, 0.0],
+        [0.05, 0.1],
+        [0.1, 0.2],
+        [0.1, 0.2],
+        [0.05, 0.1],
+        [0.05, 0.1],
+        [0.025, 0.05],
+    ]
     assert values_of(scheduler, 7) == [pytest.approx(row) for row in expected]
 
 
@@ -134,14 +145,21 @@ def test_momenta_that_torch_schedules_are_its_own_after_the_warmup():
 def test_a_wrapped_scheduler_of_torch_does_as_well():
     optimizer = make_optimizer()
     scheduler = create_lr_scheduler_with_warmup(LRScheduler(exponential(optimizer)), 0.0, 2)
-    assert values_of(scheduler, 4) == [[0.0], [0.2], [pytest.approx(0.2 * 0.98)], [pytest.approx(0.2 * 0.98**2)]]
+    assert values_of(scheduler, 4) == [
+        [0.0],
+        [0.2],
+        [pytest.approx(0.2 * 0.98)],
+        [pytest.approx(0.2 * 0.98**2)],
+    ]
 
 
 def test_a_learning_rate_in_a_tensor():
     rate = torch.tensor(0.2)
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=rate)
     scheduler = create_lr_scheduler_with_warmup(schedules.ExponentialLR(optimizer, 0.5), 0.0, 3)
-    seen = [value.item() for (value,) in ([row[0].clone()] for row in values_in_place(scheduler, 5))]
+    seen = [
+        value.item() for (value,) in ([row[0].clone()] for row in values_in_place(scheduler, 5))
+    ]
     assert seen == pytest.approx([0.0, 0.1, 0.2, 0.1, 0.05])
     assert optimizer.param_groups[0]["lr"] is rate
 
@@ -149,8 +167,12 @@ def test_a_learning_rate_in_a_tensor():
 def test_a_learning_rate_in_float32_is_the_end_of_the_warmup_also_given_as_a_number():
     # 0.1 in float32 is 1.5e-8 more than 0.1.
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.1))
-    scheduler = create_lr_scheduler_with_warmup(schedules.ExponentialLR(optimizer, 0.5), 0.0, 3, 0.1)
-    seen = [value.item() for (value,) in ([row[0].clone()] for row in values_in_place(scheduler, 5))]
+    scheduler = create_lr_scheduler_with_warmup(
+        schedules.ExponentialLR(optimizer, 0.5), 0.0, 3, 0.1
+    )
+    seen = [
+        value.item() for (value,) in ([row[0].clone()] for row in values_in_place(scheduler, 5))
+    ]
     assert seen == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.025])
 
 
@@ -175,18 +197,38 @@ OPTIMIZER = make_optimizer()
     ("changes", "error", "message"),
     [
         ({"lr_scheduler": 1}, TypeError, "LRScheduler or ParamScheduler, but given <class 'int'>"),
-        ({"lr_scheduler": schedules.ReduceLROnPlateau(OPTIMIZER)}, TypeError, "given ReduceLROnPlateau: use"),
-        ({"lr_scheduler": PiecewiseLinear(OPTIMIZER, "momentum", [(0, 1.0)])}, ValueError, "same param_name"),
+        (
+            {"lr_scheduler": schedules.ReduceLROnPlateau(OPTIMIZER)},
+            TypeError,
+            "given ReduceLROnPlateau: use",
+        ),
+        (
+            {"lr_scheduler": PiecewiseLinear(OPTIMIZER, "momentum", [(0, 1.0)])},
+            ValueError,
+            "same param_name",
+        ),
         ({"warmup_duration": 1.5}, TypeError, "warmup_duration should be integer, but given 1.5"),
         ({"warmup_duration": True}, TypeError, "warmup_duration should be integer, but given True"),
-        ({"warmup_duration": 1}, ValueError, "warmup_duration should be at least 2 events, but given 1"),
+        (
+            {"warmup_duration": 1},
+            ValueError,
+            "warmup_duration should be at least 2 events, but given 1",
+        ),
         (
             {"warmup_start_value": float("nan")},
             ValueError,
             "warmup_start_value should be a finite number, but given nan",
         ),
-        ({"warmup_end_value": "1"}, TypeError, "warmup_end_value should be a number, but given '1'"),
-        ({"output_simulated_values": 3}, TypeError, "should be a list of None, .* but given <class 'int'>"),
+        (
+            {"warmup_end_value": "1"},
+            TypeError,
+            "warmup_end_value should be a number, but given '1'",
+        ),
+        (
+            {"output_simulated_values": 3},
+            TypeError,
+            "should be a list of None, .* but given <class 'int'>",
+        ),
     ],
     ids=["number", "plateau", "momentum", "float", "bool", "short", "nan", "string", "values"],
 )
@@ -201,13 +243,21 @@ def test_a_state_that_ignite_saved_is_gone_on_with():
     warmup = {"event_index": 3, "param_name": "lr", "save_history": False, "param_group_index": 0}
     warmup |= {"values": [0.0, 0.1], "milestones": [0, 2], "_index": 0}
     after = {"event_index": 1, "param_name": "lr", "save_history": False, "param_group_index": None}
-    after["lr_scheduler"] = {"gamma": 0.9, "base_lrs": [0.1], "last_epoch": 2, "_step_count": 1, "_last_lr": [0.1]}
+    after["lr_scheduler"] = {
+        "gamma": 0.9,
+        "base_lrs": [0.1],
+        "last_epoch": 2,
+        "_step_count": 1,
+        "_last_lr": [0.1],
+    }
     saved = {"event_index": 0, "param_name": "lr", "save_history": False, "param_group_index": None}
     saved |= {"_current_duration": -2, "durations": [3], "_scheduler_index": 1}
     saved["schedulers"] = [{"schedulers": [("lr", warmup)]}, after]
 
     optimizer = make_optimizer([0.1])
-    scheduler = create_lr_scheduler_with_warmup(schedules.ExponentialLR(optimizer, 0.9), 0.0, 3, 0.1)
+    scheduler = create_lr_scheduler_with_warmup(
+        schedules.ExponentialLR(optimizer, 0.9), 0.0, 3, 0.1
+    )
     optimizer.param_groups[0]["lr"] = 0.09  # as the optimizer's own state says
     scheduler.load_state_dict(saved)
     assert values_of(scheduler, 3) == [pytest.approx([lr]) for lr in (0.081, 0.0729, 0.06561)]

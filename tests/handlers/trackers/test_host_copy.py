@@ -45,7 +45,10 @@ def test_entries_come_in_order_and_wait_for_nothing(slow):
     assert list(line.add([(("b",), 2.0)], 2)) == []  # behind the one that waits
     assert not slow[0].ready
     slow[0].ready = True
-    assert list(line.add([(("c",), torch.tensor([3.0, 4.0]))], 3)) == [([(("a",), 1.0)], 1), ([(("b",), 2.0)], 2)]
+    assert list(line.add([(("c",), torch.tensor([3.0, 4.0]))], 3)) == [
+        ([(("a",), 1.0)], 1),
+        ([(("b",), 2.0)], 2),
+    ]
     assert list(line.take_all()) == [([(("c", "0"), 3.0), (("c", "1"), 4.0)], 3)]
 
 

@@ -53,8 +53,12 @@ def test_everything_is_taken_apart_as_ignite_does():
     ids=["matrix", "text", "none", "array"],
 )
 def test_what_is_no_number_is_passed_over_with_a_warning(value, kind):
-    with pytest.warns(UserWarning, match=f"tag/m/x should be a number, .* but given {kind}: it is not logged"):
-        assert list(named_leaves({"m": {"x": value}, "n": 1}, ("tag",), with_text=False)) == [(("tag", "n"), 1)]
+    with pytest.warns(
+        UserWarning, match=f"tag/m/x should be a number, .* but given {kind}: it is not logged"
+    ):
+        assert list(named_leaves({"m": {"x": value}, "n": 1}, ("tag",), with_text=False)) == [
+            (("tag", "n"), 1)
+        ]
 
 
 def test_lists_are_expanded():

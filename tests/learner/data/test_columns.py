@@ -42,7 +42,10 @@ def test_words_become_indices_of_the_sorted_classes(values):
 def test_categories_keep_their_order_and_given_classes_win():
     column = pd.Series(pd.Categorical(["low", "high"], categories=["low", "mid", "high"]))
     assert as_target(column)[0].tolist() == [0, 2]
-    assert as_target(pl.Series(["low", "high"], dtype=pl.Enum(["low", "high"])))[0].tolist() == [0, 1]
+    assert as_target(pl.Series(["low", "high"], dtype=pl.Enum(["low", "high"])))[0].tolist() == [
+        0,
+        1,
+    ]
     assert as_target(column, Known(classes=("high", "low")))[0].tolist() == [1, 0]
     assert as_target(["b", "a"], Known(classes=("c", "b", "a")))[0].tolist() == [1, 2]
     with pytest.raises(ValueError, match=r"one of the classes \['a'\], but given \['b'\]"):
@@ -50,16 +53,21 @@ def test_categories_keep_their_order_and_given_classes_win():
 
 
 @pytest.mark.parametrize(
-    "column", [pd.Series(["a", None], dtype="object"), pd.Series(["a", None]), pl.Series(["a", None])]
+    "column",
+    [pd.Series(["a", None], dtype="object"), pd.Series(["a", None]), pl.Series(["a", None])],
 )
 def test_a_missing_class_is_an_error_that_tells_the_row(column):
     with pytest.raises(ValueError, match="a class for each sample, but 1 miss it, first row 1"):
         as_target(column)
 
 
-@pytest.mark.parametrize("column", [pd.Series([3, None, 1], dtype="Int64"), pl.Series([3, None, 1])])
+@pytest.mark.parametrize(
+    "column", [pd.Series([3, None, 1], dtype="Int64"), pl.Series([3, None, 1])]
+)
 def test_a_missing_integer_is_an_error_that_tells_the_row(column):
-    with pytest.raises(ValueError, match="y should have a number for each sample, but 1 miss it, first row 1"):
+    with pytest.raises(
+        ValueError, match="y should have a number for each sample, but 1 miss it, first row 1"
+    ):
         as_target(column)
 
 
@@ -96,7 +104,9 @@ def test_nested_inputs_keep_their_shape_and_arrays_that_torch_cannot_share_are_c
 
 
 def test_what_is_no_array_of_numbers_is_refused_with_its_place():
-    with pytest.raises(TypeError, match=r"x\['a'\] should be a tensor or an array of numbers, but given a object"):
+    with pytest.raises(
+        TypeError, match=r"x\['a'\] should be a tensor or an array of numbers, but given a object"
+    ):
         as_features({"a": object()})
     with pytest.raises(TypeError, match="x should be an array of numbers, but given dtype object"):
         as_features(np.array([None, 1]))
@@ -144,16 +154,21 @@ def test_text_of_whole_numbers_is_a_class_for_classes_a_number_for_numbers_and_e
     assert as_target(ages, Known(wants="numbers"))[0].tolist() == [34, 7, 34, 12]
     y, classes = as_target(ages, Known(wants="classes"))
     assert (y.tolist(), classes) == ([2, 0, 2, 1], ("7", "12", "34")), "in the order of their size"
-    with pytest.raises(ValueError, match=r"text such as '34' may be either: give Learner\(..., task='regression'\)"):
+    with pytest.raises(
+        ValueError, match=r"text such as '34' may be either: give Learner\(..., task='regression'\)"
+    ):
         as_target(ages)
-    assert as_target(["1", "0", "10", *"23456789"])[0].tolist() == [1, 0, 10, *range(2, 10)], "either way the same"
+    assert as_target(["1", "0", "10", *"23456789"])[0].tolist() == [1, 0, 10, *range(2, 10)], (
+        "either way the same"
+    )
 
 
 @pytest.mark.parametrize("values", [["cat", "dog"], pd.Series(["cat", "dog"]), pd.Series(["cat"], dtype="category"),
                                     pl.Series(["cat", "dog"]), np.array(["1.5", "dog"], dtype=object)])  # fmt: skip
 def test_words_for_a_loss_of_numbers_are_refused(values):
     with pytest.raises(
-        ValueError, match=r"y should be numbers for this loss, but given '(cat|dog)' in row [01]: use a"
+        ValueError,
+        match=r"y should be numbers for this loss, but given '(cat|dog)' in row [01]: use a",
     ):
         as_target(values, Known(wants="numbers"))
 
@@ -163,7 +178,9 @@ def test_words_for_a_loss_of_numbers_are_refused(values):
                pd.Series([1.5, pd.NA], dtype=object), pd.Series(pd.Categorical([1.5, None]))],
 )  # fmt: skip
 def test_a_missing_number_in_a_column_of_objects_is_an_error_that_tells_the_row(values):
-    with pytest.raises(ValueError, match="y should have a number for each sample, but 1 miss it, first row 1"):
+    with pytest.raises(
+        ValueError, match="y should have a number for each sample, but 1 miss it, first row 1"
+    ):
         as_target(values, Known(wants="numbers"))
 
 
@@ -172,7 +189,11 @@ MATCH = r"should have no masked values, but given {} of them, the first in row 1
 
 
 def test_masked_values_are_refused_wherever_they_are():
-    for data, name in ((MASKED, "x"), ({"a": MASKED}, r"x\['a'\]"), ((MASKED[:, 0], MASKED), r"x\[1\]")):
+    for data, name in (
+        (MASKED, "x"),
+        ({"a": MASKED}, r"x\['a'\]"),
+        ((MASKED[:, 0], MASKED), r"x\[1\]"),
+    ):
         with pytest.raises(ValueError, match=f"{name} {MATCH.format(2)}"):
             as_features(data)
     for data in (MASKED[:, 1], MASKED[:, 1].astype(int), MASKED[:, 1].astype(object)):
@@ -190,7 +211,9 @@ def test_features_in_disguise_are_numbers_and_text_is_not():
     matrix = matrix_of(frame, list(frame.columns))
     assert matrix[0].tolist() == [1.5, 0.5, 30, 1, 1]
     assert matrix[1].nan_to_num(-1).tolist() == [-1, 2, 10, -1, -1]
-    with pytest.raises(TypeError, match=r"given 'a' \((object|str)\): .*to_numeric for numbers that came as text"):
+    with pytest.raises(
+        TypeError, match=r"given 'a' \((object|str)\): .*to_numeric for numbers that came as text"
+    ):
         matrix_of(pd.DataFrame({"a": ["1.5"]}), ["a"])
     with pytest.raises(ValueError, match=r"different names, but given \['a'\] more than once"):
         matrix_of(pd.DataFrame([[1, 2]], columns=["a", "a"]), ["a"])
@@ -201,7 +224,9 @@ def test_integers_in_tables_are_codes_if_the_model_takes_them():
     known = Known(has_codes=True)
     assert as_features(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), known=known).dtype == torch.int64
     assert as_features(pl.Series([1, 2]), known=known).tolist() == [1, 2]
-    assert as_features(pd.DataFrame({"a": [1, 2], "b": [3, 4.5]}), known=known).dtype == torch.float32
+    assert (
+        as_features(pd.DataFrame({"a": [1, 2], "b": [3, 4.5]}), known=known).dtype == torch.float32
+    )
     assert as_features(np.zeros(2), known=Known(dtype=torch.float64)).dtype == torch.float64
 
 
@@ -211,21 +236,32 @@ def test_lists_are_arrays_however_deep_and_ragged_ones_are_told_in_one_line():
     assert as_target([[0, 1], [1, 1]])[0].shape == (2, 2)
     assert as_target([torch.tensor(1), torch.tensor(0)])[0].tolist() == [1, 0]
     with pytest.raises(
-        ValueError, match=r"^x should have rows of one length, but given a list of 2 with .*: pad them$"
+        ValueError,
+        match=r"^x should have rows of one length, but given a list of 2 with .*: pad them$",
     ):
         as_features([[1, 2], [3]])
     with pytest.raises(TypeError, match="stack them into one array"):
         as_features(np.array([np.zeros(1), np.zeros(2)], dtype=object))
-    with pytest.raises(ValueError, match=r"one class for each sample, shape \(N,\), but given words of shape \(1, 2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"one class for each sample, shape \(N,\), but given words of shape \(1, 2\)",
+    ):
         as_target(np.array([["a", "b"]]))
 
 
 def test_sparse_inputs_say_what_to_do():
-    with pytest.raises(TypeError, match="x should be a tensor or an array of numbers, .* csr_matrix: use .toarray"):
+    with pytest.raises(
+        TypeError, match="x should be a tensor or an array of numbers, .* csr_matrix: use .toarray"
+    ):
         as_features(scipy.sparse.csr_matrix(np.eye(2)))
-    with pytest.raises(TypeError, match="y should be dense, but given a tensor of layout .*: use .to_dense"):
+    with pytest.raises(
+        TypeError, match="y should be dense, but given a tensor of layout .*: use .to_dense"
+    ):
         as_target(torch.eye(2).to_sparse())
 
 
 def test_numbers_for_a_loss_of_numbers_are_never_names():
-    assert as_target(np.array([3.0, 1.0]), Known(classes=("a",), wants="numbers"))[0].tolist() == [3, 1]
+    assert as_target(np.array([3.0, 1.0]), Known(classes=("a",), wants="numbers"))[0].tolist() == [
+        3,
+        1,
+    ]

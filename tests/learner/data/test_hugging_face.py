@@ -49,7 +49,9 @@ def data(**more):
     columns = COLUMNS | more
     if real is None:
         return FakeHuggingFace(columns)
-    return real.Dataset.from_dict(columns).cast_column("label", real.ClassLabel(names=["no", "yes"]))
+    return real.Dataset.from_dict(columns).cast_column(
+        "label", real.ClassLabel(names=["no", "yes"])
+    )
 
 
 @pytest.mark.parametrize("is_real", [False, True])
@@ -65,7 +67,10 @@ def test_batches_are_pairs_with_one_request_each(is_real):
 @pytest.mark.parametrize("is_real", [False, True])
 def test_several_inputs_are_a_dictionary_and_a_column_can_be_the_weights(is_real):
     loader = as_loader(
-        data(mask=[1, 0, 1], w=[1, 2, 3], is_real=is_real), batch_size=3, target="label", sample_weight="w"
+        data(mask=[1, 0, 1], w=[1, 2, 3], is_real=is_real),
+        batch_size=3,
+        target="label",
+        sample_weight="w",
     )
     x, _, w = next(iter(loader.batches))
     assert set(x) == {"x", "mask"}
@@ -83,9 +88,13 @@ def test_one_row_is_a_sample():
 def test_text_and_unknown_names_are_refused():
     with pytest.raises(TypeError, match=r"tensors of one shape, but \['text'\] do not: tokenize"):
         as_loader(data(text=["a", "b", "c"]), target="label")
-    with pytest.raises(ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"):
+    with pytest.raises(
+        ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"
+    ):
         as_loader(data(), target="y")
-    with pytest.raises(ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"):
+    with pytest.raises(
+        ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"
+    ):
         as_loader(data(), target="label", sample_weight="w")
 
 
@@ -154,7 +163,9 @@ def test_a_stream_gives_pairs_in_its_order_whatever_its_format(kind):
 
 def test_a_stream_may_have_several_inputs_targets_and_weights():
     rows = stream(mask=[1, 0, 1], w=[1, 2, 3])
-    x, y, w = next(iter(as_loader(rows, batch_size=3, target=["label", "mask"], sample_weight="w").batches))
+    x, y, w = next(
+        iter(as_loader(rows, batch_size=3, target=["label", "mask"], sample_weight="w").batches)
+    )
     assert x.tolist() == COLUMNS["x"]
     assert set(y) == {"label", "mask"}
     assert w.tolist() == [1.0, 2.0, 3.0]
@@ -168,7 +179,9 @@ def test_a_stream_whose_columns_are_not_known_beforehand_is_taken():
     assert rows.column_names is None
     loader = as_loader(rows, batch_size=3, target="label")
     assert loader.first().x.tolist() == [[-1, -2], [-3, -4], [-5, -6]]
-    with pytest.raises(ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"):
+    with pytest.raises(
+        ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"
+    ):
         as_loader(rows, target="y").first()
 
 
@@ -179,11 +192,17 @@ def test_columns_of_a_stream_that_are_no_tensors_are_named(column):
 
 
 def test_what_a_stream_cannot_do_is_refused():
-    with pytest.raises(ValueError, match=r"shuffle=True should be left out, because data are a Hugging Face stream"):
+    with pytest.raises(
+        ValueError, match=r"shuffle=True should be left out, because data are a Hugging Face stream"
+    ):
         as_loader(stream(), shuffle=True)
-    with pytest.raises(ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"):
+    with pytest.raises(
+        ValueError, match=r"target should be one of \['x', 'label'\], but given 'y'"
+    ):
         as_loader(stream(), target="y")
-    with pytest.raises(ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"):
+    with pytest.raises(
+        ValueError, match=r"sample_weight should be one of \['x', 'label'\], but given 'w'"
+    ):
         as_loader(stream(), sample_weight="w").first()
 
 
@@ -192,7 +211,9 @@ def test_a_dictionary_of_splits_asks_for_one(kind):
     datasets = pytest.importorskip("datasets")
     rows = data(is_real=True) if kind == "DatasetDict" else stream()
     splits = getattr(datasets, kind)(train=rows, test=rows)
-    with pytest.raises(TypeError, match=r"one data set, such as data\['train'\], but given train, test"):
+    with pytest.raises(
+        TypeError, match=r"one data set, such as data\['train'\], but given train, test"
+    ):
         as_loader(splits, target="label")
 
 
@@ -207,5 +228,9 @@ def test_a_learner_applies_its_model_to_streams_with_and_without_targets():
         torch.testing.assert_close(learner.predict(rows), scores)
         assert learner.predict(rows, decide=True) == expected
     assert learner.evaluate(stream())["accuracy"] == pytest.approx(
-        sum(one == ("no", "yes")[label] for one, label in zip(expected, COLUMNS["label"], strict=True)) / 3
+        sum(
+            one == ("no", "yes")[label]
+            for one, label in zip(expected, COLUMNS["label"], strict=True)
+        )
+        / 3
     )

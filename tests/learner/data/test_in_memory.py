@@ -29,15 +29,39 @@ def test_weights_are_an_array_or_a_name():
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        ((X, Y), {"target": "y"}, "target should be left out for arrays without names: .* but given 'y'"),
-        ((X, Y), {"sample_weight": "w"}, "sample_weight should be an array for data without names, but given 'w'"),
-        ((X, Y, torch.ones(3)), {"sample_weight": torch.ones(3)}, r"left out, because data are \(x, y, w\) already"),
+        (
+            (X, Y),
+            {"target": "y"},
+            "target should be left out for arrays without names: .* but given 'y'",
+        ),
+        (
+            (X, Y),
+            {"sample_weight": "w"},
+            "sample_weight should be an array for data without names, but given 'w'",
+        ),
+        (
+            (X, Y, torch.ones(3)),
+            {"sample_weight": torch.ones(3)},
+            r"left out, because data are \(x, y, w\) already",
+        ),
         ((X, Y, X), {}, r"numbers of shape \(N,\), but given \(3, 2\) torch.float32"),
-        ((X, Y), {"sample_weight": torch.ones(2)}, r"shape \(3,\), one for each sample, but given \(2,\)"),
+        (
+            (X, Y),
+            {"sample_weight": torch.ones(2)},
+            r"shape \(3,\), one for each sample, but given \(2,\)",
+        ),
         ((X, Y), {"sample_weight": [1.0, -2.0, 1.0]}, "at least 0, but given -2.0 in row 1"),
-        (X, {"sample_weight": torch.ones(3)}, "sample_weight should come with targets, but given data without"),
+        (
+            X,
+            {"sample_weight": torch.ones(3)},
+            "sample_weight should come with targets, but given data without",
+        ),
         ({"x": X}, {"target": "label"}, r"target should be one of \['x'\], but given 'label'"),
-        ({"x": X}, {"sample_weight": "w"}, r"sample_weight should be one of \['x'\], but given 'w'"),
+        (
+            {"x": X},
+            {"sample_weight": "w"},
+            r"sample_weight should be one of \['x'\], but given 'w'",
+        ),
     ],
 )
 def test_contradictions_are_refused(data, options, message):

@@ -28,14 +28,18 @@ class Doubling(DataLoader):
 
 
 def orders(loader):
-    return [torch.cat([torch.as_tensor(batch).flatten() for batch in loader]).tolist() for _ in range(2)]
+    return [
+        torch.cat([torch.as_tensor(batch).flatten() for batch in loader]).tolist() for _ in range(2)
+    ]
 
 
 @pytest.mark.parametrize(
     "make",
     [
         lambda: DataLoader(torch.arange(6), batch_size=2, shuffle=True),
-        lambda: DataLoader(torch.arange(6), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(3)),
+        lambda: DataLoader(
+            torch.arange(6), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(3)
+        ),
         lambda: DataLoader(torch.arange(6), batch_size=None, shuffle=True),
         lambda: DataLoader(Numbers(), batch_size=2),
         lambda: DataLoader(Numbers(), batch_size=None),

@@ -66,7 +66,9 @@ def test_another_learner_that_loads_the_file_finds_the_same_figures(tmp_path, na
         assert other.evaluate(data, target="kind") == pytest.approx(figures)
     assert (other.classes, str(other.task)) == (tuple(NAMES), str(learner.task))
     part = other.evaluate(ONE_CLASS)["accuracy"]
-    assert part == pytest.approx(np.mean([one == "virginica" for one in learner.predict(ONE_CLASS, decide=True)]))
+    assert part == pytest.approx(
+        np.mean([one == "virginica" for one in learner.predict(ONE_CLASS, decide=True)])
+    )
     assert other.report(SHUFFLED) == learner.report(FRAME)
     assert other.predict(SHUFFLED[::-1], decide=True) == learner.predict(FRAME, decide=True)
 
@@ -92,7 +94,9 @@ def test_another_process_that_loads_the_checkpoint_of_a_run_finds_the_same_figur
     path = tmp_path / "checkpoints" / "best.pt"
     torch.load(path, weights_only=True)
     for saved in (path, tmp_path / "last.pt"):
-        out = subprocess.run([sys.executable, "-c", PROGRAM, saved], capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(
+            [sys.executable, "-c", PROGRAM, saved], capture_output=True, text=True, check=True
+        ).stdout
         figures, classes = json.loads(out.splitlines()[-1])
         learner.load(saved)
         assert figures == pytest.approx(learner.evaluate(FRAME))
@@ -103,7 +107,9 @@ def test_another_process_that_loads_the_checkpoint_of_a_run_finds_the_same_figur
 def test_a_further_fit_knows_the_classes_and_columns_of_the_first():
     learner = trained()
     before = learner.evaluate(FRAME)
-    learner.fit(FRAME[FRAME.kind != "setosa"][["kind", *reversed(COLUMNS)]], epochs=1, target="kind")
+    learner.fit(
+        FRAME[FRAME.kind != "setosa"][["kind", *reversed(COLUMNS)]], epochs=1, target="kind"
+    )
     assert learner.classes == tuple(NAMES), "versicolor is still number 1"
     assert learner.evaluate(FRAME)["accuracy"] > 0.9
     assert learner.evaluate(SHUFFLED) == pytest.approx(learner.evaluate(FRAME))
@@ -114,11 +120,17 @@ def test_a_further_fit_knows_the_classes_and_columns_of_the_first():
 def test_unknown_classes_and_missing_columns_are_refused_and_change_nothing(call):
     learner = trained()
     weights, facts = [p.clone() for p in learner.model.parameters()], learner._learnt.facts
-    with pytest.raises(ValueError, match=r"should be one of the classes \['setosa', .*given \['rose'\]"):
+    with pytest.raises(
+        ValueError, match=r"should be one of the classes \['setosa', .*given \['rose'\]"
+    ):
         getattr(learner, call)(FRAME.assign(kind="rose"), target="kind")
-    with pytest.raises(ValueError, match=r"should have the columns .*'petal width \(cm\)'\] are not in"):
+    with pytest.raises(
+        ValueError, match=r"should have the columns .*'petal width \(cm\)'\] are not in"
+    ):
         getattr(learner, call)(FRAME.drop(columns="petal width (cm)"), target="kind")
-    with pytest.raises(ValueError, match=r"should be one of the classes \['setosa', .*given \['0', '1', '2'\]"):
+    with pytest.raises(
+        ValueError, match=r"should be one of the classes \['setosa', .*given \['0', '1', '2'\]"
+    ):
         getattr(learner, call)((IRIS.data, IRIS.target))
     assert all(torch.equal(a, b) for a, b in zip(weights, learner.model.parameters(), strict=True))
     assert (facts.known.classes, facts.known.features) == (tuple(NAMES), tuple(COLUMNS))
@@ -145,13 +157,28 @@ def test_a_resumed_run_reads_its_data_as_the_first_session_did(tmp_path):
     first.fit(FRAME, epochs=2, target="kind", run_dir=tmp_path / "b", shuffle=False)
     second = make()
     columns = ["kind", *reversed(COLUMNS)]
-    second.fit(FRAME[columns], epochs=4, target="kind", run_dir=tmp_path / "b", shuffle=False, resume="latest")
-    for a, b in zip(whole.model.state_dict().values(), second.model.state_dict().values(), strict=True):
+    second.fit(
+        FRAME[columns],
+        epochs=4,
+        target="kind",
+        run_dir=tmp_path / "b",
+        shuffle=False,
+        resume="latest",
+    )
+    for a, b in zip(
+        whole.model.state_dict().values(), second.model.state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b)
     assert second._learnt.facts.known.features == tuple(COLUMNS)
     third = make()
     with pytest.raises(ValueError, match="should be one of the classes"):
-        third.fit(FRAME.assign(kind="rose"), epochs=6, target="kind", run_dir=tmp_path / "b", resume="latest")
+        third.fit(
+            FRAME.assign(kind="rose"),
+            epochs=6,
+            target="kind",
+            run_dir=tmp_path / "b",
+            resume="latest",
+        )
 
 
 def test_files_without_facts_still_load_and_say_so(tmp_path, caplog):
@@ -161,7 +188,10 @@ def test_files_without_facts_still_load_and_say_so(tmp_path, caplog):
     other.load(tmp_path / "plain.pt")
     assert caplog.text.count("does not say what classes and columns the model was trained on") == 1
     figures = other.evaluate(FRAME, target="kind")
-    assert "are taken from these data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}" in caplog.text
+    assert (
+        "are taken from these data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}"
+        in caplog.text
+    )
     assert figures == pytest.approx(learner.evaluate(FRAME))
     assert other.classes == (), "only fit learns classes"
     other.fit(FRAME, target="kind")
@@ -173,17 +203,23 @@ def test_a_file_of_another_problem_is_refused_before_anything_is_changed(tmp_pat
     other = Learner(net(), "mse", device="cpu")
     before = [p.clone() for p in other.model.parameters()]
     with pytest.raises(
-        ValueError, match="problem should be the learner's, what the loss difference is for, but it is mul"
+        ValueError,
+        match="problem should be the learner's, what the loss difference is for, but it is mul",
     ):
         other.load(tmp_path / "classes.pt")
     given = Learner(net(), lambda y_pred, y: y_pred.sum(), task="regression", device="cpu")
-    with pytest.raises(ValueError, match="problem should be the learner's, regression, as given, but it is multiclass"):
+    with pytest.raises(
+        ValueError,
+        match="problem should be the learner's, regression, as given, but it is multiclass",
+    ):
         given.load(tmp_path / "classes.pt")
     assert all(torch.equal(a, b) for a, b in zip(before, other.model.parameters(), strict=True))
 
 
 def test_numbers_that_are_names_are_taken_by_name():
-    tens = FRAME.assign(kind=pd.Categorical(np.array([30, 10, 20])[IRIS.target]))  # categories are sorted: 10, 20, 30
+    tens = FRAME.assign(
+        kind=pd.Categorical(np.array([30, 10, 20])[IRIS.target])
+    )  # categories are sorted: 10, 20, 30
     learner = trained(tens)
     assert learner.classes == (10, 20, 30)
     figures = learner.evaluate(tens)
@@ -212,7 +248,9 @@ def test_inputs_by_name_are_those_of_the_training():
     assert learner.predict({"c": x, "b": x[:, 1:], "a": x[:, :1]}).shape == (150, 3)
     with pytest.raises(ValueError, match=r"An input should be one of \['a'\], but given 'b'"):
         learner.predict({"a": x})
-    with pytest.raises(ValueError, match="inputs should be .*a.*b.*, as the model was trained on, but given x"):
+    with pytest.raises(
+        ValueError, match="inputs should be .*a.*b.*, as the model was trained on, but given x"
+    ):
         learner.predict(x)
 
 
@@ -223,7 +261,9 @@ def test_targets_in_columns_are_taken_by_name():
     learner.fit((wine.data, y), epochs=2)
     expected = sk.mean_squared_error(y.to_numpy(), learner.predict(wine.data))
     for columns in (["ash", "hue"], ["hue", "ash"]):
-        assert learner.evaluate((wine.data, y[columns]))["loss"] == pytest.approx(expected, rel=1e-4)
+        assert learner.evaluate((wine.data, y[columns]))["loss"] == pytest.approx(
+            expected, rel=1e-4
+        )
     with pytest.raises(ValueError, match="A column of y should be one of"):
         learner.evaluate((wine.data, y[["ash"]]))
 
@@ -239,7 +279,9 @@ def test_two_word_targets_keep_their_numbers():
             return scores[:, :3], scores[:, 3:]
 
     def loss(y_pred, y):
-        return nn.functional.cross_entropy(y_pred[0], y["kind"]) + nn.functional.cross_entropy(y_pred[1], y["size"])
+        return nn.functional.cross_entropy(y_pred[0], y["kind"]) + nn.functional.cross_entropy(
+            y_pred[1], y["size"]
+        )
 
     x, kind = IRIS.data.to_numpy(), FRAME.kind.to_numpy()
     size = np.where(x[:, 0] > 5.8, "large", "small")
@@ -259,14 +301,24 @@ class Pool(nn.Module):
         self.layer = nn.Linear(3, 2)
 
     def forward(self, x):
-        return self.layer(x.flatten(2).mean(2) if x.shape[1] == 3 else x.flatten(1).mean(1, keepdim=True).expand(-1, 3))
+        return self.layer(
+            x.flatten(2).mean(2)
+            if x.shape[1] == 3
+            else x.flatten(1).mean(1, keepdim=True).expand(-1, 3)
+        )
 
 
 @pytest.mark.parametrize(
     ("shape", "match"),
     [
-        ((6, 4, 5, 3), r"shape \(N, 3, 4, 5\), as the model was trained on, but given \(N, 4, 5, 3\): .*permute"),
-        ((3, 4, 5), r"shape \(N, 3, 4, 5\), .* but given \(3, 4, 5\): for a single sample, write x\[None\]"),
+        (
+            (6, 4, 5, 3),
+            r"shape \(N, 3, 4, 5\), as the model was trained on, but given \(N, 4, 5, 3\): .*permute",
+        ),
+        (
+            (3, 4, 5),
+            r"shape \(N, 3, 4, 5\), .* but given \(3, 4, 5\): for a single sample, write x\[None\]",
+        ),
         ((6, 3, 8, 9), None),
         ((1, 3, 4, 5), None),
     ],
@@ -302,8 +354,17 @@ def test_batches_learn_what_they_tell_and_the_file_has_it(tmp_path):
 
 FACTS = [
     Facts(),
-    Facts(Known(features=("a", 1, ("b", 2)), classes=("x", 3, True, 0.5)), Task("binary", 2, "so", -100), ("u", "v")),
-    Facts(Known(classes={"y['a']": ("u", "v")}, labels=("p", "q"), has_codes=True), None, "y", (Seen("x[0]", (3, 4)),)),
+    Facts(
+        Known(features=("a", 1, ("b", 2)), classes=("x", 3, True, 0.5)),
+        Task("binary", 2, "so", -100),
+        ("u", "v"),
+    ),
+    Facts(
+        Known(classes={"y['a']": ("u", "v")}, labels=("p", "q"), has_codes=True),
+        None,
+        "y",
+        (Seen("x[0]", (3, 4)),),
+    ),
 ]
 
 
@@ -315,7 +376,9 @@ def test_text_and_back(facts):
     assert other.facts == facts
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"version": 1}', '{"version": 1, "known": {"strange": 1}}', "[]"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"version": 1}', '{"version": 1, "known": {"strange": 1}}', "[]"]
+)
 def test_text_of_anything_else_is_refused(text):
     with pytest.raises(CheckpointError, match="What was learnt from data cannot be read"):
         Facts.from_text(text)

@@ -63,7 +63,9 @@ def same(batches, size):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_all_kinds_of_data_give_the_same_batches(kind):
-    loader = as_loader(ALL[kind] if kind != "lists" else (torch.tensor(ALL[kind][0]), ALL[kind][1]), batch_size=2)
+    loader = as_loader(
+        ALL[kind] if kind != "lists" else (torch.tensor(ALL[kind][0]), ALL[kind][1]), batch_size=2
+    )
     assert loader.has_targets is True
     assert loader.num_batches == (None if kind == "stream" else 3)
     assert loader.num_samples == (None if kind == "stream" else 5)
@@ -95,7 +97,8 @@ def test_arrays_in_memory_are_gathered_as_a_whole_and_shared_among_processes():
 
 def test_a_data_set_is_shuffled_by_seed_and_keeps_what_is_left_of_the_last_batch_unless_told():
     orders = [
-        [y.tolist() for _, y in as_loader(Squares(), batch_size=2, shuffle=True, seed=1).batches] for _ in range(2)
+        [y.tolist() for _, y in as_loader(Squares(), batch_size=2, shuffle=True, seed=1).batches]
+        for _ in range(2)
     ]
     assert orders[0] == orders[1]
     assert as_loader(Squares(), batch_size=2, drop_last=True).num_batches == 2
@@ -146,15 +149,20 @@ def test_an_iterator_that_can_be_gone_over_once_loses_no_batch():
 )  # fmt: skip
 def test_what_cannot_be_obeyed_is_refused(data, options, told):
     with pytest.raises(
-        ValueError, match=f"{told} should be left out, because data are a .*, whose batches are made already"
+        ValueError,
+        match=f"{told} should be left out, because data are a .*, whose batches are made already",
     ):
         as_loader(data, **options)
 
 
 def test_data_sets_refuse_what_needs_arrays_or_an_order():
-    with pytest.raises(ValueError, match=r"sample_weight should be left out, because data are a data set"):
+    with pytest.raises(
+        ValueError, match=r"sample_weight should be left out, because data are a data set"
+    ):
         as_loader(Squares(), sample_weight=torch.ones(5))
-    with pytest.raises(ValueError, match="shuffle=True should be left out, because data are an iterable data set"):
+    with pytest.raises(
+        ValueError, match="shuffle=True should be left out, because data are an iterable data set"
+    ):
         as_loader(Stream(), shuffle=True)
 
 
@@ -167,17 +175,24 @@ def test_nothing_and_nonsense_are_refused():
         as_loader(3)
     with pytest.raises(TypeError, match="an iterable of batches, but given a str"):
         as_loader("data")
-    with pytest.raises(ValueError, match=r"same number of samples, but data\[0\] has 5, data\[1\] has 4"):
+    with pytest.raises(
+        ValueError, match=r"same number of samples, but data\[0\] has 5, data\[1\] has 4"
+    ):
         as_loader((X, Y[:4]))
 
 
 def test_what_can_be_shuffled_has_samples_with_numbers():
     assert all(can_shuffle(data) for data in [(X, Y), Squares(), Untyped(), NAMED["pandas"]])
-    assert not any(can_shuffle(data) for data in [Stream(), [(X, Y)], DataLoader(Squares()), iter([])])
+    assert not any(
+        can_shuffle(data) for data in [Stream(), [(X, Y)], DataLoader(Squares()), iter([])]
+    )
 
 
 def test_data_that_give_the_indices_to_other_classes_are_refused():
     loader = Loader([], known=Known(classes=("cat", "dog"), are_indices=True))
     assert _with_classes(loader, Known(classes=("cat", "dog"))).known.classes == ("cat", "dog")
-    with pytest.raises(ValueError, match=r"the classes \['dog', 'cat'\], as those that the model was trained on, but"):
+    with pytest.raises(
+        ValueError,
+        match=r"the classes \['dog', 'cat'\], as those that the model was trained on, but",
+    ):
         _with_classes(loader, Known(classes=("dog", "cat")))

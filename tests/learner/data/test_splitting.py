@@ -19,7 +19,9 @@ def test_every_row_is_on_one_side_and_both_have_some(num_samples, fraction, seed
     assert torch.equal(valid, split_rows(num_samples, fraction, seed)[1])
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5))
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5)
+)
 def test_each_class_has_its_share_and_at_least_one_on_both_sides(labels, fraction, seed):
     train, valid = split_rows(len(labels), fraction, seed, torch.tensor(labels))
     assert sorted(train.tolist() + valid.tolist()) == list(range(len(labels)))
@@ -86,7 +88,9 @@ def test_the_targets_that_a_data_set_shows_are_used():
 @pytest.mark.parametrize("y", [torch.arange(12), X, torch.zeros(12, 2, dtype=torch.int64)])
 def test_numbers_that_are_no_classes_are_not_stratified_by(y):
     assert split((X, y), 0.25, seed=1).valid_rows.tolist() == split_rows(12, 0.25, 1)[1].tolist()
-    with pytest.raises(ValueError, match=r"stratify should be left out for data without classes .* but given True"):
+    with pytest.raises(
+        ValueError, match=r"stratify should be left out for data without classes .* but given True"
+    ):
         split((X, y), 0.25, seed=1, stratify=True)
 
 
@@ -101,12 +105,16 @@ def test_nested_data_and_weights_are_taken_apart_alike():
 
 @pytest.mark.parametrize("fraction", [0, 1, 1.5, -0.1])
 def test_a_fraction_that_leaves_nothing_is_refused(fraction):
-    with pytest.raises(ValueError, match=f"above 0 and below 1 as a fraction, but given {fraction}"):
+    with pytest.raises(
+        ValueError, match=f"above 0 and below 1 as a fraction, but given {fraction}"
+    ):
         split((X, Y), fraction, seed=0)
 
 
 def test_data_that_cannot_be_divided_are_refused():
-    with pytest.raises(TypeError, match="valid should be data for a DataLoader, .* but given the fraction 0.1"):
+    with pytest.raises(
+        TypeError, match="valid should be data for a DataLoader, .* but given the fraction 0.1"
+    ):
         split(DataLoader([1, 2]), 0.1, seed=0)
     with pytest.raises(ValueError, match="at least 2 samples to be divided, but given 1"):
         split((X[:1], Y[:1]), 0.5, seed=0)
@@ -136,7 +144,13 @@ YES = torch.tensor([0.0] * 16 + [1.0] * 4)
 def test_floats_that_are_classes_are_stratified_and_numbers_are_not(y, wants, is_stratified):
     shares = set()
     for seed in range(8):
-        valid_y = torch.as_tensor(np.asarray(split((torch.zeros(20), y), 0.25, seed=seed, wants=wants).valid[1], float))
-        labels = valid_y.argmax(1) if valid_y.ndim == 2 and valid_y.shape[1] > 1 else valid_y.flatten() > 0
+        valid_y = torch.as_tensor(
+            np.asarray(split((torch.zeros(20), y), 0.25, seed=seed, wants=wants).valid[1], float)
+        )
+        labels = (
+            valid_y.argmax(1)
+            if valid_y.ndim == 2 and valid_y.shape[1] > 1
+            else valid_y.flatten() > 0
+        )
         shares.add(int((labels > 0).sum()))
     assert (shares == {1}) == is_stratified

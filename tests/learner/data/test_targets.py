@@ -22,7 +22,9 @@ SHAPES = st.sampled_from([(4,), (4, 1), (4, 2), (4, 3), (4, 3, 2), (4, 2, 3)])
 
 
 @given(st.sampled_from(sorted(LOSSES)), SHAPES, SHAPES, st.booleans())
-def test_what_torch_cannot_compute_is_refused_and_what_is_right_is_not(name, shape, y_shape, is_float):
+def test_what_torch_cannot_compute_is_refused_and_what_is_right_is_not(
+    name, shape, y_shape, is_float
+):
     """What torch refuses is refused here, with a better text; of what it computes, only known traps are."""
     generator = torch.Generator().manual_seed(1)
     output = torch.randn(shape, generator=generator, requires_grad=True)
@@ -48,7 +50,9 @@ def check(loss, output, y, **options):
 
 
 def test_classes_in_the_last_dimension_are_told_to_be_in_the_wrong_place():
-    with pytest.raises(ValueError, match=r"shape \(4, 3\) for cross_entropy, .* use output.transpose\(1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"shape \(4, 3\) for cross_entropy, .* use output.transpose\(1, 2\)"
+    ):
         check("cross_entropy", torch.zeros(4, 5, 3), torch.zeros(4, 5, dtype=torch.int64))
 
 
@@ -56,7 +60,10 @@ def test_ignored_indices_are_in_range():
     y = torch.tensor([0, -100, 1])
     assert check("cross_entropy", torch.randn(3, 2), y) == []
     assert check("cross_entropy", torch.randn(3, 2), y.clamp(min=-1), ignore_index=-1) == []
-    with pytest.raises(ValueError, match=r"given 1 of them, the first is -1 in row 1 \(they go from -1 to 1\): number"):
+    with pytest.raises(
+        ValueError,
+        match=r"given 1 of them, the first is -1 in row 1 \(they go from -1 to 1\): number",
+    ):
         check("cross_entropy", torch.randn(3, 2), y.clamp(min=-1))
 
 
@@ -79,7 +86,10 @@ def test_gaussian_nll_is_left_alone():
     assert check("gaussian_nll", torch.randn(3), torch.randn(3, 1)) == []
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    st.lists(st.integers(1, 4), min_size=1, max_size=4),
+)
 def test_only_dimensions_of_size_one_come_and_go_and_samples_stay_samples(shape, y_shape):
     y_pred, y = torch.zeros(shape), torch.arange(torch.Size(y_shape).numel()).reshape(y_shape)
     fitted = same_shape(y_pred, y)[1]
@@ -99,7 +109,9 @@ def test_a_squeezed_output_for_one_sample_is_a_row_again(num_samples, shape):
     assert one_row(whole, num_samples).shape == whole.shape
     if num_samples == 1 and [n for n in shape if n != 1]:
         assert one_row(squeezed, 1).shape == (1, *squeezed.shape)
-        assert [leaf.shape for leaf in one_row({"a": squeezed}, 1).values()] == [(1, *squeezed.shape)]
+        assert [leaf.shape for leaf in one_row({"a": squeezed}, 1).values()] == [
+            (1, *squeezed.shape)
+        ]
     if num_samples == 1 and shape == (1, 1):
         assert one_row(squeezed, 1).shape == (1,)
     if num_samples == 2:
@@ -111,8 +123,12 @@ def test_hard_labels_and_those_that_count():
     y_pred, y = torch.arange(24.0).reshape(2, 3, 4), torch.tensor([[0, -1, 2, 1], [-1, -1, 0, 2]])
     scores, labels = without_ignored(y_pred, y, -1)
     assert labels.tolist() == [0, 2, 1, 0, 2]
-    assert scores.tolist() == [y_pred[n, :, i].tolist() for n, i in [(0, 0), (0, 2), (0, 3), (1, 2), (1, 3)]]
-    assert hard_labels(torch.tensor([0.5, 0.51, 0.49, -1.0, 2.0])).tolist() == [0, 1, 0, -1, 2], "others stay wrong"
+    assert scores.tolist() == [
+        y_pred[n, :, i].tolist() for n, i in [(0, 0), (0, 2), (0, 3), (1, 2), (1, 3)]
+    ]
+    assert hard_labels(torch.tensor([0.5, 0.51, 0.49, -1.0, 2.0])).tolist() == [0, 1, 0, -1, 2], (
+        "others stay wrong"
+    )
     assert hard_labels(y) is y
     numbers = torch.tensor([1.0, 2.0])
     assert hard_labels(numbers, torch.zeros(2, 3)) is numbers

@@ -37,7 +37,10 @@ class Renamed(nn.CrossEntropyLoss):
             (loss, FLOATS, "regression", None)
             for loss in (nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(), nn.SmoothL1Loss())
         ],
-        *[(loss, BITS, "regression", None) for loss in ("mse", "mae", F.gaussian_nll_loss, nn.GaussianNLLLoss())],
+        *[
+            (loss, BITS, "regression", None)
+            for loss in ("mse", "mae", F.gaussian_nll_loss, nn.GaussianNLLLoss())
+        ],
         (lambda a, b: 0, FLOATS, "regression", None),
         (lambda a, b: 0, INTS, "multiclass", 4),
         (Halved(), INTS, "multiclass", 4),
@@ -65,7 +68,9 @@ def test_the_output_tells_what_zeros_and_ones_are_for_a_loss_of_your_own():
 
 def test_the_number_of_classes_comes_from_names_output_or_all_targets():
     assert infer_task("cross_entropy", INTS, classes="abcde").num_classes == 5
-    assert infer_task("cross_entropy", INTS, is_whole=False, output=torch.zeros(3, 9)).num_classes == 9
+    assert (
+        infer_task("cross_entropy", INTS, is_whole=False, output=torch.zeros(3, 9)).num_classes == 9
+    )
     assert infer_task("cross_entropy", INTS, is_whole=False).num_classes is None
 
 
@@ -73,7 +78,9 @@ def test_the_reason_is_a_sentence():
     assert infer_task(nn.CrossEntropyLoss(), INTS).reason == (
         "multiclass with 4 classes, because the loss is CrossEntropyLoss and y has integers from 0 to 3, shape (3,)"
     )
-    assert infer_task("bce_with_logits", MANY).reason.startswith("multilabel with 3 labels, because")
+    assert infer_task("bce_with_logits", MANY).reason.startswith(
+        "multilabel with 3 labels, because"
+    )
     assert infer_task(len, BITS.float()).reason == (
         "unknown, because the loss is your own and y has float32 numbers, shape (3,); there are no metrics by name"
     )

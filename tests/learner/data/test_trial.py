@@ -36,7 +36,12 @@ def test_a_trial_leaves_no_trace():
     output = trial(model, call_model, torch.ones(3, 2))
     assert output.shape == (3, 2)
     assert (torch.rand(1).item(), random.random(), np.random.rand()) == expected
-    assert (model.calls, model.training, model.layer.training, model.norm.training) == (0, True, True, False)
+    assert (model.calls, model.training, model.layer.training, model.norm.training) == (
+        0,
+        True,
+        True,
+        False,
+    )
     assert not hasattr(model, "extra")
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())

@@ -40,7 +40,9 @@ class Call(nn.Module):
 def run(model, loss, data, **options):
     loader = as_loader(data) if not hasattr(data, "batches") else data
     whole = loader.whole() or loader.first()
-    return check_before_training(model, loss, infer_task(loss, None if whole is None else whole.y), loader, **options)
+    return check_before_training(
+        model, loss, infer_task(loss, None if whole is None else whole.y), loader, **options
+    )
 
 
 def frozen(model):
@@ -136,7 +138,10 @@ def test_a_right_program_passes_in_silence(name):
 
 
 def test_integers_are_no_mistake_if_each_step_casts_them():
-    assert run(linear(1), BCE, (X, BITS.unsqueeze(1)), fitted=make_training_loss(BCE, None).fitted) == []
+    assert (
+        run(linear(1), BCE, (X, BITS.unsqueeze(1)), fitted=make_training_loss(BCE, None).fitted)
+        == []
+    )
 
 
 def test_a_model_that_survives_nan_is_warned_about_only():
@@ -157,10 +162,30 @@ def test_names_of_columns_are_told():
 @pytest.mark.parametrize(
     ("model", "loss", "data", "part"),
     [
-        (linear(3, nn.Sigmoid()), CE, (X, CLASSES), "The model ends with a sigmoid, but cross_entropy takes logits"),
-        (linear(1), lambda a, b: a.nan_to_num().mean(), (X, NAN_Y), "y should be finite, .* Does your loss mask them"),
-        (linear(1), lambda a, b: a.mean() / 0 * 0, (X, REAL.unsqueeze(1)), "The loss is nan for the first samples"),
-        (Call(lambda y: y / 0), lambda a, b: a.mean(), (X, REAL), "output has values that are not finite"),
+        (
+            linear(3, nn.Sigmoid()),
+            CE,
+            (X, CLASSES),
+            "The model ends with a sigmoid, but cross_entropy takes logits",
+        ),
+        (
+            linear(1),
+            lambda a, b: a.nan_to_num().mean(),
+            (X, NAN_Y),
+            "y should be finite, .* Does your loss mask them",
+        ),
+        (
+            linear(1),
+            lambda a, b: a.mean() / 0 * 0,
+            (X, REAL.unsqueeze(1)),
+            "The loss is nan for the first samples",
+        ),
+        (
+            Call(lambda y: y / 0),
+            lambda a, b: a.mean(),
+            (X, REAL),
+            "output has values that are not finite",
+        ),
     ],
 )
 def test_what_is_probably_wrong_is_a_warning(model, loss, data, part):
@@ -171,7 +196,8 @@ def test_what_is_probably_wrong_is_a_warning(model, loss, data, part):
 
 def test_the_model_is_where_the_batches_go():
     with pytest.raises(
-        ValueError, match="model and device should be in one place, but the model is on cpu, device is meta"
+        ValueError,
+        match="model and device should be in one place, but the model is on cpu, device is meta",
     ):
         run(linear(3), CE, (X, CLASSES), device="meta")
     with pytest.raises(ValueError, match="the model is on meta, x is cpu"):

@@ -6,7 +6,9 @@ from ignite.learner._data import trial
 from ignite.learner._data.trial import is_finite, not_finite, out_of_range
 
 NUMBERS = st.lists(
-    st.sampled_from([0.0, 1.0, -3.0, 3e38, -3e38, float("nan"), float("inf"), -float("inf")]), min_size=1, max_size=12
+    st.sampled_from([0.0, 1.0, -3.0, 3e38, -3e38, float("nan"), float("inf"), -float("inf")]),
+    min_size=1,
+    max_size=12,
 )
 
 
@@ -36,7 +38,9 @@ def test_pieces_are_put_together(monkeypatch):
     tensor[3, 1] = tensor[6, 0] = float("nan")
     finding = trial._find_values(tensor, torch.isnan)
     assert (finding.count, finding.row, finding.column) == (2, 3, 1)
-    assert finding.describe(["age", "size"]) == "2 of them, the first is nan in row 3, column 'size'"
+    assert (
+        finding.describe(["age", "size"]) == "2 of them, the first is nan in row 3, column 'size'"
+    )
     assert finding.describe() == "2 of them, the first is nan in row 3, column 1"
 
 

@@ -22,9 +22,17 @@ def test_balanced_is_what_scikit_learn_computes_and_1_for_classes_that_do_not_oc
 
 def test_balanced_counts_neither_what_is_ignored_nor_more_of_a_class_than_its_probability():
     assert balanced(torch.tensor([[0, 255], [255, 1]]), 255).tolist() == [1, 1]
-    assert balanced(torch.tensor([0.0, 0.0, 0.5, 1.0]), is_binary=True).tolist() == [4 / (2 * 2.5), 4 / (2 * 1.5)]
-    assert balanced(torch.tensor([[0.0, 1.0], [0.5, 0.5]])).tolist() == [2 / (2 * 0.5), 2 / (2 * 1.5)]
-    assert balanced(torch.tensor([[0, 1], [0, 0]]), is_binary=True).tolist() == pytest.approx([4 / (2 * 3), 4 / 2])
+    assert balanced(torch.tensor([0.0, 0.0, 0.5, 1.0]), is_binary=True).tolist() == [
+        4 / (2 * 2.5),
+        4 / (2 * 1.5),
+    ]
+    assert balanced(torch.tensor([[0.0, 1.0], [0.5, 0.5]])).tolist() == [
+        2 / (2 * 0.5),
+        2 / (2 * 1.5),
+    ]
+    assert balanced(torch.tensor([[0, 1], [0, 0]]), is_binary=True).tolist() == pytest.approx(
+        [4 / (2 * 3), 4 / 2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,9 +43,21 @@ def test_balanced_counts_neither_what_is_ignored_nor_more_of_a_class_than_its_pr
             TypeError,
             r"class indices for class_weight='balanced', but given shape \(2,\), torch",
         ),
-        ({"a": torch.ones(2)}, TypeError, "class indices for class_weight='balanced', but given a dict"),
-        (torch.tensor([0, -1]), ValueError, "class indices from 0 on for class_weight, but given -1"),
-        (torch.tensor([-100, -100]), ValueError, "should hold a class for class_weight='balanced', but given none"),
+        (
+            {"a": torch.ones(2)},
+            TypeError,
+            "class indices for class_weight='balanced', but given a dict",
+        ),
+        (
+            torch.tensor([0, -1]),
+            ValueError,
+            "class indices from 0 on for class_weight, but given -1",
+        ),
+        (
+            torch.tensor([-100, -100]),
+            ValueError,
+            "should hold a class for class_weight='balanced', but given none",
+        ),
     ],
 )
 def test_targets_that_are_no_classes_are_refused(y, error, match):

@@ -25,7 +25,9 @@ from ignite.metrics.regression import (
 from ignite.metrics.regression._base import read_pair
 from ignite.metrics.statistics._pending_batches import Copies
 
-METRICS = [getattr(regression, name) for name in regression.__all__ if not name.endswith("_compute_fn")]
+METRICS = [
+    getattr(regression, name) for name in regression.__all__ if not name.endswith("_compute_fn")
+]
 MEDIANS = [create for create in METRICS if create.__name__.startswith("Median")]
 each_metric = pytest.mark.parametrize("create", METRICS)
 STRICT = [create for create in METRICS if create not in MEDIANS]
@@ -35,14 +37,24 @@ STRICT = [create for create in METRICS if create not in MEDIANS]
 @pytest.mark.parametrize(
     ("y_pred", "y", "error", "words"),
     [
-        (torch.ones(2, 1, 1), torch.ones(2), ValueError, r"y_pred should have shape .* given \(2, 1, 1\)"),
+        (
+            torch.ones(2, 1, 1),
+            torch.ones(2),
+            ValueError,
+            r"y_pred should have shape .* given \(2, 1, 1\)",
+        ),
         (
             torch.ones(()),
             torch.ones(2),
             ValueError,
             r"Input data shapes should be the same, but given \(1,\) and \(2,\)",
         ),
-        (torch.ones(2, 2), torch.ones(2, 2), ValueError, r"Input y_pred should have shape \(N,\) or \(N, 1\)"),
+        (
+            torch.ones(2, 2),
+            torch.ones(2, 2),
+            ValueError,
+            r"Input y_pred should have shape \(N,\) or \(N, 1\)",
+        ),
         (
             torch.ones(2),
             torch.ones(2, 3),
@@ -62,7 +74,12 @@ STRICT = [create for create in METRICS if create not in MEDIANS]
             TypeError,
             "y_pred dtype should be float 16, 32 or 64.*torch.int64",
         ),
-        (torch.ones(2), torch.ones(2).bool(), TypeError, "Input y dtype should be float 16, 32 or 64.*torch.bool"),
+        (
+            torch.ones(2),
+            torch.ones(2).bool(),
+            TypeError,
+            "Input y dtype should be float 16, 32 or 64.*torch.bool",
+        ),
     ],
 )
 def test_wrong_input_is_refused_with_what_was_given(create, y_pred, y, error, words):
@@ -79,10 +96,26 @@ def test_wrong_input_is_refused_with_what_was_given(create, y_pred, y, error, wo
 @pytest.mark.parametrize(
     ("y_pred", "y", "words"),
     [
-        (torch.ones(2, 1, 1), torch.ones(2), r"Predictions should be of shape \(batch_size, n_targets\)"),
-        (torch.ones(2), torch.ones(2, 1, 1), r"Targets should be of shape \(batch_size, n_targets\)"),
-        (torch.ones(2, 3), torch.ones(2, 4), r"same shape \(N,\) or \(N, K\), but given \(2, 3\) and \(2, 4\)"),
-        (torch.ones(2), torch.ones(2, 3), r"same shape \(N,\) or \(N, K\), but given \(2,\) and \(2, 3\)"),
+        (
+            torch.ones(2, 1, 1),
+            torch.ones(2),
+            r"Predictions should be of shape \(batch_size, n_targets\)",
+        ),
+        (
+            torch.ones(2),
+            torch.ones(2, 1, 1),
+            r"Targets should be of shape \(batch_size, n_targets\)",
+        ),
+        (
+            torch.ones(2, 3),
+            torch.ones(2, 4),
+            r"same shape \(N,\) or \(N, K\), but given \(2, 3\) and \(2, 4\)",
+        ),
+        (
+            torch.ones(2),
+            torch.ones(2, 3),
+            r"same shape \(N,\) or \(N, K\), but given \(2,\) and \(2, 3\)",
+        ),
         (torch.ones(3), torch.ones(2), "the same number of rows"),
     ],
 )
@@ -94,7 +127,9 @@ def test_medians_refuse_other_columns_and_lengths(create, y_pred, y, words):
 def test_pairs_are_read_without_gradients():
     y = torch.tensor([[0.1], [3.0]], dtype=torch.bfloat16, requires_grad=True)
     pair = read_pair((y, y))
-    assert [(tensor.dtype, tensor.shape, tensor.requires_grad) for tensor in pair] == [(y.dtype, (2,), False)] * 2
+    assert [(tensor.dtype, tensor.shape, tensor.requires_grad) for tensor in pair] == [
+        (y.dtype, (2,), False)
+    ] * 2
     assert pair[0].tolist() == [0.10009765625, 3.0]
 
 
@@ -132,7 +167,9 @@ def test_copies_go_on_alone(create):
 def statistics_of(creates):
     """How many statistics the metrics of an engine have together."""
     metrics = [create() for create in creates]
-    engine = Engine(lambda engine, batch: (torch.tensor([1.0, 3.0, 2.0]), torch.tensor([1.0, 2.0, 4.0])))
+    engine = Engine(
+        lambda engine, batch: (torch.tensor([1.0, 3.0, 2.0]), torch.tensor([1.0, 2.0, 4.0]))
+    )
     for i, metric in enumerate(metrics):
         metric.attach(engine, str(i))
     values = engine.run([0]).metrics
@@ -146,7 +183,15 @@ def statistics_of(creates):
 @pytest.mark.parametrize(
     ("creates", "num_statistics"),
     [
-        ([*MEDIANS, GeometricMeanRelativeAbsoluteError, SpearmanRankCorrelation, KendallRankCorrelation], 1),
+        (
+            [
+                *MEDIANS,
+                GeometricMeanRelativeAbsoluteError,
+                SpearmanRankCorrelation,
+                KendallRankCorrelation,
+            ],
+            1,
+        ),
         ([CanberraMetric, FractionalAbsoluteError, SymmetricMeanAbsolutePercentageError], 1),
         ([MeanAbsoluteRelativeError, MeanAbsolutePercentageError], 1),
         ([PearsonCorrelation, R2Score], 1),
@@ -179,7 +224,12 @@ def counted(function, calls):
 @pytest.mark.parametrize("create", MEDIANS)
 @pytest.mark.parametrize("num_outputs", [2, 3])
 def test_of_several_outputs_it_is_the_mean_of_medians(create, num_outputs):
-    y_pred, y = torch.rand(2, 11, num_outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    y_pred, y = (
+        torch.rand(
+            2, 11, num_outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
+        + 0.5
+    )
     metric = create()
     for batch in zip(y_pred.split(4), y.split(4), strict=True):
         metric.update(batch)

@@ -19,7 +19,9 @@ inf, nan = float("inf"), float("nan")
 
 
 def test_nothing_in_relation_to_nothing_is_nothing():
-    values = ratio(torch.tensor([0.0, 1.0, -1.0, 0.0, nan]), torch.tensor([0.0, 0.0, 0.0, 2.0, 0.0])).tolist()
+    values = ratio(
+        torch.tensor([0.0, 1.0, -1.0, 0.0, nan]), torch.tensor([0.0, 0.0, 0.0, 2.0, 0.0])
+    ).tolist()
     assert values[:4] == [0.0, inf, -inf, 0.0]
     assert math.isnan(values[4])
 

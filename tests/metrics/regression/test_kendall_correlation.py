@@ -27,7 +27,9 @@ def test_many_examples(variant):
     y_pred = (y + 200 * torch.randn(5000, generator=generator)).round()
     metric = KendallRankCorrelation(variant)
     metric.update((y_pred, y))
-    assert metric.compute() == pytest.approx(stats.kendalltau(y_pred, y, variant=variant).statistic, rel=1e-12)
+    assert metric.compute() == pytest.approx(
+        stats.kendalltau(y_pred, y, variant=variant).statistic, rel=1e-12
+    )
 
 
 def test_b_is_the_default():
@@ -55,7 +57,11 @@ def test_other_variants_are_refused():
 
 def test_equal_and_opposite_orders_give_exactly_one_and_minus_one():
     for n in range(2, 200):
-        y = torch.arange(n, dtype=torch.float64) // 3 if n > 3 else torch.arange(n, dtype=torch.float64)
+        y = (
+            torch.arange(n, dtype=torch.float64) // 3
+            if n > 3
+            else torch.arange(n, dtype=torch.float64)
+        )
         for sign in (1, -1):
             metric = KendallRankCorrelation()
             metric.update((sign * y.exp2(), y))

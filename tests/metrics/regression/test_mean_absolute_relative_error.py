@@ -2,7 +2,14 @@ from hypothesis import given
 from sklearn.metrics import mean_absolute_percentage_error
 
 from ignite.metrics.regression import MeanAbsoluteRelativeError
-from support.regression_oracles import cases, check, check_needs_examples, check_refuses_zeros, nonzero, numbers
+from support.regression_oracles import (
+    cases,
+    check,
+    check_needs_examples,
+    check_refuses_zeros,
+    nonzero,
+    numbers,
+)
 
 
 @given(cases(numbers, nonzero))

@@ -2,7 +2,14 @@ import numpy as np
 from hypothesis import given
 
 from ignite.metrics.regression import MeanNormalizedBias
-from support.regression_oracles import cases, check, check_needs_examples, check_refuses_zeros, nonzero, numbers
+from support.regression_oracles import (
+    cases,
+    check,
+    check_needs_examples,
+    check_refuses_zeros,
+    nonzero,
+    numbers,
+)
 
 
 @given(cases(numbers, nonzero))

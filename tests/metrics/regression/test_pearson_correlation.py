@@ -5,7 +5,14 @@ from hypothesis import given
 from scipy import stats
 
 from ignite.metrics.regression import PearsonCorrelation
-from support.regression_oracles import by_scipy, cases, check, check_needs_examples, eighths, pearson
+from support.regression_oracles import (
+    by_scipy,
+    cases,
+    check,
+    check_needs_examples,
+    eighths,
+    pearson,
+)
 
 
 @given(cases(eighths, eighths))
@@ -31,7 +38,9 @@ def test_large_means_do_not_cancel(mean):
     for batch in zip(y_pred.split(700), y.split(700), strict=True):
         metric.update(batch)
     # Subtracting the same number from numbers near to it is exact.
-    assert metric.compute() == pytest.approx(stats.pearsonr(y_pred - mean, y - mean).statistic, abs=1e-9)
+    assert metric.compute() == pytest.approx(
+        stats.pearsonr(y_pred - mean, y - mean).statistic, abs=1e-9
+    )
 
 
 def test_eps_bounds_the_product_of_standard_deviations():

@@ -35,5 +35,7 @@ def test_large_means_do_not_cancel(mean):
         metric.update(batch)
     p, a = ([Fraction(x) for x in tensor.tolist()] for tensor in (y_pred, y))
     middle = sum(a) / len(a)
-    expected = 1 - sum((x - z) ** 2 for x, z in zip(p, a, strict=True)) / sum((x - middle) ** 2 for x in a)
+    expected = 1 - sum((x - z) ** 2 for x, z in zip(p, a, strict=True)) / sum(
+        (x - middle) ** 2 for x in a
+    )
     assert metric.compute() == pytest.approx(float(expected), abs=1e-9)

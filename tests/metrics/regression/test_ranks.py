@@ -12,7 +12,9 @@ integers = st.lists(st.integers(0, 9), min_size=1, max_size=40)
 
 @given(integers)
 def test_equal_values_share_the_mean_of_their_ranks(values):
-    assert mid_ranks(torch.tensor(values, dtype=torch.float64)).tolist() == rankdata(values).tolist()
+    assert (
+        mid_ranks(torch.tensor(values, dtype=torch.float64)).tolist() == rankdata(values).tolist()
+    )
 
 
 @given(integers)

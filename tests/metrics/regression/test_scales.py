@@ -8,7 +8,12 @@ import torch
 from scipy import stats
 from sklearn.metrics import r2_score
 
-from ignite.metrics import CosineSimilarity, MeanAbsoluteError, MeanSquaredError, RootMeanSquaredError
+from ignite.metrics import (
+    CosineSimilarity,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+)
 from ignite.metrics import regression as r
 
 # How the value changes with the unit: its power. What does not change with an offset of both, or of each, is marked.
@@ -55,7 +60,10 @@ def value_of(create, y_pred, y, sizes):
     metric, shape = create(), (-1, 2) if create is CosineSimilarity else (-1,)
     for pair in zip(y_pred.split(sizes), y.split(sizes), strict=True):
         metric.update(
-            tuple(tensor.repeat_interleave(2).reshape(shape) if len(shape) > 1 else tensor for tensor in pair)
+            tuple(
+                tensor.repeat_interleave(2).reshape(shape) if len(shape) > 1 else tensor
+                for tensor in pair
+            )
         )
     return metric.compute()
 
@@ -65,11 +73,15 @@ def numbers(seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(1, 2**20, size=300)
     y_pred = y + rng.integers(-(2**16), 2**16, size=300)
-    return torch.from_numpy(np.where(y_pred == y, y + 1, y_pred)).double(), torch.from_numpy(y).double()
+    return torch.from_numpy(np.where(y_pred == y, y + 1, y_pred)).double(), torch.from_numpy(
+        y
+    ).double()
 
 
 def test_every_metric_of_numbers_is_here():
-    found = {getattr(r, name) for name in r.__all__ if isinstance(getattr(r, name), type)} - {r.LogCoshError}
+    found = {getattr(r, name) for name in r.__all__ if isinstance(getattr(r, name), type)} - {
+        r.LogCoshError
+    }
     assert found <= POWERS.keys()
 
 
@@ -84,7 +96,9 @@ def test_the_unit_does_not_matter(create, exponent, sizes):
     expected = value_of(create, y_pred, y, sizes)
     assert 0 < abs(expected) < math.inf
     unit = 2.0**exponent
-    assert value_of(create, y_pred * unit, y * unit, sizes) / unit**power == pytest.approx(expected, rel=1e-9)
+    assert value_of(create, y_pred * unit, y * unit, sizes) / unit**power == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("create", POWERS)
@@ -106,16 +120,24 @@ def test_nor_in_float32(create, exponent, dtype):
 def test_an_offset_of_both_does_not_matter(create, offset, sizes):
     y_pred, y = numbers()
     expected = value_of(create, y_pred / 4, y / 4, sizes)
-    assert value_of(create, y_pred / 4 + offset, y / 4 + offset, sizes) == pytest.approx(expected, rel=1e-9)
+    assert value_of(create, y_pred / 4 + offset, y / 4 + offset, sizes) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
-@pytest.mark.parametrize("create", [r.PearsonCorrelation, r.SpearmanRankCorrelation, r.KendallRankCorrelation])
-@pytest.mark.parametrize(("slope", "offset"), [(2.0**-300, 0.0), (8.0, 2.0**50), (-(2.0**300), 0.0)])
+@pytest.mark.parametrize(
+    "create", [r.PearsonCorrelation, r.SpearmanRankCorrelation, r.KendallRankCorrelation]
+)
+@pytest.mark.parametrize(
+    ("slope", "offset"), [(2.0**-300, 0.0), (8.0, 2.0**50), (-(2.0**300), 0.0)]
+)
 @pytest.mark.parametrize("sizes", SIZES)
 def test_a_straight_line_changes_no_correlation_but_its_sign(create, slope, offset, sizes):
     y_pred, y = numbers()
     expected = value_of(create, y_pred, y, sizes)
-    assert value_of(create, slope * y_pred + offset, y, sizes) == pytest.approx(math.copysign(1, slope) * expected)
+    assert value_of(create, slope * y_pred + offset, y, sizes) == pytest.approx(
+        math.copysign(1, slope) * expected
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e-30, 1.0, 1e30, 1e150])
@@ -128,7 +150,9 @@ def test_they_are_those_of_scipy_and_scikit_learn(scale):
         (r.KendallRankCorrelation, stats.kendalltau(*arrays).statistic),
         (r.R2Score, r2_score(*arrays[::-1])),
     ):
-        assert value_of(create, y_pred * scale, y * scale, [100, 200]) == pytest.approx(expected, rel=1e-9)
+        assert value_of(create, y_pred * scale, y * scale, [100, 200]) == pytest.approx(
+            expected, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("number", [0.0, 0.1, 1e15 + 0.3, -1e-300])

@@ -4,7 +4,14 @@ import torch
 from hypothesis import given
 
 from ignite.metrics.regression import SpearmanRankCorrelation
-from support.regression_oracles import cases, check, check_needs_examples, eighths, numbers, spearman
+from support.regression_oracles import (
+    cases,
+    check,
+    check_needs_examples,
+    eighths,
+    numbers,
+    spearman,
+)
 
 
 @given(cases(eighths, numbers))
@@ -24,14 +31,20 @@ def test_nan_gives_nan():
 
 
 def test_the_function_is_not_tried_on_the_first_batch():
-    metric = SpearmanRankCorrelation(lambda output: output, check_compute_fn=True, device="cpu", skip_unrolling=True)
+    metric = SpearmanRankCorrelation(
+        lambda output: output, check_compute_fn=True, device="cpu", skip_unrolling=True
+    )
     metric.compute_fn = lambda y_pred, y: 1 / 0
     metric.update((torch.ones(1), torch.ones(1)))  # would warn
 
 
 def test_equal_and_opposite_orders_give_exactly_one_and_minus_one():
     for n in range(2, 200):
-        y = torch.arange(n, dtype=torch.float64) // 3 if n > 3 else torch.arange(n, dtype=torch.float64)
+        y = (
+            torch.arange(n, dtype=torch.float64) // 3
+            if n > 3
+            else torch.arange(n, dtype=torch.float64)
+        )
         for sign in (1, -1):
             metric = SpearmanRankCorrelation()
             metric.update((sign * y.exp2(), y))

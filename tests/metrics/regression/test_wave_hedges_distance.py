@@ -2,7 +2,13 @@ import numpy as np
 from hypothesis import given
 
 from ignite.metrics.regression import WaveHedgesDistance
-from support.regression_oracles import cases, check, check_is_zero_without_examples, positive, quotients
+from support.regression_oracles import (
+    cases,
+    check,
+    check_is_zero_without_examples,
+    positive,
+    quotients,
+)
 
 
 @given(cases(positive, positive))

@@ -45,7 +45,9 @@ def test_of_labels_each_need_is_counted(case):
     true, predicted = case.true.astype(bool), case.predicted.astype(bool)
     assert int(counts.correct) == (true == predicted).all(axis=1).sum()
     both = true & predicted
-    assert counts.classes.tolist() == [values.sum(axis=0).tolist() for values in (both, predicted, true)]
+    assert counts.classes.tolist() == [
+        values.sum(axis=0).tolist() for values in (both, predicted, true)
+    ]
     rows = [
         [b.sum() / part.sum() if part.sum() else 0 for b, part in zip(both, parts, strict=True)]
         for parts in (predicted, true)
@@ -122,8 +124,13 @@ def test_what_does_not_fit_changes_nothing(need, wrong, error, words):
 def test_classes_have_no_samples_and_asking_for_them_changes_nothing():
     counts = LabelCounts(SAMPLES)
     before = repr(counts.parts())
-    for batch, kind in (((torch.eye(3), torch.arange(3)), "multiclass"), ((torch.ones(2), torch.ones(2)), "binary")):
-        with pytest.raises(ValueError, match=f"average='samples' is incompatible .*, but given {kind} data"):
+    for batch, kind in (
+        ((torch.eye(3), torch.arange(3)), "multiclass"),
+        ((torch.ones(2), torch.ones(2)), "binary"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"average='samples' is incompatible .*, but given {kind} data"
+        ):
             counts.update(Reading(batch))
         assert repr(counts.parts()) == before
 

@@ -77,16 +77,22 @@ def test_joined_from_processes_they_go_on(num_processes):
     states.append(PearsonCorrelation().state_dict()[STATES][0])  # of one that has seen nothing
     metric = PearsonCorrelation()
     metric.load_state_dict({STATES: states})
-    seen = [batch for rank in range(num_processes) for batch in batches[rank : 20 : num_processes + 1]]
+    seen = [
+        batch for rank in range(num_processes) for batch in batches[rank : 20 : num_processes + 1]
+    ]
     for more in ([], batches[20:22], batches[22:]):
         for batch in more:
             metric.update(batch)
         seen += more
-        expected = expected_moments(*(torch.cat(values).numpy() for values in zip(*seen, strict=True)))
+        expected = expected_moments(
+            *(torch.cat(values).numpy() for values in zip(*seen, strict=True))
+        )
         (moments,) = metric._statistics_in_use()
         assert found_moments(moments) == pytest.approx(expected, rel=1e-9)
         assert moments.num_examples == expected[0]
-        assert metric.compute() == pytest.approx(expected[5] / math.sqrt(expected[3] * expected[4]), rel=1e-9)
+        assert metric.compute() == pytest.approx(
+            expected[5] / math.sqrt(expected[3] * expected[4]), rel=1e-9
+        )
 
 
 def test_nothing_changes_nothing():
@@ -160,7 +166,11 @@ def test_an_outlier_in_front_takes_nothing_from_what_follows():
 def test_equal_numbers_do_not_deviate_at_all(value):
     moments = Moments(pair)
     for n in (3, 10, 7, 5000):
-        moments.update(Reading((torch.full((n,), value, dtype=torch.float64), torch.rand(n, dtype=torch.float64))))
+        moments.update(
+            Reading(
+                (torch.full((n,), value, dtype=torch.float64), torch.rand(n, dtype=torch.float64))
+            )
+        )
     found = moments.joined()
     assert found.norms[0] == 0.0 != found.norms[1]
     assert found.correlation == 0.0

@@ -10,7 +10,14 @@ def copies_of(values, dtype=torch.float32):
     return Copies(x, -x), len(values)
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(-9, 9), max_size=4), st.sampled_from([torch.float32, torch.float64]))))
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(-9, 9), max_size=4),
+            st.sampled_from([torch.float32, torch.float64]),
+        )
+    )
+)
 def test_what_has_waited_comes_joined_by_kinds_and_once(batches):
     waiting = PendingBatches()
     for values, dtype in batches:

@@ -18,10 +18,19 @@ def test_counts_are_how_many_scores_are_lower(data, num_classes, sizes):
     ranks, expected = RankCounts(), [0] * num_classes
     for size in sizes:
         rows = data.draw(
-            st.lists(st.lists(SCORES, min_size=num_classes, max_size=num_classes), min_size=size, max_size=size)
+            st.lists(
+                st.lists(SCORES, min_size=num_classes, max_size=num_classes),
+                min_size=size,
+                max_size=size,
+            )
         )
         targets = data.draw(st.lists(st.integers(0, num_classes - 1), min_size=size, max_size=size))
-        reading = Reading((torch.tensor(rows).reshape(size, num_classes), torch.tensor(targets, dtype=torch.int64)))
+        reading = Reading(
+            (
+                torch.tensor(rows).reshape(size, num_classes),
+                torch.tensor(targets, dtype=torch.int64),
+            )
+        )
         if data.draw(st.booleans()):
             with suppress(ValueError):  # of NaN
                 LabelCounts().update(reading)

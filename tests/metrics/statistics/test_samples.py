@@ -20,9 +20,14 @@ def kept(batches):
 @given(st.lists(st.integers(0, 4), max_size=6), st.lists(st.booleans(), min_size=6, max_size=6))
 def test_all_are_kept_in_their_order(sizes, is_looked_at):
     total = sum(sizes)
-    first, second = torch.arange(total, dtype=torch.float16), torch.arange(3 * total).reshape(total, 3)
+    first, second = (
+        torch.arange(total, dtype=torch.float16),
+        torch.arange(3 * total).reshape(total, 3),
+    )
     samples = KeptSamples(pair)
-    for batch, look in zip(zip(first.split(sizes), second.split(sizes), strict=True), is_looked_at, strict=False):
+    for batch, look in zip(
+        zip(first.split(sizes), second.split(sizes), strict=True), is_looked_at, strict=False
+    ):
         samples.update(Reading(batch))
         if look:
             samples.parts()
@@ -57,7 +62,11 @@ def test_what_cannot_be_joined_is_refused_and_changes_nothing(wrong, words):
     samples = kept([(torch.ones(3).double(), torch.ones(3))])
     with pytest.raises(ValueError, match=words):
         samples.update(Reading(wrong))
-    assert (samples.first.tolist(), samples.second.tolist(), samples.num_examples) == ([1] * 3, [1] * 3, 3)
+    assert (samples.first.tolist(), samples.second.tolist(), samples.num_examples) == (
+        [1] * 3,
+        [1] * 3,
+        3,
+    )
 
 
 def test_copies_and_saved_ones_go_on_by_themselves():
@@ -75,7 +84,11 @@ def test_copies_and_saved_ones_go_on_by_themselves():
 
 
 def test_samples_of_all_processes_are_joined():
-    assert [part.op for part in kept([(torch.ones(1), torch.ones(1))]).to_combine()] == ["SUM", "ROWS", "ROWS"]
+    assert [part.op for part in kept([(torch.ones(1), torch.ones(1))]).to_combine()] == [
+        "SUM",
+        "ROWS",
+        "ROWS",
+    ]
 
 
 def test_other_arguments_are_other_samples():

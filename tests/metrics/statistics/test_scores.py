@@ -25,13 +25,20 @@ def counted(batches, num_bins):
 @given(score_cases(columns=(None, 1, 3)), st.integers(2, 70))
 def test_each_bin_holds_the_scores_from_its_lower_edge_on(case, num_bins):
     counts = counted(case.batches, num_bins)
-    columns = list(zip(*(values.reshape(len(values), -1).T for values in (case.true, case.predicted)), strict=True))
+    columns = list(
+        zip(
+            *(values.reshape(len(values), -1).T for values in (case.true, case.predicted)),
+            strict=True,
+        )
+    )
     for i, (true, scores) in enumerate(columns):
         edges, negatives, positives = counts.as_samples(i)
         lower = rounded_down(scores, num_bins)
         assert edges.tolist() == [j / num_bins for j in range(num_bins)]
         for found, kind in ((negatives, 0), (positives, 1)):
-            assert found.tolist() == [int(((lower == edge) & (true == kind)).sum()) for edge in edges.tolist()]
+            assert found.tolist() == [
+                int(((lower == edge) & (true == kind)).sum()) for edge in edges.tolist()
+            ]
     assert counts.num_examples == len(case.true)
     assert counts.num_columns == (1 if case.true.ndim == 1 else -len(columns))
 
@@ -39,7 +46,10 @@ def test_each_bin_holds_the_scores_from_its_lower_edge_on(case, num_bins):
 @pytest.mark.parametrize("num_bins", [2, 10, 49, 98, 100, 103, 1000])
 def test_a_score_that_is_a_lower_edge_is_in_its_bin_and_the_next_lower_one_is_not(num_bins):
     edges = np.arange(num_bins) / num_bins
-    for scores, expected in ((edges, [1] * num_bins), (np.nextafter(edges[1:], 0), [1] * (num_bins - 1) + [0])):
+    for scores, expected in (
+        (edges, [1] * num_bins),
+        (np.nextafter(edges[1:], 0), [1] * (num_bins - 1) + [0]),
+    ):
         counts = counted([(torch.from_numpy(scores), torch.ones(len(scores)))], num_bins)
         assert counts.as_samples()[2].tolist() == expected
 
@@ -71,7 +81,9 @@ def test_wrong_values_are_refused_and_elsewhere_left_out_and_told_by_check(score
     for _ in range(2):
         counts.update(Reading(elsewhere(*batch)))
     assert int(counts.counts.sum()) == 3
-    with pytest.raises(ValueError, match="Scores should be from 0 to 1 and targets 0 or 1, but 2 were not"):
+    with pytest.raises(
+        ValueError, match="Scores should be from 0 to 1 and targets 0 or 1, but 2 were not"
+    ):
         counts.check()
 
 
@@ -87,7 +99,13 @@ def test_the_number_of_columns_stays():
 
 
 def test_those_with_other_bins_are_others():
-    assert ScoreCounts(pair, num_bins=3).key == ScoreCounts(pair, num_bins=3).key != ScoreCounts(pair, num_bins=4).key
+    assert (
+        ScoreCounts(pair, num_bins=3).key
+        == ScoreCounts(pair, num_bins=3).key
+        != ScoreCounts(pair, num_bins=4).key
+    )
     for num_bins in (1, -1, 2.0):
-        with pytest.raises(ValueError, match=f"num_bins should be an integer of at least 2, but given {num_bins}"):
+        with pytest.raises(
+            ValueError, match=f"num_bins should be an integer of at least 2, but given {num_bins}"
+        ):
             ScoreCounts(pair, num_bins=num_bins)

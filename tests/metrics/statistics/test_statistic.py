@@ -51,7 +51,10 @@ def test_what_fails_fails_each_time():
         raise ValueError(f"not {output}")
 
     reading = Reading("x")
-    for ask in (lambda: reading.derive(fail), lambda: reading.once(lambda found: fail(found.output))):
+    for ask in (
+        lambda: reading.derive(fail),
+        lambda: reading.once(lambda found: fail(found.output)),
+    ):
         for _ in range(2):
             with pytest.raises(ValueError, match="not x"):
                 ask()
@@ -107,7 +110,11 @@ def test_parts_are_named_with_how_they_are_combined():
     statistic = Sum()
     statistic.update(Reading(1.0))
     found = [(part.op, part.name) for part in statistic.to_combine()]
-    assert found == [("SUM", "num_examples of Sum"), ("SUM", "total of Sum"), ("SAME", "unit of Sum")]
+    assert found == [
+        ("SUM", "num_examples of Sum"),
+        ("SUM", "total of Sum"),
+        ("SAME", "unit of Sum"),
+    ]
     assert list(statistic.parts()) == ["num_examples", "total", "unit"]
 
 
@@ -153,7 +160,18 @@ CLASSES = (torch.eye(3), torch.tensor([0, 1, 1]))
         (metrics.Average, SCORES[0]),
         (PearsonCorrelation, SCORES),
     ],
-    ids=["correct", "classes", "matrix", "bins", "table", "scores", "samples", "total", "accumulation", "moments"],
+    ids=[
+        "correct",
+        "classes",
+        "matrix",
+        "bins",
+        "table",
+        "scores",
+        "samples",
+        "total",
+        "accumulation",
+        "moments",
+    ],
 )
 def test_what_was_loaded_to_the_host_goes_on_where_the_outputs_are(create, batch):
     """As a checkpoint does that was read with ``map_location="cpu"``. Tensors on meta fail if anyone waits for them."""
@@ -161,6 +179,10 @@ def test_what_was_loaded_to_the_host_goes_on_where_the_outputs_are(create, batch
     metric.update(batch)
     saved = metric.state_dict()
     metric.load_state_dict(saved)
-    metric.update(tuple(tensor.to("meta") for tensor in batch) if isinstance(batch, tuple) else batch.to("meta"))
+    metric.update(
+        tuple(tensor.to("meta") for tensor in batch)
+        if isinstance(batch, tuple)
+        else batch.to("meta")
+    )
     (statistic,) = metric._statistics_in_use()
     assert statistic.num_examples == 2 * saved["__metric_state_per_rank"][0]["0.num_examples"]

@@ -44,7 +44,9 @@ def added_without_doubles(values):
     return total.item()
 
 
-@given(st.lists(st.lists(st.integers(-1000, 1000), max_size=5), min_size=1, max_size=6), st.booleans())
+@given(
+    st.lists(st.lists(st.integers(-1000, 1000), max_size=5), min_size=1, max_size=6), st.booleans()
+)
 def test_integers_are_added_exactly(batches, is_elsewhere):
     totals = Totals(size_and_sum)
     for batch in batches:
@@ -83,7 +85,9 @@ def test_what_a_device_without_float64_has_saved_goes_on_in_float64():
     metric = MeanSquaredError()
     metric.update((torch.zeros(1), torch.zeros(1)))
     (state,) = metric.state_dict()[STATES]
-    metric.load_state_dict({STATES: [{**state, "0.total_0": torch.tensor(2.0**24, dtype=torch.float32)}]})
+    metric.load_state_dict(
+        {STATES: [{**state, "0.total_0": torch.tensor(2.0**24, dtype=torch.float32)}]}
+    )
     for _ in range(1000):
         metric.update((torch.ones(1), torch.zeros(1)))
     assert metric.compute() == (2**24 + 1000) / 1001
@@ -120,7 +124,12 @@ def test_one_that_raises_changes_nothing():
 
 def test_other_arguments_or_operations_are_other_totals():
     assert Totals(one_and_value).key == Totals(one_and_value).key
-    others = [Totals(one_and_value), Totals(size_and_sum), Totals(one_and_value, (1,)), Totals(one_and_value, op="MAX")]
+    others = [
+        Totals(one_and_value),
+        Totals(size_and_sum),
+        Totals(one_and_value, (1,)),
+        Totals(one_and_value, op="MAX"),
+    ]
     assert len({totals.key for totals in others}) == 4
     assert str(others[0]) == "totals of one_and_value"
 

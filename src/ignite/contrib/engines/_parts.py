@@ -56,7 +56,9 @@ def schedule_of(lr_scheduler: Any) -> tuple[Events, tuple[Any, ...]]:
     if isinstance(lr_scheduler, TorchScheduler):
         return Events.ITERATION_COMPLETED, (_step, lr_scheduler)
     if lr_scheduler is not None and not callable(lr_scheduler):
-        raise TypeError(f"Argument lr_scheduler should be a scheduler of torch or Ignite, but given {lr_scheduler!r}")
+        raise TypeError(
+            f"Argument lr_scheduler should be a scheduler of torch or Ignite, but given {lr_scheduler!r}"
+        )
     return Events.ITERATION_STARTED, (lr_scheduler,)
 
 
@@ -77,7 +79,9 @@ def checkpoint_of(
         )
     if to_save is None:
         if kwargs:
-            warnings.warn(f"Arguments have no effect without to_save: {', '.join(kwargs)}", stacklevel=3)
+            warnings.warn(
+                f"Arguments have no effect without to_save: {', '.join(kwargs)}", stacklevel=3
+            )
         return None
     if output_path is None and save_handler is None:
         raise ValueError(
@@ -106,7 +110,9 @@ def _part_of_output(name: str, i: int, output: Any) -> Any:
         return output
     if isinstance(output, Mapping):
         if name not in output:
-            raise KeyError(f"output_names should be keys of the trainer's output, {list(output)}, but given {name!r}")
+            raise KeyError(
+                f"output_names should be keys of the trainer's output, {list(output)}, but given {name!r}"
+            )
         return output[name]
     if isinstance(output, Sequence) and not isinstance(output, str):
         if i >= len(output):

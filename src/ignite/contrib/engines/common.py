@@ -11,7 +11,14 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite import distributed as idist
-from ignite.contrib.engines._parts import averages_of, checkpoint_of, disk_saver, schedule_of, tell_epoch, tells_epoch
+from ignite.contrib.engines._parts import (
+    averages_of,
+    checkpoint_of,
+    disk_saver,
+    schedule_of,
+    tell_epoch,
+    tells_epoch,
+)
 from ignite.engine import Engine, Events
 from ignite.handlers.base_logger import BaseLogger
 from ignite.handlers.checkpoint import BaseSaveHandler, Checkpoint
@@ -68,24 +75,29 @@ def setup_common_training_handlers(  # noqa: PLR0913 - Ignite's signature
         to_save: objects to save every ``save_every_iters`` iterations; see :class:`Checkpoint`.
         save_every_iters: at least 1.
         output_path: the folder to save to. It may hold files, and they are left there.
-        lr_scheduler: torch's, stepped after each iteration; or Ignite's, or a handler, called before each.
+        lr_scheduler: torch's, stepped after each iteration; or Ignite's, or a handler, called
+            before each.
         with_gpu_stats: put the use of GPUs into the metrics. See :class:`GpuInfo`.
-        output_names: running averages of the trainer's output, in its metrics under these names: the outputs with
-            these keys if it is a dictionary, those at these positions if it is a list or tuple, or the only one.
+        output_names: running averages of the trainer's output, in its metrics under these names:
+            the outputs with these keys if it is a dictionary, those at these positions if it is a
+            list or tuple, or the only one.
         with_pbars: show progress bars, in the first process.
         with_pbar_on_iters: one bar for each epoch, with all metrics, besides that of epochs.
-        log_every_iters: after how many iterations to move that bar, and to look at the GPUs; at least 1.
+        log_every_iters: after how many iterations to move that bar, and to look at the GPUs; at
+            least 1.
         stop_on_nan: see :class:`TerminateOnNan`.
         clear_cuda_cache: after each epoch, if there is a GPU; see :func:`empty_cuda_cache`.
         save_handler: writes what is saved, instead of ``output_path``.
         **kwargs: for :class:`Checkpoint`.
 
     Raises:
-        TypeError: ``lr_scheduler`` is no scheduler that steps without a metric; over several processes,
-            ``train_sampler`` has no ``set_epoch``; or, in the run, the output is none of the above.
+        TypeError: ``lr_scheduler`` is no scheduler that steps without a metric; over several
+            processes, ``train_sampler`` has no ``set_epoch``; or, in the run, the output is none of
+            the above.
         ValueError: there is not exactly one place to save to, or a number is less than 1.
         KeyError, IndexError: in the run, the output has nothing for one of ``output_names``.
-        ModuleNotFoundError: a package is not installed that progress bars or ``with_gpu_stats`` need.
+        ModuleNotFoundError: a package is not installed that progress bars or ``with_gpu_stats``
+            need.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: {"loss": batch})
@@ -119,7 +131,9 @@ def setup_common_training_handlers(  # noqa: PLR0913 - Ignite's signature
     if bar_of_iterations is not None:
         bar_of_iterations.attach(trainer, metric_names="all", event_name=on_log)
     if bar_of_epochs is not None:
-        bar_of_epochs.attach(trainer, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED)
+        bar_of_epochs.attach(
+            trainer, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED
+        )
     if is_told_epoch:
         trainer.add_event_handler(Events.EPOCH_STARTED, tell_epoch, train_sampler)
 
@@ -200,13 +214,19 @@ def gen_save_best_models_by_val_score(
         "global_step_transform": None if trainer is None else global_step_from_engine(trainer),
         **kwargs,
     }
-    checkpoint = Checkpoint(models if isinstance(models, Mapping) else {"model": models}, save_handler, **options)
+    checkpoint = Checkpoint(
+        models if isinstance(models, Mapping) else {"model": models}, save_handler, **options
+    )
     evaluator.add_event_handler(Events.COMPLETED, checkpoint)
     return checkpoint
 
 
 def add_early_stopping_by_val_score(
-    patience: int, evaluator: AnyEngine, trainer: AnyEngine, metric_name: str, score_sign: float = 1.0
+    patience: int,
+    evaluator: AnyEngine,
+    trainer: AnyEngine,
+    metric_name: str,
+    score_sign: float = 1.0,
 ) -> EarlyStopping:
     """Stops ``trainer`` when ``patience`` runs of ``evaluator`` have not improved a metric.
 
@@ -230,7 +250,10 @@ def add_early_stopping_by_val_score(
 
 
 def empty_cuda_cache(_: AnyEngine) -> None:
-    """Gives memory of the GPU that no tensor uses back to the driver. Takes milliseconds, and waits for the GPU."""
+    """Gives memory of the GPU that no tensor uses back to the driver.
+
+    Takes milliseconds, and waits for the GPU.
+    """
     gc.collect()  # first: tensors in reference cycles hold memory until then
     torch.cuda.empty_cache()
 

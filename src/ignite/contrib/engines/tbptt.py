@@ -8,7 +8,14 @@ from typing import Any
 import torch
 
 from ignite._core.tensors import apply_to_tensor
-from ignite.engine import BackpropEvents, Engine, EventEnum, Events, _prepare_batch, create_supervised_trainer
+from ignite.engine import (
+    BackpropEvents,
+    Engine,
+    EventEnum,
+    Events,
+    _prepare_batch,
+    create_supervised_trainer,
+)
 
 __all__ = ["Tbptt_Events", "create_supervised_tbptt_trainer"]
 
@@ -19,7 +26,10 @@ class Tbptt_Events(EventEnum):  # noqa: N801 - Ignite's name
     TIME_ITERATION_STARTED = "time_iteration_started"
     """A chunk is about to be trained on."""
     TIME_ITERATION_COMPLETED = "time_iteration_completed"
-    """A chunk has been trained on; ``state.output`` is its loss. ``Checkpoint.of`` can save a run here."""
+    """A chunk has been trained on; ``state.output`` is its loss.
+
+    ``Checkpoint.of`` can save a run here.
+    """
 
 
 def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
@@ -43,37 +53,42 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
 
     Gradients do not flow from chunk to chunk. Each chunk is a step as of
     :func:`~ignite.engine.create_supervised_trainer`, with its :class:`~ignite.engine.BackpropEvents`. What a saved run
-    needs is found: model, optimizer, scaler, gradients of a window that is not full, and, between two chunks, the
-    hidden state and the rest of the sequence.
+    needs is found: model, optimizer, scaler, gradients of a window that is not full, and, between
+    two chunks, the hidden state and the rest of the sequence.
 
     Args:
-        model: called as ``model(x)`` on the first chunk and ``model(x, hidden)`` on the others; returns
-            ``(y_pred, hidden)``, where ``hidden`` is a tensor or a nested container of tensors.
+        model: called as ``model(x)`` on the first chunk and ``model(x, hidden)`` on the others;
+            returns ``(y_pred, hidden)``, where ``hidden`` is a tensor or a nested container of
+            tensors.
         optimizer: updates the model's parameters.
-        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a :class:`~ignite.engine.CountedLoss`.
+        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a
+            :class:`~ignite.engine.CountedLoss`.
         tbtt_step: time steps in a chunk, at least 1; the last chunk takes what is left.
         dim: the dimension of time in ``x`` and ``y``.
         device: where to move the chunks; None leaves them.
         non_blocking: return before a copy from pinned memory has ended.
-        prepare_batch: ``prepare_batch((x, y), device=device, non_blocking=non_blocking) -> (x, y)``, for each chunk.
+        prepare_batch: ``prepare_batch((x, y), device=device, non_blocking=non_blocking) -> (x,
+            y)``, for each chunk.
         amp_mode: "amp" for autocast, None for full precision.
-        scaler: for "amp": a ``GradScaler``, or True to have one made and put at ``trainer.state.scaler``.
-        gradient_accumulation_steps: chunks between two steps of the optimizer. A sequence that ends in the middle of
-            such a window ends with a step.
+        scaler: for "amp": a ``GradScaler``, or True to have one made and put at
+            ``trainer.state.scaler``.
+        gradient_accumulation_steps: chunks between two steps of the optimizer. A sequence that ends
+            in the middle of such a window ends with a step.
         clip_grad_norm: the largest norm of all gradients together.
         clip_grad_value: the largest absolute value of a single gradient.
-        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16 on CPU).
+        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16
+            on CPU).
 
     Returns:
         An engine that knows :class:`Tbptt_Events`; its output is the mean loss of the chunks.
 
     Raises:
-        ValueError: ``tbtt_step`` is less than 1, or another argument is out of range; or, in the run, ``x`` and ``y``
-            are not equally long.
+        ValueError: ``tbtt_step`` is less than 1, or another argument is out of range; or, in the
+            run, ``x`` and ``y`` are not equally long.
 
     References:
-        Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Network
-        Trajectories", 1990, https://doi.org/10.1162/neco.1990.2.4.490
+        Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent
+        Network Trajectories", 1990, https://doi.org/10.1162/neco.1990.2.4.490
     """
     if tbtt_step < 1:
         raise ValueError(f"tbtt_step should be at least 1, but given {tbtt_step}")
@@ -95,7 +110,8 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
     trainer.register_events(*BackpropEvents)
     if hasattr(of_chunks.state, "scaler"):
         trainer.state.scaler = of_chunks.state.scaler  # type: ignore[attr-defined]
-    # Before all others: a run that was saved between two chunks has yet to be trained on the rest of the sequence.
+    # Before all others: a run that was saved between two chunks has yet to be trained on the rest
+    # of the sequence.
     trainer.add_event_handler(Events.ITERATION_COMPLETED, step.finish, priority=float("inf"))
     return trainer
 
@@ -124,7 +140,12 @@ class _SequenceStep:
     """Events in an iteration at which ``Checkpoint.of`` may save the run: ``finish`` completes the iteration."""
 
     def __init__(
-        self, step: Any, hidden: _Hidden, size: int, dim: int, prepare: Callable[[Any], tuple[Any, Any]]
+        self,
+        step: Any,
+        hidden: _Hidden,
+        size: int,
+        dim: int,
+        prepare: Callable[[Any], tuple[Any, Any]],
     ) -> None:
         self._step = step
         self._hidden = hidden
@@ -139,7 +160,9 @@ class _SequenceStep:
 
     def __call__(self, engine: Engine[Any, Any], batch: tuple[torch.Tensor, torch.Tensor]) -> Any:
         _check_lengths(*batch, self._dim)
-        self._rest = list(zip(*(part.split(self._size, dim=self._dim) for part in batch), strict=True))
+        self._rest = list(
+            zip(*(part.split(self._size, dim=self._dim) for part in batch), strict=True)
+        )
         self._losses, self._hidden.value, self._is_loaded = [], None, False
         return self._train(engine)
 
@@ -183,7 +206,12 @@ class _SequenceStep:
         if not self._is_inside:
             return {"is_inside": False}
         rest = [list(chunk) for chunk in self._rest]
-        return {"is_inside": True, "rest": rest, "losses": list(self._losses), "hidden": self._hidden.value}
+        return {
+            "is_inside": True,
+            "rest": rest,
+            "losses": list(self._losses),
+            "hidden": self._hidden.value,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on with the rest of a sequence, at the end of the iteration that it belongs to."""

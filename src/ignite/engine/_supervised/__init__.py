@@ -1,1 +1,4 @@
-"""The usual engines of supervised training and evaluation, and their steps. Public names: ``ignite.engine``."""
+"""The usual engines of supervised training and evaluation, and their steps.
+
+Public names: ``ignite.engine``.
+"""

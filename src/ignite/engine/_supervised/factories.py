@@ -10,7 +10,13 @@ import torch
 
 from ignite.base import Attachable
 from ignite.engine._supervised.mixed_precision import device_type_of
-from ignite.engine._supervised.steps import _call_model, _identity, _loss_item, _pred_and_target, _prepare_batch
+from ignite.engine._supervised.steps import (
+    _call_model,
+    _identity,
+    _loss_item,
+    _pred_and_target,
+    _prepare_batch,
+)
 from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
@@ -37,7 +43,9 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     amp_dtype: str | torch.dtype | None = None,
     compile: bool | Mapping[str, Any] = False,
 ) -> Engine[Any, Any]:
-    """Makes an engine that trains ``model``. Around its backward pass and step it fires :class:`BackpropEvents`.
+    """Makes an engine that trains ``model``.
+
+    Around its backward pass and step it fires :class:`BackpropEvents`.
 
     Args:
         model: what is trained. Move it to its device beforehand, and before making the optimizer.
@@ -83,7 +91,9 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
         device_type == "xla", device_type == "mps", amp_mode, scaler, device_type_of(device, model)
     )
     _check_dtype(amp_dtype, mode)
-    options = _given(clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile)
+    options = _given(
+        clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile
+    )
     if mode == "amp":
         options |= {"scaler": chosen_scaler, **_given(amp_dtype=amp_dtype)}
     name = "supervised_training_step" + (f"_{mode}" if mode is not None else "")
@@ -171,7 +181,10 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
 def _check_arg(
     on_tpu: bool, on_mps: bool, amp_mode: str | None, scaler: Any, device_type: str = "cuda"
 ) -> tuple[str | None, Any]:
-    """Returns which step to use, and its scaler. Raises as :func:`create_supervised_trainer` does."""
+    """Returns which step to use, and its scaler.
+
+    Raises as :func:`create_supervised_trainer` does.
+    """
     if amp_mode not in (None, "amp", "apex"):
         raise ValueError(f"amp_mode should be None, 'amp' or 'apex', but given {amp_mode!r}")
     if on_mps and amp_mode:
@@ -183,7 +196,9 @@ def _check_arg(
             f"amp_mode cannot be used with xla device, but given {amp_mode!r}. Consider using amp_mode=None"
         )
     if scaler and amp_mode != "amp":
-        raise ValueError(f"scaler argument is {scaler}, but amp_mode is {amp_mode}. Consider using amp_mode='amp'.")
+        raise ValueError(
+            f"scaler argument is {scaler}, but amp_mode is {amp_mode}. Consider using amp_mode='amp'."
+        )
     if on_tpu:
         _check_xla()
         return "tpu", None
@@ -194,11 +209,16 @@ def _check_arg(
 
 def _check_dtype(amp_dtype: str | torch.dtype | None, mode: str | None) -> None:
     if amp_dtype is not None and mode != "amp":
-        raise ValueError(f"amp_dtype should be given with amp_mode='amp', but given {amp_dtype!r} with {mode!r}")
+        raise ValueError(
+            f"amp_dtype should be given with amp_mode='amp', but given {amp_dtype!r} with {mode!r}"
+        )
 
 
 def _warn_of_bfloat16(
-    engine: Engine[Any, Any], mode: str | None, amp_dtype: str | torch.dtype | None, device_type: str
+    engine: Engine[Any, Any],
+    mode: str | None,
+    amp_dtype: str | torch.dtype | None,
+    device_type: str,
 ) -> None:
     if mode == "amp" and amp_dtype is None and device_type == "cpu":
         engine.logger.warning(
@@ -216,7 +236,9 @@ def _check_xla() -> None:
 
 def _given(**options: Any) -> dict[str, Any]:
     """The options that are set: a user's factory with Ignite's signature may not accept the others."""
-    return {name: value for name, value in options.items() if value is not None and value is not False}
+    return {
+        name: value for name, value in options.items() if value is not None and value is not False
+    }
 
 
 def _factory(name: str) -> Any:

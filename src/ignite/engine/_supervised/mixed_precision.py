@@ -126,7 +126,9 @@ class XlaPrecision(FullPrecision):
         try:
             import torch_xla.core.xla_model as xm
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("torch_xla cannot be imported, please install PyTorch XLA.") from error
+            raise ModuleNotFoundError(
+                "torch_xla cannot be imported, please install PyTorch XLA."
+            ) from error
         self._xm = xm
 
     def step(self, optimizer: Optimizer) -> None:

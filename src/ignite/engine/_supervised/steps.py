@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite._core.tensors import convert_tensor
-from ignite.engine._supervised.mixed_precision import ApexPrecision, FullPrecision, MixedPrecision, XlaPrecision
+from ignite.engine._supervised.mixed_precision import (
+    ApexPrecision,
+    FullPrecision,
+    MixedPrecision,
+    XlaPrecision,
+)
 from ignite.engine._supervised.training_step import Clipping, Mode, TrainingStep
 
 if TYPE_CHECKING:
@@ -17,7 +22,9 @@ if TYPE_CHECKING:
 Step = Callable[["Engine[Any, Any]", Any], Any]
 
 
-def _prepare_batch(batch: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
+def _prepare_batch(
+    batch: Any, device: str | torch.device | None = None, non_blocking: bool = False
+) -> tuple[Any, Any]:
     """``(x, y)``, on ``device``.
 
     Raises:
@@ -39,7 +46,9 @@ def _not_a_pair(batch: Any) -> str:
     elif isinstance(batch, torch.Tensor):
         given = f"a tensor of shape {tuple(batch.shape)}"
     else:
-        given = f"a {kind} of {len(batch)} items" if isinstance(batch, list | tuple) else f"a {kind}"
+        given = (
+            f"a {kind} of {len(batch)} items" if isinstance(batch, list | tuple) else f"a {kind}"
+        )
     return f"batch should be a pair (x, y), but given {given}; make one of it in prepare_batch"
 
 
@@ -257,7 +266,9 @@ def supervised_evaluation_step(
     *,
     compile: bool | Mapping[str, Any] = False,
 ) -> Step:
-    """Makes the step of evaluation: the model in evaluation mode, without gradients. Leaves the model in that mode.
+    """Makes the step of evaluation: the model in evaluation mode, without gradients.
+
+    Leaves the model in that mode.
 
     Args:
         model: what is evaluated; never moved.

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class BackpropEvents(EventEnum):
-    """Events within the step of engines made by ``create_supervised_trainer``. Filters count the firings.
+    """Events within the step of engines made by ``create_supervised_trainer``.
+
+    Filters count the firings.
 
     ``engine.skip_iteration()`` in a handler skips the rest of the step. Before the backward pass,
     the batch is left out of its accumulation window. After it, the whole window is discarded: the
@@ -39,7 +41,9 @@ class BackpropEvents(EventEnum):
 
 
 class CountedLoss(NamedTuple):
-    """The loss of a batch, and of how many elements it is the mean. A ``loss_fn`` may return it instead of a tensor.
+    """The loss of a batch, and of how many elements it is the mean.
+
+    A ``loss_fn`` may return it instead of a tensor.
 
     The gradient of a window of batches, on all processes of DistributedDataParallel, is then that
     of one batch of all their elements: the sum over elements, divided by their number. Means alone
@@ -94,7 +98,10 @@ class Mode:
         self._model = model
         self._is_training = is_training
         self._is_plain = isinstance(model, nn.Module)
-        """Whether a check suffices. Once false, it stays false: a call each time is always right."""
+        """Whether a check suffices.
+
+        Once false, it stays false: a call each time is always right.
+        """
         # Of each module: its attributes, and its submodules when it was put into the mode.
         self._seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
@@ -120,13 +127,17 @@ class Mode:
     def _look(self) -> None:
         modules = list(self._model.modules())
         self._is_plain = all(map(_is_plain, modules))
-        self._seen = [(vars(module), dict(module._modules)) for module in modules] if self._is_plain else []
+        self._seen = (
+            [(vars(module), dict(module._modules)) for module in modules] if self._is_plain else []
+        )
 
 
 def _is_plain(module: nn.Module) -> bool:
     attributes = vars(module)
     has_own = "train" in attributes or "eval" in attributes or "training" not in attributes
-    return not has_own and type(module).train in _PLAIN_TRAIN and type(module).eval is nn.Module.eval
+    return (
+        not has_own and type(module).train in _PLAIN_TRAIN and type(module).eval is nn.Module.eval
+    )
 
 
 _ZERO_GRAD = torch.optim.Optimizer.zero_grad
@@ -202,7 +213,9 @@ class TrainingStep:
     def __post_init__(self) -> None:
         self._training = Mode(self.model, is_training=True)
         if not isinstance(self.accumulation_steps, int):
-            raise TypeError(f"gradient_accumulation_steps should be an integer, but given {self.accumulation_steps!r}")
+            raise TypeError(
+                f"gradient_accumulation_steps should be an integer, but given {self.accumulation_steps!r}"
+            )
         if self.accumulation_steps <= 0:
             raise ValueError(
                 f"Gradient_accumulation_steps must be strictly positive, but given {self.accumulation_steps}"
@@ -234,7 +247,9 @@ class TrainingStep:
                 self.loss = None
             if engine._skip_requested:
                 return None
-            self.num_accumulated = 0  # after an exception, the gradients are incomplete and must not be used
+            self.num_accumulated = (
+                0  # after an exception, the gradients are incomplete and must not be used
+            )
             if counted is not None:
                 share = self._share_of(counted, num_before, is_last)
             else:
@@ -265,7 +280,11 @@ class TrainingStep:
     def state_dict(self) -> dict[str, Any]:
         """The window so far: its number of batches and its gradients."""
         gradients = [p.grad for p in self._parameters()] if self.num_accumulated else []
-        counts = {"num_counted": self._counted, "unit": self._unit} if gradients and self._counted is not None else {}
+        counts = (
+            {"num_counted": self._counted, "unit": self._unit}
+            if gradients and self._counted is not None
+            else {}
+        )
         return {"num_accumulated": self.num_accumulated, "gradients": gradients, **counts}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -290,10 +309,14 @@ class TrainingStep:
 
     def _drop_gradients(self) -> None:
         optimizer = self.optimizer
-        if getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(optimizer):
+        if getattr(type(optimizer), "zero_grad", None) is not _ZERO_GRAD or "zero_grad" in vars(
+            optimizer
+        ):
             optimizer.zero_grad()
             return
-        for group in optimizer.param_groups:  # as torch does, without its entry for the profiler, which takes longer
+        for group in (
+            optimizer.param_groups
+        ):  # as torch does, without its entry for the profiler, which takes longer
             for parameter in group["params"]:
                 parameter.grad = None
 
@@ -310,7 +333,9 @@ class TrainingStep:
         if ddp is not None:
             _average_gradients(ddp)
         event_at_hand = engine.last_event_name
-        engine._skip_requested = False  # an iteration may have been skipped; this step is not part of it
+        engine._skip_requested = (
+            False  # an iteration may have been skipped; this step is not part of it
+        )
         self._step(engine)
         engine.last_event_name = event_at_hand
 
@@ -342,7 +367,10 @@ class TrainingStep:
         )  # fmt: skip
 
     def _share_of(self, loss: CountedLoss, num_before: int, is_last: bool) -> Tensor:
-        """The batch's part of the window's loss. The last batch also rescales the gradients so far."""
+        """The batch's part of the window's loss.
+
+        The last batch also rescales the gradients so far.
+        """
         count = 1 if loss.is_sum else _precise(loss.num_counted)
         if num_before == 0:
             # An estimate of the final count, so that low-precision gradients neither underflow nor
@@ -394,7 +422,11 @@ def _num_processes(model: Any) -> int:
 
 def _precise(count: Tensor | float) -> Tensor | float:
     """Converts a count to float64: torch divides integers in float32."""
-    return count if not isinstance(count, Tensor) or count.device.type == "mps" else count.detach().double()
+    return (
+        count
+        if not isinstance(count, Tensor) or count.device.type == "mps"
+        else count.detach().double()
+    )
 
 
 def _or_one(count: Any) -> Any:
@@ -420,9 +452,13 @@ def _average_gradients(model: DistributedDataParallel) -> None:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # Some processes may have skipped a branch of the model; all of them have to make the same
     # calls.
-    is_reached = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
+    is_reached = torch.tensor(
+        [p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device
+    )
     dist.all_reduce(is_reached, op=dist.ReduceOp.MAX, group=group)
-    for parameter in (p for p, is_any in zip(parameters, is_reached.tolist(), strict=True) if is_any):
+    for parameter in (
+        p for p, is_any in zip(parameters, is_reached.tolist(), strict=True) if is_any
+    ):
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad, group=group)

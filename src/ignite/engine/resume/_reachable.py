@@ -31,16 +31,37 @@ __all__ = [
     "variables_of",
 ]
 
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_LIBRARIES = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
 _MAX_ITEMS = 10_000  # larger containers are considered data
 _MAX_DEPTH = 8
 _DATA = (DataLoader, Dataset, Sampler)
-_LEAVES = (bool, int, float, complex, str, bytes, type(None), torch.Tensor, torch.dtype, torch.device)
+_LEAVES = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    torch.Tensor,
+    torch.dtype,
+    torch.device,
+)
 _HIDING = ("globals", "eval", "exec", "__import__", "locals")
 # Where the name of an object comes from, the most reliable source first: the user, a part of the
 # supervised step, the name of a metric's value, a variable, the object's class.
 GIVEN, PART, PUBLISHED, VARIABLE, CLASS = range(5)
-_OF_STATE = ("batch", "output", "metrics", "dataloader", "times", "_event_counts", "_own_event_to_attr")
+_OF_STATE = (
+    "batch",
+    "output",
+    "metrics",
+    "dataloader",
+    "times",
+    "_event_counts",
+    "_own_event_to_attr",
+)
 _INERT = (
     "numpy", "logging", "pathlib", "threading", "_thread", "random", "datetime", "time", "tqdm", "re", "enum",
     "collections", "decimal", "fractions", "io", "_io", "unittest", "argparse",
@@ -95,13 +116,17 @@ class Reach:
         self._looked_at: dict[int, Any] = {}
         self._owners: dict[int, Any] = {}
 
-    def follow(self, function: Any, arguments: tuple[Any, ...] = (), is_own: bool = False, where: str = "") -> None:
+    def follow(
+        self, function: Any, arguments: tuple[Any, ...] = (), is_own: bool = False, where: str = ""
+    ) -> None:
         """Looks at what a callable reaches when called with these arguments, as far as they are known."""
         pending: deque[Any] = deque([(function, arguments, {}, is_own)])
         while pending:
             current, given, by_name, own = pending.popleft()
             if isinstance(current, functools.partial):
-                pending.append((current.func, (*current.args, *given), {**current.keywords, **by_name}, own))
+                pending.append(
+                    (current.func, (*current.args, *given), {**current.keywords, **by_name}, own)
+                )
                 self._look_at_each(_named_arguments(current), "")
             elif isinstance(current, MethodType):
                 if own and not _is_ours(type(current.__self__).__module__):
@@ -115,13 +140,17 @@ class Reach:
             elif not isinstance(current, type):
                 self._follow_object(current, given, pending, own)
 
-    def _follow_object(self, current: Any, given: tuple[Any, ...], pending: deque[Any], own: bool) -> None:
+    def _follow_object(
+        self, current: Any, given: tuple[Any, ...], pending: deque[Any], own: bool
+    ) -> None:
         kind = type(current)
         if isinstance(current, BuiltinFunctionType) or kind.__name__ == "method-wrapper":
             owner = current.__self__
             if owner is not None and not isinstance(owner, ModuleType | type):
                 self.look("", owner, "")
-        elif (inner := getattr(current, "__wrapped__", None)) is not None and not _is_ours(kind.__module__):
+        elif (inner := getattr(current, "__wrapped__", None)) is not None and not _is_ours(
+            kind.__module__
+        ):
             pending.append((inner, given, {}, own))
         elif _is_ours(kind.__module__):
             if callable(getattr(current, "parts", None)):  # a supervised step
@@ -161,11 +190,15 @@ class Reach:
         for read in reads_of(function.__code__):
             self._resolve(read, function, known, place)
 
-    def _resolve(self, read: Read, function: FunctionType, known: Mapping[str, Any], place: str) -> None:
+    def _resolve(
+        self, read: Read, function: FunctionType, known: Mapping[str, Any], place: str
+    ) -> None:
         value = self._root_of(read, function, known, place)
         tier, name, path = VARIABLE, read.root, f"{place}.{read.root}"
         is_argument = read.kind == "local" and read.root not in function.__code__.co_freevars
-        if is_argument and any(function is one for base in type(value).__mro__ for one in vars(base).values()):  # self
+        if is_argument and any(
+            function is one for base in type(value).__mro__ for one in vars(base).values()
+        ):  # self
             tier, name, path = CLASS, type(value).__name__, type(value).__name__
         is_caller = is_argument and is_engine(value)  # the engine that calls the function
         if not is_argument:
@@ -183,7 +216,9 @@ class Reach:
         if not is_caller:
             self.look(name, value, path, tier=tier)
 
-    def _root_of(self, read: Read, function: FunctionType, known: Mapping[str, Any], place: str) -> Any:
+    def _root_of(
+        self, read: Read, function: FunctionType, known: Mapping[str, Any], place: str
+    ) -> Any:
         if read.kind == "import":
             return sys.modules.get(read.root)
         if read.kind == "local":
@@ -200,7 +235,11 @@ class Reach:
             self.seen.append(value)
         self._report(tier, name, value, path)
         kind = type(value)
-        if isinstance(value, ModuleType) or is_engine(value) or (has_state(value) and not isinstance(value, dict)):
+        if (
+            isinstance(value, ModuleType)
+            or is_engine(value)
+            or (has_state(value) and not isinstance(value, dict))
+        ):
             return
         if isinstance(value, FunctionType | MethodType | functools.partial | BuiltinFunctionType):
             self.follow(value)
@@ -214,22 +253,34 @@ class Reach:
         if isinstance(value, MappingProxyType) or getattr(kind, "items", None) in _PLAIN_ITEMS:
             if len(value) <= _MAX_ITEMS:
                 self._look_at_each(value, path, depth + 1)
-        elif getattr(kind, "__iter__", None) in _PLAIN_ITERATION:  # iterating over others may have side effects
-            if len(value) <= _MAX_ITEMS and not all(issubclass(one, _LEAVES) for one in set(map(type, value))):
+        elif (
+            getattr(kind, "__iter__", None) in _PLAIN_ITERATION
+        ):  # iterating over others may have side effects
+            if len(value) <= _MAX_ITEMS and not all(
+                issubclass(one, _LEAVES) for one in set(map(type, value))
+            ):
                 keys = getattr(kind, "_fields", range(len(value)))
                 self._look_at_each(dict(zip(keys, value, strict=True)), path, depth + 1)
         elif isinstance(value, type):
             if is_of_the_program(value):
                 self._look_at_each(
-                    {key: one for key, one in vars(value).items() if not isinstance(one, _CODE)}, path, depth + 1
+                    {key: one for key, one in vars(value).items() if not isinstance(one, _CODE)},
+                    path,
+                    depth + 1,
                 )
         elif kind.__name__ == "State" and _is_ours(kind.__module__):
-            self._look_at_each({key: one for key, one in vars(value).items() if key not in _OF_STATE}, path, depth + 1)
+            self._look_at_each(
+                {key: one for key, one in vars(value).items() if key not in _OF_STATE},
+                path,
+                depth + 1,
+            )
         elif is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
             self._look_at_each(_attributes_of(value), path, depth + 1)
             if callable(value):
                 self.follow(value)
-        elif (inner := getattr(value, "__wrapped__", None)) is not None and not _is_ours(kind.__module__):
+        elif (inner := getattr(value, "__wrapped__", None)) is not None and not _is_ours(
+            kind.__module__
+        ):
             self.follow(inner)
         elif not _is_ours(kind.__module__) and not kind.__module__.startswith(_INERT):
             self._hide(f"{path} (a {kind.__module__}.{kind.__qualname__})")
@@ -241,7 +292,11 @@ class Reach:
 
 def _named_arguments(partial: functools.partial[Any]) -> dict[str, Any]:
     code = getattr(getattr(partial.func, "__func__", partial.func), "__code__", None)
-    names = code.co_varnames[isinstance(partial.func, MethodType) : code.co_argcount] if code is not None else ()
+    names = (
+        code.co_varnames[isinstance(partial.func, MethodType) : code.co_argcount]
+        if code is not None
+        else ()
+    )
     return {**dict(zip(names, partial.args, strict=False)), **partial.keywords}  # fmt: skip
 
 
@@ -250,11 +305,17 @@ def _same_methods(method: MethodType) -> Iterator[Any]:
     yield method.__func__
     for base in type(method.__self__).__mro__:
         other = vars(base).get(method.__func__.__name__)
-        if isinstance(other, FunctionType) and other is not method.__func__ and not _is_ours(base.__module__):
+        if (
+            isinstance(other, FunctionType)
+            and other is not method.__func__
+            and not _is_ours(base.__module__)
+        ):
             yield other
 
 
-def variables_of(function: FunctionType, given: tuple[Any, ...], by_name: Mapping[str, Any]) -> dict[str, Any]:
+def variables_of(
+    function: FunctionType, given: tuple[Any, ...], by_name: Mapping[str, Any]
+) -> dict[str, Any]:
     """Variables of a function with known values: arguments, defaults, and variables of enclosing functions."""
     code = function.__code__
     known: dict[str, Any] = {}
@@ -268,7 +329,9 @@ def variables_of(function: FunctionType, given: tuple[Any, ...], by_name: Mappin
     if code.co_flags & 0x04:
         known[rest.pop(0)] = given[code.co_argcount :]
     if code.co_flags & 0x08:
-        known[rest.pop(0)] = {name: one for name, one in by_name.items() if name not in code.co_varnames}
+        known[rest.pop(0)] = {
+            name: one for name, one in by_name.items() if name not in code.co_varnames
+        }
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             known[name] = cell.cell_contents
@@ -281,7 +344,11 @@ def _step_into(value: Any, step: str, key: Any) -> Any:
     """Gets an attribute or an item without running the user's code."""
     if step == "item" or (isinstance(value, Mapping) and not hasattr(type(value), key)):
         try:
-            return value[key] if isinstance(value, dict | list | tuple | deque | MappingProxyType) else _NOT_THERE
+            return (
+                value[key]
+                if isinstance(value, dict | list | tuple | deque | MappingProxyType)
+                else _NOT_THERE
+            )
         except (KeyError, IndexError, TypeError):
             return _NOT_THERE
     attributes = vars(value) if isinstance(value, ModuleType) else _attributes_of(value)

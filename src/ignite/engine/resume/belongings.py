@@ -67,7 +67,11 @@ class Belongings(NamedTuple):
                 "names: Checkpoint.of(trainer, folder, first=..., second=...)"
             )
         has_model = any(_holds_model(one) for one in self.objects.values())
-        if self.hidden and not has_model and not any(given.get(name, 0) is None for name in ("model", "optimizer")):
+        if (
+            self.hidden
+            and not has_model
+            and not any(given.get(name, 0) is None for name in ("model", "optimizer"))
+        ):
             raise ValueError(
                 "A run should be saved with its model and optimizer, but neither was found: "
                 f"{', '.join(self.hidden[:3])} could not be looked into. Name them: Checkpoint.of(trainer, folder, "
@@ -77,7 +81,9 @@ class Belongings(NamedTuple):
 
 def _holds_model(one: Any) -> bool:
     kinds = (nn.Module, Optimizer)
-    return isinstance(one, kinds) or any(isinstance(part, kinds) for part in getattr(one, "__dict__", {}).values())
+    return isinstance(one, kinds) or any(
+        isinstance(part, kinds) for part in getattr(one, "__dict__", {}).values()
+    )
 
 
 @dataclass
@@ -119,7 +125,9 @@ def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
     collector = _Collector(engine, {name for name, value in given.items() if value is None})
     for name, value in given.items():
         if name in RESERVED and value is not engine:
-            raise ValueError(f"An object should have another name than {', '.join(RESERVED)}, but given {name}")
+            raise ValueError(
+                f"An object should have another name than {', '.join(RESERVED)}, but given {name}"
+            )
         if value is not None and not is_engine(value) and not isinstance(value, Stateful):
             raise TypeError(
                 f"{name} should have state_dict and load_state_dict, but given {type(value).__name__}. "
@@ -137,7 +145,9 @@ class _Collector:
         self._trainer = engine
         self._excluded = excluded
         self._objects: dict[int, _Found] = {}
-        self._engines: dict[int, _Found] = {id(engine): _Found(engine, {(GIVEN, "trainer"): "trainer"})}
+        self._engines: dict[int, _Found] = {
+            id(engine): _Found(engine, {(GIVEN, "trainer"): "trainer"})
+        }
         self._reset: dict[int, Any] = {}
         self._reach = Reach(self.add)
         self._attached: list[Any] = []
@@ -168,7 +178,10 @@ class _Collector:
         entries = [entry for table in engine._tables.values() for entry in table.entries]
         for entry in entries:
             self._add_attached(engine, entry)
-        for function, arguments in [(engine._process_function, (engine,)), *_handlers_of(engine, entries)]:
+        for function, arguments in [
+            (engine._process_function, (engine,)),
+            *_handlers_of(engine, entries),
+        ]:
             self._reach.follow(function, arguments, is_own=True)
 
     def _add_attached(self, engine: Engine[Any, Any], entry: Registration) -> None:
@@ -176,7 +189,9 @@ class _Collector:
         owners = list(objects_behind(entry.handler))
         for owner in (*owners, *entry.args, *entry.kwargs.values()):
             self._attached.append(owner)
-            begins_anew = hasattr(type(owner), "begins_anew_with") and owner.begins_anew_with(engine)
+            begins_anew = hasattr(type(owner), "begins_anew_with") and owner.begins_anew_with(
+                engine
+            )
             if engine is not self._trainer and begins_anew:
                 self._reset[id(owner)] = owner
                 continue
@@ -202,7 +217,13 @@ class _Collector:
         objects = {name: one for name, one in objects.items() if name not in self._excluded}
         with_results = [name for name in alike_engines if engines[name].state.metrics]
         return Belongings(
-            objects, engines, self._attached, self._reach.seen, others, [*with_results, *alike], self._reach.hidden
+            objects,
+            engines,
+            self._attached,
+            self._reach.seen,
+            others,
+            [*with_results, *alike],
+            self._reach.hidden,
         )
 
 
@@ -217,7 +238,9 @@ def objects_behind(handler: Any) -> Iterator[Any]:
         yield handler
 
 
-def _handlers_of(engine: Any, entries: Iterable[Registration]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def _handlers_of(
+    engine: Any, entries: Iterable[Registration]
+) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """Yields each handler with its arguments, as far as they are known."""
     for entry in entries:
         yield entry.handler, ((engine, *entry.args) if entry.takes_engine else entry.args)
@@ -264,7 +287,9 @@ def _free(name: str, *taken: Mapping[str, Any] | tuple[str, ...]) -> str:
     return candidate
 
 
-def _told_apart(base: str, members: list[_Found], engines: Mapping[int, str], bases: Mapping[int, str]) -> list[str]:
+def _told_apart(
+    base: str, members: list[_Found], engines: Mapping[int, str], bases: Mapping[int, str]
+) -> list[str]:
     """Returns a name for each, made of their differences; equal names if there are none."""
     paths = [found.names[found.best] if found.best[0] == VARIABLE else "" for found in members]
     if len(set(paths)) == len(members) and all(paths):
@@ -313,9 +338,15 @@ def _text_of(value: Any) -> str | None:
     if isinstance(value, FunctionType):
         code = value.__code__
         inner = variables_of(value, (), {})
-        held = [f"{name}={one!r:.40}" for name, one in inner.items() if isinstance(one, bool | int | float | str)]
+        held = [
+            f"{name}={one!r:.40}"
+            for name, one in inner.items()
+            if isinstance(one, bool | int | float | str)
+        ]
         if code.co_name == "<lambda>":
-            constants = [repr(one) for one in code.co_consts if isinstance(one, bool | int | float | str)]
+            constants = [
+                repr(one) for one in code.co_consts if isinstance(one, bool | int | float | str)
+            ]
             return f"lambda {' '.join([*code.co_names, *constants, *held])}"
         return f"{value.__qualname__.replace('.<locals>', '')}{f'({chr(44).join(held)})' if held else ''}"
     return repr(value) if isinstance(value, bool | int | float | str) else None

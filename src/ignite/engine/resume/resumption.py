@@ -68,7 +68,9 @@ def run_state_dict(
     if callable(position):
         if engine._source.is_set:
             states["is_data_set"] = True
-        states["data"] = idist.all_gather(position())  # each process has its own streams and buffers
+        states["data"] = idist.all_gather(
+            position()
+        )  # each process has its own streams and buffers
     mine = capture_random_state() if random is None else random
     states["random"] = idist.all_gather(mine)  # a list with one entry per process
     states["results"] = {name: _savable(one.state.metrics) for name, one in engines.items()}
@@ -91,7 +93,10 @@ def _is_savable(value: Any) -> bool:
 
 
 def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[Any] | None:
-    """Wraps data so that they have a position. Equal data get the same wrapper, in which a second run continues."""
+    """Wraps data so that they have a position.
+
+    Equal data get the same wrapper, in which a second run continues.
+    """
     if data is None or isinstance(data, flow.ResumableLoader):
         return data
     known: Any = engine.state.dataloader
@@ -122,21 +127,30 @@ class Resumption:
     """
 
     def __init__(
-        self, engine: Engine[Any, Any], states: Mapping[str, Any], belongings: Belongings, data: Any, source: str
+        self,
+        engine: Engine[Any, Any],
+        states: Mapping[str, Any],
+        belongings: Belongings,
+        data: Any,
+        source: str,
     ) -> None:
         self.is_inside_epoch = False
         self._engine = engine
         self._source = source
         positions = states.get("data", [])
         self._states = (
-            {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]} if positions else {**states}
+            {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]}
+            if positions
+            else {**states}
         )
         self._engines = belongings.engines
         known = _names_in(states, belongings)
         self._objects = {name: one for name, one in belongings.objects.items() if name in known}
         self._states |= {name: self._states[saved] for name, saved in known.items()}
         self._data_is_due = bool(states.get("is_data_set"))
-        has_place = "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
+        has_place = (
+            "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
+        )
         self._data = data if has_place else None
         self._before = [_undo_attributes(one) for one in (engine, engine.state, engine._source)]
         self._before += [_undo_items(one.state.metrics) for one in self._engines.values()]
@@ -144,13 +158,18 @@ class Resumption:
         if self._data is not None:
             self._before.append(self._data.bookmark())
         self.missing = [name for name in belongings.objects if name not in known]
-        self.left_over = [name for name in states if name not in known.values() and name not in RESERVED]
+        self.left_over = [
+            name for name in states if name not in known.values() and name not in RESERVED
+        ]
         _check_numbers(self.left_over, belongings, source)
 
     def is_over(self, request: Request) -> bool:
         """Whether the run is finished, and ``run`` has not been given a higher limit."""
         state = self._engine.state
-        is_same = request.max_epochs in (None, state.max_epochs) and request.max_iters in (None, state.max_iters)
+        is_same = request.max_epochs in (None, state.max_epochs) and request.max_iters in (
+            None,
+            state.max_iters,
+        )
         return bool(self._states.get("is_finished")) and is_same
 
     def begin(self) -> None:
@@ -170,7 +189,9 @@ class Resumption:
         self.is_inside_epoch = cursor.carried > 0
         if event is not None:
             cursor.unfinished = Unfinished(event["name"], event["num_done"])
-            cursor.is_failed = True  # there are handlers left to call, even if the event is the last
+            cursor.is_failed = (
+                True  # there are handlers left to call, even if the event is the last
+            )
 
     def take_data(self, data: Any) -> None:
         """Restores the position in data that a handler of STARTED has set.
@@ -199,7 +220,9 @@ class Resumption:
         """Restores all objects, or raises and changes none of them. The last step that may fail."""
         # Files cannot be restored if another object refuses its state: objects that write files
         # come last.
-        in_order = sorted(self._objects.items(), key=lambda item: hasattr(type(item[1]), "dry_run_in"))
+        in_order = sorted(
+            self._objects.items(), key=lambda item: hasattr(type(item[1]), "dry_run_in")
+        )
         self._before.append(storage.restore(dict(in_order), self._states))
         self._apply_results()
         is_complete = not (self.missing or self.left_over)
@@ -230,10 +253,20 @@ class Resumption:
     def report(self) -> str:
         """A table of what was restored and what was not."""
         rows = [("trainer", "restored"), *((name, "restored") for name in self._objects)]
-        rows += [("data", "restored" if self._data is not None else "not in the checkpoint, or data without position")]
+        rows += [
+            (
+                "data",
+                "restored"
+                if self._data is not None
+                else "not in the checkpoint, or data without position",
+            )
+        ]
         rows += [("random", "restored" if "random" in self._states else "not in the checkpoint")]
         rows += [(name, "NOT RESTORED: not in the checkpoint") for name in self.missing]
-        rows += [(name, "NOT RESTORED: in the checkpoint, but not in this program") for name in self.left_over]
+        rows += [
+            (name, "NOT RESTORED: in the checkpoint, but not in this program")
+            for name in self.left_over
+        ]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"  {name:{width}}  {what}" for name, what in rows)
 
@@ -249,7 +282,12 @@ class Resumption:
         state, cursor, data = self._engine.state, self._engine._cursor, self._data
         old, saved = state.epoch_length, self._states.get("data", {}).get("fingerprint")
         length = _fetch.length_of(data)
-        if data is None or length is None or old in (None, length) or data.state_dict()["fingerprint"] == saved:
+        if (
+            data is None
+            or length is None
+            or old in (None, length)
+            or data.state_dict()["fingerprint"] == saved
+        ):
             return
         num_left = data.num_batches_left() or 0
         state.epoch_length = length
@@ -265,11 +303,20 @@ class Resumption:
 def _names_in(states: Mapping[str, Any], belongings: Belongings) -> dict[str, str]:
     """Maps the name of each object in this program to its name in a checkpoint, which may differ."""
     known = {name: name for name in belongings.objects if name in states}
-    wanted = [other for name, others in belongings.others.items() if name not in known for other in others]
+    wanted = [
+        other for name, others in belongings.others.items() if name not in known for other in others
+    ]
     for name in belongings.objects:
         for other in [] if name in known else belongings.others.get(name, []):
-            is_free = other in states and other not in known.values() and other not in belongings.objects
-            if is_free and wanted.count(other) == 1 and f"{other}#2" not in states and other not in RESERVED:
+            is_free = (
+                other in states and other not in known.values() and other not in belongings.objects
+            )
+            if (
+                is_free
+                and wanted.count(other) == 1
+                and f"{other}#2" not in states
+                and other not in RESERVED
+            ):
                 known[name] = other
                 break
     return known
@@ -277,7 +324,10 @@ def _names_in(states: Mapping[str, Any], belongings: Belongings) -> dict[str, st
 
 def _check_numbers(left_over: list[str], belongings: Belongings, source: str) -> None:
     """Refuses checkpoints of earlier versions that numbered objects in their order of attachment."""
-    bases = {*belongings.objects, *(other for others in belongings.others.values() for other in others)}
+    bases = {
+        *belongings.objects,
+        *(other for others in belongings.others.values() for other in others),
+    }
     numbered = [name for name in left_over if "#" in name and name.rpartition("#")[0] in bases]
     if numbered:
         base = numbered[0].rpartition("#")[0]
@@ -305,7 +355,9 @@ def _undo_items(one: dict[str, Any]) -> Callable[[], None]:
 
 def _undo_gradients(objects: Iterable[Any]) -> Callable[[], None]:
     """Returns what restores the gradients of modules, which loading an accumulation window changes."""
-    before = [(p, p.grad) for one in objects if isinstance(one, torch.nn.Module) for p in one.parameters()]
+    before = [
+        (p, p.grad) for one in objects if isinstance(one, torch.nn.Module) for p in one.parameters()
+    ]
 
     def put_back() -> None:
         for parameter, gradient in before:
@@ -334,7 +386,9 @@ def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumptio
             "single objects, use Checkpoint.load_objects"
         )
     if "data" in states and data is None:
-        raise CheckpointError(f"The run in {found.name} was over data, and should be given data, but given None")
+        raise CheckpointError(
+            f"The run in {found.name} was over data, and should be given data, but given None"
+        )
     given = {} if engine.run_saver is None else engine.run_saver.given
     resumption = Resumption(engine, states, collect(engine, given), data, found.name)
     resumption.begin()
@@ -364,7 +418,11 @@ def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None
 
 def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:
     """The checkpoints in a folder, the newest first, by their own notes: an index may be missing."""
-    return [storage.Row(found.name, found.note) for found in storage.scan(place, family) if found.note is not None]
+    return [
+        storage.Row(found.name, found.note)
+        for found in storage.scan(place, family)
+        if found.note is not None
+    ]
 
 
 def runs_in(place: storage.Place) -> list[storage.Found]:
@@ -379,7 +437,9 @@ def runs_in(place: storage.Place) -> list[storage.Found]:
 
 def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
     """Loads the newest checkpoint that all processes can read. All processes have to call it."""
-    names = idist.all_gather([found.name for found in runs_in(place)])[0]  # as seen by the first process
+    names = idist.all_gather([found.name for found in runs_in(place)])[
+        0
+    ]  # as seen by the first process
     for name in names:
         loaded = _load_or_none(place, name)
         if all(idist.all_gather(loaded is not None)):

@@ -37,13 +37,17 @@ def leaves_of(objects: Any, method: str, path: str = "") -> Iterator[tuple[str, 
         return
     children = _children_of(objects)
     if children is None:
-        raise TypeError(f"Object {type(objects)} should have `{method}` method, but {path or 'this one'} has not")
+        raise TypeError(
+            f"Object {type(objects)} should have `{method}` method, but {path or 'this one'} has not"
+        )
     for key, child in children:
         yield from leaves_of(child, method, f"{path}.{key}" if path else str(key))
 
 
 def states_of(objects: Any, rank: int) -> Any:
-    """Returns the states of nested objects in the same containers. A collective if :func:`is_sharded` is true.
+    """Returns the states of nested objects in the same containers.
+
+    A collective if :func:`is_sharded` is true.
 
     Args:
         objects: nested dictionaries and lists of objects.
@@ -103,9 +107,13 @@ def check_objects(to_save: Any, include_self: bool) -> None:
     for _ in leaves_of(to_save, "state_dict"):
         continue
     if include_self and not isinstance(to_save, MutableMapping):
-        raise TypeError(f"If `include_self` is True, then `to_save` must be mutable, but given {type(to_save)}")
+        raise TypeError(
+            f"If `include_self` is True, then `to_save` must be mutable, but given {type(to_save)}"
+        )
     if include_self and HANDLER_KEY in to_save:
-        raise ValueError(f"Cannot have key 'checkpointer' if `include_self` is True: {list(to_save)}")
+        raise ValueError(
+            f"Cannot have key 'checkpointer' if `include_self` is True: {list(to_save)}"
+        )
 
 
 def load_objects(to_load: Mapping[str, Any], checkpoint: Any, **kwargs: Any) -> None:
@@ -133,14 +141,18 @@ def load_objects(to_load: Mapping[str, Any], checkpoint: Any, **kwargs: Any) -> 
     if not isinstance(to_load, Mapping):
         raise TypeError(f"Argument `to_load` should be a dictionary, but given {type(to_load)}")
     if not isinstance(checkpoint, str | Path | Mapping):
-        raise TypeError(f"Argument checkpoint should be a string or a dictionary, but given {type(checkpoint)}")
+        raise TypeError(
+            f"Argument checkpoint should be a string or a dictionary, but given {type(checkpoint)}"
+        )
     objects = dict(leaves_of(to_load, "load_state_dict"))
     map_location = kwargs.pop("map_location", "cpu")
     strict = kwargs.pop("strict", True)
     states = checkpoint if isinstance(checkpoint, Mapping) else _read(checkpoint, map_location)
     found = dict(_paired(to_load, _by_key(to_load, states)))
     if kwargs:
-        objects = {path: _with_options(one, {**kwargs, "strict": strict}) for path, one in objects.items()}
+        objects = {
+            path: _with_options(one, {**kwargs, "strict": strict}) for path, one in objects.items()
+        }
     storage.restore(objects, found, strict=strict)
 
 
@@ -166,13 +178,19 @@ def _by_key(to_load: Mapping[str, Any], states: Any) -> Any:
 
 
 def _is_handler_state(state: Any) -> bool:
-    return isinstance(state, Mapping) and {"_saved"} <= set(state) <= {"_saved", "_real", "_iteration"}
+    return isinstance(state, Mapping) and {"_saved"} <= set(state) <= {
+        "_saved",
+        "_real",
+        "_iteration",
+    }
 
 
 def _without_handler_state(target: Any, states: Mapping[str, Any]) -> Mapping[str, Any]:
     if hasattr(target, "state_dict") and HANDLER_KEY in target.state_dict():
         return states  # the key is the object's own
-    rest: Any = copy.copy(states)  # copies the attributes that torch sets on state dictionaries, too
+    rest: Any = copy.copy(
+        states
+    )  # copies the attributes that torch sets on state dictionaries, too
     del rest[HANDLER_KEY]
     found: Mapping[str, Any] = rest
     return found
@@ -186,12 +204,16 @@ def _paired(to_load: Any, states: Any, path: str = "") -> Iterator[tuple[str, An
         for key, one in to_load.items():
             if not isinstance(states, Mapping) or key not in states:
                 given = list(states) if isinstance(states, Mapping) else type(states).__name__
-                raise ValueError(f"Key '{key}' from x is not found in y: {path or 'the checkpoint'} has {given}")
+                raise ValueError(
+                    f"Key '{key}' from x is not found in y: {path or 'the checkpoint'} has {given}"
+                )
             yield from _paired(one, states[key], f"{path}.{key}" if path else str(key))
     else:
         if not isinstance(states, Sequence) or len(states) != len(to_load):
             size = len(states) if isinstance(states, Sequence) else type(states).__name__
-            raise ValueError(f"Size of y: {size} does not match the size of x: {len(to_load)} ({path})")
+            raise ValueError(
+                f"Size of y: {size} does not match the size of x: {len(to_load)} ({path})"
+            )
         for i, one in enumerate(to_load):
             yield from _paired(one, states[i], f"{path}.{i}")
 
@@ -207,7 +229,8 @@ class _WithOptions:
         return storage.state_of(self._module)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        # Used once: the state that is put back if another object does not fit is loaded without options.
+        # Used once: the state that is put back if another object does not fit is loaded without
+        # options.
         options, self._options = self._options, {}
         module = storage.unwrap(self._module)
         module.load_state_dict(fit_keys(module, state), **options)
@@ -234,7 +257,12 @@ def check_same(found: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
         CheckpointError: a state differs.
     """
     for name in found:
-        plain, expected = storage.plain({name: found[name]})[name], storage.plain({name: saved[name]})[name]
+        plain, expected = (
+            storage.plain({name: found[name]})[name],
+            storage.plain({name: saved[name]})[name],
+        )
         difference = first_difference(plain, expected, name)
         if difference is not None:
-            raise CheckpointError(f"{name} should come back from a checkpoint as it was saved, but {difference}")
+            raise CheckpointError(
+                f"{name} should come back from a checkpoint as it was saved, but {difference}"
+            )

@@ -28,7 +28,11 @@ _ADVICE = {
 
 def takes_old_arguments(init: T) -> T:
     """Lets the constructor of ``ModelCheckpoint`` take those arguments, by name and in the order of then."""
-    names = [name for name, one in inspect.signature(init).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    names = [
+        name
+        for name, one in inspect.signature(init).parameters.items()
+        if one.kind is not one.VAR_KEYWORD
+    ]
     names += ["background", *_ADVICE, *OF_TORCH_SAVE]
 
     @functools.wraps(init)
@@ -38,7 +42,9 @@ def takes_old_arguments(init: T) -> T:
             old["the order of arguments"] = "give all after filename_prefix by name"
             given = dict(zip(_OLD_ORDER, args[2:], strict=False))
             if twice := given.keys() & kwargs.keys():
-                raise TypeError(f"ModelCheckpoint should be given {min(twice)} once, but given it twice")
+                raise TypeError(
+                    f"ModelCheckpoint should be given {min(twice)} once, but given it twice"
+                )
             args, kwargs = args[:2], {**given, **kwargs}
         unknown = next((name for name in kwargs if name not in names), None)
         if unknown is not None:
@@ -66,7 +72,11 @@ def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
     Raises:
         ValueError: something is asked for that is no longer done.
     """
-    old |= {name: _ADVICE[name].format(value=kwargs[name]) for name in _ADVICE if kwargs.get(name) is not None}
+    old |= {
+        name: _ADVICE[name].format(value=kwargs[name])
+        for name in _ADVICE
+        if kwargs.get(name) is not None
+    }
     if kwargs.pop("save_as_state_dict", True) is False:
         raise ValueError(
             "save_as_state_dict should be True, but given False: whole objects run code when they are loaded. Load "
@@ -80,7 +90,11 @@ def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
         raise ValueError(f"save_interval should be a positive integer, but given {interval!r}")
     if old:
         told = "; ".join(f"{name} ({advice})" for name, advice in old.items())
-        warnings.warn(f"Arguments of Ignite 0.1 to 0.4 are deprecated: {told}", DeprecationWarning, stacklevel=3)
+        warnings.warn(
+            f"Arguments of Ignite 0.1 to 0.4 are deprecated: {told}",
+            DeprecationWarning,
+            stacklevel=3,
+        )
     return kwargs
 
 
@@ -93,7 +107,9 @@ def _is_in_new_order(values: tuple[Any, ...]) -> bool:
         lambda atomic: isinstance(atomic, bool),
         lambda require_empty: isinstance(require_empty, bool | str),
         lambda create_dir: isinstance(create_dir, bool),
-        lambda global_step_transform: global_step_transform is None or callable(global_step_transform),
+        lambda global_step_transform: (
+            global_step_transform is None or callable(global_step_transform)
+        ),
         lambda filename_pattern: filename_pattern is None or isinstance(filename_pattern, str),
     )
     return all(fits(value) for fits, value in zip(kinds, values, strict=False))

@@ -85,9 +85,13 @@ class Score:
         ValueError: ``mode`` is unknown.
     """
 
-    def __init__(self, source: str | Callable[[AnyEngine], float] | None, mode: Literal["max", "min"]) -> None:
+    def __init__(
+        self, source: str | Callable[[AnyEngine], float] | None, mode: Literal["max", "min"]
+    ) -> None:
         if not (source is None or isinstance(source, str) or callable(source)):
-            raise TypeError(f"score should be the name of a metric, a function or None, but given {source!r}")
+            raise TypeError(
+                f"score should be the name of a metric, a function or None, but given {source!r}"
+            )
         if mode not in ("max", "min"):
             raise ValueError(f"mode should be 'max' or 'min', but given {mode!r}")
         self.source = source
@@ -100,7 +104,9 @@ class Score:
         if self.source is None:
             return None
         source = self.source
-        value = self._look_up(source, trainer, engines) if isinstance(source, str) else source(trainer)
+        value = (
+            self._look_up(source, trainer, engines) if isinstance(source, str) else source(trainer)
+        )
         return None if value is None else float(value)
 
     def _look_up(self, name: str, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> Any:
@@ -135,11 +141,15 @@ class RunCheckpoint:
     ) -> None:
         for name, number, least in (("n_saved", num_best, 0), ("keep_last", num_last, 1)):
             if not isinstance(number, int) or number < least:
-                raise ValueError(f"{name} should be an integer of at least {least}, but given {number!r}")
+                raise ValueError(
+                    f"{name} should be an integer of at least {least}, but given {number!r}"
+                )
         self.given = dict(given)
         self.place = storage.open_place(dirname)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
-        self._trainer_ref = weakref.ref(trainer)  # weak: a reference cycle would keep the model alive
+        self._trainer_ref = weakref.ref(
+            trainer
+        )  # weak: a reference cycle would keep the model alive
         self._score = score
         self._num_best = num_best if score.source is not None else 0
         self._num_last = num_last
@@ -159,7 +169,9 @@ class RunCheckpoint:
     def _trainer(self) -> AnyEngine:
         trainer = self._trainer_ref()
         if trainer is None:
-            raise RuntimeError("The run should be saved while its trainer is there, but it was deleted")
+            raise RuntimeError(
+                "The run should be saved while its trainer is there, but it was deleted"
+            )
         return trainer
 
     def attach(self, event: Any) -> None:
@@ -183,7 +195,9 @@ class RunCheckpoint:
                 f"{trainer.run_saver.place}. Give that one several events, joined with |"
             )
         trainer.add_event_handler(event, self, priority=_LAST)
-        trainer.add_event_handler(Events.TERMINATE | Events.COMPLETED, self._save_the_end, priority=_LAST)
+        trainer.add_event_handler(
+            Events.TERMINATE | Events.COMPLETED, self._save_the_end, priority=_LAST
+        )
         trainer.add_run_context(self._frame)
         trainer.run_saver = self
 
@@ -200,7 +214,11 @@ class RunCheckpoint:
         return None if best is None else self._path_of(best.file)
 
     def _path_of(self, name: str) -> Path | str:
-        return self.place.path / name if isinstance(self.place, storage.Folder) else f"{self.place}/{name}"
+        return (
+            self.place.path / name
+            if isinstance(self.place, storage.Folder)
+            else f"{self.place}/{name}"
+        )
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
         """Saves the run now or, with several processes, after the current gradient accumulation.
@@ -215,13 +233,22 @@ class RunCheckpoint:
         if self._has_gradients_of_its_own():
             if not self._is_due:
                 self._is_due = True
-                engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_possible, priority=_LAST)
+                engine.add_event_handler(
+                    Events.ITERATION_COMPLETED, self._save_if_possible, priority=_LAST
+                )
             return
         within = getattr(engine.step_function, "resumes_within", ())
-        self.save(Unfinished(Events.ITERATION_COMPLETED.name, 0) if engine.last_event_name in within else None)
+        self.save(
+            Unfinished(Events.ITERATION_COMPLETED.name, 0)
+            if engine.last_event_name in within
+            else None
+        )
 
     def save(
-        self, unfinished: Unfinished | None = None, random: RandomState | None = None, is_finished: bool = False
+        self,
+        unfinished: Unfinished | None = None,
+        random: RandomState | None = None,
+        is_finished: bool = False,
     ) -> None:
         """Saves the run. A collective: call it on all ranks; rank 0 writes.
 
@@ -254,7 +281,9 @@ class RunCheckpoint:
         what = _GO_ON
         if idist.get_rank() == 0:
             assert self.pace is not None
-            is_due = not self._timing.is_writing and self.pace(self._timing.since_last_s, self._timing.cost_s)
+            is_due = not self._timing.is_writing and self.pace(
+                self._timing.since_last_s, self._timing.cost_s
+            )
             what = _SAVE if is_due else _KEEP if self._is_new_best() else _GO_ON
         return what if idist.get_world_size() == 1 else int(idist.all_gather(what)[0])
 
@@ -264,7 +293,11 @@ class RunCheckpoint:
         engines = {} if callable(self._score.source) else collect(self._trainer, self.given).engines
         score = self._score.of(self._trainer, engines)
         notes = [row.note for row in self._rows] + ([] if self._best is None else [self._best.note])
-        return score is not None and not math.isnan(score) and all(self._is_better(score, note) for note in notes)
+        return (
+            score is not None
+            and not math.isnan(score)
+            and all(self._is_better(score, note) for note in notes)
+        )
 
     def _is_better(self, score: float | None, note: storage.Note) -> bool:
         """Whether a score is better than that of another checkpoint, which may have none."""
@@ -292,7 +325,9 @@ class RunCheckpoint:
         if idist.get_rank() != 0:
             return
         best, self._best = self._best, None
-        if best is not None and (best.note.step == note.step or self._is_better(note.score, best.note)):
+        if best is not None and (
+            best.note.step == note.step or self._is_better(note.score, best.note)
+        ):
             best = None
         if self._writer is None:
             self._commit_all(best, storage.plain(states), note)
@@ -338,11 +373,17 @@ class RunCheckpoint:
             self.save()
 
     def _has_gradients_of_its_own(self) -> bool:
-        return idist.get_world_size() > 1 and getattr(self._trainer.step_function, "num_accumulated", 0) > 0
+        return (
+            idist.get_world_size() > 1
+            and getattr(self._trainer.step_function, "num_accumulated", 0) > 0
+        )
 
     def _save_the_end(self, engine: AnyEngine) -> None:
         """Saves the finished run, so that a restarted job does not train further."""
-        if engine.last_event_name is Events.COMPLETED or engine.should_terminate == "skip_completed":
+        if (
+            engine.last_event_name is Events.COMPLETED
+            or engine.should_terminate == "skip_completed"
+        ):
             self.save(is_finished=not engine.will_resume)
 
     @contextmanager
@@ -372,7 +413,9 @@ class RunCheckpoint:
 
     def _held(self) -> AbstractContextManager[Any]:
         folder = getattr(self.place, "path", None)
-        return storage.hold(folder) if folder is not None and idist.get_rank() == 0 else nullcontext()
+        return (
+            storage.hold(folder) if folder is not None and idist.get_rank() == 0 else nullcontext()
+        )
 
     def _find_earlier(self, is_new: bool) -> None:
         if idist.get_rank() != 0:
@@ -495,7 +538,9 @@ def of(
         >>> seen
         [1, 2, 3, 1, 2, 3]
     """
-    checkpoint = RunCheckpoint(trainer, dirname, objects, Score(score, mode), n_saved, keep_last, background)
+    checkpoint = RunCheckpoint(
+        trainer, dirname, objects, Score(score, mode), n_saved, keep_last, background
+    )
     checkpoint.attach(event)
     return checkpoint
 
@@ -530,5 +575,7 @@ def raise_together(act: Callable[[], T]) -> T:
             del error  # its traceback holds this frame: a reference cycle
     for rank, text in enumerate(told):
         if text is not None:
-            raise CheckpointError(f"A checkpoint should be saved, but on rank {rank} this has failed: {text}")
+            raise CheckpointError(
+                f"A checkpoint should be saved, but on rank {rank} this has failed: {text}"
+            )
     return result

@@ -46,7 +46,12 @@ class BaseSaveHandler(ABC):
     """
 
     @abstractmethod
-    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+    def __call__(
+        self,
+        checkpoint: Mapping[str, Any],
+        filename: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes a checkpoint.
 
         Args:
@@ -135,7 +140,9 @@ class DiskSaver(BaseSaveHandler):
         **kwargs: Any,
     ) -> None:
         if isinstance(require_empty, str) and require_empty != "resume":
-            raise ValueError(f"require_empty should be True, False or 'resume', but given {require_empty!r}")
+            raise ValueError(
+                f"require_empty should be True, False or 'resume', but given {require_empty!r}"
+            )
         for name in kwargs.keys() - set(OF_TORCH_SAVE):
             meant = nearest(name, (*inspect.signature(DiskSaver).parameters, *OF_TORCH_SAVE))
             if meant:  # anything else is for torch.save to refuse
@@ -157,7 +164,12 @@ class DiskSaver(BaseSaveHandler):
                 self._check_is_empty()
             self._opened.sweep()
 
-    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+    def __call__(
+        self,
+        checkpoint: Mapping[str, Any],
+        filename: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes a checkpoint, on ``save_on_rank`` only.
 
         Raises:
@@ -173,7 +185,9 @@ class DiskSaver(BaseSaveHandler):
             self._write(checkpoint, filename, order)
             return
         self._writer.wait()  # before the copy, so that there is only one at a time
-        work = functools.partial(self._write_behind, self._snapshot.take(checkpoint), filename, order)
+        work = functools.partial(
+            self._write_behind, self._snapshot.take(checkpoint), filename, order
+        )
         self._writer.submit(work)
 
     def remove(self, filename: str) -> None:
@@ -184,10 +198,14 @@ class DiskSaver(BaseSaveHandler):
             FileNotFoundError: the file does not exist.
             OSError: removing it failed.
         """
-        if idist.get_rank() != self.save_on_rank or any(self._is_same(filename, name) for name in self._kept):
+        if idist.get_rank() != self.save_on_rank or any(
+            self._is_same(filename, name) for name in self._kept
+        ):
             return
         if not self._place.remove(filename):
-            raise FileNotFoundError(errno.ENOENT, "The checkpoint is not there", str(self._path_of(filename)))
+            raise FileNotFoundError(
+                errno.ENOENT, "The checkpoint is not there", str(self._path_of(filename))
+            )
 
     def wait(self) -> None:
         """Waits for the background write.
@@ -225,7 +243,11 @@ class DiskSaver(BaseSaveHandler):
     def _check_is_empty(self, extension: str = ".pt", prefix: str = "") -> None:
         if idist.get_rank() != self.save_on_rank:
             return
-        found = [name for name in self._place.names() if name.endswith(extension) and name.startswith(prefix)]
+        found = [
+            name
+            for name in self._place.names()
+            if name.endswith(extension) and name.startswith(prefix)
+        ]
         if found:
             raise ValueError(
                 f"Files {found[:5]} with extension {extension!r} are already present in the directory "
@@ -238,10 +260,18 @@ class DiskSaver(BaseSaveHandler):
         if filename == other or not isinstance(self._place, storage.Folder):
             return filename == other
         paths = self._place.path / filename, self._place.path / other
-        return filename.casefold() == other.casefold() and all(map(os.path.exists, paths)) and os.path.samefile(*paths)
+        return (
+            filename.casefold() == other.casefold()
+            and all(map(os.path.exists, paths))
+            and os.path.samefile(*paths)
+        )
 
     def _path_of(self, filename: str) -> Any:
-        return self.dirname / filename if isinstance(self.dirname, Path) else f"{self.dirname}/{filename}"
+        return (
+            self.dirname / filename
+            if isinstance(self.dirname, Path)
+            else f"{self.dirname}/{filename}"
+        )
 
     def _found(self, family: str) -> list[storage.Row]:
         """Returns the files of an earlier run, oldest first."""
@@ -262,7 +292,9 @@ class DiskSaver(BaseSaveHandler):
         order.remaining = remove_each(self, order.removable(stay), stay)
 
 
-def remove_each(handler: Any, filenames: Iterable[str], kept: tuple[str, ...] = ()) -> tuple[str, ...]:
+def remove_each(
+    handler: Any, filenames: Iterable[str], kept: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Removes files that are no longer needed. Logs a warning instead of raising if that fails.
 
     Args:
@@ -280,9 +312,13 @@ def remove_each(handler: Any, filenames: Iterable[str], kept: tuple[str, ...] = 
         try:
             handler.remove(filename)
         except FileNotFoundError:
-            logger.warning("The checkpoint %s should be removed, but somebody else has done it", filename)
+            logger.warning(
+                "The checkpoint %s should be removed, but somebody else has done it", filename
+            )
         except Exception as error:
-            logger.warning("The checkpoint %s should be removed, but could not be: %s", filename, error)
+            logger.warning(
+                "The checkpoint %s should be removed, but could not be: %s", filename, error
+            )
             remaining.append(filename)
     if isinstance(handler, DiskSaver):
         handler._kept = ()
@@ -327,8 +363,13 @@ def takes_metadata(handler: Callable[..., Any]) -> bool:
     )
 
 
-def note_of(engine: Engine[Any, Any], score: Any, score_name: Any, family: str, restarts: int) -> storage.Note:
-    """Returns the metadata of a file. Epoch and iteration are those of the outermost running engine: the trainer."""
+def note_of(
+    engine: Engine[Any, Any], score: Any, score_name: Any, family: str, restarts: int
+) -> storage.Note:
+    """Returns the metadata of a file.
+
+    Epoch and iteration are those of the outermost running engine: the trainer.
+    """
     state = (outermost_engine() or engine).state
     return storage.Note(
         step=int(state.iteration),

@@ -29,7 +29,10 @@ EXTENSION = "pt"
 
 
 def setup_filename_pattern(
-    with_prefix: bool = True, with_score: bool = True, with_score_name: bool = True, with_global_step: bool = True
+    with_prefix: bool = True,
+    with_score: bool = True,
+    with_score_name: bool = True,
+    with_global_step: bool = True,
 ) -> str:
     """Returns the default pattern of file names with the requested parts.
 
@@ -151,7 +154,9 @@ def items_from_rows(rows: Sequence[Row], has_scores: bool) -> list[Item]:
         [Item(priority=0.5, filename='a')]
     """
     if has_scores:
-        return [Item(math.nan if row.note.score is None else row.note.score, row.file) for row in rows]
+        return [
+            Item(math.nan if row.note.score is None else row.note.score, row.file) for row in rows
+        ]
     return [Item(max(row.note.order[1], i), row.file) for i, row in enumerate(rows)]
 
 
@@ -174,15 +179,25 @@ def read_items(state: Any, check: Callable[[str], object]) -> list[Item]:
             name.
     """
     if not isinstance(state, list | tuple):
-        raise CheckpointError(f"_saved should be a list of priorities and file names, but given {state!r:.100}")
+        raise CheckpointError(
+            f"_saved should be a list of priorities and file names, but given {state!r:.100}"
+        )
     items = []
     for pair in state:
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], numbers.Number):
-            raise CheckpointError(f"_saved should hold pairs of a priority and a file name, but given {pair!r:.100}")
+        if (
+            not isinstance(pair, list | tuple)
+            or len(pair) != 2
+            or not isinstance(pair[0], numbers.Number)
+        ):
+            raise CheckpointError(
+                f"_saved should hold pairs of a priority and a file name, but given {pair!r:.100}"
+            )
         try:
             check(pair[1])
         except (TypeError, ValueError) as error:
-            raise CheckpointError(f"_saved should hold names of files in one folder. {error}") from error
+            raise CheckpointError(
+                f"_saved should hold names of files in one folder. {error}"
+            ) from error
         items.append(Item(pair[0], pair[1]))  # type: ignore[arg-type]
     return merge_items(items, [])
 
@@ -194,7 +209,9 @@ def read_names(state: Any) -> dict[str, str]:
         CheckpointError: a name is not a plain file name.
     """
     if not isinstance(state, Mapping | None):
-        raise CheckpointError(f"_real should be a dictionary of file names, but given {state!r:.100}")
+        raise CheckpointError(
+            f"_real should be a dictionary of file names, but given {state!r:.100}"
+        )
     try:
         return {str(name): check_name(real) for name, real in (state or {}).items()}
     except (TypeError, ValueError) as error:
@@ -217,8 +234,14 @@ def check_custom_name(name: Any) -> None:
     Raises:
         ValueError: the name leads out of the folder.
     """
-    if not isinstance(name, str) or ".." in name.replace("\\", "/").split("/") or not name.isprintable():
-        raise ValueError(f"A file name should be a string that does not lead elsewhere, but given {name!r:.80}")
+    if (
+        not isinstance(name, str)
+        or ".." in name.replace("\\", "/").split("/")
+        or not name.isprintable()
+    ):
+        raise ValueError(
+            f"A file name should be a string that does not lead elsewhere, but given {name!r:.80}"
+        )
 
 
 def _rank_of(item: Item) -> tuple[bool, float]:
@@ -230,7 +253,10 @@ class CheckpointEvents(EventEnum):
     """Events fired by :class:`Checkpoint`."""
 
     SAVED_CHECKPOINT = "saved_checkpoint"
-    """A checkpoint was saved, or, in the background, its state was copied. Replaced files still exist."""
+    """A checkpoint was saved, or, in the background, its state was copied.
+
+    Replaced files still exist.
+    """
 
 
 class _PendingWrite(NamedTuple):
@@ -299,7 +325,11 @@ class TrackedFiles:
     @property
     def real_names(self) -> dict[str, str]:
         """Actual names of tracked files that a custom saver renamed."""
-        return {item.filename: self._real[item.filename] for item in self.items if item.filename in self._real}
+        return {
+            item.filename: self._real[item.filename]
+            for item in self.items
+            if item.filename in self._real
+        }
 
     def load(self, state: Any, real_names: Any = None) -> None:
         """Restores the tracked files from a state.
@@ -347,10 +377,17 @@ class TrackedFiles:
         taken = self._earlier if first is None else shift_before(self._earlier, first)
         self.items = merge_items(own, taken)
 
-    def save(self, checkpoint: Any, filename: str, order: Metadata, decision: Decision, engine: AnyEngine) -> None:
-        """Writes a file, tracks it, fires the event, and removes replaced files. If writing fails, nothing changes."""
+    def save(
+        self, checkpoint: Any, filename: str, order: Metadata, decision: Decision, engine: AnyEngine
+    ) -> None:
+        """Writes a file, tracks it, fires the event, and removes replaced files.
+
+        If writing fails, nothing changes.
+        """
         order.kept = tuple(item.filename for item in decision.kept if item.filename != filename)
-        order.dropped = tuple(name for name in (*self._remaining, *decision.dropped) if name != filename)
+        order.dropped = tuple(
+            name for name in (*self._remaining, *decision.dropped) if name != filename
+        )
         order.real = dict(self._real)
         args = (checkpoint, filename, order) if self._takes_metadata else (checkpoint, filename)
         written = self._write(*args)
@@ -380,7 +417,9 @@ class TrackedFiles:
         return remove_each(self._handler, order.removable(stay), stay)
 
     def wait(self) -> None:
-        """Waits for the background write. If it failed, the previously tracked files are tracked again.
+        """Waits for the background write.
+
+        If it failed, the previously tracked files are tracked again.
 
         Raises:
             Exception: the error of the writer, on the rank that writes.

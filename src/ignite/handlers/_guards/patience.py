@@ -1,4 +1,7 @@
-"""Patience: when to stop waiting for a better score. Plain numbers; independent of engines and tensors."""
+"""Patience: when to stop waiting for a better score.
+
+Plain numbers; independent of engines and tensors.
+"""
 
 import math
 from dataclasses import dataclass
@@ -45,19 +48,27 @@ class Patience:
     def __post_init__(self) -> None:
         # These messages start as Ignite's do: programs match them.
         if not self.limit >= 1:
-            raise ValueError(f"Argument patience should be positive integer, but given {self.limit}")
+            raise ValueError(
+                f"Argument patience should be positive integer, but given {self.limit}"
+            )
         if not self.threshold >= 0:
-            raise ValueError(f"Argument threshold should not be a negative number, but given {self.threshold}")
+            raise ValueError(
+                f"Argument threshold should not be a negative number, but given {self.threshold}"
+            )
         if self.threshold_mode not in ("abs", "rel"):
             raise ValueError(
                 f"Argument threshold_mode should be either 'abs' or 'rel', but given {self.threshold_mode!r}"
             )
         if self.mode not in ("min", "max"):
-            raise ValueError(f"Argument mode should be either 'min' or 'max', but given {self.mode!r}")
+            raise ValueError(
+                f"Argument mode should be either 'min' or 'max', but given {self.mode!r}"
+            )
 
     def observe(self, score: float) -> bool:
         """Adds a score; returns True when patience has run out."""
-        is_improvement = not math.isnan(score) and (self.best is None or self._exceeds(score, self._bar(self.best)))
+        is_improvement = not math.isnan(score) and (
+            self.best is None or self._exceeds(score, self._bar(self.best))
+        )
         if is_improvement:
             self.best, self.waited = score, 0
             return False
@@ -81,8 +92,8 @@ class Patience:
         margin = self.threshold if self.mode == "max" else -self.threshold
         if self.threshold_mode == "abs":
             return best + margin
-        # Scores are often negated losses: a fraction of a negative reference would lower the bar. One product, not a
-        # sum, so that scores exactly at the bar round as in Ignite.
+        # Scores are often negated losses: a fraction of a negative reference would lower the bar.
+        # One product, not a sum, so that scores exactly at the bar round as in Ignite.
         return best * (1 + margin if best >= 0 else 1 - margin)
 
 
@@ -95,5 +106,7 @@ def as_score(value: Any) -> float:
     try:
         return float(value)
     except TypeError as error:
-        error.add_note(f"score_function should return a number, but returned a {type(value).__name__}")
+        error.add_note(
+            f"score_function should return a number, but returned a {type(value).__name__}"
+        )
         raise

@@ -11,7 +11,9 @@ from ignite._core.seeding import RandomState, capture_random_state, restore_rand
 from ignite.base import Stateful
 from ignite.storage.snapshot import Snapshot
 
-_FROM_MEDIAN_DEVIATION = 1.4826  # median absolute deviation to standard deviation, for normal numbers
+_FROM_MEDIAN_DEVIATION = (
+    1.4826  # median absolute deviation to standard deviation, for normal numbers
+)
 _FROM_MEAN_DEVIATION = 1.2533  # mean absolute deviation to standard deviation
 _SMALLEST_SCALE = 0.01  # lower limit of the standard deviation, as a fraction of the median
 
@@ -49,7 +51,9 @@ class SpikeDetector:
         if not threshold > 0:
             raise ValueError(f"threshold should be greater than 0, but given {threshold}")
         if not 2 <= min_samples <= window:
-            raise ValueError(f"min_samples should be from 2 to window={window}, but given {min_samples}")
+            raise ValueError(
+                f"min_samples should be from 2 to window={window}, but given {min_samples}"
+            )
         self.threshold = threshold
         self.min_samples = min_samples
         self._losses: deque[float] = deque(maxlen=window)
@@ -62,7 +66,9 @@ class SpikeDetector:
             return 0.0
         center = median(self._losses)
         distances = [abs(known - center) for known in self._losses]
-        spread = _FROM_MEDIAN_DEVIATION * median(distances) or _FROM_MEAN_DEVIATION * fmean(distances)
+        spread = _FROM_MEDIAN_DEVIATION * median(distances) or _FROM_MEAN_DEVIATION * fmean(
+            distances
+        )
         scale = max(spread, _SMALLEST_SCALE * abs(center))
         return (loss - center) / scale if scale > 0 else 0.0
 
@@ -90,7 +96,9 @@ class SpikeDetector:
             ValueError: the losses are not a list of finite numbers. Nothing is changed.
         """
         losses: Sequence[Any] = state_dict["losses"]
-        are_numbers = isinstance(losses, list | tuple) and all(isinstance(loss, int | float) for loss in losses)
+        are_numbers = isinstance(losses, list | tuple) and all(
+            isinstance(loss, int | float) for loss in losses
+        )
         if not are_numbers or not all(map(math.isfinite, losses)):
             raise ValueError(f"losses should be a list of finite numbers, but given {losses!r}")
         self._losses = deque(map(float, losses), maxlen=self._losses.maxlen)
@@ -129,7 +137,9 @@ class RollbackStates:
             TypeError: the state of an object cannot be copied; the message names the place.
         """
         self.newest = None  # its memory is reused
-        states = self._snapshot.take({name: one.state_dict() for name, one in self._objects.items()})
+        states = self._snapshot.take(
+            {name: one.state_dict() for name, one in self._objects.items()}
+        )
         saved = SavedState(iteration, epoch, states, capture_random_state())
         if self.good is None:
             self.good = saved

@@ -48,7 +48,9 @@ def trace_events(slices: Sequence[tuple[Part, int, int]], rank: int) -> list[dic
         name = {"name": f"engine {track}: {runs[track]}" if track in runs else f"engine {track}"}
         events.append({"name": "thread_name", "ph": "M", "pid": rank, "tid": track, "args": name})
     origin = min((begin for _, begin, _ in slices), default=0)
-    for part, begin, end in sorted(slices, key=lambda one: (one[1], -one[2])):  # parents before children
+    for part, begin, end in sorted(
+        slices, key=lambda one: (one[1], -one[2])
+    ):  # parents before children
         event = {
             "name": part.name,
             "cat": part.kind,
@@ -72,7 +74,9 @@ _WIDEST = 60
 
 
 def parts_table(run: Part, whole: int) -> str:
-    """Formats the parts of ``run`` as a table, largest first. ``whole`` is the duration of the run in nanoseconds.
+    """Formats the parts of ``run`` as a table, largest first.
+
+    ``whole`` is the duration of the run in nanoseconds.
 
     Example:
         >>> run = Part("run", "run")
@@ -106,7 +110,13 @@ def _rows(part: Part, whole: int, indent: str) -> Iterator[tuple[str, int, int]]
 
 
 def _title(part: Part) -> str:
-    return f"{part.name} ({part.event})" if part.event else f"run of {part.name}" if part.kind == "run" else part.name
+    return (
+        f"{part.name} ({part.event})"
+        if part.event
+        else f"run of {part.name}"
+        if part.kind == "run"
+        else part.name
+    )
 
 
 def _duration(nanoseconds: float) -> str:
@@ -183,14 +193,20 @@ def basic_text(results: Mapping[str, Any], events: Iterable[Events]) -> str:
     lines += ["", "Dataflow:", _line(results["dataflow_stats"])]
     lines += ["", "Event handlers:", f"{float(stats['total_time']):.5f}"]
     for event in events:
-        lines += ["", f"- Events.{event.name}: {names.get(f'{event.name}_names', [])}", _line(stats[event.name])]
+        lines += [
+            "",
+            f"- Events.{event.name}: {names.get(f'{event.name}_names', [])}",
+            _line(stats[event.name]),
+        ]
     return "\n".join([*lines, ""])
 
 
 def _line(stats: Mapping[str, Any]) -> str:
     total = stats["total"]
     fields = [total if isinstance(total, str) else f"{total:.5f}"]
-    fields += [f"{stats[key][0]:.5f}/{stats[key][1]}" for key in ("min/index", "max/index") if key in stats]
+    fields += [
+        f"{stats[key][0]:.5f}/{stats[key][1]}" for key in ("min/index", "max/index") if key in stats
+    ]
     fields += [f"{stats[key]:.5f}" for key in ("mean", "std") if key in stats]
     return " | ".join(fields)
 

@@ -26,7 +26,9 @@ __all__ = ["DATA", "STEP", "CallTimer", "Part", "Timings", "name_in_results"]
 
 
 class Part:
-    """One part of a run: the run itself, its data, its step or a handler. A handler's children are nested runs.
+    """One part of a run: the run itself, its data, its step or a handler.
+
+    A handler's children are nested runs.
 
     Args:
         name: the name shown in tables and traces.
@@ -54,7 +56,10 @@ class Part:
         track = self.track if track is None else track
         key = (name, kind, event, track)
         if key not in self._children:
-            same = sum(one.kind == kind == "run" and known[0] == name for known, one in self._children.items())
+            same = sum(
+                one.kind == kind == "run" and known[0] == name
+                for known, one in self._children.items()
+            )
             self._children[key] = Part(f"{name} {same + 1}" if same else name, kind, event, track)
         return self._children[key]
 
@@ -98,7 +103,8 @@ class Timings:
 
     def __init__(self, num_slices: int, sync: bool) -> None:
         self.sync = sync
-        # Flat: part, start, end, part, ... A tuple per slice would be tracked by the garbage collector.
+        # Flat: part, start, end, part, ... A tuple per slice would be tracked by the garbage
+        # collector.
         self._ring: deque[Any] = deque(maxlen=3 * num_slices)
         self.clear()
 
@@ -222,7 +228,9 @@ class _TimingsMeter(Meter):
         self._timings = timings
         self._run = run
 
-    def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        self, event: Any, entry: Registration, handler: Callable[..., Any]
+    ) -> Callable[..., Any]:
         owner = getattr(entry.handler, "__self__", entry.handler)
         if getattr(owner, "_is_profiler", False):
             return handler
@@ -244,7 +252,8 @@ class _TimingsMeter(Meter):
         calls = part.calls
         iterator = self._timings.timed(part, begin)()
         part.calls = calls  # counts batches, not iterators
-        # Not a generator: an exception would end it, and it would keep a batch alive while the next is fetched.
+        # Not a generator: an exception would end it, and it would keep a batch alive while the next
+        # is fetched.
         return map(self._timings.timed_of_one(part, next), itertools.repeat(iterator))
 
     def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
@@ -281,13 +290,17 @@ class CallTimer(Meter):
         announce: called with the event and the name of each handler before the first call.
     """
 
-    def __init__(self, state: State, record: RecordTime, announce: Callable[[Any, str], None]) -> None:
+    def __init__(
+        self, state: State, record: RecordTime, announce: Callable[[Any, str], None]
+    ) -> None:
         self._state = state
         self._record = record
         self._announce = announce
         self._known: list[tuple[Any, Registration]] = []
 
-    def handler(self, event: Any, entry: Registration, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        self, event: Any, entry: Registration, handler: Callable[..., Any]
+    ) -> Callable[..., Any]:
         if getattr(getattr(entry.handler, "__self__", None), "_is_profiler", False):  # times itself
             return handler
         name = name_in_results(entry.handler)
@@ -303,7 +316,9 @@ class CallTimer(Meter):
     def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         state, record, started = self._state, self._record, perf_counter()
         iterator = begin()
-        before = perf_counter() - started  # added to the first batch: loaders start their workers here
+        before = (
+            perf_counter() - started
+        )  # added to the first batch: loaders start their workers here
 
         def fetch(iterator: Iterator[Any]) -> Any:
             nonlocal before

@@ -46,7 +46,9 @@ class DisplayState(NamedTuple):
     @property
     def headline(self) -> str:
         """Epoch and iteration."""
-        epoch = f"epoch {self.epoch}" + (f"/{self.max_epochs}" if self.max_epochs is not None else "")
+        epoch = f"epoch {self.epoch}" + (
+            f"/{self.max_epochs}" if self.max_epochs is not None else ""
+        )
         iterations = f"{self.iteration}/{self.length if self.length is not None else '?'}"
         return f"{epoch}  {iterations}"
 
@@ -60,7 +62,9 @@ class DisplayState(NamedTuple):
 
 def as_line(state: DisplayState) -> str:
     """Formats the state as one line of text."""
-    values = "  ".join(f"{row.source} {row.name} {_number(row.value)}{'*' * row.is_best}" for row in state.rows)
+    values = "  ".join(
+        f"{row.source} {row.name} {_number(row.value)}{'*' * row.is_best}" for row in state.rows
+    )
     running = "" if state.now_running is None else f"  [{state.now_running}]"
     return f"{state.headline}{running}  {state.details}" + (f"  {values}" if values else "")
 
@@ -75,7 +79,9 @@ class Screen:
     def __init__(self, console: Any = None) -> None:
         self._rich = import_optional("rich", extra="progress")
         self._console = (
-            import_optional("rich.console", extra="progress").Console(stderr=True) if console is None else console
+            import_optional("rich.console", extra="progress").Console(stderr=True)
+            if console is None
+            else console
         )
         self.is_live = bool(self._console.is_terminal or self._console.is_jupyter)
         self._live: Any = None
@@ -118,7 +124,9 @@ class Screen:
                 best = "" if row.best is None else _number(row.best)
                 epoch = "" if row.best_epoch is None else str(row.best_epoch)
                 style = "bold green" if row.is_best else ""
-                metrics.add_row(row.source, row.name, text(_number(row.value), style=style), best, epoch)
+                metrics.add_row(
+                    row.source, row.name, text(_number(row.value), style=style), best, epoch
+                )
             parts.append(metrics)
         return group(*parts)
 
@@ -166,7 +174,10 @@ class PlainBar:
 
     def set_postfix(self, values: Mapping[str, Any], refresh: bool = True) -> None:
         """Sets the end of the line."""
-        shown = ((name, f"{value:.3g}" if isinstance(value, float) else value) for name, value in values.items())
+        shown = (
+            (name, f"{value:.3g}" if isinstance(value, float) else value)
+            for name, value in values.items()
+        )
         self.postfix = ", ".join(f"{name}={value}" for name, value in shown)
 
     def refresh(self) -> None:

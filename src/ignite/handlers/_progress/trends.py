@@ -9,7 +9,19 @@ from collections.abc import Sequence
 __all__ = ["Best", "Curve", "Pace", "format_seconds", "lower_is_better", "sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
-_LOSS_WORDS = ("loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "divergence", "distance", "time")
+_LOSS_WORDS = (
+    "loss",
+    "error",
+    "err",
+    "mse",
+    "mae",
+    "rmse",
+    "nll",
+    "perplexity",
+    "divergence",
+    "distance",
+    "time",
+)
 
 
 class Pace:
@@ -26,7 +38,10 @@ class Pace:
         self._rate: float | None = None
 
     def update(self, now: float, iteration: int) -> None:
-        """Records the current iteration. The rate is an exponential moving average with a half-life of ten seconds."""
+        """Records the current iteration.
+
+        The rate is an exponential moving average with a half-life of ten seconds.
+        """
         seconds, done = now - self._last, iteration - self._last_iteration
         if seconds <= 0 or done < 0:
             return

@@ -48,18 +48,25 @@ class BatchSizeScheduler(BaseParamScheduler):
     """
 
     def __init__(
-        self, dataloader: DataLoader[Any], scheduler_fn: Callable[[int], int], save_history: bool = False
+        self,
+        dataloader: DataLoader[Any],
+        scheduler_fn: Callable[[int], int],
+        save_history: bool = False,
     ) -> None:
         super().__init__("batch_size", save_history)
         if not isinstance(dataloader, DataLoader):
-            raise TypeError(f"Argument dataloader should be torch.utils.data.DataLoader, but given {type(dataloader)}")
+            raise TypeError(
+                f"Argument dataloader should be torch.utils.data.DataLoader, but given {type(dataloader)}"
+            )
         if not isinstance(dataloader.batch_sampler, BatchSampler):
             raise ValueError(
                 "Argument dataloader should have a BatchSampler, i.e. dataloader.batch_sampler should be an instance "
                 f"of torch.utils.data.sampler.BatchSampler, but given {type(dataloader.batch_sampler)}"
             )
         if not callable(scheduler_fn):
-            raise TypeError(f"Argument scheduler_fn should be callable, but given {type(scheduler_fn)}")
+            raise TypeError(
+                f"Argument scheduler_fn should be callable, but given {type(scheduler_fn)}"
+            )
         self.dataloader = dataloader
         self.scheduler_fn = scheduler_fn
         self._has_said = False
@@ -112,7 +119,9 @@ class BatchSizeScheduler(BaseParamScheduler):
     def _size_at(self, event: int) -> int:
         size = self.scheduler_fn(event)
         if not is_integer(size) or size < 1:
-            raise ValueError(f"Batch size returned by scheduler_fn should be a positive integer, but given {size!r}")
+            raise ValueError(
+                f"Batch size returned by scheduler_fn should be a positive integer, but given {size!r}"
+            )
         return int(size)
 
     @classmethod

@@ -46,11 +46,16 @@ class ParamGroupScheduler:
     """
 
     def __init__(
-        self, schedulers: list[ParamScheduler], names: list[str] | None = None, save_history: bool = False
+        self,
+        schedulers: list[ParamScheduler],
+        names: list[str] | None = None,
+        save_history: bool = False,
     ) -> None:
         if not isinstance(schedulers, list | tuple):
             raise TypeError(f"Argument schedulers should be a list/tuple, but given {schedulers!r}")
-        if not schedulers or not all(isinstance(scheduler, ParamScheduler) for scheduler in schedulers):
+        if not schedulers or not all(
+            isinstance(scheduler, ParamScheduler) for scheduler in schedulers
+        ):
             raise ValueError(
                 f"Argument schedulers should be a list/tuple of parameter schedulers, but given {schedulers}"
             )
@@ -58,7 +63,9 @@ class ParamGroupScheduler:
         if not isinstance(names, list | tuple):
             raise TypeError(f"Argument names should be a list/tuple, but given {names!r}")
         if not all(isinstance(name, str) for name in names):
-            raise ValueError(f"Argument names should be a list/tuple of parameter scheduler's names, but given {names}")
+            raise ValueError(
+                f"Argument names should be a list/tuple of parameter scheduler's names, but given {names}"
+            )
         if len(names) != len(schedulers):
             raise ValueError(
                 f"{len(schedulers)} should be equal {len(names)}: names should have one for each scheduler"
@@ -82,7 +89,9 @@ class ParamGroupScheduler:
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
         """The groups that the schedulers write to, scheduler by scheduler."""
-        return [group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups]
+        return [
+            group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups
+        ]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
         """Calls all schedulers.
@@ -99,7 +108,9 @@ class ParamGroupScheduler:
         return [scheduler.get_param() for scheduler in self.schedulers]
 
     @classmethod
-    def simulate_values(cls, num_events: int, schedulers: list[ParamScheduler], **kwargs: Any) -> list[list[Any]]:
+    def simulate_values(
+        cls, num_events: int, schedulers: list[ParamScheduler], **kwargs: Any
+    ) -> list[list[Any]]:
         """The values of the first ``num_events`` events: ``[[event index, value of each scheduler, ...], ...]``.
 
         Args:
@@ -202,7 +213,9 @@ class ConcatScheduler(ParamScheduler):
         optimizers = [one for scheduler in schedulers for one in _as_list(scheduler.optimizer)]
         names = [name for scheduler in schedulers for name in _as_list(scheduler.param_name)]
         if not all(param_groups.is_same(one, optimizers[0]) for one in optimizers):
-            raise ValueError("schedulers should be related to same optimizer, but given different ones")
+            raise ValueError(
+                "schedulers should be related to same optimizer, but given different ones"
+            )
         if len(set(names)) > 1:
             raise ValueError(f"schedulers should be related to same param_name, but given {names}")
         super().__init__(optimizers[0], names[0], save_history)
@@ -267,9 +280,13 @@ class ConcatScheduler(ParamScheduler):
             ValueError: ``param_names`` are not strings, or as for the class.
         """
         if param_names is not None and not isinstance(param_names, list | tuple):
-            raise TypeError(f"Argument param_names should be list or tuple, but given {param_names!r}")
+            raise TypeError(
+                f"Argument param_names should be list or tuple, but given {param_names!r}"
+            )
         if param_names is not None and not all(isinstance(name, str) for name in param_names):
-            raise ValueError(f"Argument param_names should be list or tuple of strings, but given {param_names!r}")
+            raise ValueError(
+                f"Argument param_names should be list or tuple of strings, but given {param_names!r}"
+            )
         _check_schedulers(schedulers)
         optimizers = [one for scheduler in schedulers for one in _as_list(scheduler.optimizer)]
         rows = []
@@ -278,13 +295,18 @@ class ConcatScheduler(ParamScheduler):
             for event in range(num_events):
                 scheduler(engine=None)
                 shown = param_names or [scheduler.param_name]
-                values = [param_groups.read(scheduler.optimizer_param_groups, name) for name in shown]
+                values = [
+                    param_groups.read(scheduler.optimizer_param_groups, name) for name in shown
+                ]
                 rows.append([event, *(value for column in values for value in column)])
         return rows
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the index of the current scheduler, and the states of all."""
-        return {**super().state_dict(), "schedulers": [scheduler.state_dict() for scheduler in self.schedulers]}
+        return {
+            **super().state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+        }
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)
@@ -297,7 +319,9 @@ class ConcatScheduler(ParamScheduler):
             )
         index = check_count("_scheduler_index in state_dict", state_dict["_scheduler_index"])
         if not is_integer(left := state_dict["_current_duration"]):
-            raise TypeError(f"_current_duration in state_dict should be an integer, but given {left!r}")
+            raise TypeError(
+                f"_current_duration in state_dict should be an integer, but given {left!r}"
+            )
         if index >= len(self.schedulers):
             raise ValueError(
                 f"_scheduler_index in state_dict should be less than {len(self.schedulers)}, but given {index}"
@@ -328,7 +352,9 @@ def _check_schedulers(schedulers: Any) -> None:
     if not isinstance(schedulers, list | tuple):
         raise TypeError(f"Argument schedulers should be a sequence, but given {schedulers!r}")
     if len(schedulers) < 2:
-        raise ValueError(f"Argument schedulers should be of more than one parameter schedulers, but given {schedulers}")
+        raise ValueError(
+            f"Argument schedulers should be of more than one parameter schedulers, but given {schedulers}"
+        )
     for i, scheduler in enumerate(schedulers):
         if not isinstance(scheduler, ParamScheduler | ParamGroupScheduler):
             raise TypeError(
@@ -340,7 +366,9 @@ def _check_durations(durations: Any, num_schedulers: int) -> None:
     if not isinstance(durations, list | tuple):
         raise TypeError(f"Argument durations should be list/tuple, but given {durations!r}")
     if not all(is_integer(duration) and duration >= 0 for duration in durations):
-        raise ValueError(f"Argument durations should be list/tuple of integers, at least 0, but given {durations}")
+        raise ValueError(
+            f"Argument durations should be list/tuple of integers, at least 0, but given {durations}"
+        )
     if len(durations) != num_schedulers - 1:
         raise ValueError(
             f"Incorrect number schedulers or duration values, given {num_schedulers} and {len(durations)}: the last "

@@ -46,7 +46,14 @@ def piecewise_linear(milestones: Sequence[int], values: Sequence[float], index: 
     return straight(values[after - 1], values[after], (index - begin) / (end - begin))
 
 
-_NUMBERS = ("start_value", "end_value", "cycle_size", "cycle_mult", "start_value_mult", "end_value_mult")
+_NUMBERS = (
+    "start_value",
+    "end_value",
+    "cycle_size",
+    "cycle_mult",
+    "start_value_mult",
+    "end_value_mult",
+)
 
 
 class CyclicalScheduler(ParamScheduler):
@@ -100,9 +107,13 @@ class CyclicalScheduler(ParamScheduler):
         self.end_value_mult = check_number("Argument end_value_mult", end_value_mult)
         self.warmup_duration = check_number("Argument warmup_duration", warmup_duration)
         if self.cycle_size < 2:
-            raise ValueError(f"Argument cycle_size should be positive and larger than 1, but given {cycle_size}")
+            raise ValueError(
+                f"Argument cycle_size should be positive and larger than 1, but given {cycle_size}"
+            )
         if self.warmup_duration < 0:
-            raise ValueError(f"Argument warmup_duration should be at least 0 events, but given {warmup_duration}")
+            raise ValueError(
+                f"Argument warmup_duration should be at least 0 events, but given {warmup_duration}"
+            )
         self.cycle = 0
         self.total_cycle_size = self.cycle_size + self.warmup_duration
         self._state_attrs += [
@@ -133,7 +144,9 @@ class CyclicalScheduler(ParamScheduler):
         for name in _NUMBERS:
             check_number(f"{name} in state_dict", state_dict[name])
         if state_dict["cycle_size"] <= 0:
-            raise ValueError(f"cycle_size in state_dict should be positive, but given {state_dict['cycle_size']}")
+            raise ValueError(
+                f"cycle_size in state_dict should be positive, but given {state_dict['cycle_size']}"
+            )
 
     def _is_warming_up(self) -> bool:
         return self.event_index >= self.cycle_size and self.warmup_duration > 0

@@ -64,12 +64,17 @@ def select(optimizer: Any, index: int | None) -> list[dict[str, Any]]:
     if index is None:
         return found
     if not -len(found) <= index < len(found):
-        raise IndexError(f"param_group_index should be that of one of {len(found)} groups, but given {index}")
+        raise IndexError(
+            f"param_group_index should be that of one of {len(found)} groups, but given {index}"
+        )
     return [found[index]]
 
 
 def write(group: dict[str, Any], name: str, value: Any) -> None:
-    """Sets a value in a group. Tensors are changed in place: compiled and captured optimizers read them."""
+    """Sets a value in a group.
+
+    Tensors are changed in place: compiled and captured optimizers read them.
+    """
     current = group.get(name)
     if isinstance(current, Tensor):
         with torch.no_grad():
@@ -94,7 +99,10 @@ def untouched(optimizers: Iterable[Any], stateful: Iterable[Stateful] = ()) -> I
     stateful = list(stateful)
     states = [copy.deepcopy(one.state_dict()) for one in stateful]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    values = [[(name, value, kept(value)) for name, value in group.items() if name != "params"] for group in groups]
+    values = [
+        [(name, value, kept(value)) for name, value in group.items() if name != "params"]
+        for group in groups
+    ]
     try:
         yield
     finally:

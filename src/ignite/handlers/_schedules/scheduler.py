@@ -187,7 +187,11 @@ class ParamScheduler(BaseParamScheduler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, param_name: str, save_history: bool = False, param_group_index: int | None = None
+        self,
+        optimizer: Optimizer,
+        param_name: str,
+        save_history: bool = False,
+        param_group_index: int | None = None,
     ) -> None:
         super().__init__(param_name, save_history)
         if isinstance(optimizer, dict):  # as before Ignite 0.4
@@ -199,7 +203,9 @@ class ParamScheduler(BaseParamScheduler):
             optimizer = param_groups.OneGroup(optimizer)  # type: ignore[assignment]  # all that is used of one
         param_groups.check_optimizer(optimizer)
         if param_group_index is not None and not is_integer(param_group_index):
-            raise TypeError(f"Argument param_group_index should be an integer or None, but given {param_group_index!r}")
+            raise TypeError(
+                f"Argument param_group_index should be an integer or None, but given {param_group_index!r}"
+            )
         param_groups.check_name(optimizer.param_groups, param_name)
         self.optimizer = optimizer
         self.param_group_index = param_group_index
@@ -312,9 +318,13 @@ def check_milestones_and_values(pairs: Any) -> tuple[list[int], list[float]]:
         ValueError: it is empty, or the milestones decrease.
     """
     if not isinstance(pairs, list | tuple):
-        raise TypeError(f"Argument milestones_values should be a list or tuple, but given {type(pairs)}")
+        raise TypeError(
+            f"Argument milestones_values should be a list or tuple, but given {type(pairs)}"
+        )
     if not pairs:
-        raise ValueError(f"Argument milestones_values should be with at least one value, but given {pairs}")
+        raise ValueError(
+            f"Argument milestones_values should be with at least one value, but given {pairs}"
+        )
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise ValueError(

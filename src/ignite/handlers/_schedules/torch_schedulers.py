@@ -51,7 +51,9 @@ class LRScheduler(ParamScheduler):
         0.25
     """
 
-    def __init__(self, lr_scheduler: TorchScheduler, save_history: bool = False, use_legacy: bool = False) -> None:
+    def __init__(
+        self, lr_scheduler: TorchScheduler, save_history: bool = False, use_legacy: bool = False
+    ) -> None:
         check_torch_scheduler(lr_scheduler, "torch.optim.lr_scheduler.LRScheduler")
         super().__init__(lr_scheduler.optimizer, "lr", save_history)
         if use_legacy:
@@ -71,7 +73,11 @@ class LRScheduler(ParamScheduler):
         self._step(is_quiet=engine is None or self._is_fresh)
         self._is_fresh = self.event_index == 0
         if self.save_history:
-            self._record(engine, name or self.param_name, param_groups.read(self.optimizer_param_groups, "lr"))
+            self._record(
+                engine,
+                name or self.param_name,
+                param_groups.read(self.optimizer_param_groups, "lr"),
+            )
         self.event_index += 1
 
     def get_param(self) -> Tensor | float | list[Tensor | float]:
@@ -107,7 +113,11 @@ class LRScheduler(ParamScheduler):
             TypeError: ``state_dict``, or that of torch's scheduler in it, is not a mapping.
             ValueError: a key is missing. Nothing is changed.
         """
-        if isinstance(state_dict, Mapping) and "event_index" in state_dict and "use_legacy" not in state_dict:
+        if (
+            isinstance(state_dict, Mapping)
+            and "event_index" in state_dict
+            and "use_legacy" not in state_dict
+        ):
             state_dict = self._from_ignite(state_dict)
         super().load_state_dict(state_dict)
         self._is_fresh = True
@@ -134,14 +144,17 @@ class LRScheduler(ParamScheduler):
         if not is_quiet:
             self.lr_scheduler.step()
             return
-        # Torch expects a previous optimizer step. There may be none yet: the run was resumed, gradients are
-        # accumulated, or a scaler skipped the step. Not for each step: it would repeat other warnings.
+        # Torch expects a previous optimizer step. There may be none yet: the run was resumed,
+        # gradients are accumulated, or a scaler skipped the step. Not for each step: it would
+        # repeat other warnings.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*optimizer\.step\(\)", UserWarning)
             self.lr_scheduler.step()
 
     def _begin(self) -> None:
-        for group, lr in zip(self.optimizer_param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+        for group, lr in zip(
+            self.optimizer_param_groups, self.lr_scheduler.get_last_lr(), strict=True
+        ):
             param_groups.write(group, "lr", lr)
 
 
@@ -157,7 +170,9 @@ def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
             "ReduceLROnPlateau: use ReduceLROnPlateauScheduler"
         )
     if not isinstance(lr_scheduler, TorchScheduler):
-        raise TypeError(f"Argument lr_scheduler should be a subclass of {expected}, but given {type(lr_scheduler)}")
+        raise TypeError(
+            f"Argument lr_scheduler should be a subclass of {expected}, but given {type(lr_scheduler)}"
+        )
 
 
 # Configured by the program: Ignite saves zeros for these.
@@ -213,7 +228,9 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         super().__init__(optimizer, "lr", save_history, param_group_index)
         min_lr = scheduler_kwargs.get("min_lr", 0.0)
         if param_group_index is not None and not isinstance(min_lr, int | float):
-            raise TypeError(f"When param_group_index is given, min_lr should be a float, but given {type(min_lr)}")
+            raise TypeError(
+                f"When param_group_index is given, min_lr should be a float, but given {type(min_lr)}"
+            )
         if scheduler_kwargs.pop("verbose", False):
             warnings.warn(
                 "verbose=True is ignored: torch does not print any more. Use save_history=True, or read "
@@ -240,7 +257,11 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
                 f"{self.metric_name}, but given one with the metrics {list(metrics)}"
             )
         self.scheduler.step(metrics[self.metric_name])
-        self._record(self.trainer, name or self.param_name, param_groups.read(self.optimizer_param_groups, "lr"))
+        self._record(
+            self.trainer,
+            name or self.param_name,
+            param_groups.read(self.optimizer_param_groups, "lr"),
+        )
         self.event_index += 1
 
     def get_param(self) -> float | list[float]:
@@ -271,7 +292,11 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             raise ValueError(
                 f"Length of argument metric_values should be equal to num_events. {len(metric_values)} != {num_events}"
             )
-        scheduler = cls(param_groups.stand_in(lr=init_lr), "metric", **{**scheduler_kwargs, "save_history": False})
+        scheduler = cls(
+            param_groups.stand_in(lr=init_lr),
+            "metric",
+            **{**scheduler_kwargs, "save_history": False},
+        )
         rows = []
         for event, metric in enumerate(metric_values):
             scheduler.scheduler.step(metric)
@@ -286,7 +311,8 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             )
 
     def _take(self, state_dict: Mapping[str, Any]) -> None:
-        # A state of Ignite holds methods, too, and all that is given replaces attributes of torch's scheduler.
+        # A state of Ignite holds methods, too, and all that is given replaces attributes of torch's
+        # scheduler.
         inner = {
             key: state_dict["scheduler"][key]
             for key in self.scheduler.state_dict()
@@ -301,7 +327,9 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
 class _View(Optimizer):
     """View of the groups of an optimizer, looked up at each access: loading a state replaces them."""
 
-    def __init__(self, optimizer: Any, index: int | None) -> None:  # the base would make groups of its own
+    def __init__(
+        self, optimizer: Any, index: int | None
+    ) -> None:  # the base would make groups of its own
         self._optimizer = optimizer
         self._index = index
 
@@ -359,11 +387,17 @@ def create_lr_scheduler_with_warmup(
         [[0, 0.0], [1, 0.5], [2, 1.0], [3, 0.5], [4, 0.25]]
     """
     if not isinstance(lr_scheduler, ParamScheduler):
-        check_torch_scheduler(lr_scheduler, "torch.optim.lr_scheduler.LRScheduler or ParamScheduler")
+        check_torch_scheduler(
+            lr_scheduler, "torch.optim.lr_scheduler.LRScheduler or ParamScheduler"
+        )
     if not is_integer(warmup_duration):
-        raise TypeError(f"Argument warmup_duration should be integer, but given {warmup_duration!r}")
+        raise TypeError(
+            f"Argument warmup_duration should be integer, but given {warmup_duration!r}"
+        )
     if warmup_duration < 2:
-        raise ValueError(f"Argument warmup_duration should be at least 2 events, but given {warmup_duration}")
+        raise ValueError(
+            f"Argument warmup_duration should be at least 2 events, but given {warmup_duration}"
+        )
     if not isinstance(output_simulated_values, list | None):
         raise TypeError(
             "Argument output_simulated_values should be a list of None, e.g. `[None] * 100`, "
@@ -373,15 +407,27 @@ def create_lr_scheduler_with_warmup(
     if warmup_end_value is not None:
         check_number("Argument warmup_end_value", warmup_end_value)
     optimizer = lr_scheduler.optimizer
-    ends = [group["lr"] if warmup_end_value is None else warmup_end_value for group in optimizer.param_groups]
+    ends = [
+        group["lr"] if warmup_end_value is None else warmup_end_value
+        for group in optimizer.param_groups
+    ]
     warmups: list[Any] = [
-        PiecewiseLinear(optimizer, "lr", [(0, warmup_start_value), (warmup_duration - 1, end)], param_group_index=i)
+        PiecewiseLinear(
+            optimizer,
+            "lr",
+            [(0, warmup_start_value), (warmup_duration - 1, end)],
+            param_group_index=i,
+        )
         for i, end in enumerate(ends)
     ]
     warmup = ParamGroupScheduler(warmups)
-    scheduler = lr_scheduler if isinstance(lr_scheduler, ParamScheduler) else LRScheduler(lr_scheduler)
+    scheduler = (
+        lr_scheduler if isinstance(lr_scheduler, ParamScheduler) else LRScheduler(lr_scheduler)
+    )
     joined = ConcatScheduler([warmup, scheduler], [warmup_duration], save_history)
-    _leave_out_first(scheduler, {id(group): end for group, end in zip(optimizer.param_groups, ends, strict=True)})
+    _leave_out_first(
+        scheduler, {id(group): end for group, end in zip(optimizer.param_groups, ends, strict=True)}
+    )
     if output_simulated_values is not None:
         output_simulated_values[:] = ConcatScheduler.simulate_values(
             len(output_simulated_values), joined.schedulers, joined.durations

@@ -73,7 +73,9 @@ class Outbox:
             self._items.append(item)
             if self._thread is None:
                 # A weak reference, so that the thread ends with the outbox.
-                self._thread = threading.Thread(target=_work, args=(weakref.ref(self),), daemon=True)
+                self._thread = threading.Thread(
+                    target=_work, args=(weakref.ref(self),), daemon=True
+                )
                 self._thread.start()
             self._changed.notify_all()
 
@@ -97,7 +99,10 @@ class Outbox:
         return not num_missing
 
     def _step(self, pause_s: float) -> float | None:
-        """Sends the next items. Returns the pause before the next attempt in seconds, or None at the end."""
+        """Sends the next items.
+
+        Returns the pause before the next attempt in seconds, or None at the end.
+        """
         with self._changed:
             if not self._items:
                 if self._is_closing:
@@ -130,7 +135,9 @@ class Outbox:
                 return 0
             if len(batch) > 1:  # one of them is refused: send them one by one
                 return self._try(batch[:1])
-            self._logger.warning("Left out, because the server refuses it: %s: %s", type(error).__name__, error)
+            self._logger.warning(
+                "Left out, because the server refuses it: %s: %s", type(error).__name__, error
+            )
             self._num_lost += 1
             return 1
         if self._is_down:
@@ -142,7 +149,10 @@ class Outbox:
         self._is_down = True
         if self._warning.is_due():
             self._logger.warning(
-                "Not sent, training goes on, %d entries wait: %s: %s", num_waiting, type(error).__name__, error
+                "Not sent, training goes on, %d entries wait: %s: %s",
+                num_waiting,
+                type(error).__name__,
+                error,
             )
 
 

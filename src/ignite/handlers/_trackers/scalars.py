@@ -11,15 +11,29 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["HostCopy", "HostQueue", "Path", "Scalar", "expand", "named_leaves", "on_host", "stacked"]
+__all__ = [
+    "HostCopy",
+    "HostQueue",
+    "Path",
+    "Scalar",
+    "expand",
+    "named_leaves",
+    "on_host",
+    "stacked",
+]
 
 Path: TypeAlias = tuple[Any, ...]
-"""Parts of a name: tag, name, then nested keys or indices. Strings, except for keys that users chose otherwise."""
+"""Parts of a name: tag, name, then nested keys or indices.
+
+Strings, except for keys that users chose otherwise.
+"""
 Scalar: TypeAlias = Any
 """A number, a string, or a tensor of at most one dimension."""
 
 
-def named_leaves(values: Mapping[Any, Any], prefix: Path, with_text: bool) -> Iterator[tuple[Path, Scalar]]:
+def named_leaves(
+    values: Mapping[Any, Any], prefix: Path, with_text: bool
+) -> Iterator[tuple[Path, Scalar]]:
     """Flattens nested mappings and sequences into pairs of path and scalar.
 
     Values other than numbers, tensors of at most one dimension and, with ``with_text``, strings are
@@ -86,7 +100,9 @@ _COPIED_ASIDE = ("cuda", "xpu")
 
 
 class HostCopy:
-    """Asynchronous copy of a tensor to the host. Later in-place changes of the tensor have no effect.
+    """Asynchronous copy of a tensor to the host.
+
+    Later in-place changes of the tensor have no effect.
 
     Args:
         tensor: any shape and device. Tensors on the CPU, and on devices without asynchronous
@@ -170,11 +186,18 @@ class HostQueue:
     def __init__(self) -> None:
         self._waiting: deque[tuple[list[tuple[Path, Any]], int]] = deque()
 
-    def add(self, values: Iterable[tuple[Path, Scalar]], step: int) -> Iterator[tuple[list[tuple[Path, Any]], int]]:
+    def add(
+        self, values: Iterable[tuple[Path, Scalar]], step: int
+    ) -> Iterator[tuple[list[tuple[Path, Any]], int]]:
         """Adds an entry, and yields those that are complete."""
-        copies = [(path, HostCopy(value) if isinstance(value, Tensor) else value) for path, value in values]
+        copies = [
+            (path, HostCopy(value) if isinstance(value, Tensor) else value)
+            for path, value in values
+        ]
         self._waiting.append((copies, step))
-        while self._waiting and (len(self._waiting) > _MOST_WAITING or _is_ready(self._waiting[0][0])):
+        while self._waiting and (
+            len(self._waiting) > _MOST_WAITING or _is_ready(self._waiting[0][0])
+        ):
             yield self._take()
 
     def take_all(self) -> Iterator[tuple[list[tuple[Path, Any]], int]]:
@@ -184,7 +207,10 @@ class HostQueue:
 
     def _take(self) -> tuple[list[tuple[Path, Any]], int]:
         copies, step = self._waiting.popleft()
-        values = ((path, value.value() if isinstance(value, HostCopy) else value) for path, value in copies)
+        values = (
+            (path, value.value() if isinstance(value, HostCopy) else value)
+            for path, value in copies
+        )
         return [one for path, value in values for one in expand(path, value)], step
 
 

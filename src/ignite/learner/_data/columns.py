@@ -11,7 +11,16 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Known", "as_features", "as_target", "column_names", "is_array", "is_column", "is_frame", "matrix_of"]
+__all__ = [
+    "Known",
+    "as_features",
+    "as_target",
+    "column_names",
+    "is_array",
+    "is_column",
+    "is_frame",
+    "matrix_of",
+]
 
 _NUMBERS = "biuf"  # kinds of numpy's dtypes: booleans, integers, floats
 Classes: TypeAlias = tuple[Any, ...]
@@ -97,10 +106,16 @@ def matrix_of(frame: Any, names: Sequence[Any], has_codes: bool = False) -> Tens
 
     there = column_names(frame)
     if missing := [name for name in names if name not in set(there)]:
-        raise ValueError(f"data should have the columns {_told(names)}, but {_told(missing)} are not in {_told(there)}")
+        raise ValueError(
+            f"data should have the columns {_told(names)}, but {_told(missing)} are not in {_told(there)}"
+        )
     if twice := [name for name in dict.fromkeys(names) if there.count(name) > 1]:
-        raise ValueError(f"Columns of data should have different names, but given {_told(twice)} more than once")
-    strange = [f"{name!r} ({frame[name].dtype})" for name in names if not _holds_numbers(frame[name])]
+        raise ValueError(
+            f"Columns of data should have different names, but given {_told(twice)} more than once"
+        )
+    strange = [
+        f"{name!r} ({frame[name].dtype})" for name in names if not _holds_numbers(frame[name])
+    ]
     if strange:
         raise TypeError(
             f"Columns that are features should be numbers, but given {', '.join(strange)}: encode them as numbers "
@@ -110,13 +125,17 @@ def matrix_of(frame: Any, names: Sequence[Any], has_codes: bool = False) -> Tens
     if not names:
         raise ValueError("data should have a column of features besides the target, but given none")
     if has_codes and all(_is_integer(frame[name]) for name in names):
-        return torch.from_numpy(numpy.stack([frame[name].to_numpy().astype("int64") for name in names], axis=1))
+        return torch.from_numpy(
+            numpy.stack([frame[name].to_numpy().astype("int64") for name in names], axis=1)
+        )
     columns = [_floats(frame[name]) for name in names]
     return torch.from_numpy(numpy.stack(columns, axis=1)).to(torch.get_default_dtype())
 
 
 def as_features(data: Any, name: str = "x", known: Known = _NOTHING) -> Any:
-    """Nested inputs as tensors. Floats take the dtype of the model; if that is not known, tensors stay as they are.
+    """Nested inputs as tensors.
+
+    Floats take the dtype of the model; if that is not known, tensors stay as they are.
 
     Args:
         data: tensors, arrays, tables, columns, lists of numbers, and containers of these.
@@ -145,17 +164,20 @@ def _floats_as(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
-def as_target(data: Any, known: Known = _NOTHING, name: str = "y") -> tuple[Any, Classes | dict[str, Classes]]:
+def as_target(
+    data: Any, known: Known = _NOTHING, name: str = "y"
+) -> tuple[Any, Classes | dict[str, Classes]]:
     """Targets as tensors, and the classes if they came as words; of several targets by their place.
 
-    Integers and booleans become int64, also in columns of objects. Strings and categories become the index of their
-    class, in the order that is known; else in the order of the categories, or sorted. Where the loss wants numbers they
-    are read as numbers instead. Otherwise as :func:`as_features`.
+    Integers and booleans become int64, also in columns of objects. Strings and categories become
+    the index of their class, in the order that is known; else in the order of the categories, or
+    sorted. Where the loss wants numbers they are read as numbers instead. Otherwise as
+    :func:`as_features`.
 
     Raises:
         TypeError: something in it is neither numbers nor strings.
-        ValueError: a value is missing or masked, is none of the classes that are known, or is no number where the loss
-            wants numbers.
+        ValueError: a value is missing or masked, is none of the classes that are known, or is no
+            number where the loss wants numbers.
     """
     parts = _several(data, name)
     if parts is not None:
@@ -165,26 +187,43 @@ def as_target(data: Any, known: Known = _NOTHING, name: str = "y") -> tuple[Any,
             found |= names if isinstance(names, dict) else {place: names} if names else {}
         tensors = [tensor for tensor, _ in read.values()]
         if is_frame(data):
-            dtype = torch.get_default_dtype() if any(one.is_floating_point() for one in tensors) else torch.int64
+            dtype = (
+                torch.get_default_dtype()
+                if any(one.is_floating_point() for one in tensors)
+                else torch.int64
+            )
             return torch.stack([one.to(dtype) for one in tensors], dim=1), found
-        return dict(zip(data, tensors, strict=True)) if isinstance(data, Mapping) else type(data)(tensors), found
+        return dict(zip(data, tensors, strict=True)) if isinstance(data, Mapping) else type(data)(
+            tensors
+        ), found
     classes = known.classes_of(name)
     if is_column(data):
         if not _is_numeric(data):
             return _read(data.to_list(), known, name, _categories(data))
         data = _floats(data) if _is_floating(data) else _integers(data, name)
     elif isinstance(data, list):
-        data = torch.stack(data) if data and all(isinstance(one, Tensor) for one in data) else _as_array(data, name)
+        data = (
+            torch.stack(data)
+            if data and all(isinstance(one, Tensor) for one in data)
+            else _as_array(data, name)
+        )
     if _is_numpy(data) and data.dtype.kind in "OUS":
         data = _unmasked(data, name)
-        values, read_classes = _read([_plain(value) for value in data.ravel().tolist()], known, name)
+        values, read_classes = _read(
+            [_plain(value) for value in data.ravel().tolist()], known, name
+        )
         if read_classes and data.size != len(data):
             raise ValueError(
                 f"{name} should have one class for each sample, shape (N,), but given words of shape {data.shape}"
             )
         return (values if read_classes else values.reshape(data.shape)), read_classes
     tensor = _tensor(data, name)
-    if classes and not known.are_indices and known.wants != "numbers" and tensor.numel() == len(tensor):
+    if (
+        classes
+        and not known.are_indices
+        and known.wants != "numbers"
+        and tensor.numel() == len(tensor)
+    ):
         return _read(tensor.flatten().tolist(), known, name)
     return (tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.long()), ()
 
@@ -195,7 +234,9 @@ def _several(data: Any, name: str) -> list[tuple[str, Any]] | None:
         return [(f"{name}[{key!r}]", value) for key, value in data.items()]
     if is_frame(data):
         return [(f"{name}[{column!r}]", data[column]) for column in column_names(data)]
-    is_one = isinstance(data, list) and (_is_of_leaves(data) or not any(_is_container(item) for item in data))
+    is_one = isinstance(data, list) and (
+        _is_of_leaves(data) or not any(_is_container(item) for item in data)
+    )
     if isinstance(data, list | tuple) and not is_one:
         return [(f"{name}[{i}]", value) for i, value in enumerate(data)]
     return None
@@ -203,11 +244,15 @@ def _several(data: Any, name: str) -> list[tuple[str, Any]] | None:
 
 def _is_container(item: Any) -> bool:
     return (
-        (is_array(item) and getattr(item, "ndim", 1) > 0) or is_frame(item) or isinstance(item, Mapping | list | tuple)
+        (is_array(item) and getattr(item, "ndim", 1) > 0)
+        or is_frame(item)
+        or isinstance(item, Mapping | list | tuple)
     )
 
 
-def _read(values: list[Any], known: Known, name: str, categories: Sequence[Any] = ()) -> tuple[Tensor, Classes]:
+def _read(
+    values: list[Any], known: Known, name: str, categories: Sequence[Any] = ()
+) -> tuple[Tensor, Classes]:
     """Numbers where numbers are meant, else the indices of classes."""
     if missing := [row for row, value in enumerate(values) if _is_missing(value)]:
         what = "number" if known.wants == "numbers" else "class"
@@ -217,10 +262,18 @@ def _read(values: list[Any], known: Known, name: str, categories: Sequence[Any] 
     classes = known.classes_of(name)
     if known.wants == "numbers":
         return _as_numbers(values, name), ()
-    if not categories and (not classes or known.are_indices) and all(_is_number(value) for value in values):
+    if (
+        not categories
+        and (not classes or known.are_indices)
+        and all(_is_number(value) for value in values)
+    ):
         return _as_numbers(values, name), ()
     values = [_plain(value) for value in values]
-    if known.wants is None and not classes and (numbers := _numbers_in_words(values, name)) is not None:
+    if (
+        known.wants is None
+        and not classes
+        and (numbers := _numbers_in_words(values, name)) is not None
+    ):
         return numbers, ()
     return _indices(values, classes or tuple(_plain(value) for value in categories), name)
 
@@ -256,7 +309,9 @@ def _numbers_in_words(values: list[Any], name: str) -> Tensor | None:
         return None
     if not all(number.is_integer() for number in numbers):
         return _as_numbers(numbers, name)
-    if all(isinstance(value, str) for value in values) and set(numbers) != set(map(float, range(len(set(numbers))))):
+    if all(isinstance(value, str) for value in values) and set(numbers) != set(
+        map(float, range(len(set(numbers))))
+    ):
         raise ValueError(
             f"{name} should be numbers or names of classes, but text such as {values[0]!r} may be either: give "
             "Learner(..., task='regression') or task='multiclass', or convert it (pandas: to_numeric)"
@@ -266,7 +321,8 @@ def _numbers_in_words(values: list[Any], name: str) -> Tensor | None:
 
 def _as_numbers(values: list[Any], name: str) -> Tensor:
     if all(
-        isinstance(value, bool | int) or type(value).__name__.startswith(("int", "uint", "bool")) for value in values
+        isinstance(value, bool | int) or type(value).__name__.startswith(("int", "uint", "bool"))
+        for value in values
     ):
         return torch.tensor([int(value) for value in values], dtype=torch.int64)
     for row, value in enumerate(values):
@@ -277,7 +333,9 @@ def _as_numbers(values: list[Any], name: str) -> Tensor:
                 f"{name} should be numbers for this loss, but given {_short(value)} in row {row}: use a loss of "
                 "classes, such as cross_entropy, or encode it"
             ) from None
-    return torch.tensor([float(value) for value in values], dtype=torch.float64).to(torch.get_default_dtype())
+    return torch.tensor([float(value) for value in values], dtype=torch.float64).to(
+        torch.get_default_dtype()
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -288,7 +346,9 @@ def _plain(value: Any) -> Any:
         return float(value)
     if hasattr(value, "item") and not isinstance(value, str):
         value = value.item()
-    return value if isinstance(value, str | bool | int | float) or _is_missing(value) else str(value)
+    return (
+        value if isinstance(value, str | bool | int | float) or _is_missing(value) else str(value)
+    )
 
 
 def _is_missing(value: Any) -> bool:
@@ -326,19 +386,29 @@ def _is_packed(data: Any) -> bool:
 def _tensor(data: Any, name: str) -> Tensor:
     if isinstance(data, Tensor):
         if data.layout != torch.strided:
-            raise TypeError(f"{name} should be dense, but given a tensor of layout {data.layout}: use .to_dense()")
+            raise TypeError(
+                f"{name} should be dense, but given a tensor of layout {data.layout}: use .to_dense()"
+            )
         return data
     if not _is_numpy(data):
         is_sparse = hasattr(data, "toarray") and hasattr(data, "nnz")
         hint = ": use .toarray()" if is_sparse else ""
-        raise TypeError(f"{name} should be a tensor or an array of numbers, but given a {type(data).__name__}{hint}")
+        raise TypeError(
+            f"{name} should be a tensor or an array of numbers, but given a {type(data).__name__}{hint}"
+        )
     data = _unmasked(data, name)
     if data.dtype.kind == "O" and data.size and all(_is_number(value) for value in data.ravel()):
         data = data.astype("float64")
     if data.dtype.kind not in _NUMBERS + "c":
         is_nested = data.dtype.kind == "O" and any(is_array(value) for value in data.ravel()[:1])
-        hint = "stack them into one array, padded to one length" if is_nested else "encode strings and objects first"
-        raise TypeError(f"{name} should be an array of numbers, but given dtype {data.dtype}: {hint}")
+        hint = (
+            "stack them into one array, padded to one length"
+            if is_nested
+            else "encode strings and objects first"
+        )
+        raise TypeError(
+            f"{name} should be an array of numbers, but given dtype {data.dtype}: {hint}"
+        )
     if not data.flags.writeable or any(stride < 0 for stride in data.strides):
         data = data.copy()  # torch can share neither
     if data.dtype.byteorder not in "=|" and not data.dtype.isnative:
@@ -377,7 +447,9 @@ def _holds_numbers(column: Any) -> bool:
     if column.dtype.__class__.__name__ == "CategoricalDtype":
         return all(_is_number(value) for value in column.cat.categories)
     is_of_objects = str(column.dtype).lower() == "object" or "decimal" in str(column.dtype)
-    return is_of_objects and all(_is_number(value) or _is_missing(value) for value in column.to_list())
+    return is_of_objects and all(
+        _is_number(value) or _is_missing(value) for value in column.to_list()
+    )
 
 
 def _is_integer(column: Any) -> bool:
@@ -435,7 +507,9 @@ def _categories(column: Any) -> Sequence[Any]:
 
 
 def _is_of(data: Any, kind: str) -> bool:
-    return _package(data) in ("pandas", "polars") and any(base.__name__ == kind for base in type(data).__mro__)
+    return _package(data) in ("pandas", "polars") and any(
+        base.__name__ == kind for base in type(data).__mro__
+    )
 
 
 def _package(data: Any) -> str:
@@ -445,7 +519,9 @@ def _package(data: Any) -> str:
 
 
 def _is_numpy(data: Any) -> bool:
-    return any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in type(data).__mro__)
+    return any(
+        base.__module__ == "numpy" and base.__name__ == "ndarray" for base in type(data).__mro__
+    )
 
 
 def _is_number(value: Any) -> bool:

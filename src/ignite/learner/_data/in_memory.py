@@ -55,8 +55,8 @@ class Parts(NamedTuple):
 def take_apart(batch: Any, target: Names | None = None) -> Parts:
     """Inputs, targets and weights of a batch.
 
-    A tuple or list is ``(x,)``, ``(x, y)`` or ``(x, y, w)``. Of a dictionary, ``target`` is y and the rest x; if the
-    rest is one entry, x is that. Everything else is x.
+    A tuple or list is ``(x,)``, ``(x, y)`` or ``(x, y, w)``. Of a dictionary, ``target`` is y and
+    the rest x; if the rest is one entry, x is that. Everything else is x.
 
     Raises:
         ValueError: a tuple is longer, or ``target`` is not in the dictionary.
@@ -78,7 +78,9 @@ def take_apart(batch: Any, target: Names | None = None) -> Parts:
     check_names(names, list(batch), "target")
     x = {key: value for key, value in batch.items() if key not in names}
     if not x:
-        raise ValueError(f"data should have an input besides the target {names}, but given {list(batch)}")
+        raise ValueError(
+            f"data should have an input besides the target {names}, but given {list(batch)}"
+        )
     y = {name: batch[name] for name in names} if is_several(target) else batch[names[0]]
     return Parts(next(iter(x.values())) if len(x) == 1 else x, y)
 
@@ -92,7 +94,9 @@ class Arrays(NamedTuple):
     """Columns that are no features of the model."""
 
 
-def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None, known: Known | None = None) -> Arrays:
+def arrays_of(
+    data: Any, target: Names | None = None, sample_weight: Any = None, known: Known | None = None
+) -> Arrays:
     """Data in memory as tensors.
 
     Args:
@@ -103,7 +107,8 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
 
     Raises:
         TypeError: there is something else than numbers in them.
-        ValueError: ``target`` or ``sample_weight`` is not in them; lengths differ; a weight is negative or not finite.
+        ValueError: ``target`` or ``sample_weight`` is not in them; lengths differ; a weight is
+            negative or not finite.
     """
     known = known or Known()
     x, y, w = _raw_parts(data, target, sample_weight, known)
@@ -113,10 +118,14 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
         _check_inputs(x, y)
     features, keys, left_out = known.features, known.keys, ()
     if isinstance(data, Mapping) and not keys:
-        keys = tuple(name for name in data if name not in names_of(target) and name != sample_weight)
+        keys = tuple(
+            name for name in data if name not in names_of(target) and name != sample_weight
+        )
     if is_frame(x):
         there = column_names(x)
-        features = features or there  # as trained: a table to predict for may have further columns, and its target
+        features = (
+            features or there
+        )  # as trained: a table to predict for may have further columns, and its target
         left_out = tuple(name for name in there if name not in features)
         x = matrix_of(x, features, known.has_codes)
     x = as_features(x, known=known)
@@ -127,7 +136,11 @@ def arrays_of(data: Any, target: Names | None = None, sample_weight: Any = None,
         y = y[list(labels)]
     targets, classes = (None, ()) if y is None else as_target(y, known)
     found = replace(
-        known, features=features, keys=keys, classes=classes or known.classes, labels=labels or known.labels
+        known,
+        features=features,
+        keys=keys,
+        classes=classes or known.classes,
+        labels=labels or known.labels,
     )
     return Arrays(Parts(x, targets, None if w is None else as_sample_weight(w, x)), found, left_out)
 
@@ -165,7 +178,9 @@ def tidied(data: Any) -> Any:
 
 def _tidied(part: Any, name: str) -> Any:
     if isinstance(part, PackedSequence):
-        raise TypeError(f"{name} should be arrays, but given a PackedSequence: give batches of them, as [(x, y), ...]")
+        raise TypeError(
+            f"{name} should be arrays, but given a PackedSequence: give batches of them, as [(x, y), ...]"
+        )
     if part is None or holds_arrays(part) or isinstance(part, list):
         return part
     if isinstance(part, range):
@@ -179,7 +194,9 @@ def _tidied(part: Any, name: str) -> Any:
     hint = ": use .toarray()" if _is_sparse(part) else ""
     if name == "w" and isinstance(part, str):
         hint = f": write Learner(..., class_weight={part!r})"
-    raise TypeError(f"{name} of data should be an array, a list or a column, but given a {type(part).__name__}{hint}")
+    raise TypeError(
+        f"{name} of data should be an array, a list or a column, but given a {type(part).__name__}{hint}"
+    )
 
 
 def _is_sparse(data: Any) -> bool:
@@ -203,7 +220,9 @@ def inputs_of(x: Any, known: Known) -> Any:
 
 def _check_inputs(x: list[Any], y: Any) -> None:
     """A list of arrays is several inputs; one that is as long as y is a list of samples."""
-    num_samples = {len(item) if item.ndim else 1 for item in x} if not any(map(is_column, x)) else set()
+    num_samples = (
+        {len(item) if item.ndim else 1 for item in x} if not any(map(is_column, x)) else set()
+    )
     if (is_array(y) or isinstance(y, list)) and len(y) == len(x) and num_samples != {len(y)}:
         stack = "torch.stack(x)" if isinstance(x[0], Tensor) else "numpy.stack(x)"
         raise ValueError(
@@ -216,7 +235,9 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known
     if is_frame(data) or isinstance(data, Mapping):
         return _by_name(data, target, sample_weight, known)
     if target is not None:
-        raise ValueError(f"target should be left out for arrays without names: give (x, y), but given {target!r}")
+        raise ValueError(
+            f"target should be left out for arrays without names: give (x, y), but given {target!r}"
+        )
     if tensor_dataset_of(data) is not None:
         data = _tensors_of(data)
     parts = take_apart(data if type(data) in (tuple, Parts) else (data,))
@@ -225,7 +246,9 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known
     if parts.w is not None:
         raise ValueError("sample_weight should be left out, because data are (x, y, w) already")
     if isinstance(sample_weight, str):
-        raise ValueError(f"sample_weight should be an array for data without names, but given {sample_weight!r}")
+        raise ValueError(
+            f"sample_weight should be an array for data without names, but given {sample_weight!r}"
+        )
     return parts._replace(w=sample_weight)
 
 
@@ -254,7 +277,9 @@ def holds_arrays(data: Any) -> bool:
     if is_array(data) or is_frame(data) or isinstance(data, Mapping):
         return True
     if isinstance(data, tuple):
-        return len(data) > 0 and all(holds_arrays(item) or isinstance(item, list) or item is None for item in data)
+        return len(data) > 0 and all(
+            holds_arrays(item) or isinstance(item, list) or item is None for item in data
+        )
     return tensor_dataset_of(data) is not None
 
 

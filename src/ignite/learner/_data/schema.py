@@ -1,4 +1,7 @@
-"""What is learnt from training data: the task, columns, classes and shapes. It belongs to the weights."""
+"""What is learnt from training data: the task, columns, classes and shapes.
+
+It belongs to the weights.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ class Task:
         kind: "unknown" if neither loss nor targets tell; there are no metrics by name then.
         num_classes: or labels; None if unknown or without meaning.
         reason: a sentence for the user.
-        ignored: the class index that the loss does not count, if the targets have it or are several for each sample.
+        ignored: the class index that the loss does not count, if the targets have it or are several
+            for each sample.
     """
 
     kind: Kind
@@ -71,7 +75,9 @@ def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classe
     return "numbers" if task.kind == "regression" else "classes"
 
 
-def infer_task(loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool = True, output: Any = None) -> Task:
+def infer_task(
+    loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool = True, output: Any = None
+) -> Task:
     """Infers from the loss what is to be learnt; from the targets if the loss is the user's own.
 
     Args:
@@ -79,7 +85,8 @@ def infer_task(loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool
         y: targets, all of them or of the first batch; None if there are none.
         classes: names of the classes, if the data tell.
         is_whole: whether ``y`` is all targets, so that its largest one tells the number of classes.
-        output: of the model for some samples; tells binary from multiclass for a loss of the user's own.
+        output: of the model for some samples; tells binary from multiclass for a loss of the user's
+            own.
 
     Example:
         >>> task = infer_task("cross_entropy", torch.tensor([0, 2, 1]))
@@ -142,7 +149,9 @@ def _kind_of_targets(y: Any, output: Any) -> Kind:
     return "multiclass" if output.ndim == 2 and output.shape[1] > 1 else "binary"
 
 
-def _num_classes(kind: Kind, y: Any, classes: Sequence[Any], is_whole: bool, output: Any) -> int | None:
+def _num_classes(
+    kind: Kind, y: Any, classes: Sequence[Any], is_whole: bool, output: Any
+) -> int | None:
     if kind == "binary":
         return 2
     if kind == "multilabel" and isinstance(y, Tensor):
@@ -225,10 +234,14 @@ class Facts:
             return
         if [one.path for one in seen] != [one.path for one in self.x]:
             told = [", ".join(one.path for one in some) for some in (self.x, seen)]
-            raise ValueError(f"The inputs should be {told[0]}, as the model was trained on, but given {told[1]}")
+            raise ValueError(
+                f"The inputs should be {told[0]}, as the model was trained on, but given {told[1]}"
+            )
         for trained, given in zip(self.x, seen, strict=True):
             _check_shape(
-                trained, given, next(len(tensor) for path, tensor in _arrays_in(parts.x) if path == given.path)
+                trained,
+                given,
+                next(len(tensor) for path, tensor in _arrays_in(parts.x) if path == given.path),
             )
 
     def of(self, parts: Parts | None) -> Facts:
@@ -237,7 +250,11 @@ class Facts:
 
     def to_text(self) -> str:
         """As JSON, which can be loaded safely."""
-        known = {name: _json_of(value) for name, value in asdict(self.known).items() if name not in ("wants", "dtype")}
+        known = {
+            name: _json_of(value)
+            for name, value in asdict(self.known).items()
+            if name not in ("wants", "dtype")
+        }
         task = None if self.task is None else asdict(self.task)
         return json.dumps(
             {
@@ -289,7 +306,11 @@ class Learnt:
 
 
 def _arrays_in(x: Any) -> list[tuple[str, Tensor]]:
-    return [(path, tensor) for path, tensor in named_tensors(x, "x") if tensor.ndim] if tensors_in(x) else []
+    return (
+        [(path, tensor) for path, tensor in named_tensors(x, "x") if tensor.ndim]
+        if tensors_in(x)
+        else []
+    )
 
 
 def _seen_in(x: Any) -> tuple[Seen, ...]:
@@ -301,10 +322,20 @@ def _check_shape(trained: Seen, given: Seen, num_rows: int) -> None:
     told = f"{given.path} should have shape {_with_samples(expected)}, as the model was trained on, but given "
     is_one_sample = len(shape) == len(expected) - 1
     if is_one_sample and (num_rows, *shape)[1:] == expected[1:]:
-        raise ValueError(f"{told}{(num_rows, *shape)}: for a single sample, write {given.path}[None]")
-    is_moved = len(shape) == len(expected) > 1 and shape != expected and sorted(shape) == sorted(expected)
-    if is_moved and len(expected) > 2 and shape in (expected[1:] + expected[:1], expected[-1:] + expected[:-1]):
-        raise ValueError(f"{told}{_with_samples(shape)}: put the dimensions in this order with permute")
+        raise ValueError(
+            f"{told}{(num_rows, *shape)}: for a single sample, write {given.path}[None]"
+        )
+    is_moved = (
+        len(shape) == len(expected) > 1 and shape != expected and sorted(shape) == sorted(expected)
+    )
+    if (
+        is_moved
+        and len(expected) > 2
+        and shape in (expected[1:] + expected[:1], expected[-1:] + expected[:-1])
+    ):
+        raise ValueError(
+            f"{told}{_with_samples(shape)}: put the dimensions in this order with permute"
+        )
 
 
 def _with_samples(shape: tuple[int, ...]) -> str:

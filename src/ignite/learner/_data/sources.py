@@ -82,7 +82,10 @@ class Loader:
             return last[0][1] - last[0][0] if last else None
         if isinstance(batches, list):
             lengths = [
-                len(tensor) for batch in batches for tensor in tensors_in(self.parts(batch).x)[:1] if tensor.ndim
+                len(tensor)
+                for batch in batches
+                for tensor in tensors_in(self.parts(batch).x)[:1]
+                if tensor.ndim
             ]
             return min(lengths, default=None)
         if not isinstance(batches, DataLoader) or type(sampler) is not BatchSampler:
@@ -96,7 +99,10 @@ class Loader:
 
     @property
     def has_targets(self) -> bool | None:
-        """Whether batches are more than x; None if nobody may look. The first batch may have to be made."""
+        """Whether batches are more than x; None if nobody may look.
+
+        The first batch may have to be made.
+        """
         parts = self.first()
         return None if parts is None else parts.y is not None
 
@@ -116,7 +122,11 @@ class Loader:
 
     def whole(self) -> Parts | None:
         """All data, if they are in memory."""
-        return take_apart(self.batches.data, self.target) if isinstance(self.batches, ArrayLoader) else None
+        return (
+            take_apart(self.batches.data, self.target)
+            if isinstance(self.batches, ArrayLoader)
+            else None
+        )
 
 
 def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
@@ -135,36 +145,40 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
 ) -> Loader:
     """Makes batches of data of any kind.
 
-    ========================================================= ==========================================================
-    data                                                      batches
-    ========================================================= ==========================================================
-    ``x``, ``(x,)``, ``(x, y)``, ``(x, y, w)`` of arrays       tuples like these, gathered as a whole; x may be nested
-    dictionary of arrays; table of pandas or polars           ``(x, y)``, where y is ``target`` and x the rest
-    ``TensorDataset``, or a ``Subset`` of one                 as arrays
-    Hugging Face data set                                     ``(x, y)``, one request for a batch
-    Hugging Face stream                                       ``(x, y)``, in its order
-    map-style data set                                        what torch collates
-    iterable data set                                         what torch collates, in its order
-    ``DataLoader``, and all else that can be gone over        the user's, untouched
-    ========================================================= ==========================================================
+    =========================================================
+    ========================================================== data
+    batches =========================================================
+    ========================================================== ``x``, ``(x,)``, ``(x, y)``, ``(x, y,
+    w)`` of arrays       tuples like these, gathered as a whole; x may be nested dictionary of
+    arrays; table of pandas or polars           ``(x, y)``, where y is ``target`` and x the rest
+    ``TensorDataset``, or a ``Subset`` of one                 as arrays Hugging Face data set
+    ``(x, y)``, one request for a batch Hugging Face stream
+    ``(x, y)``, in its order map-style data set                                        what torch
+    collates iterable data set                                         what torch collates, in its
+    order ``DataLoader``, and all else that can be gone over        the user's, untouched
+    =========================================================
+    ==========================================================
 
     Args:
         data: see above.
         batch_size: samples in a batch of one process; 32 if None.
         shuffle: whether each pass has an order of its own. None: no.
         seed: of the orders.
-        target: name of the column or key that is y; several make y a matrix (tables) or a dictionary.
+        target: name of the column or key that is y; several make y a matrix (tables) or a
+            dictionary.
         sample_weight: how much each sample counts, shape (N,); or the name of the column or key.
         num_workers: processes that make batches of data sets; without meaning for arrays.
         drop_last: leave out the last batch if it is incomplete.
         rank: number of this process.
-        world_size: how many processes share the samples. Iterables and loaders of the user have to share by themselves.
-        known: from the data that the model was trained on; features are looked for by its names, in its order, and
-            classes have its indices.
+        world_size: how many processes share the samples. Iterables and loaders of the user have to
+            share by themselves.
+        known: from the data that the model was trained on; features are looked for by its names, in
+            its order, and classes have its indices.
 
     Raises:
         TypeError: ``data`` is nothing of this, or several data sets.
-        ValueError: an argument cannot be obeyed, because the batches are made already; data contradict each other.
+        ValueError: an argument cannot be obeyed, because the batches are made already; data
+            contradict each other.
     """
     asked = {
         "batch_size": batch_size, "shuffle": shuffle or None, "num_workers": num_workers or None,
@@ -177,7 +191,9 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         _refuse(asked, "data whose batches are made already")
         return data
     if are_splits(data):
-        raise TypeError(f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}")
+        raise TypeError(
+            f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}"
+        )
     if holds_arrays(data):
         arrays = arrays_of(data, target, sample_weight, known)
         return _of_arrays(arrays.parts, how, arrays)
@@ -185,10 +201,17 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         return _with_classes(_of_hugging_face(data, how, target, sample_weight, num_workers), known)
     if is_hugging_face_stream(data):
         _refuse(_only(asked, "shuffle"), "a Hugging Face stream: data.shuffle(seed=...) mixes it")
-        return _with_classes(_of_hugging_face_stream(data, how, target, sample_weight, num_workers), known)
+        return _with_classes(
+            _of_hugging_face_stream(data, how, target, sample_weight, num_workers), known
+        )
     if isinstance(data, IterableDataset):
-        _refuse(_only(asked, "shuffle", "sample_weight"), "an iterable data set, which has its own order")
-        return Loader(DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target)
+        _refuse(
+            _only(asked, "shuffle", "sample_weight"),
+            "an iterable data set, which has its own order",
+        )
+        return Loader(
+            DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target
+        )
     if _is_map_style(data):
         _refuse(_only(asked, "sample_weight"), "a data set: let its items be (x, y, w)")
         batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
@@ -212,7 +235,9 @@ def _described(data: Any) -> str:
         return f"the class {data.__name__}: write {data.__name__}(...)"
     if callable(data):
         return f"the function {getattr(data, '__name__', data)}: call it"
-    return f"a {type(data).__name__}" + (": read the file first" if isinstance(data, str | Path) else "")
+    return f"a {type(data).__name__}" + (
+        ": read the file first" if isinstance(data, str | Path) else ""
+    )
 
 
 def can_shuffle(data: Any) -> bool:
@@ -235,15 +260,21 @@ class _Cutting:
 
 
 def _of_arrays(parts: Parts, how: _Cutting, arrays: Arrays) -> Loader:
-    data = tuple(part for part in parts if part is not None)  # a plain tuple, which is gathered fastest
+    data = tuple(
+        part for part in parts if part is not None
+    )  # a plain tuple, which is gathered fastest
     loader = ArrayLoader(data, **vars(how))
     _check_not_empty(loader.order.num_samples)
     return Loader(loader, loader.order.num_samples, None, arrays.known, arrays.left_out)
 
 
-def _of_hugging_face(data: Any, how: _Cutting, target: Names | None, sample_weight: Any, num_workers: int) -> Loader:
+def _of_hugging_face(
+    data: Any, how: _Cutting, target: Names | None, sample_weight: Any, num_workers: int
+) -> Loader:
     rows = HuggingFaceRows(data, target, sample_weight)
-    batches = DataLoader(rows, batch_sampler=how.sampler(len(rows)), num_workers=num_workers, collate_fn=as_it_is)
+    batches = DataLoader(
+        rows, batch_sampler=how.sampler(len(rows)), num_workers=num_workers, collate_fn=as_it_is
+    )
     return Loader(batches, len(rows), None, Known(classes=rows.classes, are_indices=True))
 
 
@@ -251,9 +282,14 @@ def _of_hugging_face_stream(
     data: Any, how: _Cutting, target: Names | None, sample_weight: Any, num_workers: int
 ) -> Loader:
     classes, together = classes_of(data, target), RowsTogether(target, sample_weight)
-    options: dict[str, Any] = {"num_workers": num_workers, "drop_last": how.drop_last, "collate_fn": together}
+    options: dict[str, Any] = {
+        "num_workers": num_workers,
+        "drop_last": how.drop_last,
+        "collate_fn": together,
+    }
     return Loader(
-        DataLoader(data.with_format("torch"), how.batch_size, **options), known=Known(classes=classes, are_indices=True)
+        DataLoader(data.with_format("torch"), how.batch_size, **options),
+        known=Known(classes=classes, are_indices=True),
     )
 
 
@@ -265,7 +301,11 @@ def _with_classes(loader: Loader, known: Known | None) -> Loader:
     """
     classes = loader.known.classes
     if known is None or not known.classes or not classes:
-        return loader if known is None else replace(loader, known=replace(known, classes=classes or known.classes))
+        return (
+            loader
+            if known is None
+            else replace(loader, known=replace(known, classes=classes or known.classes))
+        )
     if tuple(classes) != tuple(known.classes):
         raise ValueError(
             f"data should have the classes {list(known.classes)}, as those that the model was trained on, but given "
@@ -314,7 +354,10 @@ def _check_not_empty(num_samples: int) -> None:
 
 def is_hugging_face(data: Any) -> bool:
     """Whether it is a ``datasets.Dataset``, not an iterable one."""
-    return all(hasattr(data, name) for name in ("with_format", "column_names", "features", "select", "__getitem__"))
+    return all(
+        hasattr(data, name)
+        for name in ("with_format", "column_names", "features", "select", "__getitem__")
+    )
 
 
 def is_hugging_face_stream(data: Any) -> bool:
@@ -326,7 +369,9 @@ def is_hugging_face_stream(data: Any) -> bool:
 def are_splits(data: Any) -> bool:
     """Whether it is a dictionary of several data sets or streams, such as ``load_dataset`` gives without a split."""
     is_filled = isinstance(data, Mapping) and len(data) > 0
-    return is_filled and all(is_hugging_face(one) or is_hugging_face_stream(one) for one in data.values())
+    return is_filled and all(
+        is_hugging_face(one) or is_hugging_face_stream(one) for one in data.values()
+    )
 
 
 class HuggingFaceRows(Dataset[Any]):
@@ -334,7 +379,8 @@ class HuggingFaceRows(Dataset[Any]):
 
     Args:
         data: the user's; a view of it is formatted as tensors.
-        target: the column that is y, or several. Of the others, x is a dictionary, or the column if it is one.
+        target: the column that is y, or several. Of the others, x is a dictionary, or the column if
+            it is one.
         sample_weight: the column that is w.
 
     Raises:
@@ -367,7 +413,8 @@ class RowsTogether:
     """Makes ``(x,)``, ``(x, y)`` or ``(x, y, w)`` of rows of a stream that is formatted as tensors.
 
     Args:
-        target: the column that is y, or several. Of the others, x is a dictionary, or the column if it is one.
+        target: the column that is y, or several. Of the others, x is a dictionary, or the column if
+            it is one.
         sample_weight: the column that is w.
 
     Raises:
@@ -388,7 +435,10 @@ class RowsTogether:
 
 
 def _together(values: list[Any]) -> Any:
-    is_one_kind = all(isinstance(value, Tensor) for value in values) and len({value.shape for value in values}) == 1
+    is_one_kind = (
+        all(isinstance(value, Tensor) for value in values)
+        and len({value.shape for value in values}) == 1
+    )
     return torch.stack(values) if is_one_kind else values
 
 

@@ -44,14 +44,16 @@ def split(
         fraction: of the samples, above 0 and below 1; at least one sample is on each side.
         seed: another seed keeps other samples apart.
         target: name of y in tables, dictionaries and Hugging Face data sets.
-        stratify: give each class the same fraction, and at least one sample on each side if it has two. None: if the
-            data have classes that can be read without making samples: y is integers, words, or 0. and 1., or the data
-            set has ``targets``, and ``wants`` is not "numbers".
+        stratify: give each class the same fraction, and at least one sample on each side if it has
+            two. None: if the data have classes that can be read without making samples: y is
+            integers, words, or 0. and 1., or the data set has ``targets``, and ``wants`` is not
+            "numbers".
         wants: what the loss takes as targets, if that is known.
 
     Raises:
         TypeError: ``data`` have no indices.
-        ValueError: ``fraction`` is out of range, there is one sample only, or there are no classes to stratify by.
+        ValueError: ``fraction`` is out of range, there is one sample only, or there are no classes
+            to stratify by.
 
     Example:
         >>> x, y = torch.arange(10.0), torch.tensor([0] * 8 + [1] * 2)
@@ -64,22 +66,30 @@ def split(
             f"valid should be data for a {type(data).__name__}, which cannot be divided before it is gone over, "
             f"but given the fraction {fraction}"
         )
-    labels = None if stratify is False or (wants == "numbers" and not stratify) else _labels(data, target, wants)
+    labels = (
+        None
+        if stratify is False or (wants == "numbers" and not stratify)
+        else _labels(data, target, wants)
+    )
     if stratify and labels is None:
-        raise ValueError("stratify should be left out for data without classes (integers or words), but given True")
+        raise ValueError(
+            "stratify should be left out for data without classes (integers or words), but given True"
+        )
     train_rows, valid_rows = split_rows(_num_samples(data), fraction, seed, labels)
     return Split(take_rows(data, train_rows), take_rows(data, valid_rows), train_rows, valid_rows)
 
 
-def split_rows(num_samples: int, fraction: float, seed: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def split_rows(
+    num_samples: int, fraction: float, seed: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Rows for training and for validation, ascending.
 
     Args:
         num_samples: N.
         fraction: of them for validation.
         seed: of the permutation.
-        labels: shape (N,); each label's rows are divided by ``fraction``. Of a label that occurs once, the row is for
-            training.
+        labels: shape (N,); each label's rows are divided by ``fraction``. Of a label that occurs
+            once, the row is for training.
 
     Raises:
         ValueError: ``fraction`` is not between 0 and 1, or there are fewer than 2 samples.
@@ -91,11 +101,15 @@ def split_rows(num_samples: int, fraction: float, seed: int, labels: Tensor | No
     if not 0 < fraction < 1:
         raise ValueError(f"valid should be above 0 and below 1 as a fraction, but given {fraction}")
     if num_samples < 2:
-        raise ValueError(f"data should have at least 2 samples to be divided, but given {num_samples}")
+        raise ValueError(
+            f"data should have at least 2 samples to be divided, but given {num_samples}"
+        )
     order = torch.randperm(num_samples, generator=torch.Generator().manual_seed(mix(seed, _STREAM)))
     num_valid = min(max(round(num_samples * fraction), 1), num_samples - 1)
     is_valid = torch.zeros(num_samples, dtype=torch.bool)
-    is_valid[order[:num_valid] if labels is None else _of_each(order, labels, fraction, num_valid)] = True
+    is_valid[
+        order[:num_valid] if labels is None else _of_each(order, labels, fraction, num_valid)
+    ] = True
     return (~is_valid).nonzero().squeeze(1), is_valid.nonzero().squeeze(1)
 
 
@@ -132,13 +146,21 @@ def _of_each(order: Tensor, labels: Tensor, fraction: float, num_valid: int) -> 
     shares[(quotas - shares).argsort(descending=True, stable=True)[:num_left]] += 1
     shares = torch.minimum(shares, counts - 1)
     by_label = codes[order].argsort(stable=True)  # places in order, label by label
-    places = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)  # within its label
+    places = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(
+        counts
+    )  # within its label
     return order[by_label[places < shares.repeat_interleave(counts)]]
 
 
-def _labels(data: Any, target: Names | None, wants: Literal["numbers", "classes"] | None) -> Tensor | None:
+def _labels(
+    data: Any, target: Names | None, wants: Literal["numbers", "classes"] | None
+) -> Tensor | None:
     if is_hugging_face(data):
-        y = torch.as_tensor(data[target][:]) if isinstance(target, str) and _is_of_classes(data, target) else None
+        y = (
+            torch.as_tensor(data[target][:])
+            if isinstance(target, str) and _is_of_classes(data, target)
+            else None
+        )
     elif holds_arrays(data):
         y = arrays_of(data, target, known=Known(wants=wants)).parts.y
     else:
@@ -146,12 +168,20 @@ def _labels(data: Any, target: Names | None, wants: Literal["numbers", "classes"
         y = torch.as_tensor(y) if isinstance(y, list | Tensor) and len(y) == len(data) else None
     if not isinstance(y, Tensor) or y.ndim == 0:
         return None
-    if y.is_floating_point() and wants == "classes" and y.ndim == 2 and y.shape[1] > 1 and bool((y.sum(1) == 1).all()):
+    if (
+        y.is_floating_point()
+        and wants == "classes"
+        and y.ndim == 2
+        and y.shape[1] > 1
+        and bool((y.sum(1) == 1).all())
+    ):
         y = y.argmax(1)  # one-hot, or probabilities of classes
     if y.numel() != len(y) or (y.is_floating_point() and not _are_classes(y, wants)):
         return None
     labels = y.flatten().cpu()
-    return labels if 2 * len(labels.unique()) <= len(labels) else None  # numbers of samples are no classes
+    return (
+        labels if 2 * len(labels.unique()) <= len(labels) else None
+    )  # numbers of samples are no classes
 
 
 def _are_classes(y: Tensor, wants: str | None) -> bool:
@@ -161,17 +191,28 @@ def _are_classes(y: Tensor, wants: str | None) -> bool:
 
 def _is_of_classes(data: Any, target: str) -> bool:
     feature = data.features[target]
-    return hasattr(feature, "names") or str(getattr(feature, "dtype", "")).startswith(("int", "bool"))
+    return hasattr(feature, "names") or str(getattr(feature, "dtype", "")).startswith(
+        ("int", "bool")
+    )
 
 
 def _num_samples(data: Any) -> int:
-    if is_array(data) or is_frame(data) or not holds_arrays(data) or tensor_dataset_of(data) is not None:
+    if (
+        is_array(data)
+        or is_frame(data)
+        or not holds_arrays(data)
+        or tensor_dataset_of(data) is not None
+    ):
         return len(data)
     lengths: list[int] = []
-    parts = arrays_of(data, known=Known(wants="classes")).parts  # words are not read as numbers: they count alike
+    parts = arrays_of(
+        data, known=Known(wants="classes")
+    ).parts  # words are not read as numbers: they count alike
     for part in parts:
         if part is not None:
             apply_to_type(part, Tensor, lambda tensor: lengths.append(len(tensor)))
     if len(set(lengths)) != 1:
-        raise ValueError(f"All arrays of data should have the same number of samples, but given {lengths}")
+        raise ValueError(
+            f"All arrays of data should have the same number of samples, but given {lengths}"
+        )
     return lengths[0]

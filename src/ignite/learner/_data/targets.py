@@ -65,7 +65,9 @@ class KnownLoss(NamedTuple):
 
 
 def known_loss(loss: Any) -> KnownLoss | None:
-    """Which loss of torch it is: a name, a module, a function, or a ``partial`` of one. None: one of the user's.
+    """Which loss of torch it is: a name, a module, a function, or a ``partial`` of one.
+
+    None: one of the user's.
 
     Example:
         >>> known_loss(nn.CrossEntropyLoss()).name, known_loss("mse").name, known_loss(lambda y_pred, y: 0)
@@ -77,12 +79,17 @@ def known_loss(loss: Any) -> KnownLoss | None:
         for known, name in _CLASSES.items():
             if isinstance(loss, known) and type(loss).forward is known.forward:
                 options = ("ignore_index", "weight", "pos_weight", "label_smoothing")
-                return KnownLoss(name, {option: getattr(loss, option) for option in options if hasattr(loss, option)})
+                return KnownLoss(
+                    name,
+                    {option: getattr(loss, option) for option in options if hasattr(loss, option)},
+                )
         return None
     if isinstance(loss, functools.partial):
         inner = None if loss.args else known_loss(loss.func)
         return None if inner is None else KnownLoss(inner.name, {**inner.options, **loss.keywords})
-    return next((KnownLoss(name) for function, name in _FUNCTIONS.items() if loss is function), None)
+    return next(
+        (KnownLoss(name) for function, name in _FUNCTIONS.items() if loss is function), None
+    )
 
 
 def same_shape(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,14 +130,19 @@ def one_row(y_pred: Any, num_samples: int) -> Any:
         return y_pred
     if isinstance(y_pred, Tensor):
         return y_pred if y_pred.ndim and len(y_pred) == 1 else y_pred.unsqueeze(0)
-    return apply_to_type(y_pred, Tensor, lambda leaf: one_row(leaf, 1)) if tensors_in(y_pred) else y_pred
+    return (
+        apply_to_type(y_pred, Tensor, lambda leaf: one_row(leaf, 1))
+        if tensors_in(y_pred)
+        else y_pred
+    )
 
 
 def hard_labels(y: Tensor, y_pred: Tensor | None = None) -> Tensor:
     """Class indices, or 0 and 1, of targets that may be probabilities: the larger one counts, 0 where both are 0.5.
 
     Args:
-        y: class indices, or probabilities of classes, shape (N, C, ...); without ``y_pred``, 0 and 1 or between them.
+        y: class indices, or probabilities of classes, shape (N, C, ...); without ``y_pred``, 0 and
+            1 or between them.
         y_pred: scores of classes, shape (N, C, ...).
 
     Example:
@@ -168,15 +180,25 @@ def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iter
 
     Raises:
         TypeError: integers are wanted and floats came, or the other way round.
-        ValueError: shapes do not fit; values are out of range; probabilities came for logits, or the other way round.
+        ValueError: shapes do not fit; values are out of range; probabilities came for logits, or
+            the other way round.
     """
     if loss.name in ("cross_entropy", "nll"):
-        if y.is_floating_point() and loss.name == "cross_entropy" and y.shape == output.shape and y.ndim > 1:
+        if (
+            y.is_floating_point()
+            and loss.name == "cross_entropy"
+            and y.shape == output.shape
+            and y.ndim > 1
+        ):
             yield from _check_soft(all_y)
         else:
             _check_indices(loss, output, y)
             _check_range_of_indices(loss, output.shape[1], all_y)
-        yield from (_check_logits(output) if loss.name == "cross_entropy" else _check_log_probabilities(output))
+        yield from (
+            _check_logits(output)
+            if loss.name == "cross_entropy"
+            else _check_log_probabilities(output)
+        )
     elif loss.name in ("bce", "bce_with_logits", "difference"):
         check_numbers(loss.name, output, y)
         if loss.name == "bce_with_logits":
@@ -193,8 +215,14 @@ def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iter
 def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
     given = f"{_of(y)} for an output of shape {tuple(output.shape)}"
     if y.dtype not in _INDEX_DTYPES:
-        hint = "y.argmax(1), if it is one-hot" if y.shape == output.shape and y.ndim > 1 else "y.long()"
-        raise TypeError(f"y should be class indices, int64, for {loss.name}, but given {given}: use {hint}")
+        hint = (
+            "y.argmax(1), if it is one-hot"
+            if y.shape == output.shape and y.ndim > 1
+            else "y.long()"
+        )
+        raise TypeError(
+            f"y should be class indices, int64, for {loss.name}, but given {given}: use {hint}"
+        )
     if output.ndim < 2:
         raise ValueError(
             f"The model's output should have shape (N, C), a score for each class, for {loss.name}, but given "
@@ -214,7 +242,9 @@ def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
             hint = ": use y.squeeze(1)"
         elif output.ndim == 3 and y.shape == output.shape[:2]:
             hint = ": classes are dimension 1 of the output, use output.transpose(1, 2)"
-        raise ValueError(f"y should have shape {tuple(expected)} for {loss.name}, but given {given}{hint}")
+        raise ValueError(
+            f"y should have shape {tuple(expected)} for {loss.name}, but given {given}{hint}"
+        )
     weight = loss.options.get("weight")
     if isinstance(weight, Tensor) and weight.numel() != output.shape[1]:
         raise ValueError(
@@ -274,7 +304,9 @@ def _check_log_probabilities(output: Tensor) -> Iterator[str]:
     elif bool((output > 1e-5).any()):
         what = f"values up to {output.max().item():g}: end the model with log_softmax, or use cross_entropy for logits"
     if what is not None:
-        raise ValueError(f"The model's output should be log-probabilities, at most 0, for nll, but given {what}")
+        raise ValueError(
+            f"The model's output should be log-probabilities, at most 0, for nll, but given {what}"
+        )
     if operation != "LogSoftmax" and not _is_distribution(output.exp()):
         yield "nll takes log-probabilities, but exp of the output's rows does not sum to 1: is a log_softmax missing?"
 

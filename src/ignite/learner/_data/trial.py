@@ -53,14 +53,18 @@ def call_model(model: Any, x: Any) -> Any:
         return model(x)
     if isinstance(x, Mapping):
         return model(**x)
-    return model(*x) if isinstance(x, tuple | list) and not isinstance(x, PackedSequence) else model(x)
+    return (
+        model(*x) if isinstance(x, tuple | list) and not isinstance(x, PackedSequence) else model(x)
+    )
 
 
-def trial(model: nn.Module, call: Callable[[Any, Any], Any], x: Any, is_training: bool = False) -> Any:
+def trial(
+    model: nn.Module, call: Callable[[Any, Any], Any], x: Any, is_training: bool = False
+) -> Any:
     """The output for ``x``, with what autograd noted, and without a trace in the model.
 
-    Plain attributes that ``forward`` sets are put back, too; what it changes inside of the user's own objects is not,
-    nor is what hooks do elsewhere.
+    Plain attributes that ``forward`` sets are put back, too; what it changes inside of the user's
+    own objects is not, nor is what hooks do elsewhere.
     """
     if any(is_lazy(parameter) for parameter in model.parameters()):
         model = copy.deepcopy(model)  # the first run makes the parameters, which cannot be undone
@@ -74,8 +78,13 @@ def kept(*modules: nn.Module) -> Iterator[None]:
     """Behind the block, modules and random state are as before it."""
     random_state = capture_random_state()
     everything = [part for module in modules for part in module.modules()]
-    attributes = [(part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in _DICTS}) for part in everything]
-    buffers = [(b, b.detach().clone()) for module in modules for b in module.buffers() if not is_lazy(b)]
+    attributes = [
+        (part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in _DICTS})
+        for part in everything
+    ]
+    buffers = [
+        (b, b.detach().clone()) for module in modules for b in module.buffers() if not is_lazy(b)
+    ]
     try:
         yield
     finally:
@@ -87,7 +96,9 @@ def kept(*modules: nn.Module) -> Iterator[None]:
                 vars(part)[name].update(value)
         with torch.no_grad():
             for buffer, value in buffers:
-                buffer.copy_(value)  # always: the statistics of BatchNorm change without a new version
+                buffer.copy_(
+                    value
+                )  # always: the statistics of BatchNorm change without a new version
         restore_random_state(random_state)
 
 
@@ -118,7 +129,11 @@ def tensors_in(data: Any) -> list[Tensor]:
 
 def described(data: Any) -> str:
     """The shape and dtype of a tensor, or else the type, for messages."""
-    return f"shape {tuple(data.shape)}, {data.dtype}" if isinstance(data, Tensor) else f"a {type(data).__name__}"
+    return (
+        f"shape {tuple(data.shape)}, {data.dtype}"
+        if isinstance(data, Tensor)
+        else f"a {type(data).__name__}"
+    )
 
 
 def few_rows(data: Any, rows: Any) -> Any:
@@ -198,7 +213,8 @@ def first_batch(batches: Any) -> Any:
     Of a ``DataLoader`` it is made in this process, without workers.
 
     Returns:
-        The batch; None for an iterable data set that can be gone over only once: nobody may look into it.
+        The batch; None for an iterable data set that can be gone over only once: nobody may look
+        into it.
 
     Raises:
         ValueError: there is no batch.
@@ -211,7 +227,10 @@ def first_batch(batches: Any) -> Any:
         if isinstance(batches, ArrayLoader):
             return next(batches.batches(0))
         with random_scope():
-            if not isinstance(batches, DataLoader) or type(batches).__iter__ is not DataLoader.__iter__:
+            if (
+                not isinstance(batches, DataLoader)
+                or type(batches).__iter__ is not DataLoader.__iter__
+            ):
                 return next(iter(batches))
             return _first_of_loader(batches)
     except StopIteration:
@@ -278,7 +297,9 @@ def is_finite(tensor: Tensor) -> bool:
         return True
     if bool(torch.isfinite(tensor.detach().sum())):
         return True
-    low, high = torch.aminmax(tensor.detach())  # twice as slow, but many large values do not overflow
+    low, high = torch.aminmax(
+        tensor.detach()
+    )  # twice as slow, but many large values do not overflow
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
@@ -287,7 +308,9 @@ def not_finite(tensor: Tensor) -> Finding | None:
     return None if is_finite(tensor) else _find_values(tensor, lambda part: ~torch.isfinite(part))
 
 
-def out_of_range(tensor: Tensor, low: float, high: float, ignored: int | None = None) -> Finding | None:
+def out_of_range(
+    tensor: Tensor, low: float, high: float, ignored: int | None = None
+) -> Finding | None:
     """Values below ``low`` or above ``high`` that are not ``ignored``, if there are any."""
     if tensor.numel() == 0:
         return None
@@ -317,6 +340,10 @@ def _find_values(tensor: Tensor, is_bad: Callable[[Tensor], Tensor]) -> Finding 
         num_bad = int(mask.sum())
         if num_bad and first is None:
             place = [int(i) for i in mask.nonzero()[0]]
-            first = (begin + place[0], float(part[tuple(place)]), place[1] if len(place) == 2 else None)
+            first = (
+                begin + place[0],
+                float(part[tuple(place)]),
+                place[1] if len(place) == 2 else None,
+            )
         count += num_bad
     return None if first is None else Finding(count, *first)

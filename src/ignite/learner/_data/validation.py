@@ -50,9 +50,9 @@ def check_before_training(
 ) -> list[str]:
     """Looks for mistakes in data, model and loss, and leaves no trace.
 
-    Data in memory are looked at as a whole, one pass over floats and targets; of others, the first batch. The model
-    runs on 8 samples. Only what is certainly wrong is refused, little of it for losses of the
-    user's own.
+    Data in memory are looked at as a whole, one pass over floats and targets; of others, the first
+    batch. The model runs on 8 samples. Only what is certainly wrong is refused, little of it for
+    losses of the user's own.
 
     Args:
         model: neither wrapped nor compiled.
@@ -61,22 +61,26 @@ def check_before_training(
         loader: from :func:`~ignite.learner._data.sources.as_loader`.
         device: where batches will be moved to; None if they stay where they are.
         call: gives the output for ``(model, x)``.
-        fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default as they are.
-        is_training: whether the data are to be trained on: the model runs as it does in training, also on as few
-            samples as the last batch has.
+        fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default
+            as they are.
+        is_training: whether the data are to be trained on: the model runs as it does in training,
+            also on as few samples as the last batch has.
 
     Returns:
         What is probably wrong: sentences for the user.
 
     Raises:
         TypeError: a dtype is wrong.
-        ValueError: anything else is certainly wrong. What model and loss raise comes as it is, with a note.
+        ValueError: anything else is certainly wrong. What model and loss raise comes as it is, with
+            a note.
     """
     first = loader.first()
     if first is None:
         return ["The data can be gone over only once, so they were not checked"]
     if first.y is None:
-        raise ValueError("data should have targets, but given x alone: write fit((x, y)), or fit(table, target='name')")
+        raise ValueError(
+            "data should have targets, but given x alone: write fit((x, y)), or fit(table, target='name')"
+        )
     _check_model(model, first.x, device)
     whole = loader.whole() or first
     check_sample_weight(first.w, first.y)
@@ -96,13 +100,21 @@ def check_before_training(
 
     def is_survived(rows: Any) -> bool:
         return all(
-            is_finite(tensor) for tensor in tensors_in(trial(model, call, few_rows(_moved(whole.x, device), rows)))
+            is_finite(tensor)
+            for tensor in tensors_in(trial(model, call, few_rows(_moved(whole.x, device), rows)))
         )
 
     warnings += _check_finite(whole, is_survived, loader.known.features, is_known=known is not None)
-    if all(is_finite(tensor) for tensor in tensors_in(x)) and not all(is_finite(t) for t in tensors_in(output)):
+    if all(is_finite(tensor) for tensor in tensors_in(x)) and not all(
+        is_finite(t) for t in tensors_in(output)
+    ):
         warnings.append("The model's output has values that are not finite, though x has none")
-    if known is not None and isinstance(output, Tensor) and isinstance(y, Tensor) and isinstance(whole.y, Tensor):
+    if (
+        known is not None
+        and isinstance(output, Tensor)
+        and isinstance(y, Tensor)
+        and isinstance(whole.y, Tensor)
+    ):
         warnings += check_fit(known, output, y, whole.y)
     elif isinstance(output, Tensor) and isinstance(y, Tensor):
         warnings += _check_broadcast(output, y)
@@ -114,13 +126,19 @@ def _check_model(model: nn.Module, x: Any, device: torch.device | str | None) ->
     devices = {parameter.device for _, parameter in parameters}
     expected = [tensor.device for tensor in tensors_in(x)] if device is None else [_full(device)]
     on = next(iter(devices), None)
-    for other in expected if len(devices) == 1 else ():  # a model on several devices moves its inputs itself
+    for other in (
+        expected if len(devices) == 1 else ()
+    ):  # a model on several devices moves its inputs itself
         if other != on:
             what = "x" if device is None else "device"
-            raise ValueError(f"model and {what} should be in one place, but the model is on {on}, {what} is {other}")
+            raise ValueError(
+                f"model and {what} should be in one place, but the model is on {on}, {what} is {other}"
+            )
     strange = [name for name, parameter in parameters if not is_finite(parameter)]
     if strange:
-        raise ValueError(f"The model's parameters should be finite, but given NaN or infinity in {', '.join(strange)}")
+        raise ValueError(
+            f"The model's parameters should be finite, but given NaN or infinity in {', '.join(strange)}"
+        )
 
 
 def _full(device: torch.device | str) -> torch.device:
@@ -145,8 +163,16 @@ def _check_batch(y: Any, known: KnownLoss) -> None:
 def _check_output(output: Any, known: KnownLoss, model: nn.Module) -> None:
     if isinstance(output, Tensor):
         return
-    parts = list(output) if isinstance(output, Mapping) else [one for one in ("logits",) if hasattr(output, one)]
-    what = f"a {type(output).__name__}" if output is not None else "None: is there a return in forward?"
+    parts = (
+        list(output)
+        if isinstance(output, Mapping)
+        else [one for one in ("logits",) if hasattr(output, one)]
+    )
+    what = (
+        f"a {type(output).__name__}"
+        if output is not None
+        else "None: is there a return in forward?"
+    )
     hint = ""
     if parts:
         part = "logits" if "logits" in parts else parts[0]
@@ -189,7 +215,9 @@ def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
                 yield path, finding
 
 
-def _check_single(model: nn.Module, call: Callable[[Any, Any], Any], x: Any, loader: Loader) -> None:
+def _check_single(
+    model: nn.Module, call: Callable[[Any, Any], Any], x: Any, loader: Loader
+) -> None:
     """A batch of one sample cannot be normalised over the batch."""
     if loader.smallest_batch != 1 or num_samples_in(x) is None:
         return
@@ -235,15 +263,21 @@ def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[
                            f"and y of {_shapes(y)}")  # fmt: skip
             raise
     if not isinstance(value, Tensor):
-        raise TypeError(f"loss(y_pred, y) should return a tensor of one element, but given {_short(value)}")
+        raise TypeError(
+            f"loss(y_pred, y) should return a tensor of one element, but given {_short(value)}"
+        )
     if value.numel() != 1:
         raise ValueError(
             f"loss(y_pred, y) should return a tensor of one element, but given shape {tuple(value.shape)}: take the "
             "mean, as reduction='mean' does"
         )
     if not value.requires_grad:
-        raise ValueError("The loss should depend on the model's output, but given a value without gradient")
-    if not is_finite(value) and all(is_finite(tensor) for tensor in [*tensors_in(output), *tensors_in(y)]):
+        raise ValueError(
+            "The loss should depend on the model's output, but given a value without gradient"
+        )
+    if not is_finite(value) and all(
+        is_finite(tensor) for tensor in [*tensors_in(output), *tensors_in(y)]
+    ):
         yield f"The loss is {value.detach().sum().item()} for the first samples, though output and targets are finite"
 
 
@@ -272,15 +306,30 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
             "of whole arrays"
         )
     layers = list(model.modules())
-    dtypes = {parameter.dtype for parameter in model.parameters() if not nn.parameter.is_lazy(parameter)}
-    if not isinstance(x, Tensor) or len(dtypes) != 1 or any(isinstance(layer, nn.Embedding) for layer in layers):
+    dtypes = {
+        parameter.dtype for parameter in model.parameters() if not nn.parameter.is_lazy(parameter)
+    }
+    if (
+        not isinstance(x, Tensor)
+        or len(dtypes) != 1
+        or any(isinstance(layer, nn.Embedding) for layer in layers)
+    ):
         return None
     dtype = dtypes.pop()
     if x.dtype != dtype and "type" in str(error):
         to = "x.float()" if dtype == torch.float32 else f"x.to({dtype})"
         scale = " / 255, if these are pixels" if x.dtype == torch.uint8 else ""
-        return TypeError(f"x should be {_name(dtype)}, as the model is, but given {_name(x.dtype)}: use {to}{scale}")
-    first = next((layer for layer in layers if hasattr(layer, "in_channels") or hasattr(layer, "in_features")), None)
+        return TypeError(
+            f"x should be {_name(dtype)}, as the model is, but given {_name(x.dtype)}: use {to}{scale}"
+        )
+    first = next(
+        (
+            layer
+            for layer in layers
+            if hasattr(layer, "in_channels") or hasattr(layer, "in_features")
+        ),
+        None,
+    )
     channels = getattr(first, "in_channels", None)
     if channels is not None and x.ndim >= 3 and x.shape[1] != channels == x.shape[-1]:
         order = [0, x.ndim - 1, *range(1, x.ndim - 1)]
@@ -289,9 +338,13 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
             f"x.permute({', '.join(map(str, order))}), or numpy's transpose"
         )
     if channels is not None and x.ndim == 3 and channels == 1 and isinstance(first, nn.Conv2d):
-        return ValueError(f"x should have shape (N, 1, H, W), but given {tuple(x.shape)}: use x[:, None]")
+        return ValueError(
+            f"x should have shape (N, 1, H, W), but given {tuple(x.shape)}: use x[:, None]"
+        )
     if x.ndim == 1 and getattr(first, "in_features", None) == 1:
-        return ValueError(f"x should have shape (N, 1), but given {tuple(x.shape)}: use x.reshape(-1, 1)")
+        return ValueError(
+            f"x should have shape (N, 1), but given {tuple(x.shape)}: use x.reshape(-1, 1)"
+        )
     return None
 
 
@@ -300,13 +353,23 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _short(value: Any) -> str:
-    return repr(value) if value is None or isinstance(value, int | float) else f"a {type(value).__name__}"
+    return (
+        repr(value)
+        if value is None or isinstance(value, int | float)
+        else f"a {type(value).__name__}"
+    )
 
 
 def _expectation(module: nn.Module) -> str | None:
     # By attributes, so that quantised and lazy relatives are understood as well.
-    kind, floats = type(module).__name__, "" if isinstance(module, nn.Embedding) else _dtype_of(module)
-    for name, where in (("in_features", "as the last dimension"), ("in_channels", "as dimension 1")):
+    kind, floats = (
+        type(module).__name__,
+        "" if isinstance(module, nn.Embedding) else _dtype_of(module),
+    )
+    for name, where in (
+        ("in_features", "as the last dimension"),
+        ("in_channels", "as dimension 1"),
+    ):
         if isinstance(size := getattr(module, name, None), int):
             return f"{kind}, takes {floats}{name}={size} {where}"
     if isinstance(module, nn.Embedding):
@@ -324,7 +387,8 @@ def _shapes(data: Any) -> str:
         return f"type {type(data).__name__}"
     named = [(path, tensor) for path, tensor in named_tensors(data, "")]
     return ", ".join(
-        f"{path} shape {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip() for path, t in named
+        f"{path} shape {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip()
+        for path, t in named
     )
 
 

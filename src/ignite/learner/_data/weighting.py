@@ -29,9 +29,11 @@ def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> 
     """Returns weights with which all classes count equally: ``N / (K * N_c)`` for each of the K classes that occur.
 
     Args:
-        y: class indices of any shape; or probabilities, shape (N, C, ...), of which each class has a part of N.
+        y: class indices of any shape; or probabilities, shape (N, C, ...), of which each class has
+            a part of N.
         ignored: the index that does not count.
-        is_binary: whether values are 0 and 1, or probabilities of 1, one or several for each sample.
+        is_binary: whether values are 0 and 1, or probabilities of 1, one or several for each
+            sample.
 
     Returns:
         float64 of shape (C,), on the host; 1 for classes that do not occur.
@@ -44,9 +46,19 @@ def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> 
         >>> balanced(torch.tensor([0, 0, 0, 1])).tolist()
         [0.6666666666666666, 2.0]
     """
-    if not isinstance(y, Tensor) or y.is_complex() or (y.is_floating_point() and not is_binary and y.ndim < 2):
-        given = f"shape {tuple(y.shape)}, {y.dtype}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
-        raise TypeError(f"y should hold class indices for class_weight='balanced', but given {given}")
+    if (
+        not isinstance(y, Tensor)
+        or y.is_complex()
+        or (y.is_floating_point() and not is_binary and y.ndim < 2)
+    ):
+        given = (
+            f"shape {tuple(y.shape)}, {y.dtype}"
+            if isinstance(y, Tensor)
+            else f"a {type(y).__name__}"
+        )
+        raise TypeError(
+            f"y should hold class indices for class_weight='balanced', but given {given}"
+        )
     if is_binary:
         num_yes = y.double().sum()
         counts = torch.stack([y.numel() - num_yes, num_yes])
@@ -56,7 +68,9 @@ def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> 
         labels = y.flatten().long()
         labels = labels if ignored is None else labels[labels != ignored]
         if len(labels) and int(labels.min()) < 0:
-            raise ValueError(f"y should hold class indices from 0 on for class_weight, but given {int(labels.min())}")
+            raise ValueError(
+                f"y should hold class indices from 0 on for class_weight, but given {int(labels.min())}"
+            )
         counts = torch.bincount(labels).double()
     if not bool((counts > 0).any()):
         raise ValueError("y should hold a class for class_weight='balanced', but given none")
@@ -68,8 +82,9 @@ def class_table(class_weight: ClassWeight, num_classes: int, classes: Sequence[A
     """The weight of each class, float64 of shape (C,), on the host.
 
     Args:
-        class_weight: one weight for each class, in their order: a list, array, tensor or column; or by name or index,
-            where classes that are left out weigh 1: a dictionary, or a series with names as its index.
+        class_weight: one weight for each class, in their order: a list, array, tensor or column; or
+            by name or index, where classes that are left out weigh 1: a dictionary, or a series
+            with names as its index.
         num_classes: C.
         classes: their names, if they have any.
 
@@ -106,12 +121,18 @@ def class_table(class_weight: ClassWeight, num_classes: int, classes: Sequence[A
 def _as_plain(class_weight: Any) -> Any:
     """Arrays, tensors and columns as lists, a series whose index are names as a dictionary; keys as plain objects."""
     index = getattr(class_weight, "index", None)
-    if hasattr(class_weight, "to_dict") and index is not None and not callable(index):  # a series of pandas
+    if (
+        hasattr(class_weight, "to_dict") and index is not None and not callable(index)
+    ):  # a series of pandas
         values = class_weight.to_dict()
         return [*values.values()] if list(values) == list(range(len(values))) else _as_plain(values)
     if isinstance(class_weight, Mapping):
         return {_as_plain_key(key): weight for key, weight in class_weight.items()}
-    return class_weight.tolist() if callable(getattr(class_weight, "tolist", None)) else _listed(class_weight)
+    return (
+        class_weight.tolist()
+        if callable(getattr(class_weight, "tolist", None))
+        else _listed(class_weight)
+    )
 
 
 def _listed(weights: Any) -> Any:
@@ -129,7 +150,9 @@ def _index(key: Any, num_classes: int, classes: Sequence[Any]) -> int:
     names = [_as_plain_key(name) for name in classes]
     if key in names:
         return names.index(key)
-    are_numbers = any(isinstance(name, int) for name in names)  # by which they are called: it is not their order
+    are_numbers = any(
+        isinstance(name, int) for name in names
+    )  # by which they are called: it is not their order
     if not are_numbers and isinstance(key, int) and 0 <= key < num_classes:
         return key
     accepted = names or f"an index below {num_classes}"
@@ -138,7 +161,11 @@ def _index(key: Any, num_classes: int, classes: Sequence[Any]) -> int:
 
 def as_sample_weight(w: Any, x: Any) -> Tensor:
     weights = as_features(w, "sample_weight")
-    given = f"{tuple(weights.shape)} {weights.dtype}" if isinstance(weights, Tensor) else f"a {type(w).__name__}"
+    given = (
+        f"{tuple(weights.shape)} {weights.dtype}"
+        if isinstance(weights, Tensor)
+        else f"a {type(w).__name__}"
+    )
     if not isinstance(weights, Tensor) or weights.ndim != 1 or weights.is_complex():
         raise ValueError(
             f"sample_weight, the third of (x, y, w), should be numbers of shape (N,), but given {given}; "
@@ -146,11 +173,15 @@ def as_sample_weight(w: Any, x: Any) -> Tensor:
         )
     num_samples = [len(tensor) for _, tensor in named_tensors(x) if tensor.ndim]
     if num_samples and len(weights) != num_samples[0]:
-        raise ValueError(f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given {given}")
+        raise ValueError(
+            f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given {given}"
+        )
     weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
     if len(weights) and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         row = int((~(torch.isfinite(weights) & (weights >= 0))).nonzero()[0])
-        raise ValueError(f"sample_weight should be finite and at least 0, but given {weights[row].item()} in row {row}")
+        raise ValueError(
+            f"sample_weight should be finite and at least 0, but given {weights[row].item()} in row {row}"
+        )
     return weights
 
 
@@ -165,7 +196,9 @@ def check_sample_weight(w: Any, y: Any) -> None:
             f"but given {given}; several inputs are nested: ((a, b), y)"
         )
     if not is_finite(w) or bool((w < 0).any()):
-        raise ValueError(f"w, the weights of samples, should be finite and at least 0, but given {w.min().item()}")
+        raise ValueError(
+            f"w, the weights of samples, should be finite and at least 0, but given {w.min().item()}"
+        )
 
 
 class Weighted(NamedTuple):

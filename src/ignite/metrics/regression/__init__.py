@@ -4,7 +4,9 @@ from ignite.metrics.regression.canberra_metric import CanberraMetric
 from ignite.metrics.regression.fractional_absolute_error import FractionalAbsoluteError
 from ignite.metrics.regression.fractional_bias import FractionalBias
 from ignite.metrics.regression.geometric_mean_absolute_error import GeometricMeanAbsoluteError
-from ignite.metrics.regression.geometric_mean_relative_absolute_error import GeometricMeanRelativeAbsoluteError
+from ignite.metrics.regression.geometric_mean_relative_absolute_error import (
+    GeometricMeanRelativeAbsoluteError,
+)
 from ignite.metrics.regression.kendall_correlation import KendallRankCorrelation
 from ignite.metrics.regression.log_cosh_error import LogCoshError
 from ignite.metrics.regression.manhattan_distance import ManhattanDistance
@@ -13,7 +15,10 @@ from ignite.metrics.regression.mean_absolute_percentage_error import MeanAbsolut
 from ignite.metrics.regression.mean_absolute_relative_error import MeanAbsoluteRelativeError
 from ignite.metrics.regression.mean_error import MeanError
 from ignite.metrics.regression.mean_normalized_bias import MeanNormalizedBias
-from ignite.metrics.regression.median_absolute_error import MedianAbsoluteError, median_absolute_error_compute_fn
+from ignite.metrics.regression.median_absolute_error import (
+    MedianAbsoluteError,
+    median_absolute_error_compute_fn,
+)
 from ignite.metrics.regression.median_absolute_percentage_error import (
     MedianAbsolutePercentageError,
     median_absolute_percentage_error_compute_fn,
@@ -25,7 +30,9 @@ from ignite.metrics.regression.median_relative_absolute_error import (
 from ignite.metrics.regression.pearson_correlation import PearsonCorrelation
 from ignite.metrics.regression.r2_score import R2Score
 from ignite.metrics.regression.spearman_correlation import SpearmanRankCorrelation
-from ignite.metrics.regression.symmetric_mean_absolute_percentage_error import SymmetricMeanAbsolutePercentageError
+from ignite.metrics.regression.symmetric_mean_absolute_percentage_error import (
+    SymmetricMeanAbsolutePercentageError,
+)
 from ignite.metrics.regression.wave_hedges_distance import WaveHedgesDistance
 
 __all__ = [

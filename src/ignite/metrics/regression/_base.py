@@ -43,11 +43,17 @@ def read_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def _refuse(y_pred: Tensor, y: Tensor) -> NoReturn:
     for name, tensor in (("y_pred", y_pred), ("y", y)):
         if not (tensor.ndim == 1 or (tensor.ndim == 2 and tensor.shape[1] == 1)):
-            raise ValueError(f"Input {name} should have shape (N,) or (N, 1), but given {tuple(tensor.shape)}")
+            raise ValueError(
+                f"Input {name} should have shape (N,) or (N, 1), but given {tuple(tensor.shape)}"
+            )
     if y_pred.shape != y.shape:
-        raise ValueError(f"Input data shapes should be the same, but given {tuple(y_pred.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"Input data shapes should be the same, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+        )
     name, tensor = ("y_pred", y_pred) if y_pred.dtype not in _DTYPES else ("y", y)
-    raise TypeError(f"Input {name} dtype should be float 16, 32 or 64, or bfloat16, but given {tensor.dtype}")
+    raise TypeError(
+        f"Input {name} dtype should be float 16, 32 or 64, or bfloat16, but given {tensor.dtype}"
+    )
 
 
 def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -110,7 +116,9 @@ def are_single(y_pred: Tensor, y: Tensor) -> bool:
 
 
 def sum_relative_terms(
-    pair: tuple[Tensor, Tensor], measure: Callable[..., tuple[int, Tensor | float]], terms: Callable[..., Any]
+    pair: tuple[Tensor, Tensor],
+    measure: Callable[..., tuple[int, Tensor | float]],
+    terms: Callable[..., Any],
 ) -> tuple[int, Tensor | float, Tensor | float]:
     """What ``measure(pair, terms)`` says, and how many targets are 0, which on the CPU none is."""
     y = pair[1]
@@ -137,7 +145,15 @@ class _BaseRegression(View):
         args, device = (type(self)._terms,), self._accumulates_on
         if self._divides_by_targets:
             relative = (self._sum, *args)
-            return [Totals(sum_relative_terms, relative, num_values=2, device=device, select=read_divisible_pair)]
+            return [
+                Totals(
+                    sum_relative_terms,
+                    relative,
+                    num_values=2,
+                    device=device,
+                    select=read_divisible_pair,
+                )
+            ]
         return [Totals(self._sum, args, device=device, select=read_pair)]
 
     @property
@@ -165,7 +181,11 @@ def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
     Of arrays it stays NaN, which shows in their sum: then tensors are asked.
     """
     quotient = numerator / denominator
-    return torch.where(numerator == 0, numerator, quotient) if isinstance(quotient, Tensor) else quotient
+    return (
+        torch.where(numerator == 0, numerator, quotient)
+        if isinstance(quotient, Tensor)
+        else quotient
+    )
 
 
 def absolute_errors(y_pred: Numbers, y: Numbers) -> Numbers:
@@ -219,7 +239,9 @@ def median_of(errors: Callable[[Numbers, Numbers], Numbers], y_pred: Tensor, y: 
 def in_pieces(function: Callable[..., Any], y_pred: Any, y: Any) -> Any:
     """``function(y_pred, y)``, of arrays (N,): shape (N,); in pieces for which no memory is asked of the system."""
     n = len(y)
-    found = numpy.empty(n, dtype="float32" if n >= MANY and y.itemsize == y_pred.itemsize == 4 else "float64")
+    found = numpy.empty(
+        n, dtype="float32" if n >= MANY and y.itemsize == y_pred.itemsize == 4 else "float64"
+    )
     with quietly():
         for i in range(0, n, _PIECE):
             piece = slice(i, i + _PIECE)
@@ -238,7 +260,9 @@ def mean_in_parts(y: Tensor) -> tuple[float, float]:
     """
     high = y[0].item()
     pieces = y.detach().split(_PIECE)
-    return high, math.fsum((piece.to(wide_dtype(y)) - high).sum().item() for piece in pieces) / len(y)
+    return high, math.fsum((piece.to(wide_dtype(y)) - high).sum().item() for piece in pieces) / len(
+        y
+    )
 
 
 def _middle(values: Any) -> float:

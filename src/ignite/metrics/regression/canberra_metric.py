@@ -12,11 +12,13 @@ class CanberraMetric(_BaseRegression):
 
     .. math:: \sum_i \frac{|A_i - P_i|}{|A_i| + |P_i|}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0
+    counts as 0.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
 
     Example:
         >>> import torch

@@ -14,11 +14,13 @@ class FractionalAbsoluteError(_BaseRegression):
 
     .. math:: \frac{1}{N} \sum_i \frac{2 |A_i - P_i|}{|A_i| + |P_i|}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0
+    counts as 0.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -29,8 +31,9 @@ class FractionalAbsoluteError(_BaseRegression):
         0.5
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     higher_is_better = False

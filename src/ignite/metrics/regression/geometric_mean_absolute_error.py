@@ -9,7 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._host_arrays import arrays_of, library_of, quietly
-from ignite.metrics.regression._base import Numbers, _BaseRegression, absolute_errors, are_single, sum_terms
+from ignite.metrics.regression._base import (
+    Numbers,
+    _BaseRegression,
+    absolute_errors,
+    are_single,
+    sum_terms,
+)
 
 __all__ = ["GeometricMeanAbsoluteError"]
 
@@ -19,11 +25,12 @@ class GeometricMeanAbsoluteError(_BaseRegression):
 
     .. math:: \exp\Bigl(\frac{1}{N} \sum_i \ln |A_i - P_i|\Bigr)
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -34,8 +41,9 @@ class GeometricMeanAbsoluteError(_BaseRegression):
         4.0
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     higher_is_better = False

@@ -27,13 +27,15 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
 
     .. math:: \exp\Bigl(\frac{1}{N} \sum_i \ln \frac{|A_i - P_i|}{|A_i - \bar{A}|}\Bigr)
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1), of the same dtypes each time. Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1), of the same dtypes each time. Arguments are those of
+    :class:`~ignite.metrics.Metric`. 0/0 counts as
     0. The value is 0 if a prediction is exact, infinite if a target is the mean, and NaN if both occur. All samples are
     kept, together with other metrics that keep them.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -44,8 +46,9 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
         0.5
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     higher_is_better = False

@@ -24,22 +24,25 @@ class KendallRankCorrelation(EpochMetric):
     .. math:: \tau_b = \frac{C - D}{\sqrt{(C + D + T_p)(C + D + T_a)}},
         \qquad \tau_c = \frac{2 (C - D)}{N^2 (m - 1) / m}
 
-    with :math:`C` pairs of examples that predictions and targets order alike, :math:`D` the other way round,
+    with :math:`C` pairs of examples that predictions and targets order alike, :math:`D` the other
+    way round,
     :math:`T_p` tied in predictions only, :math:`T_a` in targets only, and :math:`m` the smaller number of distinct
-    values. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B, 1), of the same dtypes each
-    time. NaN if predictions or targets are all equal, or one is NaN. All samples are kept, together with other metrics
-    that keep them; memory is of their order, time O(N log² N).
+    values. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B, 1), of the
+    same dtypes each time. NaN if predictions or targets are all equal, or one is NaN. All samples
+    are kept, together with other metrics that keep them; memory is of their order, time O(N log²
+    N).
 
     Args:
-        variant: "b", which reaches 1 if ties go together, or "c", for numbers of distinct values that differ.
+        variant: "b", which reaches 1 if ties go together, or "c", for numbers of distinct values
+            that differ.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         check_compute_fn: without effect; kept for programs that give it.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: ``variant`` is neither "b" nor "c"; in ``update``, shapes or dtypes are not those above.
-            What was kept is unharmed.
+        ValueError, TypeError: ``variant`` is neither "b" nor "c"; in ``update``, shapes or dtypes
+            are not those above. What was kept is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -49,8 +52,8 @@ class KendallRankCorrelation(EpochMetric):
         0.6667
 
     References:
-        Kendall, "The treatment of ties in ranking problems", 1945;
-        Stuart, "The estimation and comparison of strengths of association in contingency tables", 1953.
+        Kendall, "The treatment of ties in ranking problems", 1945; Stuart, "The estimation and
+        comparison of strengths of association in contingency tables", 1953.
     """
 
     higher_is_better = True
@@ -82,12 +85,15 @@ def _kendall(y_pred: Tensor, y: Tensor, variant: str) -> float:
     num_distinct = min(len(x_counts), len(y_counts))
     if num_distinct == 1:
         return float("nan")
-    # By x, and by y where x is tied: then only pairs that are ordered the other way round are inversions.
+    # By x, and by y where x is tied: then only pairs that are ordered the other way round are
+    # inversions.
     joint, _ = (x * len(y_counts) + y).sort()
     _, joint_counts = joint.unique_consecutive(return_counts=True)
     n = len(joint)
     num_pairs = n * (n - 1) // 2
-    x_tied, y_tied, both_tied = (num_tied_pairs(counts) for counts in (x_counts, y_counts, joint_counts))
+    x_tied, y_tied, both_tied = (
+        num_tied_pairs(counts) for counts in (x_counts, y_counts, joint_counts)
+    )
     num_discordant = num_inversions(joint % len(y_counts))
     surplus = num_pairs - x_tied - y_tied + both_tied - 2 * num_discordant
     if variant == "b":
@@ -104,8 +110,8 @@ def num_tied_pairs(counts: Tensor) -> int:
 def num_inversions(values: Tensor) -> int:
     """How many pairs of integers (N,) stand in falling order. Memory is O(N), time O(N log² N).
 
-    Blocks are merged two by two, all of a width at once; of those pairs that have one value in each block, searching
-    one in the other tells how many stand in falling order.
+    Blocks are merged two by two, all of a width at once; of those pairs that have one value in each
+    block, searching one in the other tells how many stand in falling order.
 
     References:
         Knight, "A computer method for calculating Kendall's tau with ungrouped data", 1966.

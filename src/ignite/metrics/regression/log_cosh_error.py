@@ -13,12 +13,13 @@ class LogCoshError(_BaseRegression):
 
     .. math:: \frac{1}{N} \sum_i \ln \cosh (P_i - A_i)
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. Small errors count as half their square,
-    large ones as their absolute value less ln 2.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. Small
+    errors count as half their square, large ones as their absolute value less ln 2.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -36,8 +37,9 @@ class LogCoshError(_BaseRegression):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         error = absolute_errors(y_pred, y)
-        # cosh x = 1 + 2 sinh(x/2)^2 = exp(x) (1 + exp(-2x)) / 2: one overflows where x is large, one cancels near 0.
-        # cosh(e) - 1 = (exp(e) - 1) ** 2 / (2 exp(e)); beyond 40, one unit more is one unit more.
+        # cosh x = 1 + 2 sinh(x/2)^2 = exp(x) (1 + exp(-2x)) / 2: one overflows where x is large,
+        # one cancels near 0. cosh(e) - 1 = (exp(e) - 1) ** 2 / (2 exp(e)); beyond 40, one unit more
+        # is one unit more.
         small = error.clip(max=40)
         grown = library_of(y).expm1(small)
         return library_of(y).log1p(grown * grown / (2 * grown + 2)) + (error - small)

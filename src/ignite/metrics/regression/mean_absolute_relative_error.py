@@ -12,13 +12,14 @@ class MeanAbsoluteRelativeError(_BaseRegression):
 
     .. math:: \frac{1}{N} \sum_i \frac{|A_i - P_i|}{|A_i|}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
-        NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU, ``compute`` for others; or,
-            in ``compute``, no example was seen.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
+        NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU,
+            ``compute`` for others; or, in ``compute``, no example was seen.
 
     Example:
         >>> import torch
@@ -28,8 +29,9 @@ class MeanAbsoluteRelativeError(_BaseRegression):
         0.25
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     higher_is_better = False

@@ -18,11 +18,12 @@ class MeanError(_BaseRegression):
 
     .. math:: \frac{1}{N} \sum_i (A_i - P_i)
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -33,8 +34,9 @@ class MeanError(_BaseRegression):
         0.5
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     @staticmethod
@@ -46,9 +48,13 @@ class MeanError(_BaseRegression):
         return _sum_errors
 
 
-def _sum_errors(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
+def _sum_errors(
+    pair: tuple[Tensor, Tensor], terms: Callable[..., Any]
+) -> tuple[int, Tensor | float]:
     """As ``sum_terms``; the sums of float32 are right to all of its digits if they are float64."""
     y_pred, y = pair
     if y.is_cpu and are_single(y_pred, y):
-        return y.shape[0], y.sum(dtype=torch.float64).item() - y_pred.sum(dtype=torch.float64).item()
+        return y.shape[0], y.sum(dtype=torch.float64).item() - y_pred.sum(
+            dtype=torch.float64
+        ).item()
     return sum_terms(pair, terms)

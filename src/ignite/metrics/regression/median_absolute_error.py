@@ -26,17 +26,18 @@ class MedianAbsoluteError(EpochMetric):
 
     .. math:: \operatorname{median}_i |A_i - P_i|
 
-    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two middle values. Update
-    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time; or, of
-    several outputs, both (B, K), for the mean of their medians. NaN gives NaN. All samples are
-    kept, together with other metrics that keep them.
+    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two
+    middle values. Update with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes
+    each time; or, of several outputs, both (B, K), for the mean of their medians. NaN gives NaN.
+    All samples are kept, together with other metrics that keep them.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to keep the tensors; by default, where they are.
 
     Raises:
-        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What was kept is unharmed.
+        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What
+            was kept is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -46,8 +47,9 @@ class MedianAbsoluteError(EpochMetric):
         1.0
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     higher_is_better = False
@@ -55,7 +57,9 @@ class MedianAbsoluteError(EpochMetric):
     _calls_user_code = False
 
     def __init__(
-        self, output_transform: Callable[[Any], Any] = identity, device: str | torch.device | None = None
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
     ) -> None:
         super().__init__(median_absolute_error_compute_fn, output_transform, False, device)
 

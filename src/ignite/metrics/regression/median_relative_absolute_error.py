@@ -38,17 +38,18 @@ class MedianRelativeAbsoluteError(EpochMetric):
 
     .. math:: \operatorname{median}_i \frac{|A_i - P_i|}{|A_i - \bar{A}|}
 
-    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two middle values. Update
-    with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes each time; or, of
-    several outputs, both (B, K), for the mean of their medians. 0/0 counts as 0, and
-    NaN gives NaN. All samples are kept, together with other metrics that keep them.
+    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two
+    middle values. Update with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes
+    each time; or, of several outputs, both (B, K), for the mean of their medians. 0/0 counts as 0,
+    and NaN gives NaN. All samples are kept, together with other metrics that keep them.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to keep the tensors; by default, where they are.
 
     Raises:
-        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What was kept is unharmed.
+        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What
+            was kept is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -58,8 +59,9 @@ class MedianRelativeAbsoluteError(EpochMetric):
         0.0
 
     References:
-        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and Prognostics:
-        Properties and Typology", 2018, https://arxiv.org/abs/1809.03006
+        Botchkarev, "Performance Metrics (Error Measures) in Machine Learning Regression,
+        Forecasting and Prognostics: Properties and Typology", 2018,
+        https://arxiv.org/abs/1809.03006
     """
 
     higher_is_better = False
@@ -67,10 +69,15 @@ class MedianRelativeAbsoluteError(EpochMetric):
     _calls_user_code = False
 
     def __init__(
-        self, output_transform: Callable[[Any], Any] = identity, device: str | torch.device | None = None
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
     ) -> None:
         super().__init__(
-            median_relative_absolute_error_compute_fn, output_transform, check_compute_fn=False, device=device
+            median_relative_absolute_error_compute_fn,
+            output_transform,
+            check_compute_fn=False,
+            device=device,
         )
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:

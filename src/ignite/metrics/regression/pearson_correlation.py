@@ -20,18 +20,20 @@ class PearsonCorrelation(_BaseRegression):
     .. math:: \frac{\sum_i (P_i - \bar{P})(A_i - \bar{A})}
         {\sqrt{\sum_i (P_i - \bar{P})^2} \sqrt{\sum_i (A_i - \bar{A})^2}}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). The value is 0 where predictions or targets are all equal. Neither the unit of the numbers nor how
-    far they are from 0 matters.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). The value is 0 where predictions or targets are all equal.
+    Neither the unit of the numbers nor how far they are from 0 matters.
 
     Args:
-        eps: the least that is taken for the product of both standard deviations, if more than the default: the value
-            then depends on the unit, and is too small for numbers that vary little.
+        eps: the least that is taken for the product of both standard deviations, if more than the
+            default: the value then depends on the unit, and is too small for numbers that vary
+            little.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where predictions and targets are.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -59,6 +61,8 @@ class PearsonCorrelation(_BaseRegression):
         moments: Moments = statistics[0]
         found = moments.joined()
         correlation = max(-1.0, min(found.correlation, 1.0))
-        if self.eps > 1e-8:  # Ignite's default, which would make something of numbers that vary little
+        if (
+            self.eps > 1e-8
+        ):  # Ignite's default, which would make something of numbers that vary little
             correlation *= min(found.norms[0] * found.norms[1] / found.num_examples / self.eps, 1.0)
         return correlation

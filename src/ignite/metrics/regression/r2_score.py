@@ -15,13 +15,14 @@ class R2Score(_BaseRegression):
 
     .. math:: 1 - \frac{\sum_i (A_i - P_i)^2}{\sum_i (A_i - \bar{A})^2}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. If all targets are equal, the value is 1 for
-    exact predictions, otherwise 0, as in scikit-learn. Neither the unit of the numbers nor how far they are from 0
-    matters.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. If
+    all targets are equal, the value is 1 for exact predictions, otherwise 0, as in scikit-learn.
+    Neither the unit of the numbers nor how far they are from 0 matters.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

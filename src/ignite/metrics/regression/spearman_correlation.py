@@ -21,10 +21,10 @@ class SpearmanRankCorrelation(EpochMetric):
 
     .. math:: \frac{\sum_i (p_i - \bar{p})(a_i - \bar{a})}{\sqrt{\sum_i (p_i - \bar{p})^2 \sum_i (a_i - \bar{a})^2}}
 
-    with :math:`p` and :math:`a` the ranks of predictions and targets, of which equal values share the mean of theirs.
-    Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B, 1), of the same dtypes each time. NaN if
-    predictions or targets are all equal, or one is NaN. All samples are kept, together with other metrics that keep
-    them.
+    with :math:`p` and :math:`a` the ranks of predictions and targets, of which equal values share
+    the mean of theirs. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B,
+    1), of the same dtypes each time. NaN if predictions or targets are all equal, or one is NaN.
+    All samples are kept, together with other metrics that keep them.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
@@ -33,7 +33,8 @@ class SpearmanRankCorrelation(EpochMetric):
         skip_unrolling: see :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was kept is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was kept is
+            unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

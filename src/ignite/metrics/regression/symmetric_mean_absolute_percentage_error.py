@@ -14,12 +14,14 @@ class SymmetricMeanAbsolutePercentageError(_BaseRegression):
 
     .. math:: \frac{1}{N} \sum_i \frac{2 |A_i - P_i|}{|A_i| + |P_i|}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0. It is a fraction, not
-    multiplied by 100, and the same as :class:`FractionalAbsoluteError`, under the name that forecasters know.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0
+    counts as 0. It is a fraction, not multiplied by 100, and the same as
+    :class:`FractionalAbsoluteError`, under the name that forecasters know.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

@@ -13,12 +13,13 @@ class WaveHedgesDistance(_BaseRegression):
 
     .. math:: \sum_i \frac{|A_i - P_i|}{\max(A_i, P_i)}
 
-    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point, both of shape (B,)
-    or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0 counts as 0. Meant for numbers that are
-    not negative.
+    with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0
+    counts as 0. Meant for numbers that are not negative.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
+            accumulated is unharmed.
 
     Example:
         >>> import torch
@@ -28,7 +29,8 @@ class WaveHedgesDistance(_BaseRegression):
         0.5
 
     References:
-        Cha, "Comprehensive survey on distance/similarity measures between probability density functions", 2007.
+        Cha, "Comprehensive survey on distance/similarity measures between probability density
+        functions", 2007.
     """
 
     higher_is_better = False

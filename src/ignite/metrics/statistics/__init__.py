@@ -8,4 +8,13 @@ from ignite.metrics.statistics.samples import KeptSamples
 from ignite.metrics.statistics.scores import ScoreCounts
 from ignite.metrics.statistics.totals import Totals
 
-__all__ = ["KeptSamples", "LabelCounts", "Moments", "RankCounts", "Reading", "ScoreCounts", "Statistic", "Totals"]
+__all__ = [
+    "KeptSamples",
+    "LabelCounts",
+    "Moments",
+    "RankCounts",
+    "Reading",
+    "ScoreCounts",
+    "Statistic",
+    "Totals",
+]

@@ -49,7 +49,9 @@ class _Sum:
         total: Tensor | None,
     ) -> None:
         self._measure = measure
-        self._total = torch.zeros(shape, dtype=torch.int64, device=device) if total is None else total
+        self._total = (
+            torch.zeros(shape, dtype=torch.int64, device=device) if total is None else total
+        )
 
         self._waiting = 0
         """What was counted as a number, to be added to the total."""
@@ -123,7 +125,9 @@ class _Matrix:
         # Where the target is no class, neither is the prediction: both are the number of classes.
         pairs = torch.add(y_pred, y, alpha=self._num_classes)
         self._tally.add(
-            pairs if _are_inside(labels) else pairs.clamp(max=self._num_classes * (self._num_classes + 1) - 1)
+            pairs
+            if _are_inside(labels)
+            else pairs.clamp(max=self._num_classes * (self._num_classes + 1) - 1)
         )
 
     def settled(self) -> Tensor:
@@ -137,7 +141,11 @@ class _ClassesOfPairs:
     """As :class:`_Classes`, of few classes: counting pairs takes one call instead of three."""
 
     def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
-        self._before = torch.zeros(3, num_classes, dtype=torch.int64, device=device) if total is None else total
+        self._before = (
+            torch.zeros(3, num_classes, dtype=torch.int64, device=device)
+            if total is None
+            else total
+        )
         self._pairs = _Matrix(num_classes, device)
         self._settled: Tensor | None = None
 
@@ -210,10 +218,15 @@ def _of_labels(labels: Labels) -> Tensor:
 
 
 def _ratios(labels: Labels) -> Tensor:
-    y_pred, y = (values.bool().movedim(1, -1).reshape(-1, labels.num_classes) for values in (labels.y_pred, labels.y))
+    y_pred, y = (
+        values.bool().movedim(1, -1).reshape(-1, labels.num_classes)
+        for values in (labels.y_pred, labels.y)
+    )
     dtype = wide_dtype(y)
     num_both = (y_pred & y).sum(dim=1).to(dtype)  # (M,)
-    return torch.stack([(num_both / values.sum(dim=1).clamp(min=1)).sum() for values in (y_pred, y)])
+    return torch.stack(
+        [(num_both / values.sum(dim=1).clamp(min=1)).sum() for values in (y_pred, y)]
+    )
 
 
 def _correct(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
@@ -272,7 +285,10 @@ class Tally:
         """What was counted all the same, since somebody could take it back."""
 
     def add(self, indices: Tensor) -> None:
-        """Counts ``indices``, integers in [0, K), shape (M,), soon. They must not be written to after that."""
+        """Counts ``indices``, integers in [0, K), shape (M,), soon.
+
+        They must not be written to after that.
+        """
         self._waiting.append(indices)
         self._num_waiting += indices.shape[0]
         if self._num_waiting >= _PORTION and not self._keeps:

@@ -73,8 +73,9 @@ class Reading:
 class Statistic(ABC):
     """Accumulates what is sufficient for one or more metrics.
 
-    Statistics with equal keys accumulate the same, so that metrics may share one. What has been accumulated is in the
-    attributes that ``PARTS`` names; nothing of it changes when ``update`` raises.
+    Statistics with equal keys accumulate the same, so that metrics may share one. What has been
+    accumulated is in the attributes that ``PARTS`` names; nothing of it changes when ``update``
+    raises.
 
     Args:
         device: where to accumulate; None means where the outputs are.
@@ -210,7 +211,10 @@ class Statistic(ABC):
 
     def to_combine(self) -> list[Part]:
         """What has been accumulated, to be combined with what other processes have."""
-        return [Part(self.op_of(name), value, f"{name} of {self}") for name, value in self.parts().items()]
+        return [
+            Part(self.op_of(name), value, f"{name} of {self}")
+            for name, value in self.parts().items()
+        ]
 
     def op_of(self, name: str) -> str:
         """How the values of a part are combined."""

@@ -163,17 +163,24 @@ class LabelCounts(Statistic):
         """Goes on from saved counts.
 
         Raises:
-            ValueError: they are of another metric, and what this one needs does not follow from them.
+            ValueError: they are of another metric, and what this one needs does not follow from
+                them.
         """
         if values["kind"] not in (None, BINARY, MULTICLASS, MULTILABEL):
             raise ValueError(f"kind should be one of classification, but given {values['kind']!r}")
         if values["kind"] is not None and (values["kind"] == MULTILABEL) != self.is_multilabel:
-            raise ValueError(f"The state should be with is_multilabel={self.is_multilabel}, but given {values['kind']}")
+            raise ValueError(
+                f"The state should be with is_multilabel={self.is_multilabel}, but given {values['kind']}"
+            )
         sources = {CORRECT: (CORRECT, CLASSES, MATRIX), CLASSES: (CLASSES, MATRIX)}
         for need in self.needs if values["kind"] is not None else ():
             if all(values[source] is None for source in sources.get(need, (need,))):
-                held = [name for name in (CORRECT, CLASSES, MATRIX, SAMPLES) if values[name] is not None]
-                raise ValueError(f"The state should have counts of {need}, but given one of another metric with {held}")
+                held = [
+                    name for name in (CORRECT, CLASSES, MATRIX, SAMPLES) if values[name] is not None
+                ]
+                raise ValueError(
+                    f"The state should have counts of {need}, but given one of another metric with {held}"
+                )
         super().load(values)
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -183,11 +190,17 @@ class LabelCounts(Statistic):
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other counts."""
         self.reset()
-        known = {need: values[need] for need in (CORRECT, CLASSES, MATRIX, SAMPLES) if values[need] is not None}
+        known = {
+            need: values[need]
+            for need in (CORRECT, CLASSES, MATRIX, SAMPLES)
+            if values[need] is not None
+        }
         super().take({name: value for name, value in values.items() if name in _PLAIN_PARTS})
         for need, value in known.items():
             make = TOTALS[need, self.kind == MULTILABEL]
-            self._totals[need] = make(2 if self.kind == BINARY else self.num_classes or 0, value.device, value)
+            self._totals[need] = make(
+                2 if self.kind == BINARY else self.num_classes or 0, value.device, value
+            )
 
     def check_kind(self, labels: Labels) -> None:
         """Raises if these labels are of another kind than those before."""
@@ -219,7 +232,10 @@ class LabelCounts(Statistic):
         assert isinstance(wanted, LabelCounts)
         other = self.clone()
         other.needs, other.allows_outside = wanted.needs, wanted.allows_outside
-        values = {**other.parts(), **dict.fromkeys({CORRECT, CLASSES, MATRIX, SAMPLES} - wanted.needs)}
+        values = {
+            **other.parts(),
+            **dict.fromkeys({CORRECT, CLASSES, MATRIX, SAMPLES} - wanted.needs),
+        }
         if self.kind is not None and CLASSES in wanted.needs:
             values[CLASSES] = torch.stack([self.true_positives, self.num_predicted, self.num_true])
         elif self.kind is not None and CORRECT in wanted.needs:

@@ -37,12 +37,14 @@ class Joined(NamedTuple):
 class Moments(Statistic):
     r"""Number, means, and norms and correlation of the deviations from them, of pairs (x, y).
 
-    Batches are joined as Chan et al. do with sums of squares, but by norms, which are of the scale of the data: squares
-    of very small and very large numbers have no place among floating point numbers. A mean is held as the sum of two
-    numbers, so that data may be far from 0 in relation to how much they vary.
+    Batches are joined as Chan et al. do with sums of squares, but by norms, which are of the scale
+    of the data: squares of very small and very large numbers have no place among floating point
+    numbers. A mean is held as the sum of two numbers, so that data may be far from 0 in relation to
+    how much they vary.
 
     Args:
-        select: ``select(output, *args) -> (x, y)``, each of shape (B,), floating point; it checks the output.
+        select: ``select(output, *args) -> (x, y)``, each of shape (B,), floating point; it checks
+            the output.
         args: further arguments of ``select``.
         device: where to accumulate; None means where the tensors are.
 
@@ -53,7 +55,8 @@ class Moments(Statistic):
         ((2.0, 1.5), 1.0)
 
     References:
-        Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+        Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        variances", 1979.
     """
 
     PARTS: ClassVar = {"num_examples": "SUM", "rows": "ROWS"}
@@ -137,7 +140,10 @@ class Moments(Statistic):
         """Goes on from other moments."""
         rows = values["rows"]
         self.num_examples, self._waiting = values["num_examples"], PendingBatches()
-        self._rows, self._on_device = [] if rows is None else [tuple(row) for row in rows.tolist()], []
+        self._rows, self._on_device = (
+            [] if rows is None else [tuple(row) for row in rows.tolist()],
+            [],
+        )
         self.version += 1
 
     def _follow(self, output: Any) -> None:
@@ -157,7 +163,13 @@ class Moments(Statistic):
         assert row is not None
         num_examples, high_x, high_y, low_x, low_y, norm_x, norm_y, correlation = row
         difference = (high_x - high_y) + (low_x - low_y)
-        return Joined(num_examples, (high_x + low_x, high_y + low_y), difference, (norm_x, norm_y), correlation)
+        return Joined(
+            num_examples,
+            (high_x + low_x, high_y + low_y),
+            difference,
+            (norm_x, norm_y),
+            correlation,
+        )
 
 
 _LENGTH = 8
@@ -191,7 +203,8 @@ _MOST_LOST = 1e6
 def _row_of_sums(x: Any, y: Any) -> Row | None:
     """The row without its number, of float32, whose squares and sums of them have room in float64.
 
-    None where data are so far from 0, beside how much they vary, that more than 6 of 16 digits would be lost.
+    None where data are so far from 0, beside how much they vary, that more than 6 of 16 digits
+    would be lost.
     """
     num = x.shape[0]
     x, y = x.astype("float64"), y.astype("float64")
@@ -201,7 +214,15 @@ def _row_of_sums(x: Any, y: Any) -> Row | None:
     if not (_MOST_LOST * squares_x > all_x and _MOST_LOST * squares_y > all_y):
         return None
     correlation = (inner_product(x, y) - sum_x * sum_y / num) / math.sqrt(squares_x * squares_y)
-    return sum_x / num, sum_y / num, 0.0, 0.0, math.sqrt(squares_x), math.sqrt(squares_y), correlation
+    return (
+        sum_x / num,
+        sum_y / num,
+        0.0,
+        0.0,
+        math.sqrt(squares_x),
+        math.sqrt(squares_y),
+        correlation,
+    )
 
 
 def _row_of_scaled(x: Any, y: Any) -> Row:
@@ -210,7 +231,9 @@ def _row_of_scaled(x: Any, y: Any) -> Row:
     squares = inner_product(x, x), inner_product(y, y)
     product = squares[0] * squares[1]
     correlation = inner_product(x, y) / math.sqrt(product or 1)
-    norms = [scale * math.sqrt(square) for (*_, scale), square in zip((of_x, of_y), squares, strict=True)]
+    norms = [
+        scale * math.sqrt(square) for (*_, scale), square in zip((of_x, of_y), squares, strict=True)
+    ]
     return (of_x[0], of_y[0], of_x[1], of_y[1], *norms, correlation)
 
 
@@ -229,7 +252,9 @@ def _scaled_deviations(values: Any) -> tuple[Any, float, float, float]:
 def _norms_and_correlation(deviations: Tensor) -> tuple[Tensor, Tensor]:
     """Of vectors (2, B): shapes (2,) and (1,)."""
     largest = torch.linalg.vector_norm(deviations, torch.inf, dim=1, keepdim=True)  # (2, 1)
-    scaled = deviations / largest.masked_fill(largest == 0, 1)  # whose squares are neither too small nor too large
+    scaled = deviations / largest.masked_fill(
+        largest == 0, 1
+    )  # whose squares are neither too small nor too large
     products = scaled @ scaled.T
     squares = products.diagonal()
     product = squares.prod()
@@ -241,21 +266,28 @@ def _norms_and_correlation(deviations: Tensor) -> tuple[Tensor, Tensor]:
 def _join(rows: Sequence[Row]) -> Row:
     """One row for several."""
     num_examples = sum(row[0] for row in rows)
-    (high_x, low_x, norms_x), (high_y, low_y, norms_y) = (_joined_variable(rows, i, num_examples) for i in (1, 2))
+    (high_x, low_x, norms_x), (high_y, low_y, norms_y) = (
+        _joined_variable(rows, i, num_examples) for i in (1, 2)
+    )
     norm_x, norm_y = math.hypot(*norms_x), math.hypot(*norms_y)
     scale_x, scale_y = norm_x or 1, norm_y or 1
-    # Of each batch first its own norm, with its own correlation, then what it is away from the mean of all.
+    # Of each batch first its own norm, with its own correlation, then what it is away from the mean
+    # of all.
     correlations = [correlation for row in rows for correlation in (row[7], 1)]
     shares = zip(norms_x, norms_y, correlations, strict=True)
     correlation = math.fsum((x / scale_x) * (y / scale_y) * share for x, y, share in shares)
     return num_examples, high_x, high_y, low_x, low_y, norm_x, norm_y, correlation
 
 
-def _joined_variable(rows: Sequence[Row], i: int, num_examples: float) -> tuple[float, float, list[float]]:
+def _joined_variable(
+    rows: Sequence[Row], i: int, num_examples: float
+) -> tuple[float, float, list[float]]:
     """The mean in two parts, and norms: each batch is a vector of its own norm, orthogonal to one of equal numbers."""
     first = rows[0][i]
     offsets = [(row[i] - first) + row[i + 2] for row in rows]
-    mean = math.fsum(offset * (row[0] / num_examples) for offset, row in zip(offsets, rows, strict=True))
+    mean = math.fsum(
+        offset * (row[0] / num_examples) for offset, row in zip(offsets, rows, strict=True)
+    )
     norms = []
     for offset, row in zip(offsets, rows, strict=True):
         norms += [row[i + 4], (offset - mean) * math.sqrt(row[0])]

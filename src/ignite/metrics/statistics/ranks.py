@@ -25,8 +25,8 @@ class RankCounts(Statistic):
         device: where to count; None means where the scores are.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, the number of classes has changed, or a target is no class; for
-            targets on an accelerator in ``check``.
+        ValueError: in ``update``, shapes do not fit, the number of classes has changed, or a target
+            is no class; for targets on an accelerator in ``check``.
 
     Example:
         >>> ranks = RankCounts()
@@ -35,7 +35,12 @@ class RankCounts(Statistic):
         [1, 1, 0]
     """
 
-    PARTS: ClassVar = {"num_examples": "SUM", "num_classes": "SAME", "counts": "SUM", "num_outside": "SUM"}
+    PARTS: ClassVar = {
+        "num_examples": "SUM",
+        "num_classes": "SAME",
+        "counts": "SUM",
+        "num_outside": "SUM",
+    }
 
     def reset(self) -> None:
         """Forgets all that was seen."""
@@ -60,7 +65,9 @@ class RankCounts(Statistic):
             )
         num_examples, num_classes = scores.shape
         if self.num_classes not in (None, num_classes):
-            raise ValueError(f"Input data number of classes has changed from {self.num_classes} to {num_classes}")
+            raise ValueError(
+                f"Input data number of classes has changed from {self.num_classes} to {num_classes}"
+            )
         num_outside: int | Tensor = 0
         if targets.dtype != torch.int64:
             targets, num_outside = as_classes("y", targets)
@@ -69,10 +76,13 @@ class RankCounts(Statistic):
             num_outside = num_outside + count_outside(targets, num_classes)
         if of_true is None:
             raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes))))
-        # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24 classes.
+        # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24
+        # classes.
         num_lower = torch.lt(scores, of_true, out=scratch(scores)).sum(dim=1)  # (B,)
         if self._tally is None:
-            self._tally = Tally(torch.zeros(num_classes, dtype=torch.int64, device=self.where(scores)))
+            self._tally = Tally(
+                torch.zeros(num_classes, dtype=torch.int64, device=self.where(scores))
+            )
             self.num_classes = num_classes
         self._tally.add(num_lower)
         self.num_examples += num_examples

@@ -19,10 +19,13 @@ _LARGE = 2**10
 
 
 class KeptSamples(Statistic):
-    """Keeps copies of two tensors of each batch: usually predictions and targets. Memory grows with the data.
+    """Keeps copies of two tensors of each batch: usually predictions and targets.
+
+    Memory grows with the data.
 
     Args:
-        select: ``select(output, *args) -> (first, second)``, each of shape (B, ...); it checks the output.
+        select: ``select(output, *args) -> (first, second)``, each of shape (B, ...); it checks the
+            output.
         args: further arguments of ``select``; with it, they say what is kept.
         device: where to keep; None means where the tensors are.
 
@@ -55,7 +58,11 @@ class KeptSamples(Statistic):
 
     def _update(self, reading: Reading) -> None:
         x, y = reading.derive(self._select, *self._args)
-        copies = reading.copies_of(x, y) if self.device is None else Copies(x.to(self.device), y.to(self.device))
+        copies = (
+            reading.copies_of(x, y)
+            if self.device is None
+            else Copies(x.to(self.device), y.to(self.device))
+        )
         batches = self._batches
         if batches and batches[-1].like != copies.like:
             self._check_kinds((x, y))
@@ -122,7 +129,9 @@ class KeptSamples(Statistic):
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other samples."""
         self.num_examples = values["num_examples"]
-        self._batches = [] if values["first"] is None else [Copies.kept(values["first"], values["second"])]
+        self._batches = (
+            [] if values["first"] is None else [Copies.kept(values["first"], values["second"])]
+        )
         self.version += 1
 
     def __str__(self) -> str:

@@ -17,16 +17,16 @@ class ScoreCounts(Statistic):
     """Counts positive and negative examples in bins of equal width over the scores from 0 to 1.
 
     Args:
-        select: ``select(output, *args) -> (scores, targets)``: scores of shape (B,) or (B, K), targets 0 or 1 of the
-            same shape; it checks shapes.
+        select: ``select(output, *args) -> (scores, targets)``: scores of shape (B,) or (B, K),
+            targets 0 or 1 of the same shape; it checks shapes.
         args: further arguments of ``select``.
-        num_bins: how many bins; bin i holds scores from i / num_bins up to, not including, (i + 1) / num_bins, the last
-            one 1 as well.
+        num_bins: how many bins; bin i holds scores from i / num_bins up to, not including, (i + 1)
+            / num_bins, the last one 1 as well.
         device: where to count; None means where the scores are.
 
     Raises:
-        ValueError: in ``update``, and for accelerators in ``check``, a score is not from 0 to 1, or a target not 0 or
-            1.
+        ValueError: in ``update``, and for accelerators in ``check``, a score is not from 0 to 1, or
+            a target not 0 or 1.
 
     Example:
         >>> counts = ScoreCounts(lambda output: output, num_bins=2)
@@ -35,7 +35,12 @@ class ScoreCounts(Statistic):
         [[[1, 1], [0, 1]]]
     """
 
-    PARTS: ClassVar = {"num_examples": "SUM", "num_columns": "SAME", "counts": "SUM", "num_wrong": "SUM"}
+    PARTS: ClassVar = {
+        "num_examples": "SUM",
+        "num_columns": "SAME",
+        "counts": "SUM",
+        "num_wrong": "SUM",
+    }
 
     def __init__(
         self,
@@ -72,7 +77,9 @@ class ScoreCounts(Statistic):
                 f"The number of columns should be {self.num_columns} as before, but given {num_columns} "
                 "(negative ones are of targets with two dimensions)"
             )
-        is_wrong = ~((scores >= 0) & (scores <= 1) & ((targets == 0) | (targets == 1)))  # true for NaN
+        is_wrong = ~(
+            (scores >= 0) & (scores <= 1) & ((targets == 0) | (targets == 1))
+        )  # true for NaN
         num_wrong = is_wrong.sum()
         if scores.is_cpu and num_wrong:
             raise ValueError(
@@ -84,10 +91,14 @@ class ScoreCounts(Statistic):
         # Compared with the edges, because a product with the number of bins is rounded over them.
         wide = scores.to(device, wide_dtype(device)).nan_to_num(0.0)
         edges = torch.arange(self.num_bins, dtype=wide.dtype, device=device) / self.num_bins
-        bins = (torch.bucketize(wide, edges, right=True) - 1).clamp(0, self.num_bins - 1).reshape(-1, columns)
-        row = torch.arange(columns, device=device) * 2 + targets.to(device, torch.int64).clamp(0, 1).reshape(
-            -1, columns
+        bins = (
+            (torch.bucketize(wide, edges, right=True) - 1)
+            .clamp(0, self.num_bins - 1)
+            .reshape(-1, columns)
         )
+        row = torch.arange(columns, device=device) * 2 + targets.to(device, torch.int64).clamp(
+            0, 1
+        ).reshape(-1, columns)
         if self.counts is None:
             self.counts = torch.zeros(columns, 2, self.num_bins, dtype=torch.int64, device=device)
         weight = (~is_wrong).long().to(device).flatten()
@@ -105,7 +116,9 @@ class ScoreCounts(Statistic):
     def check(self) -> None:
         """Raises if scores or targets were out of range, which ``update`` does not wait to see on an accelerator."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():
-            raise ValueError(f"Scores should be from 0 to 1 and targets 0 or 1, but {int(self.num_wrong)} were not")
+            raise ValueError(
+                f"Scores should be from 0 to 1 and targets 0 or 1, but {int(self.num_wrong)} were not"
+            )
 
     def as_samples(self, column: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Lower edges of the bins, negatives and positives in each, shape (num_bins,)."""

@@ -20,22 +20,23 @@ __all__ = ["Totals"]
 class Totals(Statistic):
     """Adds up what ``measure`` returns for each batch, and counts examples.
 
-    Sums are held as float64, or as float32 with the part that each addition has lost (Neumaier 1974) on devices that
-    have no float64. Integers are held as int64.
+    Sums are held as float64, or as float32 with the part that each addition has lost (Neumaier
+    1974) on devices that have no float64. Integers are held as int64.
 
     Args:
-        measure: ``measure(output, *args) -> (num_examples, *values)``, each value a number or a tensor, already summed
-            over the batch. It checks the output and raises before anything is counted.
+        measure: ``measure(output, *args) -> (num_examples, *values)``, each value a number or a
+            tensor, already summed over the batch. It checks the output and raises before anything
+            is counted.
         args: further arguments of ``measure``; with it, they say what is accumulated.
         num_values: how many values ``measure`` returns.
         op: "SUM" or "MAX", of the values.
         device: where to accumulate; None means where the values are.
-        select: ``select(output) -> (x, y)``, two tensors of shape (B, ...), which ``measure`` is given instead of the
-            output. It does the checks. Small batches are joined before they are measured, because to call for a result
-            then costs more than to compute it; sums so depend, within rounding of the widest dtype, on when they are
-            looked at.
-        is_rowwise: whether ``measure`` looks at each row by itself and adds up in the widest dtype, so that joined
-            batches need not be made wide.
+        select: ``select(output) -> (x, y)``, two tensors of shape (B, ...), which ``measure`` is
+            given instead of the output. It does the checks. Small batches are joined before they
+            are measured, because to call for a result then costs more than to compute it; sums so
+            depend, within rounding of the widest dtype, on when they are looked at.
+        is_rowwise: whether ``measure`` looks at each row by itself and adds up in the widest dtype,
+            so that joined batches need not be made wide.
 
     Example:
         >>> totals = Totals(lambda y: (len(y), y.sum()))
@@ -77,7 +78,9 @@ class Totals(Statistic):
         self._sums = sums
         self._lost = [_zeros(total) for total in sums]
         self._loses = any(lost is not None for lost in self._lost)
-        self._are_numbers = self._op == "SUM" and bool(sums) and all(type(total) is float for total in sums)
+        self._are_numbers = (
+            self._op == "SUM" and bool(sums) and all(type(total) is float for total in sums)
+        )
 
     @property
     def values(self) -> list[Tensor]:
@@ -122,7 +125,9 @@ class Totals(Statistic):
                 self._sums[0] += values[0]
                 return
             if all(type(value) is float for value in values):
-                self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
+                self._sums = [
+                    total + value for total, value in zip(self._sums, values, strict=True)
+                ]
                 return
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
         if not self._sums:
@@ -132,7 +137,9 @@ class Totals(Statistic):
         elif self._loses:
             pairs = [_add(*item) for item in zip(self._sums, self._lost, added, strict=True)]
             self._sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
-        elif all(type(total) is type(value) for total, value in zip(self._sums, added, strict=True)):
+        elif all(
+            type(total) is type(value) for total, value in zip(self._sums, added, strict=True)
+        ):
             self._sums = list(map(operator.add, self._sums, added))
         else:  # held anew, as a number, from a batch without examples, may become a tensor
             self._hold(list(map(operator.add, self._sums, added)))
@@ -142,14 +149,21 @@ class Totals(Statistic):
         if value.ndim == 0 and value.is_cpu and (self.device is None or self.device.type == "cpu"):
             return value.item()
         value, device = detached(value), self.where(value)
-        if value.dtype in (torch.float64, torch.int64) and value.device == device and device.type != "mps":
+        if (
+            value.dtype in (torch.float64, torch.int64)
+            and value.device == device
+            and device.type != "mps"
+        ):
             return value
         return value.to(device, wide_dtype(device) if value.is_floating_point() else torch.int64)
 
     def parts(self) -> dict[str, Any]:
         """The number of examples and each total, which is None before the first batch."""
         totals: list[Any] = [*self.values] or [None] * self._num_values
-        return {"num_examples": self.num_examples, **{f"total_{i}": total for i, total in enumerate(totals)}}
+        return {
+            "num_examples": self.num_examples,
+            **{f"total_{i}": total for i, total in enumerate(totals)},
+        }
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Goes on from other totals."""
@@ -192,10 +206,16 @@ def _larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
 
 def _zeros(total: Tensor | float) -> Tensor | None:
     """Room for what additions lose, where they lose too much."""
-    return torch.zeros_like(total) if isinstance(total, Tensor) and total.dtype == torch.float32 else None
+    return (
+        torch.zeros_like(total)
+        if isinstance(total, Tensor) and total.dtype == torch.float32
+        else None
+    )
 
 
-def _add(total: Tensor | float, lost: Tensor | None, value: Tensor | float) -> tuple[Tensor | float, Tensor | None]:
+def _add(
+    total: Tensor | float, lost: Tensor | None, value: Tensor | float
+) -> tuple[Tensor | float, Tensor | None]:
     added = total + value
     if lost is None or not isinstance(total, Tensor) or not isinstance(value, Tensor):
         return added, lost
