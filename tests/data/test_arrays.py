@@ -88,8 +88,9 @@ def test_a_stopped_pass_goes_on_with_any_number_of_processes(
     order = SampleOrder(num_samples, seed=7).of(0).tolist()
     if state["epoch"] == 0:
         assert seen + rest == order or (len(order) - len(seen) < after and rest == [])
-    else:
-        assert rest == SampleOrder(num_samples, seed=7).of(1).tolist()
+    else:  # in which fewer samples than processes are nobody's, too
+        order = SampleOrder(num_samples, seed=7).of(1).tolist()
+        assert rest == order or (len(order) < after and rest == [])
 
 
 def test_batches_are_those_of_a_loader_over_a_tensor_dataset():

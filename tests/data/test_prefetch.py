@@ -179,6 +179,7 @@ MIDDLE = (
 )
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_in_the_middle_of_a_pass_ends_well():
     results = [run_program(MIDDLE) for _ in range(6)]
     assert [(one.returncode, one.stderr) for one in results] == [(0, "")] * 6

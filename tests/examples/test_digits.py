@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.py"
@@ -69,6 +70,7 @@ def stop_in_epoch(number, folder, signum):
     return process.returncode, "".join(lines) + rest, errors
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_and_run_again_it_ends_with_the_same_weights(tmp_path):
     subprocess.run(command(tmp_path / "whole", "--epochs", "5"), capture_output=True, check=True)
     code, output, errors = stop_in_epoch(1, tmp_path / "cut", signal.SIGINT)

@@ -47,6 +47,7 @@ def test_a_range_test_goes_by_all_losses_or_by_its_own():
     )
 
 
+@pytest.mark.slow
 def test_what_stops_all_does_so_where_all_have_it():
     first, second = run_processes(attached_processes.stops, 2)
     assert first == {

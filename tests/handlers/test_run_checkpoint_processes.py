@@ -51,6 +51,7 @@ def test_with_the_same_global_batch_the_number_of_processes_may_change(tmp_path,
     assert second[0]["iteration"] == len(whole)
 
 
+@pytest.mark.slow
 def test_with_another_global_batch_no_sample_is_lost_and_none_seen_twice(tmp_path):
     first = run(saving_processes.begin, 2, str(tmp_path), 4, 2)
     second = run(saving_processes.go_on, 1, str(tmp_path), 4)

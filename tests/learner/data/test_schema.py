@@ -88,6 +88,7 @@ print(json.dumps([learner.evaluate(frame), list(learner.classes)]))
 """
 
 
+@pytest.mark.slow
 def test_another_process_that_loads_the_checkpoint_of_a_run_finds_the_same_figures(tmp_path):
     learner = trained(valid=0.2, run_dir=tmp_path)
     learner.save(tmp_path / "last.pt")

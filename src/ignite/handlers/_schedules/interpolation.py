@@ -23,7 +23,10 @@ def straight(start: float, end: float, fraction: float) -> float:
 
 def triangle(start: float, end: float, fraction: float) -> float:
     """Triangle wave from ``start`` to ``end`` (at 1/2) and back."""
-    return end + (start - end) * abs(fraction - 0.5) * 2
+    share = abs(fraction - 0.5) * 2  # of the start
+    if share > 0.5:  # from the nearer end, so that a large value takes no digits from a small one
+        return start + (end - start) * (1 - share)
+    return end + (start - end) * share
 
 
 def half_cosine(start: float, end: float, fraction: float) -> float:
