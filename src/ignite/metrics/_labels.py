@@ -107,8 +107,7 @@ def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
         return None
     of_scores, true = arrays
     num_items, num_classes = of_scores.shape
-    # Negative classes are huge without their sign. A maximum is NaN if there is one.
-    if true.view(numpy.uint64).max() >= num_classes or math.isnan(of_scores.max()):
+    if not are_classes(true, num_classes) or math.isnan(of_scores.max()):  # NaN is the maximum
         return None
     predicted = of_scores.argmax(1)
     return Labels(
@@ -224,6 +223,12 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     )
 
 
+def are_classes(labels: Any, num_classes: int) -> bool:
+    """Whether all of an array of int64, not empty, are in [0, num_classes)."""
+    # One pass instead of two: without their sign, negative numbers are huge.
+    return bool(labels.view(numpy.uint64).max() < num_classes)
+
+
 def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
     """How many targets are not in [0, num_classes)."""
     if not y.is_cpu:
@@ -231,9 +236,7 @@ def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
     if y.numel() == 0:
         return 0
     array = array_of(y) if y.dtype == torch.int64 else None
-    if (
-        array is not None and array.view(numpy.uint64).max() < num_classes
-    ):  # negative ones are huge without their sign
+    if array is not None and are_classes(array, num_classes):
         return 0
     low, high = torch.aminmax(y)
     if low.item() >= 0 and high.item() < num_classes:

@@ -8,8 +8,8 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, detached, numpy, quietly
-from ignite.metrics._labels import check_shapes, squeeze_pair
+from ignite.metrics._host_arrays import arrays_of, detached, quietly
+from ignite.metrics._labels import are_classes, check_shapes, squeeze_pair
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -141,8 +141,7 @@ def _read_quickly(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
         is_right_input = (
             probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
         )
-    # Negative classes are huge without their sign.
-    if not is_right_input or true.view(numpy.uint64).max() >= probabilities.shape[1]:
+    if not is_right_input or not are_classes(true, probabilities.shape[1]):
         return None
     is_right = (probabilities.argmax(1) == true).astype(probabilities.dtype)
     return torch.from_numpy(probabilities.max(1)), torch.from_numpy(is_right)

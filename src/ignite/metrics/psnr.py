@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import NARROW, read_rows, widened
+from ignite.metrics._distances import HUGE, LEAST, NARROW, read_rows, widened
 from ignite.metrics._host_arrays import arrays_of, numpy, quietly, squared_lengths
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
@@ -86,7 +86,7 @@ def _sum_of_single(y_pred: Tensor, y: Tensor) -> float | None:
     with quietly():
         errors = squared_lengths(*arrays)
         errors /= y.shape[1]
-        if not _LEAST < errors.min() <= errors.max() < _HUGE:
+        if not LEAST < errors.min() <= errors.max() < HUGE:
             return None
         return 10 * float(numpy.log10(errors).sum())
 
@@ -100,13 +100,9 @@ def _mean_squares(y_pred: Tensor, y: Tensor) -> Tensor:
     if y.is_cpu and (y.dtype in NARROW or y.dtype == torch.uint8) and y.numel():
         errors = (y_pred.float() - y.float()).square_().mean(dim=1)
         smallest, largest = errors.aminmax()
-        if smallest.item() > _LEAST and largest.item() < _HUGE:
+        if smallest.item() > LEAST and largest.item() < HUGE:
             return errors.double()
     return (widened(y_pred) - widened(y)).square_().mean(dim=1)
-
-
-_LEAST, _HUGE = 1e-25, 1e38
-"""Between them float32 has room for squares."""
 
 
 def check_images(output: Sequence[Tensor]) -> None:
