@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -136,13 +137,15 @@ class Cutting:
     def spans(self, num_samples: int, num_seen: int = 0) -> Iterator[tuple[int, int]]:
         """Begin and end, in the order of all ``num_samples``, of each batch of this process after ``num_seen``."""
         num_full, last_size = self.split(num_samples - num_seen)
-        low, high = self.share(self.global_size)
-        for begin in range(num_seen, num_seen + num_full * self.global_size, self.global_size):
-            yield begin + low, begin + high
+        size, end = self.global_size, num_seen + num_full * self.global_size
+        low, high = self.share(size)
+        full = zip(
+            range(num_seen + low, end + low, size),
+            range(num_seen + high, end + high, size),
+            strict=True,
+        )
         low, high = self.share(last_size)
-        if high > low:
-            begin = num_seen + num_full * self.global_size
-            yield begin + low, begin + high
+        return chain(full, [(end + low, end + high)] if high > low else [])
 
     def share(self, size: int) -> tuple[int, int]:
         """Begin and end of the part of this process in a global batch of ``size`` samples."""

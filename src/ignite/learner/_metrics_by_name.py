@@ -306,6 +306,8 @@ def make_metrics(
         ValueError: a name stands for no metric of such problems.
         TypeError: neither a name nor a metric.
     """
+    if not chosen:
+        return {}
     decide = _decided_logits if has_logits else _decided_probabilities
     known: dict[str, Factory] = {
         "multiclass": lambda: _classes(ignored),

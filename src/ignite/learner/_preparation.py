@@ -18,8 +18,9 @@ from ignite._core.trees import apply_to_type
 from ignite.data import ArrayLoader
 from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, names_of
+from ignite.learner._data.kinds import are_named
 from ignite.learner._data.schema import Facts, Learnt, Task, infer_task, wanted_by
-from ignite.learner._data.sources import Loader, are_named, as_loader
+from ignite.learner._data.sources import Loader, as_loader
 from ignite.learner._data.trial import dtype_of, few_rows, first_batch, kept, tensors_in
 from ignite.learner._data.validation import check_before_training
 from ignite.learner._data.weighting import Weighted
@@ -125,7 +126,7 @@ def load(
         learner.logger.info(
             "Columns that the model was not trained on are left out: %s", list(loader.left_out)
         )
-    if (parts := loader.whole()) is not None:
+    if (parts := loader.whole) is not None:
         facts.check(parts)
     if learner.device.type != "cpu" and loader.batches is not data:
         _make_ahead(loader.batches)
@@ -163,7 +164,7 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
     Raises:
         ValueError: metrics are given by name, but the task cannot be inferred.
     """
-    whole = loader.whole()
+    whole = loader.whole
     parts = whole or loader.first()
     known = loader.known if loader.known.are_learnt else facts.known
     facts = replace(facts.of(parts), known=known)
@@ -208,7 +209,7 @@ def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loa
 
 def example_of(loader: Loader) -> Any:
     """Returns copies of two samples of x, or a batch of packed sequences; None if the data cannot be inspected."""
-    parts = loader.whole() or loader.first()
+    parts = loader.whole or loader.first()
     if parts is None:
         return None
     return apply_to_type(few_rows(parts.x, slice(2)), (Tensor, PackedSequence), _copied_to_host)
@@ -244,7 +245,7 @@ def load_to_train(
 
 def _has_integers(loader: Loader, other: Loader) -> bool:
     """Whether reading integers as codes changes a dtype."""
-    first, second = loader.whole(), other.whole()
+    first, second = loader.whole, other.whole
     if first is None or second is None:
         return False
     return [one.dtype for one in tensors_in(first.x)] != [one.dtype for one in tensors_in(second.x)]
@@ -274,7 +275,7 @@ def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | 
 
 def _few_of(loader: Loader) -> tuple[Any, bool]:
     """Returns samples of all classes, or the first batch, and whether they represent all data."""
-    whole = loader.whole()
+    whole = loader.whole
     if whole is None:
         return first_batch(loader.batches), False
     num_samples = len(tensors_in(whole.y)[0]) if tensors_in(whole.y) else 0
@@ -301,7 +302,7 @@ def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, .
     """Returns the balanced weight of each class; empty without class_weight="balanced"."""
     if not learner.loss.is_balanced:
         return ()
-    whole = loader.whole()
+    whole = loader.whole
     if whole is None:
         raise ValueError(
             f"class_weight='balanced' needs all targets at once, in arrays, but data are a {type(data).__name__}: give "
@@ -316,7 +317,7 @@ def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -
         return
     assert facts.task is not None
     learner.loss.learn(facts.known.classes_of("y"), facts.balance)
-    parts = loader.whole() or loader.first()
+    parts = loader.whole or loader.first()
     weight = None if parts is None else parts.w
 
     def fitted(output: Any, y: Any) -> Any:

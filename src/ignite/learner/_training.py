@@ -27,10 +27,10 @@ from ignite.learner._callbacks import (
     no_such_monitor,
 )
 from ignite.learner._data.in_memory import tidied
+from ignite.learner._data.kinds import can_shuffle, is_one_pass
 from ignite.learner._data.schema import Facts, wanted_by
-from ignite.learner._data.sources import Loader, can_shuffle
+from ignite.learner._data.sources import Loader
 from ignite.learner._data.splitting import split
-from ignite.learner._data.trial import is_gone_over_once
 from ignite.learner._optimizers import Rates, Settings, adopt_parameters, check_optimizer
 from ignite.learner._preparation import (
     Batching,
@@ -112,7 +112,7 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
         if how.shuffle is None and can_shuffle(data):
             how = replace(how, shuffle=True)
         for name, one in (("data", data), ("valid", held)):
-            if options.epochs > 1 and is_gone_over_once(one):
+            if options.epochs > 1 and is_one_pass(one):
                 raise ValueError(
                     f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
                     f"{type(one).__name__}, which can be gone over once"

@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from ignite.data import ArrayLoader
 from ignite.learner._data.columns import Known
-from ignite.learner._data.sources import Loader, _with_classes, as_loader, can_shuffle
+from ignite.learner._data.kinds import can_shuffle
+from ignite.learner._data.sources import Loader, _with_classes, as_loader
 
 X, Y = torch.arange(10.0).reshape(5, 2), torch.tensor([0, 1, 0, 2, 1])
 pd = pytest.importorskip("pandas")
@@ -92,7 +93,7 @@ def test_arrays_in_memory_are_gathered_as_a_whole_and_shared_among_processes():
     halves = [as_loader((X, Y), batch_size=1, rank=rank, world_size=2) for rank in (0, 1)]
     assert all(type(half.batches) is ArrayLoader for half in halves)
     assert sum(len(y) for half in halves for _, y in half.batches) == 5
-    assert halves[0].whole().y is Y
+    assert halves[0].whole.y is Y
 
 
 def test_a_data_set_is_shuffled_by_seed_and_keeps_what_is_left_of_the_last_batch_unless_told():

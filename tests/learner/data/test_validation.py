@@ -39,7 +39,7 @@ class Call(nn.Module):
 
 def run(model, loss, data, **options):
     loader = as_loader(data) if not hasattr(data, "batches") else data
-    whole = loader.whole() or loader.first()
+    whole = loader.whole or loader.first()
     return check_before_training(
         model, loss, infer_task(loss, None if whole is None else whole.y), loader, **options
     )

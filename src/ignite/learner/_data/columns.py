@@ -11,14 +11,20 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from ignite.learner._data.kinds import (
+    is_array,
+    is_column,
+    is_frame,
+    is_numpy,
+    is_pandas,
+    is_sparse,
+)
+
 __all__ = [
     "Known",
     "as_features",
     "as_target",
     "column_names",
-    "is_array",
-    "is_column",
-    "is_frame",
     "matrix_of",
 ]
 
@@ -60,29 +66,6 @@ class Known:
 
 
 _NOTHING = Known()
-
-
-def is_frame(data: Any) -> bool:
-    """Whether it is a table of pandas or polars, neither of which is imported here."""
-    return _is_of(data, "DataFrame")
-
-
-def is_column(data: Any) -> bool:
-    """Whether it is one column of pandas or polars."""
-    return _is_of(data, "Series")
-
-
-def is_array(data: Any) -> bool:
-    """Whether it is a tensor, an array, or a column."""
-    return isinstance(data, Tensor) or _is_numpy(data) or is_column(data)
-
-
-def is_extension_array(data: Any) -> bool:
-    """Whether it is an array or an index of pandas, such as a ``Categorical``, which become columns."""
-    return any(
-        base.__module__.startswith("pandas.") and base.__name__ in ("ExtensionArray", "Index")
-        for base in type(data).__mro__
-    )
 
 
 def column_names(frame: Any) -> tuple[Any, ...]:
@@ -207,7 +190,7 @@ def as_target(
             if data and all(isinstance(one, Tensor) for one in data)
             else _as_array(data, name)
         )
-    if _is_numpy(data) and data.dtype.kind in "OUS":
+    if is_numpy(data) and data.dtype.kind in "OUS":
         data = _unmasked(data, name)
         values, read_classes = _read(
             [_plain(value) for value in data.ravel().tolist()], known, name
@@ -390,9 +373,8 @@ def _tensor(data: Any, name: str) -> Tensor:
                 f"{name} should be dense, but given a tensor of layout {data.layout}: use .to_dense()"
             )
         return data
-    if not _is_numpy(data):
-        is_sparse = hasattr(data, "toarray") and hasattr(data, "nnz")
-        hint = ": use .toarray()" if is_sparse else ""
+    if not is_numpy(data):
+        hint = ": use .toarray()" if is_sparse(data) else ""
         raise TypeError(
             f"{name} should be a tensor or an array of numbers, but given a {type(data).__name__}{hint}"
         )
@@ -469,13 +451,13 @@ def _floats(column: Any) -> Any:
     if not _is_numeric(column):
         values = [numpy.nan if _is_missing(value) else float(value) for value in column.to_list()]
         return numpy.array(values, dtype="float64")
-    if _package(column) == "pandas":
+    if is_pandas(column):
         return column.to_numpy(dtype="float64", na_value=numpy.nan)
     return numpy.array(column.to_numpy(), dtype="float64")  # None becomes NaN
 
 
 def _missing(column: Any) -> Any:
-    return column.isna() if _package(column) == "pandas" else column.is_null()
+    return column.isna() if is_pandas(column) else column.is_null()
 
 
 def _integers(column: Any, name: str) -> Any:
@@ -504,24 +486,6 @@ def _categories(column: Any) -> Sequence[Any]:
     if categories is None or str(column.dtype) == "Categorical":
         return ()
     return list(categories)
-
-
-def _is_of(data: Any, kind: str) -> bool:
-    return _package(data) in ("pandas", "polars") and any(
-        base.__name__ == kind for base in type(data).__mro__
-    )
-
-
-def _package(data: Any) -> str:
-    """Which library the class comes from, also of a class of the user's that is derived from it."""
-    packages = {base.__module__.split(".")[0] for base in type(data).__mro__}
-    return next((name for name in ("pandas", "polars") if name in packages), "")
-
-
-def _is_numpy(data: Any) -> bool:
-    return any(
-        base.__module__ == "numpy" and base.__name__ == "ndarray" for base in type(data).__mro__
-    )
 
 
 def _is_number(value: Any) -> bool:

@@ -11,18 +11,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from ignite.learner._data.columns import (
     Known,
     as_features,
     as_target,
     column_names,
+    matrix_of,
+)
+from ignite.learner._data.kinds import (
+    holds_arrays,
     is_array,
     is_column,
     is_extension_array,
     is_frame,
-    matrix_of,
+    is_sparse,
+    tensor_dataset_of,
 )
 from ignite.learner._data.weighting import as_sample_weight
 
@@ -32,12 +37,10 @@ __all__ = [
     "Parts",
     "arrays_of",
     "check_names",
-    "holds_arrays",
     "inputs_of",
     "is_several",
     "names_of",
     "take_apart",
-    "tensor_dataset_of",
     "tidied",
 ]
 
@@ -171,7 +174,7 @@ def tidied(data: Any) -> Any:
     """
     if type(data) is tuple and 1 <= len(data) <= 3:
         return tuple(_tidied(part, name) for part, name in zip(data, "xyw", strict=False))
-    if _is_sparse(data) or is_extension_array(data):
+    if is_sparse(data) or is_extension_array(data):
         return _tidied(data, "x")
     return data
 
@@ -191,16 +194,12 @@ def _tidied(part: Any, name: str) -> Any:
         return sys.modules["pandas"].Series(part)
     if not isinstance(part, str | bytes) and hasattr(part, "__array__"):
         return part.__array__()
-    hint = ": use .toarray()" if _is_sparse(part) else ""
+    hint = ": use .toarray()" if is_sparse(part) else ""
     if name == "w" and isinstance(part, str):
         hint = f": write Learner(..., class_weight={part!r})"
     raise TypeError(
         f"{name} of data should be an array, a list or a column, but given a {type(part).__name__}{hint}"
     )
-
-
-def _is_sparse(data: Any) -> bool:
-    return hasattr(data, "toarray") and hasattr(data, "nnz")
 
 
 def inputs_of(x: Any, known: Known) -> Any:
@@ -270,24 +269,6 @@ def _by_name(data: Any, target: Names | None, sample_weight: Any, known: Known) 
         columns = [*known.keys, *names]
     x, y, _ = take_apart({name: data[name] for name in columns}, target if names else ())
     return Parts(x, y if names else None, w)
-
-
-def holds_arrays(data: Any) -> bool:
-    """Whether all of it is in memory, as tensors, arrays or tables."""
-    if is_array(data) or is_frame(data) or isinstance(data, Mapping):
-        return True
-    if isinstance(data, tuple):
-        return len(data) > 0 and all(
-            holds_arrays(item) or isinstance(item, list) or item is None for item in data
-        )
-    return tensor_dataset_of(data) is not None
-
-
-def tensor_dataset_of(data: Any) -> TensorDataset | None:
-    """The plain ``TensorDataset`` that it is, or that it is a part of."""
-    while type(data) is Subset:
-        data = data.dataset
-    return data if type(data) is TensorDataset else None
 
 
 def check_names(names: Sequence[Any], accepted: Sequence[Any], what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,18 +15,24 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from ignite.data.arrays import ArrayLoader
 from ignite.data.sampler import ShardedBatchSampler
-from ignite.learner._data.columns import Known, is_frame
+from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import (
     Arrays,
     Names,
     Parts,
     arrays_of,
     check_names,
-    holds_arrays,
     is_several,
     names_of,
     take_apart,
     tidied,
+)
+from ignite.learner._data.kinds import (
+    are_splits,
+    holds_arrays,
+    is_hugging_face,
+    is_hugging_face_stream,
+    is_map_style,
 )
 from ignite.learner._data.trial import Once, first_batch, tensors_in
 
@@ -33,14 +40,9 @@ __all__ = [
     "HuggingFaceRows",
     "Loader",
     "RowsTogether",
-    "are_named",
-    "are_splits",
     "as_it_is",
     "as_loader",
-    "can_shuffle",
     "classes_of",
-    "is_hugging_face",
-    "is_hugging_face_stream",
 ]
 
 _DEFAULT_BATCH_SIZE = 32
@@ -120,8 +122,9 @@ class Loader:
         batch = first_batch(self.batches)
         return None if batch is None else self.parts(batch)
 
+    @functools.cached_property
     def whole(self) -> Parts | None:
-        """All data, if they are in memory."""
+        """All data if they are in memory, else None."""
         return (
             take_apart(self.batches.data, self.target)
             if isinstance(self.batches, ArrayLoader)
@@ -212,7 +215,7 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
         return Loader(
             DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target
         )
-    if _is_map_style(data):
+    if is_map_style(data):
         _refuse(_only(asked, "sample_weight"), "a data set: let its items be (x, y, w)")
         batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
         return Loader(batches, len(data), target)
@@ -225,11 +228,6 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     return _as_given(data, target)
 
 
-def are_named(data: Any) -> bool:
-    """Whether parts of the data, or of the batches that they give, may have names."""
-    return not holds_arrays(data) or is_frame(data) or isinstance(data, Mapping)
-
-
 def _described(data: Any) -> str:
     if isinstance(data, type):
         return f"the class {data.__name__}: write {data.__name__}(...)"
@@ -238,11 +236,6 @@ def _described(data: Any) -> str:
     return f"a {type(data).__name__}" + (
         ": read the file first" if isinstance(data, str | Path) else ""
     )
-
-
-def can_shuffle(data: Any) -> bool:
-    """Whether batches are made here and in any order, so that ``shuffle`` and ``valid=0.1`` have a meaning."""
-    return holds_arrays(data) or is_hugging_face(data) or _is_map_style(data)
 
 
 @dataclass(frozen=True)
@@ -326,13 +319,6 @@ def _as_given(data: Any, target: Names | None) -> Loader:
     return Loader(data, num_samples, target)
 
 
-def _is_map_style(data: Any) -> bool:
-    if isinstance(data, Dataset):
-        return not isinstance(data, IterableDataset)
-    has_items = hasattr(type(data), "__getitem__") and hasattr(type(data), "__len__")
-    return has_items and not hasattr(type(data), "__iter__")
-
-
 def _only(asked: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: asked[name] for name in names}
 
@@ -350,28 +336,6 @@ def _refuse(asked: dict[str, Any], data: str) -> None:
 def _check_not_empty(num_samples: int) -> None:
     if num_samples == 0:
         raise ValueError("data should have at least one sample, but given none")
-
-
-def is_hugging_face(data: Any) -> bool:
-    """Whether it is a ``datasets.Dataset``, not an iterable one."""
-    return all(
-        hasattr(data, name)
-        for name in ("with_format", "column_names", "features", "select", "__getitem__")
-    )
-
-
-def is_hugging_face_stream(data: Any) -> bool:
-    """Whether it is a ``datasets.IterableDataset``, whose columns may be unknown."""
-    names = ("with_format", "column_names", "features", "skip", "take", "__iter__")
-    return all(hasattr(data, name) for name in names) and not hasattr(data, "__len__")
-
-
-def are_splits(data: Any) -> bool:
-    """Whether it is a dictionary of several data sets or streams, such as ``load_dataset`` gives without a split."""
-    is_filled = isinstance(data, Mapping) and len(data) > 0
-    return is_filled and all(
-        is_hugging_face(one) or is_hugging_face_stream(one) for one in data.values()
-    )
 
 
 class HuggingFaceRows(Dataset[Any]):

@@ -8,11 +8,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from ignite._core.trees import apply_to_type
 from ignite.data.random_state import mix
-from ignite.learner._data.columns import Known, is_array, is_column, is_frame
-from ignite.learner._data.in_memory import Names, arrays_of, holds_arrays, tensor_dataset_of
-from ignite.learner._data.sources import can_shuffle, is_hugging_face
+from ignite.learner._data.columns import Known
+from ignite.learner._data.in_memory import Names, arrays_of
+from ignite.learner._data.kinds import (
+    can_shuffle,
+    holds_arrays,
+    is_array,
+    is_frame,
+    is_hugging_face,
+    tensor_dataset_of,
+)
+from ignite.learner._data.trial import tensors_in
 
 __all__ = ["Split", "split", "split_rows", "take_rows"]
 
@@ -115,14 +122,10 @@ def split_rows(
 
 def take_rows(data: Any, rows: Tensor) -> Any:
     """These samples, as the same kind of data; also for an array of ``sample_weight``."""
-    if is_frame(data) or is_column(data):
-        return data.iloc[rows.numpy()] if hasattr(data, "iloc") else data[rows.numpy()]
     if isinstance(data, Tensor):
         return data.index_select(0, rows.to(data.device))
-    if is_array(data):
-        return data[rows.numpy()]
-    if is_hugging_face(data):
-        return data.select(rows.tolist())
+    if is_frame(data) or is_array(data):
+        return data.iloc[rows.numpy()] if hasattr(data, "iloc") else data[rows.numpy()]
     if isinstance(data, list):
         return (
             [data[row] for row in rows.tolist()]
@@ -132,6 +135,8 @@ def take_rows(data: Any, rows: Tensor) -> Any:
     if isinstance(data, tuple):
         items = [take_rows(item, rows) for item in data]
         return type(data)(*items) if hasattr(data, "_fields") else tuple(items)
+    if is_hugging_face(data):
+        return data.select(rows.tolist())
     if holds_arrays(data) and tensor_dataset_of(data) is None:
         return {name: take_rows(value, rows) for name, value in data.items()}
     return None if data is None else Subset(data, rows.tolist())
@@ -204,13 +209,9 @@ def _num_samples(data: Any) -> int:
         or tensor_dataset_of(data) is not None
     ):
         return len(data)
-    lengths: list[int] = []
-    parts = arrays_of(
-        data, known=Known(wants="classes")
-    ).parts  # words are not read as numbers: they count alike
-    for part in parts:
-        if part is not None:
-            apply_to_type(part, Tensor, lambda tensor: lengths.append(len(tensor)))
+    # Strings are read as classes here, which is always possible: only their number matters.
+    parts = arrays_of(data, known=Known(wants="classes")).parts
+    lengths = [len(tensor) for part in parts for tensor in tensors_in(part)]
     if len(set(lengths)) != 1:
         raise ValueError(
             f"All arrays of data should have the same number of samples, but given {lengths}"

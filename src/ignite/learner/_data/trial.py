@@ -30,7 +30,6 @@ __all__ = [
     "few_rows",
     "first_batch",
     "is_finite",
-    "is_gone_over_once",
     "kept",
     "last_operation",
     "not_finite",
@@ -114,16 +113,29 @@ def last_operation(output: Tensor) -> str | None:
 
 
 def tensors_in(data: Any) -> list[Tensor]:
-    """All tensors in nested containers; none if there is something else than tensors and words in them."""
-    found: list[Tensor] = []
-    try:
-        apply_to_type(
-            data,
-            (Tensor, PackedSequence),
-            lambda leaf: found.append(leaf.data if isinstance(leaf, PackedSequence) else leaf),
-        )
-    except TypeError:
+    """Returns all tensors in nested containers; none if there is anything else in them, except strings."""
+    return [
+        leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in _leaves_of(data) or ()
+    ]
+
+
+def _leaves_of(data: Any) -> list[Tensor | PackedSequence] | None:
+    """Returns the tensors and packed sequences in nested containers; None if there is anything else."""
+    if isinstance(data, Tensor | PackedSequence):
+        return [data]
+    if isinstance(data, str | bytes):
         return []
+    found: list[Tensor | PackedSequence] = []
+    if type(data) in (tuple, list, dict):
+        for item in data.values() if type(data) is dict else data:
+            if (leaves := _leaves_of(item)) is None:
+                return None
+            found += leaves
+        return found
+    try:  # other containers: accepted if they can be rebuilt
+        apply_to_type(data, (Tensor, PackedSequence), found.append)
+    except TypeError:
+        return None
     return found
 
 
@@ -137,9 +149,10 @@ def described(data: Any) -> str:
 
 
 def few_rows(data: Any, rows: Any) -> Any:
-    """These samples of a batch; all of it if it is not tensors of one length."""
-    lengths = {len(tensor) if tensor.ndim else -1 for tensor in tensors_in(data)}
-    if len(lengths) != 1 or -1 in lengths or _packed_in(data):
+    """Returns these samples of a batch; all of it unless it consists of tensors of one length."""
+    leaves = _leaves_of(data) or ()
+    lengths = {len(leaf) if isinstance(leaf, Tensor) and leaf.ndim else -1 for leaf in leaves}
+    if len(lengths) != 1 or -1 in lengths:
         return data
     return apply_to_type(data, Tensor, lambda tensor: tensor[rows])
 
@@ -151,22 +164,13 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
 
 
 def num_samples_in(x: Any) -> int | None:
-    """How many samples the inputs of a batch are; None if they do not tell."""
-    if packed := _packed_in(x):
-        return int(packed[0].batch_sizes[0])
-    lengths = {len(tensor) if tensor.ndim else -1 for tensor in tensors_in(x)}
+    """Returns the number of samples in the inputs of a batch; None if it cannot be told."""
+    leaves = _leaves_of(x) or ()
+    for leaf in leaves:
+        if isinstance(leaf, PackedSequence):
+            return int(leaf.batch_sizes[0])
+    lengths = {len(leaf) if leaf.ndim else -1 for leaf in leaves if isinstance(leaf, Tensor)}
     return lengths.pop() if len(lengths) == 1 and -1 not in lengths else None
-
-
-def _packed_in(data: Any) -> list[PackedSequence]:
-    found: list[PackedSequence] = []
-    if tensors_in(data):
-        apply_to_type(
-            data,
-            (Tensor, PackedSequence),
-            lambda leaf: found.append(leaf) if isinstance(leaf, PackedSequence) else leaf,
-        )
-    return found
 
 
 class Once:
@@ -200,11 +204,6 @@ class Once:
 
     def __next__(self) -> Any:
         return self._seen.pop() if self._seen else next(self._iterator)
-
-
-def is_gone_over_once(data: Any) -> bool:
-    """Whether it is an iterator, such as a generator."""
-    return isinstance(data, Iterator) and not hasattr(data, "dataset") and iter(data) is data
 
 
 def first_batch(batches: Any) -> Any:

@@ -82,7 +82,7 @@ def check_before_training(
             "data should have targets, but given x alone: write fit((x, y)), or fit(table, target='name')"
         )
     _check_model(model, first.x, device)
-    whole = loader.whole() or first
+    whole = loader.whole or first
     check_sample_weight(first.w, first.y)
     known = known_loss(loss)
     if known is not None:
