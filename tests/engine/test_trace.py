@@ -3,7 +3,7 @@ from contextlib import contextmanager
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._trace import Meter, measured
+from ignite.engine.extension import Meter
 
 
 def make_engine():
@@ -109,7 +109,7 @@ class Recorder(Meter):
     @contextmanager
     def nested(self, engine):
         self.seen.append((self.name, "nested"))
-        with measured(engine, self):
+        with engine.measured(self):
             yield
 
 
@@ -121,7 +121,7 @@ def test_meters_see_data_step_handlers_and_nested_runs_the_outer_ones_first():
     def nest():
         inner.run([5])
 
-    with measured(outer, Recorder("a", seen)), measured(outer, Recorder("b", seen)):
+    with outer.measured(Recorder("a", seen)), outer.measured(Recorder("b", seen)):
         outer.run([3])
     of_inner = [("a", "nested"), ("b", "nested")]
     assert seen[:8] == [("b", "iter"), ("a", "iter"), ("a", "fetched"), ("b", "fetched"), ("b", "step"), ("a", "step"),
@@ -135,7 +135,7 @@ def test_without_meters_everything_is_as_it_was():
     seen = []
     engine = make_engine()
     before = {name: list(table.calls) for name, table in engine._tables.items()}
-    with measured(engine, Recorder("a", seen)):
+    with engine.measured(Recorder("a", seen)):
         engine.run([0])
         engine.register_events("own")
         engine.add_event_handler("own", print)
@@ -150,8 +150,8 @@ def test_without_meters_everything_is_as_it_was():
 def test_one_of_two_meters_may_leave():
     seen = []
     engine = Engine(lambda engine, batch: None)
-    with measured(engine, Recorder("a", seen)):
-        with measured(engine, Recorder("b", seen)):
+    with engine.measured(Recorder("a", seen)):
+        with engine.measured(Recorder("b", seen)):
             pass
         engine.run([0])
     assert {name for name, _ in seen} == {"a"}
@@ -166,7 +166,7 @@ def test_a_measured_handler_is_found_removed_and_named_in_notes():
     def add(engine):
         engine.add_event_handler(Events.ITERATION_STARTED, add)  # called from the next firing on
 
-    with measured(engine, Recorder("a", [])):
+    with engine.measured(Recorder("a", [])):
         engine.add_event_handler(Events.ITERATION_COMPLETED, broken)
         engine.add_event_handler(Events.ITERATION_STARTED, add)
         assert engine.has_event_handler(broken, Events.ITERATION_COMPLETED)
@@ -180,7 +180,7 @@ def test_a_measured_handler_is_found_removed_and_named_in_notes():
 def test_a_meter_by_itself_changes_nothing():
     engine, inner = Engine(lambda engine, batch: batch), Engine(lambda engine, batch: batch)
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: inner.run([1]))
-    with measured(engine, Meter()):
+    with engine.measured(Meter()):
         engine.run([7])
     assert (engine.state.output, inner.state.output) == (7, 1)
 
@@ -189,7 +189,7 @@ def test_set_data_is_measured_too():
     seen = []
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: engine.set_data([8, 9]))
-    with measured(engine, Recorder("a", seen)):
+    with engine.measured(Recorder("a", seen)):
         engine.run([0, 0], epoch_length=2)
     assert [what for _, what in seen if what in ("iter", "fetched")] == [
         "iter",

@@ -1,15 +1,31 @@
-"""The controls of an engine: how handlers and the step end, pause and skip, and what runs around a run."""
+"""What handlers, the step and the loop ask of an engine: its controls, where it is, and what it does."""
 
 from __future__ import annotations
 
-import logging
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ignite.engine import _running
+from ignite._core.clock import Stopwatch
+from ignite._core.optional import LazyModule
+from ignite.base import Serializable
+from ignite.engine import _cursor, _fetch, _running
+from ignite.engine._description import Description
+from ignite.engine._emitter import Emitter
+from ignite.engine._state import key_of
+from ignite.engine._trace import Trace, Watcher
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
+    from ignite._core.seeding import RandomState
     from ignite.base import BoundaryRequest, RunContext, RunSaver
+    from ignite.engine import _dry_run
+    from ignite.engine._dry_run import DryRun
+else:
+    _dry_run = LazyModule("ignite.engine._dry_run")  # imports storage and torch's optimizers
+
+__all__ = ["Controls"]
 
 _OUTSIDE_ITERATION = (
     None, Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.TERMINATE,
@@ -17,23 +33,29 @@ _OUTSIDE_ITERATION = (
 )  # fmt: skip
 
 
-class Controls:
-    """Requests to a run, which take effect after the handlers of the current event."""
+class Controls(Emitter, Serializable):
+    """An engine without its ``run``: what the modules that take part in a run need of it.
+
+    Requests take effect after the handlers of the current event.
+    """
 
     interrupt_resume_enabled = True
     """Whether :meth:`interrupt` is enabled."""
 
-    logger: logging.Logger
-    last_event_name: Any
-    _is_running: bool
+    _state_dict_user_keys: list[str]
+    _dataloader_iter: Iterator[Any] | None
+    _source: _fetch.Source
+    _pass_notifier: _fetch.PassNotifier
+    _run_watch: Stopwatch
+    _epoch_watch: Stopwatch
     _should_terminate: bool | str
     _should_terminate_single_epoch: bool | str
     _should_interrupt: bool
     _skip_requested: bool
-    _attention: bool
-    _frames: list[RunContext]
-    _keeper: RunSaver | None
     _request: BoundaryRequest | None
+    _attendance: Any
+    _ended_at: int | None
+    _random_at_start: RandomState | None
     is_preemptible: bool
     """Whether a request may interrupt engines that run within a handler, such as an evaluator."""
     will_resume: bool
@@ -220,6 +242,205 @@ class Controls:
     def should_interrupt(self, value: bool) -> None:
         self._should_interrupt = value
         self._attention = True
+
+    @property
+    def step_function(self) -> Callable[..., Any]:
+        """The function that the engine calls for each batch.
+
+        Example:
+            >>> from ignite.engine import Engine
+            >>> def double(engine, batch): return 2 * batch
+            >>> Engine(double).step_function is double
+            True
+        """
+        return self._process_function
+
+    @property
+    def iteration_in_epoch(self) -> int:
+        """How many iterations of the epoch at hand have begun; ``state.iteration`` counts those of all epochs.
+
+        Example:
+            >>> from ignite.engine import Engine
+            >>> seen = []
+            >>> engine = Engine(lambda engine, batch: seen.append(engine.iteration_in_epoch))
+            >>> _ = engine.run([0, 0, 0], max_epochs=2)
+            >>> seen
+            [1, 2, 3, 1, 2, 3]
+        """
+        return self.state.iteration - self._cursor.epoch_start
+
+    @property
+    def is_epoch_length_given(self) -> bool:
+        """Whether the length of an epoch was given to ``run``, and is not that of the data."""
+        return self._cursor.length_is_given
+
+    @property
+    def last_run_ended_at(self) -> int | None:
+        """The outermost engine's iteration in which the last run of this one ended, within a handler of it.
+
+        None if this engine has not run within another one. It tells a trainer's handler whether the
+        results of an evaluator are new.
+
+        Example:
+            >>> from ignite.engine import Engine, Events
+            >>> evaluator = Engine(lambda engine, batch: None)
+            >>> trainer = Engine(lambda engine, batch: None)
+            >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
+            >>> _ = trainer.run([0, 0, 0])
+            >>> evaluator.last_run_ended_at
+            3
+        """
+        return self._ended_at
+
+    @property
+    def state_dict_user_keys(self) -> list[str]:
+        """Names of attributes of the state that ``state_dict`` holds beside the counters; append to it."""
+        return self._state_dict_user_keys
+
+    @contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Restores the state, the counters and the position in the data after a ``with`` block.
+
+        Objects that attributes of the state refer to are not copied.
+
+        Example:
+            >>> from ignite.engine import Engine
+            >>> engine = Engine(lambda engine, batch: None)
+            >>> with engine.state_kept():
+            ...     _ = engine.run([0, 0])
+            >>> engine.state.iteration
+            0
+        """
+        state, cursor, batches = (
+            dict(vars(self.state)),
+            copy.copy(self._cursor),
+            self._dataloader_iter,
+        )
+        try:
+            yield
+        finally:
+            vars(self.state).clear()
+            vars(self.state).update(state)
+            self._cursor, self._dataloader_iter = cursor, batches
+            self._attention = True
+
+    def describe(self) -> Description:
+        """Describes a run: its events in order, each with its handlers.
+
+        Text, or HTML in a notebook.
+        """
+        return Description(self)
+
+    def dry_run(self, data: Iterable[Any] | None = None, batches: int = 2) -> DryRun:
+        """Tries everything once, in seconds, to find errors before a long run, and undoes its effects.
+
+        Runs a few batches and calls every handler at least once, whatever its filter: validation
+        over a few batches, checkpoints, which are read back, and loggers. A handler that fails does
+        not keep the others from being called. The library writes its files to a temporary folder.
+
+        Afterwards, the model, the optimizer, random generators, counters, handlers and metrics are
+        restored, and so are containers and variables that handlers use. Whatever the step or your
+        handlers write outside of the program, print, or take from an iterator is not undone.
+
+        Needs host memory for a copy of the model and the optimizer.
+
+        Args:
+            data: as for :meth:`run`.
+            batches: maximum number of batches for each engine.
+
+        Returns:
+            What was called, how often and how long; ``print`` it.
+
+        Raises:
+            DryRunError: something has failed: a group of all exceptions, each with a note that says
+                where. With several processes, the first exception is raised at once instead.
+            ValueError: ``data`` is an iterator, or ``batches`` is not positive.
+            RuntimeError: the engine is running.
+
+        Example:
+            >>> from ignite.engine import Engine, Events
+            >>> trainer, seen = Engine(lambda engine, batch: batch), []
+            >>> @trainer.on(Events.ITERATION_COMPLETED(every=1000))
+            ... def note(engine):
+            ...     seen.append(engine.state.outputs)
+            >>> trainer.dry_run(range(10_000))  # doctest: +IGNORE_EXCEPTION_DETAIL
+            Traceback (most recent call last):
+            ignite.exceptions.DryRunError: ... AttributeError: 'State' object has no attribute 'outputs'
+        """
+        return _dry_run.dry_run(self, data, batches)
+
+    @contextmanager
+    def trace(self) -> Iterator[Trace]:
+        """Records each event and each call of a handler, with its time, within a ``with`` block.
+
+        Example:
+            >>> from ignite.engine import Engine
+            >>> engine = Engine(lambda engine, batch: None)
+            >>> with engine.trace() as trace:
+            ...     _ = engine.run([0])
+            >>> [event for event, epoch, iteration in trace.events][:2]
+            ['STARTED', 'EPOCH_STARTED']
+        """
+        trace = Trace()
+        with self._watched_by(Watcher(trace.moments.append)):
+            yield trace
+
+    def debug(self, enabled: bool = True) -> None:
+        """Logs each event and each call of a handler, with its time, to ``engine.logger`` at level INFO."""
+        self._watch(Watcher(lambda moment: self.logger.info("%s", moment)) if enabled else None)
+
+    def _take_loaded(self, carried: int) -> None:
+        """The counters have been loaded: the next run goes on from there, and so does one that is under way."""
+        if not self._is_running:
+            self._cursor = _cursor.Cursor()
+        self._cursor.load(self.state, carried)
+        self._cursor.is_moved = self._is_running
+        self._attention = True
+        if not self._is_running:
+            self._source.interruption = self._dataloader_iter = None
+
+    def _settle(self, is_inside_epoch: bool) -> None:
+        """Puts a run that is resumed back to where it was, if that is here: handlers of its first events are done."""
+        resumption = self._resumption
+        if resumption is not None:
+            resumption.check_data()
+        if resumption is not None and resumption.is_inside_epoch == is_inside_epoch:
+            resumption.apply()
+            if not is_inside_epoch:
+                self._resumption = None
+
+    def _settle_random(self) -> None:
+        """Making an iterator over data may have drawn random numbers, which it has not in the run that is resumed."""
+        resumption, self._resumption = self._resumption, None
+        if resumption is not None:
+            resumption.apply_random()
+
+    @property
+    def _can_seek(self) -> bool:
+        """Whether the engine moves any data to the position of the current iteration."""
+        return False
+
+    def _init_iter(self) -> None:
+        if _fetch.counts_passes(self.state.dataloader):
+            self._cursor.is_aligned = True  # it begins where the epoch at hand has come to
+        self._pass_notifier.notify(self.state.dataloader, self.state.epoch - 1, self.logger)
+        self._dataloader_iter = _fetch.iterate(self.state.dataloader, self._meters)
+
+    def _is_last(self, event: Any) -> bool:
+        """Whether ``event``, being fired, is the last of its kind in this run, as far as that is known."""
+        if self.should_terminate:
+            return True
+        state = self.state
+        name = key_of(event)
+        attribute = state._attribute_of(name)
+        if attribute == "epoch":
+            return name in ("STARTED", "COMPLETED") or _cursor.is_last_epoch(state)
+        if attribute == "iteration":
+            ahead = name.startswith("GET_BATCH")
+            return _cursor.is_last_iteration(
+                state, state.iteration + ahead, self._cursor.num_done + ahead
+            )
+        return False
 
     def _clear_requests(self) -> None:
         self._should_terminate = self._should_terminate_single_epoch = False

@@ -16,13 +16,13 @@ from ignite._core.calls import name_of
 from ignite.engine import _fetch
 from ignite.engine._cursor import Cursor
 from ignite.engine._handlers import Call, Registration, add_note, call_handlers
-from ignite.engine._trace import Meter, Step, Watcher, measured, watched
+from ignite.engine._trace import Meter, Step, Watcher
 from ignite.engine.backup import backed_up
 from ignite.engine.resume.belongings import collect
 from ignite.exceptions import DryRunError
 
 if TYPE_CHECKING:
-    from ignite.engine.engine import Engine
+    from ignite.engine._emitter import Emitter
 
 __all__ = ["Called", "DryRun", "dry_run"]
 
@@ -85,7 +85,7 @@ class DryRun:
         return "\n".join(lines)
 
 
-def dry_run(engine: Engine[Any, Any], data: Iterable[Any] | None, batches: int) -> DryRun:
+def dry_run(engine: Emitter, data: Iterable[Any] | None, batches: int) -> DryRun:
     """See :meth:`ignite.engine.Engine.dry_run`."""
     if not isinstance(batches, int) or batches < 1:
         raise ValueError(f"batches should be a positive integer, but given {batches!r}")
@@ -144,14 +144,12 @@ class _DryRunner(Watcher):
         self.failures: dict[int, tuple[str, Exception]] = {}
         """Each exception and where it was raised, by its id."""
         self._names = names
-        self._engines: dict[str, Engine[Any, Any]] = {}
+        self._engines: dict[str, Emitter] = {}
         self._fired: dict[str, dict[str, None]] = {}
         self._called: dict[int, tuple[Registration, list[float]]] = {}
         self._steps: dict[str, list[float]] = {}
 
-    def run(
-        self, engine: Engine[Any, Any], data: Any, objects: Iterable[Any], folder: Path
-    ) -> None:
+    def run(self, engine: Emitter, data: Any, objects: Iterable[Any], folder: Path) -> None:
         """Runs, redirects what the library writes to ``folder``, and reads it back."""
         checks: list[tuple[str, Callable[[], None]]] = []
         with ExitStack() as stack:
@@ -167,7 +165,7 @@ class _DryRunner(Watcher):
                 with self._guard(f"{name}, reading back what it has written"):
                     check()
 
-    def _start(self, engine: Engine[Any, Any], data: Any) -> None:
+    def _start(self, engine: Emitter, data: Any) -> None:
         length = _fetch.length_of(data) if data is not None else self.batches
         engine._cursor, engine._resumption = Cursor(), None
         engine.state.max_epochs = engine.state.max_iters = engine.state.epoch_length = None
@@ -179,13 +177,13 @@ class _DryRunner(Watcher):
             )
 
     @contextmanager
-    def _watched(self, engine: Engine[Any, Any]) -> Iterator[None]:
+    def _watched(self, engine: Emitter) -> Iterator[None]:
         name = self._names.setdefault(id(engine), f"engine {len(self._names)}")
         self._engines[name] = engine
-        with watched(engine, self), measured(engine, _Limits(self, name)):
+        with engine._watched_by(self), engine.measured(_Limits(self, name)):
             yield
 
-    def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[None]:
+    def nested(self, engine: Emitter) -> AbstractContextManager[None]:
         """Limits the run of an engine within a handler, such as an evaluator, to a few batches, too."""
         state = engine.state
         state.max_epochs, state.max_iters = state.epoch + 1, None
@@ -230,7 +228,7 @@ class _DryRunner(Watcher):
         """Wraps the step of an engine to measure its time."""
         taken = self._steps.setdefault(name, [])
 
-        def timed(engine: Engine[Any, Any], batch: Any) -> Any:
+        def timed(engine: Emitter, batch: Any) -> Any:
             started = clock.now()
             try:
                 return step(engine, batch)
@@ -330,5 +328,5 @@ class _Limits(Meter):
     def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         return self._runner.data(self._name, begin)
 
-    def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
+    def nested(self, engine: Emitter) -> AbstractContextManager[Any]:
         return self._runner.nested(engine)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ignite._core.calls import has_parameter
 from ignite.engine._handlers import Payload, Registration, Table, call_each, call_handlers, register
 from ignite.engine._state import State, key_of
+from ignite.engine._trace import Meter, Watcher
 from ignite.engine.events import (
     CallableEventWithFilter,
     EventEnum,
@@ -22,7 +24,8 @@ from ignite.engine.events import (
 )
 
 if TYPE_CHECKING:
-    from ignite.engine._trace import Meter, Watcher
+    from ignite.base import RunContext, RunSaver
+    from ignite.engine._cursor import Cursor
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnyEvent = str | CallableEventWithFilter
@@ -35,10 +38,19 @@ _NO_PAYLOAD = Payload()
 
 
 class Emitter:
-    """Fires events and calls their handlers."""
+    """Fires events and calls their handlers.
+
+    Declares what the modules that look into an engine, such as a dry run, need of it.
+    """
 
     state: State
     logger: logging.Logger
+    run: Callable[..., State]
+    _process_function: Callable[..., Any]
+    _cursor: Cursor
+    _frames: list[RunContext]
+    _keeper: RunSaver | None
+    _resumption: Any
     _is_running: bool
     _attention: bool
     """Whether the running loop has to look at requests or changed handlers before it continues."""
@@ -171,7 +183,7 @@ class Emitter:
             table.add(registration)
             self._refresh(table)
             self.logger.debug("Added handler for event %s", registration.event)
-        return RemovableEventHandle(event_name, handler, self)  # type: ignore[arg-type]
+        return RemovableEventHandle(event_name, handler, self)
 
     def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[F], F]:
         """Adds the decorated function to an event and returns it unchanged; see :meth:`add_event_handler`."""
@@ -295,14 +307,53 @@ class Emitter:
         self._watcher = watcher
         self._refresh_tables()
 
+    @contextmanager
+    def _watched_by(self, watcher: Watcher) -> Iterator[None]:
+        """Makes ``watcher`` call the handlers within a ``with`` block."""
+        before = self._watcher
+        self._watch(watcher)
+        try:
+            yield
+        finally:
+            self._watch(before)
+
+    @contextmanager
+    def measured(self, meter: Meter) -> Iterator[None]:
+        """Wraps the step, the data and the handlers by ``meter`` within a ``with`` block.
+
+        Args:
+            meter: a :class:`ignite.engine.extension.Meter`, which is called once for each part.
+
+        Example:
+            >>> from ignite.engine import Engine
+            >>> from ignite.engine.extension import Meter
+            >>> class Louder(Meter):
+            ...     def step(self, step):
+            ...         return lambda engine, batch: print("step", step(engine, batch))
+            >>> engine = Engine(lambda engine, batch: batch)
+            >>> with engine.measured(Louder()):
+            ...     _ = engine.run([1])
+            step 1
+        """
+        self._measure((*self._meters, meter))
+        try:
+            yield
+        finally:
+            self._measure(tuple(one for one in self._meters if one is not meter))
+
     def _measure(self, meters: tuple[Meter, ...]) -> None:
         self._meters = meters
         for table in self._tables.values():
-            table.measure(meters)
+            self._wrap(table)
+
+    def _wrap(self, table: Table) -> None:
+        table.wrap(tuple(meter.handler for meter in self._meters))
 
     def _refresh_tables(self) -> None:
+        is_watched = self._is_watched
         for table in self._tables.values():
-            self._refresh(table)
+            table.refresh(is_watched)
+        self._attention = True
 
     def _refresh(self, table: Table) -> None:
         table.refresh(self._is_watched)
@@ -342,7 +393,7 @@ class Emitter:
         table = self._tables[key_of(event)] = Table(
             event, _PAYLOADS.get(key_of(event), _NO_PAYLOAD)
         )
-        table.measure(self._meters)
+        self._wrap(table)
         self._refresh(table)
 
     def _table_of(self, event: Any) -> Table:

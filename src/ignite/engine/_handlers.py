@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
 from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
 from ignite.engine._running import Preempted, Unfinished
 from ignite.engine._state import key_of
-
-if TYPE_CHECKING:
-    from ignite.engine._trace import Meter
-    from ignite.engine.engine import Engine
-    from ignite.engine.events import CallableEventWithFilter, EventsList
 
 __all__ = [
     "Added",
@@ -81,17 +76,20 @@ Call = tuple[
     Callable[..., Any], int, int, "range | frozenset[int] | None", "Filter | None", Registration
 ]
 
+Wrapper = Callable[[Any, Registration, Callable[..., Any]], Callable[..., Any]]
+"""``wrapper(event, registration, handler)`` returns what is called instead of ``handler``."""
+
 
 class Table:
     """The handlers of one event, in the order in which they are called."""
 
-    __slots__ = ("active", "calls", "event", "is_busy", "meters", "payload")
+    __slots__ = ("active", "calls", "event", "is_busy", "payload", "wrappers")
 
     def __init__(self, event: Any, payload: Payload) -> None:
         self.event = event
         self.payload = payload
         self.calls: list[Call] = []
-        self.meters: tuple[Meter, ...] = ()
+        self.wrappers: tuple[Wrapper, ...] = ()
         self.active = False
         """Whether the event has to be fired: it has handlers, or all events are watched."""
         self.is_busy = False
@@ -101,15 +99,15 @@ class Table:
     def entries(self) -> list[Registration]:
         return [call[-1] for call in self.calls]
 
-    def measure(self, meters: tuple[Meter, ...]) -> None:
-        """Wraps the handlers by ``meters`` from the next firing on."""
-        self.meters = meters
+    def wrap(self, wrappers: tuple[Wrapper, ...]) -> None:
+        """Wraps the handlers from the next firing on."""
+        self.wrappers = wrappers
         self.calls = [self._compile(entry) for entry in self.entries]
 
     def _compile(self, entry: Registration) -> Call:
         handler = entry.handler
-        for meter in self.meters:
-            handler = meter.handler(self.event, entry, handler)
+        for wrapper in self.wrappers:
+            handler = wrapper(self.event, entry, handler)
         return (handler, *entry.compile()[1:])
 
     def add(self, registration: Registration) -> None:
@@ -193,7 +191,7 @@ def register(
 
 def call_handlers(
     calls: Iterable[Call],
-    engine: Engine[Any, Any],
+    engine: Any,
     event: Any,
     count: int,
     event_args: tuple[Any, ...] = (),
@@ -241,7 +239,7 @@ def call_handlers(
 
 
 def _record_interrupted_handler(
-    cut: Preempted, engine: Engine[Any, Any], event: Any, entry: Registration
+    cut: Preempted, engine: Any, event: Any, entry: Registration
 ) -> None:
     """Records which handler of the trainer was interrupted."""
     if cut.request.trainer is engine:
@@ -272,7 +270,7 @@ def quiet_up_to(
 def _call_in_full(
     handler: Callable[..., Any],
     entry: Registration,
-    engine: Engine[Any, Any],
+    engine: Any,
     event_args: tuple[Any, ...],
     event_kwargs: Mapping[str, Any],
 ) -> None:
@@ -286,7 +284,7 @@ def _call_in_full(
 
 def call_each(
     calls: Iterable[Call],
-    engine: Engine[Any, Any],
+    engine: Any,
     event: Any,
     count: int,
     event_args: tuple[Any, ...] = (),
@@ -364,9 +362,9 @@ class RemovableEventHandle:
 
     def __init__(
         self,
-        event_name: str | CallableEventWithFilter | EventsList,
+        event_name: Any,
         handler: Callable[..., Any],
-        engine: Engine[Any, Any],
+        engine: Any,
     ) -> None:
         self.event_name = event_name
         self.handler = _weak(handler)
@@ -414,7 +412,7 @@ class Added:
         False
     """
 
-    def __init__(self, *engines: Engine[Any, Any]) -> None:
+    def __init__(self, *engines: Any) -> None:
         self._engines = engines
         self._new: list[Any] = []
         """Holds the objects, so that no id is reused."""

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ignite.base import BoundaryRequest
-    from ignite.engine.engine import Engine
 
 __all__ = ["Preempted", "Unfinished", "entered", "outermost_engine", "within"]
 
 
 class _Running(threading.local):
     def __init__(self) -> None:
-        self.engines: list[Engine[Any, Any]] = []
+        self.engines: list[Any] = []
 
 
 _RUNNING = _Running()
 
 
 @contextmanager
-def entered(engine: Engine[Any, Any]) -> Iterator[None]:
+def entered(engine: Any) -> Iterator[None]:
     """Counts ``engine`` as running within a ``with`` block; meters of the engine around it may measure it, too."""
     meters = _RUNNING.engines[-1]._meters if _RUNNING.engines else ()
     _RUNNING.engines.append(engine)
@@ -36,24 +35,14 @@ def entered(engine: Engine[Any, Any]) -> Iterator[None]:
         _RUNNING.engines.remove(engine)
 
 
-def within(engine: Engine[Any, Any]) -> list[Engine[Any, Any]]:
+def within(engine: Any) -> list[Any]:
     """Returns ``engine``, if it is running, and the engines that run within its handlers."""
     engines = _RUNNING.engines
     return engines[engines.index(engine) :] if engine in engines else []
 
 
-def outermost_engine() -> Engine[Any, Any] | None:
-    """Returns the running engine in whose handlers all other engines of this thread run; None if none runs.
-
-    Example:
-        >>> from ignite.engine import Engine
-        >>> seen = []
-        >>> inner = Engine(lambda engine, batch: seen.append(outermost_engine()))
-        >>> outer = Engine(lambda engine, batch: inner.run([0]))
-        >>> _ = outer.run([0])
-        >>> seen == [outer], outermost_engine() is None
-        (True, True)
-    """
+def outermost_engine() -> Any:
+    """See :func:`ignite.engine.extension.outermost_engine`."""
     return _RUNNING.engines[0] if _RUNNING.engines else None
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine._handlers import Call, Registration
 
-if TYPE_CHECKING:
-    from ignite.engine._emitter import Emitter
-    from ignite.engine.engine import Engine
+__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "measured_step"]
 
-Step = Callable[["Engine[Any, Any]", Any], Any]
-
-__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "measured", "measured_step", "watched"]
+Step = Callable[[Any, Any], Any]
+"""A step function: ``step(engine, batch) -> output``."""
 
 
 class Moment(NamedTuple):
@@ -104,17 +101,6 @@ class Watcher:
                 self.tell(moment)
 
 
-@contextmanager
-def watched(engine: Emitter, watcher: Watcher) -> Iterator[None]:
-    """Makes ``watcher`` call the handlers of ``engine`` within a ``with`` block."""
-    before = engine._watcher
-    engine._watch(watcher)
-    try:
-        yield
-    finally:
-        engine._watch(before)
-
-
 class Meter:
     """Wraps the parts of a run, for example to measure their time. This base class wraps nothing.
 
@@ -136,24 +122,14 @@ class Meter:
         """Returns the iterator over the data, which ``begin`` creates."""
         return begin()
 
-    def nested(self, engine: Engine[Any, Any]) -> AbstractContextManager[Any]:
+    def nested(self, engine: Any) -> AbstractContextManager[Any]:
         """Returns the context of a run of ``engine`` within a handler or the step of the measured engine."""
         return nullcontext()
 
 
-@contextmanager
-def measured(engine: Engine[Any, Any], meter: Meter) -> Iterator[None]:
-    """Adds ``meter`` to ``engine`` within a ``with`` block."""
-    engine._measure((*engine._meters, meter))
-    try:
-        yield
-    finally:
-        engine._measure(tuple(one for one in engine._meters if one is not meter))
-
-
-def measured_step(engine: Engine[Any, Any]) -> Step:
+def measured_step(engine: Any) -> Step:
     """Returns the step function of ``engine``, wrapped by its meters."""
-    step = engine._process_function
+    step: Step = engine._process_function
     for meter in engine._meters:
         step = meter.step(step)
     return step

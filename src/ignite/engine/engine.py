@@ -14,12 +14,10 @@ from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
 from ignite._core.optional import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state, manual_seed
-from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch, _loop, _running, together
 from ignite.engine._controls import Controls
 from ignite.engine._cursor import Course, Cursor, Request
-from ignite.engine._inspection import Inspection
-from ignite.engine._state import State, describe_progress, key_of, load_progress, save_progress
+from ignite.engine._state import State, describe_progress, load_progress, save_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
@@ -27,9 +25,7 @@ if TYPE_CHECKING:
     from ignite.engine.resume import resumption as _resume
     from ignite.engine.resume.resumption import Resumption
 else:
-    _resume = LazyModule(
-        "ignite.engine.resume.resumption"
-    )  # with storage and data, as large as all the rest
+    _resume = LazyModule("ignite.engine.resume.resumption")  # imports storage and data
 
 __all__ = ["Engine"]
 
@@ -37,7 +33,7 @@ Batch = TypeVar("Batch")
 Output = TypeVar("Output")
 
 
-class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
+class Engine(Controls, Generic[Batch, Output]):
     """Calls a step function for each batch of some data, epoch after epoch, and fires events on the way.
 
     The same class serves for training, evaluation and inference. The module
@@ -271,22 +267,6 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
         self._cursor.pass_start = None
         self._attention = True
 
-    def _settle(self, is_inside_epoch: bool) -> None:
-        """Puts a run that is resumed back to where it was, if that is here: handlers of its first events are done."""
-        resumption = self._resumption
-        if resumption is not None:
-            resumption.check_data()
-        if resumption is not None and resumption.is_inside_epoch == is_inside_epoch:
-            resumption.apply()
-            if not is_inside_epoch:
-                self._resumption = None
-
-    def _settle_random(self) -> None:
-        """Making an iterator over data may have drawn random numbers, which it has not in the run that is resumed."""
-        resumption, self._resumption = self._resumption, None
-        if resumption is not None:
-            resumption.apply_random()
-
     def _begin(self, plan: _cursor.Plan, data: Iterable[Batch] | None) -> None:
         state, interruption = self.state, self._source.interruption or _fetch.LOST
         self._source.interruption = None
@@ -369,16 +349,6 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
                 "has one epoch" if _cursor.has_one_epoch(self.state) else "was over other data",
             )  # fmt: skip
 
-    def _take_loaded(self, carried: int) -> None:
-        """The counters have been loaded: the next run goes on from there, and so does one that is under way."""
-        if not self._is_running:
-            self._cursor = Cursor()
-        self._cursor.load(self.state, carried)
-        self._cursor.is_moved = self._is_running
-        self._attention = True
-        if not self._is_running:
-            self._source.interruption = self._dataloader_iter = None
-
     def _leave(self) -> None:
         state, cursor = self.state, self._cursor
         self._is_running = False
@@ -400,33 +370,6 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
             cursor.know(state)
 
     @property
-    def _can_seek(self) -> bool:
-        """Whether the engine moves any data to the position of the current iteration."""
-        return False
-
-    def _init_iter(self) -> None:
-        if _fetch.counts_passes(self.state.dataloader):
-            self._cursor.is_aligned = True  # it begins where the epoch at hand has come to
-        self._pass_notifier.notify(self.state.dataloader, self.state.epoch - 1, self.logger)
-        self._dataloader_iter = _fetch.iterate(self.state.dataloader, self._meters)
-
-    def _is_last(self, event: Any) -> bool:
-        """Whether ``event``, being fired, is the last of its kind in this run, as far as that is known."""
-        if self.should_terminate:
-            return True
-        state = self.state
-        name = key_of(event)
-        attribute = state._attribute_of(name)
-        if attribute == "epoch":
-            return name in ("STARTED", "COMPLETED") or _cursor.is_last_epoch(state)
-        if attribute == "iteration":
-            ahead = name.startswith("GET_BATCH")
-            return _cursor.is_last_iteration(
-                state, state.iteration + ahead, self._cursor.num_done + ahead
-            )
-        return False
-
-    @property
     def _logger(self) -> logging.Logger:
         """The name of ``logger`` in Ignite up to 0.3."""
         warnings.warn("engine._logger is engine.logger now", DeprecationWarning, stacklevel=2)
@@ -436,11 +379,6 @@ class Engine(Controls, Inspection, Serializable, Generic[Batch, Output]):
     def _logger(self, logger: logging.Logger) -> None:
         warnings.warn("engine._logger is engine.logger now", DeprecationWarning, stacklevel=2)
         self.logger = logger
-
-    @property
-    def state_dict_user_keys(self) -> list[str]:
-        """Names of attributes of the state that ``state_dict`` holds beside the counters; append to it."""
-        return self._state_dict_user_keys
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """The counters, limits and listed user attributes, to go on from with ``load_state_dict``.

@@ -25,16 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ignite._core.calls import deprecated
 from ignite.engine import _filters
 from ignite.engine._filters import Filter
 from ignite.engine._handlers import RemovableEventHandle
 from ignite.engine._state import State
-
-if TYPE_CHECKING:
-    from ignite.engine.engine import Engine
 
 __all__ = [
     "CallableEventWithFilter",
@@ -161,7 +158,7 @@ class CallableEventWithFilter:
 
     @staticmethod
     @deprecated("0.5.0", reasons=("An event without a filter needs none.",))
-    def default_event_filter(engine: Engine[Any, Any], event: int) -> bool:
+    def default_event_filter(engine: Any, event: int) -> bool:
         """Returns True."""
         return True
 

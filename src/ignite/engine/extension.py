@@ -19,10 +19,14 @@ What objects may offer to an engine is defined in :mod:`ignite.base.protocols`. 
 handlers and metrics use nothing else.
 """
 
+from typing import Any
+
+from ignite.engine import _running
 from ignite.engine._handlers import Added, Registration
-from ignite.engine._running import Unfinished, outermost_engine
+from ignite.engine._running import Unfinished
 from ignite.engine._supervised.training_step import TrainingStep
 from ignite.engine._trace import Meter, Step
+from ignite.engine.engine import Engine
 
 __all__ = [
     "Added",
@@ -33,3 +37,19 @@ __all__ = [
     "Unfinished",
     "outermost_engine",
 ]
+
+
+def outermost_engine() -> Engine[Any, Any] | None:
+    """Returns the running engine in whose handlers all other engines of this thread run; None if none runs.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> seen = []
+        >>> inner = Engine(lambda engine, batch: seen.append(outermost_engine()))
+        >>> outer = Engine(lambda engine, batch: inner.run([0]))
+        >>> _ = outer.run([0])
+        >>> seen == [outer], outermost_engine() is None
+        (True, True)
+    """
+    engine: Engine[Any, Any] | None = _running.outermost_engine()
+    return engine

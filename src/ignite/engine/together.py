@@ -22,7 +22,7 @@ from ignite.engine.events import Events
 from ignite.engine.resume.belongings import objects_behind
 
 if TYPE_CHECKING:
-    from ignite.engine.engine import Engine
+    from ignite.engine._controls import Controls
 
 __all__ = ["any_process", "is_everywhere"]
 
@@ -48,7 +48,7 @@ class Attendance:
     """The id of an object that decides, and the event it is on -> its name, the same in all processes."""
 
 
-def begin(engine: Engine[Any, Any]) -> Attendance | None:
+def begin(engine: Controls) -> Attendance | None:
     """Tells the other processes what this one has in the run that begins; None in a single process.
 
     Raises:
@@ -73,7 +73,7 @@ def begin(engine: Engine[Any, Any]) -> Attendance | None:
     return Attendance(roll, names)
 
 
-def end_epoch(engine: Engine[Any, Any]) -> None:
+def end_epoch(engine: Controls) -> None:
     """The others do not wait in an epoch that is over here."""
     attendance = engine._attendance
     if attendance is not None:
@@ -82,7 +82,7 @@ def end_epoch(engine: Engine[Any, Any]) -> None:
                 attendance.roll.leave(name, engine.state.epoch)
 
 
-def end(engine: Engine[Any, Any]) -> None:
+def end(engine: Controls) -> None:
     """The others do not wait in a run that is over here."""
     attendance, engine._attendance = engine._attendance, None
     if attendance is not None:
@@ -91,7 +91,7 @@ def end(engine: Engine[Any, Any]) -> None:
         )
 
 
-def any_process(engine: Engine[Any, Any], handler: Any, verdict: bool) -> bool:
+def any_process(engine: Controls, handler: Any, verdict: bool) -> bool:
     """Whether a handler says yes in this process; or, if all processes have it on the event at hand, in one of them.
 
     All of them get the same answer then, and have to ask equally often; one whose epoch or run is
@@ -110,7 +110,7 @@ def any_process(engine: Engine[Any, Any], handler: Any, verdict: bool) -> bool:
     return verdict if name is None else attendance.roll.any(name, _stretch(engine, event), verdict)
 
 
-def is_everywhere(engine: Engine[Any, Any], handler: Any) -> bool:
+def is_everywhere(engine: Controls, handler: Any) -> bool:
     """Whether all processes had this handler on this engine when the run began; True in a single process.
 
     Example:
@@ -125,7 +125,7 @@ def is_everywhere(engine: Engine[Any, Any], handler: Any) -> bool:
     return bool(names) and all(map(attendance.roll.is_everywhere, names))
 
 
-def _attached(engine: Engine[Any, Any]) -> Iterator[tuple[Any, str]]:
+def _attached(engine: Controls) -> Iterator[tuple[Any, str]]:
     """Objects behind the handlers of an engine and what is around its runs, and the event that each is on."""
     for event, table in engine._tables.items():
         for entry in table.entries:
@@ -141,7 +141,7 @@ def _numbered(name: str, counts: Counter[str]) -> str:
     return name if counts[name] == 1 else f"{name}#{counts[name]}"
 
 
-def _describe(engine: Engine[Any, Any]) -> str:
+def _describe(engine: Controls) -> str:
     """What tells this engine from the others of a program, in the same way in all processes."""
     step: Any = engine._process_function
     while isinstance(step, functools.partial):
@@ -153,7 +153,7 @@ def _describe(engine: Engine[Any, Any]) -> str:
     )
 
 
-def _stretch(engine: Engine[Any, Any], event: str) -> int:
+def _stretch(engine: Controls, event: str) -> int:
     return 0 if event in _OF_THE_RUN else engine.state.epoch
 
 

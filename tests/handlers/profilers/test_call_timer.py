@@ -3,7 +3,6 @@ import functools
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._trace import measured
 from ignite.handlers._profilers import timings as module
 from ignite.handlers._profilers.timings import CallTimer, index_of, name_in_results
 
@@ -44,7 +43,7 @@ def test_it_notes_what_ended_well_with_the_index_that_it_began_with(clock):
     def move(engine):
         clock["now"] += 2
 
-    with measured(engine, meter), pytest.raises(KeyError):
+    with engine.measured(meter), pytest.raises(KeyError):
         engine.run(data())
     name = move.__qualname__
     assert known == [(Events.ITERATION_COMPLETED, name)]
@@ -63,7 +62,7 @@ def test_beginning_to_iterate_counts_with_the_first_batch(clock):
 
     engine = Engine(lambda engine, batch: None)
     meter, notes, _ = call_timer(engine)
-    with measured(engine, meter):
+    with engine.measured(meter):
         engine.run(Data(), max_epochs=2)
     assert [note for note in notes if note[0] == "data"] == [
         ("data", "", 0, 11.0), ("data", "", 1, 1.0), ("data", "", 2, 11.0), ("data", "", 3, 1.0)

@@ -27,8 +27,8 @@ from ignite.engine.resume._reachable import (
 )
 
 if TYPE_CHECKING:
+    from ignite.engine._emitter import Emitter
     from ignite.engine._handlers import Registration
-    from ignite.engine.engine import Engine
 
 __all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]
 
@@ -40,7 +40,7 @@ class Belongings(NamedTuple):
     """The objects that belong to a run."""
 
     objects: dict[str, Stateful]
-    engines: dict[str, Engine[Any, Any]]
+    engines: dict[str, Any]
     """The trainer, then engines that run within its handlers."""
     attached: list[Any]
     """Objects whose methods are handlers, and arguments of handlers, with a state or without."""
@@ -100,7 +100,7 @@ class _Found:
         return min(self.names, key=lambda name: (name[0], len(self.names[name]), self.names[name]))
 
 
-def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
+def collect(engine: Emitter, given: Mapping[str, Any]) -> Belongings:
     """Finds the objects to save with a run, and gives them names that are equal in each run of the program.
 
     - Objects in ``given`` keep their names. A name given as None leaves out whatever else would
@@ -141,7 +141,7 @@ def collect(engine: Engine[Any, Any], given: Mapping[str, Any]) -> Belongings:
 
 
 class _Collector:
-    def __init__(self, engine: Engine[Any, Any], excluded: set[str]) -> None:
+    def __init__(self, engine: Emitter, excluded: set[str]) -> None:
         self._trainer = engine
         self._excluded = excluded
         self._objects: dict[int, _Found] = {}
@@ -152,7 +152,7 @@ class _Collector:
         self._reach = Reach(self.add)
         self._attached: list[Any] = []
 
-    def engines(self) -> Iterator[Engine[Any, Any]]:
+    def engines(self) -> Iterator[Emitter]:
         """Yields the trainer, then the engines found in the meantime."""
         done: set[int] = set()
         while pending := [found.value for key, found in self._engines.items() if key not in done]:
@@ -170,7 +170,7 @@ class _Collector:
             return
         found.names.setdefault((tier, name), path or name)
 
-    def look_at(self, engine: Engine[Any, Any]) -> None:
+    def look_at(self, engine: Emitter) -> None:
         parts = getattr(engine._process_function, "parts", None)
         if callable(parts):
             for name, part in parts().items():
@@ -184,7 +184,7 @@ class _Collector:
         ]:
             self._reach.follow(function, arguments, is_own=True)
 
-    def _add_attached(self, engine: Engine[Any, Any], entry: Registration) -> None:
+    def _add_attached(self, engine: Emitter, entry: Registration) -> None:
         published = next((argument for argument in entry.args if isinstance(argument, str)), None)
         owners = list(objects_behind(entry.handler))
         for owner in (*owners, *entry.args, *entry.kwargs.values()):

@@ -21,7 +21,7 @@ from ignite.engine.resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError
 
 if TYPE_CHECKING:
-    from ignite.engine.engine import Engine
+    from ignite.engine._controls import Controls
 
 __all__ = ["Resumption", "resumable", "resume", "rows_of", "run_state_dict"]
 
@@ -29,7 +29,7 @@ _STABLE_NAMES = ("latest", "last", "best")
 
 
 def run_state_dict(
-    engine: Engine[Any, Any],
+    engine: Controls,
     belongings: Belongings,
     unfinished: Unfinished | None = None,
     random: RandomState | None = None,
@@ -92,7 +92,7 @@ def _is_savable(value: Any) -> bool:
     return True
 
 
-def resumable(engine: Engine[Any, Any], data: Iterable[Any] | None) -> Iterable[Any] | None:
+def resumable(engine: Controls, data: Iterable[Any] | None) -> Iterable[Any] | None:
     """Wraps data so that they have a position.
 
     Equal data get the same wrapper, in which a second run continues.
@@ -128,14 +128,14 @@ class Resumption:
 
     def __init__(
         self,
-        engine: Engine[Any, Any],
+        engine: Controls,
         states: Mapping[str, Any],
         belongings: Belongings,
         data: Any,
         source: str,
     ) -> None:
         self.is_inside_epoch = False
-        self._engine = engine
+        self._engine: Any = engine
         self._source = source
         positions = states.get("data", [])
         self._states = (
@@ -366,7 +366,7 @@ def _undo_gradients(objects: Iterable[Any]) -> Callable[[], None]:
     return put_back
 
 
-def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumption | None:
+def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None:
     """Starts to resume a run: restores its trainer and data; None if there is no checkpoint yet.
 
     Raises:
@@ -395,7 +395,7 @@ def resume(engine: Engine[Any, Any], source: str | Path, data: Any) -> Resumptio
     return resumption
 
 
-def _find(engine: Engine[Any, Any], source: str | Path) -> storage.Loaded | None:
+def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
     if source not in _STABLE_NAMES:
         path = Path(source)
         if "://" not in str(source) and path.is_file():

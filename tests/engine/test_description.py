@@ -51,7 +51,7 @@ def test_the_description_shows_events_in_their_order_with_handlers_filters_and_p
         "    HALF",
         "      - log",
     ]
-    assert "test_inspection.py:" in lines[2]
+    assert "test_description.py:" in lines[2]
 
 
 def test_the_description_is_html_in_a_notebook_with_names_escaped():
