@@ -175,7 +175,7 @@ def test_bad_input(data, error, match):
 
 def test_another_length_is_no_place_to_go_on():
     state = resumable(ArrayLoader(rows(6), 2)).state_dict()
-    with pytest.raises(ValueError, match="the length of the data set was 6 and is 8"):
+    with pytest.raises(ValueError, match="the length of the dataset was 6 and is 8"):
         resumable(ArrayLoader(rows(8), 2)).load_state_dict(state)
 
 

@@ -129,5 +129,5 @@ def test_a_list_knows_what_is_left():
 
 def test_a_list_of_another_length_is_other_data():
     state = states_along(resumable([1, 2, 3]), 1)[-1]
-    with pytest.raises(ValueError, match="the length of the data set was 3 and is 4"):
+    with pytest.raises(ValueError, match="the length of the dataset was 3 and is 4"):
         resumable([1, 2, 3, 4]).load_state_dict(state)

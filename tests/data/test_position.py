@@ -54,7 +54,7 @@ def test_a_batch_of_all_processes_may_be_made_up_otherwise():
 
 def test_all_differences_are_named():
     with pytest.raises(
-        ValueError, match="length of the data set was 10 and is 11, drop_last was False and is True"
+        ValueError, match="length of the dataset was 10 and is 11, drop_last was False and is True"
     ):
         check_fingerprint(FINGERPRINT, FINGERPRINT | {"length": 11, "drop_last": True})
 

@@ -498,7 +498,7 @@ class TestChangedData:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            ({"dataset": Counting(24)}, "the length of the data set was 23 and is 24"),
+            ({"dataset": Counting(24)}, "the length of the dataset was 23 and is 24"),
             ({"batch_size": 3}, "batch_size was 2 and is 3"),
             ({"drop_last": True}, "drop_last was False and is True"),
             (

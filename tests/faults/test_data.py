@@ -293,7 +293,7 @@ def changing(count, folder):
     state = first.state_dict()
     changes = [
         ({"batch_size": 5}, "batch_size was 4 and is 5"),
-        ({"num_samples": 24}, "the length of the data set was 23 and is 24"),
+        ({"num_samples": 24}, "the length of the dataset was 23 and is 24"),
         ({"drop_last": True}, "drop_last was False and is True"),
         ({"num_workers": 1}, None),
         ({"num_workers": 2}, None),

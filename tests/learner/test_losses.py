@@ -323,7 +323,8 @@ def test_balanced_is_what_scikit_learn_computes_of_the_classes_that_count(labels
     assert loss.is_balanced
     if not counted:
         with pytest.raises(
-            ValueError, match="y should hold a class for class_weight='balanced', but given none"
+            ValueError,
+            match="y should hold at least one class for class_weight='balanced', but given none",
         ):
             loss.balance_of(torch.tensor(labels))
         return
@@ -427,7 +428,7 @@ def test_what_cannot_be_weighted_is_refused():
         )
     with pytest.raises(
         ValueError,
-        match=r"w, the weights of samples, should have shape \(2,\), but given shape \(3,\)",
+        match=r"w, the sample weights, should have shape \(2,\), but given shape \(3,\)",
     ):
         make_training_loss("cross_entropy", None).check(y_pred, Weighted(y, torch.ones(3)))
 
@@ -723,7 +724,7 @@ def test_balanced_weights_are_those_of_the_training_data_in_validation_and_elsew
         ({"class_weight": np.ones(4)}, (ROWS, LABELS), ValueError, "should have 3 weights, one for each class"),
         (
             {"class_weight": "balanced"}, [(ROWS, LABELS)], ValueError,
-            "class_weight='balanced' needs all targets at once, in arrays, but data are a list",
+            "class_weight='balanced' needs all targets at once, in arrays, but data is a list",
         ),
         (
             {"loss": lambda y_pred, y: F.cross_entropy(y_pred, y)}, (ROWS, LABELS, torch.ones(10)), TypeError,

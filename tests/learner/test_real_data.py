@@ -1,4 +1,4 @@
-"""The data sets that scikit-learn brings, in all usual forms; figures are those of its own metrics."""
+"""The datasets that scikit-learn brings, in all usual forms; figures are those of its own metrics."""
 
 import numpy as np
 import pytest

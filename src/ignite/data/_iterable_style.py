@@ -134,7 +134,7 @@ class StreamSource(_IterableStyle):
     def inner_state(self) -> Mapping[str, Any] | None:
         if not self._is_stateful or self._random is None:
             return None
-        # The data set may have begun anew by itself, when the last batch asked for more samples
+        # The dataset may have begun anew by itself, when the last batch asked for more samples
         # than there were.
         is_ended = self._is_over or bool(getattr(self._fetcher, "ended", False))
         return {

@@ -109,7 +109,7 @@ class MapSource:
 
     Args:
         loader: the user's; stays as it is.
-        seed: for the order of samples, and what the data set draws.
+        seed: for the order of samples, and what the dataset draws.
         rank: number of this process, unless the loader's sampler says it.
         world_size: among how many processes the samples are shared, unless the loader's sampler
             says it.

@@ -12,7 +12,7 @@ VERSION = 1
 
 _MEANING = {
     "kind": "the kind of data",
-    "length": "the length of the data set",
+    "length": "the length of the dataset",
     "batch_size": "batch_size",
     "drop_last": "drop_last",
     "num_workers": "num_workers",

@@ -22,7 +22,7 @@ def update_dataloader(
     """Makes a loader like ``dataloader``, of the same class, that takes its batches of indices from another sampler.
 
     Args:
-        dataloader: stays as it is; over a map-style data set, unless the sampling stays.
+        dataloader: stays as it is; over a map-style dataset, unless the sampling stays.
         new_batch_sampler: gives lists of indices. None: sampling is as it was, or as ``changes``
             say.
         changes: other arguments of the loader: ``generator``, ``dataset``, ``collate_fn``,

@@ -1,6 +1,6 @@
 """Seeds for epochs, batches and samples, and random numbers that leave the program's generators untouched.
 
-Covers the generators that data sets and samplers draw from on the CPU: Python's ``random``, torch's
+Covers the generators that datasets and samplers draw from on the CPU: Python's ``random``, torch's
 default generator and ``numpy.random``. Generators of accelerators are not touched, because reading
 their state waits for the device.
 """

@@ -37,14 +37,14 @@ def resumable(
     =============================================================== data
     what going on costs ============================================
     =============================================================== ``DataLoader`` over a map-style
-    data set     nothing: only indices are skipped iterable data set with a state, no workers
-    nothing: it is asked for its state any other iterable data set                  what was given
+    dataset     nothing: only indices are skipped iterable dataset with a state, no workers
+    nothing: it is asked for its state any other iterable dataset                  what was given
     before is made again and dropped data with ``state_dict``, as torchdata's     what its own
     ``load_state_dict`` costs lists and other iterables                    what was given before is
     made again and dropped ============================================
     ===============================================================
 
-    With a map-style data set, each batch is seeded. :func:`~ignite.data.seeded` data sets seed each
+    With a map-style dataset, each batch is seeded. :func:`~ignite.data.seeded` datasets seed each
     sample instead. A ``DistributedSampler`` is replaced by our own cutting, which neither pads nor
     leaves samples out.
 

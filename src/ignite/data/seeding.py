@@ -1,4 +1,4 @@
-"""Data sets whose random numbers depend on what is asked for, not on who asks, when, or what was asked before."""
+"""Datasets whose random numbers depend on what is asked for, not on who asks, when, or what was asked before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
-    """Makes each item of a data set draw its random numbers from (seed, epoch, index), and from nothing else.
+    """Makes each item of a dataset draw its random numbers from (seed, epoch, index), and from nothing else.
 
     An augmented sample is then the same whatever the batch size, the number of workers and of
     processes, the order, and wherever a run was stopped; in each epoch it is another one. For
@@ -38,7 +38,7 @@ def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
     ``set_epoch`` on what this returns. Workers see it, those that persist as well.
 
     Raises:
-        TypeError: ``dataset`` has no ``__getitem__``, or is an iterable data set.
+        TypeError: ``dataset`` has no ``__getitem__``, or is an iterable dataset.
 
     Example:
         >>> class Noise(Dataset):
@@ -56,7 +56,7 @@ def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
 
 
 class _Wrapped(Dataset[Any]):
-    """A data set in front of another one, whose attributes are its own: those of the inner one, read and written."""
+    """A dataset in front of another one, whose attributes are its own: those of the inner one, read and written."""
 
     _own: frozenset[str] = frozenset({"dataset"})
 
@@ -74,7 +74,7 @@ class _Wrapped(Dataset[Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._own:
             object.__setattr__(self, name, value)
-        else:  # worker_init_fn may tell the data set which part of the data is its own
+        else:  # worker_init_fn may tell the dataset which part of the data is its own
             setattr(self.dataset, name, value)
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class SeededDataset(_Wrapped):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch it is, to all processes that use this data set."""
+        """Says which epoch it is, to all processes that use this dataset."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: Any) -> Any:
@@ -188,7 +188,7 @@ class CollateSeeds:
 
 
 class WorkerSeeds(IterableDataset[Any], _Wrapped):
-    """Seeds each worker of an iterable data set at the beginning of each pass, as workers that persist need it."""
+    """Seeds each worker of an iterable dataset at the beginning of each pass, as workers that persist need it."""
 
     _own = frozenset({"dataset", "_seed"})
 
@@ -224,19 +224,19 @@ _NO_SCOPE = nullcontext()
 
 
 def draws_nothing(dataset: Any) -> bool:
-    """Whether it is known of a data set that its items need no random numbers."""
+    """Whether it is known of a dataset that its items need no random numbers."""
     while type(dataset) is Subset:
         dataset = dataset.dataset
     return type(dataset) in (TensorDataset, list, tuple, range, torch.Tensor)
 
 
 def is_seeded(dataset: Any) -> bool:
-    """Whether there is a :func:`seeded` data set, here or further inside."""
+    """Whether there is a :func:`seeded` dataset, here or further inside."""
     return any(True for _ in seeded_inside(dataset))
 
 
 def seeded_inside(dataset: Any) -> Iterator[SeededDataset]:
-    """All :func:`seeded` data sets in subsets, concatenations and wrappers."""
+    """All :func:`seeded` datasets in subsets, concatenations and wrappers."""
     pending: list[Any] = [dataset]
     seen: list[Any] = []
     while pending:

@@ -305,7 +305,7 @@ def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, .
     whole = loader.whole
     if whole is None:
         raise ValueError(
-            f"class_weight='balanced' needs all targets at once, in arrays, but data are a {type(data).__name__}: give "
+            f"class_weight='balanced' needs all targets at once, in arrays, but data is a {type(data).__name__}: give "
             "each class its weight, such as what sklearn.utils.class_weight.compute_class_weight returns"
         )
     return learner.loss.balance_of(whole.y)

@@ -26,7 +26,7 @@ from ignite.learner._callbacks import (
     factor_of,
     no_such_monitor,
 )
-from ignite.learner._data.in_memory import tidied
+from ignite.learner._data.in_memory import normalized
 from ignite.learner._data.kinds import can_shuffle, is_one_pass
 from ignite.learner._data.schema import Facts, wanted_by
 from ignite.learner._data.sources import Loader
@@ -99,7 +99,7 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
     with _nothing_kept_if_refused(learner):
         how, facts = options.batching, _facts_of_run(learner, options)
-        data, held = tidied(data), tidied(valid)
+        data, held = normalized(data), normalized(valid)
         if isinstance(valid, Integral):
             raise TypeError(
                 f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}"

@@ -24,11 +24,13 @@ def test_columns_of_numbers_become_a_float32_matrix_in_the_order_asked_for(table
 
 @pytest.mark.parametrize("table", TABLES)
 def test_columns_that_are_no_numbers_are_named(table):
-    with pytest.raises(TypeError, match=r"features should be numbers, but given 'name' \("):
+    with pytest.raises(
+        TypeError, match=r"Feature columns should hold numbers, but given 'name' \("
+    ):
         matrix_of(table({"a": [1], "name": ["x"]}), ["a", "name"])
     with pytest.raises(ValueError, match=r"columns \['a', 'b'\], but \['b'\] are not in \['a'\]"):
         matrix_of(table({"a": [1]}), ["a", "b"])
-    with pytest.raises(ValueError, match="a column of features besides the target, but given none"):
+    with pytest.raises(ValueError, match="a feature column besides the target, but given none"):
         matrix_of(table({"a": [1]}), [])
 
 
@@ -57,7 +59,9 @@ def test_categories_keep_their_order_and_given_classes_win():
     [pd.Series(["a", None], dtype="object"), pd.Series(["a", None]), pl.Series(["a", None])],
 )
 def test_a_missing_class_is_an_error_that_tells_the_row(column):
-    with pytest.raises(ValueError, match="a class for each sample, but 1 miss it, first row 1"):
+    with pytest.raises(
+        ValueError, match="a class for each sample, but 1 are missing, the first in row 1"
+    ):
         as_target(column)
 
 
@@ -66,7 +70,8 @@ def test_a_missing_class_is_an_error_that_tells_the_row(column):
 )
 def test_a_missing_integer_is_an_error_that_tells_the_row(column):
     with pytest.raises(
-        ValueError, match="y should have a number for each sample, but 1 miss it, first row 1"
+        ValueError,
+        match="y should have a number for each sample, but 1 are missing, the first in row 1",
     ):
         as_target(column)
 
@@ -155,7 +160,7 @@ def test_text_of_whole_numbers_is_a_class_for_classes_a_number_for_numbers_and_e
     y, classes = as_target(ages, Known(wants="classes"))
     assert (y.tolist(), classes) == ([2, 0, 2, 1], ("7", "12", "34")), "in the order of their size"
     with pytest.raises(
-        ValueError, match=r"text such as '34' may be either: give Learner\(..., task='regression'\)"
+        ValueError, match=r"text such as '34', which can be either: pass task='regression' or"
     ):
         as_target(ages)
     assert as_target(["1", "0", "10", *"23456789"])[0].tolist() == [1, 0, 10, *range(2, 10)], (
@@ -179,7 +184,8 @@ def test_words_for_a_loss_of_numbers_are_refused(values):
 )  # fmt: skip
 def test_a_missing_number_in_a_column_of_objects_is_an_error_that_tells_the_row(values):
     with pytest.raises(
-        ValueError, match="y should have a number for each sample, but 1 miss it, first row 1"
+        ValueError,
+        match="y should have a number for each sample, but 1 are missing, the first in row 1",
     ):
         as_target(values, Known(wants="numbers"))
 
@@ -212,7 +218,7 @@ def test_features_in_disguise_are_numbers_and_text_is_not():
     assert matrix[0].tolist() == [1.5, 0.5, 30, 1, 1]
     assert matrix[1].nan_to_num(-1).tolist() == [-1, 2, 10, -1, -1]
     with pytest.raises(
-        TypeError, match=r"given 'a' \((object|str)\): .*to_numeric for numbers that came as text"
+        TypeError, match=r"given 'a' \((object|str)\): .*to_numeric for numbers stored as text"
     ):
         matrix_of(pd.DataFrame({"a": ["1.5"]}), ["a"])
     with pytest.raises(ValueError, match=r"different names, but given \['a'\] more than once"):
@@ -244,7 +250,7 @@ def test_lists_are_arrays_however_deep_and_ragged_ones_are_told_in_one_line():
         as_features(np.array([np.zeros(1), np.zeros(2)], dtype=object))
     with pytest.raises(
         ValueError,
-        match=r"one class for each sample, shape \(N,\), but given words of shape \(1, 2\)",
+        match=r"one class for each sample, shape \(N,\), but given strings of shape \(1, 2\)",
     ):
         as_target(np.array([["a", "b"]]))
 

@@ -193,7 +193,7 @@ def test_columns_of_a_stream_that_are_no_tensors_are_named(column):
 
 def test_what_a_stream_cannot_do_is_refused():
     with pytest.raises(
-        ValueError, match=r"shuffle=True should be left out, because data are a Hugging Face stream"
+        ValueError, match=r"shuffle=True should be left out, because data is a Hugging Face stream"
     ):
         as_loader(stream(), shuffle=True)
     with pytest.raises(
@@ -212,7 +212,7 @@ def test_a_dictionary_of_splits_asks_for_one(kind):
     rows = data(is_real=True) if kind == "DatasetDict" else stream()
     splits = getattr(datasets, kind)(train=rows, test=rows)
     with pytest.raises(
-        TypeError, match=r"one data set, such as data\['train'\], but given train, test"
+        TypeError, match=r"one dataset, such as data\['train'\], but given train, test"
     ):
         as_loader(splits, target="label")
 

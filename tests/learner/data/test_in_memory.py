@@ -43,7 +43,7 @@ def test_weights_are_an_array_or_a_name():
         (
             (X, Y, torch.ones(3)),
             {"sample_weight": torch.ones(3)},
-            r"left out, because data are \(x, y, w\) already",
+            r"left out, because data is \(x, y, w\) already",
         ),
         ((X, Y, X), {}, r"numbers of shape \(N,\), but given \(3, 2\) torch.float32"),
         (

@@ -151,18 +151,18 @@ def test_an_iterator_that_can_be_gone_over_once_loses_no_batch():
 def test_what_cannot_be_obeyed_is_refused(data, options, told):
     with pytest.raises(
         ValueError,
-        match=f"{told} should be left out, because data are a .*, whose batches are made already",
+        match=f"{told} should be left out, because data is a .*, which is in batches already",
     ):
         as_loader(data, **options)
 
 
 def test_data_sets_refuse_what_needs_arrays_or_an_order():
     with pytest.raises(
-        ValueError, match=r"sample_weight should be left out, because data are a data set"
+        ValueError, match=r"sample_weight should be left out, because data is a dataset"
     ):
         as_loader(Squares(), sample_weight=torch.ones(5))
     with pytest.raises(
-        ValueError, match="shuffle=True should be left out, because data are an iterable data set"
+        ValueError, match="shuffle=True should be left out, because data is an iterable dataset"
     ):
         as_loader(Stream(), shuffle=True)
 
@@ -194,6 +194,6 @@ def test_data_that_give_the_indices_to_other_classes_are_refused():
     assert _with_classes(loader, Known(classes=("cat", "dog"))).known.classes == ("cat", "dog")
     with pytest.raises(
         ValueError,
-        match=r"the classes \['dog', 'cat'\], as those that the model was trained on, but",
+        match=r"the classes that the model was trained on, \['dog', 'cat'\], but given",
     ):
         _with_classes(loader, Known(classes=("dog", "cat")))

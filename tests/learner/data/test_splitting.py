@@ -113,10 +113,11 @@ def test_a_fraction_that_leaves_nothing_is_refused(fraction):
 
 def test_data_that_cannot_be_divided_are_refused():
     with pytest.raises(
-        TypeError, match="valid should be data for a DataLoader, .* but given the fraction 0.1"
+        TypeError,
+        match="valid should be data, .* because a DataLoader cannot be split .* but given 0.1",
     ):
         split(DataLoader([1, 2]), 0.1, seed=0)
-    with pytest.raises(ValueError, match="at least 2 samples to be divided, but given 1"):
+    with pytest.raises(ValueError, match="at least 2 samples to be split, but given 1"):
         split((X[:1], Y[:1]), 0.5, seed=0)
     with pytest.raises(ValueError, match=r"same number of samples, but given \[12, 5\]"):
         split((X, Y[:5]), 0.5, seed=0)

@@ -51,12 +51,12 @@ def test_balanced_counts_neither_what_is_ignored_nor_more_of_a_class_than_its_pr
         (
             torch.tensor([0, -1]),
             ValueError,
-            "class indices from 0 on for class_weight, but given -1",
+            "class indices of at least 0 for class_weight, but given -1",
         ),
         (
             torch.tensor([-100, -100]),
             ValueError,
-            "should hold a class for class_weight='balanced', but given none",
+            "should hold at least one class for class_weight='balanced', but given none",
         ),
     ],
 )

@@ -28,38 +28,39 @@ __all__ = [
     "matrix_of",
 ]
 
-_NUMBERS = "biuf"  # kinds of numpy's dtypes: booleans, integers, floats
+_NUMBERS = "biuf"  # kinds of numpy dtypes: booleans, integers, floats
 Classes: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known from the training data and about the targets that the loss takes."""
+    """What is known about the columns and classes of the data, and about the targets that the loss takes."""
 
     features: tuple[Any, ...] = ()
-    """Names of the columns of x, if it came as a table."""
+    """Names of the columns of x, if it is a data frame."""
     classes: Classes | Mapping[str, Classes] = ()
-    """What the class indices stand for, if the data tell; of several targets by their place, as ``y['a']``."""
+    """Class names in the order of the class indices, if the data have any; for several targets, a dictionary by
+    path, such as ``y['a']``."""
     labels: tuple[Any, ...] = ()
-    """Names of the columns of y, if it came as a table."""
+    """Names of the columns of y, if it is a data frame."""
     are_indices: bool = False
-    """Whether the data have class indices and tell their names, so that numbers are indices and no names."""
+    """Whether the targets are class indices already, so that numbers are indices rather than class names."""
     has_codes: bool = False
-    """Whether integers in tables are codes, such as an embedding takes, and stay integers."""
+    """Whether integer columns are codes, for instance for an embedding, and stay integers."""
     keys: tuple[Any, ...] = ()
-    """Names of the inputs, if x came as a dictionary."""
+    """Names of the inputs, if x is a dictionary."""
     wants: Literal["numbers", "classes"] | None = None
-    """What the loss takes as targets; None if that is not known."""
+    """What the loss takes as targets; None if unknown."""
     dtype: torch.dtype | None = None
-    """Of the floats that the model takes; None if they should stay as they are."""
+    """Floating-point dtype of the model; None to leave floats as they are."""
 
     @property
     def are_learnt(self) -> bool:
-        """Whether there is anything that data have told."""
+        """Whether anything was learned from data."""
         return bool(self.features or self.classes or self.labels or self.keys)
 
     def classes_of(self, name: str) -> Classes:
-        """What the class indices of the target at this place stand for."""
+        """Returns the class names of the target at this path; empty if there are none."""
         if isinstance(self.classes, Mapping):
             return self.classes.get(name, ())
         return self.classes if name == "y" else ()
@@ -69,44 +70,44 @@ _NOTHING = Known()
 
 
 def column_names(frame: Any) -> tuple[Any, ...]:
-    """In the order of the table."""
+    """Returns the column names of a data frame, in order."""
     return tuple(frame.columns)
 
 
 def matrix_of(frame: Any, names: Sequence[Any], has_codes: bool = False) -> Tensor:
-    """These columns of a table as (N, F), of torch's default dtype; a missing number is NaN.
+    """Returns columns of a data frame as a matrix, shape (N, F), of the default dtype; missing numbers are NaN.
 
     Args:
-        frame: of pandas or polars.
-        names: of columns.
-        has_codes: leave integers as int64, if there are no others.
+        frame: data frame of pandas or polars.
+        names: names of the columns.
+        has_codes: whether to return int64 if all columns are integers.
 
     Raises:
-        ValueError: a column is not there, or there twice.
+        ValueError: a column is missing, or two columns have the same name.
         TypeError: a column does not hold numbers.
     """
     import numpy
 
-    there = column_names(frame)
-    if missing := [name for name in names if name not in set(there)]:
+    available = column_names(frame)
+    if missing := [name for name in names if name not in set(available)]:
         raise ValueError(
-            f"data should have the columns {_told(names)}, but {_told(missing)} are not in {_told(there)}"
+            f"data should have the columns {_listed(names)}, but {_listed(missing)} are not in {_listed(available)}"
         )
-    if twice := [name for name in dict.fromkeys(names) if there.count(name) > 1]:
+    if repeated := [name for name in dict.fromkeys(names) if available.count(name) > 1]:
         raise ValueError(
-            f"Columns of data should have different names, but given {_told(twice)} more than once"
+            f"Columns of data should have different names, but given {_listed(repeated)} more than once"
         )
-    strange = [
+    invalid = [
         f"{name!r} ({frame[name].dtype})" for name in names if not _holds_numbers(frame[name])
     ]
-    if strange:
+    if invalid:
         raise TypeError(
-            f"Columns that are features should be numbers, but given {', '.join(strange)}: encode them as numbers "
-            "(pandas: to_numeric for numbers that came as text, get_dummies for classes, or .cat.codes for an "
-            "embedding), or leave them out"
+            f"Feature columns should hold numbers, but given {', '.join(invalid)}: encode them as numbers (pandas: "
+            "to_numeric for numbers stored as text, get_dummies for categories, or .cat.codes for an embedding), or "
+            "drop them"
         )
     if not names:
-        raise ValueError("data should have a column of features besides the target, but given none")
+        raise ValueError("data should have a feature column besides the target, but given none")
     if has_codes and all(_is_integer(frame[name]) for name in names):
         return torch.from_numpy(
             numpy.stack([frame[name].to_numpy().astype("int64") for name in names], axis=1)
@@ -116,103 +117,103 @@ def matrix_of(frame: Any, names: Sequence[Any], has_codes: bool = False) -> Tens
 
 
 def as_features(data: Any, name: str = "x", known: Known = _NOTHING) -> Any:
-    """Nested inputs as tensors.
+    """Converts nested inputs to tensors.
 
-    Floats take the dtype of the model; if that is not known, tensors stay as they are.
+    Floats are cast to the dtype of the model, if it is known.
 
     Args:
-        data: tensors, arrays, tables, columns, lists of numbers, and containers of these.
-        name: where it is, for messages.
-        known: the dtype, and whether integers in tables and columns are codes.
+        data: tensors, arrays, data frames, series, lists of numbers, or containers of these.
+        name: name of the data in error messages.
+        known: tells the dtype, and whether integers in data frames and series are codes.
 
     Raises:
-        TypeError: something in it is no array of numbers.
+        TypeError: ``data`` contains something that is not an array of numbers.
         ValueError: values are masked.
     """
+    if isinstance(data, Tensor):
+        return _cast(_tensor(data, name), known.dtype)
     if isinstance(data, Mapping):
         return {key: as_features(value, f"{name}[{key!r}]", known) for key, value in data.items()}
     if is_frame(data) or is_column(data):
         frame = data if is_frame(data) else data.to_frame()
-        matrix = _floats_as(matrix_of(frame, column_names(frame), known.has_codes), known.dtype)
+        matrix = _cast(matrix_of(frame, column_names(frame), known.has_codes), known.dtype)
         return matrix if is_frame(data) else matrix.squeeze(1)
     if isinstance(data, list) and data and _is_of_leaves(data):
         data = _as_array(data, name)
     elif isinstance(data, list | tuple) and not _is_packed(data):
         items = [as_features(value, f"{name}[{i}]", known) for i, value in enumerate(data)]
         return type(data)(items) if type(data) in (list, tuple) else type(data)(*items)
-    return data if _is_packed(data) else _floats_as(_tensor(data, name), known.dtype)
+    return data if _is_packed(data) else _cast(_tensor(data, name), known.dtype)
 
 
-def _floats_as(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Casts floats to ``dtype``; None leaves them as they are."""
     return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
 def as_target(
     data: Any, known: Known = _NOTHING, name: str = "y"
 ) -> tuple[Any, Classes | dict[str, Classes]]:
-    """Targets as tensors, and the classes if they came as words; of several targets by their place.
+    """Converts targets to tensors; returns them with their class names, by path if there are several targets.
 
     Integers and booleans become int64, also in columns of objects. Strings and categories become
-    the index of their class, in the order that is known; else in the order of the categories, or
-    sorted. Where the loss wants numbers they are read as numbers instead. Otherwise as
-    :func:`as_features`.
+    class indices: in the known order of the classes, else in the order of the categories, else
+    sorted. If the loss takes numbers, strings are parsed as numbers instead. Everything else is
+    converted as in :func:`as_features`.
 
     Raises:
-        TypeError: something in it is neither numbers nor strings.
-        ValueError: a value is missing or masked, is none of the classes that are known, or is no
-            number where the loss wants numbers.
+        TypeError: ``data`` contains something that is neither a number nor a string.
+        ValueError: a value is missing or masked, is not one of the known classes, or is not a
+            number although the loss takes numbers.
     """
-    parts = _several(data, name)
+    parts = _named_parts(data, name)
     if parts is not None:
-        read = {place: as_target(part, known, place) for place, part in parts}
-        found: dict[str, Classes] = {}
-        for place, (_, names) in read.items():
-            found |= names if isinstance(names, dict) else {place: names} if names else {}
-        tensors = [tensor for tensor, _ in read.values()]
-        if is_frame(data):
-            dtype = (
-                torch.get_default_dtype()
-                if any(one.is_floating_point() for one in tensors)
-                else torch.int64
-            )
-            return torch.stack([one.to(dtype) for one in tensors], dim=1), found
-        return dict(zip(data, tensors, strict=True)) if isinstance(data, Mapping) else type(data)(
-            tensors
-        ), found
-    classes = known.classes_of(name)
+        return _as_targets(data, parts, known)
     if is_column(data):
         if not _is_numeric(data):
-            return _read(data.to_list(), known, name, _categories(data))
+            return _labels_or_numbers(data.to_list(), known, name, _categories(data))
         data = _floats(data) if _is_floating(data) else _integers(data, name)
     elif isinstance(data, list):
-        data = (
-            torch.stack(data)
-            if data and all(isinstance(one, Tensor) for one in data)
-            else _as_array(data, name)
-        )
-    if is_numpy(data) and data.dtype.kind in "OUS":
+        is_of_tensors = data and all(isinstance(one, Tensor) for one in data)
+        data = torch.stack(data) if is_of_tensors else _as_array(data, name)
+    if not isinstance(data, Tensor) and is_numpy(data) and data.dtype.kind in "OUS":
         data = _unmasked(data, name)
-        values, read_classes = _read(
-            [_plain(value) for value in data.ravel().tolist()], known, name
-        )
-        if read_classes and data.size != len(data):
+        plain = [_plain(value) for value in data.ravel().tolist()]
+        values, classes = _labels_or_numbers(plain, known, name)
+        if classes and data.size != len(data):
             raise ValueError(
-                f"{name} should have one class for each sample, shape (N,), but given words of shape {data.shape}"
+                f"{name} should have one class for each sample, shape (N,), but given strings of shape {data.shape}"
             )
-        return (values if read_classes else values.reshape(data.shape)), read_classes
+        return (values if classes else values.reshape(data.shape)), classes
     tensor = _tensor(data, name)
-    if (
-        classes
-        and not known.are_indices
-        and known.wants != "numbers"
-        and tensor.numel() == len(tensor)
-    ):
-        return _read(tensor.flatten().tolist(), known, name)
+    are_names = known.classes_of(name) and not known.are_indices and known.wants != "numbers"
+    if are_names and tensor.numel() == len(tensor):
+        return _labels_or_numbers(tensor.flatten().tolist(), known, name)
     return (tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.long()), ()
 
 
-def _several(data: Any, name: str) -> list[tuple[str, Any]] | None:
-    """The targets in a dictionary, tuple or table, with their places; None if there is one."""
+def _as_targets(
+    data: Any, parts: list[tuple[str, Any]], known: Known
+) -> tuple[Any, dict[str, Classes]]:
+    """Converts several targets; the columns of a data frame become a matrix, shape (N, K)."""
+    converted = {path: as_target(part, known, path) for path, part in parts}
+    classes: dict[str, Classes] = {}
+    for path, (_, names) in converted.items():
+        classes |= names if isinstance(names, dict) else {path: names} if names else {}
+    tensors = [tensor for tensor, _ in converted.values()]
+    if is_frame(data):
+        has_floats = any(one.is_floating_point() for one in tensors)
+        dtype = torch.get_default_dtype() if has_floats else torch.int64
+        return torch.stack([one.to(dtype) for one in tensors], dim=1), classes
+    if isinstance(data, Mapping):
+        return dict(zip(data, tensors, strict=True)), classes
+    return type(data)(tensors), classes
+
+
+def _named_parts(data: Any, name: str) -> list[tuple[str, Any]] | None:
+    """Returns the targets in a dictionary, tuple or data frame with their paths; None for a single target."""
+    if isinstance(data, Tensor):
+        return None
     if isinstance(data, Mapping):
         return [(f"{name}[{key!r}]", value) for key, value in data.items()]
     if is_frame(data):
@@ -233,15 +234,13 @@ def _is_container(item: Any) -> bool:
     )
 
 
-def _read(
+def _labels_or_numbers(
     values: list[Any], known: Known, name: str, categories: Sequence[Any] = ()
 ) -> tuple[Tensor, Classes]:
-    """Numbers where numbers are meant, else the indices of classes."""
+    """Returns class indices with the class names, or numbers without, depending on what the loss takes."""
     if missing := [row for row, value in enumerate(values) if _is_missing(value)]:
         what = "number" if known.wants == "numbers" else "class"
-        raise ValueError(
-            f"{name} should have a {what} for each sample, but {len(missing)} miss it, first row {missing[0]}"
-        )
+        raise ValueError(_missing_values(name, what, len(missing), missing[0]))
     classes = known.classes_of(name)
     if known.wants == "numbers":
         return _as_numbers(values, name), ()
@@ -255,7 +254,7 @@ def _read(
     if (
         known.wants is None
         and not classes
-        and (numbers := _numbers_in_words(values, name)) is not None
+        and (numbers := _parsed_numbers(values, name)) is not None
     ):
         return numbers, ()
     return _indices(values, classes or tuple(_plain(value) for value in categories), name)
@@ -264,27 +263,27 @@ def _read(
 def _indices(values: list[Any], classes: Classes, name: str) -> tuple[Tensor, Classes]:
     classes = classes or _sorted(set(values))
     index = {value: i for i, value in enumerate(classes)}
-    strange = sorted({str(value) for value in values if value not in index})
-    if strange:
+    unknown = sorted({str(value) for value in values if value not in index})
+    if unknown:
         raise ValueError(
-            f"{name} should be one of the classes {_told(classes)}, but given {_told(strange)}: leave these samples "
-            "out, or make another Learner to learn classes anew"
+            f"{name} should be one of the classes {_listed(classes)}, but given {_listed(unknown)}: drop these "
+            "samples, or create a new Learner for the new classes"
         )
     return torch.tensor([index[value] for value in values], dtype=torch.int64), classes
 
 
 def _sorted(values: set[Any]) -> Classes:
-    """In alphabetical order; whole numbers by their size, also if they came as text."""
+    """Sorts alphabetically; whole numbers by value, even if they are strings."""
     if all(isinstance(value, str) and value.isdecimal() for value in values):
         return tuple(sorted(values, key=lambda value: (int(value), value)))
     return tuple(sorted(values, key=lambda value: (str(type(value)), value)))
 
 
-def _numbers_in_words(values: list[Any], name: str) -> Tensor | None:
-    """Numbers that came as text or as categories; None if they are names of classes.
+def _parsed_numbers(values: list[Any], name: str) -> Tensor | None:
+    """Parses strings or categories that are numbers; returns None if they are class names.
 
     Raises:
-        ValueError: they may be either.
+        ValueError: they can be either.
     """
     try:
         numbers = [float(value) for value in values]
@@ -296,8 +295,8 @@ def _numbers_in_words(values: list[Any], name: str) -> Tensor | None:
         map(float, range(len(set(numbers))))
     ):
         raise ValueError(
-            f"{name} should be numbers or names of classes, but text such as {values[0]!r} may be either: give "
-            "Learner(..., task='regression') or task='multiclass', or convert it (pandas: to_numeric)"
+            f"{name} should be numbers or class names, but given text such as {values[0]!r}, which can be either: "
+            "pass task='regression' or task='multiclass' to Learner, or convert it (pandas: to_numeric)"
         )
     return None
 
@@ -313,8 +312,8 @@ def _as_numbers(values: list[Any], name: str) -> Tensor:
             float(value)
         except (TypeError, ValueError):
             raise ValueError(
-                f"{name} should be numbers for this loss, but given {_short(value)} in row {row}: use a loss of "
-                "classes, such as cross_entropy, or encode it"
+                f"{name} should be numbers for this loss, but given {_short(value)} in row {row}: use a classification "
+                "loss such as cross_entropy, or encode the values"
             ) from None
     return torch.tensor([float(value) for value in values], dtype=torch.float64).to(
         torch.get_default_dtype()
@@ -322,7 +321,7 @@ def _as_numbers(values: list[Any], name: str) -> Tensor:
 
 
 def _plain(value: Any) -> Any:
-    """A name of a class as a string, number or boolean, which can be saved."""
+    """Converts a class name to a string, number or boolean, which can be saved."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, Decimal):
@@ -341,20 +340,20 @@ def _is_missing(value: Any) -> bool:
 
 
 def _as_array(data: list[Any], name: str) -> Any:
-    """A nested list as an array; words and mixtures as one of objects."""
+    """Converts a nested list to an array; strings and mixed types give an array of objects."""
     import numpy
 
     try:
         array = numpy.array(data)
     except ValueError:
         raise ValueError(
-            f"{name} should have rows of one length, but given a list of {len(data)} with different ones: pad them"
+            f"{name} should have rows of one length, but given a list of {len(data)} with different lengths: pad them"
         ) from None
     return array if array.dtype.kind in _NUMBERS + "c" else numpy.array(data, dtype=object)
 
 
 def _is_of_leaves(data: list[Any]) -> bool:
-    """Whether it is a list of numbers or words, or of lists of them, however deep."""
+    """Whether it is a nested list of numbers or strings."""
     first: Any = data
     while isinstance(first, list) and first:
         first = first[0]
@@ -384,7 +383,7 @@ def _tensor(data: Any, name: str) -> Tensor:
     if data.dtype.kind not in _NUMBERS + "c":
         is_nested = data.dtype.kind == "O" and any(is_array(value) for value in data.ravel()[:1])
         hint = (
-            "stack them into one array, padded to one length"
+            "stack them into one array, padded to the same length"
             if is_nested
             else "encode strings and objects first"
         )
@@ -400,7 +399,7 @@ def _tensor(data: Any, name: str) -> Tensor:
 
 
 def _unmasked(data: Any, name: str) -> Any:
-    """The array, of which nothing is masked."""
+    """Returns the data of a masked array in which nothing is masked; other arrays unchanged."""
     if not any(base.__name__ == "MaskedArray" for base in type(data).__mro__):
         return data
     import numpy
@@ -410,7 +409,7 @@ def _unmasked(data: Any, name: str) -> Any:
         row = int(numpy.argwhere(mask)[0][0])
         raise ValueError(
             f"{name} should have no masked values, but given {int(mask.sum())} of them, the first in row {row}: fill "
-            "them with .filled(value), or leave these samples out"
+            "them with .filled(value), or drop these samples"
         )
     return numpy.ma.getdata(data)
 
@@ -423,7 +422,7 @@ def _is_numeric(column: Any) -> bool:
 
 
 def _holds_numbers(column: Any) -> bool:
-    """Whether it is a column of numbers, also as objects, or of categories that are numbers."""
+    """Whether all values of a column are numbers, also if they are objects or categories."""
     if _is_numeric(column):
         return True
     if column.dtype.__class__.__name__ == "CategoricalDtype":
@@ -464,14 +463,16 @@ def _integers(column: Any, name: str) -> Any:
     is_missing = _missing(column)
     if is_missing.any():
         row = is_missing.to_list().index(True)
-        raise ValueError(
-            f"{name} should have a number for each sample, but {is_missing.sum()} miss it, first row {row}"
-        )
+        raise ValueError(_missing_values(name, "number", is_missing.sum(), row))
     return column.to_numpy().astype("int64")
 
 
-def _told(names: Sequence[Any]) -> str:
-    """A list for a message, of which the first ten are told."""
+def _missing_values(name: str, what: str, count: int, first_row: int) -> str:
+    return f"{name} should have a {what} for each sample, but {count} are missing, the first in row {first_row}"
+
+
+def _listed(names: Sequence[Any]) -> str:
+    """Formats a list for a message; names beyond the tenth are only counted."""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return f"[{', '.join(map(repr, names[:10]))}]{more}"
 
@@ -482,7 +483,8 @@ def _short(value: Any) -> str:
 
 
 def _categories(column: Any) -> Sequence[Any]:
-    categories = getattr(column.dtype, "categories", None)  # of pandas' category and polars' Enum
+    # Both pandas' category and polars' Enum have them.
+    categories = getattr(column.dtype, "categories", None)
     if categories is None or str(column.dtype) == "Categorical":
         return ()
     return list(categories)

@@ -40,15 +40,15 @@ __all__ = [
     "inputs_of",
     "is_several",
     "names_of",
+    "normalized",
     "take_apart",
-    "tidied",
 ]
 
 Names = str | Sequence[str]
 
 
 class Parts(NamedTuple):
-    """What is in a batch."""
+    """Inputs, targets and sample weights of a batch."""
 
     x: Any
     y: Any = None
@@ -56,13 +56,14 @@ class Parts(NamedTuple):
 
 
 def take_apart(batch: Any, target: Names | None = None) -> Parts:
-    """Inputs, targets and weights of a batch.
+    """Splits a batch into inputs, targets and sample weights.
 
-    A tuple or list is ``(x,)``, ``(x, y)`` or ``(x, y, w)``. Of a dictionary, ``target`` is y and
-    the rest x; if the rest is one entry, x is that. Everything else is x.
+    A tuple or list is ``(x,)``, ``(x, y)`` or ``(x, y, w)``. In a dictionary, the entry ``target``
+    is y, and x is a dictionary of the others, or the other entry if there is only one. Anything
+    else is x.
 
     Raises:
-        ValueError: a tuple is longer, or ``target`` is not in the dictionary.
+        ValueError: a tuple has more than 3 items, or ``target`` is not in the dictionary.
 
     Example:
         >>> take_apart({"pixels": 1, "label": 2}, target="label")
@@ -89,28 +90,28 @@ def take_apart(batch: Any, target: Names | None = None) -> Parts:
 
 
 class Arrays(NamedTuple):
-    """Data in memory as tensors."""
+    """Data in memory, converted to tensors."""
 
     parts: Parts
     known: Known
     left_out: tuple[Any, ...] = ()
-    """Columns that are no features of the model."""
+    """Columns that are not features of the model."""
 
 
 def arrays_of(
     data: Any, target: Names | None = None, sample_weight: Any = None, known: Known | None = None
 ) -> Arrays:
-    """Data in memory as tensors.
+    """Converts data in memory to tensors.
 
     Args:
-        data: of which ``holds_arrays`` is true.
-        target: name of y in tables and dictionaries.
-        sample_weight: array, or name in tables and dictionaries.
-        known: the features to look for, and the indices that classes have.
+        data: data for which ``holds_arrays`` is true.
+        target: name of the target in data frames and dictionaries.
+        sample_weight: array of weights, or their name in data frames and dictionaries.
+        known: the features to use and the order of the classes, if the model was trained before.
 
     Raises:
-        TypeError: there is something else than numbers in them.
-        ValueError: ``target`` or ``sample_weight`` is not in them; lengths differ; a weight is
+        TypeError: ``data`` contains something that is not a number.
+        ValueError: ``target`` or ``sample_weight`` is not in the data; lengths differ; a weight is
             negative or not finite.
     """
     known = known or Known()
@@ -125,11 +126,10 @@ def arrays_of(
             name for name in data if name not in names_of(target) and name != sample_weight
         )
     if is_frame(x):
-        there = column_names(x)
-        features = (
-            features or there
-        )  # as trained: a table to predict for may have further columns, and its target
-        left_out = tuple(name for name in there if name not in features)
+        available = column_names(x)
+        # Those of the training data: other data frames may have more columns, such as the target.
+        features = features or available
+        left_out = tuple(name for name in available if name not in features)
         x = matrix_of(x, features, known.has_codes)
     x = as_features(x, known=known)
     labels: tuple[Any, ...] = ()
@@ -149,10 +149,10 @@ def arrays_of(
 
 
 def names_of(target: Any) -> list[Any]:
-    """Names of columns or keys as a list, which a single one is not.
+    """Returns the names of the targets as a list.
 
     Raises:
-        TypeError: it is data.
+        TypeError: ``target`` is data, not a name.
     """
     if is_array(target) or is_frame(target):
         raise TypeError(
@@ -162,27 +162,29 @@ def names_of(target: Any) -> list[Any]:
 
 
 def is_several(target: Any) -> bool:
-    """Whether it is a list of names, however long."""
+    """Whether it is a list of names, even if it has only one."""
     return isinstance(target, tuple | list)
 
 
-def tidied(data: Any) -> Any:
-    """Data in memory in the forms that are read: ranges, tuples of numbers, and pandas' arrays and indices, too.
+def normalized(data: Any) -> Any:
+    """Converts ranges, tuples of numbers, and arrays and indices of pandas to lists, arrays and series.
 
     Raises:
-        TypeError: a part of (x, y, w) is nothing that can be read.
+        TypeError: a part of (x, y, w) is not an array or anything like it.
     """
     if type(data) is tuple and 1 <= len(data) <= 3:
-        return tuple(_tidied(part, name) for part, name in zip(data, "xyw", strict=False))
+        return tuple([_normalized(part, name) for part, name in zip(data, "xyw", strict=False)])
     if is_sparse(data) or is_extension_array(data):
-        return _tidied(data, "x")
+        return _normalized(data, "x")
     return data
 
 
-def _tidied(part: Any, name: str) -> Any:
+def _normalized(part: Any, name: str) -> Any:
+    if isinstance(part, Tensor):
+        return part
     if isinstance(part, PackedSequence):
         raise TypeError(
-            f"{name} should be arrays, but given a PackedSequence: give batches of them, as [(x, y), ...]"
+            f"{name} should be arrays, but given a PackedSequence: pass a list of batches, [(x, y), ...]"
         )
     if part is None or holds_arrays(part) or isinstance(part, list):
         return part
@@ -198,16 +200,16 @@ def _tidied(part: Any, name: str) -> Any:
     if name == "w" and isinstance(part, str):
         hint = f": write Learner(..., class_weight={part!r})"
     raise TypeError(
-        f"{name} of data should be an array, a list or a column, but given a {type(part).__name__}{hint}"
+        f"{name} of data should be an array, a list or a series, but given a {type(part).__name__}{hint}"
     )
 
 
 def inputs_of(x: Any, known: Known) -> Any:
-    """Inputs of the model as tensors; the columns of tables and the keys of dictionaries are as trained.
+    """Converts inputs to tensors, with the columns or keys that the model was trained on.
 
     Raises:
-        ValueError: a column or key is not there.
-        TypeError: there is something else than numbers in them.
+        ValueError: a column or key is missing.
+        TypeError: ``x`` contains something that is not a number.
     """
     if is_frame(x):
         x = matrix_of(x, known.features or column_names(x), known.has_codes)
@@ -218,14 +220,14 @@ def inputs_of(x: Any, known: Known) -> Any:
 
 
 def _check_inputs(x: list[Any], y: Any) -> None:
-    """A list of arrays is several inputs; one that is as long as y is a list of samples."""
+    """Raises a ValueError if a list of arrays, meant as several inputs, seems to be a list of samples."""
     num_samples = (
         {len(item) if item.ndim else 1 for item in x} if not any(map(is_column, x)) else set()
     )
     if (is_array(y) or isinstance(y, list)) and len(y) == len(x) and num_samples != {len(y)}:
         stack = "torch.stack(x)" if isinstance(x[0], Tensor) else "numpy.stack(x)"
         raise ValueError(
-            f"x should be one array with a row for each sample, but given a list of {len(x)} arrays: write {stack}, "
+            f"x should be one array with a row for each sample, but given a list of {len(x)} arrays: use {stack}, "
             "after padding them if their lengths differ"
         )
 
@@ -235,7 +237,7 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known
         return _by_name(data, target, sample_weight, known)
     if target is not None:
         raise ValueError(
-            f"target should be left out for arrays without names: give (x, y), but given {target!r}"
+            f"target should be left out for arrays without names: pass (x, y), but given {target!r}"
         )
     if tensor_dataset_of(data) is not None:
         data = _tensors_of(data)
@@ -243,7 +245,7 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known
     if sample_weight is None:
         return parts
     if parts.w is not None:
-        raise ValueError("sample_weight should be left out, because data are (x, y, w) already")
+        raise ValueError("sample_weight should be left out, because data is (x, y, w) already")
     if isinstance(sample_weight, str):
         raise ValueError(
             f"sample_weight should be an array for data without names, but given {sample_weight!r}"
@@ -272,7 +274,7 @@ def _by_name(data: Any, target: Names | None, sample_weight: Any, known: Known) 
 
 
 def check_names(names: Sequence[Any], accepted: Sequence[Any], what: str) -> None:
-    """Raises a ValueError if one of the names is not there."""
+    """Raises a ValueError if a name is not among the accepted ones."""
     missing = [name for name in names if name not in accepted]
     if missing:
         raise ValueError(f"{what} should be one of {list(accepted)}, but given {missing[0]!r}")

@@ -1,4 +1,4 @@
-"""Data of all kinds as batches: arrays, tables, data sets, loaders, and whatever can be gone over."""
+"""Makes batches from data of any kind: arrays, data frames, datasets, loaders and other iterables."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ignite.learner._data.in_memory import (
     check_names,
     is_several,
     names_of,
+    normalized,
     take_apart,
-    tidied,
 )
 from ignite.learner._data.kinds import (
     are_splits,
@@ -53,34 +53,34 @@ class Loader:
     """Batches, and what is known about them."""
 
     batches: Any
-    """What ``trainer.run`` is given."""
+    """The iterable to pass to ``trainer.run``."""
     num_samples: int | None = None
-    """In a pass of all processes; None if that is not known."""
+    """Number of samples per epoch over all processes; None if unknown."""
     target: Names | None = None
-    """What is the target in batches that are dictionaries."""
+    """Key of the target in batches that are dictionaries."""
     known: Known = field(default_factory=Known)
-    """Names of the columns of x, if it came as a table, and what the class indices stand for, if the data tell."""
+    """Column and class names, if the data have any."""
     left_out: tuple[Any, ...] = ()
-    """Columns that are no features of the model."""
+    """Columns that are not features of the model."""
     is_target_needed: bool = True
-    """Whether batches that are dictionaries have to have their target."""
+    """Whether batches that are dictionaries must contain their target."""
 
     @property
     def num_batches(self) -> int | None:
-        """Of this process in a pass; None if that is not known."""
+        """Number of batches per epoch on this process; None if unknown."""
         try:
             return len(self.batches)
-        except TypeError:  # the data have no length
+        except TypeError:  # the data has no length
             return None
 
     @property
     def smallest_batch(self) -> int | None:
-        """How many samples the last batch of this process has, which may be fewer; None if that is not known."""
+        """Number of samples in the smallest batch of this process, which is the last one; None if unknown."""
         batches = self.batches
         sampler = getattr(batches, "batch_sampler", None)
         cut = batches if isinstance(batches, ArrayLoader) else sampler
         if isinstance(cut, ArrayLoader | ShardedBatchSampler):
-            last = deque(cut.cutting.spans(cut.order.num_samples, 0), maxlen=1)
+            last = deque(cut.cutting.spans(cut.order.num_samples), maxlen=1)
             return last[0][1] - last[0][0] if last else None
         if isinstance(batches, list):
             lengths = [
@@ -101,15 +101,15 @@ class Loader:
 
     @property
     def has_targets(self) -> bool | None:
-        """Whether batches are more than x; None if nobody may look.
+        """Whether batches have targets; None if the data cannot be inspected.
 
-        The first batch may have to be made.
+        This may load the first batch.
         """
         parts = self.first()
         return None if parts is None else parts.y is not None
 
     def parts(self, batch: Any) -> Parts:
-        """Inputs, targets and weights of a batch."""
+        """Splits a batch into inputs, targets and sample weights."""
         target = self.target
         if not self.is_target_needed and target is not None and isinstance(batch, Mapping):
             target = [name for name in names_of(target) if name in batch]
@@ -118,21 +118,19 @@ class Loader:
         return take_apart(batch, target)
 
     def first(self) -> Parts | None:
-        """The first batch, without a trace. None if the data can be gone over only once."""
+        """Returns the first batch, without side effects; None if the data can be iterated over only once."""
         batch = first_batch(self.batches)
         return None if batch is None else self.parts(batch)
 
     @functools.cached_property
     def whole(self) -> Parts | None:
-        """All data if they are in memory, else None."""
-        return (
-            take_apart(self.batches.data, self.target)
-            if isinstance(self.batches, ArrayLoader)
-            else None
-        )
+        """All data if it is in memory, else None."""
+        if not isinstance(self.batches, ArrayLoader):
+            return None
+        return take_apart(self.batches.data, self.target)
 
 
-def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
+def as_loader(  # noqa: PLR0913 - all options of loading in one place
     data: Any,
     *,
     batch_size: int | None = None,
@@ -146,42 +144,36 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     world_size: int = 1,
     known: Known | None = None,
 ) -> Loader:
-    """Makes batches of data of any kind.
+    """Makes batches from data of any kind.
 
-    =========================================================
-    ========================================================== data
-    batches =========================================================
-    ========================================================== ``x``, ``(x,)``, ``(x, y)``, ``(x, y,
-    w)`` of arrays       tuples like these, gathered as a whole; x may be nested dictionary of
-    arrays; table of pandas or polars           ``(x, y)``, where y is ``target`` and x the rest
-    ``TensorDataset``, or a ``Subset`` of one                 as arrays Hugging Face data set
-    ``(x, y)``, one request for a batch Hugging Face stream
-    ``(x, y)``, in its order map-style data set                                        what torch
-    collates iterable data set                                         what torch collates, in its
-    order ``DataLoader``, and all else that can be gone over        the user's, untouched
-    =========================================================
-    ==========================================================
+    - Tensors, numpy arrays and lists, as ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, w)``, where x may
+      be a nested container: sliced batch by batch.
+    - Dictionaries of arrays, and data frames of pandas or polars: ``(x, y)``, where y is the entry
+      ``target`` and x the rest.
+    - A ``TensorDataset``, or a ``Subset`` of one: like its arrays.
+    - A Hugging Face dataset: ``(x, y)``, read with one request per batch; a stream is read in order.
+    - A map-style or iterable dataset: loaded by a ``DataLoader``.
+    - A ``DataLoader``, or any other iterable of batches: used as it is.
 
     Args:
         data: see above.
-        batch_size: samples in a batch of one process; 32 if None.
-        shuffle: whether each pass has an order of its own. None: no.
-        seed: of the orders.
-        target: name of the column or key that is y; several make y a matrix (tables) or a
-            dictionary.
-        sample_weight: how much each sample counts, shape (N,); or the name of the column or key.
-        num_workers: processes that make batches of data sets; without meaning for arrays.
-        drop_last: leave out the last batch if it is incomplete.
-        rank: number of this process.
-        world_size: how many processes share the samples. Iterables and loaders of the user have to
-            share by themselves.
-        known: from the data that the model was trained on; features are looked for by its names, in
-            its order, and classes have its indices.
+        batch_size: samples per batch and process; None for 32.
+        shuffle: whether to shuffle the samples in each epoch; None for not.
+        seed: seed for shuffling.
+        target: name of the target column or key. Several targets are a matrix for data frames, else
+            a dictionary.
+        sample_weight: weight of each sample, shape (N,), or the name of the column or key.
+        num_workers: number of worker processes that load a dataset; no effect on arrays.
+        drop_last: whether to drop the last batch if it is incomplete.
+        rank: rank of this process.
+        world_size: number of processes that share the samples. Iterable datasets and loaders must
+            be sharded by the user.
+        known: features, in their order, and class indices that the model was trained on.
 
     Raises:
-        TypeError: ``data`` is nothing of this, or several data sets.
-        ValueError: an argument cannot be obeyed, because the batches are made already; data
-            contradict each other.
+        TypeError: ``data`` is of another kind, or contains several datasets.
+        ValueError: an option does not apply, since the data is in batches already, or parts of the
+            data do not match.
     """
     asked = {
         "batch_size": batch_size, "shuffle": shuffle or None, "num_workers": num_workers or None,
@@ -189,13 +181,13 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     }  # fmt: skip
     size = _DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     how = _Cutting(size, bool(shuffle), seed, rank, world_size, drop_last)
-    data = tidied(data)
+    data = normalized(data)
     if isinstance(data, Loader):
-        _refuse(asked, "data whose batches are made already")
+        _refuse(asked, "in batches already")
         return data
     if are_splits(data):
         raise TypeError(
-            f"data should be one data set, such as data[{next(iter(data))!r}], but given {', '.join(data)}"
+            f"data should be one dataset, such as data[{next(iter(data))!r}], but given {', '.join(data)}"
         )
     if holds_arrays(data):
         arrays = arrays_of(data, target, sample_weight, known)
@@ -203,32 +195,33 @@ def as_loader(  # noqa: PLR0913 - all that can be said about data in one place
     if is_hugging_face(data):
         return _with_classes(_of_hugging_face(data, how, target, sample_weight, num_workers), known)
     if is_hugging_face_stream(data):
-        _refuse(_only(asked, "shuffle"), "a Hugging Face stream: data.shuffle(seed=...) mixes it")
+        _refuse(_only(asked, "shuffle"), "a Hugging Face stream: use data.shuffle(seed=...)")
         return _with_classes(
             _of_hugging_face_stream(data, how, target, sample_weight, num_workers), known
         )
     if isinstance(data, IterableDataset):
         _refuse(
             _only(asked, "shuffle", "sample_weight"),
-            "an iterable data set, which has its own order",
+            "an iterable dataset, which has its own order",
         )
         return Loader(
             DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target
         )
     if is_map_style(data):
-        _refuse(_only(asked, "sample_weight"), "a data set: let its items be (x, y, w)")
+        _refuse(_only(asked, "sample_weight"), "a dataset: let its items be (x, y, w)")
         batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
         return Loader(batches, len(data), target)
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | type):
         raise TypeError(
-            "data should be arrays, a tuple (x, y) or dictionary of arrays, a table, a data set, a DataLoader or an "
-            f"iterable of batches, but given {_described(data)}"
+            "data should be arrays, a tuple (x, y) or dictionary of arrays, a data frame, a dataset, a DataLoader or "
+            f"an iterable of batches, but given {_described(data)}"
         )
-    _refuse(asked, f"a {type(data).__name__}, whose batches are made already")
+    _refuse(asked, f"a {type(data).__name__}, which is in batches already")
     return _as_given(data, target)
 
 
 def _described(data: Any) -> str:
+    """Describes data that is refused, with a hint at what to do."""
     if isinstance(data, type):
         return f"the class {data.__name__}: write {data.__name__}(...)"
     if callable(data):
@@ -253,9 +246,8 @@ class _Cutting:
 
 
 def _of_arrays(parts: Parts, how: _Cutting, arrays: Arrays) -> Loader:
-    data = tuple(
-        part for part in parts if part is not None
-    )  # a plain tuple, which is gathered fastest
+    # A plain tuple is the fastest container to slice.
+    data = tuple([part for part in parts if part is not None])
     loader = ArrayLoader(data, **vars(how))
     _check_not_empty(loader.order.num_samples)
     return Loader(loader, loader.order.num_samples, None, arrays.known, arrays.left_out)
@@ -287,24 +279,20 @@ def _of_hugging_face_stream(
 
 
 def _with_classes(loader: Loader, known: Known | None) -> Loader:
-    """With the classes that the model was trained on.
+    """Combines the classes of the data with what is known from the training data.
 
     Raises:
-        ValueError: the data give these indices to other classes.
+        ValueError: the data has other classes, or the same classes in another order.
     """
     classes = loader.known.classes
-    if known is None or not known.classes or not classes:
-        return (
-            loader
-            if known is None
-            else replace(loader, known=replace(known, classes=classes or known.classes))
-        )
-    if tuple(classes) != tuple(known.classes):
+    if known is None:
+        return loader
+    if known.classes and classes and tuple(classes) != tuple(known.classes):
         raise ValueError(
-            f"data should have the classes {list(known.classes)}, as those that the model was trained on, but given "
+            f"data should have the classes that the model was trained on, {list(known.classes)}, but given "
             f"{list(classes)}"
         )
-    return replace(loader, known=known)
+    return replace(loader, known=replace(known, classes=known.classes or classes))
 
 
 def _as_given(data: Any, target: Names | None) -> Loader:
@@ -314,7 +302,7 @@ def _as_given(data: Any, target: Names | None) -> Loader:
         return Loader(Once(data), None, target)
     try:
         num_samples = len(data.dataset)
-    except (AttributeError, TypeError):  # no loader, or one of data without length
+    except (AttributeError, TypeError):  # not a loader, or its dataset has no length
         num_samples = None
     return Loader(data, num_samples, target)
 
@@ -324,13 +312,14 @@ def _only(asked: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _refuse(asked: dict[str, Any], data: str) -> None:
+    """Raises a ValueError if options are given that do not apply to this kind of data."""
     given = [
         f"{name}={value!r}" if isinstance(value, bool | int | str) else name
         for name, value in asked.items()
         if value is not None
     ]
     if given:
-        raise ValueError(f"{', '.join(given)} should be left out, because data are {data}")
+        raise ValueError(f"{', '.join(given)} should be left out, because data is {data}")
 
 
 def _check_not_empty(num_samples: int) -> None:
@@ -339,17 +328,17 @@ def _check_not_empty(num_samples: int) -> None:
 
 
 class HuggingFaceRows(Dataset[Any]):
-    """``(x,)``, ``(x, y)`` or ``(x, y, w)`` of several rows at once.
+    """Reads ``(x,)``, ``(x, y)`` or ``(x, y, w)`` of several rows at once.
 
     Args:
-        data: the user's; a view of it is formatted as tensors.
-        target: the column that is y, or several. Of the others, x is a dictionary, or the column if
-            it is one.
-        sample_weight: the column that is w.
+        data: the dataset; it is read through a view that is formatted as tensors.
+        target: name of the target column, or names of several. The other columns are x, as a
+            dictionary if there are several.
+        sample_weight: name of the column of sample weights.
 
     Raises:
-        TypeError: a column does not come as tensors, because it is text or of varying length.
-        ValueError: ``target`` or ``sample_weight`` is no column.
+        TypeError: a column is not read as tensors, since it holds text or varies in length.
+        ValueError: ``target`` or ``sample_weight`` is not a column.
     """
 
     def __init__(self, data: Any, target: Names | None = None, sample_weight: Any = None) -> None:
@@ -374,16 +363,16 @@ class HuggingFaceRows(Dataset[Any]):
 
 
 class RowsTogether:
-    """Makes ``(x,)``, ``(x, y)`` or ``(x, y, w)`` of rows of a stream that is formatted as tensors.
+    """Collates rows of a stream, formatted as tensors, to ``(x,)``, ``(x, y)`` or ``(x, y, w)``.
 
     Args:
-        target: the column that is y, or several. Of the others, x is a dictionary, or the column if
-            it is one.
-        sample_weight: the column that is w.
+        target: name of the target column, or names of several. The other columns are x, as a
+            dictionary if there are several.
+        sample_weight: name of the column of sample weights.
 
     Raises:
-        TypeError: when called, a column does not come as tensors of one shape.
-        ValueError: when called, ``target`` or ``sample_weight`` is no column.
+        TypeError: when called, a column does not consist of tensors of the same shape.
+        ValueError: when called, ``target`` or ``sample_weight`` is not a column.
     """
 
     def __init__(self, target: Names | None = None, sample_weight: str | None = None) -> None:
@@ -391,14 +380,14 @@ class RowsTogether:
         self._weight = sample_weight
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
-        columns = {name: _together([row[name] for row in rows]) for name in rows[0]}
+        columns = {name: _stacked([row[name] for row in rows]) for name in rows[0]}
         _check_tensors(columns)
-        if self._weight is not None:  # the columns of a stream may not be known before
+        if self._weight is not None:  # the columns of a stream may be unknown before
             check_names([self._weight], list(columns), "sample_weight")
         return _in_order(columns, self._target, self._weight)
 
 
-def _together(values: list[Any]) -> Any:
+def _stacked(values: list[Any]) -> Any:
     is_one_kind = (
         all(isinstance(value, Tensor) for value in values)
         and len({value.shape for value in values}) == 1
@@ -407,7 +396,7 @@ def _together(values: list[Any]) -> Any:
 
 
 def _in_order(columns: dict[str, Any], target: Names | None, sample_weight: Any) -> tuple[Any, ...]:
-    """Inputs, targets and weights, those that there are."""
+    """Returns inputs, targets and sample weights, as far as there are any."""
     w = None if sample_weight is None else columns.pop(sample_weight).float()
     x, y, _ = take_apart(columns, () if target is None else target)
     parts = Parts(x, None if target is None else y, w)
@@ -419,12 +408,12 @@ def _check_tensors(columns: Mapping[str, Any]) -> None:
     if strange:
         raise TypeError(
             f"Columns of data should become tensors of one shape, but {strange} do not: tokenize and pad them, "
-            "encode them as numbers, or leave them out with remove_columns"
+            "encode them as numbers, or drop them with remove_columns"
         )
 
 
 def as_it_is(batch: Any) -> Any:
-    """What the rows return for a batch is one already."""
+    """Collates nothing: the dataset returns whole batches."""
     return batch
 
 
@@ -433,10 +422,10 @@ def _only_row(part: Any) -> Any:
 
 
 def classes_of(data: Any, target: Names | None) -> tuple[Any, ...]:
-    """What the class indices stand for, if the data set tells.
+    """Returns the class names of the target column, if the dataset has any.
 
     Raises:
-        ValueError: ``target`` is none of its columns.
+        ValueError: ``target`` is not a column.
     """
     if target is None or is_several(target) or data.column_names is None:
         return ()

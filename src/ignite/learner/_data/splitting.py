@@ -23,11 +23,11 @@ from ignite.learner._data.trial import tensors_in
 
 __all__ = ["Split", "split", "split_rows", "take_rows"]
 
-_STREAM = 0x5B117  # so that the seed gives other numbers here than for the orders of passes
+_STREAM = 0x5B117  # makes random numbers independent of those that shuffle the epochs
 
 
 class Split(NamedTuple):
-    """Two parts of the data, and which rows they are, int64 and ascending."""
+    """Two parts of the data, and their rows, int64 and ascending."""
 
     train: Any
     valid: Any
@@ -47,20 +47,21 @@ def split(
     """Holds out a fraction of the samples, the same in every run and process.
 
     Args:
-        data: arrays, tables, or data sets whose items have indices.
-        fraction: of the samples, above 0 and below 1; at least one sample is on each side.
-        seed: another seed keeps other samples apart.
-        target: name of y in tables, dictionaries and Hugging Face data sets.
-        stratify: give each class the same fraction, and at least one sample on each side if it has
-            two. None: if the data have classes that can be read without making samples: y is
-            integers, words, or 0. and 1., or the data set has ``targets``, and ``wants`` is not
-            "numbers".
-        wants: what the loss takes as targets, if that is known.
+        data: arrays, data frames, or map-style datasets.
+        fraction: fraction of the samples to hold out, between 0 and 1; each part gets at least one
+            sample.
+        seed: seed of the random choice.
+        target: name of the target in data frames, dictionaries and Hugging Face datasets.
+        stratify: whether to hold out the same fraction of each class, and at least one sample of
+            each class that has two. By default, if classes can be read without loading samples (y
+            holds integers, strings, or 0.0 and 1.0, or the dataset has ``targets``) and ``wants``
+            is not "numbers".
+        wants: what the loss takes as targets, if known.
 
     Raises:
-        TypeError: ``data`` have no indices.
-        ValueError: ``fraction`` is out of range, there is one sample only, or there are no classes
-            to stratify by.
+        TypeError: the samples have no indices.
+        ValueError: ``fraction`` is out of range, there are fewer than 2 samples, or there are no
+            classes to stratify by.
 
     Example:
         >>> x, y = torch.arange(10.0), torch.tensor([0] * 8 + [1] * 2)
@@ -70,8 +71,8 @@ def split(
     """
     if not can_shuffle(data):
         raise TypeError(
-            f"valid should be data for a {type(data).__name__}, which cannot be divided before it is gone over, "
-            f"but given the fraction {fraction}"
+            f"valid should be data, not a fraction, because a {type(data).__name__} cannot be split in advance, but "
+            f"given {fraction}"
         )
     labels = (
         None
@@ -80,7 +81,7 @@ def split(
     )
     if stratify and labels is None:
         raise ValueError(
-            "stratify should be left out for data without classes (integers or words), but given True"
+            "stratify should be left out for data without classes (integers or strings), but given True"
         )
     train_rows, valid_rows = split_rows(_num_samples(data), fraction, seed, labels)
     return Split(take_rows(data, train_rows), take_rows(data, valid_rows), train_rows, valid_rows)
@@ -89,14 +90,14 @@ def split(
 def split_rows(
     num_samples: int, fraction: float, seed: int, labels: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Rows for training and for validation, ascending.
+    """Returns the rows for training and for validation, ascending.
 
     Args:
-        num_samples: N.
-        fraction: of them for validation.
-        seed: of the permutation.
-        labels: shape (N,); each label's rows are divided by ``fraction``. Of a label that occurs
-            once, the row is for training.
+        num_samples: number of samples, N.
+        fraction: fraction of the rows for validation.
+        seed: seed of the permutation.
+        labels: labels to stratify by, shape (N,). A label that occurs once stays in the training
+            rows.
 
     Raises:
         ValueError: ``fraction`` is not between 0 and 1, or there are fewer than 2 samples.
@@ -109,7 +110,7 @@ def split_rows(
         raise ValueError(f"valid should be above 0 and below 1 as a fraction, but given {fraction}")
     if num_samples < 2:
         raise ValueError(
-            f"data should have at least 2 samples to be divided, but given {num_samples}"
+            f"data should have at least 2 samples to be split, but given {num_samples}"
         )
     order = torch.randperm(num_samples, generator=torch.Generator().manual_seed(mix(seed, _STREAM)))
     num_valid = min(max(round(num_samples * fraction), 1), num_samples - 1)
@@ -121,7 +122,7 @@ def split_rows(
 
 
 def take_rows(data: Any, rows: Tensor) -> Any:
-    """These samples, as the same kind of data; also for an array of ``sample_weight``."""
+    """Returns these samples, as the same kind of data."""
     if isinstance(data, Tensor):
         return data.index_select(0, rows.to(data.device))
     if is_frame(data) or is_array(data):
@@ -143,18 +144,17 @@ def take_rows(data: Any, rows: Tensor) -> Any:
 
 
 def _of_each(order: Tensor, labels: Tensor, fraction: float, num_valid: int) -> Tensor:
-    """The first rows of ``order`` of each label: its share, rounded by largest remainder to ``num_valid`` in all."""
+    """Returns the first rows of each label in ``order``, rounded by largest remainder to ``num_valid`` in total."""
     _, codes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     quotas = counts.double() * fraction  # (K,)
     shares = torch.minimum(quotas.floor().long().clamp(min=1), counts - 1)
     num_left = max(num_valid - int(shares.sum()), 0)
     shares[(quotas - shares).argsort(descending=True, stable=True)[:num_left]] += 1
     shares = torch.minimum(shares, counts - 1)
-    by_label = codes[order].argsort(stable=True)  # places in order, label by label
-    places = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(
-        counts
-    )  # within its label
-    return order[by_label[places < shares.repeat_interleave(counts)]]
+    by_label = codes[order].argsort(stable=True)  # positions in ``order``, label by label
+    begins = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    ranks = torch.arange(len(order)) - begins  # of each row within its label
+    return order[by_label[ranks < shares.repeat_interleave(counts)]]
 
 
 def _labels(
@@ -169,7 +169,7 @@ def _labels(
     elif holds_arrays(data):
         y = arrays_of(data, target, known=Known(wants=wants)).parts.y
     else:
-        y = getattr(data, "targets", None)  # as torchvision's have
+        y = getattr(data, "targets", None)  # of datasets in torchvision
         y = torch.as_tensor(y) if isinstance(y, list | Tensor) and len(y) == len(data) else None
     if not isinstance(y, Tensor) or y.ndim == 0:
         return None
@@ -180,17 +180,16 @@ def _labels(
         and y.shape[1] > 1
         and bool((y.sum(1) == 1).all())
     ):
-        y = y.argmax(1)  # one-hot, or probabilities of classes
+        y = y.argmax(1)  # one-hot, or class probabilities
     if y.numel() != len(y) or (y.is_floating_point() and not _are_classes(y, wants)):
         return None
     labels = y.flatten().cpu()
-    return (
-        labels if 2 * len(labels.unique()) <= len(labels) else None
-    )  # numbers of samples are no classes
+    # Labels that are nearly all different identify samples, not classes.
+    return labels if 2 * len(labels.unique()) <= len(labels) else None
 
 
 def _are_classes(y: Tensor, wants: str | None) -> bool:
-    """Whether floats are class indices: whole numbers where the loss takes classes, else 0 and 1."""
+    """Whether floats are class indices: whole numbers if the loss takes classes, else only 0 and 1."""
     return bool((y == y.round()).all() if wants == "classes" else ((y == 0) | (y == 1)).all())
 
 

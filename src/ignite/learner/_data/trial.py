@@ -212,7 +212,7 @@ def first_batch(batches: Any) -> Any:
     Of a ``DataLoader`` it is made in this process, without workers.
 
     Returns:
-        The batch; None for an iterable data set that can be gone over only once: nobody may look
+        The batch; None for an iterable dataset that can be gone over only once: nobody may look
         into it.
 
     Raises:

@@ -29,18 +29,18 @@ def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> 
     """Returns weights with which all classes count equally: ``N / (K * N_c)`` for each of the K classes that occur.
 
     Args:
-        y: class indices of any shape; or probabilities, shape (N, C, ...), of which each class has
-            a part of N.
-        ignored: the index that does not count.
+        y: class indices of any shape; or class probabilities, shape (N, C, ...), whose sums take
+            the place of the counts N_c.
+        ignored: class index to ignore.
         is_binary: whether values are 0 and 1, or probabilities of 1, one or several for each
             sample.
 
     Returns:
-        float64 of shape (C,), on the host; 1 for classes that do not occur.
+        Weights, float64 of shape (C,), on the CPU; 1 for classes that do not occur.
 
     Raises:
         TypeError: ``y`` does not hold classes.
-        ValueError: an index is negative, or there is none.
+        ValueError: an index is negative, or ``y`` has no class.
 
     Example:
         >>> balanced(torch.tensor([0, 0, 0, 1])).tolist()
@@ -69,28 +69,31 @@ def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> 
         labels = labels if ignored is None else labels[labels != ignored]
         if len(labels) and int(labels.min()) < 0:
             raise ValueError(
-                f"y should hold class indices from 0 on for class_weight, but given {int(labels.min())}"
+                f"y should hold class indices of at least 0 for class_weight, but given {int(labels.min())}"
             )
         counts = torch.bincount(labels).double()
     if not bool((counts > 0).any()):
-        raise ValueError("y should hold a class for class_weight='balanced', but given none")
+        raise ValueError(
+            "y should hold at least one class for class_weight='balanced', but given none"
+        )
     weights = counts.sum() / ((counts > 0).sum() * counts)
     return torch.where(counts > 0, weights, 1.0).cpu()
 
 
 def class_table(class_weight: ClassWeight, num_classes: int, classes: Sequence[Any] = ()) -> Tensor:
-    """The weight of each class, float64 of shape (C,), on the host.
+    """Returns the weight of each class, float64 of shape (C,), on the CPU.
 
     Args:
-        class_weight: one weight for each class, in their order: a list, array, tensor or column; or
-            by name or index, where classes that are left out weigh 1: a dictionary, or a series
-            with names as its index.
-        num_classes: C.
-        classes: their names, if they have any.
+        class_weight: a list, array, tensor or series with a weight for each class, in order; or a
+            dictionary, or a series with an index, of weights by class name or index, where missing
+            classes have the weight 1.
+        num_classes: number of classes, C.
+        classes: names of the classes, if they have any.
 
     Raises:
-        ValueError: a weight is negative or not finite, a class has none, or a name is not known.
-        TypeError: the weights are no numbers.
+        ValueError: a weight is negative or not finite, the number of weights is wrong, or a name
+            is unknown.
+        TypeError: the weights are not numbers.
 
     Example:
         >>> class_table({"cat": 5}, 2, ("cat", "dog"))
@@ -119,11 +122,10 @@ def class_table(class_weight: ClassWeight, num_classes: int, classes: Sequence[A
 
 
 def _as_plain(class_weight: Any) -> Any:
-    """Arrays, tensors and columns as lists, a series whose index are names as a dictionary; keys as plain objects."""
+    """Converts weights to a list, or to a dictionary if they have names."""
     index = getattr(class_weight, "index", None)
-    if (
-        hasattr(class_weight, "to_dict") and index is not None and not callable(index)
-    ):  # a series of pandas
+    is_series = hasattr(class_weight, "to_dict") and index is not None and not callable(index)
+    if is_series:
         values = class_weight.to_dict()
         return [*values.values()] if list(values) == list(range(len(values))) else _as_plain(values)
     if isinstance(class_weight, Mapping):
@@ -136,12 +138,12 @@ def _as_plain(class_weight: Any) -> Any:
 
 
 def _listed(weights: Any) -> Any:
-    to_list = getattr(weights, "to_list", None)  # a column of polars
+    to_list = getattr(weights, "to_list", None)  # a series of polars
     return to_list() if callable(to_list) else weights
 
 
 def _as_plain_key(key: Any) -> Any:
-    """A number or word of numpy as one of Python: arrays have one, and names of classes are the other."""
+    """Converts a numpy scalar to a Python number or string, as which class names are saved."""
     item = getattr(key, "item", None)
     return item() if callable(item) else key
 
@@ -150,16 +152,20 @@ def _index(key: Any, num_classes: int, classes: Sequence[Any]) -> int:
     names = [_as_plain_key(name) for name in classes]
     if key in names:
         return names.index(key)
-    are_numbers = any(
-        isinstance(name, int) for name in names
-    )  # by which they are called: it is not their order
-    if not are_numbers and isinstance(key, int) and 0 <= key < num_classes:
+    # Where class names are integers, an integer key is a name and not an index.
+    are_integers = any(isinstance(name, int) for name in names)
+    if not are_integers and isinstance(key, int) and 0 <= key < num_classes:
         return key
     accepted = names or f"an index below {num_classes}"
     raise ValueError(f"A key of class_weight should be one of {accepted}, but given {key!r}")
 
 
 def as_sample_weight(w: Any, x: Any) -> Tensor:
+    """Converts sample weights to a tensor, shape (N,).
+
+    Raises:
+        ValueError: the shape is wrong, or a weight is negative or not finite.
+    """
     weights = as_features(w, "sample_weight")
     given = (
         f"{tuple(weights.shape)} {weights.dtype}"
@@ -168,8 +174,8 @@ def as_sample_weight(w: Any, x: Any) -> Tensor:
     )
     if not isinstance(weights, Tensor) or weights.ndim != 1 or weights.is_complex():
         raise ValueError(
-            f"sample_weight, the third of (x, y, w), should be numbers of shape (N,), but given {given}; "
-            "several inputs are nested: ((a, b), y)"
+            f"sample_weight, the third item of (x, y, w), should be numbers of shape (N,), but given {given}; "
+            "for several inputs, nest them: ((a, b), y)"
         )
     num_samples = [len(tensor) for _, tensor in named_tensors(x) if tensor.ndim]
     if num_samples and len(weights) != num_samples[0]:
@@ -186,35 +192,36 @@ def as_sample_weight(w: Any, x: Any) -> Tensor:
 
 
 def check_sample_weight(w: Any, y: Any) -> None:
+    """Raises a ValueError if the sample weights of a batch have the wrong shape, or one is negative or not finite."""
     if w is None:
         return
     given = f"shape {tuple(w.shape)}" if isinstance(w, Tensor) else f"a {type(w).__name__}"
     lengths = [len(tensor) for tensor in tensors_in(y)[:1] if tensor.ndim]
     if not isinstance(w, Tensor) or (lengths and tuple(w.shape) != (lengths[0],)):
         raise ValueError(
-            f"w, the third of a batch (x, y, w), should be weights of shape ({lengths[0] if lengths else 'N'},), "
-            f"but given {given}; several inputs are nested: ((a, b), y)"
+            f"w, the third item of a batch (x, y, w), should be weights of shape ({lengths[0] if lengths else 'N'},), "
+            f"but given {given}; for several inputs, nest them: ((a, b), y)"
         )
     if not is_finite(w) or bool((w < 0).any()):
         raise ValueError(
-            f"w, the weights of samples, should be finite and at least 0, but given {w.min().item()}"
+            f"w, the sample weights, should be finite and at least 0, but given {w.min().item()}"
         )
 
 
 class Weighted(NamedTuple):
-    """Targets, and how much each sample counts."""
+    """Targets, and the weight of each sample."""
 
     y: Any
     weight: Tensor
 
 
 def shaped_weight(weight: Tensor, losses: Tensor) -> Tensor:
-    """Weights of samples (or of elements) in as many dimensions as the losses."""
+    """Reshapes weights of samples or elements to broadcast with the losses."""
     if losses.ndim and weight.numel() == len(losses) == len(weight):
         return weight.to(losses).reshape(-1, *[1] * (losses.ndim - 1))
     if weight.shape == losses.shape[: weight.ndim]:
         return weight.to(losses).reshape(*weight.shape, *[1] * (losses.ndim - weight.ndim))
     raise ValueError(
-        f"w, the weights of samples, should have shape ({losses.shape[0] if losses.ndim else 1},), but given "
+        f"w, the sample weights, should have shape ({losses.shape[0] if losses.ndim else 1},), but given "
         f"{described(weight)} for losses of {described(losses)}"
     )
