@@ -476,7 +476,7 @@ def test_mistakes_are_found_before_the_first_step():
     assert "use y.long()" in tried(make(), DataLoader(TensorDataset(X, Y.float()), 8)), (
         "also in what gives batches"
     )
-    assert "classes count from 0, use y - 1" in tried(make(), (X, Y + 1))
+    assert "classes start at 0, use y - 1" in tried(make(), (X, Y + 1))
     assert "x should be finite" in tried(make(), (X, Y), valid=(bad, Y))
     assert "did you mean 'accuracy'" in tried(make(metrics=["acuracy"]), (X, Y))
     assert "regression metric 'accuracy' is not known" in tried(

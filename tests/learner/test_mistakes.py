@@ -99,28 +99,28 @@ TWO = {
     "loss": lambda y_pred, y: F.cross_entropy(y_pred[0], y["a"]),
 }
 MISTAKES = {
-    "fit(x, y)": Mistake(r"given x alone: write fit\(\(x, y\)\)", X, Y),
-    "fit(x, y) of numpy": Mistake(r"write fit\(\(x, y\)\)", XN, YN),
-    "fit(x, y) of tables": Mistake(r"write fit\(\(x, y\)\)", FRAME[COLUMNS], FRAME.y),
-    "fit([x, y])": Mistake(r"write fit\(\(x, y\)\)", [X, Y]),
-    "fit([x, y]) of lists": Mistake(r"write fit\(\(x, y\)\)", [XN.tolist(), YN.tolist()]),
-    "four items": Mistake(r"should be \(x,\), \(x, y\) or \(x, y, w\).* but given 4 items; for data in memory, write fit\(\(x, y\)\)", (X, Y, X, Y)),
-    "table without target": Mistake(r"fit\(table, target='name'\)", FRAME),
+    "fit(x, y)": Mistake(r"given x alone: use fit\(\(x, y\)\)", X, Y),
+    "fit(x, y) of numpy": Mistake(r"use fit\(\(x, y\)\)", XN, YN),
+    "fit(x, y) of tables": Mistake(r"use fit\(\(x, y\)\)", FRAME[COLUMNS], FRAME.y),
+    "fit([x, y])": Mistake(r"use fit\(\(x, y\)\)", [X, Y]),
+    "fit([x, y]) of lists": Mistake(r"use fit\(\(x, y\)\)", [XN.tolist(), YN.tolist()]),
+    "four items": Mistake(r"should be \(x,\), \(x, y\) or \(x, y, w\).* but given 4 items; for data in memory, use fit\(\(x, y\)\)", (X, Y, X, Y)),
+    "table without target": Mistake(r"fit\(frame, target='name'\)", FRAME),
     "dictionary without target": Mistake(r"given x alone", {"x": X, "y": Y}),
     "nothing but a target": Mistake("an input besides the target", {"y": Y}, fit={"target": "y"}),
     "target is a number": Mistake(r"target should be one of \['a', .*but given 4", FRAME, fit={"target": 4}),
-    "target is a column": Mistake(r"name of a column, but given a Series: write fit\(\(x, y\)\)", FRAME[COLUMNS], fit={"target": FRAME.y}, error=TypeError),
+    "target is a column": Mistake(r"name of a column, but given a Series: use fit\(\(x, y\)\)", FRAME[COLUMNS], fit={"target": FRAME.y}, error=TypeError),
     "target of arrays": Mistake(r"target should be left out for arrays without names: pass \(x, y\), but given 'y'", fit={"target": "y"}),
     "sparse x": Mistake("x of data should be an array, a list or a series, but given a csr_matrix: use .toarray", (scipy.sparse.csr_matrix(XN), YN), error=TypeError),
     "sparse array": Mistake("given a csr_array: use .toarray", (scipy.sparse.csr_array(XN), YN), error=TypeError),
     "sparse tensor": Mistake("x should be dense, but given .*use .to_dense", (X.to_sparse(), Y), error=TypeError),
-    "labels 10, 20, 30": Mistake(r"go from 10 to 30\): number the classes from 0 on, as numpy.unique\(y, return_inverse=True\)\[1\]", (X, Y * 10 + 10)),
-    "labels from 1": Mistake("classes count from 0, use y - 1", (X, Y + 1)),
+    "labels 10, 20, 30": Mistake(r"range is 10 to 30\): number the classes from 0, as numpy.unique\(y, return_inverse=True\)\[1\]", (X, Y * 10 + 10)),
+    "labels from 1": Mistake("classes start at 0, use y - 1", (X, Y + 1)),
     "ragged lists": Mistake("x should have rows of one length, but given a list of 33", ([[1.0, 2.0]] * 32 + [[1.0]], YN)),
     "samples as arrays": Mistake(r"list of 33 arrays: use numpy.stack\(x\)", (list(XN), YN)),
     "samples as tensors": Mistake(r"list of 33 arrays: use torch.stack\(x\)", (list(X), Y)),
-    "list of samples": Mistake(r"single number: if these are samples, write DataLoader\(data, batch_size=32\)", list(zip(X, Y, strict=True))),
-    "zip of samples": Mistake("if these are samples, write DataLoader", list(zip(XN.tolist(), YN.tolist(), strict=True))),
+    "list of samples": Mistake(r"single number: if these are samples, use DataLoader\(data, batch_size=32\)", list(zip(X, Y, strict=True))),
+    "zip of samples": Mistake("if these are samples, use DataLoader", list(zip(XN.tolist(), YN.tolist(), strict=True))),
     "batches of numpy": Mistake("Batches should hold tensors, but y is a ndarray: use torch.from_numpy", [(XN, YN)], error=TypeError),
     "batches of numpy x": Mistake("Batches should hold tensors, but x is a ndarray: use torch.from_numpy", [(XN, Y)], error=TypeError),
     "one-hot": Mistake(r"y looks one-hot, use y.argmax\(1\)", (X, F.one_hot(Y))),
@@ -129,9 +129,9 @@ MISTAKES = {
     "words for mse": Mistake("y should be numbers for this loss, but given 'u' in row 0: use a classification loss", (X, WORDS), make={"loss": "mse"}),
     "three words for bce": Mistake("from 0 to 1 for bce_with_logits.*: for more than two classes, use cross_entropy", (X, WORDS), make={"loss": "bce_with_logits", "model": linear(1)}),
     "images with channels last": Mistake(r"3 channels as dimension 1, but given shape \(8, 8, 8, 3\): use x.permute\(0, 3, 1, 2\)", (IMAGES, YN), make={"model": conv()}),
-    "images of bytes": Mistake(r"x should be float32, as the model is, but given uint8: use x.float\(\) / 255", (IMAGES.transpose(0, 3, 1, 2).astype("uint8"), YN), make={"model": conv()}, error=TypeError),
+    "images of bytes": Mistake(r"x should be float32, like the model, but given uint8: use x.float\(\) / 255", (IMAGES.transpose(0, 3, 1, 2).astype("uint8"), YN), make={"model": conv()}, error=TypeError),
     "grey images": Mistake(r"shape \(N, 1, H, W\), but given \(8, 8, 8\): use x\[:, None\]", (IMAGES[..., 0], YN), make={"model": nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))}),
-    "integers for x": Mistake(r"x should be float32, as the model is, but given int64: use x.float\(\)", (np.ones((N, 4), int), YN), error=TypeError),
+    "integers for x": Mistake(r"x should be float32, like the model, but given int64: use x.float\(\)", (np.ones((N, 4), int), YN), error=TypeError),
     "float64 batches": Mistake(r"given float64: use x.float\(\)", DataLoader(TensorDataset(X.double(), Y), 8), error=TypeError),
     "one feature": Mistake(r"x should have shape \(N, 1\), but given \(8,\): use x.reshape\(-1, 1\)", (XN[:, 0], YN), make={"model": linear(num_inputs=1)}),
     "gaps": Mistake("x should be finite, but given 1 of them", (X.clone().index_put_((torch.tensor(3), torch.tensor(1)), torch.tensor(float("nan"))), Y)),
@@ -185,17 +185,17 @@ MISTAKES = {
     "dictionary and cross_entropy": Mistake(r"returns a dict: let its forward return \['out'\] alone", make={"model": Call(lambda out: {"out": out})}, error=TypeError),
     "tuple and cross_entropy": Mistake("returns a tuple: let its forward return one of them", make={"model": Call(lambda out: (out, out))}, error=TypeError),
     "two heads in validation": Mistake("two tensors|y_pred", (X, {"a": Y, "b": Y}), (X, {"a": Y, "b": Y}), make={**TWO, "metrics": [Accuracy()]}, error=TypeError),
-    "no return": Mistake("returns None: is there a return in forward?", make={"model": Call(lambda out: None)}, error=TypeError),
+    "no return": Mistake("returns None: does forward return its result?", make={"model": Call(lambda out: None)}, error=TypeError),
     "loss gives None": Mistake("should return a tensor of one element, but given None", make={"loss": lambda y_pred, y: None}, error=TypeError),
     "loss gives a float": Mistake("should return a tensor of one element, but given 1.0", make={"loss": lambda y_pred, y: 1.0}, error=TypeError),
-    "loss gives a vector": Mistake(r"given shape \(8,\): take the mean", make={"loss": nn.CrossEntropyLoss(reduction="none")}),
-    "one sample left for BatchNorm": Mistake("last batch has one sample, which BatchNorm cannot train on: give drop_last=True", fit={"batch_size": 32}, make={"model": normalized()}),
+    "loss gives a vector": Mistake(r"given shape \(8,\): compute the mean", make={"loss": nn.CrossEntropyLoss(reduction="none")}),
+    "one sample left for BatchNorm": Mistake("last batch has one sample, which BatchNorm cannot train on: pass drop_last=True", fit={"batch_size": 32}, make={"model": normalized()}),
     "one sample left in a loader": Mistake("last batch has one sample", DataLoader(Rows(), 16), make={"model": normalized()}),
     "one sample left in a dataset": Mistake("last batch has one sample", Rows(), fit={"batch_size": 8}, make={"model": normalized()}),
     "a batch of one in a list": Mistake("last batch has one sample", [(X, Y), (X[:1], Y[:1])], make={"model": normalized()}),
     "one sample": Mistake("last batch has one sample", (X[:1], Y[:1]), make={"model": normalized()}),
-    "softmax and cross_entropy": Mistake("leave out the softmax", make={"model": linear(3, nn.Softmax(1))}),
-    "(N, H, W, C) for (N, C, H, W)": Mistake("dimensions come in another order, use y.permute", (X, torch.randn(N, 2, 2, 3)), make={"loss": "mse", "model": linear(12, nn.Unflatten(1, (3, 2, 2)))}),
+    "softmax and cross_entropy": Mistake("remove the softmax", make={"model": linear(3, nn.Softmax(1))}),
+    "(N, H, W, C) for (N, C, H, W)": Mistake("dimensions are in another order, use y.permute", (X, torch.randn(N, 2, 2, 3)), make={"loss": "mse", "model": linear(12, nn.Unflatten(1, (3, 2, 2)))}),
 }  # fmt: skip
 
 
@@ -380,7 +380,7 @@ def test_export_and_summary_take_what_fit_takes(tmp_path):
 def test_what_is_no_sample_is_told_in_predict():
     learner = make()
     with pytest.raises(
-        ValueError, match=r"given \(4,\), of which the model makes \(3,\): .* write x\[None\]"
+        ValueError, match=r"given \(4,\), of which the model makes \(3,\): .* pass x\[None\]"
     ):
         learner.predict(X[0])
     with pytest.raises(ValueError, match=r"given x alone: write \(x, y\)"):

@@ -45,7 +45,7 @@ def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
     if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
         raise ValueError(
             f"x should have shape (N, ...), but given {tuple(x.shape)}, of which the model makes {tuple(out.shape)}: "
-            "for a single sample, write x[None]"
+            "for a single sample, pass x[None]"
         )
     return _decided(learner, out) if decide else out
 

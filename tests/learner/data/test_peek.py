@@ -3,7 +3,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.data import ArrayLoader, ShardedBatchSampler, resumable
-from ignite.learner._data.trial import Once, first_batch
+from ignite.learner._data.trial import Peekable, first_batch
 
 
 class Numbers(IterableDataset):
@@ -71,7 +71,7 @@ def test_nobody_looks_into_a_data_set_that_can_be_gone_over_once():
 
 
 @pytest.mark.parametrize("empty", [[], DataLoader(Numbers(0), batch_size=2), DataLoader(Numbers(0), batch_size=None),
-                                   Once(iter([])), DataLoader([], batch_size=2)])  # fmt: skip
+                                   Peekable(iter([])), DataLoader([], batch_size=2)])  # fmt: skip
 def test_no_batch_at_all_is_an_error(empty):
     with pytest.raises(ValueError, match="at least one batch, but given none"):
         first_batch(empty)

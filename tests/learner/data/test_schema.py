@@ -250,7 +250,7 @@ def test_inputs_by_name_are_those_of_the_training():
     with pytest.raises(ValueError, match=r"An input should be one of \['a'\], but given 'b'"):
         learner.predict({"a": x})
     with pytest.raises(
-        ValueError, match="inputs should be .*a.*b.*, as the model was trained on, but given x"
+        ValueError, match="inputs should be .*a.*b.*, which the model was trained on, but given x"
     ):
         learner.predict(x)
 
@@ -314,11 +314,11 @@ class Pool(nn.Module):
     [
         (
             (6, 4, 5, 3),
-            r"shape \(N, 3, 4, 5\), as the model was trained on, but given \(N, 4, 5, 3\): .*permute",
+            r"shape \(N, 3, 4, 5\), which the model was trained on, but given \(N, 4, 5, 3\): .*permute",
         ),
         (
             (3, 4, 5),
-            r"shape \(N, 3, 4, 5\), .* but given \(3, 4, 5\): for a single sample, write x\[None\]",
+            r"shape \(N, 3, 4, 5\), .* but given \(3, 4, 5\): for a single sample, pass x\[None\]",
         ),
         ((6, 3, 8, 9), None),
         ((1, 3, 4, 5), None),
@@ -381,12 +381,12 @@ def test_text_and_back(facts):
     "text", ["", "{}", '{"version": 1}', '{"version": 1, "known": {"strange": 1}}', "[]"]
 )
 def test_text_of_anything_else_is_refused(text):
-    with pytest.raises(CheckpointError, match="What was learnt from data cannot be read"):
+    with pytest.raises(CheckpointError, match="The facts about the training data are invalid"):
         Facts.from_text(text)
 
 
 def test_text_of_a_newer_version_is_refused():
-    with pytest.raises(CheckpointError, match="should be of version 1, not 2: update"):
+    with pytest.raises(CheckpointError, match="should have version 1, but given 2: update"):
         Facts.from_text(json.dumps({**json.loads(Facts().to_text()), "version": 2}))
 
 

@@ -62,7 +62,7 @@ def test_ignored_indices_are_in_range():
     assert check("cross_entropy", torch.randn(3, 2), y.clamp(min=-1), ignore_index=-1) == []
     with pytest.raises(
         ValueError,
-        match=r"given 1 of them, the first is -1 in row 1 \(they go from -1 to 1\): number",
+        match=r"given 1 of them, the first is -1 in row 1 \(the range is -1 to 1\): number",
     ):
         check("cross_entropy", torch.randn(3, 2), y.clamp(min=-1))
 

@@ -60,14 +60,14 @@ MISTAKES = {
     "floats for classes": (linear(3), CE, (X, CLASSES.float()), r"TypeError: y should be class indices, int64, for cross_entropy, but given float32 of shape \(8,\) .*use y.long\(\)"),
     "one-hot integers": (linear(3), CE, (X, F.one_hot(CLASSES)), r"ValueError: y should have shape \(8,\) .* use y.argmax\(1\)"),
     "column of classes": (linear(3), CE, (X, CLASSES.unsqueeze(1)), r"ValueError: y should have shape \(8,\).* use y.squeeze\(1\)"),
-    "classes from 1": (linear(3), CE, (X, CLASSES + 1), r"ValueError: y should be class indices from 0 to 2, .* but given 6 of them, the first is 3 in row 2 \(they go from 1 to 3\): .* use y - 1"),
+    "classes from 1": (linear(3), CE, (X, CLASSES + 1), r"ValueError: y should be class indices from 0 to 2, .* but given 6 of them, the first is 3 in row 2 \(the range is 1 to 3\): .* use y - 1"),
     "too few outputs": (linear(2), CE, (X, CLASSES), r"ValueError: y .* from 0 to 1, .* let the last layer have 3 outputs"),
-    "one output": (linear(1), CE, (X, BITS), r"ValueError: .* at least 2 classes for cross_entropy, which is always 0 with one, but given \(8, 1\)"),
+    "one output": (linear(1), CE, (X, BITS), r"ValueError: .* at least 2 classes for cross_entropy, which is 0 for just one, but given \(8, 1\)"),
     "flat output": (linear(1, nn.Flatten(0)), CE, (X, BITS), r"ValueError: .* should have shape \(N, C\).* but given \(8,\)"),
-    "softmax and cross entropy": (linear(3, nn.Softmax(1)), CE, (X, CLASSES), "ValueError: .* should be logits for cross_entropy, .* leave out the softmax"),
-    "softmax by hand": (Call(lambda y: y.exp() / y.exp().sum(1, keepdim=True)), CE, (X, CLASSES), "ValueError: .* leave out the softmax"),
-    "sigmoid and logits": (linear(1, nn.Sigmoid()), BCE, (X, BITS.float().unsqueeze(1)), "ValueError: .* logits for bce_with_logits, .* of a sigmoid: leave it out"),
-    "sigmoid in forward": (Call(lambda y: y.sigmoid().squeeze(1), 1), BCE, (X, BITS.float()), "ValueError: .* of a sigmoid: leave it out"),
+    "softmax and cross entropy": (linear(3, nn.Softmax(1)), CE, (X, CLASSES), "ValueError: .* should be logits for cross_entropy, .* remove the softmax"),
+    "softmax by hand": (Call(lambda y: y.exp() / y.exp().sum(1, keepdim=True)), CE, (X, CLASSES), "ValueError: .* remove the softmax"),
+    "sigmoid and logits": (linear(1, nn.Sigmoid()), BCE, (X, BITS.float().unsqueeze(1)), "ValueError: .* logits for bce_with_logits, .* of a sigmoid: remove it"),
+    "sigmoid in forward": (Call(lambda y: y.sigmoid().squeeze(1), 1), BCE, (X, BITS.float()), "ValueError: .* of a sigmoid: remove it"),
     "logits and bce": (linear(1), nn.BCELoss(), (X, BITS.float().unsqueeze(1)), "ValueError: .* probabilities from 0 to 1 for bce, .* end the model with a sigmoid"),
     "logits and nll": (linear(3), nn.NLLLoss(), (X, CLASSES), "ValueError: .* log-probabilities, at most 0, for nll, but given values up to .*log_softmax"),
     "softmax and nll": (linear(3, nn.Softmax(1)), nn.NLLLoss(), (X, CLASSES), "ValueError: .* but given probabilities: use log_softmax"),
@@ -80,7 +80,7 @@ MISTAKES = {
     "NaN in x": (linear(3), CE, (NAN_X, CLASSES), "ValueError: x should be finite, but given 1 of them, the first is nan in row 15, column 2"),
     "inf in y": (linear(1), nn.MSELoss(), (X, NAN_Y), "ValueError: y should be finite, but given 1 of them, the first is inf in row 11"),
     "wrong width": (nn.Linear(5, 3), CE, (X, CLASSES), r"RuntimeError: .*x of shape \(8, 4\) float32.*Linear, takes float32, in_features=5 as the last dimension"),
-    "integer inputs": (linear(3), CE, (X.long(), CLASSES), r"TypeError: x should be float32, as the model is, but given int64: use x.float\(\)"),
+    "integer inputs": (linear(3), CE, (X.long(), CLASSES), r"TypeError: x should be float32, like the model, but given int64: use x.float\(\)"),
     "floats for an embedding": (nn.Sequential(nn.Embedding(7, 3)), CE, (X[:, 0], CLASSES), r"RuntimeError: .*float32.*Embedding, takes integers from 0 to 6"),
     "channels last": (nn.Conv2d(3, 2, 1), CE, (torch.zeros(N, 8, 8, 3), CLASSES), r"ValueError: x should have its 3 channels as dimension 1, but given shape \(8, 8, 8, 3\): use x.permute\(0, 3, 1, 2\)"),
     "no targets": (linear(3), CE, X, "ValueError: data should have targets"),
@@ -148,7 +148,7 @@ def test_a_model_that_survives_nan_is_warned_about_only():
     warnings = run(Call(lambda y: y.nan_to_num()), CE, (NAN_X, CLASSES))
     assert warnings == [
         "x should be finite, but given 1 of them, the first is nan in row 15, column 2. "
-        "The model's output is finite all the same"
+        "The model's output is finite nevertheless"
     ]
 
 
@@ -197,7 +197,7 @@ def test_what_is_probably_wrong_is_a_warning(model, loss, data, part):
 def test_the_model_is_where_the_batches_go():
     with pytest.raises(
         ValueError,
-        match="model and device should be in one place, but the model is on cpu, device is meta",
+        match="model and device should be on the same device, but the model is on cpu, device is meta",
     ):
         run(linear(3), CE, (X, CLASSES), device="meta")
     with pytest.raises(ValueError, match="the model is on meta, x is cpu"):
@@ -229,7 +229,7 @@ def test_data_that_nobody_may_look_into_are_not_checked():
     loader = as_loader(DataLoader(Stream(), batch_size=1))
     assert loader.has_targets is None
     (warning,) = check_before_training(linear(3), CE, infer_task(CE, None), loader)
-    assert warning == "The data can be gone over only once, so they were not checked"
+    assert warning == "The data can be iterated over only once, so it was not checked"
 
 
 class Counting(nn.CrossEntropyLoss):

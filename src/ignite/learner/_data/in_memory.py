@@ -74,7 +74,7 @@ def take_apart(batch: Any, target: Names | None = None) -> Parts:
             return Parts(*batch)
         raise ValueError(
             "A batch should be (x,), (x, y) or (x, y, w), several inputs nested as ((a, b), y), "
-            f"but given {len(batch)} items; for data in memory, write fit((x, y))"
+            f"but given {len(batch)} items; for data in memory, use fit((x, y))"
         )
     if target is None or not isinstance(batch, Mapping):
         return Parts(batch)
@@ -156,7 +156,7 @@ def names_of(target: Any) -> list[Any]:
     """
     if is_array(target) or is_frame(target):
         raise TypeError(
-            f"target should be the name of a column, but given a {type(target).__name__}: write fit((x, y))"
+            f"target should be the name of a column, but given a {type(target).__name__}: use fit((x, y))"
         )
     return [] if target is None else list(target) if is_several(target) else [target]
 

@@ -1,7 +1,4 @@
-"""What is learnt from training data: the task, columns, classes and shapes.
-
-It belongs to the weights.
-"""
+"""What is learned from training data: the task, columns, classes and shapes, which are saved with the weights."""
 
 from __future__ import annotations
 
@@ -29,13 +26,14 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learnt.
+    """The task that a model is trained for.
 
     Args:
-        kind: "unknown" if neither loss nor targets tell; there are no metrics by name then.
-        num_classes: or labels; None if unknown or without meaning.
-        reason: a sentence for the user.
-        ignored: the class index that the loss does not count, if the targets have it or are several
+        kind: the kind of the task; "unknown" if neither loss nor targets determine it. Then there
+            are no metrics by name.
+        num_classes: number of classes or labels; None if unknown or not applicable.
+        reason: the task in words, with the reason for it.
+        ignored: the class index that the loss ignores, if it occurs or there are several targets
             for each sample.
     """
 
@@ -49,10 +47,10 @@ class Task:
 
 
 def given_task(kind: str) -> Task:
-    """What the user says.
+    """Returns the task that the user has specified.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: there is no such kind of task.
     """
     known = [one for one in get_args(Kind) if one != "unknown"]
     if kind not in known:
@@ -61,7 +59,7 @@ def given_task(kind: str) -> Task:
 
 
 def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classes"] | None:
-    """What targets are to a loss; as the task says if the loss is the user's own, and None if that is not known.
+    """Returns what a loss takes as targets; for custom losses, what the task implies, and None if it is unknown.
 
     Example:
         >>> wanted_by("mse"), wanted_by("cross_entropy"), wanted_by(lambda y_pred, y: 0)
@@ -78,15 +76,16 @@ def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classe
 def infer_task(
     loss: Any, y: Any, *, classes: Sequence[Any] = (), is_whole: bool = True, output: Any = None
 ) -> Task:
-    """Infers from the loss what is to be learnt; from the targets if the loss is the user's own.
+    """Infers the task from the loss; for custom losses, from the targets.
 
     Args:
-        loss: name, module or function.
-        y: targets, all of them or of the first batch; None if there are none.
-        classes: names of the classes, if the data tell.
-        is_whole: whether ``y`` is all targets, so that its largest one tells the number of classes.
-        output: of the model for some samples; tells binary from multiclass for a loss of the user's
-            own.
+        loss: the loss, a name, module or function.
+        y: all targets or those of the first batch; None if there are none.
+        classes: class names, if the data has any.
+        is_whole: whether ``y`` contains all targets, so that its maximum gives the number of
+            classes.
+        output: output of the model for some samples; distinguishes binary from multiclass tasks for
+            custom losses.
 
     Example:
         >>> task = infer_task("cross_entropy", torch.tensor([0, 2, 1]))
@@ -111,7 +110,7 @@ def infer_task(
 
 
 def _ignored(known: KnownLoss | None, y: Any) -> int | None:
-    """Class index that does not count: -100 unless the loss says otherwise."""
+    """Returns the class index to ignore: that of the loss, -100 by default; None if it makes no difference."""
     if known is None or known.name not in ("cross_entropy", "nll") or not isinstance(y, Tensor):
         return None
     index = int(known.options.get("ignore_index", -100))
@@ -190,17 +189,17 @@ def _name_of(loss: Any) -> str:
 
 
 class Seen(NamedTuple):
-    """An array of x."""
+    """An array in the inputs of the training data."""
 
     path: str
-    """Where it is in x, as ``x[0]``."""
+    """Path of the array, such as ``x[0]``."""
     shape: tuple[int, ...]
-    """Of one sample."""
+    """Shape of one sample."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was learnt from data.
+    """What was learned from data.
 
     Example:
         >>> facts = Facts(Known(features=("width", "height"), classes=("cat", "dog")))
@@ -211,45 +210,42 @@ class Facts:
     known: Known = field(default_factory=Known)
     """Columns and classes."""
     task: Task | None = None
-    """None if it is not known yet."""
+    """The task; None if it is not known yet."""
     target: Names | None = None
-    """What the target is called in tables and dictionaries."""
+    """Name of the target in data frames and dictionaries."""
     x: tuple[Seen, ...] = ()
-    """The inputs of the model; empty if nobody may look."""
+    """The inputs of the model; empty if the data could not be inspected."""
     balance: tuple[float, ...] = ()
-    """What each class weighs with ``class_weight="balanced"``; else empty."""
+    """The weight of each class with ``class_weight="balanced"``; else empty."""
 
     @property
     def is_learnt(self) -> bool:
-        """Whether there have been data."""
+        """Whether anything was learned."""
         return bool(self.x) or self.known.are_learnt
 
     def check(self, parts: Parts) -> None:
-        """Raises a ValueError if the data can be no inputs of the model that was trained.
+        """Raises a ValueError if the inputs do not match those that the model was trained on.
 
-        How long sequences are, and how large images, is left to the model.
+        The lengths of sequences and sizes of images may differ.
         """
         seen = _seen_in(parts.x)
         if not (self.x and seen):
             return
         if [one.path for one in seen] != [one.path for one in self.x]:
-            told = [", ".join(one.path for one in some) for some in (self.x, seen)]
+            expected, actual = (", ".join(one.path for one in some) for some in (self.x, seen))
             raise ValueError(
-                f"The inputs should be {told[0]}, as the model was trained on, but given {told[1]}"
+                f"The inputs should be {expected}, which the model was trained on, but given {actual}"
             )
+        num_rows = {path: len(tensor) for path, tensor in _arrays_in(parts.x)}
         for trained, given in zip(self.x, seen, strict=True):
-            _check_shape(
-                trained,
-                given,
-                next(len(tensor) for path, tensor in _arrays_in(parts.x) if path == given.path),
-            )
+            _check_shape(trained, given, num_rows[given.path])
 
     def of(self, parts: Parts | None) -> Facts:
-        """The same, with what these data look like, if nothing is known of that yet."""
+        """Returns the facts with the shapes of these inputs, if there were no inputs before."""
         return self if self.x or parts is None else replace(self, x=_seen_in(parts.x))
 
     def to_text(self) -> str:
-        """As JSON, which can be loaded safely."""
+        """Returns the facts as JSON."""
         known = {
             name: _json_of(value)
             for name, value in asdict(self.known).items()
@@ -265,17 +261,18 @@ class Facts:
 
     @classmethod
     def from_text(cls, text: str) -> Facts:
-        """What :meth:`to_text` has written.
+        """Loads the result of :meth:`to_text`.
 
         Raises:
-            CheckpointError: it has written something else, or a newer version has.
+            CheckpointError: the text is invalid, or was written by a newer version.
         """
         try:
             found = json.loads(text)
             version = found["version"]
             if version > _VERSION:
                 raise CheckpointError(
-                    f"What was learnt from data should be of version {_VERSION}, not {version}: update"
+                    f"The facts about the training data should have version {_VERSION}, but given {version}: update "
+                    "reignition to load them"
                 )
             known = {name: _tuples_of(value) for name, value in found["known"].items()}
             task = None if found["task"] is None else Task(**found["task"])
@@ -283,25 +280,27 @@ class Facts:
             x = tuple(Seen(path, tuple(shape)) for path, shape in found["x"])
             return cls(Known(**known), task, target, x, tuple(map(float, found.get("balance", ()))))
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"What was learnt from data cannot be read: {error}") from error
+            raise CheckpointError(
+                f"The facts about the training data are invalid: {error}"
+            ) from error
 
 
 class Learnt:
-    """Holds the facts of a learner; part of the checkpoints of a run.
+    """Holds the facts of a learner, so that they are saved in checkpoints.
 
     State:
-        The facts, as text.
+        The facts, as JSON.
     """
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
 
     def state_dict(self) -> dict[str, Any]:
-        """The facts."""
+        """Returns the facts as JSON."""
         return {"facts": self.facts.to_text()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """The facts as they were saved."""
+        """Restores the facts."""
         self.facts = Facts.from_text(state_dict["facts"])
 
 
@@ -319,11 +318,11 @@ def _seen_in(x: Any) -> tuple[Seen, ...]:
 
 def _check_shape(trained: Seen, given: Seen, num_rows: int) -> None:
     expected, shape = trained.shape, given.shape
-    told = f"{given.path} should have shape {_with_samples(expected)}, as the model was trained on, but given "
+    message = f"{given.path} should have shape {_with_samples(expected)}, which the model was trained on, but given "
     is_one_sample = len(shape) == len(expected) - 1
     if is_one_sample and (num_rows, *shape)[1:] == expected[1:]:
         raise ValueError(
-            f"{told}{(num_rows, *shape)}: for a single sample, write {given.path}[None]"
+            f"{message}{(num_rows, *shape)}: for a single sample, pass {given.path}[None]"
         )
     is_moved = (
         len(shape) == len(expected) > 1 and shape != expected and sorted(shape) == sorted(expected)
@@ -333,9 +332,7 @@ def _check_shape(trained: Seen, given: Seen, num_rows: int) -> None:
         and len(expected) > 2
         and shape in (expected[1:] + expected[:1], expected[-1:] + expected[:-1])
     ):
-        raise ValueError(
-            f"{told}{_with_samples(shape)}: put the dimensions in this order with permute"
-        )
+        raise ValueError(f"{message}{_with_samples(shape)}: permute the dimensions")
 
 
 def _with_samples(shape: tuple[int, ...]) -> str:
@@ -343,7 +340,7 @@ def _with_samples(shape: tuple[int, ...]) -> str:
 
 
 def _json_of(value: Any) -> Any:
-    """Names as JSON has them; one that is no text or number becomes text."""
+    """Converts names for JSON; those that are neither strings nor numbers become strings."""
     if isinstance(value, Mapping):
         return {"of": {key: _json_of(names) for key, names in value.items()}}
     if isinstance(value, tuple | list):

@@ -34,7 +34,7 @@ from ignite.learner._data.kinds import (
     is_hugging_face_stream,
     is_map_style,
 )
-from ignite.learner._data.trial import Once, first_batch, tensors_in
+from ignite.learner._data.trial import Peekable, first_batch, tensors_in
 
 __all__ = [
     "HuggingFaceRows",
@@ -299,7 +299,7 @@ def _as_given(data: Any, target: Names | None) -> Loader:
     if isinstance(data, ArrayLoader):
         return Loader(data, data.order.num_samples, target)
     if not hasattr(data, "dataset") and iter(data) is data:
-        return Loader(Once(data), None, target)
+        return Loader(Peekable(data), None, target)
     try:
         num_samples = len(data.dataset)
     except (AttributeError, TypeError):  # not a loader, or its dataset has no length

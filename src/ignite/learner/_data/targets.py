@@ -1,4 +1,4 @@
-"""Losses that are known, and the targets and outputs that they take."""
+"""The losses of PyTorch, and checks of the targets and outputs that they take."""
 
 from __future__ import annotations
 
@@ -52,22 +52,20 @@ _NAMES = {
     **dict.fromkeys(("mse", "l1", "mae", "huber", "smooth_l1"), "difference"),
 }
 _SUM_TOLERANCE = 1e-4
-_INDEX_DTYPES = (torch.int64, torch.uint8)  # what torch's kernels of these losses take
+_INDEX_DTYPES = (torch.int64, torch.uint8)  # supported by the kernels of these losses
 
 
 class KnownLoss(NamedTuple):
-    """A loss of torch, whichever way it was given."""
+    """A loss of PyTorch, given by name, module or function."""
 
     name: str
     """``cross_entropy``, ``nll``, ``bce_with_logits``, ``bce``, ``gaussian_nll``, or ``difference`` of two numbers."""
     options: Mapping[str, Any] = MappingProxyType({})
-    """Such as ``ignore_index``, ``weight`` and ``label_smoothing``."""
+    """Options such as ``ignore_index``, ``weight`` and ``label_smoothing``."""
 
 
 def known_loss(loss: Any) -> KnownLoss | None:
-    """Which loss of torch it is: a name, a module, a function, or a ``partial`` of one.
-
-    None: one of the user's.
+    """Identifies a loss of PyTorch given by name, module, function, or ``partial``; returns None for custom losses.
 
     Example:
         >>> known_loss(nn.CrossEntropyLoss()).name, known_loss("mse").name, known_loss(lambda y_pred, y: 0)
@@ -93,9 +91,9 @@ def known_loss(loss: Any) -> KnownLoss | None:
 
 
 def same_shape(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Predictions and targets, these in the shape of predictions where only dimensions of size one differ.
+    """Reshapes targets to the shape of the predictions if they differ only in dimensions of size one.
 
-    Samples stay samples: their number is never one of the dimensions that come or go.
+    The dimension of samples is never added or removed.
 
     Example:
         >>> same_shape(torch.zeros(3, 1), torch.ones(3))[1].shape
@@ -116,11 +114,11 @@ def _without_ones(tensor: Tensor) -> list[int]:
 
 
 def one_row(y_pred: Any, num_samples: int) -> Any:
-    """The output for one sample, with the dimension of samples that a ``squeeze`` in the model has removed.
+    """Restores the sample dimension of the output for one sample, which a ``squeeze`` in the model may have removed.
 
     Args:
         y_pred: a tensor, or a tuple, list or dictionary of them.
-        num_samples: that the model was given; outputs for more than one are as they should be.
+        num_samples: number of samples in the input; outputs for more than one are returned unchanged.
 
     Example:
         >>> one_row(torch.tensor(2.0), 1), one_row(torch.zeros(5), 1).shape, one_row(torch.zeros(1, 5), 1).shape
@@ -138,12 +136,12 @@ def one_row(y_pred: Any, num_samples: int) -> Any:
 
 
 def hard_labels(y: Tensor, y_pred: Tensor | None = None) -> Tensor:
-    """Class indices, or 0 and 1, of targets that may be probabilities: the larger one counts, 0 where both are 0.5.
+    """Converts targets that may be probabilities to class indices, or to 0 and 1; 0.5 becomes 0.
 
     Args:
-        y: class indices, or probabilities of classes, shape (N, C, ...); without ``y_pred``, 0 and
-            1 or between them.
-        y_pred: scores of classes, shape (N, C, ...).
+        y: class indices, or class probabilities, shape (N, C, ...); without ``y_pred``, values from
+            0 to 1.
+        y_pred: class scores, shape (N, C, ...).
 
     Example:
         >>> hard_labels(torch.tensor([[0.05, 0.95]]), torch.zeros(1, 2)), hard_labels(torch.tensor([0.9, 0.2]))
@@ -157,12 +155,12 @@ def hard_labels(y: Tensor, y_pred: Tensor | None = None) -> Tensor:
 
 
 def without_ignored(y_pred: Tensor, y: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """Scores, shape (M, C), and class indices, shape (M,), of the M targets that are not ``ignored``.
+    """Returns scores, shape (M, C), and class indices, shape (M,), of the M targets that are not ``ignored``.
 
     Args:
         y_pred: scores, shape (N, C, ...).
         y: class indices, shape (N, ...).
-        ignored: the index that does not count.
+        ignored: the class index to ignore.
     """
     scores, labels = y_pred.movedim(1, -1).reshape(-1, y_pred.shape[1]), y.reshape(-1)
     counts = labels != ignored
@@ -170,18 +168,18 @@ def without_ignored(y_pred: Tensor, y: Tensor, ignored: int) -> tuple[Tensor, Te
 
 
 def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iterator[str]:
-    """Gives warnings; raises what is certainly wrong.
+    """Checks outputs and targets against what a loss takes; yields warnings about probable mistakes.
 
     Args:
-        loss: which one of torch's.
-        output: of the model, for some samples.
-        y: their targets.
-        all_y: all targets that can be looked at.
+        loss: the loss.
+        output: output of the model for some samples.
+        y: targets of these samples.
+        all_y: all targets that can be inspected.
 
     Raises:
-        TypeError: integers are wanted and floats came, or the other way round.
-        ValueError: shapes do not fit; values are out of range; probabilities came for logits, or
-            the other way round.
+        TypeError: the loss takes integers and is given floats, or vice versa.
+        ValueError: shapes do not match; values are out of range; the loss takes logits and is given
+            probabilities, or vice versa.
     """
     if loss.name in ("cross_entropy", "nll"):
         if (
@@ -230,7 +228,7 @@ def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
         )
     if output.shape[1] == 1:
         raise ValueError(
-            f"The model's output should have at least 2 classes for {loss.name}, which is always 0 with one, but given "
+            f"The model's output should have at least 2 classes for {loss.name}, which is 0 for just one, but given "
             f"{tuple(output.shape)}: let the last layer have 2 outputs, or use bce_with_logits"
         )
     expected = output.shape[:1] + output.shape[2:]
@@ -262,14 +260,14 @@ def _check_range_of_indices(loss: KnownLoss, num_classes: int, all_y: Tensor) ->
     low, high = int(kept.min()), int(kept.max())
     hint = f"let the last layer have {high + 1} outputs"
     if low == 1 and high == num_classes:
-        hint = "classes count from 0, use y - 1"
+        hint = "classes start at 0, use y - 1"
     elif low >= 0 and len(kept.unique()) <= num_classes:
-        hint = "number the classes from 0 on, as numpy.unique(y, return_inverse=True)[1] does"
+        hint = "number the classes from 0, as numpy.unique(y, return_inverse=True)[1] does"
     elif low < 0:
-        hint = "number the classes from 0 on, or give the loss this value as ignore_index"
+        hint = "number the classes from 0, or pass this value to the loss as ignore_index"
     raise ValueError(
         f"y should be class indices from 0 to {num_classes - 1}, because the model's output has {num_classes} classes, "
-        f"but given {finding.describe()} (they go from {low} to {high}): {hint}"
+        f"but given {finding.describe()} (the range is {low} to {high}): {hint}"
     )
 
 
@@ -277,8 +275,8 @@ def _check_soft(all_y: Tensor) -> Iterator[str]:
     sums = all_y.sum(1)
     if bool((all_y < 0).any()) or not bool((sums - 1).abs().max() < _SUM_TOLERANCE):
         yield (
-            f"y has the shape of the output, so cross_entropy takes it as probabilities of classes, but its rows do "
-            f"not sum to 1 (the first to {sums.flatten()[0].item():g})"
+            f"y has the shape of the output, so cross_entropy takes it as class probabilities, but its rows do not "
+            f"sum to 1 (the first to {sums.flatten()[0].item():g})"
         )
 
 
@@ -286,13 +284,13 @@ def _check_logits(output: Tensor) -> Iterator[str]:
     operation = last_operation(output)
     if operation == "Softmax" or _is_distribution(output):
         raise ValueError(
-            "The model's output should be logits for cross_entropy, which takes the softmax itself, but given "
-            "probabilities (each row sums to 1): leave out the softmax at the end of the model"
+            "The model's output should be logits for cross_entropy, which applies the softmax itself, but given "
+            "probabilities (each row sums to 1): remove the softmax at the end of the model"
         )
     if operation == "Sigmoid":
         yield (
-            "The model ends with a sigmoid, but cross_entropy takes logits: between 0 and 1 it can hardly tell classes "
-            "apart. Leave out the sigmoid, or use bce for several labels"
+            "The model ends with a sigmoid, but cross_entropy takes logits, and can hardly separate classes by values "
+            "between 0 and 1. Remove the sigmoid, or use bce for several labels"
         )
 
 
@@ -315,8 +313,8 @@ def _check_binary_logits(output: Tensor) -> Iterator[str]:
     operation = last_operation(output)
     if operation in ("Sigmoid", "Softmax"):
         raise ValueError(
-            f"The model's output should be logits for bce_with_logits, which takes the sigmoid itself, but given those "
-            f"of a {operation.lower()}: leave it out at the end of the model"
+            f"The model's output should be logits for bce_with_logits, which applies the sigmoid itself, but given "
+            f"the output of a {operation.lower()}: remove it at the end of the model"
         )
     if operation is None and bool(((output > 0) & (output < 1)).all()):
         yield "bce_with_logits takes logits, but all outputs are between 0 and 1: is there a sigmoid in the model?"
@@ -339,11 +337,11 @@ def check_numbers(name: str, output: Tensor, y: Tensor) -> None:
         return
     hint = ""
     if y.ndim == 1 and tuple(output.shape) == (len(y), 1):
-        hint = ": use y.unsqueeze(1), or output.squeeze(1) in the model; as it is, each output would meet each target"
+        hint = ": use y.unsqueeze(1), or output.squeeze(1) in the model; otherwise they are broadcast to (N, N)"
     elif output.ndim == 1 and tuple(y.shape) == (len(output), 1):
-        hint = ": use y.squeeze(1); as it is, each output would meet each target"
+        hint = ": use y.squeeze(1); otherwise they are broadcast to (N, N)"
     elif sorted(y.shape) == sorted(output.shape):
-        hint = ": the dimensions come in another order, use y.permute"
+        hint = ": the dimensions are in another order, use y.permute"
     elif y.ndim == 1 and output.ndim == 2 and len(y) == len(output):
         hint = f": if y is one of {output.shape[1]} classes, use cross_entropy; else let the last layer have 1 output"
     raise ValueError(

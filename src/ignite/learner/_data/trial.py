@@ -1,4 +1,4 @@
-"""Looks at data and runs models without leaving a trace: the first batch, a trial run, bad values."""
+"""Inspects data and runs models without side effects: the first batch, a trial run, invalid values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from ignite.data.resumable import ResumableLoader
 
 __all__ = [
     "Finding",
-    "Once",
+    "Peekable",
+    "are_finite",
     "call_model",
     "described",
     "dtype_of",
@@ -40,15 +41,15 @@ __all__ = [
 ]
 
 _DICTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-# Operations of autograd that only look at the values in another way.
+# Operations of autograd that only change the view or the dtype of the values.
 _VIEWS = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Slice", "T", "Transpose", "Permute",
           "ToCopy", "Clone", "Alias", "Expand", "Flatten")  # fmt: skip
-_NUM_AT_ONCE = 1 << 22  # elements that are looked at together: the mask takes 4 MiB
+_NUM_AT_ONCE = 1 << 22  # elements that are checked together: the mask takes 4 MiB
 
 
 def call_model(model: Any, x: Any) -> Any:
-    """``model(x)``; a dictionary is handed over by name, a tuple by place."""
-    if type(x) is Tensor:  # the usual case: an abstract class takes its time to say no
+    """Calls the model with x; a dictionary is passed as keyword arguments, a tuple as positional ones."""
+    if type(x) is Tensor:  # the usual case first: isinstance with an abstract class is slow
         return model(x)
     if isinstance(x, Mapping):
         return model(**x)
@@ -60,13 +61,13 @@ def call_model(model: Any, x: Any) -> Any:
 def trial(
     model: nn.Module, call: Callable[[Any, Any], Any], x: Any, is_training: bool = False
 ) -> Any:
-    """The output for ``x``, with what autograd noted, and without a trace in the model.
+    """Returns the output for ``x``, with its autograd graph, and restores the model.
 
-    Plain attributes that ``forward`` sets are put back, too; what it changes inside of the user's
-    own objects is not, nor is what hooks do elsewhere.
+    Plain attributes that ``forward`` sets are restored, too, but not changes inside of the user's
+    own objects, nor effects of hooks elsewhere.
     """
     if any(is_lazy(parameter) for parameter in model.parameters()):
-        model = copy.deepcopy(model)  # the first run makes the parameters, which cannot be undone
+        model = copy.deepcopy(model)  # the first call initializes lazy parameters for good
     with kept(model), torch.enable_grad():
         model.train(is_training)
         return call(model, x)
@@ -74,7 +75,7 @@ def trial(
 
 @contextlib.contextmanager
 def kept(*modules: nn.Module) -> Iterator[None]:
-    """Behind the block, modules and random state are as before it."""
+    """Restores modules and random states on exit."""
     random_state = capture_random_state()
     everything = [part for module in modules for part in module.modules()]
     attributes = [
@@ -95,14 +96,12 @@ def kept(*modules: nn.Module) -> Iterator[None]:
                 vars(part)[name].update(value)
         with torch.no_grad():
             for buffer, value in buffers:
-                buffer.copy_(
-                    value
-                )  # always: the statistics of BatchNorm change without a new version
+                buffer.copy_(value)  # always: BatchNorm does not increment the versions of its own
         restore_random_state(random_state)
 
 
 def last_operation(output: Tensor) -> str | None:
-    """The operation of autograd that made the values: "Softmax", "LogSoftmax", "Sigmoid", "Addmm"; None if unknown."""
+    """Returns the autograd operation that computed the values, such as "Softmax" or "Addmm"; None if unknown."""
     node = output.grad_fn
     while node is not None:
         name = node.name().partition("Backward")[0]
@@ -140,7 +139,7 @@ def _leaves_of(data: Any) -> list[Tensor | PackedSequence] | None:
 
 
 def described(data: Any) -> str:
-    """The shape and dtype of a tensor, or else the type, for messages."""
+    """Describes a value in an error message: the shape and dtype of a tensor, or the type of anything else."""
     return (
         f"shape {tuple(data.shape)}, {data.dtype}"
         if isinstance(data, Tensor)
@@ -158,7 +157,7 @@ def few_rows(data: Any, rows: Any) -> Any:
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:
-    """Of the floats in a model; None if it has several, or none."""
+    """Returns the dtype of the floating-point parameters; None if there are several dtypes, or none."""
     found = {p.dtype for p in model.parameters() if not is_lazy(p) and p.is_floating_point()}
     return found.pop() if len(found) == 1 else None
 
@@ -173,14 +172,14 @@ def num_samples_in(x: Any) -> int | None:
     return lengths.pop() if len(lengths) == 1 and -1 not in lengths else None
 
 
-class Once:
-    """An iterator that can be looked into: the batch that was looked at still comes first.
+class Peekable:
+    """An iterator whose next batch can be inspected without consuming it.
 
     Args:
-        iterator: can be gone over once.
+        iterator: the iterator over batches.
 
     Example:
-        >>> batches = Once(iter([1, 2]))
+        >>> batches = Peekable(iter([1, 2]))
         >>> batches.peek(), list(batches)
         (1, [1, 2])
     """
@@ -190,10 +189,10 @@ class Once:
         self._seen: list[Any] = []
 
     def peek(self) -> Any:
-        """What ``next`` will return.
+        """Returns what ``next`` will return.
 
         Raises:
-            StopIteration: there is none.
+            StopIteration: there is no further batch.
         """
         if not self._seen:
             self._seen.append(next(self._iterator))
@@ -207,13 +206,12 @@ class Once:
 
 
 def first_batch(batches: Any) -> Any:
-    """A batch like those to come, from ``batches`` as they are: random state, samplers and generators do not move on.
+    """Loads a batch without advancing random states, samplers and generators.
 
-    Of a ``DataLoader`` it is made in this process, without workers.
+    The batch of a ``DataLoader`` is loaded in this process, without workers.
 
     Returns:
-        The batch; None for an iterable dataset that can be gone over only once: nobody may look
-        into it.
+        The batch; None for an iterable dataset that can be iterated over only once.
 
     Raises:
         ValueError: there is no batch.
@@ -221,7 +219,7 @@ def first_batch(batches: Any) -> Any:
     if isinstance(batches, ResumableLoader):
         return first_batch(batches.wrapped)
     try:
-        if isinstance(batches, Once):
+        if isinstance(batches, Peekable):
             return batches.peek()
         if isinstance(batches, ArrayLoader):
             return next(batches.batches(0))
@@ -271,19 +269,19 @@ def _generators(loader: DataLoader[Any]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Finding:
-    """Values that should not be there."""
+    """Invalid values in a tensor."""
 
     count: int
-    """How many of them."""
+    """Number of invalid values."""
     row: int
-    """The first sample that has one."""
+    """First sample with an invalid value."""
     value: float
-    """The first one."""
+    """The first invalid value."""
     column: int | None
-    """Where it is in the sample, if samples are vectors."""
+    """Its position in the sample, if samples are vectors."""
 
     def describe(self, features: Sequence[Any] = ()) -> str:
-        """For an error message."""
+        """Describes the values in an error message, with the name of the column if it is known."""
         where = "" if self.column is None else f", column {self.column}"
         if self.column is not None and self.column < len(features):
             where = f", column {features[self.column]!r}"
@@ -291,26 +289,30 @@ class Finding:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """One pass without a copy: a sum is not finite if anything is not, nor are the extremes."""
+    """Whether all values are finite, in one or two passes without a copy."""
     if tensor.numel() == 0 or not tensor.is_floating_point():
         return True
     if bool(torch.isfinite(tensor.detach().sum())):
         return True
-    low, high = torch.aminmax(
-        tensor.detach()
-    )  # twice as slow, but many large values do not overflow
+    # The sum may have overflowed. The extremes cannot, but take twice as long.
+    low, high = torch.aminmax(tensor.detach())
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
+def are_finite(data: Any) -> bool:
+    """Whether all values of all tensors in nested containers are finite."""
+    return all(is_finite(tensor) for tensor in tensors_in(data))
+
+
 def not_finite(tensor: Tensor) -> Finding | None:
-    """NaN and infinite values, if there are any."""
+    """Finds NaN and infinite values; returns None if there are none."""
     return None if is_finite(tensor) else _find_values(tensor, lambda part: ~torch.isfinite(part))
 
 
 def out_of_range(
     tensor: Tensor, low: float, high: float, ignored: int | None = None
 ) -> Finding | None:
-    """Values below ``low`` or above ``high`` that are not ``ignored``, if there are any."""
+    """Finds values below ``low`` or above ``high``, except ``ignored``; returns None if there are none."""
     if tensor.numel() == 0:
         return None
     least, most = torch.aminmax(tensor.detach())
@@ -325,11 +327,11 @@ def out_of_range(
 
 
 def _find_values(tensor: Tensor, is_bad: Callable[[Tensor], Tensor]) -> Finding | None:
-    """The values for which ``is_bad`` is true, piece by piece.
+    """Finds the values for which ``is_bad`` is true, in chunks of rows.
 
     Args:
-        tensor: shape (N, ...).
-        is_bad: gives a mask for some of the rows.
+        tensor: the values, shape (N, ...).
+        is_bad: returns the mask for a chunk.
     """
     num_rows = max(_NUM_AT_ONCE // max(tensor[0].numel(), 1), 1)
     count, first = 0, None
@@ -338,11 +340,11 @@ def _find_values(tensor: Tensor, is_bad: Callable[[Tensor], Tensor]) -> Finding 
         mask = is_bad(part)
         num_bad = int(mask.sum())
         if num_bad and first is None:
-            place = [int(i) for i in mask.nonzero()[0]]
+            index = [int(i) for i in mask.nonzero()[0]]
             first = (
-                begin + place[0],
-                float(part[tuple(place)]),
-                place[1] if len(place) == 2 else None,
+                begin + index[0],
+                float(part[tuple(index)]),
+                index[1] if len(index) == 2 else None,
             )
         count += num_bad
     return None if first is None else Finding(count, *first)

@@ -1,4 +1,4 @@
-"""Finds mistakes before the first step; messages say what was given and how to fix it."""
+"""Finds mistakes in data, model and loss before the first step; messages say how to fix them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ignite.learner._data.sources import Loader
 from ignite.learner._data.targets import KnownLoss, check_fit, known_loss
 from ignite.learner._data.trial import (
     Finding,
+    are_finite,
     call_model,
     few_rows,
     is_finite,
@@ -32,8 +33,8 @@ __all__ = ["check_before_training"]
 
 _NUM_ROWS = 8
 _SINGLE = (
-    "The last batch has one sample, which BatchNorm cannot train on: give drop_last=True, to fit or to the DataLoader, "
-    "or another batch_size"
+    "The last batch has one sample, which BatchNorm cannot train on: pass drop_last=True to fit or to the DataLoader, "
+    "or use another batch_size"
 )
 
 
@@ -48,38 +49,36 @@ def check_before_training(
     fitted: Callable[[Any, Any], Any] | None = None,
     is_training: bool = False,
 ) -> list[str]:
-    """Looks for mistakes in data, model and loss, and leaves no trace.
+    """Checks data, model and loss for mistakes, without side effects.
 
-    Data in memory are looked at as a whole, one pass over floats and targets; of others, the first
-    batch. The model runs on 8 samples. Only what is certainly wrong is refused, little of it for
-    losses of the user's own.
+    Data in memory are checked completely, other data by their first batch. The model runs on 8
+    samples. Only certain mistakes are errors; for custom losses, few are certain.
 
     Args:
-        model: neither wrapped nor compiled.
-        loss: called with output and targets.
-        task: from :func:`~ignite.learner._data.schema.infer_task`.
-        loader: from :func:`~ignite.learner._data.sources.as_loader`.
-        device: where batches will be moved to; None if they stay where they are.
-        call: gives the output for ``(model, x)``.
-        fitted: ``fitted(output, y)`` gives the targets as the loss will be given them; by default
-            as they are.
-        is_training: whether the data are to be trained on: the model runs as it does in training,
-            also on as few samples as the last batch has.
+        model: the model, neither wrapped nor compiled.
+        loss: the loss, called with outputs and targets.
+        task: the result of :func:`~ignite.learner._data.schema.infer_task`.
+        loader: the result of :func:`~ignite.learner._data.sources.as_loader`.
+        device: device to which batches will be moved; None if they are not moved.
+        call: computes the output from ``(model, x)``.
+        fitted: computes the targets that the loss is given from ``(output, y)``; None to pass them
+            unchanged.
+        is_training: whether the data are for training. If so, the model runs in training mode, also
+            on as few samples as the last batch has.
 
     Returns:
-        What is probably wrong: sentences for the user.
+        Warnings about probable mistakes.
 
     Raises:
         TypeError: a dtype is wrong.
-        ValueError: anything else is certainly wrong. What model and loss raise comes as it is, with
-            a note.
+        ValueError: anything else is wrong. Errors that model and loss raise get a note.
     """
     first = loader.first()
     if first is None:
-        return ["The data can be gone over only once, so they were not checked"]
+        return ["The data can be iterated over only once, so it was not checked"]
     if first.y is None:
         raise ValueError(
-            "data should have targets, but given x alone: write fit((x, y)), or fit(table, target='name')"
+            "data should have targets, but given x alone: use fit((x, y)), or fit(frame, target='name')"
         )
     _check_model(model, first.x, device)
     whole = loader.whole or first
@@ -89,7 +88,7 @@ def check_before_training(
         _check_batch(first.y, known)
     warnings: list[str] = []
     x, y = few_rows(_moved((first.x, first.y), device), slice(_NUM_ROWS))
-    with _told(model, x):
+    with _explained(model, x):
         output = trial(model, call, x, is_training)
     if is_training:
         _check_single(model, call, _moved(first.x, device), loader)
@@ -98,16 +97,13 @@ def check_before_training(
     _check_trainable(model, output)
     y = y if fitted is None else fitted(output, y)
 
-    def is_survived(rows: Any) -> bool:
-        return all(
-            is_finite(tensor)
-            for tensor in tensors_in(trial(model, call, few_rows(_moved(whole.x, device), rows)))
-        )
+    def has_finite_output(rows: Any) -> bool:
+        return are_finite(trial(model, call, few_rows(_moved(whole.x, device), rows)))
 
-    warnings += _check_finite(whole, is_survived, loader.known.features, is_known=known is not None)
-    if all(is_finite(tensor) for tensor in tensors_in(x)) and not all(
-        is_finite(t) for t in tensors_in(output)
-    ):
+    warnings += _check_finite(
+        whole, has_finite_output, loader.known.features, is_known=known is not None
+    )
+    if are_finite(x) and not are_finite(output):
         warnings.append("The model's output has values that are not finite, though x has none")
     if (
         known is not None
@@ -126,23 +122,22 @@ def _check_model(model: nn.Module, x: Any, device: torch.device | str | None) ->
     devices = {parameter.device for _, parameter in parameters}
     expected = [tensor.device for tensor in tensors_in(x)] if device is None else [_full(device)]
     on = next(iter(devices), None)
-    for other in (
-        expected if len(devices) == 1 else ()
-    ):  # a model on several devices moves its inputs itself
+    # A model on several devices moves its inputs itself.
+    for other in expected if len(devices) == 1 else ():
         if other != on:
             what = "x" if device is None else "device"
             raise ValueError(
-                f"model and {what} should be in one place, but the model is on {on}, {what} is {other}"
+                f"model and {what} should be on the same device, but the model is on {on}, {what} is {other}"
             )
-    strange = [name for name, parameter in parameters if not is_finite(parameter)]
-    if strange:
+    invalid = [name for name, parameter in parameters if not is_finite(parameter)]
+    if invalid:
         raise ValueError(
-            f"The model's parameters should be finite, but given NaN or infinity in {', '.join(strange)}"
+            f"The model's parameters should be finite, but given NaN or infinity in {', '.join(invalid)}"
         )
 
 
 def _full(device: torch.device | str) -> torch.device:
-    """With its index: ``cuda`` means the current one."""
+    """Returns the device with its index: ``cuda`` is the current one."""
     return torch.empty(0, device=device).device
 
 
@@ -151,12 +146,12 @@ def _check_batch(y: Any, known: KnownLoss) -> None:
     if is_single:
         raise ValueError(
             f"y of a batch should have a dimension of samples for {known.name}, but given a single number: if these "
-            "are samples, write DataLoader(data, batch_size=32)"
+            "are samples, use DataLoader(data, batch_size=32)"
         )
     if y is not None and not isinstance(y, Tensor) and hasattr(y, "__array__"):
         raise TypeError(
-            f"Batches should hold tensors, but y is a {type(y).__name__}: use torch.from_numpy, or write fit((x, y)) "
-            "of whole arrays"
+            f"Batches should hold tensors, but y is a {type(y).__name__}: use torch.from_numpy, or pass whole arrays, "
+            "fit((x, y))"
         )
 
 
@@ -171,41 +166,44 @@ def _check_output(output: Any, known: KnownLoss, model: nn.Module) -> None:
     what = (
         f"a {type(output).__name__}"
         if output is not None
-        else "None: is there a return in forward?"
+        else "None: does forward return its result?"
     )
     hint = ""
     if parts:
         part = "logits" if "logits" in parts else parts[0]
         take = f"[{part!r}]" if type(output) is dict else f".{part}"
-        hint = f": let its forward return {take} alone, or write loss=lambda output, y: loss_fn(output{take}, y)"
+        hint = f": let its forward return {take} alone, or use loss=lambda output, y: loss_fn(output{take}, y)"
     elif isinstance(output, tuple | list):
-        hint = ": let its forward return one of them, or write loss=lambda output, y: loss_fn(output[0], y)"
+        hint = ": let its forward return one of them, or use loss=lambda output, y: loss_fn(output[0], y)"
     raise TypeError(f"The model should return a tensor for {known.name}, but returns {what}{hint}")
 
 
 def _check_broadcast(output: Tensor, y: Tensor) -> Iterator[str]:
-    """A loss of the user's own may pair each output with each target without meaning it."""
+    """Warns that a custom loss may broadcast outputs against targets by mistake."""
     shapes = {tuple(output.shape), tuple(y.shape)}
     if len(output) > 1 and shapes == {(len(output),), (len(output), 1)}:
         yield (
             f"The loss is given an output of shape {tuple(output.shape)} and y of {tuple(y.shape)}: if it subtracts "
-            "them, each output meets each target"
+            "them, each output is broadcast against each target"
         )
 
 
 def _check_finite(
-    whole: Parts, is_survived: Callable[[Any], bool], features: tuple[Any, ...], is_known: bool
+    whole: Parts,
+    has_finite_output: Callable[[Any], bool],
+    features: tuple[Any, ...],
+    is_known: bool,
 ) -> Iterator[str]:
     for name, finding in _not_finite_in(whole.x, "x"):
-        told = f"{name} should be finite, but given {finding.describe(features)}"
-        if not is_survived([finding.row]):
-            raise ValueError(f"{told}: leave these samples out, or fill the gaps in")
-        yield f"{told}. The model's output is finite all the same"
+        message = f"{name} should be finite, but given {finding.describe(features)}"
+        if not has_finite_output([finding.row]):
+            raise ValueError(f"{message}: drop these samples, or fill in the missing values")
+        yield f"{message}. The model's output is finite nevertheless"
     for name, finding in _not_finite_in(whole.y, "y"):
-        told = f"{name} should be finite, but given {finding.describe()}"
+        message = f"{name} should be finite, but given {finding.describe()}"
         if is_known:
-            raise ValueError(f"{told}: leave these samples out")
-        yield f"{told}. Does your loss mask them?"
+            raise ValueError(f"{message}: drop these samples")
+        yield f"{message}. Does your loss mask them?"
 
 
 def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
@@ -218,7 +216,7 @@ def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
 def _check_single(
     model: nn.Module, call: Callable[[Any, Any], Any], x: Any, loader: Loader
 ) -> None:
-    """A batch of one sample cannot be normalised over the batch."""
+    """Raises a ValueError if the last batch has one sample, and the model normalizes over the batch."""
     if loader.smallest_batch != 1 or num_samples_in(x) is None:
         return
     row = few_rows(x, slice(1))
@@ -228,7 +226,7 @@ def _check_single(
         trial(model, call, row, is_training=True)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
-            return  # it is no matter of one sample alone
+            return  # not caused by the batch having one sample
         raise ValueError(_SINGLE) from error
 
 
@@ -236,13 +234,13 @@ def _check_trainable(model: nn.Module, output: Any) -> None:
     parameters = list(model.parameters())
     if not any(parameter.requires_grad for parameter in parameters):
         raise ValueError(
-            f"model should have a parameter to train, but none of its {len(parameters)} requires a gradient"
+            f"model should have parameters to train, but none of its {len(parameters)} requires a gradient"
         )
     tensors = tensors_in(output)
     if tensors and not any(tensor.requires_grad for tensor in tensors):
         raise ValueError(
-            "The model's output should depend on its parameters, but given one without gradient: is there a detach, "
-            "argmax or no_grad in the model?"
+            "The model's output should depend on its parameters, but given one without gradient: does the model use "
+            "detach, argmax or no_grad?"
         )
 
 
@@ -256,7 +254,7 @@ def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[
                 and isinstance(output, Tensor)
                 and output.requires_grad
             ):
-                # To the output only: no parameter gets a gradient.
+                # With respect to the output only: no parameter gets a gradient.
                 torch.autograd.grad(value.sum(), output, allow_unused=True)
         except Exception as error:
             error.add_note(f"in the check before the first step: the loss was given an output of {_shapes(output)} "
@@ -268,29 +266,27 @@ def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[
         )
     if value.numel() != 1:
         raise ValueError(
-            f"loss(y_pred, y) should return a tensor of one element, but given shape {tuple(value.shape)}: take the "
+            f"loss(y_pred, y) should return a tensor of one element, but given shape {tuple(value.shape)}: compute the "
             "mean, as reduction='mean' does"
         )
     if not value.requires_grad:
         raise ValueError(
             "The loss should depend on the model's output, but given a value without gradient"
         )
-    if not is_finite(value) and all(
-        is_finite(tensor) for tensor in [*tensors_in(output), *tensors_in(y)]
-    ):
+    if not is_finite(value) and are_finite(output) and are_finite(y):
         yield f"The loss is {value.detach().sum().item()} for the first samples, though output and targets are finite"
 
 
 @contextlib.contextmanager
-def _told(model: nn.Module, x: Any) -> Iterator[None]:
-    """Says more about what the model raises."""
+def _explained(model: nn.Module, x: Any) -> Iterator[None]:
+    """Adds the cause, or a note on the input, to errors that the model raises."""
     try:
         yield
     except Exception as error:
         if (known := _known_cause(model, x, error)) is not None:
             raise known from error
         error.add_note(f"in the check before the first step: the model was given x of {_shapes(x)}")
-        layer = next((told for told in map(_expectation, model.modules()) if told), None)
+        layer = next((one for one in map(_expectation, model.modules()) if one), None)
         if layer is not None:
             error.add_note(f"its first layer, {layer}")
         raise
@@ -302,8 +298,8 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
         return ValueError(_SINGLE)
     if hasattr(x, "__array__") and not isinstance(x, Tensor):
         return TypeError(
-            f"Batches should hold tensors, but x is a {type(x).__name__}: use torch.from_numpy, or write fit((x, y)) "
-            "of whole arrays"
+            f"Batches should hold tensors, but x is a {type(x).__name__}: use torch.from_numpy, or pass whole arrays, "
+            "fit((x, y))"
         )
     layers = list(model.modules())
     dtypes = {
@@ -320,7 +316,7 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
         to = "x.float()" if dtype == torch.float32 else f"x.to({dtype})"
         scale = " / 255, if these are pixels" if x.dtype == torch.uint8 else ""
         return TypeError(
-            f"x should be {_name(dtype)}, as the model is, but given {_name(x.dtype)}: use {to}{scale}"
+            f"x should be {_name(dtype)}, like the model, but given {_name(x.dtype)}: use {to}{scale}"
         )
     first = next(
         (
@@ -361,11 +357,10 @@ def _short(value: Any) -> str:
 
 
 def _expectation(module: nn.Module) -> str | None:
-    # By attributes, so that quantised and lazy relatives are understood as well.
-    kind, floats = (
-        type(module).__name__,
-        "" if isinstance(module, nn.Embedding) else _dtype_of(module),
-    )
+    """Describes the input that a layer expects; None for layers that take any."""
+    # Looks at attributes, so that quantized and lazy variants are covered, too.
+    kind = type(module).__name__
+    floats = "" if isinstance(module, nn.Embedding) else _dtype_of(module)
     for name, where in (
         ("in_features", "as the last dimension"),
         ("in_channels", "as dimension 1"),
@@ -379,16 +374,15 @@ def _expectation(module: nn.Module) -> str | None:
 
 def _dtype_of(module: nn.Module) -> str:
     weight = getattr(module, "weight", None)
-    return f"{str(weight.dtype).removeprefix('torch.')}, " if isinstance(weight, Tensor) else ""
+    return f"{_name(weight.dtype)}, " if isinstance(weight, Tensor) else ""
 
 
 def _shapes(data: Any) -> str:
     if not tensors_in(data):
         return f"type {type(data).__name__}"
-    named = [(path, tensor) for path, tensor in named_tensors(data, "")]
     return ", ".join(
-        f"{path} shape {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip()
-        for path, t in named
+        f"{path} shape {tuple(tensor.shape)} {_name(tensor.dtype)}".strip()
+        for path, tensor in named_tensors(data, "")
     )
 
 
