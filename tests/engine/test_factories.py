@@ -360,3 +360,14 @@ def test_autocast_on_the_cpu_is_told_because_ignite_leaves_it_out(options, is_to
         if "bfloat16 on the CPU" in record.getMessage()
     ]
     assert said == ["WARNING", "WARNING"] * is_told
+
+
+SUPERVISED = [name for name in ignite.engine.__all__ if "supervised" in name]
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_the_docstring_describes_each_argument(name):
+    function = getattr(ignite.engine, name)
+    described = re.findall(r"^    (\w+): \S", inspect.getdoc(function), re.M)
+    parameters = list(inspect.signature(function).parameters)
+    assert described[: len(parameters)] == parameters

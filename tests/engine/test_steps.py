@@ -62,7 +62,8 @@ def test_a_batch_is_unpacked_and_moved():
 )
 def test_what_is_no_pair_is_refused_with_the_name_of_prepare_batch(batch, words):
     with pytest.raises(
-        (TypeError, ValueError), match=rf"pair \(x, y\), but given {words}; .* in prepare_batch"
+        (TypeError, ValueError),
+        match=rf"pair \(x, y\), but given {words}: convert it in prepare_batch",
     ):
         _prepare_batch(batch)
 

@@ -11,11 +11,13 @@ import torch
 from ignite.base import Attachable
 from ignite.engine._supervised.mixed_precision import device_type_of
 from ignite.engine._supervised.steps import (
+    EVALUATION_ARGUMENTS,
     _call_model,
     _identity,
     _loss_item,
     _pred_and_target,
     _prepare_batch,
+    with_arguments,
 )
 from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep
 from ignite.engine.deterministic import DeterministicEngine
@@ -23,6 +25,11 @@ from ignite.engine.engine import Engine
 from ignite.engine.events import Events
 
 
+@with_arguments(
+    scaler='for "amp": a ``torch.amp.GradScaler``, or True to create one at ``trainer.state.scaler``.',
+    gradient_accumulation_steps="number of batches for each step of the optimizer; see "
+    ":func:`supervised_training_step`. An epoch that ends within a window ends with a step.",
+)
 def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     model: Any,
     optimizer: torch.optim.Optimizer,
@@ -43,40 +50,17 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     amp_dtype: str | torch.dtype | None = None,
     compile: bool | Mapping[str, Any] = False,
 ) -> Engine[Any, Any]:
-    """Makes an engine that trains ``model``.
+    """Creates an engine that trains ``model``.
 
-    Around its backward pass and step it fires :class:`BackpropEvents`.
+    The step fires :class:`BackpropEvents`.
 
     Args:
-        model: what is trained. Move it to its device beforehand, and before making the optimizer.
-        optimizer: updates the model's parameters.
-        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a :class:`CountedLoss`.
-        device: where to move batches; None leaves them.
-        non_blocking: return before a copy from pinned memory has ended.
-        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
-        model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred, loss)`` becomes ``state.output``. The
-            default, ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does
-            not.
-        deterministic: return a ``DeterministicEngine``.
-        amp_mode: "amp" for autocast, "apex" for NVIDIA's apex, None for full precision.
-        scaler: for "amp": a ``GradScaler``, or True to have one made and put at
-            ``trainer.state.scaler``.
-        gradient_accumulation_steps: batches between two steps of the optimizer, see
-            :func:`supervised_training_step`. An epoch that ends in the middle of a window ends with
-            a step.
-        model_fn: ``model_fn(model, x)`` calls the model.
-        clip_grad_norm: the largest norm of all gradients together.
-        clip_grad_value: the largest absolute value of a single gradient.
-        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16
-            on CPU, where a warning in the log says so: Ignite computed in full precision there).
-        compile: whether to call the model through ``torch.compile``, or the arguments for it. The
-            model itself, and so the names in its ``state_dict``, stay as they are.
+        {arguments}
 
     Raises:
-        ValueError: arguments do not go together, or a number is out of range.
-        RuntimeError: an XLA device without torch_xla.
-        ModuleNotFoundError: apex is asked for and not installed.
+        ValueError: arguments contradict each other, or a number is out of range.
+        RuntimeError: ``device`` is an XLA device, and torch_xla is not installed.
+        ModuleNotFoundError: ``amp_mode`` is "apex", and apex is not installed.
 
     Example:
         >>> model = torch.nn.Linear(1, 1)
@@ -109,13 +93,17 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     if chosen_scaler is not None and scaler is True:
         trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
     if isinstance(step, TrainingStep) and gradient_accumulation_steps > 1:
-        # Before all others, so that an evaluation or a checkpoint at the end of the epoch finds the
-        # window stepped.
+        # Called first, so that evaluations and checkpoints at the end of the epoch see the last step.
         ends = Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED | Events.TERMINATE
         trainer.add_event_handler(ends, step.flush, priority=float("inf"))
     return trainer
 
 
+@with_arguments(
+    **EVALUATION_ARGUMENTS,
+    amp_mode='"amp" for autocast, None for full precision. If the model returns float16 or bfloat16, '
+    "metrics get float32.",
+)
 def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
     model: Any,
     metrics: Mapping[str, Attachable] | None = None,
@@ -130,27 +118,14 @@ def create_supervised_evaluator(  # noqa: PLR0913 - Ignite's signature
     amp_dtype: str | torch.dtype | None = None,
     compile: bool | Mapping[str, Any] = False,
 ) -> Engine[Any, Any]:
-    """Makes an engine that evaluates ``model``: in evaluation mode, without gradients, with metrics.
+    """Creates an engine that evaluates ``model``: in evaluation mode, without gradients, with metrics.
 
     Args:
-        model: what is evaluated.
-        metrics: attached under their names, in this order; ``state.metrics`` has their values after
-            each run.
-        device: where to move batches; None leaves them.
-        non_blocking: return before a copy from pinned memory has ended.
-        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
-        model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred)`` becomes ``state.output``; by default
-            what metrics expect.
-        amp_mode: "amp" for autocast, None for full precision. What the model returns under autocast
-            is made float32.
-        model_fn: ``model_fn(model, x)`` calls the model.
-        amp_dtype: what autocast computes in; by default torch's choice.
-        compile: whether to call the model through ``torch.compile``, or the arguments for it.
+        {arguments}
 
     Raises:
-        ValueError: arguments do not go together.
-        RuntimeError: an XLA device without torch_xla.
+        ValueError: arguments contradict each other.
+        RuntimeError: ``device`` is an XLA device, and torch_xla is not installed.
 
     Example:
         >>> from ignite.metrics import Accuracy
@@ -223,7 +198,7 @@ def _warn_of_bfloat16(
     if mode == "amp" and amp_dtype is None and device_type == "cpu":
         engine.logger.warning(
             "amp_mode='amp' computes in bfloat16 on the CPU, where Ignite computed in full precision. Leave amp_mode "
-            "out for that; amp_dtype='bfloat16' says that it is meant"
+            "out for full precision; set amp_dtype='bfloat16' to keep bfloat16 without this warning"
         )
 
 
@@ -235,12 +210,12 @@ def _check_xla() -> None:
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """The options that are set: a user's factory with Ignite's signature may not accept the others."""
+    """Returns the options that are set: a user's factory with Ignite's signature may not accept others."""
     return {
         name: value for name, value in options.items() if value is not None and value is not False
     }
 
 
 def _factory(name: str) -> Any:
-    """A step factory from ``ignite.engine``, where programs and tests may have replaced it."""
+    """Returns a step factory from ``ignite.engine``, where programs and tests may have replaced it."""
     return getattr(sys.modules["ignite.engine"], name)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+import textwrap
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -15,20 +19,86 @@ from ignite.engine._supervised.mixed_precision import (
     XlaPrecision,
 )
 from ignite.engine._supervised.training_step import Clipping, Mode, TrainingStep
+from ignite.engine._trace import Step
 
-if TYPE_CHECKING:
-    from ignite.engine.engine import Engine
+F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 
-Step = Callable[["Engine[Any, Any]", Any], Any]
+_ARGUMENTS = {
+    "model": "the model. It is not moved: move it to its device before you create the optimizer.",
+    "optimizer": "updates the parameters of the model.",
+    "loss_fn": "``loss_fn(y_pred, y)`` returns a tensor with one element, or a :class:`CountedLoss`.",
+    "metrics": "metrics by name, attached in this order. Their values are in ``state.metrics`` after each run.",
+    "device": "device to which batches are moved; None to leave them where they are.",
+    "non_blocking": "do not wait for copies from pinned memory to the device.",
+    "prepare_batch": "``prepare_batch(batch, device=device, non_blocking=non_blocking)`` returns ``(x, y)``.",
+    "model_transform": "converts the output of the model to ``y_pred``.",
+    "output_transform": "``output_transform(x, y, y_pred, loss)`` returns ``state.output``. The default, "
+    "``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does not.",
+    "deterministic": "create a :class:`DeterministicEngine`.",
+    "amp_mode": '"amp" for autocast, "apex" for NVIDIA\'s apex, None for full precision.',
+    "scaler": "a ``torch.amp.GradScaler`` for float16. Gradients are unscaled before they are clipped.",
+    "gradient_accumulation_steps": "number of batches for each step of the optimizer. The gradient is the mean over "
+    "these batches; with a :class:`CountedLoss`, the mean over all their elements. The last window of an epoch has "
+    "the remaining batches, if the length of the epoch is known. DistributedDataParallel synchronizes gradients once "
+    "per window.",
+    "model_fn": "``model_fn(model, x)`` calls the model.",
+    "clip_grad_norm": "maximum Euclidean norm of all gradients together.",
+    "clip_grad_value": "maximum absolute value of a single gradient; applied before the norm.",
+    "amp_dtype": "dtype of autocast, float16 or bfloat16; by default torch's choice: float16 on CUDA, bfloat16 on "
+    "CPU.",
+    "compile": "call the model through ``torch.compile``; a mapping holds its arguments. The model itself, and the "
+    "keys of its ``state_dict``, do not change.",
+}
+
+
+def with_arguments(**descriptions: str) -> Callable[[F], F]:
+    """Replaces ``{arguments}`` in a docstring by a description of each parameter of the function.
+
+    Args:
+        **descriptions: descriptions by parameter, where they differ from the common ones.
+    """
+
+    def document(function: F) -> F:
+        words = _ARGUMENTS | descriptions
+        text = "\n".join(
+            _entry(name, words[name]) for name in inspect.signature(function).parameters
+        )
+        if function.__doc__:  # Python leaves docstrings out with -OO
+            function.__doc__ = function.__doc__.replace("{arguments}", text.lstrip())
+        return function
+
+    return document
+
+
+@functools.cache
+def _entry(name: str, description: str) -> str:
+    return textwrap.fill(
+        f"{name}: {description}", 100, initial_indent=" " * 8, subsequent_indent=" " * 12
+    )
+
+
+def _same_parameters(
+    other: Callable[P, Step],
+) -> Callable[[Callable[..., Step]], Callable[P, Step]]:
+    """Gives a function that passes its arguments on to ``other`` the signature of ``other``."""
+
+    def declare(function: Callable[..., Step]) -> Callable[P, Step]:
+        function.__signature__ = inspect.signature(other)  # type: ignore[attr-defined]
+        function.__annotations__ = other.__annotations__
+        return function
+
+    return declare
 
 
 def _prepare_batch(
     batch: Any, device: str | torch.device | None = None, non_blocking: bool = False
 ) -> tuple[Any, Any]:
-    """``(x, y)``, on ``device``.
+    """Returns the pair ``(x, y)`` on ``device``.
 
     Raises:
-        TypeError, ValueError: ``batch`` is no pair, although it may have two keys or rows.
+        TypeError, ValueError: ``batch`` is not a pair. A mapping with two keys or a tensor with two
+            rows is not one.
     """
     if type(batch) not in (list, tuple) and isinstance(batch, Mapping | torch.Tensor | str):
         raise TypeError(_not_a_pair(batch))
@@ -49,7 +119,7 @@ def _not_a_pair(batch: Any) -> str:
         given = (
             f"a {kind} of {len(batch)} items" if isinstance(batch, list | tuple) else f"a {kind}"
         )
-    return f"batch should be a pair (x, y), but given {given}; make one of it in prepare_batch"
+    return f"batch should be a pair (x, y), but given {given}: convert it in prepare_batch"
 
 
 def _identity(output: Any) -> Any:
@@ -68,6 +138,7 @@ def _pred_and_target(x: Any, y: Any, y_pred: Any) -> Any:
     return y_pred, y
 
 
+@with_arguments()
 def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
     model: Any,
     optimizer: torch.optim.Optimizer,
@@ -84,28 +155,12 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
     clip_grad_value: float | None = None,
     compile: bool | Mapping[str, Any] = False,
 ) -> Step:
-    """Makes the step of supervised training: ``engine, batch -> output``.
+    """Creates the step of supervised training: ``step(engine, batch) -> output``.
+
+    The step puts the model into training mode.
 
     Args:
-        model: what is trained; it is put into training mode for each step, and never moved.
-        optimizer: updates the model's parameters.
-        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a :class:`CountedLoss`.
-        device: where to move the batch; None leaves it.
-        non_blocking: return before a copy from pinned memory has ended.
-        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
-        model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred, loss)`` is what the step returns. The
-            default, ``loss.item()``, waits for the device in each iteration; ``loss.detach()`` does
-            not.
-        gradient_accumulation_steps: batches between two steps of the optimizer. The gradient is the
-            mean over them, whatever the size of each; with a :class:`CountedLoss`, the mean over
-            all their elements. The last window of an epoch takes what is left, if the length of the
-            epoch is known. Under DistributedDataParallel, gradients are exchanged once a window.
-        model_fn: ``model_fn(model, x)`` calls the model.
-        clip_grad_norm: the largest Euclidean norm of all gradients of the optimizer together.
-        clip_grad_value: the largest absolute value of a single gradient; before the norm is taken.
-        compile: whether to call the model through ``torch.compile``, or the arguments for it. The
-            model itself, and so the names in its ``state_dict``, stay as they are.
+        {arguments}
 
     Raises:
         ValueError: a number is out of range.
@@ -119,12 +174,24 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         >>> trainer.run([(torch.ones(2, 1), torch.ones(2, 1))]).iteration
         1
     """
-    return _training_step(
-        FullPrecision(), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
-        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
-    )  # fmt: skip
+    return TrainingStep(
+        model=model,
+        called_model=_compiled(model, compile),
+        optimizer=optimizer,
+        loss_fn=loss_fn,
+        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
+        model_fn=model_fn,
+        model_transform=model_transform,
+        output_transform=output_transform,
+        accumulation_steps=gradient_accumulation_steps,
+        precision=FullPrecision(),
+        clipping=Clipping(clip_grad_norm, clip_grad_value),
+    )
 
 
+@with_arguments(
+    model="the model. If ``device`` is None, autocast is for the device of its parameters."
+)
 def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
     model: Any,
     optimizer: torch.optim.Optimizer,
@@ -143,118 +210,80 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
     amp_dtype: str | torch.dtype | None = None,
     compile: bool | Mapping[str, Any] = False,
 ) -> Step:
-    """As :func:`supervised_training_step`, with forward pass and loss under autocast.
+    """Creates the step of supervised training under autocast.
 
-    What the model returns in float16 or bfloat16 is float32 for ``loss_fn`` and
-    ``output_transform``.
+    Like :func:`supervised_training_step`, with the forward pass and the loss under autocast. If the
+    model returns float16 or bfloat16, ``loss_fn`` and ``output_transform`` get float32.
 
     Args:
-        model: as there; if ``device`` is None, autocast is for the device of its parameters.
-        optimizer: as there.
-        loss_fn: as there.
-        device: as there.
-        non_blocking: as there.
-        prepare_batch: as there.
-        model_transform: as there.
-        output_transform: as there.
-        scaler: a ``torch.amp.GradScaler``, for float16; gradients are unscaled before they are
-            clipped.
-        gradient_accumulation_steps: as there.
-        model_fn: as there.
-        clip_grad_norm: as there.
-        clip_grad_value: as there.
-        amp_dtype: float16 or bfloat16; by default torch's choice for the device (float16 on CUDA,
-            bfloat16 on CPU).
-        compile: as there.
+        {arguments}
 
     Raises:
-        ValueError: a number is out of range, or autocast does not know the dtype.
+        ValueError: a number is out of range, or autocast does not support the dtype.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
     """
-    return _training_step(
-        MixedPrecision(device, model, amp_dtype, scaler), model, optimizer, loss_fn, device, non_blocking,
-        prepare_batch, model_transform, output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm,
-        clip_grad_value, compile,
+    step = supervised_training_step(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
+        gradient_accumulation_steps, model_fn,
+        clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile,
     )  # fmt: skip
+    return _in_precision(MixedPrecision(device, model, amp_dtype, scaler), step)
 
 
-def supervised_training_step_apex(  # noqa: PLR0913 - Ignite's signature
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
-    device: str | torch.device | None = None,
-    non_blocking: bool = False,
-    prepare_batch: Callable[..., Any] = _prepare_batch,
-    model_transform: Callable[[Any], Any] = _identity,
-    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
-    gradient_accumulation_steps: int = 1,
-    model_fn: Callable[[Any, Any], Any] = _call_model,
-    *,
-    clip_grad_norm: float | None = None,
-    clip_grad_value: float | None = None,
-    compile: bool | Mapping[str, Any] = False,
-) -> Step:
-    """As :func:`supervised_training_step`, with the loss scaled by NVIDIA's apex.
+@with_arguments()
+@_same_parameters(supervised_training_step)
+def supervised_training_step_apex(*args: Any, **options: Any) -> Step:
+    """Creates the step of supervised training with mixed precision by NVIDIA's apex.
+
+    Like :func:`supervised_training_step`, with the loss scaled by apex.
+
+    Args:
+        {arguments}
 
     Raises:
         ModuleNotFoundError: apex is not installed.
         ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
     """
-    return _training_step(
-        ApexPrecision(), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
-        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
-    )  # fmt: skip
+    return _in_precision(ApexPrecision(), supervised_training_step(*args, **options))
 
 
-def supervised_training_step_tpu(  # noqa: PLR0913 - Ignite's signature
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    loss_fn: Callable[[Any, Any], torch.Tensor] | torch.nn.Module,
-    device: str | torch.device | None = None,
-    non_blocking: bool = False,
-    prepare_batch: Callable[..., Any] = _prepare_batch,
-    model_transform: Callable[[Any], Any] = _identity,
-    output_transform: Callable[[Any, Any, Any, torch.Tensor], Any] = _loss_item,
-    gradient_accumulation_steps: int = 1,
-    model_fn: Callable[[Any, Any], Any] = _call_model,
-    *,
-    clip_grad_norm: float | None = None,
-    clip_grad_value: float | None = None,
-    compile: bool | Mapping[str, Any] = False,
-) -> Step:
-    """As :func:`supervised_training_step`, on a device of torch_xla; gradients are clipped before they are exchanged.
+@with_arguments()
+@_same_parameters(supervised_training_step)
+def supervised_training_step_tpu(*args: Any, **options: Any) -> Step:
+    """Creates the step of supervised training on a device of torch_xla, such as a TPU.
+
+    Like :func:`supervised_training_step`; gradients are clipped before they are reduced over
+    devices.
+
+    Args:
+        {arguments}
 
     Raises:
         ModuleNotFoundError: torch_xla is not installed.
         ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
     """
-    return _training_step(
-        XlaPrecision(), model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform,
-        output_transform, gradient_accumulation_steps, model_fn, clip_grad_norm, clip_grad_value, compile,
-    )  # fmt: skip
+    return _in_precision(XlaPrecision(), supervised_training_step(*args, **options))
 
 
-def _training_step(  # noqa: PLR0913 - what its four callers take
-    precision: FullPrecision, model: Any, optimizer: torch.optim.Optimizer, loss_fn: Any,
-    device: str | torch.device | None, non_blocking: bool, prepare_batch: Callable[..., Any],
-    model_transform: Callable[[Any], Any], output_transform: Callable[[Any, Any, Any, torch.Tensor], Any],
-    gradient_accumulation_steps: int, model_fn: Callable[[Any, Any], Any],
-    clip_grad_norm: float | None, clip_grad_value: float | None, compile: bool | Mapping[str, Any],
-) -> Step:  # fmt: skip
-    return TrainingStep(
-        model=model,
-        called_model=_compiled(model, compile),
-        optimizer=optimizer,
-        loss_fn=loss_fn,
-        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
-        model_fn=model_fn,
-        model_transform=precision.with_full_output(model_transform),
-        output_transform=output_transform,
-        accumulation_steps=gradient_accumulation_steps,
+def _in_precision(precision: FullPrecision, step: Any) -> Step:
+    converted: TrainingStep = dataclasses.replace(
+        step,
         precision=precision,
-        clipping=Clipping(clip_grad_norm, clip_grad_value),
+        model_transform=precision.with_full_output(step.model_transform),
     )
+    return converted
 
 
+EVALUATION_ARGUMENTS = {
+    "model": "the model. It is not moved.",
+    "output_transform": "``output_transform(x, y, y_pred)`` returns ``state.output``; by default ``(y_pred, y)``, "
+    "which metrics expect.",
+}
+
+
+@with_arguments(**EVALUATION_ARGUMENTS)
 def supervised_evaluation_step(
     model: Any,
     device: str | torch.device | None = None,
@@ -266,20 +295,12 @@ def supervised_evaluation_step(
     *,
     compile: bool | Mapping[str, Any] = False,
 ) -> Step:
-    """Makes the step of evaluation: the model in evaluation mode, without gradients.
+    """Creates the step of evaluation: ``step(engine, batch) -> output``.
 
-    Leaves the model in that mode.
+    The step puts the model into evaluation mode, and calls it without gradients.
 
     Args:
-        model: what is evaluated; never moved.
-        device: where to move the batch; None leaves it.
-        non_blocking: return before a copy from pinned memory has ended.
-        prepare_batch: ``prepare_batch(batch, device=device, non_blocking=non_blocking) -> (x, y)``.
-        model_transform: turns what the model returns into ``y_pred``.
-        output_transform: ``output_transform(x, y, y_pred)`` is what the step returns; by default
-            what metrics expect.
-        model_fn: ``model_fn(model, x)`` calls the model.
-        compile: whether to call the model through ``torch.compile``, or the arguments for it.
+        {arguments}
     """
     return _evaluation_step(
         FullPrecision(), model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
@@ -287,6 +308,7 @@ def supervised_evaluation_step(
     )  # fmt: skip
 
 
+@with_arguments(**EVALUATION_ARGUMENTS)
 def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
     model: Any,
     device: str | torch.device | None = None,
@@ -299,13 +321,16 @@ def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
     amp_dtype: str | torch.dtype | None = None,
     compile: bool | Mapping[str, Any] = False,
 ) -> Step:
-    """As :func:`supervised_evaluation_step`, with the model under autocast in ``amp_dtype``.
+    """Creates the step of evaluation with the model under autocast.
 
-    What the model returns in float16 or bfloat16 is float32 for ``output_transform``, and so for
-    losses and metrics.
+    Like :func:`supervised_evaluation_step`. If the model returns float16 or bfloat16,
+    ``output_transform`` gets float32, for losses and metrics.
+
+    Args:
+        {arguments}
 
     Raises:
-        ValueError: autocast does not know the dtype.
+        ValueError: autocast does not support the dtype.
     """
     return _evaluation_step(
         MixedPrecision(device, model, amp_dtype), model, device, non_blocking, prepare_batch, model_transform,
@@ -322,7 +347,7 @@ def _evaluation_step(  # noqa: PLR0913 - what its two callers take
     called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
     model_transform = precision.with_full_output(model_transform)
 
-    def evaluate(engine: Engine[Any, Any], batch: Any) -> Any:
+    def evaluate(engine: Any, batch: Any) -> Any:
         evaluation.enter()
         with torch.no_grad():
             x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
