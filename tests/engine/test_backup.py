@@ -12,6 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ignite._core.differences import first_difference
 from ignite.engine.backup import Backup
+from ignite.handlers._trackers.outbox import Outbox
+from ignite.learner._data.columns import Known
+from ignite.learner._data.sources import Loader
+from ignite.learner._data.trial import Peekable
 
 COUNT = 0
 
@@ -189,3 +193,43 @@ def test_nothing_that_is_done_to_containers_stays(value, draw):
                 one[key] = None
     backup.restore()
     assert repr(holder) == text
+
+
+class Cache:
+    """Of the program, and without a state: a backup looks into it."""
+
+    def __init__(self):
+        self.rows, self.order = [1], random.Random(0)
+
+    def use(self):
+        self.rows.append(2)
+        return self.order.random()
+
+
+def test_an_object_that_holds_data_keeps_its_data_and_gets_its_random_generators_back():
+    class Rows(Cache):
+        holds_data = True
+
+    for kind, rows in ((Cache, [1]), (Rows, [1, 2])):
+        one, backup = kind(), Backup()
+        backup.add_used(one)
+        drawn = one.use()
+        backup.restore()
+        assert one.rows == rows
+        assert one.order.random() == drawn
+
+
+def test_objects_of_the_library_say_themselves_that_they_hold_data_or_are_used_by_a_thread():
+    is_sent = []
+    outbox = Outbox(is_sent.append, lambda error: False, "test")
+    batches, backup = [1, 2], Backup()
+    loader = Loader(batches, known=Known(labels=("a",)))
+    peekable = Peekable(iter(batches))
+    backup.add_used(outbox, loader, peekable)
+    first = peekable.peek()
+    outbox.put("kept")
+    batches.append(3)
+    backup.restore()
+    assert outbox.close()
+    assert is_sent == [["kept"]]
+    assert (batches, first, list(peekable)) == ([1, 2, 3], 1, [1, 2, 3])

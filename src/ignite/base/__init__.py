@@ -7,11 +7,13 @@ from ignite.base.protocols import (
     DecidesTogether,
     Describable,
     DryRunnable,
+    HoldsData,
     NeedsAllProcesses,
     ResetsItself,
     RunContext,
     RunSaver,
     Stateful,
+    UsedByThread,
     WithParts,
 )
 
@@ -21,6 +23,7 @@ __all__ = [
     "DecidesTogether",
     "Describable",
     "DryRunnable",
+    "HoldsData",
     "NeedsAllProcesses",
     "ResetsItself",
     "ResettableHandler",
@@ -28,5 +31,6 @@ __all__ = [
     "RunSaver",
     "Serializable",
     "Stateful",
+    "UsedByThread",
     "WithParts",
 ]

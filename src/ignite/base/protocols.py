@@ -16,11 +16,13 @@ __all__ = [
     "DecidesTogether",
     "Describable",
     "DryRunnable",
+    "HoldsData",
     "NeedsAllProcesses",
     "ResetsItself",
     "RunContext",
     "RunSaver",
     "Stateful",
+    "UsedByThread",
     "WithParts",
 ]
 
@@ -91,6 +93,23 @@ class DryRunnable(Protocol):
         The function is called after the run and raises if what was written cannot be used.
         """
         ...
+
+
+class HoldsData(Protocol):
+    """An object that holds data, which ``engine.dry_run()`` does not copy.
+
+    A dry run restores the random generators in it.
+    """
+
+    holds_data: ClassVar[bool]
+    """True."""
+
+
+class UsedByThread(Protocol):
+    """An object that a background thread uses, too, so that ``engine.dry_run()`` leaves it unchanged."""
+
+    is_used_by_thread: ClassVar[bool]
+    """True."""
 
 
 class DecidesTogether(Protocol):

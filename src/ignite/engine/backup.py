@@ -20,6 +20,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import SWALR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite import data as flow
+from ignite import storage
 from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
 from ignite.engine.resume._reachable import is_of_a_library, is_of_the_program
@@ -30,9 +32,8 @@ Undo = Callable[[], None]
 
 _WITH_STATE = (nn.Module, Optimizer, LRScheduler, SWALR, torch.amp.GradScaler)
 _DATA = (DataLoader, Dataset, Sampler)
-_DATA_ROOMS = ("ignite.data", "ignite.learner._data")
-# Buffers that are written before they are read, and objects that a background thread uses.
-_LEFT_ALONE = ("ignite.storage", "ignite.handlers._trackers.outbox")
+_OF_DATA = f"{flow.__name__}."
+_OF_STORAGE = f"{storage.__name__}."  # its buffers are written before they are read
 # Their attributes mirror the state of their C++ side.
 _WRAPPERS = (DataParallel, DistributedDataParallel)
 _CONTAINERS = (
@@ -195,14 +196,21 @@ def backed_up(objects: Iterable[Any], used: Iterable[Any]) -> Iterator[None]:
 
 
 def _is_data(one: Any) -> bool:
-    return isinstance(one, _DATA) or type(one).__module__.startswith(_DATA_ROOMS)
+    kind = type(one)
+    return (
+        isinstance(one, _DATA)
+        or f"{kind.__module__}.".startswith(_OF_DATA)
+        or getattr(kind, "holds_data", False) is True
+    )
 
 
 def _belongs_to_training(one: Any) -> bool:
     if isinstance(one, _WITH_STATE):
         return True
-    room = type(one).__module__
-    return (room.startswith("ignite.") or room == "ignite") and not room.startswith(_LEFT_ALONE)
+    kind = type(one)
+    module = f"{kind.__module__}."
+    is_left = module.startswith(_OF_STORAGE) or getattr(kind, "is_used_by_thread", False) is True
+    return module.startswith("ignite.") and not is_left
 
 
 def _slots_of(kind: type) -> Iterator[str]:

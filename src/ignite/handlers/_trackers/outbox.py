@@ -35,6 +35,8 @@ class Outbox:
         most_at_once: maximum number of items per call of ``send``.
     """
 
+    is_used_by_thread = True
+
     def __init__(
         self,
         send: Callable[[list[Any]], None],

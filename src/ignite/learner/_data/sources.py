@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ _DEFAULT_BATCH_SIZE = 32
 @dataclass(frozen=True, eq=False)
 class Loader:
     """Batches, and what is known about them."""
+
+    holds_data: ClassVar[bool] = True
 
     batches: Any
     """The iterable to pass to ``trainer.run``."""

@@ -184,6 +184,8 @@ class Peekable:
         (1, [1, 2])
     """
 
+    holds_data = True
+
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
         self._seen: list[Any] = []
