@@ -85,7 +85,7 @@ def test_data_that_have_become_shorter_are_reported(caplog):
     loader.load_state_dict(state)
     with caplog.at_level(logging.WARNING):
         assert list(loader) == []
-    assert "given only 2 batches where they gave at least 4 before" in caplog.text
+    assert "has only 2 batches, but had at least 4 before" in caplog.text
 
 
 def test_a_stream_is_told_its_epoch():

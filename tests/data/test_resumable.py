@@ -313,7 +313,10 @@ def test_too_few_samples_for_all_processes_are_left_out_so_that_none_waits(caplo
         for other in others:
             other.load_state_dict(state)
     assert [list(other) for other in others] == [[], []]
-    assert "10 samples have been given, and fewer are left than the 2 processes" in caplog.text
+    assert (
+        "continues after 10 samples, with fewer samples left than there are processes (2)"
+        in caplog.text
+    )
 
 
 def test_processes_that_share_no_data_have_orders_of_their_own_from_one_seed():
@@ -572,7 +575,7 @@ class TestOtherData:
         loader = resumable(iter([1, 2, 3]))
         with pytest.raises(
             ValueError,
-            match="after 2 batches, but given a list_iterator, which can only be gone through",
+            match="after 2 batches, but given a list_iterator, which can be iterated over only once",
         ):
             loader.load_state_dict(state)
         loader.load_state_dict(state | {"num_batches": 0})
@@ -653,7 +656,8 @@ def test_a_subclass_of_the_loader_stays_one():
 
 def test_a_batch_sampler_that_does_not_know_its_rank_is_not_shared():
     with pytest.raises(
-        ValueError, match=r"batch_sampler should know its rank .* world_size=2, but given list"
+        ValueError,
+        match=r"batch_sampler should have num_replicas and rank .* world_size=2, but given list",
     ):
         resumable(DataLoader(range(4), batch_sampler=[[1], [2]]), world_size=2)
 

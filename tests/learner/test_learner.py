@@ -194,7 +194,7 @@ def test_a_folder_is_for_one_run_and_a_learner_for_many(tmp_path):
     before = weights_of(learner)
     with pytest.raises(
         ValueError,
-        match="a folder of its own for a fit that begins, but .*a holds a run: give resume=",
+        match="empty for a new fit, but .*a already holds a run: pass resume=",
     ):
         learner.fit((X, Y), run_dir=tmp_path / "a")
     assert all(torch.equal(a, b) for a, b in zip(before, weights_of(learner), strict=True))
@@ -243,7 +243,7 @@ def test_a_schedule_moves_the_learning_rate_and_the_next_fit_begins_with_the_fir
     rates.clear()
     learner.fit((X, Y), batch_size=60)
     assert rates == [1.0, 1.0]
-    with pytest.raises(TypeError, match="need data of a known length"):
+    with pytest.raises(TypeError, match="need data of known length"):
         learner.fit(iter([(X, Y)]), schedule="cosine")
 
 
@@ -373,7 +373,7 @@ def test_regression():
     assert found["r2"] > 0.98
     assert found["own"] == pytest.approx(found["loss"], rel=1e-4)
     with pytest.raises(
-        ValueError, match="decide needs a problem of classes, but this one is regression"
+        ValueError, match="decide=True needs a classification task, but this one is regression"
     ):
         learner.predict(X, decide=True)
 

@@ -248,12 +248,10 @@ def test_a_step_of_ones_own_needs_validation_for_metrics_and_says_so(caplog):
 
 def test_metrics_of_the_same_name_are_refused():
     with pytest.raises(
-        ValueError, match="names of their own, but given 'Accuracy', which several metrics have"
+        ValueError, match="unique names, but given 'Accuracy', which several metrics have"
     ):
         make(metrics=[Accuracy(), Accuracy()]).fit((X, Y))
-    with pytest.raises(
-        ValueError, match="names of their own, but given 'loss', which another figure has"
-    ):
+    with pytest.raises(ValueError, match="unique names, but given 'loss', which is reserved"):
         make(metrics={"loss": Accuracy()}).fit((X, Y))
 
 
@@ -425,12 +423,10 @@ def test_an_optimizer_of_another_model_is_refused():
     model, other = make_net(), make_net()
     for parameters in (other.parameters(), [torch.zeros(1, requires_grad=True)]):
         with pytest.raises(
-            ValueError, match="optimizer should have parameters of the model that are trained"
+            ValueError, match="optimizer should have trainable parameters of the model"
         ):
             Learner(model, "cross_entropy", torch.optim.SGD(parameters, lr=0.1))
-    with pytest.raises(
-        ValueError, match="optimizer should have parameters of the model that are trained"
-    ):
+    with pytest.raises(ValueError, match="optimizer should have trainable parameters of the model"):
         Learner(
             model, "cross_entropy", torch.optim.SGD(model[0].parameters(), lr=0.1), freeze=["0.*"]
         )
@@ -448,7 +444,7 @@ def test_an_optimizer_of_a_part_of_the_model_is_taken_and_the_rest_is_told(caplo
         False,
         False,
     ]
-    assert "The optimizer has not got 0.weight, 0.bias" in caplog.text
+    assert "The optimizer lacks the parameters 0.weight, 0.bias" in caplog.text
 
 
 @pytest.mark.parametrize(

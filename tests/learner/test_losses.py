@@ -246,7 +246,11 @@ def test_classes_have_weights_by_name_once_the_names_are_known(weights, names):
             ValueError,
             "class_weight should be 'balanced', or weights by class, but given 'balance'",
         ),
-        ("balanced", ValueError, "is found in training data, but there were none: call fit before"),
+        (
+            "balanced",
+            ValueError,
+            "is computed from training data, but there was none: call fit first",
+        ),
         (
             3.0,
             TypeError,
@@ -266,7 +270,7 @@ def test_weights_that_fit_no_class_are_refused_by_the_check_too(weights, error, 
 def test_numbers_have_no_classes(loss):
     with pytest.raises(
         TypeError,
-        match="class_weight should be left out for a loss of numbers, which has no classes",
+        match="class_weight should be left out for a regression loss, which has no classes",
     ):
         make_training_loss(loss, [1.0, 2.0])
 
@@ -710,7 +714,8 @@ def test_balanced_weights_are_those_of_the_training_data_in_validation_and_elsew
     learner.save(tmp_path / "weights.pt")
     other = make_learner(class_weight="balanced")
     with pytest.raises(
-        ValueError, match="class_weight='balanced' is found in training data, but there were none"
+        ValueError,
+        match="class_weight='balanced' is computed from training data, but there was none",
     ):
         other.evaluate(held)
     other.load(tmp_path / "weights.pt")

@@ -149,8 +149,8 @@ MISTAKES = {
     "loader and a fraction": Mistake("valid should be data, not a fraction, because a DataLoader cannot be split", DataLoader(Rows(), 8), 0.2, error=TypeError),
     "generator for two epochs": Mistake("data should be a list or a DataLoader for 2 epochs, but given a generator", (batch for batch in [(X, Y)]), fit={"epochs": 2}),
     "validation by a generator": Mistake("valid should be a list or a DataLoader for 2 epochs", (X, Y), iter([(X, Y)]), {"epochs": 2}),
-    "valid is a count": Mistake("valid should be data, or a fraction of them such as 0.2, but given 10", valid=10, error=TypeError),
-    "valid=True": Mistake("a fraction of them such as 0.2, but given True", valid=True, error=TypeError),
+    "valid is a count": Mistake("valid should be data, or a fraction of the data such as 0.2, but given 10", valid=10, error=TypeError),
+    "valid=True": Mistake("a fraction of the data such as 0.2, but given True", valid=True, error=TypeError),
     "valid above 1": Mistake("valid should be above 0 and below 1 as a fraction, but given 1.5", valid=1.5),
     "valid without y": Mistake("given x alone", valid=(X,)),
     "valid is x": Mistake("given x alone", valid=X),
@@ -164,10 +164,10 @@ MISTAKES = {
     "batch_size 0": Mistake("batch_size should be at least 1, but given 0", fit={"batch_size": 0}),
     "batch_size 8.0": Mistake("batch_size should be an integer, but given 8.0", fit={"batch_size": 8.0}, error=TypeError),
     "early_stopping=True": Mistake("early_stopping should be an integer, but given True", fit={"early_stopping": True}, error=TypeError),
-    "warmup below 0": Mistake("warmup should be a number of steps, or a share of all below 1, but given -1", fit={"warmup": -1}),
+    "warmup below 0": Mistake("warmup should be a number of steps, or a fraction of them below 1, but given -1", fit={"warmup": -1}),
     "warmup too long": Mistake("warmup should be from 0 to 2", fit={"warmup": 1000}),
-    "schedule is a class": Mistake("schedule should be a name, or a function of the share that is done", fit={"schedule": torch.optim.lr_scheduler.StepLR}, error=TypeError),
-    "schedule gives None": Mistake("should give a finite factor for each share, but given None for 0.0", fit={"schedule": lambda share: None}),
+    "schedule is a class": Mistake("schedule should be a name, or a function of the completed fraction", fit={"schedule": torch.optim.lr_scheduler.StepLR}, error=TypeError),
+    "schedule gives None": Mistake("should return a finite factor for each fraction, but given None for 0.0", fit={"schedule": lambda share: None}),
     "schedule ends in inf": Mistake("given inf for 1.0", fit={"schedule": lambda share: float("inf") if share == 1 else 1.0}),
     "save_every 0": Mistake("save_every should be at least 1", fit={"save_every": 0}),
     "monitor of another library": Mistake("monitor should be one of loss, .*valid_accuracy, valid_loss, but given 'val_accuracy'", valid=(X, Y), fit={"monitor": "val_accuracy", "early_stopping": 1}, make={"metrics": "accuracy"}),
@@ -221,11 +221,11 @@ def test_a_mistake_is_an_error_in_one_line_before_the_first_step(mistake):
 
 
 MADE = {
-    "class of a model": ((nn.Linear, "mse"), r"given the class Linear: write Linear\(...\)"),
+    "class of a model": ((nn.Linear, "mse"), r"given the class Linear: pass Linear\(...\)"),
     "no model": ((None, "mse"), "model should be a torch.nn.Module, but given None"),
     "name of a model": (("resnet", "mse"), "torch.nn.Module, but given 'resnet'"),
     "function as model": ((len, "mse"), "torch.nn.Module, but given a builtin_function_or_method"),
-    "class of a loss": ((linear(), nn.MSELoss), r"loss should be an object, but given the class MSELoss: write MSELoss\(\)"),
+    "class of a loss": ((linear(), nn.MSELoss), r"loss should be an object, but given the class MSELoss: pass MSELoss\(\)"),
     "no loss": ((linear(), None), "loss should be a name or loss"),
     "lr as text": ((linear(), "mse", "adam", "0.1"), "lr should be a number, but given '0.1'"),
     "optimizer of nothing": ((linear(), "mse", None), "optimizer should be a name, a class, an optimizer"),
@@ -380,10 +380,10 @@ def test_export_and_summary_take_what_fit_takes(tmp_path):
 def test_what_is_no_sample_is_told_in_predict():
     learner = make()
     with pytest.raises(
-        ValueError, match=r"given \(4,\), of which the model makes \(3,\): .* pass x\[None\]"
+        ValueError, match=r"given \(4,\), with an output of shape \(3,\): .* pass x\[None\]"
     ):
         learner.predict(X[0])
-    with pytest.raises(ValueError, match=r"given x alone: write \(x, y\)"):
+    with pytest.raises(ValueError, match=r"given x alone: pass \(x, y\)"):
         learner.evaluate(X)
 
 

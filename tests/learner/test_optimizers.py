@@ -47,7 +47,7 @@ def test_an_optimizer_or_a_function_of_parameters():
     made = torch.optim.SGD(model.parameters(), lr=0.1)
     assert make_optimizer(made, model, None, {}, {}) is made
     assert make_optimizer(torch.optim.SGD, model, 0.5, {}, {}).param_groups[0]["lr"] == 0.5
-    with pytest.raises(TypeError, match="should be given to the optimizer that is made already"):
+    with pytest.raises(TypeError, match="should be left out for an existing optimizer"):
         make_optimizer(made, model, 0.1, {}, {})
 
 
@@ -93,9 +93,7 @@ def test_what_does_not_fit_is_told():
         ValueError, match=r"no parameter that is left matches '0.*'. There are 0.weight"
     ):
         make_optimizer({"*": "sgd", "0.*": "adam"}, model, None, {}, {})
-    with pytest.raises(
-        TypeError, match="param_groups should be left out where there are several optimizers"
-    ):
+    with pytest.raises(TypeError, match="param_groups should be left out for several optimizers"):
         make_optimizer(TWO, model, None, {}, {"0.*": {"lr": 1}})
     with pytest.raises(ValueError, match="optimizer 'sgdd' is not known: did you mean 'sgd'"):
         make_optimizer({"*": "sgdd"}, model, None, {}, {})

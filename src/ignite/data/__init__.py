@@ -1,4 +1,4 @@
-"""What flows in: the one order of samples, the position in it, random numbers that belong to samples."""
+"""Loading data: the order of samples, the position in it, and reproducible random numbers for samples."""
 
 from ignite.data.arrays import ArrayLoader
 from ignite.data.loaders import update_dataloader

@@ -134,8 +134,8 @@ class StreamSource(_IterableStyle):
     def inner_state(self) -> Mapping[str, Any] | None:
         if not self._is_stateful or self._random is None:
             return None
-        # The dataset may have begun anew by itself, when the last batch asked for more samples
-        # than there were.
+        # The dataset may have restarted by itself when the last batch requested more samples than
+        # there were.
         is_ended = self._is_over or bool(getattr(self._fetcher, "ended", False))
         return {
             "dataset": self._data.dataset.state_dict(),
@@ -149,7 +149,7 @@ class StreamSource(_IterableStyle):
 
 
 class StatefulSource(_IterableStyle):
-    """Data that keep their own position, such as torchdata's ``StatefulDataLoader``."""
+    """Data with a position of its own, such as torchdata's ``StatefulDataLoader``."""
 
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint("stateful", batch_size=getattr(self._data, "batch_size", None))
@@ -160,8 +160,8 @@ class StatefulSource(_IterableStyle):
         else:
             for generator in generators_of(getattr(self._data, "sampler", None)):
                 generator.manual_seed(mix(self.seed, start.epoch))
-        # The order of a pass is drawn when it begins: from the seed of the pass, not from the
-        # program's random state.
+        # The order of an epoch is drawn when it starts: from the seed of the epoch, not from the
+        # random state of the program.
         return _PrivatelyDrawn(
             lambda: iter(self._data), self._private(start.epoch), only_first=True
         )
@@ -197,9 +197,9 @@ class IterableSource(_IterableStyle):
         if is_changed:
             return Position(position.epoch)
         raise ValueError(
-            f"data should be something that can be iterated over again, to go on after {position.num_batches} batches, "
-            f"but given a {type(self._data).__name__}, which can only be gone through once. Use a DataLoader, a list, "
-            "or an object with __iter__. If it goes on in the right place by itself, use "
+            f"data should be an iterable that can be iterated over again, to resume after {position.num_batches} "
+            f"batches, but given a {type(self._data).__name__}, which can be iterated over only once. Use a "
+            "DataLoader, a list, or an object with __iter__. If it continues at the right position by itself, use "
             'resumable(..., on_change="accept")'
         )
 
@@ -207,8 +207,8 @@ class IterableSource(_IterableStyle):
 class _PrivatelyDrawn:
     """An iterator that is created and advanced with its own stream of random numbers.
 
-    Numpy draws normal numbers in pairs, and the second one does not survive the end of a block. So
-    skipped batches have to be drawn one by one, too.
+    Numpy generates normal numbers in pairs, and the second one is lost at the end of a block. So
+    skipped batches must be loaded one by one, too.
     """
 
     __slots__ = ("_batches", "_only_first", "_random")
@@ -241,12 +241,12 @@ _NO_RANDOM = nullcontext()
 
 
 def _skip(batches: Iterator[Any], number: int) -> Iterator[Any]:
-    """Draws batches and drops them."""
+    """Loads batches and drops them."""
     num_skipped = sum(1 for _ in itertools.islice(batches, number))
     if num_skipped < number:
         _logger.warning(
-            "The data have given only %s batches where they gave at least %s before: nothing is left of this pass. "
-            "Random numbers that are drawn elsewhere, or other data, make passes differ",
+            "The data has only %s batches, but had at least %s before: nothing is left of this epoch. Epochs differ if "
+            "the data has changed, or depends on random numbers drawn elsewhere",
             num_skipped,
             number,
         )

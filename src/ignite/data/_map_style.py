@@ -108,11 +108,11 @@ class MapSource:
     """A loader over a map-style dataset.
 
     Args:
-        loader: the user's; stays as it is.
-        seed: for the order of samples, and what the dataset draws.
-        rank: number of this process, unless the loader's sampler says it.
-        world_size: among how many processes the samples are shared, unless the loader's sampler
-            says it.
+        loader: the user's loader; it is not modified.
+        seed: seed of the order of samples, and of random numbers in the dataset.
+        rank: rank of this process, unless the sampler of the loader has one.
+        world_size: number of processes that share the samples, unless the sampler of the loader has
+            one.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class MapSource:
 
     def _rebuild(self) -> tuple[Indexer, DataLoader[Any]]:
         loader = self._user_loader
-        # in_order, because the number of a batch tells which one it is.
+        # in_order, because batches are identified by their number.
         changes: dict[str, Any] = {"generator": self._generator, "in_order": True}
         collates = loader.collate_fn not in (default_collate, default_convert)
         seeds_batches = not is_seeded(loader.dataset) and (
@@ -173,7 +173,7 @@ class MapSource:
         }
 
     def begin(self, start: Position) -> Iterator[Any]:
-        """Batches from ``start`` on. Draws nothing from the random state of the program."""
+        """Returns an iterator over batches from ``start`` on, without using the random state of the program."""
         self._generator.manual_seed(mix(self.seed, start.epoch, self.rank))
         self.indexer.arm(start, mix(self.seed, self.rank))
         for dataset in seeded_inside(self._user_loader.dataset):
@@ -181,7 +181,7 @@ class MapSource:
         return iter(self._loader)
 
     def num_samples_after(self, start: Position, num_batches: int) -> int:
-        """How many samples all processes have been given, ``num_batches`` batches after ``start``."""
+        """Returns the samples seen by all processes ``num_batches`` batches after ``start``."""
         if isinstance(self.batches, ShardedBatchSampler):
             return self.batches.num_seen_after(start.num_samples, num_batches)
         number = start.num_batches + num_batches - 1
@@ -189,7 +189,7 @@ class MapSource:
         return start.num_samples + (totals[0] * self.world_size if totals else 0)
 
     def num_left(self, start: Position) -> int | None:
-        """Batches of this process from ``start`` on, or None if nobody knows."""
+        """Returns the number of batches of this process from ``start`` on; None if unknown."""
         if isinstance(self.batches, ShardedBatchSampler):
             return self.batches.cutting.num_batches(
                 self.batches.order.num_samples - start.num_samples
@@ -197,7 +197,7 @@ class MapSource:
         return len(self.batches) - start.num_batches if has_length(self.batches) else None
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
-        """The position as it can be taken up by the processes there are now."""
+        """Adapts a position to the current number of processes."""
         if not isinstance(self.batches, ShardedBatchSampler):
             return position
         num_left = self.batches.order.num_samples - position.num_samples
@@ -208,14 +208,14 @@ class MapSource:
         return position
 
     def describe(self, number: int) -> str:
-        """Which samples the batch with this number has, as far as it is known."""
+        """Lists the samples of the batch with this number, if they are known."""
         for each, indices, _ in self.indexer.recent:
             if each == number:
                 return f"with the samples {indices!r}"
         return "with unknown samples"
 
     def inner_state(self) -> None:
-        """Indices are all there is to know."""
+        """Returns None: there is no state besides the position."""
         return
 
     def give_up(self, batches: Iterator[Any]) -> None:
@@ -227,7 +227,7 @@ class MapSource:
 def _batches_of(
     cutter: Any, is_flat: bool, seed: int | None, rank: int, world_size: int
 ) -> tuple[Batches, str, int, int]:
-    """The batches of a batch sampler, or of the sampler of a loader that makes no batches; kind, rank, world size."""
+    """Returns the batches of a sampler or batch sampler, and their kind, rank and world size."""
     if isinstance(cutter, ShardedBatchSampler):
         cutting = cutter.cutting
         return _copy(cutter), "sharded", cutting.rank, cutting.world_size
@@ -237,9 +237,9 @@ def _batches_of(
         sampler, batch_size, drop_last = cutter, 1, False
     elif world_size > 1 and not _knows_rank(cutter):
         raise ValueError(
-            f"batch_sampler should know its rank (num_replicas, rank) to be used with world_size={world_size}, but "
-            f"given {type(cutter).__name__}, which would give all processes the same batches. Leave out world_size "
-            "if it gives each process its own, or use ShardedBatchSampler"
+            f"batch_sampler should have num_replicas and rank to be used with world_size={world_size}, but given "
+            f"{type(cutter).__name__}, which would give all processes the same batches. Leave out world_size if it "
+            "gives each process its own batches, or use ShardedBatchSampler"
         )
     else:
         return OwnBatches(cutter, seed or 0), "batches", rank, world_size
@@ -251,13 +251,13 @@ def _batches_of(
         )
         seed = sampler.seed if seed is None else seed
     elif _knows_rank(sampler):
-        rank, world_size = getattr(sampler, "rank", rank), 1  # cuts by itself
+        rank, world_size = getattr(sampler, "rank", rank), 1  # shards by itself
     share = rank if world_size > 1 else 0
     batches = _cut_batches(sampler, seed or 0, Cutting(batch_size, share, world_size, drop_last))
     if is_flat and not drop_last and has_length(batches) and _num_samples(batches) % world_size:
         raise ValueError(
             f"num_samples of a loader with batch_size=None should be a multiple of world_size={world_size}, but given "
-            f"{_num_samples(batches)}: single samples cannot be shared evenly. Use a batch_size, or a "
+            f"{_num_samples(batches)}: single samples cannot be distributed evenly. Use a batch_size, or a "
             "DistributedSampler with drop_last=True"
         )
     return batches, "map", rank, world_size
@@ -289,7 +289,7 @@ def _cut_batches(sampler: Any, seed: int, cutting: Cutting) -> Batches:
 
 
 def _copy(sampler: ShardedBatchSampler) -> ShardedBatchSampler:
-    """One whose position and seed are ours."""
+    """Copies a sampler, so that the user's keeps its position and seed."""
     source = getattr(sampler.order, "sampler", None)
     cutting = sampler.cutting
     return ShardedBatchSampler(
@@ -304,7 +304,7 @@ def _copy(sampler: ShardedBatchSampler) -> ShardedBatchSampler:
 
 
 def _knows_rank(sampler: Any) -> bool:
-    """Whether a sampler, or one that it is made of, shares the samples among processes."""
+    """Whether a sampler, or the one inside of it, shards the samples over processes."""
     return hasattr(sampler, "num_replicas") or hasattr(
         getattr(sampler, "sampler", None), "num_replicas"
     )

@@ -145,7 +145,7 @@ class Waiting(Protocol):
     """An iterator that can describe what it is waiting for."""
 
     def describe_wait(self) -> str:
-        """In a few words, for the log."""
+        """Describes in a few words what the iterator is waiting for."""
         ...
 
 
@@ -237,7 +237,7 @@ class WatchedPass(Pass):
             wait.since = None
 
     def describe_wait(self) -> str:
-        """Which batch does not arrive, and which process should make it."""
+        """Describes the batch that does not arrive, and the process that should load it."""
         progress = self._progress
         number = progress.start.num_batches + progress.num_batches + progress.num_failed
         workers = worker_processes(self._batches)
@@ -245,15 +245,15 @@ class WatchedPass(Pass):
         culprit = (
             ""
             if index is None
-            else f", which worker {index} (pid {workers[index].pid}) should make"
+            else f", which worker {index} (pid {workers[index].pid}) should load"
         )
         pids = ", ".join(str(worker.pid) for worker in workers)
         samples = progress.source.describe(number)
-        return f"batch {number} of epoch {progress.start.epoch}, {samples}{culprit}; all workers have the pids {pids}"
+        return f"batch {number} of epoch {progress.start.epoch}, {samples}{culprit}; the pids of all workers are {pids}"
 
 
 def begin_pass(progress: Progress, batches: Iterator[Any], stall_warning_s: float) -> Pass:
-    """The iterator for the user; watched if there are workers that may hang."""
+    """Returns the iterator for the user; with a watchdog if there are workers that may hang."""
     if stall_warning_s > 0 and worker_processes(batches):
         return WatchedPass(progress, batches, Wait(stall_warning_s))
     return Pass(progress, batches)
@@ -263,6 +263,6 @@ def note_lost_worker(error: RuntimeError, start: Position) -> None:
     """Explains the death of a worker before there was an iterator."""
     if str(error).startswith(_WORKER_DIED):
         error.add_note(
-            f"while waiting for batch {start.num_batches} of epoch {start.epoch}, whose workers have just begun"
+            f"while waiting for batch {start.num_batches} of epoch {start.epoch}, whose workers have just started"
         )
         error.add_note(_WORKER_LOST)

@@ -1,4 +1,4 @@
-"""The position in the data, its state in a checkpoint, and what data have to offer to start from a position."""
+"""The position in the data, its state in a checkpoint, and the protocol of data that can start from it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Position:
-    """A position in the passes over the data.
+    """A position in the data.
 
     Args:
-        epoch: number of the pass, from 0 unless it was set.
-        num_batches: batches that this process has received in the pass.
-        num_samples: samples that all processes together have received in the pass.
-        is_complete: nothing is left of the pass, but its iterator has not ended yet.
-        inner: the state of data that keep their own position.
+        epoch: number of the epoch, starting at 0 unless it was set.
+        num_batches: batches that this process has received in the epoch.
+        num_samples: samples that all processes together have received in the epoch.
+        is_complete: whether no batch is left in the epoch, although its iterator has not ended yet.
+        inner: the state of data with a position of its own.
     """
 
     epoch: int = 0
@@ -39,14 +39,14 @@ class Position:
 
 
 class Source(Protocol):
-    """Data that can start a pass at any position."""
+    """Data that can start at any position."""
 
     seed: int
 
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a position depends on; saved with it and compared when it is loaded."""
+        """Returns what a position depends on; saved with it and compared when it is loaded."""
         ...
 
     def begin(self, start: Position) -> Iterator[Any]:
@@ -54,23 +54,23 @@ class Source(Protocol):
         ...
 
     def num_samples_after(self, start: Position, num_batches: int) -> int:
-        """Samples of all processes in this pass, ``num_batches`` batches after ``start``."""
+        """Returns the samples seen by all processes in this epoch, ``num_batches`` batches after ``start``."""
         ...
 
     def num_left(self, start: Position) -> int | None:
-        """Batches of this process from ``start`` on; None if that is not known."""
+        """Returns the number of batches of this process from ``start`` on; None if unknown."""
         ...
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
-        """Adapts a position to the processes that there are now; ``saved`` is its fingerprint."""
+        """Adapts a position to the current number of processes; ``saved`` is its fingerprint."""
         ...
 
     def describe(self, number: int) -> str:
-        """What is in a batch, for error messages."""
+        """Describes the contents of a batch in error messages."""
         ...
 
     def inner_state(self) -> Mapping[str, Any] | None:
-        """The state of data that keep their own position."""
+        """Returns the state of data with a position of its own; None for other data."""
         ...
 
     def give_up(self, batches: Iterator[Any]) -> None:
@@ -79,7 +79,7 @@ class Source(Protocol):
 
 
 def to_state(position: Position, seed: int, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """The position as a dictionary of numbers and strings, and of the data's own state."""
+    """Converts a position to a dictionary of numbers, strings, and the state of the data."""
     state: dict[str, Any] = {
         "version": VERSION,
         "epoch": position.epoch,
@@ -95,7 +95,7 @@ def to_state(position: Position, seed: int, fingerprint: Mapping[str, Any]) -> d
 
 
 def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, Any]]:
-    """Position, seed and fingerprint from the result of :func:`to_state`.
+    """Returns position, seed and fingerprint from the result of :func:`to_state`.
 
     Raises:
         ValueError: an entry is missing, negative or not a number; or a newer version wrote the
@@ -127,13 +127,13 @@ def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, An
 
 
 def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Checks that a position belongs to the same data, cut into batches in the same way.
+    """Checks that a position was saved with the same data and batches.
 
-    The number of processes may differ. So may the batch size of each, if that of all together is
-    the same.
+    The number of processes may differ, and so may the batch size per process, if the global batch
+    size is the same.
 
     Raises:
-        ValueError: names each difference, with both values.
+        ValueError: the data differs; the message lists the differences.
     """
     differences = [
         f"{meaning} was {saved[name]!r} and is {current[name]!r}"
@@ -143,9 +143,9 @@ def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> N
     ]
     if differences:
         raise ValueError(
-            "data should be as they were when the position in them was saved, but given others: "
-            f"{', '.join(differences)}. Use the same data and batch size. To go on all the same, after the same "
-            'number of samples, use resumable(..., on_change="accept")'
+            "data should be the same as when its position was saved, but given other data: "
+            f"{', '.join(differences)}. Use the same data and batch size; or, to continue after the same number of "
+            'samples nevertheless, resumable(..., on_change="accept")'
         )
 
 

@@ -1,4 +1,4 @@
-"""Batches that a thread makes while the one before is worked on."""
+"""Prefetches batches in a thread."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BATCH, _ERROR, _END = range(3)
 
 
 def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
-    """The same batches, in the same order; a thread makes up to ``num_ahead + 1`` of them beforehand.
+    """Prefetches up to ``num_ahead + 1`` batches in a thread, and yields them in order.
 
-    The thread begins with the first batch that is asked for, and ends with the iterator, also if
-    that is left early. What it raises is raised in the place of the batch.
+    The thread starts when the first batch is requested, and ends with the iterator, even if that is
+    abandoned early. An error in the thread is raised in place of the batch.
 
     Args:
-        batches: is gone over by the thread alone. A process that is forked has no such thread.
-        num_ahead: at least 1.
+        batches: the iterator over batches; only the thread may use it.
+        num_ahead: number of batches to queue, at least 1.
 
     Raises:
-        RuntimeError: the iterator is used in a process that was forked from its own.
+        RuntimeError: the iterator is used in a forked process, which does not have the thread.
 
     Example:
         >>> list(prefetched(iter(range(5)), num_ahead=2))
@@ -40,8 +40,8 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
         while True:
             if not worker.is_here:
                 raise RuntimeError(
-                    "An iterator with prefetch should be used in the process that has made it, but this one was forked "
-                    "and has no such thread: make the iterator there"
+                    "An iterator with prefetch should be used in the process that created it, but this one was forked, "
+                    "and threads are not: create the iterator in the forked process"
                 )
             kind, value = worker.ready.get()
             if kind == _END:
@@ -49,25 +49,21 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
             if kind == _ERROR:
                 raise value
             yield value
-            value = None  # before the next one is waited for
+            value = None  # frees the batch while waiting for the next one
     finally:
         worker.end()
 
 
 class _Worker:
-    """A thread that makes batches, and how to end it."""
+    """A thread that prefetches batches."""
 
     def __init__(self, batches: Iterator[Any], num_ahead: int) -> None:
         self.ready: queue.Queue[tuple[int, Any]] = queue.Queue(num_ahead)
         self._stop = threading.Event()
         self._process = os.getpid()
         self._is_over = False
-        work = (
-            batches,
-            self.ready,
-            self._stop,
-            torch.is_grad_enabled(),
-        )  # the mode is each thread's own
+        # Each thread has a gradient mode of its own.
+        work = (batches, self.ready, self._stop, torch.is_grad_enabled())
         self._thread = threading.Thread(
             target=_make, args=work, name="ignite-prefetch", daemon=True
         )
@@ -75,22 +71,21 @@ class _Worker:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process has the thread; one that was forked from it has not, and its locks may be held."""
+        """Whether this process has the thread; a forked process does not, and locks may be held there."""
         return os.getpid() == self._process
 
     def end(self) -> None:
-        """Ends the thread and waits for it, once: at the second time, Python itself may be half gone."""
+        """Ends the thread and waits for it; does nothing when called again, for instance at shutdown."""
         if self._is_over:
             return
         self._is_over = True
         if not self.is_here:
             return
         self._stop.set()
-        while not self.ready.empty():  # the thread may wait for a place, once
+        while not self.ready.empty():  # the thread may be waiting for a free slot
             self.ready.get_nowait()
-        if (
-            self._thread is not threading.current_thread()
-        ):  # it may be the one that collects the iterator
+        # The thread itself may be the one that garbage-collects the iterator.
+        if self._thread is not threading.current_thread():
             self._thread.join()
 
 
@@ -99,7 +94,7 @@ _WORKERS: weakref.WeakSet[_Worker] = weakref.WeakSet()
 
 @atexit.register
 def _end_all() -> None:
-    """A thread that is inside of torch when Python goes down takes the process with it."""
+    """Ends all threads: one that still runs torch code while Python shuts down crashes the process."""
     for worker in list(_WORKERS):
         worker.end()
 

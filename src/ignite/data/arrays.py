@@ -21,31 +21,30 @@ __all__ = ["ArrayLoader"]
 
 
 class ArrayLoader:
-    """Goes over arrays in batches, like a ``DataLoader`` over a ``TensorDataset``, without touching single samples.
+    """Iterates over arrays in batches, like a ``DataLoader`` over a ``TensorDataset``, but slices whole batches.
 
-    Each ``iter()`` begins the next pass. Its order is a function of ``seed`` and the number of the
-    pass alone, so that
-    :func:`~ignite.data.resumable` and ``trainer.run(..., resume=...)`` go on with it at no cost. Nothing is drawn from
-    the random state of the program. Batches of data that are not shuffled are views: they are not
-    copied.
+    Each ``iter()`` starts the next epoch. Its order depends only on ``seed`` and the epoch, so that
+    :func:`~ignite.data.resumable` and ``trainer.run(..., resume=...)`` resume it at no cost. The
+    random state of the program is not used. Without shuffling, batches are views and not copied.
 
     Args:
         data: tensors, shape (N, ...), or numpy arrays of numbers, alone or in nested tuples, lists
-            and dictionaries. All have the same N. Arrays are not copied.
-        batch_size: samples in a batch of one process.
-        shuffle: whether each pass has an order of its own.
-        seed: of the orders; the same in all processes.
-        rank: number of this process.
-        world_size: how many processes share the samples; see :class:`~ignite.data.order.Cutting`.
-        drop_last: leave out the last batch of all processes if it is incomplete.
-        prefetch: how many batches a thread makes beforehand. Worth it where they go to an
-            accelerator, or are large: to hand a small one over takes longer than to make it.
-        pin_memory: put batches into page-locked memory, from which ``x.to(device,
-            non_blocking=True)`` does not wait. Without an accelerator, nothing is done.
+            and dictionaries, all with the same N. Arrays are not copied.
+        batch_size: samples per batch and process.
+        shuffle: whether to shuffle in each epoch.
+        seed: seed for shuffling, the same in all processes.
+        rank: rank of this process.
+        world_size: number of processes that share the samples; see
+            :class:`~ignite.data.order.Cutting`.
+        drop_last: whether to drop the last batch of all processes if it is incomplete.
+        prefetch: number of batches that a thread prepares in advance. Useful for accelerators and
+            large batches; for small batches, the overhead of the thread outweighs it.
+        pin_memory: whether to copy batches to page-locked memory, so that ``x.to(device,
+            non_blocking=True)`` does not block. Has no effect without an accelerator.
 
     Raises:
-        TypeError: something in ``data`` is neither a tensor nor an array of numbers.
-        ValueError: lengths differ, there are no arrays, or one has no dimension to cut along.
+        TypeError: ``data`` contains something that is neither a tensor nor an array of numbers.
+        ValueError: lengths differ, there are no arrays, or one has no dimension of samples.
 
     Example:
         >>> loader = ArrayLoader({"x": torch.arange(5.0), "y": torch.arange(5)}, batch_size=2)
@@ -54,9 +53,9 @@ class ArrayLoader:
     """
 
     passes_can_be_repeated: ClassVar[bool] = True
-    """A pass with the same number has the same batches."""
+    """Whether the same epoch always has the same batches."""
 
-    def __init__(  # noqa: PLR0913 - what a DataLoader may be told, too
+    def __init__(  # noqa: PLR0913 - as many as for a DataLoader
         self,
         data: Any,
         batch_size: int = 32,
@@ -82,17 +81,17 @@ class ArrayLoader:
 
     @property
     def batch_size(self) -> int:
-        """Samples in a batch of one process."""
+        """Number of samples per batch and process."""
         return self.cutting.batch_size
 
     @property
     def is_on_accelerator(self) -> bool:
-        """Whether an array is on another device than the host already."""
+        """Whether an array is already on an accelerator."""
         return any(tensor.device.type != "cpu" for _, tensor in named_tensors(self.data))
 
     @property
     def seed(self) -> int:
-        """What the order of each pass is made from."""
+        """The seed for shuffling."""
         return self.order.seed
 
     @seed.setter
@@ -100,11 +99,11 @@ class ArrayLoader:
         self.order.seed = seed
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which number the next pass has."""
+        """Sets the number of the next epoch."""
         self._epoch = epoch
 
     def copy(self) -> ArrayLoader:
-        """Another loader of the same arrays, which begins with the first pass."""
+        """Returns another loader of the same arrays, which starts with the first epoch."""
         other = copy.copy(self)
         other.order = copy.copy(self.order)
         other._epoch = 0
@@ -118,7 +117,7 @@ class ArrayLoader:
         return self.batches(epoch)
 
     def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
-        """Batches of this process in a pass, after all processes have had ``num_seen`` samples; changes nothing."""
+        """Returns an iterator over an epoch after ``num_seen`` samples of all processes; does not change the loader."""
         made = self._made(epoch, num_seen)
         if self.pin_memory and torch.accelerator.is_available():
             made = map(_pinned, made)
@@ -174,29 +173,29 @@ class ArraySource:
         return self._loader.batches(start.epoch, start.num_samples)
 
     def num_samples_after(self, start: Position, num_batches: int) -> int:
-        """Samples of all processes in this pass."""
+        """Returns the samples seen by all processes in this epoch."""
         return start.num_samples + self._loader.cutting.num_seen(self._num_left(start), num_batches)
 
     def num_left(self, start: Position) -> int:
-        """Batches of this process from ``start`` on."""
+        """Returns the number of batches of this process from ``start`` on."""
         return self._loader.cutting.num_batches(self._num_left(start))
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
-        """Adapts a position to the processes that there are now."""
+        """Adapts a position to the current number of processes."""
         if self._num_left(position) < self._loader.cutting.world_size:
             return replace(position, is_complete=True)
         return position
 
     def describe(self, number: int) -> str:
-        """What is in a batch, for error messages."""
+        """Describes the contents of a batch in error messages."""
         return f"of arrays in batches of {self._loader.batch_size}"
 
     def inner_state(self) -> None:
-        """None: the position is all the state there is."""
+        """Returns None: there is no state besides the position."""
         return
 
     def give_up(self, batches: Iterator[Any]) -> None:
-        """There are no workers."""
+        """Does nothing: there are no workers."""
 
     def _num_left(self, position: Position) -> int:
         return self._loader.order.num_samples - position.num_samples
@@ -223,10 +222,10 @@ def _map(data: Any, func: Callable[[Tensor], Any]) -> Any:
 
 
 def as_tensors(data: Any) -> Any:
-    """The same containers, with tensors in the place of numpy's arrays.
+    """Converts the numpy arrays in nested containers to tensors.
 
     Raises:
-        TypeError: something in ``data`` is neither a tensor nor an array of numbers.
+        TypeError: ``data`` contains something that is neither a tensor nor an array of numbers.
     """
 
     def convert(leaf: Any) -> Tensor:
@@ -245,7 +244,7 @@ def as_tensors(data: Any) -> Any:
 
 
 def _array_types() -> tuple[type, ...]:
-    """Numpy's array, if anybody has loaded numpy."""
+    """Returns the class of numpy arrays, if numpy is loaded."""
     numpy = sys.modules.get("numpy")
     return () if numpy is None else (numpy.ndarray,)
 
@@ -272,7 +271,7 @@ def _common_length(data: Any) -> int:
 
 
 def named_tensors(data: Any, path: str = "data") -> Iterator[tuple[str, Tensor]]:
-    """All tensors in nested containers, with the words that lead to them: ``data["x"][0]``."""
+    """Yields all tensors in nested containers with their paths, such as ``data["x"][0]``."""
     if isinstance(data, Tensor):
         yield path, data
     elif isinstance(data, PackedSequence):
@@ -280,6 +279,6 @@ def named_tensors(data: Any, path: str = "data") -> Iterator[tuple[str, Tensor]]
     elif isinstance(data, Mapping):
         for key, value in data.items():
             yield from named_tensors(value, f"{path}[{key!r}]")
-    elif not isinstance(data, str | bytes):  # of which each item is a string, too
+    elif not isinstance(data, str | bytes):  # iterating over a string would never end
         for index, value in enumerate(data):
             yield from named_tensors(value, f"{path}[{index}]")

@@ -1,4 +1,4 @@
-"""A DataLoader like another one, with some of its parts exchanged."""
+"""Copies a DataLoader with some of its arguments changed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _SAMPLING = frozenset({"batch_size", "shuffle", "sampler", "batch_sampler", "dro
 def update_dataloader(
     dataloader: DataLoader[Any], new_batch_sampler: Iterable[Any] | None = None, **changes: Any
 ) -> DataLoader[Any]:
-    """Makes a loader like ``dataloader``, of the same class, that takes its batches of indices from another sampler.
+    """Copies a loader, with another batch sampler or other arguments.
 
     Args:
-        dataloader: stays as it is; over a map-style dataset, unless the sampling stays.
-        new_batch_sampler: gives lists of indices. None: sampling is as it was, or as ``changes``
-            say.
-        changes: other arguments of the loader: ``generator``, ``dataset``, ``collate_fn``,
-            ``sampler``, ...
+        dataloader: the loader; it is not modified. If its sampling changes, its dataset should be
+            map-style.
+        new_batch_sampler: the new batch sampler, an iterable of lists of indices; None to keep the
+            sampling, or to change it by ``changes``.
+        changes: other arguments of the loader to change: ``generator``, ``dataset``,
+            ``collate_fn``, ``sampler``, ...
 
     Example:
         >>> loader = DataLoader(range(4), batch_size=3)
@@ -54,16 +55,13 @@ def update_dataloader(
 
 
 def _copy(dataloader: DataLoader[Any], changes: dict[str, Any]) -> DataLoader[Any]:
-    """For a class whose constructor takes other arguments: the loader as it is, with some attributes exchanged."""
+    """Copies a loader by its attributes, for classes whose constructors take other arguments."""
     if "sampler" in changes:
         changes = changes | {"batch_sampler": None}
     elif "batch_sampler" in changes:
         changes = changes | {"batch_size": None, "drop_last": False}
-    changes = {
-        name: value for name, value in changes.items() if name != "multiprocessing_context"
-    }  # a property
+    is_property = {"multiprocessing_context"}
+    changes = {name: value for name, value in changes.items() if name not in is_property}
     copied = copy.copy(dataloader)
-    vars(copied).update(
-        changes, _iterator=None
-    )  # set like this, because a loader refuses to be changed
+    vars(copied).update(changes, _iterator=None)  # assigning to attributes of a loader raises
     return copied

@@ -1,7 +1,4 @@
-"""The one order of samples, and how batches are cut from it.
-
-Pure: plain numbers in and out, no loader, no process.
-"""
+"""The order of samples, and how it is split into batches, as pure functions of plain numbers."""
 
 from __future__ import annotations
 
@@ -17,20 +14,21 @@ from ignite.data.random_state import mix
 
 __all__ = ["Cutting", "SampleOrder", "cut"]
 
-Order: TypeAlias = (
-    Tensor | Sequence[Any]
-)  # (N,) of indices; a tensor is sliced, and never made a list as a whole
+# Indices of shape (N,). A tensor is sliced, and never converted to a list as a whole.
+Order: TypeAlias = Tensor | Sequence[Any]
 
-_NUM_AT_ONCE = 4096  # indices that become Python numbers at a time: enough to make the slicing of tensors negligible
+_NUM_AT_ONCE = (
+    4096  # indices converted to Python numbers together; makes the cost of slicing negligible
+)
 
 
 class SampleOrder:
-    """The order in which a pass goes over the samples: a pure function of the seed and the number of the pass.
+    """The order of the samples in each epoch: a pure function of the seed and the epoch.
 
     Args:
-        num_samples: how many there are.
-        seed: another seed gives other orders.
-        shuffle: otherwise the order is 0, 1, 2, ... in every pass.
+        num_samples: number of samples.
+        seed: seed for shuffling.
+        shuffle: whether to shuffle in each epoch; if not, the order is always 0, 1, 2, ...
 
     Raises:
         ValueError: ``num_samples`` is negative.
@@ -51,7 +49,7 @@ class SampleOrder:
         self.shuffle = shuffle
 
     def of(self, epoch: int) -> Order:
-        """Indices in the order of this pass: an int64 tensor of shape (N,), or a range if nothing is shuffled."""
+        """Returns the indices for an epoch: an int64 tensor of shape (N,), or a range without shuffling."""
         if not self.shuffle:
             return range(self.num_samples)
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
@@ -60,26 +58,26 @@ class SampleOrder:
 
 @dataclass(frozen=True)
 class Cutting:
-    """How an order of samples is cut into batches and shared among processes.
+    """Splits an order of samples into batches and shards them over processes.
 
     After ``num_seen`` samples, the next ``batch_size * world_size`` samples of the order are the
-    next global batch, of which each process takes an equal, contiguous part. All processes get the
+    next global batch, of which each process gets an equal, contiguous part. All processes get the
     same number of batches:
 
-    - A remainder that is smaller than a global batch is shared as evenly as possible.
-    - A remainder of fewer samples than processes joins the global batch before it. Sizes differ by
-      one at most.
-    - If there is no batch before it, because no more samples were left at all, some processes get
-      none. Only there the number of batches differs.
+    - A remainder smaller than a global batch is distributed as evenly as possible.
+    - A remainder with fewer samples than processes is added to the global batch before it. The
+      sizes of the parts differ by at most one.
+    - If there is no batch before it, some processes get no batch. Only in this case the number of
+      batches differs.
 
-    So no sample is seen twice, and none is left out unless ``drop_last`` leaves out the last
-    incomplete global batch.
+    So no sample is seen twice, and none is dropped, unless ``drop_last`` drops the last incomplete
+    global batch.
 
     Args:
-        batch_size: samples in a batch of one process.
-        rank: number of this process, from 0.
-        world_size: how many processes share the samples.
-        drop_last: leave out the last global batch if it is incomplete.
+        batch_size: samples per batch and process.
+        rank: rank of this process.
+        world_size: number of processes that share the samples.
+        drop_last: whether to drop the last global batch if it is incomplete.
 
     Raises:
         ValueError: ``batch_size`` or ``world_size`` is not positive, or ``rank`` not below
@@ -109,11 +107,11 @@ class Cutting:
 
     @property
     def global_size(self) -> int:
-        """Samples in a batch of all processes together."""
+        """Number of samples in a batch over all processes."""
         return self.batch_size * self.world_size
 
     def split(self, num_left: int) -> tuple[int, int]:
-        """Into how many global batches of full size, and what size for one last other batch (0: there is none)."""
+        """Returns the number of full global batches, and the size of a last batch of another size, or 0."""
         num_full, rest = divmod(max(num_left, 0), self.global_size)
         if rest == 0 or self.drop_last:
             return num_full, 0
@@ -122,20 +120,20 @@ class Cutting:
         return num_full, rest
 
     def num_batches(self, num_left: int) -> int:
-        """How many batches this process gets from ``num_left`` samples."""
+        """Returns the number of batches that this process gets from ``num_left`` samples."""
         num_full, last_size = self.split(num_left)
         low, high = self.share(last_size)
         return num_full + (high > low)
 
     def num_seen(self, num_left: int, num_batches: int) -> int:
-        """How many of ``num_left`` samples all processes have seen after ``num_batches`` batches."""
+        """Returns how many of ``num_left`` samples all processes have seen after ``num_batches`` batches."""
         num_full, last_size = self.split(num_left)
         if num_batches <= num_full:
             return num_batches * self.global_size
         return num_full * self.global_size + last_size
 
     def spans(self, num_samples: int, num_seen: int = 0) -> Iterator[tuple[int, int]]:
-        """Begin and end, in the order of all ``num_samples``, of each batch of this process after ``num_seen``."""
+        """Returns an iterator over begin and end of each batch of this process, after ``num_seen`` samples."""
         num_full, last_size = self.split(num_samples - num_seen)
         size, end = self.global_size, num_seen + num_full * self.global_size
         low, high = self.share(size)
@@ -148,21 +146,21 @@ class Cutting:
         return chain(full, [(end + low, end + high)] if high > low else [])
 
     def share(self, size: int) -> tuple[int, int]:
-        """Begin and end of the part of this process in a global batch of ``size`` samples."""
+        """Returns begin and end of the part of this process in a global batch of ``size`` samples."""
         base, num_larger = divmod(size, self.world_size)
         low = self.rank * base + min(self.rank, num_larger)
         return low, low + base + (self.rank < num_larger)
 
 
 def cut(order: Order, cutting: Cutting, num_seen: int = 0) -> Iterator[list[Any]]:
-    """Gives the batches of indices of one process, from where ``num_seen`` samples have been seen by all processes.
+    """Yields the batches of indices of one process, after all processes have seen ``num_seen`` samples.
 
-    Whatever lies before costs nothing.
+    Skipping samples takes no time.
 
     Args:
         order: indices of all samples, the same in all processes.
-        cutting: sizes and shares.
-        num_seen: samples that all processes together have had in this pass.
+        cutting: batch size and sharding.
+        num_seen: number of samples that all processes together have seen in this epoch.
     """
     num_full, last_size = cutting.split(len(order) - num_seen)
     size = cutting.global_size

@@ -59,8 +59,8 @@ class random_scope:  # noqa: N801 - reads as a function: `with random_scope():`
     """Restores the program's generators at the end of the block.
 
     Args:
-        seed: 64 bits, for the generators inside of the block. None: they are in an unknown state
-            there.
+        seed: 64-bit seed for the generators inside of the block; None to leave them in an unknown
+            state there.
 
     Example:
         >>> _ = torch.manual_seed(1)
@@ -92,16 +92,15 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     numpy = numpy_or_none()
     if numpy is not None:
-        numpy.random.seed(
-            seed >> 32
-        )  # the halves differ: torch's generator makes use of the lower 32 bits only
+        # The upper half, since torch's generator uses only the lower one.
+        numpy.random.seed(seed >> 32)
 
 
 class PrivateRandom:
     """A separate stream of random numbers, which continues from block to block.
 
     Args:
-        seed: 64 bits; the stream starts from it.
+        seed: 64-bit seed of the stream.
         generators: other generators that are used in the blocks, such as that of a sampler.
 
     Example:
@@ -121,7 +120,7 @@ class PrivateRandom:
         self._python: tuple[Any, ...] | None = None
         self._torch: torch.Tensor | None = None
         self._others: list[torch.Tensor] = []
-        self._bits: Any = None  # numpy's generator, which is exchanged and not copied
+        self._bits: Any = None  # numpy's generator, which is swapped, not copied
 
     def __enter__(self) -> PrivateRandom:
         self._program = _ProgramState(self._bits)
@@ -146,7 +145,7 @@ class PrivateRandom:
             generator.set_state(state)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the stream; holds only numbers, strings, tuples and tensors."""
+        """Returns the state of the stream, which consists of numbers, strings, tuples and tensors."""
         state: dict[str, Any] = {
             "seed": self._seed,
             "python": self._python,
@@ -183,7 +182,7 @@ class PrivateRandom:
 class _ProgramState:
     """The state of the program's generators when this was created.
 
-    Numpy's generator is exchanged for another one.
+    Numpy's generator is swapped for another one.
     """
 
     __slots__ = ("_numpy", "_python", "_torch")

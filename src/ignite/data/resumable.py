@@ -1,4 +1,4 @@
-"""Data that can be put to where a run was stopped."""
+"""Loaders that resume exactly where a run was stopped."""
 
 from __future__ import annotations
 
@@ -27,43 +27,40 @@ def resumable(
     on_change: Literal["raise", "accept"] = "raise",
     stall_warning_s: float = 300.0,
 ) -> ResumableLoader:
-    """Makes a loader whose passes can be stopped anywhere and gone on with, exactly, in another process.
+    """Makes a loader that can be stopped anywhere in an epoch and resumed exactly, also in another process.
 
-    The batches of a pass, and all random numbers that are drawn to make them, are a function of the
-    seed, the number of the pass and the place in it. Neither the number of workers nor the place
-    where a run was stopped changes them, and the random state of the program is not touched.
+    The batches of an epoch, and all random numbers that are used to load them, are a function of
+    the seed, the epoch and the position in it. They depend neither on the number of workers nor on
+    where a run was stopped. The random state of the program is not changed.
 
-    ============================================
-    =============================================================== data
-    what going on costs ============================================
-    =============================================================== ``DataLoader`` over a map-style
-    dataset     nothing: only indices are skipped iterable dataset with a state, no workers
-    nothing: it is asked for its state any other iterable dataset                  what was given
-    before is made again and dropped data with ``state_dict``, as torchdata's     what its own
-    ``load_state_dict`` costs lists and other iterables                    what was given before is
-    made again and dropped ============================================
-    ===============================================================
+    How much it takes to resume depends on the data:
 
-    With a map-style dataset, each batch is seeded. :func:`~ignite.data.seeded` datasets seed each
-    sample instead. A ``DistributedSampler`` is replaced by our own cutting, which neither pads nor
-    leaves samples out.
+    - a ``DataLoader`` over a map-style dataset: nothing, only indices are skipped;
+    - an iterable dataset with ``state_dict``, without workers: nothing, its state is restored;
+    - any other iterable dataset: the batches before the position are loaded again and dropped;
+    - a loader with ``state_dict``, such as torchdata's: the time of its ``load_state_dict``;
+    - lists and other iterables: the batches before the position are loaded again and dropped.
+
+    For map-style datasets, random generators are seeded for each batch, and for
+    :func:`~ignite.data.seeded` datasets for each sample. A ``DistributedSampler`` is replaced by a
+    sampler that neither pads nor drops samples.
 
     Args:
-        loader: a ``DataLoader``, or anything that can be iterated over again and again.
-        seed: of orders and random numbers, the same in all processes. None: that of the loader's
-            ``generator``, if it has one; that of its ``DistributedSampler``; else, for one process,
-            torch's (``torch.manual_seed``), and for several 0. A loaded position brings its own.
-        rank: number of this process; a ``DistributedSampler`` says it by itself. Processes that do
-            not share their data go over them in other orders, and draw other random numbers.
-        world_size: how many processes, all of which hold the same data, share them. 1: each has
-            data of its own.
-        on_change: what to do if a position is loaded that was saved with other data or another
-            batch size: raise an error, or go on after the same number of samples.
-        stall_warning_s: after how many seconds of waiting for a batch of the workers to warn, and
-            name the process that hangs. 0: never.
+        loader: a ``DataLoader``, or anything that can be iterated over repeatedly.
+        seed: seed of orders and random numbers, the same in all processes. By default, that of the
+            loader's ``generator`` or ``DistributedSampler``, if it has one; else, for one process,
+            torch's (``torch.manual_seed``), and for several 0. A loaded position restores its seed.
+        rank: rank of this process, unless the loader has a ``DistributedSampler``. Processes that
+            do not share their data have different orders and random numbers.
+        world_size: number of processes that hold the same data and share it; 1 if each process has
+            its own data.
+        on_change: what to do if a loaded position was saved with other data or another batch size:
+            raise an error, or accept it and continue after the same number of samples.
+        stall_warning_s: seconds of waiting for a batch of the workers after which to warn, with the
+            process that hangs; 0 for never.
 
     Raises:
-        ValueError: a batch sampler of the user's is to be shared by several processes.
+        ValueError: several processes would share a custom batch sampler.
 
     Example:
         >>> loader = resumable(DataLoader(range(6), batch_size=2, shuffle=True), seed=1)
@@ -85,19 +82,19 @@ def resumable(
 
 
 class ResumableLoader:
-    """What :func:`resumable` returns.
+    """The result of :func:`resumable`.
 
-    Attributes that it lacks are those of the loader it was made of.
+    Has the attributes of the original loader in addition to its own.
 
-    Each ``iter()`` begins the next pass, or, once after ``load_state_dict``, goes on with the one
-    that was stopped. The position belongs to the iterator that was made last.
+    Each ``iter()`` starts the next epoch, or, once after ``load_state_dict``, continues the one
+    that was stopped. The position is that of the latest iterator.
 
     State:
-        The position behind what has been delivered, not what workers have prepared: ``epoch``,
-        ``num_batches`` (of this process), ``num_samples`` (of all), ``seed``, and a ``fingerprint``
-        of the data. Once an iterator has said that it is at its end, the position is the beginning
-        of the next pass. Before, it is the end of the pass: an iterator made from there is at its
-        end at once, and the one after it begins the next pass.
+        The position after the last delivered batch, regardless of what workers have prepared:
+        ``epoch``, ``num_batches`` (of this process), ``num_samples`` (of all processes), ``seed``,
+        and a ``fingerprint`` of the data. After the last batch, it is the end of the epoch, from
+        where the next iterator is empty. Once the iterator has raised StopIteration, it is the
+        start of the next epoch.
     """
 
     def __init__(
@@ -129,40 +126,40 @@ class ResumableLoader:
 
     @property
     def wrapped(self) -> Any:
-        """The loader that :func:`resumable` was given."""
+        """The original loader."""
         return self._loader
 
     @property
     def position(self) -> Position:
-        """Behind what has been delivered."""
+        """The position after the last delivered batch."""
         progress = self._progress
         if self._is_loaded or progress is None or progress.is_ended:
             return self._next
         return progress.position()
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which number the next pass has.
+        """Sets the number of the next epoch.
 
-        A loaded position inside a pass is kept, whatever it says.
+        Has no effect if a position within an epoch was loaded.
         """
         if not self._is_loaded or self._next.is_complete:
             self._next = Position(epoch)
             self._is_loaded = False
 
     def end_pass(self) -> None:
-        """Gives up the rest of the pass: the position is the beginning of the next one, also if it is saved."""
+        """Skips the rest of the epoch: moves the position to the start of the next one."""
         if self._is_loaded:
             self._next = Position(self._next.epoch + 1)
         self._is_loaded = False
         self._progress = None
 
     def num_batches_left(self) -> int | None:
-        """How many batches of this process the pass still has, or None if that is not known."""
+        """Returns the number of batches of this process left in the epoch; None if unknown."""
         position = self.position
         return 0 if position.is_complete else self._source.num_left(position)
 
     def bookmark(self) -> Callable[[], None]:
-        """Returns what puts the position back to where it is now, in this process, whatever has been loaded since."""
+        """Returns a function that restores the current position, in this process."""
         before, seed = dict(vars(self)), self._source.seed
 
         def put_back() -> None:
@@ -172,15 +169,15 @@ class ResumableLoader:
         return put_back
 
     def state_dict(self) -> dict[str, Any]:
-        """See the class; can be read with ``torch.load(weights_only=True)``."""
+        """Returns the state, which can be loaded with ``torch.load(weights_only=True)``."""
         return to_state(self.position, self._source.seed, self._source.fingerprint())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Lets the next iteration go on where the state was taken.
+        """Lets the next iteration continue where the state was saved.
 
         Raises:
-            ValueError: it was taken in other data, and changes are not accepted; or it is no such
-                state. Nothing is changed then.
+            ValueError: the state was saved with other data, and changes are not accepted; or it is
+                invalid. Nothing is changed.
         """
         position, seed, saved = from_state(state_dict)
         current = self._source.fingerprint()
@@ -189,8 +186,8 @@ class ResumableLoader:
         fitted = self._source.fit(position, saved, self._accepts_changes)
         if fitted.is_complete and not position.is_complete:
             self._logger.warning(
-                "In epoch %s, %s samples have been given, and fewer are left than the %s processes that are to share "
-                "them: they are left out, so that all processes have the same number of batches",
+                "Epoch %s continues after %s samples, with fewer samples left than there are processes (%s): the rest "
+                "is dropped, so that all processes have the same number of batches",
                 position.epoch, position.num_samples, current.get("world_size", 1),
             )  # fmt: skip
         self._source.seed = seed
@@ -219,7 +216,7 @@ def _source_of(loader: Any, seed: int | None, rank: int, world_size: int) -> Sou
 
 def _seed(seed: int | None, loader: Any, world_size: int) -> int | None:
     if seed is not None or world_size > 1 or _knows_ranks(loader):
-        return seed  # of several processes, each may have seeded its generators in its own way
+        return seed  # each of several processes may have seeded its generators differently
     generator = getattr(loader, "generator", None)
     return (
         generator.initial_seed() if isinstance(generator, torch.Generator) else torch.initial_seed()
@@ -227,7 +224,7 @@ def _seed(seed: int | None, loader: Any, world_size: int) -> int | None:
 
 
 def _knows_ranks(loader: Any) -> bool:
-    """Whether a sampler of the loader shares the samples among processes."""
+    """Whether a sampler of the loader shards the samples over processes."""
     batch_sampler = getattr(loader, "batch_sampler", None)
     samplers = (
         getattr(loader, "sampler", None),

@@ -1,4 +1,4 @@
-"""Batches of indices: cut from the order of samples or drawn by the user's sampler, from any position on."""
+"""Samplers of batches of indices that can start at any position."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from ignite.data.random_state import PrivateRandom, mix
 
 __all__ = ["ShardedBatchSampler"]
 
-_NUM_AT_ONCE = 1024  # indices of a sampler without length that are drawn together
+_NUM_AT_ONCE = 1024  # indices drawn together from a sampler without length
 
 
 class ShardedBatchSampler(Sampler[list[int]]):
-    """Gives each process its batches of indices, without padding and without leaving samples out.
+    """Shards batches of indices over processes, without padding or dropping samples.
 
-    Which samples a pass has, and in which order, is a function of the seed and the number of the
-    pass; which of them come next, of how many all processes have seen. So a pass can be stopped and
-    gone on with anywhere, and with another number of processes. See
-    :class:`~ignite.data.order.Cutting` for how batches are cut.
+    The order of samples depends only on the seed and the epoch, and the position in it only on the
+    number of samples that all processes have seen. So an epoch can be stopped anywhere and resumed,
+    also with another number of processes. See :class:`~ignite.data.order.Cutting` for how batches
+    are formed.
 
     Args:
-        num_samples_or_sampler: how many samples there are; or a sampler whose indices are drawn
-            once for a pass, in private random state, and then cut. It has to draw the same in all
-            processes.
-        batch_size: samples in a batch of one process.
-        shuffle: whether each pass has an order of its own; of no meaning with a sampler.
-        seed: the same in all processes.
-        rank: number of this process.
+        num_samples_or_sampler: the number of samples; or a sampler whose indices are drawn once per
+            epoch, with private random state, and must be the same in all processes.
+        batch_size: samples per batch and process.
+        shuffle: whether to shuffle in each epoch; no effect with a sampler.
+        seed: seed for shuffling, the same in all processes.
+        rank: rank of this process.
         world_size: number of processes.
-        drop_last: leave out the last batch of all processes if it is incomplete.
+        drop_last: whether to drop the last batch of all processes if it is incomplete.
 
     State:
-        ``epoch``, ``num_seen`` (by all processes, of the samples in this pass), ``seed``,
-        ``num_samples``. A loader with workers asks for batches before it delivers them, and those
-        count as seen: to save what has been delivered, use :func:`~ignite.data.resumable`.
+        ``epoch``, ``num_seen`` (samples seen by all processes in this epoch), ``seed``,
+        ``num_samples``. Batches that the workers of a loader prefetch count as seen: to save the
+        position after the last delivered batch, use :func:`~ignite.data.resumable`.
 
     Example:
         >>> sampler = ShardedBatchSampler(5, batch_size=2, shuffle=False)
@@ -74,7 +73,7 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
     @property
     def seed(self) -> int:
-        """What the order of each pass is made from."""
+        """The seed for shuffling."""
         return self.order.seed
 
     @seed.setter
@@ -82,35 +81,35 @@ class ShardedBatchSampler(Sampler[list[int]]):
         self.order.seed = seed
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which pass comes next; a loaded position in this same pass is kept."""
+        """Sets the next epoch; a loaded position in the same epoch is kept."""
         if epoch != self.epoch:
             self.epoch, self._num_seen, self._resumes_at = epoch, 0, 0
 
     def __len__(self) -> int:
-        """Batches of this process in a whole pass."""
+        """Returns the number of batches of this process in a whole epoch."""
         return self.cutting.num_batches(self.order.num_samples)
 
     def __iter__(self) -> Iterator[list[int]]:
         return self._give()
 
     def _give(self) -> Iterator[list[int]]:
-        # At the first batch, not at iter(): a loader with workers makes two iterators, and uses the
-        # second.
+        # At the first batch, not at iter(): a loader with workers creates two iterators, and uses
+        # the second one.
         num_seen, self._resumes_at = self._resumes_at, 0
         for i, batch in enumerate(self.batches(self.epoch, num_seen), start=1):
             self._num_seen = self.num_seen_after(num_seen, i)
             yield batch
 
     def batches(self, epoch: int, num_seen: int = 0) -> Iterator[list[Any]]:
-        """The batches of a pass from a position on; changes nothing here."""
+        """Returns an iterator over an epoch from a position on; does not change the sampler."""
         return cut(self.order.of(epoch), self.cutting, num_seen)
 
     def num_seen_after(self, num_seen: int, num_batches: int) -> int:
-        """How many samples all processes have seen, ``num_batches`` batches after they had seen ``num_seen``."""
+        """Returns the samples seen by all processes ``num_batches`` batches after they have seen ``num_seen``."""
         return num_seen + self.cutting.num_seen(self.order.num_samples - num_seen, num_batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers; see the class."""
+        """Returns the position as plain numbers."""
         return {
             "epoch": self.epoch,
             "num_seen": self._num_seen,
@@ -119,10 +118,10 @@ class ShardedBatchSampler(Sampler[list[int]]):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on, in the next iteration, where the state was taken.
+        """Lets the next iteration continue where the state was saved.
 
         Raises:
-            ValueError: it is of another number of samples.
+            ValueError: the number of samples differs.
         """
         if state_dict["num_samples"] != self.order.num_samples:
             raise ValueError(
@@ -134,24 +133,24 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
 
 class Batches(Protocol):
-    """Batches of indices of all passes, as ``ShardedBatchSampler`` has them, and the two classes below."""
+    """The protocol of batch samplers that can start at any position, such as :class:`ShardedBatchSampler`."""
 
     seed: int
 
     def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
-        """The batches of this process in a pass, after ``num_seen`` samples."""
+        """Returns the batches of this process in an epoch, after ``num_seen`` samples."""
         ...
 
     def __len__(self) -> int: ...
 
 
 class StreamedBatches:
-    """Batches cut from the indices of a sampler without length.
+    """Forms batches from the indices of a sampler without length.
 
     Args:
-        sampler: gives indices, the same in all processes.
-        seed: another seed gives other indices.
-        cutting: sizes and shares.
+        sampler: the sampler; it must draw the same indices in all processes.
+        seed: seed for the sampler.
+        cutting: batch size and sharding.
     """
 
     def __init__(self, sampler: Iterable[Any], seed: int, cutting: Cutting) -> None:
@@ -167,11 +166,11 @@ class StreamedBatches:
 
 
 class OwnBatches:
-    """Batches of the user's batch sampler, which are not cut; ``num_seen`` counts batches here.
+    """The batches of a custom batch sampler; here, ``num_seen`` counts batches.
 
     Args:
-        batch_sampler: gives batches of indices, those of this process only.
-        seed: another seed gives other indices.
+        batch_sampler: the batch sampler; it draws batches for this process only.
+        seed: seed for the sampler.
     """
 
     def __init__(self, batch_sampler: Iterable[Any], seed: int) -> None:
@@ -186,12 +185,12 @@ class OwnBatches:
 
 
 class DrawnOrder:
-    """The order of samples that the user's sampler draws for a pass, in private random state.
+    """The order of samples that a custom sampler draws for an epoch, with private random state.
 
     Args:
-        sampler: gives indices. If it has ``set_epoch``, that is called with the number of the pass;
-            if it has a ``generator``, that is seeded, and restored afterwards.
-        seed: another seed gives another order.
+        sampler: the sampler. Its ``set_epoch``, if it has one, is called with the epoch; its
+            ``generator`` is seeded, and restored afterwards.
+        seed: seed for the sampler.
 
     Example:
         >>> sampler = torch.utils.data.RandomSampler(range(100), replacement=True)
@@ -206,11 +205,11 @@ class DrawnOrder:
 
     @property
     def num_samples(self) -> int:
-        """Number of indices in a pass."""
+        """Number of indices per epoch."""
         return len(self.sampler)  # type: ignore[arg-type]
 
     def of(self, epoch: int) -> Order:
-        """All indices of a pass; as a tensor if they are numbers."""
+        """Returns all indices of an epoch; as a tensor if they are integers."""
         indices = list(draw(self.sampler, self.seed, epoch))
         if indices and all(type(index) is int for index in indices):
             return torch.tensor(indices)
@@ -218,7 +217,7 @@ class DrawnOrder:
 
 
 def draw(sampler: Iterable[Any], seed: int, epoch: int) -> Iterator[Any]:
-    """Draws the indices of a pass in private random state: at once if the sampler has a length, else in chunks."""
+    """Draws the indices of an epoch with private random state: at once if the sampler has a length, else in chunks."""
     _set_epoch(sampler, epoch)
     private = PrivateRandom(mix(seed, epoch), generators_of(sampler))
     if has_length(sampler):
@@ -229,7 +228,7 @@ def draw(sampler: Iterable[Any], seed: int, epoch: int) -> Iterator[Any]:
 
 
 class _Chunks:
-    """Draws many indices at a time; the first ones when it is created, see ``Indexer.arm``."""
+    """Draws indices in chunks, the first one at creation, see ``Indexer.arm``."""
 
     def __init__(self, sampler: Iterable[Any], private: PrivateRandom) -> None:
         self._private = private
@@ -249,10 +248,10 @@ class _Chunks:
 
 
 def cut_stream(indices: Iterator[Any], cutting: Cutting, num_seen: int = 0) -> Iterator[list[Any]]:
-    """Like :func:`~ignite.data.order.cut`, for an unknown number of indices."""
+    """Forms batches like :func:`~ignite.data.order.cut`, for an unknown number of indices."""
     next(islice(indices, num_seen, num_seen), None)
     size = cutting.global_size
-    held: list[Any] = []  # one global batch is held back, since a small remainder would join it
+    held: list[Any] = []  # the latest global batch, to which a small remainder would be added
     while True:
         coming = list(islice(indices, size))
         if len(coming) == size:
@@ -276,7 +275,7 @@ def _share(samples: list[Any], cutting: Cutting) -> list[Any]:
 
 
 def has_length(x: Any) -> bool:
-    """Whether ``len(x)`` is known; an iterable dataset may have a ``__len__`` that raises TypeError."""
+    """Whether ``len(x)`` works; an iterable dataset may have a ``__len__`` that raises TypeError."""
     try:
         len(x)
     except (TypeError, NotImplementedError):
@@ -291,13 +290,13 @@ def _set_epoch(sampler: Any, epoch: int) -> None:
 
 
 def generators_of(sampler: Any) -> list[torch.Generator]:
-    """The generators of a sampler and of those inside of it."""
+    """Returns the generators of a sampler and of those inside of it."""
     found = [getattr(each, "generator", None) for each in _chain(sampler)]
     return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
 def _chain(sampler: Any) -> Iterator[Any]:
-    """A sampler and those inside of it: a batch sampler has a ``sampler``."""
+    """Yields a sampler and those inside of it, such as the ``sampler`` of a batch sampler."""
     seen: list[Any] = []
     while sampler is not None and not any(sampler is each for each in seen):
         seen.append(sampler)

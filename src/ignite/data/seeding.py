@@ -1,4 +1,4 @@
-"""Datasets whose random numbers depend on what is asked for, not on who asks, when, or what was asked before."""
+"""Datasets whose random numbers depend only on the sample or batch, not on the process or what was loaded before."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ __all__ = [
 
 
 def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
-    """Makes each item of a dataset draw its random numbers from (seed, epoch, index), and from nothing else.
+    """Seeds the random numbers for each item of a dataset with (seed, epoch, index).
 
-    An augmented sample is then the same whatever the batch size, the number of workers and of
-    processes, the order, and wherever a run was stopped; in each epoch it is another one. For
-    python's ``random``, torch's default generator and ``numpy.random``.
+    An augmented sample then depends on the epoch, but neither on batch size, order, number of
+    workers or processes, nor on where a run was stopped. Covers Python's ``random``, torch's
+    default generator and ``numpy.random``.
 
     Args:
-        dataset: map-style; its items are asked for one by one, or by its own ``__getitems__`` with
-            one index.
-        seed: another seed gives other numbers.
+        dataset: a map-style dataset; its items are loaded one by one.
+        seed: the seed.
 
-    The epoch comes from a :func:`~ignite.data.resumable` loader; with any other loader, call
-    ``set_epoch`` on what this returns. Workers see it, those that persist as well.
+    The epoch is set by a :func:`~ignite.data.resumable` loader; with any other loader, call
+    ``set_epoch`` on the result. All workers, also persistent ones, see it.
 
     Raises:
         TypeError: ``dataset`` has no ``__getitem__``, or is an iterable dataset.
@@ -56,7 +55,7 @@ def seeded(dataset: Dataset[Any], seed: int = 0) -> SeededDataset:
 
 
 class _Wrapped(Dataset[Any]):
-    """A dataset in front of another one, whose attributes are its own: those of the inner one, read and written."""
+    """A wrapper around a dataset, which forwards attributes to it."""
 
     _own: frozenset[str] = frozenset({"dataset"})
 
@@ -74,7 +73,7 @@ class _Wrapped(Dataset[Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._own:
             object.__setattr__(self, name, value)
-        else:  # worker_init_fn may tell the dataset which part of the data is its own
+        else:  # worker_init_fn may set the shard of the dataset
             setattr(self.dataset, name, value)
 
     def __repr__(self) -> str:
@@ -82,7 +81,7 @@ class _Wrapped(Dataset[Any]):
 
 
 class SeededDataset(_Wrapped):
-    """What :func:`seeded` returns."""
+    """The result of :func:`seeded`."""
 
     _own = frozenset({"dataset", "seed", "_epoch"})
 
@@ -92,7 +91,7 @@ class SeededDataset(_Wrapped):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch it is, to all processes that use this dataset."""
+        """Sets the epoch, in all processes that use this dataset."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: Any) -> Any:
@@ -116,7 +115,7 @@ class SeededDataset(_Wrapped):
 
 
 class Indices(list[Any]):
-    """A list of sample indices, with the number of the pass and the seed of the batch."""
+    """A list of sample indices, with the epoch and the seed of the batch."""
 
     __slots__ = ("epoch", "seed")
 
@@ -128,10 +127,7 @@ class Indices(list[Any]):
 
 
 class Key(NamedTuple):
-    """Any other kind of index, with the same numbers.
-
-    Only the datasets of this module understand it.
-    """
+    """An index of any other kind, with the epoch and the seed of the batch; only for datasets of this module."""
 
     value: Any
     epoch: int
@@ -139,7 +135,7 @@ class Key(NamedTuple):
 
 
 def tag(indices: Any, epoch: int, seed: int) -> Indices | Key:
-    """Adds the number of the pass and the seed of the batch to what a sampler gives."""
+    """Adds the epoch and the seed of the batch to the indices of a sampler."""
     if type(indices) is not list:
         return Key(indices, epoch, seed)
     tagged = Indices(indices)
@@ -149,13 +145,13 @@ def tag(indices: Any, epoch: int, seed: int) -> Indices | Key:
 
 
 class BatchSeeds(_Wrapped):
-    """Seeds each batch with the seed that comes with its indices; understands those of our samplers only."""
+    """Seeds each batch with the seed that its indices carry; requires :class:`Indices` or :class:`Key`."""
 
     _own = frozenset({"dataset", "last_seed", "_draws"})
 
     def __init__(self, dataset: Any) -> None:
         super().__init__(dataset)
-        self.last_seed = 0  # of the batch that is made at present in this process
+        self.last_seed = 0  # of the batch that this process is loading
         self._draws = not draws_nothing(dataset)
 
     def __getitems__(self, indices: Indices | Key) -> Any:
@@ -175,20 +171,20 @@ class BatchSeeds(_Wrapped):
 
 
 class CollateSeeds:
-    """Seeds the user's ``collate_fn`` for each batch, for those that draw random numbers, too."""
+    """Seeds the user's ``collate_fn`` for each batch, since it may use random numbers, too."""
 
     def __init__(self, collate_fn: Any, dataset: BatchSeeds) -> None:
         self._collate_fn = collate_fn
-        self._dataset = dataset  # the one that has just made the samples, in the worker as well
+        self._dataset = dataset  # has just loaded the samples, in the same process
 
     def __call__(self, samples: Any) -> Any:
-        """The batch."""
+        """Collates the samples."""
         with seeded_scope(mix(self._dataset.last_seed)):
             return self._collate_fn(samples)
 
 
 class WorkerSeeds(IterableDataset[Any], _Wrapped):
-    """Seeds each worker of an iterable dataset at the beginning of each pass, as workers that persist need it."""
+    """Seeds each worker of an iterable dataset at the start of each epoch, which persistent workers need."""
 
     _own = frozenset({"dataset", "_seed"})
 
@@ -197,7 +193,7 @@ class WorkerSeeds(IterableDataset[Any], _Wrapped):
         self._seed = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_seed(self, seed: int) -> None:
-        """Says how the next pass is seeded."""
+        """Sets the seed of the next epoch."""
         self._seed.fill_(seed >> 1)
 
     def __iter__(self) -> Iterator[Any]:
@@ -208,7 +204,7 @@ class WorkerSeeds(IterableDataset[Any], _Wrapped):
 
 
 def scope() -> AbstractContextManager[Any]:
-    """Keeps the random state of the user's program; in a worker there is none to keep."""
+    """Restores the random state of the program on exit; does nothing in a worker."""
     return random_scope() if get_worker_info() is None else _NO_SCOPE
 
 
@@ -224,19 +220,19 @@ _NO_SCOPE = nullcontext()
 
 
 def draws_nothing(dataset: Any) -> bool:
-    """Whether it is known of a dataset that its items need no random numbers."""
+    """Whether loading items of this dataset certainly uses no random numbers."""
     while type(dataset) is Subset:
         dataset = dataset.dataset
     return type(dataset) in (TensorDataset, list, tuple, range, torch.Tensor)
 
 
 def is_seeded(dataset: Any) -> bool:
-    """Whether there is a :func:`seeded` dataset, here or further inside."""
+    """Whether the dataset, or one inside of it, is :func:`seeded`."""
     return any(True for _ in seeded_inside(dataset))
 
 
 def seeded_inside(dataset: Any) -> Iterator[SeededDataset]:
-    """All :func:`seeded` datasets in subsets, concatenations and wrappers."""
+    """Yields all :func:`seeded` datasets, also inside of subsets, concatenations and wrappers."""
     pending: list[Any] = [dataset]
     seen: list[Any] = []
     while pending:
@@ -252,7 +248,7 @@ def seeded_inside(dataset: Any) -> Iterator[SeededDataset]:
 
 
 def _number_of(index: Any) -> int:
-    """An integer for any index; equal for indices that look the same."""
+    """Maps any index to an integer; indices with the same ``repr`` give the same."""
     if isinstance(index, int):
         return index
     try:

@@ -1,4 +1,4 @@
-"""A training to look at: handwritten digits, in a minute."""
+"""The program of ``ignite demo``: trains on handwritten digits within a minute."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def make_net() -> nn.Module:
 
 
 def demo(folder: Path, epochs: int, out: TextIO) -> int:
-    """Trains on the digits that come with scikit-learn; run again, it goes on where it was stopped.
+    """Trains on the digits that come with scikit-learn; another call resumes a run that was stopped.
 
     Args:
-        folder: where the run is kept.
-        epochs: how long to train.
-        out: where to say what came out.
+        folder: folder of the run.
+        epochs: number of epochs.
+        out: stream to which the result is written.
 
     Returns:
-        0; or 130 if Ctrl-C has stopped it.
+        The exit code: 0, or 130 if Ctrl-C has stopped the run.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -60,20 +60,20 @@ def demo(folder: Path, epochs: int, out: TextIO) -> int:
         (digits.data.astype("float32") / 16, digits.target), valid=0.2, epochs=epochs, batch_size=64,
         schedule="cosine", warmup=0.1, monitor="valid_accuracy", run_dir=folder, resume="latest", progress=True,
     )  # fmt: skip
-    out.write(f"The problem is {learner.task}.\n\n{history}\n\n")
+    out.write(f"The task is {learner.task}.\n\n{history}\n\n")
     if preemption.received:
         out.write(
-            f"Stopped after {learner.trainer.state.iteration} steps. Run it again to go on.\n"
+            f"Stopped after {learner.trainer.state.iteration} steps. Run it again to resume.\n"
         )
         return 128 + preemption.received
     best = history.best("valid_accuracy", "max")
     out.write(
         f"Best accuracy on {round(0.2 * len(digits.target))} held-out digits: {best['valid_accuracy']:.4f} "
         f"(epoch {best['epoch']})\n"
-        f"  its weights      learner.load('{folder / 'checkpoints' / 'best.pt'}')\n"
-        f"  what was run     {folder / 'run.json'}\n"
+        f"  best weights     learner.load('{folder / 'checkpoints' / 'best.pt'}')\n"
+        f"  configuration    {folder / 'run.json'}\n"
         f"  all checkpoints  ignite doctor {folder / 'checkpoints'}\n"
-        f"  the curves       tensorboard --logdir {folder / 'tensorboard'}\n"
-        "  the program      ignite/learner/_demo.py; with engines and handlers: examples/digits.py\n"
+        f"  curves           tensorboard --logdir {folder / 'tensorboard'}\n"
+        "  program          ignite/learner/_demo.py; with engines and handlers: examples/digits.py\n"
     )
     return 0

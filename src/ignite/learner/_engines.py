@@ -44,7 +44,7 @@ _QUIET.addFilter(
 class Batches:
     """Splits batches into inputs and targets and moves them to the device.
 
-    ``target`` is set when data are loaded.
+    ``target`` is set when data is loaded.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Batches:
             x, y, weight = self.parts(batch)
         if y is None:
             raise ValueError(
-                "data should have targets, but given x alone: write (x, y), or target='name' of a table"
+                "data should have targets, but given x alone: pass (x, y), or target='name' for a data frame"
             )
         x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
         return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
@@ -362,7 +362,7 @@ def check_model(model: Any) -> None:
     """Raises a TypeError unless it is a module."""
     if isinstance(model, type):
         raise TypeError(
-            f"model should be a torch.nn.Module, but given the class {model.__name__}: write {model.__name__}(...)"
+            f"model should be a torch.nn.Module, but given the class {model.__name__}: pass {model.__name__}(...)"
         )
     if not isinstance(model, nn.Module):
         given = (

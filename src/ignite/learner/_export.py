@@ -1,4 +1,4 @@
-"""Files of a model: its weights, or the model exported to run without its Python code."""
+"""Saves the weights of a model, and exports models to run without their Python code."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from ignite.storage.keys import unwrap
 
 __all__ = ["export_model", "load_weights", "save_weights"]
 
-_RTOL, _ATOL = 1e-3, 1e-4  # other kernels add in another order
+_RTOL, _ATOL = 1e-3, 1e-4  # other kernels sum in another order
 
 
 class _Call(NamedTuple):
-    """How the model is called with an example: by place, or by name."""
+    """The arguments for calling the model with an example."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
     def dynamic(self) -> Any:
-        """Which dimension of the inputs may have any size: the first, of samples."""
+        """The dynamic dimensions of the inputs: the first one, of samples."""
         first = {0: torch.export.Dim.DYNAMIC}
         shapes = [apply_to_type(one, Tensor, lambda _: first) for one in (self.args, self.kwargs)]
         return shapes[1] if self.kwargs else shapes[0]
 
 
 def export_model(model: nn.Module, path: Path, example: Any) -> None:
-    """Writes a model in evaluation mode, for the host; see :meth:`ignite.learner.Learner.export`."""
+    """Exports a model in evaluation mode, for the CPU; see :meth:`ignite.learner.Learner.export`."""
     if path.suffix not in _FORMATS:
         raise ValueError(f"path should end with {' or '.join(_FORMATS)}, but given {path.name!r}")
     make, try_out = _FORMATS[path.suffix]
     call = _call_of(example)
-    plain = copy.deepcopy(unwrap(model)).cpu().eval()  # the model itself is not touched
+    plain = copy.deepcopy(unwrap(model)).cpu().eval()  # the original is not modified
     random = capture_random_state()
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of one part of torch about another
+            warnings.simplefilter("ignore", FutureWarning)  # raised within torch.export itself
             expected = plain(*call.args, **call.kwargs)
             write = make(plain, call)
             check = functools.partial(try_out, call=call, expected=expected)
@@ -63,7 +63,7 @@ def export_model(model: nn.Module, path: Path, example: Any) -> None:
 
 
 def _call_of(example: Any) -> _Call:
-    """An example of at least two samples: of a single one, torch takes the number for a part of the program."""
+    """Returns the arguments with at least two samples: torch would specialize the program for a batch size of one."""
     x = convert_tensor(as_tensors(example), torch.device("cpu"))
     if not tensors_in(x):
         raise TypeError(
@@ -80,8 +80,8 @@ def _traced(model: nn.Module, call: _Call) -> torch.export.ExportedProgram:
         return torch.export.export(model, call.args, call.kwargs, dynamic_shapes=call.dynamic)
     except Exception as error:
         error.add_note(
-            "The model should be one that torch.export can follow: its Python code may not decide by the values of "
-            "tensors, nor by the number of samples"
+            "The model should be traceable by torch.export: its control flow may depend neither on values of "
+            "tensors nor on the batch size"
         )
         raise
 
@@ -121,11 +121,11 @@ def _check(found: Any, expected: Any) -> None:
         torch.testing.assert_close(found, expected, rtol=_RTOL, atol=_ATOL)
     except AssertionError as error:
         raise RuntimeError(
-            f"The exported model should give what the model gives, but: {error}"
+            f"The exported model should have the same outputs as the model, but: {error}"
         ) from error
 
 
-# By suffix: what makes a file, and what tries it.
+# By suffix: the function that writes a file, and the one that checks it.
 _FORMATS: Mapping[
     str, tuple[Callable[[nn.Module, _Call], Callable[[IO[bytes]], Any]], Callable[..., None]]
 ] = {

@@ -1,4 +1,4 @@
-"""The loss of a learner: the weighted sum over elements, divided by the number of elements that count."""
+"""The loss of a learner: the weighted sum over elements, divided by the number that are not ignored."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def make_training_loss(
         return TrainingLoss(find("loss", loss, LOSSES)(), class_weight)
     if isinstance(loss, type):
         raise TypeError(
-            f"loss should be an object, but given the class {loss.__name__}: write {loss.__name__}()"
+            f"loss should be an object, but given the class {loss.__name__}: pass {loss.__name__}()"
         )
     if not callable(loss):
         raise TypeError(f"loss should be a name or loss(y_pred, y), but given {loss!r}")
@@ -72,33 +72,33 @@ def make_training_loss(
 
 
 class TrainingLoss:
-    r"""The loss of a batch, in training and in validation: targets as it needs them, weights of classes and samples.
+    r"""The loss of a batch in training and validation, with weights of samples and classes.
 
     .. math:: \frac{1}{n} \sum_i w_i \, c_i \, l_i
 
-    over the elements of the batch (samples, pixels, tokens, labels), with the weights :math:`w` of
-    an element's sample and :math:`c` of its class, where :math:`n` is the number of elements that
-    are not ignored, whatever they weigh. It is 0 if there are none. The loss of several batches is
-    the sum of their numerators divided by that of their
+    over the elements :math:`i` of the batch (samples, pixels, tokens, labels), where :math:`w_i` is
+    the weight of the element's sample, :math:`c_i` the weight of its class, and :math:`n` the number
+    of elements that are not ignored, regardless of their weights. The loss is 0 if all elements are
+    ignored. The loss of several batches is the sum of their numerators divided by the sum of their
     :math:`n`.
 
-    A loss of torch that has class weights of its own divides by their sum, as torch does.
-    ``reduction="sum"`` stays a sum, and is divided in the figures of epochs only. A function of
-    one's own that gives one value for each element (or has an argument ``reduction``) can be
-    weighted; one that gives a mean cannot, and counts what autograd has noted that it averaged, or
-    else samples.
+    A PyTorch loss with class weights of its own is divided by the sum of these, as in PyTorch. With
+    ``reduction="sum"`` the loss of a batch remains a sum; only the loss of an epoch is divided. A
+    custom loss can be weighted if it returns one value for each element or has an argument
+    ``reduction``. If it returns a mean, it cannot be weighted; :math:`n` is the number of elements
+    that were averaged according to autograd, else the number of samples.
 
     Args:
-        loss: ``loss(y_pred, y)``: the mean, or what each element loses.
-        class_weight: a weight for each class, shape (C,), or by its name or number, where 1 is left
-            out; "balanced" for weights that :meth:`balance_of` finds; or None. Targets that are
-            probabilities weigh what each class contributes.
+        loss: a function ``loss(y_pred, y)`` that returns the mean, or one value for each element.
+        class_weight: a weight for each class, shape (C,); or a dictionary by class name or index,
+            where the default is 1; "balanced" for the weights of :meth:`balance_of`; or None. If
+            targets are probabilities, the contribution of each class is weighted.
 
     Raises:
-        ValueError: when called, there is another number of weights than of classes, or a weight for
-            a class that is not there.
-        TypeError: classes have no meaning for the loss; or, when called, it gives a mean of its own
-            that cannot be weighted.
+        ValueError: when called, the number of weights differs from the number of classes, or a
+            class is unknown.
+        TypeError: the loss has no classes; or, when called, it returns a mean, which cannot be
+            weighted.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class TrainingLoss:
         self.loss = loss
         known = known_loss(loss)
         self.name = None if known is None else known.name
-        """Which loss of torch it is, as :func:`~ignite.learner._data.targets.known_loss` calls it; None for others."""
+        """Name of a PyTorch loss, see :func:`~ignite.learner._data.targets.known_loss`; None for custom losses."""
         self._options = {} if known is None else known.options
         self._has_classes = self.name in ("cross_entropy", "nll")
         self._is_of_numbers = self.name in ("bce", "bce_with_logits", "difference")
@@ -175,10 +175,10 @@ class TrainingLoss:
         return y
 
     def check_learnt(self) -> None:
-        """Raises a ValueError if weights of classes are to be found in training data, and there were none."""
+        """Raises a ValueError if balanced class weights are needed, but there was no training data yet."""
         if self.is_balanced and not self._balance:
             raise ValueError(
-                "class_weight='balanced' is found in training data, but there were none: call fit before, or give "
+                "class_weight='balanced' is computed from training data, but there was none: call fit first, or pass "
                 "a weight for each class"
             )
 
@@ -186,8 +186,8 @@ class TrainingLoss:
         """Sets the class names and balanced weights learnt from the training data.
 
         Args:
-            classes: names by which classes may have weights, too, in the order of their numbers.
-            balance: from :meth:`balance_of`.
+            classes: class names in the order of the class indices, to look up weights by name.
+            balance: the result of :meth:`balance_of`.
         """
         self._classes, self._balance, self._table = classes, balance, None
 
@@ -195,7 +195,7 @@ class TrainingLoss:
         """Returns weights with which all classes of these targets count equally.
 
         Raises:
-            TypeError: the targets are no classes.
+            TypeError: the targets are not classes.
         """
         ignored = self._options.get("ignore_index", -100) if self._has_classes else None
         return tuple(
@@ -204,9 +204,9 @@ class TrainingLoss:
 
     def row_kept(self, y_pred: Any, y: Any) -> Any:
         """Restores the sample dimension that the model has squeezed from the output for one sample."""
-        if self.name is None or not isinstance(y, Tensor) or y.ndim == 0:
+        if self.name is None or not isinstance(y, Tensor) or y.ndim == 0 or y.shape[0] != 1:
             return y_pred
-        return one_row(y_pred, y.shape[0])
+        return one_row(y_pred, 1)
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
         """Returns targets in the dtype and shape that the loss takes, where this is unambiguous."""
@@ -233,10 +233,10 @@ class TrainingLoss:
             )
         return losses
 
-    # What counts
+    # Counting elements
 
     def _is_noted(self) -> bool:
-        """Whether autograd notes what the loss averages, or nobody needs to look."""
+        """Whether autograd records what the loss averages, or this is not needed."""
         return self.name is not None or torch.is_grad_enabled()
 
     def _plain(self, loss: Tensor, y_pred: Any, y: Any) -> CountedLoss:
@@ -259,7 +259,7 @@ class TrainingLoss:
         return num_samples(y, y_pred) if self._reduction == "batchmean" else losses.numel()
 
     def _num_of_classes(self, loss: Tensor, y_pred: Tensor, y: Tensor) -> Any:
-        """Targets that are not ignored; with class weights of the loss's own, the sum of theirs."""
+        """Number of targets that are not ignored; if the loss has class weights of its own, the sum of these."""
         if y.is_floating_point():  # probabilities of classes
             return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())
         noted = (
@@ -274,7 +274,7 @@ class TrainingLoss:
         ).sum()
         return count.item() if count.is_cpu else count
 
-    # What classes weigh
+    # Class weights
 
     def _weighted_by_class(self, losses: Tensor, y_pred: Any, y: Any) -> Tensor:
         if self._has_classes:
@@ -290,7 +290,7 @@ class TrainingLoss:
         if self.name in ("bce", "bce_with_logits"):
             no, yes = self._weights_of(2).to(losses)
             assert self._each is not None
-            # What yes and no contribute to the loss of a probability: it is linear in the target.
+            # The loss is linear in the target: the contributions of both classes are weighted.
             of_yes, of_no = (
                 self._each(y_pred, like(y)) for like in (torch.ones_like, torch.zeros_like)
             )
@@ -339,8 +339,8 @@ def _checked(class_weight: Any, name: str | None) -> Any:
         return None
     if name in ("difference", "gaussian_nll"):
         raise TypeError(
-            "class_weight should be left out for a loss of numbers, which has no classes, but given "
-            f"{class_weight!r:.100}: give each sample a weight, (x, y, w)"
+            "class_weight should be left out for a regression loss, which has no classes, but given "
+            f"{class_weight!r:.100}: use sample weights, (x, y, w)"
         )
     if isinstance(class_weight, str) and class_weight != "balanced":
         raise ValueError(
@@ -350,7 +350,7 @@ def _checked(class_weight: Any, name: str | None) -> Any:
 
 
 def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
-    """How a loss reduces what elements lose, and the same loss without; None and None if it does not tell."""
+    """Returns the reduction of a loss, and the loss with ``reduction="none"``; None and None if it has no reduction."""
     if isinstance(loss, nn.Module):
         if not isinstance(getattr(loss, "reduction", None), str):
             return None, None
@@ -367,7 +367,7 @@ def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
 
 
 def _num_averaged(loss: Tensor) -> Any:
-    """How many elements a loss of the user's own is the mean of, as autograd has noted; None if it is no mean."""
+    """Returns the number of elements that a custom loss averages, from its autograd graph; None if it is not a mean."""
     node: Any = loss.grad_fn
     while node is not None:
         name, inputs = (
@@ -391,7 +391,7 @@ def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
     """Computes the loss with gradients as in training, so that autograd records what it averages."""
 
     def tracked(leaf: Tensor) -> Tensor:
-        # A copy: functions may change what they are given.
+        # A copy: functions may modify their inputs.
         return leaf.detach().requires_grad_().clone() if leaf.is_floating_point() else leaf
 
     with torch.enable_grad():
@@ -404,16 +404,16 @@ def _zero(loss: Tensor) -> Tensor:
 
 
 class EpochLoss(Metric):
-    """The loss over all batches: the sum over elements divided by the number that count.
+    """The loss over all batches: the sum over elements divided by the number that are not ignored.
 
-    NaN if none does.
+    NaN if all elements are ignored.
 
     Update with ``(y_pred, y)`` or ``(y_pred, Weighted(y, weight))``.
 
     Args:
-        loss: of batches.
-        output_transform: turns ``engine.state.output`` into the above.
-        device: where to accumulate.
+        loss: the loss of a batch.
+        output_transform: converts ``engine.state.output`` to the above.
+        device: device on which to accumulate.
     """
 
     higher_is_better = False

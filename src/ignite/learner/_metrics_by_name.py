@@ -37,12 +37,12 @@ from ignite.metrics import (
 __all__ = ["Factory", "Output", "make_metrics"]
 
 _TAKEN = ("epoch", "loss", "seconds")
-"""Entries of the history that are no metrics."""
+"""Entries of the history that are not metrics."""
 Output = tuple[Tensor, Tensor]
 Factory = Callable[[], Any]
 
 
-# Not lambdas: metrics that share these functions share what they accumulate.
+# Named functions instead of lambdas: metrics with the same output transform share their statistics.
 def _decided_logits(output: Output) -> Output:
     y_pred, y = same_shape(*output)
     return (y_pred > 0).long(), hard_labels(y)
@@ -60,9 +60,9 @@ def _of_classes(output: Output) -> Output:
 
 @dataclass(frozen=True)
 class _NotIgnored:
-    """As ``_of_classes``, without targets that do not count.
+    """Removes ignored targets from the result of ``_of_classes``.
 
-    Equal ones share what metrics accumulate.
+    Instances are comparable, so that metrics with equal ones share their statistics.
     """
 
     ignored: int
@@ -73,7 +73,7 @@ class _NotIgnored:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The class with the highest score, of what ``of_classes`` gives."""
+    """Replaces the scores in the result of ``of_classes`` by the class with the highest one."""
 
     of_classes: Callable[[Output], Output]
 
@@ -101,25 +101,28 @@ def _flat_numbers(output: Output) -> Output:
     return y_pred.reshape(-1), y.reshape(-1)
 
 
-class _OfOutputs(Metric):
-    """The mean over outputs of a figure of each: scikit-learn's "uniform_average".
+class _MeanOverOutputs(Metric):
+    """The mean of a score over the K outputs of a regression, as with scikit-learn's "uniform_average".
 
-    N samples, K outputs.
-
-    Update with ``(y_pred, y)``, both of shape (N, ...). What is needed of each output is held as
-    rows of the number of samples, the means of both, and sums of squares: of deviations of both, of
-    their products, and of errors. Batches are joined as Chan et al. do (1979), which is exact where
-    sums of squares would cancel.
+    Update with ``(y_pred, y)``, both of shape (N, ...). Accumulates the number of samples, the means
+    of predictions and targets, the sums of their squared deviations and of the products of these,
+    and the sum of squared errors. Batches are combined as in Chan et al. (1979), without the
+    cancellation of sums of squares.
 
     Args:
-        figure: of the joined rows, shape (7, K), gives one number for each output, shape (K,).
-        is_higher_better: of the figure.
+        score: computes the score of each output, shape (K,), from the accumulated moments, shape
+            (7, K).
+        is_higher_better: whether a higher score is better.
+
+    References:
+        Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        variances", 1979.
     """
 
     _state_dict_all_req_keys = ("_rows",)
 
-    def __init__(self, figure: Callable[[Tensor], Tensor], is_higher_better: bool) -> None:
-        self._figure = figure
+    def __init__(self, score: Callable[[Tensor], Tensor], is_higher_better: bool) -> None:
+        self._score = score
         self.higher_is_better = is_higher_better
         super().__init__(_numbers)
 
@@ -152,10 +155,11 @@ class _OfOutputs(Metric):
             raise NotComputableError(
                 "Metrics of numbers need at least one sample before they can be computed"
             )
-        return float(self._figure(functools.reduce(_joined_rows, rows)).mean())
+        return float(self._score(functools.reduce(_joined_rows, rows)).mean())
 
 
 def _joined_rows(a: Tensor, b: Tensor) -> Tensor:
+    """Combines the moments of two sets of samples."""
     n = a[0] + b[0]
     delta = b[1:3] - a[1:3]
     weight = a[0] * b[0] / n
@@ -169,18 +173,18 @@ def _rmse(rows: Tensor) -> Tensor:
 
 
 def _r2(rows: Tensor) -> Tensor:
-    """1 for exact predictions of a constant, 0 for others of it, as in scikit-learn."""
+    """R2 score; for constant targets, 1 if all predictions are exact, else 0, as in scikit-learn."""
     errors, deviations = rows[6], _deviations(rows)[1]
     return torch.where(deviations > 0, 1 - errors / deviations, (errors == 0).double())
 
 
 def _deviations(rows: Tensor) -> Tensor:
-    """Sums of squared deviations of predictions and targets, shape (2, K); 0 for what rounding has left of them."""
+    """Sums of squared deviations of predictions and targets, shape (2, K); 0 if they are only rounding errors."""
     return torch.where(rows[3:5] > rows[0] * (1e-14 * rows[1:3]) ** 2, rows[3:5], 0.0)
 
 
 def _pearson(rows: Tensor) -> Tensor:
-    """0 where predictions or targets are all equal."""
+    """Pearson correlation; 0 if all predictions or all targets are equal."""
     scale = _deviations(rows).sqrt().prod(0)
     return torch.where(scale > 0, (rows[5] / scale).clamp(-1, 1), 0.0)
 
@@ -191,7 +195,7 @@ def _rows_of_numbers(output: Output) -> Output:
 
 
 def _spearman(y_pred: Tensor, y: Tensor) -> float:
-    """The mean over outputs; 0 where predictions or targets are all equal."""
+    """Mean Spearman correlation over outputs; 0 if all predictions or all targets are equal."""
     if y_pred.isnan().any() or y.isnan().any():
         return math.nan
     pairs = zip(y_pred.reshape(len(y), -1).T, y.reshape(len(y), -1).T, strict=True)
@@ -208,10 +212,10 @@ def _correlation(deviations: Tensor) -> Tensor:
 
 
 def _mid_ranks(values: Tensor) -> Tensor:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, places, counts = values.unique(return_inverse=True, return_counts=True)
+    """Ranks, starting at 1; equal values get the mean of their ranks."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()
-    return ranks[places]
+    return ranks[inverse]
 
 
 def _classes(ignored: int | None) -> dict[str, Factory]:
@@ -261,9 +265,9 @@ def _regression() -> dict[str, Factory]:
     return {
         "mae": lambda: MeanAbsoluteError(output_transform=_flat_numbers),
         "mse": lambda: MeanSquaredError(output_transform=_flat_numbers),
-        "rmse": lambda: _OfOutputs(_rmse, is_higher_better=False),
-        "r2": lambda: _OfOutputs(_r2, is_higher_better=True),
-        "pearson": lambda: _OfOutputs(_pearson, is_higher_better=True),
+        "rmse": lambda: _MeanOverOutputs(_rmse, is_higher_better=False),
+        "r2": lambda: _MeanOverOutputs(_r2, is_higher_better=True),
+        "pearson": lambda: _MeanOverOutputs(_pearson, is_higher_better=True),
         "spearman": _spearman_metric,
     }
 
@@ -275,7 +279,7 @@ def _spearman_metric() -> Metric:
 
 
 def _f1(precision: Any, recall: Any, is_mean: bool) -> Any:
-    """Of each class, and its mean; 0 where there is neither precision nor recall."""
+    """F1 of each class, or its mean; 0 if precision and recall are both 0."""
 
     def f1(p: Any, r: Any) -> Any:
         p, r = (torch.as_tensor(value, dtype=torch.float64) for value in (p, r))
@@ -293,18 +297,18 @@ def make_metrics(
     has_logits: bool,
     ignored: int | None = None,
 ) -> dict[str, Any]:
-    """Metrics by the names under which they are reported.
+    """Creates metrics, by the names to report them under.
 
     Args:
-        chosen: names and metrics, in a list; or metrics, or names of them, by the name to report
-            them under.
-        kind: of the problem.
-        has_logits: whether what the model returns is to be compared with 0, not with 0.5.
-        ignored: the class index that metrics by name do not count; None if all count.
+        chosen: a list of names and metrics, or a dictionary of these by the name to report them
+            under.
+        kind: the kind of the task.
+        has_logits: whether outputs are logits, with the threshold 0 instead of 0.5.
+        ignored: the class index that metrics given by name ignore; None for none.
 
     Raises:
-        ValueError: a name stands for no metric of such problems.
-        TypeError: neither a name nor a metric.
+        ValueError: there is no metric of this name for the task, or two have the same name.
+        TypeError: an item is neither a name nor a metric.
     """
     if not chosen:
         return {}
@@ -328,9 +332,9 @@ def _by_name(chosen: Sequence[Any] | Mapping[str, Any]) -> Mapping[str, Any]:
     counts = Counter(name for name, _ in pairs)
     for name in counts:
         if name in _TAKEN or counts[name] > 1:
-            what = "another figure has" if name in _TAKEN else "several metrics have"
+            what = "is reserved" if name in _TAKEN else "several metrics have"
             raise ValueError(
-                f"metrics should have names of their own, but given {name!r}, which {what}: give a dictionary, "
+                f"metrics should have unique names, but given {name!r}, which {what}: pass a dictionary, "
                 "{name: metric}"
             )
     return dict(pairs)

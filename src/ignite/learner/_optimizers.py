@@ -147,24 +147,24 @@ def make_optimizer(
 
     Args:
         optimizer: a name, a class or function ``optimizer(parameters, lr=...)``, or an optimizer;
-            or several of these, by patterns of the names of their parameters, of which the first
-            that matches counts. An optimizer that is made already has its parameters, and may have
-            any name.
-        model: whose parameters are trained.
-        lr: the learning rate; None for the optimizer's own.
+            or a dictionary of these, by patterns of parameter names, of which the first match
+            applies. The key of an existing optimizer, which already has its parameters, is any name.
+        model: the model to train.
+        lr: learning rate; None for the optimizer's default.
         options: further arguments of the optimizer.
-        groups: other options for parameters whose names match a pattern, such as ``{"head.*":
-            {"lr": 0.1}}``.
+        groups: options for parameters whose names match a pattern, such as ``{"head.*": {"lr":
+            0.1}}``.
 
     Raises:
-        ValueError: the name is not known, a pattern matches no parameter, or a parameter has no or
-            two optimizers.
-        TypeError: options are given for an optimizer that is made already.
+        ValueError: the name is unknown, a pattern matches no parameter, or a parameter has no
+            optimizer or two.
+        TypeError: options are given for an existing optimizer.
     """
     if isinstance(optimizer, Optimizer):
         if lr is not None or options or groups:
             raise TypeError(
-                "lr, optimizer_options and param_groups should be given to the optimizer that is made already"
+                "lr, optimizer_options and param_groups should be left out for an existing optimizer, but given some: "
+                "pass them to the optimizer itself"
             )
         check_optimizer(optimizer, model)
         return optimizer
@@ -183,8 +183,8 @@ def make_optimizer(
         return _made(optimizer, _grouped(trained, groups, model), arguments)
     if groups:
         raise TypeError(
-            "param_groups should be left out where there are several optimizers: give each of them the options of its "
-            "own, as in functools.partial(torch.optim.SGD, lr=0.1)"
+            "param_groups should be left out for several optimizers: pass the options to each of them, as in "
+            "functools.partial(torch.optim.SGD, lr=0.1)"
         )
     return _several(optimizer, trained, arguments, model)
 
@@ -239,7 +239,7 @@ def _several(
 def _not_matched(names: list[str], optimizers: Mapping[str, Any]) -> str:
     return (
         f"optimizer: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''} should be trained, but no pattern of "
-        f"{list(optimizers)} matches: add '*', or freeze what is not to be trained"
+        f"{list(optimizers)} matches: add '*', or freeze them"
     )
 
 
@@ -282,8 +282,8 @@ def check_optimizer(optimizer: Any, model: nn.Module) -> None:
         id(parameter) in taken for parameter in model.parameters() if parameter.requires_grad
     ):
         raise ValueError(
-            f"optimizer should have parameters of the model that are trained, but given {type(optimizer).__name__} of "
-            f"{len(taken)} parameters of another model, or of frozen ones: make it of model.parameters()"
+            f"optimizer should have trainable parameters of the model, but given {type(optimizer).__name__} with "
+            f"{len(taken)} parameters that belong to another model or are frozen: create it with model.parameters()"
         )
 
 
@@ -313,8 +313,8 @@ def adopt_parameters(
         return [name for name, _ in new]
     if idist.get_world_size() > 1:
         raise ValueError(
-            f"The model should train the same parameters as when the learner was made, since processes exchange those, "
-            f"but given {', '.join(name for name, _ in new[:5])} beside: make another Learner"
+            f"The model should train the same parameters as when the learner was created, since processes synchronize "
+            f"those, but given {', '.join(name for name, _ in new[:5])} in addition: create another Learner"
         )
     if isinstance(spec, Mapping):
         assert isinstance(optimizer, Optimizers)

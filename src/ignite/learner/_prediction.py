@@ -1,4 +1,4 @@
-"""Predictions, a report by class, and a table of layers: a trained model applied."""
+"""Applies a trained model: predictions, a report by class, and a table of layers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
     out = one_row(convert_tensor(out, torch.device("cpu")), num_samples_in(x) or 0)
     if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
         raise ValueError(
-            f"x should have shape (N, ...), but given {tuple(x.shape)}, of which the model makes {tuple(out.shape)}: "
+            f"x should have shape (N, ...), but given {tuple(x.shape)}, with an output of shape {tuple(out.shape)}: "
             "for a single sample, pass x[None]"
         )
     return _decided(learner, out) if decide else out
@@ -55,7 +55,7 @@ def _decided(learner: LearnerState, out: Any) -> Tensor:
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(
-            f"decide needs a problem of classes, but this one is {learner.task or 'not known yet'}"
+            f"decide=True needs a classification task, but this one is {learner.task or 'not known yet'}"
         )
     if kind == "multiclass":
         return out.argmax(1)
@@ -84,12 +84,12 @@ def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, floa
     assert learner.task is not None
     if learner.task.kind == "multilabel":
         return {
-            label: _figures(y_pred[:, label] == 1, y_true[:, label] == 1)
+            label: _scores(y_pred[:, label] == 1, y_true[:, label] == 1)
             for label in range(y_true.shape[1])
         }
     numbers = range(int(torch.maximum(y_true.max(), y_pred.max())) + 1)
     names = learner.classes or numbers
-    return {names[number]: _figures(y_pred == number, y_true == number) for number in numbers}
+    return {names[number]: _scores(y_pred == number, y_true == number) for number in numbers}
 
 
 def _labels_of(y: Any, found: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def _labels_of(y: Any, found: Tensor) -> Tensor:
     return same_shape(found, y)[1].long()
 
 
-def _figures(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
+def _scores(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
     both, num_found, num_true = (
         int((is_found & is_true).sum()),
         int(is_found.sum()),
@@ -115,11 +115,11 @@ def _figures(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
 
 
 def summary(model: nn.Module, example: Any = None) -> str:
-    """The layers of a model with their parameters; with an example batch of inputs, the shapes that they give, too.
+    """Formats a table of the layers of a model and their parameters, with output shapes if an example is given.
 
     Args:
-        model: stays as it is.
-        example: inputs, shape (N, ...), on the model's device.
+        model: the model; it is not modified.
+        example: inputs, shape (N, ...), on the device of the model.
 
     Example:
         >>> print(summary(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), torch.zeros(1, 4)))

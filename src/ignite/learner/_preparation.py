@@ -1,4 +1,4 @@
-"""Prepares data for a learner: batches, what is learnt from them, and checks before the first step."""
+"""Prepares data for a learner: batches, what is learned from them, and checks before the first step."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def load(
     *,
     is_target_needed: bool = True,
 ) -> Loader:
-    """Returns batches of data of any kind, in the form that the model was trained on."""
+    """Returns batches from data of any kind, in the form that the model was trained on."""
     is_shared, target = options.is_shared, target_of(data, options, facts)
     if not is_target_needed and not _has(data, target):
         target = None
@@ -124,7 +124,7 @@ def load(
         )
     if loader.left_out:
         learner.logger.info(
-            "Columns that the model was not trained on are left out: %s", list(loader.left_out)
+            "Columns that the model was not trained on are ignored: %s", list(loader.left_out)
         )
     if (parts := loader.whole) is not None:
         facts.check(parts)
@@ -147,7 +147,7 @@ def _make_ahead(batches: Any) -> None:
 
 
 def _has(data: Any, target: Names | None) -> bool:
-    """Whether a table or dictionary has the target columns; always true for other data."""
+    """Whether a data frame or dictionary has the target columns; always true for other data."""
     columns = (
         data
         if isinstance(data, Mapping)
@@ -159,7 +159,7 @@ def _has(data: Any, target: Names | None) -> bool:
 
 
 def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
-    """Returns ``facts``, completed by what these data tell.
+    """Returns ``facts``, completed by what is learned from this data.
 
     Raises:
         ValueError: metrics are given by name, but the task cannot be inferred.
@@ -175,14 +175,14 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
             facts,
             task=infer_task(learner.loss.loss, y, classes=classes, is_whole=whole is not None),
         )
-        learner.logger.info("The problem is %s", facts.task)
+        learner.logger.info("The task is %s", facts.task)
     assert facts.task is not None
     if facts.task.kind == "unknown" and any(
         isinstance(one, str) for one in learner._engines.metrics
     ):
         raise ValueError(
-            f"metrics by name need to know the kind of problem, but it is {facts.task}: give Learner(..., task=...), "
-            "or metrics as objects"
+            f"metrics given by name need a known task, but it is {facts.task}: pass task= to Learner, or metrics as "
+            "objects"
         )
     return facts
 
@@ -198,7 +198,7 @@ def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loa
     found = learn(learner, loader, facts)
     if found.known.classes and not facts.known.classes:
         learner.logger.warning(
-            "What classes the model was trained on is not known: their numbers are taken from these data, as %s",
+            "The classes that the model was trained on are unknown: class indices are taken from this data, as %s",
             dict(enumerate(found.known.classes_of("y"))),
         )
     learner._learnt.facts = replace(facts, task=found.task)
@@ -305,8 +305,8 @@ def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, .
     whole = loader.whole
     if whole is None:
         raise ValueError(
-            f"class_weight='balanced' needs all targets at once, in arrays, but data is a {type(data).__name__}: give "
-            "each class its weight, such as what sklearn.utils.class_weight.compute_class_weight returns"
+            f"class_weight='balanced' needs all targets at once, in arrays, but data is a {type(data).__name__}: pass "
+            "a weight for each class, for instance from sklearn.utils.class_weight.compute_class_weight"
         )
     return learner.loss.balance_of(whole.y)
 

@@ -1,4 +1,4 @@
-"""What is recorded of a run: its history, and the folder that describes it."""
+"""Records a run: its history, and the folder that describes it."""
 
 from __future__ import annotations
 
@@ -189,11 +189,10 @@ class Recorder:
             self._sums.append((loss if is_sum else loss * count, count))
 
     def state_dict(self) -> dict[str, Any]:
-        """The history, where in it the epoch at hand began, and what its loss is made of, on this process.
+        """Returns the history, the step at which the current epoch began, and the sums for its loss on this process.
 
-        No collective: a state is also taken on one process alone. Of an epoch that several
-        processes resume in its midst, the loss has what the first one had before, and what all have
-        after it.
+        Uses no collective, since the state may be taken on one process alone. If several processes
+        resume in the middle of an epoch, its loss covers the first part on rank 0 only.
         """
         self._settle()
         sums = [list(pair) for pair in self._sums]
@@ -287,8 +286,8 @@ def note_session(
     """Adds this call of ``fit`` to ``run.json``, with what was learnt from the data as JSON; returns all of it.
 
     Raises:
-        CheckpointError: the file is there, but of another kind.
-        OSError: it cannot be written.
+        CheckpointError: the file exists, but is not the record of a run.
+        OSError: the file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _NAME
@@ -307,12 +306,12 @@ def note_session(
 
 
 def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
-    """What was learnt from the data in the run that is to be resumed; None if there is no such run, or it is not told.
+    """Returns what was learned from the data of the run to resume; None if there is no such run, or no record of it.
 
     Args:
-        folder: of the run.
-        source: "latest" or "best" of the folder; or the path of a checkpoint, or of a folder of
-            them.
+        folder: the folder of the run.
+        source: "latest" or "best" for a checkpoint in the folder, or the path of a checkpoint or of
+            a folder of checkpoints.
     """
     if source not in ("latest", "best"):
         path = Path(source)
@@ -348,14 +347,14 @@ def _sessions(path: Path) -> list[Any]:
 def is_save_due(
     since_last_s: float | None, cost_s: float, share: float = 0.05, at_most_s: float = 300.0
 ) -> bool:
-    """Whether a run should be saved at the end of an epoch: if that costs little, or if much would be lost otherwise.
+    """Whether to save at the end of an epoch: if saving is cheap, or the last save is too long ago.
 
     Args:
         since_last_s: seconds since the last save of this session; None before the first, which is
-            due at once.
-        cost_s: seconds that the last one took.
-        share: which part of the time saves may take.
-        at_most_s: seconds after which one is due whatever it costs.
+            always due.
+        cost_s: seconds that the last save took.
+        share: fraction of the time that saving may take.
+        at_most_s: seconds after which a save is always due.
 
     Example:
         >>> is_save_due(0.9, cost_s=0.05), is_save_due(1.0, cost_s=0.05), is_save_due(300, cost_s=60)

@@ -82,10 +82,10 @@ class Options:
             or not self.warmup >= 0
         ):
             raise ValueError(
-                f"warmup should be a number of steps, or a share of all below 1, but given {self.warmup!r}"
+                f"warmup should be a number of steps, or a fraction of them below 1, but given {self.warmup!r}"
             )
         if self.monitor is not None and not isinstance(self.monitor, str):
-            raise TypeError(f"monitor should be the name of a figure, but given {self.monitor!r}")
+            raise TypeError(f"monitor should be the name of a metric, but given {self.monitor!r}")
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:
@@ -97,12 +97,12 @@ def _check_count(name: str, value: Any, least: int = 1) -> None:
 
 def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> History:
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
-    with _nothing_kept_if_refused(learner):
+    with _restored_if_refused(learner):
         how, facts = options.batching, _facts_of_run(learner, options)
         data, held = normalized(data), normalized(valid)
         if isinstance(valid, Integral):
             raise TypeError(
-                f"valid should be data, or a fraction of them such as 0.2, but given {valid!r}"
+                f"valid should be data, or a fraction of the data such as 0.2, but given {valid!r}"
             )
         if isinstance(valid, Real):
             wants, target = wanted_by(learner.loss.loss, facts.task), target_of(data, how, facts)
@@ -115,7 +115,7 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
             if options.epochs > 1 and is_one_pass(one):
                 raise ValueError(
                     f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
-                    f"{type(one).__name__}, which can be gone over once"
+                    f"{type(one).__name__}, which can be iterated over only once"
                 )
         loader, learnt = load_to_train(learner, data, how, facts)
         held_loader, figures = None, None
@@ -145,7 +145,7 @@ def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
 
 
 @contextlib.contextmanager
-def _nothing_kept_if_refused(learner: LearnerState) -> Iterator[None]:
+def _restored_if_refused(learner: LearnerState) -> Iterator[None]:
     """Restores the learner if the block raises before the first step."""
     engines, recorder, state = learner._engines, learner._recorder, learner.trainer.state
     holders = [learner, learner._learnt, learner.loss, engines.batches, recorder]
@@ -196,7 +196,7 @@ def _run(
     group = engines.over_training(learner.task) if held is None else None
     if held is None and group is None and engines.metrics:
         learner.logger.warning(
-            "Metrics are not computed in this fit: where the step is one's own, they need valid="
+            "Metrics are not computed in this fit: with a custom step, they need valid="
         )
     history = History()
     history.directions = _directions(evaluator, group, figures)
@@ -285,8 +285,8 @@ def _monitor(options: Options, history: History, recorder: Recorder, is_validate
         raise ValueError(no_such_monitor(name, known))
     if mode is None and known[name] is None:
         raise ValueError(
-            f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not say whether higher is "
-            "better, but given None"
+            f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not declare whether higher "
+            "is better, but given None"
         )
     return Monitor(name, mode or ("max" if known[name] else "min"), recorder)
 
@@ -295,7 +295,7 @@ def _adopt_parameters(learner: LearnerState) -> None:
     left = adopt_parameters(learner.optimizer, *learner._made_of, learner.model)
     if left and not learner.config["step"]:
         learner.logger.warning(
-            "The optimizer has not got %s%s, which need gradients: they are not trained",
+            "The optimizer lacks the parameters %s%s, which require gradients: they are not trained",
             ", ".join(left[:5]), ", ..." if len(left) > 5 else "",
         )  # fmt: skip
     check_optimizer(learner.optimizer, learner.model)
@@ -307,7 +307,7 @@ def _scheduler(
     if options.schedule is None and not options.warmup:
         return None
     if loader.num_batches is None:
-        raise TypeError("schedule and warmup need data of a known length, and these have none")
+        raise TypeError("schedule and warmup need data of known length, but this data has none")
     num_steps = options.epochs * math.ceil(loader.num_batches / learner.config["accumulation"])
     factor = factor_of(options.schedule or "constant", options.warmup, num_steps)
     return LRScheduler(settings.schedule(factor))
@@ -333,8 +333,8 @@ def _folder(
         return None
     if options.resume is None and any((path / "checkpoints").glob("*.pt")):
         raise ValueError(
-            f"run_dir should be a folder of its own for a fit that begins, but {path} holds a run: give "
-            "resume='latest' and the epochs of both to go on with it, or another folder"
+            f"run_dir should be empty for a new fit, but {path} already holds a run: pass resume='latest' and the "
+            "total number of epochs to resume it, or use another folder"
         )
     config: Mapping[str, Any] = {
         **learner.config, "lr": settings.rates[0] if len(set(settings.rates)) == 1 else settings.rates,
@@ -346,7 +346,7 @@ def _folder(
     objects: dict[str, Any] = {"model": learner.model, "learnt": learner._learnt}
     objects |= {"recorder": learner._recorder, "provenance": provenance}
     if isinstance(learner.optimizer, torch.optim.Optimizer):
-        # The settings come last, so that what the program asks for counts.
+        # The settings come last, so that options of the program override saved ones.
         objects |= {
             "optimizer": learner.optimizer,
             "schedule": handlers.scheduler,

@@ -287,8 +287,8 @@ class Learner:
 
         Raises:
             ValueError: the data do not fit the model or the loss, or an argument is out of range.
-            TypeError: data or targets have the wrong type. DryRunError: a dry run has found
-                mistakes.
+            TypeError: data or targets have the wrong type.
+            DryRunError: a dry run has found mistakes.
         """
         options = Options(
             epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
@@ -314,7 +314,7 @@ class Learner:
         """Returns the loss and the metrics on ``data``, of any kind that ``fit`` takes.
 
         Raises:
-            ValueError: the data do not fit.
+            ValueError: the data does not match the training data.
         """
         loader = load_to_evaluate(self, data, self._batching(data, batch_size, target))
         return values_in(self.evaluator.run(loader.batches).metrics)
@@ -346,11 +346,11 @@ class Learner:
             A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one.
 
         Raises:
-            ValueError: there are no data.
+            ValueError: ``data`` is empty.
         """
         parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide))
         if not parts:
-            raise ValueError("data should have at least one sample, but have none")
+            raise ValueError("data should have at least one sample, but given none")
         joined = joined_parts(parts)
         if decide and self.classes:
             return [self.classes[int(number)] for number in joined]
@@ -368,7 +368,7 @@ class Learner:
     def save(self, path: str | Path) -> None:
         """Saves the weights, averaged with ``ema``, as safetensors if the name ends so, else with torch.
 
-        The file also holds what was learnt from the data: names of classes and columns, and the
+        The file also contains what was learned from the data: names of classes and columns, and the
         task.
 
         Raises:
@@ -386,8 +386,8 @@ class Learner:
         :meth:`predict`; its values do not matter.
 
         Raises:
-            ValueError: the name has another suffix. RuntimeError: the exported model gives other
-                outputs.
+            ValueError: the name has another suffix.
+            RuntimeError: the outputs of the exported model differ.
             Exception: raised by torch if it cannot trace the model.
         """
         known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
@@ -401,8 +401,9 @@ class Learner:
         restarts from the loaded weights. Without ``ema``, averaged weights in the file become the
         weights of the model.
 
-        What was learnt from the training data is loaded as well, and later data must fit it. If the
-        file does not hold it, the learner keeps what it knows, or learns it in the next ``fit``.
+        What was learned from the training data is loaded as well, and later data must match it. If
+        the file does not contain it, the learner keeps what it knows, or learns it in the next
+        ``fit``.
 
         Raises:
             CheckpointError: the file is damaged or belongs to another model. Nothing is changed.
@@ -411,8 +412,8 @@ class Learner:
         facts = load_weights(self._engines.restore, Path(path), self._check_facts)
         if facts is None:
             self.logger.warning(
-                "%s does not say what classes and columns the model was trained on: they are %s", path,
-                "those that this learner knows" if self._learnt.facts.is_learnt else "learnt in the next fit",
+                "%s does not contain the classes and columns that the model was trained on: %s", path,
+                "using those of this learner" if self._learnt.facts.is_learnt else "they are learned in the next fit",
             )  # fmt: skip
             return
         self._learn(facts)
@@ -441,17 +442,17 @@ class Learner:
 
     def describe(self) -> str:
         """Describes the configuration, and which handlers run when."""
-        told = {
+        shown = {
             **self.config,
-            "task": "not known before there are data" if self.task is None else self.task,
+            "task": "not known before the first fit" if self.task is None else self.task,
         }
         lines = [
-            f"{name}: {value}" for name, value in told.items() if value not in (None, [], False)
+            f"{name}: {value}" for name, value in shown.items() if value not in (None, [], False)
         ]
         return "\n".join([*lines, "", str(self.trainer.describe())])
 
     def _check_facts(self, facts: Facts) -> None:
-        """Raises a ValueError if weights that were trained for this task do not fit this learner."""
+        """Raises a ValueError if weights that were trained for this task do not match this learner."""
         mine, its = self._learnt.facts.task, facts.task
         wanted = wanted_by(self.loss.loss)
         is_other = (
@@ -463,11 +464,13 @@ class Learner:
             )
         )
         if is_other:
-            told = mine or f"what the loss {self.loss.name} is for"
-            raise ValueError(f"The file's problem should be the learner's, {told}, but it is {its}")
+            expected = mine or f"one for the loss {self.loss.name}"
+            raise ValueError(
+                f"The task of the file should be that of the learner, {expected}, but it is {its}"
+            )
 
     def _learn(self, facts: Facts) -> None:
-        """Takes over what was learnt from data; later data must fit it."""
+        """Sets what was learned from data; later data must match it."""
         self._learnt.facts = facts
         self.loss.learn(facts.known.classes_of("y"), facts.balance)
 

@@ -187,7 +187,10 @@ def test_files_without_facts_still_load_and_say_so(tmp_path, caplog):
     torch.save(learner.model.state_dict(), tmp_path / "plain.pt")
     other = make()
     other.load(tmp_path / "plain.pt")
-    assert caplog.text.count("does not say what classes and columns the model was trained on") == 1
+    assert (
+        caplog.text.count("does not contain the classes and columns that the model was trained on")
+        == 1
+    )
     figures = other.evaluate(FRAME, target="kind")
     assert (
         "are taken from these data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}"
@@ -205,7 +208,7 @@ def test_a_file_of_another_problem_is_refused_before_anything_is_changed(tmp_pat
     before = [p.clone() for p in other.model.parameters()]
     with pytest.raises(
         ValueError,
-        match="problem should be the learner's, what the loss difference is for, but it is mul",
+        match="task of the file should be that of the learner, one for the loss difference, but it is mul",
     ):
         other.load(tmp_path / "classes.pt")
     given = Learner(net(), lambda y_pred, y: y_pred.sum(), task="regression", device="cpu")
@@ -338,7 +341,7 @@ def test_what_data_are_left_out_is_told(caplog):
     learner = trained()
     caplog.set_level("INFO")
     learner.evaluate(SHUFFLED)
-    assert "not trained on are left out: ['number']" in caplog.text
+    assert "not trained on are ignored: ['number']" in caplog.text
 
 
 def test_batches_learn_what_they_tell_and_the_file_has_it(tmp_path):
