@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["CollectionItem", "apply_to_type", "tree_apply2", "tree_map"]
+__all__ = ["CollectionItem", "apply_to_type", "items_restorer", "tree_apply2", "tree_map"]
 
 
 def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
@@ -71,6 +71,17 @@ def tree_map(func: Callable[..., Any], x: Any, key: Any = None) -> Any:
     if isinstance(x, Sequence):
         return _rebuild_sequence(x, [tree_map(func, value, key=i) for i, value in enumerate(x)])
     return func(x, key=key)
+
+
+def items_restorer(items: dict[Any, Any]) -> Callable[[], None]:
+    """Returns a function that restores the current items of a dictionary, such as ``vars(x)``."""
+    before = dict(items)
+
+    def restore() -> None:
+        items.clear()
+        items.update(before)
+
+    return restore
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ignite._core.clock import Stopwatch
 from ignite._core.optional import LazyModule
+from ignite._core.trees import items_restorer
 from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch, _running
 from ignite.engine._description import Description
@@ -311,16 +312,12 @@ class Controls(Emitter, Serializable):
             >>> engine.state.iteration
             0
         """
-        state, cursor, batches = (
-            dict(vars(self.state)),
-            copy.copy(self._cursor),
-            self._dataloader_iter,
-        )
+        restore_state = items_restorer(vars(self.state))
+        cursor, batches = copy.copy(self._cursor), self._dataloader_iter
         try:
             yield
         finally:
-            vars(self.state).clear()
-            vars(self.state).update(state)
+            restore_state()
             self._cursor, self._dataloader_iter = cursor, batches
             self._attention = True
 

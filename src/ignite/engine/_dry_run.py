@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from ignite._core.calls import name_of
 from ignite.engine import _fetch
 from ignite.engine._cursor import Cursor
 from ignite.engine._handlers import Call, Registration, add_note, call_handlers
-from ignite.engine._trace import Meter, Step, Watcher
+from ignite.engine._trace import Meter, Step, Watcher, timed_call
 from ignite.engine.backup import backed_up
 from ignite.engine.resume.belongings import collect
 from ignite.exceptions import DryRunError
@@ -261,19 +260,16 @@ class _DryRunner(Watcher):
         engine.last_event_name = before
 
     def _guarded(self, event: Any, known: Call) -> Call:
-        handler, entry = known[0], known[-1]
+        entry = known[-1]
 
-        @functools.wraps(entry.handler, updated=())
-        def guarded(*args: Any, **kwargs: Any) -> None:
-            seconds = self._called.setdefault(id(entry), (entry, []))[1]
-            started = clock.now()
-            try:
-                with self._guard(f"{name_of(entry.handler)} of {getattr(event, 'name', event)}"):
-                    handler(*args, **kwargs)
-            finally:
-                seconds.append(clock.now() - started)
+        def context() -> AbstractContextManager[None]:
+            self._called.setdefault(id(entry), (entry, []))  # not made up for while it is called
+            return self._guard(f"{name_of(entry.handler)} of {getattr(event, 'name', event)}")
 
-        return (guarded, *known[1:-1], entry._replace(handler=guarded))
+        def record(entry: Registration, seconds: float) -> None:
+            self._called[id(entry)][1].append(seconds)
+
+        return timed_call(known, record, context)
 
     @contextmanager
     def _guard(self, place: str) -> Iterator[None]:

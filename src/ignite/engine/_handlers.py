@@ -83,7 +83,7 @@ Wrapper = Callable[[Any, Registration, Callable[..., Any]], Callable[..., Any]]
 class Table:
     """The handlers of one event, in the order in which they are called."""
 
-    __slots__ = ("active", "calls", "event", "is_busy", "payload", "wrappers")
+    __slots__ = ("_needs_each", "active", "calls", "event", "is_busy", "payload", "wrappers")
 
     def __init__(self, event: Any, payload: Payload) -> None:
         self.event = event
@@ -94,6 +94,7 @@ class Table:
         """Whether the event has to be fired: it has handlers, or all events are watched."""
         self.is_busy = False
         """Whether it has to be fired each time, and not only at the counts of :meth:`next_due`."""
+        self._needs_each = False
 
     @property
     def entries(self) -> list[Registration]:
@@ -102,7 +103,7 @@ class Table:
     def wrap(self, wrappers: tuple[Wrapper, ...]) -> None:
         """Wraps the handlers from the next firing on."""
         self.wrappers = wrappers
-        self.calls = [self._compile(entry) for entry in self.entries]
+        self._replace([self._compile(entry) for entry in self.entries])
 
     def _compile(self, entry: Registration) -> Call:
         handler = entry.handler
@@ -110,39 +111,41 @@ class Table:
             handler = wrapper(self.event, entry, handler)
         return (handler, *entry.compile()[1:])
 
+    def _replace(self, calls: list[Call]) -> None:
+        self.calls = calls
+        self._needs_each = any(not call[-1].condition.is_arithmetic for call in calls)
+
     def add(self, registration: Registration) -> None:
+        """Adds a handler.
+
+        A current firing calls it, too, unless its priority is higher than that of another one, or
+        it is on the event already: a handler that adds itself would never end.
+        """
         calls, call = self.calls, self._compile(registration)
-        if not calls or calls[-1][-1].priority >= registration.priority:
-            if any(known[-1].handler == registration.handler for known in calls):
-                self.calls = [
-                    *calls,
-                    call,
-                ]  # takes effect from the next firing on: a handler that adds itself would never end
-            else:
-                calls.append(call)  # in place: a current firing includes it
+        is_last = not calls or calls[-1][-1].priority >= registration.priority
+        if is_last and all(known[-1].handler != registration.handler for known in calls):
+            calls.append(call)
+            self._replace(calls)
             return
-        position = next(
-            i for i, known in enumerate(calls) if known[-1].priority < registration.priority
-        )
-        self.calls = [*calls[:position], call, *calls[position:]]
+        priorities = (known[-1].priority < registration.priority for known in calls)
+        position = next((i for i, is_lower in enumerate(priorities) if is_lower), len(calls))
+        self._replace([*calls[:position], call, *calls[position:]])
 
     def remove(self, handler: Callable[..., Any]) -> bool:
         """Removes a handler from the next firing on; returns whether it was there."""
         kept = [call for call in self.calls if call[-1].handler != handler]
         found = len(kept) < len(self.calls)
-        self.calls = kept
+        self._replace(kept)
         return found
 
     def drop(self, ids: Container[int]) -> None:
         """Removes the registrations with these ids, as in :meth:`remove`."""
-        self.calls = [call for call in self.calls if id(call[-1]) not in ids]
+        self._replace([call for call in self.calls if id(call[-1]) not in ids])
 
     def refresh(self, is_watched: bool) -> None:
         """Updates what the loop tests in each iteration."""
         self.active = is_watched or bool(self.calls)
-        self.is_busy = is_watched or any(
-            not entry.condition.is_arithmetic for entry in self.entries
-        )
+        self.is_busy = is_watched or self._needs_each
 
     def next_due(self, count: int) -> int:
         """Returns the first count from ``count`` on at which a handler is due; FOR_EVER if none is."""

@@ -11,7 +11,7 @@ from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine._handlers import Call, Registration
 
-__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "measured_step"]
+__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "measured_step", "timed_call"]
 
 Step = Callable[[Any, Any], Any]
 """A step function: ``step(engine, batch) -> output``."""
@@ -55,6 +55,26 @@ class Trace:
         return "\n".join(map(str, self.moments))
 
 
+def timed_call(
+    known: Call,
+    record: Callable[[Registration, float], None],
+    context: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Call:
+    """Returns a call whose handler runs within ``context``, and whose time is passed to ``record``."""
+    handler, entry = known[0], known[-1]
+
+    @functools.wraps(entry.handler, updated=())
+    def timed(*args: Any, **kwargs: Any) -> None:
+        started = clock.now()
+        try:
+            with context():
+                handler(*args, **kwargs)
+        finally:
+            record(entry, clock.now() - started)
+
+    return (timed, *known[1:-1], entry._replace(handler=timed))
+
+
 class Watcher:
     """Calls handlers instead of the dispatch, and reports each call to ``tell``."""
 
@@ -75,26 +95,15 @@ class Watcher:
         name, state = getattr(event, "name", event), engine.state
         called: list[Moment] = []
 
-        def timed(known: Call) -> Call:
-            entry = known[-1]
-
-            @functools.wraps(entry.handler, updated=())
-            def handler(*args: Any, **kwargs: Any) -> None:
-                started = clock.now()
-                try:
-                    known[0](*args, **kwargs)
-                finally:
-                    seconds = clock.now() - started
-                    called.append(
-                        Moment(name, state.epoch, state.iteration, name_of(entry.handler), seconds)
-                    )
-
-            return entry._replace(handler=handler).compile()
+        def record(entry: Registration, seconds: float) -> None:
+            handler = name_of(entry.handler)
+            called.append(Moment(name, state.epoch, state.iteration, handler, seconds))
 
         firing = (name, state.epoch, state.iteration)  # handlers may change the counters
         try:
             # A generator, so that it includes handlers added during this firing.
-            call((timed(known) for known in calls), engine, event, count, event_args, event_kwargs)
+            timed = (timed_call(known, record) for known in calls)
+            call(timed, engine, event, count, event_args, event_kwargs)
         finally:
             self.tell(Moment(*firing, seconds=sum(moment.seconds for moment in called)))
             for moment in called:

@@ -13,6 +13,7 @@ from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core.seeding import RandomState, capture_random_state, restore_random_state
+from ignite._core.trees import items_restorer
 from ignite.engine import _fetch
 from ignite.engine._cursor import Request
 from ignite.engine._running import Unfinished
@@ -152,8 +153,8 @@ class Resumption:
             "data" in states and isinstance(data, flow.ResumableLoader) and not self._data_is_due
         )
         self._data = data if has_place else None
-        self._before = [_undo_attributes(one) for one in (engine, engine.state, engine._source)]
-        self._before += [_undo_items(one.state.metrics) for one in self._engines.values()]
+        self._before = [items_restorer(vars(one)) for one in (engine, engine.state, engine._source)]
+        self._before += [items_restorer(one.state.metrics) for one in self._engines.values()]
         self._before.append(_undo_gradients(self._objects.values()))
         if self._data is not None:
             self._before.append(self._data.bookmark())
@@ -336,21 +337,6 @@ def _check_numbers(left_over: list[str], belongings: Belongings, source: str) ->
             "apart by the order in which they were attached. Say which is which: Checkpoint.of(trainer, folder, "
             f"**{{{base!r}: first, {numbered[0]!r}: second}})"
         )
-
-
-def _undo_attributes(one: Any) -> Callable[[], None]:
-    """Returns what restores the attributes of an object."""
-    return _undo_items(vars(one))
-
-
-def _undo_items(one: dict[str, Any]) -> Callable[[], None]:
-    before = dict(one)
-
-    def put_back() -> None:
-        one.clear()
-        one.update(before)
-
-    return put_back
 
 
 def _undo_gradients(objects: Iterable[Any]) -> Callable[[], None]:
