@@ -193,7 +193,7 @@ def test_files_without_facts_still_load_and_say_so(tmp_path, caplog):
     )
     figures = other.evaluate(FRAME, target="kind")
     assert (
-        "are taken from these data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}"
+        "are taken from this data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}"
         in caplog.text
     )
     assert figures == pytest.approx(learner.evaluate(FRAME))
@@ -214,7 +214,7 @@ def test_a_file_of_another_problem_is_refused_before_anything_is_changed(tmp_pat
     given = Learner(net(), lambda y_pred, y: y_pred.sum(), task="regression", device="cpu")
     with pytest.raises(
         ValueError,
-        match="problem should be the learner's, regression, as given, but it is multiclass",
+        match="task of the file should be that of the learner, regression, as given, but it is multiclass",
     ):
         given.load(tmp_path / "classes.pt")
     assert all(torch.equal(a, b) for a, b in zip(before, other.model.parameters(), strict=True))
