@@ -53,7 +53,7 @@ def test_checkpoints_are_listed_the_newest_first_with_their_score_and_size(run_d
         ["checkpoint_00000002.pt", "2", "1", "accuracy=0.25"],
     ]
     assert all(row[-1] == "whole" and row[5] == "s" and row[7] == "MB" for row in rows)
-    assert lines[4] == "resume='latest' takes checkpoint_00000006.pt"
+    assert lines[4] == "resume='latest' loads checkpoint_00000006.pt"
 
 
 def test_a_damaged_one_is_found_and_what_is_resumed_from_instead(run_dir):
@@ -61,7 +61,7 @@ def test_a_damaged_one_is_found_and_what_is_resumed_from_instead(run_dir):
     code, text = doctor(run_dir)
     assert code == 1
     assert "DAMAGED: " in text.splitlines()[1]
-    assert "resume='latest' takes checkpoint_00000004.pt" in text
+    assert "resume='latest' loads checkpoint_00000004.pt" in text
 
 
 def test_repair_rebuilds_the_index_from_what_is_whole_and_touches_no_checkpoint(run_dir):
@@ -76,7 +76,9 @@ def test_repair_rebuilds_the_index_from_what_is_whole_and_touches_no_checkpoint(
 
     code, text = doctor(run_dir, "--repair")
     assert code == 1
-    assert "index.json has 2 checkpoints now; 1 leftovers of killed writers removed" in text
+    assert (
+        "index.json now lists 2 checkpoints; removed 1 temporary files of killed processes" in text
+    )
     assert {path.name: path.read_bytes() for path in run_dir.glob("checkpoint_*.pt")} == before
     assert not leftover.exists()
     index = json.loads((run_dir / "index.json").read_text())
@@ -133,12 +135,12 @@ def test_the_folder_of_a_run_is_enough_where_checkpoints_are_in_a_folder_of_it(t
     assert code == 0
     assert text.splitlines()[0] == f"{tmp_path / 'run'}/checkpoints"
     assert "checkpoint_00000002.pt" in text
-    assert "resume='latest' takes checkpoint_00000002.pt" in text
+    assert "resume='latest' loads checkpoint_00000002.pt" in text
     code, text = doctor(tmp_path)
     assert code == 1
     assert (
         text
-        == f"No checkpoints in {tmp_path}, but there are some in {tmp_path / 'run' / 'checkpoints'}\n"
+        == f"No checkpoints in {tmp_path}, but there are checkpoints in {tmp_path / 'run' / 'checkpoints'}\n"
     )
 
 
@@ -161,12 +163,12 @@ def test_files_of_others_are_not_taken_for_checkpoints_of_a_run(tmp_path):
     states = {line.split()[0]: line for line in text.splitlines()}
     assert states["weights_99999.pt"].endswith("readable, not written by this library")
     assert states["checkpoint_00000002.pt"].endswith("whole")
-    assert text.endswith("resume='latest' takes checkpoint_00000002.pt\n")
+    assert text.endswith("resume='latest' loads checkpoint_00000002.pt\n")
 
 
 def test_without_the_checkpoint_of_a_run_what_to_do_with_the_others_is_said(tmp_path):
     torch.save({"weight": torch.ones(2)}, tmp_path / "model_12.pt")
     assert (
-        "None of them is the whole checkpoint of a run; Checkpoint.load_objects"
+        "No intact checkpoint of a run; checkpoints of single objects are loaded with Checkpoint.load_objects"
         in doctor(tmp_path)[1]
     )

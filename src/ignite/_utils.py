@@ -1,4 +1,4 @@
-"""The old place of some of ``ignite.utils``."""
+"""Old import path of some functions of ``ignite.utils``."""
 
 from ignite._core.tensors import apply_to_tensor, convert_tensor, to_onehot
 from ignite._core.trees import apply_to_type

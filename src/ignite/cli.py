@@ -1,4 +1,4 @@
-"""The command ``ignite``: what can be asked about runs from a terminal."""
+"""The command ``ignite``: inspects runs from a terminal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from ignite.learner import demo, environment
 __all__ = ["main"]
 
 CHECKPOINTS = "checkpoints"
-"""Where in the folder of a run a learner keeps them."""
+"""Subfolder of a run in which a learner saves checkpoints."""
 WHOLE = "whole"
 FOREIGN = "readable, not written by this library"
-_NO_RUN = "None of them is the whole checkpoint of a run; Checkpoint.load_objects loads those of single objects"
+_NO_RUN = (
+    "No intact checkpoint of a run; checkpoints of single objects are loaded with "
+    "Checkpoint.load_objects"
+)
 
 
 class Row(NamedTuple):
-    """What ``ignite doctor`` says about one file."""
+    """One row of ``ignite doctor``."""
 
     file: str
     step: str
@@ -36,7 +39,7 @@ class Row(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether the file can be relied on."""
+        """Whether the file is intact."""
         return self.verdict in (WHOLE, FOREIGN)
 
 
@@ -44,11 +47,12 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     """Runs the command.
 
     Args:
-        arguments: without the name of the program; those of the process if None.
-        out: where to write; standard output if None.
+        arguments: the arguments without the program name; by default those of the process.
+        out: the stream to write to; by default standard output.
 
     Returns:
-        0 if all is well, 1 if something is damaged, 2 if the arguments make no sense.
+        The exit code: 0 for success, 1 if a checkpoint is damaged or missing, 2 for invalid
+        arguments.
 
     Example:
         >>> import tempfile
@@ -66,37 +70,38 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",
-        help="list the checkpoints of a run and check each",
-        description="Lists the checkpoints in the folder of a run, or in the folder checkpoints in it, the newest "
-        "first, with step, score, age and size, and reads each to its end to see whether it is whole. A run goes on "
-        "from the first one that is, with trainer.run(data, resume='latest').",
+        help="list and verify the checkpoints of a run",
+        description="Lists the checkpoints in the folder of a run, or in its subfolder "
+        "checkpoints, newest first, with step, score, age and size, and verifies each. "
+        "trainer.run(data, resume='latest') resumes from the first intact one.",
     )
+    doctor.add_argument("run_dir", help="folder of the run, or a URL such as s3://bucket/run")
     doctor.add_argument(
-        "run_dir", help="the folder that the run writes to, or a URL such as s3://bucket/run"
+        "--repair",
+        action="store_true",
+        help="rebuild index.json, best.pt and last.pt from the intact files, and remove temporary "
+        "files of killed processes; checkpoints are not changed",
     )
-    doctor.add_argument(
-        "--repair", action="store_true",
-        help="rebuild index.json, best.pt and last.pt from the files that are whole, and remove what killed "
-        "writers have left; no checkpoint is touched",
-    )  # fmt: skip
     commands.add_parser(
         "env",
-        help="say what a result may depend on beside the program",
-        description="Prints versions, platform, accelerator, threads and the commit of the code in this folder, one in "
-        "each line: what to put into a question or a bug report. The same is in the run.json of each run.",
+        help="print the environment, for bug reports",
+        description="Prints versions, platform, accelerator, number of threads and the git commit "
+        "of this folder, one per line, for questions and bug reports. The run.json of each run has "
+        "the same information.",
     )
     trial = commands.add_parser(
         "demo",
-        help="train a small network on handwritten digits, to see how a run looks",
-        description="Trains a convolutional network on the 1,797 digits that come with scikit-learn: a quarter of a "
-        "minute. Stop it with Ctrl-C or kill -9 and run it again: it goes on exactly. Needs "
+        help="train a small network on handwritten digits",
+        description="Trains a convolutional network on the 1,797 digits of scikit-learn, in about "
+        "15 seconds. Stop it with Ctrl-C or kill -9 and run it again: it resumes exactly. Needs "
         '"reignition[demo]".',
     )
+    trial.add_argument("--epochs", type=int, default=12, help="number of epochs (default: 12)")
     trial.add_argument(
-        "--epochs", type=int, default=12, help="how often to go over the digits (12)"
-    )
-    trial.add_argument(
-        "--output", type=Path, default=Path("runs/demo"), help="the folder of the run (runs/demo)"
+        "--output",
+        type=Path,
+        default=Path("runs/demo"),
+        help="folder of the run (default: runs/demo)",
     )
     given = parser.parse_args(arguments)
     if given.command == "demo":
@@ -132,7 +137,7 @@ def _doctor(run_dir: str, repair: bool, out: TextIO) -> int:
 
 
 def _places(run_dir: str) -> Iterator[tuple[str, storage.Place]]:
-    """The folder itself, and the one in which a learner keeps the checkpoints of a run."""
+    """Yields the folder, and the subfolder in which a learner saves checkpoints."""
     yield run_dir, storage.open_place(run_dir, create=False)
     inner = f"{run_dir.rstrip('/')}/{CHECKPOINTS}"
     if "://" in run_dir or Path(inner).expanduser().is_dir():
@@ -140,7 +145,7 @@ def _places(run_dir: str) -> Iterator[tuple[str, storage.Place]]:
 
 
 def _hint(run_dir: str) -> str:
-    """Where else to look, if somebody has given the folder of several runs."""
+    """Returns a hint at subfolders with checkpoints, for a folder of several runs."""
     if "://" in run_dir:
         return ""
     top = Path(run_dir).expanduser()
@@ -148,11 +153,11 @@ def _hint(run_dir: str) -> str:
         path for path in sorted((*top.glob("*/"), *top.glob(f"*/{CHECKPOINTS}/"))) if path.is_dir()
     ]
     found = [str(path) for path in below if storage.scan(storage.open_place(path, create=False))]
-    return f", but there are some in {', '.join(found[:5])}" if found else ""
+    return f", but there are checkpoints in {', '.join(found[:5])}" if found else ""
 
 
 def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
-    """Says what is in a place; returns whether all is well there."""
+    """Writes a report of the checkpoints; returns whether all are intact."""
     found = storage.scan(place)
     rows = [_examine(place, one) for one in found]
     out.write(_table(rows))
@@ -165,12 +170,13 @@ def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
         ),
         None,
     )
-    out.write(f"resume='latest' takes {newest}\n" if newest else f"{_NO_RUN}\n")
+    out.write(f"resume='latest' loads {newest}\n" if newest else f"{_NO_RUN}\n")
     if repair:
         swept = place.sweep()
         index = storage.build_index(place)
         out.write(
-            f"index.json has {len(index.rows)} checkpoints now; {len(swept)} leftovers of killed writers removed\n"
+            f"index.json now lists {len(index.rows)} checkpoints; removed {len(swept)} temporary "
+            "files of killed processes\n"
         )
     return all(row.is_sound for row in rows)
 

@@ -1,4 +1,4 @@
-"""The library's own exceptions: those that somebody would want to catch."""
+"""Exceptions of the library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ __all__ = ["CheckpointError", "DryRunError", "NotComputableError"]
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is damaged, unsafe, written by a newer version, or does not fit what it is loaded into.
+    """Raised for a checkpoint that cannot be loaded.
+
+    It is damaged, unsafe, written by a newer version, or does not match the objects to load.
 
     Example:
         >>> issubclass(CheckpointError, RuntimeError)
@@ -18,12 +20,14 @@ class CheckpointError(RuntimeError):
 
 
 class DryRunError(ExceptionGroup[Exception]):
-    """A dry run has found mistakes: all that were raised, each with a note that says where, in the order of things.
+    """Raised by a dry run that has found errors; a group of all errors, in the order of the run.
+
+    Each has a note that names the handler and the event.
 
     Args:
-        message: names them.
-        exceptions: at least one.
-        report: what was called, see :meth:`ignite.engine.Engine.dry_run`.
+        message: summary of the errors.
+        exceptions: the errors, at least one.
+        report: the report of the dry run, see :meth:`ignite.engine.Engine.dry_run`.
 
     Example:
         >>> error = DryRunError("1 of 3 handlers failed", [KeyError("loss")])
@@ -41,12 +45,12 @@ class DryRunError(ExceptionGroup[Exception]):
     report: Any
 
     def derive(self, excs: Sequence[Exception]) -> DryRunError:  # type: ignore[override]
-        """For ``split`` and ``except*``: some of the mistakes."""
+        """Returns a group of some of the errors, for ``split`` and ``except*``."""
         return DryRunError(self.message, excs, self.report)
 
 
 class NotComputableError(RuntimeError):
-    """A metric has no value, because it has not seen a single sample.
+    """Raised by a metric without a value, because it has not seen a sample.
 
     Example:
         >>> issubclass(NotComputableError, RuntimeError)

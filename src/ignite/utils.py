@@ -1,4 +1,4 @@
-"""Small tools for users' programs. A front door: what stands here is made elsewhere."""
+"""Utilities for user programs: tensors, seeds, logging. Defined in other modules."""
 
 from __future__ import annotations
 
@@ -46,19 +46,20 @@ def setup_logger(
     reset: bool = False,
     encoding: str | None = "utf-8",
 ) -> logging.Logger:
-    """Gives a logger a level, an output stream and, if wanted, a file.
+    """Sets up a logger that writes to a stream and, optionally, a file.
 
-    On ranks above 0 it stays silent.
+    It is silent on ranks other than 0.
 
     Args:
-        name: the logger's name; None for the root logger.
-        level: of the logger and its outputs.
-        stream: where to write; standard error if None.
-        format: of the lines, as ``logging.Formatter`` knows it.
-        filepath: a file to write to, too.
-        distributed_rank: this process's rank; asked of ``ignite.distributed`` if None.
-        reset: replace the outputs of a logger that has some; otherwise it is returned as it is.
-        encoding: of the file.
+        name: name of the logger; None for the root logger.
+        level: level of the logger and its handlers.
+        stream: the stream to write to; by default, standard error.
+        format: format of the lines, see ``logging.Formatter``.
+        filepath: a file to write to as well.
+        distributed_rank: rank of this process; by default, from ``ignite.distributed``.
+        reset: whether to replace the handlers of a logger that already has some; otherwise, such a
+            logger is not changed.
+        encoding: encoding of the file.
 
     Returns:
         The logger.

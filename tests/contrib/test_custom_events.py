@@ -65,7 +65,7 @@ def test_several_periods_on_one_engine_and_filters_on_them():
         ({"n_iterations": 0}, ValueError, "n_iterations should be positive"),
         ({"n_epochs": -1}, ValueError, "n_epochs should be positive, but given -1"),
         ({}, ValueError, "Either n_iterations or n_epochs"),
-        ({"n_iterations": 1, "n_epochs": 1}, ValueError, "and not both"),
+        ({"n_iterations": 1, "n_epochs": 1}, ValueError, "but not both"),
     ],
 )
 def test_bad_input(kwargs, error, match):

@@ -134,7 +134,7 @@ def test_nobody_waits_for_one_whose_run_is_over(processes, stretch):
 def test_one_that_does_not_begin_is_waited_for_once(processes, caplog):
     rolls = [processes.call(rank, ["a"]) for rank in (0, 1)]
     assert rolls[0].any("a", 1, True)
-    assert "train should be run by all processes, but ranks [2] have not begun it" in caplog.text
+    assert "train should be run on all ranks, but ranks [2] have not started it" in caplog.text
     assert rolls[1].any("a", 1, False) is False
     late = processes.call(2, ["a"])
     assert late.any("a", 1, False) is False, "it sees that the others have gone on alone"
@@ -147,7 +147,7 @@ def test_one_that_does_not_come_to_a_decision_is_given_up(processes, caplog, mon
     monkeypatch.setattr(rollcall, "VOTE_PATIENCE_S", 0.05)
     rolls = [processes.call(rank, ["a"]) for rank in range(SIZE)]
     assert of(rolls[:2], "a", 1, [True, False]) == [True, False]
-    assert "not all processes have come to the same decision" in caplog.text
+    assert "not all ranks have voted" in caplog.text
     monkeypatch.setattr(rollcall, "VOTE_PATIENCE_S", 60.0)
     assert rolls[2].any("a", 1, False) is True, "all have voted now"
     assert [rolls[2].any("a", stretch, False) for stretch in (1, 1, 2)] == [False] * 3, (
@@ -159,7 +159,7 @@ def test_what_is_needed_names_who_has_it_not(processes):
     first, _, _ = [processes.call(rank, ["a"] if rank < 2 else ["b"]) for rank in range(SIZE)]
     with pytest.raises(
         RuntimeError,
-        match=r"Saver should be attached .* on all processes, .* but rank 2 has none \(train\)",
+        match=r"Saver should be attached .* on all ranks, .*but rank 2 does not have it \(train\)",
     ):
         first.require("a", "Saver")
 
@@ -167,7 +167,7 @@ def test_what_is_needed_names_who_has_it_not(processes):
 def test_what_is_needed_names_who_does_not_come(processes, caplog):
     first = processes.call(0, ["a"])
     processes.store.set_timeout(rollcall.datetime.timedelta(seconds=0.1))
-    with pytest.raises(RuntimeError, match="but rank 1 does not run it"):
+    with pytest.raises(RuntimeError, match="but rank 1 does not run the engine"):
         first.require("a", "Saver")
     assert "Saver needs all processes: waiting for ranks [1, 2]" in caplog.text
 

@@ -66,12 +66,12 @@ def test_show_config_logs_what_was_found(caplog):
         (
             lambda: idist.all_reduce(torch.ones(1), "OR"),
             TypeError,
-            "booleans or integers with op=OR, but given tensor",
+            "boolean or integer with op=OR, but given tensor",
         ),
         (
             lambda: idist.set_local_rank(-1),
             ValueError,
-            "index should be a whole number from 0, but given -1",
+            "index should be an integer of at least 0, but given -1",
         ),
         (
             lambda: idist.broadcast([1]),
@@ -214,7 +214,7 @@ def test_numbers_are_combined_and_broadcast_exactly_and_tensors_whatever_their_d
         assert checks["path"]
         assert (
             checks["fractions"]
-            == "TypeError: tensor should be of booleans or integers with op=AND, but given 0.5"
+            == "TypeError: tensor should be boolean or integer with op=AND, but given 0.5"
         )
         assert (
             checks["wrong source"]

@@ -62,6 +62,6 @@ def test_what_needs_all_processes_names_the_one_that_is_missing(tmp_path):
     first, second = run_processes(attached_processes.needs, 2, str(tmp_path))
     for name in NEEDED_BY_ALL:
         assert first[name, "first"] == (
-            f"{name} should be attached to the engine on all processes, because they act together, but rank 1 has none"
+            f"{name} should be attached to the engine on all ranks, but rank 1 does not have it"
         )
         assert second[name, "first"] == first[name, "all"] == second[name, "all"] == 2

@@ -83,9 +83,7 @@ def test_metrics_states_and_what_is_missing():
     engine = Engine(lambda engine, batch: batch)
     engine.state.metrics = {"a": 1, "b": 2}
     engine.state.alpha = 0.5
-    with pytest.warns(
-        UserWarning, match=r"which are \['a', 'b'\], but given 'c': it is not logged"
-    ):
+    with pytest.warns(UserWarning, match=r"\(\['a', 'b'\]\), but given 'c': it is not logged"):
         found = Output(
             "t", ["a", "c"], state_attributes=["alpha"]
         )._setup_output_metrics_state_attrs(engine)
@@ -212,7 +210,7 @@ def test_a_name_of_no_weight_is_told_with_the_one_that_was_meant(wrong, meant):
     model = torch.nn.Sequential()
     model.add_module("body", torch.nn.Linear(1, 1))
     end = (
-        re.escape(f"begins with {wrong!r}" + (f". Did you mean {meant!r}?" if meant else "")) + "$"
+        re.escape(f"starts with {wrong!r}" + (f". Did you mean {meant!r}?" if meant else "")) + "$"
     )
     with pytest.warns(UserWarning, match=end):
         handler = Weights(model, whitelist=["body.b", wrong])

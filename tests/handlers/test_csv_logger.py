@@ -44,7 +44,7 @@ def test_a_torn_row_is_removed_and_the_file_gone_on_with(tmp_path):
 def test_another_table_is_not_touched(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("x,y\n1,2\n")
-    with pytest.raises(ValueError, match="one that CSVLogger has written, but given .*data.csv"):
+    with pytest.raises(ValueError, match="one written by CSVLogger, but given .*data.csv"):
         CSVLogger(path)
     assert path.read_text() == "x,y\n1,2\n"
 
@@ -52,7 +52,7 @@ def test_another_table_is_not_touched(tmp_path):
 def test_histograms_are_left_out_with_a_warning(tmp_path):
     with (
         CSVLogger(tmp_path / "log.csv") as logger,
-        pytest.warns(UserWarning, match="CSVLogger keeps no histogram"),
+        pytest.warns(UserWarning, match="CSVLogger does not support histograms"),
     ):
         logger.histogram("a", torch.zeros(3), 1)
     assert rows(tmp_path / "log.csv") == []
@@ -88,4 +88,4 @@ def test_a_state_of_another_file_cuts_nothing(tmp_path, caplog):
         with caplog.at_level(logging.WARNING):
             second.load_state_dict(first.state_dict())
     assert len(rows(tmp_path / "b.csv")) == 2
-    assert "is not the file that the run was logged to" in caplog.text
+    assert "is not the file of the resumed run" in caplog.text

@@ -25,7 +25,7 @@ def test_it_stops_the_trainer_after_so_many_scores_without_improvement(caplog):
     with caplog.at_level("INFO", "ignite.handlers.early_stopping.EarlyStopping"):
         assert trainer.run([0], max_epochs=5).epoch == 4
     assert (handler.best_score, handler.counter) == (0.5, 2)
-    assert "No improvement in 2 scores: stopping the training" in caplog.text
+    assert "No improvement in 2 scores: stopping training" in caplog.text
 
 
 def test_nan_stops_at_the_third_score():

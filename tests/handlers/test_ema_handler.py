@@ -106,7 +106,7 @@ def test_an_attribute_that_exists_is_kept():
     trainer = Engine(lambda engine, batch: None)
     trainer.state.ema_momentum = 0.7
     with pytest.warns(
-        UserWarning, match="Attribute 'ema_momentum' already exists .* with the value 0.7"
+        UserWarning, match="Attribute 'ema_momentum' already exists .* keeps its value 0.7"
     ):
         EMAHandler(one_weight()).attach(trainer)
     EMAHandler(one_weight()).attach(trainer, warn_if_exists=False)

@@ -112,7 +112,8 @@ def test_a_state_that_does_not_come_back_is_found(trainer, tmp_path):
     trainer.add_event_handler(Events.ITERATION_COMPLETED, holder)
     Checkpoint.of(trainer, tmp_path)
     with pytest.raises(
-        DryRunError, match=r"come back from a checkpoint as it was saved, but .*7 and should be 2"
+        DryRunError,
+        match=r"be equal after saving and loading a checkpoint, but .*7 and should be 2",
     ):
         trainer.dry_run([1, 2, 3])
     assert holder.count == 0

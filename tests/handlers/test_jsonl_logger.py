@@ -75,13 +75,13 @@ def test_a_torn_line_is_removed_and_the_file_gone_on_with(tmp_path, caplog):
         logger.log([(("a",), 2)], step=2)
     assert lines(path)[0] == head
     assert [entry["step"] for entry in entries(path)] == [1, 2]
-    assert "ends with an incomplete line, which is removed" in caplog.text
+    assert "Removed an incomplete last line from " in caplog.text
 
 
 def test_another_file_is_not_touched(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("my notes\n")
-    with pytest.raises(ValueError, match="one that JSONLLogger has written, but given .*notes.txt"):
+    with pytest.raises(ValueError, match="one written by JSONLLogger, but given .*notes.txt"):
         JSONLLogger(path)
     assert path.read_text() == "my notes\n"
 
@@ -116,6 +116,6 @@ def test_a_state_of_another_file_cuts_nothing(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         second.load_state_dict(state)
     assert len(entries(tmp_path / "b.jsonl")) == 1
-    assert "is not the file that the run was logged to" in caplog.text
+    assert "is not the file of the resumed run" in caplog.text
     first.close()
     second.close()

@@ -140,7 +140,7 @@ def test_containers_are_walked_together_and_more_may_be_saved_than_is_loaded():
     [
         ([], {}, TypeError, "Argument `to_load` should be a dictionary, but given <class 'list'>"),
         ({"m": Counter()}, 5, TypeError, "Argument checkpoint should be a string or a dictionary, but given <class 'i"),
-        ({"m": 3}, {"m": 3}, TypeError, "Object <class 'int'> should have `load_state_dict` method, but m has not"),
+        ({"m": 3}, {"m": 3}, TypeError, "Object <class 'int'> should have `load_state_dict` method, but m has none"),
         ({"m": Counter(), "o": Counter()}, {"m": {"count": 2}}, ValueError, "Key 'o' from x is not found in y"),
         ({"m": [Counter()] * 2}, {"m": [{}]}, ValueError, "Size of y: 1 does not match the size of x: 2"),
         ({"m": [Counter()] * 2}, {"m": {}}, ValueError, "Size of y: dict does not match the size of x: 2"),

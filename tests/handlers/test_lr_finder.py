@@ -166,7 +166,7 @@ def test_the_suggestion_is_the_steepest_descent():
     assert optimizer.param_groups[0]["lr"] == 2.0
     optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)]})
     with pytest.raises(
-        RuntimeError, match="number of parameter groups does not match: 1 in the test, and 2"
+        RuntimeError, match="number of parameter groups does not match: 1 in the test and 2"
     ):
         finder.apply_suggested_lr(optimizer)
     finder._losses = [1.0, 2.0, 3.0]

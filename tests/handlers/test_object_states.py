@@ -57,13 +57,13 @@ def test_modules_that_hold_others_are_objects_and_no_containers():
             {"m": 1},
             False,
             TypeError,
-            "Object <class 'int'> should have `state_dict` method, but m has not",
+            "Object <class 'int'> should have `state_dict` method, but m has none",
         ),
         (
             {"m": {"n": [Counter(), "x"]}},
             False,
             TypeError,
-            "should have `state_dict` method, but m.n.1 has not",
+            "should have `state_dict` method, but m.n.1 has none",
         ),
         (
             MappingProxyType({"m": Counter()}),

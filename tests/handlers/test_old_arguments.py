@@ -147,10 +147,10 @@ def test_what_has_no_meaning_any_more_is_refused(tmp_path):
         ModelCheckpoint(tmp_path, "p", save_as_state_dict=False)
     with (
         pytest.warns(DeprecationWarning, match="save_interval"),
-        pytest.raises(ValueError, match="One of save_interval and score_function"),
+        pytest.raises(ValueError, match="Either save_interval or score_function"),
     ):
         ModelCheckpoint(tmp_path, "p", 2, score)
-    with pytest.raises(TypeError, match="should be given n_saved once"):
+    with pytest.raises(TypeError, match="got multiple values for argument 'n_saved'"):
         ModelCheckpoint(tmp_path, "p", 2, None, None, 3, n_saved=3)
 
 

@@ -217,21 +217,19 @@ def test_a_parameter_that_no_group_has_is_refused_and_a_group_stands_for_its_opt
     )
     with pytest.raises(
         ValueError,
-        match="param_name should be in the parameter groups, which have .*lr.* given 'lrr'",
+        match="param_name should be a key of the parameter groups .*lr.* given 'lrr'",
     ):
         make(optimizer, "lrr")
     assert all("lrr" not in group for group in optimizer.param_groups)
     make(optimizer, "momentum")(None)
-    with pytest.warns(
-        DeprecationWarning, match="give the optimizer, and param_group_index"
-    ) as said:
+    with pytest.warns(DeprecationWarning, match="Pass the optimizer and param_group_index") as said:
         scheduler = make(optimizer.param_groups[0], "lr")
     assert len(said) == 1
     scheduler(None)
     assert [group["lr"] for group in optimizer.param_groups] == [1.0, 0.5]
 
 
-@pytest.mark.filterwarnings("ignore:A parameter group as optimizer:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Passing a parameter group as optimizer:DeprecationWarning")
 def test_schedulers_of_one_group_follow_each_other_and_those_of_two_do_not():
     optimizer = torch.optim.SGD(
         [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5

@@ -107,7 +107,7 @@ def test_elsewhere_than_in_the_main_thread_nothing_is_installed(caplog):
         thread.start()
         thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
-    assert "main thread only" in caplog.text
+    assert "not in the main thread" in caplog.text
 
 
 def test_an_evaluation_is_cut_off_or_waited_for():

@@ -20,8 +20,8 @@ def test_in_one_process_it_is_a_call():
 def test_all_processes_raise_what_one_raises_and_say_where():
     own, others = (
         "OSError: no space left",
-        "CheckpointError: A checkpoint should be saved, but on rank 1 this has failed",
+        "CheckpointError: Cannot save the checkpoint: rank 1 raised",
     )
     first, second = harness.run(checkpoint_processes.second_fails)
-    assert first == f"{others}: {own}"
+    assert first == f"{others} {own}"
     assert second == own

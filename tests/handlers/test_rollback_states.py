@@ -89,6 +89,6 @@ def test_without_a_copy_there_is_nothing_to_go_back_to():
     states.clear()
     with pytest.raises(
         RuntimeError,
-        match="There should be a copy to go back to, but none was taken: attach the guard",
+        match="Cannot roll back: no copy has been taken. Attach the guard",
     ):
         states.restore(1)

@@ -229,7 +229,7 @@ def test_without_a_checkpoint_the_run_begins_at_the_beginning(tmp_path, caplog):
 def test_a_run_that_begins_refuses_a_folder_with_another_run(tmp_path):
     Run(tmp_path).run()
     with pytest.raises(
-        ValueError, match="should be empty for a run that begins, .* resume='latest'"
+        ValueError, match="should be empty when a new run starts, .* resume='latest'"
     ):
         Run(tmp_path).run()
 
@@ -347,7 +347,9 @@ def test_what_does_not_fit_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("event", [Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_STARTED])
 def test_events_at_which_a_run_cannot_be_resumed_are_refused(tmp_path, event):
-    with pytest.raises(ValueError, match="event should be one at which a run can be resumed"):
+    with pytest.raises(
+        ValueError, match="event should be ITERATION_COMPLETED or EPOCH_COMPLETED, .* resumed"
+    ):
         Checkpoint.of(Engine(lambda engine, batch: None), tmp_path, event=event)
 
 
@@ -462,7 +464,7 @@ def test_a_trainer_that_is_deleted_frees_its_model_without_the_garbage_collector
         del trainer
         assert freed() is None
         assert checkpoint.last_checkpoint == tmp_path / "checkpoint_00000002.pt"
-        with pytest.raises(RuntimeError, match="while its trainer is there"):
+        with pytest.raises(RuntimeError, match="its trainer has been deleted"):
             checkpoint.save()
         freed = weakref.ref(model)
         del model, optimizer, checkpoint

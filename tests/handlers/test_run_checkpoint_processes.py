@@ -65,7 +65,7 @@ def test_a_save_that_fails_on_one_process_fails_on_all_and_names_it(tmp_path):
     first, second = run_processes(saving_processes.fail_to_write, 2, str(tmp_path))
     assert first.startswith("OSError: [Errno 28] No space left on device")
     assert second.startswith("CheckpointError: ")
-    assert "on rank 0 this has failed: OSError: [Errno 28]" in second
+    assert "rank 0 raised OSError: [Errno 28]" in second
 
 
 def test_all_processes_take_the_newest_that_each_of_them_can_read(tmp_path):

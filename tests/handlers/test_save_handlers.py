@@ -244,8 +244,8 @@ class Stubborn(BaseSaveHandler):
 def test_a_file_that_cannot_be_removed_is_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "ignite.handlers._checkpoints.save_handlers"):
         assert remove_each(Stubborn(), ["gone", "held"]) == ("held",)
-    assert "gone should be removed, but somebody else has done it" in caplog.text
-    assert "held should be removed, but could not be" in caplog.text
+    assert "Checkpoint gone has already been removed" in caplog.text
+    assert "Cannot remove checkpoint held" in caplog.text
 
 
 def test_handlers_are_called_with_what_they_take():

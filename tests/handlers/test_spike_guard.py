@@ -81,7 +81,7 @@ class TestSkip:
         assert run.guard.num_skipped == 2
         assert run.seen == [i for i in range(1, 31) if i not in (25, 27)]
         assert "iteration 25: the loss is" in caplog.text
-        assert "The batch is left out (1 in a row, at most 10)" in caplog.text
+        assert "The batch is skipped (1 in a row, at most 10)" in caplog.text
 
     def test_nothing_is_done_to_a_run_that_is_well(self, caplog):
         batches = make_batches(40)
@@ -144,7 +144,8 @@ class TestSkip:
     def test_too_many_in_a_row_are_an_error(self):
         run = Run(make_batches(10, bad=[1, 3, 4, 6, 7, 8]), {"policy": "skip", "max_in_a_row": 2})
         with pytest.raises(
-            FloatingPointError, match="iteration 9: the loss is nan. These are 3 incidents in a row"
+            FloatingPointError,
+            match="iteration 9: the loss is nan. These are 3 consecutive incidents",
         ):
             run()
         assert run.guard.num_skipped == 5
@@ -187,7 +188,7 @@ class TestRollback:
         assert run() == Run(left_out(batches, 10, 11, 12, 13), dropout=dropout)()
         assert (run.guard.num_rollbacks, run.trainer.state.iteration) == (1, 20)
         assert (
-            "iteration 14: the loss is nan; back to iteration 10. The batch is left out (1 in a row"
+            "iteration 14: the loss is nan; rolled back to iteration 10. The batch is skipped (1 in a row"
             in caplog.text
         )
 
@@ -245,7 +246,7 @@ class TestRollback:
         )
         with pytest.raises(
             FloatingPointError,
-            match="iteration 10: .* back to iteration 4. These are 4 incidents in a row",
+            match="iteration 10: .* back to iteration 4. These are 4 consecutive incidents",
         ):
             run()
         assert run.guard.num_rollbacks == 4
@@ -396,14 +397,14 @@ class TestBatches:
         run = Run(batches, {"folder": tmp_path}, prepare_batch=lambda own, **kwargs: own.batch)
         run()
         assert run.guard.num_skipped == 1
-        assert "The batch of iteration 4 could not be saved: " in caplog.text
+        assert "Cannot save the batch of iteration 4: " in caplog.text
 
     def test_a_folder_that_cannot_be_made_does_not_end_the_run(self, tmp_path, caplog):
         (tmp_path / "file").write_text("")
         run = Run(make_batches(6, bad=[3]), {"folder": tmp_path / "file" / "bad"})
         run()
         assert run.guard.num_skipped == 1
-        assert "The batch of iteration 4 could not be saved: " in caplog.text
+        assert "Cannot save the batch of iteration 4: " in caplog.text
 
 
 class TestState:
@@ -448,7 +449,7 @@ class TestState:
         ({"policy": "x"}, "policy should be 'skip', 'rollback' or 'raise', but given 'x'"),
         (
             {"policy": "rollback"},
-            "objects should be what goes back, such as model and optimizer, but given None",
+            "objects should be the objects to restore, such as model and optimizer, but given None",
         ),
         ({"every": 0}, "every should be at least 1, but given 0"),
         ({"max_in_a_row": 0}, "max_in_a_row should be at least 1, but given 0"),

@@ -66,7 +66,7 @@ def test_what_cannot_be_looked_at_is_an_error_that_says_what_to_do(output):
     with pytest.raises(TypeError, match="x should be Number or Tensor") as info:
         stops(output)
     assert (
-        "in TerminateOnNan: give it an output_transform that picks the numbers"
+        "in TerminateOnNan: select the numbers of the output with output_transform"
         in info.value.__notes__[0]
     )
 
@@ -95,5 +95,5 @@ def test_it_says_so_and_adds_nothing_to_the_loggers(caplog):
 
 def test_all_processes_stop_in_the_same_iteration():
     first, second = harness.run(guarded_processes.terminates_on_nan_in_the_second, 2)
-    assert first == (3, "the output of iteration 3 in another process contains NaN or Inf")
+    assert first == (3, "the output of iteration 3 on another rank contains NaN or Inf")
     assert second == (3, "the output of iteration 3 contains NaN or Inf")

@@ -115,9 +115,10 @@ def test_a_full_disk_stops_nothing_and_is_told(caplog):
         engine.run([0, 0, 0])
     assert len(seen) == 3
     assert (
-        "Not written, training goes on: OSError: [Errno 28] No space left on device" in caplog.text
+        "Cannot write logged values, training continues: OSError: [Errno 28] No space left on device"
+        in caplog.text
     )
-    assert "3 entries are missing" in caplog.text
+    assert "3 entries could not be logged" in caplog.text
 
 
 def test_errors_of_the_program_are_not_hidden():
@@ -142,7 +143,7 @@ def test_errors_of_the_program_are_not_hidden():
     ],
 )
 def test_verbs_that_a_tracker_has_not(verb, arguments):
-    with pytest.warns(UserWarning, match=f"Memory keeps no {verb}: left out"):
+    with pytest.warns(UserWarning, match=f"Memory does not support {verb}: skipped"):
         getattr(TrackerLogger(Memory()), verb)(*arguments)
 
 
@@ -166,7 +167,8 @@ def test_states_are_those_of_the_tracker():
 
 def test_bad_input():
     with pytest.raises(
-        TypeError, match="tracker should have scalars, histogram and close, but given int"
+        TypeError,
+        match="tracker should have the methods scalars, histogram and close, but given int",
     ):
         TrackerLogger(3)
     handler = trackers.OutputHandler("t", "all")

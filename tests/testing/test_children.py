@@ -38,15 +38,13 @@ def test_an_exception_in_the_child_comes_with_its_traceback():
     def work(tell):
         raise OSError("no disk")
 
-    with pytest.raises(
-        RuntimeError, match=r"(?s)has failed:\nTraceback.*in work\n.*OSError: no disk"
-    ):
+    with pytest.raises(RuntimeError, match=r"(?s)failed:\nTraceback.*in work\n.*OSError: no disk"):
         call_in_child(work)
 
 
 def test_a_child_that_takes_too_long_is_ended():
     started = time.perf_counter()
-    with pytest.raises(RuntimeError, match=r"took more than 0\.2 s"):
+    with pytest.raises(RuntimeError, match=r"took longer than 0\.2 s"):
         call_in_child(lambda tell: time.sleep(60), timeout_s=0.2)
     assert time.perf_counter() - started < 10
 

@@ -104,7 +104,7 @@ def test_a_nan_that_finds_no_number_to_replace_says_so():
     trainer = Engine(lambda engine, batch: None)
     with (
         inject(trainer, Nan()),
-        pytest.raises(ValueError, match=r"engine\.state\.batch should hold floating point"),
+        pytest.raises(ValueError, match=r"engine\.state\.batch should have floating point"),
     ):
         trainer.run([1])
     trainer, model = Engine(lambda engine, batch: None), torch.nn.Linear(1, 1)

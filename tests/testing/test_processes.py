@@ -33,7 +33,8 @@ def test_a_process_that_just_ends_is_reported():
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_named_with_the_place_where_it_is():
     with pytest.raises(
-        TimeoutError, match=r"(?s)After 15 s, ranks .*1\] of 2 were not done.*in hang_on_rank_one"
+        TimeoutError,
+        match=r"(?s)After 15 s, ranks .*1\] of 2 had not finished.*in hang_on_rank_one",
     ):
         run_processes(hang_on_rank_one, timeout_s=15)
 

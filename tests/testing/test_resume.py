@@ -95,13 +95,16 @@ def test_metrics_of_an_engine_in_a_handler_are_compared():
 def test_runs_that_differ_without_being_resumed_are_told_apart_from_resume_that_is_not_exact():
     seeds = itertools.count()
     with pytest.raises(
-        AssertionError, match="Two runs that were not resumed differ, so make_run should seed more"
+        AssertionError,
+        match="Two uninterrupted runs differ: make_run should seed all random numbers",
     ):
         assert_resume_is_exact(lambda folder: make_run(folder, seed=next(seeds)), at=[2])
 
 
 def test_a_run_that_begins_anew_shows_what_is_not_seeded():
-    with pytest.raises(AssertionError, match="make_run should seed more: batch of iteration 1 is"):
+    with pytest.raises(
+        AssertionError, match="make_run should seed all random numbers: batch of iteration 1 is"
+    ):
         assert_resume_is_exact(
             lambda folder: make_run(folder, every=5, seed=random.randrange(10**9)), at=[2]
         )
@@ -109,14 +112,14 @@ def test_a_run_that_begins_anew_shows_what_is_not_seeded():
 
 def test_a_run_without_checkpoints_in_time_tests_nothing_and_fails():
     with pytest.raises(
-        AssertionError, match="No run went on from a checkpoint.* before iteration 4"
+        AssertionError, match="No run was resumed from a checkpoint.* before iteration 4"
     ):
         assert_resume_is_exact(lambda folder: make_run(folder, every=5), at=[2, 4])
 
 
 def test_iterations_to_stop_at_are_those_of_the_run():
     with pytest.raises(
-        ValueError, match="at should have iterations from 0 to 8, those of the run, but given 9"
+        ValueError, match="at should have iterations of the run, from 0 to 8, but given 9"
     ):
         assert_resume_is_exact(make_run, at=[9])
     with pytest.raises(ValueError, match="every should be positive, but given 0"):

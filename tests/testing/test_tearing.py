@@ -46,7 +46,7 @@ def test_what_cannot_be_damaged_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="should have a file to damage"):
         tear(tmp_path)
     (tmp_path / "empty").touch()
-    with pytest.raises(ValueError, match="should have a byte to damage, but it is empty"):
+    with pytest.raises(ValueError, match="should not be empty, but has no byte to damage"):
         tear(tmp_path / "empty")
     with pytest.raises(ValueError, match="place should be at least 0 and less than 1, but given 1"):
         tear(tmp_path / "empty", place=1)

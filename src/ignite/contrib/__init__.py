@@ -1,1 +1,1 @@
-"""Recipes, and the places where things stood in old versions."""
+"""Recipes for training, and import paths of old versions of Ignite."""

@@ -1,7 +1,4 @@
-"""Events of Ignite 0.2 to 0.4 that fire every so many iterations or epochs.
-
-Filters took their place.
-"""
+"""Periodic events of Ignite 0.2 to 0.4, which event filters have replaced."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ __all__ = ["CustomPeriodicEvent"]
 
 
 class CustomPeriodicEvent:
-    """Adds to an engine an event for the start, and one for the end, of every ``n`` iterations or epochs.
+    """Adds events for the start and the end of every ``n`` iterations or epochs to an engine.
 
-    New programs say ``Events.ITERATION_COMPLETED(every=1000)``.
+    New programs use ``Events.ITERATION_COMPLETED(every=1000)`` instead.
 
     Args:
-        n_iterations: iterations in a period; or
-        n_epochs: epochs in a period. One of the two.
+        n_iterations: number of iterations per period. Pass either this or ``n_epochs``.
+        n_epochs: number of epochs per period.
 
     Attributes:
         Events: ``ITERATIONS_1000_STARTED`` and ``ITERATIONS_1000_COMPLETED``, or
@@ -29,7 +26,7 @@ class CustomPeriodicEvent:
 
     Raises:
         TypeError: the number is not an integer.
-        ValueError: it is not positive, or both or none are given.
+        ValueError: the number is not positive, or both or neither are given.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
@@ -46,7 +43,7 @@ class CustomPeriodicEvent:
 
     def __init__(self, n_iterations: int | None = None, n_epochs: int | None = None) -> None:
         if (n_iterations is None) == (n_epochs is None):
-            raise ValueError("Either n_iterations or n_epochs should be given, and not both")
+            raise ValueError("Either n_iterations or n_epochs should be given, but not both")
         name = "n_epochs" if n_iterations is None else "n_iterations"
         count: Any = n_epochs if n_iterations is None else n_iterations
         if not isinstance(count, numbers.Integral) or isinstance(count, bool):
@@ -60,7 +57,7 @@ class CustomPeriodicEvent:
         self.Events = _make_events(f"{self._attribute}_started", f"{self._attribute}_completed")
 
     def attach(self, engine: Engine[Any, Any]) -> None:
-        """Registers the two events with ``engine``, and fires them."""
+        """Registers the two events with ``engine``, which then fires them in each period."""
         started, completed = self.Events
         engine.register_events(
             started, completed, event_to_attr=dict.fromkeys(self.Events, self._attribute)

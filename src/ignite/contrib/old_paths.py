@@ -1,7 +1,7 @@
-"""Import paths of Ignite 0.1 to 0.5 that have moved: one finder, one table.
+"""Import paths of Ignite 0.1 to 0.5 that have moved: a table of paths, and an import finder.
 
-A module under an old path has the very objects of the new one. It warns once, on the line that uses
-it: a package when something is taken from it, any other module when it is imported.
+A module at an old path has the same objects as the new one. It issues one DeprecationWarning: a
+package at the first access to an attribute, any other module when it is imported.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MOVED = {
     "ignite.contrib.metrics": "ignite.metrics",
     "ignite.engines": "ignite.engine",
 }
-"""Old path: new path.
+"""New paths by old path.
 
-What is below an old path is below the new one, as far as it exists; the longest row counts.
+Submodules of an old path are at the new one, if they exist there. The longest matching entry counts.
 """
 
 ALSO_FROM = {
@@ -35,16 +35,16 @@ ALSO_FROM = {
     "ignite.engines": ("ignite.engine.engine",),
     "ignite.engines.engine": ("ignite.engine",),
 }
-"""Old path: further modules that its names are looked for in, because they had them in one file."""
+"""Further modules by old path, in which names of the old module are looked up."""
 
 
 class _OldModule(ModuleType):
-    """Has what the modules at the new paths have, whenever it is asked."""
+    """Looks up attributes in the modules at the new paths."""
 
     def __init__(self, name: str, new: str, is_package: bool) -> None:
         super().__init__(name, f"Moved to {new}.")
         self._sources = (new, *ALSO_FROM.get(name, ()))
-        self._is_quiet = not is_package  # those warn when they are imported
+        self._is_quiet = not is_package  # other modules warn when they are imported
         if is_package:
             self.__path__: list[str] = []
 
@@ -61,7 +61,8 @@ class _OldModule(ModuleType):
                     _warn(self.__name__, self._sources[0], stacklevel=3)
                 return getattr(module, name)
         raise AttributeError(
-            f"module {self.__name__!r} has no attribute {name!r}, nor have {', '.join(self._sources)}"
+            f"module {self.__name__!r} has no attribute {name!r}, "
+            f"and neither has {', '.join(self._sources)}"
         )
 
     def __dir__(self) -> list[str]:
@@ -70,12 +71,12 @@ class _OldModule(ModuleType):
 
 
 class OldPathFinder(MetaPathFinder, Loader):
-    """Finds modules at their old paths, after all other finders have looked for them."""
+    """Finds modules at their old paths. The last finder, so that existing modules win."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for ``fullname`` if it is an old path whose new one exists."""
+        """Returns a spec if ``fullname`` is an old path whose new path exists."""
         if not fullname.startswith("ignite."):
             return None
         new = _new_path(fullname)
@@ -87,19 +88,19 @@ class OldPathFinder(MetaPathFinder, Loader):
         )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module, which is empty until it is asked for something."""
+        """Returns a module that looks up its attributes at the new path."""
         assert spec.origin is not None
         return _OldModule(spec.name, spec.origin, spec.submodule_search_locations is not None)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Warns about an old path."""
+        """Warns about the old path, unless it is a package."""
         assert isinstance(module, _OldModule)
         if module._is_quiet:
             _warn(module.__name__, module._sources[0], stacklevel=3)
 
 
 def install() -> None:
-    """Lets old paths be found from now on. Does nothing the second time."""
+    """Makes old paths importable. Further calls have no effect."""
     if not any(isinstance(finder, OldPathFinder) for finder in sys.meta_path):
         sys.meta_path.append(OldPathFinder())
 
@@ -112,7 +113,7 @@ def _new_path(old: str) -> str | None:
 
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
-    # Frames of the import system are not counted.
+    # ``stacklevel`` does not count frames of the import system.
     warnings.warn(
         f"{old} has moved: import from {new} instead", DeprecationWarning, stacklevel=stacklevel
     )

@@ -1,6 +1,6 @@
-"""Where a program runs: ranks, devices, and what processes tell each other.
+"""Distributed programs: ranks, devices, process groups and collectives.
 
-Customarily imported ``as idist``.
+Usually imported as ``idist``. All functions also work in a single process.
 """
 
 from ignite.distributed.utils import (

@@ -1,6 +1,6 @@
 """Collectives for tensors, numbers and objects.
 
-Without a process group, each returns what one process would get.
+Without a process group, they return the result of a single process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ignite.distributed._process_group import (
 
 
 def barrier() -> None:
-    """Waits until all processes are here.
+    """Waits until all ranks have called this function.
 
     Example:
         >>> barrier()
@@ -39,24 +39,24 @@ def barrier() -> None:
 
 
 def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Tensor | float:
-    """Combines the values of all processes; each gets the result.
+    """Reduces a value over all ranks; every rank gets the result.
 
-    A tensor is changed in place, and returned.
+    A tensor is changed in place and returned.
 
-    Numbers are combined as Python does it: whole ones exactly, others as float64; the result is a
-    float if one of them is. The sum of booleans in a tensor is whether one of them is true, as the
-    result has the dtype of the tensor.
+    Numbers are reduced as in Python: integers exactly, others as float64; the result is a float if
+    one of the values is. The result has the dtype of the tensor, so that the sum of booleans is
+    true if one of them is.
 
     Args:
-        tensor: a tensor of the same shape and dtype on every process, or a number.
-        op: SUM, PRODUCT, MIN, MAX; AND, OR for booleans and integers bit by bit.
-        group: a process group, or a list of ranks (see :func:`new_group`); None means all.
-            Processes outside of it get back what they gave.
+        tensor: a tensor of the same shape and dtype on all ranks, or a number.
+        op: SUM, PRODUCT, MIN, MAX; or bitwise AND, OR for booleans and integers.
+        group: a process group or a list of ranks, see :func:`new_group`; None for all ranks. Ranks
+            outside of the group get their own value back.
 
     Raises:
-        TypeError: ``tensor`` is neither a tensor nor a number, or AND and OR are asked of numbers
-            with fractions.
-        ValueError: ``op`` is none of the above, or ``group`` neither a group nor a list of ranks.
+        TypeError: ``tensor`` is neither a tensor nor a number, or ``op`` is AND or OR and
+            ``tensor`` is floating point.
+        ValueError: ``op`` is unknown, or ``group`` is neither a group nor a list of ranks.
 
     Example:
         >>> all_reduce(3.5)
@@ -64,19 +64,19 @@ def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Te
     """
     if not isinstance(tensor, Tensor | int | float):
         raise TypeError(
-            f"Unhandled input type: tensor should be a tensor or a number, but given {type(tensor).__name__}"
+            "Unhandled input type: tensor should be a tensor or a number, "
+            f"but given {type(tensor).__name__}"
         )
     if op not in _FOLDS:
         raise ValueError(
-            f"Unsupported reduction operation: op should be one of {tuple(_FOLDS)}, but given {op!r}"
+            f"Unsupported reduction operation: op should be one of {tuple(_FOLDS)}, "
+            f"but given {op!r}"
         )
-    is_fraction = (
+    is_floating_point = (
         tensor.is_floating_point() if isinstance(tensor, Tensor) else isinstance(tensor, float)
     )
-    if is_fraction and op in ("AND", "OR"):
-        raise TypeError(
-            f"tensor should be of booleans or integers with op={op}, but given {tensor}"
-        )
+    if is_floating_point and op in ("AND", "OR"):
+        raise TypeError(f"tensor should be boolean or integer with op={op}, but given {tensor}")
     if not has_group():
         return tensor
     found = as_group(group)
@@ -86,7 +86,7 @@ def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Te
 
 
 _OF_BOOLEANS = {"SUM": "MAX", "OR": "MAX", "PRODUCT": "MIN", "AND": "MIN"}
-_SENT_AS = {torch.bool: torch.uint8, torch.int16: torch.int32}  # gloo knows neither of them
+_SENT_AS = {torch.bool: torch.uint8, torch.int16: torch.int32}  # gloo supports neither dtype
 _REDUCE_OPS = {"AND": "BAND", "OR": "BOR"}
 
 
@@ -100,29 +100,29 @@ def _reduce(tensor: Tensor, op: str, group: Any) -> Tensor:
         memory_format=torch.contiguous_format,
     )
     dist.all_reduce(sent, op=getattr(dist.ReduceOp, _REDUCE_OPS.get(op, op)), group=group)
-    with torch.inference_mode(
-        tensor.is_inference()
-    ):  # elsewhere, such a tensor could not be written to
+    # Inference tensors can be written to in inference mode only.
+    with torch.inference_mode(tensor.is_inference()):
         tensor.detach().copy_(sent)
     return tensor
 
 
 def _fold(number: float, op: str, group: Any) -> float:
-    """Combines numbers; some processes may give whole ones, and others not."""
+    """Reduces numbers; some ranks may pass integers, and others floats."""
     is_float = isinstance(number, float)
     bits = torch.tensor(number, dtype=torch.float64 if is_float else torch.int64).view(torch.int64)
-    told = all_gather_equal(torch.stack([bits, torch.tensor(int(is_float))]).cpu(), group)
+    gathered = all_gather_equal(torch.stack([bits, torch.tensor(int(is_float))]).cpu(), group)
     values = [
-        theirs[:1].view(torch.float64).item() if theirs[1] else theirs[0].item() for theirs in told
+        theirs[:1].view(torch.float64).item() if theirs[1] else theirs[0].item()
+        for theirs in gathered
     ]
-    if any(theirs[1] for theirs in told):
+    if any(theirs[1] for theirs in gathered):
         values = [float(value) for value in values]
     result: float = _FOLDS[op](values)
     return result
 
 
 def _extreme(function: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
-    """NaN if it is there, so that the order of ranks does not matter."""
+    """Returns NaN if a value is NaN, so that the order of ranks does not matter."""
     return lambda values: next((value for value in values if math.isnan(value)), function(values))
 
 
@@ -137,20 +137,20 @@ _FOLDS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def all_gather(tensor: Any, group: Any = None) -> Any:
-    """Collects the values of all processes; each gets all of them, in the order of ranks.
+    """Gathers the values of all ranks on every rank, in the order of ranks.
 
     Args:
-        tensor: a tensor, of the same dtype and shape on every process but for the first dimension,
+        tensor: a tensor, of the same dtype and shape on all ranks except for the first dimension;
             or a number, a string or any object that can be pickled.
-        group: a process group, or a list of ranks (see :func:`new_group`); None means all.
-            Processes outside of it get back what they gave.
+        group: a process group or a list of ranks, see :func:`new_group`; None for all ranks. Ranks
+            outside of the group get their own value back.
 
     Returns:
-        For tensors of shape (N, ...) one of shape (sum of all N, ...); a tensor without dimensions
-        counts as one of shape (1,). For everything else a list.
+        For tensors of shape (N, ...), a tensor of shape (sum of all N, ...); a tensor without
+        dimensions counts as shape (1,). For other values, a list.
 
     Raises:
-        ValueError: tensors do not go together. All processes raise it.
+        ValueError: dtypes or shapes differ. Raised on all ranks.
 
     Example:
         >>> all_gather("here")
@@ -170,8 +170,8 @@ def all_gather(tensor: Any, group: Any = None) -> Any:
     rows, agree = _exchange(len(own), kind, found)
     if not agree:
         raise ValueError(
-            "Tensors should have the same dtype and shape but for the first dimension, but given "
-            + _tell(f"{own.dtype} of shape {tuple(own.shape)}", found)
+            "Tensors should have the same dtype and shape except for the first dimension, "
+            "but given " + _values_by_rank(f"{own.dtype} of shape {tuple(own.shape)}", found)
         )
     lengths = [num_rows * math.prod(own.shape[1:]) for num_rows in rows]
     if not sum(lengths):
@@ -184,19 +184,18 @@ def all_gather(tensor: Any, group: Any = None) -> Any:
 def all_gather_tensors_with_shapes(
     tensor: Tensor, shapes: Sequence[Sequence[int]], group: Any = None
 ) -> list[Tensor]:
-    """Collects tensors of different shapes that are known beforehand.
+    """Gathers tensors of different, known shapes on every rank.
 
     Args:
-        tensor: this process's, of the same dtype as all others.
-        shapes: the shape of each process's tensor, in the order of ranks; the same on every
-            process.
-        group: a process group, or a list of ranks (see :func:`new_group`); None means all.
-            Processes outside of it get back what they gave.
+        tensor: the tensor of this rank; all ranks need the same dtype.
+        shapes: the shapes of the tensors in the order of ranks; the same on all ranks.
+        group: a process group or a list of ranks, see :func:`new_group`; None for all ranks. Ranks
+            outside of the group get their own tensor back.
 
     Raises:
-        TypeError: ``tensor`` is none.
-        ValueError: ``shapes`` are not those of the tensors, or dtypes differ. All processes raise
-            it.
+        TypeError: ``tensor`` is not a tensor.
+        ValueError: ``shapes`` are not the shapes of the tensors, or dtypes differ. Raised on all
+            ranks.
 
     Example:
         >>> all_gather_tensors_with_shapes(torch.ones(2), [(2,)])
@@ -211,8 +210,7 @@ def all_gather_tensors_with_shapes(
     all_shapes = [tuple(shape) for shape in shapes]
     fits = len(all_shapes) == size and all_shapes[rank] == tuple(tensor.shape)
     held = f"{tensor.dtype} of shape {tuple(tensor.shape)} and shapes={all_shapes}"
-    # The processes ask each other even if this one sees that it is wrong, as the others would wait
-    # for it.
+    # The collective is entered even if the shapes are wrong here: the other ranks would hang.
     everyone_fits, agree = (
         _exchange(int(fits), f"{tensor.dtype} {all_shapes}", found)
         if has_group()
@@ -220,8 +218,8 @@ def all_gather_tensors_with_shapes(
     )
     if not agree or not all(everyone_fits):
         raise ValueError(
-            f"shapes should be those of the tensors of {size} processes, of one dtype, but given "
-            + (_tell(held, found) if has_group() else held)
+            f"shapes should be the shapes of the tensors of {size} ranks, of one dtype, but given "
+            + (_values_by_rank(held, found) if has_group() else held)
         )
     if not has_group():
         return [tensor]
@@ -230,31 +228,32 @@ def all_gather_tensors_with_shapes(
 
 
 def _exchange(number: int, kind: str, group: Any) -> tuple[list[int], bool]:
-    """The numbers that all processes give, and whether all give the same ``kind``; one collective."""
+    """Gathers a number of each rank, and compares ``kind`` across ranks, with one collective."""
     digest = int.from_bytes(hashlib.blake2b(kind.encode(), digest_size=7).digest())
-    told = [header.tolist() for header in all_gather_equal(torch.tensor([number, digest]), group)]
-    return [theirs[0] for theirs in told], all(theirs[1] == digest for theirs in told)
+    header = torch.tensor([number, digest])
+    headers = [theirs.tolist() for theirs in all_gather_equal(header, group)]
+    return [theirs[0] for theirs in headers], all(theirs[1] == digest for theirs in headers)
 
 
-def _tell(held: str, group: Any) -> str:
-    """What each process holds, for an error message that all processes raise."""
-    everyone: list[str] = [""] * dist.get_world_size(group)
-    dist.all_gather_object(everyone, held, group=group)
+def _values_by_rank(held: str, group: Any) -> str:
+    """Describes the values of all ranks, for an error message that is raised on all ranks."""
+    gathered: list[str] = [""] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, held, group=group)
     ranks = dist.get_process_group_ranks(group)
     return ", ".join(
-        f"rank {rank} has {theirs}" for rank, theirs in zip(ranks, everyone, strict=True)
+        f"rank {rank} has {theirs}" for rank, theirs in zip(ranks, gathered, strict=True)
     )
 
 
 def _gather_flat(tensor: Tensor, lengths: list[int], group: Any) -> list[Tensor]:
-    """The tensors of all processes, flat; ``lengths`` says how many elements each of them has."""
+    """Gathers flattened tensors; ``lengths`` are their numbers of elements."""
     own = tensor.resolve_conj().resolve_neg().flatten().contiguous()
     longest = max(lengths)
     if longest == 0:
         return [own] * len(lengths)
     if len(own) < longest:
         own = torch.cat([own, own.new_zeros(longest - len(own))])
-    # As bytes, because not every backend knows every dtype.
+    # As bytes, because not every backend supports every dtype.
     received = all_gather_equal(own.view(torch.uint8), group)
     return [
         each.view(tensor.dtype)[:length].to(tensor.device)
@@ -271,23 +270,23 @@ def all_gather_equal(tensor: Tensor, group: Any = None) -> list[Tensor]:
 
 
 def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
-    """Gives all processes the value of one of them. Numbers arrive exactly, and as what they were.
+    """Sends the value of one rank to all ranks. The type of a number and its value are kept.
 
     Args:
-        tensor: a tensor, number, string or path; with ``safe_mode`` anything, None included, on the
-            others. Without it, they have to give a value of the same type, and a tensor of the same
-            shape and dtype.
-        src: the rank whose value it is.
-        safe_mode: tell the others first what comes, so that they need not know its type and shape.
+        tensor: a tensor, number, string or path. Other ranks need to pass a value of the same type,
+            and a tensor of the same shape and dtype; with ``safe_mode``, anything, such as None.
+        src: the rank whose value is sent.
+        safe_mode: whether type and shape are sent, too, so that other ranks need not know them.
 
     Returns:
-        The value. The tensor that was given stays as it is; the result is on its device. With
-        ``safe_mode``, where this process gave none: on the CPU if it was there, else on
-        :func:`device`.
+        The value. The given tensor is not changed; the result is on its device. With
+        ``safe_mode``, on ranks that pass no tensor, the result is on the CPU if it was there, and
+        otherwise on :func:`device`.
 
     Raises:
-        TypeError: the value is of another type.
-        ValueError: it is None where it must not be, or there is no rank ``src``.
+        TypeError: the value has another type.
+        ValueError: the value is None on rank ``src`` or without ``safe_mode``, or there is no rank
+            ``src``.
 
     Example:
         >>> broadcast(7)
@@ -306,15 +305,15 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
         raise ValueError("Argument safe_mode should be True if None is passed for non src rank")
     if (is_source or not safe_mode) and not isinstance(tensor, Tensor | int | float | str | Path):
         raise TypeError(
-            "Unhandled input type: tensor should be a tensor, number, string or path, but given "
-            f"{type(tensor).__name__}"
+            "Unhandled input type: tensor should be a tensor, number, string or path, "
+            f"but given {type(tensor).__name__}"
         )
     if not has_group():
         return tensor
     if isinstance(tensor, Tensor) and not safe_mode:
         return _broadcast_tensor(tensor, src)
-    # Pickled, so that numbers arrive exactly and shapes need not be agreed on.
-    # Cloned, as a view would be pickled with all that it is a view of.
+    # Pickled, so that numbers arrive exactly and shapes need not be known.
+    # Cloned, because a view would be pickled with its whole storage.
     values = (
         [tensor.detach().clone().cpu(), tensor.device.type]
         if isinstance(tensor, Tensor)
@@ -336,7 +335,6 @@ def _broadcast_tensor(tensor: Tensor, src: int) -> Tensor:
         .resolve_conj()
     )
     if sent.numel():
-        dist.broadcast(
-            sent.view(-1).view(torch.uint8), src=src
-        )  # as bytes, because gloo does not know every dtype
+        # As bytes, because gloo does not support every dtype.
+        dist.broadcast(sent.view(-1).view(torch.uint8), src=src)
     return sent.to(tensor.device)

@@ -1,4 +1,4 @@
-"""Process groups from the environment of a launcher (torchrun, Slurm), or of processes that are started here."""
+"""Process groups, from the environment of a launcher (torchrun, Slurm) or of spawned processes."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ _SAME_IN_SLURM = {
     "WORLD_SIZE": "SLURM_NTASKS",
 }
 _GRACE_S = 2.0
-"""How long the other processes may continue after one has failed, and again until they are killed."""
+"""Seconds until the other processes are terminated after a failure, and again until they are killed."""
 _PATIENCE_S = 10.0
-"""How long a process that fails after another one waits to be terminated, so that the first failure is reported."""
+"""Seconds that a process waits to be terminated if another one has failed before it."""
 _added: dict[str, str | None] = {}
-"""Environment variables set by :func:`initialize` -> their previous values."""
+"""Previous values of the environment variables that :func:`initialize` has set."""
 
 
 def available_backends() -> tuple[str, ...]:
-    """The backends that this build of torch has, such as ("gloo",).
+    """Returns the available backends of PyTorch, such as ("gloo",).
 
     Example:
         >>> "gloo" in available_backends()
@@ -76,22 +76,22 @@ def initialize(backend: str, **kwargs: Any) -> None:
 
     Without ``init_method``, it reads the environment that torchrun or Slurm sets; without a
     launcher, the group has a single process. Missing variables are set until :func:`finalize`:
-    RANK=0, LOCAL_RANK=0 and WORLD_SIZE=1, or all three from Slurm; MASTER_ADDR=127.0.0.1 and
-    MASTER_PORT=15000, or from Slurm the first host and 15000 plus the end of the job's number.
+    RANK=0, LOCAL_RANK=0 and WORLD_SIZE=1, or the values of Slurm; MASTER_ADDR=127.0.0.1 and
+    MASTER_PORT=15000, or with Slurm the first host and 15000 plus the last four digits of the job
+    ID.
 
     Args:
         backend: one of :func:`available_backends`.
-        **kwargs: for ``torch.distributed.init_process_group``: ``timeout``, ``init_method``,
+        **kwargs: passed to ``torch.distributed.init_process_group``: ``timeout``, ``init_method``,
             ``rank``, ``world_size``. With an ``init_method`` such as "tcp://10.0.0.1:2345" or
-            "file:///shared/file", the last two are taken from the environment if a launcher has set
-            them.
+            "file:///shared/file", rank and world size are taken from the environment if a launcher
+            has set them.
 
     Raises:
-        ValueError: the backend is not available, or rank, world_size and init_method do not go
-            together.
-        RuntimeError: there is a group already, nccl finds no GPU, or the environment has some of
-            the variables that are needed, but not all; or Slurm's and the others say different
-            things.
+        ValueError: the backend is not available, or the combination of ``rank``, ``world_size`` and
+            ``init_method`` is invalid.
+        RuntimeError: a group already exists, nccl finds no GPU, some environment variables are
+            missing, or those of Slurm contradict the others.
 
     Example:
         >>> initialize("pigeon")
@@ -104,11 +104,12 @@ def initialize(backend: str, **kwargs: Any) -> None:
             "Can not create new distributed process group if default one is already initialized"
         )
     if backend == "nccl" and not torch.cuda.is_available():
-        raise RuntimeError("Nccl backend is required but no cuda capable devices are there")
+        raise RuntimeError("Nccl backend is required but no cuda capable devices are available")
     rank, world_size = kwargs.get("rank"), kwargs.get("world_size")
     if (rank is None) != (world_size is None):
         raise ValueError(
-            f"Both rank and world_size should be provided, but given rank={rank}, world_size={world_size}"
+            "Both rank and world_size should be provided, "
+            f"but given rank={rank}, world_size={world_size}"
         )
     init_method = kwargs.get("init_method")
     if rank is not None and init_method is None:
@@ -147,8 +148,8 @@ def _complete_environment() -> None:
         missing = [name for name in _RANKS if name not in os.environ]
         if 0 < len(missing) < len(_RANKS):
             raise RuntimeError(
-                f"PyTorch distributed configuration should define env variables '{', '.join(missing)}': "
-                f"all of {_RANKS}, or none"
+                "PyTorch distributed configuration should define env variables "
+                f"'{', '.join(missing)}': all of {_RANKS}, or none"
             )
         needed = {name: value for name, value in _DEFAULTS.items() if name not in os.environ}
     _added.update({name: os.environ.get(name) for name in needed})
@@ -165,7 +166,7 @@ def _restore_environment() -> None:
 
 
 def finalize() -> None:
-    """Destroys the default process group, if there is one, and restores the environment.
+    """Destroys the default process group, if any, and restores the environment.
 
     Example:
         >>> finalize()
@@ -184,29 +185,29 @@ def spawn(
     nproc_per_node: int = 1,
     **kwargs: Any,
 ) -> Any:
-    """Runs ``fn(local_rank, *args, **kwargs_dict)`` in processes that form a group, and waits for them.
+    """Runs ``fn(local_rank, *args, **kwargs_dict)`` in the processes of a new group.
 
     Args:
         backend: one of :func:`available_backends`.
         fn: a function that can be imported.
-        args: for it, after the local rank.
-        kwargs_dict: likewise, by name.
-        nproc_per_node: how many processes to start on this machine.
-        **kwargs: ``nnodes`` and ``node_rank`` where other machines take part, with ``master_addr``
-            and ``master_port`` of the first one (2222; on a single machine, a free port), or
-            ``init_method``; ``start_method`` ("spawn", in IPython "fork", as functions of a
-            notebook can not be imported), ``join`` and ``daemon`` for ``torch.multiprocessing``;
-            the rest, such as ``timeout``, for :func:`initialize`.
+        args: positional arguments after the local rank.
+        kwargs_dict: keyword arguments.
+        nproc_per_node: number of processes to start on this machine.
+        **kwargs: with several machines, ``nnodes`` and ``node_rank``, and ``master_addr`` and
+            ``master_port`` of the first machine (default port 2222; on a single machine, a free
+            one) or ``init_method``. ``start_method`` ("spawn", or "fork" in IPython, because
+            functions of a notebook cannot be imported), ``join`` and ``daemon`` are passed to
+            ``torch.multiprocessing``, others, such as ``timeout``, to :func:`initialize`.
 
     Returns:
-        With ``join=False`` the context to wait for, else None.
+        With ``join=False``, the context to join; otherwise None, after all processes have ended.
 
     Raises:
-        ValueError: the backend is not available, or a number of processes or machines is not
-            possible.
-        torch.multiprocessing.ProcessRaisedException: a process has raised; its traceback and rank
-            are in the message. The others are ended.
-        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a
+        ValueError: the backend is not available, or a number of processes or machines is out of
+            range.
+        torch.multiprocessing.ProcessRaisedException: a process raised; the message has its
+            traceback and rank. The other processes are terminated.
+        torch.multiprocessing.ProcessExitedException: a process ended otherwise, such as by a
             signal.
 
     Example:
@@ -244,9 +245,8 @@ def spawn(
         _work, work, nproc_per_node, join=False, daemon=daemon, start_method=start_method
     )
     if not join:
-        context.first_failed = (
-            first_failed  # else the next call might get the same piece of shared memory
-        )
+        # Keeps the shared memory alive, which the next call could get otherwise.
+        context.first_failed = first_failed
         return context
     while not context.join(grace_period=_GRACE_S):
         continue
@@ -254,7 +254,7 @@ def spawn(
 
 
 class _Cluster(NamedTuple):
-    """The position of this machine in the cluster, and where its processes meet the others."""
+    """Position of this machine in the cluster, and the address of the first process."""
 
     node_rank: int
     nproc_per_node: int
@@ -280,26 +280,27 @@ def _work(
         MASTER_ADDR=cluster.address,
         MASTER_PORT=str(cluster.port),
     )
-    os.environ.pop("SLURM_JOB_ID", None)  # this process is not the one that Slurm has started
+    os.environ.pop("SLURM_JOB_ID", None)  # Slurm has not started this process
     try:
         initialize(**options)
         fn(local_rank, *args)
-        # Not if it raises: the others would fail, too, when the group ends, and could be reported
-        # first.
+        # Not after an exception: without the group, the other ranks would fail, too, and could be
+        # reported first.
         finalize()
     except Exception as error:
         error.add_note(
-            f"Raised on rank {rank} of {cluster.world_size}, local rank {local_rank}, on {hostname()}"
+            f"Raised on rank {rank} of {cluster.world_size}, local rank {local_rank}, "
+            f"on {hostname()}"
         )
         _wait_for_first_failure(local_rank, first_failed)
         raise
 
 
 def _wait_for_first_failure(local_rank: int, first_failed: Any) -> None:
-    """Waits to be terminated if another process has failed before, so that the first failure is reported.
+    """Waits to be terminated if another process has failed before, so that its error is reported.
 
-    What this process raises is usually a consequence: the other one has gone. This needs no lock,
-    because a process records its failure before it exits.
+    The error of this process is usually a consequence. No lock is needed, because a process records
+    its failure before it exits.
     """
     if first_failed.value < 0:
         first_failed.value = local_rank
@@ -308,7 +309,7 @@ def _wait_for_first_failure(local_rank: int, first_failed: Any) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that is not in use."""
+    """Returns a free port of this machine."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port: int = server.getsockname()[1]
@@ -344,7 +345,7 @@ def _expand(item: str) -> list[str]:
                 f"SLURM_JOB_NODELIST should have ranges of numbers in brackets, but given {item!r}"
             )
         for number in range(int(first), int(last) + 1):
-            # What follows may have brackets, too.
+            # The rest may have brackets, too.
             hosts += _expand(
                 f"{item[: bracket.start()]}{number:0{len(first)}d}{item[bracket.end() :]}"
             )
@@ -352,7 +353,7 @@ def _expand(item: str) -> list[str]:
 
 
 def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that torch.distributed needs and the environment lacks, from those of Slurm.
+    """Returns the missing environment variables of torch.distributed, from those of Slurm.
 
     Raises:
         RuntimeError: variables of Slurm are missing, or contradict those of torch.distributed.
@@ -369,8 +370,8 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
     given = {name: environment[name] for name in found if name in environment}
     if given and set(given) != set(found):
         warnings.warn(
-            f"Of the variables of torch.distributed only {sorted(given)} are in the environment: they are ignored, and "
-            "Slurm's are taken",
+            f"Only {sorted(given)} of the variables of torch.distributed are in the environment: "
+            "they are ignored, and the variables of Slurm are used",
             stacklevel=3,
         )
         return found
@@ -380,7 +381,7 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
             f"{name}={given[name]} and {_SAME_IN_SLURM[name]}={found[name]}" for name in different
         )
         raise RuntimeError(
-            "Environment variable defined for PyTorch Distributed context is inconsistent with equivalent SLURM env "
-            f"variable.: {', '.join(pairs)}"
+            "Environment variable defined for PyTorch Distributed context is inconsistent with "
+            f"equivalent SLURM env variable.: {', '.join(pairs)}"
         )
     return {name: value for name, value in found.items() if name not in given}

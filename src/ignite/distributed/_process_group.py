@@ -1,4 +1,4 @@
-"""Ranks, nodes and devices of the default process group, or of a single process; groups of some of the ranks."""
+"""Ranks, nodes and devices of the default process group or a single process, and subgroups."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ has_hvd_support = False
 
 @dataclass
 class _Local:
-    """What this process knows about itself and the process group does not tell."""
+    """Local rank and number of nodes of this process, which the process group does not know."""
 
     given_rank: int | None = None
     found: weakref.WeakKeyDictionary[Any, tuple[int, int]] = field(
         default_factory=weakref.WeakKeyDictionary
     )
-    """Default group -> local rank and number of nodes, found by comparing host names. Weak, because programs that
-    create the group themselves also destroy it themselves."""
+    """Local rank and number of nodes by default group, found by comparing host names.
+
+    Weak, because programs that create the group themselves also destroy it themselves.
+    """
 
 
 _local = _Local()
@@ -39,7 +41,7 @@ def has_group() -> bool:
 
 
 def get_rank() -> int:
-    """This process's number among all, from 0.
+    """Returns the rank of this process; 0 in a single process.
 
     Example:
         >>> get_rank()
@@ -49,7 +51,7 @@ def get_rank() -> int:
 
 
 def get_world_size() -> int:
-    """How many processes there are.
+    """Returns the number of processes; 1 without a process group.
 
     Example:
         >>> get_world_size()
@@ -59,29 +61,29 @@ def get_world_size() -> int:
 
 
 def set_local_rank(index: int) -> None:
-    """Says which process of its machine this is, where no launcher has said so in the environment.
+    """Sets the local rank of this process, if no launcher has set it in the environment.
 
-    Holds until :func:`finalize`.
+    It is kept until :func:`finalize`.
 
     Args:
-        index: from 0.
+        index: the local rank, from 0.
 
     Raises:
-        ValueError: it is no such number.
+        ValueError: ``index`` is not an integer or is negative.
 
     Example:
         >>> set_local_rank(0)
     """
     if not isinstance(index, int) or index < 0:
-        raise ValueError(f"index should be a whole number from 0, but given {index!r}")
+        raise ValueError(f"index should be an integer of at least 0, but given {index!r}")
     _local.given_rank = index
 
 
 def get_local_rank() -> int:
-    """This process's number among those of its machine, from 0.
+    """Returns the rank of this process within its machine.
 
-    From the environment (LOCAL_RANK, else SLURM_LOCALID), else from :func:`set_local_rank`. Without
-    either, the processes compare host names once: then all of them have to call this function.
+    Read from the environment (LOCAL_RANK or SLURM_LOCALID), or set with :func:`set_local_rank`.
+    Otherwise, ranks compare host names once: the first call is then a collective.
 
     Example:
         >>> get_local_rank()
@@ -98,11 +100,10 @@ def get_local_rank() -> int:
 
 
 def get_nproc_per_node() -> int:
-    """How many processes run on each machine.
+    """Returns the number of processes per machine.
 
-    From the environment (LOCAL_WORLD_SIZE, else Slurm's numbers if they are about this group).
-    Without either, the processes compare host names once: then all of them have to call this
-    function.
+    Read from the environment (LOCAL_WORLD_SIZE, or the variables of Slurm if they match this
+    group). Otherwise, ranks compare host names once: the first call is then a collective.
 
     Example:
         >>> get_nproc_per_node()
@@ -117,7 +118,7 @@ def get_nproc_per_node() -> int:
 
 
 def get_nnodes() -> int:
-    """How many machines there are.
+    """Returns the number of machines.
 
     Example:
         >>> get_nnodes()
@@ -127,7 +128,7 @@ def get_nnodes() -> int:
 
 
 def get_node_rank() -> int:
-    """The number of this machine, from 0.
+    """Returns the rank of this machine.
 
     Example:
         >>> get_node_rank()
@@ -137,7 +138,7 @@ def get_node_rank() -> int:
 
 
 def hostname() -> str:
-    """The name of this machine.
+    """Returns the name of this machine.
 
     Example:
         >>> hostname() == socket.gethostname()
@@ -147,7 +148,7 @@ def hostname() -> str:
 
 
 def device() -> torch.device:
-    """Where this process should compute: its accelerator if there is one, else the CPU.
+    """Returns the device of this process: its accelerator if available, otherwise the CPU.
 
     Example:
         >>> torch.ones(2, device=device()).sum().item()
@@ -162,8 +163,8 @@ def device() -> torch.device:
         index = torch.cuda.current_device()
         if index < get_local_rank():
             warnings.warn(
-                f"Current device index {index} is less than current local rank {get_local_rank()}. Please, make sure "
-                "to call torch.cuda.set_device(local_rank)",
+                f"Current device index {index} is less than current local rank "
+                f"{get_local_rank()}. Please, make sure to call torch.cuda.set_device(local_rank)",
                 stacklevel=2,
             )
         return torch.device("cuda", index)
@@ -171,7 +172,7 @@ def device() -> torch.device:
 
 
 def communication_device(group: Any = None) -> torch.device:
-    """Where tensors have to be for ``group`` to send them; None means the default group."""
+    """Returns the device of tensors that ``group`` can send; None for the default group."""
     return device() if "nccl" in dist.get_backend(group) else torch.device("cpu")
 
 
@@ -179,8 +180,9 @@ def _compare_hosts() -> tuple[int, int]:
     group = dist.group.WORLD
     if group not in _local.found:
         warnings.warn(
-            "Local rank information is found by comparing host names, because neither LOCAL_RANK nor SLURM_LOCALID "
-            "is in the environment. Start with torchrun, or call ignite.distributed.set_local_rank",
+            "Local rank information is found by comparing host names, because neither LOCAL_RANK "
+            "nor SLURM_LOCALID is in the environment. Start with torchrun, or call "
+            "ignite.distributed.set_local_rank",
             stacklevel=2,
         )
         hosts: list[str] = [""] * get_world_size()
@@ -190,7 +192,7 @@ def _compare_hosts() -> tuple[int, int]:
 
 
 def slurm_tasks_per_node(environment: Mapping[str, str], world_size: int) -> int | None:
-    """Number of processes that Slurm starts on each machine; None if it does not say or did not start these.
+    """Returns the number of processes per machine from Slurm; None if unknown or of another group.
 
     Example:
         >>> slurm_tasks_per_node({"SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}, 8)
@@ -207,35 +209,35 @@ def slurm_tasks_per_node(environment: Mapping[str, str], world_size: int) -> int
 
 
 def forget() -> None:
-    """Forgets what was known about a process group that has been destroyed."""
+    """Forgets the local rank and the hosts of a destroyed process group."""
     _local.given_rank = None
     _local.found.clear()
 
 
 _subgroups: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], Any]] = weakref.WeakKeyDictionary()
-"""Default group -> ranks -> their group, so that each group is created once. Weak, because programs that create the
-default group themselves also destroy it themselves."""
+"""Groups by default group and ranks, so that each is created once.
+
+Weak, because programs that create the default group themselves also destroy it themselves.
+"""
 
 
 def new_group(ranks: list[int], **kwargs: Any) -> Any:
-    """Creates a group of some of the processes.
+    """Creates a group of some ranks. A collective of all ranks, also those outside of the group.
 
-    All processes have to call it, also those outside of the group.
-
-    Functions that take a group also take a list of ranks. The first time a list is given, its group
-    is created, so all processes have to make that call, in the same order if there are several
-    lists; later only the ranks of the list do. That group is kept until the default group ends,
-    while this function creates a new one at each call.
+    Functions that accept a group also accept a list of ranks. The first call with a list creates
+    its group, so that all ranks have to make that call, in the same order for several lists; later
+    calls need only the ranks of the list. Such a group is kept until the default group is
+    destroyed, whereas this function creates a new group at each call.
 
     Args:
         ranks: the ranks of the group, in any order.
-        **kwargs: for ``torch.distributed.new_group``, such as ``timeout`` and ``backend``.
+        **kwargs: passed to ``torch.distributed.new_group``, such as ``timeout`` and ``backend``.
 
     Returns:
         The group; in a single process, the list.
 
     Raises:
-        ValueError: ``ranks`` is no list of integers, or has some that are no ranks, or twice.
+        ValueError: ``ranks`` is not a list of integers, or has invalid or duplicate ranks.
 
     Example:
         >>> new_group([0])
@@ -254,10 +256,10 @@ def new_group(ranks: list[int], **kwargs: Any) -> Any:
 
 
 def as_group(group: Any) -> Any:
-    """Turns a process group or a list of ranks into a process group; None means all processes.
+    """Converts a list of ranks to a process group; returns groups and None unchanged.
 
     Raises:
-        ValueError: it is neither a group nor a list of ranks.
+        ValueError: ``group`` is neither a group nor a list of ranks.
     """
     if (
         group is None

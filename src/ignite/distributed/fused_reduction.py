@@ -1,9 +1,9 @@
-"""Reduces many values of different shapes, dtypes and operations over all processes, with few collectives.
+"""Reduces values of different shapes, dtypes and operations over all ranks, with few collectives.
 
-First, each process gathers one small vector that describes what the others hold. If all hold values
-of the same kinds, one more collective reduces everything, or one for each operation if the values
-are large. If the kinds differ, because a process has seen no data, the processes exchange their
-descriptions: all fill in what is missing, or all raise the same error.
+First, the ranks gather a small vector that describes the values of each. If all have values of the
+same kinds, one more collective reduces everything, or one per operation if the values are large. If
+the kinds differ, because a rank has seen no data, the ranks exchange full descriptions: all fill in
+what is missing, or all raise the same error.
 """
 
 from __future__ import annotations
@@ -24,50 +24,52 @@ __all__ = ["MAX", "MIN", "PRODUCT", "ROWS", "SAME", "SUM", "Part", "combine"]
 
 SUM, MIN, MAX, PRODUCT = "SUM", "MIN", "MAX", "PRODUCT"
 ROWS = "ROWS"
-"""The rows of all processes, concatenated."""
+"""Concatenates the rows of all ranks."""
 SAME = "SAME"
-"""A constant that all processes that know it have to agree on."""
+"""A constant; all ranks that know it must have the same."""
 
 _MAX_SIZES = 15  # numbers of rows that fit into the first vector
 _MAX_GATHERED_BYTES = 2**22
-"""Up to this size over all processes, everything is gathered and reduced locally, with one collective: the fastest way.
-Above it, the memory would grow with the number of processes."""
+"""Up to this total size, values are gathered with one collective and reduced locally, which is fastest.
+
+Above it, the memory would grow with the number of ranks.
+"""
 _NEUTRAL = {SUM: 0, PRODUCT: 1, MIN: math.inf, MAX: -math.inf}
 
 
 class Part(NamedTuple):
-    """A value to reduce over all processes."""
+    """A value to reduce over all ranks."""
 
     op: str
     """SUM, MIN, MAX, PRODUCT, ROWS or SAME."""
     value: Any
-    """A tensor or a number, for SAME anything with a faithful ``repr``; None if this process does not know it."""
+    """A tensor or a number, or for SAME anything with an exact ``repr``; None if unknown here."""
     name: str = ""
     """For error messages."""
 
 
 class _Kind(NamedTuple):
-    """The kind of a value; all processes have to agree on it before the value is sent."""
+    """The kind of a value. All ranks must agree on it before the value is sent."""
 
     name: str
     op: str
     dtype: str
-    """Of a tensor; "int" or "float" for a number; the constant for SAME; empty if it is not known."""
+    """Of a tensor; "int" or "float" for a number; the constant for SAME; empty if unknown."""
     shape: tuple[int, ...] | None
-    """Of a tensor, for ROWS that of a row; None for a number."""
+    """Of a tensor, or of a row for ROWS; None for a number."""
 
 
 def combine(parts: Sequence[Part]) -> list[Any]:
-    """Reduces values over all processes.
+    """Reduces values over all ranks.
 
-    All of them have to call it, with the same parts in the same order.
+    A collective: call it on all ranks, with the same parts in the same order.
 
     Returns:
-        A value for each part, tensors on their device. It is None only if no process knows it. In a
-        single process, the values as they are.
+        One value per part, tensors on their device. A value is None if no rank knows it. In a
+        single process, the unchanged values.
 
     Raises:
-        RuntimeError: parts of different processes do not fit each other. All processes raise it.
+        RuntimeError: the parts of the ranks do not match. Raised on all ranks.
     """
     if not has_group() or get_world_size() == 1:
         return [part.value for part in parts]
@@ -118,39 +120,43 @@ def _kind_of(part: Part) -> _Kind:
 
 
 def _compare(kinds: list[_Kind], num_rows: list[int]) -> list[list[int]] | None:
-    """The numbers of rows of each process; None if kinds differ or there are too many numbers for one vector."""
+    """Returns the numbers of rows of each rank; None if kinds differ or the vector is too short."""
     fits = len(num_rows) <= _MAX_SIZES
     digest = hashlib.blake2b(repr(kinds).encode(), digest_size=7).digest()
     own = [int.from_bytes(digest) if fits else -1, *num_rows][: _MAX_SIZES + 1]
     sent = torch.zeros(_MAX_SIZES + 1, dtype=torch.int64)
     sent[: len(own)] = torch.tensor(own)
-    everyones = [header.tolist() for header in all_gather_equal(sent)]
-    if own[0] == -1 or any(header[0] != own[0] for header in everyones):
+    headers = [header.tolist() for header in all_gather_equal(sent)]
+    if own[0] == -1 or any(header[0] != own[0] for header in headers):
         return None
-    return [header[1 : 1 + len(num_rows)] for header in everyones]
+    return [header[1 : 1 + len(num_rows)] for header in headers]
 
 
 def _negotiate(
     parts: Sequence[Part], kinds: list[_Kind], num_rows: list[int]
 ) -> tuple[list[_Kind], list[list[int]], list[Any]]:
-    """The kinds that all processes agree on, the numbers of rows of each process, and the constants."""
+    """Returns the agreed kinds, the numbers of rows of each rank, and the constants."""
     constants = [part.value if part.op == SAME else None for part in parts]
-    told: list[Any] = [None] * get_world_size()
-    dist.all_gather_object(told, (kinds, num_rows, constants))
-    if len({len(theirs) for theirs, *_ in told}) > 1:
+    gathered: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(gathered, (kinds, num_rows, constants))
+    if len({len(theirs) for theirs, *_ in gathered}) > 1:
         counts = ", ".join(
-            f"rank {rank} has {len(theirs)}" for rank, (theirs, *_) in enumerate(told)
+            f"rank {rank} has {len(theirs)}" for rank, (theirs, *_) in enumerate(gathered)
         )
         raise RuntimeError(
-            f"All processes should combine the same values, but {counts}: attach the same metrics to all"
+            f"All ranks should combine the same values, but {counts}: "
+            "attach the same metrics on all ranks"
         )
-    agreed = [_agree([theirs[i] for theirs, *_ in told]) for i in range(len(parts))]
-    known = [next((c[i] for *_, c in told if c[i] is not None), None) for i in range(len(parts))]
-    return agreed, [rows for _, rows, _ in told], known
+    agreed = [_agree([theirs[i] for theirs, *_ in gathered]) for i in range(len(parts))]
+    known = [
+        next((theirs[i] for *_, theirs in gathered if theirs[i] is not None), None)
+        for i in range(len(parts))
+    ]
+    return agreed, [rows for _, rows, _ in gathered], known
 
 
 def _agree(kinds: list[_Kind]) -> _Kind:
-    """The common kind: tensors win over numbers, floats over integers, and everything over the unknown."""
+    """Returns the common kind: tensors win over numbers, floats over integers, known over unknown."""
     known = {kind for kind in kinds if kind.dtype}
     candidates = {kind for kind in known if kind.shape is not None} or known
     if len(candidates) > 1 and {kind.dtype for kind in candidates} == {"int", "float"}:
@@ -163,18 +169,19 @@ def _agree(kinds: list[_Kind]) -> _Kind:
         for rank, kind in enumerate(kinds)
     )
     raise RuntimeError(
-        f"All processes should hold values of one kind, but {held}: attach the same metrics to all"
+        f"All ranks should have values of one kind, but {held}: "
+        "attach the same metrics on all ranks"
     )
 
 
 def _filled(part: Part, kind: _Kind, constant: Any) -> Any:
-    """The part's value as the common kind; the neutral element if this process does not know it."""
+    """Returns the value of a part as the common kind; the neutral element if unknown here."""
     value = part.value
     if part.op == SAME or not kind.dtype:
         return constant
     if kind.shape is None:
         neutral = _NEUTRAL[part.op] if value is None else value
-        # An infinite whole number does not exist; the limit of int64 is neutral, too.
+        # Integers cannot be infinite; the limit of int64 is neutral, too.
         return (
             float(neutral) if kind.dtype == "float" else int(max(min(neutral, 2**63 - 1), -(2**63)))
         )
@@ -196,10 +203,10 @@ def _combine_tensors(
     """Reduces tensors by their operations, and concatenates others along their first dimension.
 
     Args:
-        tensors: of the same shapes and dtypes on all processes.
-        ops: one of SUM, MIN, MAX, PRODUCT for each tensor.
-        rows: of the same dtypes and shapes except for the first dimension.
-        num_rows: for each process, the number of rows of each of them.
+        tensors: tensors to reduce, of the same shapes and dtypes on all ranks.
+        ops: SUM, MIN, MAX or PRODUCT for each tensor.
+        rows: tensors to concatenate, of the same dtypes and shapes except for the first dimension.
+        num_rows: for each rank, the number of rows of each of ``rows``.
 
     Returns:
         The reduced tensors, as float64 or int64, and the concatenated ones.
@@ -213,10 +220,9 @@ def _combine_tensors(
             else []
         )
         stacks = found[: len(tensors)]
-        return [_REDUCE[op](stack) for stack, op in zip(stacks, ops, strict=True)], found[
-            len(tensors) :
-        ]
-    totals: list[Tensor] = list(tensors)
+        totals = [_REDUCE[op](stack) for stack, op in zip(stacks, ops, strict=True)]
+        return totals, found[len(tensors) :]
+    totals = list(tensors)
     groups: dict[tuple[str, bool], list[int]] = {}
     for i, (tensor, op) in enumerate(zip(tensors, ops, strict=True)):
         groups.setdefault((op, op != SUM and tensor.is_floating_point()), []).append(i)
@@ -245,7 +251,7 @@ _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _reduce(tensors: Sequence[Tensor], op: str) -> list[Tensor]:
-    """Reduces tensors with one collective, in float64 for all sums, else in float64 or int64."""
+    """Reduces tensors with one collective, in float64 for sums, otherwise in float64 or int64."""
     pack, unpack = (_to_doubles, _from_doubles) if op == SUM else (_to_wide, _from_wide)
     packed = [pack(tensor) for tensor in tensors]
     buffer = torch.cat([values.flatten() for values in packed]).to(communication_device())
@@ -258,7 +264,7 @@ def _reduce(tensors: Sequence[Tensor], op: str) -> list[Tensor]:
 
 
 def _to_doubles(tensor: Tensor) -> Tensor:
-    """Converts to float64; integers to two halves of 32 bits, whose sums are exact in float64."""
+    """Converts to float64; splits integers into halves of 32 bits, whose sums are exact."""
     tensor = tensor.detach().cpu()
     if tensor.is_complex():
         return torch.view_as_real(tensor).double()
@@ -270,7 +276,7 @@ def _to_doubles(tensor: Tensor) -> Tensor:
 
 def _from_doubles(values: Tensor, like: Tensor) -> Tensor:
     if like.is_complex():
-        return torch.view_as_complex(values.clone())  # cloned, as views want alignment
+        return torch.view_as_complex(values.clone())  # cloned, because views need alignment
     if like.is_floating_point():
         return values
     high, low = values.long().unbind()
@@ -286,7 +292,7 @@ def _from_wide(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _gather_rows(values: Sequence[Tensor], rows_of_all: list[list[int]]) -> list[Tensor]:
-    """Concatenates the rows of all processes with one collective of bytes, padded to the longest."""
+    """Concatenates the rows of all ranks with one collective of bytes, padded to the longest."""
     own = [value.detach().contiguous() for value in values]
     row_bytes = [math.prod(value.shape[1:]) * value.element_size() for value in own]
     lengths = [
@@ -304,7 +310,7 @@ def _gather_rows(values: Sequence[Tensor], rows_of_all: list[list[int]]) -> list
     gathered = []
     for i, value in enumerate(own):
         of_ranks = [
-            # Cloned, because views of another dtype want alignment.
+            # Cloned, because views of another dtype need alignment.
             piece[i].clone().view(value.dtype).reshape(rows[i], *value.shape[1:])
             for piece, rows in zip(pieces, rows_of_all, strict=False)
         ]

@@ -1,9 +1,9 @@
-"""Who takes part in what: told through the store of the process group, where nobody waits for one who is not there.
+"""Finds out which handlers all ranks have, and lets these decide together.
 
-A collective waits for ever for a process that does not enter it. Programs attach handlers on one
-process only, and so what decides for all processes has to know first whether all have it. Each
-process writes into the store what it has when a run begins; see
-``docs/decisions/0013-who-has-what-is-told-through-the-store.md``.
+A collective hangs if a rank does not enter it, and programs often attach handlers on one rank only.
+A handler that decides for all ranks therefore has to know first whether all ranks have it. At the
+start of a run, each rank writes the names of its handlers to the store of the process group, which
+needs no collective; see ``docs/decisions/0013-who-has-what-is-told-through-the-store.md``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ignite.distributed._process_group import get_rank, get_world_size, has_grou
 __all__ = ["Roll", "call_roll"]
 
 ROLL_PATIENCE_S = 10.0
-"""How long a process may be late for a run until the others decide without it."""
+"""Seconds to wait for a rank that has not started the run; then the others decide without it."""
 VOTE_PATIENCE_S = 60.0
-"""How long a process may be late for a decision of a run that it takes part in."""
+"""Seconds to wait for the vote of a rank."""
 _MOMENT_S = 0.02
 _KEPT_RUNS = 100
-_IN_FAVOUR = 1 << 32  # votes are counted below it, and those in favour above
+_IN_FAVOUR = 1 << 32  # the lower 32 bits count all votes, the higher bits those in favour
 _LEFT = _LEAVES_STRETCH = -1
 _LEAVES_RUN = -2
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Group:
-    """What is counted for as long as a process group lives."""
+    """Counters of a process group."""
 
     num_made = 0
 
@@ -47,22 +47,21 @@ class _Group:
         self.number = _Group.num_made
         self.num_runs: Counter[str] = Counter()
         self.absent: set[str] = set()
-        """Runs that some processes have not begun."""
+        """Runs that some ranks have not started."""
 
 
 _groups: weakref.WeakKeyDictionary[Any, _Group] = weakref.WeakKeyDictionary()
 
 
 def call_roll(run: str, names: Sequence[str]) -> Roll | None:
-    """Tells the other processes what this one has in a run that begins. Waits for nobody.
+    """Publishes the handlers of this rank at the start of a run. Does not wait.
 
     Args:
-        run: what is run. The first run of it in one process belongs to the first in each other, and
-            so on.
-        names: what could act together with the same in the other processes.
+        run: name of the run. Runs of the same name are matched across ranks by their order.
+        names: names of the handlers that can decide together with those of other ranks.
 
     Returns:
-        What the others have said; None in a single process, or if there is no store.
+        The roll of this run; None in a single process or without a store.
     """
     if not has_group() or get_world_size() == 1:
         return None
@@ -72,168 +71,176 @@ def call_roll(run: str, names: Sequence[str]) -> Roll | None:
     group = _groups.setdefault(dist.group.WORLD, _Group())
     group.num_runs[run] += 1
     number = group.num_runs[run]
-    place = f"ignite/{group.number}/{run}"
+    prefix = f"ignite/{group.number}/{run}"
     try:
-        store.set(f"{place}/{number}/{get_rank()}", json.dumps(list(names)))
+        store.set(f"{prefix}/{number}/{get_rank()}", json.dumps(list(names)))
         if number > _KEPT_RUNS:
-            store.delete_key(f"{place}/{number - _KEPT_RUNS}/{get_rank()}")
-    except RuntimeError as error:  # a store of somebody's own, such as that of a simulated group
-        logger.debug("Nothing can be told through %r: %s", store, error)
+            store.delete_key(f"{prefix}/{number - _KEPT_RUNS}/{get_rank()}")
+    except RuntimeError as error:  # a custom store, such as that of a simulated group
+        logger.debug("Cannot write to the store %r: %s", store, error)
         return None
-    return Roll(store, f"{place}/{number}", run, group.absent)
+    return Roll(store, f"{prefix}/{number}", run, group.absent)
 
 
 class Roll:
-    """What each process has in a run, and decisions of those things that all of them have.
+    """The handlers of each rank in a run, and the votes of those that all ranks have.
 
-    Made by :func:`call_roll`.
+    Created by :func:`call_roll`.
     """
 
     def __init__(self, store: Any, place: str, run: str, absent: set[str]) -> None:
-        self._store, self._place, self._run, self._absent = store, place, run, absent
+        self._store, self._prefix, self._run, self._absent = store, place, run, absent
         self._rank, self._size = get_rank(), get_world_size()
-        self._has: dict[int, list[str]] | None = None
+        self._names: dict[int, list[str]] | None = None
         self._is_alone = False
-        self._cast: dict[tuple[str, int], int] = {}
-        """Name and stretch of the run -> how often this process has voted, or that it votes no more."""
+        self._num_votes: dict[tuple[str, int], int] = {}
+        """Number of votes of this rank by name and stretch; _LEFT if it does not vote any more."""
 
     def is_everywhere(self, name: str) -> bool:
-        """Whether all processes have this.
+        """Whether all ranks have a handler.
 
-        Waits some seconds for one that has not begun the run.
+        Waits up to ``ROLL_PATIENCE_S`` for ranks that have not started the run.
         """
-        if self._has is None:
-            self._has = self._read(0.0 if self._run in self._absent else ROLL_PATIENCE_S)
-            if silent := self._silent:
+        if self._names is None:
+            self._names = self._read(0.0 if self._run in self._absent else ROLL_PATIENCE_S)
+            if missing := self._missing:
                 if self._run not in self._absent:
                     logger.warning(
-                        "%s should be run by all processes, but ranks %s have not begun it within %s s: what decides "
-                        "for all does so by itself on rank %d", self._run, silent, ROLL_PATIENCE_S, self._rank,
-                    )  # fmt: skip
-                self._absent.add(self._run)  # what was run here alone once is not waited for again
+                        "%s should be run on all ranks, but ranks %s have not started it within "
+                        "%s s: rank %d decides alone",
+                        self._run,
+                        missing,
+                        ROLL_PATIENCE_S,
+                        self._rank,
+                    )
+                self._absent.add(self._run)  # later runs of this name do not wait again
                 self._is_alone = True
-                self._store.set(
-                    f"{self._place}/{self._rank}", "[]"
-                )  # who comes later should not count on this process
-        return not self._is_alone and all(name in names for names in self._has.values())
+                # Ranks that start later must not wait for the votes of this rank.
+                self._store.set(f"{self._prefix}/{self._rank}", "[]")
+        return not self._is_alone and all(name in names for names in self._names.values())
 
     def require(self, name: str, what: str) -> None:
-        """Waits until all processes have begun the run, as they will act together.
+        """Requires that all ranks have a handler; waits until all have started the run.
 
         Args:
-            name: under which this was told.
-            what: what it is called in the error.
+            name: the name passed to :func:`call_roll`.
+            what: name of the handler in the error message.
 
         Raises:
-            RuntimeError: a process does not have this, or does not come for as long as the store
-                waits.
+            RuntimeError: a rank does not have the handler, or does not start the run within the
+                timeout of the store.
         """
-        if self._has is None:
-            self._has = self._read(ROLL_PATIENCE_S)
-        if self._silent:
+        if self._names is None:
+            self._names = self._read(ROLL_PATIENCE_S)
+        if self._missing:
             logger.warning(
-                "%s needs all processes: waiting for ranks %s, which have not begun to run %s",
-                what, self._silent, self._run,
-            )  # fmt: skip
-            self._has = self._read(self._store.timeout.total_seconds())
-        lacking = [rank for rank, names in self._has.items() if name not in names]
-        if lacking or self._silent:
-            missing = (
-                f"rank {lacking[0]} has none"
+                "%s needs all ranks: waiting for ranks %s, which have not started %s",
+                what,
+                self._missing,
+                self._run,
+            )
+            self._names = self._read(self._store.timeout.total_seconds())
+        lacking = [rank for rank, names in self._names.items() if name not in names]
+        if lacking or self._missing:
+            problem = (
+                f"rank {lacking[0]} does not have it"
                 if lacking
-                else f"rank {self._silent[0]} does not run it"
+                else f"rank {self._missing[0]} does not run the engine"
             )
             raise RuntimeError(
-                f"{what} should be attached to the engine on all processes, because they act together, but "
-                f"{missing} ({self._run}). Attach it without asking for the rank: one process writes"
+                f"{what} should be attached to the engine on all ranks, but {problem} "
+                f"({self._run}). Attach it without checking the rank: only one rank writes"
             )
 
     def any(self, name: str, stretch: int, vote: bool) -> bool:
-        """Whether one process votes for something: this one alone if not all have it.
+        """Whether a rank votes for something; the vote of this rank if not all ranks have a handler.
 
         Args:
-            name: of what decides. Where all have it, all have to vote equally often, or to
+            name: name of the handler. If all ranks have it, all must vote equally often, or
                 :meth:`leave`.
-            stretch: the part of the run to which the vote belongs, such as an epoch.
-            vote: of this process.
+            stretch: the part of the run that the vote belongs to, such as an epoch.
+            vote: the vote of this rank.
         """
-        cast = self._cast.get((name, stretch), 0)
-        if self._is_alone or cast == _LEFT:
+        num_votes = self._num_votes.get((name, stretch), 0)
+        if self._is_alone or num_votes == _LEFT:
             return vote
         if not self.is_everywhere(name):
             self.leave(name, stretch)
             return vote
-        self._cast[name, stretch] = cast + 1
-        ballot = self._ballot(name, stretch, cast)
+        self._num_votes[name, stretch] = num_votes + 1
+        ballot = self._ballot(name, stretch, num_votes)
         total = self._store.add(ballot, 1 + vote * _IN_FAVOUR)
         if total % _IN_FAVOUR == self._size:
             self._store.set(f"{ballot}/result", str(total // _IN_FAVOUR))
-            if cast:  # all have read the result before
-                before = self._ballot(name, stretch, cast - 1)
+            if num_votes:  # all ranks have read the previous result
+                before = self._ballot(name, stretch, num_votes - 1)
                 self._store.delete_key(before)
                 self._store.delete_key(f"{before}/result")
             return bool(total >= _IN_FAVOUR)
-        result = self._hear(name, stretch, cast)
+        result = self._wait_for_result(name, stretch, num_votes)
         if result == _LEAVES_STRETCH:
-            self._cast[name, stretch] = _LEFT
+            self._num_votes[name, stretch] = _LEFT
         elif result == _LEAVES_RUN:
             self._is_alone = True
         return vote if result < 0 else result > 0
 
     def leave(self, name: str, stretch: int) -> None:
-        """Votes no more in a stretch; the others go on without this process."""
-        cast = self._cast.get((name, stretch), 0)
-        if cast != _LEFT:
-            self._store.set(f"{self._ballot(name, stretch, cast)}/result", str(_LEAVES_STRETCH))
-            self._cast[name, stretch] = _LEFT
+        """Stops voting in a stretch; all ranks then decide alone until its end."""
+        num_votes = self._num_votes.get((name, stretch), 0)
+        if num_votes != _LEFT:
+            ballot = self._ballot(name, stretch, num_votes)
+            self._store.set(f"{ballot}/result", str(_LEAVES_STRETCH))
+            self._num_votes[name, stretch] = _LEFT
 
     def end(self, stretches: Mapping[str, int]) -> None:
-        """Votes no more in this run.
+        """Stops voting in this run.
 
         Args:
-            stretches: for each name the one at hand: in this one or the next, the others come to
-                know it.
+            stretches: the current stretch by name. The other ranks notice it in this stretch or the
+                next one.
         """
         self._is_alone = True
         for name, stretch in stretches.items():
-            cast = self._cast.get((name, stretch), 0)
+            num_votes = self._num_votes.get((name, stretch), 0)
             for ballot in (
-                self._ballot(name, stretch, max(cast, 0)),
+                self._ballot(name, stretch, max(num_votes, 0)),
                 self._ballot(name, stretch + 1, 0),
             ):
                 try:
                     self._store.set(f"{ballot}/result", str(_LEAVES_RUN))
                 except RuntimeError as error:
-                    # The process that keeps the store has ended before this one, and there is
-                    # nobody left to tell.
+                    # The process that holds the store has already ended.
                     logger.debug(
-                        "%s: rank %d could not say that it has ended: %s",
+                        "%s: rank %d cannot publish the end of its run: %s",
                         self._run,
                         self._rank,
                         error,
                     )
                     return
 
-    def _hear(self, name: str, stretch: int, number: int) -> int:
-        """How many were in favour, or that a process votes no more."""
+    def _wait_for_result(self, name: str, stretch: int, number: int) -> int:
+        """Returns the number of votes in favor, or _LEAVES_STRETCH or _LEAVES_RUN."""
         key, following = (f"{self._ballot(name, stretch, number + i)}/result" for i in (0, 1))
         try:
             self._store.wait([key], datetime.timedelta(seconds=VOTE_PATIENCE_S))
             return int(self._store.get(key))
-        except RuntimeError:  # time is over
+        except RuntimeError:  # timeout
             logger.warning(
-                "%s: not all processes have come to the same decision within %s s: rank %d decides by itself from now "
-                "on in this run", self._run, VOTE_PATIENCE_S, self._rank,
-            )  # fmt: skip
-            for result in (key, following):  # for those who wait, and for who comes late
+                "%s: not all ranks have voted within %s s: rank %d decides alone for the rest of "
+                "this run",
+                self._run,
+                VOTE_PATIENCE_S,
+                self._rank,
+            )
+            for result in (key, following):  # for ranks that wait now, and for late ones
                 self._store.set(result, str(_LEAVES_RUN))
             return _LEAVES_RUN
 
     def _read(self, patience_s: float) -> dict[int, list[str]]:
-        """What the processes have that have begun the run; waits for the others."""
-        keys = {rank: f"{self._place}/{rank}" for rank in range(self._size)}
+        """Returns the names by rank, of the ranks that start the run in time."""
+        keys = {rank: f"{self._prefix}/{rank}" for rank in range(self._size)}
         if not self._store.check(list(keys.values())):
-            with suppress(RuntimeError):  # time is over
+            with suppress(RuntimeError):  # timeout
                 self._store.wait(
                     list(keys.values()), datetime.timedelta(seconds=max(patience_s, _MOMENT_S))
                 )
@@ -241,8 +248,9 @@ class Roll:
         return {rank: json.loads(self._store.get(key)) for rank, key in keys.items()}
 
     @property
-    def _silent(self) -> list[int]:
-        return [rank for rank in range(self._size) if rank not in (self._has or {})]
+    def _missing(self) -> list[int]:
+        """Ranks that have not started the run."""
+        return [rank for rank in range(self._size) if rank not in (self._names or {})]
 
     def _ballot(self, name: str, stretch: int, number: int) -> str:
-        return f"{self._place}/{name}/{stretch}/{number}"
+        return f"{self._prefix}/{name}/{stretch}/{number}"

@@ -1,4 +1,7 @@
-"""The functions of ``ignite.distributed``: they work alike in one process and in a process group, whoever made it."""
+"""The functions of ``ignite.distributed``.
+
+They work in a single process and in a process group, also one that the program has created itself.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def backend() -> str | None:
-    """The name of the process group's backend, such as "gloo"; None in a single process.
+    """Returns the name of the backend, such as "gloo"; None in a single process.
 
     Example:
         >>> print(backend())
@@ -80,7 +83,7 @@ def backend() -> str | None:
 
 
 def model_name() -> str:
-    """How processes talk to each other: "native-dist" in a process group, else "serial".
+    """Returns "native-dist" in a process group, otherwise "serial".
 
     Example:
         >>> model_name()
@@ -90,12 +93,12 @@ def model_name() -> str:
 
 
 def sync(temporary: bool = False) -> None:
-    """Does nothing: each function looks for a process group when it is called.
+    """Does nothing; exists for compatibility with Ignite.
 
-    Kept for programs that call it.
+    Each function looks for a process group when it is called.
 
     Args:
-        temporary: makes no difference, either.
+        temporary: ignored.
 
     Example:
         >>> sync()
@@ -103,10 +106,9 @@ def sync(temporary: bool = False) -> None:
 
 
 def show_config() -> None:
-    """Logs what was found out about this process, at level INFO, to the logger "ignite.distributed.utils".
+    """Logs the distributed configuration, with the logger "ignite.distributed.utils" at level INFO.
 
-    Where no launcher has said which processes are on which machine, they compare host names: all
-    have to call this.
+    A collective if no launcher has set the local rank: ranks then compare host names.
 
     Example:
         >>> show_config()
@@ -125,11 +127,11 @@ def show_config() -> None:
 
 
 def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[F], F]:
-    """Makes a function run on one rank only; the others get None.
+    """Decorator that runs a function on one rank only; the other ranks return None.
 
     Args:
-        rank: the rank that runs it.
-        with_barrier: let all ranks wait until it has run, also if it raises there.
+        rank: the rank that runs the function.
+        with_barrier: whether all ranks wait until the function has returned or raised.
 
     Example:
         >>> @one_rank_only()
@@ -155,13 +157,13 @@ def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[F], F]
 
 @contextmanager
 def one_rank_first(rank: int = 0, local: bool = False) -> Iterator[None]:
-    """Lets one rank go through the ``with`` block before the others, e.g.
+    """Context manager that runs its block on one rank before the others.
 
-    to download what the others then find.
+    Use it to download data once, for example.
 
     Args:
         rank: the rank that goes first.
-        local: count ranks within each machine, so that one of each goes first.
+        local: whether ``rank`` is the local rank, so that one rank per machine goes first.
 
     Raises:
         ValueError: there is no such rank.
@@ -180,7 +182,6 @@ def one_rank_first(rank: int = 0, local: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Also if the block raises, so that the others are let in and may fail, too, instead of
-        # waiting for ever.
+        # Also if the block raises: the other ranks would hang.
         if current == rank:
             barrier()

@@ -1,4 +1,4 @@
-"""What happens at a moment of a run: saving, stopping, schedules, averages, logging, progress, profiles."""
+"""Handlers of events: checkpoints, early stopping, schedulers, logging, progress and profilers."""
 
 from ignite.handlers.checkpoint import Checkpoint, DiskSaver, ModelCheckpoint
 from ignite.handlers.csv_logger import CSVLogger

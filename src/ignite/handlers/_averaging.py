@@ -36,14 +36,15 @@ class Average:
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
-                f"model should be an instance of nn.Module or its subclasses, but given {type(model).__name__}"
+                "model should be an instance of nn.Module or its subclasses, "
+                f"but given {type(model).__name__}"
             )
         self.live = storage.unwrap(model)
         try:
             self.model = copy.deepcopy(self.live)
         except Exception as error:
             error.add_note(
-                "model should be one that copy.deepcopy can copy: its average is kept in a copy"
+                "model should support copy.deepcopy: the averaged weights are kept in a copy of it"
             )
             raise
         self.model.requires_grad_(requires_grad=False)
@@ -65,7 +66,7 @@ class Average:
         self._exact = [average.detach().float() for average in self._short_averages]
 
     @torch.no_grad()
-    def move(self, weight: float) -> None:
+    def update(self, weight: float) -> None:
         """Updates each parameter: ``average += weight * (live - average)``.
 
         Raises:
@@ -79,8 +80,8 @@ class Average:
             foreach_copy_(self._short_averages, self._exact)
 
     @torch.no_grad()
-    def move_buffers(self, weight: float) -> None:
-        """Updates floating-point buffers in the same way; copies others."""
+    def update_buffers(self, weight: float) -> None:
+        """Updates floating-point buffers in the same way; copies other buffers."""
         pairs = list(zip(self.model.buffers(), self.live.buffers(), strict=True))
         floating = [(average, source) for average, source in pairs if average.is_floating_point()]
         if floating:
@@ -119,7 +120,7 @@ class Average:
         """
         if self.is_swapped:
             raise RuntimeError(
-                "The weights should be swapped once at a time, but they are swapped already"
+                "The weights are already swapped: leave the inner swapped() block first"
             )
         self._swap()
         try:
@@ -142,7 +143,8 @@ class Average:
     def _check_place(self) -> None:
         if self.is_swapped:
             raise RuntimeError(
-                "The average should not be moved while its weights are in the live model"
+                "Cannot update the average while the averaged weights are in the live model: "
+                "leave the swapped() block first"
             )
         source = next(self.live.parameters(), None)
         average = next(self.model.parameters(), None)
@@ -159,7 +161,8 @@ class Average:
         """
         if self.is_swapped:
             raise RuntimeError(
-                "A run should not be saved while averaged weights are in the live model: swap back first"
+                "Cannot save while the averaged weights are in the live model: "
+                "leave the swapped() block first"
             )
         return {"model": self.model.state_dict(), "exact": list(self._exact)}
 
@@ -175,7 +178,8 @@ class Average:
         ]
         if misfits or len(state_dict["exact"]) != len(self._exact):
             raise ValueError(
-                f"The average should be of the same model, but given one with other {', '.join(misfits)}"
+                "state_dict should be the average of the same model, "
+                f"but given one that differs in {', '.join(misfits)}"
             )
         self.model.load_state_dict(given)
         for exact, value in zip(self._exact, state_dict["exact"], strict=True):

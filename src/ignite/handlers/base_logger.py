@@ -68,7 +68,8 @@ class BaseOutputHandler(BaseHandler):
             another_engine, global_step_transform = global_step_transform, None
         if another_engine is not None:
             warnings.warn(
-                "another_engine is deprecated. Please use global_step_transform=global_step_from_engine(engine)",
+                "another_engine is deprecated. "
+                "Please use global_step_transform=global_step_from_engine(engine)",
                 DeprecationWarning,
                 stacklevel=3,
             )
@@ -89,7 +90,8 @@ class BaseOutputHandler(BaseHandler):
             )
         if output_transform is None and metric_names is None and state_attributes is None:
             raise ValueError(
-                "Either metric_names, output_transform or state_attributes should be defined: what to log?"
+                "Either metric_names, output_transform or state_attributes should be defined: "
+                "there is nothing to log"
             )
         if global_step_transform is not None and not callable(global_step_transform):
             raise TypeError(
@@ -127,8 +129,8 @@ class BaseOutputHandler(BaseHandler):
         for name in self.metric_names:
             if name not in metrics:
                 warnings.warn(
-                    f"metric_names should be among those in engine.state.metrics, which are {list(metrics)}, but given "
-                    f"{name!r}: it is not logged. Is the metric attached, and before this handler?",
+                    f"metric_names should be in engine.state.metrics ({list(metrics)}), "
+                    f"but given {name!r}: it is not logged. Attach the metric before this handler",
                     stacklevel=2,
                 )
         return {name: metrics[name] for name in self.metric_names if name in metrics}
@@ -136,7 +138,7 @@ class BaseOutputHandler(BaseHandler):
     def _setup_output_metrics_state_attrs(
         self, engine: Engine[Any, Any], log_text: bool | None = False, key_tuple: bool | None = True
     ) -> dict[Any, Any]:
-        """Returns the current values as numbers, for subclasses of users; synchronizes with the device."""
+        """Returns the current values as numbers. For subclasses; synchronizes with the device."""
         found = on_host(self._leaves(engine, bool(log_text)))
         return (
             found
@@ -148,8 +150,8 @@ class BaseOutputHandler(BaseHandler):
         step = self.global_step_transform(engine, event_name)
         if not isinstance(step, numbers.Integral):
             raise TypeError(
-                f"global_step must be int, got {type(step).__name__}: global_step_transform should return the number "
-                "of the step"
+                f"global_step must be int, got {type(step).__name__}: "
+                "global_step_transform should return an integer"
             )
         return int(step)
 
@@ -178,8 +180,8 @@ class BaseOptimizerParamsHandler(BaseHandler):
         groups = getattr(optimizer, "param_groups", None)
         if not isinstance(optimizer, torch.optim.Optimizer) and not isinstance(groups, Sequence):
             raise TypeError(
-                "Argument optimizer should be torch.optim.Optimizer or has attribute 'param_groups' as list/tuple, "
-                f"but given {type(optimizer).__name__}"
+                "Argument optimizer should be torch.optim.Optimizer or has attribute "
+                f"'param_groups' as list/tuple, but given {type(optimizer).__name__}"
             )
         self.optimizer = optimizer
         self.param_name = param_name
@@ -207,11 +209,13 @@ class BaseWeightsHandler(BaseHandler):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
-                f"Argument model should be of type torch.nn.Module, but given {type(model).__name__}"
+                "Argument model should be of type torch.nn.Module, "
+                f"but given {type(model).__name__}"
             )
         if not (whitelist is None or isinstance(whitelist, list | tuple) or callable(whitelist)):
             raise TypeError(
-                f"whitelist should be a list of beginnings of names, or a function, but given {whitelist!r}"
+                "whitelist should be a list of prefixes of parameter names or a function, "
+                f"but given {whitelist!r}"
             )
         self.model = model
         self.tag = tag
@@ -226,9 +230,9 @@ class BaseWeightsHandler(BaseHandler):
             )
         ]
         if isinstance(whitelist, list | tuple):
-            self._say_unknown(whitelist)
+            self._warn_of_unknown(whitelist)
 
-    def _say_unknown(self, whitelist: Sequence[str]) -> None:
+    def _warn_of_unknown(self, whitelist: Sequence[str]) -> None:
         """Warns about prefixes without a parameter.
 
         Not an error: a list may serve several models.
@@ -238,7 +242,8 @@ class BaseWeightsHandler(BaseHandler):
         for start in whitelist:
             if not any(name.startswith(start) for name in known):
                 warnings.warn(
-                    f"whitelist should have beginnings of names of parameters, but none begins with {start!r}"
+                    "whitelist should contain prefixes of parameter names, "
+                    f"but no name starts with {start!r}"
                     f"{nearest(start, [*known, *modules])}",
                     stacklevel=3,
                 )
@@ -276,7 +281,8 @@ class BaseWeightsScalarHandler(BaseWeightsHandler):
         ):
             shape = f" of shape {tuple(number.shape)}" if isinstance(number, Tensor) else ""
             raise TypeError(
-                f"Output of the reduction function should be a scalar, but given {type(number).__name__}{shape}"
+                "Output of the reduction function should be a scalar, "
+                f"but given {type(number).__name__}{shape}"
             )
         self.reduction = reduction
 
@@ -316,8 +322,8 @@ class BaseLogger(ABC):
             name = event if isinstance(event, str) else getattr(event, "_name_", str(event))
             if engine.state.get_event_attrib_name(name) is None:
                 raise RuntimeError(
-                    f"Unknown event name '{name}': a logger needs an event that epochs or iterations count, or one "
-                    "that was registered with event_to_attr"
+                    f"Unknown event name '{name}': a logger needs an event with a counter, such as "
+                    "the epoch or the iteration; register custom events with event_to_attr"
                 )
         for event in events:
             engine.add_event_handler(event, log_handler, self, event, *args, **kwargs)

@@ -128,7 +128,8 @@ class Checkpoint(Serializable):
         >>> from ignite.engine import Engine, Events
         >>> trainer, model = Engine(lambda engine, batch: batch), torch.nn.Linear(1, 1)
         >>> checkpoint = Checkpoint({"model": model}, tempfile.mkdtemp(), n_saved=2)
-        >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint), trainer.run([0, 0], max_epochs=3)
+        >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint)
+        >>> _ = trainer.run([0, 0], max_epochs=3)
         >>> checkpoint.last_checkpoint.name
         'model_6.pt'
         >>> Checkpoint.load_objects({"model": model}, checkpoint.last_checkpoint)
@@ -204,7 +205,7 @@ class Checkpoint(Serializable):
 
     @property
     def last_checkpoint(self) -> Any:
-        """The file with the highest priority: a path in a folder, otherwise the name; None if there is none."""
+        """The file with the highest priority: a path in a folder, otherwise a name, or None."""
         if not self._saved:
             return None
         handler, name = self.save_handler, self._saved[-1].filename
@@ -278,7 +279,8 @@ class Checkpoint(Serializable):
         saver = self.save_handler
         if not isinstance(saver, DiskSaver):
             raise AttributeError(
-                f"Checkpoint's `save_handler` should be of type `DiskSaver`, but given {type(saver)}"
+                "Checkpoint's `save_handler` should be of type `DiskSaver`, "
+                f"but given {type(saver)}"
             )
         self._files.wait()
         known = {key: filename_components.get(key) for key in ("global_step", "score", "name")}
@@ -300,7 +302,7 @@ class Checkpoint(Serializable):
             and idist.get_world_size() > 1
             and is_sharded(self.to_save)
         ):
-            # All ranks must save, or none: the score of the rank that writes decides.
+            # Saving is a collective here, so the score of the writing rank decides for all ranks.
             priority = idist.all_gather(priority)[self._files.rank]
         return step, priority
 
@@ -406,7 +408,7 @@ class ModelCheckpoint(Checkpoint):
         if interval is not None:
             if score_function is not None or score_name is not None:
                 raise ValueError(
-                    "One of save_interval and score_function should be given, but given both"
+                    "Either save_interval or score_function should be given, but given both"
                 )
             filename_pattern = filename_pattern or "{filename_prefix}_{name}_{global_step}.{ext}"
         saver = DiskSaver(dirname, atomic, create_dir, require_empty, save_on_rank, **kwargs)
@@ -424,7 +426,8 @@ class ModelCheckpoint(Checkpoint):
         """Path of the file with the highest priority; None if there is none."""
         if self._saved and not isinstance(self.save_handler, DiskSaver):
             raise RuntimeError(
-                f"Internal error, save_handler should be DiskSaver, but has {type(self.save_handler)}."
+                "Internal error, save_handler should be DiskSaver, "
+                f"but has {type(self.save_handler)}."
             )
         return super().last_checkpoint
 

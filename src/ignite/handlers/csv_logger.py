@@ -1,4 +1,4 @@
-"""Logging to a CSV file; needs no other package."""
+"""Logging to a CSV file, without further packages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CSVLogger(trackers.TrackerLogger):
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: the file holds another table.
+        ValueError: the file exists, but was not written by this class.
 
     Example:
         >>> import tempfile
@@ -47,7 +47,9 @@ class CSVLogger(trackers.TrackerLogger):
         >>> path = Path(tempfile.mkdtemp()) / "log.csv"
         >>> with CSVLogger(path) as logger:
         ...     event = Events.ITERATION_COMPLETED(every=2)
-        ...     _ = logger.attach_output_handler(trainer, event, tag="train", output_transform=lambda x: {"loss": x})
+        ...     _ = logger.attach_output_handler(
+        ...         trainer, event, tag="train", output_transform=lambda x: {"loss": x}
+        ...     )
         ...     _ = trainer.run([1.0, 2.0, 3.0, 4.0])
         >>> for row in csv.DictReader(path.read_text().splitlines()):
         ...     print(row["step"], row["train/loss"])
@@ -86,8 +88,8 @@ class _Table:
         self._num_rows, self._last = self._num_rows + 1, cells[:2]
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Skipped: a table of scalars holds no histograms."""
-        warnings.warn("CSVLogger keeps no histogram: left out", stacklevel=4)
+        """Skipped: a table of scalars has no histograms."""
+        warnings.warn("CSVLogger does not support histograms: skipped", stacklevel=4)
 
     def close(self) -> None:
         self._file.close()
@@ -107,7 +109,7 @@ class _Table:
         last = rows[num_rows - 1][:2] if 0 < num_rows <= len(rows) else None
         if last != state_dict["last"]:
             _logger.warning(
-                "%s is not the file that the run was logged to: new rows are appended", self._path
+                "%s is not the file of the resumed run: new rows are appended", self._path
             )
             return
         self._file.close()
@@ -125,7 +127,7 @@ class _Table:
             return list(_FIRST), []
         if table[0][:2] != _FIRST:
             raise ValueError(
-                f"path should be a new file, or one that CSVLogger has written, but given {self._path}"
+                f"path should be a new file or one written by CSVLogger, but given {self._path}"
             )
         return table[0], table[1:]
 

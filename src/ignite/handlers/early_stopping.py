@@ -114,7 +114,8 @@ class EarlyStopping(Serializable, ResettableHandler):
             )
         if not isinstance(trainer, Engine):
             raise TypeError(
-                f"Argument trainer should be an instance of Engine, but given a {type(trainer).__name__}"
+                "Argument trainer should be an instance of Engine, "
+                f"but given a {type(trainer).__name__}"
             )
         if min_delta is not None:
             _warn_of("min_delta", "threshold")
@@ -134,13 +135,13 @@ class EarlyStopping(Serializable, ResettableHandler):
         self._is_loaded = False
         """Whether a state was loaded, and no score was added since."""
 
-    patience = _of_patience("limit", "How many scores without improvement end the training.")
-    threshold = _of_patience("threshold", "What an improvement has to exceed.")
-    threshold_mode = _of_patience("threshold_mode", "The unit of the threshold.")
-    cumulative = _of_patience("cumulative", "Whether small improvements add up.")
-    mode = _of_patience("mode", "Whether higher or lower is better.")
-    counter = _of_patience("waited", "How many scores have passed since the last improvement.")
-    best_score = _of_patience("best", "The score to beat; None before the first one.")
+    patience = _of_patience("limit", "Number of scores without improvement before training stops.")
+    threshold = _of_patience("threshold", "Minimum change that counts as an improvement.")
+    threshold_mode = _of_patience("threshold_mode", "Unit of the threshold: 'abs' or 'rel'.")
+    cumulative = _of_patience("cumulative", "Whether improvements below the threshold add up.")
+    mode = _of_patience("mode", "Whether a higher ('max') or a lower ('min') score is better.")
+    counter = _of_patience("waited", "Number of scores since the last improvement.")
+    best_score = _of_patience("best", "The best score; None before the first score.")
 
     min_delta = _old_name("min_delta", "threshold")
     min_delta_mode = _old_name("min_delta_mode", "threshold_mode")
@@ -162,10 +163,10 @@ class EarlyStopping(Serializable, ResettableHandler):
             return
         if self.trainer.state.epoch < self.min_epochs:
             self.logger.debug(
-                "epoch %d of at least %d: going on", self.trainer.state.epoch, self.min_epochs
+                "epoch %d of at least %d: not stopping", self.trainer.state.epoch, self.min_epochs
             )
             return
-        self.logger.info("No improvement in %d scores: stopping the training", self.counter)
+        self.logger.info("No improvement in %d scores: stopping training", self.counter)
         self.trainer.terminate()
 
     def reset(self) -> None:
@@ -217,9 +218,8 @@ class EarlyStopping(Serializable, ResettableHandler):
             raise ValueError(
                 f"threshold_mode should be either 'abs' or 'rel', but given {threshold_mode!r}"
             )
-        best = (
-            None if best is None or math.isnan(best) else float(best)
-        )  # Ignite may have kept a NaN
+        # Ignite may have saved NaN as the best score.
+        best = None if best is None or math.isnan(best) else float(best)
         self.counter, self.best_score, self.threshold_mode = counter, best, threshold_mode
         self._is_loaded = True
 

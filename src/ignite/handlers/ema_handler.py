@@ -37,7 +37,7 @@ class EMAWarmUp:
         self.momentum = momentum
 
     def __call__(self, event_index: int) -> float:
-        """The momentum at this index, from 1."""
+        """Returns the momentum at an index, counted from 1."""
         if event_index >= self.warmup_iters:
             return self.momentum
         share = (event_index - 1) / (self.warmup_iters - 1)
@@ -122,7 +122,8 @@ class EMAHandler(AverageHandler):
             )
         if momentum_warmup is not None and not 0 < momentum_warmup < 1:
             raise ValueError(
-                f"Invalid momentum_warmup: it should be between 0 and 1, but given {momentum_warmup}"
+                "Invalid momentum_warmup: it should be between 0 and 1, "
+                f"but given {momentum_warmup}"
             )
         if warmup_iters is not None and not (isinstance(warmup_iters, int) and warmup_iters > 0):
             raise ValueError(
@@ -163,8 +164,8 @@ class EMAHandler(AverageHandler):
             setattr(engine.state, name, self.momentum)
         elif warn_if_exists:
             warnings.warn(
-                f"Attribute '{name}' already exists in engine.state and is kept, with the value "
-                f"{getattr(engine.state, name)}. Give another name if it belongs to something else",
+                f"Attribute '{name}' already exists in engine.state and keeps its value "
+                f"{getattr(engine.state, name)}. Use another name if it belongs to another handler",
                 stacklevel=2,
             )
         if self.momentum_scheduler is not None:
@@ -175,10 +176,10 @@ class EMAHandler(AverageHandler):
         momentum = getattr(engine.state, name)
         if self.begins_fast:
             momentum = max(momentum, 9 / (10 + self.num_updates))
-        self._average.move(momentum)
+        self._average.update(momentum)
         self.num_updates += 1
         if self.handle_buffers == "update":
-            self._average.move_buffers(momentum)
+            self._average.update_buffers(momentum)
         elif self.handle_buffers == "copy":
             self._average.copy_buffers()
 

@@ -1,4 +1,4 @@
-"""Progress as lines of text in a log, one every some iterations."""
+"""Progress of a run as log lines."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ MB = 1024.0 * 1024.0
 
 
 class FBResearchLogger:
-    """Writes epoch, iteration, time left, learning rates, output and times to a logger, at level INFO.
+    """Logs the progress of a run: epoch, iteration, ETA, learning rates, output and times.
 
-    An output is read only for a line, and only if the logger writes it: the other iterations do not
-    wait for the device. Times are means over the epoch so far; what is left is that of the epoch.
+    Lines have the level INFO. An output is read, and the device synchronized, only if a line is
+    logged. Times are means over the current epoch, and the ETA is the end of the epoch.
 
     Args:
-        logger: where lines go, as ``logging.getLogger(...)`` or :func:`~ignite.utils.setup_logger`
-            gives.
-        delimiter: between the parts of a line.
-        show_output: whether lines show the output of the step.
+        logger: a logger, from ``logging.getLogger(...)`` or :func:`~ignite.utils.setup_logger`.
+        delimiter: separator between the parts of a line.
+        show_output: whether to show the output of the step.
 
     Example:
         >>> import sys
@@ -40,8 +39,8 @@ class FBResearchLogger:
         >>> FBResearchLogger(logger, show_output=True).attach(trainer, name="Train", every=2)
         >>> _ = trainer.run(range(4), max_epochs=1)  # doctest: +ELLIPSIS
         Train: start epoch [1/1]
-        Epoch [1/1]  [2/4]:  ETA: 0:00:00  loss: 0.5000  Iter time: 0.00... s  Data prep time: 0.00... s
-        Epoch [1/1]  [4/4]:  ETA: 0:00:00  loss: 1.5000  Iter time: 0.00... s  Data prep time: 0.00... s
+        Epoch [1/1]  [2/4]:  ETA: 0:00:00  loss: 0.5000  Iter time: 0.00... s  Data prep time: ... s
+        Epoch [1/1]  [4/4]:  ETA: 0:00:00  loss: 1.5000  Iter time: 0.00... s  Data prep time: ... s
         Train: Epoch [1/1]  Total time: 0:00:00  (0.00... s / it)
     """
 
@@ -63,18 +62,19 @@ class FBResearchLogger:
         state_attributes: list[str] | None = None,
         optimizer: Optimizer | None = None,
     ) -> None:
-        """Writes the lines of ``engine``. One logger object is for one engine.
+        """Logs the progress of ``engine``. Use one logger object per engine.
 
         Args:
             engine: a trainer or an evaluator.
-            name: how lines call it.
-            every: iterations from one line to the next.
-            output_transform: what of ``engine.state.output`` is shown; by default all of it.
+            name: name of the engine in the log.
+            every: number of iterations between two lines.
+            output_transform: selects what to show from ``engine.state.output``; by default, all of
+                it.
             state_attributes: names of attributes of ``engine.state`` to show.
-            optimizer: to show the learning rates of.
+            optimizer: the optimizer whose learning rates are shown.
 
         Raises:
-            TypeError: ``state_attributes`` is one name.
+            TypeError: ``state_attributes`` is a string.
             ValueError: ``every`` is not a positive integer.
         """
         if isinstance(state_attributes, str):
@@ -104,15 +104,15 @@ class FBResearchLogger:
         self.state_attributes = state_attributes or []
 
     def log_every(self, engine: Engine[Any, Any], optimizer: Optimizer | None = None) -> None:
-        """Writes the line of an iteration."""
+        """Logs the progress within the epoch."""
         if not self.logger.isEnabledFor(logging.INFO):
             return
         state = engine.state
         done, length = engine.iteration_in_epoch, state.epoch_length
         seconds = self.iter_timer.value()
-        parts = [f"Epoch {_place(state.epoch, state.max_epochs)}", f"{_place(done, length)}:"]
+        parts = [f"Epoch {_count(state.epoch, state.max_epochs)}", f"{_count(done, length)}:"]
         if length is not None:
-            parts.append(f"ETA: {_clock(seconds * (length - done))}")
+            parts.append(f"ETA: {_duration(seconds * (length - done))}")
         if optimizer is not None:
             parts.append(_rates(optimizer))
         if self.show_output:
@@ -124,37 +124,37 @@ class FBResearchLogger:
         self.logger.info(self.delimiter.join(parts))
 
     def log_epoch_started(self, engine: Engine[Any, Any], name: str) -> None:
-        """Writes the line of an epoch that begins."""
+        """Logs the start of an epoch."""
         self.logger.info(
-            "%s: start epoch %s", name, _place(engine.state.epoch, engine.state.max_epochs)
+            "%s: start epoch %s", name, _count(engine.state.epoch, engine.state.max_epochs)
         )
 
     def log_epoch_completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Writes the line of an epoch that is over: how long it took, in all and per iteration."""
+        """Logs the duration of an epoch, in total and per iteration."""
         state = engine.state
         seconds = state.times["EPOCH_COMPLETED"] or 0.0
         num_done = engine.iteration_in_epoch
         parts = [
-            f"{name}: Epoch {_place(state.epoch, state.max_epochs)}",
-            f"Total time: {_clock(seconds)}",
+            f"{name}: Epoch {_count(state.epoch, state.max_epochs)}",
+            f"Total time: {_duration(seconds)}",
             f"({seconds / max(num_done, 1):.4f} s / it)",
         ]
         self.logger.info(self.delimiter.join(parts))
 
     def log_completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Writes the line of a run of several epochs that is over."""
+        """Logs the duration of a run of several epochs."""
         if engine.state.epoch > 1:
-            total = _clock(engine.state.times["COMPLETED"] or 0.0)
+            total = _duration(engine.state.times["COMPLETED"] or 0.0)
             self.logger.info(
                 self.delimiter.join([f"{name}: run completed", f"Total time: {total}"])
             )
 
 
-def _place(number: int, total: int | None) -> str:
+def _count(number: int, total: int | None) -> str:
     return f"[{number}]" if total is None else f"[{number}/{total}]"
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=int(seconds)))
 
 

@@ -1,4 +1,4 @@
-"""Logging to a JSON Lines file; needs no other package."""
+"""Logging to a JSON Lines file, without further packages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class JSONLLogger(trackers.TrackerLogger):
         >>> path = Path(tempfile.mkdtemp()) / "log.jsonl"
         >>> with JSONLLogger(path) as logger:
         ...     event = Events.ITERATION_COMPLETED(every=2)
-        ...     _ = logger.attach_output_handler(trainer, event, tag="train", output_transform=lambda x: {"loss": x})
+        ...     _ = logger.attach_output_handler(
+        ...         trainer, event, tag="train", output_transform=lambda x: {"loss": x}
+        ...     )
         ...     _ = trainer.run([1.0, 2.0, 3.0, 4.0])
         >>> for line in path.read_text().splitlines()[1:]:
         ...     print(json.loads(line)["step"], json.loads(line)["scalars"])
@@ -97,14 +99,11 @@ class _Lines:
         )
 
     def figure(self, name: str, figure: Any, step: int) -> None:
-        place = (
-            self._path.parent
-            / f"{self._path.stem}_figures"
-            / f"{name.replace('/', '_')}_{step}.png"
-        )
-        place.parent.mkdir(exist_ok=True)
-        figure.savefig(place)
-        path = str(place.relative_to(self._path.parent))
+        folder = self._path.parent / f"{self._path.stem}_figures"
+        folder.mkdir(exist_ok=True)
+        file = folder / f"{name.replace('/', '_')}_{step}.png"
+        figure.savefig(file)
+        path = str(file.relative_to(self._path.parent))
         self._write({"step": step, "figure": {"name": name, "path": path}})
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -129,7 +128,7 @@ class _Lines:
         size = state_dict["size_bytes"]
         if state_dict["id"] != self._id or size > self._path.stat().st_size:
             _logger.warning(
-                "%s is not the file that the run was logged to: new lines are appended", self._path
+                "%s is not the file of the resumed run: new lines are appended", self._path
             )
             return
         self._file.truncate(size)
@@ -145,7 +144,7 @@ class _Lines:
         content = self._file.read()
         size = content.rfind(b"\n") + 1
         if size < len(content):
-            _logger.warning("%s ends with an incomplete line, which is removed", self._path)
+            _logger.warning("Removed an incomplete last line from %s", self._path)
             self._file.truncate(size)
 
     def _read_id(self) -> str | None:
@@ -158,7 +157,7 @@ class _Lines:
         except (ValueError, KeyError, TypeError) as error:
             self._file.close()
             raise ValueError(
-                f"path should be a new file, or one that JSONLLogger has written, but given {self._path}"
+                f"path should be a new file or one written by JSONLLogger, but given {self._path}"
             ) from error
 
 

@@ -80,17 +80,17 @@ class LiveProgress:
         if idist.get_rank() != 0:
             return
         self._output_transform = output_transform
-        trainer.add_event_handler(Events.GET_BATCH_STARTED, self._wait)
-        trainer.add_event_handler(Events.GET_BATCH_COMPLETED, self._go_on)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._pass)
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, self._begin_waiting)
+        trainer.add_event_handler(Events.GET_BATCH_COMPLETED, self._end_waiting)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._draw_if_due)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch, priority=float("-inf"))
         trainer.add_run_context(self._around)
         for name, evaluator in (evaluators or {}).items():
             evaluator.add_event_handler(
-                Events.ITERATION_COMPLETED, self._pass_inner, name, weakref.ref(trainer)
+                Events.ITERATION_COMPLETED, self._draw_evaluator_if_due, name, weakref.ref(trainer)
             )
             evaluator.add_event_handler(
-                Events.COMPLETED, self._note_metrics, name, weakref.ref(trainer)
+                Events.COMPLETED, self._end_evaluation, name, weakref.ref(trainer)
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,20 +119,20 @@ class LiveProgress:
         finally:
             self._screen.close()
 
-    def _wait(self) -> None:
+    def _begin_waiting(self) -> None:
         self._waiting_since = perf_counter()
 
-    def _go_on(self) -> None:
+    def _end_waiting(self) -> None:
         self._waited += perf_counter() - self._waiting_since
 
-    def _pass(self, engine: Engine[Any, Any]) -> None:
+    def _draw_if_due(self, engine: Engine[Any, Any]) -> None:
         now = clock.now()
         if now >= self._due:
             self._due = now + self._every_s
             self._read_loss(engine)
             self._draw(engine, now)
 
-    def _pass_inner(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
+    def _draw_evaluator_if_due(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
         now, outer = clock.now(), trainer()
         if now >= self._due and outer is not None:
             self._due = now + self._every_s
@@ -141,18 +141,18 @@ class LiveProgress:
                 outer, now, f"{name} {engine.state.iteration}/{'?' if length is None else length}"
             )
 
-    def _note_metrics(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
+    def _end_evaluation(self, engine: Engine[Any, Any], name: str, trainer: Any) -> None:
         outer = trainer()
         if outer is not None:
-            self._note(name, engine, outer.state.epoch)
+            self._update_rows(name, engine, outer.state.epoch)
 
     def _end_epoch(self, engine: Engine[Any, Any]) -> None:
-        self._note("training", engine, engine.state.epoch)
+        self._update_rows("training", engine, engine.state.epoch)
         if engine.state.output is not None:  # None if the last iteration was skipped
             self._read_loss(engine)
         self._draw(engine, clock.now())
 
-    def _note(self, source: str, engine: Engine[Any, Any], epoch: int) -> None:
+    def _update_rows(self, source: str, engine: Engine[Any, Any], epoch: int) -> None:
         for path, value in on_host(named_leaves(engine.state.metrics, (), with_text=True)).items():
             key = (source, "/".join(map(str, path)))
             if not isinstance(value, int | float):

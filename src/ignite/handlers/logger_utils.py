@@ -31,11 +31,11 @@ def setup_tb_logging(
 
     Args:
         output_path: the folder of the logger.
-        trainer: logs its metrics every ``log_every_iters`` iterations, as ``training/...``.
-        optimizers: logs their learning rates equally often, as ``lr/group_0``; keys of a dictionary
-            become prefixes.
-        evaluators: logs their metrics after each run, as ``validation/...``, or with the keys of a
-            dictionary as tags; the step is the epoch of the trainer.
+        trainer: its metrics are logged every ``log_every_iters`` iterations, as ``training/...``.
+        optimizers: their learning rates are logged equally often, as ``lr/group_0``; keys of a
+            dictionary become prefixes.
+        evaluators: their metrics are logged after each run, as ``validation/...``, or with the keys
+            of a dictionary as tags; the step is the epoch of the trainer.
         log_every_iters: interval in iterations; None for 1.
         trainer_metric_names: the metrics to log: a list, or "all".
         evaluator_metric_names: likewise.

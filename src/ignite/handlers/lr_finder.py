@@ -1,4 +1,4 @@
-"""Learning rate range test: at which rates the loss falls, and where it diverges."""
+"""Learning rate range test: finds the learning rates at which the loss falls and diverges."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["FastaiLRFinder"]
 
 
 class FastaiLRFinder:
-    """Trains for some iterations with a growing learning rate, and suggests one.
+    """Trains for some iterations with an increasing learning rate, and suggests a learning rate.
 
-    Runs in a ``with`` block, which restores the objects in ``to_save``, the trainer and the random
-    state at its end, also after an error. Overrides schedulers that are attached to the trainer.
-    Reads the loss in each iteration, which synchronizes with the device.
+    Use it in a ``with`` block, which restores the objects in ``to_save``, the trainer and the
+    random state on exit, also after an error. Overrides schedulers that are attached to the
+    trainer. Reads the loss in each iteration, which synchronizes with the device.
 
     Example::
 
@@ -65,27 +65,26 @@ class FastaiLRFinder:
         smooth_f: float = 0.05,
         diverge_th: float = 5.0,
     ) -> Iterator[Engine[Any, Any]]:
-        """Turns the runs of ``trainer`` in the block into a range test.
+        """Turns runs of ``trainer`` within the block into a range test.
 
         Args:
-            trainer: a usual trainer.
-            to_save: what training changes, by name, with the optimizer as ``"optimizer"``.
-            output_transform: picks the loss, a number or a tensor of one element, from
+            trainer: the trainer.
+            to_save: the objects that training changes, by name; the optimizer is ``"optimizer"``.
+            output_transform: selects the loss, a number or a tensor with one element, from
                 ``trainer.state.output``.
-            num_iter: iterations; by default those that ``run`` is asked for. A longer test runs for
-                more epochs.
-            start_lr: the rate to begin near, or one for each parameter group; by default the
-                optimizer's.
-            end_lr: the rate of the last iteration, likewise.
-            step_mode: "exp" multiplies by the same factor each time, "linear" adds the same amount.
-            smooth_f: the weight of the newest loss in the smoothed one, in [0, 1); the first is
-                taken as it is.
-            diverge_th: the test ends when the loss is this many times the lowest so far, or no
-                number.
+            num_iter: number of iterations; by default those of the call of ``run``. A larger number
+                extends the run by further epochs.
+            start_lr: the initial learning rate, or one per parameter group; by default those of the
+                optimizer.
+            end_lr: the learning rate of the last iteration, or one per parameter group.
+            step_mode: "exp" increases the learning rate exponentially, "linear" linearly.
+            smooth_f: weight of the latest loss in the smoothed loss, in [0, 1).
+            diverge_th: the test ends when the loss exceeds the lowest loss times this factor, or is
+                not finite.
 
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: or the wrong value.
+            ValueError: an argument is out of range.
         """
         optimizer = _check(to_save, num_iter, step_mode, smooth_f, diverge_th)
         starts = _rates(
@@ -110,49 +109,54 @@ class FastaiLRFinder:
             yield trainer
         if not test.is_diverged:
             warnings.warn(
-                "Run completed without loss diverging, increase end_lr, decrease diverge_th or look at "
-                "lr_finder.plot()",
+                "Run completed without loss diverging, increase end_lr, decrease diverge_th or look"
+                " at lr_finder.plot()",
                 stacklevel=3,
             )
 
     def get_results(self) -> dict[str, list[Any]]:
-        """``{"lr": [...], "loss": [...]}`` of each iteration; rates are lists if there are several parameter groups."""
+        """Returns ``{"lr": [...], "loss": [...]}`` with one value per iteration.
+
+        With several parameter groups, each learning rate is a list.
+        """
         return {
             "lr": [rates if len(rates) > 1 else rates[0] for rates in self._lrs],
             "loss": list(self._losses),
         }
 
     def lr_suggestion(self) -> Any:
-        """The rate at which the loss fell most steeply, before its minimum; a list for several parameter groups.
+        """Returns the learning rate with the steepest fall of the loss before its minimum.
+
+        With several parameter groups, it is a list.
 
         Raises:
-            RuntimeError: the test has not been run, or its curve has no such place.
+            RuntimeError: the test has not been run, or the loss has fewer than three values up to
+                its minimum.
         """
         if not self._losses:
             raise RuntimeError(
                 "learning rate finder didn't run yet so lr_suggestion can't be returned"
             )
-        place = _steepest_descent(self._losses)
-        if place is None:
+        steepest = _steepest_descent(self._losses)
+        if steepest is None:
             raise RuntimeError(
-                "FastaiLRFinder got unexpected curve shape, the curve should be somehow U-shaped, please decrease "
-                "start_lr or increase end_lr to resolve this issue"
+                "FastaiLRFinder got unexpected curve shape, the curve should be somehow U-shaped, "
+                "please decrease start_lr or increase end_lr to resolve this issue"
             )
-        rates = self._lrs[place]
+        rates = self._lrs[steepest]
         return rates if len(rates) > 1 else rates[0]
 
     def apply_suggested_lr(self, optimizer: Optimizer) -> None:
-        """Gives an optimizer the suggested rate.
+        """Sets the suggested learning rate in an optimizer.
 
         Raises:
-            RuntimeError: the same as :meth:`lr_suggestion`, or the number of parameter groups is
-                another one.
+            RuntimeError: see :meth:`lr_suggestion`; or the number of parameter groups differs.
         """
         suggestion = self.lr_suggestion()
         rates = suggestion if isinstance(suggestion, list) else [suggestion]
         if len(rates) != len(optimizer.param_groups):
             raise RuntimeError(
-                f"The number of parameter groups does not match: {len(rates)} in the test, and "
+                f"The number of parameter groups does not match: {len(rates)} in the test and "
                 f"{len(optimizer.param_groups)} in the optimizer"
             )
         _set_rates(optimizer, rates)
@@ -166,21 +170,21 @@ class FastaiLRFinder:
         ax: Any | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Draws the loss over the rate of the first parameter group.
+        """Plots the loss over the learning rate of the first parameter group.
 
         Args:
-            skip_start: iterations to leave out at the beginning.
-            skip_end: and at the end.
-            log_lr: whether the axis of rates is logarithmic.
-            display_suggestion: whether to mark the suggestion.
-            ax: axes of matplotlib to draw into; new ones by default.
-            **kwargs: for ``ax.plot``.
+            skip_start: number of iterations to skip at the start.
+            skip_end: number of iterations to skip at the end.
+            log_lr: whether the learning rate axis is logarithmic.
+            display_suggestion: whether to mark the suggested learning rate.
+            ax: matplotlib axes; by default, new ones are created.
+            **kwargs: passed to ``ax.plot``.
 
         Returns:
             The axes.
 
         Raises:
-            ValueError: a skip is negative.
+            ValueError: ``skip_start`` or ``skip_end`` is negative.
             RuntimeError: the test has not been run.
             ModuleNotFoundError: matplotlib is not installed.
         """
@@ -194,14 +198,14 @@ class FastaiLRFinder:
         stop = len(self._losses) - skip_end
         rates = [rates[0] for rates in self._lrs]
         axes.plot(rates[skip_start:stop], self._losses[skip_start:stop], **kwargs)
-        place = _steepest_descent(self._losses) if display_suggestion else None
-        if place is not None:
+        steepest = _steepest_descent(self._losses) if display_suggestion else None
+        if steepest is not None:
             axes.scatter(
-                rates[place],
-                self._losses[place],
+                rates[steepest],
+                self._losses[steepest],
                 color="red",
                 zorder=3,
-                label=f"suggested {rates[place]:.3g}",
+                label=f"suggested {rates[steepest]:.3g}",
             )
             axes.legend()
         if log_lr:
@@ -226,7 +230,8 @@ def _check(
         )
     if not isinstance(to_save["optimizer"], Optimizer):
         raise TypeError(
-            f"Object to_save['optimizer'] should be torch optimizer, but given {type(to_save['optimizer'])}"
+            "Object to_save['optimizer'] should be torch optimizer, "
+            f"but given {type(to_save['optimizer'])}"
         )
     if not 0 <= smooth_f < 1:
         raise ValueError(f"smooth_f is outside the range [0, 1): {smooth_f}")
@@ -254,7 +259,8 @@ def _rates(given: Any, default: list[float], name: str) -> list[float]:
         raise TypeError(f"{name} should be a float or list of floats, but given {given!r}")
     if len(values) != len(default):
         raise ValueError(
-            f"Number of values of {name} should be equal to optimizer values, {len(default)}, but given {len(values)}"
+            f"Number of values of {name} should be equal to optimizer values, {len(default)}, "
+            f"but given {len(values)}"
         )
     if any(not 0 < value < math.inf for value in values):
         raise ValueError(f"{name} should be positive and finite, but given {given!r}")
@@ -301,7 +307,7 @@ class _RangeTest:
         if self.num_iter is None:
             if state.max_iters is None and (state.epoch_length is None or state.max_epochs is None):
                 raise ValueError(
-                    "num_iter should be given, because the length of the data is not known"
+                    "num_iter should be given if the data has no known length, but given None"
                 )
             self.num_iter = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
         elif state.max_iters is not None:
@@ -359,20 +365,24 @@ def _as_number(loss: Any) -> float:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(
-                "if output of the engine is torch.Tensor, then it should be 0d torch.Tensor or 1d torch.Tensor with 1 "
-                f"element, but given shape {tuple(loss.shape)}: pick the loss with output_transform"
+                "if output of the engine is torch.Tensor, then it should be 0d torch.Tensor or 1d "
+                f"torch.Tensor with 1 element, but given shape {tuple(loss.shape)}: select the "
+                "loss with output_transform"
             )
         return float(loss.detach())
     if isinstance(loss, bool) or not isinstance(loss, int | float):
         raise TypeError(
-            f"output of the engine should be of type float or 0d torch.Tensor, but given {type(loss).__name__}: pick "
-            "the loss with output_transform"
+            "output of the engine should be of type float or 0d torch.Tensor, "
+            f"but given {type(loss).__name__}: select the loss with output_transform"
         )
     return float(loss)
 
 
 def _steepest_descent(losses: Sequence[float]) -> int | None:
-    """Index of the steepest fall of the loss, by central differences, before its minimum; None with too few points."""
+    """Returns the index of the steepest fall of the loss before its minimum.
+
+    Uses central differences; None if there are fewer than three points.
+    """
     finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
     lowest = finite.index(min(finite))
     before = torch.tensor(finite[: lowest + 1], dtype=torch.float64)

@@ -109,7 +109,7 @@ class _Run:
         self._folder = tempfile.TemporaryDirectory(prefix="mlflow-")
 
     def reopen(self) -> None:
-        """Goes on with the run that was ended."""
+        """Continues the run that was ended."""
         if self._is_ours:
             self.active_run = self._start(self._run_id)
         self._open()
@@ -121,7 +121,7 @@ class _Run:
             if _is_refused(error):
                 raise
             warnings.warn(
-                f"The MLflow server cannot be reached, training goes on: {error}", stacklevel=5
+                f"Cannot reach the MLflow server, training continues: {error}", stacklevel=5
             )
             return None
 
@@ -130,7 +130,8 @@ class _Run:
             if name not in self._refused and not _ACCEPTED.fullmatch(name):
                 self._refused.add(name)
                 warnings.warn(
-                    f"Names for MLflow should have letters, digits and _-. :/ only, but given {name!r}: left out",
+                    "Names for MLflow should contain only letters, digits and _-. :/, "
+                    f"but given {name!r}: it is not logged",
                     stacklevel=5,
                 )
         now = int(time.time() * 1000)
@@ -150,8 +151,8 @@ class _Run:
         )
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Left out: MLflow has none."""
-        warnings.warn("MLflow keeps no histogram: left out", stacklevel=4)
+        """Skipped: MLflow has no histograms."""
+        warnings.warn("MLflow does not support histograms: skipped", stacklevel=4)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
         array = image.detach().cpu().permute(1, 2, 0).numpy()
@@ -200,13 +201,16 @@ class _Run:
         self._outbox.put((kind, content))
 
     def _send(self, items: list[tuple[str, Any]]) -> None:
-        """Metrics and parameters in one request each; repeated ones do no harm, so that all or none is no question."""
+        """Sends metrics and parameters in one request each.
+
+        A retry may send values again, which MLflow accepts.
+        """
         if self._run_id is None:
             experiment = self._client.get_experiment_by_name("Default")
             self._run_id = self._client.create_run(experiment.experiment_id).info.run_id
         metrics = [one for kind, content in items if kind == "metrics" for one in content]
         params = [one for kind, content in items if kind == "params" for one in content]
-        for start in range(0, len(metrics), 1000):  # the most that a request may have
+        for start in range(0, len(metrics), 1000):  # limit of a request
             self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
         for start in range(0, len(params), 100):
             self._client.log_batch(self._run_id, params=params[start : start + 100])
@@ -216,17 +220,17 @@ class _Run:
 
 
 class _Nowhere:
-    """Takes the place of an outbox, and sends nothing."""
+    """Replacement for an outbox that sends nothing."""
 
     def put(self, item: Any) -> None:
-        """Drops it."""
+        """Drops the item."""
 
     def close(self) -> bool:
         return True
 
 
 def _is_refused(error: Exception) -> bool:
-    """Whether the server was reached and said no."""
+    """Whether the server answered and refused the request, so that a retry would fail as well."""
     status = getattr(
         error, "get_http_status_code", lambda: 500 if isinstance(error, OSError) else 400
     )()
@@ -234,7 +238,10 @@ def _is_refused(error: Exception) -> bool:
 
 
 class OutputHandler(trackers.OutputHandler):
-    """Logs metrics, outputs and attributes of the state, as ``tag name``; see ``base_logger.BaseOutputHandler``."""
+    """Logs metrics, outputs and attributes of the state, as ``tag name``.
+
+    See ``base_logger.BaseOutputHandler`` for the arguments.
+    """
 
     logger_class = MLflowLogger
     mismatch = TypeError

@@ -40,7 +40,9 @@ class NoImprovementHandler:
 
     Example:
         >>> evaluator = Engine(lambda engine, batch: batch)
-        >>> handler = NoImprovementHandler(2, lambda engine: engine.state.output, lambda engine: print("no better"))
+        >>> handler = NoImprovementHandler(
+        ...     2, lambda engine: engine.state.output, lambda engine: print("no better")
+        ... )
         >>> handler.attach(evaluator)
         >>> for score in (0.5, 0.4, 0.5, 0.6, 0.7):
         ...     _ = evaluator.run([score])
@@ -74,12 +76,12 @@ class NoImprovementHandler:
 
     @property
     def counter(self) -> int:
-        """Scores since the last improvement, or since ``stop_function`` was called."""
+        """Number of scores since the last improvement or call of ``stop_function``."""
         return self._patience.waited
 
     @property
     def best_score(self) -> float | None:
-        """The score to beat; None before the first one."""
+        """The best score; None before the first score."""
         return self._patience.best
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.COMPLETED) -> None:
@@ -107,6 +109,7 @@ class NoImprovementHandler:
         counter, best = state_dict["counter"], state_dict["best_score"]
         if not isinstance(counter, int) or counter < 0 or (best is not None and math.isnan(best)):
             raise ValueError(
-                f"counter should be an integer of at least 0 and best_score no NaN, but given {counter!r}, {best!r}"
+                "counter should be an integer of at least 0 and best_score not NaN, "
+                f"but given {counter!r} and {best!r}"
             )
         self._patience.waited, self._patience.best = counter, best

@@ -1,4 +1,4 @@
-"""Schedules for optimizers: learning rates, momenta, and whatever else their parameter groups hold."""
+"""Schedulers of optimizer parameters, such as learning rate and momentum."""
 
 from ignite.handlers._schedules.batch_size import BatchSizeScheduler
 from ignite.handlers._schedules.combined import ConcatScheduler, ParamGroupScheduler

@@ -28,7 +28,7 @@ _STOP_ON = (
 
 
 class Preemption:
-    """Saves and stops a run on a signal: SIGTERM of a job scheduler, SIGUSR1 of Slurm, SIGINT of Ctrl-C.
+    """Saves and stops a run on a signal: SIGTERM, SIGUSR1 (Slurm) or SIGINT (Ctrl-C).
 
     The signal handler only sets a flag. At the end of the current iteration, the run is saved;
     TERMINATE is fired, COMPLETED is not; ``run`` then raises ``SystemExit(128 + signal)``, or
@@ -66,8 +66,10 @@ class Preemption:
         rank stops all ranks at the same iteration, after a running evaluation.
 
     Example:
-        >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM) if batch == 3 else None)
-        >>> saved = []
+        >>> def step(engine, batch):
+        ...     if batch == 3:
+        ...         os.kill(os.getpid(), signal.SIGTERM)
+        >>> trainer, saved = Engine(step), []
         >>> preemption = Preemption(raise_exit=False)
         >>> preemption.attach(trainer, checkpoint=lambda engine: saved.append(engine.state.iteration))
         >>> trainer.run([1, 2, 3, 4]).iteration, saved
@@ -133,30 +135,26 @@ class Preemption:
 
     def _end(self, signum: int) -> None:
         if self._requeue and idist.get_rank() == 0:
-            self._ask_slurm(os.environ)
+            self._requeue_job(os.environ)
         if not self._raise_exit:
             return
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + signum)
 
-    def _ask_slurm(self, environment: Mapping[str, str]) -> None:
+    def _requeue_job(self, environment: Mapping[str, str]) -> None:
         job = environment.get("SLURM_JOB_ID")
         if "SLURM_ARRAY_JOB_ID" in environment:
             job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
         if job is None:
-            self.logger.warning(
-                "The job should be queued again, but this is none: SLURM_JOB_ID is not set"
-            )
+            self.logger.warning("Cannot requeue the job: SLURM_JOB_ID is not set")
             return
         try:
             subprocess.run(
                 ["scontrol", "requeue", job], check=True, timeout=60, capture_output=True, text=True
             )
         except (OSError, subprocess.SubprocessError) as error:
-            self.logger.error(
-                "The job could not be queued again: %s %s", error, getattr(error, "stderr", "")
-            )
+            self.logger.error("Cannot requeue the job: %s %s", error, getattr(error, "stderr", ""))
 
 
 class _Request:
@@ -192,11 +190,12 @@ class _Request:
 
     @property
     def cuts(self) -> bool:
+        """Whether engines within handlers are interrupted."""
         return self.preemption._cut_evaluation and self.is_stop
 
     def note(self, signum: int) -> None:
         """Records a signal. Only sets attributes, because a signal can interrupt anything."""
-        if self.is_told:  # not only another rank, which received the same signal earlier
+        if self.is_told:  # this rank, not another one, received the signal before
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         if not self.is_stop:
@@ -205,12 +204,15 @@ class _Request:
         if os.getpid() != self.pid:
             return  # a loader worker: the last iteration needs its batch
         if self.is_stop:
-            self._let_workers_end()
+            self._ignore_exit_of_workers()
         if idist.get_world_size() == 1:
             self.trainer.request_at_boundary(self)
 
-    def _let_workers_end(self) -> None:
-        """Ignores the exit of loader workers, which a signal to the process group ends: torch would raise."""
+    def _ignore_exit_of_workers(self) -> None:
+        """Ignores the exit of loader workers, about which PyTorch raises an error.
+
+        A signal to the process group ends them, too.
+        """
         sigchld = getattr(signal, "SIGCHLD", None)
         if (
             sigchld is not None
@@ -220,7 +222,7 @@ class _Request:
             self.earlier[sigchld] = signal.signal(sigchld, signal.SIG_DFL)
 
     def agree(self) -> None:
-        """With several processes, between iterations: exchanges the flag."""
+        """Exchanges the flag between ranks. A collective, called between iterations."""
         self.flag = int(idist.all_reduce(self.flag, "MAX"))
         if self.flag:
             self.trainer.request_at_boundary(self)
@@ -228,13 +230,16 @@ class _Request:
     def obey(
         self, engine: AnyEngine, unfinished: Unfinished | None, random: RandomState | None
     ) -> bool:
+        """Saves the run; returns whether it should stop."""
         signum, is_stop = self.flag, self.is_stop
         self.preemption.logger.warning(
-            "%s: saving after iteration %s%s", signal.Signals(signum).name, engine.state.iteration,
+            "%s: saving after iteration %s%s",
+            signal.Signals(signum).name,
+            engine.state.iteration,
             " and stopping" if is_stop else "",
-        )  # fmt: skip
-        concerned = [self, *(other for other in _heeding(signum) if other.trainer is self.trainer)]
-        saves = {other.checkpoint: None for other in concerned}  # each once, in order
+        )
+        others = [one for one in _requests_for(signum) if one.trainer is self.trainer]
+        saves = {one.checkpoint: None for one in (self, *others)}  # each once, in order
         for save in saves:
             if save is not None:
                 save(engine)
@@ -242,30 +247,30 @@ class _Request:
             engine.run_saver.save(unfinished, random)
             engine.run_saver.wait()
         if is_stop:
-            for other in concerned:
-                other.preemption.received = signum
+            for one in (self, *others):
+                one.preemption.received = signum
         else:
             self.flag = 0
         return is_stop
 
 
-_in_force: list[_Request] = []
+_active: list[_Request] = []
 """Requests of the active runs in the main thread, outermost first."""
-_being_noted: set[int] = set()
+_in_handler: set[int] = set()
+"""Signals whose previous handler is running."""
 
 
-def _heeding(signum: int) -> list[_Request]:
-    return [request for request in _in_force if signum in request.signals]
+def _requests_for(signum: int) -> list[_Request]:
+    return [request for request in _active if signum in request.signals]
 
 
 def _note_signal(signum: int, frame: Any) -> None:
     """The signal handler: passes a signal to the outermost run that handles it, once."""
-    requests = _heeding(signum)
+    requests = _requests_for(signum)
     if not requests:
         return
-    is_again = (
-        signum in _being_noted
-    )  # called by a signal handler that the program installed during the run
+    # True if called by a signal handler that the program installed during the run.
+    is_again = signum in _in_handler
     if not is_again:
         requests[0].note(signum)
     if os.getpid() != requests[0].pid:
@@ -273,24 +278,22 @@ def _note_signal(signum: int, frame: Any) -> None:
     installed = [request.earlier[signum] for request in requests if signum in request.earlier]
     earlier = installed[0 if is_again else -1] if installed else None
     if callable(earlier) and earlier is not signal.default_int_handler:
-        _being_noted.add(signum)
+        _in_handler.add(signum)
         try:
             earlier(signum, frame)
         finally:
             if not is_again:
-                _being_noted.discard(signum)
+                _in_handler.discard(signum)
 
 
 @contextmanager
 def _caught(request: _Request) -> Iterator[None]:
     """Catches signals within the block, unless an outer run already does."""
     if threading.current_thread() is not threading.main_thread():
-        request.preemption.logger.info(
-            "Signals are not caught: they can be in the main thread only"
-        )
+        request.preemption.logger.info("Signals are not handled: the run is not in the main thread")
         yield
         return
-    _in_force.append(request)
+    _active.append(request)
     try:
         for signum in request.signals:
             # Ignored signals stay ignored, as with nohup; handlers installed outside of Python
@@ -301,4 +304,4 @@ def _caught(request: _Request) -> Iterator[None]:
     finally:
         for signum, handler in request.earlier.items():
             signal.signal(signum, handler)
-        _in_force.remove(request)
+        _active.remove(request)

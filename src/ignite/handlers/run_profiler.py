@@ -1,4 +1,4 @@
-"""Low-overhead profiler: where the time of a run goes."""
+"""Low-overhead profiler of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
 
 
 class RunProfiler:
-    """Measures how the time of a run is spent: data, step, each handler, and nested runs of other engines.
+    """Measures the time of a run: its data, step, handlers, and nested runs of other engines.
 
     The parts add up to the total; the remaining time is reported as the engine's own. Engines that
     run in a handler, such as evaluators, need no profiler of their own: their data, step and
@@ -89,14 +89,13 @@ class RunProfiler:
             return
         if self._engine is not None and self._engine() is not None:
             raise RuntimeError(
-                "A RunProfiler should be attached to one engine, but this one is attached to another already. Engines "
-                "that run within handlers are found without; for others, make a second RunProfiler"
+                "This RunProfiler is already attached to another engine. Engines that run within "
+                "handlers are measured automatically; create one RunProfiler per other engine"
             )
         self._engine = weakref.ref(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, priority=math.inf)
-        engine.add_run_context(
-            self._frame, outermost=True
-        )  # includes the time of other run contexts
+        # Outermost, to include the time of other run contexts.
+        engine.add_run_context(self._frame, outermost=True)
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -110,10 +109,10 @@ class RunProfiler:
         self._at_epoch = self._times()
 
     def table(self) -> str:
-        """Returns a table of all parts, largest first: seconds, share of the total, calls and mean time.
+        """Returns a table of all parts, largest first.
 
-        May be called during a run; parts that are still running then count as the engine's own
-        time.
+        The columns are seconds, share of the total, calls and mean time. May be called during a
+        run; parts that are still running then count as the engine's own time.
         """
         return parts_table(self._timings.run, self._timings.whole)
 
@@ -150,9 +149,9 @@ class RunProfiler:
         return {**times, "engine": whole - sum(child.sum for child in children), "whole": whole}
 
     def chrome_trace(self, path: str | Path) -> Path:
-        """Writes the last parts of the run to a file that https://ui.perfetto.dev and chrome://tracing can show.
+        """Writes the last parts of the run as a trace, with one row per engine.
 
-        One row per engine. Creates missing folders.
+        Open it in https://ui.perfetto.dev or chrome://tracing. Creates missing folders.
 
         Args:
             path: the file; with several processes, the rank is inserted: ``trace.rank1.json``.
@@ -161,7 +160,7 @@ class RunProfiler:
             The path of the file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         path, rank = Path(path), idist.get_rank()
         if idist.get_world_size() > 1:
@@ -170,10 +169,10 @@ class RunProfiler:
         return path
 
     def stragglers(self) -> dict[str, Spread]:
-        """For each part, the seconds in the fastest and in the slowest process, and which that is.
+        """Returns the fastest and the slowest time of each part across ranks.
 
         Distributed:
-            A collective: all processes have to call it.
+            A collective: call it on all ranks.
 
         Example:
             >>> RunProfiler().stragglers()

@@ -36,9 +36,9 @@ class SpikeGuard(Serializable):
       contributes nothing. Weights and optimizer do not change. The forward pass has already run, so
       running statistics, as of batch normalization, include the batch.
     - "rollback": ``objects`` are restored from the last copy that a good loss has confirmed, and
-      the run continues with the *next* batch; its counters are unchanged. The random state is
-      restored, too, if the copy is from the same epoch; the run then continues as if the batches in
-      between did not exist.
+      the run continues with the *next* batch; its counters are unchanged. If the copy is from the
+      same epoch, the random state is restored, too: the run continues as if the batches in between
+      did not exist.
     - "raise": raises FloatingPointError before anything changes.
 
     Each check synchronizes with the device. With ``attach(..., check_every=n)``, only every n-th
@@ -79,7 +79,8 @@ class SpikeGuard(Serializable):
         >>> model = torch.nn.Linear(1, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> trainer = create_supervised_trainer(model, optimizer, torch.nn.functional.mse_loss)
-        >>> guard = SpikeGuard({"model": model, "optimizer": optimizer}, policy="rollback", every=10)
+        >>> objects = {"model": model, "optimizer": optimizer}
+        >>> guard = SpikeGuard(objects, policy="rollback", every=10)
         >>> guard.attach(trainer)
         >>> good, bad = torch.ones(2, 1), torch.full((2, 1), float("nan"))
         >>> trainer.run([(good, good), (bad, good), (good, good)]).iteration, guard.num_rollbacks
@@ -109,7 +110,8 @@ class SpikeGuard(Serializable):
             )
         if policy == "rollback" and not objects:
             raise ValueError(
-                f"objects should be what goes back, such as model and optimizer, but given {objects!r}"
+                "objects should be the objects to restore, such as model and optimizer, "
+                f"but given {objects!r}"
             )
         for name, number in (("every", every), ("max_in_a_row", max_in_a_row)):
             if number < 1:
@@ -150,10 +152,10 @@ class SpikeGuard(Serializable):
             engine.add_event_handler(gradients_are_final, self._check_gradients, priority=_FIRST)
         elif self.policy == "skip":
             raise ValueError(
-                "policy should be 'rollback' or 'raise' for an engine whose step was not made by "
-                "create_supervised_trainer: its optimizer has stepped when the loss is known, but given 'skip'. Or do "
-                "not attach the guard, and write in the step, before the backward pass: "
-                "if guard.check(engine, loss): return"
+                "policy should be 'rollback' or 'raise' for an engine with a custom step function, "
+                "but given 'skip': the optimizer has already stepped when the loss is known. "
+                "To skip, do not attach the guard, but call it in the step function before the "
+                "backward pass: if guard.check(engine, loss): return"
             )
         else:
             is_completed = _each(Events.ITERATION_COMPLETED, check_every)
@@ -183,11 +185,14 @@ class SpikeGuard(Serializable):
         score = self._detector.score(value)
         words = f"the loss is {value:g}"
         if math.isfinite(score):
-            words += f", {score:.1f} robust standard deviations above the median {self._detector.center:g}"
+            words += (
+                f", {score:.1f} robust standard deviations above the median "
+                f"{self._detector.center:g}"
+            )
         self._act(engine, words, value, is_bad_here)
         return True
 
-    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]  # a plain dictionary will do
+    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]  # not an OrderedDict
         """Returns the counts and the window of good losses."""
         counts = {
             name: getattr(self, name) for name in ("num_in_a_row", "num_skipped", "num_rollbacks")
@@ -213,7 +218,7 @@ class SpikeGuard(Serializable):
             setattr(self, name, count)
 
     def _check_loss(self, engine: Engine[Any, Any]) -> None:
-        self.check(engine, engine.step_function.loss)  # type: ignore[attr-defined]  # seen to when attached
+        self.check(engine, engine.step_function.loss)  # type: ignore[attr-defined]
 
     def _check_output(self, engine: Engine[Any, Any]) -> None:
         self.check(engine, self._output_transform(engine.state.output))
@@ -231,9 +236,7 @@ class SpikeGuard(Serializable):
         ]
         dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in gradients]
         filled = [grad for grad in dense if grad.numel() > 0]
-        largest = float(
-            torch.nn.utils.get_total_norm(filled, norm_type=math.inf)
-        )  # NaN if there is one
+        largest = float(torch.nn.utils.get_total_norm(filled, norm_type=math.inf))
         is_bad_here = not math.isfinite(largest)
         if idist.all_reduce(int(is_bad_here), "MAX"):
             self._act(engine, f"the largest gradient is {largest:g}", largest, is_bad_here)
@@ -241,7 +244,7 @@ class SpikeGuard(Serializable):
     def _act(self, engine: Engine[Any, Any], words: str, value: float, is_bad_here: bool) -> None:
         self.num_in_a_row += 1
         words = f"iteration {engine.state.iteration}: {words}" + (
-            "" if is_bad_here else "; it is bad in another process"
+            "" if is_bad_here else "; it is bad on another rank"
         )
         if self.folder is not None and is_bad_here:
             self._save_batch(engine, value)
@@ -251,10 +254,11 @@ class SpikeGuard(Serializable):
             raise FloatingPointError(words)
         if self.num_in_a_row > self.max_in_a_row:
             raise FloatingPointError(
-                f"{words}. These are {self.num_in_a_row} incidents in a row, more than max_in_a_row={self.max_in_a_row}"
+                f"{words}. These are {self.num_in_a_row} consecutive incidents, more than "
+                f"max_in_a_row={self.max_in_a_row}"
             )
         self.logger.warning(
-            "%s. The batch is left out (%d in a row, at most %d)",
+            "%s. The batch is skipped (%d in a row, at most %d)",
             words,
             self.num_in_a_row,
             self.max_in_a_row,
@@ -270,7 +274,7 @@ class SpikeGuard(Serializable):
         self.num_rollbacks += 1
         if isinstance(step, TrainingStep):
             step.num_accumulated = 0  # gradients of weights that were rolled back
-        return f"; back to iteration {saved.iteration}"
+        return f"; rolled back to iteration {saved.iteration}"
 
     def _copy_first(self, engine: Engine[Any, Any]) -> None:
         if self._rollback.good is None:
@@ -307,13 +311,9 @@ class SpikeGuard(Serializable):
                 content,
                 Note(step=state.iteration, epoch=state.epoch, family="batch"),
             )
-        except (
-            OSError,
-            TypeError,
-        ) as error:  # a full disk or a custom batch class must not end the run
-            self.logger.warning(
-                "The batch of iteration %d could not be saved: %s", state.iteration, error
-            )
+        except (OSError, TypeError) as error:
+            # A full disk or a custom batch class must not end the run.
+            self.logger.warning("Cannot save the batch of iteration %d: %s", state.iteration, error)
 
 
 def _each(event: Any, every: int) -> Any:

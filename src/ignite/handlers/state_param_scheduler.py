@@ -1,4 +1,4 @@
-"""Schedules for what is on the state of an engine: weights of losses, temperatures, the momentum of an average."""
+"""Schedulers of attributes of ``engine.state``, such as loss weights or temperatures."""
 
 import warnings
 import weakref
@@ -61,13 +61,13 @@ class StateParamScheduler(BaseParamScheduler):
         is_there = hasattr(state, name)
         if is_there and self.create_new:
             raise ValueError(
-                f"Attribute '{name}' already exists in the engine.state. To schedule it, set create_new=False; "
-                "otherwise give a new name"
+                f"Attribute '{name}' already exists in the engine.state. Set create_new=False to "
+                "schedule it, or use another name"
             )
         if not is_there and not self.create_new:
             warnings.warn(
-                f"Attribute '{name}' is not defined in the engine.state. {type(self).__name__} will create it. "
-                "Set create_new=True to remove this warning",
+                f"Attribute '{name}' is not defined in the engine.state. {type(self).__name__} "
+                "will create it. Set create_new=True to remove this warning",
                 stacklevel=2,
             )
         engine.add_event_handler(event, self)
@@ -89,14 +89,16 @@ class StateParamScheduler(BaseParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The values of the first ``num_events`` events: ``[[0, value], [1, value], ...]``.
+        """Returns the values of the first ``num_events`` events: ``[[0, value], [1, value], ...]``.
 
         Args:
-            num_events: how many events.
+            num_events: the number of events.
             **scheduler_kwargs: arguments of the class.
 
         Example:
-            >>> ExpStateScheduler.simulate_values(3, initial_value=1.0, gamma=0.5, param_name="weight")
+            >>> ExpStateScheduler.simulate_values(
+            ...     3, initial_value=1.0, gamma=0.5, param_name="weight"
+            ... )
             [[0, 0.5], [1, 0.25], [2, 0.125]]
         """
         scheduler = cls(**{**scheduler_kwargs, "save_history": False})
@@ -121,18 +123,18 @@ class StateParamScheduler(BaseParamScheduler):
 
 
 class LambdaStateScheduler(StateParamScheduler):
-    """Schedules by a function of the number of events.
+    """Computes a value with a function of the number of events.
 
     Args:
-        lambda_obj: gives the value after ``n`` events, n = 1, 2, ...
-        param_name: see :class:`StateParamScheduler`, as for ``save_history`` and ``create_new``.
+        lambda_obj: ``f(n)``, returns the value after ``n`` events, n = 1, 2, ...
+        param_name: see :class:`StateParamScheduler`, also for ``save_history`` and ``create_new``.
 
     Raises:
-        ValueError: ``lambda_obj`` cannot be called.
+        ValueError: ``lambda_obj`` is not callable.
 
     State:
-        That of ``lambda_obj`` is part of it, if it has ``state_dict`` and ``load_state_dict``. A
-        function is not: it could not be loaded safely.
+        Includes the state of ``lambda_obj`` if it has ``state_dict`` and ``load_state_dict``.
+        Functions are not saved: loading them would run code.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
@@ -156,24 +158,25 @@ class LambdaStateScheduler(StateParamScheduler):
             self._state_attrs += ["lambda_obj"]
 
     def get_param(self) -> list[float] | float:
-        """``lambda_obj(event_index)``."""
+        """Returns ``lambda_obj(event_index)``."""
         return self.lambda_obj(self.event_index)
 
 
 class PiecewiseLinearStateScheduler(StateParamScheduler):
-    """Schedules along straight lines between milestones; constant before the first and after the last.
+    """Interpolates linearly between milestones; constant before the first and after the last.
 
     Args:
-        milestones_values: ``[(event index, value), ...]``, with indices that do not decrease.
-        param_name: see :class:`StateParamScheduler`, as for ``save_history`` and ``create_new``.
+        milestones_values: ``[(event index, value), ...]``, with non-decreasing indices.
+        param_name: see :class:`StateParamScheduler`, also for ``save_history`` and ``create_new``.
 
     Raises:
         TypeError: ``milestones_values`` is not a list of pairs of an integer and a number.
-        ValueError: it is empty, or a milestone is smaller than the one before.
+        ValueError: it is empty, or the milestones decrease.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
-        >>> PiecewiseLinearStateScheduler([(2, 0.0), (6, 1.0)], "weight", create_new=True).attach(trainer)
+        >>> points = [(2, 0.0), (6, 1.0)]
+        >>> PiecewiseLinearStateScheduler(points, "weight", create_new=True).attach(trainer)
         >>> trainer.run([0] * 3).weight
         0.25
     """
@@ -190,7 +193,7 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
         self._state_attrs += ["values", "milestones"]
 
     def get_param(self) -> list[float] | float:
-        """The value on the line."""
+        """Returns the interpolated value."""
         return piecewise_linear(self.milestones, self.values, self.event_index)
 
 
@@ -198,9 +201,9 @@ class ExpStateScheduler(StateParamScheduler):
     """Multiplies a value by ``gamma`` at each event: ``initial_value * gamma ** n`` after n events.
 
     Args:
-        initial_value: the value before the first event; not written.
+        initial_value: the value before the first event; never set itself.
         gamma: the factor.
-        param_name: see :class:`StateParamScheduler`, as for ``save_history`` and ``create_new``.
+        param_name: see :class:`StateParamScheduler`, also for ``save_history`` and ``create_new``.
 
     Raises:
         TypeError: ``initial_value`` or ``gamma`` is not a number.
@@ -227,7 +230,7 @@ class ExpStateScheduler(StateParamScheduler):
         self._state_attrs += ["initial_value", "gamma"]
 
     def get_param(self) -> list[float] | float:
-        """``initial_value * gamma ** event_index``."""
+        """Returns ``initial_value * gamma ** event_index``."""
         return self.initial_value * self.gamma**self.event_index
 
 
@@ -237,15 +240,17 @@ class StepStateScheduler(StateParamScheduler):
     Args:
         initial_value: the value before the first multiplication.
         gamma: the factor.
-        step_size: events from one multiplication to the next, at least 1.
-        param_name: see :class:`StateParamScheduler`, as for ``save_history`` and ``create_new``.
+        step_size: number of events between two multiplications, at least 1.
+        param_name: see :class:`StateParamScheduler`, also for ``save_history`` and ``create_new``.
 
     Raises:
         TypeError: ``initial_value`` or ``gamma`` is not a number, or ``step_size`` not an integer.
         ValueError: one of them is out of range.
 
     Example:
-        >>> StepStateScheduler.simulate_values(4, initial_value=1.0, gamma=0.5, step_size=2, param_name="weight")
+        >>> StepStateScheduler.simulate_values(
+        ...     4, initial_value=1.0, gamma=0.5, step_size=2, param_name="weight"
+        ... )
         [[0, 1.0], [1, 0.5], [2, 0.5], [3, 0.25]]
     """
 
@@ -265,7 +270,7 @@ class StepStateScheduler(StateParamScheduler):
         self._state_attrs += ["initial_value", "gamma", "step_size"]
 
     def get_param(self) -> list[float] | float:
-        """``initial_value * gamma ** (event_index // step_size)``."""
+        """Returns ``initial_value * gamma ** (event_index // step_size)``."""
         return self.initial_value * self.gamma ** (self.event_index // self.step_size)
 
 
@@ -275,13 +280,13 @@ class MultiStepStateScheduler(StateParamScheduler):
     Args:
         initial_value: the value before the first milestone.
         gamma: the factor.
-        milestones: event indices that do not decrease; one that is there twice multiplies twice.
-        param_name: see :class:`StateParamScheduler`, as for ``save_history`` and ``create_new``.
+        milestones: non-decreasing event indices; an index that occurs twice multiplies twice.
+        param_name: see :class:`StateParamScheduler`, also for ``save_history`` and ``create_new``.
 
     Raises:
         TypeError: ``initial_value`` or ``gamma`` is not a number, or ``milestones`` not a list of
             integers.
-        ValueError: a milestone is smaller than the one before, or a number is not finite.
+        ValueError: the milestones decrease, or a number is not finite.
 
     Example:
         >>> MultiStepStateScheduler.simulate_values(
@@ -310,5 +315,5 @@ class MultiStepStateScheduler(StateParamScheduler):
         self._state_attrs += ["initial_value", "gamma", "milestones"]
 
     def get_param(self) -> list[float] | float:
-        """``initial_value * gamma ** (milestones that have come)``."""
+        """Returns ``initial_value * gamma ** (number of milestones passed)``."""
         return self.initial_value * self.gamma ** bisect_right(self.milestones, self.event_index)

@@ -16,11 +16,11 @@ __all__ = ["SWAHandler"]
 
 
 class SWAHandler(AverageHandler):
-    r"""Stochastic weight averaging: the mean of the weights at all firings of an event, in a copy of the model.
+    r"""Stochastic weight averaging: keeps the mean of the weights in a copy of the model.
 
-    Use an event filter for the start and the interval: ``Events.EPOCH_COMPLETED(after=75)``. The
-    learning rate is not changed; use a scheduler. Models with batch normalization need
-    :meth:`update_bn` at the end.
+    The weights are added to the mean at each firing of an event. Use an event filter for the start
+    and the interval: ``Events.EPOCH_COMPLETED(after=75)``. The learning rate is not changed; use a
+    scheduler. Models with batch normalization need :meth:`update_bn` at the end.
 
     Args:
         model: the live model; unwrapped from ``DistributedDataParallel`` and ``torch.compile``.
@@ -86,5 +86,5 @@ class SWAHandler(AverageHandler):
 
     def _update(self) -> None:
         self.num_averaged += 1
-        self._average.move(1 / self.num_averaged)
+        self._average.update(1 / self.num_averaged)
         self._average.copy_buffers()

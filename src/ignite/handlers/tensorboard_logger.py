@@ -74,21 +74,20 @@ class _EventFiles:
 class TensorboardLogger(trackers.TrackerLogger):
     """Logs to a folder that ``tensorboard --logdir`` shows.
 
-    Attributes that it lacks are those of the writer: ``logger.add_image(...)``. After
-    ``trainer.run(..., resume="latest")``, TensorBoard passes over what was logged after the
-    checkpoint.
+    Other attributes are looked up in the writer: ``logger.add_image(...)``. After
+    ``trainer.run(..., resume="latest")``, TensorBoard discards values logged after the checkpoint.
 
     Args:
-        *args: for the ``SummaryWriter`` of tensorboardX if that is installed, else torch's; first
-            ``log_dir``.
-        **kwargs: likewise.
+        *args: arguments of ``SummaryWriter``, starting with ``log_dir``. The class is that of
+            tensorboardX if installed, otherwise PyTorch's.
+        **kwargs: further arguments of ``SummaryWriter``.
 
     Attributes:
         writer: the ``SummaryWriter``.
 
     Raises:
         ModuleNotFoundError: neither tensorboardX nor tensorboard is installed.
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be created or written to.
 
     Example:
         >>> import tempfile
@@ -108,7 +107,7 @@ class TensorboardLogger(trackers.TrackerLogger):
             writer = writer_class(*args, **kwargs)
         except OSError as error:
             error.add_note(
-                "log_dir of TensorboardLogger should be a folder that can be made and written"
+                "log_dir of TensorboardLogger should be a folder that can be created and written to"
             )
             raise
         super().__init__(_EventFiles(writer, event_class, session_class))
@@ -131,7 +130,7 @@ class TensorboardLogger(trackers.TrackerLogger):
 
 
 def _find_classes() -> tuple[Any, Any, Any]:
-    """``SummaryWriter``, and what events are made of."""
+    """Returns the classes ``SummaryWriter``, ``Event`` and ``SessionLog``."""
     try:
         package = import_optional("tensorboardX", extra="tensorboard")
     except ModuleNotFoundError:
@@ -144,7 +143,10 @@ def _find_classes() -> tuple[Any, Any, Any]:
 
 
 class OutputHandler(trackers.OutputHandler):
-    """Logs metrics, outputs and attributes of the state, as ``tag/name``; see ``base_logger.BaseOutputHandler``."""
+    """Logs metrics, outputs and attributes of the state, as ``tag/name``.
+
+    See ``base_logger.BaseOutputHandler`` for the arguments.
+    """
 
     logger_class = TensorboardLogger
 
@@ -164,19 +166,25 @@ class WeightsScalarHandler(trackers.WeightsScalarHandler):
 class WeightsHistHandler(trackers.WeightsHistHandler):
     """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
 
-    Waits for the device.
+    Synchronizes with the device.
     """
 
     logger_class = TensorboardLogger
 
 
 class GradsScalarHandler(trackers.GradsScalarHandler):
-    """Logs a number for the gradient of each parameter that has one, as ``[tag/]grads_norm/layer/weight``."""
+    """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
+
+    Parameters without a gradient are skipped.
+    """
 
     logger_class = TensorboardLogger
 
 
 class GradsHistHandler(trackers.GradsHistHandler):
-    """Logs the distribution of the gradient of each parameter that has one, as ``[tag/]grads/layer/weight``."""
+    """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
+
+    Parameters without a gradient are skipped. Synchronizes with the device.
+    """
 
     logger_class = TensorboardLogger

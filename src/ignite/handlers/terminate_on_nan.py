@@ -30,9 +30,9 @@ class TerminateOnNan:
         TypeError: when called, the output contains a value of another type, such as None.
 
     Distributed:
-        Added on all ranks, they stop in the same iteration if the output of one is not finite: each
-        call exchanges this through the store of the process group. Added on some ranks only, it
-        terminates the engines of those.
+        Added on all ranks, they stop in the same iteration if the output of one is not finite; each
+        call exchanges this through the store of the process group. Added on some ranks only, each
+        of them decides alone.
 
     Example:
         >>> from ignite.engine import Events
@@ -53,11 +53,13 @@ class TerminateOnNan:
         is_here = not _is_finite(self._output_transform(engine.state.output))
         if not together.any_process(engine, self, is_here):
             return
-        where = "" if is_here else " in another process"
+        where = "" if is_here else " on another rank"
         self.logger.warning(
             "%s: the output of iteration %d%s contains NaN or Inf. Stop training",
-            type(self).__name__, engine.state.iteration, where,
-        )  # fmt: skip
+            type(self).__name__,
+            engine.state.iteration,
+            where,
+        )
         engine.terminate()
 
 
@@ -66,9 +68,7 @@ def _is_finite(output: Any) -> bool:
     try:
         apply_to_type(output, (numbers.Number, Tensor), leaves.append)
     except TypeError as error:
-        error.add_note(
-            "in TerminateOnNan: give it an output_transform that picks the numbers from the output"
-        )
+        error.add_note("in TerminateOnNan: select the numbers of the output with output_transform")
         raise
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     if not all(

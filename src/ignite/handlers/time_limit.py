@@ -22,14 +22,14 @@ class TimeLimit:
         checkpoint: called once with the engine before it is terminated, such as a ``Checkpoint``.
 
     Raises:
-        TypeError: ``limit_sec`` is neither an integer nor None, or ``checkpoint`` cannot be called.
+        TypeError: ``limit_sec`` is neither an integer nor None, or ``checkpoint`` is not callable.
         ValueError: ``limit_sec`` is not positive.
 
     Distributed:
-        Added on all ranks, they stop in the same iteration, when the first reaches the limit: each
-        call exchanges this through the store of the process group; use
-        ``Events.ITERATION_COMPLETED(every=50)`` to do so less often. Added on some ranks only, it
-        terminates the engines of those.
+        Added on all ranks, they stop in the same iteration, when the first reaches the limit; each
+        call exchanges this through the store of the process group. Use
+        ``Events.ITERATION_COMPLETED(every=50)`` to do so less often. Added on some ranks only, each
+        of them decides alone.
 
     Example:
         >>> from ignite.engine import Events

@@ -148,13 +148,13 @@ class BasicTimeProfiler:
             self.total_num_iters = state.max_epochs * state.epoch_length
 
     def get_results(self) -> OrderedDict[str, Any]:
-        """Statistics of the step, the data and each event, so far.
+        """Returns statistics of the step, the data and each event so far.
 
         Returns:
-            ``processing_stats``, ``dataflow_stats``, ``event_handlers_stats`` (by the name of the
-            event, and ``total_time``, a tensor) and ``event_handlers_names``. Statistics are
-            ``total`` in seconds, and of several times also ``min/index``, ``max/index``, ``mean``
-            and ``std``; of none, "not yet triggered" as ``total``.
+            A dictionary with ``processing_stats``, ``dataflow_stats``, ``event_handlers_stats`` (by
+            event name, and ``total_time``, a tensor) and ``event_handlers_names``. Statistics have
+            ``total`` in seconds and, for several times, ``min/index``, ``max/index``, ``mean`` and
+            ``std``; without times, ``total`` is "not yet triggered".
         """
         by_event: dict[str, Any] = {event.name: summarize(self._times[event]) for event in _EVENTS}
         by_event["total_time"] = torch.tensor(
@@ -170,10 +170,10 @@ class BasicTimeProfiler:
         )
 
     def write_results(self, output_path: str) -> None:
-        """Writes a CSV file with a row for each iteration so far; those of an epoch repeat the times of its events.
+        """Writes a CSV file with one row per iteration; the times of an epoch repeat in its rows.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         header = [
             "epoch",
@@ -272,11 +272,11 @@ class HandlersTimeProfiler:
                 yield name, getattr(event, "name", event), times
 
     def get_results(self) -> list[list[Any]]:
-        """A row for each handler, one for all of them, one for the step and one for the data, so far.
+        """Returns the times so far: one row per handler, and rows for their total, step and data.
 
         Returns:
-            ``[handler, event, total, (min, index), (max, index), mean, std]`` each, in seconds to
-            five places.
+            Rows ``[handler, event, total, (min, index), (max, index), mean, std]``, in seconds,
+            rounded to five places.
         """
         total = sum(sum(times) for _, _, times in self._columns())
         return [
@@ -287,10 +287,10 @@ class HandlersTimeProfiler:
         ]
 
     def write_results(self, output_path: str) -> None:
-        """Writes a CSV file: a column for each handler, with the time of each call, filled up with zeros.
+        """Writes a CSV file with one column per handler and one row per call, padded with zeros.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         columns = list(self._columns())
         header = [

@@ -23,7 +23,7 @@ class Timer:
     Example:
         >>> from ignite.engine import Engine, Events
         >>> trainer = Engine(lambda engine, batch: None)
-        >>> timer = Timer(average=True).attach(  # seconds per batch, without what happens between epochs
+        >>> timer = Timer(average=True).attach(  # seconds per batch, without time between epochs
         ...     trainer,
         ...     start=Events.EPOCH_STARTED,
         ...     pause=Events.ITERATION_COMPLETED,
@@ -93,7 +93,10 @@ class Timer:
             self.running = True
 
     def value(self) -> float:
-        """Returns the seconds so far; per step with ``average`` (before the first step, as for one step)."""
+        """Returns the seconds so far; with ``average``, the seconds per step.
+
+        Before the first step, ``average`` has no effect.
+        """
         return self.total / max(self.step_count, 1.0) if self._average else self.total
 
     def step(self, *args: Any) -> None:

@@ -86,7 +86,7 @@ class TorchProfiler:
             raise ValueError(f"format should be one of {_FORMATS}, but given {format!r}")
         self.dirname = Path(dirname)
         self.traces: list[Path] = []
-        """Written traces, oldest first; empty with format="tensorboard", where PyTorch names the files."""
+        """Written traces, oldest first; empty with format="tensorboard"."""
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._cycle = {"wait": wait, "warmup": warmup, "active": active}
         self._repeat, self._skip_first = repeat, skip_first

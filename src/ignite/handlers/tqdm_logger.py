@@ -94,14 +94,14 @@ class ProgressBar(BaseLogger):
         Args:
             engine: any engine.
             metric_names: which of its metrics to show; a list, or "all".
-            output_transform: picks what else to show from ``engine.state.output``.
-            event_name: at which event the bar moves; it may have a filter.
-            closing_event_name: at which event it ends.
-            state_attributes: which attributes of the state to show.
+            output_transform: selects what else to show from ``engine.state.output``.
+            event_name: the event that moves the bar; with or without a filter.
+            closing_event_name: the event that closes the bar.
+            state_attributes: attributes of the state to show.
 
         Raises:
-            ValueError: the engine does not know ``event_name``, it does not come before
-                ``closing_event_name``, or that one has a filter.
+            ValueError: the engine has no such event, ``event_name`` does not come before
+                ``closing_event_name``, or ``closing_event_name`` has a filter.
             TypeError: ``metric_names`` is neither a list nor "all".
         """
         _check_events(engine, event_name, closing_event_name)
@@ -117,7 +117,7 @@ class ProgressBar(BaseLogger):
     def attach_opt_params_handler(
         self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """Does nothing: a bar shows no hyper-parameters."""
+        """Does nothing: a progress bar shows no hyperparameters."""
         return RemovableEventHandle(event_name, self.log_message, engine)
 
     def log_message(self, message: str) -> None:
@@ -132,16 +132,17 @@ class ProgressBar(BaseLogger):
         return PlainBar(self._tqdm.format_meter, total, initial)
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        raise NotImplementedError("ProgressBar has no output handlers: use attach")
+        raise NotImplementedError("ProgressBar has no output handlers: use attach instead")
 
     def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        raise NotImplementedError("ProgressBar shows no hyper-parameters")
+        raise NotImplementedError("ProgressBar shows no hyperparameters")
 
 
 class _Display(BaseOutputHandler):
-    """The bar of one engine, from when it first moves until it is closed."""
+    """The bar of one engine; created at the first update."""
 
     def show_with(self, owner: ProgressBar, moving: Any, closing: Any) -> None:
+        """Sets the logger, and the events that move and close the bar."""
         self._owner = owner
         self._moving = moving
         self._closing = closing
@@ -152,14 +153,14 @@ class _Display(BaseOutputHandler):
         self._is_closing = False
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Draws the bar if that is due."""
+        """Draws the bar if it is due."""
         now = clock.now()
-        if self._bar is None or now >= self._due or self._place(engine) == self._length:
+        if self._bar is None or now >= self._due or self._position(engine) == self._length:
             self._draw(engine)
             self._due = now + self._bar.mininterval
 
     def close(self, engine: Engine[Any, Any]) -> None:
-        """Draws the bar as it is at the end."""
+        """Draws the final state of the bar, and closes it."""
         if self._bar is not None:
             self._is_closing = True
             self._draw(engine)
@@ -167,46 +168,45 @@ class _Display(BaseOutputHandler):
 
     @contextlib.contextmanager
     def around(self, engine: Engine[Any, Any], is_new: bool) -> Iterator[None]:
-        """Closes the bar when the run is left, however that comes."""
+        """Closes the bar at the end of a run, also if it raises."""
         try:
             yield
         finally:
             self.end()
 
     def end(self) -> None:
+        """Closes the bar, if it is open."""
         if self._bar is None:
             return
         self._bar.close()
         self._bar = self._owner.pbar = None
         self._shown, self._is_closing = {}, False
 
-    def _place(self, engine: Engine[Any, Any]) -> int:
+    def _position(self, engine: Engine[Any, Any]) -> int:
         count = engine.state.get_event_attrib_value(self._moving)
         return (count - 1) % self._length + 1 if self._length else max(count, 1)
 
     def _draw(self, engine: Engine[Any, Any]) -> None:
         if self._bar is None or self._length is None:
             self._length = self._total(engine)
-        place = self._place(engine)
+        position = self._position(engine)
         if self._bar is None:
             self._bar = self._owner.pbar = self._owner._make_bar(
-                self._length, place, self._description(engine)
+                self._length, position, self._description(engine)
             )
         bar = self._bar
-        bar.total, bar.n = self._length, place
+        bar.total, bar.n = self._length, position
         bar.set_description(self._description(engine), refresh=False)
         for path, value in on_host(self._leaves(engine, with_text=True)).items():
-            # The first part of a name is the tag, which a bar has none of.
+            # The first part of a name is the tag, which is empty here.
             self._shown["_".join(map(str, path[1:]))] = value
         if self._shown:
             bar.set_postfix(self._shown, refresh=False)
         bar.refresh()
 
     def _chosen_outputs(self, engine: Engine[Any, Any]) -> Mapping[Any, Any]:
-        if (
-            self._is_closing and engine.state.output is None
-        ):  # the last iteration was skipped: what is shown stays
-            return {}
+        if self._is_closing and engine.state.output is None:
+            return {}  # the last iteration was skipped: the previous values stay
         return super()._chosen_outputs(engine)
 
     def _total(self, engine: Engine[Any, Any]) -> int | None:

@@ -13,8 +13,9 @@ Example:
     ...         print("closed")
     >>> engine = Engine(lambda engine, batch: batch / 2)
     >>> with TrackerLogger(Printed()) as logger:
+    ...     event = Events.ITERATION_COMPLETED(every=2)
     ...     _ = logger.attach_output_handler(
-    ...         engine, Events.ITERATION_COMPLETED(every=2), tag="train", output_transform=lambda x: {"loss": x}
+    ...         engine, event, tag="train", output_transform=lambda x: {"loss": x}
     ...     )
     ...     _ = engine.run([1.0, 2.0, 3.0, 4.0])
     2 {'train/loss': 1.0}
@@ -89,8 +90,8 @@ class TrackerLogger(BaseLogger):
 
     Scalars on an accelerator are copied asynchronously and handed to the tracker in order, so that
     logging never waits for a step. Values that cannot be written, because a disk is full or a
-    connection fails (``OSError``), are dropped: training goes on, with a warning once a minute and
-    at the end.
+    connection fails (``OSError``), are dropped: training continues, with a warning once a minute
+    and at the end.
 
     Args:
         tracker: the destination.
@@ -109,7 +110,8 @@ class TrackerLogger(BaseLogger):
     def __init__(self, tracker: Tracker) -> None:
         if not isinstance(tracker, Tracker):
             raise TypeError(
-                f"tracker should have scalars, histogram and close, but given {type(tracker).__name__}, see Tracker"
+                "tracker should have the methods scalars, histogram and close, "
+                f"but given {type(tracker).__name__}; see ignite.handlers.trackers.Tracker"
             )
         self.tracker = tracker
         self._queue = HostQueue()
@@ -118,7 +120,7 @@ class TrackerLogger(BaseLogger):
         self._will_close()
 
     def _will_close(self) -> None:
-        """Registers the closing of the tracker, at the latest at interpreter exit."""
+        """Registers the closing of the tracker at interpreter exit."""
         self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._errors)
 
     def log(self, values: Iterable[tuple[Path, Scalar]], step: int) -> None:
@@ -133,23 +135,26 @@ class TrackerLogger(BaseLogger):
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Logs hyperparameters, if the tracker supports it."""
-        self._ask("params", values)
+        self._call("params", values)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
-        """Logs an image of shape (C, H, W), floating point in [0, 1] or uint8, if the tracker supports it."""
-        self._ask("image", name, image, step)
+        """Logs an image, if the tracker supports it.
+
+        Its shape is (C, H, W); values are floating point in [0, 1] or uint8.
+        """
+        self._call("image", name, image, step)
 
     def figure(self, name: str, figure: Any, step: int) -> None:
         """Logs a matplotlib figure, if the tracker supports it."""
-        self._ask("figure", name, figure, step)
+        self._call("figure", name, figure, step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """Logs the distribution of the elements of ``values``; synchronizes with their device."""
-        self._ask("histogram", name, values, step)
+        self._call("histogram", name, values, step)
 
     def artifact(self, path: str | PathLike[str]) -> None:
         """Logs a file, if the tracker supports it."""
-        self._ask("artifact", path)
+        self._call("artifact", path)
 
     def flush(self) -> None:
         """Hands all queued values to the tracker; waits for their copies."""
@@ -177,7 +182,10 @@ class TrackerLogger(BaseLogger):
 
     @contextmanager
     def dry_run_in(self, folder: FilePath) -> Iterator[Callable[[], None]]:
-        """In a dry run: logs to ``folder``, if the tracker supports it; yields a function that raises write errors."""
+        """In a dry run: logs to ``folder``, if the tracker supports it.
+
+        Yields a function that raises write errors.
+        """
         self.flush()
         tracker, errors = self.tracker, self._errors
         self._errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
@@ -205,13 +213,15 @@ class TrackerLogger(BaseLogger):
 
     def _hand_over(self, values: list[tuple[Path, Any]], step: int) -> None:
         if values:
-            self._ask("scalars", {self.name(path): value for path, value in values}, step)
+            self._call("scalars", {self.name(path): value for path, value in values}, step)
 
-    def _ask(self, verb: str, *args: Any) -> None:
+    def _call(self, method: str, *args: Any) -> None:
         self._open_again()
-        function = getattr(self.tracker, verb, None)
+        function = getattr(self.tracker, method, None)
         if function is None:
-            warnings.warn(f"{type(self.tracker).__name__} keeps no {verb}: left out", stacklevel=3)
+            warnings.warn(
+                f"{type(self.tracker).__name__} does not support {method}: skipped", stacklevel=3
+            )
             return
         try:
             function(*args)
@@ -251,13 +261,15 @@ class _WriteErrors:
         self._count += 1
         if self._throttle.is_due():
             self._logger.warning(
-                "Not written, training goes on: %s: %s", type(error).__name__, error
+                "Cannot write logged values, training continues: %s: %s",
+                type(error).__name__,
+                error,
             )
 
     def report(self) -> None:
         """Logs how many entries are missing, if any."""
         if self._count:
-            self._logger.warning("%d entries are missing from what was logged", self._count)
+            self._logger.warning("%d entries could not be logged", self._count)
 
 
 def _close(tracker: Tracker, errors: _WriteErrors) -> None:
@@ -277,8 +289,8 @@ class _OfLogger(BaseHandler):
     def _check(self, logger: Any) -> None:
         if not isinstance(logger, self.logger_class):
             raise self.mismatch(
-                f"Handler {type(self).__name__} works only with {self.logger_class.__name__}, but given "
-                f"{type(logger).__name__}"
+                f"Handler {type(self).__name__} works only with {self.logger_class.__name__}, "
+                f"but given {type(logger).__name__}"
             )
 
 
@@ -332,7 +344,10 @@ class WeightsScalarHandler(_OfLogger, BaseWeightsScalarHandler):
 
 
 class GradsScalarHandler(WeightsScalarHandler):
-    """Logs a number for the gradient of each parameter that has one, as ``[tag/]grads_norm/layer/weight``."""
+    """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
+
+    Parameters without a gradient are skipped.
+    """
 
     what = "grads"
 
@@ -362,7 +377,10 @@ class WeightsHistHandler(_OfLogger, BaseWeightsHandler):
 
 
 class GradsHistHandler(WeightsHistHandler):
-    """Logs the distribution of the gradient of each parameter that has one, as ``[tag/]grads/layer/weight``."""
+    """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
+
+    Parameters without a gradient are skipped. Synchronizes with the device.
+    """
 
     what = "grads"
 

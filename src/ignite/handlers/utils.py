@@ -22,10 +22,10 @@ def global_step_from_engine(
     Args:
         engine: usually the trainer.
         custom_event_name: the event whose counter to use, instead of the event of the handler.
-        fallback_attr: the attribute of ``engine.state`` for events that no attribute counts.
+        fallback_attr: the attribute of ``engine.state`` for events without a counter.
 
     Raises:
-        ValueError: when it is asked, the engine has no event ``custom_event_name``.
+        ValueError: when called, the engine has no event ``custom_event_name``.
 
     Returns:
         ``f(ignored, event_name)``, the number of the epoch or the iteration that ``event_name``
@@ -44,8 +44,8 @@ def global_step_from_engine(
         if custom_event_name is not None and not engine.has_registered_events(custom_event_name):
             names = [str(getattr(event, "name", event)) for event in engine.registered_events]
             raise ValueError(
-                f"custom_event_name should be an event of the engine, but given {custom_event_name!r}"
-                f"{nearest(str(custom_event_name), names)}"
+                "custom_event_name should be an event of the engine, "
+                f"but given {custom_event_name!r}{nearest(str(custom_event_name), names)}"
             )
         event = event_name if custom_event_name is None else custom_event_name
         name = event if isinstance(event, str) else getattr(event, "_name_", None)

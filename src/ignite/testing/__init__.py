@@ -1,4 +1,4 @@
-"""For the tests of training programs: provoke faults, assert that a resumed run is the same run, start k processes."""
+"""Tools to test training programs: fault injection, exact resume, and several processes."""
 
 from ignite.testing.faults import Fault, Kill, Nan, Raise, Signal, Slow, TornFile, tear
 from ignite.testing.injection import Injection, inject, num_fired

@@ -1,4 +1,4 @@
-"""Calls functions in forked processes, which may be killed on the way."""
+"""Calls functions in forked processes, which may be killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_S = 0.02
 
 
 class Found(NamedTuple):
-    """What came of a call: what the function has told before its end, and what it has returned."""
+    """Outcome of a call: the values that the function has sent, and its result."""
 
     told: list[tuple[str, Any]]
     result: Any
@@ -34,17 +34,16 @@ def call_in_child(
 ) -> Found:
     """Calls ``function(tell)`` in a process that is forked from this one.
 
-    What is told and returned travels in a form that ``torch.load(weights_only=True)`` reads. In the
-    child, torch computes with one thread: those of this process are not there.
+    Sent values and the result must be loadable with ``torch.load(weights_only=True)``. In the
+    child, PyTorch uses one thread, because the threads of this process are not forked.
 
     Args:
-        function: ``tell(key, value)`` in it hands a value over at once.
-        is_killed: whether the child should end by SIGKILL, and not return.
-        timeout_s: after which the child is killed.
+        function: the function; ``tell(key, value)`` sends a value to this process at once.
+        is_killed: whether the child is expected to end by SIGKILL instead of returning.
+        timeout_s: seconds after which the child is killed.
 
     Raises:
-        RuntimeError: the function has raised, the child has ended in another way than it should, or
-            it took too long.
+        RuntimeError: the function raised, the child ended in an unexpected way, or it timed out.
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -59,11 +58,11 @@ def call_in_child(
         _kill_group(pid)
     if status is None:
         os.waitpid(pid, 0)
-        raise RuntimeError(f"The run in process {pid} took more than {timeout_s} s")
+        raise RuntimeError(f"The run in process {pid} took longer than {timeout_s} s")
     messages = _parse(data)
     for kind, value in messages:
         if kind == _ERROR:
-            raise RuntimeError(f"The run in process {pid} has failed:\n{value}")
+            raise RuntimeError(f"The run in process {pid} failed:\n{value}")
     code, wanted = os.waitstatus_to_exitcode(status), -signal.SIGKILL if is_killed else 0
     if code != wanted:
         raise RuntimeError(
@@ -76,7 +75,7 @@ def call_in_child(
 
 
 def _work(function: Callable[[Tell], Any], writing: int) -> None:
-    """The child. Never returns, so that nothing of the parent's program is run twice."""
+    """Runs in the child. Never returns, so that the program of the parent does not continue here."""
     code = 1
     try:
         os.setpgid(0, 0)
@@ -99,7 +98,7 @@ def _send(writing: int, kind: str, value: Any) -> None:
 
 
 def _read_until_end(reading: int, pid: int, deadline: float) -> tuple[bytes, int | None]:
-    """All that the child has written, and its exit status; None if it was not done in time."""
+    """Returns the data from the child, and its exit status, which is None after a timeout."""
     data, status = bytearray(), None
     while clock.now() < deadline:
         if select.select([reading], [], [], _POLL_S)[0]:
@@ -111,7 +110,7 @@ def _read_until_end(reading: int, pid: int, deadline: float) -> tuple[bytes, int
             done, found = os.waitpid(pid, os.WNOHANG)
             if done:
                 status = found
-                _kill_group(pid)  # the child's own children, who hold the pipe: loaders' workers
+                _kill_group(pid)  # loader workers of the child hold the pipe open
     return bytes(data), status
 
 
@@ -123,7 +122,7 @@ def _kill_group(pid: int) -> None:
 
 
 def _parse(data: bytes) -> list[tuple[str, Any]]:
-    """All whole messages; a killed child may leave half of one."""
+    """Returns all complete messages; a killed child may leave an incomplete one."""
     messages, place = [], 0
     while len(data) >= place + _LENGTH.size:
         (length,) = _LENGTH.unpack_from(data, place)

@@ -1,4 +1,4 @@
-"""What a run did, written down so that it can be compared with another: batches, metrics, states."""
+"""Record of a run, to compare it with another run: batches, metrics and states."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _FIRST = float("inf")
 
 
 class Recorder:
-    """Writes down what a trainer does, from the moment it is made.
+    """Records the batches and metrics of a trainer, starting when it is created.
 
     Args:
-        trainer: whose iterations are counted.
-        objects: what is looked at beside it, by name. Engines among them have their metrics written
-            down after each of their runs.
-        tell: called with each entry ``(key, value)`` as it comes, so that it survives the process.
+        trainer: the trainer.
+        objects: further objects by name. The metrics of engines are recorded after each of their
+            runs.
+        tell: called with each entry ``(key, value)`` at once, so that it survives the process.
     """
 
     def __init__(
@@ -33,59 +33,64 @@ class Recorder:
         tell: Callable[[str, Any], None] | None = None,
     ) -> None:
         self.entries: dict[str, Any] = {}
-        """What happened, by a key that names the iteration: batches as digests, metrics as values."""
+        """Digests of batches, and metrics, by keys that contain the iteration."""
         self.started_at: int | None = None
-        """The iteration after which the run went on; None if it had nothing to do."""
+        """The iteration after which the run continued; None if it was already complete."""
         self._trainer = trainer
         self._objects = {name: thing for name, thing in objects.items() if thing is not trainer}
         self._tell = tell
-        trainer.add_event_handler(Events.STARTED, self._note_start, priority=_FIRST)
-        trainer.add_event_handler(Events.ITERATION_STARTED, self._note_batch, priority=_FIRST)
+        trainer.add_event_handler(Events.STARTED, self._record_start, priority=_FIRST)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._record_batch, priority=_FIRST)
         trainer.add_event_handler(
-            Events.EPOCH_COMPLETED, _MetricsNote(self, "trainer"), priority=_LAST
+            Events.EPOCH_COMPLETED, _RecordMetrics(self, "trainer"), priority=_LAST
         )
         for name, thing in self._objects.items():
             if isinstance(thing, Engine):
-                thing.add_event_handler(Events.COMPLETED, _MetricsNote(self, name), priority=_LAST)
+                thing.add_event_handler(
+                    Events.COMPLETED, _RecordMetrics(self, name), priority=_LAST
+                )
 
     def final_state(self) -> dict[str, Any]:
-        """Everything that has a state now: the trainer, the objects, the random number generators."""
+        """Returns the states of the trainer, the objects and the random number generators."""
         state: dict[str, Any] = {"trainer": _state_of(self._trainer)}
         for name, thing in self._objects.items():
             state[name] = _state_of(thing)
         state["random_state"] = dict(capture_random_state())
         return state
 
-    def _note_start(self, engine: Engine[Any, Any]) -> None:
+    def _record_start(self, engine: Engine[Any, Any]) -> None:
         self.started_at = engine.state.iteration
 
-    def _note_batch(self, engine: Engine[Any, Any]) -> None:
-        self._note(f"batch of iteration {engine.state.iteration}", digest(engine.state.batch))
+    def _record_batch(self, engine: Engine[Any, Any]) -> None:
+        self._record(f"batch of iteration {engine.state.iteration}", digest(engine.state.batch))
 
-    def note_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
+    def record_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
         """Adds an entry with the metrics of an engine."""
         where, num = f" after iteration {self._trainer.state.iteration}", 1
         while (
             key := f"metrics of {name}{'' if num == 1 else f', run {num},'}{where}"
         ) in self.entries:
             num += 1
-        self._note(key, dict(metrics))
+        self._record(key, dict(metrics))
 
-    def _note(self, key: str, value: Any) -> None:
+    def _record(self, key: str, value: Any) -> None:
         self.entries[key] = value
         if self._tell is not None:
             self._tell(key, value)
 
 
-class _MetricsNote:
-    """A handler; no function with arguments, among which a checkpoint would look for what belongs to the run."""
+class _RecordMetrics:
+    """Handler that records the metrics of an engine.
+
+    A class, because a checkpoint looks for objects to save among the arguments of functions.
+    """
 
     def __init__(self, recorder: Recorder, name: str) -> None:
         self._recorder = recorder
         self._name = name
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
-        self._recorder.note_metrics(self._name, engine.state.metrics)
+        self._recorder.record_metrics(self._name, engine.state.metrics)
 
 
 def _state_of(thing: Any) -> Any:
@@ -101,7 +106,7 @@ def _state_of(thing: Any) -> Any:
 
 
 def digest(batch: Any) -> str:
-    """A short text that is the same for equal batches of tensors, arrays, numbers and strings in containers.
+    """Returns a hash of a batch: nested containers of tensors, arrays, numbers and strings.
 
     Example:
         >>> import torch
@@ -130,7 +135,7 @@ def _feed(sink: Any, value: Any) -> None:
         sink.update(f"{len(value)} of".encode())
         for item in value:
             _feed(sink, item)
-    elif hasattr(value, "tobytes"):  # numpy's, which need not be installed
+    elif hasattr(value, "tobytes"):  # arrays of NumPy, which may not be installed
         sink.update(f"{value.dtype}{value.shape}".encode())
         sink.update(value.tobytes())
     else:

@@ -1,4 +1,4 @@
-"""Faults of a run: a kill, an exception, NaN, a damaged file, a slow rank, a signal."""
+"""Faults to inject into a run: a kill, a signal, an exception, NaN, a damaged file, a slow rank."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _BLOCK_BYTES = 4096
 
 
 class Fault(ABC):
-    """Something that goes wrong. Subclasses say what, in ``strike``."""
+    """Base of all faults. Subclasses implement ``strike``."""
 
     fired: int = 0
-    """How often it has struck in this process."""
+    """Number of times that the fault has struck in this process."""
 
     @abstractmethod
     def strike(self, engine: Engine[Any, Any]) -> None:
-        """Does the damage, while ``engine`` calls its handlers."""
+        """Causes the fault; called as a handler of ``engine``."""
 
 
 class Kill(Fault):
     """Ends this process with SIGKILL: nothing is written, closed or cleaned up.
 
     Args:
-        signal: another signal, if it has to be one. The process is expected to die of it.
+        signal: the signal; it must end the process.
     """
 
     def __init__(self, signal: int = signals.SIGKILL) -> None:
@@ -59,7 +59,7 @@ class Kill(Fault):
 
 
 class Signal(Fault):
-    """Sends a signal to this process, as a scheduler or a user would, and lets the run go on."""
+    """Sends a signal to this process, as a job scheduler or a user does; the run continues."""
 
     def __init__(self, signal: int = signals.SIGTERM) -> None:
         self.signal = signal
@@ -70,7 +70,7 @@ class Signal(Fault):
 
 
 class Raise(Fault):
-    """Raises an exception in the place of a handler.
+    """Raises an exception in a handler.
 
     Args:
         error: the exception, or its class.
@@ -80,17 +80,17 @@ class Raise(Fault):
         self.error = error
 
     def strike(self, engine: Engine[Any, Any]) -> None:
-        """Raises."""
+        """Raises the exception."""
         raise self.error if isinstance(self.error, BaseException) else self.error("injected")
 
 
 class Slow(Fault):
-    """Holds the run up, as a slow disk, network or processor does.
+    """Delays the run, as a slow disk, network or processor does.
 
-    Give ``inject`` a rank to slow down only that one.
+    Pass ``rank`` to ``inject`` to slow down a single rank.
 
     Args:
-        seconds: for how long, each time.
+        seconds: the delay at each strike.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -102,16 +102,15 @@ class Slow(Fault):
 
 
 class Nan(Fault):
-    """Puts NaN where numbers should be.
+    """Replaces numbers with NaN.
 
     Args:
         where: "batch" replaces all floating point numbers of ``engine.state.batch``, so that loss
-            and gradients become NaN by themselves (at GET_BATCH_COMPLETED or ITERATION_STARTED;
-            data that the batch came from stays as it is). "output" replaces those of
-            ``engine.state.output`` (at ITERATION_COMPLETED): what handlers and metrics see, while
-            the model stays sound. A module: fills the gradients that its parameters have (at
-            ``BackpropEvents.BACKWARD_COMPLETED``).
-        value: what to put there instead of NaN: infinity, or a number that makes the loss jump.
+            and gradients become NaN (at GET_BATCH_COMPLETED or ITERATION_STARTED); the data itself
+            is not changed. "output" replaces those of ``engine.state.output`` (at
+            ITERATION_COMPLETED), for handlers and metrics; the model is not affected. A module:
+            fills the gradients of its parameters (at ``BackpropEvents.BACKWARD_COMPLETED``).
+        value: the replacement, such as infinity, or a number that makes the loss jump.
 
     Raises:
         ValueError: ``where`` is something else; or, when it strikes, there is no number to replace.
@@ -147,7 +146,8 @@ class Nan(Fault):
                 else "the gradients of the module"
             )
             raise ValueError(
-                f"{what} should hold floating point numbers to replace by {self.value}, but there are none"
+                f"{what} should have floating point numbers to replace with {self.value}, "
+                "but there are none"
             )
 
     def _replace(self, leaf: Any, key: Any) -> Any:
@@ -162,8 +162,8 @@ class TornFile(Fault):
     """Damages a file, as a power cut or a failing disk does.
 
     Args:
-        path: the file, or a folder: then its newest file. A checkpoint that is written in
-            the background may not be there yet.
+        path: the file, or a folder for its newest file. A checkpoint that is written in the
+            background may not exist yet.
         how: see :func:`tear`.
     """
 
@@ -181,16 +181,16 @@ def tear(path: str | os.PathLike[str], how: Damage = "truncate", *, place: float
     """Damages a file in place, as power cuts and failing disks do.
 
     Args:
-        path: the file, or a folder: then its newest file.
-        how: "truncate" cuts the file off, "flip" flips one bit, "zero" overwrites up to 4096 bytes
+        path: the file, or a folder for its newest file.
+        how: "truncate" truncates the file, "flip" flips one bit, "zero" overwrites up to 4096 bytes
             with zeros.
-        place: where, as a fraction of the length, from 0 up to, not including, 1.
+        place: the position of the damage, as a fraction of the length in [0, 1).
 
     Returns:
         The file.
 
     Raises:
-        ValueError: ``how`` or ``place`` is something else, or the file is empty.
+        ValueError: ``how`` or ``place`` is invalid, or the file is empty.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -206,7 +206,7 @@ def tear(path: str | os.PathLike[str], how: Damage = "truncate", *, place: float
     file = _newest_in(Path(path)) if Path(path).is_dir() else Path(path)
     size = file.stat().st_size
     if size == 0:
-        raise ValueError(f"{file} should have a byte to damage, but it is empty")
+        raise ValueError(f"{file} should not be empty, but has no byte to damage")
     position = int(size * place)
     with file.open("r+b") as stream:
         if how == "truncate":

@@ -1,4 +1,4 @@
-"""When a fault strikes: at an event, at a count, on a rank; and whether it did."""
+"""Injection of faults: at which event, count and rank a fault strikes, and whether it did."""
 
 from __future__ import annotations
 
@@ -25,24 +25,23 @@ def inject(
     marker: str | os.PathLike[str] | None = None,
     priority: float = 0,
 ) -> Injection:
-    """Lets a fault strike when an engine fires an event.
+    """Makes a fault strike when an engine fires an event.
 
     Args:
-        engine: whose event it is.
-        fault: what goes wrong.
+        engine: the engine of the event.
+        fault: the fault.
         at: the event, with or without a filter.
         count: the iteration, epoch or firing of the event at which to strike, as
-            ``at(once=count)``. Without it, the fault strikes each time.
-        rank: of the only process to strike in; by default it strikes in all.
-        marker: a file that gets one line just before each strike, so that another process can see
-            (:func:`num_fired`) that this one did not die of something else.
-        priority: the place among the event's handlers: the highest is first. By default in order of
-            attachment.
+            ``at(once=count)``. By default, the fault strikes each time.
+        rank: the only rank to strike on; by default all ranks.
+        marker: a file to which one line is appended before each strike, so that another process can
+            check with :func:`num_fired` that this process did not end for another reason.
+        priority: priority among the handlers of the event; the highest is called first.
 
     Returns:
-        What ends it, as a ``with`` block does. At the end of the block, a fault that should have
-        struck and has not is an AssertionError, so that a test cannot pass because nothing went
-        wrong.
+        A handle that removes the fault, also as a context manager. A ``with`` block raises
+        AssertionError at its end if the fault has not struck, so that a test cannot pass because
+        nothing went wrong.
 
     Raises:
         ValueError: ``at`` has a filter, and ``count`` is given.
@@ -50,7 +49,8 @@ def inject(
     Example:
         >>> from ignite.testing import Raise
         >>> trainer = Engine(lambda engine, batch: batch)
-        >>> with inject(trainer, Raise(OSError("disk full")), at=Events.ITERATION_STARTED, count=2) as injection:
+        >>> fault = Raise(OSError("disk full"))
+        >>> with inject(trainer, fault, at=Events.ITERATION_STARTED, count=2) as injection:
         ...     trainer.run([1, 2, 3])
         Traceback (most recent call last):
         OSError: disk full...
@@ -60,17 +60,17 @@ def inject(
     if count is not None:
         if isinstance(at, CallableEventWithFilter) and at.filter is not None:
             raise ValueError(
-                f"count should not be given with an event that has a filter, but given {count} and {at!r}"
+                f"count should be None for an event with a filter, but given {count} and {at!r}"
             )
         at = at(once=count)
     return Injection(engine, fault, at, rank, None if marker is None else Path(marker), priority)
 
 
 class Injection:
-    """A fault that waits for its event; made by :func:`inject`.
+    """An injected fault; created by :func:`inject`.
 
     Attributes:
-        fault: what strikes.
+        fault: the fault.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Injection:
         self._handle = engine.add_event_handler(event, self._strike, priority=priority)
 
     def remove(self) -> None:
-        """Takes the fault off its event."""
+        """Removes the fault from the event."""
         self._handle.remove()
 
     def __enter__(self) -> Injection:
@@ -106,7 +106,7 @@ class Injection:
         self.remove()
         if self.fault.fired > self._num_before or not self._is_here():
             return
-        words = f"{type(self.fault).__name__} should have struck at {self._event!r}, but never did"
+        words = f"{type(self.fault).__name__} should have struck at {self._event!r}, but did not"
         if error is None:
             raise AssertionError(words)
         error.add_note(words)
@@ -124,7 +124,7 @@ class Injection:
 
 
 def num_fired(marker: str | os.PathLike[str]) -> int:
-    """How often faults have struck, in whatever process, that were injected with this marker file.
+    """Returns how often faults with this marker file have struck, in all processes.
 
     Example:
         >>> num_fired("no_such_file")
@@ -141,6 +141,6 @@ def _mark(marker: Path, fault: Fault, engine: Engine[Any, Any]) -> None:
         "rank": distributed.get_rank(),
         "pid": os.getpid(),
     }
-    # One write to a file opened for appending: whole lines, also of several processes.
+    # A single write in append mode, so that several processes write complete lines.
     with marker.open("a") as stream:
         stream.write(json.dumps(line) + "\n")

@@ -1,4 +1,4 @@
-"""Runs a function in k processes on this machine that form a gloo group."""
+"""Runs a function in several processes of a gloo group on this machine."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from ignite._core import clock
 __all__ = ["run_processes"]
 
 _STACK_SIGNAL = signal.SIGUSR2
-"""Makes a process write down where it is. Not one of those that schedulers send."""
+"""Makes a process write its stack to a file. A signal that job schedulers do not send."""
 _PATIENCE_S = 2.0
-"""How long processes that are late get for that."""
+"""Seconds to wait for the stacks."""
 
 
 def run_processes(
     function: Callable[..., Any], num_processes: int = 2, *args: Any, timeout_s: float = 60.0
 ) -> list[Any]:
-    """Calls ``function(rank, *args)`` in processes that form a group, and returns what they returned.
+    """Calls ``function(rank, *args)`` in the processes of a group, and returns their results.
+
+    In the processes, ``ignite.distributed`` is initialized with gloo, and PyTorch uses one thread.
 
     Args:
-        function: one that can be imported, as the processes do not share this one's memory: with
-            pytest's ``--import-mode=importlib``, that of a module which is on the path. In them,
-            ``ignite.distributed`` is initialised with gloo, and torch computes with one thread.
-        num_processes: how many.
-        *args: for the function.
-        timeout_s: how long all of it may take; a process takes some seconds to import torch.
+        function: a function that can be imported, because processes do not share memory. With
+            pytest's ``--import-mode=importlib``, its module must be on the path.
+        num_processes: number of processes.
+        *args: arguments of the function.
+        timeout_s: timeout in seconds; a process takes some seconds to import torch.
 
     Returns:
-        For each rank what the function returned. It travels in a file: numbers, strings, tensors,
-        and containers of these.
+        The results by rank: numbers, strings, tensors, and containers of these.
 
     Raises:
         ValueError: ``num_processes`` or ``timeout_s`` is not positive.
-        torch.multiprocessing.ProcessRaisedException: a process has raised. The message has the
-            traceback of the one that did first, and its rank; the others are ended.
-        torch.multiprocessing.ProcessExitedException: a process has ended otherwise, such as by a
+        torch.multiprocessing.ProcessRaisedException: a process raised. The message has the
+            traceback and rank of the first one; the other processes are terminated.
+        torch.multiprocessing.ProcessExitedException: a process ended otherwise, such as by a
             signal.
-        TimeoutError: time is over. The message says which ranks were not done, and where they were;
-            they are ended.
+        TimeoutError: the timeout is over. The message has the stacks of the unfinished ranks, which
+            are killed.
 
     Example:
         In a test, with a function of its module::
@@ -67,9 +67,13 @@ def run_processes(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         context = distributed.spawn(
-            "gloo", _work, (name, function, args), nproc_per_node=num_processes, join=False,
+            "gloo",
+            _work,
+            (name, function, args),
+            nproc_per_node=num_processes,
+            join=False,
             timeout=datetime.timedelta(seconds=timeout_s),
-        )  # fmt: skip
+        )
         try:
             while not context.join(timeout=max(0.0, deadline - clock.now())):
                 if clock.now() >= deadline:
@@ -85,7 +89,7 @@ def _work(rank: int, folder: str, function: Callable[..., Any], args: tuple[Any,
         faulthandler.register(_STACK_SIGNAL, file=stack)
         torch.save(function(rank, *args), _result_of(Path(folder), rank))
         if dist.is_initialized():
-            dist.barrier()  # a process that ends while others talk to it would make them fail
+            dist.barrier()  # a process that ends during a collective would make the others fail
         faulthandler.unregister(_STACK_SIGNAL)
 
 
@@ -102,7 +106,8 @@ def _load_result(path: Path, rank: int) -> Any:
         return torch.load(path, weights_only=True)
     except Exception as error:
         error.add_note(
-            f"The function should return numbers, strings, tensors or containers of these; see rank {rank}"
+            "The function should return numbers, strings, tensors or containers of these; "
+            f"see rank {rank}"
         )
         raise
 
@@ -111,16 +116,15 @@ def _describe_late(processes: list[Any], folder: Path, timeout_s: float) -> str:
     late = [rank for rank, process in enumerate(processes) if process.is_alive()]
     stacks = {rank: _stack_of(folder, rank) for rank in late}
     for stack in stacks.values():
-        if stack.exists():  # else the signal would end the process, which has not begun yet
+        if stack.exists():  # before it exists, the signal would end the process
             os.kill(processes[int(stack.stem)].pid, _STACK_SIGNAL)
     give_up = clock.now() + _PATIENCE_S
     while clock.now() < give_up and not all(map(_is_written, stacks.values())):
         threading.Event().wait(0.01)
-    lines = [f"After {timeout_s} s, ranks {late} of {len(processes)} were not done"]
+    lines = [f"After {timeout_s} s, ranks {late} of {len(processes)} had not finished"]
     for rank, stack in stacks.items():
-        lines.append(
-            f"Rank {rank}: {stack.read_text() if _is_written(stack) else 'where it was is not known'}"
-        )
+        shown = stack.read_text() if _is_written(stack) else "its stack is unknown"
+        lines.append(f"Rank {rank}: {shown}")
     return "\n".join(lines)
 
 

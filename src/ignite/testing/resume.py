@@ -1,4 +1,4 @@
-"""Asserts that a run that was stopped and resumed is the run that was never stopped, to the last bit."""
+"""Asserts that a resumed run is bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["Resumption", "Run", "assert_resume_is_exact"]
 
 
 _SEED = 0xD1CE
-_NOT_REPEATABLE = "Two runs that were not resumed differ, so make_run should seed more"
+_NOT_REPEATABLE = "Two uninterrupted runs differ: make_run should seed all random numbers"
 
 
 class Run:
-    """A training run that is ready to begin: what the function given to :func:`assert_resume_is_exact` makes.
+    """A training run; returned by the function passed to :func:`assert_resume_is_exact`.
 
     Args:
-        trainer: the engine, with its handlers, a :class:`~ignite.handlers.Checkpoint` among them.
-        data: what it is run on.
-        objects: what to compare at the end, by name: things with ``state_dict``, engines (whose
-            metrics are compared after each of their runs, too), and plain values such as a list
-            that handlers add to.
-        **arguments: for ``trainer.run``, such as ``max_epochs``.
+        trainer: the engine with its handlers, including a :class:`~ignite.handlers.Checkpoint`.
+        data: the data to run on.
+        objects: objects to compare at the end, by name: objects with ``state_dict``, engines (whose
+            metrics are also compared after each of their runs), and plain values such as a list
+            that handlers append to.
+        **arguments: passed to ``trainer.run``, such as ``max_epochs``.
     """
 
     def __init__(
@@ -49,27 +49,24 @@ class Run:
 
 
 class Resumption(NamedTuple):
-    """One of the runs that were stopped: after which iteration, and after which one the new run went on."""
+    """A stopped run: the last iteration before the stop, and the one that it was resumed after."""
 
     stopped_at: int
     resumed_at: int
 
 
 class _Record(NamedTuple):
-    """What is known of one call of ``trainer.run``.
-
-    Plain values, so that it travels between processes.
-    """
+    """Record of one call of ``trainer.run``, in plain values that can be sent between processes."""
 
     entries: dict[str, Any]
     started_at: int
     iteration: int
-    """Of the last entry, or of the state if the run had nothing to do."""
+    """The last iteration."""
     state: dict[str, Any]
 
 
 class _StopError(Exception):
-    """What stops a run."""
+    """Stops a run."""
 
 
 def assert_resume_is_exact(
@@ -80,34 +77,35 @@ def assert_resume_is_exact(
     kill: bool = False,
     timeout_s: float = 120.0,
 ) -> list[Resumption]:
-    """Stops a run after chosen iterations, resumes it from its last checkpoint, and compares it with one never stopped.
+    """Stops a run at chosen iterations, resumes it, and compares it with an uninterrupted run.
 
-    For each of the iterations, all is made anew, run until then, stopped, made anew again, and run
-    to the end with ``trainer.run(..., resume="latest")``. Compared, with no tolerance, are: each
-    batch; the metrics of the trainer after each epoch, and of other engines after each run; and at
-    the end the state of the trainer, of all ``objects`` and of the random number generators.
+    For each iteration, creates a run, stops it after that iteration, creates the run again, and
+    resumes it from its last checkpoint with ``trainer.run(..., resume="latest")``. Compares,
+    without tolerance, each batch; the metrics of the trainer after each epoch, and of other engines
+    after each run; and at the end the states of the trainer, all ``objects`` and the random number
+    generators.
 
     Args:
-        make_run: ``make_run(folder)`` makes everything as the training script does: data, model,
-            optimizer, trainer and handlers, with checkpoints in ``folder``. It seeds what it draws
-            itself, such as the first weights: where a run is to be resumed, the generators stand
-            elsewhere, as in another process.
-        at: the iterations after which to stop, 0 for before the first; by default every
-            ``every``-th, and the last.
-        every: see there.
-        kill: stop the run with SIGKILL instead of an exception. All runs are then made in processes
-            of their own, forked from this one, where torch computes with one thread. States and
-            metrics have to be such that ``torch.load(weights_only=True)`` reads them.
-        timeout_s: for ``kill``: how long a single run may take.
+        make_run: ``make_run(folder)`` creates data, model, optimizer, trainer and handlers as the
+            training script does, with checkpoints in ``folder``. It must seed the random numbers
+            that it draws itself, such as the initial weights: the random state differs for each
+            resumed run, as in another process.
+        at: the iterations after which to stop; 0 stops before the first. By default, every
+            ``every``-th iteration and the last.
+        every: interval of the default of ``at``.
+        kill: whether to stop runs with SIGKILL instead of an exception. Each run then has its own
+            process, forked from this one, where PyTorch uses one thread. States and metrics must be
+            loadable with ``torch.load(weights_only=True)``.
+        timeout_s: timeout of a single run with ``kill``.
 
     Returns:
-        For each of the runs where it stopped, and from where it went on.
+        For each run, where it was stopped and where it was resumed.
 
     Raises:
-        AssertionError: a run differs; the message says where first, and in what. Or no run went on
+        AssertionError: a run differs; the message names the first difference. Or no run was resumed
             from a checkpoint, so that nothing was tested.
         ValueError: ``every`` is not positive, or ``at`` has an iteration that the run does not
-            have.
+            reach.
 
     Example:
         >>> from ignite.handlers import Checkpoint
@@ -121,7 +119,7 @@ def assert_resume_is_exact(
         ...     return Run(trainer, [1, 2, 3], {"total": total}, max_epochs=2)
         >>> assert_resume_is_exact(make_run, at=[4])
         Traceback (most recent call last):
-        AssertionError: Stopped after iteration 4 and resumed after 4: final state['total']['sum'] is 5 and should be 12
+        AssertionError: Stopped after iteration 4 and resumed after 4: final state[...] is 5 and should be 12
     """
     if every < 1:
         raise ValueError(f"every should be positive, but given {every}")
@@ -152,13 +150,13 @@ class _Comparison:
         for stop in stops:
             if not 0 <= stop <= last:
                 raise ValueError(
-                    f"at should have iterations from 0 to {last}, those of the run, but given {stop}"
+                    f"at should have iterations of the run, from 0 to {last}, but given {stop}"
                 )
         resumptions = [self._stop_and_resume(stop, reference) for stop in stops]
         if stops and not any(resumed_at for _, resumed_at in resumptions):
             raise AssertionError(
-                "No run went on from a checkpoint, all began anew: make_run should attach one that saves before "
-                f"iteration {max(stops)}"
+                "No run was resumed from a checkpoint: make_run should attach one that saves "
+                f"before iteration {max(stops)}"
             )
         return resumptions
 
@@ -171,7 +169,7 @@ class _Comparison:
         found, expected = dict(resumed.state), dict(reference.state)
         if (
             resumed.started_at == 0
-        ):  # begun anew, with generators that differ unless make_run has seeded them
+        ):  # not resumed: the random state differs unless make_run seeds it
             found["random_state"] = expected["random_state"] = None
         difference = _entries_differ(resumed, reference, last=reference.iteration)
         difference = difference or first_difference(found, expected, "final state")
@@ -189,8 +187,7 @@ class _Comparison:
         return folder
 
     def _run(self, folder: Path, stop: int | None, is_new_process: bool = False) -> _Record:
-        # What make_run does not seed is as it was in the run that is compared with, unless it is
-        # restored.
+        # A resumed run starts with another seed, so that a random state that is not restored shows.
         self._num_resumed += is_new_process
         seed = _SEED + self._num_resumed * is_new_process
         if not self._kill:
@@ -212,7 +209,7 @@ def _run_here(
     seed: int,
     tell: Callable[[str, Any], None] | None = None,
 ) -> dict[str, Any]:
-    """Makes a run and runs it to the end, or up to ``stop``; returns the fields of a record."""
+    """Creates a run, and runs it to the end or up to ``stop``; returns the fields of a record."""
     manual_seed(seed)
     run = make_run(folder)
     trainer, recorder = run.trainer, Recorder(run.trainer, run.objects, tell)
@@ -237,7 +234,7 @@ def _run_here(
 
 
 def _entries_differ(record: _Record, reference: _Record, last: int) -> str | None:
-    """Where the entries after the start of ``record``, up to iteration ``last``, differ from those of ``reference``."""
+    """Describes the first difference of the entries of ``record``, up to iteration ``last``."""
     is_complete = last == reference.iteration and record.state
     for key, expected in reference.entries.items():
         if key in record.entries:
@@ -245,8 +242,7 @@ def _entries_differ(record: _Record, reference: _Record, last: int) -> str | Non
                 return difference
             continue
         iteration = int(re.findall(r"\d+", key)[-1])
-        # What comes after the iteration in which a run stopped may have been left to the one that
-        # went on.
+        # Entries at the end of the iteration in which a run stopped may belong to the resumed run.
         is_due = record.started_at < iteration < last
         is_due |= iteration == last and bool(is_complete or key.startswith("batch"))
         if is_due and iteration > record.started_at:

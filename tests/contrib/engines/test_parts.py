@@ -46,12 +46,12 @@ def test_a_string_is_one_name():
 @pytest.mark.parametrize(
     ("output", "names", "error", "match"),
     [
-        ({"a": 1.0}, ["b"], KeyError, r"keys of the trainer's output, \['a'\], but given 'b'"),
+        ({"a": 1.0}, ["b"], KeyError, r"keys of the output of the trainer, \['a'\], but given 'b'"),
         (
             (1.0,),
             ["a", "b"],
             IndexError,
-            "as many as the trainer's outputs, 1, but given 'b' as number 2",
+            "as many names as the trainer has outputs, 1, but given 'b' as number 2",
         ),
         (None, ["a"], TypeError, "Unhandled type of update_function's output.* but given NoneType"),
         ("text", ["a"], TypeError, "Unhandled type of update_function's output.* but given str"),

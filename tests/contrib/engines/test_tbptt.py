@@ -132,7 +132,7 @@ def test_input_and_target_are_equally_long():
     model = Recurrent()
     trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
     x, y = make_sequence(4)
-    message = r"x and y should be equally long in dimension 0, but given shapes \(4, 4, 2\) and \(3, 4, 3\)"
+    message = r"x and y should have the same length in dimension 0, but given shapes \(4, 4, 2\) and \(3, 4, 3\)"
     with pytest.raises(ValueError, match=message):
         trainer.run([(x, y[:3])])
     assert model.num_inputs == []
@@ -316,7 +316,9 @@ def test_a_run_that_begins_anew_after_a_failure_between_two_chunks_has_nothing_i
 def test_other_moments_of_an_iteration_cannot_be_saved_at(tmp_path):
     model = Recurrent()
     trainer = create_supervised_tbptt_trainer(model, sgd(model), mse, 2)
-    with pytest.raises(ValueError, match="event should be one at which a run can be resumed"):
+    with pytest.raises(
+        ValueError, match="event should be ITERATION_COMPLETED or EPOCH_COMPLETED, .* resumed"
+    ):
         Checkpoint.of(trainer, tmp_path, event=Tbptt_Events.TIME_ITERATION_STARTED)
 
 

@@ -160,7 +160,7 @@ def test_batches_that_are_cut_beforehand_are_an_error_not_a_surprise():
     trainer = Engine(lambda engine, batch: None)
     BatchSizeScheduler(loader, lambda event: 3).attach(trainer)
     with pytest.raises(
-        RuntimeError, match="should be used with a run that is given the DataLoader itself"
+        RuntimeError, match="BatchSizeScheduler cannot be used with a ResumableLoader"
     ):
         trainer.run(resumable(loader))
     assert loader.batch_sampler.batch_size == 2

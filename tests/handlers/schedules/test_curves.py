@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from ignite.handlers._schedules.interpolation import (
     half_cosine,
+    linear,
     piecewise_linear,
-    straight,
     triangle,
 )
 
 
 def test_the_ends_and_the_middle():
-    assert [straight(2.0, 4.0, x) for x in (0, 0.25, 1)] == [2.0, 2.5, 4.0]
+    assert [linear(2.0, 4.0, x) for x in (0, 0.25, 1)] == [2.0, 2.5, 4.0]
     assert [triangle(2.0, 4.0, x) for x in (0, 0.25, 0.5, 0.75, 1)] == [2.0, 3.0, 4.0, 3.0, 2.0]
     assert [half_cosine(2.0, 4.0, x) for x in (0, 1 / 3, 0.5, 1)] == pytest.approx(
         [2.0, 2.5, 3.0, 4.0]

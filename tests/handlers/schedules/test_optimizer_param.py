@@ -56,7 +56,7 @@ def test_without_a_wish_for_it_there_is_no_history():
 
 def test_a_group_that_is_not_there_is_said_when_it_is_needed():
     scheduler = Given(1.0, param_group_index=2)
-    with pytest.raises(IndexError, match="one of 2 groups, but given 2"):
+    with pytest.raises(IndexError, match="of the optimizer, which has 2, but given 2"):
         scheduler(None)
     scheduler.optimizer.add_param_group({"params": [torch.zeros(1)]})
     scheduler(None)

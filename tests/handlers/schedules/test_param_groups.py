@@ -162,7 +162,7 @@ def test_a_member_that_refuses_its_state_leaves_the_others_alone():
             make().schedulers,
             ["a"],
             ValueError,
-            "2 should be equal 1: names should have one for each scheduler",
+            "2 should be equal 1: names should have one name per scheduler",
         ),
     ],
     ids=["none", "number", "empty", "string", "numbers", "few"],

@@ -45,9 +45,7 @@ def test_one_group_or_all():
         0.5,
     ]
     for index in (2, -3):
-        with pytest.raises(
-            IndexError, match=f"should be that of one of 2 groups, but given {index}"
-        ):
+        with pytest.raises(IndexError, match=f"of the optimizer, which has 2, but given {index}"):
             param_groups.select(optimizer, index)
 
 

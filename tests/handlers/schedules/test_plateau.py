@@ -176,7 +176,7 @@ def test_a_metric_that_is_not_there():
             TypeError,
             "min_lr should be a float, but given <class 'list'>",
         ),
-        ({"param_group_index": 2}, IndexError, "one of 2 groups, but given 2"),
+        ({"param_group_index": 2}, IndexError, "of the optimizer, which has 2, but given 2"),
         ({"factor": 2.0}, ValueError, "Factor should be < 1.0"),
         ({"paitence": 2}, TypeError, "unexpected keyword argument 'paitence'"),
     ],

@@ -14,7 +14,7 @@ def test_one_warning_a_minute_and_one_at_the_end(monkeypatch, caplog):
             errors.add(OSError("disk full"))
         errors.report()
     assert [record.getMessage() for record in caplog.records] == [
-        "Not written, training goes on: OSError: disk full",
-        "Not written, training goes on: OSError: disk full",
-        "4 entries are missing from what was logged",
+        "Cannot write logged values, training continues: OSError: disk full",
+        "Cannot write logged values, training continues: OSError: disk full",
+        "4 entries could not be logged",
     ]

@@ -1,4 +1,4 @@
-"""What is attached to a training, made and checked before anything of it is."""
+"""Handlers of ``setup_common_training_handlers``, created and checked before any is attached."""
 
 from __future__ import annotations
 
@@ -18,46 +18,56 @@ from ignite.engine import Engine, Events
 from ignite.handlers.checkpoint import BaseSaveHandler, Checkpoint, DiskSaver
 from ignite.metrics import RunningAverage
 
-__all__ = ["averages_of", "checkpoint_of", "disk_saver", "schedule_of", "tell_epoch", "tells_epoch"]
+__all__ = ["averages_of", "checkpoint_of", "disk_saver", "needs_epoch", "schedule_of", "set_epoch"]
 
 AnyEngine = Engine[Any, Any]
 
 
-def tells_epoch(train_sampler: Any) -> bool:
+def needs_epoch(train_sampler: Any) -> bool:
+    """Whether ``set_epoch`` of a sampler has to be called at the start of each epoch.
+
+    Raises:
+        TypeError: with several processes, the sampler has no ``set_epoch``.
+    """
     if train_sampler is None:
         return False
     if idist.get_world_size() > 1:
         if not callable(getattr(train_sampler, "set_epoch", None)):
             raise TypeError(
-                "Train sampler should be torch DistributedSampler and have `set_epoch` method, but given "
-                f"{type(train_sampler).__name__}"
+                "Train sampler should be torch DistributedSampler and have `set_epoch` method, "
+                f"but given {type(train_sampler).__name__}"
             )
         return True
     if isinstance(train_sampler, DistributedSampler):
         warnings.warn(
-            "Argument train_sampler is a distributed sampler, but either there is no distributed setting or world size "
-            "is < 2. Train sampler argument will be ignored",
+            "Argument train_sampler is a distributed sampler, but either there is no distributed "
+            "setting or world size is < 2. Train sampler argument will be ignored",
             stacklevel=3,
         )
     return False
 
 
-def tell_epoch(engine: AnyEngine, train_sampler: DistributedSampler[Any]) -> None:
+def set_epoch(engine: AnyEngine, train_sampler: DistributedSampler[Any]) -> None:
+    """Sets the epoch of a sampler, which shuffles the samples differently in each epoch."""
     train_sampler.set_epoch(engine.state.epoch - 1)
 
 
 def schedule_of(lr_scheduler: Any) -> tuple[Events, tuple[Any, ...]]:
-    """When to step a scheduler, and the handler with its arguments: what is saved with a run is found there."""
+    """Returns the event at which to step a scheduler, and the handler with its arguments.
+
+    The scheduler is an argument, where ``Checkpoint.of`` finds it.
+    """
     if isinstance(lr_scheduler, ReduceLROnPlateau):
         raise TypeError(
-            "Argument lr_scheduler should step without a metric, but given ReduceLROnPlateau: attach a "
-            "ReduceLROnPlateauScheduler to the evaluator"
+            "Argument lr_scheduler should step without a metric, but given ReduceLROnPlateau: "
+            "attach a ReduceLROnPlateauScheduler to the evaluator instead"
         )
     if isinstance(lr_scheduler, TorchScheduler):
         return Events.ITERATION_COMPLETED, (_step, lr_scheduler)
     if lr_scheduler is not None and not callable(lr_scheduler):
         raise TypeError(
-            f"Argument lr_scheduler should be a scheduler of torch or Ignite, but given {lr_scheduler!r}"
+            "Argument lr_scheduler should be a scheduler of torch or Ignite, "
+            f"but given {lr_scheduler!r}"
         )
     return Events.ITERATION_STARTED, (lr_scheduler,)
 
@@ -72,10 +82,15 @@ def checkpoint_of(
     save_handler: Callable[..., Any] | BaseSaveHandler | None,
     kwargs: dict[str, Any],
 ) -> Checkpoint | None:
+    """Returns the checkpoint handler; None if there is nothing to save.
+
+    Raises:
+        ValueError: both or neither of ``output_path`` and ``save_handler`` are given.
+    """
     if output_path is not None and save_handler is not None:
         raise ValueError(
-            "Arguments output_path and save_handler are mutually exclusive, but given both. Please, define only one of "
-            "them"
+            "Arguments output_path and save_handler are mutually exclusive, but given both. "
+            "Please, define only one of them"
         )
     if to_save is None:
         if kwargs:
@@ -85,8 +100,8 @@ def checkpoint_of(
         return None
     if output_path is None and save_handler is None:
         raise ValueError(
-            "If to_save argument is provided then output_path or save_handler arguments should be also defined, but "
-            "given neither"
+            "If to_save argument is provided then output_path or save_handler arguments should be "
+            "also defined, but given neither"
         )
     saver = disk_saver(output_path, kwargs) if output_path is not None else save_handler
     assert saver is not None
@@ -94,10 +109,12 @@ def checkpoint_of(
 
 
 def disk_saver(output_path: str, kwargs: Mapping[str, Any]) -> DiskSaver:
+    """Returns a saver to a folder, which may have other files."""
     return DiskSaver(output_path, require_empty=False, save_on_rank=kwargs.get("save_on_rank", 0))
 
 
 def averages_of(output_names: Iterable[str] | None) -> list[tuple[str, RunningAverage]]:
+    """Returns the names and running averages of the parts of the output."""
     names = [output_names] if isinstance(output_names, str) else output_names or ()
     return [
         (name, RunningAverage(output_transform=functools.partial(_part_of_output, name, i)))
@@ -111,17 +128,18 @@ def _part_of_output(name: str, i: int, output: Any) -> Any:
     if isinstance(output, Mapping):
         if name not in output:
             raise KeyError(
-                f"output_names should be keys of the trainer's output, {list(output)}, but given {name!r}"
+                f"output_names should be keys of the output of the trainer, {list(output)}, "
+                f"but given {name!r}"
             )
         return output[name]
     if isinstance(output, Sequence) and not isinstance(output, str):
         if i >= len(output):
             raise IndexError(
-                f"output_names should be as many as the trainer's outputs, {len(output)}, but given {name!r} as "
-                f"number {i + 1}"
+                "output_names should have as many names as the trainer has outputs, "
+                f"{len(output)}, but given {name!r} as number {i + 1}"
             )
         return output[i]
     raise TypeError(
-        "Unhandled type of update_function's output. It should be a mapping, a sequence, a number or a tensor, but "
-        f"given {type(output).__name__}"
+        "Unhandled type of update_function's output. It should be a mapping, a sequence, a number "
+        f"or a tensor, but given {type(output).__name__}"
     )

@@ -1,4 +1,4 @@
-"""What most trainings have attached, in one call: checkpoints, averages, progress bars, early stopping."""
+"""Recipes that attach common handlers: checkpoints, averages, progress bars, early stopping."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ignite.contrib.engines._parts import (
     averages_of,
     checkpoint_of,
     disk_saver,
+    needs_epoch,
     schedule_of,
-    tell_epoch,
-    tells_epoch,
+    set_epoch,
 )
 from ignite.engine import Engine, Events
 from ignite.handlers.base_logger import BaseLogger
@@ -67,37 +67,42 @@ def setup_common_training_handlers(  # noqa: PLR0913 - Ignite's signature
     save_handler: SaveHandler | None = None,
     **kwargs: Any,
 ) -> None:
-    """Attaches what most trainings need. If it raises, nothing has been attached.
+    """Attaches common handlers to a trainer. If it raises, no handler has been attached.
 
     Args:
-        trainer: to what.
-        train_sampler: over several processes, it is told the epoch, so that each has another order.
+        trainer: the trainer.
+        train_sampler: with several processes, its ``set_epoch`` is called at the start of each
+            epoch.
         to_save: objects to save every ``save_every_iters`` iterations; see :class:`Checkpoint`.
-        save_every_iters: at least 1.
-        output_path: the folder to save to. It may hold files, and they are left there.
-        lr_scheduler: torch's, stepped after each iteration; or Ignite's, or a handler, called
-            before each.
-        with_gpu_stats: put the use of GPUs into the metrics. See :class:`GpuInfo`.
-        output_names: running averages of the trainer's output, in its metrics under these names:
-            the outputs with these keys if it is a dictionary, those at these positions if it is a
-            list or tuple, or the only one.
-        with_pbars: show progress bars, in the first process.
-        with_pbar_on_iters: one bar for each epoch, with all metrics, besides that of epochs.
-        log_every_iters: after how many iterations to move that bar, and to look at the GPUs; at
-            least 1.
-        stop_on_nan: see :class:`TerminateOnNan`.
-        clear_cuda_cache: after each epoch, if there is a GPU; see :func:`empty_cuda_cache`.
-        save_handler: writes what is saved, instead of ``output_path``.
-        **kwargs: for :class:`Checkpoint`.
+        save_every_iters: number of iterations between two checkpoints, at least 1.
+        output_path: the folder to save to. Existing files are kept.
+        lr_scheduler: a PyTorch scheduler, stepped after each iteration; or a scheduler of Ignite or
+            a handler, called before each iteration.
+        with_gpu_stats: whether to add the utilization of GPUs to the metrics; see
+            :class:`GpuInfo`.
+        output_names: names of running averages of the output, added to the metrics of the trainer.
+            The names are keys of a dictionary, or stand for the items of a list or tuple in order,
+            or for the single output.
+        with_pbars: whether to show progress bars, on rank 0.
+        with_pbar_on_iters: whether to show a bar of the iterations, with all metrics, in addition
+            to the bar of the epochs.
+        log_every_iters: number of iterations between two updates of that bar and the GPU metrics,
+            at least 1.
+        stop_on_nan: whether to attach :class:`TerminateOnNan`.
+        clear_cuda_cache: whether to call :func:`empty_cuda_cache` after each epoch, if there is a
+            GPU.
+        save_handler: a save handler, instead of ``output_path``.
+        **kwargs: passed to :class:`Checkpoint`.
 
     Raises:
-        TypeError: ``lr_scheduler`` is no scheduler that steps without a metric; over several
-            processes, ``train_sampler`` has no ``set_epoch``; or, in the run, the output is none of
-            the above.
-        ValueError: there is not exactly one place to save to, or a number is less than 1.
-        KeyError, IndexError: in the run, the output has nothing for one of ``output_names``.
-        ModuleNotFoundError: a package is not installed that progress bars or ``with_gpu_stats``
-            need.
+        TypeError: ``lr_scheduler`` is not a scheduler that steps without a metric; with several
+            processes, ``train_sampler`` has no ``set_epoch``; or, during the run, the output has
+            another type.
+        ValueError: both or neither of ``output_path`` and ``save_handler`` are given, or a number
+            is less than 1.
+        KeyError, IndexError: during the run, the output lacks one of ``output_names``.
+        ModuleNotFoundError: a package that progress bars or ``with_gpu_stats`` need is not
+            installed.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: {"loss": batch})
@@ -105,7 +110,7 @@ def setup_common_training_handlers(  # noqa: PLR0913 - Ignite's signature
         >>> trainer.run([1.0, float("nan"), 3.0]).iteration
         2
     """
-    is_told_epoch = tells_epoch(train_sampler)
+    sets_epoch = needs_epoch(train_sampler)
     on_log: Any = Events.ITERATION_COMPLETED(every=log_every_iters)
     on_save = Events.ITERATION_COMPLETED(every=save_every_iters)
     on_schedule, schedule = schedule_of(lr_scheduler)
@@ -134,8 +139,8 @@ def setup_common_training_handlers(  # noqa: PLR0913 - Ignite's signature
         bar_of_epochs.attach(
             trainer, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED
         )
-    if is_told_epoch:
-        trainer.add_event_handler(Events.EPOCH_STARTED, tell_epoch, train_sampler)
+    if sets_epoch:
+        trainer.add_event_handler(Events.EPOCH_STARTED, set_epoch, train_sampler)
 
 
 setup_common_distrib_training_handlers = setup_common_training_handlers
@@ -155,9 +160,10 @@ def save_best_model_by_val_score(
     """Saves the model with the best metrics to a folder; see :func:`gen_save_best_models_by_val_score`.
 
     Args:
-        output_path: the folder. It may hold files, and they are left there.
-        evaluator, metric_name, n_saved, trainer, tag, score_sign, **kwargs: as there.
-        model: saved as "model".
+        output_path: the folder. Existing files are kept.
+        evaluator, metric_name, n_saved, trainer, tag, score_sign, **kwargs: see
+            :func:`gen_save_best_models_by_val_score`.
+        model: the model, saved as "model".
     """
     saver = disk_saver(output_path, kwargs)
     return gen_save_best_models_by_val_score(
@@ -176,24 +182,24 @@ def gen_save_best_models_by_val_score(
     score_sign: float = 1.0,
     **kwargs: Any,
 ) -> Checkpoint:
-    """Saves models when a run of ``evaluator`` has ended, and keeps those with the best metrics.
+    """Saves models after each run of ``evaluator``, and keeps those with the best metrics.
 
     Args:
-        save_handler: writes them; see :class:`Checkpoint`.
-        evaluator: whose metric is the score.
-        models: one, which is called "model", or several with their names.
-        metric_name: its name in ``evaluator.state.metrics``; the file has it in lower case.
-        n_saved: how many to keep.
-        trainer: whose epochs are in the names of files; without it, there are none.
-        tag: stands before the metric's name in those of files.
+        save_handler: the save handler; see :class:`Checkpoint`.
+        evaluator: the engine whose metric is the score.
+        models: a model, which is saved as "model", or several models by name.
+        metric_name: the name in ``evaluator.state.metrics``; in lower case part of file names.
+        n_saved: number of files to keep.
+        trainer: if given, its epoch is part of file names.
+        tag: prefix of the metric in file names.
         score_sign: -1 if a lower metric is better.
-        **kwargs: for :class:`Checkpoint`, and go before what is said here.
+        **kwargs: passed to :class:`Checkpoint`; override the arguments set here.
 
     Returns:
-        The handler that is attached.
+        The attached handler.
 
     Raises:
-        TypeError: something cannot be saved.
+        TypeError: an object cannot be saved.
         ValueError: ``score_sign`` is neither 1 nor -1.
 
     Example:
@@ -228,20 +234,20 @@ def add_early_stopping_by_val_score(
     metric_name: str,
     score_sign: float = 1.0,
 ) -> EarlyStopping:
-    """Stops ``trainer`` when ``patience`` runs of ``evaluator`` have not improved a metric.
+    """Stops ``trainer`` when a metric has not improved in ``patience`` runs of ``evaluator``.
 
     Args:
         patience: see :class:`EarlyStopping`.
-        evaluator: whose metric is the score.
-        trainer: what is stopped.
-        metric_name: its name in ``evaluator.state.metrics``.
+        evaluator: the engine whose metric is the score.
+        trainer: the engine to stop.
+        metric_name: the name in ``evaluator.state.metrics``.
         score_sign: -1 if a lower metric is better.
 
     Returns:
-        The handler that is attached.
+        The attached handler.
 
     Raises:
-        TypeError: ``trainer`` is no engine.
+        TypeError: ``trainer`` is not an engine.
         ValueError: a number is out of range.
     """
     stopper = EarlyStopping(patience, get_default_score_fn(metric_name, score_sign), trainer)
@@ -250,11 +256,11 @@ def add_early_stopping_by_val_score(
 
 
 def empty_cuda_cache(_: AnyEngine) -> None:
-    """Gives memory of the GPU that no tensor uses back to the driver.
+    """Releases unused GPU memory to the driver.
 
-    Takes milliseconds, and waits for the GPU.
+    Takes some milliseconds and synchronizes with the GPU.
     """
-    gc.collect()  # first: tensors in reference cycles hold memory until then
+    gc.collect()  # first, because it deletes tensors in reference cycles
     torch.cuda.empty_cache()
 
 
@@ -272,6 +278,6 @@ def setup_any_logging(
         DeprecationWarning: always.
     """
     raise DeprecationWarning(
-        "setup_any_logging has been deprecated since version 0.4.0: use setup_tb_logging, setup_mlflow_logging or the "
-        "attach methods of the logger"
+        "setup_any_logging has been deprecated since version 0.4.0: use setup_tb_logging, "
+        "setup_mlflow_logging or the attach methods of the logger"
     )

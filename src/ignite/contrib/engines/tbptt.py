@@ -1,4 +1,4 @@
-"""Training of recurrent models on long sequences: truncated back-propagation through time."""
+"""Truncated backpropagation through time, for recurrent models on long sequences."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["Tbptt_Events", "create_supervised_tbptt_trainer"]
 
 
 class Tbptt_Events(EventEnum):  # noqa: N801 - Ignite's name
-    """Moments within an iteration: one chunk of the sequence."""
+    """Events within an iteration, for each chunk of the sequence."""
 
     TIME_ITERATION_STARTED = "time_iteration_started"
-    """A chunk is about to be trained on."""
+    """Fired before training on a chunk."""
     TIME_ITERATION_COMPLETED = "time_iteration_completed"
-    """A chunk has been trained on; ``state.output`` is its loss.
+    """Fired after training on a chunk; ``state.output`` is its loss.
 
-    ``Checkpoint.of`` can save a run here.
+    ``Checkpoint.of`` supports this event.
     """
 
 
@@ -49,42 +49,40 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
     clip_grad_value: float | None = None,
     amp_dtype: str | torch.dtype | None = None,
 ) -> Engine[Any, Any]:
-    """Makes an engine that trains on a sequence in chunks, and carries the hidden state from one to the next.
+    """Creates an engine that trains on chunks of a sequence, and passes on the hidden state.
 
-    Gradients do not flow from chunk to chunk. Each chunk is a step as of
-    :func:`~ignite.engine.create_supervised_trainer`, with its :class:`~ignite.engine.BackpropEvents`. What a saved run
-    needs is found: model, optimizer, scaler, gradients of a window that is not full, and, between
-    two chunks, the hidden state and the rest of the sequence.
+    Gradients do not flow between chunks. Each chunk is a step of
+    :func:`~ignite.engine.create_supervised_trainer`, with its
+    :class:`~ignite.engine.BackpropEvents`. ``Checkpoint.of`` saves the model, optimizer, scaler,
+    accumulated gradients and, between two chunks, the hidden state and the rest of the sequence.
 
     Args:
-        model: called as ``model(x)`` on the first chunk and ``model(x, hidden)`` on the others;
+        model: called as ``model(x)`` for the first chunk and ``model(x, hidden)`` for the others;
             returns ``(y_pred, hidden)``, where ``hidden`` is a tensor or a nested container of
             tensors.
-        optimizer: updates the model's parameters.
-        loss_fn: ``loss_fn(y_pred, y)``, a tensor of one element, or a
+        optimizer: the optimizer.
+        loss_fn: ``loss_fn(y_pred, y)``, returns a tensor with one element, or a
             :class:`~ignite.engine.CountedLoss`.
-        tbtt_step: time steps in a chunk, at least 1; the last chunk takes what is left.
-        dim: the dimension of time in ``x`` and ``y``.
-        device: where to move the chunks; None leaves them.
-        non_blocking: return before a copy from pinned memory has ended.
-        prepare_batch: ``prepare_batch((x, y), device=device, non_blocking=non_blocking) -> (x,
-            y)``, for each chunk.
+        tbtt_step: number of time steps per chunk, at least 1; the last chunk may be shorter.
+        dim: the time dimension of ``x`` and ``y``.
+        device: the device to move chunks to; None does not move them.
+        non_blocking: whether copies from pinned memory are asynchronous.
+        prepare_batch: ``prepare_batch((x, y), device=device, non_blocking=non_blocking)``, returns
+            ``(x, y)``; called for each chunk.
         amp_mode: "amp" for autocast, None for full precision.
-        scaler: for "amp": a ``GradScaler``, or True to have one made and put at
-            ``trainer.state.scaler``.
-        gradient_accumulation_steps: chunks between two steps of the optimizer. A sequence that ends
-            in the middle of such a window ends with a step.
-        clip_grad_norm: the largest norm of all gradients together.
-        clip_grad_value: the largest absolute value of a single gradient.
-        amp_dtype: what autocast computes in; by default torch's choice (float16 on CUDA, bfloat16
-            on CPU).
+        scaler: with "amp", a ``GradScaler``, or True to create one as ``trainer.state.scaler``.
+        gradient_accumulation_steps: number of chunks per optimizer step. The last chunk of a
+            sequence always ends with a step.
+        clip_grad_norm: maximum norm of all gradients.
+        clip_grad_value: maximum absolute value of a gradient.
+        amp_dtype: dtype of autocast; by default PyTorch's (float16 on CUDA, bfloat16 on CPU).
 
     Returns:
-        An engine that knows :class:`Tbptt_Events`; its output is the mean loss of the chunks.
+        An engine with :class:`Tbptt_Events`; its output is the mean loss of the chunks.
 
     Raises:
-        ValueError: ``tbtt_step`` is less than 1, or another argument is out of range; or, in the
-            run, ``x`` and ``y`` are not equally long.
+        ValueError: ``tbtt_step`` is less than 1, or another argument is out of range; or, during
+            the run, the lengths of ``x`` and ``y`` differ.
 
     References:
         Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent
@@ -93,13 +91,22 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
     if tbtt_step < 1:
         raise ValueError(f"tbtt_step should be at least 1, but given {tbtt_step}")
     hidden = _Hidden()
-    of_chunks: Engine[Any, Any] = create_supervised_trainer(
-        model, optimizer, loss_fn, device, prepare_batch=_as_it_is, amp_mode=amp_mode, scaler=scaler,
-        gradient_accumulation_steps=gradient_accumulation_steps, model_fn=hidden.call, clip_grad_norm=clip_grad_norm,
-        clip_grad_value=clip_grad_value, amp_dtype=amp_dtype,
-    )  # fmt: skip
+    chunk_trainer: Engine[Any, Any] = create_supervised_trainer(
+        model,
+        optimizer,
+        loss_fn,
+        device,
+        prepare_batch=_unchanged,
+        amp_mode=amp_mode,
+        scaler=scaler,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        model_fn=hidden.call,
+        clip_grad_norm=clip_grad_norm,
+        clip_grad_value=clip_grad_value,
+        amp_dtype=amp_dtype,
+    )
     step = _SequenceStep(
-        of_chunks.step_function,
+        chunk_trainer.step_function,
         hidden,
         tbtt_step,
         dim,
@@ -108,36 +115,36 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
     trainer: Engine[Any, Any] = Engine(step)
     trainer.register_events(*Tbptt_Events)
     trainer.register_events(*BackpropEvents)
-    if hasattr(of_chunks.state, "scaler"):
-        trainer.state.scaler = of_chunks.state.scaler  # type: ignore[attr-defined]
-    # Before all others: a run that was saved between two chunks has yet to be trained on the rest
-    # of the sequence.
+    if hasattr(chunk_trainer.state, "scaler"):
+        trainer.state.scaler = chunk_trainer.state.scaler  # type: ignore[attr-defined]
+    # First, because a run that was saved between two chunks first has to train on the rest of the
+    # sequence.
     trainer.add_event_handler(Events.ITERATION_COMPLETED, step.finish, priority=float("inf"))
     return trainer
 
 
-def _as_it_is(batch: Any, **kwargs: Any) -> Any:
+def _unchanged(batch: Any, **kwargs: Any) -> Any:
     return batch
 
 
 class _Hidden:
-    """The hidden state that one chunk hands to the next."""
+    """The hidden state, which one chunk passes to the next."""
 
     def __init__(self) -> None:
         self.value: Any = None
 
     def call(self, model: Any, x: Any) -> Any:
-        """The model's output for a chunk; keeps the hidden state, cut off from the graph."""
+        """Returns the output of the model for a chunk; stores the detached hidden state."""
         y_pred, hidden = model(x) if self.value is None else model(x, self.value)
         self.value = apply_to_tensor(hidden, torch.Tensor.detach)
         return y_pred
 
 
 class _SequenceStep:
-    """Trains on the chunks of a sequence, one after the other."""
+    """Step function that trains on the chunks of a sequence."""
 
     resumes_within = (Tbptt_Events.TIME_ITERATION_COMPLETED,)
-    """Events in an iteration at which ``Checkpoint.of`` may save the run: ``finish`` completes the iteration."""
+    """Events at which ``Checkpoint.of`` may save the run; ``finish`` completes the iteration."""
 
     def __init__(
         self,
@@ -153,9 +160,9 @@ class _SequenceStep:
         self._dim = dim
         self._prepare = prepare
         self._rest: list[Any] = []
-        """Chunks that are left of the sequence at hand."""
+        """Remaining chunks of the current sequence."""
         self._losses: list[float] = []
-        """Of the chunks that are done."""
+        """Losses of the completed chunks."""
         self._is_inside = self._is_loaded = False
 
     def __call__(self, engine: Engine[Any, Any], batch: tuple[torch.Tensor, torch.Tensor]) -> Any:
@@ -167,7 +174,7 @@ class _SequenceStep:
         return self._train(engine)
 
     def finish(self, engine: Engine[Any, Any]) -> None:
-        """Trains on the rest of a sequence, if the run was saved in the midst of it."""
+        """Trains on the rest of a sequence, if the run was saved between two chunks."""
         if self._is_loaded:
             self._is_loaded = False
             engine.state.output = self._train(engine)
@@ -183,7 +190,7 @@ class _SequenceStep:
                 if self._losses:
                     self._step.stay_in_iteration()
                 loss = self._step(engine, chunk)
-                if loss is None:  # a handler leaves the iteration out
+                if loss is None:  # a handler skipped the iteration
                     return None
                 engine.state.output = loss
                 self._losses.append(loss)
@@ -193,16 +200,16 @@ class _SequenceStep:
             self._is_inside, self._hidden.value = False, None
 
     def parts(self) -> dict[str, Any]:
-        """What belongs to a run and has a state, by name."""
+        """Returns the objects to save with a run, by name."""
         return {**self._step.parts(), "sequence": self}
 
     @property
     def num_accumulated(self) -> int:
-        """Chunks in the window so far."""
+        """Number of chunks whose gradients are accumulated."""
         return int(self._step.num_accumulated)
 
     def state_dict(self) -> dict[str, Any]:
-        """Between two chunks, the hidden state, the losses so far and the rest of the sequence; else nothing."""
+        """Returns the hidden state, the losses and the remaining chunks, if between two chunks."""
         if not self._is_inside:
             return {"is_inside": False}
         rest = [list(chunk) for chunk in self._rest]
@@ -214,7 +221,7 @@ class _SequenceStep:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on with the rest of a sequence, at the end of the iteration that it belongs to."""
+        """Restores a saved state; the rest of its sequence is trained on in :meth:`finish`."""
         self._is_loaded = state_dict["is_inside"]
         if self._is_loaded:
             self._rest = [tuple(chunk) for chunk in state_dict["rest"]]
@@ -225,5 +232,6 @@ class _SequenceStep:
 def _check_lengths(x: torch.Tensor, y: torch.Tensor, dim: int) -> None:
     if x.shape[dim] != y.shape[dim]:
         raise ValueError(
-            f"x and y should be equally long in dimension {dim}, but given shapes {tuple(x.shape)} and {tuple(y.shape)}"
+            f"x and y should have the same length in dimension {dim}, "
+            f"but given shapes {tuple(x.shape)} and {tuple(y.shape)}"
         )

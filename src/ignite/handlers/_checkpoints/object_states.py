@@ -38,7 +38,7 @@ def leaves_of(objects: Any, method: str, path: str = "") -> Iterator[tuple[str, 
     children = _children_of(objects)
     if children is None:
         raise TypeError(
-            f"Object {type(objects)} should have `{method}` method, but {path or 'this one'} has not"
+            f"Object {type(objects)} should have `{method}` method, but {path or 'it'} has none"
         )
     for key, child in children:
         yield from leaves_of(child, method, f"{path}.{key}" if path else str(key))
@@ -188,9 +188,8 @@ def _is_handler_state(state: Any) -> bool:
 def _without_handler_state(target: Any, states: Mapping[str, Any]) -> Mapping[str, Any]:
     if hasattr(target, "state_dict") and HANDLER_KEY in target.state_dict():
         return states  # the key is the object's own
-    rest: Any = copy.copy(
-        states
-    )  # copies the attributes that torch sets on state dictionaries, too
+    # copy.copy also copies the attributes that PyTorch sets on state dictionaries.
+    rest: Any = copy.copy(states)
     del rest[HANDLER_KEY]
     found: Mapping[str, Any] = rest
     return found
@@ -229,8 +228,7 @@ class _WithOptions:
         return storage.state_of(self._module)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        # Used once: the state that is put back if another object does not fit is loaded without
-        # options.
+        # Used once: if another object does not fit, the previous state is restored without options.
         options, self._options = self._options, {}
         module = storage.unwrap(self._module)
         module.load_state_dict(fit_keys(module, state), **options)
@@ -264,5 +262,5 @@ def check_same(found: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
         difference = first_difference(plain, expected, name)
         if difference is not None:
             raise CheckpointError(
-                f"{name} should come back from a checkpoint as it was saved, but {difference}"
+                f"{name} should be equal after saving and loading a checkpoint, but {difference}"
             )

@@ -1,4 +1,4 @@
-"""Arguments of checkpoint handlers in Ignite 0.1 to 0.4, as those of today."""
+"""Converts arguments of the checkpoint handlers of Ignite 0.1 to 0.4."""
 
 from __future__ import annotations
 
@@ -13,21 +13,32 @@ from ignite.handlers._checkpoints.save_handlers import OF_TORCH_SAVE
 
 T = TypeVar("T", bound=Callable[..., None])
 
-# What came after ``dirname`` and ``filename_prefix``.
+# The parameters after ``dirname`` and ``filename_prefix``.
 _OLD_ORDER = (
-    "save_interval", "score_function", "score_name", "n_saved", "atomic", "require_empty", "create_dir",
-    "save_as_state_dict", "global_step_transform", "archived", "filename_pattern", "include_self", "greater_or_equal",
+    "save_interval",
+    "score_function",
+    "score_name",
+    "n_saved",
+    "atomic",
+    "require_empty",
+    "create_dir",
+    "save_as_state_dict",
+    "global_step_transform",
+    "archived",
+    "filename_pattern",
+    "include_self",
+    "greater_or_equal",
     "save_on_rank",
-)  # fmt: skip
+)
 _ADVICE = {
-    "save_interval": "filter the event, such as Events.EPOCH_COMPLETED(every={value})",
-    "save_as_state_dict": "leave it out: states are what is saved",
-    "archived": "leave it out: what torch.save writes is an archive",
+    "save_interval": "use an event filter, such as Events.EPOCH_COMPLETED(every={value})",
+    "save_as_state_dict": "remove it: state dictionaries are always saved",
+    "archived": "remove it: torch.save always writes an archive",
 }
 
 
 def takes_old_arguments(init: T) -> T:
-    """Lets the constructor of ``ModelCheckpoint`` take those arguments, by name and in the order of then."""
+    """Lets the constructor of ``ModelCheckpoint`` accept old arguments, by name and by position."""
     names = [
         name
         for name, one in inspect.signature(init).parameters.items()
@@ -39,12 +50,10 @@ def takes_old_arguments(init: T) -> T:
     def with_old(self: Any, *args: Any, **kwargs: Any) -> None:
         old: dict[str, Any] = {}
         if not _is_in_new_order(args[2:]):
-            old["the order of arguments"] = "give all after filename_prefix by name"
+            old["the order of arguments"] = "pass all arguments after filename_prefix by name"
             given = dict(zip(_OLD_ORDER, args[2:], strict=False))
             if twice := given.keys() & kwargs.keys():
-                raise TypeError(
-                    f"ModelCheckpoint should be given {min(twice)} once, but given it twice"
-                )
+                raise TypeError(f"ModelCheckpoint got multiple values for argument {min(twice)!r}")
             args, kwargs = args[:2], {**given, **kwargs}
         unknown = next((name for name in kwargs if name not in names), None)
         if unknown is not None:
@@ -55,7 +64,7 @@ def takes_old_arguments(init: T) -> T:
 
 
 def takes_archived(init: T) -> T:
-    """Lets the constructor of ``Checkpoint`` take ``archived``, by name or where it stood."""
+    """Lets the constructor of ``Checkpoint`` accept ``archived``, by name or as the eighth argument."""
 
     @functools.wraps(init)
     def with_old(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -67,10 +76,10 @@ def takes_archived(init: T) -> T:
 
 
 def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
-    """What today's constructor takes; warns of the rest, once.
+    """Returns the arguments of the current constructor; warns about old ones.
 
     Raises:
-        ValueError: something is asked for that is no longer done.
+        ValueError: an old argument requests something that is no longer supported.
     """
     old |= {
         name: _ADVICE[name].format(value=kwargs[name])
@@ -79,8 +88,8 @@ def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
     }
     if kwargs.pop("save_as_state_dict", True) is False:
         raise ValueError(
-            "save_as_state_dict should be True, but given False: whole objects run code when they are loaded. Load "
-            "the file with model.load_state_dict(torch.load(path))"
+            "save_as_state_dict should be True, but given False: loading pickled objects runs "
+            "code. Load the file with model.load_state_dict(torch.load(path))"
         )
     kwargs.pop("archived", None)
     interval = kwargs.get("save_interval")
@@ -99,7 +108,7 @@ def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
 
 
 def _is_in_new_order(values: tuple[Any, ...]) -> bool:
-    """Whether positional arguments after ``filename_prefix`` are of the kinds that they have today."""
+    """Whether positional arguments after ``filename_prefix`` have the types of the current order."""
     kinds: tuple[Callable[[Any], bool], ...] = (
         lambda score_function: score_function is None or callable(score_function),
         lambda score_name: score_name is None or isinstance(score_name, str),

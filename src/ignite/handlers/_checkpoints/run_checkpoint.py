@@ -1,4 +1,4 @@
-"""Saves all that belongs to a run, so that it can be resumed exactly: what ``Checkpoint.of`` makes."""
+"""Saves everything that belongs to a run, so that it resumes exactly: ``Checkpoint.of``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LAST = float("-inf")
 _GO_ON, _KEEP, _SAVE = range(3)
 
 
-class _Kept(NamedTuple):
+class _Copy(NamedTuple):
     """A copied state that is written with the next checkpoint."""
 
     states: Any
@@ -100,7 +100,7 @@ class Score:
         self._last_value: Any = None
 
     def of(self, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> float | None:
-        """Returns the current score; None if there is no new one, such as between two evaluations."""
+        """Returns the current score; None without a new one, such as between two evaluations."""
         if self.source is None:
             return None
         source = self.source
@@ -147,9 +147,8 @@ class RunCheckpoint:
         self.given = dict(given)
         self.place = storage.open_place(dirname)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
-        self._trainer_ref = weakref.ref(
-            trainer
-        )  # weak: a reference cycle would keep the model alive
+        # Weak, because a reference cycle would keep the model alive.
+        self._trainer_ref = weakref.ref(trainer)
         self._score = score
         self._num_best = num_best if score.source is not None else 0
         self._num_last = num_last
@@ -159,9 +158,9 @@ class RunCheckpoint:
         self._restarts = 0
         self._is_due = False
         self.pace: Callable[[float | None, float], bool] | None = None
-        """Decides whether to save, given the seconds since the last save (or None) and the seconds that it took."""
+        """``f(seconds since the last save or None, seconds it took)``, returns whether to save."""
         self._timing = _Timing()
-        self._best: _Kept | None = None
+        self._best: _Copy | None = None
         """The best state that is not written yet."""
         self._snapshot_of_best = storage.Snapshot()
 
@@ -170,7 +169,7 @@ class RunCheckpoint:
         trainer = self._trainer_ref()
         if trainer is None:
             raise RuntimeError(
-                "The run should be saved while its trainer is there, but it was deleted"
+                "Cannot save the run: its trainer has been deleted. Keep a reference to the trainer"
             )
         return trainer
 
@@ -185,14 +184,14 @@ class RunCheckpoint:
         for one in event if isinstance(event, EventsList) else [event]:
             if one not in _BOUNDARIES and one not in within:
                 raise ValueError(
-                    "event should be one at which a run can be resumed, ITERATION_COMPLETED or EPOCH_COMPLETED, with "
-                    f"or without a filter, but given {one!r}"
+                    "event should be ITERATION_COMPLETED or EPOCH_COMPLETED, with or without a "
+                    f"filter, so that a run can be resumed from it, but given {one!r}"
                 )
         trainer = self._trainer
         if trainer.run_saver is not None:
             raise RuntimeError(
-                "A trainer should have one Checkpoint.of, but this one has one that writes to "
-                f"{trainer.run_saver.place}. Give that one several events, joined with |"
+                "A trainer should have one Checkpoint.of, but this trainer already has one that "
+                f"writes to {trainer.run_saver.place}. Join several events with | instead"
             )
         trainer.add_event_handler(event, self, priority=_LAST)
         trainer.add_event_handler(
@@ -271,9 +270,15 @@ class RunCheckpoint:
         score = self._score.of(trainer, belongings.engines)
         states = run_state_dict(trainer, belongings, unfinished, random, is_finished)
         note = storage.Note(
-            step=state.iteration, epoch=state.epoch, score=score, score_name=self._score.name, mode=self._score.mode,
-            family=storage.RUN_FAMILY, restarts=self._restarts, created=time.time(),
-        )  # fmt: skip
+            step=state.iteration,
+            epoch=state.epoch,
+            score=score,
+            score_name=self._score.name,
+            mode=self._score.mode,
+            family=storage.RUN_FAMILY,
+            restarts=self._restarts,
+            created=time.time(),
+        )
         return states, note
 
     def _what_now(self) -> int:
@@ -311,7 +316,7 @@ class RunCheckpoint:
         states, note = self._run_state(None, None, is_finished=False)
         if idist.get_rank() == 0:
             self._best = None  # its memory is reused
-            self._best = _Kept(self._snapshot_of_best.take(states), note)
+            self._best = _Copy(self._snapshot_of_best.take(states), note)
 
     def wait(self) -> None:
         """Waits until everything is written. A collective: call it on all ranks.
@@ -336,7 +341,7 @@ class RunCheckpoint:
             self._timing.is_writing = True
             self._writer.submit(functools.partial(self._commit_all, best, snapshot, note))
 
-    def _commit_all(self, best: _Kept | None, states: Any, note: storage.Note) -> None:
+    def _commit_all(self, best: _Copy | None, states: Any, note: storage.Note) -> None:
         began = clock.now()
         try:
             if best is not None:
@@ -360,7 +365,7 @@ class RunCheckpoint:
         try:
             self.place.remove(name)
         except OSError as error:
-            self.logger.warning("%s should be removed, but could not be: %s", name, error)
+            self.logger.warning("Cannot remove checkpoint %s: %s", name, error)
 
     def _wait(self) -> None:
         if self._writer is not None:
@@ -424,8 +429,9 @@ class RunCheckpoint:
         found = rows_of(self.place, storage.RUN_FAMILY)
         if is_new and found:
             raise ValueError(
-                f"{self.place} should be empty for a run that begins, but holds checkpoints of an earlier one, such as "
-                f"{found[0].file}. Give run() resume='latest' to go on with it, or take another folder"
+                f"{self.place} should be empty when a new run starts, but contains checkpoints of "
+                f"an earlier run, such as {found[0].file}. Call run(..., resume='latest') to "
+                "resume it, or use another folder"
             )
         self._rows = found[::-1]
         self._restarts = max((row.note.restarts for row in found), default=-1) + 1
@@ -433,10 +439,10 @@ class RunCheckpoint:
     def _wait_without_raising(self) -> None:
         try:
             self._wait()
-            if self._best is not None:  # written although the run has failed since
+            if self._best is not None:  # copied before the run failed
                 self._commit(self._best.states, self._best.note)
         except Exception:
-            self.logger.exception("The last checkpoint could not be written")
+            self.logger.exception("Cannot write the last checkpoint")
 
     @contextmanager
     def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
@@ -456,7 +462,7 @@ class RunCheckpoint:
             check_round_trip(objects, {name: states[name] for name in objects})
 
     def describe_handler(self, engine: AnyEngine, handler: str) -> str:
-        """Text for ``engine.describe()``: what is saved, and where."""
+        """Returns the text for ``engine.describe()``: the saved objects and the folder."""
         if handler != "__call__":
             return ""
         return f"{', '.join(collect(self._trainer, self.given).objects)} -> {self.place}"
@@ -474,7 +480,9 @@ def of(
     background: bool = True,
     **objects: Any,
 ) -> RunCheckpoint:
-    """Saves everything that belongs to a run, so that ``trainer.run(data, resume="latest")`` resumes it exactly.
+    """Saves everything that belongs to a run, so that it can be resumed exactly.
+
+    Resume it with ``trainer.run(data, resume="latest")``.
 
     What belongs to the run is found automatically: the model, optimizer, scaler and accumulated
     gradients of a supervised trainer; attached handlers and metrics with a state; and the objects
@@ -515,11 +523,11 @@ def of(
 
     Raises:
         TypeError: an object has no state, or ``score`` is of the wrong kind.
-        ValueError: a number, mode or event is impossible.
+        ValueError: a number, the mode or the event is invalid.
         RuntimeError: the trainer already has one.
-        In the run: ValueError if it begins in a folder that holds another run; CheckpointError if
-            another program
-        writes there; OSError if writing fails, in the background at the next save or at the end.
+        During the run: ValueError if a new run starts in a folder with another run; CheckpointError
+            if another process writes to the folder; OSError if writing fails (in the background,
+            raised by the next save or at the end).
 
     Distributed:
         Create it on all ranks. Rank 0 writes, the random state of each rank is saved, and an error
@@ -575,7 +583,5 @@ def raise_together(act: Callable[[], T]) -> T:
             del error  # its traceback holds this frame: a reference cycle
     for rank, text in enumerate(told):
         if text is not None:
-            raise CheckpointError(
-                f"A checkpoint should be saved, but on rank {rank} this has failed: {text}"
-            )
+            raise CheckpointError(f"Cannot save the checkpoint: rank {rank} raised {text}")
     return result

@@ -1,4 +1,4 @@
-"""Save handlers: what writes checkpoints, to a folder, an object store, or wherever the user wants."""
+"""Save handlers: write checkpoints to a folder, an object store or a custom destination."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class BaseSaveHandler(ABC):
 
 
 class Metadata(dict[str, Any]):
-    """Metadata passed to a save handler; :class:`DiskSaver` also reads and sets the attributes below."""
+    """Metadata passed to a save handler; :class:`DiskSaver` also uses the attributes below."""
 
     note: storage.Note | None = None
     dropped: tuple[str, ...] = ()
@@ -204,7 +204,7 @@ class DiskSaver(BaseSaveHandler):
             return
         if not self._place.remove(filename):
             raise FileNotFoundError(
-                errno.ENOENT, "The checkpoint is not there", str(self._path_of(filename))
+                errno.ENOENT, "No such checkpoint", str(self._path_of(filename))
             )
 
     def wait(self) -> None:
@@ -250,9 +250,10 @@ class DiskSaver(BaseSaveHandler):
         ]
         if found:
             raise ValueError(
-                f"Files {found[:5]} with extension {extension!r} are already present in the directory "
-                f"{self.dirname}. Pass require_empty='resume' to go on with them, require_empty=False to let them be, "
-                "or another directory"
+                f"Files {found[:5]} with extension {extension!r} are already present in the "
+                f"directory "
+                f"{self.dirname}. Pass require_empty='resume' to track them, require_empty=False "
+                "to ignore them, or use another directory"
             )
 
     def _is_same(self, filename: str, other: str) -> bool:
@@ -312,13 +313,9 @@ def remove_each(
         try:
             handler.remove(filename)
         except FileNotFoundError:
-            logger.warning(
-                "The checkpoint %s should be removed, but somebody else has done it", filename
-            )
+            logger.warning("Checkpoint %s has already been removed", filename)
         except Exception as error:
-            logger.warning(
-                "The checkpoint %s should be removed, but could not be: %s", filename, error
-            )
+            logger.warning("Cannot remove checkpoint %s: %s", filename, error)
             remaining.append(filename)
     if isinstance(handler, DiskSaver):
         handler._kept = ()
@@ -358,8 +355,8 @@ def takes_metadata(handler: Callable[..., Any]) -> bool:
     if accepts(handler, {}, ""):
         return False
     raise TypeError(
-        "Argument `save_handler` should accept (checkpoint, filename) or (checkpoint, filename, metadata), but takes "
-        f"{describe_signature(handler)}"
+        "Argument `save_handler` should accept (checkpoint, filename) or (checkpoint, filename, "
+        f"metadata), but takes {describe_signature(handler)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The files of a checkpoint handler: their names, which of them are tracked, and when they are written and removed."""
+"""The files of a checkpoint handler: builds their names, tracks, writes and removes them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def setup_filename_pattern(
 
 
 def score_text(score: Any) -> str:
-    """Formats a score: integers as they are, other numbers with four digits, anything else with ``str``.
+    """Formats a score: integers and other objects with ``str``, other numbers with four digits.
 
     Example:
         >>> score_text(0.123456), score_text(3), score_text(3.0)
@@ -113,15 +113,19 @@ class FileNames(NamedTuple):
                 bool(self.prefix), self.has_score, self.score_name is not None, step is not None
             )
         fields = {
-            "filename_prefix": self.prefix, "name": self.name if name is None else name, "score_name": self.score_name,
-            "score": None if score is None else score_text(score), "global_step": step, "ext": self.ext,
-        }  # fmt: skip
+            "filename_prefix": self.prefix,
+            "name": self.name if name is None else name,
+            "score_name": self.score_name,
+            "score": None if score is None else score_text(score),
+            "global_step": step,
+            "ext": self.ext,
+        }
         try:
             return pattern.format(**fields)
         except KeyError as error:
             unknown = str(error.args[0])
             raise KeyError(
-                f"filename_pattern should have the fields {', '.join(fields)}, but given {unknown!r}"
+                f"filename_pattern should use the fields {', '.join(fields)}, but given {unknown!r}"
                 f"{nearest(unknown, fields)}"
             ) from None
 
@@ -140,7 +144,7 @@ class FileNames(NamedTuple):
 
 
 def merge_items(saved: Sequence[Item], others: Sequence[Item]) -> list[Item]:
-    """Merges two lists, sorted by priority. If both name a file, the entry of ``saved`` counts."""
+    """Merges two lists, sorted by priority; entries of ``saved`` win over those of ``others``."""
     known = {item.filename for item in saved}
     return sorted([*saved, *(item for item in others if item.filename not in known)], key=_rank_of)
 
@@ -161,7 +165,7 @@ def items_from_rows(rows: Sequence[Row], has_scores: bool) -> list[Item]:
 
 
 def shift_before(items: Sequence[Item], first: Any) -> list[Item]:
-    """Shifts priorities of earlier files below ``first``, so that they count as older than files of this run.
+    """Shifts priorities of earlier files below ``first``, so that they are older than new files.
 
     Example:
         >>> shift_before([Item(10, "a"), Item(12, "b")], first=11)
@@ -240,7 +244,7 @@ def check_custom_name(name: Any) -> None:
         or not name.isprintable()
     ):
         raise ValueError(
-            f"A file name should be a string that does not lead elsewhere, but given {name!r:.80}"
+            f"A file name should be a printable string without '..', but given {name!r:.80}"
         )
 
 
@@ -267,7 +271,9 @@ class _PendingWrite(NamedTuple):
 
 
 class TrackedFiles:
-    """The files that a checkpoint handler has written and keeps: written first, then tracked, old ones removed last.
+    """The files that a checkpoint handler keeps.
+
+    A file is written first, then tracked; old files are removed last.
 
     Args:
         rank: the rank that writes, unless the save handler defines it.
@@ -301,8 +307,8 @@ class TrackedFiles:
             handler = DiskSaver(handler, create_dir=True, save_on_rank=self._rank)
         if not callable(handler):
             raise TypeError(
-                "Argument `save_handler` should be a string or Path object or callable or inherit from "
-                f"BaseSaveHandler, but given {handler!r}"
+                "Argument `save_handler` should be a string or Path object or callable or inherit "
+                f"from BaseSaveHandler, but given {handler!r}"
             )
         self._takes_metadata = takes_metadata(handler)
         self._handler = handler
@@ -354,7 +360,7 @@ class TrackedFiles:
         self._pending = None
 
     def find_earlier(self, names: FileNames) -> None:
-        """Finds the files of an earlier run, on the rank that writes, with ``require_empty="resume"``."""
+        """Finds the files of an earlier run, with ``require_empty="resume"``, on the writing rank."""
         if self._has_searched or not self._resumes():
             return
         self._has_searched = True

@@ -57,7 +57,8 @@ class Patience:
             )
         if self.threshold_mode not in ("abs", "rel"):
             raise ValueError(
-                f"Argument threshold_mode should be either 'abs' or 'rel', but given {self.threshold_mode!r}"
+                "Argument threshold_mode should be either 'abs' or 'rel', "
+                f"but given {self.threshold_mode!r}"
             )
         if self.mode not in ("min", "max"):
             raise ValueError(

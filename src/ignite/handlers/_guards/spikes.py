@@ -11,10 +11,9 @@ from ignite._core.seeding import RandomState, capture_random_state, restore_rand
 from ignite.base import Stateful
 from ignite.storage.snapshot import Snapshot
 
-_FROM_MEDIAN_DEVIATION = (
-    1.4826  # median absolute deviation to standard deviation, for normal numbers
-)
-_FROM_MEAN_DEVIATION = 1.2533  # mean absolute deviation to standard deviation
+# Factors to the standard deviation of a normal distribution.
+_FROM_MEDIAN_DEVIATION = 1.4826  # from the median absolute deviation
+_FROM_MEAN_DEVIATION = 1.2533  # from the mean absolute deviation
 _SMALLEST_SCALE = 0.01  # lower limit of the standard deviation, as a fraction of the median
 
 
@@ -59,7 +58,10 @@ class SpikeDetector:
         self._losses: deque[float] = deque(maxlen=window)
 
     def score(self, loss: float) -> float:
-        """Returns how many robust standard deviations ``loss`` is above the median; inf for NaN and infinity."""
+        """Returns the distance of ``loss`` above the median, in robust standard deviations.
+
+        Returns inf for NaN and infinity.
+        """
         if not math.isfinite(loss):
             return math.inf
         if len(self._losses) < self.min_samples:
@@ -86,7 +88,7 @@ class SpikeDetector:
         return median(self._losses) if self._losses else math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        """The losses of the window."""
+        """Returns the losses of the window."""
         return {"losses": list(self._losses)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -115,10 +117,10 @@ class SavedState(NamedTuple):
 
 
 class RollbackStates:
-    """Copies of objects in host memory to return to: the last good one, and a newer one that is not confirmed yet.
+    """Copies of objects in host memory: the last good copy, and a newer unconfirmed one.
 
-    A copy taken after an iteration holds weights that no loss was computed with yet. It is kept
-    beside the previous copy until it is confirmed.
+    A copy taken after an iteration holds weights that no loss was computed with yet. The previous
+    copy is kept until the new one is confirmed.
 
     Args:
         objects: the objects to copy and restore.
@@ -161,7 +163,7 @@ class RollbackStates:
         """
         if self.good is None:
             raise RuntimeError(
-                "There should be a copy to go back to, but none was taken: attach the guard to the engine"
+                "Cannot roll back: no copy has been taken. Attach the guard to the engine"
             )
         self.newest = None
         for name, one in self._objects.items():

@@ -1,4 +1,4 @@
-"""Timings as text, CSV tables, and traces for Perfetto."""
+"""Reports of timings: text, CSV tables, and traces for Perfetto."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ def trace_events(slices: Sequence[tuple[Part, int, int]], rank: int) -> list[dic
         name = {"name": f"engine {track}: {runs[track]}" if track in runs else f"engine {track}"}
         events.append({"name": "thread_name", "ph": "M", "pid": rank, "tid": track, "args": name})
     origin = min((begin for _, begin, _ in slices), default=0)
-    for part, begin, end in sorted(
-        slices, key=lambda one: (one[1], -one[2])
-    ):  # parents before children
+    # Parents come before their children.
+    for part, begin, end in sorted(slices, key=lambda one: (one[1], -one[2])):
         event = {
             "name": part.name,
             "cat": part.kind,
@@ -127,7 +126,10 @@ def _duration(nanoseconds: float) -> str:
 
 
 def summarize(times: Mapping[int, float]) -> OrderedDict[str, Any]:
-    """Summarizes durations as Ignite's profilers do: total; for several times also minimum, maximum, mean and std.
+    """Summarizes durations as Ignite's profilers do.
+
+    Returns the total and, for several times, also the minimum, maximum, mean and standard
+    deviation.
 
     Args:
         times: seconds by index.
@@ -149,7 +151,9 @@ def summarize(times: Mapping[int, float]) -> OrderedDict[str, Any]:
 
 
 def stats_row(times: Sequence[float]) -> list[Any]:
-    """Returns total, (min, index), (max, index), mean and standard deviation in seconds, rounded to five places.
+    """Returns total, (min, index), (max, index), mean and standard deviation.
+
+    In seconds, rounded to five places.
 
     Example:
         >>> stats_row([1.0, 3.0])
@@ -228,7 +232,7 @@ def handlers_text(results: Sequence[Sequence[Any]]) -> str:
     for name, row in (("Processing", processing), ("Dataflow", dataflow)):
         (least, at_least), (most, at_most) = row[3], row[4]
         lines.append(
-            f"{name} took total {row[2]}s [min/index: {least}s/{at_least}, max/index: {most}s/{at_most}, "
-            f"mean: {row[5]}s, std: {row[6]}s]"
+            f"{name} took total {row[2]}s [min/index: {least}s/{at_least}, "
+            f"max/index: {most}s/{at_most}, mean: {row[5]}s, std: {row[6]}s]"
         )
     return "\n".join([*lines, ""])

@@ -1,4 +1,4 @@
-"""Measures where the time of a run goes: its data, its step and its handlers."""
+"""Measures the time of a run: its data, its step and its handlers."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Timings:
         self._ring.extend((part, start, end))
 
     def _track_of(self, engine: Engine[Any, Any]) -> int:
-        """The number of an engine, from 1; numbers of deleted engines are reused."""
+        """Returns the number of an engine, from 1; numbers of deleted engines are reused."""
         known = [ref() for ref in self._engines]
         for wanted in (engine, None):
             for i, one in enumerate(known):
@@ -196,7 +196,7 @@ class Timings:
         return called
 
     def timed_of_one(self, part: Part, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Like ``timed``, for functions of one positional argument: needs no tuple and dictionary per call."""
+        """Like ``timed``, for one positional argument: without a tuple and dictionary per call."""
         timings, now, keep = self, perf_counter_ns, self._ring.extend
 
         def called(argument: Any) -> Any:
@@ -237,9 +237,8 @@ class _TimingsMeter(Meter):
         is_checkpoint = isinstance(owner, Checkpoint) or hasattr(owner, "saves_runs")
         kind = "checkpoints" if is_checkpoint else "handlers"
         part = self._run.child(_short_name(entry.handler), kind, getattr(event, "name", event))
-        takes_one = entry.takes_only_engine and isinstance(
-            event, Events
-        )  # custom events may be fired with any arguments
+        # Custom events may be fired with any arguments.
+        takes_one = entry.takes_only_engine and isinstance(event, Events)
         return (self._timings.timed_of_one if takes_one else self._timings.timed)(part, handler)
 
     def step(self, step: Step) -> Step:
@@ -316,9 +315,8 @@ class CallTimer(Meter):
     def data(self, begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         state, record, started = self._state, self._record, perf_counter()
         iterator = begin()
-        before = (
-            perf_counter() - started
-        )  # added to the first batch: loaders start their workers here
+        # Added to the time of the first batch: loaders start their workers here.
+        before = perf_counter() - started
 
         def fetch(iterator: Iterator[Any]) -> Any:
             nonlocal before
@@ -343,7 +341,7 @@ class CallTimer(Meter):
 
 
 def index_of(event: Any, state: State) -> int:
-    """The epoch or iteration that ``event`` belongs to, from 0."""
+    """Returns the epoch or iteration that ``event`` belongs to, from 0."""
     name = getattr(event, "name", event)
     if name.startswith("EPOCH_"):
         return state.epoch - 1
@@ -355,6 +353,6 @@ def index_of(event: Any, state: State) -> int:
 
 
 def name_in_results(handler: Callable[..., Any]) -> str:
-    """The name in Ignite's results: qualified for functions and methods, the class name for other callables."""
+    """Returns the name in Ignite's results: the qualified name, or the class of a callable object."""
     name = getattr(handler, "__qualname__", None)
     return name if isinstance(name, str) else type(handler).__name__

@@ -117,7 +117,7 @@ class Curve:
             self._stride *= 2
 
     def points(self) -> list[float]:
-        """The points, and the mean of the values that do not fill a point yet."""
+        """Returns the points, and the mean of the values that do not fill a point yet."""
         return [*self._points, self._sum / self._count] if self._count else list(self._points)
 
 

@@ -1,4 +1,4 @@
-"""A schedule of the batch size."""
+"""Scheduler of the batch size."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,24 +14,24 @@ from ignite.handlers._schedules.scheduler import (
 
 
 class BatchSizeScheduler(BaseParamScheduler):
-    """Sets the batch size of a loader at each event, by a function of the number of events before it.
+    """Sets the batch size of a loader at each event.
 
-    With ``Events.EPOCH_STARTED``, the size is that of the epoch that begins. At an event within an
-    epoch, it depends on torch's sampler, and on the workers, from which batch on it holds; at the
-    latest, from the next pass on. An epoch is as long as the loader is when it begins, unless
-    ``run`` is given an ``epoch_length``.
+    With ``Events.EPOCH_STARTED``, the size applies to the epoch that starts. At an event within an
+    epoch, PyTorch's sampler and the workers determine the first batch of the new size; the next
+    pass over the loader has it throughout. An epoch has the length of the loader at its start,
+    unless ``run`` is given an ``epoch_length``.
 
     Args:
-        dataloader: the loader that ``run`` is given, with a ``BatchSampler``, as it has by default.
-        scheduler_fn: gives the batch size, a positive integer, for event 0, 1, ...
+        dataloader: the loader passed to ``run``, with a ``BatchSampler`` (the default of PyTorch).
+        scheduler_fn: ``f(event_index)``, returns the batch size, a positive integer.
         save_history: whether to append the sizes to ``engine.state.param_history["batch_size"]``.
 
     Raises:
-        TypeError: ``dataloader`` is not a DataLoader, or ``scheduler_fn`` cannot be called.
+        TypeError: ``dataloader`` is not a DataLoader, or ``scheduler_fn`` is not callable.
         ValueError: ``dataloader`` has no BatchSampler; or, when called, the batch size is not a
             positive integer.
-        RuntimeError: when called, the engine reads its batches from a loader that can be resumed:
-            those are cut beforehand, of one size. ``Checkpoint.of`` makes such loaders.
+        RuntimeError: when called, the engine reads from a :class:`~ignite.data.ResumableLoader`,
+            such as ``Checkpoint.of`` creates: its batches have one size.
 
     Example:
         >>> loader = DataLoader(range(12), batch_size=2)
@@ -56,12 +56,14 @@ class BatchSizeScheduler(BaseParamScheduler):
         super().__init__("batch_size", save_history)
         if not isinstance(dataloader, DataLoader):
             raise TypeError(
-                f"Argument dataloader should be torch.utils.data.DataLoader, but given {type(dataloader)}"
+                "Argument dataloader should be torch.utils.data.DataLoader, "
+                f"but given {type(dataloader)}"
             )
         if not isinstance(dataloader.batch_sampler, BatchSampler):
             raise ValueError(
-                "Argument dataloader should have a BatchSampler, i.e. dataloader.batch_sampler should be an instance "
-                f"of torch.utils.data.sampler.BatchSampler, but given {type(dataloader.batch_sampler)}"
+                "Argument dataloader should have a BatchSampler, i.e. dataloader.batch_sampler "
+                "should be an instance of torch.utils.data.sampler.BatchSampler, "
+                f"but given {type(dataloader.batch_sampler)}"
             )
         if not callable(scheduler_fn):
             raise TypeError(
@@ -69,7 +71,7 @@ class BatchSizeScheduler(BaseParamScheduler):
             )
         self.dataloader = dataloader
         self.scheduler_fn = scheduler_fn
-        self._has_said = False
+        self._has_warned = False
 
     def attach(self, engine: Engine[Any, Any], event: Any = Events.EPOCH_STARTED) -> None:
         """Sets the batch size at each ``event`` of ``engine``."""
@@ -77,12 +79,11 @@ class BatchSizeScheduler(BaseParamScheduler):
         engine.add_event_handler(Events.EPOCH_STARTED, self._set_length)
 
     def __call__(self, engine: Engine[Any, Any] | None) -> None:
-        """Sets the batch size for ``event_index``, and counts it up."""
+        """Sets the batch size for ``event_index``, then increments it."""
         if engine is not None and isinstance(engine.state.dataloader, ResumableLoader):
             raise RuntimeError(
-                "BatchSizeScheduler should be used with a run that is given the DataLoader itself, but its batches "
-                "come from a ResumableLoader, which cuts them beforehand. Checkpoint.of makes one: save with "
-                "Checkpoint(to_save, ...) instead"
+                "BatchSizeScheduler cannot be used with a ResumableLoader, such as Checkpoint.of "
+                "creates: its batches have one size. Save with Checkpoint(to_save, ...) instead"
             )
         size = self.get_param()
         self._set_size(size)
@@ -92,7 +93,7 @@ class BatchSizeScheduler(BaseParamScheduler):
             self._set_length(engine)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on where it was saved; the loader has the size of then."""
+        """Restores a saved state, and sets its batch size."""
         super().load_state_dict(state_dict)
         if self.event_index > 0:
             self._set_size(self._size_at(self.event_index - 1))
@@ -104,33 +105,36 @@ class BatchSizeScheduler(BaseParamScheduler):
         if engine.state.dataloader is not self.dataloader or engine.is_epoch_length_given:
             return
         before, engine.state.epoch_length = engine.state.epoch_length, len(self.dataloader)
-        if before not in (None, engine.state.epoch_length) and not self._has_said:
-            self._has_said = True
+        if before not in (None, engine.state.epoch_length) and not self._has_warned:
+            self._has_warned = True
             engine.logger.warning(
-                "BatchSizeScheduler: epochs are as long as the loader, so this one has %s iterations and not %s. What "
-                "counts on %s, as in Ignite, needs run(epoch_length=%s)",
-                engine.state.epoch_length, before, before, before,
-            )  # fmt: skip
+                "BatchSizeScheduler: the batch size changed the length of the epoch from %s to %s "
+                "iterations. To keep the length constant, as in Ignite, use run(epoch_length=%s)",
+                before,
+                engine.state.epoch_length,
+                before,
+            )
 
     def get_param(self) -> int:
-        """The batch size for ``event_index``."""
+        """Returns the batch size for ``event_index``."""
         return self._size_at(self.event_index)
 
     def _size_at(self, event: int) -> int:
         size = self.scheduler_fn(event)
         if not is_integer(size) or size < 1:
             raise ValueError(
-                f"Batch size returned by scheduler_fn should be a positive integer, but given {size!r}"
+                "Batch size returned by scheduler_fn should be a positive integer, "
+                f"but given {size!r}"
             )
         return int(size)
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The batch sizes of the first ``num_events`` events: ``[[0, size], [1, size], ...]``.
+        """Returns the batch sizes of the first ``num_events`` events: ``[[0, size], ...]``.
 
         Args:
-            num_events: how many events.
-            **scheduler_kwargs: arguments of the class. The loader is left alone.
+            num_events: the number of events.
+            **scheduler_kwargs: arguments of the class. The loader is not changed.
         """
         scheduler = cls(**scheduler_kwargs)
         return [[event, scheduler._size_at(event)] for event in range(num_events)]

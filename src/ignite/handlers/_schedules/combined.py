@@ -1,4 +1,4 @@
-"""Schedulers made of schedulers: one after the other, and side by side."""
+"""Schedulers that combine other schedulers: in sequence, and in parallel."""
 
 import copy
 from collections import OrderedDict
@@ -21,16 +21,16 @@ class ParamGroupScheduler:
     It has no ``attach``: use ``engine.add_event_handler(Events.ITERATION_STARTED, scheduler)``.
 
     Args:
-        schedulers: of one parameter group each, or of different parameters or optimizers. Do not
-            attach them.
-        names: one for each scheduler, under which its values stand in the history, and which is
-            checked when a state is loaded; by default the names of the parameters.
-        save_history: whether to append the values to ``engine.state.param_history``; holds for
-            ``schedulers``, too.
+        schedulers: schedulers of one parameter group each, or of different parameters or
+            optimizers. Do not attach them.
+        names: one name per scheduler, used in the history and checked when a state is loaded; by
+            default the names of the parameters.
+        save_history: whether to append the values to ``engine.state.param_history``; also set for
+            ``schedulers``.
 
     Raises:
         TypeError: ``schedulers`` or ``names`` is not a list.
-        ValueError: they hold something else than schedulers and strings, or not the same number.
+        ValueError: an item has the wrong type, or the lists differ in length.
 
     State:
         The states of all schedulers.
@@ -38,7 +38,8 @@ class ParamGroupScheduler:
     Example:
         >>> import torch
         >>> from ignite.handlers.param_scheduler import PiecewiseLinear
-        >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=1.0)
+        >>> groups = [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}]
+        >>> optimizer = torch.optim.SGD(groups, lr=1.0)
         >>> body = PiecewiseLinear(optimizer, "lr", [(0, 0.0), (2, 1.0)], param_group_index=0)
         >>> head = PiecewiseLinear(optimizer, "lr", [(0, 5.0), (2, 3.0)], param_group_index=1)
         >>> ParamGroupScheduler.simulate_values(3, schedulers=[body, head])
@@ -57,18 +58,21 @@ class ParamGroupScheduler:
             isinstance(scheduler, ParamScheduler) for scheduler in schedulers
         ):
             raise ValueError(
-                f"Argument schedulers should be a list/tuple of parameter schedulers, but given {schedulers}"
+                "Argument schedulers should be a list/tuple of parameter schedulers, "
+                f"but given {schedulers}"
             )
         names = [scheduler.param_name for scheduler in schedulers] if names is None else names
         if not isinstance(names, list | tuple):
             raise TypeError(f"Argument names should be a list/tuple, but given {names!r}")
         if not all(isinstance(name, str) for name in names):
             raise ValueError(
-                f"Argument names should be a list/tuple of parameter scheduler's names, but given {names}"
+                "Argument names should be a list/tuple of parameter scheduler's names, "
+                f"but given {names}"
             )
         if len(names) != len(schedulers):
             raise ValueError(
-                f"{len(schedulers)} should be equal {len(names)}: names should have one for each scheduler"
+                f"{len(schedulers)} should be equal {len(names)}: names should have one name per "
+                "scheduler"
             )
         self.schedulers = schedulers
         self.names = names
@@ -78,7 +82,7 @@ class ParamGroupScheduler:
 
     @property
     def save_history(self) -> bool:
-        """Whether values are appended to ``engine.state.param_history``; setting it sets that of all schedulers."""
+        """Whether values are appended to ``engine.state.param_history``; one value for all schedulers."""
         return self.schedulers[0].save_history
 
     @save_history.setter
@@ -88,7 +92,7 @@ class ParamGroupScheduler:
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
-        """The groups that the schedulers write to, scheduler by scheduler."""
+        """The scheduled parameter groups, in the order of the schedulers."""
         return [
             group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups
         ]
@@ -97,8 +101,8 @@ class ParamGroupScheduler:
         """Calls all schedulers.
 
         Args:
-            engine: keeps the history; may be None.
-            name: one name in the history for all; by default ``names``.
+            engine: stores the history; may be None.
+            name: name of all values in the history; by default ``names``.
         """
         for scheduler, own_name in zip(self.schedulers, self.names, strict=True):
             scheduler(engine, name or own_name)
@@ -111,11 +115,13 @@ class ParamGroupScheduler:
     def simulate_values(
         cls, num_events: int, schedulers: list[ParamScheduler], **kwargs: Any
     ) -> list[list[Any]]:
-        """The values of the first ``num_events`` events: ``[[event index, value of each scheduler, ...], ...]``.
+        """Returns the values of the first ``num_events`` events.
+
+        A row is ``[event index, value of scheduler 0, value of scheduler 1, ...]``.
 
         Args:
-            num_events: how many events.
-            schedulers: as for the class. They and their optimizers are put back to what they were.
+            num_events: the number of events.
+            schedulers: as for the class. They and their optimizers are restored afterwards.
             **kwargs: arguments of the class.
         """
         rows = []
@@ -127,16 +133,16 @@ class ParamGroupScheduler:
         return rows
 
     def state_dict(self) -> dict[str, list[Any]]:
-        """The states of all schedulers, each with its name."""
+        """Returns the names and states of all schedulers."""
         states = [scheduler.state_dict() for scheduler in self.schedulers]
         return OrderedDict(schedulers=list(zip(self.names, states, strict=True)))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from a state that was saved.
+        """Restores a saved state.
 
         Raises:
             TypeError: ``state_dict`` is not a mapping.
-            ValueError: it is of other schedulers. Nothing is changed.
+            ValueError: the state belongs to other schedulers. Nothing is changed.
         """
         check_keys(state_dict, ["schedulers"])
         saved = state_dict["schedulers"]
@@ -168,29 +174,30 @@ class ParamGroupScheduler:
 
 
 def _shown(scheduler: ParamScheduler) -> Any:
-    """One value, if it is the same for all groups by construction; otherwise a list."""
+    """Returns one value if the scheduler sets the same one in all groups; otherwise a list."""
     values = param_groups.read(scheduler.optimizer_param_groups, scheduler.param_name)
     return values if isinstance(scheduler.get_param(), list) else values[0]
 
 
 class ConcatScheduler(ParamScheduler):
-    """Runs schedulers one after the other; the last one has no end.
+    """Runs schedulers one after the other; the last one runs indefinitely.
 
     Args:
-        schedulers: two or more, of the same parameter of the same optimizer. Do not attach them.
-        durations: for how many events each runs, one less than there are schedulers. With 0 it is
-            left out.
+        schedulers: two or more schedulers of the same parameter of the same optimizer. Do not
+            attach them.
+        durations: number of events of each scheduler but the last. A scheduler with duration 0 is
+            skipped.
         save_history: whether to append the values to ``engine.state.param_history[param_name]``;
-            holds for ``schedulers``, too.
+            also set for ``schedulers``.
 
     Raises:
-        TypeError: ``schedulers`` or ``durations`` is not a list, or one of ``schedulers`` is no
-            scheduler.
-        ValueError: there are too few, they are of different parameters or optimizers, or a duration
-            is not an integer or negative.
+        TypeError: ``schedulers`` or ``durations`` is not a list, or an item of ``schedulers`` is
+            not a scheduler.
+        ValueError: there are fewer than two schedulers, their parameters or optimizers differ, or a
+            duration is negative or not an integer.
 
     State:
-        Which scheduler it is at, and the states of all.
+        The index of the current scheduler, and the states of all schedulers.
 
     Example:
         >>> import torch
@@ -228,7 +235,7 @@ class ConcatScheduler(ParamScheduler):
 
     @property
     def save_history(self) -> bool:
-        """Whether values are appended to ``engine.state.param_history``; setting it sets that of all schedulers."""
+        """Whether values are appended to ``engine.state.param_history``; one value for all schedulers."""
         return self._save_history
 
     @save_history.setter
@@ -267,13 +274,15 @@ class ConcatScheduler(ParamScheduler):
         durations: list[int],
         param_names: list[str] | tuple[str] | None = None,
     ) -> list[list[Any]]:
-        """The values of the first ``num_events`` events: ``[[event index, value of group 0, of group 1, ...], ...]``.
+        """Returns the values of the first ``num_events`` events.
+
+        A row is ``[event index, value of group 0, value of group 1, ...]``.
 
         Args:
-            num_events: how many events.
-            schedulers: as for the class. They and their optimizer are put back to what they were.
+            num_events: the number of events.
+            schedulers: as for the class. They and their optimizer are restored afterwards.
             durations: as for the class.
-            param_names: the parameters to show, by default the scheduled one.
+            param_names: the parameters to return; by default the scheduled one.
 
         Raises:
             TypeError: ``param_names`` is not a list, or as for the class.
@@ -285,7 +294,8 @@ class ConcatScheduler(ParamScheduler):
             )
         if param_names is not None and not all(isinstance(name, str) for name in param_names):
             raise ValueError(
-                f"Argument param_names should be list or tuple of strings, but given {param_names!r}"
+                "Argument param_names should be list or tuple of strings, "
+                f"but given {param_names!r}"
             )
         _check_schedulers(schedulers)
         optimizers = [one for scheduler in schedulers for one in _as_list(scheduler.optimizer)]
@@ -302,7 +312,7 @@ class ConcatScheduler(ParamScheduler):
         return rows
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the index of the current scheduler, and the states of all."""
+        """Returns the index of the current scheduler, and the states of all schedulers."""
         return {
             **super().state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
@@ -314,8 +324,8 @@ class ConcatScheduler(ParamScheduler):
         _check_durations(state_dict["durations"], len(self.schedulers))
         if len(state_dict["schedulers"]) != len(self.schedulers):
             raise ValueError(
-                f"Input state_dict contains {len(state_dict['schedulers'])} state_dicts of concatenated schedulers, "
-                f"but {len(self.schedulers)} needed"
+                f"Input state_dict contains {len(state_dict['schedulers'])} state_dicts of "
+                f"concatenated schedulers, but {len(self.schedulers)} needed"
             )
         index = check_count("_scheduler_index in state_dict", state_dict["_scheduler_index"])
         if not is_integer(left := state_dict["_current_duration"]):
@@ -324,7 +334,8 @@ class ConcatScheduler(ParamScheduler):
             )
         if index >= len(self.schedulers):
             raise ValueError(
-                f"_scheduler_index in state_dict should be less than {len(self.schedulers)}, but given {index}"
+                f"_scheduler_index in state_dict should be less than {len(self.schedulers)}, "
+                f"but given {index}"
             )
 
     def _take(self, state_dict: Mapping[str, Any]) -> None:
@@ -333,7 +344,7 @@ class ConcatScheduler(ParamScheduler):
             scheduler.load_state_dict(state)
 
     def _next(self) -> tuple[int, int]:
-        """Returns the index of the current scheduler and its remaining events; negative means no end."""
+        """Returns the index and the remaining events of the current scheduler; negative: no end."""
         index, left = self._scheduler_index, self._current_duration
         while left == 0:
             index += 1
@@ -353,12 +364,14 @@ def _check_schedulers(schedulers: Any) -> None:
         raise TypeError(f"Argument schedulers should be a sequence, but given {schedulers!r}")
     if len(schedulers) < 2:
         raise ValueError(
-            f"Argument schedulers should be of more than one parameter schedulers, but given {schedulers}"
+            "Argument schedulers should be of more than one parameter schedulers, "
+            f"but given {schedulers}"
         )
     for i, scheduler in enumerate(schedulers):
         if not isinstance(scheduler, ParamScheduler | ParamGroupScheduler):
             raise TypeError(
-                f"Value at index {i} of schedulers should be a parameter scheduler, but given {type(scheduler)}"
+                f"Value at index {i} of schedulers should be a parameter scheduler, "
+                f"but given {type(scheduler)}"
             )
 
 
@@ -367,10 +380,11 @@ def _check_durations(durations: Any, num_schedulers: int) -> None:
         raise TypeError(f"Argument durations should be list/tuple, but given {durations!r}")
     if not all(is_integer(duration) and duration >= 0 for duration in durations):
         raise ValueError(
-            f"Argument durations should be list/tuple of integers, at least 0, but given {durations}"
+            "Argument durations should be list/tuple of integers, at least 0, "
+            f"but given {durations}"
         )
     if len(durations) != num_schedulers - 1:
         raise ValueError(
-            f"Incorrect number schedulers or duration values, given {num_schedulers} and {len(durations)}: the last "
-            "scheduler has no duration"
+            "Incorrect number schedulers or duration values, "
+            f"given {num_schedulers} and {len(durations)}: the last scheduler has no duration"
         )

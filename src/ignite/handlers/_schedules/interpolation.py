@@ -1,4 +1,4 @@
-"""Schedules that interpolate between values: in cycles, or from milestone to milestone."""
+"""Schedulers that interpolate between values: cyclical, and piecewise linear."""
 
 import math
 from abc import abstractmethod
@@ -16,7 +16,7 @@ from ignite.handlers._schedules.scheduler import (
 )
 
 
-def straight(start: float, end: float, fraction: float) -> float:
+def linear(start: float, end: float, fraction: float) -> float:
     """Linear interpolation from ``start`` (at 0) to ``end`` (at 1)."""
     return start + (end - start) * fraction
 
@@ -39,14 +39,14 @@ def half_cosine(start: float, end: float, fraction: float) -> float:
 
 
 def piecewise_linear(milestones: Sequence[int], values: Sequence[float], index: int) -> float:
-    """Linear interpolation between milestones, constant outside; jumps where two milestones are equal."""
+    """Linear interpolation between milestones, constant outside; jumps at two equal milestones."""
     after = bisect_right(milestones, index)
     if after == 0:
         return values[0]
     if after == len(milestones):
         return values[-1]
     begin, end = milestones[after - 1], milestones[after]
-    return straight(values[after - 1], values[after], (index - begin) / (end - begin))
+    return linear(values[after - 1], values[after], (index - begin) / (end - begin))
 
 
 _NUMBERS = (
@@ -62,28 +62,28 @@ _NUMBERS = (
 class CyclicalScheduler(ParamScheduler):
     """Base of the cyclical schedulers: repeats a curve from one value to another.
 
-    A cycle takes ``cycle_size`` events, then ``warmup_duration`` events lead in a straight line to
-    where the next one starts. Within a cycle, warm-up included, ``event_index`` counts from 0;
-    ``cycle`` counts the cycles. The other attributes have the values of the cycle at hand.
+    A cycle has ``cycle_size`` events. Then a warm-up of ``warmup_duration`` events leads linearly
+    from the end value to the start value of the next cycle. ``event_index`` restarts from 0 in each
+    cycle; ``cycle`` counts the cycles. The other attributes are those of the current cycle.
 
     Args:
-        optimizer: whose groups are written.
+        optimizer: the optimizer, or any object with ``param_groups``.
         param_name: the name of the parameter in the groups.
-        start_value: where the first cycle starts.
-        end_value: where it leads to.
-        cycle_size: how many events it takes, at least 2.
-        cycle_mult: the factor from the length of a cycle, and of its warm-up, to that of the next,
-            in whole events.
-        start_value_mult: the factor from one ``start_value`` to the next.
-        end_value_mult: the factor from one ``end_value`` to the next.
-        warmup_duration: how many events lead from the end of a cycle to the start of the next.
+        start_value: value at the start of the first cycle.
+        end_value: value that the first cycle leads to.
+        cycle_size: number of events of the first cycle, at least 2.
+        cycle_mult: factor of the length of a cycle and its warm-up, applied after each cycle and
+            rounded down.
+        start_value_mult: factor of ``start_value``, applied after each cycle.
+        end_value_mult: factor of ``end_value``, applied after each cycle.
+        warmup_duration: number of events of the warm-up between two cycles.
         save_history: whether to append the values to ``engine.state.param_history[param_name]``.
-        param_group_index: the only group to write to.
+        param_group_index: index of the only group to change.
 
     Raises:
         TypeError: an argument is not a number.
-        ValueError: a number is not finite, ``cycle_size`` is less than 2, ``warmup_duration`` less
-            than 0.
+        ValueError: a number is not finite, ``cycle_size`` is less than 2, or ``warmup_duration`` is
+            negative.
     """
 
     def __init__(  # noqa: PLR0913 - Ignite's signature
@@ -103,7 +103,7 @@ class CyclicalScheduler(ParamScheduler):
         super().__init__(optimizer, param_name, save_history, param_group_index)
         self.start_value = check_number("Argument start_value", start_value)
         self.end_value = check_number("Argument end_value", end_value)
-        # Not always an integer: programs pass a fraction of an epoch.
+        # Not always an integer: programs pass a fraction of the length of an epoch.
         self.cycle_size = check_number("Argument cycle_size", cycle_size)
         self.cycle_mult = check_number("Argument cycle_mult", cycle_mult)
         self.start_value_mult = check_number("Argument start_value_mult", start_value_mult)
@@ -120,12 +120,19 @@ class CyclicalScheduler(ParamScheduler):
         self.cycle = 0
         self.total_cycle_size = self.cycle_size + self.warmup_duration
         self._state_attrs += [
-            "start_value", "end_value", "cycle_size", "cycle_mult", "cycle", "start_value_mult", "end_value_mult",
-            "warmup_duration", "total_cycle_size",
-        ]  # fmt: skip
+            "start_value",
+            "end_value",
+            "cycle_size",
+            "cycle_mult",
+            "cycle",
+            "start_value_mult",
+            "end_value_mult",
+            "warmup_duration",
+            "total_cycle_size",
+        ]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Sets the value of the event; starts a new cycle when the last one is complete."""
+        """Sets the value for ``event_index``; starts a new cycle when the current one is complete."""
         if self.event_index - 1 < self.cycle_size <= self.event_index:
             self.start_value *= self.start_value_mult
         if self.event_index >= self.total_cycle_size:
@@ -140,7 +147,7 @@ class CyclicalScheduler(ParamScheduler):
 
     @abstractmethod
     def get_param(self) -> float:
-        """The value at ``event_index`` of the cycle."""
+        """Returns the value at ``event_index`` of the cycle."""
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)
@@ -156,28 +163,29 @@ class CyclicalScheduler(ParamScheduler):
 
     def _warmup_value(self) -> float:
         fraction = (self.event_index - self.cycle_size) / self.warmup_duration
-        return straight(self.end_value, self.start_value, fraction)
+        return linear(self.end_value, self.start_value, fraction)
 
 
 class LinearCyclicalScheduler(CyclicalScheduler):
-    """Cycles linearly from one value to another and back, or with a jump back.
+    """Changes a value linearly from ``start_value`` to ``end_value`` and back in each cycle.
 
     Args:
-        *args: those of :class:`CyclicalScheduler`.
-        monotonic: whether a cycle is one line, from ``start_value`` to ``end_value``, with a jump
-            back or a warm-up after it. By default, it goes there in the first half and back in the
-            second.
-        **kwagrs: those of :class:`CyclicalScheduler`.
+        *args: arguments of :class:`CyclicalScheduler`.
+        monotonic: whether a cycle goes from ``start_value`` to ``end_value`` only. The next cycle
+            then starts with a jump, or with the warm-up. By default, the second half of a cycle
+            goes back to ``start_value``.
+        **kwagrs: arguments of :class:`CyclicalScheduler`.
 
     Raises:
         TypeError: an argument is not a number.
-        ValueError: a number is out of range, or there is a warm-up without ``monotonic``.
+        ValueError: a number is out of range, or ``warmup_duration`` is given without ``monotonic``.
 
     Example:
         >>> values = dict(param_name="lr", start_value=1.0, end_value=0.0, cycle_size=4)
         >>> [value for _, value in LinearCyclicalScheduler.simulate_values(6, **values)]
         [1.0, 0.5, 0.0, 0.5, 1.0, 0.5]
-        >>> [value for _, value in LinearCyclicalScheduler.simulate_values(6, monotonic=True, **values)]
+        >>> values["monotonic"] = True
+        >>> [value for _, value in LinearCyclicalScheduler.simulate_values(6, **values)]
         [1.0, 0.75, 0.5, 0.25, 1.0, 0.75]
 
     References:
@@ -190,23 +198,25 @@ class LinearCyclicalScheduler(CyclicalScheduler):
         self.monotonic = monotonic
         if self.warmup_duration > 0 and not monotonic:
             raise ValueError(
-                "Invalid combination when warmup_duration > 0 and monotonic=False: without monotonic, a cycle ends "
-                f"where it starts. Set warmup_duration=0, which is {self.warmup_duration}, or monotonic=True"
+                "Invalid combination when warmup_duration > 0 and monotonic=False: without "
+                "monotonic, a cycle ends at its start value. Set monotonic=True or "
+                f"warmup_duration=0, but given {self.warmup_duration}"
             )
 
     def get_param(self) -> float:
-        """The value at ``event_index`` of the cycle."""
+        """Returns the value at ``event_index`` of the cycle."""
         if self._is_warming_up():
             return self._warmup_value()
-        curve = straight if self.monotonic else triangle
+        curve = linear if self.monotonic else triangle
         return curve(self.start_value, self.end_value, self.event_index / self.cycle_size)
 
 
 class CosineAnnealingScheduler(CyclicalScheduler):
-    """Cycles from one value to another along half a cosine, then jumps back or warms up.
+    """Anneals a value from ``start_value`` to ``end_value`` along half a cosine in each cycle.
 
-    At event ``i`` of a cycle: ``start + (end - start) / 2 * (1 - cos(pi * i / cycle_size))``.
-    Arguments and errors are those of :class:`CyclicalScheduler`.
+    The value at event ``i`` of a cycle is ``start + (end - start) / 2 * (1 - cos(pi * i /
+    cycle_size))``. The next cycle starts with a jump, or with the warm-up. Arguments and errors are
+    those of :class:`CyclicalScheduler`.
 
     Example:
         >>> rows = CosineAnnealingScheduler.simulate_values(
@@ -221,7 +231,7 @@ class CosineAnnealingScheduler(CyclicalScheduler):
     """
 
     def get_param(self) -> float:
-        """The value at ``event_index`` of the cycle."""
+        """Returns the value at ``event_index`` of the cycle."""
         if self._is_warming_up():
             return self._warmup_value()
         return half_cosine(self.start_value, self.end_value, self.event_index / self.cycle_size)
@@ -231,16 +241,16 @@ class PiecewiseLinear(ParamScheduler):
     """Interpolates linearly between milestones; constant before the first and after the last.
 
     Args:
-        optimizer: whose groups are written.
+        optimizer: the optimizer, or any object with ``param_groups``.
         param_name: the name of the parameter in the groups.
-        milestones_values: ``[(event index, value), ...]``, with indices that do not decrease; at
-            one that is there twice, the value jumps.
+        milestones_values: ``[(event index, value), ...]``, with non-decreasing indices; the value
+            jumps at an index that occurs twice.
         save_history: whether to append the values to ``engine.state.param_history[param_name]``.
-        param_group_index: the only group to write to.
+        param_group_index: index of the only group to change.
 
     Raises:
         TypeError: ``milestones_values`` is not a list of pairs of an integer and a number.
-        ValueError: it is empty, or a milestone is smaller than the one before.
+        ValueError: it is empty, or the milestones decrease.
 
     Example:
         >>> points = [(1, 1.0), (3, 0.0)]
@@ -261,5 +271,5 @@ class PiecewiseLinear(ParamScheduler):
         self._state_attrs += ["values", "milestones"]
 
     def get_param(self) -> float:
-        """The value at ``event_index``."""
+        """Returns the value at ``event_index``."""
         return piecewise_linear(self.milestones, self.values, self.event_index)

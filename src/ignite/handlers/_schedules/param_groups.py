@@ -13,15 +13,17 @@ from ignite.base import Stateful
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Checks that an optimizer has parameter groups; it may come from another library, such as DeepSpeed.
+    """Checks that an optimizer has parameter groups.
+
+    It may come from another library, such as DeepSpeed.
 
     Raises:
         TypeError: it has none.
     """
     if not isinstance(getattr(optimizer, "param_groups", None), list | tuple):
         raise TypeError(
-            "Argument optimizer should be torch.optim.Optimizer or has attribute 'param_groups' as list/tuple, "
-            f"but given {type(optimizer)}"
+            "Argument optimizer should be torch.optim.Optimizer or has attribute 'param_groups' "
+            f"as list/tuple, but given {type(optimizer)}"
         )
 
 
@@ -35,7 +37,7 @@ def check_name(groups: Iterable[dict[str, Any]], name: str) -> None:
     if name not in names:
         known = ", ".join(sorted({str(known) for known in names if known != "params"}))
         raise ValueError(
-            f"param_name should be in the parameter groups, which have {known}, but given {name!r}"
+            f"param_name should be a key of the parameter groups ({known}), but given {name!r}"
             f"{nearest(name, names)}"
         )
 
@@ -65,7 +67,8 @@ def select(optimizer: Any, index: int | None) -> list[dict[str, Any]]:
         return found
     if not -len(found) <= index < len(found):
         raise IndexError(
-            f"param_group_index should be that of one of {len(found)} groups, but given {index}"
+            "param_group_index should be the index of a parameter group of the optimizer, "
+            f"which has {len(found)}, but given {index}"
         )
     return [found[index]]
 

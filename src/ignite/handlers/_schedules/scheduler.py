@@ -143,7 +143,8 @@ def check_keys(state_dict: Any, names: list[str]) -> None:
     for name in names:
         if name not in state_dict:
             raise ValueError(
-                f"Required state attribute '{name}' is absent in provided state_dict with the keys {list(state_dict)}"
+                f"Required state attribute '{name}' is absent in provided state_dict "
+                f"with the keys {list(state_dict)}"
             )
 
 
@@ -196,15 +197,18 @@ class ParamScheduler(BaseParamScheduler):
         super().__init__(param_name, save_history)
         if isinstance(optimizer, dict):  # as before Ignite 0.4
             warnings.warn(
-                "A parameter group as optimizer is deprecated. Please give the optimizer, and param_group_index",
+                "Passing a parameter group as optimizer is deprecated. "
+                "Pass the optimizer and param_group_index instead",
                 DeprecationWarning,
                 stacklevel=3,
             )
-            optimizer = param_groups.OneGroup(optimizer)  # type: ignore[assignment]  # all that is used of one
+            # Schedulers use nothing else of an optimizer.
+            optimizer = param_groups.OneGroup(optimizer)  # type: ignore[assignment]
         param_groups.check_optimizer(optimizer)
         if param_group_index is not None and not is_integer(param_group_index):
             raise TypeError(
-                f"Argument param_group_index should be an integer or None, but given {param_group_index!r}"
+                "Argument param_group_index should be an integer or None, "
+                f"but given {param_group_index!r}"
             )
         param_groups.check_name(optimizer.param_groups, param_name)
         self.optimizer = optimizer
@@ -239,8 +243,9 @@ class ParamScheduler(BaseParamScheduler):
         values = value if isinstance(value, list) else [value] * len(targets)
         if len(values) != len(targets):
             raise ValueError(
-                f"size of value is different than optimizer_param_groups {len(values)} != {len(targets)}: get_param "
-                "should return one number, or a list with one for each group"
+                "size of value is different than optimizer_param_groups "
+                f"{len(values)} != {len(targets)}: get_param should return one number, "
+                "or a list with one number per group"
             )
         for group, one in zip(targets, values, strict=True):
             param_groups.write(group, self.param_name, one)
@@ -257,7 +262,8 @@ class ParamScheduler(BaseParamScheduler):
 
         Example:
             >>> from ignite.handlers.param_scheduler import PiecewiseLinear
-            >>> PiecewiseLinear.simulate_values(3, param_name="lr", milestones_values=[(0, 0.0), (2, 1.0)])
+            >>> points = [(0, 0.0), (2, 1.0)]
+            >>> PiecewiseLinear.simulate_values(3, param_name="lr", milestones_values=points)
             [[0, 0.0], [1, 0.5], [2, 1.0]]
         """
         index = scheduler_kwargs.get("param_group_index") or 0

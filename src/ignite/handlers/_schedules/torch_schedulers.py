@@ -1,4 +1,4 @@
-"""The schedulers of PyTorch as handlers, and a warm-up before any scheduler."""
+"""PyTorch's learning rate schedulers as handlers, and a warm-up for any scheduler."""
 
 import math
 import warnings
@@ -23,22 +23,22 @@ from ignite.handlers._schedules.scheduler import (
 
 
 class LRScheduler(ParamScheduler):
-    """Steps a scheduler of ``torch.optim.lr_scheduler`` at each event but the first.
+    """Steps a scheduler of ``torch.optim.lr_scheduler`` at each event except the first.
 
     Attached to ``Events.ITERATION_STARTED``, each iteration uses the same learning rate (and
     momentum, if scheduled) as in the loop ``optimizer.step(); lr_scheduler.step()``.
 
     Args:
-        lr_scheduler: a scheduler of torch that steps without a metric. Do not call its ``step``.
+        lr_scheduler: a PyTorch scheduler that steps without a metric. Do not call its ``step``.
         save_history: whether to append the learning rates to ``engine.state.param_history["lr"]``.
-        use_legacy: whether to step at the first event, too, for ``Events.ITERATION_COMPLETED``: by
-            then, the optimizer has used the first value.
+        use_legacy: whether to step at the first event, too. Use it with
+            ``Events.ITERATION_COMPLETED``, when the optimizer has already used the first value.
 
     Raises:
-        TypeError: ``lr_scheduler`` is not a scheduler of torch, or is ``ReduceLROnPlateau``.
+        TypeError: ``lr_scheduler`` is not a PyTorch scheduler, or is ``ReduceLROnPlateau``.
 
     State:
-        Includes the state of ``lr_scheduler``. Save the optimizer as well: most schedulers of torch
+        Includes the state of ``lr_scheduler``. Save the optimizer as well: most PyTorch schedulers
         compute a value from the previous one, which they read from the optimizer.
 
     Example:
@@ -58,14 +58,15 @@ class LRScheduler(ParamScheduler):
         super().__init__(lr_scheduler.optimizer, "lr", save_history)
         if use_legacy:
             warnings.warn(
-                "With use_legacy=True, attach the LRScheduler to Events.ITERATION_COMPLETED: the first iteration takes "
-                "the first lr value from the optimizer, otherwise it will be skipped",
+                "With use_legacy=True, attach the LRScheduler to Events.ITERATION_COMPLETED: the "
+                "first iteration takes the first lr value from the optimizer, otherwise it will be "
+                "skipped",
                 stacklevel=2,
             )
         self.lr_scheduler = lr_scheduler
         self.use_legacy = use_legacy
         self._is_fresh = True
-        """Whether torch's scheduler has not been stepped here, in this process."""
+        """Whether ``lr_scheduler`` has not been stepped in this process."""
         self._state_attrs += ["lr_scheduler", "use_legacy"]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
@@ -81,7 +82,7 @@ class LRScheduler(ParamScheduler):
         self.event_index += 1
 
     def get_param(self) -> Tensor | float | list[Tensor | float]:
-        """The learning rate that the next call will write; a list if there are several groups."""
+        """Returns the learning rate that the next call sets; a list for several groups."""
         with param_groups.untouched([self.optimizer], [self.lr_scheduler]):
             self._step(is_quiet=True)
             values = param_groups.read(self.optimizer_param_groups, "lr")
@@ -91,11 +92,13 @@ class LRScheduler(ParamScheduler):
     def simulate_values(  # type: ignore[override]
         cls, num_events: int, lr_scheduler: TorchScheduler, **kwargs: Any
     ) -> list[list[Any]]:
-        """The learning rates of the first ``num_events`` events: ``[[0, lr of group 0, lr of group 1, ...], ...]``.
+        """Returns the learning rates of the first ``num_events`` events.
+
+        A row is ``[event index, lr of group 0, lr of group 1, ...]``.
 
         Args:
-            num_events: how many events.
-            lr_scheduler: a scheduler of torch. It and its optimizer are put back to what they were.
+            num_events: the number of events.
+            lr_scheduler: a PyTorch scheduler. It and its optimizer are restored afterwards.
             **kwargs: arguments of the class.
         """
         rows = []
@@ -107,10 +110,10 @@ class LRScheduler(ParamScheduler):
         return rows
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from a state that was saved, also by Ignite.
+        """Restores a saved state, including states saved by Ignite.
 
         Raises:
-            TypeError: ``state_dict``, or that of torch's scheduler in it, is not a mapping.
+            TypeError: ``state_dict``, or the state of ``lr_scheduler`` in it, is not a mapping.
             ValueError: a key is missing. Nothing is changed.
         """
         if (
@@ -126,11 +129,12 @@ class LRScheduler(ParamScheduler):
         super()._check_state(state_dict)
         if not isinstance(state_dict["lr_scheduler"], Mapping):
             raise TypeError(
-                f"lr_scheduler in state_dict should be a dictionary, but given {type(state_dict['lr_scheduler'])}"
+                "lr_scheduler in state_dict should be a dictionary, "
+                f"but given {type(state_dict['lr_scheduler'])}"
             )
 
     def _from_ignite(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """Converts a state of Ignite, which increments torch's scheduler after each call instead of stepping it."""
+        """Converts a state of Ignite, whose ``lr_scheduler`` is one step ahead."""
         num_calls, inner = state_dict["event_index"], state_dict.get("lr_scheduler")
         if num_calls == 0:
             return self.state_dict()  # before the first event
@@ -144,9 +148,9 @@ class LRScheduler(ParamScheduler):
         if not is_quiet:
             self.lr_scheduler.step()
             return
-        # Torch expects a previous optimizer step. There may be none yet: the run was resumed,
-        # gradients are accumulated, or a scaler skipped the step. Not for each step: it would
-        # repeat other warnings.
+        # PyTorch expects a previous optimizer step. There may be none yet: the run was resumed,
+        # gradients are accumulated, or a scaler skipped the step. Later steps do not enter this
+        # block, because it resets the filter "once" of other warnings.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*optimizer\.step\(\)", UserWarning)
             self.lr_scheduler.step()
@@ -159,15 +163,15 @@ class LRScheduler(ParamScheduler):
 
 
 def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
-    """Checks that a scheduler of torch can be stepped.
+    """Checks that a PyTorch scheduler steps without a metric.
 
     Raises:
-        TypeError: it is not a scheduler of torch, or needs a metric.
+        TypeError: it is not a PyTorch scheduler, or needs a metric.
     """
     if isinstance(lr_scheduler, ReduceLROnPlateau):
         raise TypeError(
-            f"Argument lr_scheduler should be a subclass of {expected} that steps without a metric, but given "
-            "ReduceLROnPlateau: use ReduceLROnPlateauScheduler"
+            f"Argument lr_scheduler should be a subclass of {expected} that steps without a "
+            "metric, but given ReduceLROnPlateau: use ReduceLROnPlateauScheduler"
         )
     if not isinstance(lr_scheduler, TorchScheduler):
         raise TypeError(
@@ -175,12 +179,12 @@ def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
         )
 
 
-# Configured by the program: Ignite saves zeros for these.
+# Arguments of the constructor take precedence: Ignite saves zeros for these.
 _NOT_LOADED = ("min_lrs", "default_min_lr")
 
 
 class ReduceLROnPlateauScheduler(ParamScheduler):
-    """Reduces the learning rate when a metric stops improving, with torch's ``ReduceLROnPlateau``.
+    """Reduces the learning rate when a metric stops improving, with PyTorch's ``ReduceLROnPlateau``.
 
     Attach it to the engine that computes the metric: ``scheduler.attach(evaluator,
     Events.COMPLETED)``, or with ``add_event_handler``.
@@ -195,19 +199,22 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             ``min_lr``, ...
 
     Raises:
-        TypeError: ``optimizer`` has no parameter groups; or there is a ``param_group_index``, and
-            ``min_lr`` is not a number; or an argument is unknown to torch.
-        ValueError: torch rejects an argument; or, when called, the engine has no such metric.
+        TypeError: ``optimizer`` has no parameter groups; or ``param_group_index`` is given and
+            ``min_lr`` is not a number; or ``ReduceLROnPlateau`` has no such argument.
+        ValueError: ``ReduceLROnPlateau`` rejects an argument; or, when called, the engine has no
+            such metric.
 
     State:
-        The best metric, how long ago it was, and the rest of torch's state; not ``min_lr``, which
-        the program says.
+        The state of ``ReduceLROnPlateau``, such as the best metric and the number of bad epochs;
+        without ``min_lr``, which the constructor sets.
 
     Example:
         >>> import torch
         >>> from ignite.engine import Events
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        >>> scheduler = ReduceLROnPlateauScheduler(optimizer, "loss", factor=0.5, patience=0, min_lr=0.3)
+        >>> scheduler = ReduceLROnPlateauScheduler(
+        ...     optimizer, "loss", factor=0.5, patience=0, min_lr=0.3
+        ... )
         >>> evaluator = Engine(lambda engine, batch: None)
         >>> scheduler.attach(evaluator, Events.COMPLETED)
         >>> for evaluator.state.metrics["loss"] in (0.9, 0.8, 0.8, 0.8):
@@ -229,23 +236,25 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         min_lr = scheduler_kwargs.get("min_lr", 0.0)
         if param_group_index is not None and not isinstance(min_lr, int | float):
             raise TypeError(
-                f"When param_group_index is given, min_lr should be a float, but given {type(min_lr)}"
+                "When param_group_index is given, min_lr should be a float, "
+                f"but given {type(min_lr)}"
             )
         if scheduler_kwargs.pop("verbose", False):
             warnings.warn(
-                "verbose=True is ignored: torch does not print any more. Use save_history=True, or read "
+                "verbose=True is ignored: PyTorch has removed it. Use save_history=True, or read "
                 "optimizer.param_groups",
                 stacklevel=2,
             )
         self.metric_name = metric_name
         # Weak, because the trainer may hold the engine that holds this handler.
         self._trainer = None if trainer is None else weakref.ref(trainer)
-        self.scheduler = ReduceLROnPlateau(_View(optimizer, param_group_index), **scheduler_kwargs)
+        groups = _GroupsView(optimizer, param_group_index)
+        self.scheduler = ReduceLROnPlateau(groups, **scheduler_kwargs)
         self._state_attrs += ["metric_name", "scheduler"]
 
     @property
     def trainer(self) -> Engine[Any, Any] | None:
-        """The engine that keeps the history."""
+        """The engine that stores the history."""
         return None if self._trainer is None else self._trainer()
 
     def __call__(self, engine: Engine[Any, Any], name: str | None = None) -> None:  # type: ignore[override]
@@ -253,8 +262,8 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         metrics = getattr(engine.state, "metrics", {})
         if self.metric_name not in metrics:
             raise ValueError(
-                "Argument engine should have in its 'state', attribute 'metrics' which itself has the metric "
-                f"{self.metric_name}, but given one with the metrics {list(metrics)}"
+                "Argument engine should have in its 'state', attribute 'metrics' which itself has "
+                f"the metric {self.metric_name}, but given one with the metrics {list(metrics)}"
             )
         self.scheduler.step(metrics[self.metric_name])
         self._record(
@@ -273,24 +282,27 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
     def simulate_values(  # type: ignore[override]
         cls, num_events: int, metric_values: list[float], init_lr: float, **scheduler_kwargs: Any
     ) -> list[list[Any]]:
-        """The learning rates after each of ``metric_values``: ``[[0, lr], [1, lr], ...]``.
+        """Returns the learning rates after each of ``metric_values``: ``[[0, lr], [1, lr], ...]``.
 
         Args:
-            num_events: how many events.
+            num_events: the number of events.
             metric_values: the metric of each event.
-            init_lr: the learning rate to begin with.
+            init_lr: the initial learning rate.
             **scheduler_kwargs: arguments of ``ReduceLROnPlateau``.
 
         Raises:
-            ValueError: there are not ``num_events`` metrics.
+            ValueError: ``metric_values`` does not have ``num_events`` values.
 
         Example:
-            >>> ReduceLROnPlateauScheduler.simulate_values(3, [0.5, 0.6, 0.6], init_lr=1.0, factor=0.1, patience=1)
+            >>> ReduceLROnPlateauScheduler.simulate_values(
+            ...     3, [0.5, 0.6, 0.6], init_lr=1.0, factor=0.1, patience=1
+            ... )
             [[0, 1.0], [1, 1.0], [2, 0.1]]
         """
         if len(metric_values) != num_events:
             raise ValueError(
-                f"Length of argument metric_values should be equal to num_events. {len(metric_values)} != {num_events}"
+                "Length of argument metric_values should be equal to num_events. "
+                f"{len(metric_values)} != {num_events}"
             )
         scheduler = cls(
             param_groups.stand_in(lr=init_lr),
@@ -307,12 +319,13 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         super()._check_state(state_dict)
         if not isinstance(state_dict["scheduler"], Mapping):
             raise TypeError(
-                f"scheduler in state_dict should be a dictionary, but given {type(state_dict['scheduler'])}"
+                "scheduler in state_dict should be a dictionary, "
+                f"but given {type(state_dict['scheduler'])}"
             )
 
     def _take(self, state_dict: Mapping[str, Any]) -> None:
-        # A state of Ignite holds methods, too, and all that is given replaces attributes of torch's
-        # scheduler.
+        # A state of Ignite also holds methods, and PyTorch's load_state_dict would set all of them
+        # as attributes.
         inner = {
             key: state_dict["scheduler"][key]
             for key in self.scheduler.state_dict()
@@ -324,12 +337,11 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         return {**vars(self), "_trainer": None}
 
 
-class _View(Optimizer):
-    """View of the groups of an optimizer, looked up at each access: loading a state replaces them."""
+class _GroupsView(Optimizer):
+    """Groups of an optimizer, looked up at each access, because loading a state replaces them."""
 
-    def __init__(
-        self, optimizer: Any, index: int | None
-    ) -> None:  # the base would make groups of its own
+    def __init__(self, optimizer: Any, index: int | None) -> None:
+        # Without super().__init__(), which creates groups.
         self._optimizer = optimizer
         self._index = index
 
@@ -354,28 +366,28 @@ def create_lr_scheduler_with_warmup(
 ) -> ConcatScheduler:
     """Prepends a linear warm-up of the learning rates of all groups to a scheduler.
 
-    Events 0 to ``warmup_duration - 1`` lead from ``warmup_start_value`` to ``warmup_end_value``.
-    Then comes the first value of ``lr_scheduler``, or its second, if the first is the one that the
-    warm-up has ended with.
+    Events 0 to ``warmup_duration - 1`` go from ``warmup_start_value`` to ``warmup_end_value``. Then
+    ``lr_scheduler`` starts with its first value, or with its second if the first equals the end of
+    the warm-up.
 
     Args:
-        lr_scheduler: a scheduler of torch, or one of the learning rate. Do not attach it.
+        lr_scheduler: a PyTorch scheduler, or a :class:`ParamScheduler` of the learning rate. Do not
+            attach it.
         warmup_start_value: the first value.
         warmup_duration: the number of events, at least 2.
-        warmup_end_value: the last value; by default, for each group, the learning rate that it has
-            now.
+        warmup_end_value: the last value; by default the current learning rate of each group.
         save_history: whether to append the values to ``engine.state.param_history["lr"]``.
-        output_simulated_values: a list of None that is filled with the first values, ``[event
-            index, lr of group 0, lr of group 1, ...]`` each.
+        output_simulated_values: a list of None that is filled with rows ``[event index, lr of group
+            0, lr of group 1, ...]`` of the first events.
 
     Returns:
         The scheduler to attach.
 
     Raises:
-        TypeError: ``lr_scheduler`` is no scheduler, ``warmup_duration`` no integer,
-            ``output_simulated_values`` no list, a value no number.
+        TypeError: ``lr_scheduler`` is not a scheduler, ``warmup_duration`` not an integer,
+            ``output_simulated_values`` not a list, or a value not a number.
         ValueError: ``warmup_duration`` is less than 2, a value is not finite, or ``lr_scheduler``
-            is one of something else.
+            schedules another parameter.
 
     Example:
         >>> import torch

@@ -67,7 +67,7 @@ class Outbox:
         """
         with self._changed:
             if self._is_closing:
-                raise RuntimeError("Nothing should be logged after close()")
+                raise RuntimeError("Cannot log after close()")
             if len(self._items) - self._num_sending >= self._capacity:
                 # Items at the front are being sent, so the oldest behind them is dropped.
                 del self._items[self._num_sending]
@@ -97,7 +97,7 @@ class Outbox:
             self._items.clear()
             self._changed.notify_all()
         if num_missing:
-            self._logger.warning("%d entries did not reach the server", num_missing)
+            self._logger.warning("%d entries were not sent to the server", num_missing)
         return not num_missing
 
     def _step(self, pause_s: float) -> float | None:
@@ -109,7 +109,7 @@ class Outbox:
             if not self._items:
                 if self._is_closing:
                     return None
-                self._changed.wait(1.0)  # wakes up to see whether the outbox is still alive
+                self._changed.wait(1.0)  # wakes up to check whether the outbox still exists
                 return 0.0
             if pause_s and not self._is_closing:
                 self._changed.wait_for(lambda: self._is_closing, pause_s)
@@ -138,20 +138,20 @@ class Outbox:
             if len(batch) > 1:  # one of them is refused: send them one by one
                 return self._try(batch[:1])
             self._logger.warning(
-                "Left out, because the server refuses it: %s: %s", type(error).__name__, error
+                "Dropped an entry that the server refuses: %s: %s", type(error).__name__, error
             )
             self._num_lost += 1
             return 1
         if self._is_down:
             self._is_down = False
-            self._logger.info("The server is back")
+            self._logger.info("The server is reachable again")
         return len(batch)
 
     def _warn(self, error: Exception, num_waiting: int) -> None:
         self._is_down = True
         if self._warning.is_due():
             self._logger.warning(
-                "Not sent, training goes on, %d entries wait: %s: %s",
+                "Cannot reach the server; training continues with %d queued entries: %s: %s",
                 num_waiting,
                 type(error).__name__,
                 error,

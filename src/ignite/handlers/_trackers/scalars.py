@@ -1,4 +1,4 @@
-"""Scalars on their way to a tracker: nested values flattened, tensors copied to the host without waiting."""
+"""Scalars for trackers: flattens nested values, and copies tensors to the host asynchronously."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ def _leaves(path: Path, value: Any, with_text: bool) -> Iterator[tuple[Path, Sca
     else:
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         warnings.warn(
-            f"{'/'.join(map(str, path))} should be a number, a tensor of at most one dimension, or a dictionary or "
-            f"sequence of these, but given {type(value).__name__}{shape}: it is not logged",
+            f"{'/'.join(map(str, path))} should be a number, a tensor of at most one dimension, "
+            "or a dictionary or sequence of these, "
+            f"but given {type(value).__name__}{shape}: it is not logged",
             stacklevel=2,
         )
 
@@ -131,7 +132,7 @@ class HostCopy:
         return self._host is None or self._done.query()
 
     def value(self) -> Any:
-        """The number, or a list of numbers; waits for the copy."""
+        """Returns the number or list of numbers; waits for the copy."""
         if self._host is None:
             return self._value
         self._done.synchronize()
@@ -155,15 +156,15 @@ class _Element(HostCopy):
         return self._whole.is_ready()
 
     def value(self) -> Any:
-        """The number; waits for the vector."""
+        """Returns the number; waits for the copy of the vector."""
         return self._whole.value()[self._index]
 
 
 def stacked(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """Stacks single numbers of the same accelerator and dtype, so that they share one copy to the host.
+    """Stacks single numbers of one accelerator and dtype, so that they share a copy to the host.
 
     Args:
-        values: pairs of a name and anything.
+        values: pairs of a name and any value.
 
     Returns:
         The same pairs, in the same order.
