@@ -169,7 +169,7 @@ def test_what_is_needed_names_who_does_not_come(processes, caplog):
     processes.store.set_timeout(rollcall.datetime.timedelta(seconds=0.1))
     with pytest.raises(RuntimeError, match="but rank 1 does not run the engine"):
         first.require("a", "Saver")
-    assert "Saver needs all processes: waiting for ranks [1, 2]" in caplog.text
+    assert "Saver needs all ranks: waiting for ranks [1, 2]" in caplog.text
 
 
 def test_what_is_needed_waits_for_one_that_is_late(processes):

@@ -99,7 +99,7 @@ def resume_even_from_nothing(make, point):
     try:
         return assert_resume_is_exact(make, at=[point])
     except AssertionError as error:
-        if point == 0 and "began anew" in str(error):
+        if point == 0 and "No run was resumed" in str(error):
             return [Resumption(0, 0)]
         raise
 

@@ -10,22 +10,12 @@ from ignite.engine import Engine, Events
 from ignite.handlers._profilers import timings
 from ignite.handlers.run_profiler import RunProfiler, Spread
 from support import harness, profiler_processes
-
-
-class FakeClock:
-    def __init__(self):
-        self.ns = 0
-
-    def __call__(self):
-        return self.ns
-
-    def spend(self, seconds):
-        self.ns += round(seconds * 1e9)
+from support.fake_clock import FakeClock
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    fake = FakeClock()
+    fake = FakeClock(now=0, per_unit=1e9)
     monkeypatch.setattr(timings, "perf_counter_ns", fake)
     return fake
 
@@ -253,7 +243,7 @@ def test_one_profiler_is_of_one_engine_while_that_lives():
 @pytest.mark.parametrize("engine", [None, 3, "trainer"])
 def test_it_is_attached_to_engines_only(engine):
     with pytest.raises(
-        TypeError, match=f"Argument engine should be ignite.engine.Engine, but given {engine!r}"
+        TypeError, match=f"Argument engine should be ignite.engine.Engine, but given {type(engine)}"
     ):
         RunProfiler().attach(engine)
 

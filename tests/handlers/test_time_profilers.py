@@ -10,19 +10,9 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers import timings
 from ignite.handlers.time_profilers import BasicTimeProfiler, HandlersTimeProfiler
+from support.fake_clock import FakeClock
 
 PROFILERS = pytest.mark.parametrize("profiler_type", [BasicTimeProfiler, HandlersTimeProfiler])
-
-
-class FakeClock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def spend(self, seconds):
-        self.now += seconds
 
 
 @pytest.fixture

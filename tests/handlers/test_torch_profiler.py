@@ -136,6 +136,6 @@ def test_wrong_arguments_are_refused(tmp_path, options, message):
 
 def test_it_is_attached_to_engines_only(tmp_path):
     with pytest.raises(
-        TypeError, match="Argument engine should be ignite.engine.Engine, but given 3"
+        TypeError, match="Argument engine should be ignite.engine.Engine, but given <class 'int'>"
     ):
         TorchProfiler(tmp_path).attach(3)

@@ -26,7 +26,7 @@ MOVED = {
 }
 """New paths by old path.
 
-Submodules of an old path are at the new one, if they exist there. The longest matching entry counts.
+Submodules of an old path are at the new one, if they exist there. The longest match counts.
 """
 
 ALSO_FROM = {

@@ -47,7 +47,7 @@ _SAME_IN_SLURM = {
     "WORLD_SIZE": "SLURM_NTASKS",
 }
 _GRACE_S = 2.0
-"""Seconds until the other processes are terminated after a failure, and again until they are killed."""
+"""Seconds until other processes are terminated after a failure, and again until they are killed."""
 _PATIENCE_S = 10.0
 """Seconds that a process waits to be terminated if another one has failed before it."""
 _added: dict[str, str | None] = {}

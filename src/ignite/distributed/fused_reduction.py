@@ -30,7 +30,7 @@ SAME = "SAME"
 
 _MAX_SIZES = 15  # numbers of rows that fit into the first vector
 _MAX_GATHERED_BYTES = 2**22
-"""Up to this total size, values are gathered with one collective and reduced locally, which is fastest.
+"""Up to this total size, values are gathered with one collective and reduced locally (fastest).
 
 Above it, the memory would grow with the number of ranks.
 """
@@ -156,7 +156,7 @@ def _negotiate(
 
 
 def _agree(kinds: list[_Kind]) -> _Kind:
-    """Returns the common kind: tensors win over numbers, floats over integers, known over unknown."""
+    """Returns the common kind: tensor before number, float before integer, known before unknown."""
     known = {kind for kind in kinds if kind.dtype}
     candidates = {kind for kind in known if kind.shape is not None} or known
     if len(candidates) > 1 and {kind.dtype for kind in candidates} == {"int", "float"}:

@@ -153,7 +153,7 @@ class Roll:
             )
 
     def any(self, name: str, stretch: int, vote: bool) -> bool:
-        """Whether a rank votes for something; the vote of this rank if not all ranks have a handler.
+        """Whether any rank votes in favor. Returns the own vote if not all ranks have the handler.
 
         Args:
             name: name of the handler. If all ranks have it, all must vote equally often, or

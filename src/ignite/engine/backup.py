@@ -24,6 +24,7 @@ from ignite import data as flow
 from ignite import storage
 from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite._core.trees import slots_of
 from ignite.engine.resume._reachable import is_of_a_library, is_of_the_program
 
 __all__ = ["Backup", "backed_up"]
@@ -170,11 +171,9 @@ class Backup:
             values = dict(attributes)
             self._undo.append(functools.partial(_refill_dict, attributes, list(values.items())))
             yield from values.values()
-        for name in _slots_of(type(one)):
-            if hasattr(one, name):
-                value = getattr(one, name)
-                self._undo.append(functools.partial(object.__setattr__, one, name, value))
-                yield value
+        for name, value in slots_of(one):
+            self._undo.append(functools.partial(object.__setattr__, one, name, value))
+            yield value
 
 
 @contextmanager
@@ -211,14 +210,6 @@ def _belongs_to_training(one: Any) -> bool:
     module = f"{kind.__module__}."
     is_left = module.startswith(_OF_STORAGE) or getattr(kind, "is_used_by_thread", False) is True
     return module.startswith("ignite.") and not is_left
-
-
-def _slots_of(kind: type) -> Iterator[str]:
-    for base in kind.__mro__:
-        names = base.__dict__.get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name not in ("__dict__", "__weakref__"):
-                yield f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") else name
 
 
 def _become(one: Any, kind: type) -> None:

@@ -72,7 +72,7 @@ class Average:
         Raises:
             RuntimeError: the weights are swapped.
         """
-        self._check_place()
+        self._prepare_update()
         if self._averages:
             foreach_lerp_(self._averages, self._sources, weight)
         if self._exact:
@@ -103,7 +103,7 @@ class Average:
         Raises:
             RuntimeError: the weights are swapped.
         """
-        self._check_place()
+        self._prepare_update()
         for average, live in zip(_tensors(self.model), _tensors(self.live), strict=True):
             average.copy_(live)
         for exact, source in zip(self._exact, self._short_sources, strict=True):
@@ -140,7 +140,8 @@ class Average:
         for average, live in tensors:
             average.data, live.data = live.data, average.data
 
-    def _check_place(self) -> None:
+    def _prepare_update(self) -> None:
+        """Checks that the weights are not swapped; follows the live model to its device."""
         if self.is_swapped:
             raise RuntimeError(
                 "Cannot update the average while the averaged weights are in the live model: "

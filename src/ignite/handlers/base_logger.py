@@ -332,7 +332,7 @@ class BaseLogger(ABC):
     def attach_output_handler(
         self, engine: Engine[Any, Any], event_name: Any, *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """Attaches an ``OutputHandler`` of this logger with the given arguments; see :meth:`attach`."""
+        """Attaches an ``OutputHandler`` with the given arguments; see :meth:`attach`."""
         return self.attach(engine, self._create_output_handler(*args, **kwargs), event_name)
 
     def attach_opt_params_handler(

@@ -413,9 +413,18 @@ class ModelCheckpoint(Checkpoint):
             filename_pattern = filename_pattern or "{filename_prefix}_{name}_{global_step}.{ext}"
         saver = DiskSaver(dirname, atomic, create_dir, require_empty, save_on_rank, **kwargs)
         super().__init__(
-            {}, saver, filename_prefix, score_function, score_name, n_saved, global_step_transform, filename_pattern,
-            include_self, greater_or_equal, save_on_rank,
-        )  # fmt: skip
+            {},
+            saver,
+            filename_prefix,
+            score_function,
+            score_name,
+            n_saved,
+            global_step_transform,
+            filename_pattern,
+            include_self,
+            greater_or_equal,
+            save_on_rank,
+        )
         if interval is not None:
             self.ext = "pth"
             if require_empty is True:

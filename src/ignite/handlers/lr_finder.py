@@ -105,7 +105,7 @@ class FastaiLRFinder:
             limit=diverge_th,
         )
         self._lrs, self._losses = test.lrs, test.losses
-        with _everything_restored(trainer, to_save), test.on(trainer):
+        with _restored(trainer, to_save), test.on(trainer):
             yield trainer
         if not test.is_diverged:
             warnings.warn(
@@ -343,7 +343,7 @@ class _RangeTest:
 
 
 @contextlib.contextmanager
-def _everything_restored(trainer: Engine[Any, Any], to_save: Mapping[str, Any]) -> Iterator[None]:
+def _restored(trainer: Engine[Any, Any], to_save: Mapping[str, Any]) -> Iterator[None]:
     """Restores the trainer, the objects and the random state after the block."""
     states = {name: copy.deepcopy(one.state_dict()) for name, one in to_save.items()}
     random = capture_random_state()

@@ -13,7 +13,7 @@ __all__ = ["NoImprovementHandler"]
 
 
 class NoImprovementHandler:
-    """Calls a function when a score has not improved for a while; generalizes :class:`EarlyStopping`.
+    """Calls a function when a score stops improving; generalizes :class:`EarlyStopping`.
 
     After a call of ``stop_function``, the count restarts at zero; the best score is kept.
 

@@ -71,7 +71,7 @@ class Preemption:
         ...         os.kill(os.getpid(), signal.SIGTERM)
         >>> trainer, saved = Engine(step), []
         >>> preemption = Preemption(raise_exit=False)
-        >>> preemption.attach(trainer, checkpoint=lambda engine: saved.append(engine.state.iteration))
+        >>> preemption.attach(trainer, lambda engine: saved.append(engine.state.iteration))
         >>> trainer.run([1, 2, 3, 4]).iteration, saved
         (3, [3])
     """

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers.reports import parts_table, trace_events, write_trace
-from ignite.handlers._profilers.timings import Part, Timings
+from ignite.handlers._profilers.timings import Part, Timings, check_engine
 
 __all__ = ["RunProfiler", "Spread"]
 
@@ -83,8 +83,7 @@ class RunProfiler:
             TypeError: ``engine`` is not an engine.
             RuntimeError: this profiler is attached to another engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {engine!r}")
+        check_engine(engine)
         if any(getattr(frame, "__self__", None) is self for frame in engine.run_contexts):
             return
         if self._engine is not None and self._engine() is not None:
@@ -117,8 +116,9 @@ class RunProfiler:
         return parts_table(self._timings.run, self._timings.whole)
 
     def scalars(self, output: Any = None) -> dict[str, float]:
-        """Returns the seconds of each part in this epoch, for trackers: ``time/data``, ``time/step``, ...
+        """Returns the seconds of each part in this epoch, for trackers.
 
+        Names are ``time/data``, ``time/step`` and so on.
         ``time/handlers/NAME`` and ``time/checkpoints/NAME`` sum over all events of a handler.
         Deeper names, such as ``time/handlers/NAME/run/EvaluationStep/step``, are contained in them.
         The others add up to ``time/whole``. An epoch lasts until the next one starts: call this

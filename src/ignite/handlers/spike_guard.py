@@ -1,4 +1,4 @@
-"""Protection against NaN and loss spikes: skip the step, roll back to the last good state, or raise."""
+"""Protection against NaN and loss spikes: skips the step, rolls back, or raises."""
 
 import logging
 import math
@@ -317,5 +317,5 @@ class SpikeGuard(Serializable):
 
 
 def _each(event: Any, every: int) -> Any:
-    """Filters an event, unless ``every`` is 1: a filter adds a counter to the state of the engine."""
+    """Filters an event, unless ``every`` is 1: a filter adds a counter to the engine."""
     return event if every == 1 else event(every=every)

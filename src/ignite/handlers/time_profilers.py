@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from ignite.handlers._profilers.reports import (
     summarize,
     write_csv,
 )
-from ignite.handlers._profilers.timings import DATA, STEP, CallTimer, index_of
+from ignite.handlers._profilers.timings import DATA, STEP, CallTimer, RunProfilerBase, index_of
 
 __all__ = ["BasicTimeProfiler", "HandlersTimeProfiler"]
 
@@ -46,7 +46,7 @@ _COLUMNS = [
 ]
 
 
-class BasicTimeProfiler:
+class BasicTimeProfiler(RunProfilerBase):
     """Measures the step, data loading, and the handlers of each event, for every iteration.
 
     :class:`RunProfiler` reports where the time goes with less overhead; this class keeps a number
@@ -101,14 +101,6 @@ class BasicTimeProfiler:
     def event_handlers_times(self) -> dict[Any, Tensor]:
         """Seconds of the handlers at each firing so far, by event."""
         return {event: _dense(self._times[event]) for event in _EVENTS}
-
-    def attach(self, engine: Engine[Any, Any]) -> None:
-        """Measures the runs of ``engine``, starting with the next. Attaching again has no effect.
-
-        Raises:
-            TypeError: ``engine`` is not an engine.
-        """
-        _attach_once(engine, self._frame)
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -202,7 +194,7 @@ class BasicTimeProfiler:
         return text
 
 
-class HandlersTimeProfiler:
+class HandlersTimeProfiler(RunProfilerBase):
     """Measures each handler of each event, including custom events, the step and data loading.
 
     A new run resets the times; a run that continues adds to them. Nothing stays on the engine after
@@ -220,8 +212,8 @@ class HandlersTimeProfiler:
         >>> @trainer.on(Events.EPOCH_COMPLETED)
         ... def validate(): ...
         >>> _ = trainer.run(range(3))
-        >>> [row[:2] for row in profiler.get_results()]
-        [['validate', 'EPOCH_COMPLETED'], ['Total', ''], ['Processing', 'None'], ['Dataflow', 'None']]
+        >>> [row[0] for row in profiler.get_results()]
+        ['validate', 'Total', 'Processing', 'Dataflow']
     """
 
     EVENT_FILTER_THESHOLD_TIME = 0.0001
@@ -239,14 +231,6 @@ class HandlersTimeProfiler:
         self.dataflow_times: list[float] = []
         self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
         self.event_handlers_names: dict[Any, list[str]] = {}
-
-    def attach(self, engine: Engine[Any, Any]) -> None:
-        """Measures the runs of ``engine``, starting with the next. Attaching again has no effect.
-
-        Raises:
-            TypeError: ``engine`` is not an engine.
-        """
-        _attach_once(engine, self._frame)
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -311,16 +295,6 @@ class HandlersTimeProfiler:
     def print_results(results: Sequence[Sequence[Any]]) -> None:
         """Prints the result of :meth:`get_results` as a table."""
         sys.stdout.write(handlers_text(results) + "\n")
-
-
-def _attach_once(
-    engine: Engine[Any, Any],
-    frame: Callable[[Engine[Any, Any], bool], AbstractContextManager[None]],
-) -> None:
-    if not isinstance(engine, Engine):
-        raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {type(engine)}")
-    if frame not in engine.run_contexts:
-        engine.add_run_context(frame)
 
 
 def _dense(times: Mapping[int, float]) -> Tensor:

@@ -14,13 +14,14 @@ from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trac
 
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
+from ignite.handlers._profilers.timings import RunProfilerBase
 
 __all__ = ["TorchProfiler"]
 
 _FORMATS = ("chrome", "tensorboard")
 
 
-class TorchProfiler:
+class TorchProfiler(RunProfilerBase):
     """Records the operators and kernels of some iterations, and writes them as traces.
 
     Each run skips its first ``skip_first`` iterations; each of the following ``repeat`` cycles then
@@ -96,17 +97,6 @@ class TorchProfiler:
         self._profile: profile | None = None
         self._is_written = False
         self._num_left: float = 0
-
-    def attach(self, engine: Engine[Any, Any]) -> None:
-        """Records the runs of ``engine``, starting with the next. Attaching again has no effect.
-
-        Raises:
-            TypeError: ``engine`` is not an engine.
-        """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {engine!r}")
-        if self._frame not in engine.run_contexts:
-            engine.add_run_context(self._frame)
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:

@@ -75,7 +75,7 @@ def call_in_child(
 
 
 def _work(function: Callable[[Tell], Any], writing: int) -> None:
-    """Runs in the child. Never returns, so that the program of the parent does not continue here."""
+    """Runs in the child. Never returns, so that the parent's program does not continue here."""
     code = 1
     try:
         os.setpgid(0, 0)

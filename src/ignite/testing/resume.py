@@ -119,7 +119,7 @@ def assert_resume_is_exact(
         ...     return Run(trainer, [1, 2, 3], {"total": total}, max_epochs=2)
         >>> assert_resume_is_exact(make_run, at=[4])
         Traceback (most recent call last):
-        AssertionError: Stopped after iteration 4 and resumed after 4: final state[...] is 5 and should be 12
+        AssertionError: Stopped after iteration 4 and resumed after 4: ... is 5 and should be 12
     """
     if every < 1:
         raise ValueError(f"every should be positive, but given {every}")
@@ -177,7 +177,8 @@ class _Comparison:
             raise AssertionError(f"{_NOT_REPEATABLE}: {difference}")
         if difference:
             raise AssertionError(
-                f"Stopped after iteration {stop} and resumed after {resumed.started_at}: {difference}"
+                f"Stopped after iteration {stop} and resumed after {resumed.started_at}: "
+                f"{difference}"
             )
         return Resumption(stop, resumed.started_at)
 

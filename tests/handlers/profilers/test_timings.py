@@ -13,22 +13,12 @@ from ignite.engine import DeterministicEngine, Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.handlers._profilers import timings as module
 from ignite.handlers._profilers.timings import Timings
-
-
-class FakeClock:
-    def __init__(self):
-        self.ns = 1_000
-
-    def __call__(self):
-        return self.ns
-
-    def spend(self, ns):
-        self.ns += ns
+from support.fake_clock import FakeClock
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    fake = FakeClock()
+    fake = FakeClock(now=1_000)
     monkeypatch.setattr(module, "perf_counter_ns", fake)
     return fake
 
@@ -174,7 +164,7 @@ def test_handlers_added_removed_and_calling_themselves_again_are_measured_as_the
     @engine.on("again")
     def again(engine):
         clock.spend(1)
-        if clock.ns % 4:
+        if clock.now % 4:
             engine.fire_event("again")
 
     @engine.on(Events.COMPLETED)
@@ -185,8 +175,8 @@ def test_handlers_added_removed_and_calling_themselves_again_are_measured_as_the
     found = owns(timings)
     assert found["run/handlers/late"] == 16
     assert engine.has_event_handler(late) is False
-    assert found["run/handlers/again"] == clock.ns - 1000 - 16
-    assert timings.whole == timings.run.sum == clock.ns - 1000
+    assert found["run/handlers/again"] == clock.now - 1000 - 16
+    assert timings.whole == timings.run.sum == clock.now - 1000
 
 
 @pytest.mark.parametrize("where", ["step", "handler", "data", "evaluator"])
@@ -207,7 +197,7 @@ def test_after_an_exception_the_sums_are_whole_and_nothing_is_left(clock, where)
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: evaluator.run([0]))
     with pytest.raises(KeyError, match=where) as caught:
         engine.run(data())
-    assert timings.whole == timings.run.sum == clock.ns - 1000
+    assert timings.whole == timings.run.sum == clock.now - 1000
     assert timings.open.kind == "outside"
     assert engine._meters == evaluator._meters == ()
     handlers = [call[0] for table in engine._tables.values() for call in table.calls]
@@ -395,7 +385,7 @@ def test_checkpoints_and_lambdas_have_names_of_their_own(clock, tmp_path):
                           st.integers(1, 4), st.integers(0, 50), st.booleans()), max_size=5),
        st.integers(1, 9), st.integers(1, 3))  # fmt: skip
 def test_whatever_is_attached_the_parts_are_what_was_spent(handlers, num_batches, num_epochs):
-    clock = FakeClock()
+    clock = FakeClock(now=1_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "perf_counter_ns", clock)
         spent = {"step": 0}
@@ -422,7 +412,7 @@ def test_whatever_is_attached_the_parts_are_what_was_spent(handlers, num_batches
         k: v for k, v in spent.items() if k[0] == "h" and v
     }
     assert sum(p.own for p in parts if p.kind == "step") == spent["step"] + spent.get("inner", 0)
-    assert sum(part.own for part in parts) == timings.whole == clock.ns - 1000
+    assert sum(part.own for part in parts) == timings.whole == clock.now - 1000
 
 
 def test_a_handler_of_an_own_event_gets_all_that_the_event_is_fired_with(clock):

@@ -81,7 +81,7 @@ def test_everything_is_put_back_also_after_an_exception():
         counter.counts.append(4)
         raise KeyError("stop")
 
-    with pytest.raises(KeyError, match="stop"), param_groups.untouched([optimizer], [counter]):
+    with pytest.raises(KeyError, match="stop"), param_groups.restored([optimizer], [counter]):
         change()
     assert optimizer.param_groups == [{"params": [], "lr": rate}, {"params": [1], "lr": 0.25}]
     assert optimizer.param_groups[0]["lr"] is rate
@@ -90,7 +90,9 @@ def test_everything_is_put_back_also_after_an_exception():
 
 
 def test_a_stand_in_has_as_many_groups():
-    assert [group["lr"] for group in param_groups.stand_in(3, lr=0.5).param_groups] == [0.5] * 3
+    assert [group["lr"] for group in param_groups.dummy_optimizer(3, lr=0.5).param_groups] == [
+        0.5
+    ] * 3
 
 
 def test_a_misspelt_name_is_told_with_the_one_that_was_meant():

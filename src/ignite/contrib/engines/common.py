@@ -157,7 +157,9 @@ def save_best_model_by_val_score(
     score_sign: float = 1.0,
     **kwargs: Any,
 ) -> Checkpoint:
-    """Saves the model with the best metrics to a folder; see :func:`gen_save_best_models_by_val_score`.
+    """Saves the model with the best metrics to a folder.
+
+    See :func:`gen_save_best_models_by_val_score`.
 
     Args:
         output_path: the folder. Existing files are kept.

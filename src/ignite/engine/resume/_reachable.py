@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ignite._core.reads import Read, reads_of
+from ignite._core.trees import slots_of
 from ignite.engine._emitter import Emitter
 
 __all__ = [
@@ -372,13 +373,8 @@ def _step_into(value: Any, step: str, key: Any) -> Any:
 
 def _attributes_of(value: Any) -> dict[str, Any]:
     found = dict(getattr(value, "__dict__", {}))
-    for base in type(value).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and not name.startswith("__"):
-                member = _NOT_THERE if not hasattr(value, name) else getattr(value, name)
-                if member is not _NOT_THERE:
-                    found.setdefault(name, member)
+    for name, member in slots_of(value):
+        found.setdefault(name, member)
     return found
 
 

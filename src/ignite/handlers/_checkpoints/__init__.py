@@ -1,1 +1,1 @@
-"""What saving consists of: files and their names, save handlers, states of objects, whole runs."""
+"""Parts of the checkpoint handlers: file names, save handlers, states of objects, whole runs."""

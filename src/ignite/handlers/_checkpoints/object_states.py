@@ -62,7 +62,7 @@ def states_of(objects: Any, rank: int) -> Any:
 
 
 def is_sharded(objects: Any) -> bool:
-    """Whether each rank holds only a part of a state: there is a ``ZeroRedundancyOptimizer`` in ``objects``.
+    """Whether each rank has only a part of a state, that of a ``ZeroRedundancyOptimizer``.
 
     Example:
         >>> from torch import nn
@@ -117,7 +117,9 @@ def check_objects(to_save: Any, include_self: bool) -> None:
 
 
 def load_objects(to_load: Mapping[str, Any], checkpoint: Any, **kwargs: Any) -> None:
-    """Loads the states of a checkpoint into objects: into all of them, or into none if one does not fit.
+    """Loads the states of a checkpoint into objects.
+
+    All objects are loaded, or none if one does not fit.
 
     Args:
         to_load: objects with ``load_state_dict``, nested as when they were saved; may be a subset.
@@ -164,7 +166,7 @@ def _read(source: str | Path, map_location: Any) -> Any:
 
 
 def _by_key(to_load: Mapping[str, Any], states: Any) -> Any:
-    """Returns the states by the keys of ``to_load``: the state of a single object is saved without its key."""
+    """Returns the states by the keys of ``to_load``, also for a single object, saved without key."""
     others = [key for key in to_load if key != HANDLER_KEY]
     key = others[0] if others else HANDLER_KEY
     has_handler_state = isinstance(states, Mapping) and _is_handler_state(states.get(HANDLER_KEY))

@@ -64,7 +64,7 @@ def takes_old_arguments(init: T) -> T:
 
 
 def takes_archived(init: T) -> T:
-    """Lets the constructor of ``Checkpoint`` accept ``archived``, by name or as the eighth argument."""
+    """Lets the constructor of ``Checkpoint`` accept ``archived``, by name and by position."""
 
     @functools.wraps(init)
     def with_old(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -108,7 +108,7 @@ def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
 
 
 def _is_in_new_order(values: tuple[Any, ...]) -> bool:
-    """Whether positional arguments after ``filename_prefix`` have the types of the current order."""
+    """Whether the arguments after ``filename_prefix`` have the types of the current order."""
     kinds: tuple[Callable[[Any], bool], ...] = (
         lambda score_function: score_function is None or callable(score_function),
         lambda score_name: score_name is None or isinstance(score_name, str),

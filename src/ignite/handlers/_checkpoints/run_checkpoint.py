@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
-_GO_ON, _KEEP, _SAVE = range(3)
+_SKIP, _KEEP, _SAVE = range(3)
 
 
 class _Copy(NamedTuple):
@@ -61,12 +61,12 @@ class _Timing:
         """Marks the start of a save."""
         self._began, self._in_background_s = clock.now(), 0.0
 
-    def go_on(self) -> None:
+    def end_foreground(self) -> None:
         """Marks that training continues."""
         self._ended = clock.now()
         self._in_foreground_s = self._ended - self._began
 
-    def end(self, in_background_s: float) -> None:
+    def end_background(self, in_background_s: float) -> None:
         """Marks that the files are written."""
         self._in_background_s = in_background_s
         self.is_writing = False
@@ -225,11 +225,11 @@ class RunCheckpoint:
         With ``pace``, saves only if it says so; a new best state is copied and written with the
         next checkpoint.
         """
-        if self.pace is not None and (what := self._what_now()) != _SAVE:
+        if self.pace is not None and (what := self._choose_action()) != _SAVE:
             if what == _KEEP:
                 self._keep_best()
             return
-        if self._has_gradients_of_its_own():
+        if self._is_accumulating_on_ranks():
             if not self._is_due:
                 self._is_due = True
                 engine.add_event_handler(
@@ -259,7 +259,7 @@ class RunCheckpoint:
         self._timing.begin()
         states, note = self._run_state(unfinished, random, is_finished)
         raise_together(functools.partial(self._write, states, note))
-        self._timing.go_on()
+        self._timing.end_foreground()
 
     def _run_state(
         self, unfinished: Unfinished | None, random: RandomState | None, is_finished: bool
@@ -281,15 +281,15 @@ class RunCheckpoint:
         )
         return states, note
 
-    def _what_now(self) -> int:
+    def _choose_action(self) -> int:
         """Returns what to do at an event. Rank 0 decides, because clocks differ."""
-        what = _GO_ON
+        what = _SKIP
         if idist.get_rank() == 0:
             assert self.pace is not None
             is_due = not self._timing.is_writing and self.pace(
                 self._timing.since_last_s, self._timing.cost_s
             )
-            what = _SAVE if is_due else _KEEP if self._is_new_best() else _GO_ON
+            what = _SAVE if is_due else _KEEP if self._is_new_best() else _SKIP
         return what if idist.get_world_size() == 1 else int(idist.all_gather(what)[0])
 
     def _is_new_best(self) -> bool:
@@ -348,7 +348,7 @@ class RunCheckpoint:
                 self._commit(best.states, best.note)
             self._commit(states, note)
         finally:
-            self._timing.end(clock.now() - began if self._writer is not None else 0.0)
+            self._timing.end_background(clock.now() - began if self._writer is not None else 0.0)
 
     def _commit(self, states: Any, note: storage.Note) -> None:
         name = f"checkpoint_{note.step:08d}.pt"
@@ -372,12 +372,13 @@ class RunCheckpoint:
             self._writer.wait()
 
     def _save_if_possible(self, engine: AnyEngine) -> None:
-        if not self._has_gradients_of_its_own():
+        if not self._is_accumulating_on_ranks():
             self._is_due = False
             engine.remove_event_handler(self._save_if_possible, Events.ITERATION_COMPLETED)
             self.save()
 
-    def _has_gradients_of_its_own(self) -> bool:
+    def _is_accumulating_on_ranks(self) -> bool:
+        """Whether each rank has gradients of its own, which only rank 0 would save."""
         return (
             idist.get_world_size() > 1
             and getattr(self._trainer.step_function, "num_accumulated", 0) > 0

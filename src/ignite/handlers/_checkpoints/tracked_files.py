@@ -150,7 +150,7 @@ def merge_items(saved: Sequence[Item], others: Sequence[Item]) -> list[Item]:
 
 
 def items_from_rows(rows: Sequence[Row], has_scores: bool) -> list[Item]:
-    """Converts files of an earlier run, oldest first, to items with their score or step as the priority.
+    """Converts files of an earlier run, oldest first, to items with score or step as priority.
 
     Example:
         >>> from ignite.storage import Note
@@ -360,7 +360,7 @@ class TrackedFiles:
         self._pending = None
 
     def find_earlier(self, names: FileNames) -> None:
-        """Finds the files of an earlier run, with ``require_empty="resume"``, on the writing rank."""
+        """Finds files of an earlier run, with ``require_empty="resume"``, on the writing rank."""
         if self._has_searched or not self._resumes():
             return
         self._has_searched = True

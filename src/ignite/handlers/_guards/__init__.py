@@ -1,1 +1,1 @@
-"""What handlers that stop or correct a run share: patience, detection of spikes, states to return to."""
+"""Parts of the handlers that stop or correct a run: patience, spike detection, rollback."""

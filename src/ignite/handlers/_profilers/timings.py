@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,15 +15,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ignite._core.calls import name_of, place_of
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from ignite.engine.extension import Meter, Step
 from ignite.handlers.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from ignite.engine import Engine, State
+    from ignite.engine import State
     from ignite.engine.extension import Registration
 
-__all__ = ["DATA", "STEP", "CallTimer", "Part", "Timings", "name_in_results"]
+__all__ = [
+    "DATA",
+    "STEP",
+    "CallTimer",
+    "Part",
+    "RunProfilerBase",
+    "Timings",
+    "check_engine",
+    "name_in_results",
+]
 
 
 class Part:
@@ -275,6 +285,34 @@ def _short_name(func: Callable[..., Any]) -> str:
     return f"lambda at {PurePath(place_of(func)).name}" if name.endswith("<lambda>") else name
 
 
+def check_engine(engine: Any) -> None:
+    """Checks the argument of ``attach``.
+
+    Raises:
+        TypeError: ``engine`` is not an engine.
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"Argument engine should be ignite.engine.Engine, but given {type(engine)}")
+
+
+class RunProfilerBase(ABC):
+    """Base of the profilers that measure whole runs; subclasses implement ``_frame``."""
+
+    def attach(self, engine: Engine[Any, Any]) -> None:
+        """Measures the runs of ``engine``, starting with the next. Attaching again has no effect.
+
+        Raises:
+            TypeError: ``engine`` is not an engine.
+        """
+        check_engine(engine)
+        if self._frame not in engine.run_contexts:
+            engine.add_run_context(self._frame)
+
+    @abstractmethod
+    def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> AbstractContextManager[None]:
+        """Context manager around each run."""
+
+
 DATA, STEP = "data", "step"
 RecordTime = Callable[[Any, str, int, float], None]
 
@@ -353,6 +391,6 @@ def index_of(event: Any, state: State) -> int:
 
 
 def name_in_results(handler: Callable[..., Any]) -> str:
-    """Returns the name in Ignite's results: the qualified name, or the class of a callable object."""
+    """Returns the name in Ignite's results: qualified name, or class name of a callable object."""
     name = getattr(handler, "__qualname__", None)
     return name if isinstance(name, str) else type(handler).__name__

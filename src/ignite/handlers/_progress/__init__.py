@@ -1,1 +1,1 @@
-"""What progress displays share: trends of a run, and ways to show them."""
+"""Parts of the progress displays: trends of a run, and ways to show them."""

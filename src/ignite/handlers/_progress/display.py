@@ -1,4 +1,4 @@
-"""Progress displays: a rich live display in terminals and notebooks, plain lines for files and pipes."""
+"""Progress displays: a live display for terminals and notebooks, plain lines for files."""
 
 from __future__ import annotations
 

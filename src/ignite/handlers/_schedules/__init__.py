@@ -1,1 +1,1 @@
-"""What schedulers are made of: curves over the event index, checks, access to parameter groups."""
+"""Parts of the schedulers: curves, checks of arguments, access to parameter groups."""

@@ -82,7 +82,7 @@ class ParamGroupScheduler:
 
     @property
     def save_history(self) -> bool:
-        """Whether values are appended to ``engine.state.param_history``; one value for all schedulers."""
+        """Whether values are appended to ``engine.state.param_history``, for all schedulers."""
         return self.schedulers[0].save_history
 
     @save_history.setter
@@ -125,7 +125,7 @@ class ParamGroupScheduler:
             **kwargs: arguments of the class.
         """
         rows = []
-        with param_groups.untouched([scheduler.optimizer for scheduler in schedulers], schedulers):
+        with param_groups.restored([scheduler.optimizer for scheduler in schedulers], schedulers):
             scheduler = cls(schedulers, **{**kwargs, "save_history": False})
             for event in range(num_events):
                 scheduler(engine=None)
@@ -235,7 +235,7 @@ class ConcatScheduler(ParamScheduler):
 
     @property
     def save_history(self) -> bool:
-        """Whether values are appended to ``engine.state.param_history``; one value for all schedulers."""
+        """Whether values are appended to ``engine.state.param_history``, for all schedulers."""
         return self._save_history
 
     @save_history.setter
@@ -261,7 +261,7 @@ class ConcatScheduler(ParamScheduler):
     def get_param(self) -> Any:
         """Returns the value that the next call sets."""
         index, _ = self._next()
-        with param_groups.untouched([self.optimizer]):
+        with param_groups.restored([self.optimizer]):
             if index != self._scheduler_index:
                 self.schedulers[index]._begin()
             return self.schedulers[index].get_param()
@@ -300,7 +300,7 @@ class ConcatScheduler(ParamScheduler):
         _check_schedulers(schedulers)
         optimizers = [one for scheduler in schedulers for one in _as_list(scheduler.optimizer)]
         rows = []
-        with param_groups.untouched(optimizers, schedulers):
+        with param_groups.restored(optimizers, schedulers):
             scheduler = cls(schedulers, durations)
             for event in range(num_events):
                 scheduler(engine=None)

@@ -132,7 +132,7 @@ class CyclicalScheduler(ParamScheduler):
         ]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
-        """Sets the value for ``event_index``; starts a new cycle when the current one is complete."""
+        """Sets the value for ``event_index``; starts a new cycle when the current one ends."""
         if self.event_index - 1 < self.cycle_size <= self.event_index:
             self.start_value *= self.start_value_mult
         if self.event_index >= self.total_cycle_size:

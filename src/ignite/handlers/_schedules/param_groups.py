@@ -88,22 +88,22 @@ def write(group: dict[str, Any], name: str, value: Any) -> None:
 
 def read(groups: Iterable[dict[str, Any]], name: str) -> list[Any]:
     """Returns the current values of the groups; copies tensors, which may be changed in place."""
-    return [kept(group[name]) for group in groups]
+    return [copied(group[name]) for group in groups]
 
 
-def kept(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Returns a copy of a tensor, or the value itself."""
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 @contextmanager
-def untouched(optimizers: Iterable[Any], stateful: Iterable[Stateful] = ()) -> Iterator[None]:
+def restored(optimizers: Iterable[Any], stateful: Iterable[Stateful] = ()) -> Iterator[None]:
     """Restores the groups of optimizers and the states of schedulers after the block."""
     stateful = list(stateful)
     states = [copy.deepcopy(one.state_dict()) for one in stateful]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     values = [
-        [(name, value, kept(value)) for name, value in group.items() if name != "params"]
+        [(name, value, copied(value)) for name, value in group.items() if name != "params"]
         for group in groups
     ]
     try:
@@ -124,6 +124,6 @@ def _put_back(group: dict[str, Any], known: list[tuple[str, Any, Any]]) -> None:
             write(group, name, content)
 
 
-def stand_in(num_groups: int = 1, lr: float = 0.0) -> torch.optim.Optimizer:
+def dummy_optimizer(num_groups: int = 1, lr: float = 0.0) -> torch.optim.Optimizer:
     """Returns a dummy optimizer for simulations."""
     return torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(num_groups)], lr=lr)

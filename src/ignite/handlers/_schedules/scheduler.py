@@ -59,7 +59,7 @@ class BaseParamScheduler(ABC):
     @classmethod
     @abstractmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """Returns the values of the first ``num_events`` events: ``[[event index, value], ...]``."""
+        """Returns the values of the first ``num_events`` events: ``[[index, value], ...]``."""
 
     @classmethod
     def plot_values(cls, num_events: int, **scheduler_kwargs: Any) -> Any:
@@ -249,7 +249,7 @@ class ParamScheduler(BaseParamScheduler):
             )
         for group, one in zip(targets, values, strict=True):
             param_groups.write(group, self.param_name, one)
-        self._record(engine, name or self.param_name, [param_groups.kept(one) for one in values])
+        self._record(engine, name or self.param_name, [param_groups.copied(one) for one in values])
         self.event_index += 1
 
     @classmethod
@@ -267,7 +267,7 @@ class ParamScheduler(BaseParamScheduler):
             [[0, 0.0], [1, 0.5], [2, 1.0]]
         """
         index = scheduler_kwargs.get("param_group_index") or 0
-        optimizer = param_groups.stand_in(num_groups=max(index + 1, -index, 1))
+        optimizer = param_groups.dummy_optimizer(num_groups=max(index + 1, -index, 1))
         for group in optimizer.param_groups:
             group.setdefault(scheduler_kwargs.get("param_name", "lr"), 0.0)
         scheduler = cls(**{**scheduler_kwargs, "optimizer": optimizer, "save_history": False})

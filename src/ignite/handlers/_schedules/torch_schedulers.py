@@ -83,7 +83,7 @@ class LRScheduler(ParamScheduler):
 
     def get_param(self) -> Tensor | float | list[Tensor | float]:
         """Returns the learning rate that the next call sets; a list for several groups."""
-        with param_groups.untouched([self.optimizer], [self.lr_scheduler]):
+        with param_groups.restored([self.optimizer], [self.lr_scheduler]):
             self._step(is_quiet=True)
             values = param_groups.read(self.optimizer_param_groups, "lr")
         return values[0] if len(values) == 1 else values
@@ -102,7 +102,7 @@ class LRScheduler(ParamScheduler):
             **kwargs: arguments of the class.
         """
         rows = []
-        with param_groups.untouched([lr_scheduler.optimizer], [lr_scheduler]):
+        with param_groups.restored([lr_scheduler.optimizer], [lr_scheduler]):
             scheduler = cls(**{**kwargs, "lr_scheduler": lr_scheduler, "save_history": False})
             for event in range(num_events):
                 scheduler(engine=None)
@@ -175,7 +175,8 @@ def check_torch_scheduler(lr_scheduler: Any, expected: str) -> None:
         )
     if not isinstance(lr_scheduler, TorchScheduler):
         raise TypeError(
-            f"Argument lr_scheduler should be a subclass of {expected}, but given {type(lr_scheduler)}"
+            f"Argument lr_scheduler should be a subclass of {expected}, "
+            f"but given {type(lr_scheduler)}"
         )
 
 
@@ -184,7 +185,9 @@ _NOT_LOADED = ("min_lrs", "default_min_lr")
 
 
 class ReduceLROnPlateauScheduler(ParamScheduler):
-    """Reduces the learning rate when a metric stops improving, with PyTorch's ``ReduceLROnPlateau``.
+    """Reduces the learning rate when a metric stops improving.
+
+    Based on PyTorch's ``ReduceLROnPlateau``.
 
     Attach it to the engine that computes the metric: ``scheduler.attach(evaluator,
     Events.COMPLETED)``, or with ``add_event_handler``.
@@ -305,7 +308,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
                 f"{len(metric_values)} != {num_events}"
             )
         scheduler = cls(
-            param_groups.stand_in(lr=init_lr),
+            param_groups.dummy_optimizer(lr=init_lr),
             "metric",
             **{**scheduler_kwargs, "save_history": False},
         )
@@ -449,7 +452,7 @@ def create_lr_scheduler_with_warmup(
 
 def _leave_out_first(scheduler: ParamScheduler, ends: dict[int, Any]) -> None:
     """Skips the first value of a scheduler if it equals the end of the warm-up in all groups."""
-    with param_groups.untouched([scheduler.optimizer]):
+    with param_groups.restored([scheduler.optimizer]):
         first = scheduler.get_param()
         targets = scheduler.optimizer_param_groups
         values = first if isinstance(first, list) else [first] * len(targets)

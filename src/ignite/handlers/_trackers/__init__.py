@@ -1,1 +1,1 @@
-"""What loggers share: scalars on their way to a tracker, and a queue for servers."""
+"""Parts of the loggers: scalars for trackers, and a queue of items for a server."""
