@@ -1,14 +1,14 @@
-"""Walks through nested containers and objects: batches, outputs, states."""
+"""Walks through nested containers of anything: batches, outputs, states."""
 
 import numbers
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["CollectionItem", "apply_to_type", "items_restorer", "slots_of", "tree_apply2", "tree_map"]
+__all__ = ["CollectionItem", "apply_to_type", "items_restorer", "tree_apply2", "tree_map"]
 
 
 def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
@@ -153,29 +153,6 @@ def tree_apply2(func: Callable[[Any, Any], Any], x: Any, y: Any) -> None:
             tree_apply2(func, _item_or_object(container, i), y[i])
     else:
         func(x, y)
-
-
-def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the names and values of the slots of an object, the attributes outside of ``__dict__``.
-
-    Example:
-        >>> class Point:
-        ...     __slots__ = ("x", "y")
-        >>> point = Point()
-        >>> point.x = 1
-        >>> list(slots_of(point))
-        [('x', 1)]
-    """
-    for base in type(value).__mro__:
-        names = vars(base).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name in ("__dict__", "__weakref__"):
-                continue
-            # Python mangles private names.
-            is_private = name.startswith("__") and not name.endswith("__")
-            attribute = f"_{base.__name__.lstrip('_')}{name}" if is_private else name
-            if hasattr(value, attribute):
-                yield attribute, getattr(value, attribute)
 
 
 def _item_or_object(collection: Any, key: Any) -> Any:

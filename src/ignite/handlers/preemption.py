@@ -9,10 +9,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ignite import distributed as idist
+from ignite._core.attributes import replaced
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events
 from ignite.engine.extension import Unfinished
@@ -118,18 +119,15 @@ class Preemption:
         self.received = None
         request = _Request(self, trainer, checkpoint)
         is_alone = idist.get_world_size() == 1
-        was_preemptible = trainer.is_preemptible
-        trainer.is_preemptible = was_preemptible or (self._cut_evaluation and is_alone)
-        if not is_alone:
-            event = Events.ITERATION_COMPLETED(every=self._agree_every)
-            agreement = trainer.add_event_handler(event, request.agree, priority=float("-inf"))
-        try:
-            with _caught(request):
-                yield
-        finally:
-            trainer.is_preemptible = was_preemptible
+        is_preemptible = trainer.is_preemptible or (self._cut_evaluation and is_alone)
+        with ExitStack() as stack:
+            stack.enter_context(replaced(trainer, is_preemptible=is_preemptible))
             if not is_alone:
-                agreement.remove()
+                event = Events.ITERATION_COMPLETED(every=self._agree_every)
+                agreement = trainer.add_event_handler(event, request.agree, priority=float("-inf"))
+                stack.callback(agreement.remove)
+            stack.enter_context(_caught(request))
+            yield
         if request.is_stop:
             self._end(request.flag)
 

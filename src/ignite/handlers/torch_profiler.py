@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
 
 from ignite import distributed as idist
+from ignite._core.attributes import replaced
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers.timings import RunProfilerBase
 
@@ -114,11 +115,8 @@ class TorchProfiler(RunProfilerBase):
     @contextmanager
     def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
         """In a dry run: writes traces to ``folder``."""
-        dirname, self.dirname = self.dirname, folder
-        try:
+        with replaced(self, dirname=folder):
             yield lambda: None
-        finally:
-            self.dirname = dirname
 
     def _begin_cycle(self, write: Callable[[profile], None], skip_first: int) -> None:
         # One profile per cycle: PyTorch's own repetition warns about dropped events, and fails if

@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from ignite._core import clock
+from ignite._core.attributes import replaced
 from ignite.engine import Engine
 from ignite.handlers._schedules.param_groups import check_name
 from ignite.handlers._trackers.scalars import HostQueue, Path, Scalar, stacked
@@ -187,19 +188,15 @@ class TrackerLogger(BaseLogger):
         Yields a function that raises write errors.
         """
         self.flush()
-        tracker, errors = self.tracker, self._errors
-        self._errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
-        make: Callable[[FilePath], Tracker] | None = getattr(tracker, "elsewhere", None)
-        if make is not None:
-            self.tracker = make(folder)
-        try:
-            yield self._raise_errors
-        finally:
+        make: Callable[[FilePath], Tracker] | None = getattr(self.tracker, "elsewhere", None)
+        tracker = self.tracker if make is None else make(folder)
+        errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
+        with replaced(self, tracker=tracker, _errors=errors):
             try:
-                if make is not None:
-                    self.tracker.close()
+                yield self._raise_errors
             finally:
-                self.tracker, self._errors = tracker, errors
+                if make is not None:
+                    tracker.close()
 
     def _raise_errors(self) -> None:
         self.flush()

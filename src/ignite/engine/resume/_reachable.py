@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite._core.attributes import slots_of
 from ignite._core.reads import Read, reads_of
-from ignite._core.trees import slots_of
 from ignite.engine._emitter import Emitter
 
 __all__ = [

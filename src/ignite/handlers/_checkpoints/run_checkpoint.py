@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core import clock
+from ignite._core.attributes import replaced
 from ignite._core.files import check_writable
 from ignite._core.seeding import RandomState
 from ignite.engine import Engine, Events, EventsList
@@ -449,11 +450,9 @@ class RunCheckpoint:
     def dry_run_in(self, folder: Path) -> Iterator[Callable[[], None]]:
         """In a dry run: saves to ``folder``; yields a function that reads the checkpoint back."""
         check_writable(getattr(self.place, "path", None))
-        place, self.place, self._rows = self.place, storage.open_place(folder), []
-        try:
+        self._rows = []
+        with replaced(self, place=storage.open_place(folder)):
             yield self._read_back
-        finally:
-            self.place = place
 
     def _read_back(self) -> None:
         rows = rows_of(self.place, storage.RUN_FAMILY)

@@ -21,6 +21,7 @@ import torch
 
 from ignite import distributed as idist
 from ignite import storage
+from ignite._core.attributes import replaced
 from ignite._core.calls import accepts, describe_signature, nearest
 from ignite._core.files import check_writable
 from ignite.engine import Engine
@@ -221,12 +222,8 @@ class DiskSaver(BaseSaveHandler):
         self._writer.wait()
         if idist.get_rank() == self.save_on_rank:
             check_writable(getattr(self._place, "path", None))
-        before = self.dirname, self._opened
-        self.dirname, self._opened = folder, storage.open_place(folder)
-        try:
+        with replaced(self, dirname=folder, _opened=storage.open_place(folder)):
             yield self._writer.wait
-        finally:
-            self.dirname, self._opened = before
 
     @property
     def _place(self) -> storage.Place:
