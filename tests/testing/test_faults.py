@@ -19,7 +19,7 @@ def test_a_kill_ends_the_process_at_once_and_leaves_its_mark(tmp_path):
         inject(trainer, Kill(), at=Events.ITERATION_COMPLETED, count=2, marker=marker)
         trainer.run([1, 2, 3])
 
-    assert call_in_child(run, is_killed=True).told == [("seen", 1), ("seen", 2)]
+    assert call_in_child(run, is_killed=True).sent == [("seen", 1), ("seen", 2)]
     assert num_fired(marker) == 1
 
 

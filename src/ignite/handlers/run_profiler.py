@@ -178,9 +178,9 @@ class RunProfiler:
             >>> RunProfiler().stragglers()
             {'engine': Spread(fastest=0.0, slowest=0.0, slowest_rank=0), 'whole': ...}
         """
-        told: list[dict[str, int]] = idist.all_gather(self._times())
-        names = dict.fromkeys(name for times in told for name in times)
-        return {name: _spread([times.get(name, 0) for times in told]) for name in names}
+        gathered: list[dict[str, int]] = idist.all_gather(self._times())
+        names = dict.fromkeys(name for times in gathered for name in times)
+        return {name: _spread([times.get(name, 0) for times in gathered]) for name in names}
 
 
 def _spread(times: list[int]) -> Spread:

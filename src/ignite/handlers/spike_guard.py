@@ -183,13 +183,13 @@ class SpikeGuard(Serializable):
                 self.num_in_a_row = 0
             return False
         score = self._detector.score(value)
-        words = f"the loss is {value:g}"
+        message = f"the loss is {value:g}"
         if math.isfinite(score):
-            words += (
+            message += (
                 f", {score:.1f} robust standard deviations above the median "
                 f"{self._detector.center:g}"
             )
-        self._act(engine, words, value, is_bad_here)
+        self._act(engine, message, value, is_bad_here)
         return True
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]  # not an OrderedDict
@@ -241,25 +241,25 @@ class SpikeGuard(Serializable):
         if idist.all_reduce(int(is_bad_here), "MAX"):
             self._act(engine, f"the largest gradient is {largest:g}", largest, is_bad_here)
 
-    def _act(self, engine: Engine[Any, Any], words: str, value: float, is_bad_here: bool) -> None:
+    def _act(self, engine: Engine[Any, Any], message: str, value: float, is_bad_here: bool) -> None:
         self.num_in_a_row += 1
-        words = f"iteration {engine.state.iteration}: {words}" + (
+        message = f"iteration {engine.state.iteration}: {message}" + (
             "" if is_bad_here else "; it is bad on another rank"
         )
         if self.folder is not None and is_bad_here:
             self._save_batch(engine, value)
         if self.policy == "rollback":
-            words += self._roll_back(engine)
+            message += self._roll_back(engine)
         if self.policy == "raise":
-            raise FloatingPointError(words)
+            raise FloatingPointError(message)
         if self.num_in_a_row > self.max_in_a_row:
             raise FloatingPointError(
-                f"{words}. These are {self.num_in_a_row} consecutive incidents, more than "
+                f"{message}. These are {self.num_in_a_row} consecutive incidents, more than "
                 f"max_in_a_row={self.max_in_a_row}"
             )
         self.logger.warning(
             "%s. The batch is skipped (%d in a row, at most %d)",
-            words,
+            message,
             self.num_in_a_row,
             self.max_in_a_row,
         )

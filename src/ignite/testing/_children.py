@@ -15,9 +15,9 @@ import torch
 
 from ignite._core import clock
 
-Tell = Callable[[str, Any], None]
+Send = Callable[[str, Any], None]
 
-_TOLD, _RESULT, _ERROR = "told", "result", "error"
+_SENT, _RESULT, _ERROR = "sent", "result", "error"
 _LENGTH = struct.Struct("<Q")
 _POLL_S = 0.02
 
@@ -25,20 +25,20 @@ _POLL_S = 0.02
 class Found(NamedTuple):
     """Outcome of a call: the values that the function has sent, and its result."""
 
-    told: list[tuple[str, Any]]
+    sent: list[tuple[str, Any]]
     result: Any
 
 
 def call_in_child(
-    function: Callable[[Tell], Any], *, is_killed: bool = False, timeout_s: float = 120.0
+    function: Callable[[Send], Any], *, is_killed: bool = False, timeout_s: float = 120.0
 ) -> Found:
-    """Calls ``function(tell)`` in a process that is forked from this one.
+    """Calls ``function(send)`` in a process that is forked from this one.
 
     Sent values and the result must be loadable with ``torch.load(weights_only=True)``. In the
     child, PyTorch uses one thread, because the threads of this process are not forked.
 
     Args:
-        function: the function; ``tell(key, value)`` sends a value to this process at once.
+        function: the function; ``send(key, value)`` sends a value to this process at once.
         is_killed: whether the child is expected to end by SIGKILL instead of returning.
         timeout_s: seconds after which the child is killed.
 
@@ -70,17 +70,17 @@ def call_in_child(
         )
     results = [value for kind, value in messages if kind == _RESULT]
     return Found(
-        [value for kind, value in messages if kind == _TOLD], results[0] if results else None
+        [value for kind, value in messages if kind == _SENT], results[0] if results else None
     )
 
 
-def _work(function: Callable[[Tell], Any], writing: int) -> None:
+def _work(function: Callable[[Send], Any], writing: int) -> None:
     """Runs in the child. Never returns, so that the parent's program does not continue here."""
     code = 1
     try:
         os.setpgid(0, 0)
         torch.set_num_threads(1)
-        result = function(lambda key, value: _send(writing, _TOLD, (key, value)))
+        result = function(lambda key, value: _send(writing, _SENT, (key, value)))
         _send(writing, _RESULT, result)
         code = 0
     except BaseException:

@@ -23,14 +23,14 @@ class Recorder:
         trainer: the trainer.
         objects: further objects by name. The metrics of engines are recorded after each of their
             runs.
-        tell: called with each entry ``(key, value)`` at once, so that it survives the process.
+        send: called with each entry ``(key, value)`` at once, so that it survives the process.
     """
 
     def __init__(
         self,
         trainer: Engine[Any, Any],
         objects: Mapping[str, Any],
-        tell: Callable[[str, Any], None] | None = None,
+        send: Callable[[str, Any], None] | None = None,
     ) -> None:
         self.entries: dict[str, Any] = {}
         """Digests of batches, and metrics, by keys that contain the iteration."""
@@ -38,7 +38,7 @@ class Recorder:
         """The iteration after which the run continued; None if it was already complete."""
         self._trainer = trainer
         self._objects = {name: thing for name, thing in objects.items() if thing is not trainer}
-        self._tell = tell
+        self._send = send
         trainer.add_event_handler(Events.STARTED, self._record_start, priority=_FIRST)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._record_batch, priority=_FIRST)
         trainer.add_event_handler(
@@ -75,8 +75,8 @@ class Recorder:
 
     def _record(self, key: str, value: Any) -> None:
         self.entries[key] = value
-        if self._tell is not None:
-            self._tell(key, value)
+        if self._send is not None:
+            self._send(key, value)
 
 
 class _RecordMetrics:

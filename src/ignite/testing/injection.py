@@ -106,10 +106,10 @@ class Injection:
         self.remove()
         if self.fault.fired > self._num_before or not self._is_here():
             return
-        words = f"{type(self.fault).__name__} should have struck at {self._event!r}, but did not"
+        message = f"{type(self.fault).__name__} should have struck at {self._event!r}, but did not"
         if error is None:
-            raise AssertionError(words)
-        error.add_note(words)
+            raise AssertionError(message)
+        error.add_note(message)
 
     def _is_here(self) -> bool:
         return self._rank is None or self._rank == distributed.get_rank()

@@ -194,13 +194,13 @@ class _Comparison:
         if not self._kill:
             return _Record(**_run_here(self._make_run, folder, stop, seed))
         found = call_in_child(
-            lambda tell: _run_here(self._make_run, folder, stop, seed, tell),
+            lambda send: _run_here(self._make_run, folder, stop, seed, send),
             is_killed=stop is not None,
             timeout_s=self._timeout_s,
         )
         if stop is None:
             return _Record(**found.result)
-        return _Record(dict(found.told), 0, stop, {})
+        return _Record(dict(found.sent), 0, stop, {})
 
 
 def _run_here(
@@ -208,16 +208,16 @@ def _run_here(
     folder: Path,
     stop: int | None,
     seed: int,
-    tell: Callable[[str, Any], None] | None = None,
+    send: Callable[[str, Any], None] | None = None,
 ) -> dict[str, Any]:
     """Creates a run, and runs it to the end or up to ``stop``; returns the fields of a record."""
     manual_seed(seed)
     run = make_run(folder)
-    trainer, recorder = run.trainer, Recorder(run.trainer, run.objects, tell)
+    trainer, recorder = run.trainer, Recorder(run.trainer, run.objects, send)
     if stop is None:
         trainer.run(run.data, **run.arguments, resume="latest")
     else:
-        fault: Fault = Kill() if tell is not None else Raise(_StopError(f"after iteration {stop}"))
+        fault: Fault = Kill() if send is not None else Raise(_StopError(f"after iteration {stop}"))
         try:
             event = Events.ITERATION_COMPLETED(once=stop) if stop else Events.STARTED
             with inject(trainer, fault, at=event, priority=float("-inf")):

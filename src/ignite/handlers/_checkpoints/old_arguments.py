@@ -98,9 +98,9 @@ def _without_old(kwargs: dict[str, Any], old: dict[str, str]) -> dict[str, Any]:
     elif not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
         raise ValueError(f"save_interval should be a positive integer, but given {interval!r}")
     if old:
-        told = "; ".join(f"{name} ({advice})" for name, advice in old.items())
+        listed = "; ".join(f"{name} ({advice})" for name, advice in old.items())
         warnings.warn(
-            f"Arguments of Ignite 0.1 to 0.4 are deprecated: {told}",
+            f"Arguments of Ignite 0.1 to 0.4 are deprecated: {listed}",
             DeprecationWarning,
             stacklevel=3,
         )

@@ -575,13 +575,13 @@ def raise_together(act: Callable[[], T]) -> T:
         result = act()
     except Exception as raised:
         error = raised
-    told = idist.all_gather(None if error is None else f"{type(error).__name__}: {error}")
+    gathered = idist.all_gather(None if error is None else f"{type(error).__name__}: {error}")
     if error is not None:
         try:
             raise error
         finally:
             del error  # its traceback holds this frame: a reference cycle
-    for rank, text in enumerate(told):
+    for rank, text in enumerate(gathered):
         if text is not None:
             raise CheckpointError(f"Cannot save the checkpoint: rank {rank} raised {text}")
     return result
