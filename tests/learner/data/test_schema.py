@@ -193,8 +193,7 @@ def test_files_without_facts_still_load_and_say_so(tmp_path, caplog):
     )
     figures = other.evaluate(FRAME, target="kind")
     assert (
-        "are taken from this data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}"
-        in caplog.text
+        "are taken from this data, as {0: 'setosa', 1: 'versicolor', 2: 'virginica'}" in caplog.text
     )
     assert figures == pytest.approx(learner.evaluate(FRAME))
     assert other.classes == (), "only fit learns classes"
