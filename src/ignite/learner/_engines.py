@@ -36,9 +36,7 @@ from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 __all__ = ["Batches", "Engines", "check_model", "choose_device"]
 
 _QUIET = logging.getLogger(f"{__name__}.trial")
-_QUIET.addFilter(
-    lambda record: False
-)  # errors are raised; other records of a trial would only confuse
+_QUIET.addFilter(lambda record: False)  # errors are raised; other records of a trial would confuse
 
 
 class Batches:
@@ -72,9 +70,7 @@ class Batches:
 
 
 def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
-    if (
-        type(x) is Tensor and device is not None
-    ):  # the usual case, without a walk through containers
+    if type(x) is Tensor and device is not None:  # the usual case, without visiting containers
         return x if x.device == device else x.to(device, non_blocking=non_blocking)
     return convert_tensor(x, device, non_blocking)
 
@@ -108,12 +104,8 @@ class _TrainingOutput:
             self.note(loss, *self._size)
         if self.is_measured:
             target = y.y if type(y) is Weighted else y
-            self._pair = (
-                self._loss.row_kept(
-                    y_pred.detach() if isinstance(y_pred, Tensor) else y_pred, target
-                ),
-                target,
-            )
+            detached = y_pred.detach() if isinstance(y_pred, Tensor) else y_pred
+            self._pair = (self._loss.row_kept(detached, target), target)
         return loss
 
     def take_pair(self, output: Any) -> tuple[Any, Any] | None:
@@ -222,9 +214,8 @@ class Engines:
                 yield
             return
         self._output.is_measured = group is not None
-        self._output.note = (
-            recorder.note
-        )  # by the step itself: a handler would cost more than all of this class
+        # Called by the step itself: a handler would take longer than the rest of this class.
+        self._output.note = recorder.note
         try:
             yield
         finally:
@@ -266,6 +257,8 @@ class Engines:
             ValueError: a name is no metric for this task.
             TypeError: an item is neither a name nor a metric.
         """
+        if not self._metrics:
+            return {}
         return make_metrics(
             self._metrics, task.kind, has_logits=self.loss.name != "bce", ignored=task.ignored
         )
@@ -277,30 +270,25 @@ class Engines:
             metric.attach(evaluator, name)
         return attached
 
-    def try_out(
-        self, model: nn.Module, task: Task, batch: Any, is_fair: bool
-    ) -> Mapping[str, Any] | None:
+    def try_out(self, task: Task, batch: Any, is_fair: bool) -> Mapping[str, Any] | None:
         """Evaluates one batch with an evaluator like the learner's, without the user's handlers.
 
         Args:
-            model: the model; it runs in evaluation mode.
             task: the task.
             batch: a batch of the data.
             is_fair: whether the metrics must be computable from this batch alone. If not, the
                 result is None where they are not.
         """
-        evaluator = create_supervised_evaluator(model, **self._evaluator_options)
+        evaluator = create_supervised_evaluator(self.model, **self._evaluator_options)
         evaluator.logger = _QUIET
         self._attach(evaluator, _copied(self.made(task)))
         counted: list[Any] = []
-        evaluator.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda: counted.append(True)
-        )  # after the metrics
+        # After the metrics, which are attached first.
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # about few samples; real ones come again in the evaluation
+                # Warnings about few samples; others are repeated in the evaluation.
+                warnings.simplefilter("ignore")
                 return evaluator.run([batch]).metrics
         except Exception:
             if is_fair or not counted:

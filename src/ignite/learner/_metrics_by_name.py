@@ -310,8 +310,6 @@ def make_metrics(
         ValueError: there is no metric of this name for the task, or two have the same name.
         TypeError: an item is neither a name nor a metric.
     """
-    if not chosen:
-        return {}
     decide = _decided_logits if has_logits else _decided_probabilities
     known: dict[str, Factory] = {
         "multiclass": lambda: _classes(ignored),

@@ -99,10 +99,11 @@ def load(
 ) -> Loader:
     """Returns batches from data of any kind, in the form that the model was trained on."""
     is_shared, target = options.is_shared, target_of(data, options, facts)
+    engines = learner._engines
     if not is_target_needed and not _has(data, target):
         target = None
     known = replace(
-        facts.known, wants=wanted_by(learner.loss.loss, facts.task), dtype=dtype_of(learner.model)
+        facts.known, wants=wanted_by(engines.loss.loss, facts.task), dtype=dtype_of(engines.model)
     )
     loader = as_loader(
         data,
@@ -119,9 +120,7 @@ def load(
     if not is_target_needed:
         loader = replace(loader, is_target_needed=False)
     if target is not None:
-        learner._engines.batches.target = (
-            target  # batches that are dictionaries are taken apart in each step
-        )
+        engines.batches.target = target  # each step splits batches that are dictionaries
     if loader.left_out:
         learner.logger.info(
             "Columns that the model was not trained on are ignored: %s", list(loader.left_out)
@@ -173,7 +172,9 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
         classes = known.classes_of("y")
         facts = replace(
             facts,
-            task=infer_task(learner.loss.loss, y, classes=classes, is_whole=whole is not None),
+            task=infer_task(
+                learner._engines.loss.loss, y, classes=classes, is_whole=whole is not None
+            ),
         )
         learner.logger.info("The task is %s", facts.task)
     assert facts.task is not None
@@ -192,7 +193,7 @@ def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loa
 
     Only ``fit`` learns from data.
     """
-    learner.loss.check_learnt()
+    learner._engines.loss.check_learnt()
     facts = learner._learnt.facts
     loader = load(learner, data, options, facts)
     found = learn(learner, loader, facts)
@@ -257,16 +258,17 @@ def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | 
     Raises:
         Exception: raised by model, loss or a metric.
     """
-    if idist.get_world_size() > 1 or any(map(is_lazy, learner.model.parameters())):
+    engines = learner._engines
+    if idist.get_world_size() > 1 or any(map(is_lazy, engines.model.parameters())):
         return None
     batch, is_fair = _few_of(loader)
     if batch is None:
         return None
     assert facts.task is not None
-    learner._engines.made(facts.task)
-    with kept(learner.model):
+    engines.made(facts.task)  # unknown names raise here, without the note below
+    with kept(engines.model):
         try:
-            found = learner._engines.try_out(learner.model, facts.task, batch, is_fair)
+            found = engines.try_out(facts.task, batch, is_fair)
         except Exception as error:
             error.add_note("in a trial of the evaluation before the first step")
             raise
@@ -300,7 +302,8 @@ def _few_of(loader: Loader) -> tuple[Any, bool]:
 
 def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, ...]:
     """Returns the balanced weight of each class; empty without class_weight="balanced"."""
-    if not learner.loss.is_balanced:
+    loss = learner._engines.loss
+    if not loss.is_balanced:
         return ()
     whole = loader.whole
     if whole is None:
@@ -308,7 +311,7 @@ def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, .
             f"class_weight='balanced' needs all targets at once, in arrays, but data is a {type(data).__name__}: pass "
             "a weight for each class, for instance from sklearn.utils.class_weight.compute_class_weight"
         )
-    return learner.loss.balance_of(whole.y)
+    return loss.balance_of(whole.y)
 
 
 def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -> None:
@@ -316,18 +319,19 @@ def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -
     if learner.config["step"]:
         return
     assert facts.task is not None
-    learner.loss.learn(facts.known.classes_of("y"), facts.balance)
+    model, loss = learner._engines.model, learner._engines.loss
+    loss.learn(facts.known.classes_of("y"), facts.balance)
     parts = loader.whole or loader.first()
     weight = None if parts is None else parts.w
 
     def fitted(output: Any, y: Any) -> Any:
         if isinstance(weight, Tensor):
             y = Weighted(y, weight[: num_samples(y)].to(learner.device))
-        return learner.loss.check(output, y)
+        return loss.check(output, y)
 
     try:
         warnings = check_before_training(
-            learner.model, learner.loss.loss, facts.task, loader,
+            model, loss.loss, facts.task, loader,
             device=learner.device, fitted=fitted, is_training=not what,
         )  # fmt: skip
     except Exception as error:

@@ -105,7 +105,10 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
                 f"valid should be data, or a fraction of the data such as 0.2, but given {valid!r}"
             )
         if isinstance(valid, Real):
-            wants, target = wanted_by(learner.loss.loss, facts.task), target_of(data, how, facts)
+            wants, target = (
+                wanted_by(learner._engines.loss.loss, facts.task),
+                target_of(data, how, facts),
+            )
             data, held, *_ = split(
                 data, float(valid), seed=learner.seed, target=target, wants=wants
             )
@@ -147,11 +150,12 @@ def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
 @contextlib.contextmanager
 def _restored_if_refused(learner: LearnerState) -> Iterator[None]:
     """Restores the learner if the block raises before the first step."""
-    engines, recorder, state = learner._engines, learner._recorder, learner.trainer.state
-    holders = [learner, learner._learnt, learner.loss, engines.batches, recorder]
+    engines, recorder = learner._engines, learner._recorder
+    state = engines.trainer.state
+    holders = [learner, learner._learnt, engines.loss, engines.batches, recorder]
     before = [dict(vars(one)) for one in holders]
     limits, was_measured = (state.max_epochs, state.max_iters), engines.is_measured
-    history, rates = recorder.history, Rates(learner.optimizer)
+    history, rates = recorder.history, Rates(engines.optimizer)
     try:
         yield
     except BaseException:
@@ -192,8 +196,9 @@ def _run(
 ) -> History:
     engines, recorder = learner._engines, learner._recorder
     trainer, evaluator = engines.trainer, None if held is None else engines.evaluator
-    assert learner.task is not None
-    group = engines.over_training(learner.task) if held is None else None
+    task = learner._learnt.facts.task
+    assert task is not None
+    group = engines.over_training(task) if held is None else None
     if held is None and group is None and engines.metrics:
         learner.logger.warning(
             "Metrics are not computed in this fit: with a custom step, they need valid="
@@ -204,7 +209,7 @@ def _run(
     _adopt_parameters(learner)
     if learner._rates is not None:
         learner._rates.begin_anew()
-    settings = Settings(learner.optimizer)
+    settings = Settings(engines.optimizer)
     handlers = _handlers(
         learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings)
     )
@@ -222,7 +227,7 @@ def _run(
                 trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
     finally:
         recorder.end_early(trainer)
-        learner._rates = None if handlers.scheduler is None else Rates(learner.optimizer)
+        learner._rates = None if handlers.scheduler is None else Rates(engines.optimizer)
     if handlers.best is not None:
         handlers.best.restore()
     return history
@@ -292,13 +297,14 @@ def _monitor(options: Options, history: History, recorder: Recorder, is_validate
 
 
 def _adopt_parameters(learner: LearnerState) -> None:
-    left = adopt_parameters(learner.optimizer, *learner._made_of, learner.model)
+    model, optimizer = learner._engines.model, learner._engines.optimizer
+    left = adopt_parameters(optimizer, *learner._made_of, model)
     if left and not learner.config["step"]:
         learner.logger.warning(
             "The optimizer lacks the parameters %s%s, which require gradients: they are not trained",
             ", ".join(left[:5]), ", ..." if len(left) > 5 else "",
         )  # fmt: skip
-    check_optimizer(learner.optimizer, learner.model)
+    check_optimizer(optimizer, model)
 
 
 def _scheduler(

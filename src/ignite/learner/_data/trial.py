@@ -153,6 +153,8 @@ def few_rows(data: Any, rows: Any) -> Any:
     lengths = {len(leaf) if isinstance(leaf, Tensor) and leaf.ndim else -1 for leaf in leaves}
     if len(lengths) != 1 or -1 in lengths:
         return data
+    if isinstance(data, Tensor):
+        return data[rows]
     return apply_to_type(data, Tensor, lambda tensor: tensor[rows])
 
 

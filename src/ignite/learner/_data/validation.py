@@ -82,7 +82,8 @@ def check_before_training(
         )
     _check_model(model, first.x, device)
     whole = loader.whole or first
-    check_sample_weight(first.w, first.y)
+    if first.w is not None:
+        check_sample_weight(first.w, first.y)
     known = known_loss(loss)
     if known is not None:
         _check_batch(first.y, known)
@@ -208,7 +209,7 @@ def _check_finite(
 
 def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
     if tensors_in(data):
-        for path, tensor in named_tensors(data, name):
+        for path, tensor in [*named_tensors(data, name)]:
             if finding := not_finite(tensor):
                 yield path, finding
 

@@ -193,8 +193,6 @@ def as_sample_weight(w: Any, x: Any) -> Tensor:
 
 def check_sample_weight(w: Any, y: Any) -> None:
     """Raises a ValueError if the sample weights of a batch have the wrong shape, or one is negative or not finite."""
-    if w is None:
-        return
     given = f"shape {tuple(w.shape)}" if isinstance(w, Tensor) else f"a {type(w).__name__}"
     lengths = [len(tensor) for tensor in tensors_in(y)[:1] if tensor.ndim]
     if not isinstance(w, Tensor) or (lengths and tuple(w.shape) != (lengths[0],)):
