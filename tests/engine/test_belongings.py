@@ -188,7 +188,7 @@ def test_objects_without_state_and_reserved_names_are_refused():
     ):
         collect(idle(), {"schedule": 3})
     with pytest.raises(
-        ValueError, match="should have another name than data, event, .* but given data"
+        ValueError, match="name of an object should not be one of data, event, .* but given data"
     ):
         collect(idle(), {"data": Counter()})
 
@@ -278,7 +278,7 @@ def test_objects_that_do_not_differ_are_said_to_and_need_names():
     engine.add_event_handler(Events.EPOCH_COMPLETED, second)
     belongings = collect(engine, {})
     with pytest.raises(
-        ValueError, match=r"should have names that tell them apart.*Counter.*first=..., second="
+        ValueError, match=r"should have different names.*Counter.*first=..., second="
     ):
         belongings.check({})
     given = {"one": first, "other": second}

@@ -123,7 +123,7 @@ class TestRunAndResume:
             (
                 "WARNING",
                 "Nothing to run: the loaded state is finished (epoch 3, iteration 12, up to epoch 3, epoch_length 4). "
-                "To go on, give run() a larger max_epochs or max_iters; to begin anew, set "
+                "To continue, give run() a larger max_epochs or max_iters; to begin a new run, set "
                 "engine.state.max_epochs = None before",
             )
         ]

@@ -331,7 +331,10 @@ class TestTrainers:
             batch for i, batch in enumerate(data, 5) if i != at
         ]  # its step has given nothing
         assert means == [4.0, sum(completed) / 3, 4.0]
-        assert f"failed in epoch 2, iteration {at}: it goes on behind that" in caplog.text
+        assert (
+            f"failed in epoch 2, iteration {at}: it continues with the rest of the epoch"
+            in caplog.text
+        )
 
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_a_shuffled_loader_gives_what_it_has_not_given(self, num_workers):
@@ -355,7 +358,7 @@ class TestTrainers:
         assert seen[6:] == [(5, 0), (6, 1), (7, 2), (8, 3)]
         assert (
             caplog.text.count(
-                "its place in the data is lost: the epoch is repeated from its start, iteration 4"
+                "its position in the data is lost: the epoch is repeated from its start, iteration 4"
             )
             == 1
         )
@@ -482,7 +485,7 @@ class TestTrainers:
         engine.run([1, 2, 5], max_epochs=2)
         assert seen[6:] == [(1, 1), (2, 2), (3, 5), (4, 1), (5, 2), (6, 5)]
         assert (engine.state.epoch, engine.state.max_epochs, engine.state.epoch_length) == (2, 2, 3)
-        assert "is given up, because it was over other data" in caplog.text
+        assert "is not continued, because it was over other data" in caplog.text
 
     def test_a_run_over_other_data_may_have_any_limit_and_has_by_default_that_of_the_one_that_failed(
         self,

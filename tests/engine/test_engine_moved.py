@@ -301,7 +301,7 @@ def test_a_state_that_is_loaded_again_and_again_is_an_error_and_no_endless_run(e
         event, lambda: engine.load_state_dict({"iteration": 4, "epoch_length": 4} | limits)
     )
     with pytest.raises(
-        RuntimeError, match="should come nearer to max_(epochs|iters).*the run would never end"
+        RuntimeError, match="should approach max_(epochs|iters).*the run would never end"
     ):
         engine.run(list(range(4)), **limits)
 
@@ -344,7 +344,7 @@ def test_a_step_that_sets_the_iteration_back_ends_too(listens):
 def test_an_epoch_that_is_ended_at_once_again_and_again_is_an_error():
     engine = Engine(lambda engine, batch: batch)
     engine.add_event_handler(Events.GET_BATCH_STARTED, engine.terminate_epoch)
-    with pytest.raises(RuntimeError, match="iteration should come nearer to max_iters=10"):
+    with pytest.raises(RuntimeError, match="iteration should approach max_iters=10"):
         engine.run(list(range(4)), max_iters=10)
     engine = Engine(lambda engine, batch: batch)
     engine.add_event_handler(Events.GET_BATCH_STARTED, engine.terminate_epoch)

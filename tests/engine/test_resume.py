@@ -129,9 +129,7 @@ def test_what_is_not_there_and_what_cannot_be_found_is_said(tmp_path):
         FileNotFoundError, match="resume should be 'latest', 'best' or a path, but given .*nowhere"
     ):
         engine.run([1], resume=tmp_path / "nowhere")
-    with pytest.raises(
-        ValueError, match="resume='latest' needs to know the folder: attach Checkpoint.of"
-    ):
+    with pytest.raises(ValueError, match="resume='latest' needs a folder: attach Checkpoint.of"):
         engine.run([1], resume="latest")
 
 
@@ -141,7 +139,7 @@ def test_a_folder_in_which_all_is_damaged_is_no_folder_in_which_nothing_is(tmp_p
         file.write_bytes(file.read_bytes()[:-50])
     engine, seen = make()
     with pytest.raises(
-        CheckpointError, match="a checkpoint that can be read, but each of checkpoint_00000005"
+        CheckpointError, match="a readable checkpoint, but all of checkpoint_00000005"
     ):
         engine.run([1, 2, 3, 4], resume=tmp_path)
     assert seen == []

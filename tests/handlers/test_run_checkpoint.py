@@ -223,7 +223,7 @@ def test_a_run_that_was_stopped_early_is_finished_unless_more_is_asked_for(
 def test_without_a_checkpoint_the_run_begins_at_the_beginning(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert len(Run(tmp_path).run(resume="latest").seen) == 12
-    assert "Nothing to resume from yet" in caplog.text
+    assert "No checkpoint to resume from" in caplog.text
 
 
 def test_a_run_that_begins_refuses_a_folder_with_another_run(tmp_path):
@@ -515,7 +515,8 @@ def test_data_that_are_set_when_the_run_starts_are_gone_on_with(tmp_path, stop, 
 )  # fmt: skip
 def test_data_that_are_exchanged_later_are_refused_when_the_run_is_saved(tmp_path, event, how):
     with pytest.raises(
-        ValueError, match="data should be given to run.* but they were exchanged later"
+        ValueError,
+        match="data of a saved run should be given to run.* but they were replaced later",
     ):
         run_with_set_data(tmp_path, None, event, how)
 
@@ -524,12 +525,12 @@ def test_data_that_are_not_set_again_are_refused_when_the_run_is_resumed(tmp_pat
     run_with_set_data(tmp_path / "a", 6, Events.STARTED, "set_data")
     with pytest.raises(
         CheckpointError,
-        match="set_data.. was called in a handler of STARTED.*but it was not called",
+        match="set_data.. should be called in a handler of STARTED.* it was called there and was not called here",
     ):
         run_with_set_data(tmp_path / "a", None, None, "set_data")
     run_with_set_data(tmp_path / "b", 6, None, "set_data")
     with pytest.raises(
         CheckpointError,
-        match="set_data.. was not called in a handler of STARTED.*but it was called",
+        match="set_data.. should be called in a handler of STARTED.* it was not called there and was called here",
     ):
         run_with_set_data(tmp_path / "b", None, Events.STARTED, "set_data")

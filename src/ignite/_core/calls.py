@@ -1,4 +1,4 @@
-"""Callables: what they accept, their names and where they are defined; deprecation."""
+"""Callables: their signatures, names and places of definition; deprecation."""
 
 import difflib
 import functools
@@ -77,7 +77,7 @@ def place_of(func: Callable[..., Any]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of an error message: the closest match of ``name`` among ``names``.
+    """Returns the end of an error message: the closest match of ``name`` among ``names``.
 
     Example:
         >>> nearest("n_save", ["n_saved", "atomic"]), nearest("color", ["atomic"])

@@ -1,4 +1,4 @@
-"""The one clock of the library: monotonic, so that a corrected wall clock never shortens or lengthens a duration."""
+"""Monotonic time, stopwatches and intervals; adjustments of the system clock do not affect durations."""
 
 import time
 
@@ -6,36 +6,36 @@ __all__ = ["Stopwatch", "Throttle", "format_duration", "now"]
 
 
 def now() -> float:
-    """Seconds on a clock that only goes forward; only differences mean something."""
+    """Returns the seconds of a monotonic clock; only differences are meaningful."""
     return time.monotonic()
 
 
 class Stopwatch:
-    """Adds up the time between ``restart`` or ``resume`` and ``pause``."""
+    """Measures the time between ``restart`` or ``resume`` and ``pause``."""
 
     def __init__(self) -> None:
         self._before = 0.0
         self._since: float | None = None
 
     def restart(self) -> None:
-        """Begins at zero."""
+        """Starts at zero."""
         self._before, self._since = 0.0, now()
 
     def pause(self) -> None:
-        """Stops counting until ``resume``."""
+        """Stops until ``resume``."""
         self._before, self._since = self.elapsed(), None
 
     def resume(self) -> None:
-        """Goes on counting."""
+        """Continues after ``pause``."""
         self._since = now()
 
     def elapsed(self) -> float:
-        """Seconds counted so far."""
+        """Measured seconds."""
         return self._before if self._since is None else self._before + now() - self._since
 
 
 class Throttle:
-    """Says yes the first time, and then once in each interval.
+    """True at the first call, and then once per interval.
 
     Args:
         every_s: seconds from one yes to the next.
@@ -46,7 +46,7 @@ class Throttle:
         self._last: float | None = None
 
     def is_due(self) -> bool:
-        """Whether it is time; if so, the next interval begins."""
+        """Whether an interval has passed; if so, starts the next one."""
         time_now = now()
         if self._last is not None and time_now - self._last < self._every_s:
             return False

@@ -1,4 +1,4 @@
-"""The first place where two states differ, in words."""
+"""Describes the first difference between two states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TEXT = 80
 
 
 def first_difference(found: Any, expected: Any, path: str = "") -> str | None:
-    """Where and how ``found`` is not ``expected``; None if they are equal, to the last bit.
+    """Describes where ``found`` differs from ``expected``; None if they are bitwise equal.
 
     NaN equals NaN, and 0.0 does not equal -0.0. Mappings may differ in the order of their keys,
     sequences not. Other objects are compared by ``==``.
@@ -81,7 +81,7 @@ def _in_tensors(found: Tensor, expected: Tensor, path: str) -> str | None:
 
 
 def _comparable(tensor: Tensor) -> Tensor:
-    """On the CPU, and of a kind that all comparisons know."""
+    """Returns a copy on the CPU, of a dtype and layout that all comparisons support."""
     plain = tensor.detach().cpu()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()

@@ -1,4 +1,4 @@
-"""What a function reads of the program around it, from its bytecode, without calling it."""
+"""Finds the variables that a function reads, from its bytecode, without calling it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def reads_of(code: CodeType) -> tuple[Read, ...]:
 
 
 def global_names(code: CodeType) -> Iterator[str]:
-    """Names of variables of its module that a function, or one that is defined in it, reads or sets."""
+    """Returns the names of global variables that a function, or a function within it, reads or sets."""
     for one in dis.get_instructions(code):
         if one.opname in _GLOBAL or one.opname in _STORES:
             yield one.argval
@@ -61,7 +61,7 @@ class _Reader:
         self._code = code
         self._open: list[Read] = []
         self._held: dict[str, list[Read]] = {}
-        """What was put into a local variable."""
+        """What was assigned to a local variable."""
         self._key: list[object] = []
 
     def run(self) -> Iterator[Read]:

@@ -58,7 +58,7 @@ def convert_tensor(
 
 
 def in_float32(output: Any) -> Any:
-    """The output with tensors of float16 and bfloat16 as float32, also in containers; what is not, is the very object.
+    """Converts float16 and bfloat16 tensors in nested containers to float32; others stay the same objects.
 
     Example:
         >>> in_float32((torch.ones(1, dtype=torch.bfloat16), "a"))
@@ -80,7 +80,7 @@ def in_float32(output: Any) -> Any:
 
 
 def _replaced(output: Any, values: Mapping[Any, Any], put: Callable[[Any, Any, Any], None]) -> Any:
-    """A copy of the output, with its values in float32; itself, if they are no others."""
+    """Returns a copy of the output with values in float32; the output itself if nothing changes."""
     changed = {key: new for key, value in values.items() if (new := in_float32(value)) is not value}
     if not changed:
         return output

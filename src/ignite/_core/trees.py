@@ -1,4 +1,4 @@
-"""Walks through nested containers of anything: batches, outputs, states."""
+"""Functions on nested containers: batches, outputs, states."""
 
 import numbers
 from collections import defaultdict
@@ -86,7 +86,7 @@ def items_restorer(items: dict[Any, Any]) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class CollectionItem:
-    """A place in a dictionary or list, which can be read and filled.
+    """An item of a dictionary or list, which can be read and set.
 
     Args:
         collection: the dictionary or list.
@@ -103,11 +103,11 @@ class CollectionItem:
     key: Any
 
     def get(self) -> Any:
-        """What is in this place now."""
+        """Returns the item."""
         return self.collection[self.key]
 
     def set(self, value: Any) -> None:
-        """Puts ``value`` in this place."""
+        """Sets the item to ``value``."""
         self.collection[self.key] = value
 
 

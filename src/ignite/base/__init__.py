@@ -1,4 +1,4 @@
-"""What an object must offer to be saved, reset or attached, and what it may offer to an engine."""
+"""Base classes and protocols of objects that are saved, reset or attached to an engine."""
 
 from ignite.base.mixins import ResettableHandler, Serializable
 from ignite.base.protocols import (

@@ -1,4 +1,4 @@
-"""Base classes for objects whose state is saved, and for handlers that can start anew."""
+"""Base classes of objects with a state, and of handlers that can be reset."""
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -9,7 +9,7 @@ __all__ = ["ResettableHandler", "Serializable"]
 
 
 class Serializable:
-    """An object whose state can be saved and loaded; checks on loading that the state is complete.
+    """An object with a state that can be saved and loaded. Checks that a loaded state is complete.
 
     Subclasses name their keys in two class attributes, implement ``state_dict``, and extend
     ``load_state_dict``.
@@ -30,7 +30,7 @@ class Serializable:
     _state_dict_one_of_opt_keys: tuple[str, ...] | tuple[tuple[str, ...], ...] = ()
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """What has to be saved; implemented by subclasses.
+        """Returns the state to save; implemented by subclasses.
 
         Raises:
             NotImplementedError: the class does not implement it.
@@ -38,7 +38,7 @@ class Serializable:
         raise NotImplementedError(f"{type(self).__name__} should implement state_dict")
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Checks that ``state_dict`` has the keys it needs; subclasses then take the values over.
+        """Checks that ``state_dict`` has the required keys; subclasses then load the values.
 
         Args:
             state_dict: what ``state_dict`` has returned. Further keys are ignored.
@@ -66,15 +66,15 @@ class Serializable:
 
 
 class ResettableHandler(ABC):
-    """A handler that attaches itself to an engine and can forget what it has seen."""
+    """A handler that attaches itself to an engine and can be reset."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Forgets what it has seen."""
+        """Resets the handler to its initial state."""
 
     @abstractmethod
     def attach(self, engine: Any, *args: Any, **kwargs: Any) -> None:
-        """Adds itself to the events of ``engine`` at which it acts."""
+        """Adds its handlers to the events of ``engine``."""
 
 
 def _groups(names: tuple[str, ...] | tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What objects may offer to engines, handlers and metrics, whatever their class.
+"""Protocols of objects that engines, handlers and metrics work with, whatever their class.
 
 Objects of users take part in the same way as those of the library. An engine looks the methods up
 on the class, never on the instance: metrics have any attribute, because attributes of theirs are
@@ -37,7 +37,7 @@ class Attachable(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Hands out its state as a mapping and takes it back, as models, optimizers and engines do.
+    """Has a state that can be saved and loaded, like models, optimizers and engines.
 
     Example:
         >>> import torch
@@ -46,13 +46,12 @@ class Stateful(Protocol):
     """
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Everything that :meth:`load_state_dict` needs to bring this object back to where it is now."""
+        """Returns the state, from which :meth:`load_state_dict` restores the object."""
         ...
 
-    # The classes of torch disagree about type and result of this method; every one of them fits
-    # here.
+    # Positional and untyped: the classes of torch have different signatures.
     def load_state_dict(self, state_dict: Any, /) -> Any:
-        """Takes over a state that :meth:`state_dict` has handed out."""
+        """Loads a state that :meth:`state_dict` has returned."""
         ...
 
 
@@ -60,7 +59,7 @@ class WithParts(Protocol):
     """A step function that names the objects it trains, so that they are saved with the run."""
 
     def parts(self) -> Mapping[str, Any]:
-        """The objects by name, such as ``model`` and ``optimizer``; None for one that there is not."""
+        """Returns the objects by name, such as ``model`` and ``optimizer``; None for a missing one."""
         ...
 
 
@@ -80,17 +79,17 @@ class Describable(Protocol):
     """
 
     def describe_handler(self, engine: Any, handler: str, /) -> str:
-        """What to say of the method named ``handler``, which is a handler of ``engine``; "" for nothing."""
+        """Returns a note on the method named ``handler``, a handler of ``engine``; "" for none."""
         ...
 
 
 class DryRunnable(Protocol):
-    """An object that writes files, and writes them elsewhere in ``engine.dry_run()``."""
+    """An object that writes files, to a temporary folder during ``engine.dry_run()``."""
 
     def dry_run_in(self, folder: Path, /) -> AbstractContextManager[Callable[[], None]]:
-        """Writes into ``folder`` until the end of the block; gives a function that reads back what was written.
+        """Makes the object write to ``folder`` within a ``with`` block, which gives a function that reads it back.
 
-        The function is called after the run and raises if what was written cannot be used.
+        The function is called after the run. It raises if the files cannot be read.
         """
         ...
 
@@ -113,80 +112,79 @@ class UsedByThread(Protocol):
 
 
 class DecidesTogether(Protocol):
-    """A handler that decides for all processes, where all of them have it; see :mod:`ignite.engine.together`."""
+    """A handler that decides for all processes, if all of them have it; see :mod:`ignite.engine.together`."""
 
     decides_together: ClassVar[bool]
-    """True. It then may ask :func:`ignite.engine.together.any_process`."""
+    """True. The handler may call :func:`ignite.engine.together.any_process`."""
 
 
 class NeedsAllProcesses(Protocol):
-    """A handler that cannot work unless all processes have it; a run begins only if they do."""
+    """A handler that all processes need to have; otherwise, runs raise an error when they begin."""
 
     needs_all_processes: ClassVar[str]
-    """Its name in the error that says which process does not have it."""
+    """Name of the handler in that error."""
 
 
 class ResetsItself(Protocol):
-    """An object with handlers that begins anew with each run of an engine, so that its state need not be saved."""
+    """An object with handlers that is reset at the start of each run, so that its state need not be saved."""
 
     def begins_anew_with(self, engine: Any, /) -> bool:
-        """Whether each run of ``engine`` begins anew with this object."""
+        """Whether each run of ``engine`` resets this object."""
         ...
 
 
 class RunContext(Protocol):
-    """What :meth:`ignite.engine.Engine.add_run_context` enters around each run: a function that makes it."""
+    """Creates a context manager for each run; see :meth:`ignite.engine.Engine.add_run_context`."""
 
     def __call__(self, engine: Any, is_new: bool, /) -> AbstractContextManager[Any]:
-        """Makes the context manager for a run of ``engine``; ``is_new`` says whether it begins at the beginning."""
+        """Returns the context of a run of ``engine``; ``is_new`` is False if the run continues an earlier one."""
         ...
 
 
 class BoundaryRequest(Protocol):
-    """What somebody outside of a run, such as a signal's handler, wants done between two iterations or epochs.
+    """A request to a run from outside, such as a signal handler, obeyed between two iterations or epochs.
 
     See :meth:`ignite.engine.Engine.request_at_boundary`.
     """
 
     trainer: Any
-    """The engine whose run it is about; other engines run within its handlers."""
+    """The engine of the run; other engines may run within its handlers."""
 
     @property
     def cuts(self) -> bool:
-        """Whether engines within a handler are left at their next iteration, instead of waited for."""
+        """Whether engines that run within a handler stop at their next iteration, instead of finishing."""
         ...
 
     def obey(self, engine: Any, unfinished: Any, random: Any, /) -> bool:
-        """Does what is wanted, and returns whether the run is to stop.
+        """Obeys the request, and returns whether to stop the run.
 
         Args:
             engine: the trainer.
-            unfinished: the :class:`ignite.engine.extension.Unfinished` event in the midst of which
-                the run is, or None.
-            random: where the random generators stood when the handler that is cut off began, or
+            unfinished: the interrupted event, an :class:`ignite.engine.extension.Unfinished`, or
                 None.
+            random: the random states at the start of the interrupted handler, or None.
         """
         ...
 
 
 class RunSaver(Protocol):
-    """What saves the runs of an engine, so that they can be resumed: ``Checkpoint.of``."""
+    """Saves the runs of an engine, so that they can be resumed; see ``Checkpoint.of``."""
 
     saves_runs: ClassVar[bool]
-    """True: it is not one of the objects that are saved."""
+    """True. The saver itself is not saved."""
 
     def save(self, unfinished: Any = None, random: Any = None, /) -> None:
-        """Saves the run now; the arguments are those of :meth:`BoundaryRequest.obey`."""
+        """Saves the run; arguments as for :meth:`BoundaryRequest.obey`."""
         ...
 
     def wait(self) -> None:
-        """Waits until everything is written."""
+        """Waits until all files are written."""
         ...
 
     def held(self, is_new: bool, /) -> AbstractContextManager[None]:
-        """Is entered around each run.
+        """Returns the context of each run.
 
-        Raises if another program saves to the same place, or another run is there.
+        Raises if another program saves to the same folder, or it contains another run.
         """
         ...
 
@@ -197,5 +195,5 @@ class RunSaver(Protocol):
 
     @property
     def place(self) -> Any:
-        """Where checkpoints go: a :class:`ignite.storage.Place`."""
+        """The folder of the checkpoints, a :class:`ignite.storage.Place`."""
         ...

@@ -1,4 +1,4 @@
-"""The loop: engines, their events, and the usual engines of supervised training and evaluation."""
+"""Engines, their events, and engines of supervised training and evaluation."""
 
 from ignite.engine._supervised.factories import (
     _check_arg,

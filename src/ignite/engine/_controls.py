@@ -295,7 +295,7 @@ class Controls(Emitter, Serializable):
 
     @property
     def state_dict_user_keys(self) -> list[str]:
-        """Names of attributes of the state that ``state_dict`` holds beside the counters; append to it."""
+        """Names of attributes of the state that ``state_dict`` includes; append to it."""
         return self._state_dict_user_keys
 
     @contextmanager
@@ -387,7 +387,7 @@ class Controls(Emitter, Serializable):
         self._watch(Watcher(lambda moment: self.logger.info("%s", moment)) if enabled else None)
 
     def _take_loaded(self, carried: int) -> None:
-        """The counters have been loaded: the next run goes on from there, and so does one that is under way."""
+        """Continues the next run, or the current one, from counters that have been loaded."""
         if not self._is_running:
             self._cursor = _cursor.Cursor()
         self._cursor.load(self.state, carried)
@@ -397,7 +397,7 @@ class Controls(Emitter, Serializable):
             self._source.interruption = self._dataloader_iter = None
 
     def _settle(self, is_inside_epoch: bool) -> None:
-        """Puts a run that is resumed back to where it was, if that is here: handlers of its first events are done."""
+        """Restores a resumed run after the handlers of its first events, if its position is here."""
         resumption = self._resumption
         if resumption is not None:
             resumption.check_data()
@@ -407,7 +407,7 @@ class Controls(Emitter, Serializable):
                 self._resumption = None
 
     def _settle_random(self) -> None:
-        """Making an iterator over data may have drawn random numbers, which it has not in the run that is resumed."""
+        """Restores the random states of a resumed run, after a data iterator may have drawn random numbers."""
         resumption, self._resumption = self._resumption, None
         if resumption is not None:
             resumption.apply_random()

@@ -254,7 +254,7 @@ class Cursor:
         if self.num_setbacks >= MAX_SETBACKS:
             limit = "max_epochs" if counters.max_iters is None else "max_iters"
             raise RuntimeError(
-                f"{name} should come nearer to {limit}={getattr(counters, limit)} in the course of the run, but after "
+                f"{name} should approach {limit}={getattr(counters, limit)} during the run, but after "
                 f"having been {self.furthest} it was no higher than before {MAX_SETBACKS} times, and is {current} "
                 "now: the run would never end. Handlers that set counters or load a state should do so once"
             )

@@ -134,10 +134,10 @@ class DeterministicEngine(Engine[Any, Any]):
     worker has loaded: there, a resumed run is exact only from the start of a pass.
 
     Args:
-        process_function: as for :class:`Engine`.
+        process_function: see :class:`Engine`.
 
     State:
-        As for :class:`Engine`, with ``rng_states``, ``seed`` and, after epochs that ended early,
+        Like that of :class:`Engine`, with ``rng_states``, ``seed`` and, after epochs that ended early,
         ``pass_start``. It loads with ``torch.load(weights_only=True)``.
 
     Example:
@@ -166,10 +166,10 @@ class DeterministicEngine(Engine[Any, Any]):
         resume: str | Path | None = None,
         seed: int | None = None,
     ) -> State:
-        """As :meth:`Engine.run`.
+        """Like :meth:`Engine.run`.
 
         Raises:
-            ValueError: there are no data, or as there.
+            ValueError: ``data`` is None, or see :meth:`Engine.run`.
         """
         if data is None and not self._cursor.is_paused:
             raise ValueError(
@@ -178,7 +178,7 @@ class DeterministicEngine(Engine[Any, Any]):
         return super().run(data, max_epochs, max_iters, epoch_length, resume=resume, seed=seed)
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """As :meth:`Engine.state_dict`, with the current random states."""
+        """Like :meth:`Engine.state_dict`, with the current random states."""
         random_state = capture_random_state()
         self.state.rng_states = [  # type: ignore[attr-defined]
             random_state["python"], random_state["torch"], random_state.get("numpy"), random_state.get("accelerator")
@@ -192,7 +192,7 @@ class DeterministicEngine(Engine[Any, Any]):
         return saved
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As :meth:`Engine.load_state_dict`."""
+        """Like :meth:`Engine.load_state_dict`."""
         super().load_state_dict(state_dict)
         self._loaded = {key: state_dict[key] for key in ("seed", "pass_start") if key in state_dict}
         self.state.seed = self._loaded.get("seed")

@@ -34,31 +34,29 @@ Output = TypeVar("Output")
 
 
 class Engine(Controls, Generic[Batch, Output]):
-    """Calls a step function for each batch of some data, epoch after epoch, and fires events on the way.
+    """Calls a step function for each batch of the data in each epoch, and fires events.
 
     The same class serves for training, evaluation and inference. The module
     ``ignite.engine.events`` shows the order of events.
 
     Args:
-        process_function: ``f(engine, batch) -> output``; what it returns is put into
-            ``engine.state.output``.
+        process_function: ``f(engine, batch) -> output``; the output is ``engine.state.output``.
 
     Raises:
-        ValueError: there is no function, or it does not accept ``(engine, batch)``.
+        ValueError: ``process_function`` is None, or does not accept ``(engine, batch)``.
 
     Attributes:
-        state: counters, the batch and output at hand, metrics, and whatever users put there; see
+        state: counters, the current batch and output, metrics, and attributes of the user; see
             :class:`State`.
-        logger: the run's progress at level INFO, each event at DEBUG.
+        logger: logs the progress of the run at level INFO, and each event at DEBUG.
         last_event_name: the event that was fired last; None before the first.
-        should_terminate: True or "skip_completed" if the run is to end; settable.
-        should_terminate_single_epoch: True or "skip_epoch_completed" if the epoch is to end;
-            settable.
-        should_interrupt: whether the run is to pause; settable.
+        should_terminate: True or "skip_completed" to end the run; settable.
+        should_terminate_single_epoch: True or "skip_epoch_completed" to end the epoch; settable.
+        should_interrupt: True to pause the run; settable.
 
     State:
-        ``state_dict`` holds the counters and limits, and what ``state_dict_user_keys`` lists.
-        Restored, ``run`` goes on in the middle of an epoch; where in the data is the data's affair.
+        The counters and limits, and the attributes of ``state`` in ``state_dict_user_keys``. After
+        loading, ``run`` continues, also within an epoch. The position in the data is not included.
 
     Example:
         >>> from ignite.engine import Engine, Events
@@ -114,62 +112,56 @@ class Engine(Controls, Generic[Batch, Output]):
     ) -> State:
         """Runs the step function over ``data``.
 
-        A fresh engine, or one that has reached its limit by itself, begins at the beginning. One
-        that was stopped, or is given a higher limit, goes on from its counters; one that was
-        interrupted, exactly where it was. One whose *loaded* state is finished has nothing to do
-        and returns at once. ``engine.state.max_epochs = None`` (or ``max_iters``) forces a new
-        beginning.
+        A new engine, and one whose last run has reached its limit, begins a new run. An engine that
+        was stopped, or is given a higher limit, continues from its counters; one that was
+        interrupted, exactly where it was. If a *loaded* state is finished, ``run`` returns at once.
+        To begin a new run instead, set ``engine.state.max_epochs = None`` (or ``max_iters``).
 
-        After a failure (an exception or Ctrl-C) a run of one epoch, such as an evaluator's, begins
-        anew, unless
-        :meth:`ignite.handlers.Checkpoint.of` saves it, and so does any run over other data, up to the limit of the one
-        that has failed if none is given. Over the same data, the epoch is finished: STARTED is
-        fired, then what would have come next, with the next batch; the iteration and the event at
-        which the run has failed are given up. If the place in the data is lost, because it was the
-        data that failed, or Ctrl-C has ended the workers of a loader, the whole epoch is repeated,
-        with the counters set back to its start. The log says which. Lists, data that know their
-        place (:func:`ignite.data.resumable`, :class:`ignite.data.ArrayLoader`) and iterators never
-        lose it.
+        After a failure (an exception or Ctrl-C), a new run begins if the run has one epoch, like
+        that of an evaluator, and is not saved by :meth:`ignite.handlers.Checkpoint.of`; or if the
+        data are others. By default, it has the limit of the failed run. Over the same data, the
+        failed epoch is continued: STARTED is fired, then the events after the failure, with the
+        next batch. The iteration and the event of the failure are not repeated. If the position in
+        the data is lost, because the data have failed, or Ctrl-C has ended the workers of a loader,
+        the whole epoch is repeated, with the counters of its start; the log says so. Lists,
+        iterators, and data with a position (:func:`ignite.data.resumable`,
+        :class:`ignite.data.ArrayLoader`) never lose it.
 
         Handlers may set the counters and limits at any event, or load a state. A length or limit
-        holds from the next batch on. A counter that is set is another number for the same epoch or
-        iteration, and tells a position only before the first batch of a run, where ``iteration``
-        says how much of the epoch is done. A state that is loaded takes effect when the handlers of
-        the event have been called: the epoch at hand is given up, and the run goes on as if it had
+        takes effect from the next batch on. Setting a counter renumbers the current epoch or
+        iteration, and does not move the run; only before the first batch of a run, ``iteration``
+        says how many iterations of the epoch are done. A loaded state takes effect after the
+        handlers of the event: the run leaves the current epoch, and continues as if the state had
         been loaded before.
 
         Args:
-            data: anything that can be iterated over. Without data, the step function is given None
-                ``epoch_length`` times an epoch.
-            max_epochs: the epoch after which to end. A run that begins without a limit has one
-                epoch.
-            max_iters: the iteration after which to end, possibly inside an epoch; not with
-                ``max_epochs``.
-            epoch_length: iterations in an epoch, whatever the length of the data, which begins anew
-                where it ends. Without it, an epoch is ``len(data)`` iterations, and ends where the
-                data does.
-            resume: go on from what :meth:`ignite.handlers.Checkpoint.of` has written: "latest" or
-                "best" of the folder that one attached here writes to, or the path of a file or
-                folder. The model, the optimizer and all else that belongs to the run are restored,
-                all or nothing, and a table in the log says what was and what was not. From
-                "latest", a run that has no checkpoint yet begins at the beginning.
-            seed: deprecated, of Ignite 0.3: call :func:`ignite.utils.manual_seed` before, as is
-                done here.
+            data: any iterable. If it is None, the step function gets None, ``epoch_length`` times
+                per epoch.
+            max_epochs: the last epoch. A new run without a limit has one epoch.
+            max_iters: the last iteration, possibly within an epoch; exclusive with ``max_epochs``.
+            epoch_length: iterations per epoch, whatever the length of the data, which are iterated
+                over again when they are exhausted. By default ``len(data)``; then, the end of the
+                data ends the epoch.
+            resume: resume from a checkpoint of :meth:`ignite.handlers.Checkpoint.of`: "latest" or
+                "best" in the folder of the one attached to this engine, or the path of a file or
+                folder. The model, the optimizer and everything else that belongs to the run are
+                restored, all or nothing; a table in the log shows them. With "latest", a new run
+                begins if there is no checkpoint yet.
+            seed: deprecated since Ignite 0.4: call :func:`ignite.utils.manual_seed` before.
 
         Returns:
             ``engine.state``.
 
         Raises:
-            TypeError: ``data`` cannot be iterated over.
-            ValueError: the arguments contradict each other, the data or the state. The state, and
-                all that would have been resumed, is left as it was.
-            RuntimeError: this engine is running, or handlers set it back again and again, so that
-                it would never end.
-            CheckpointError: what should be resumed is damaged, unsafe, or does not fit. Nothing is
-                changed.
-            FileNotFoundError: it does not exist.
-            Whatever the step function, the data or a handler raises and no handler of
-            EXCEPTION_RAISED takes over.
+            TypeError: ``data`` is not iterable.
+            ValueError: the arguments contradict each other, the data or the state. The state and
+                the objects to resume do not change.
+            RuntimeError: this engine is running, or handlers set counters back repeatedly, so that
+                the run would never end.
+            CheckpointError: the checkpoint is damaged, unsafe, or does not fit. Nothing changes.
+            FileNotFoundError: the checkpoint does not exist.
+            Exceptions of the step function, the data and handlers, unless a handler of
+            EXCEPTION_RAISED handles them.
         """
         self._check_can_run(data)
         given = data
@@ -195,12 +187,12 @@ class Engine(Controls, Generic[Batch, Output]):
                     frames.enter_context(frame(self, is_new))
             if plan.course is Course.NOTHING:
                 is_resumed, self._resumption = self._resumption is not None, None
-                # Ignite trained again here: a program that fine-tunes from the state of a finished
-                # run has to know.
+                # A warning, because Ignite trained again here: programs may fine-tune from the
+                # state of a finished run.
                 self.logger.log(
                     logging.INFO if is_resumed else logging.WARNING,
-                    "Nothing to run: the loaded state is finished (%s). To go on, give run() a larger max_epochs or "
-                    "max_iters; to begin anew, set engine.state.max_epochs = None before",
+                    "Nothing to run: the loaded state is finished (%s). To continue, give run() a larger max_epochs or "
+                    "max_iters; to begin a new run, set engine.state.max_epochs = None before",
                     describe_progress(self.state),
                 )
                 return self.state
@@ -216,8 +208,8 @@ class Engine(Controls, Generic[Batch, Output]):
     def _check_can_run(self, data: Any) -> None:
         if self._is_running:
             raise RuntimeError(
-                "run() should be called on an engine that is not running, but this one is: for a loop within the loop, "
-                "make a second Engine"
+                "run() should be called on an engine that is not running, but this one is: for a nested loop, create a "
+                "second Engine"
             )
         if data is not None and not isinstance(data, Iterable):
             raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
@@ -232,7 +224,7 @@ class Engine(Controls, Generic[Batch, Output]):
 
     @contextmanager
     def _taking_back(self) -> Iterator[None]:
-        """Whatever is raised in the block, a run that was to be resumed is as it was, and is not resumed later."""
+        """Undoes the resumption of a run if the block raises."""
         try:
             yield
         except BaseException:
@@ -249,11 +241,11 @@ class Engine(Controls, Generic[Batch, Output]):
         self.state.seed = seed
 
     def set_data(self, data: Iterable[Batch]) -> None:
-        """Takes the next batch, and all after it, from ``data``; counters and ``epoch_length`` stay.
+        """Replaces the data from the next batch on; counters and ``epoch_length`` do not change.
 
-        In a run that is saved with :meth:`ignite.handlers.Checkpoint.of`, call it in a handler of
-        STARTED, which a resumed run calls again. Called anywhere else, the next save is an error: a
-        resumed run would have other data.
+        In a run that is saved by :meth:`ignite.handlers.Checkpoint.of`, call it in a handler of
+        STARTED, which a resumed run calls again. After a call anywhere else, the next save raises
+        an error: a resumed run would have other data.
         """
         if self._is_running and (self._keeper is not None or self._resumption is not None):
             data = _resume.resumable(self, data) or data
@@ -330,13 +322,13 @@ class Engine(Controls, Generic[Batch, Output]):
                 self._pass_notifier.repeat_pass()
             if cursor.is_open:
                 self.logger.warning(
-                    "The run has failed in epoch %s, iteration %s: it goes on behind that, with the rest of the epoch",
+                    "The run has failed in epoch %s, iteration %s: it continues with the rest of the epoch",
                     state.epoch + 1, before,
                 )  # fmt: skip
         else:
             self._pass_notifier = _fetch.PassNotifier(state.dataloader)
             self.logger.warning(
-                "The run has failed in epoch %s, iteration %s, and its place in the data is lost: the epoch is "
+                "The run has failed in epoch %s, iteration %s, and its position in the data is lost: the epoch is "
                 "repeated from its start, iteration %s", state.epoch + 1, before, state.iteration,
             )  # fmt: skip
 
@@ -344,7 +336,7 @@ class Engine(Controls, Generic[Batch, Output]):
         cursor = self._cursor
         if plan.course is Course.BEGIN and cursor.is_failed and not cursor.is_loaded:
             self.logger.warning(
-                "The run that has failed (%s) is given up, because it %s: a new one begins",
+                "The failed run (%s) is not continued, because it %s: a new run begins",
                 describe_progress(self.state),
                 "has one epoch" if _cursor.has_one_epoch(self.state) else "was over other data",
             )  # fmt: skip
@@ -381,7 +373,7 @@ class Engine(Controls, Generic[Batch, Output]):
         self.logger = logger
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """The counters, limits and listed user attributes, to go on from with ``load_state_dict``.
+        """Returns the counters, limits and listed user attributes, for ``load_state_dict``.
 
         Raises:
             AttributeError: a listed attribute is missing.
@@ -389,14 +381,14 @@ class Engine(Controls, Generic[Batch, Output]):
         return save_progress(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Puts counters, limits and listed user attributes into the state; the next ``run`` goes on from there.
+        """Loads counters, limits and listed user attributes; the next ``run`` continues from them.
 
         Args:
             state_dict: from ``state_dict``; instead of ``iteration``, ``epoch`` is accepted.
 
         Raises:
-            TypeError: it is not a dictionary.
-            ValueError: keys are missing, unknown or contradictory, or a value is impossible. The
-                state stays as it was.
+            TypeError: ``state_dict`` is not a dictionary.
+            ValueError: keys are missing, unknown or contradictory, or a value is out of range. The
+                state does not change.
         """
         load_progress(self, state_dict)

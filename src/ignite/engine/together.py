@@ -1,11 +1,11 @@
-"""Handlers that decide for all processes: together where all of them have the handler, else each for itself.
+"""Handlers that decide for all processes: together if all processes have them, else each for itself.
 
-A handler says with an attribute of its class that it wants to know of the others:
+A handler sets one of these class attributes:
 
-- ``decides_together = True``: it asks :func:`any_process` or :func:`is_everywhere`, and works in
-  one process as well;
-- ``needs_all_processes = "its name"``: a run begins only if all processes have it; else the error
-  says which has not.
+- ``decides_together = True``: it calls :func:`any_process` or :func:`is_everywhere`, and also works
+  if only one process has it;
+- ``needs_all_processes = "its name"``: a run raises an error at its start unless all processes have
+  it. The error names the process that does not.
 """
 
 from __future__ import annotations
@@ -33,26 +33,23 @@ _OF_THE_RUN = frozenset(
         Events.TERMINATE_SINGLE_EPOCH, Events.INTERRUPT, Events.EXCEPTION_RAISED,
     )
 )  # fmt: skip
-"""Events whose handlers are called once an epoch at most.
-
-All others may occur a different number of times.
-"""
+"""Events that are fired at most once per epoch, and equally often in all processes."""
 
 
 @dataclass
 class Attendance:
-    """Who has what in a run of an engine, and under which names this process knows its own."""
+    """The deciding handlers of all processes in a run, and the names of those of this process."""
 
     roll: Roll
     names: dict[tuple[int, str], str]
-    """The id of an object that decides, and the event it is on -> its name, the same in all processes."""
+    """The name of a handler, equal in all processes, by the id of its object and its event."""
 
 
 def begin(engine: Controls) -> Attendance | None:
-    """Tells the other processes what this one has in the run that begins; None in a single process.
+    """Exchanges the deciding handlers with other processes at the start of a run; None in a single process.
 
     Raises:
-        RuntimeError: something needs all processes, and one does not have it.
+        RuntimeError: a handler needs all processes, and one of them does not have it.
     """
     if get_world_size() == 1:
         return None
@@ -74,7 +71,7 @@ def begin(engine: Controls) -> Attendance | None:
 
 
 def end_epoch(engine: Controls) -> None:
-    """The others do not wait in an epoch that is over here."""
+    """Ends the epoch, so that other processes do not wait for this one in it."""
     attendance = engine._attendance
     if attendance is not None:
         for (_, event), name in attendance.names.items():
@@ -83,7 +80,7 @@ def end_epoch(engine: Controls) -> None:
 
 
 def end(engine: Controls) -> None:
-    """The others do not wait in a run that is over here."""
+    """Ends the run, so that other processes do not wait for this one in it."""
     attendance, engine._attendance = engine._attendance, None
     if attendance is not None:
         attendance.roll.end(
@@ -92,15 +89,15 @@ def end(engine: Controls) -> None:
 
 
 def any_process(engine: Controls, handler: Any, verdict: bool) -> bool:
-    """Whether a handler says yes in this process; or, if all processes have it on the event at hand, in one of them.
+    """Whether ``verdict`` is True in any process, if all processes have the handler on the current event.
 
-    All of them get the same answer then, and have to ask equally often; one whose epoch or run is
-    over is not waited for. A handler that some processes do not have is alone in each that has it.
+    All processes get the same result, and have to call this equally often, except those whose epoch
+    or run is over. If some processes do not have the handler, returns ``verdict``.
 
     Args:
-        engine: the one that calls the handler.
+        engine: the engine that calls the handler.
         handler: the object that was added to the engine.
-        verdict: what it says in this process.
+        verdict: the decision of this process.
     """
     attendance = engine._attendance
     if attendance is None:
@@ -126,7 +123,7 @@ def is_everywhere(engine: Controls, handler: Any) -> bool:
 
 
 def _attached(engine: Controls) -> Iterator[tuple[Any, str]]:
-    """Objects behind the handlers of an engine and what is around its runs, and the event that each is on."""
+    """Yields the objects behind handlers and run contexts, each with the name of its event."""
     for event, table in engine._tables.items():
         for entry in table.entries:
             for owner in objects_behind(entry.handler):
@@ -142,7 +139,7 @@ def _numbered(name: str, counts: Counter[str]) -> str:
 
 
 def _describe(engine: Controls) -> str:
-    """What tells this engine from the others of a program, in the same way in all processes."""
+    """Describes the engine, in the same way in all processes."""
     step: Any = engine._process_function
     while isinstance(step, functools.partial):
         step = step.func

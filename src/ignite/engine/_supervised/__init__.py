@@ -1,4 +1,1 @@
-"""The usual engines of supervised training and evaluation, and their steps.
-
-Public names: ``ignite.engine``.
-"""
+"""Engines of supervised training and evaluation, and their steps; public names are in ``ignite.engine``."""

@@ -1,4 +1,4 @@
-"""The arithmetic of a training step: full precision, autocast, apex or XLA, behind one interface."""
+"""The precision of a training step: full precision, autocast, apex or XLA, behind one interface."""
 
 from __future__ import annotations
 

@@ -62,9 +62,9 @@ class Belongings(NamedTuple):
         """
         if self.alike:
             raise ValueError(
-                f"Objects of a run should have names that tell them apart, but given several of one kind: "
-                f"{', '.join(self.alike)}. They would be exchanged if they were attached in another order. Give them "
-                "names: Checkpoint.of(trainer, folder, first=..., second=...)"
+                "Objects of a run should have different names, but given several objects that cannot be told apart: "
+                f"{', '.join(self.alike)}. In another order of attachment, their states would be swapped. Name them: "
+                "Checkpoint.of(trainer, folder, first=..., second=...)"
             )
         has_model = any(_holds_model(one) for one in self.objects.values())
         if (
@@ -126,12 +126,12 @@ def collect(engine: Emitter, given: Mapping[str, Any]) -> Belongings:
     for name, value in given.items():
         if name in RESERVED and value is not engine:
             raise ValueError(
-                f"An object should have another name than {', '.join(RESERVED)}, but given {name}"
+                f"name of an object should not be one of {', '.join(RESERVED)}, but given {name}"
             )
         if value is not None and not is_engine(value) and not isinstance(value, Stateful):
             raise TypeError(
                 f"{name} should have state_dict and load_state_dict, but given {type(value).__name__}. "
-                f"To leave out what is found under this name, give {name}=None"
+                f"To leave out the object of this name, give {name}=None"
             )
         if value is not None:
             collector.add(GIVEN, name, value)

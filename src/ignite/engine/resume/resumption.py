@@ -56,8 +56,8 @@ def run_state_dict(
     """
     if engine._is_running and engine.state.dataloader is not engine._source.data:
         raise ValueError(
-            "In a run that is saved, data should be given to run(), or be set by set_data() in a handler of STARTED, "
-            "which a resumed run calls again, but they were exchanged later: it would go on with other batches. Give "
+            "The data of a saved run should be given to run(), or set by set_data() in a handler of STARTED, which a "
+            "resumed run calls again, but they were replaced later: a resumed run would have other batches. Give "
             "run() data that change by themselves, or leave out Checkpoint.of"
         )
     objects, engines = belongings.objects, belongings.engines
@@ -213,12 +213,12 @@ class Resumption:
         if self._data_is_due != self._engine._source.is_set and "data" in self._states:
             was, has = ("", " not") if self._data_is_due else (" not", "")
             raise CheckpointError(
-                f"In the run that was saved, set_data() was{was} called in a handler of STARTED, and should be here as "
-                f"there, but it was{has} called"
+                f"set_data() should be called in a handler of STARTED if, and only if, the saved run did, but it "
+                f"was{was} called there and was{has} called here"
             )
 
     def restore(self) -> None:
-        """Restores all objects, or raises and changes none of them. The last step that may fail."""
+        """Restores all objects, or raises and changes none of them. Later steps do not fail."""
         # Files cannot be restored if another object refuses its state: objects that write files
         # come last.
         in_order = sorted(
@@ -252,7 +252,7 @@ class Resumption:
             restore_random_state(per_rank[rank])
 
     def report(self) -> str:
-        """A table of what was restored and what was not."""
+        """Returns a table of what was restored and what was not."""
         rows = [("trainer", "restored"), *((name, "restored") for name in self._objects)]
         rows += [
             (
@@ -296,8 +296,8 @@ class Resumption:
         cursor.carried = length - num_left if carried else 0
         state.iteration = cursor.known_iteration = epoch * length + cursor.carried
         self._engine.logger.warning(
-            "The global batch is not what it was: an epoch has %s iterations, where it had %s. The run goes on after "
-            "the samples that were seen, as iteration %s", state.epoch_length, old, state.iteration
+            "The global batch size has changed: an epoch has %s iterations instead of %s. The run continues after the "
+            "samples that were seen, as iteration %s", state.epoch_length, old, state.iteration
         )  # fmt: skip
 
 
@@ -333,8 +333,8 @@ def _check_numbers(left_over: list[str], belongings: Belongings, source: str) ->
     if numbered:
         base = numbered[0].rpartition("#")[0]
         raise CheckpointError(
-            f"The states in {source} should belong to one object each, but {', '.join([base, *numbered])} are told "
-            "apart by the order in which they were attached. Say which is which: Checkpoint.of(trainer, folder, "
+            f"The states in {source} should have names that identify their objects, but {', '.join([base, *numbered])} "
+            "are numbered in the order in which they were attached. Name them: Checkpoint.of(trainer, folder, "
             f"**{{{base!r}: first, {numbered[0]!r}: second}})"
         )
 
@@ -362,18 +362,18 @@ def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None
     """
     found = _find(engine, source)
     if found is None:
-        engine.logger.info("Nothing to resume from yet: the run begins at the beginning")
+        engine.logger.info("No checkpoint to resume from: a new run begins")
         return None
     states = found.state
     if not isinstance(states, Mapping) or "trainer" not in states:
         raise CheckpointError(
-            f"{found.name} should be the checkpoint of a run, with the state of a trainer in it, but holds "
+            f"{found.name} should be the checkpoint of a run, with the state of a trainer, but contains "
             f"{list(states)[:5] if isinstance(states, Mapping) else type(states).__name__}. To load the states of "
             "single objects, use Checkpoint.load_objects"
         )
     if "data" in states and data is None:
         raise CheckpointError(
-            f"The run in {found.name} was over data, and should be given data, but given None"
+            f"data should be given to resume {found.name}, which is of a run over data, but given None"
         )
     given = {} if engine.run_saver is None else engine.run_saver.given
     resumption = Resumption(engine, states, collect(engine, given), data, found.name)
@@ -393,8 +393,8 @@ def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
         return _agree_on_latest(storage.open_place(source))
     if engine.run_saver is None:
         raise ValueError(
-            f"resume={str(source)!r} needs to know the folder: attach Checkpoint.of(trainer, folder, ...) before, or "
-            "give the path of the folder"
+            f"resume={str(source)!r} needs a folder: attach Checkpoint.of(trainer, folder, ...) before, or give "
+            "the path of the folder"
         )
     if source != "best":
         return _agree_on_latest(engine.run_saver.place)
@@ -403,7 +403,7 @@ def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
 
 
 def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:
-    """The checkpoints in a folder, the newest first, by their own notes: an index may be missing."""
+    """Returns the checkpoints in a folder, the newest first, from their own notes: an index may be missing."""
     return [
         storage.Row(found.name, found.note)
         for found in storage.scan(place, family)
@@ -412,7 +412,7 @@ def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row
 
 
 def runs_in(place: storage.Place) -> list[storage.Found]:
-    """The checkpoints of a run in a folder, the newest first; if there are none, all files that might be one.
+    """Returns the checkpoints of a run in a folder, the newest first; without any, all possible ones.
 
     Other files, such as weights of a model, may have higher numbers in their names. Ignite's have
     no notes.
@@ -432,8 +432,8 @@ def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
             return loaded
     if names:
         raise CheckpointError(
-            f"{place} should have a checkpoint that can be read, but each of {', '.join(names[:5])} is damaged; the "
-            "log says how. To begin at the beginning, move them away"
+            f"{place} should have a readable checkpoint, but all of {', '.join(names[:5])} are damaged; see the log. "
+            "Move them away to begin a new run"
         )
     return None
 
@@ -442,5 +442,5 @@ def _load_or_none(place: storage.Place, name: str) -> storage.Loaded | None:
     try:
         return storage.load((place, name))
     except (CheckpointError, OSError) as error:
-        logging.getLogger(__name__).warning("%s is left out: %s", name, error)
+        logging.getLogger(__name__).warning("Skipping %s: %s", name, error)
         return None
