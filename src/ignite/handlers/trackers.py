@@ -34,7 +34,7 @@ from os import PathLike
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ignite._core import clock
 from ignite._core.attributes import replaced
@@ -320,7 +320,27 @@ class OptimizerParamsHandler(_OfLogger, BaseOptimizerParamsHandler):
         logger.log(values, engine.state.get_event_attrib_value(event_name))
 
 
-class WeightsScalarHandler(_OfLogger, BaseWeightsScalarHandler):
+class _OfWeights:
+    """Mixin of the handlers of weights: selects the tensors to log."""
+
+    weights: list[tuple[str, nn.Parameter]]
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, parameter.detach()) for name, parameter in self.weights)
+
+
+class _OfGrads:
+    """Mixin of the handlers of gradients: skips parameters without a gradient."""
+
+    weights: list[tuple[str, nn.Parameter]]
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        return (
+            (name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None
+        )
+
+
+class WeightsScalarHandler(_OfWeights, _OfLogger, BaseWeightsScalarHandler):
     """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
 
     what: ClassVar[str] = "weights"
@@ -336,11 +356,8 @@ class WeightsScalarHandler(_OfLogger, BaseWeightsScalarHandler):
         ]
         logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, parameter.detach()) for name, parameter in self.weights)
 
-
-class GradsScalarHandler(WeightsScalarHandler):
+class GradsScalarHandler(_OfGrads, WeightsScalarHandler):
     """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped.
@@ -348,13 +365,8 @@ class GradsScalarHandler(WeightsScalarHandler):
 
     what = "grads"
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return (
-            (name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None
-        )
 
-
-class WeightsHistHandler(_OfLogger, BaseWeightsHandler):
+class WeightsHistHandler(_OfWeights, _OfLogger, BaseWeightsHandler):
     """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
 
     Synchronizes with the device.
@@ -369,22 +381,14 @@ class WeightsHistHandler(_OfLogger, BaseWeightsHandler):
         for name, tensor in self._tensors():
             logger.histogram(logger.name((*prefix, *name.split("."))), tensor, step)
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, parameter.detach()) for name, parameter in self.weights)
 
-
-class GradsHistHandler(WeightsHistHandler):
+class GradsHistHandler(_OfGrads, WeightsHistHandler):
     """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
 
     Parameters without a gradient are skipped. Synchronizes with the device.
     """
 
     what = "grads"
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return (
-            (name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None
-        )
 
 
 def _prefix(tag: str | None, *parts: str) -> Path:
