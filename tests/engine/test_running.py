@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from ignite.engine import Engine
-from ignite.engine._running import outermost_engine, within
+from ignite.engine._controls import within
+from ignite.engine.extension import outermost_engine
 
 
 def test_engines_within_handlers_are_known_while_they_run():

@@ -1,6 +1,7 @@
 """Who decides with whom; with processes in handlers/test_attached."""
 
 import functools
+import sys
 
 import pytest
 
@@ -37,7 +38,7 @@ class FakeRoll:
 @pytest.fixture
 def rolls(monkeypatch):
     made = []
-    monkeypatch.setattr(together, "get_world_size", lambda: 2)
+    monkeypatch.setattr(sys.modules["ignite.engine.engine"], "get_world_size", lambda: 2)
     monkeypatch.setattr(
         together, "call_roll", lambda run, names: made.append(FakeRoll(run, names)) or made[-1]
     )

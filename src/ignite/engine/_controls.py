@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ignite._core.clock import Stopwatch
 from ignite._core.optional import LazyModule
 from ignite._core.trees import items_restorer
 from ignite.base import Serializable
-from ignite.engine import _cursor, _fetch, _running
+from ignite.engine import _cursor, _fetch
 from ignite.engine._description import Description
 from ignite.engine._emitter import Emitter
 from ignite.engine._state import key_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 else:
     _dry_run = LazyModule("ignite.engine._dry_run")  # imports storage and torch's optimizers
 
-__all__ = ["Controls"]
+__all__ = ["Controls", "entered", "outermost_engine", "within"]
 
 _OUTSIDE_ITERATION = (
     None, Events.STARTED, Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.TERMINATE,
@@ -98,7 +99,7 @@ class Controls(Emitter, Serializable):
             outermost: enter it outside of all other contexts, instead of inside.
 
         Example:
-            >>> from contextlib import contextmanager
+            >>> from contextlib import ExitStack, contextmanager
             >>> from ignite.engine import Engine
             >>> engine = Engine(lambda engine, batch: print(batch))
             >>> @contextmanager
@@ -146,7 +147,7 @@ class Controls(Emitter, Serializable):
         Args:
             request: the request; this engine is its ``trainer``.
         """
-        for engine in _running.within(request.trainer) or [request.trainer]:
+        for engine in within(request.trainer) or [request.trainer]:
             engine._request = request
             engine._attention = True
 
@@ -442,3 +443,36 @@ class Controls(Emitter, Serializable):
     def _clear_requests(self) -> None:
         self._should_terminate = self._should_terminate_single_epoch = False
         self._should_interrupt = self._skip_requested = self._attention = self.will_resume = False
+
+
+class _Running(threading.local):
+    def __init__(self) -> None:
+        self.engines: list[Controls] = []
+
+
+_RUNNING = _Running()
+
+
+@contextmanager
+def entered(engine: Controls) -> Iterator[None]:
+    """Counts ``engine`` as running within a ``with`` block; meters of the engine around it may measure it, too."""
+    meters = _RUNNING.engines[-1]._meters if _RUNNING.engines else ()
+    _RUNNING.engines.append(engine)
+    try:
+        with ExitStack() as stack:
+            for meter in meters:
+                stack.enter_context(meter.nested(engine))
+            yield
+    finally:
+        _RUNNING.engines.remove(engine)
+
+
+def within(engine: Controls) -> list[Controls]:
+    """Returns ``engine``, if it is running, and the engines that run within its handlers."""
+    engines = _RUNNING.engines
+    return engines[engines.index(engine) :] if engine in engines else []
+
+
+def outermost_engine() -> Controls | None:
+    """See :func:`ignite.engine.extension.outermost_engine`."""
+    return _RUNNING.engines[0] if _RUNNING.engines else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ignite._core.calls import has_parameter
 from ignite.engine._handlers import Payload, Registration, Table, call_each, call_handlers, register
 from ignite.engine._state import State, key_of
-from ignite.engine._trace import Meter, Watcher
+from ignite.engine._trace import Meter, Step, Watcher
 from ignite.engine.events import (
     CallableEventWithFilter,
     EventEnum,
@@ -345,6 +345,13 @@ class Emitter:
         self._meters = meters
         for table in self._tables.values():
             self._wrap(table)
+
+    def _measured_step(self) -> Step:
+        """Returns the step function, wrapped by the meters."""
+        step: Step = self._process_function
+        for meter in self._meters:
+            step = meter.step(step)
+        return step
 
     def _wrap(self, table: Table) -> None:
         table.wrap(tuple(meter.handler for meter in self._meters))

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
 from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
-from ignite.engine._running import Preempted, Unfinished
 from ignite.engine._state import key_of
+
+if TYPE_CHECKING:
+    from ignite._core.seeding import RandomState
+    from ignite.base import BoundaryRequest
 
 __all__ = [
     "Added",
     "Call",
     "Payload",
+    "Preempted",
     "Registration",
     "RemovableEventHandle",
     "Table",
+    "Unfinished",
     "add_note",
     "call_each",
     "call_handlers",
@@ -190,6 +195,30 @@ def register(
     return Registration(
         handler, args, kwargs, takes_engine, takes_payload, style, condition, event, priority
     )
+
+
+class Unfinished(NamedTuple):
+    """An event whose handlers have not all been called."""
+
+    event: str
+    num_done: int
+    """Number of handlers that have returned."""
+
+
+class Preempted(BaseException):
+    """Leaves engines that run within a handler, so that the trainer can be saved and stopped.
+
+    It is no ``Exception``, so that ``except Exception`` does not catch it. Handlers that replace
+    something for an evaluation, such as the weights, should restore it in a ``finally``.
+    """
+
+    def __init__(self, request: BoundaryRequest, random: RandomState | None) -> None:
+        super().__init__("the run was asked to stop")
+        self.request = request
+        self.random = random
+        """The random states at the start of the interrupted handler."""
+        self.unfinished: Unfinished | None = None
+        """The interrupted event of the trainer; set by the dispatch."""
 
 
 def call_handlers(

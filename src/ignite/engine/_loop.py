@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ignite._core import clock
 from ignite.engine import _fetch, together
+from ignite.engine._controls import Controls, within
 from ignite.engine._cursor import (
     BATCH_FETCHED,
     BATCH_READY,
@@ -28,21 +29,19 @@ from ignite.engine._filters import FOR_EVER
 from ignite.engine._handlers import (
     Call,
     Payload,
+    Preempted,
     Table,
     add_note,
     call_handlers,
     owed_calls,
     quiet_up_to,
 )
-from ignite.engine._running import Preempted
-from ignite.engine._trace import measured_step
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
     from ignite._core.seeding import RandomState
     from ignite.base import BoundaryRequest
-    from ignite.engine._running import Unfinished
-    from ignite.engine.engine import Engine
+    from ignite.engine._handlers import Unfinished
 
 # A lookup of an enum member takes as long as a call of a handler.
 _GET_BATCH_STARTED = Events.GET_BATCH_STARTED
@@ -56,7 +55,7 @@ _CAN_BE_CONTINUED = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED)
 _FIRED_AGAIN = (Events.STARTED, Events.EPOCH_STARTED)
 
 
-def run(engine: Engine[Any, Any]) -> None:
+def run(engine: Controls) -> None:
     """Runs ``engine`` to the end, or from where it was interrupted, or up to the next interruption."""
     cursor = engine._cursor
     try:
@@ -81,7 +80,7 @@ def run(engine: Engine[Any, Any]) -> None:
         cursor.is_failed = not is_over
 
 
-def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
+def _run_epochs(engine: Controls) -> Verdict:
     state, cursor = engine.state, engine._cursor
     verdict: Verdict | None = None
     if cursor.moment == BEFORE_RUN:
@@ -107,7 +106,7 @@ def _run_epochs(engine: Engine[Any, Any]) -> Verdict:
             verdict = _end_epoch(engine, verdict)
 
 
-def _begin_epoch(engine: Engine[Any, Any]) -> Verdict | None:
+def _begin_epoch(engine: Controls) -> Verdict | None:
     """Begins the next epoch, or continues one after a failure, unless the run is done."""
     state, cursor = engine.state, engine._cursor
     if not cursor.carried and (verdict := _finish_event(engine, BETWEEN_EPOCHS)):
@@ -127,7 +126,7 @@ def _begin_epoch(engine: Engine[Any, Any]) -> Verdict | None:
     return None
 
 
-def _go_where_loaded(engine: Engine[Any, Any]) -> None:
+def _go_where_loaded(engine: Controls) -> None:
     """Continues from a state that a handler has loaded, as if it had been loaded before the run."""
     cursor = engine._cursor
     cursor.is_moved = cursor.is_loaded = False
@@ -138,7 +137,7 @@ def _go_where_loaded(engine: Engine[Any, Any]) -> None:
     )
 
 
-def _run_batches(engine: Engine[Any, Any]) -> Verdict:
+def _run_batches(engine: Controls) -> Verdict:
     """Runs the rest of the epoch.
 
     A handled exception ends the epoch; with ``skip_iteration``, only the iteration.
@@ -169,7 +168,7 @@ def _run_batches(engine: Engine[Any, Any]) -> Verdict:
                 return verdict
 
 
-def _note_moment_of_failure(engine: Engine[Any, Any]) -> None:
+def _note_moment_of_failure(engine: Controls) -> None:
     """Records the moment from which a failed epoch can be continued."""
     is_unseen = (
         engine.last_event_name is _GET_BATCH_COMPLETED and not engine._cursor.position_is_lost
@@ -177,7 +176,7 @@ def _note_moment_of_failure(engine: Engine[Any, Any]) -> None:
     engine._cursor.failed_at = BATCH_FETCHED if is_unseen else BETWEEN_BATCHES
 
 
-def is_handled(engine: Engine[Any, Any], error: BaseException) -> bool:
+def is_handled(engine: Controls, error: BaseException) -> bool:
     """Calls the handlers of EXCEPTION_RAISED; True if there are any and none of them raised."""
     state = engine.state
     text = f"{type(error).__name__}: {error}"  # not the exception: a log record would keep all its frames alive
@@ -198,9 +197,9 @@ def is_handled(engine: Engine[Any, Any], error: BaseException) -> bool:
     return True
 
 
-def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs as much as a moment
+def _iterate(engine: Controls) -> Verdict:  # noqa: C901 - a call costs as much as a moment
     """Runs iterations up to the end of the epoch or to a request."""
-    state, cursor, step = engine.state, engine._cursor, measured_step(engine)
+    state, cursor, step = engine.state, engine._cursor, engine._measured_step()
     requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     call = _call_watched if engine._is_watched else call_handlers
     moment = cursor.moment
@@ -265,7 +264,7 @@ def _iterate(engine: Engine[Any, Any]) -> Verdict:  # noqa: C901 - a call costs 
 
 
 def _run_quietly(
-    engine: Engine[Any, Any], step: Callable[[Engine[Any, Any], Any], Any], quiet: int, keeps: bool
+    engine: Controls, step: Callable[[Controls, Any], Any], quiet: int, keeps: bool
 ) -> int:
     """Runs iterations up to ``quiet``, in which no handler is due; returns the moment it has reached in the last one.
 
@@ -306,7 +305,7 @@ def _run_quietly(
     return BATCH_REQUESTED
 
 
-def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
+def _refill(engine: Controls, is_resumed: bool) -> Verdict | None:
     """At the end of the data, ends the epoch or iterates over the data again, and fetches the first batch."""
     state = engine.state
     if not is_resumed:
@@ -328,7 +327,7 @@ def _refill(engine: Engine[Any, Any], is_resumed: bool) -> Verdict | None:
     return None
 
 
-def _init_iter(engine: Engine[Any, Any]) -> None:
+def _init_iter(engine: Controls) -> None:
     """Begins a pass over the data, or the rest of one whose iterator has failed."""
     cursor = engine._cursor
     engine._init_iter()
@@ -339,9 +338,10 @@ def _init_iter(engine: Engine[Any, Any]) -> None:
     cursor.pass_start, cursor.num_to_skip = cursor.iteration - cursor.num_to_skip, 0
 
 
-def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
+def _end_epoch(engine: Controls, verdict: Verdict) -> Verdict | None:
     state, cursor, watch = engine.state, engine._cursor, engine._epoch_watch
-    together.end_epoch(engine)
+    if engine._attendance is not None:
+        together.end_epoch(engine)
     skip_completed = engine.should_terminate_single_epoch == "skip_epoch_completed"
     if verdict is Verdict.END_EPOCH:
         engine._fire_event(Events.TERMINATE_SINGLE_EPOCH, iter_counter=cursor.num_done)
@@ -366,7 +366,7 @@ def _end_epoch(engine: Engine[Any, Any], verdict: Verdict) -> Verdict | None:
     return stop
 
 
-def _finish(engine: Engine[Any, Any], verdict: Verdict) -> None:
+def _finish(engine: Controls, verdict: Verdict) -> None:
     state, watch = engine.state, engine._run_watch
     state.times["COMPLETED"] = watch.elapsed()
     for table in engine._tables.values():
@@ -380,7 +380,7 @@ def _finish(engine: Engine[Any, Any], verdict: Verdict) -> None:
     engine.logger.info("Engine run finished. Time taken: %s", clock.format_duration(seconds))
 
 
-def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | None:
+def _fire(engine: Controls, event: Events, moment: int) -> Verdict | None:
     """Fires an event outside of iterations, and handles the requests of its handlers."""
     engine._fire_event(event)
     if not engine._attention:
@@ -399,7 +399,7 @@ def _fire(engine: Engine[Any, Any], event: Events, moment: int) -> Verdict | Non
     return _obey(engine, moment)
 
 
-def _finish_event(engine: Engine[Any, Any], moment: int) -> Verdict | None:
+def _finish_event(engine: Controls, moment: int) -> Verdict | None:
     """Calls the remaining handlers of an event at which the run was stopped."""
     unfinished, engine._cursor.unfinished = engine._cursor.unfinished, None
     if unfinished is None:
@@ -412,7 +412,7 @@ def _finish_event(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     return _obey(engine, moment)
 
 
-def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
+def _obey(engine: Controls, moment: int) -> Verdict | None:
     """Handles requests since the last event: to end the run or the epoch, or to pause."""
     if moment == BETWEEN_BATCHES and engine._skip_requested:
         engine._skip_requested = False
@@ -437,7 +437,7 @@ def _obey(engine: Engine[Any, Any], moment: int) -> Verdict | None:
     return Verdict.INTERRUPT
 
 
-def _stop_at_boundary(engine: Engine[Any, Any], moment: int) -> bool:
+def _stop_at_boundary(engine: Controls, moment: int) -> bool:
     """Obeys a request from outside of the run, if this is a boundary; returns whether the run stops.
 
     A boundary lies between two iterations or epochs, where a run can be saved and resumed.
@@ -454,14 +454,14 @@ def _stop_at_boundary(engine: Engine[Any, Any], moment: int) -> bool:
         return False
     if engine is not request.trainer:
         if request.cuts and request.trainer.last_event_name in _CAN_BE_CONTINUED:
-            raise Preempted(request)
+            raise Preempted(request, within(request.trainer)[1]._random_at_start)
         return False
     engine._request = None
     engine._cursor.moment = moment
     return _is_stopped_by(engine, request, None, None)
 
 
-def _stop_after_failure(engine: Engine[Any, Any]) -> bool:
+def _stop_after_failure(engine: Controls) -> bool:
     """Obeys a request after the data have failed: a signal often ends the workers of a loader, too.
 
     The last iteration is complete, so that nothing is lost.
@@ -478,7 +478,7 @@ def _stop_after_failure(engine: Engine[Any, Any]) -> bool:
     return True
 
 
-def _stop_within_event(engine: Engine[Any, Any], cut: Preempted) -> None:
+def _stop_within_event(engine: Controls, cut: Preempted) -> None:
     """Obeys a request at an event whose handlers have not all been called."""
     engine._request = None
     engine._cursor.unfinished = cut.unfinished
@@ -486,7 +486,7 @@ def _stop_within_event(engine: Engine[Any, Any], cut: Preempted) -> None:
 
 
 def _is_stopped_by(
-    engine: Engine[Any, Any],
+    engine: Controls,
     request: BoundaryRequest,
     unfinished: Unfinished | None,
     random: RandomState | None,
@@ -498,7 +498,7 @@ def _is_stopped_by(
     return True
 
 
-def _tables_of_iteration(engine: Engine[Any, Any]) -> tuple[Table, Table, Table, Table]:
+def _tables_of_iteration(engine: Controls) -> tuple[Table, Table, Table, Table]:
     tables = engine._tables
     requested, ready = tables["GET_BATCH_STARTED"], tables["GET_BATCH_COMPLETED"]
     if engine.state.dataloader is None:
@@ -506,7 +506,5 @@ def _tables_of_iteration(engine: Engine[Any, Any]) -> tuple[Table, Table, Table,
     return requested, ready, tables["ITERATION_STARTED"], tables["ITERATION_COMPLETED"]
 
 
-def _call_watched(
-    calls: Iterable[Call], engine: Engine[Any, Any], event: Events, count: int
-) -> None:
+def _call_watched(calls: Iterable[Call], engine: Controls, event: Events, count: int) -> None:
     engine._fire_event(event)

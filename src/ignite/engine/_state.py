@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ignite.base import Serializable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ignite.engine._cursor import Counters
-    from ignite.engine.engine import Engine
-    from ignite.engine.events import CallableEventWithFilter
+    from ignite.engine._cursor import Counters, Cursor
 
 __all__ = [
     "State",
@@ -96,7 +94,7 @@ class State:
             if not hasattr(self, attribute):
                 setattr(self, attribute, 0)
 
-    def get_event_attrib_value(self, event_name: str | Enum | CallableEventWithFilter) -> int:
+    def get_event_attrib_value(self, event_name: Any) -> int:
         """The count that belongs to an event: an epoch, an iteration, or how often it has been fired in this run.
 
         Raises:
@@ -112,7 +110,7 @@ class State:
             f"Unknown event name '{event_name}': it has not been fired and no attribute counts it"
         )
 
-    def get_event_attrib_name(self, event_name: str | Enum | CallableEventWithFilter) -> str | None:
+    def get_event_attrib_name(self, event_name: Any) -> str | None:
         """The attribute that counts an event; None if there is none.
 
         Example:
@@ -160,7 +158,21 @@ def describe_progress(counters: Counters) -> str:
     return f"epoch {counters.epoch}, iteration {counters.iteration}, up to {limit}, epoch_length {length}"
 
 
-def save_progress(engine: Engine[Any, Any]) -> OrderedDict[str, Any]:
+class _WithProgress(Protocol):
+    """What these functions need of an engine."""
+
+    state: State
+    _cursor: Cursor
+
+    @property
+    def state_dict_user_keys(self) -> list[str]: ...
+
+    def _counts_matter(self, name: str) -> bool: ...
+
+    def _take_loaded(self, carried: int) -> None: ...
+
+
+def save_progress(engine: _WithProgress) -> OrderedDict[str, Any]:
     """See :meth:`Engine.state_dict`."""
     state = engine.state
     limit = "max_iters" if state.max_iters is not None else "max_epochs"
@@ -179,7 +191,7 @@ def save_progress(engine: Engine[Any, Any]) -> OrderedDict[str, Any]:
     return saved
 
 
-def load_progress(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
+def load_progress(engine: _WithProgress, saved: Mapping[str, Any]) -> None:
     """See :meth:`Engine.load_state_dict`. Changes nothing if a value is wrong."""
     if isinstance(saved, Mapping) and "iteration" in saved and "epoch" in saved:
         raise ValueError(
@@ -208,7 +220,7 @@ def load_progress(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
     engine._take_loaded(carried)
 
 
-def load_user_values(engine: Engine[Any, Any], saved: Mapping[str, Any]) -> None:
+def load_user_values(engine: _WithProgress, saved: Mapping[str, Any]) -> None:
     """Restores the user's attributes of the state and the counts of their events, but no counters or limits."""
     for key in engine.state_dict_user_keys:
         setattr(engine.state, key, saved[key])

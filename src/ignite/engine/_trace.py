@@ -11,7 +11,7 @@ from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine._handlers import Call, Registration
 
-__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "measured_step", "timed_call"]
+__all__ = ["Meter", "Moment", "Step", "Trace", "Watcher", "timed_call"]
 
 Step = Callable[[Any, Any], Any]
 """A step function: ``step(engine, batch) -> output``."""
@@ -134,11 +134,3 @@ class Meter:
     def nested(self, engine: Any) -> AbstractContextManager[Any]:
         """Returns the context of a run of ``engine`` within a handler or the step of the measured engine."""
         return nullcontext()
-
-
-def measured_step(engine: Any) -> Step:
-    """Returns the step function of ``engine``, wrapped by its meters."""
-    step: Step = engine._process_function
-    for meter in engine._meters:
-        step = meter.step(step)
-    return step

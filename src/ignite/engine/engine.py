@@ -14,8 +14,9 @@ from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
 from ignite._core.optional import LazyModule
 from ignite._core.seeding import RandomState, capture_random_state, manual_seed
-from ignite.engine import _cursor, _fetch, _loop, _running, together
-from ignite.engine._controls import Controls
+from ignite.distributed import get_world_size
+from ignite.engine import _cursor, _fetch, _loop, together
+from ignite.engine._controls import Controls, entered, outermost_engine
 from ignite.engine._cursor import Course, Cursor, Request
 from ignite.engine._state import State, describe_progress, load_progress, save_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
@@ -165,7 +166,7 @@ class Engine(Controls, Generic[Batch, Output]):
         """
         self._check_can_run(data)
         given = data
-        self._attendance = together.begin(self)
+        self._attendance = together.begin(self) if get_world_size() > 1 else None
         if resume is not None or self._keeper is not None:
             data = _resume.resumable(self, data)
         if resume is not None:
@@ -175,7 +176,8 @@ class Engine(Controls, Generic[Batch, Output]):
             is_same_data=_fetch.is_same(given, self._source.given), is_saved=self._keeper is not None,
         )  # fmt: skip
         with ExitStack() as frames:
-            frames.callback(together.end, self)
+            if self._attendance is not None:
+                frames.callback(together.end, self)
             with self._taking_back():
                 plan = self._plan(request, data)
                 runs, is_new = plan.course is not Course.NOTHING, plan.course is Course.BEGIN
@@ -201,7 +203,7 @@ class Engine(Controls, Generic[Batch, Output]):
             self._begin(plan, data)
             self._source.given = given
             frames.callback(self._leave)
-            frames.enter_context(_running.entered(self))
+            frames.enter_context(entered(self))
             _loop.run(self)
         return self.state
 
@@ -300,7 +302,7 @@ class Engine(Controls, Generic[Batch, Output]):
             plan.epoch_length,
         )
         cursor.length_is_given, cursor.planned_length = plan.length_is_given, plan.epoch_length
-        outer = _running.outermost_engine()
+        outer = outermost_engine()
         if outer is not None:
             self._request = outer._request
             self._random_at_start = capture_random_state() if outer.is_preemptible else None
@@ -345,7 +347,7 @@ class Engine(Controls, Generic[Batch, Output]):
         state, cursor = self.state, self._cursor
         self._is_running = False
         self._request = self._resumption = None
-        outer = _running.outermost_engine()
+        outer = outermost_engine()
         self._ended_at = None if outer is None else outer.state.iteration
         self._run_watch.pause()
         self._epoch_watch.pause()

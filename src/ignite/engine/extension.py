@@ -19,11 +19,10 @@ What objects may offer to an engine is defined in :mod:`ignite.base.protocols`. 
 handlers and metrics use nothing else.
 """
 
-from typing import Any
+from typing import Any, cast
 
-from ignite.engine import _running
-from ignite.engine._handlers import Added, Registration
-from ignite.engine._running import Unfinished
+from ignite.engine import _controls
+from ignite.engine._handlers import Added, Registration, Unfinished
 from ignite.engine._supervised.training_step import TrainingStep
 from ignite.engine._trace import Meter, Step
 from ignite.engine.engine import Engine
@@ -51,5 +50,4 @@ def outermost_engine() -> Engine[Any, Any] | None:
         >>> seen == [outer], outermost_engine() is None
         (True, True)
     """
-    engine: Engine[Any, Any] | None = _running.outermost_engine()
-    return engine
+    return cast("Engine[Any, Any] | None", _controls.outermost_engine())

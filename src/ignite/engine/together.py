@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ignite.distributed import get_world_size
 from ignite.distributed.rollcall import Roll, call_roll
 from ignite.engine.events import Events
 from ignite.engine.resume.belongings import objects_behind
@@ -46,13 +45,11 @@ class Attendance:
 
 
 def begin(engine: Controls) -> Attendance | None:
-    """Exchanges the deciding handlers with other processes at the start of a run; None in a single process.
+    """Exchanges the deciding handlers with other processes when a run begins; None without a store.
 
     Raises:
         RuntimeError: a handler needs all processes, and one of them does not have it.
     """
-    if get_world_size() == 1:
-        return None
     names: dict[tuple[int, str], str] = {}
     needed: dict[int, tuple[str, str]] = {}
     counts: Counter[str] = Counter()
@@ -82,10 +79,9 @@ def end_epoch(engine: Controls) -> None:
 def end(engine: Controls) -> None:
     """Ends the run, so that other processes do not wait for this one in it."""
     attendance, engine._attendance = engine._attendance, None
-    if attendance is not None:
-        attendance.roll.end(
-            {name: _stretch(engine, event) for (_, event), name in attendance.names.items()}
-        )
+    attendance.roll.end(
+        {name: _stretch(engine, event) for (_, event), name in attendance.names.items()}
+    )
 
 
 def any_process(engine: Controls, handler: Any, verdict: bool) -> bool:

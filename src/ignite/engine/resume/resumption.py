@@ -16,7 +16,7 @@ from ignite._core.seeding import RandomState, capture_random_state, restore_rand
 from ignite._core.trees import items_restorer
 from ignite.engine import _fetch
 from ignite.engine._cursor import Request
-from ignite.engine._running import Unfinished
+from ignite.engine._handlers import Unfinished
 from ignite.engine._state import describe_progress, load_user_values
 from ignite.engine.resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError
@@ -136,7 +136,7 @@ class Resumption:
         source: str,
     ) -> None:
         self.is_inside_epoch = False
-        self._engine: Any = engine
+        self._engine = engine
         self._source = source
         positions = states.get("data", [])
         self._states = (
