@@ -197,9 +197,10 @@ class IterableSource(_IterableStyle):
         if is_changed:
             return Position(position.epoch)
         raise ValueError(
-            f"data should be an iterable that can be iterated over again, to resume after {position.num_batches} "
-            f"batches, but given a {type(self._data).__name__}, which can be iterated over only once. Use a "
-            "DataLoader, a list, or an object with __iter__. If it continues at the right position by itself, use "
+            "data should be an iterable that can be iterated over again, to resume after "
+            f"{position.num_batches} batches, but given a {type(self._data).__name__}, which can "
+            "be iterated over only once. Use a DataLoader, a list, or an object with __iter__. If "
+            "it continues at the right position by itself, use "
             'resumable(..., on_change="accept")'
         )
 
@@ -245,8 +246,9 @@ def _skip(batches: Iterator[Any], number: int) -> Iterator[Any]:
     num_skipped = sum(1 for _ in itertools.islice(batches, number))
     if num_skipped < number:
         _logger.warning(
-            "The data has only %s batches, but had at least %s before: nothing is left of this epoch. Epochs differ if "
-            "the data has changed, or depends on random numbers drawn elsewhere",
+            "The data has only %s batches, but had at least %s before: nothing is left of this "
+            "epoch. Epochs differ if the data has changed, or depends on random numbers drawn "
+            "elsewhere",
             num_skipped,
             number,
         )

@@ -237,9 +237,10 @@ def _batches_of(
         sampler, batch_size, drop_last = cutter, 1, False
     elif world_size > 1 and not _knows_rank(cutter):
         raise ValueError(
-            f"batch_sampler should have num_replicas and rank to be used with world_size={world_size}, but given "
-            f"{type(cutter).__name__}, which would give all processes the same batches. Leave out world_size if it "
-            "gives each process its own batches, or use ShardedBatchSampler"
+            "batch_sampler should have num_replicas and rank to be used with "
+            f"world_size={world_size}, but given {type(cutter).__name__}, which would give all "
+            "processes the same batches. Leave out world_size if it gives each process its own "
+            "batches, or use ShardedBatchSampler"
         )
     else:
         return OwnBatches(cutter, seed or 0), "batches", rank, world_size
@@ -256,9 +257,9 @@ def _batches_of(
     batches = _cut_batches(sampler, seed or 0, Cutting(batch_size, share, world_size, drop_last))
     if is_flat and not drop_last and has_length(batches) and _num_samples(batches) % world_size:
         raise ValueError(
-            f"num_samples of a loader with batch_size=None should be a multiple of world_size={world_size}, but given "
-            f"{_num_samples(batches)}: single samples cannot be distributed evenly. Use a batch_size, or a "
-            "DistributedSampler with drop_last=True"
+            "num_samples of a loader with batch_size=None should be a multiple of "
+            f"world_size={world_size}, but given {_num_samples(batches)}: single samples cannot be "
+            "distributed evenly. Use a batch_size, or a DistributedSampler with drop_last=True"
         )
     return batches, "map", rank, world_size
 

@@ -23,8 +23,9 @@ _WORKER_DIED = "DataLoader worker (pid"
 _RAISED_IN_WORKER = "Caught "
 
 _WORKER_LOST = (
-    "A worker that is killed is most often out of memory: the machine's (see dmesg), the container's, or shared memory "
-    "(/dev/shm). Fewer workers, a smaller prefetch_factor or smaller batches need less"
+    "A worker that is killed is most often out of memory: the machine's (see dmesg), the "
+    "container's, or shared memory (/dev/shm). Fewer workers, a smaller prefetch_factor or smaller "
+    "batches need less"
 )
 
 
@@ -208,7 +209,8 @@ def _watch(reference: weakref.ref[Waiting], wait: Wait) -> None:
         reported = since
         _logger.warning(
             "The data loader has been waiting for %.0f s for %s. A worker hangs, or is slow; "
-            "`py-spy dump --pid PID` shows where. Give the DataLoader a timeout to end the run instead",
+            "`py-spy dump --pid PID` shows where. Give the DataLoader a timeout to end the run "
+            "instead",
             waited,
             waiting.describe_wait(),
         )
@@ -263,6 +265,7 @@ def note_lost_worker(error: RuntimeError, start: Position) -> None:
     """Explains the death of a worker before there was an iterator."""
     if str(error).startswith(_WORKER_DIED):
         error.add_note(
-            f"while waiting for batch {start.num_batches} of epoch {start.epoch}, whose workers have just started"
+            f"while waiting for batch {start.num_batches} of epoch {start.epoch}, whose workers "
+            "have just started"
         )
         error.add_note(_WORKER_LOST)

@@ -104,8 +104,9 @@ def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, An
     version = state.get("version")
     if not isinstance(version, int) or not 1 <= version <= VERSION:
         raise ValueError(
-            f"version of the position in the data should be from 1 to {VERSION}, but given {version!r}. "
-            "A position that was written by a newer version of this library needs that version"
+            f"version of the position in the data should be from 1 to {VERSION}, but given "
+            f"{version!r}. A position that was written by a newer version of this library needs "
+            "that version"
         )
     numbers = {name: _natural(state, name) for name in ("num_batches", "num_samples")}
     epoch, seed, fingerprint = state.get("epoch"), state.get("seed"), state.get("fingerprint")
@@ -115,8 +116,8 @@ def from_state(state: Mapping[str, Any]) -> tuple[Position, int, Mapping[str, An
         or not isinstance(fingerprint, Mapping)
     ):
         raise ValueError(
-            "epoch and seed of the position in the data should be integers, and fingerprint a dictionary, "
-            f"but given {epoch!r}, {seed!r}, {fingerprint!r}"
+            "epoch and seed of the position in the data should be integers, and fingerprint a "
+            f"dictionary, but given {epoch!r}, {seed!r}, {fingerprint!r}"
         )
     is_complete = bool(state.get("is_complete", False))
     return (
@@ -144,7 +145,8 @@ def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> N
     if differences:
         raise ValueError(
             "data should be the same as when its position was saved, but given other data: "
-            f"{', '.join(differences)}. Use the same data and batch size; or, to continue after the same number of "
+            f"{', '.join(differences)}. Use the same data and batch size; or, to continue after "
+            "the same number of "
             'samples nevertheless, resumable(..., on_change="accept")'
         )
 
@@ -153,7 +155,8 @@ def _natural(state: Mapping[str, Any], name: str) -> int:
     value = state.get(name)
     if not isinstance(value, int) or value < 0:
         raise ValueError(
-            f"{name} of the position in the data should be an integer of at least 0, but given {value!r}"
+            f"{name} of the position in the data should be an integer of at least 0, but given "
+            f"{value!r}"
         )
     return value
 

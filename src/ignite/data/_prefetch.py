@@ -40,8 +40,9 @@ def prefetched(batches: Iterator[Any], num_ahead: int) -> Iterator[Any]:
         while True:
             if not worker.is_here:
                 raise RuntimeError(
-                    "An iterator with prefetch should be used in the process that created it, but this one was forked, "
-                    "and threads are not: create the iterator in the forked process"
+                    "An iterator with prefetch should be used in the process that created it, but "
+                    "this one was forked, and threads are not: create the iterator in the forked "
+                    "process"
                 )
             kind, value = worker.ready.get()
             if kind == _END:

@@ -235,7 +235,8 @@ def as_tensors(data: Any) -> Any:
             return torch.as_tensor(leaf)
         except TypeError as error:
             error.add_note(
-                "data should be tensors or arrays of numbers: encode strings and objects as numbers first"
+                "data should be tensors or arrays of numbers: encode strings and objects as "
+                "numbers first"
             )
             raise
 
@@ -255,7 +256,8 @@ def _common_length(data: Any) -> int:
     def note(path: str, leaf: Any) -> None:
         if leaf.ndim == 0:
             raise ValueError(
-                f"{path} should have a dimension of samples, shape (N, ...), but given a single number"
+                f"{path} should have a dimension of samples, shape (N, ...), but given a single "
+                "number"
             )
         lengths[path] = len(leaf)
 

@@ -186,8 +186,9 @@ class ResumableLoader:
         fitted = self._source.fit(position, saved, self._accepts_changes)
         if fitted.is_complete and not position.is_complete:
             self._logger.warning(
-                "Epoch %s continues after %s samples, with fewer samples left than there are processes (%s): the rest "
-                "is dropped, so that all processes have the same number of batches",
+                "Epoch %s continues after %s samples, with fewer samples left than there are "
+                "processes (%s): the rest is dropped, so that all processes have the same number "
+                "of batches",
                 position.epoch, position.num_samples, current.get("world_size", 1),
             )  # fmt: skip
         self._source.seed = seed

@@ -125,8 +125,8 @@ class ShardedBatchSampler(Sampler[list[int]]):
         """
         if state_dict["num_samples"] != self.order.num_samples:
             raise ValueError(
-                f"num_samples of the state should be {self.order.num_samples}, as many as there are now, "
-                f"but given {state_dict['num_samples']}"
+                f"num_samples of the state should be {self.order.num_samples}, as many as there "
+                f"are now, but given {state_dict['num_samples']}"
             )
         self.epoch, self.seed = state_dict["epoch"], state_dict["seed"]
         self._num_seen = self._resumes_at = state_dict["num_seen"]

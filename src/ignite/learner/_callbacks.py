@@ -81,13 +81,15 @@ def factor_of(
     """
     if isinstance(schedule, type) or not (isinstance(schedule, str) or callable(schedule)):
         raise TypeError(
-            f"schedule should be a name, or a function of the completed fraction, but given {schedule!r}"
+            "schedule should be a name, or a function of the completed fraction, but given "
+            f"{schedule!r}"
         )
     curve = find("schedule", schedule, SCHEDULES) if isinstance(schedule, str) else schedule
     for share in (0.0, 0.5, 1.0):
         if not (isinstance(value := curve(share), Real | torch.Tensor) and math.isfinite(value)):
             raise ValueError(
-                f"schedule should return a finite factor for each fraction, but given {value!r} for {share}"
+                f"schedule should return a finite factor for each fraction, but given {value!r} "
+                f"for {share}"
             )
     num_warm = round(warmup * num_steps) if 0 < warmup < 1 else int(warmup)
     if not 0 <= num_warm <= num_steps:
@@ -338,9 +340,9 @@ class Monitor:
         """
         if state_dict != self.state_dict():
             raise ValueError(
-                f"monitor should be {state_dict['name']!r} with mode={state_dict['mode']!r}, as when the run began, "
-                f"but given {self.name!r} with mode={self.mode!r}: start a run in another folder to monitor another "
-                "metric"
+                f"monitor should be {state_dict['name']!r} with mode={state_dict['mode']!r}, as "
+                f"when the run began, but given {self.name!r} with mode={self.mode!r}: start a run "
+                "in another folder to monitor another metric"
             )
 
 

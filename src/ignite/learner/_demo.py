@@ -68,12 +68,11 @@ def demo(folder: Path, epochs: int, out: TextIO) -> int:
         return 128 + preemption.received
     best = history.best("valid_accuracy", "max")
     out.write(
-        f"Best accuracy on {round(0.2 * len(digits.target))} held-out digits: {best['valid_accuracy']:.4f} "
-        f"(epoch {best['epoch']})\n"
-        f"  best weights     learner.load('{folder / 'checkpoints' / 'best.pt'}')\n"
-        f"  configuration    {folder / 'run.json'}\n"
-        f"  all checkpoints  ignite doctor {folder / 'checkpoints'}\n"
-        f"  curves           tensorboard --logdir {folder / 'tensorboard'}\n"
-        "  program          ignite/learner/_demo.py; with engines and handlers: examples/digits.py\n"
+        f"Best accuracy on {round(0.2 * len(digits.target))} held-out digits: "
+        f"{best['valid_accuracy']:.4f} (epoch {best['epoch']})\n  best weights     "
+        f"learner.load('{folder / 'checkpoints' / 'best.pt'}')\n  configuration    "
+        f"{folder / 'run.json'}\n  all checkpoints  ignite doctor {folder / 'checkpoints'}\n  "
+        f"curves           tensorboard --logdir {folder / 'tensorboard'}\n  program          "
+        "ignite/learner/_demo.py; with engines and handlers: examples/digits.py\n"
     )
     return 0

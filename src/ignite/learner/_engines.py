@@ -63,7 +63,8 @@ class Batches:
             x, y, weight = self.parts(batch)
         if y is None:
             raise ValueError(
-                "data should have targets, but given x alone: pass (x, y), or target='name' for a data frame"
+                "data should have targets, but given x alone: pass (x, y), or target='name' for a "
+                "data frame"
             )
         x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
         return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
@@ -350,7 +351,8 @@ def check_model(model: Any) -> None:
     """Raises a TypeError unless it is a module."""
     if isinstance(model, type):
         raise TypeError(
-            f"model should be a torch.nn.Module, but given the class {model.__name__}: pass {model.__name__}(...)"
+            f"model should be a torch.nn.Module, but given the class {model.__name__}: pass "
+            f"{model.__name__}(...)"
         )
     if not isinstance(model, nn.Module):
         given = (

@@ -67,7 +67,8 @@ def _call_of(example: Any) -> _Call:
     x = convert_tensor(as_tensors(example), torch.device("cpu"))
     if not tensors_in(x):
         raise TypeError(
-            f"example should be a tensor, or a tuple or dictionary of them, but given {type(x).__name__}"
+            "example should be a tensor, or a tuple or dictionary of them, but given "
+            f"{type(x).__name__}"
         )
     x = apply_to_type(x, Tensor, lambda one: torch.cat([one, one]) if len(one) == 1 else one)
     if isinstance(x, Mapping):
@@ -80,8 +81,8 @@ def _traced(model: nn.Module, call: _Call) -> torch.export.ExportedProgram:
         return torch.export.export(model, call.args, call.kwargs, dynamic_shapes=call.dynamic)
     except Exception as error:
         error.add_note(
-            "The model should be traceable by torch.export: its control flow may depend neither on values of "
-            "tensors nor on the batch size"
+            "The model should be traceable by torch.export: its control flow may depend neither on "
+            "values of tensors nor on the batch size"
         )
         raise
 

@@ -168,9 +168,9 @@ class TrainingLoss:
                 mean, found = losses.double().mean(), self.loss(y_pred, y).double()
                 if not torch.allclose(mean, found, rtol=1e-3, atol=1e-6, equal_nan=True):
                     raise TypeError(
-                        f"loss should be the mean of what it gives with reduction='none' to be weighted, but given "
-                        f"{self.loss!r}, which gives {found.item():g} where that mean is {mean.item():g}: leave out "
-                        "weights"
+                        "loss should be the mean of what it gives with reduction='none' to be "
+                        f"weighted, but given {self.loss!r}, which gives {found.item():g} where "
+                        f"that mean is {mean.item():g}: leave out weights"
                     )
         return y
 
@@ -178,8 +178,8 @@ class TrainingLoss:
         """Raises a ValueError if balanced class weights are needed, but there was no training data yet."""
         if self.is_balanced and not self._balance:
             raise ValueError(
-                "class_weight='balanced' is computed from training data, but there was none: call fit first, or pass "
-                "a weight for each class"
+                "class_weight='balanced' is computed from training data, but there was none: call "
+                "fit first, or pass a weight for each class"
             )
 
     def learn(self, classes: Sequence[Any], balance: Sequence[float] = ()) -> None:
@@ -228,8 +228,9 @@ class TrainingLoss:
         losses = (self._each or self.loss)(y_pred, y)
         if losses.ndim == 0 and not (isinstance(y, Tensor) and y.ndim == 0):
             raise TypeError(
-                f"loss should be a name, a loss of torch, or a function that gives one value for each sample to be "
-                f"weighted, but given {self.loss!r}, which gives their mean: leave out weights"
+                "loss should be a name, a loss of torch, or a function that gives one value for "
+                f"each sample to be weighted, but given {self.loss!r}, which gives their mean: "
+                "leave out weights"
             )
         return losses
 
@@ -302,8 +303,8 @@ class TrainingLoss:
             or y_pred.ndim not in (y.ndim, y.ndim + 1)
         ):
             raise TypeError(
-                f"y should hold class indices, one for each value of the loss, for class_weight, but given "
-                f"{described(y)} for losses of {described(losses)}"
+                "y should hold class indices, one for each value of the loss, for class_weight, "
+                f"but given {described(y)} for losses of {described(losses)}"
             )
         return (
             losses
@@ -339,8 +340,8 @@ def _checked(class_weight: Any, name: str | None) -> Any:
         return None
     if name in ("difference", "gaussian_nll"):
         raise TypeError(
-            "class_weight should be left out for a regression loss, which has no classes, but given "
-            f"{class_weight!r:.100}: use sample weights, (x, y, w)"
+            "class_weight should be left out for a regression loss, which has no classes, but "
+            f"given {class_weight!r:.100}: use sample weights, (x, y, w)"
         )
     if isinstance(class_weight, str) and class_weight != "balanced":
         raise ValueError(

@@ -133,7 +133,8 @@ class _MeanOverOutputs(Metric):
         y_pred, y = (one.detach() for one in output)
         if y_pred.shape != y.shape or not y.ndim:
             raise ValueError(
-                f"y_pred and y should have the same shape, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+                f"y_pred and y should have the same shape, but given {tuple(y_pred.shape)} and "
+                f"{tuple(y.shape)}"
             )
         if not len(y):
             return

@@ -59,8 +59,9 @@ class Optimizers(Optimizer):
             ):
                 if taken.setdefault(id(parameter), name) != name:
                     raise ValueError(
-                        f"Each parameter should have one optimizer, but one of shape {tuple(parameter.shape)} is given "
-                        f"to {taken[id(parameter)]!r} and {name!r}"
+                        "Each parameter should have one optimizer, but one of shape "
+                        f"{tuple(parameter.shape)} is given to {taken[id(parameter)]!r} and "
+                        f"{name!r}"
                     )
         super().__init__([{"params": []}], {})
 
@@ -163,15 +164,15 @@ def make_optimizer(
     if isinstance(optimizer, Optimizer):
         if lr is not None or options or groups:
             raise TypeError(
-                "lr, optimizer_options and param_groups should be left out for an existing optimizer, but given some: "
-                "pass them to the optimizer itself"
+                "lr, optimizer_options and param_groups should be left out for an existing "
+                "optimizer, but given some: pass them to the optimizer itself"
             )
         check_optimizer(optimizer, model)
         return optimizer
     if not (callable(optimizer) or isinstance(optimizer, str | Mapping)):
         raise TypeError(
-            "optimizer should be a name, a class, an optimizer, or a dictionary of them by patterns of parameters, but "
-            f"given {optimizer!r}"
+            "optimizer should be a name, a class, an optimizer, or a dictionary of them by "
+            f"patterns of parameters, but given {optimizer!r}"
         )
     if lr is not None and not isinstance(lr, Real | torch.Tensor):
         raise TypeError(f"lr should be a number, but given {lr!r}")
@@ -183,8 +184,8 @@ def make_optimizer(
         return _made(optimizer, _grouped(trained, groups, model), arguments)
     if groups:
         raise TypeError(
-            "param_groups should be left out for several optimizers: pass the options to each of them, as in "
-            "functools.partial(torch.optim.SGD, lr=0.1)"
+            "param_groups should be left out for several optimizers: pass the options to each of "
+            "them, as in functools.partial(torch.optim.SGD, lr=0.1)"
         )
     return _several(optimizer, trained, arguments, model)
 
@@ -238,8 +239,8 @@ def _several(
 
 def _not_matched(names: list[str], optimizers: Mapping[str, Any]) -> str:
     return (
-        f"optimizer: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''} should be trained, but no pattern of "
-        f"{list(optimizers)} matches: add '*', or freeze them"
+        f"optimizer: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''} should be trained, "
+        f"but no pattern of {list(optimizers)} matches: add '*', or freeze them"
     )
 
 
@@ -282,8 +283,9 @@ def check_optimizer(optimizer: Any, model: nn.Module) -> None:
         id(parameter) in taken for parameter in model.parameters() if parameter.requires_grad
     ):
         raise ValueError(
-            f"optimizer should have trainable parameters of the model, but given {type(optimizer).__name__} with "
-            f"{len(taken)} parameters that belong to another model or are frozen: create it with model.parameters()"
+            "optimizer should have trainable parameters of the model, but given "
+            f"{type(optimizer).__name__} with {len(taken)} parameters that belong to another model "
+            "or are frozen: create it with model.parameters()"
         )
 
 
@@ -313,8 +315,9 @@ def adopt_parameters(
         return [name for name, _ in new]
     if idist.get_world_size() > 1:
         raise ValueError(
-            f"The model should train the same parameters as when the learner was created, since processes synchronize "
-            f"those, but given {', '.join(name for name, _ in new[:5])} in addition: create another Learner"
+            "The model should train the same parameters as when the learner was created, since "
+            f"processes synchronize those, but given {', '.join(name for name, _ in new[:5])} in "
+            "addition: create another Learner"
         )
     if isinstance(spec, Mapping):
         assert isinstance(optimizer, Optimizers)

@@ -44,8 +44,8 @@ def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
     out = one_row(convert_tensor(out, torch.device("cpu")), num_samples_in(x) or 0)
     if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
         raise ValueError(
-            f"x should have shape (N, ...), but given {tuple(x.shape)}, with an output of shape {tuple(out.shape)}: "
-            "for a single sample, pass x[None]"
+            f"x should have shape (N, ...), but given {tuple(x.shape)}, with an output of shape "
+            f"{tuple(out.shape)}: for a single sample, pass x[None]"
         )
     return _decided(learner, out) if decide else out
 
@@ -55,7 +55,8 @@ def _decided(learner: LearnerState, out: Any) -> Tensor:
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(
-            f"decide=True needs a classification task, but this one is {learner.task or 'not known yet'}"
+            "decide=True needs a classification task, but this one is "
+            f"{learner.task or 'not known yet'}"
         )
     if kind == "multiclass":
         return out.argmax(1)

@@ -182,8 +182,8 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
         isinstance(one, str) for one in learner._engines.metrics
     ):
         raise ValueError(
-            f"metrics given by name need a known task, but it is {facts.task}: pass task= to Learner, or metrics as "
-            "objects"
+            f"metrics given by name need a known task, but it is {facts.task}: pass task= to "
+            "Learner, or metrics as objects"
         )
     return facts
 
@@ -199,7 +199,8 @@ def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loa
     found = learn(learner, loader, facts)
     if found.known.classes and not facts.known.classes:
         learner.logger.warning(
-            "The classes that the model was trained on are unknown: class indices are taken from this data, as %s",
+            "The classes that the model was trained on are unknown: class indices are taken from "
+            "this data, as %s",
             dict(enumerate(found.known.classes_of("y"))),
         )
     learner._learnt.facts = replace(facts, task=found.task)
@@ -308,8 +309,9 @@ def _balance(learner: LearnerState, data: Any, loader: Loader) -> tuple[float, .
     whole = loader.whole
     if whole is None:
         raise ValueError(
-            f"class_weight='balanced' needs all targets at once, in arrays, but data is a {type(data).__name__}: pass "
-            "a weight for each class, for instance from sklearn.utils.class_weight.compute_class_weight"
+            "class_weight='balanced' needs all targets at once, in arrays, but data is a "
+            f"{type(data).__name__}: pass a weight for each class, for instance from "
+            "sklearn.utils.class_weight.compute_class_weight"
         )
     return loss.balance_of(whole.y)
 

@@ -82,7 +82,8 @@ class Options:
             or not self.warmup >= 0
         ):
             raise ValueError(
-                f"warmup should be a number of steps, or a fraction of them below 1, but given {self.warmup!r}"
+                "warmup should be a number of steps, or a fraction of them below 1, but given "
+                f"{self.warmup!r}"
             )
         if self.monitor is not None and not isinstance(self.monitor, str):
             raise TypeError(f"monitor should be the name of a metric, but given {self.monitor!r}")
@@ -117,8 +118,8 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
         for name, one in (("data", data), ("valid", held)):
             if options.epochs > 1 and is_one_pass(one):
                 raise ValueError(
-                    f"{name} should be a list or a DataLoader for {options.epochs} epochs, but given a "
-                    f"{type(one).__name__}, which can be iterated over only once"
+                    f"{name} should be a list or a DataLoader for {options.epochs} epochs, but "
+                    f"given a {type(one).__name__}, which can be iterated over only once"
                 )
         loader, learnt = load_to_train(learner, data, how, facts)
         held_loader, figures = None, None
@@ -290,8 +291,8 @@ def _monitor(options: Options, history: History, recorder: Recorder, is_validate
         raise ValueError(no_such_monitor(name, known))
     if mode is None and known[name] is None:
         raise ValueError(
-            f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not declare whether higher "
-            "is better, but given None"
+            f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not "
+            "declare whether higher is better, but given None"
         )
     return Monitor(name, mode or ("max" if known[name] else "min"), recorder)
 
@@ -301,7 +302,8 @@ def _adopt_parameters(learner: LearnerState) -> None:
     left = adopt_parameters(optimizer, *learner._made_of, model)
     if left and not learner.config["step"]:
         learner.logger.warning(
-            "The optimizer lacks the parameters %s%s, which require gradients: they are not trained",
+            "The optimizer lacks the parameters %s%s, which require gradients: they are not "
+            "trained",
             ", ".join(left[:5]), ", ..." if len(left) > 5 else "",
         )  # fmt: skip
     check_optimizer(optimizer, model)
@@ -339,8 +341,8 @@ def _folder(
         return None
     if options.resume is None and any((path / "checkpoints").glob("*.pt")):
         raise ValueError(
-            f"run_dir should be empty for a new fit, but {path} already holds a run: pass resume='latest' and the "
-            "total number of epochs to resume it, or use another folder"
+            f"run_dir should be empty for a new fit, but {path} already holds a run: pass "
+            "resume='latest' and the total number of epochs to resume it, or use another folder"
         )
     config: Mapping[str, Any] = {
         **learner.config, "lr": settings.rates[0] if len(set(settings.rates)) == 1 else settings.rates,

@@ -91,20 +91,22 @@ def matrix_of(frame: Any, names: Sequence[Any], has_codes: bool = False) -> Tens
     available = column_names(frame)
     if missing := [name for name in names if name not in set(available)]:
         raise ValueError(
-            f"data should have the columns {_listed(names)}, but {_listed(missing)} are not in {_listed(available)}"
+            f"data should have the columns {_listed(names)}, but {_listed(missing)} are not in "
+            f"{_listed(available)}"
         )
     if repeated := [name for name in dict.fromkeys(names) if available.count(name) > 1]:
         raise ValueError(
-            f"Columns of data should have different names, but given {_listed(repeated)} more than once"
+            f"Columns of data should have different names, but given {_listed(repeated)} more than "
+            "once"
         )
     invalid = [
         f"{name!r} ({frame[name].dtype})" for name in names if not _holds_numbers(frame[name])
     ]
     if invalid:
         raise TypeError(
-            f"Feature columns should hold numbers, but given {', '.join(invalid)}: encode them as numbers (pandas: "
-            "to_numeric for numbers stored as text, get_dummies for categories, or .cat.codes for an embedding), or "
-            "drop them"
+            f"Feature columns should hold numbers, but given {', '.join(invalid)}: encode them as "
+            "numbers (pandas: to_numeric for numbers stored as text, get_dummies for categories, "
+            "or .cat.codes for an embedding), or drop them"
         )
     if not names:
         raise ValueError("data should have a feature column besides the target, but given none")
@@ -182,7 +184,8 @@ def as_target(
         values, classes = _labels_or_numbers(plain, known, name)
         if classes and data.size != len(data):
             raise ValueError(
-                f"{name} should have one class for each sample, shape (N,), but given strings of shape {data.shape}"
+                f"{name} should have one class for each sample, shape (N,), but given strings of "
+                f"shape {data.shape}"
             )
         return (values if classes else values.reshape(data.shape)), classes
     tensor = _tensor(data, name)
@@ -266,8 +269,8 @@ def _indices(values: list[Any], classes: Classes, name: str) -> tuple[Tensor, Cl
     unknown = sorted({str(value) for value in values if value not in index})
     if unknown:
         raise ValueError(
-            f"{name} should be one of the classes {_listed(classes)}, but given {_listed(unknown)}: drop these "
-            "samples, or create a new Learner for the new classes"
+            f"{name} should be one of the classes {_listed(classes)}, but given "
+            f"{_listed(unknown)}: drop these samples, or create a new Learner for the new classes"
         )
     return torch.tensor([index[value] for value in values], dtype=torch.int64), classes
 
@@ -295,8 +298,9 @@ def _parsed_numbers(values: list[Any], name: str) -> Tensor | None:
         map(float, range(len(set(numbers))))
     ):
         raise ValueError(
-            f"{name} should be numbers or class names, but given text such as {values[0]!r}, which can be either: "
-            "pass task='regression' or task='multiclass' to Learner, or convert it (pandas: to_numeric)"
+            f"{name} should be numbers or class names, but given text such as {values[0]!r}, which "
+            "can be either: pass task='regression' or task='multiclass' to Learner, or convert it "
+            "(pandas: to_numeric)"
         )
     return None
 
@@ -312,8 +316,8 @@ def _as_numbers(values: list[Any], name: str) -> Tensor:
             float(value)
         except (TypeError, ValueError):
             raise ValueError(
-                f"{name} should be numbers for this loss, but given {_short(value)} in row {row}: use a classification "
-                "loss such as cross_entropy, or encode the values"
+                f"{name} should be numbers for this loss, but given {_short(value)} in row {row}: "
+                "use a classification loss such as cross_entropy, or encode the values"
             ) from None
     return torch.tensor([float(value) for value in values], dtype=torch.float64).to(
         torch.get_default_dtype()
@@ -347,7 +351,8 @@ def _as_array(data: list[Any], name: str) -> Any:
         array = numpy.array(data)
     except ValueError:
         raise ValueError(
-            f"{name} should have rows of one length, but given a list of {len(data)} with different lengths: pad them"
+            f"{name} should have rows of one length, but given a list of {len(data)} with "
+            "different lengths: pad them"
         ) from None
     return array if array.dtype.kind in _NUMBERS + "c" else numpy.array(data, dtype=object)
 
@@ -369,13 +374,15 @@ def _tensor(data: Any, name: str) -> Tensor:
     if isinstance(data, Tensor):
         if data.layout != torch.strided:
             raise TypeError(
-                f"{name} should be dense, but given a tensor of layout {data.layout}: use .to_dense()"
+                f"{name} should be dense, but given a tensor of layout {data.layout}: use "
+                ".to_dense()"
             )
         return data
     if not is_numpy(data):
         hint = ": use .toarray()" if is_sparse(data) else ""
         raise TypeError(
-            f"{name} should be a tensor or an array of numbers, but given a {type(data).__name__}{hint}"
+            f"{name} should be a tensor or an array of numbers, but given a "
+            f"{type(data).__name__}{hint}"
         )
     data = _unmasked(data, name)
     if data.dtype.kind == "O" and data.size and all(_is_number(value) for value in data.ravel()):
@@ -408,8 +415,8 @@ def _unmasked(data: Any, name: str) -> Any:
     if mask.any():
         row = int(numpy.argwhere(mask)[0][0])
         raise ValueError(
-            f"{name} should have no masked values, but given {int(mask.sum())} of them, the first in row {row}: fill "
-            "them with .filled(value), or drop these samples"
+            f"{name} should have no masked values, but given {int(mask.sum())} of them, the first "
+            f"in row {row}: fill them with .filled(value), or drop these samples"
         )
     return numpy.ma.getdata(data)
 

@@ -156,7 +156,8 @@ def names_of(target: Any) -> list[Any]:
     """
     if is_array(target) or is_frame(target):
         raise TypeError(
-            f"target should be the name of a column, but given a {type(target).__name__}: use fit((x, y))"
+            f"target should be the name of a column, but given a {type(target).__name__}: use "
+            "fit((x, y))"
         )
     return [] if target is None else list(target) if is_several(target) else [target]
 
@@ -184,7 +185,8 @@ def _normalized(part: Any, name: str) -> Any:
         return part
     if isinstance(part, PackedSequence):
         raise TypeError(
-            f"{name} should be arrays, but given a PackedSequence: pass a list of batches, [(x, y), ...]"
+            f"{name} should be arrays, but given a PackedSequence: pass a list of batches, [(x, "
+            "y), ...]"
         )
     if part is None or holds_arrays(part) or isinstance(part, list):
         return part
@@ -200,7 +202,8 @@ def _normalized(part: Any, name: str) -> Any:
     if name == "w" and isinstance(part, str):
         hint = f": write Learner(..., class_weight={part!r})"
     raise TypeError(
-        f"{name} of data should be an array, a list or a series, but given a {type(part).__name__}{hint}"
+        f"{name} of data should be an array, a list or a series, but given a "
+        f"{type(part).__name__}{hint}"
     )
 
 
@@ -227,8 +230,8 @@ def _check_inputs(x: list[Any], y: Any) -> None:
     if (is_array(y) or isinstance(y, list)) and len(y) == len(x) and num_samples != {len(y)}:
         stack = "torch.stack(x)" if isinstance(x[0], Tensor) else "numpy.stack(x)"
         raise ValueError(
-            f"x should be one array with a row for each sample, but given a list of {len(x)} arrays: use {stack}, "
-            "after padding them if their lengths differ"
+            f"x should be one array with a row for each sample, but given a list of {len(x)} "
+            f"arrays: use {stack}, after padding them if their lengths differ"
         )
 
 

@@ -234,7 +234,8 @@ class Facts:
         if [one.path for one in seen] != [one.path for one in self.x]:
             expected, actual = (", ".join(one.path for one in some) for some in (self.x, seen))
             raise ValueError(
-                f"The inputs should be {expected}, which the model was trained on, but given {actual}"
+                f"The inputs should be {expected}, which the model was trained on, but given "
+                f"{actual}"
             )
         num_rows = {path: len(tensor) for path, tensor in _arrays_in(parts.x)}
         for trained, given in zip(self.x, seen, strict=True):
@@ -271,8 +272,8 @@ class Facts:
             version = found["version"]
             if version > _VERSION:
                 raise CheckpointError(
-                    f"The facts about the training data should have version {_VERSION}, but given {version}: update "
-                    "reignition to load them"
+                    f"The facts about the training data should have version {_VERSION}, but given "
+                    f"{version}: update reignition to load them"
                 )
             known = {name: _tuples_of(value) for name, value in found["known"].items()}
             task = None if found["task"] is None else Task(**found["task"])

@@ -189,7 +189,8 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
         return data
     if are_splits(data):
         raise TypeError(
-            f"data should be one dataset, such as data[{next(iter(data))!r}], but given {', '.join(data)}"
+            f"data should be one dataset, such as data[{next(iter(data))!r}], but given "
+            f"{', '.join(data)}"
         )
     if holds_arrays(data):
         arrays = arrays_of(data, target, sample_weight, known)
@@ -215,8 +216,8 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
         return Loader(batches, len(data), target)
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | type):
         raise TypeError(
-            "data should be arrays, a tuple (x, y) or dictionary of arrays, a data frame, a dataset, a DataLoader or "
-            f"an iterable of batches, but given {_described(data)}"
+            "data should be arrays, a tuple (x, y) or dictionary of arrays, a data frame, a "
+            f"dataset, a DataLoader or an iterable of batches, but given {_described(data)}"
         )
     _refuse(asked, f"a {type(data).__name__}, which is in batches already")
     return _as_given(data, target)
@@ -291,8 +292,8 @@ def _with_classes(loader: Loader, known: Known | None) -> Loader:
         return loader
     if known.classes and classes and tuple(classes) != tuple(known.classes):
         raise ValueError(
-            f"data should have the classes that the model was trained on, {list(known.classes)}, but given "
-            f"{list(classes)}"
+            f"data should have the classes that the model was trained on, {list(known.classes)}, "
+            f"but given {list(classes)}"
         )
     return replace(loader, known=replace(known, classes=known.classes or classes))
 
@@ -409,8 +410,8 @@ def _check_tensors(columns: Mapping[str, Any]) -> None:
     strange = [name for name, values in columns.items() if not isinstance(values, Tensor)]
     if strange:
         raise TypeError(
-            f"Columns of data should become tensors of one shape, but {strange} do not: tokenize and pad them, "
-            "encode them as numbers, or drop them with remove_columns"
+            f"Columns of data should become tensors of one shape, but {strange} do not: tokenize "
+            "and pad them, encode them as numbers, or drop them with remove_columns"
         )
 
 

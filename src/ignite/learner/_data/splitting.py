@@ -71,8 +71,8 @@ def split(
     """
     if not can_shuffle(data):
         raise TypeError(
-            f"valid should be data, not a fraction, because a {type(data).__name__} cannot be split in advance, but "
-            f"given {fraction}"
+            f"valid should be data, not a fraction, because a {type(data).__name__} cannot be "
+            f"split in advance, but given {fraction}"
         )
     labels = (
         None
@@ -81,7 +81,8 @@ def split(
     )
     if stratify and labels is None:
         raise ValueError(
-            "stratify should be left out for data without classes (integers or strings), but given True"
+            "stratify should be left out for data without classes (integers or strings), but given "
+            "True"
         )
     train_rows, valid_rows = split_rows(_num_samples(data), fraction, seed, labels)
     return Split(take_rows(data, train_rows), take_rows(data, valid_rows), train_rows, valid_rows)

@@ -205,8 +205,8 @@ def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iter
             _check_probabilities(output)
         if loss.name != "difference" and (finding := out_of_range(all_y, 0, 1)):
             raise ValueError(
-                f"y should be from 0 to 1 for {loss.name}, but given {finding.describe()}: for more than two classes, "
-                "use cross_entropy"
+                f"y should be from 0 to 1 for {loss.name}, but given {finding.describe()}: for "
+                "more than two classes, use cross_entropy"
             )
 
 
@@ -223,13 +223,15 @@ def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
         )
     if output.ndim < 2:
         raise ValueError(
-            f"The model's output should have shape (N, C), a score for each class, for {loss.name}, but given "
-            f"{tuple(output.shape)}: let the last layer have C outputs, or use bce_with_logits for two classes"
+            "The model's output should have shape (N, C), a score for each class, for "
+            f"{loss.name}, but given {tuple(output.shape)}: let the last layer have C outputs, or "
+            "use bce_with_logits for two classes"
         )
     if output.shape[1] == 1:
         raise ValueError(
-            f"The model's output should have at least 2 classes for {loss.name}, which is 0 for just one, but given "
-            f"{tuple(output.shape)}: let the last layer have 2 outputs, or use bce_with_logits"
+            f"The model's output should have at least 2 classes for {loss.name}, which is 0 for "
+            f"just one, but given {tuple(output.shape)}: let the last layer have 2 outputs, or use "
+            "bce_with_logits"
         )
     expected = output.shape[:1] + output.shape[2:]
     if y.shape != expected:
@@ -246,8 +248,8 @@ def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
     weight = loss.options.get("weight")
     if isinstance(weight, Tensor) and weight.numel() != output.shape[1]:
         raise ValueError(
-            f"The loss's weight should have {output.shape[1]} values, one for each class of the model's output, "
-            f"but given {weight.numel()}"
+            f"The loss's weight should have {output.shape[1]} values, one for each class of the "
+            f"model's output, but given {weight.numel()}"
         )
 
 
@@ -266,8 +268,9 @@ def _check_range_of_indices(loss: KnownLoss, num_classes: int, all_y: Tensor) ->
     elif low < 0:
         hint = "number the classes from 0, or pass this value to the loss as ignore_index"
     raise ValueError(
-        f"y should be class indices from 0 to {num_classes - 1}, because the model's output has {num_classes} classes, "
-        f"but given {finding.describe()} (the range is {low} to {high}): {hint}"
+        f"y should be class indices from 0 to {num_classes - 1}, because the model's output has "
+        f"{num_classes} classes, but given {finding.describe()} (the range is {low} to {high}): "
+        f"{hint}"
     )
 
 
@@ -275,8 +278,8 @@ def _check_soft(all_y: Tensor) -> Iterator[str]:
     sums = all_y.sum(1)
     if bool((all_y < 0).any()) or not bool((sums - 1).abs().max() < _SUM_TOLERANCE):
         yield (
-            f"y has the shape of the output, so cross_entropy takes it as class probabilities, but its rows do not "
-            f"sum to 1 (the first to {sums.flatten()[0].item():g})"
+            "y has the shape of the output, so cross_entropy takes it as class probabilities, but "
+            f"its rows do not sum to 1 (the first to {sums.flatten()[0].item():g})"
         )
 
 
@@ -284,13 +287,15 @@ def _check_logits(output: Tensor) -> Iterator[str]:
     operation = last_operation(output)
     if operation == "Softmax" or _is_distribution(output):
         raise ValueError(
-            "The model's output should be logits for cross_entropy, which applies the softmax itself, but given "
-            "probabilities (each row sums to 1): remove the softmax at the end of the model"
+            "The model's output should be logits for cross_entropy, which applies the softmax "
+            "itself, but given probabilities (each row sums to 1): remove the softmax at the end "
+            "of the model"
         )
     if operation == "Sigmoid":
         yield (
-            "The model ends with a sigmoid, but cross_entropy takes logits, and can hardly separate classes by values "
-            "between 0 and 1. Remove the sigmoid, or use bce for several labels"
+            "The model ends with a sigmoid, but cross_entropy takes logits, and can hardly "
+            "separate classes by values between 0 and 1. Remove the sigmoid, or use bce for "
+            "several labels"
         )
 
 
@@ -313,8 +318,9 @@ def _check_binary_logits(output: Tensor) -> Iterator[str]:
     operation = last_operation(output)
     if operation in ("Sigmoid", "Softmax"):
         raise ValueError(
-            f"The model's output should be logits for bce_with_logits, which applies the sigmoid itself, but given "
-            f"the output of a {operation.lower()}: remove it at the end of the model"
+            "The model's output should be logits for bce_with_logits, which applies the sigmoid "
+            f"itself, but given the output of a {operation.lower()}: remove it at the end of the "
+            "model"
         )
     if operation is None and bool(((output > 0) & (output < 1)).all()):
         yield "bce_with_logits takes logits, but all outputs are between 0 and 1: is there a sigmoid in the model?"
@@ -323,8 +329,8 @@ def _check_binary_logits(output: Tensor) -> Iterator[str]:
 def _check_probabilities(output: Tensor) -> None:
     if finding := out_of_range(output, 0, 1):
         raise ValueError(
-            f"The model's output should be probabilities from 0 to 1 for bce, but given {finding.describe()}: end the "
-            "model with a sigmoid, or, better, use bce_with_logits"
+            "The model's output should be probabilities from 0 to 1 for bce, but given "
+            f"{finding.describe()}: end the model with a sigmoid, or, better, use bce_with_logits"
         )
 
 

@@ -33,8 +33,8 @@ __all__ = ["check_before_training"]
 
 _NUM_ROWS = 8
 _SINGLE = (
-    "The last batch has one sample, which BatchNorm cannot train on: pass drop_last=True to fit or to the DataLoader, "
-    "or use another batch_size"
+    "The last batch has one sample, which BatchNorm cannot train on: pass drop_last=True to fit or "
+    "to the DataLoader, or use another batch_size"
 )
 
 
@@ -78,7 +78,8 @@ def check_before_training(
         return ["The data can be iterated over only once, so it was not checked"]
     if first.y is None:
         raise ValueError(
-            "data should have targets, but given x alone: use fit((x, y)), or fit(frame, target='name')"
+            "data should have targets, but given x alone: use fit((x, y)), or fit(frame, "
+            "target='name')"
         )
     _check_model(model, first.x, device)
     whole = loader.whole or first
@@ -128,12 +129,14 @@ def _check_model(model: nn.Module, x: Any, device: torch.device | str | None) ->
         if other != on:
             what = "x" if device is None else "device"
             raise ValueError(
-                f"model and {what} should be on the same device, but the model is on {on}, {what} is {other}"
+                f"model and {what} should be on the same device, but the model is on {on}, {what} "
+                f"is {other}"
             )
     invalid = [name for name, parameter in parameters if not is_finite(parameter)]
     if invalid:
         raise ValueError(
-            f"The model's parameters should be finite, but given NaN or infinity in {', '.join(invalid)}"
+            "The model's parameters should be finite, but given NaN or infinity in "
+            f"{', '.join(invalid)}"
         )
 
 
@@ -146,13 +149,13 @@ def _check_batch(y: Any, known: KnownLoss) -> None:
     is_single = isinstance(y, int | float) or (isinstance(y, Tensor) and y.ndim == 0)
     if is_single:
         raise ValueError(
-            f"y of a batch should have a dimension of samples for {known.name}, but given a single number: if these "
-            "are samples, use DataLoader(data, batch_size=32)"
+            f"y of a batch should have a dimension of samples for {known.name}, but given a single "
+            "number: if these are samples, use DataLoader(data, batch_size=32)"
         )
     if y is not None and not isinstance(y, Tensor) and hasattr(y, "__array__"):
         raise TypeError(
-            f"Batches should hold tensors, but y is a {type(y).__name__}: use torch.from_numpy, or pass whole arrays, "
-            "fit((x, y))"
+            f"Batches should hold tensors, but y is a {type(y).__name__}: use torch.from_numpy, or "
+            "pass whole arrays, fit((x, y))"
         )
 
 
@@ -184,8 +187,8 @@ def _check_broadcast(output: Tensor, y: Tensor) -> Iterator[str]:
     shapes = {tuple(output.shape), tuple(y.shape)}
     if len(output) > 1 and shapes == {(len(output),), (len(output), 1)}:
         yield (
-            f"The loss is given an output of shape {tuple(output.shape)} and y of {tuple(y.shape)}: if it subtracts "
-            "them, each output is broadcast against each target"
+            f"The loss is given an output of shape {tuple(output.shape)} and y of "
+            f"{tuple(y.shape)}: if it subtracts them, each output is broadcast against each target"
         )
 
 
@@ -235,13 +238,14 @@ def _check_trainable(model: nn.Module, output: Any) -> None:
     parameters = list(model.parameters())
     if not any(parameter.requires_grad for parameter in parameters):
         raise ValueError(
-            f"model should have parameters to train, but none of its {len(parameters)} requires a gradient"
+            f"model should have parameters to train, but none of its {len(parameters)} requires a "
+            "gradient"
         )
     tensors = tensors_in(output)
     if tensors and not any(tensor.requires_grad for tensor in tensors):
         raise ValueError(
-            "The model's output should depend on its parameters, but given one without gradient: does the model use "
-            "detach, argmax or no_grad?"
+            "The model's output should depend on its parameters, but given one without gradient: "
+            "does the model use detach, argmax or no_grad?"
         )
 
 
@@ -267,8 +271,8 @@ def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[
         )
     if value.numel() != 1:
         raise ValueError(
-            f"loss(y_pred, y) should return a tensor of one element, but given shape {tuple(value.shape)}: compute the "
-            "mean, as reduction='mean' does"
+            "loss(y_pred, y) should return a tensor of one element, but given shape "
+            f"{tuple(value.shape)}: compute the mean, as reduction='mean' does"
         )
     if not value.requires_grad:
         raise ValueError(
@@ -299,8 +303,8 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
         return ValueError(_SINGLE)
     if hasattr(x, "__array__") and not isinstance(x, Tensor):
         return TypeError(
-            f"Batches should hold tensors, but x is a {type(x).__name__}: use torch.from_numpy, or pass whole arrays, "
-            "fit((x, y))"
+            f"Batches should hold tensors, but x is a {type(x).__name__}: use torch.from_numpy, or "
+            "pass whole arrays, fit((x, y))"
         )
     layers = list(model.modules())
     dtypes = {
@@ -317,7 +321,8 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
         to = "x.float()" if dtype == torch.float32 else f"x.to({dtype})"
         scale = " / 255, if these are pixels" if x.dtype == torch.uint8 else ""
         return TypeError(
-            f"x should be {_name(dtype)}, like the model, but given {_name(x.dtype)}: use {to}{scale}"
+            f"x should be {_name(dtype)}, like the model, but given {_name(x.dtype)}: use "
+            f"{to}{scale}"
         )
     first = next(
         (
@@ -331,8 +336,8 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
     if channels is not None and x.ndim >= 3 and x.shape[1] != channels == x.shape[-1]:
         order = [0, x.ndim - 1, *range(1, x.ndim - 1)]
         return ValueError(
-            f"x should have its {channels} channels as dimension 1, but given shape {tuple(x.shape)}: use "
-            f"x.permute({', '.join(map(str, order))}), or numpy's transpose"
+            f"x should have its {channels} channels as dimension 1, but given shape "
+            f"{tuple(x.shape)}: use x.permute({', '.join(map(str, order))}), or numpy's transpose"
         )
     if channels is not None and x.ndim == 3 and channels == 1 and isinstance(first, nn.Conv2d):
         return ValueError(

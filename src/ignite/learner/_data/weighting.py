@@ -69,7 +69,8 @@ def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> 
         labels = labels if ignored is None else labels[labels != ignored]
         if len(labels) and int(labels.min()) < 0:
             raise ValueError(
-                f"y should hold class indices of at least 0 for class_weight, but given {int(labels.min())}"
+                "y should hold class indices of at least 0 for class_weight, but given "
+                f"{int(labels.min())}"
             )
         counts = torch.bincount(labels).double()
     if not bool((counts > 0).any()):
@@ -109,12 +110,13 @@ def class_table(class_weight: ClassWeight, num_classes: int, classes: Sequence[A
             table = torch.tensor([float(weight) for weight in given], dtype=torch.float64)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"class_weight should be a number for each class, by class or in their order, but given "
-                f"{class_weight!r:.100}"
+                "class_weight should be a number for each class, by class or in their order, but "
+                f"given {class_weight!r:.100}"
             ) from error
         if len(table) != num_classes:
             raise ValueError(
-                f"class_weight should have {num_classes} weights, one for each class, but given {len(table)}"
+                f"class_weight should have {num_classes} weights, one for each class, but given "
+                f"{len(table)}"
             )
     if not bool((torch.isfinite(table) & (table >= 0)).all()):
         raise ValueError(f"class_weight should be finite and at least 0, but given {class_weight}")
@@ -174,19 +176,21 @@ def as_sample_weight(w: Any, x: Any) -> Tensor:
     )
     if not isinstance(weights, Tensor) or weights.ndim != 1 or weights.is_complex():
         raise ValueError(
-            f"sample_weight, the third item of (x, y, w), should be numbers of shape (N,), but given {given}; "
-            "for several inputs, nest them: ((a, b), y)"
+            "sample_weight, the third item of (x, y, w), should be numbers of shape (N,), but "
+            f"given {given}; for several inputs, nest them: ((a, b), y)"
         )
     num_samples = [len(tensor) for _, tensor in named_tensors(x) if tensor.ndim]
     if num_samples and len(weights) != num_samples[0]:
         raise ValueError(
-            f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given {given}"
+            f"sample_weight should have shape ({num_samples[0]},), one for each sample, but given "
+            f"{given}"
         )
     weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
     if len(weights) and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         row = int((~(torch.isfinite(weights) & (weights >= 0))).nonzero()[0])
         raise ValueError(
-            f"sample_weight should be finite and at least 0, but given {weights[row].item()} in row {row}"
+            f"sample_weight should be finite and at least 0, but given {weights[row].item()} in "
+            f"row {row}"
         )
     return weights
 
@@ -197,8 +201,9 @@ def check_sample_weight(w: Any, y: Any) -> None:
     lengths = [len(tensor) for tensor in tensors_in(y)[:1] if tensor.ndim]
     if not isinstance(w, Tensor) or (lengths and tuple(w.shape) != (lengths[0],)):
         raise ValueError(
-            f"w, the third item of a batch (x, y, w), should be weights of shape ({lengths[0] if lengths else 'N'},), "
-            f"but given {given}; for several inputs, nest them: ((a, b), y)"
+            "w, the third item of a batch (x, y, w), should be weights of shape "
+            f"({lengths[0] if lengths else 'N'},), but given {given}; for several inputs, nest "
+            "them: ((a, b), y)"
         )
     if not is_finite(w) or bool((w < 0).any()):
         raise ValueError(
@@ -220,6 +225,6 @@ def shaped_weight(weight: Tensor, losses: Tensor) -> Tensor:
     if weight.shape == losses.shape[: weight.ndim]:
         return weight.to(losses).reshape(*weight.shape, *[1] * (losses.ndim - weight.ndim))
     raise ValueError(
-        f"w, the sample weights, should have shape ({losses.shape[0] if losses.ndim else 1},), but given "
-        f"{described(weight)} for losses of {described(losses)}"
+        f"w, the sample weights, should have shape ({losses.shape[0] if losses.ndim else 1},), but "
+        f"given {described(weight)} for losses of {described(losses)}"
     )
