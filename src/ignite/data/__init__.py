@@ -1,4 +1,4 @@
-"""Loading data: the order of samples, the position in it, and reproducible random numbers for samples."""
+"""Loading data: the order of samples, the position in it, and reproducible random numbers."""
 
 from ignite.data.arrays import ArrayLoader
 from ignite.data.loaders import update_dataloader

@@ -1,4 +1,4 @@
-"""Iterable-style data: iterable datasets, loaders that keep their own position, lists and other iterables."""
+"""Iterable-style data: iterable datasets, loaders with a position of their own, other iterables."""
 
 from __future__ import annotations
 

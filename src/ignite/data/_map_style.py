@@ -1,4 +1,4 @@
-"""Loaders over map-style datasets: they start at a position by skipping indices, without loading samples."""
+"""Loaders over map-style datasets, which start at a position without loading samples."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Indexer:
         self.recent: deque[tuple[int, Any, int]] = deque(maxlen=num_recent)
 
     def arm(self, start: Position, seed: int) -> None:
-        """Sets the start of the next iteration, and the seed from which those of its batches are derived."""
+        """Sets the start of the next iteration, and the seed from which its batches derive theirs."""
         self._start = start
         self._pass_seed = mix(seed, start.epoch)
         own = isinstance(self._batches, OwnBatches)
@@ -173,7 +173,7 @@ class MapSource:
         }
 
     def begin(self, start: Position) -> Iterator[Any]:
-        """Returns an iterator over batches from ``start`` on, without using the random state of the program."""
+        """Returns an iterator from ``start`` on, without using the random state of the program."""
         self._generator.manual_seed(mix(self.seed, start.epoch, self.rank))
         self.indexer.arm(start, mix(self.seed, self.rank))
         for dataset in seeded_inside(self._user_loader.dataset):

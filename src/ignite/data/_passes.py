@@ -1,4 +1,4 @@
-"""Iterators for one pass over the data: they count batches, explain errors and warn about workers that hang."""
+"""Iterators over the data that count batches, explain errors and warn about workers that hang."""
 
 from __future__ import annotations
 

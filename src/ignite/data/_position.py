@@ -1,4 +1,4 @@
-"""The position in the data, its state in a checkpoint, and the protocol of data that can start from it."""
+"""The position in the data, its state in checkpoints, and the protocol of data that starts from it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Source(Protocol):
         ...
 
     def num_samples_after(self, start: Position, num_batches: int) -> int:
-        """Returns the samples seen by all processes in this epoch, ``num_batches`` batches after ``start``."""
+        """Returns the samples seen by all processes, ``num_batches`` batches after ``start``."""
         ...
 
     def num_left(self, start: Position) -> int | None:

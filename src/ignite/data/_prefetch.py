@@ -72,11 +72,17 @@ class _Worker:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process has the thread; a forked process does not, and locks may be held there."""
+        """Whether this process has the thread.
+
+        A forked process does not, and locks may be held there.
+        """
         return os.getpid() == self._process
 
     def end(self) -> None:
-        """Ends the thread and waits for it; does nothing when called again, for instance at shutdown."""
+        """Ends the thread and waits for it.
+
+        Does nothing when called again, for instance at shutdown.
+        """
         if self._is_over:
             return
         self._is_over = True
@@ -95,7 +101,7 @@ _WORKERS: weakref.WeakSet[_Worker] = weakref.WeakSet()
 
 @atexit.register
 def _end_all() -> None:
-    """Ends all threads: one that still runs torch code while Python shuts down crashes the process."""
+    """Ends all threads: one that runs torch code while Python shuts down crashes the process."""
     for worker in list(_WORKERS):
         worker.end()
 

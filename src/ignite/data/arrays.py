@@ -21,7 +21,7 @@ __all__ = ["ArrayLoader"]
 
 
 class ArrayLoader:
-    """Iterates over arrays in batches, like a ``DataLoader`` over a ``TensorDataset``, but slices whole batches.
+    """Iterates over arrays in batches, like a ``DataLoader``, but slices them batch by batch.
 
     Each ``iter()`` starts the next epoch. Its order depends only on ``seed`` and the epoch, so that
     :func:`~ignite.data.resumable` and ``trainer.run(..., resume=...)`` resume it at no cost. The
@@ -117,7 +117,10 @@ class ArrayLoader:
         return self.batches(epoch)
 
     def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
-        """Returns an iterator over an epoch after ``num_seen`` samples of all processes; does not change the loader."""
+        """Returns an iterator over an epoch after ``num_seen`` samples of all processes.
+
+        Does not change the loader.
+        """
         made = self._made(epoch, num_seen)
         if self.pin_memory and torch.accelerator.is_available():
             made = map(_pinned, made)
@@ -131,7 +134,7 @@ class ArrayLoader:
 
 
 class ArraySource:
-    """An :class:`ArrayLoader` that starts at any position: indices are skipped, nothing is gathered.
+    """An :class:`ArrayLoader` that can start at any position.
 
     Args:
         loader: the user's; stays as it is.

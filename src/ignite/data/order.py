@@ -49,7 +49,7 @@ class SampleOrder:
         self.shuffle = shuffle
 
     def of(self, epoch: int) -> Order:
-        """Returns the indices for an epoch: an int64 tensor of shape (N,), or a range without shuffling."""
+        """Returns the indices for an epoch: int64 of shape (N,), or a range without shuffling."""
         if not self.shuffle:
             return range(self.num_samples)
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
@@ -111,7 +111,7 @@ class Cutting:
         return self.batch_size * self.world_size
 
     def split(self, num_left: int) -> tuple[int, int]:
-        """Returns the number of full global batches, and the size of a last batch of another size, or 0."""
+        """Returns the number of full global batches, and the size of a smaller or larger last one, or 0."""
         num_full, rest = divmod(max(num_left, 0), self.global_size)
         if rest == 0 or self.drop_last:
             return num_full, 0
@@ -126,14 +126,14 @@ class Cutting:
         return num_full + (high > low)
 
     def num_seen(self, num_left: int, num_batches: int) -> int:
-        """Returns how many of ``num_left`` samples all processes have seen after ``num_batches`` batches."""
+        """Returns how many of ``num_left`` samples have been seen after ``num_batches`` batches."""
         num_full, last_size = self.split(num_left)
         if num_batches <= num_full:
             return num_batches * self.global_size
         return num_full * self.global_size + last_size
 
     def spans(self, num_samples: int, num_seen: int = 0) -> Iterator[tuple[int, int]]:
-        """Returns an iterator over begin and end of each batch of this process, after ``num_seen`` samples."""
+        """Iterates over begin and end of the batches of this process, after ``num_seen`` samples."""
         num_full, last_size = self.split(num_samples - num_seen)
         size, end = self.global_size, num_seen + num_full * self.global_size
         low, high = self.share(size)
@@ -146,14 +146,14 @@ class Cutting:
         return chain(full, [(end + low, end + high)] if high > low else [])
 
     def share(self, size: int) -> tuple[int, int]:
-        """Returns begin and end of the part of this process in a global batch of ``size`` samples."""
+        """Returns begin and end of this process's part in a global batch of ``size`` samples."""
         base, num_larger = divmod(size, self.world_size)
         low = self.rank * base + min(self.rank, num_larger)
         return low, low + base + (self.rank < num_larger)
 
 
 def cut(order: Order, cutting: Cutting, num_seen: int = 0) -> Iterator[list[Any]]:
-    """Yields the batches of indices of one process, after all processes have seen ``num_seen`` samples.
+    """Yields the batches of indices of one process, after ``num_seen`` samples of all processes.
 
     Skipping samples takes no time.
 

@@ -1,4 +1,4 @@
-"""Seeds for epochs, batches and samples, and random numbers that leave the program's generators untouched.
+"""Seeds for epochs, batches and samples, and random numbers that do not affect the program's.
 
 Covers the generators that datasets and samplers draw from on the CPU: Python's ``random``, torch's
 default generator and ``numpy.random``. Generators of accelerators are not touched, because reading
@@ -87,7 +87,7 @@ class random_scope:  # noqa: N801 - reads as a function: `with random_scope():`
 
 
 def seed_all(seed: int) -> None:
-    """Seeds Python's, torch's default and numpy's generator, 20 times faster than ``torch.manual_seed``."""
+    """Seeds the generators of Python, torch and numpy, 20 times faster than ``torch.manual_seed``."""
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     numpy = numpy_or_none()
@@ -145,7 +145,7 @@ class PrivateRandom:
             generator.set_state(state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of the stream, which consists of numbers, strings, tuples and tensors."""
+        """Returns the state of the stream, made of numbers, strings, tuples and tensors."""
         state: dict[str, Any] = {
             "seed": self._seed,
             "python": self._python,
@@ -203,14 +203,14 @@ _spare: list[Any] = []  # creating a generator takes longer than everything else
 
 
 class _Exchanged(NamedTuple):
-    """The program's generator, and its full state if ``numpy.random`` holds back a normal number."""
+    """The program's generator, and its full state if ``numpy.random`` has cached a normal number."""
 
     bits: Any
     state: dict[str, Any] | None
 
 
 def _exchange(new: Any = None) -> _Exchanged:
-    """Makes ``numpy.random`` use another generator: ``new``, or one in an unknown state, to be seeded.
+    """Makes ``numpy.random`` use another generator: ``new``, or one that is still to be seeded.
 
     An exchange leaves the program's generator as it is. But normal numbers are drawn in pairs, and
     ``numpy.random`` forgets the second one when its generator changes. So if there is one, the full
@@ -226,7 +226,10 @@ def _exchange(new: Any = None) -> _Exchanged:
 
 
 def _restore(old: _Exchanged) -> Any:
-    """Makes ``numpy.random`` use the program's generator again; returns the one it used in the meantime."""
+    """Makes ``numpy.random`` use the program's generator again.
+
+    Returns the one it used in the meantime.
+    """
     numpy = numpy_or_none()
     new = numpy.random.get_bit_generator()
     numpy.random.set_bit_generator(old.bits)

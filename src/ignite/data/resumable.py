@@ -27,7 +27,7 @@ def resumable(
     on_change: Literal["raise", "accept"] = "raise",
     stall_warning_s: float = 300.0,
 ) -> ResumableLoader:
-    """Makes a loader that can be stopped anywhere in an epoch and resumed exactly, also in another process.
+    """Makes a loader that can be stopped anywhere in an epoch and resumed exactly.
 
     The batches of an epoch, and all random numbers that are used to load them, are a function of
     the seed, the epoch and the position in it. They depend neither on the number of workers nor on

@@ -105,7 +105,7 @@ class ShardedBatchSampler(Sampler[list[int]]):
         return cut(self.order.of(epoch), self.cutting, num_seen)
 
     def num_seen_after(self, num_seen: int, num_batches: int) -> int:
-        """Returns the samples seen by all processes ``num_batches`` batches after they have seen ``num_seen``."""
+        """Returns the samples seen by all processes, ``num_batches`` batches after ``num_seen``."""
         return num_seen + self.cutting.num_seen(self.order.num_samples - num_seen, num_batches)
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
 
 class Batches(Protocol):
-    """The protocol of batch samplers that can start at any position, such as :class:`ShardedBatchSampler`."""
+    """Batch samplers that can start at any position, such as :class:`ShardedBatchSampler`."""
 
     seed: int
 
@@ -217,7 +217,7 @@ class DrawnOrder:
 
 
 def draw(sampler: Iterable[Any], seed: int, epoch: int) -> Iterator[Any]:
-    """Draws the indices of an epoch with private random state: at once if the sampler has a length, else in chunks."""
+    """Draws the indices of an epoch with private random state, in chunks if their number is unknown."""
     _set_epoch(sampler, epoch)
     private = PrivateRandom(mix(seed, epoch), generators_of(sampler))
     if has_length(sampler):
@@ -275,7 +275,10 @@ def _share(samples: list[Any], cutting: Cutting) -> list[Any]:
 
 
 def has_length(x: Any) -> bool:
-    """Whether ``len(x)`` works; an iterable dataset may have a ``__len__`` that raises TypeError."""
+    """Whether ``len(x)`` works.
+
+    An iterable dataset may have a ``__len__`` that raises TypeError.
+    """
     try:
         len(x)
     except (TypeError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""Datasets whose random numbers depend only on the sample or batch, not on the process or what was loaded before."""
+"""Datasets whose random numbers depend only on the sample or batch, not on the process."""
 
 from __future__ import annotations
 
@@ -127,7 +127,10 @@ class Indices(list[Any]):
 
 
 class Key(NamedTuple):
-    """An index of any other kind, with the epoch and the seed of the batch; only for datasets of this module."""
+    """An index of any other kind, with the epoch and the seed of the batch.
+
+    Only for datasets of this module.
+    """
 
     value: Any
     epoch: int
@@ -145,7 +148,10 @@ def tag(indices: Any, epoch: int, seed: int) -> Indices | Key:
 
 
 class BatchSeeds(_Wrapped):
-    """Seeds each batch with the seed that its indices carry; requires :class:`Indices` or :class:`Key`."""
+    """Seeds each batch with the seed that its indices carry.
+
+    Requires :class:`Indices` or :class:`Key`.
+    """
 
     _own = frozenset({"dataset", "last_seed", "_draws"})
 
@@ -184,7 +190,7 @@ class CollateSeeds:
 
 
 class WorkerSeeds(IterableDataset[Any], _Wrapped):
-    """Seeds each worker of an iterable dataset at the start of each epoch, which persistent workers need."""
+    """Seeds the workers of an iterable dataset in each epoch, which persistent workers need."""
 
     _own = frozenset({"dataset", "_seed"})
 

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 MEASURED = "measured"
-"""Name of the group of training metrics in ``trainer.state.metrics``, in addition to their own names."""
+"""Name of the group of training metrics in ``trainer.state.metrics``."""
 _LOG_EVERY = 10
 SCHEDULES: Mapping[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
@@ -166,7 +166,10 @@ class Folder:
 
 @dataclass(frozen=True)
 class Handlers:
-    """Handlers that are attached during one call of ``fit``; None for those that are not requested."""
+    """Handlers that are attached during one call of ``fit``.
+
+    None for those that are not requested.
+    """
 
     measured: MetricGroup | None
     """Metrics of the training batches."""
@@ -187,7 +190,10 @@ def attached(
     recorder: Recorder,
     handlers: Handlers,
 ) -> Iterator[None]:
-    """Attaches the handlers of one call of ``fit`` for the block; handlers of users stay attached."""
+    """Attaches the handlers of one call of ``fit`` for the block.
+
+    Handlers of users stay attached.
+    """
     added = Added(trainer, *([] if evaluator is None else [evaluator]))
     with contextlib.ExitStack() as stack:
         stack.callback(added.take_off)
@@ -274,7 +280,7 @@ def _log(
 def shown(
     trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str
 ) -> None:
-    """Attaches a progress display: "live", "bar", the better one installed (True, "auto"), or none (False).
+    """Attaches a progress display: "live", "bar", the better one (True, "auto"), or none (False).
 
     Raises:
         ValueError: ``progress`` is none of these.
@@ -333,7 +339,7 @@ class Monitor:
         return {"name": self.name, "mode": self.mode}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Checks that the run has monitored the same metric, so that its scores can be compared with new ones.
+        """Checks that the run has monitored the same metric, so that scores can be compared.
 
         Raises:
             ValueError: name or mode differ.

@@ -31,7 +31,9 @@ def make_net() -> nn.Module:
 
 
 def demo(folder: Path, epochs: int, out: TextIO) -> int:
-    """Trains on the digits that come with scikit-learn; another call resumes a run that was stopped.
+    """Trains on the digits that come with scikit-learn.
+
+    Another call resumes a run that was stopped.
 
     Args:
         folder: folder of the run.

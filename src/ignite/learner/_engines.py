@@ -77,7 +77,7 @@ def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
 
 
 class _TrainingOutput:
-    """Computes the loss of a training step, passes it to the recorder, and keeps the predictions for metrics.
+    """Computes the loss of a training step for the recorder, and keeps predictions for metrics.
 
     Args:
         loss: the loss of a batch.
@@ -209,7 +209,7 @@ class Engines:
 
     @contextmanager
     def telling(self, recorder: Recorder, group: MetricGroup | None = None) -> Iterator[None]:
-        """Within the block, passes the loss of each step to the recorder, and the predictions to ``group``."""
+        """Passes losses to the recorder, and predictions to ``group``, within the block."""
         if self._output is None:
             with self.trainer.add_event_handler(Events.ITERATION_COMPLETED, recorder.note_step):
                 yield
@@ -239,7 +239,10 @@ class Engines:
         return bool(self._attached)
 
     def over_training(self, task: Task) -> MetricGroup | None:
-        """Returns the same metrics for the training batches; None without metrics or with a custom step."""
+        """Returns the same metrics for the training batches.
+
+        None without metrics or with a custom step.
+        """
         if self._output is None:
             return None
         # Copies, since the metrics belong to the evaluator. Metrics that measure the engine take no
@@ -297,8 +300,9 @@ class Engines:
             return None
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Loads the weights of a file into the model, and its averaged weights, or else the same, into the average.
+        """Loads the weights of a file into the model, and its averaged ones into the average.
 
+        If the file has no averaged weights, the average restarts from the loaded ones.
         Without an average here, the averaged weights in the file, if any, become the weights of the
         model.
 

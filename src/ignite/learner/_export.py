@@ -43,7 +43,10 @@ class _Call(NamedTuple):
 
 
 def export_model(model: nn.Module, path: Path, example: Any) -> None:
-    """Exports a model in evaluation mode, for the CPU; see :meth:`ignite.learner.Learner.export`."""
+    """Exports a model in evaluation mode, for the CPU.
+
+    See :meth:`ignite.learner.Learner.export`.
+    """
     if path.suffix not in _FORMATS:
         raise ValueError(f"path should end with {' or '.join(_FORMATS)}, but given {path.name!r}")
     make, try_out = _FORMATS[path.suffix]
@@ -63,7 +66,7 @@ def export_model(model: nn.Module, path: Path, example: Any) -> None:
 
 
 def _call_of(example: Any) -> _Call:
-    """Returns the arguments with at least two samples: torch would specialize the program for a batch size of one."""
+    """Returns the arguments, with at least two samples: torch specializes programs for batch size 1."""
     x = convert_tensor(as_tensors(example), torch.device("cpu"))
     if not tensors_in(x):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""The loss of a learner: the weighted sum over elements, divided by the number that are not ignored."""
+"""The loss of a learner: the weighted sum over elements, divided by the number not ignored."""
 
 from __future__ import annotations
 
@@ -46,13 +46,15 @@ _KEEPS_MEANS = (
     "Alias",
     "Clone",
 )
-"""Operations of autograd that leave a mean one of as many elements, if only one of their inputs is tracked."""
+"""Operations of autograd after which a mean is still one of as many elements, if one input is tracked."""
 
 
 def make_training_loss(
     loss: Any, class_weight: Any, device: torch.device | None = None
 ) -> TrainingLoss:
-    """Returns the loss of a learner, given by name or as ``loss(y_pred, y)``; its own buffers are moved to ``device``.
+    """Returns the loss of a learner, given by name or as ``loss(y_pred, y)``.
+
+    Its own buffers are moved to ``device``.
 
     Raises:
         ValueError: the name is not known.
@@ -77,10 +79,10 @@ class TrainingLoss:
     .. math:: \frac{1}{n} \sum_i w_i \, c_i \, l_i
 
     over the elements :math:`i` of the batch (samples, pixels, tokens, labels), where :math:`w_i` is
-    the weight of the element's sample, :math:`c_i` the weight of its class, and :math:`n` the number
-    of elements that are not ignored, regardless of their weights. The loss is 0 if all elements are
-    ignored. The loss of several batches is the sum of their numerators divided by the sum of their
-    :math:`n`.
+    the weight of the element's sample, :math:`c_i` the weight of its class, and :math:`n` the
+    number of elements that are not ignored, regardless of their weights. The loss is 0 if all
+    elements are ignored. The loss of several batches is the sum of their numerators divided by the
+    sum of their :math:`n`.
 
     A PyTorch loss with class weights of its own is divided by the sum of these, as in PyTorch. With
     ``reduction="sum"`` the loss of a batch remains a sum; only the loss of an epoch is divided. A
@@ -107,7 +109,10 @@ class TrainingLoss:
         self.loss = loss
         known = known_loss(loss)
         self.name = None if known is None else known.name
-        """Name of a PyTorch loss, see :func:`~ignite.learner._data.targets.known_loss`; None for custom losses."""
+        """Name of a PyTorch loss, see :func:`~ignite.learner._data.targets.known_loss`.
+
+        None for custom losses.
+        """
         self._options = {} if known is None else known.options
         self._has_classes = self.name in ("cross_entropy", "nll")
         self._is_of_numbers = self.name in ("bce", "bce_with_logits", "difference")
@@ -153,7 +158,10 @@ class TrainingLoss:
         return CountedLoss(total / (count + (count == 0)), count)
 
     def check(self, y_pred: Any, target: Any) -> Any:
-        """Raises errors about weights that the first step would raise; returns the targets as the loss takes them."""
+        """Raises errors about weights that the first step would raise.
+
+        Returns the targets as the loss takes them.
+        """
         y, weight = target if type(target) is Weighted else (target, None)
         y_pred, y = self._ready(y_pred, y)
         if weight is None and not self._is_weighing:
@@ -175,7 +183,7 @@ class TrainingLoss:
         return y
 
     def check_learnt(self) -> None:
-        """Raises a ValueError if balanced class weights are needed, but there was no training data yet."""
+        """Raises a ValueError if balanced class weights are needed before there was training data."""
         if self.is_balanced and not self._balance:
             raise ValueError(
                 "class_weight='balanced' is computed from training data, but there was none: call "
@@ -203,7 +211,7 @@ class TrainingLoss:
         )
 
     def row_kept(self, y_pred: Any, y: Any) -> Any:
-        """Restores the sample dimension that the model has squeezed from the output for one sample."""
+        """Restores the dimension of samples if the model has squeezed the output for one sample."""
         if self.name is None or not isinstance(y, Tensor) or y.ndim == 0 or y.shape[0] != 1:
             return y_pred
         return one_row(y_pred, 1)
@@ -260,7 +268,10 @@ class TrainingLoss:
         return num_samples(y, y_pred) if self._reduction == "batchmean" else losses.numel()
 
     def _num_of_classes(self, loss: Tensor, y_pred: Tensor, y: Tensor) -> Any:
-        """Number of targets that are not ignored; if the loss has class weights of its own, the sum of these."""
+        """Number of targets that are not ignored.
+
+        If the loss has class weights of its own, the sum of these.
+        """
         if y.is_floating_point():  # probabilities of classes
             return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())
         noted = (
@@ -351,7 +362,10 @@ def _checked(class_weight: Any, name: str | None) -> Any:
 
 
 def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
-    """Returns the reduction of a loss, and the loss with ``reduction="none"``; None and None if it has no reduction."""
+    """Returns the reduction of a loss, and the loss with ``reduction="none"``.
+
+    Both are None if it has no reduction.
+    """
     if isinstance(loss, nn.Module):
         if not isinstance(getattr(loss, "reduction", None), str):
             return None, None
@@ -368,7 +382,10 @@ def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
 
 
 def _num_averaged(loss: Tensor) -> Any:
-    """Returns the number of elements that a custom loss averages, from its autograd graph; None if it is not a mean."""
+    """Returns the number of elements that a custom loss averages, from its autograd graph.
+
+    None if it is not a mean.
+    """
     node: Any = loss.grad_fn
     while node is not None:
         name, inputs = (
@@ -389,7 +406,7 @@ def _num_averaged(loss: Tensor) -> Any:
 
 
 def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
-    """Computes the loss with gradients as in training, so that autograd records what it averages."""
+    """Computes the loss with gradients, as in training, so that autograd records what it averages."""
 
     def tracked(leaf: Tensor) -> Tensor:
         # A copy: functions may modify their inputs.

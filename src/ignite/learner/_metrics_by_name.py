@@ -102,11 +102,11 @@ def _flat_numbers(output: Output) -> Output:
 
 
 class _MeanOverOutputs(Metric):
-    """The mean of a score over the K outputs of a regression, as with scikit-learn's "uniform_average".
+    """The mean of a score over the K outputs of a regression, scikit-learn's "uniform_average".
 
-    Update with ``(y_pred, y)``, both of shape (N, ...). Accumulates the number of samples, the means
-    of predictions and targets, the sums of their squared deviations and of the products of these,
-    and the sum of squared errors. Batches are combined as in Chan et al. (1979), without the
+    Update with ``(y_pred, y)``, both of shape (N, ...). Accumulates the number of samples, the
+    means of predictions and targets, the sums of their squared deviations and of the products of
+    these, and the sum of squared errors. Batches are combined as in Chan et al. (1979), without the
     cancellation of sums of squares.
 
     Args:
@@ -174,13 +174,19 @@ def _rmse(rows: Tensor) -> Tensor:
 
 
 def _r2(rows: Tensor) -> Tensor:
-    """R2 score; for constant targets, 1 if all predictions are exact, else 0, as in scikit-learn."""
+    """R2 score.
+
+    For constant targets, 1 if all predictions are exact, else 0, as in scikit-learn.
+    """
     errors, deviations = rows[6], _deviations(rows)[1]
     return torch.where(deviations > 0, 1 - errors / deviations, (errors == 0).double())
 
 
 def _deviations(rows: Tensor) -> Tensor:
-    """Sums of squared deviations of predictions and targets, shape (2, K); 0 if they are only rounding errors."""
+    """Sums of squared deviations of predictions and targets, shape (2, K).
+
+    0 if they are only rounding errors.
+    """
     return torch.where(rows[3:5] > rows[0] * (1e-14 * rows[1:3]) ** 2, rows[3:5], 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Builds optimizers from the arguments of a learner: one, or several used as one; and the parameters they train."""
+"""Builds optimizers from the arguments of a learner, and freezes parameters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Named = list[tuple[str, nn.Parameter]]
 
 
 class Optimizers(Optimizer):
-    """Several optimizers of different parameters, used as one: schedules, scalers and checkpoints see all groups.
+    """Several optimizers of different parameters, used as one by schedules, scalers and checkpoints.
 
     Args:
         parts: the optimizers, by the names to save them under.
@@ -149,7 +149,8 @@ def make_optimizer(
     Args:
         optimizer: a name, a class or function ``optimizer(parameters, lr=...)``, or an optimizer;
             or a dictionary of these, by patterns of parameter names, of which the first match
-            applies. The key of an existing optimizer, which already has its parameters, is any name.
+            applies. The key of an existing optimizer, which already has its parameters, is any
+            name.
         model: the model to train.
         lr: learning rate; None for the optimizer's default.
         options: further arguments of the optimizer.
@@ -344,7 +345,7 @@ def adopt_parameters(
 
 
 class Rates:
-    """The final learning rates of a schedule, so that the next training restarts from the initial ones.
+    """The final learning rates of a schedule, so that the next fit restarts from the initial ones.
 
     Rates that users set in the meantime are kept.
     """
@@ -466,7 +467,7 @@ def names_of(model: nn.Module) -> str:
 
 @contextlib.contextmanager
 def freezing(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
-    """Freezes parameters, see :func:`freeze`, and restores ``requires_grad`` if the block raises."""
+    """Freezes parameters (see :func:`freeze`); restores ``requires_grad`` if the block raises."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         freeze(model, patterns)

@@ -51,7 +51,7 @@ def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
 
 
 def _decided(learner: LearnerState, out: Any) -> Tensor:
-    """Converts scores to classes: shape (N,) for multiclass and binary tasks, (N, L) for multilabel ones."""
+    """Converts scores to classes: shape (N, L) for multilabel tasks, (N,) for others."""
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(
@@ -94,7 +94,10 @@ def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, floa
 
 
 def _labels_of(y: Any, found: Tensor) -> Tensor:
-    """Converts targets to classes, shape (N,) or (N, L); of probabilities, the most likely class."""
+    """Converts targets to classes, shape (N,) or (N, L).
+
+    Of probabilities, the most likely class.
+    """
     y = torch.as_tensor(y).cpu()
     if y.is_floating_point():
         y = y.argmax(1) if y.ndim > found.ndim and y.shape[1] > 1 else hard_labels(y)
@@ -116,7 +119,7 @@ def _scores(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
 
 
 def summary(model: nn.Module, example: Any = None) -> str:
-    """Formats a table of the layers of a model and their parameters, with output shapes if an example is given.
+    """Formats a table of the layers of a model, with output shapes if an example is given.
 
     Args:
         model: the model; it is not modified.

@@ -1,4 +1,4 @@
-"""Prepares data for a learner: batches, what is learned from them, and checks before the first step."""
+"""Prepares data for a learner: makes batches, learns from them, and checks them before the first step."""
 
 from __future__ import annotations
 
@@ -210,7 +210,10 @@ def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loa
 
 
 def example_of(loader: Loader) -> Any:
-    """Returns copies of two samples of x, or a batch of packed sequences; None if the data cannot be inspected."""
+    """Returns copies of two samples of x, or a batch of packed sequences.
+
+    None if the data cannot be inspected.
+    """
     parts = loader.whole or loader.first()
     if parts is None:
         return None
@@ -254,7 +257,9 @@ def _has_integers(loader: Loader, other: Loader) -> bool:
 
 
 def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | None:
-    """Evaluates a few samples without leaving a trace; returns the names of the metrics, None if that is not possible.
+    """Evaluates a few samples without side effects.
+
+    Returns the names of the metrics, None if that is not possible.
 
     Raises:
         Exception: raised by model, loss or a metric.

@@ -143,7 +143,9 @@ class Recorder:
         self._close(row)
 
     def end_early(self, engine: Engine[Any, Any]) -> None:
-        """Adds the row of an interrupted epoch; the row of the complete epoch replaces it if the run is resumed.
+        """Adds the row of an interrupted epoch.
+
+        The row of the complete epoch replaces it if the run is resumed.
 
         The loss is that of this process, since others may have failed.
         """
@@ -189,7 +191,7 @@ class Recorder:
             self._sums.append((loss if is_sum else loss * count, count))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the history, the step at which the current epoch began, and the sums for its loss on this process.
+        """Returns the history, and the first step of the current epoch with the sums for its loss.
 
         Uses no collective, since the state may be taken on one process alone. If several processes
         resume in the middle of an epoch, its loss covers the first part on rank 0 only.
@@ -283,7 +285,9 @@ def _ask_git(*arguments: str) -> str:
 def note_session(
     folder: Path, config: Mapping[str, Any], learnt: str | None = None
 ) -> dict[str, Any]:
-    """Adds this call of ``fit`` to ``run.json``, with what was learnt from the data as JSON; returns all of it.
+    """Adds this call of ``fit`` to ``run.json``, with what was learnt from the data as JSON.
+
+    Returns all of it.
 
     Raises:
         CheckpointError: the file exists, but is not the record of a run.
@@ -306,7 +310,9 @@ def note_session(
 
 
 def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
-    """Returns what was learned from the data of the run to resume; None if there is no such run, or no record of it.
+    """Returns what was learned from the data of the run to resume.
+
+    None if there is no such run, or no record of it.
 
     Args:
         folder: the folder of the run.

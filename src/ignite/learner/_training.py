@@ -172,7 +172,7 @@ def _restored_if_refused(learner: LearnerState) -> Iterator[None]:
 
 
 def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> History:
-    """Runs :func:`fit` on a few batches and restores everything: see :meth:`ignite.engine.Engine.dry_run`."""
+    """Runs :func:`fit` on a few batches and restores everything: see :meth:`.Engine.dry_run`."""
     check_writable(options.run_dir)
     with (
         backed_up([learner], [data, valid]),

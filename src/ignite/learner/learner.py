@@ -184,7 +184,10 @@ class Learner:
 
     @property
     def model(self) -> nn.Module:
-        """The model. Its layers and weights may be changed; for another model, make another learner."""
+        """The model. Its layers and weights may be changed.
+
+        For another model, make another learner.
+        """
         return self._engines.model
 
     @property
@@ -322,7 +325,7 @@ class Learner:
     def report(
         self, data: Any, *, batch_size: int | None = None, target: Names | None = None
     ) -> dict[Any, dict[str, float]]:
-        """Returns precision, recall, F1 and support of each class: ``{class: {"precision": ..., ...}}``.
+        """Returns precision, recall, F1 and support by class: ``{class: {"precision": ..., ...}}``.
 
         Raises:
             ValueError: the task is not a classification.
@@ -366,7 +369,7 @@ class Learner:
         )
 
     def save(self, path: str | Path) -> None:
-        """Saves the weights, averaged with ``ema``, as safetensors if the name ends so, else with torch.
+        """Saves the weights, averaged with ``ema``, as .safetensors or in the format of torch.
 
         The file also contains what was learned from the data: names of classes and columns, and the
         task.
@@ -452,7 +455,7 @@ class Learner:
         return "\n".join([*lines, "", str(self.trainer.describe())])
 
     def _check_facts(self, facts: Facts) -> None:
-        """Raises a ValueError if weights that were trained for this task do not match this learner."""
+        """Raises a ValueError if weights trained for this task do not match this learner."""
         mine, its = self._learnt.facts.task, facts.task
         wanted = wanted_by(self.loss.loss)
         is_other = (

@@ -34,17 +34,18 @@ Classes: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known about the columns and classes of the data, and about the targets that the loss takes."""
+    """The columns and classes of the data, as far as known, and what the loss takes as targets."""
 
     features: tuple[Any, ...] = ()
     """Names of the columns of x, if it is a data frame."""
     classes: Classes | Mapping[str, Classes] = ()
-    """Class names in the order of the class indices, if the data have any; for several targets, a dictionary by
-    path, such as ``y['a']``."""
+    """Class names in the order of the class indices, if the data has any.
+
+    For several targets, a dictionary by path, such as ``y['a']``."""
     labels: tuple[Any, ...] = ()
     """Names of the columns of y, if it is a data frame."""
     are_indices: bool = False
-    """Whether the targets are class indices already, so that numbers are indices rather than class names."""
+    """Whether numbers in the targets are class indices rather than class names."""
     has_codes: bool = False
     """Whether integer columns are codes, for instance for an embedding, and stay integers."""
     keys: tuple[Any, ...] = ()
@@ -75,7 +76,9 @@ def column_names(frame: Any) -> tuple[Any, ...]:
 
 
 def matrix_of(frame: Any, names: Sequence[Any], has_codes: bool = False) -> Tensor:
-    """Returns columns of a data frame as a matrix, shape (N, F), of the default dtype; missing numbers are NaN.
+    """Returns columns of a data frame as a matrix, shape (N, F), of the default dtype.
+
+    Missing numbers are NaN.
 
     Args:
         frame: data frame of pandas or polars.
@@ -156,7 +159,9 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 def as_target(
     data: Any, known: Known = _NOTHING, name: str = "y"
 ) -> tuple[Any, Classes | dict[str, Classes]]:
-    """Converts targets to tensors; returns them with their class names, by path if there are several targets.
+    """Converts targets to tensors.
+
+    Returns them with their class names, by path if there are several targets.
 
     Integers and booleans become int64, also in columns of objects. Strings and categories become
     class indices: in the known order of the classes, else in the order of the categories, else
@@ -214,7 +219,10 @@ def _as_targets(
 
 
 def _named_parts(data: Any, name: str) -> list[tuple[str, Any]] | None:
-    """Returns the targets in a dictionary, tuple or data frame with their paths; None for a single target."""
+    """Returns the targets in a dictionary, tuple or data frame with their paths.
+
+    None for a single target.
+    """
     if isinstance(data, Tensor):
         return None
     if isinstance(data, Mapping):
@@ -240,7 +248,7 @@ def _is_container(item: Any) -> bool:
 def _labels_or_numbers(
     values: list[Any], known: Known, name: str, categories: Sequence[Any] = ()
 ) -> tuple[Tensor, Classes]:
-    """Returns class indices with the class names, or numbers without, depending on what the loss takes."""
+    """Returns class indices with class names, or numbers without, as the loss takes them."""
     if missing := [row for row, value in enumerate(values) if _is_missing(value)]:
         what = "number" if known.wants == "numbers" else "class"
         raise ValueError(_missing_values(name, what, len(missing), missing[0]))

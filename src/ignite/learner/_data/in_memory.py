@@ -168,7 +168,7 @@ def is_several(target: Any) -> bool:
 
 
 def normalized(data: Any) -> Any:
-    """Converts ranges, tuples of numbers, and arrays and indices of pandas to lists, arrays and series.
+    """Converts ranges and tuples of numbers to lists, and arrays and indices of pandas to series.
 
     Raises:
         TypeError: a part of (x, y, w) is not an array or anything like it.
@@ -223,7 +223,7 @@ def inputs_of(x: Any, known: Known) -> Any:
 
 
 def _check_inputs(x: list[Any], y: Any) -> None:
-    """Raises a ValueError if a list of arrays, meant as several inputs, seems to be a list of samples."""
+    """Raises a ValueError if a list of arrays seems to be a list of samples, not of inputs."""
     num_samples = (
         {len(item) if item.ndim else 1 for item in x} if not any(map(is_column, x)) else set()
     )

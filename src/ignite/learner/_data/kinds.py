@@ -1,4 +1,4 @@
-"""Recognizes the kinds of data that a learner accepts, without importing the libraries that they come from."""
+"""Recognizes the kinds of data that a learner accepts, without importing the libraries they need."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def is_hugging_face_stream(data: Any) -> bool:
 
 
 def are_splits(data: Any) -> bool:
-    """Whether it is a dictionary of Hugging Face datasets, which ``load_dataset`` returns without ``split=``."""
+    """Whether it is a dictionary of Hugging Face datasets, the result of a call without ``split=``."""
     is_filled = isinstance(data, Mapping) and len(data) > 0
     return is_filled and all(
         is_hugging_face(one) or is_hugging_face_stream(one) for one in data.values()
@@ -122,7 +122,7 @@ def are_named(data: Any) -> bool:
 
 
 def can_shuffle(data: Any) -> bool:
-    """Whether the library makes the batches, in any order, so that ``shuffle`` and ``valid=0.1`` apply."""
+    """Whether samples can be loaded in any order, so that ``shuffle`` and ``valid=0.1`` apply."""
     return holds_arrays(data) or is_hugging_face(data) or is_map_style(data)
 
 

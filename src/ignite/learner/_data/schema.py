@@ -1,4 +1,4 @@
-"""What is learned from training data: the task, columns, classes and shapes, which are saved with the weights."""
+"""Learned from training data and saved with the weights: the task, columns, classes and shapes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def given_task(kind: str) -> Task:
 
 
 def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classes"] | None:
-    """Returns what a loss takes as targets; for custom losses, what the task implies, and None if it is unknown.
+    """Returns what a loss takes as targets.
+
+    For custom losses, what the task implies, and None if it is unknown.
 
     Example:
         >>> wanted_by("mse"), wanted_by("cross_entropy"), wanted_by(lambda y_pred, y: 0)
@@ -110,7 +112,10 @@ def infer_task(
 
 
 def _ignored(known: KnownLoss | None, y: Any) -> int | None:
-    """Returns the class index to ignore: that of the loss, -100 by default; None if it makes no difference."""
+    """Returns the class index to ignore: that of the loss, -100 by default.
+
+    None if it makes no difference.
+    """
     if known is None or known.name not in ("cross_entropy", "nll") or not isinstance(y, Tensor):
         return None
     index = int(known.options.get("ignore_index", -100))

@@ -1,4 +1,4 @@
-"""Makes batches from data of any kind: arrays, data frames, datasets, loaders and other iterables."""
+"""Makes batches from data of any kind: arrays, data frames, datasets, loaders and iterables."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ class Loader:
 
     @property
     def smallest_batch(self) -> int | None:
-        """Number of samples in the smallest batch of this process, which is the last one; None if unknown."""
+        """Number of samples in the smallest batch of this process, which is the last one.
+
+        None if unknown.
+        """
         batches = self.batches
         sampler = getattr(batches, "batch_sampler", None)
         cut = batches if isinstance(batches, ArrayLoader) else sampler
@@ -120,7 +123,10 @@ class Loader:
         return take_apart(batch, target)
 
     def first(self) -> Parts | None:
-        """Returns the first batch, without side effects; None if the data can be iterated over only once."""
+        """Returns the first batch, without side effects.
+
+        None if the data can be iterated over only once.
+        """
         batch = first_batch(self.batches)
         return None if batch is None else self.parts(batch)
 
@@ -153,7 +159,8 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
     - Dictionaries of arrays, and data frames of pandas or polars: ``(x, y)``, where y is the entry
       ``target`` and x the rest.
     - A ``TensorDataset``, or a ``Subset`` of one: like its arrays.
-    - A Hugging Face dataset: ``(x, y)``, read with one request per batch; a stream is read in order.
+    - A Hugging Face dataset: ``(x, y)``, read with one request per batch; a stream is read in
+      order.
     - A map-style or iterable dataset: loaded by a ``DataLoader``.
     - A ``DataLoader``, or any other iterable of batches: used as it is.
 

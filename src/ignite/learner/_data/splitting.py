@@ -145,7 +145,7 @@ def take_rows(data: Any, rows: Tensor) -> Any:
 
 
 def _of_each(order: Tensor, labels: Tensor, fraction: float, num_valid: int) -> Tensor:
-    """Returns the first rows of each label in ``order``, rounded by largest remainder to ``num_valid`` in total."""
+    """Returns the first rows of each label in ``order``, ``num_valid`` in total (largest remainder)."""
     _, codes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     quotas = counts.double() * fraction  # (K,)
     shares = torch.minimum(quotas.floor().long().clamp(min=1), counts - 1)
@@ -190,7 +190,7 @@ def _labels(
 
 
 def _are_classes(y: Tensor, wants: str | None) -> bool:
-    """Whether floats are class indices: whole numbers if the loss takes classes, else only 0 and 1."""
+    """Whether floats are classes: whole numbers if the loss takes classes, else only 0 and 1."""
     return bool((y == y.round()).all() if wants == "classes" else ((y == 0) | (y == 1)).all())
 
 

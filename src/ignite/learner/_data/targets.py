@@ -65,7 +65,9 @@ class KnownLoss(NamedTuple):
 
 
 def known_loss(loss: Any) -> KnownLoss | None:
-    """Identifies a loss of PyTorch given by name, module, function, or ``partial``; returns None for custom losses.
+    """Identifies a loss of PyTorch given by name, module, function, or ``partial``.
+
+    Returns None for custom losses.
 
     Example:
         >>> known_loss(nn.CrossEntropyLoss()).name, known_loss("mse").name, known_loss(lambda y_pred, y: 0)
@@ -91,7 +93,7 @@ def known_loss(loss: Any) -> KnownLoss | None:
 
 
 def same_shape(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Reshapes targets to the shape of the predictions if they differ only in dimensions of size one.
+    """Reshapes targets like the predictions if they differ only in dimensions of size one.
 
     The dimension of samples is never added or removed.
 
@@ -114,11 +116,11 @@ def _without_ones(tensor: Tensor) -> list[int]:
 
 
 def one_row(y_pred: Any, num_samples: int) -> Any:
-    """Restores the sample dimension of the output for one sample, which a ``squeeze`` in the model may have removed.
+    """Restores the dimension of samples if the model has squeezed the output for one sample.
 
     Args:
         y_pred: a tensor, or a tuple, list or dictionary of them.
-        num_samples: number of samples in the input; outputs for more than one are returned unchanged.
+        num_samples: number of samples in the input; outputs for more are returned unchanged.
 
     Example:
         >>> one_row(torch.tensor(2.0), 1), one_row(torch.zeros(5), 1).shape, one_row(torch.zeros(1, 5), 1).shape
@@ -155,7 +157,7 @@ def hard_labels(y: Tensor, y_pred: Tensor | None = None) -> Tensor:
 
 
 def without_ignored(y_pred: Tensor, y: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """Returns scores, shape (M, C), and class indices, shape (M,), of the M targets that are not ``ignored``.
+    """Selects the scores, shape (M, C), and class indices, shape (M,), of targets not ``ignored``.
 
     Args:
         y_pred: scores, shape (N, C, ...).
@@ -168,7 +170,9 @@ def without_ignored(y_pred: Tensor, y: Tensor, ignored: int) -> tuple[Tensor, Te
 
 
 def check_fit(loss: KnownLoss, output: Tensor, y: Tensor, all_y: Tensor) -> Iterator[str]:
-    """Checks outputs and targets against what a loss takes; yields warnings about probable mistakes.
+    """Checks outputs and targets against what a loss takes.
+
+    Yields warnings about probable mistakes.
 
     Args:
         loss: the loss.
@@ -335,7 +339,7 @@ def _check_probabilities(output: Tensor) -> None:
 
 
 def check_numbers(name: str, output: Tensor, y: Tensor) -> None:
-    """Raises an error that says what to do unless the targets are floats in the shape of the output."""
+    """Raises an error, with a hint, unless the targets are floats in the shape of the output."""
     loss = "a loss of differences, such as mse" if name == "difference" else name
     if not (y.is_floating_point() or y.is_complex()):
         raise TypeError(f"y should be floats for {loss}, but given {_of(y)}: use y.float()")
@@ -343,9 +347,9 @@ def check_numbers(name: str, output: Tensor, y: Tensor) -> None:
         return
     hint = ""
     if y.ndim == 1 and tuple(output.shape) == (len(y), 1):
-        hint = ": use y.unsqueeze(1), or output.squeeze(1) in the model; otherwise they are broadcast to (N, N)"
+        hint = ": use y.unsqueeze(1), or output.squeeze(1) in the model, to avoid broadcasting"
     elif output.ndim == 1 and tuple(y.shape) == (len(output), 1):
-        hint = ": use y.squeeze(1); otherwise they are broadcast to (N, N)"
+        hint = ": use y.squeeze(1), to avoid broadcasting"
     elif sorted(y.shape) == sorted(output.shape):
         hint = ": the dimensions are in another order, use y.permute"
     elif y.ndim == 1 and output.ndim == 2 and len(y) == len(output):

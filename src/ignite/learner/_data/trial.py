@@ -1,4 +1,4 @@
-"""Inspects data and runs models without side effects: the first batch, a trial run, invalid values."""
+"""Inspects data and runs models without side effects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ _NUM_AT_ONCE = 1 << 22  # elements that are checked together: the mask takes 4 M
 
 
 def call_model(model: Any, x: Any) -> Any:
-    """Calls the model with x; a dictionary is passed as keyword arguments, a tuple as positional ones."""
+    """Calls the model with x.
+
+    A dictionary is passed as keyword arguments, a tuple as positional ones.
+    """
     if type(x) is Tensor:  # the usual case first: isinstance with an abstract class is slow
         return model(x)
     if isinstance(x, Mapping):
@@ -101,7 +104,10 @@ def kept(*modules: nn.Module) -> Iterator[None]:
 
 
 def last_operation(output: Tensor) -> str | None:
-    """Returns the autograd operation that computed the values, such as "Softmax" or "Addmm"; None if unknown."""
+    """Returns the autograd operation that computed the values, such as "Softmax" or "Addmm".
+
+    None if unknown.
+    """
     node = output.grad_fn
     while node is not None:
         name = node.name().partition("Backward")[0]
@@ -112,14 +118,20 @@ def last_operation(output: Tensor) -> str | None:
 
 
 def tensors_in(data: Any) -> list[Tensor]:
-    """Returns all tensors in nested containers; none if there is anything else in them, except strings."""
+    """Returns all tensors in nested containers.
+
+    Empty if there is anything else in them, except strings.
+    """
     return [
         leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in _leaves_of(data) or ()
     ]
 
 
 def _leaves_of(data: Any) -> list[Tensor | PackedSequence] | None:
-    """Returns the tensors and packed sequences in nested containers; None if there is anything else."""
+    """Returns the tensors and packed sequences in nested containers.
+
+    None if there is anything else.
+    """
     if isinstance(data, Tensor | PackedSequence):
         return [data]
     if isinstance(data, str | bytes):
@@ -139,7 +151,7 @@ def _leaves_of(data: Any) -> list[Tensor | PackedSequence] | None:
 
 
 def described(data: Any) -> str:
-    """Describes a value in an error message: the shape and dtype of a tensor, or the type of anything else."""
+    """Describes a value in messages: shape and dtype of a tensor, or the type of anything else."""
     return (
         f"shape {tuple(data.shape)}, {data.dtype}"
         if isinstance(data, Tensor)
@@ -159,7 +171,10 @@ def few_rows(data: Any, rows: Any) -> Any:
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:
-    """Returns the dtype of the floating-point parameters; None if there are several dtypes, or none."""
+    """Returns the dtype of the floating-point parameters.
+
+    None if there are several dtypes, or none.
+    """
     found = {p.dtype for p in model.parameters() if not is_lazy(p) and p.is_floating_point()}
     return found.pop() if len(found) == 1 else None
 
@@ -316,7 +331,10 @@ def not_finite(tensor: Tensor) -> Finding | None:
 def out_of_range(
     tensor: Tensor, low: float, high: float, ignored: int | None = None
 ) -> Finding | None:
-    """Finds values below ``low`` or above ``high``, except ``ignored``; returns None if there are none."""
+    """Finds values below ``low`` or above ``high``, except ``ignored``.
+
+    Returns None if there are none.
+    """
     if tensor.numel() == 0:
         return None
     least, most = torch.aminmax(tensor.detach())

@@ -220,7 +220,7 @@ def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
 def _check_single(
     model: nn.Module, call: Callable[[Any, Any], Any], x: Any, loader: Loader
 ) -> None:
-    """Raises a ValueError if the last batch has one sample, and the model normalizes over the batch."""
+    """Raises a ValueError if the last batch has one sample, and the model uses batch normalization."""
     if loader.smallest_batch != 1 or num_samples_in(x) is None:
         return
     row = few_rows(x, slice(1))

@@ -26,7 +26,7 @@ ClassWeight: TypeAlias = Mapping[Any, float] | Sequence[float] | Tensor | Litera
 
 
 def balanced(y: Any, ignored: int | None = None, *, is_binary: bool = False) -> Tensor:
-    """Returns weights with which all classes count equally: ``N / (K * N_c)`` for each of the K classes that occur.
+    """Returns weights with which all K classes that occur count equally: ``N / (K * N_c)``.
 
     Args:
         y: class indices of any shape; or class probabilities, shape (N, C, ...), whose sums take
@@ -196,7 +196,7 @@ def as_sample_weight(w: Any, x: Any) -> Tensor:
 
 
 def check_sample_weight(w: Any, y: Any) -> None:
-    """Raises a ValueError if the sample weights of a batch have the wrong shape, or one is negative or not finite."""
+    """Raises a ValueError unless the sample weights of a batch have shape (N,), and are finite and >= 0."""
     given = f"shape {tuple(w.shape)}" if isinstance(w, Tensor) else f"a {type(w).__name__}"
     lengths = [len(tensor) for tensor in tensors_in(y)[:1] if tensor.ndim]
     if not isinstance(w, Tensor) or (lengths and tuple(w.shape) != (lengths[0],)):
