@@ -183,6 +183,29 @@ def test_rooms_use_the_public_surface_of_each_other():
     assert sorted(set(private_reach(trees)) - PRIVATE_REACH) == []
 
 
+def circles(trees):
+    """Groups of modules that import each other, also for types; packages only re-export."""
+    packages = {name for name in trees if any(other.startswith(f"{name}.") for other in trees)}
+    graph = {
+        name: {other for other, _ in STRUCTURE.imported_by(name, tree, trees)} - packages
+        for name, tree in trees.items()
+    }
+    return STRUCTURE.cycles(graph)
+
+
+def test_no_modules_import_each_other_even_for_types():
+    trees = {STRUCTURE.module_name(path): ast.parse(path.read_text()) for path in MODULES}
+    assert circles(trees) == []
+
+
+def test_a_planted_circle_of_type_imports_is_found():
+    trees = {
+        "ignite.engine.a": ast.parse("from ignite.engine.b import B"),
+        "ignite.engine.b": ast.parse("if TYPE_CHECKING:\n    from ignite.engine.a import A"),
+    }
+    assert circles(trees) == [["ignite.engine.a", "ignite.engine.b"]]
+
+
 @pytest.mark.parametrize(
     "source",
     [
