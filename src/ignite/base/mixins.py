@@ -58,8 +58,8 @@ class Serializable:
         for group in _groups(self._state_dict_one_of_opt_keys):
             if not group:
                 raise ValueError(
-                    f"{type(self).__name__}._state_dict_one_of_opt_keys should have no empty group, "
-                    f"but given {self._state_dict_one_of_opt_keys}"
+                    f"{type(self).__name__}._state_dict_one_of_opt_keys should have no empty "
+                    f"group, but given {self._state_dict_one_of_opt_keys}"
                 )
             if sum(key in state_dict for key in group) != 1:
                 raise ValueError(f"state_dict should have exactly one of the keys {group}, {given}")

@@ -172,7 +172,8 @@ class Controls(Emitter, Serializable):
             skip_epoch_completed: do not fire EPOCH_COMPLETED.
         """
         self.logger.info(
-            "Terminate current epoch is signaled. The epoch ends after the current event is finished."
+            "Terminate current epoch is signaled. The epoch ends after the current event is "
+            "finished."
         )
         self.should_terminate_single_epoch = (
             "skip_epoch_completed" if skip_epoch_completed else True
@@ -195,8 +196,8 @@ class Controls(Emitter, Serializable):
                 else "on an engine that is not running"
             )
             raise RuntimeError(
-                "skip_iteration() should be called during an iteration and before Events.ITERATION_COMPLETED, "
-                f"but was called {when}"
+                "skip_iteration() should be called during an iteration and before "
+                f"Events.ITERATION_COMPLETED, but was called {when}"
             )
         self._skip_requested = True
         self._attention = True
@@ -211,7 +212,8 @@ class Controls(Emitter, Serializable):
         """
         if not self.interrupt_resume_enabled:
             raise RuntimeError(
-                "Engine 'interrupt/resume' feature is disabled. Set Engine.interrupt_resume_enabled=True to enable it"
+                "Engine 'interrupt/resume' feature is disabled. Set "
+                "Engine.interrupt_resume_enabled=True to enable it"
             )
         self.logger.info(
             "interrupt signaled. Engine will pause after the current event is finished."

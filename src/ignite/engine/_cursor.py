@@ -234,8 +234,8 @@ class Cursor:
         self.is_set = self.is_set or self.was_set(counters)
         if counters.max_epochs is None and counters.max_iters is None:
             raise ValueError(
-                "max_epochs or max_iters should be set as long as the run goes on, but both have been set to None. To "
-                "end it, call engine.terminate()"
+                "max_epochs or max_iters should be set as long as the run goes on, but both have "
+                "been set to None. To end it, call engine.terminate()"
             )
         length = counters.epoch_length
         if length is None and not has_data:
@@ -254,9 +254,10 @@ class Cursor:
         if self.num_setbacks >= MAX_SETBACKS:
             limit = "max_epochs" if counters.max_iters is None else "max_iters"
             raise RuntimeError(
-                f"{name} should approach {limit}={getattr(counters, limit)} during the run, but after "
-                f"having been {self.furthest} it was no higher than before {MAX_SETBACKS} times, and is {current} "
-                "now: the run would never end. Handlers that set counters or load a state should do so once"
+                f"{name} should approach {limit}={getattr(counters, limit)} during the run, but "
+                f"after having been {self.furthest} it was no higher than before {MAX_SETBACKS} "
+                f"times, and is {current} now: the run would never end. Handlers that set counters "
+                "or load a state should do so once"
             )
 
     def position(self, counters: Counters) -> tuple[int, int]:
@@ -445,9 +446,10 @@ class _Wanted(NamedTuple):
 def _check_request(request: Request) -> None:
     if request.max_epochs is not None and request.max_iters is not None:
         raise ValueError(
-            "Arguments max_epochs and max_iters are mutually exclusive. Please provide only max_epochs or max_iters, "
-            f"but given max_epochs={request.max_epochs} and max_iters={request.max_iters}. "
-            "(Up to Ignite 0.4.2 the third argument of run was epoch_length: give it by its name)"
+            "Arguments max_epochs and max_iters are mutually exclusive. Please provide only "
+            f"max_epochs or max_iters, but given max_epochs={request.max_epochs} and "
+            f"max_iters={request.max_iters}. (Up to Ignite 0.4.2 the third argument of run was "
+            "epoch_length: give it by its name)"
         )
     for name in ("max_epochs", "max_iters", "epoch_length"):
         value: Any = getattr(request, name)
@@ -465,8 +467,8 @@ def _merge_limits(counters: Limits, request: Request) -> tuple[int | None, int |
     ):
         old, new = ("max_iters", "max_epochs") if in_iters_mode else ("max_epochs", "max_iters")
         raise ValueError(
-            f"The run is limited by {old}={getattr(counters, old)}. To switch from {old} to {new} mode during resume, "
-            f"you must first reset by setting 'engine.state.{old} = None'"
+            f"The run is limited by {old}={getattr(counters, old)}. To switch from {old} to {new} "
+            f"mode during resume, you must first reset by setting 'engine.state.{old} = None'"
         )
     _check_not_passed(
         "max_epochs", request.max_epochs, counters.epoch if in_epochs_mode else 0, "epoch"
@@ -483,9 +485,9 @@ def _merge_limits(counters: Limits, request: Request) -> tuple[int | None, int |
 def _check_not_passed(name: str, limit: int | None, current: int, unit: str) -> None:
     if limit is not None and limit < current:
         raise ValueError(
-            f"Argument {name} should be greater than or equal to the start {unit} defined in the state: "
-            f"{limit} vs {current}. Please, set engine.state.{name} = None before calling engine.run() in order to "
-            "restart the training from the beginning."
+            f"Argument {name} should be greater than or equal to the start {unit} defined in the "
+            f"state: {limit} vs {current}. Please, set engine.state.{name} = None before calling "
+            "engine.run() in order to restart the training from the beginning."
         )
 
 

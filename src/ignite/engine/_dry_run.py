@@ -69,7 +69,8 @@ class DryRun:
             for column in zip(*(row[:3] for row in rows), strict=True)
         ]
         lines = [
-            f"Dry run of {self._batches} batches: {len(self._rows)} called, {len(self.not_called)} not"
+            f"Dry run of {self._batches} batches: {len(self._rows)} called, {len(self.not_called)} "
+            "not"
         ]
         for row in rows:
             place = "  ".join(
@@ -90,8 +91,8 @@ def dry_run(engine: Emitter, data: Iterable[Any] | None, batches: int) -> DryRun
         raise ValueError(f"batches should be a positive integer, but given {batches!r}")
     if isinstance(data, Iterator):
         raise ValueError(
-            "data should start from its beginning each time it is iterated over, but given an iterator, whose "
-            "first batches would be lost: pass the object that it iterates over"
+            "data should start from its beginning each time it is iterated over, but given an "
+            "iterator, whose first batches would be lost: pass the object that it iterates over"
         )
     if engine._is_running:
         raise RuntimeError(

@@ -106,8 +106,9 @@ class Emitter:
         ]
         if old:
             warnings.warn(
-                f"Events should be strings or members of an EventEnum, but given {old[0]!r}. Such events work as in "
-                "Ignite up to 0.3, but can have no filters: let the enum derive from ignite.engine.EventEnum",
+                f"Events should be strings or members of an EventEnum, but given {old[0]!r}. Such "
+                "events work as in Ignite up to 0.3, but can have no filters: let the enum derive "
+                "from ignite.engine.EventEnum",
                 DeprecationWarning,
                 stacklevel=2,
             )
@@ -115,8 +116,8 @@ class Emitter:
             known = self._tables.get(key_of(event))
             if known is not None and _is_other(known.event, event):
                 warnings.warn(
-                    f"{event!r} should have a name of its own: events are told apart by name, and handlers of it are "
-                    f"also called at {known.event!r}",
+                    f"{event!r} should have a name of its own: events are told apart by name, and "
+                    f"handlers of it are also called at {known.event!r}",
                     stacklevel=2,
                 )
         for event in event_names:
@@ -251,7 +252,8 @@ class Emitter:
             raise ValueError(f"Input event name '{event_name}' does not exist")
         if not table.remove(handler):
             raise ValueError(
-                f"Input handler '{handler}' is not found among registered event handlers of {event_name}"
+                f"Input handler '{handler}' is not found among registered event handlers of "
+                f"{event_name}"
             )
         self._refresh(table)
 
@@ -408,8 +410,8 @@ class Emitter:
             known = ", ".join(self._tables)
             self.logger.error("attempt to use an unknown event: %s", event)
             raise ValueError(
-                f"Event {event} is not a valid event for this Engine. Register it with register_events, or use one of: "
-                f"{known}"
+                f"Event {event} is not a valid event for this Engine. Register it with "
+                f"register_events, or use one of: {known}"
             )
         return self._tables[key_of(event)]
 

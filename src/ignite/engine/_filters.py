@@ -209,8 +209,8 @@ def make_filter(
         }
         named = {name: value for name, value in given.items() if value is not None}
         raise ValueError(
-            "Only one of the input arguments should be specified, except before, after and every, which go together "
-            f"(combine others with & or |), but given {named or 'none'}"
+            "Only one of the input arguments should be specified, except before, after and every, "
+            f"which go together (combine others with & or |), but given {named or 'none'}"
         )
     condition: Filter | None
     if event_filter is not None:
@@ -237,7 +237,8 @@ def window_filter(every: int | None, before: int | None, after: int | None) -> F
     for name, bound in (("before", before), ("after", after)):
         if bound is not None and not (isinstance(bound, Integral) and bound >= 0):
             raise ValueError(
-                f"Argument {name} should be integer and greater or equal to zero, but given {bound!r}"
+                f"Argument {name} should be integer and greater or equal to zero, but given "
+                f"{bound!r}"
             )
     bounds = {"every": every, "before": before, "after": after}
     text = ", ".join(f"{name}={value}" for name, value in bounds.items() if value is not None)
@@ -254,7 +255,8 @@ def once_filter(once: int | Sequence[int]) -> Filter:
     counts = list(once) if isinstance(once, Sequence) and not isinstance(once, str) else [once]
     if not counts or not all(isinstance(count, Integral) and count > 0 for count in counts):
         raise ValueError(
-            f"Argument once should either be a positive integer or a list of positive integers, got {once!r}"
+            "Argument once should either be a positive integer or a list of positive integers, "
+            f"got {once!r}"
         )
     return DueAt(frozenset(int(count) for count in counts), f"once={once!r}")
 

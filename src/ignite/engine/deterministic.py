@@ -173,7 +173,8 @@ class DeterministicEngine(Engine[Any, Any]):
         """
         if data is None and not self._cursor.is_paused:
             raise ValueError(
-                "Deterministic engine does not support the option of data=None. Please, provide data"
+                "Deterministic engine does not support the option of data=None. Please, provide "
+                "data"
             )
         return super().run(data, max_epochs, max_iters, epoch_length, resume=resume, seed=seed)
 
@@ -246,7 +247,8 @@ class DeterministicEngine(Engine[Any, Any]):
             return iterator
         if num_batches:
             self.logger.info(
-                "Resuming from iteration for provided data will fetch data until required iteration %s ...",
+                "Resuming from iteration for provided data will fetch data until required "
+                "iteration %s ...",
                 num_batches,
             )
         iterator = _fetch.iterate(data)
@@ -294,8 +296,9 @@ def _check_length(state: State, length: int | None) -> None:
     inner = getattr(getattr(state.dataloader, "batch_sampler", None), "sampler", sampler)
     if state.epoch_length is not None and length != state.epoch_length and hasattr(inner, "epoch"):
         warnings.warn(
-            "When defined engine's epoch length is different of input dataloader length, distributed sampler indices "
-            f"can not be setup in a reproducible manner: {state.epoch_length} and {length}",
+            "When defined engine's epoch length is different of input dataloader length, "
+            "distributed sampler indices can not be setup in a reproducible manner: "
+            f"{state.epoch_length} and {length}",
             stacklevel=2,
         )
 

@@ -80,8 +80,8 @@ class Engine(Controls, Generic[Batch, Output]):
         super().__init__()
         if not accepts(process_function, self, None):
             raise ValueError(
-                f"Error adding {name_of(process_function)} 'process_function': should accept (engine, batch), "
-                f"but takes {describe_signature(process_function)}"
+                f"Error adding {name_of(process_function)} 'process_function': should accept "
+                f"(engine, batch), but takes {describe_signature(process_function)}"
             )
         self._process_function = process_function
         self._cursor = Cursor()
@@ -193,8 +193,9 @@ class Engine(Controls, Generic[Batch, Output]):
                 # state of a finished run.
                 self.logger.log(
                     logging.INFO if is_resumed else logging.WARNING,
-                    "Nothing to run: the loaded state is finished (%s). To continue, give run() a larger max_epochs or "
-                    "max_iters; to begin a new run, set engine.state.max_epochs = None before",
+                    "Nothing to run: the loaded state is finished (%s). To continue, give run() a "
+                    "larger max_epochs or max_iters; to begin a new run, set "
+                    "engine.state.max_epochs = None before",
                     describe_progress(self.state),
                 )
                 return self.state
@@ -210,8 +211,8 @@ class Engine(Controls, Generic[Batch, Output]):
     def _check_can_run(self, data: Any) -> None:
         if self._is_running:
             raise RuntimeError(
-                "run() should be called on an engine that is not running, but this one is: for a nested loop, create a "
-                "second Engine"
+                "run() should be called on an engine that is not running, but this one is: for a "
+                "nested loop, create a second Engine"
             )
         if data is not None and not isinstance(data, Iterable):
             raise TypeError(f"Argument data should be iterable, but given {type(data).__name__}")
@@ -324,13 +325,15 @@ class Engine(Controls, Generic[Batch, Output]):
                 self._pass_notifier.repeat_pass()
             if cursor.is_open:
                 self.logger.warning(
-                    "The run has failed in epoch %s, iteration %s: it continues with the rest of the epoch",
+                    "The run has failed in epoch %s, iteration %s: it continues with the rest of "
+                    "the epoch",
                     state.epoch + 1, before,
                 )  # fmt: skip
         else:
             self._pass_notifier = _fetch.PassNotifier(state.dataloader)
             self.logger.warning(
-                "The run has failed in epoch %s, iteration %s, and its position in the data is lost: the epoch is "
+                "The run has failed in epoch %s, iteration %s, and its position in the data is "
+                "lost: the epoch is "
                 "repeated from its start, iteration %s", state.epoch + 1, before, state.iteration,
             )  # fmt: skip
 

@@ -164,15 +164,18 @@ def _check_arg(
         raise ValueError(f"amp_mode should be None, 'amp' or 'apex', but given {amp_mode!r}")
     if on_mps and amp_mode:
         raise ValueError(
-            f"amp_mode cannot be used with mps device, but given {amp_mode!r}. Consider using a CUDA device"
+            f"amp_mode cannot be used with mps device, but given {amp_mode!r}. Consider using a "
+            "CUDA device"
         )
     if on_tpu and amp_mode:
         raise ValueError(
-            f"amp_mode cannot be used with xla device, but given {amp_mode!r}. Consider using amp_mode=None"
+            f"amp_mode cannot be used with xla device, but given {amp_mode!r}. Consider using "
+            "amp_mode=None"
         )
     if scaler and amp_mode != "amp":
         raise ValueError(
-            f"scaler argument is {scaler}, but amp_mode is {amp_mode}. Consider using amp_mode='amp'."
+            f"scaler argument is {scaler}, but amp_mode is {amp_mode}. Consider using "
+            "amp_mode='amp'."
         )
     if on_tpu:
         _check_xla()
@@ -197,8 +200,9 @@ def _warn_of_bfloat16(
 ) -> None:
     if mode == "amp" and amp_dtype is None and device_type == "cpu":
         engine.logger.warning(
-            "amp_mode='amp' computes in bfloat16 on the CPU, where Ignite computed in full precision. Leave amp_mode "
-            "out for full precision; set amp_dtype='bfloat16' to keep bfloat16 without this warning"
+            "amp_mode='amp' computes in bfloat16 on the CPU, where Ignite computed in full "
+            "precision. Leave amp_mode out for full precision; set amp_dtype='bfloat16' to keep "
+            "bfloat16 without this warning"
         )
 
 

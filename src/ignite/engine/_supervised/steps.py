@@ -39,9 +39,9 @@ _ARGUMENTS = {
     "amp_mode": '"amp" for autocast, "apex" for NVIDIA\'s apex, None for full precision.',
     "scaler": "a ``torch.amp.GradScaler`` for float16. Gradients are unscaled before they are clipped.",
     "gradient_accumulation_steps": "number of batches for each step of the optimizer. The gradient is the mean over "
-    "these batches; with a :class:`CountedLoss`, the mean over all their elements. The last window of an epoch has "
-    "the remaining batches, if the length of the epoch is known. DistributedDataParallel synchronizes gradients once "
-    "per window.",
+    "these batches; with a :class:`CountedLoss`, the mean over all their elements. The last window "
+    "of an epoch has the remaining batches, if the length of the epoch is known. "
+    "DistributedDataParallel synchronizes gradients once per window.",
     "model_fn": "``model_fn(model, x)`` calls the model.",
     "clip_grad_norm": "maximum Euclidean norm of all gradients together.",
     "clip_grad_value": "maximum absolute value of a single gradient; applied before the norm.",

@@ -214,11 +214,13 @@ class TrainingStep:
         self._training = Mode(self.model, is_training=True)
         if not isinstance(self.accumulation_steps, int):
             raise TypeError(
-                f"gradient_accumulation_steps should be an integer, but given {self.accumulation_steps!r}"
+                "gradient_accumulation_steps should be an integer, but given "
+                f"{self.accumulation_steps!r}"
             )
         if self.accumulation_steps <= 0:
             raise ValueError(
-                f"Gradient_accumulation_steps must be strictly positive, but given {self.accumulation_steps}"
+                "Gradient_accumulation_steps must be strictly positive, but given "
+                f"{self.accumulation_steps}"
             )
 
     def __call__(self, engine: Engine[Any, Any], batch: Any) -> Any:
@@ -296,7 +298,8 @@ class TrainingStep:
         gradients, parameters = state_dict["gradients"], self._parameters()
         if state_dict["num_accumulated"] and len(gradients) != len(parameters):
             raise ValueError(
-                f"gradients should be of {len(parameters)} parameters, as the optimizer has, but given {len(gradients)}"
+                f"gradients should be of {len(parameters)} parameters, as the optimizer has, but "
+                f"given {len(gradients)}"
             )
         for parameter, gradient in zip(parameters, gradients, strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter, copy=True)
@@ -361,8 +364,9 @@ class TrainingStep:
             return
         self._has_warned = True
         engine.logger.warning(
-            "The optimizer steps at the end of an epoch with a window of %s of gradient_accumulation_steps=%s batches. "
-            "Ignite counted on over the borders of epochs, so the number of steps, and what counts them, may differ",
+            "The optimizer steps at the end of an epoch with a window of %s of "
+            "gradient_accumulation_steps=%s batches. Ignite counted on over the borders of epochs, "
+            "so the number of steps, and what counts them, may differ",
             num_batches, self.accumulation_steps,
         )  # fmt: skip
 

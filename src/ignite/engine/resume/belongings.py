@@ -62,9 +62,10 @@ class Belongings(NamedTuple):
         """
         if self.alike:
             raise ValueError(
-                "Objects of a run should have different names, but given several objects that cannot be told apart: "
-                f"{', '.join(self.alike)}. In another order of attachment, their states would be swapped. Name them: "
-                "Checkpoint.of(trainer, folder, first=..., second=...)"
+                "Objects of a run should have different names, but given several objects that "
+                f"cannot be told apart: {', '.join(self.alike)}. In another order of attachment, "
+                "their states would be swapped. Name them: Checkpoint.of(trainer, folder, "
+                "first=..., second=...)"
             )
         has_model = any(_holds_model(one) for one in self.objects.values())
         if (
@@ -74,8 +75,9 @@ class Belongings(NamedTuple):
         ):
             raise ValueError(
                 "A run should be saved with its model and optimizer, but neither was found: "
-                f"{', '.join(self.hidden[:3])} could not be looked into. Name them: Checkpoint.of(trainer, folder, "
-                "model=model, optimizer=optimizer). A run that has none says so: Checkpoint.of(..., model=None)"
+                f"{', '.join(self.hidden[:3])} could not be looked into. Name them: "
+                "Checkpoint.of(trainer, folder, model=model, optimizer=optimizer). A run that has "
+                "none says so: Checkpoint.of(..., model=None)"
             )
 
 
@@ -130,8 +132,8 @@ def collect(engine: Emitter, given: Mapping[str, Any]) -> Belongings:
             )
         if value is not None and not is_engine(value) and not isinstance(value, Stateful):
             raise TypeError(
-                f"{name} should have state_dict and load_state_dict, but given {type(value).__name__}. "
-                f"To leave out the object of this name, give {name}=None"
+                f"{name} should have state_dict and load_state_dict, but given "
+                f"{type(value).__name__}. To leave out the object of this name, give {name}=None"
             )
         if value is not None:
             collector.add(GIVEN, name, value)

@@ -56,9 +56,10 @@ def run_state_dict(
     """
     if engine._is_running and engine.state.dataloader is not engine._source.data:
         raise ValueError(
-            "The data of a saved run should be given to run(), or set by set_data() in a handler of STARTED, which a "
-            "resumed run calls again, but they were replaced later: a resumed run would have other batches. Give "
-            "run() data that change by themselves, or leave out Checkpoint.of"
+            "The data of a saved run should be given to run(), or set by set_data() in a handler "
+            "of STARTED, which a resumed run calls again, but they were replaced later: a resumed "
+            "run would have other batches. Give run() data that change by themselves, or leave out "
+            "Checkpoint.of"
         )
     objects, engines = belongings.objects, belongings.engines
     states: dict[str, Any] = {"trainer": engine.state_dict(), "is_finished": is_finished}
@@ -213,8 +214,8 @@ class Resumption:
         if self._data_is_due != self._engine._source.is_set and "data" in self._states:
             was, has = ("", " not") if self._data_is_due else (" not", "")
             raise CheckpointError(
-                f"set_data() should be called in a handler of STARTED if, and only if, the saved run did, but it "
-                f"was{was} called there and was{has} called here"
+                "set_data() should be called in a handler of STARTED if, and only if, the saved "
+                f"run did, but it was{was} called there and was{has} called here"
             )
 
     def restore(self) -> None:
@@ -296,7 +297,8 @@ class Resumption:
         cursor.carried = length - num_left if carried else 0
         state.iteration = cursor.known_iteration = epoch * length + cursor.carried
         self._engine.logger.warning(
-            "The global batch size has changed: an epoch has %s iterations instead of %s. The run continues after the "
+            "The global batch size has changed: an epoch has %s iterations instead of %s. The run "
+            "continues after the "
             "samples that were seen, as iteration %s", state.epoch_length, old, state.iteration
         )  # fmt: skip
 
@@ -333,8 +335,9 @@ def _check_numbers(left_over: list[str], belongings: Belongings, source: str) ->
     if numbered:
         base = numbered[0].rpartition("#")[0]
         raise CheckpointError(
-            f"The states in {source} should have names that identify their objects, but {', '.join([base, *numbered])} "
-            "are numbered in the order in which they were attached. Name them: Checkpoint.of(trainer, folder, "
+            f"The states in {source} should have names that identify their objects, but "
+            f"{', '.join([base, *numbered])} are numbered in the order in which they were "
+            "attached. Name them: Checkpoint.of(trainer, folder, "
             f"**{{{base!r}: first, {numbered[0]!r}: second}})"
         )
 
@@ -367,13 +370,15 @@ def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None
     states = found.state
     if not isinstance(states, Mapping) or "trainer" not in states:
         raise CheckpointError(
-            f"{found.name} should be the checkpoint of a run, with the state of a trainer, but contains "
-            f"{list(states)[:5] if isinstance(states, Mapping) else type(states).__name__}. To load the states of "
-            "single objects, use Checkpoint.load_objects"
+            f"{found.name} should be the checkpoint of a run, with the state of a trainer, but "
+            "contains "
+            f"{list(states)[:5] if isinstance(states, Mapping) else type(states).__name__}. To "
+            "load the states of single objects, use Checkpoint.load_objects"
         )
     if "data" in states and data is None:
         raise CheckpointError(
-            f"data should be given to resume {found.name}, which is of a run over data, but given None"
+            f"data should be given to resume {found.name}, which is of a run over data, but given "
+            "None"
         )
     given = {} if engine.run_saver is None else engine.run_saver.given
     resumption = Resumption(engine, states, collect(engine, given), data, found.name)
@@ -388,13 +393,14 @@ def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
             return storage.load(path)
         if "://" not in str(source) and not path.exists():
             raise FileNotFoundError(
-                f"resume should be 'latest', 'best' or a path, but given {source}, which does not exist"
+                f"resume should be 'latest', 'best' or a path, but given {source}, which does not "
+                "exist"
             )
         return _agree_on_latest(storage.open_place(source))
     if engine.run_saver is None:
         raise ValueError(
-            f"resume={str(source)!r} needs a folder: attach Checkpoint.of(trainer, folder, ...) before, or give "
-            "the path of the folder"
+            f"resume={str(source)!r} needs a folder: attach Checkpoint.of(trainer, folder, ...) "
+            "before, or give the path of the folder"
         )
     if source != "best":
         return _agree_on_latest(engine.run_saver.place)
@@ -432,8 +438,8 @@ def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
             return loaded
     if names:
         raise CheckpointError(
-            f"{place} should have a readable checkpoint, but all of {', '.join(names[:5])} are damaged; see the log. "
-            "Move them away to begin a new run"
+            f"{place} should have a readable checkpoint, but all of {', '.join(names[:5])} are "
+            "damaged; see the log. Move them away to begin a new run"
         )
     return None
 
