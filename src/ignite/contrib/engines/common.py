@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite import distributed as idist
-from ignite.contrib.engines._parts import (
+from ignite.contrib.engines._common_handlers import (
     averages_of,
     checkpoint_of,
     disk_saver,
