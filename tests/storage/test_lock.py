@@ -1,5 +1,7 @@
-"""Of two programs, one writes to a folder."""
+"""Of two programs, only one writes to a folder."""
 
+import errno
+import fcntl
 import os
 import signal
 import socket
@@ -32,7 +34,9 @@ def try_to_hold(folder):
 def test_another_process_is_refused_and_told_who_holds_it(tmp_path):
     with hold(tmp_path):
         assert in_child(lambda: try_to_hold(tmp_path)) == 1
-        words = f"its lock is held by process {os.getpid()} on {socket.gethostname()}. End that one"
+        words = (
+            f"its lock is held by process {os.getpid()} on {socket.gethostname()}. End that program"
+        )
         with pytest.raises(CheckpointError, match=words), hold(tmp_path):
             pass
         assert in_child(lambda: try_to_hold(tmp_path)) == 1, "the attempt has not let go of it"
@@ -117,7 +121,57 @@ def test_without_locks_there_is_a_warning(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
     with hold(tmp_path):
-        assert "cannot be locked: see to it that no other program writes there" in caplog.text
+        assert "make sure that no other program writes to it" in caplog.text
+
+
+class FakeMsvcrt:
+    """``msvcrt.locking`` by locks of one byte that belong to open files, as those of Windows do."""
+
+    LK_NBLCK = 2
+    error = None
+
+    def locking(self, descriptor, mode, num_bytes):
+        assert mode == self.LK_NBLCK
+        if self.error is not None:
+            raise self.error
+        assert os.lseek(descriptor, 0, os.SEEK_CUR) > 200, "the name of the holder is not locked"
+        assert num_bytes == 1
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    msvcrt = FakeMsvcrt()
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(lock, "msvcrt", msvcrt)
+    return msvcrt
+
+
+@pytest.mark.usefixtures("windows")
+def test_on_windows_another_process_is_refused_and_told_who_holds_it(tmp_path):
+    test_another_process_is_refused_and_told_who_holds_it(tmp_path)
+
+
+@pytest.mark.usefixtures("windows")
+def test_on_windows_it_is_let_go_of_when_the_holder_is_killed(tmp_path):
+    test_it_is_let_go_of_when_the_holder_is_killed(tmp_path)
+
+
+def test_on_windows_other_errors_are_raised(tmp_path, windows):
+    windows.error = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Input/output"), hold(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("windows")
+def test_without_any_module_for_locks_there_is_a_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(lock, "msvcrt", None)
+    with hold(tmp_path):
+        assert "cannot be locked" in caplog.text
+        assert "the system has no file locks" in caplog.text
 
 
 def test_other_errors_are_raised(tmp_path, monkeypatch):

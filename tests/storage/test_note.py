@@ -120,7 +120,7 @@ def test_old_files_of_torch_have_none(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.pt").write_text("hello")
-    with pytest.raises(CheckpointError, match="does not begin like a zip file"):
+    with pytest.raises(CheckpointError, match="does not start like a zip file"):
         read_note(tmp_path / "a.pt")
 
 

@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import zipfile
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ STORAGE = (
 )
 def test_memory_that_is_not_in_the_file_is_refused(body):
     with pytest.raises(
-        CheckpointError, match="made of a size that is not that of anything in the file"
+        CheckpointError, match="loading it would allocate more memory for .* than the file has"
     ):
         check_calls(pickled(body), MB)
 
@@ -147,5 +148,95 @@ def test_storages_of_old_files_are_as_large_as_the_file_at_most():
     file.seek(0)
     check_legacy_calls(file, len(file.getvalue()))
     file.seek(0)
-    with pytest.raises(CheckpointError, match="would have a storage made of a size"):
+    with pytest.raises(CheckpointError, match="would allocate more memory for a storage"):
         check_legacy_calls(file, 999)
+
+
+def tensors(count):
+    whole = torch.arange(count)
+    kinds = [
+        lambda i: torch.ones(i % 7),
+        lambda i: torch.tensor(i, dtype=torch.int64),
+        lambda i: whole[i : i + 2],
+        lambda i: torch.ones(1, 2, 3, 1, 1),
+        lambda i: torch.ones(2, 300).T,
+        lambda i: torch.ones(1, 1, 1, requires_grad=True),
+        lambda i: torch.zeros(70_000, dtype=torch.bool)[60_000 + i :],
+    ]
+    return {f"part{i}": kinds[i % len(kinds)](i) for i in range(count)}
+
+
+def pickle_of(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    with zipfile.ZipFile(file) as archive:
+        return archive.read("archive/data.pkl")
+
+
+def test_many_tensors_pass_and_all_else_around_them_is_checked():
+    data = pickle_of(tensors(3000))
+    check_calls(data, MB)
+    bad = called("builtins", "bytearray", number(10**9))
+    at = data.index(text("part2990"))
+    for planted in (
+        b"\x80\x02" + bad + data[2:],
+        data[:at] + bad + data[at:],
+        data[:-1] + bad + b".",
+    ):
+        with pytest.raises(CheckpointError, match="allocate more memory for bytearray"):
+            check_calls(planted, MB)
+    with pytest.raises(CheckpointError, match="its pickle is damaged"):
+        check_calls(data[: at + 40], MB)
+
+
+# What comes before the tensors below: tuples, so many that the pickle is interpreted, and 5 values.
+PREFIX = (
+    b")\x85" * 5001
+    + b"ctorch._utils\n_rebuild_tensor_v2\nq\1ccollections\nOrderedDict\nq\2"
+    + text("storage")
+    + b"q\3ctorch\nFloatStorage\nq\4)"
+    + b"\x85" * 999
+    + b"q\5"
+)
+STORAGE_TUPLE, SIZE, STRIDE, ARGUMENTS = b"h\7", b"h\x08", b"h\x09", b"h\x0b"
+
+
+def tensor_of(kind=b"h\4", hooks=b"h\2", size=b"K\1\x85"):
+    storage = b"(h\3" + kind + text("17") + b"q\6h\3K\1tq\7Q"
+    return (
+        b"h\1("
+        + storage
+        + b"K\0"
+        + size
+        + b"q\x08K\1\x85q\x09\x89"
+        + hooks
+        + b")Rq\x0atq\x0bRq\x0c"
+    )
+
+
+def test_tensors_do_not_hide_tuples_that_are_nested_too_deeply():
+    check_calls(pickled(PREFIX + tensor_of()), MB)
+    for tensor in (tensor_of(kind=b"h\5"), tensor_of(size=b"h\5\x85")):
+        with pytest.raises(CheckpointError, match="nested at most 1000 deep"):
+            check_calls(pickled(PREFIX + tensor), MB)
+    for get, num_allowed in ((STORAGE_TUPLE, 999), (SIZE, 999), (STRIDE, 999), (ARGUMENTS, 998)):
+        start = PREFIX + tensor_of() + get
+        check_calls(pickled(start + b"\x85" * num_allowed), MB)
+        with pytest.raises(CheckpointError, match="nested at most 1000 deep"):
+            check_calls(pickled(start + b"\x85" * (num_allowed + 1)), MB)
+
+
+@pytest.mark.parametrize("get", [STORAGE_TUPLE, SIZE, STRIDE, ARGUMENTS])
+@pytest.mark.parametrize("name", ["bytearray", "encode", "FloatTensor", "_rebuild_qtensor"])
+def test_tuples_of_a_tensor_are_no_harmless_arguments(get, name):
+    size = b"(K\1K\1K\1K\1t"
+    with pytest.raises(CheckpointError, match="allocate more memory|another encoding"):
+        check_calls(
+            pickled(PREFIX + tensor_of(size=size) + f"cx\n{name}\n".encode() + get + b"R"), MB
+        )
+
+
+def test_a_call_in_place_of_the_hooks_of_a_tensor_is_checked():
+    hooks = b"ctorch\nFloatTensor\nq\x0dh\x0d"
+    with pytest.raises(CheckpointError, match="allocate more memory for FloatTensor"):
+        check_calls(pickled(PREFIX + hooks + tensor_of(hooks=b"h\x0d")), MB)

@@ -1,8 +1,8 @@
-"""Checks what the pickle of a checkpoint calls, before torch loads it.
+"""Checks the calls in the pickle of a checkpoint before ``torch.load`` makes them.
 
-``torch.load(weights_only=True)`` runs no code of a file. But it calls constructors that allocate as
-many bytes as the file says, codecs that Python imports by name, and hashes of tuples, which
-overflow the stack if tuples are nested deeply enough.
+``torch.load(weights_only=True)`` runs no code from a file. But it calls constructors that allocate
+as much memory as the file asks for, loads codecs by name, and hashes tuples, which overflows the
+stack if they are nested deeply enough.
 """
 
 import math
@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, NamedTuple
 from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
-_NUM_HARMLESS = 5000  # so many nested tuples do not overflow any stack
-_MAKERS = re.compile(
+_NUM_HARMLESS_TUPLES = 5000  # even if all are nested in each other, they do not overflow the stack
+_ALLOCATING_CALLS = re.compile(
     rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n"
 )
 
@@ -28,33 +28,59 @@ class _Tuple(NamedTuple):
     depth: int
 
 
-_ENCODE = _Global("encode")  # the function that bytes are written with
+_ENCODE = _Global("encode")  # pickles of protocol 2 create bytes with it
+_REBUILD_TENSOR = _Global("_rebuild_tensor_v2")
+_ORDERED_DICT = _Global("OrderedDict")
 
 
 def check_calls(pickled: bytes, file_size: int) -> None:
-    """Refuses a pickle that would need much more memory than the file, or overflow the stack.
+    """Refuses a pickle that would allocate much more memory than the file has, or overflow the stack.
 
-    Most pickles are not followed, because they name nothing that could do so.
+    Most pickles are not interpreted, because they contain no name of a call that could do so.
 
     Raises:
         CheckpointError: the pickle is refused.
     """
     num_tuples = sum(pickled.count(code) for code in (b"\x85", b"\x86", b"\x87", b"t"))
-    if _MAKERS.search(pickled) or num_tuples > _NUM_HARMLESS:
-        _Walk(pickled, file_size).go()
+    if _ALLOCATING_CALLS.search(pickled) or num_tuples > _NUM_HARMLESS_TUPLES:
+        _Interpreter(pickled, file_size).run()
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
     """Like :func:`check_calls`, for files of torch before version 1.6, whose storages also state their size."""
     content, at = file.read(), 0
     for _ in range(5):  # magic number, version, system, the state, keys of storages
-        at = _Walk(content, file_size, at, has_storages=True).go()
+        at = _Interpreter(content, file_size, at, has_storages=True).run()
 
 
-class _Walk:
-    """Follows a pickle to find the arguments of each call. ``None`` stands for any other value.
+def _tensor_pattern() -> re.Pattern[bytes]:
+    """The opcodes after ``_rebuild_tensor_v2`` of an ordinary tensor, as ``torch.save`` writes them."""
+    get, put = rb"(?:h.|j....)", rb"(?:q.|r....)"
+    integer = rb"(?:K.|M..|J....)"
+    digits = b"|".join(rb"X%c\0\0\0\d{%d}" % (length, length) for length in range(1, 7))
+    integers = rb"(?:\)|(?:%(i)s\x85|%(i)s{2}\x86|%(i)s{3}\x87|\(%(i)s{1,64}t)(%(p)s))" % {
+        b"i": integer,
+        b"p": put,
+    }
+    storage = rb"\((%(g)s)(%(g)s)(?:(?:%(d)s)(%(p)s)|(%(g)s))(%(g)s)%(i)st(%(p)s)Q" % {
+        b"g": get, b"p": put, b"d": digits, b"i": integer
+    }  # fmt: skip
+    hooks = rb"(%s)\)R(%s)" % (get, put)
+    pattern = rb"\(%s%s%s%s[\x88\x89]%st(%s)R(%s)" % (
+        storage, integer, integers, integers, hooks, put, put
+    )  # fmt: skip
+    return re.compile(pattern, re.DOTALL)
 
-    ``pickletools`` can do this, too, and takes three times as long.
+
+_TENSOR = _tensor_pattern()
+_TENSOR_TUPLE = _Tuple((None, None, None), 1)
+_TENSOR_ARGUMENTS = _Tuple((None, None, None), 2)
+
+
+class _Interpreter:
+    """Interprets a pickle to find the arguments of each call. ``None`` stands for any other value.
+
+    ``pickletools`` can list the opcodes, too, but takes three times as long.
 
     Args:
         data: the pickle; more bytes may follow.
@@ -73,18 +99,18 @@ class _Walk:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def go(self) -> int:
-        """Follows the pickle and returns its end."""
+    def run(self) -> int:
+        """Interprets the pickle and returns its end."""
         data = self._data
         try:
             while (code := data[self._at]) != _STOP:
                 self._at += 1
-                _ACTS[code](self)
+                _OPCODES[code](self)
         except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
             raise CheckpointError(f"its pickle is damaged: {error!r:.200}") from None
         return self._at + 1
 
-    # A truncated pickle raises at the next code: nothing here reads behind the end.
+    # A truncated pickle raises at the next opcode: nothing here reads past the end.
 
     def _take(self, num_bytes: int) -> bytes:
         start = self._at
@@ -118,7 +144,38 @@ class _Walk:
         self._memo[index] = self._stack[-1]
 
     def _get(self, index: int) -> None:
-        self._stack.append(self._memo[index])
+        value = self._memo[index]
+        if value == _REBUILD_TENSOR and self._skip_tensor():
+            value = None
+        self._stack.append(value)
+
+    def _skip_tensor(self) -> bool:
+        """Skips the arguments and the call of ``_rebuild_tensor_v2`` for an ordinary tensor.
+
+        Has the effect of interpreting the thirty opcodes one by one, which takes ten times as long.
+
+        Returns:
+            Whether the tensor was skipped. If not, nothing has changed.
+        """
+        found = None if self._has_storages else _TENSOR.match(self._data, self._at)
+        if found is None:
+            return False
+        *gets, hooks_class = map(self._memo_at, found.group(1, 2, 4, 5, 9))
+        if hooks_class != _ORDERED_DICT or any(type(value) is _Tuple for value in gets):
+            return False
+        puts = zip(
+            found.group(3, 6, 7, 8, 10, 11, 12),
+            ("", _TENSOR_TUPLE, _TENSOR_TUPLE, _TENSOR_TUPLE, None, _TENSOR_ARGUMENTS, None),
+            strict=True,
+        )
+        self._memo.update(
+            (int.from_bytes(put[1:], "little"), value) for put, value in puts if put is not None
+        )
+        self._at = found.end()
+        return True
+
+    def _memo_at(self, get: bytes | None) -> Any:
+        return None if get is None else self._memo[int.from_bytes(get[1:], "little")]
 
     def _mark(self) -> None:
         self._marks.append(self._stack)
@@ -147,7 +204,7 @@ class _Walk:
 
     def _check(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, _Global):
-            return  # torch calls nothing else
+            return  # torch only calls names
         items = arguments.items if isinstance(arguments, _Tuple) else (None,)
         name = function.name
         if name.endswith("_rebuild_from_type_v2") and len(items) == 4:
@@ -162,7 +219,7 @@ class _Walk:
         elif function == _ENCODE:
             # Python imports a module of the name of a codec.
             if len(items) != 2 or items[1] not in ("latin1", "latin-1"):
-                raise CheckpointError("it has bytes in another encoding than torch writes")
+                raise CheckpointError("it has bytes in another encoding than torch writes, latin1")
         elif name == "bytearray":
             _refuse_unless(all(isinstance(item, str | bytes) for item in items), name)
         elif name.endswith("Tensor") or name in ("UntypedStorage", "TypedStorage"):
@@ -178,49 +235,49 @@ class _Walk:
             _refuse_unless(sum(sizes) <= self._file_size, "a storage")
 
 
-def _push_nothing(walk: _Walk, num_bytes: int = 0) -> None:
-    """Skips a value, or pushes an empty one."""
-    walk._take(num_bytes)
-    walk._stack.append(None)
+def _push_other(run: _Interpreter, num_bytes: int = 0) -> None:
+    """Pushes the placeholder of a value that takes ``num_bytes`` in the pickle."""
+    run._take(num_bytes)
+    run._stack.append(None)
 
 
 _STOP = ord(".")
-_ACTS: dict[int, Callable[[_Walk], object]] = {
-    ord(code): act
-    for code, act in {
-        "K": lambda walk: walk._stack.append(walk._byte()),
-        "M": lambda walk: walk._stack.append(walk._byte() | walk._byte() << 8),
-        "J": lambda walk: walk._push_signed(4),
-        "\x8a": lambda walk: walk._push_signed(walk._byte()),
-        "X": lambda walk: walk._push_text(walk._number()),
-        "U": lambda walk: walk._push_text(walk._byte()),
-        "q": lambda walk: walk._put(walk._byte()),
-        "r": lambda walk: walk._put(walk._number()),
-        "p": lambda walk: walk._put(int(walk._line())),
-        "h": lambda walk: walk._get(walk._byte()),
-        "j": lambda walk: walk._get(walk._number()),
-        "g": lambda walk: walk._get(int(walk._line())),
-        "c": _Walk._push_global,
-        ")": lambda walk: walk._stack.append(_tuple([])),
-        "\x85": lambda walk: walk._push_tuple(1),
-        "\x86": lambda walk: walk._push_tuple(2),
-        "\x87": lambda walk: walk._push_tuple(3),
-        "t": _Walk._push_marked_tuple,
-        "(": _Walk._mark,
-        "R": _Walk._call,
-        "\x81": _Walk._call,
-        "Q": _Walk._load_storage,
-        "e": _Walk._pop_mark,
-        "u": _Walk._pop_mark,
-        "a": lambda walk: walk._stack.pop(),
-        "b": lambda walk: walk._stack.pop(),
-        "s": lambda walk: walk._stack.__delitem__(slice(-2, None)),
-        "G": lambda walk: _push_nothing(walk, 8),
-        "\x80": lambda walk: walk._take(1),
-        **dict.fromkeys("N\x88\x89]}\x8f", _push_nothing),
+_OPCODES: dict[int, Callable[[_Interpreter], object]] = {
+    ord(code): effect
+    for code, effect in {
+        "K": lambda run: run._stack.append(run._byte()),
+        "M": lambda run: run._stack.append(run._byte() | run._byte() << 8),
+        "J": lambda run: run._push_signed(4),
+        "\x8a": lambda run: run._push_signed(run._byte()),
+        "X": lambda run: run._push_text(run._number()),
+        "U": lambda run: run._push_text(run._byte()),
+        "q": lambda run: run._put(run._byte()),
+        "r": lambda run: run._put(run._number()),
+        "p": lambda run: run._put(int(run._line())),
+        "h": lambda run: run._get(run._byte()),
+        "j": lambda run: run._get(run._number()),
+        "g": lambda run: run._get(int(run._line())),
+        "c": _Interpreter._push_global,
+        ")": lambda run: run._stack.append(_tuple([])),
+        "\x85": lambda run: run._push_tuple(1),
+        "\x86": lambda run: run._push_tuple(2),
+        "\x87": lambda run: run._push_tuple(3),
+        "t": _Interpreter._push_marked_tuple,
+        "(": _Interpreter._mark,
+        "R": _Interpreter._call,
+        "\x81": _Interpreter._call,
+        "Q": _Interpreter._load_storage,
+        "e": _Interpreter._pop_mark,
+        "u": _Interpreter._pop_mark,
+        "a": lambda run: run._stack.pop(),
+        "b": lambda run: run._stack.pop(),
+        "s": lambda run: run._stack.__delitem__(slice(-2, None)),
+        "G": lambda run: _push_other(run, 8),
+        "\x80": lambda run: run._take(1),
+        **dict.fromkeys("N\x88\x89]}\x8f", _push_other),
     }.items()
 }
-"""Opcode of a pickle -> its effect; torch writes no others."""
+"""The effect of each opcode. torch writes no others."""
 
 
 def _tuple(items: list[Any]) -> _Tuple:
@@ -230,13 +287,11 @@ def _tuple(items: list[Any]) -> _Tuple:
             depth = item.depth + 1
     if depth > _MAX_DEPTH:
         raise CheckpointError(
-            f"its tuples should be nested at most {_MAX_DEPTH} deep, but are deeper"
+            f"its tuples should be nested at most {_MAX_DEPTH} deep, but are nested deeper"
         )
     return _Tuple(tuple(items), depth)
 
 
-def _refuse_unless(is_right: bool, name: str) -> None:
-    if not is_right:
-        raise CheckpointError(
-            f"it would have {name} made of a size that is not that of anything in the file"
-        )
+def _refuse_unless(is_allowed: bool, name: str) -> None:
+    if not is_allowed:
+        raise CheckpointError(f"loading it would allocate more memory for {name} than the file has")

@@ -291,10 +291,15 @@ def _check_tensor(tensor: Tensor, at: Step) -> None:
         raise TypeError(
             f"{at} should be a tensor with a storage, but given one of mkldnn: give x.to_dense()"
         )
-    if _SUB_BYTE.match(str(tensor.dtype)):
+    if _has_sub_byte_elements(tensor.dtype):
         raise TypeError(
             f"{at} should have a dtype of whole bytes, but given {tensor.dtype}: view it as torch.uint8"
         )
+
+
+@functools.cache  # the text of a dtype costs more than all other checks of a tensor
+def _has_sub_byte_elements(dtype: torch.dtype) -> bool:
+    return _SUB_BYTE.match(str(dtype)) is not None
 
 
 def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:

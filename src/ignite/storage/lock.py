@@ -1,4 +1,4 @@
-"""One program writes to a folder."""
+"""Locks a folder, so that only one program writes to it."""
 
 import errno
 import logging
@@ -14,27 +14,41 @@ try:
     import fcntl
 except ModuleNotFoundError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
+try:
+    import msvcrt
+except ModuleNotFoundError:
+    msvcrt = None  # type: ignore[assignment]
 
 __all__ = ["hold"]
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-_HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_HELD_ON_WINDOWS = (errno.EACCES, errno.EDEADLK)
+# Windows locks bytes, and others cannot read locked bytes. This one is behind the holder's name.
+_LOCKED_BYTE = 1 << 30
+# O_NOFOLLOW: a symbolic link in place of the lock would let somebody truncate another file.
+_FLAGS = (
+    os.O_RDWR
+    | os.O_CREAT
+    | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"))
+)
 _descriptors: set[int] = set()
-"""Of the locks that this process holds."""
+"""File descriptors of the locks that this process holds."""
 
 
 @contextmanager
 def hold(directory: str | Path) -> Iterator[None]:
-    """Keeps others from writing to a folder, as long as the context is open and this process lives.
+    """Locks a folder while the context is open and this process is alive.
 
-    The file ``.lock`` stays behind. It means nothing: what counts is whether a living process has
-    locked it.
+    The lock does not wait, and holds against other threads of this process as well. The operating
+    system releases it when the process dies. The file ``.lock`` stays in the folder; its existence
+    does not mean that the folder is locked.
 
     Raises:
-        CheckpointError: another program, or another part of this one, holds it.
-        OSError: the folder is not there, or cannot be written to.
+        CheckpointError: another program, or another part of this one, holds the lock.
+        OSError: the folder does not exist or is not writable.
 
     Example:
         >>> import tempfile
@@ -44,48 +58,65 @@ def hold(directory: str | Path) -> Iterator[None]:
         Traceback (most recent call last):
         ignite.exceptions.CheckpointError: ... should be written to by one program, but its lock is held by process ...
     """
-    if fcntl is None:  # pragma: no cover - Windows
-        yield
-        return
-    path = Path(directory, LOCK)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(Path(directory, LOCK), _FLAGS, 0o666)
     _descriptors.add(descriptor)
     try:
         _lock(descriptor, directory)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        if descriptor in _descriptors:  # not in a child, which has closed it
+        if descriptor in _descriptors:  # a forked child has closed it already
             _descriptors.remove(descriptor)
-            os.close(
-                descriptor
-            )  # which lets go of the lock; if the file were removed, two could lock two of them
+            # Closing releases the lock. The file is not removed: two programs could then hold locks
+            # on two files of the same name.
+            os.close(descriptor)
 
 
 def _lock(descriptor: int, directory: str | Path) -> None:
-    # The lock is the open file's, not the process's: it holds against other parts of this one, and
-    # closing another descriptor of the same file does not let go of it.
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "somebody"
-        raise CheckpointError(
-            f"{directory} should be written to by one program, but its lock is held by {holder}. End that one, or "
-            "take another folder"
-        ) from None
+        is_held = not _try_to_lock(descriptor)
     except OSError as error:
-        if error.errno not in _HAS_NO_LOCKS:
+        if error.errno not in _UNSUPPORTED:
             raise
         logger.warning(
-            "%s cannot be locked: see to it that no other program writes there (%s)",
+            "%s cannot be locked (%s): make sure that no other program writes to it",
             directory,
             error,
         )
+        return
+    if is_held:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another program"
+        raise CheckpointError(
+            f"{directory} should be written to by one program, but its lock is held by {holder}. "
+            "End that program or choose another folder"
+        )
 
 
-def _let_go() -> None:
-    """A forked process, such as a loader's worker, shares the open file, and would hold the lock when we are dead."""
+def _try_to_lock(descriptor: int) -> bool:
+    """Locks the open file, not the process: closing another descriptor of the file keeps the lock."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+    if msvcrt is None:
+        raise OSError(errno.ENOSYS, "the system has no file locks")
+    os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno not in _HELD_ON_WINDOWS:
+            raise
+        return False
+    return True
+
+
+def _close_in_child() -> None:
+    """Closes the locks in a forked process, such as a worker, which would hold them after its parent died."""
     for descriptor in _descriptors:
         with suppress(OSError):
             os.close(descriptor)
@@ -93,4 +124,4 @@ def _let_go() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_in_child)
