@@ -13,6 +13,7 @@ from ignite._core.optional import LazyModule
 
 __all__ = [
     "BATCH_NORM_BASE",
+    "COMPILED_MODULE_NAME",
     "MKLDNN_LAYOUT",
     "checkpoint_entry_class",
     "compiled_module_class",
@@ -149,6 +150,13 @@ def dataset_fetcher(iterator: Any) -> Any:
     Seen in 2.13. None without it: then a stream that begins anew by itself is not noticed.
     """
     return getattr(iterator, "_dataset_fetcher", None)
+
+
+COMPILED_MODULE_NAME = "_orig_mod"
+"""The attribute of a compiled module that holds the module, a part of the names of its parameters.
+
+Seen in 2.13. Without it, names of parameters keep the prefix that ``torch.compile`` adds.
+"""
 
 
 def compiled_module_class(loaded: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Names of parameters that do not depend on how a module is wrapped: by DDP, DataParallel or torch.compile."""
+"""State dicts whose keys do not depend on wrappers such as DDP, DataParallel and ``torch.compile``."""
 
 import sys
 from collections import OrderedDict
@@ -10,37 +10,36 @@ from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
-from ignite._core.torch_private import compiled_module_class
+from ignite._core.torch_private import COMPILED_MODULE_NAME, compiled_module_class
 
 __all__ = ["check_whole", "fit_keys", "load_into", "state_of", "unwrap"]
 
-# Whoever has made such tensors has imported these; importing them takes long.
+# Looked up in sys.modules: importing them is slow, and whoever has such tensors has imported them.
 _DTENSOR = "torch.distributed.tensor"
 _SHARDED = "torch.distributed._shard.sharded_tensor"
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of DataParallel, DistributedDataParallel and ``torch.compile``, nested to any depth.
+    """Returns the module inside DataParallel, DistributedDataParallel and ``torch.compile``, at any depth.
 
     Example:
         >>> linear = nn.Linear(1, 1)
         >>> unwrap(nn.DataParallel(linear)) is linear
         True
     """
-    while (name := _inner_name(module)) is not None:
-        module = module._modules[name]  # type: ignore[assignment]  # a wrapper is never without its module
+    while (name := _wrapped_name(module)) is not None:
+        module = module._modules[name]  # type: ignore[assignment]  # wrappers always hold a module
     return module
 
 
 def state_of(obj: Any) -> Mapping[str, Any]:
-    """``obj.state_dict()``; of modules without the names of wrappers, around it or around modules inside.
+    """Returns ``obj.state_dict()``; for modules, without the prefixes that wrappers add to keys.
 
-    A user's own submodule may be called ``module``: only what a wrapper really adds is cut off.
-    States that hold DTensors, of FSDP2 for example, are handed through; each process gets its own
-    part.
+    A submodule of the user may be called ``module``: only prefixes of actual wrappers are removed.
+    DTensors, for example of FSDP2, are returned as they are; each process gets its own shard.
 
     Args:
-        obj: anything with ``state_dict``. What is no module hands out its state as it is.
+        obj: any object with ``state_dict``. The state of an object that is no module is unchanged.
 
     Raises:
         TypeError: ``obj`` has no ``state_dict``.
@@ -58,19 +57,19 @@ def state_of(obj: Any) -> Mapping[str, Any]:
     module = unwrap(obj)
     state = module.state_dict()
     return (
-        _renamed(state, partial(_clean, module))
+        _renamed(state, partial(_strip_wrappers, module))
         if all(isinstance(key, str) for key in state)
         else state
     )
 
 
 def check_whole(name: str, obj: Any, state: Any) -> None:
-    """Looks whether a state is all of an object, and not the part of it that this process holds.
+    """Checks that a state is that of the whole object, not only the shard of this process.
 
     Args:
-        name: of the object, for the message.
-        obj: whose state it is.
-        state: from :func:`state_of`.
+        name: name of the object, for the message.
+        obj: the object that the state belongs to.
+        state: what :func:`state_of` has returned.
 
     Raises:
         ValueError: the object is sharded over processes, as FSDP and tensor parallelism do.
@@ -80,14 +79,14 @@ def check_whole(name: str, obj: Any, state: Any) -> None:
         >>> check_whole("model", linear, linear.state_dict())
     """
     if not (distributed.is_available() and distributed.is_initialized()):
-        return  # nothing can be spread over processes
+        return  # without processes there are no shards
     groups = obj.param_groups if isinstance(obj, Optimizer) else []
     parameters = [parameter for group in groups for parameter in group["params"]]
-    # Optimizers of FSDP's first version hold plain tensors, parts of its flattened parameters.
+    # Optimizers of FSDP1 hold plain tensors: shards of the flattened parameters.
     if any(map(_is_sharded, parameters)) or _has_shards(state):
         raise ValueError(
             f"{name} should be whole in each process, but given a {type(obj).__name__} that is sharded over processes: "
-            "a file would hold the part of one of them. Save what get_state_dict of "
+            "a file would hold the shard of one process. Save what get_state_dict of "
             "torch.distributed.checkpoint.state_dict returns with full_state_dict=True"
         )
 
@@ -113,13 +112,13 @@ def _has_shards(state: Any) -> bool:
 
 
 def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
-    """Loads what :func:`state_of` has returned, whatever ``obj`` is wrapped in now.
+    """Loads what :func:`state_of` has returned, whatever wrappers ``obj`` has now.
 
-    States with the names of wrappers, as other programs write them, are loaded as well.
+    Also loads states whose keys have the prefixes of wrappers, as other programs write them.
 
     Args:
-        obj: anything with ``load_state_dict``.
-        state: of this object or of one that is built like it.
+        obj: any object with ``load_state_dict``.
+        state: the state of this object or of one with the same structure.
         strict: for modules, whether missing and unexpected keys are errors.
 
     Raises:
@@ -144,32 +143,33 @@ def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
 
 
 def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``state`` with the keys that ``module``, which is itself unwrapped, has now.
+    """Renames the keys of ``state`` to those that ``module``, which has no wrapper itself, has now.
 
-    Keys are read as they are, then without ``_orig_mod``, then also without one, two, ...
-    ``module`` at the front, and at last without any ``module``; the first reading that fits the
-    most keys is taken, for the whole state.
+    Tries the keys as they are, then without the prefix of ``torch.compile``, then also without one,
+    two, ... leading ``module``, and last without any ``module``. Takes the first variant in which
+    most keys match, for the whole state.
     """
     expected = module.state_dict()
     if not all(isinstance(key, str) for key in [*expected, *state]):
         return state  # a module with a state of its own kind
-    names = {_clean(module, key): key for key in expected}
+    names = {_strip_wrappers(module, key): key for key in expected}
     best: Mapping[str, Any] = state
     best_count = -1
-    for read in _readings(state):
-        found = [read(key) for key in state]
+    for rename in _key_variants(state):
+        found = [rename(key) for key in state]
         count = sum(key in names for key in found)
         if len(set(found)) == len(found) and count > best_count:
-            best, best_count = _renamed(state, read), count
+            best, best_count = _renamed(state, rename), count
     prefixes = {
-        _clean(module, prefix): prefix for prefix, _ in module.named_modules(remove_duplicate=False)
+        _strip_wrappers(module, prefix): prefix
+        for prefix, _ in module.named_modules(remove_duplicate=False)
     }
     return _renamed(
         best, lambda key: names.get(key, key), lambda prefix: prefixes.get(prefix, prefix)
     )
 
 
-def _readings(state: Mapping[str, Any]) -> Iterator[Callable[[str], str]]:
+def _key_variants(state: Mapping[str, Any]) -> Iterator[Callable[[str], str]]:
     num_leading = min((_num_leading(key) for key in state), default=0)
     num_all = max((key.count(".") + 1 for key in state), default=0)
     yield lambda key: key
@@ -178,14 +178,14 @@ def _readings(state: Mapping[str, Any]) -> Iterator[Callable[[str], str]]:
 
 
 def _without_wrappers(key: str, num_parts: int) -> str:
-    """Without ``_orig_mod``, and without ``module`` in the first ``num_parts`` parts of what is left."""
-    parts = [part for part in key.split(".") if part != "_orig_mod"]
+    """Removes the prefix of ``torch.compile``, and ``module`` from the first ``num_parts`` parts of the rest."""
+    parts = [part for part in key.split(".") if part != COMPILED_MODULE_NAME]
     return ".".join([part for part in parts[:num_parts] if part != "module"] + parts[num_parts:])
 
 
 def _num_leading(key: str) -> int:
-    """How often the key begins with ``module.``, wrappers of compile not counted."""
-    parts = [part for part in key.split(".") if part != "_orig_mod"]
+    """Counts the leading ``module.`` of a key, without the prefix of ``torch.compile``."""
+    parts = [part for part in key.split(".") if part != COMPILED_MODULE_NAME]
     return next((i for i, part in enumerate(parts) if part != "module"), len(parts))
 
 
@@ -194,38 +194,38 @@ def _renamed(
     rename: Callable[[str], str],
     rename_prefix: Callable[[str], str] | None = None,
 ) -> Mapping[str, Any]:
-    """A copy with other keys; torch keeps the versions of the modules in an attribute, by prefix."""
+    """Copies a state with other keys, and its ``_metadata``, where torch keeps versions of modules by prefix."""
     renamed: OrderedDict[str, Any] = OrderedDict(
         (rename(key), value) for key, value in state.items()
     )
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
         rename_prefix = rename_prefix or rename
-        # In the order of the tree, so that of a wrapper and its module the module's version stays.
+        # A wrapper comes before its module, so the version of the module wins.
         renamed._metadata = OrderedDict(  # type: ignore[attr-defined]
             (rename_prefix(prefix), version) for prefix, version in metadata.items()
         )
     return renamed
 
 
-def _clean(module: nn.Module | None, key: str) -> str:
-    """A key, or a prefix, of ``module.state_dict()``, without the wrappers on its way through the modules."""
+def _strip_wrappers(module: nn.Module | None, key: str) -> str:
+    """Removes the prefixes of wrappers from a key, or the prefix of a key, of ``module.state_dict()``."""
     parts = key.split(".")
     kept: list[str] = []
     for i, part in enumerate(parts):
         if module is None or part not in module._modules:
             return ".".join([*kept, *parts[i:]])
-        if _inner_name(module) != part:
+        if _wrapped_name(module) != part:
             kept.append(part)
         module = module._modules[part]
     return ".".join(kept)
 
 
-def _inner_name(module: nn.Module) -> str | None:
-    """Under which name ``module`` holds what it wraps; None if it is no wrapper."""
+def _wrapped_name(module: nn.Module) -> str | None:
+    """Returns the attribute under which a wrapper holds its module; None if ``module`` is no wrapper."""
     if isinstance(module, DataParallel | DistributedDataParallel):
         return "module"
     compiled = compiled_module_class(sys.modules)
     if compiled is not None and isinstance(module, compiled):
-        return "_orig_mod"
+        return COMPILED_MODULE_NAME
     return None

@@ -107,7 +107,7 @@ def _try_to_lock(descriptor: int) -> bool:
         raise OSError(errno.ENOSYS, "the system has no file locks")
     os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
     try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     except OSError as error:
         if error.errno not in _HELD_ON_WINDOWS:
             raise
