@@ -1,4 +1,4 @@
-"""Object stores and other file systems that fsspec can reach, as a place for checkpoints."""
+"""Remote storage for checkpoints: object stores and other file systems that fsspec supports."""
 
 import logging
 import tempfile

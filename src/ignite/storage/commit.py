@@ -1,4 +1,4 @@
-"""Atomic writes: a file appears whole or not at all, whenever the process or the machine stops."""
+"""Atomic writes: a file appears complete or not at all, whenever the process or machine stops."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Weights alone, as safetensors: a format that other programs and languages read, and that can hold no code."""
+"""Saves and loads weights as safetensors, a format without code that other programs can read."""
 
 import ctypes
 import itertools

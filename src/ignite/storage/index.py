@@ -1,4 +1,4 @@
-"""``index.json``: which checkpoints there are, for people and tools.
+"""``index.json``: a list of the checkpoints in a folder, for people and tools.
 
 Made from the checkpoints, and never needed.
 """

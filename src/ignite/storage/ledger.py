@@ -1,4 +1,4 @@
-"""Which checkpoints stay: decisions on plain numbers."""
+"""Retention policies: which checkpoints to keep, decided on plain numbers."""
 
 import math
 from collections.abc import Sequence

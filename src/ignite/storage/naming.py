@@ -1,4 +1,4 @@
-"""Names of files: which ones are safe to write and to remove, and what unfinished files are called."""
+"""File names: checks that a name is safe, and names temporary files."""
 
 import hashlib
 import itertools

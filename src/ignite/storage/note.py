@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: a few lines of JSON in the file, which torch passes over."""
+"""Metadata of a checkpoint, such as step and score: JSON in an entry of the file that torch ignores."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Destinations of checkpoints: local folders, and remote ones that fsspec can reach."""
+"""Storage backends for checkpoints: local folders, and remote ones that fsspec supports."""
 
 import errno
 import logging

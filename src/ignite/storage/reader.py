@@ -1,4 +1,4 @@
-"""Checkpoints are written and read: checked on the way out and in, and nothing in them is executed."""
+"""Saves and loads checkpoints: verifies checksums both times, and never executes code from a file."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Objects get their states back, all of them or none."""
+"""Loads states into several objects: into all of them, or into none."""
 
 import copy
 import logging

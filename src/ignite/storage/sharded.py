@@ -1,4 +1,4 @@
-"""Sharded checkpoints: each process writes its part, and the folder appears as a whole.
+"""Sharded checkpoints: each process writes its shard, and the folder appears complete or not at all.
 
 Loading runs no code of it.
 """

@@ -1,4 +1,4 @@
-"""A state as it is now, copied to the host, so that it can be written while training goes on."""
+"""Copies a state to the host, so that it can be written while training continues."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

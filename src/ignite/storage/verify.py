@@ -1,4 +1,4 @@
-"""Is a checkpoint whole? torch writes a checksum for each part of it and never looks at them; this module does."""
+"""Verifies the checksums of a checkpoint file, which torch writes but does not check."""
 
 import os
 import stat

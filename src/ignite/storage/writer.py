@@ -1,4 +1,4 @@
-"""Work that goes on behind the training: one piece at a time, and no error of it is lost."""
+"""Runs jobs, such as writing a checkpoint, in a background thread, and raises their errors."""
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 - has to be told of the exit after us: see the end of this file
