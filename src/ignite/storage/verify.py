@@ -37,7 +37,7 @@ def verify(path: str | Path) -> Note | None:
         True
         >>> verify(path)
         Traceback (most recent call last):
-        ignite.exceptions.CheckpointError: ... is damaged or no checkpoint: its end is missing, so it is cut off
+        ignite.exceptions.CheckpointError: ... is damaged or no checkpoint: its end is missing, so it is truncated
     """
     with open_file(path) as file:
         try:
