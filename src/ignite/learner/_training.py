@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ignite._core.files import check_writable
+from ignite._core.trees import items_restorer
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine.backup import backed_up
 from ignite.handlers import EarlyStopping, LRScheduler
@@ -154,16 +155,15 @@ def _restored_if_refused(learner: LearnerState) -> Iterator[None]:
     engines, recorder = learner._engines, learner._recorder
     state = engines.trainer.state
     holders = [learner, learner._learnt, engines.loss, engines.batches, recorder]
-    before = [dict(vars(one)) for one in holders]
+    restorers = [items_restorer(vars(one)) for one in holders]
     limits, was_measured = (state.max_epochs, state.max_iters), engines.is_measured
     history, rates = recorder.history, Rates(engines.optimizer)
     try:
         yield
     except BaseException:
         if recorder.history is history or not recorder.has_trained:
-            for one, attributes in zip(holders, before, strict=True):
-                vars(one).clear()
-                vars(one).update(attributes)
+            for restore in restorers:
+                restore()
             rates.put_back()
             state.max_epochs, state.max_iters = limits
             if not was_measured:

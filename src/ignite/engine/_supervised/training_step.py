@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ignite._core.torch_private import COMPILED_MODULE_NAME
 from ignite.engine._cursor import is_last_in_epoch
 from ignite.engine._supervised.mixed_precision import NO_CONTEXT, FullPrecision
 from ignite.engine.events import EventEnum
@@ -415,7 +416,7 @@ class TrainingStep:
 
 
 def _ddp_in(model: Any) -> DistributedDataParallel | None:
-    inner = getattr(model, "_orig_mod", model)  # unwraps torch.compile
+    inner = getattr(model, COMPILED_MODULE_NAME, model)  # unwraps torch.compile
     return inner if isinstance(inner, DistributedDataParallel) else None
 
 
