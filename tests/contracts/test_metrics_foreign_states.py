@@ -93,7 +93,7 @@ def test_large_batches_are_taken_back_and_no_value_of_them_is_kept():
         group.update(large)
     assert group.compute()["matrix"].tolist() == [[2000, 0, 0], [0, 2000, 0], [0, 0, 2000]]
     statistic = group.metrics["matrix"]._own[0]
-    undo, version = statistic._undoing(), statistic.version
+    undo, version = statistic._rollback_point(), statistic.version
     group.metrics["refusing"].refuses = False
     group.update(BATCH)
     assert group.compute()["matrix"].sum() == 6003

@@ -72,7 +72,7 @@ def library_of(values: Any) -> Any:
     return torch if isinstance(values, Tensor) else numpy
 
 
-def quietly() -> Any:
+def without_float_warnings() -> Any:
     """A context in which arrays of numpy take infinities and NaN as tensors do, without a warning."""
     return numpy.errstate(all="ignore")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ignite import distributed
 from ignite.distributed.fused_reduction import Part, combine
 from ignite.engine import Engine
-from ignite.metrics._usage import MetricUsage, event_key, names_of
+from ignite.metrics._usage import MetricUsage, event_key, event_names
 from ignite.metrics.statistics import Statistic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -138,7 +138,7 @@ class SyncGroup:
     @staticmethod
     def of(engine: Engine[Any, Any], usage: MetricUsage) -> SyncGroup | None:
         """The metrics computed together with those of this usage; None if they are updated at the same event."""
-        if not names_of(usage.ITERATION_COMPLETED).isdisjoint(names_of(usage.COMPLETED)):
+        if not event_names(usage.ITERATION_COMPLETED).isdisjoint(event_names(usage.COMPLETED)):
             return None
         return _groups.setdefault(engine, {}).setdefault(event_key(usage.COMPLETED), SyncGroup())
 
@@ -151,12 +151,12 @@ class SyncGroup:
         """Removes a metric."""
         self.members = [member for member in self.members if member() not in (metric, None)]
 
-    def withdraw(self, attachment: Hashable) -> None:
+    def discard(self, attachment: Hashable) -> None:
         """No value of this attachment is computed any more."""
         self.published = {value for value in self.published if value[0] is not attachment}  # type: ignore[index]
 
     @contextmanager
-    def lent_to(self, metric: Any, value: Hashable) -> Iterator[None]:
+    def computing(self, metric: Any, value: Hashable) -> Iterator[None]:
         """Inside, ``metric`` computes ``value`` from what all processes hold."""
         if distributed.get_world_size() == 1:
             yield
@@ -167,7 +167,7 @@ class SyncGroup:
                 [found for member in self.members if (found := member()) is not None]
             )
         self.computed.add(value)
-        with _lent(self.synced, [metric]):
+        with _assigned(self.synced, [metric]):
             try:
                 yield
             finally:
@@ -195,12 +195,12 @@ def synced(owner: Any, sources: Sequence[Any], members: Iterable[Any]) -> Iterat
     known: Synced | None = owner._synced
     if known is None or not known.covers(sources):
         known = Synced(sources)
-    with _lent(known, list(members)):
+    with _assigned(known, list(members)):
         yield
 
 
 @contextmanager
-def _lent(found: Synced | None, metrics: Sequence[Any]) -> Iterator[None]:
+def _assigned(found: Synced | None, metrics: Sequence[Any]) -> Iterator[None]:
     before = [metric._synced for metric in metrics]
     for metric in metrics:
         metric._synced = found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics.statistics import Statistic
-from ignite.metrics.statistics._statistic import durable
+from ignite.metrics.statistics._statistic import leaves_inference_mode
 
 IDENTITY = "metric"
 """The key in a state for which metric it is of."""
@@ -112,7 +112,7 @@ def statistics_to_state(statistics: Sequence[Statistic]) -> OrderedDict[str, Any
     )
 
 
-@durable
+@leaves_inference_mode
 def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[str, Any]]) -> None:
     """Goes on from what one or more processes have accumulated together."""
     for i, statistic in enumerate(statistics):

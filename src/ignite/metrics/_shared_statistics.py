@@ -38,7 +38,7 @@ from ignite.metrics._saved_state import (
 from ignite.metrics._usage import span_key
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic
-from ignite.metrics.statistics._statistic import durable, update_all
+from ignite.metrics.statistics._statistic import leaves_inference_mode, update_all
 
 
 @dataclass(eq=False, slots=True)
@@ -130,7 +130,7 @@ class Subscription:
         cls,
         engine: Engine[Any, Any],
         user: Attachment,
-        how_to_read: tuple[Hashable, ...],
+        reading_key: tuple[Hashable, ...],
         wanted: list[Statistic],
     ) -> Subscription:
         """Begins a span, with statistics shared with the metrics that want the same.
@@ -138,11 +138,11 @@ class Subscription:
         Args:
             engine: feeds the metric.
             user: how the metric is attached to ``engine``.
-            how_to_read: how the metric reads outputs, its transform first; equal for metrics that
+            reading_key: how the metric reads outputs, its transform first; equal for metrics that
                 read alike.
             wanted: the statistics that the metric alone would accumulate.
         """
-        transform, *how = how_to_read
+        transform, *how = reading_key
         outputs = SharedOutputs.of(engine, span_key(user.usage), transform)
         shared = [outputs.share((statistic.key, *how), user, statistic) for statistic in wanted]
         outputs.users.add(user)
@@ -220,14 +220,14 @@ class View(Metric):
     """Whether the class has an ``_inspect`` of its own."""
     _needs_examples: ClassVar[bool] = True
     """Whether computing without any example is an error."""
-    _OF_ENGINES = (*Metric._OF_ENGINES, "_subscriptions")
+    _ENGINE_ATTRIBUTES = (*Metric._ENGINE_ATTRIBUTES, "_subscriptions")
     _own: list[Statistic]
     """What was accumulated by ``update``; one that is attached and in a span has what its subscription holds."""
     _subscriptions: list[Subscription]
     """Of the spans that engines feed; the one in use last."""
-    _counted: tuple[weakref.ref[Engine[Any, Any]], int] | None
+    _counted_iteration: tuple[weakref.ref[Engine[Any, Any]], int] | None
     """An engine, and its iteration whose output a copy of what was shared has already."""
-    _kept: tuple[list[tuple[Statistic, int]], Any] | None
+    _cached_value: tuple[list[tuple[Statistic, int]], Any] | None
     """The last value, with the statistics and their versions that it was computed from."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -252,8 +252,8 @@ class View(Metric):
         """Forgets all that was seen."""
         for subscription in self.__dict__.get("_subscriptions", ()):
             subscription.end()
-        self._own, self._subscriptions, self._kept, self._counted = (
-            durable(self._declare)(),
+        self._own, self._subscriptions, self._cached_value, self._counted_iteration = (
+            leaves_inference_mode(self._declare)(),
             [],
             None,
             None,
@@ -267,7 +267,7 @@ class View(Metric):
             return
         reading = Reading(output)  # as _update_with, but this is what usually comes
         if self._subscriptions:
-            self._become_independent()
+            self._unsubscribe()
         if self._inspects:
             self._inspect(reading, self._own[0])
         self._own[0].update(reading)
@@ -275,7 +275,7 @@ class View(Metric):
     def _update_with(self, outputs: list[Any]) -> None:
         """Takes in all outputs, or none of them."""
         readings = [Reading(self._accepted(output)) for output in outputs]
-        self._become_independent()
+        self._unsubscribe()
         for reading in readings:
             self._inspect(reading, self._own[0])
         update_all([(statistic, reading) for statistic in self._own for reading in readings])
@@ -301,8 +301,8 @@ class View(Metric):
         """
         current = self._statistics_in_use()
         versions = [(statistic, statistic.version) for statistic in current]
-        if self._kept is not None and self._kept[0] == versions:
-            return _fresh(self._kept[1])
+        if self._cached_value is not None and self._cached_value[0] == versions:
+            return _fresh(self._cached_value[1])
         together = combined(current, self._synced)
         for statistic in together:
             self._check(statistic)
@@ -313,7 +313,7 @@ class View(Metric):
         value = _moved(self._value(*together), self._device)
         # Not over several processes: one that computes anew would wait for others that have nothing
         # new.
-        self._kept = (versions, value) if together == current else None
+        self._cached_value = (versions, value) if together == current else None
         return _fresh(value)
 
     def _check(self, statistic: Statistic) -> None:
@@ -326,13 +326,13 @@ class View(Metric):
     def _statistics_in_use(self) -> list[Statistic]:
         return self._subscriptions[-1].statistics if self._subscriptions else self._own
 
-    _joins_states = True
+    _merges_states = True
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict({IDENTITY: self._identity(), **statistics_to_state(self._own_copies())})
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
-        own = durable(self._declare)()
+        own = leaves_inference_mode(self._declare)()
         if states:
             known = {IDENTITY, *statistics_to_state(own)}
             for state in states:
@@ -358,14 +358,14 @@ class View(Metric):
 
     def started(self, engine: Engine[Any, Any]) -> None:
         """Called when a span begins: takes part in what is shared, or forgets."""
-        attachment, how_to_read = self._attachments.get(engine), self._how_to_read()
-        if attachment is None or how_to_read is None:
+        attachment, reading_key = self._attachments.get(engine), self._reading_key()
+        if attachment is None or reading_key is None:
             self.reset()
             return
-        self._kept = self._counted = None
+        self._cached_value = self._counted_iteration = None
         self._begin()
         subscription = self._inspecting(
-            Subscription.begun(engine, attachment, how_to_read, self._own)
+            Subscription.begun(engine, attachment, reading_key, self._own)
         )
         others = [known for known in self._subscriptions if known.outputs.engine() is not engine]
         self._subscriptions = [*others, subscription]
@@ -378,29 +378,29 @@ class View(Metric):
             subscription = self._find_subscription(engine)
         reading = None if subscription is None else subscription.next_reading(engine, self)
         if subscription is None or reading is None:
-            self._go_on_alone(engine)
+            self._update_alone(engine)
             return
         is_plain = subscription.outputs.is_pair or (
             self._takes_numbers and type(reading.output) in _NUMBERS
         )
         if not is_plain or self._calls_user_code:
             with torch.no_grad():
-                self._take_in(
+                self._update_shared(
                     [Reading(self._accepted(each)) for each in self._parse(reading.output)],
                     subscription,
                 )
             return
-        # As _take_in, but this happens for each metric in each iteration.
+        # As _update_shared, but this happens for each metric in each iteration.
         shared, num_read = subscription.shared, subscription.num_read
         if len(shared) > 1:
-            self._take_in([reading], subscription)
+            self._update_shared([reading], subscription)
         elif shared[0].num_read != num_read:
             if shared[0].inspectors:
                 shared[0].inspect(reading)
             shared[0].num_read = num_read
             shared[0].statistic.update(reading)
 
-    def _take_in(self, readings: list[Reading], subscription: Subscription) -> None:
+    def _update_shared(self, readings: list[Reading], subscription: Subscription) -> None:
         """Accumulates one or more outputs of an iteration, as far as nobody has done so: all of them or none."""
         behind = [
             shared for shared in subscription.shared if shared.num_read != subscription.num_read
@@ -412,9 +412,9 @@ class View(Metric):
             shared.num_read = subscription.num_read
         update_all([(shared.statistic, reading) for shared in behind for reading in readings])
 
-    def _go_on_alone(self, engine: Engine[Any, Any]) -> None:
+    def _update_alone(self, engine: Engine[Any, Any]) -> None:
         """Accumulates an output by itself, unless a copy of what was shared has it already."""
-        counted, self._counted = self._counted, None
+        counted, self._counted_iteration = self._counted_iteration, None
         if counted is not None and counted[0]() is engine and counted[1] == engine.state.iteration:
             return
         if type(self).update is not View.update:
@@ -423,7 +423,7 @@ class View(Metric):
         with torch.no_grad():
             self._update_with(self._read(engine))
 
-    def _use(self, engine: Engine[Any, Any]) -> None:
+    def _select_engine(self, engine: Engine[Any, Any]) -> None:
         self._find_subscription(engine)
 
     def _find_subscription(self, engine: Engine[Any, Any]) -> Subscription | None:
@@ -446,7 +446,7 @@ class View(Metric):
             subscription.shared[0].inspectors[subscription.user] = weakref.ref(self)
         return subscription
 
-    def _how_to_read(self) -> tuple[Hashable, ...] | None:
+    def _reading_key(self) -> tuple[Hashable, ...] | None:
         """Equal for metrics that read outputs alike; None if a subclass goes its own way and nothing can be shared."""
         own_way = ("update", "reset", "started", "iteration_completed", "_read", "_parse")
         if any(getattr(type(self), name) is not getattr(View, name) for name in own_way):
@@ -480,37 +480,42 @@ class View(Metric):
 
     def _shared_keys(self, engine: Engine[Any, Any]) -> dict[Hashable, str]:
         """What tells the statistics of this metric from others of the engine -> what they are called."""
-        attachment, how_to_read = self._attachments.get(engine), self._how_to_read()
-        if attachment is None or how_to_read is None:
+        attachment, reading_key = self._attachments.get(engine), self._reading_key()
+        if attachment is None or reading_key is None:
             return {}
-        return {(span_key(attachment.usage), how_to_read, own.key): str(own) for own in self._own}
+        return {(span_key(attachment.usage), reading_key, own.key): str(own) for own in self._own}
 
-    def _become_independent(self) -> None:
+    def _unsubscribe(self) -> None:
         """Goes on from what is shared, by itself."""
         if not self._subscriptions:
             return
         subscription = self._subscriptions[-1]
         engine = subscription.outputs.engine()
         if engine is not None and subscription.is_ahead(engine.state.iteration):
-            self._counted = (subscription.outputs.engine, engine.state.iteration)
+            self._counted_iteration = (subscription.outputs.engine, engine.state.iteration)
         self._own = self._own_copies()
         for known in self._subscriptions:
             known.end()
         self._subscriptions = []
 
-    def _leave(self, engine: Engine[Any, Any], attachment: Attachment) -> None:
+    def _on_detach(self, engine: Engine[Any, Any], attachment: Attachment) -> None:
         for subscription in [
             known for known in self._subscriptions if known.outputs.engine() is engine
         ]:
             if len(self._subscriptions) == 1:
-                self._become_independent()
+                self._unsubscribe()
             else:
                 subscription.end()
                 self._subscriptions.remove(subscription)
 
     def __getstate__(self) -> dict[str, Any]:
         """With a copy of what is shared as the metric's own."""
-        own = {"_own": self._own_copies(), "_subscriptions": [], "_kept": None, "_counted": None}
+        own = {
+            "_own": self._own_copies(),
+            "_subscriptions": [],
+            "_cached_value": None,
+            "_counted_iteration": None,
+        }
         return {**super().__getstate__(), **own}
 
     def _own_copies(self) -> list[Statistic]:
@@ -531,12 +536,12 @@ def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
     updates: dict[Any, Reading] = {}
     others: list[tuple[Any, Any]] = []
     for metric, output in pairs:
-        key = metric._how_to_read() if isinstance(metric, View) else None
+        key = metric._reading_key() if isinstance(metric, View) else None
         if not isinstance(metric, View) or key is None:
             others.append((metric, output))
             continue
         if metric._subscriptions:
-            metric._become_independent()
+            metric._unsubscribe()
         reading = next(
             (known for k, given, known in readings if given is output and k == key), None
         )

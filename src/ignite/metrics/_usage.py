@@ -47,7 +47,7 @@ class MetricUsage:
     @property
     def is_of_batches(self) -> bool:
         """Whether it is computed after each batch."""
-        return not names_of(Events.ITERATION_COMPLETED).isdisjoint(names_of(self._completed))
+        return not event_names(Events.ITERATION_COMPLETED).isdisjoint(event_names(self._completed))
 
 
 class EpochWise(MetricUsage):
@@ -149,7 +149,7 @@ def check_usage(usage: str | MetricUsage) -> MetricUsage:
     return USAGES[usage]()
 
 
-def names_of(event: Any) -> set[str]:
+def event_names(event: Any) -> set[str]:
     """The names of an event, or of several joined with ``|``."""
     return {
         str(getattr(one, "_name_", one))

@@ -121,10 +121,12 @@ class _Adapted(Metric):
         if device is not None and getattr(self.adapted, "device", device) != device:
             self.adapted.to(device)
 
-    def _functions(self) -> dict[int, Any]:
+    def _shared_objects(self) -> dict[int, Any]:
         # A module can be called, but accumulates: each twin needs its own.
         return {
-            key: value for key, value in super()._functions().items() if value is not self.adapted
+            key: value
+            for key, value in super()._shared_objects().items()
+            if value is not self.adapted
         }
 
     def _state(self) -> OrderedDict[str, Any]:

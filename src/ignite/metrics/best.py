@@ -88,16 +88,16 @@ class Best(MetricsLambda):
             return self.best
         return value
 
-    def _ended(self, engine: Engine[Any, Any]) -> None:
+    def _on_computed(self, engine: Engine[Any, Any]) -> None:
         best = self.compute()
         if best != self.best:
             self.best, self.epoch = best, engine.state.epoch
-        super()._ended(engine)
+        super()._on_computed(engine)
 
-    def _twin(self) -> Self:
-        twin = super()._twin()
-        twin.forget()
-        return twin
+    def _fresh_copy(self) -> Self:
+        instance = super()._fresh_copy()
+        instance.forget()
+        return instance
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict(best=self.best, epoch=self.epoch, metric=super()._state())

@@ -66,9 +66,9 @@ class Bootstrap(Metric):
         if not all(0 <= quantile <= 1 for quantile in quantiles):
             raise ValueError(f"quantiles should be from 0 to 1, but given {quantiles}")
         self.required_output_keys = metric.required_output_keys
-        self._probe = metric._twin()
+        self._probe = metric._fresh_copy()
         """Is updated with each batch alone, to see whether it fits."""
-        self._resamples = [metric._twin() for _ in range(num_resamples)]
+        self._resamples = [metric._fresh_copy() for _ in range(num_resamples)]
         self._quantiles = tuple(quantiles)
         self._seed = seed
         self._is_higher_better = metric.higher_is_better

@@ -8,7 +8,7 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, detached, quietly
+from ignite.metrics._host_arrays import arrays_of, detached, without_float_warnings
 from ignite.metrics._labels import are_classes, check_shapes, squeeze_pair
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
@@ -137,7 +137,7 @@ def _read_quickly(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
     if arrays is None:
         return None
     probabilities, true = arrays
-    with quietly():
+    with without_float_warnings():
         is_right_input = (
             probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
         )

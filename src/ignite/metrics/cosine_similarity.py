@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import read_rows, widened
-from ignite.metrics._host_arrays import arrays_of, numpy, quietly, rows_product
+from ignite.metrics._host_arrays import arrays_of, numpy, rows_product, without_float_warnings
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -83,7 +83,7 @@ def _sum_cosines(pair: tuple[Tensor, Tensor], eps: float) -> tuple[int, Tensor |
     num_examples = pair[0].shape[0]
     arrays = arrays_of(*pair)
     if arrays is not None and arrays[0].dtype == arrays[1].dtype and arrays[0].dtype.kind == "f":
-        with quietly():
+        with without_float_warnings():
             total = _sum_of_moderate(*arrays, eps)
         if total is not None:
             return num_examples, total

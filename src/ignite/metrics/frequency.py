@@ -84,7 +84,7 @@ class Frequency(Metric):
 
     def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> None:
         """Ends what ``attach`` has begun, at whatever event."""
-        for metric in (self, *self._twins.pop(engine, {}).values()):
+        for metric in (self, *self._instances_by_span.pop(engine, {}).values()):
             if engine in metric._attachments:
                 Metric.detach(metric, engine, metric._attachments[engine].usage)
 

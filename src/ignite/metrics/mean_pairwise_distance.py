@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE, read_same, widened
-from ignite.metrics._host_arrays import arrays_of, numpy, quietly, rows_product
+from ignite.metrics._host_arrays import arrays_of, numpy, rows_product, without_float_warnings
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -89,7 +89,7 @@ def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[i
 
 def _sum_of_moderate(y_pred: Any, y: Any, eps: float) -> float | None:
     """Of arrays whose distances are moderate numbers in the mean, beside which others do not show; None of others."""
-    with quietly():
+    with without_float_warnings():
         errors = y_pred - y
         errors += eps
         total = float(numpy.sqrt(rows_product(errors, errors)).sum(dtype="float64"))

@@ -33,7 +33,7 @@ from ignite.metrics._usage import (
     check_usage,
     span_key,
 )
-from ignite.metrics.statistics._statistic import remembered, wide_dtype
+from ignite.metrics.statistics._statistic import restorer_of, wide_dtype
 
 AnyEngine: TypeAlias = Engine[Any, Any]
 
@@ -62,7 +62,7 @@ class Attachment:
     """Whether the metric itself is attached, and not only metrics that are computed from it."""
     users: set[Attachment] = field(default_factory=set)
     """Attachments of metrics that are computed from it."""
-    is_withdrawn: bool = False
+    is_detached: bool = False
     """Whether the metric was detached, and is fed for others only."""
 
     def add(self, user: Attachment | None) -> None:
@@ -71,7 +71,7 @@ class Attachment:
             self.is_direct = True
         else:
             self.users.add(user)
-        self.is_withdrawn = False
+        self.is_detached = False
 
     def remove(self, user: Attachment | None) -> bool:
         """The metric is no longer needed for ``user``. Returns whether it is needed for another."""
@@ -133,7 +133,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
 
     _state_dict_all_req_keys: tuple[str, ...] = ()
     _is_metric: ClassVar[bool] = True
-    _OF_ENGINES: ClassVar[tuple[str, ...]] = ("_attached", "_twinned")
+    _ENGINE_ATTRIBUTES: ClassVar[tuple[str, ...]] = ("_attached", "_span_instances")
     """Attributes that belong to engines: copies of the metric are without them."""
     _synced: Synced | None = None
     """What all processes hold, lent to the metric while it is computed together with others."""
@@ -211,11 +211,11 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         A batch without an example, or without one that counts, has no value and leaves the last one
         there.
         """
-        self._use(engine)
+        self._select_engine(engine)
         attachment = self._attachments.get(engine)
         group = SyncGroup.of(engine, attachment.usage) if attachment is not None else None
         try:
-            with nullcontext() if group is None else group.lent_to(self, (attachment, name)):
+            with nullcontext() if group is None else group.computing(self, (attachment, name)):
                 result = self.compute()
         except NotComputableError as error:  # others than of nothing seen are of its subclasses
             if (
@@ -226,12 +226,12 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                 raise
         else:
             self._publish(engine, name, result)
-        self._ended(engine)
+        self._on_computed(engine)
 
-    def _use(self, engine: Engine[Any, Any]) -> None:
+    def _select_engine(self, engine: Engine[Any, Any]) -> None:
         """Computes from what ``engine`` has fed, if several engines feed the metric."""
 
-    def _ended(self, engine: Engine[Any, Any]) -> None:
+    def _on_computed(self, engine: Engine[Any, Any]) -> None:
         """Called when the value over a span has been computed, of this metric or of one that it is an ingredient of."""
 
     def _publish(self, engine: Engine[Any, Any], name: str, result: Any) -> None:
@@ -271,13 +271,13 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """Whether higher is better, of each value that the metric publishes when it is attached as ``name``."""
         return {name: self.higher_is_better}
 
-    # Attaching: one span each, a twin for a second span, and as an ingredient of other metrics.
+    # Attaching: one span each, a instance for a second span, and as an ingredient of other metrics.
 
     def attach(self, engine: AnyEngine, name: str, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
         """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
 
         A metric that is attached under several names is updated once. One that is attached over
-        several spans has a twin for each but the first, and accumulates separately.
+        several spans has a instance for each but the first, and accumulates separately.
 
         Args:
             engine: gives the outputs.
@@ -291,17 +291,17 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         usage = check_usage(usage)
         for event in (*self._events(usage), usage.COMPLETED):
             engine.handlers_of(event)  # raises for an unknown event, before anything is added
-        member = self._member_for(engine, usage)
-        member._feed(engine, usage)
+        instance = self._get_or_create_instance(engine, usage)
+        instance._feed(engine, usage)
         entries = engine.handlers_of(usage.COMPLETED)
         # A second time under the same name would compute the same value again.
         if not any(
-            entry.handler == member.completed and entry.args == (name,) for entry in entries
+            entry.handler == instance.completed and entry.args == (name,) for entry in entries
         ):
-            engine.add_event_handler(usage.COMPLETED, member.completed, name)
+            engine.add_event_handler(usage.COMPLETED, instance.completed, name)
             group = SyncGroup.of(engine, usage)
             if group is not None:
-                group.published.add((member._attachments[engine], name))
+                group.published.add((instance._attachments[engine], name))
 
     def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
         """Ends what ``attach`` with this usage has begun, under all names.
@@ -311,25 +311,25 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         The metric goes on being fed as long as another one is computed from it.
         """
         usage = check_usage(usage)
-        member = self._member(engine, usage)
-        if member._is_taken(engine, usage):
+        instance = self._instance_for(engine, usage)
+        if instance._is_fed_over_another_span(engine, usage):
             return
-        _remove(engine, member.completed, usage.COMPLETED)
-        attachment, group = member._attachments.get(engine), SyncGroup.of(engine, usage)
+        _remove(engine, instance.completed, usage.COMPLETED)
+        attachment, group = instance._attachments.get(engine), SyncGroup.of(engine, usage)
         if group is not None:
-            group.withdraw(attachment)
-        member._stop_feeding(engine, usage)
+            group.discard(attachment)
+        instance._stop_feeding(engine, usage)
         if attachment is not None:
-            attachment.is_withdrawn = True
-        self._twins.get(engine, {}).pop(span_key(usage), None)
+            attachment.is_detached = True
+        self._instances_by_span.get(engine, {}).pop(span_key(usage), None)
 
     def is_attached(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> bool:  # noqa: B008
         """Whether ``engine`` computes the metric with this usage."""
         usage = check_usage(usage)
-        member = self._member(engine, usage)
-        if member._is_taken(engine, usage):
+        instance = self._instance_for(engine, usage)
+        if instance._is_fed_over_another_span(engine, usage):
             return False
-        return engine.has_event_handler(member.completed, usage.COMPLETED) and member._is_fed(
+        return engine.has_event_handler(instance.completed, usage.COMPLETED) and instance._is_fed(
             engine, usage
         )
 
@@ -347,14 +347,14 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None
     ) -> None:
         """Ends what ``_feed`` has begun, unless the metric is still needed."""
-        if not self._is_over(engine, usage):
+        if not self._is_fed_over(engine, usage):
             return
         attachment = self._attachments[engine]
         if attachment.remove(user):
             return
         for event, handler in self._feeding(usage):
             _remove(engine, handler, event)
-        self._leave(engine, attachment)
+        self._on_detach(engine, attachment)
         del self._attachments[engine]
         group = SyncGroup.of(engine, usage)
         if group is not None:
@@ -365,10 +365,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             engine.has_event_handler(handler, event) for event, handler in self._feeding(usage)
         )
 
-    def _is_withdrawn(self, engine: AnyEngine) -> bool:
-        return engine in self._attachments and self._attachments[engine].is_withdrawn
+    def _is_detached(self, engine: AnyEngine) -> bool:
+        return engine in self._attachments and self._attachments[engine].is_detached
 
-    def _leave(self, engine: AnyEngine, attachment: Attachment) -> None:
+    def _on_detach(self, engine: AnyEngine, attachment: Attachment) -> None:
         """Ends what the metric shares with others of ``engine``."""
 
     def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
@@ -381,33 +381,33 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """At which events it is fed."""
         return [event for event, _ in self._feeding(usage)]
 
-    def _member_for(self, engine: AnyEngine, usage: MetricUsage) -> Self:
-        """The member for this span, which is made if it is not there."""
-        member = self._member(engine, usage)
-        if member._is_taken(engine, usage):
-            member = self._twin()
-            self._twins.setdefault(engine, {})[span_key(usage)] = member
-        return member
+    def _get_or_create_instance(self, engine: AnyEngine, usage: MetricUsage) -> Self:
+        """The instance for this span, which is made if it is not there."""
+        instance = self._instance_for(engine, usage)
+        if instance._is_fed_over_another_span(engine, usage):
+            instance = self._fresh_copy()
+            self._instances_by_span.setdefault(engine, {})[span_key(usage)] = instance
+        return instance
 
-    def _member(self, engine: AnyEngine, usage: MetricUsage) -> Self:
-        """This metric, or the twin of it that ``engine`` feeds over the span of ``usage``."""
-        found: Self = self._twins.get(engine, {}).get(span_key(usage), self)
+    def _instance_for(self, engine: AnyEngine, usage: MetricUsage) -> Self:
+        """This metric, or the instance of it that ``engine`` feeds over the span of ``usage``."""
+        found: Self = self._instances_by_span.get(engine, {}).get(span_key(usage), self)
         return found
 
-    def _is_over(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+    def _is_fed_over(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         """Whether ``engine`` feeds this metric over this span."""
         attachment = self._attachments.get(engine)
         return attachment is not None and span_key(attachment.usage) == span_key(usage)
 
-    def _is_taken(self, engine: AnyEngine, usage: MetricUsage) -> bool:
+    def _is_fed_over_another_span(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         """Whether ``engine`` feeds this metric over another span, so that it cannot accumulate over this one, too."""
-        return engine in self._attachments and not self._is_over(engine, usage)
+        return engine in self._attachments and not self._is_fed_over(engine, usage)
 
-    def _twin(self) -> Self:
+    def _fresh_copy(self) -> Self:
         """A metric with the same arguments, that has seen nothing."""
-        twin = copy.deepcopy(self, self._functions())
-        twin.reset()
-        return twin
+        instance = copy.deepcopy(self, self._shared_objects())
+        instance.reset()
+        return instance
 
     def begins_anew_with(self, engine: AnyEngine) -> bool:
         """Whether each run of ``engine`` resets the metric, so that its state need not outlive one."""
@@ -417,9 +417,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             Events.EPOCH_STARTED,
         )
 
-    def _functions(self) -> dict[int, Any]:
-        """What a twin has in common with the metric, such as a loss module: id -> object."""
-        return dict(_kept(vars(self)))
+    def _shared_objects(self) -> dict[int, Any]:
+        """What a instance has in common with the metric, such as a loss module: id -> object."""
+        return dict(_callables_in(vars(self)))
 
     @property
     def _attachments(self) -> weakref.WeakKeyDictionary[AnyEngine, Attachment]:
@@ -428,26 +428,30 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return found
 
     @property
-    def _twins(self) -> weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]:
+    def _instances_by_span(self) -> weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]:
         found: weakref.WeakKeyDictionary[AnyEngine, dict[Any, Any]]
-        found = vars(self).setdefault("_twinned", weakref.WeakKeyDictionary())
+        found = vars(self).setdefault("_span_instances", weakref.WeakKeyDictionary())
         return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to engines: copies of the metric are not attached."""
-        return {name: value for name, value in vars(self).items() if name not in self._OF_ENGINES}
+        return {
+            name: value for name, value in vars(self).items() if name not in self._ENGINE_ATTRIBUTES
+        }
 
     # State: what is saved and loaded.
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all updates from now on, for who updates several metrics together."""
-        own = {name: value for name, value in vars(self).items() if name not in self._OF_ENGINES}
-        kept = {name: remembered(value) for name, value in own.items()}
+        own = {
+            name: value for name, value in vars(self).items() if name not in self._ENGINE_ATTRIBUTES
+        }
+        kept = {name: restorer_of(value) for name, value in own.items()}
 
-        def undo() -> None:
+        def roll_back() -> None:
             vars(self).update({name: value() for name, value in kept.items()})
 
-        return undo
+        return roll_back
 
     def _statistics_in_use(self) -> list[Any]:
         """What is combined over all processes before ``compute``, of metrics that are views on statistics."""
@@ -486,7 +490,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                     f"state_dict should have a dictionary for each process, but given {state!r}"
                 )
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
-        if len(states) != world_size and not self._joins_states:
+        if len(states) != world_size and not self._merges_states:
             raise ValueError(
                 f"Expected a list of state_dicts of size equal world_size {world_size}, but given {len(states)}"
             )
@@ -504,7 +508,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                 f"In the state of {type(self).__name__}, state_dict {words}"
             ) from error
 
-    _joins_states: ClassVar[bool] = False
+    _merges_states: ClassVar[bool] = False
     """Whether states of several processes can be joined to one."""
 
     def _state(self) -> OrderedDict[str, Any]:
@@ -512,7 +516,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return attributes_to_state(self, self._state_dict_all_req_keys)
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
-        """Goes on from what was saved, by one process, or by any number if ``_joins_states``."""
+        """Goes on from what was saved, by one process, or by any number if ``_merges_states``."""
         (state,) = states
         missing = [key for key in self._state_dict_all_req_keys if key not in state]
         if missing:
@@ -530,16 +534,16 @@ def _detached(value: Any) -> Any:
     return value.item() if value.ndim == 0 else value.cpu()
 
 
-def _kept(value: Any) -> Iterator[tuple[int, Any]]:
+def _callables_in(value: Any) -> Iterator[tuple[int, Any]]:
     """The callable objects in a metric's attributes, also in those of metrics among them."""
     if isinstance(value, Metric):
-        yield from _kept(vars(value))
+        yield from _callables_in(vars(value))
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _kept(item)
+            yield from _callables_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _kept(item)
+            yield from _callables_in(item)
     elif callable(value):
         yield id(value), value
 

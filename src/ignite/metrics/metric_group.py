@@ -65,7 +65,7 @@ class MetricGroup(Metric):
         """Gives members that accumulate the same one statistic."""
         shared: dict[Hashable, Statistic] = {}
         for metric in self._fed():
-            reading = metric._how_to_read() if isinstance(metric, View) else None
+            reading = metric._reading_key() if isinstance(metric, View) else None
             if not isinstance(metric, View) or reading is None:
                 continue
             for i, statistic in enumerate(metric._own):
@@ -90,9 +90,9 @@ class MetricGroup(Metric):
                 outputs[id(transform)] = transform(output)
         update_together((metric, outputs[id(metric._output_transform)]) for metric in metrics)
 
-    def _ended(self, engine: Engine[Any, Any]) -> None:
+    def _on_computed(self, engine: Engine[Any, Any]) -> None:
         for metric in self.metrics.values():
-            metric._ended(engine)
+            metric._on_computed(engine)
 
     def _directions(self, name: str) -> dict[str, bool | None]:
         found = super()._directions(name)
@@ -119,5 +119,5 @@ class MetricGroup(Metric):
         self._share()
 
     @property
-    def _joins_states(self) -> bool:  # type: ignore[override]
-        return all(metric._joins_states for metric in self.metrics.values())
+    def _merges_states(self) -> bool:  # type: ignore[override]
+        return all(metric._merges_states for metric in self.metrics.values())

@@ -154,7 +154,7 @@ class MetricsLambda(Metric):
     def _stop_feeding(
         self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None
     ) -> None:
-        if not self._is_over(engine, usage):
+        if not self._is_fed_over(engine, usage):
             return
         attachment = self._attachments[engine]
         for metric in self._leaves():
@@ -162,23 +162,22 @@ class MetricsLambda(Metric):
         if not attachment.remove(user):
             del self._attachments[engine]
 
-    def _ended(self, engine: Engine[Any, Any]) -> None:
+    def _on_computed(self, engine: Engine[Any, Any]) -> None:
         for metric in self._ingredients:
-            metric._ended(engine)
+            metric._on_computed(engine)
 
-    def _use(self, engine: Engine[Any, Any]) -> None:
+    def _select_engine(self, engine: Engine[Any, Any]) -> None:
         for metric in self._leaves():
-            metric._use(engine)
+            metric._select_engine(engine)
 
     def _is_fed(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
         return all(
-            leaf._is_fed(engine, usage) and not leaf._is_withdrawn(engine)
-            for leaf in self._leaves()
+            leaf._is_fed(engine, usage) and not leaf._is_detached(engine) for leaf in self._leaves()
         )
 
-    def _is_taken(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
-        return super()._is_taken(engine, usage) or any(
-            leaf._is_taken(engine, usage) for leaf in self._leaves()
+    def _is_fed_over_another_span(self, engine: Engine[Any, Any], usage: MetricUsage) -> bool:
+        return super()._is_fed_over_another_span(engine, usage) or any(
+            leaf._is_fed_over_another_span(engine, usage) for leaf in self._leaves()
         )
 
     def _state(self) -> OrderedDict[str, Any]:
@@ -191,8 +190,8 @@ class MetricsLambda(Metric):
             metric._set_state([state[str(i)] for state in states])
 
     @property
-    def _joins_states(self) -> bool:  # type: ignore[override]
-        return all(metric._joins_states for metric in self._ingredients)
+    def _merges_states(self) -> bool:  # type: ignore[override]
+        return all(metric._merges_states for metric in self._ingredients)
 
 
 def _value_of(argument: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE, LEAST, NARROW, read_rows, widened
-from ignite.metrics._host_arrays import arrays_of, numpy, quietly, squared_lengths
+from ignite.metrics._host_arrays import arrays_of, numpy, squared_lengths, without_float_warnings
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -83,7 +83,7 @@ def _sum_of_single(y_pred: Tensor, y: Tensor) -> float | None:
     arrays = arrays_of(y_pred, y)
     if arrays is None:
         return None
-    with quietly():
+    with without_float_warnings():
         errors = squared_lengths(*arrays)
         errors /= y.shape[1]
         if not LEAST < errors.min() <= errors.max() < HUGE:

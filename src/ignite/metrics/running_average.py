@@ -79,7 +79,7 @@ class RunningAverage(Metric):
                 "`epoch_bound` is deprecated and will be removed in the future.", stacklevel=2
             )
         self.src = src
-        self._source = None if src is None else src._twin()
+        self._source = None if src is None else src._fresh_copy()
         self.alpha = alpha
         self.higher_is_better = None if src is None else src.higher_is_better
         self.epoch_bound = epoch_bound

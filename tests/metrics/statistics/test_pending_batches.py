@@ -50,12 +50,12 @@ def test_it_says_when_it_is_full():
 def test_what_came_is_taken_back():
     waiting = PendingBatches()
     waiting.add(*copies_of([1.0]))
-    undo = waiting._undoing()
+    undo = waiting._rollback_point()
     waiting.add(*copies_of([2.0]))
     waiting.add(*copies_of([3.0], torch.float64))
     undo()
     assert [x.tolist() for x, _ in waiting.taken()] == [[1.0]]
-    undo = waiting._undoing()
+    undo = waiting._rollback_point()
     waiting.add(*copies_of([4.0]))
     waiting.taken()
     undo()

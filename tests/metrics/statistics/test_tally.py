@@ -27,5 +27,5 @@ def test_no_more_waits_than_a_portion():
     tally = Tally(torch.zeros(1, dtype=torch.int64))
     for _ in range(100):
         tally.add(torch.zeros(100, dtype=torch.int64))
-        assert tally._num_waiting < 4096
+        assert tally._num_pending < 4096
     assert tally.settled().tolist() == [10_000]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import HUGE, LEAST
-from ignite.metrics._host_arrays import array_of, arrays_of, detached, numpy, quietly
+from ignite.metrics._host_arrays import array_of, arrays_of, detached, numpy, without_float_warnings
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import Reading, Statistic, Totals
@@ -91,7 +91,7 @@ def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[i
     y_pred, y = pair
     arrays = arrays_of(y_pred, y)
     if arrays is not None:
-        with quietly():
+        with without_float_warnings():
             total = float(terms(arrays[0].astype("float64"), arrays[1].astype("float64")).sum())
         if total == total:  # NaN may come from 0/0, which counts as 0
             return y.shape[0], total
@@ -103,7 +103,7 @@ def sum_sizes(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[i
     """As :func:`sum_terms`, of terms that are not negative: right to 1e-6 for float32, which then is enough."""
     arrays = arrays_of(*pair) if are_single(*pair) else None
     if arrays is not None:
-        with quietly():
+        with without_float_warnings():
             total = float(terms(*arrays).sum())
         if LEAST < total < HUGE:
             return pair[1].shape[0], total
@@ -242,7 +242,7 @@ def in_pieces(function: Callable[..., Any], y_pred: Any, y: Any) -> Any:
     found = numpy.empty(
         n, dtype="float32" if n >= MANY and y.itemsize == y_pred.itemsize == 4 else "float64"
     )
-    with quietly():
+    with without_float_warnings():
         for i in range(0, n, _PIECE):
             piece = slice(i, i + _PIECE)
             found[piece] = function(y_pred[piece].astype("float64"), y[piece].astype("float64"))

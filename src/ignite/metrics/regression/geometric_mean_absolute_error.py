@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, library_of, quietly
+from ignite.metrics._host_arrays import arrays_of, library_of, without_float_warnings
 from ignite.metrics.regression._base import (
     Numbers,
     _BaseRegression,
@@ -64,7 +64,7 @@ def _sum_logs(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[i
     """As ``sum_terms``; of float32, single logarithms are right to 1e-7, which is enough for their exponential."""
     arrays = arrays_of(*pair) if are_single(*pair) else None
     if arrays is not None:
-        with quietly():
+        with without_float_warnings():
             total = float(terms(*arrays).sum(dtype="float64"))
         if total < math.inf:  # a difference may have overflown
             return pair[1].shape[0], total

@@ -34,7 +34,7 @@ class Total(Protocol):
     def settled(self) -> Tensor:
         """All that was counted, as a tensor."""
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all batches from now on."""
 
 
@@ -53,28 +53,28 @@ class _Sum:
             torch.zeros(shape, dtype=torch.int64, device=device) if total is None else total
         )
 
-        self._waiting = 0
+        self._pending = 0
         """What was counted as a number, to be added to the total."""
 
     def add(self, labels: Labels) -> None:
         measured = self._measure(labels)
         if isinstance(measured, int):
-            self._waiting += measured
+            self._pending += measured
         else:
             self._total = self._total + measured.to(self._total.device)
 
     def settled(self) -> Tensor:
-        if self._waiting:
-            self._total, self._waiting = self._total + self._waiting, 0
+        if self._pending:
+            self._total, self._pending = self._total + self._pending, 0
         return self._total
 
-    def _undoing(self) -> Callable[[], None]:
-        total, waiting = self._total, self._waiting
+    def _rollback_point(self) -> Callable[[], None]:
+        total, pending = self._total, self._pending
 
-        def undo() -> None:
-            self._total, self._waiting = total, waiting
+        def roll_back() -> None:
+            self._total, self._pending = total, pending
 
-        return undo
+        return roll_back
 
 
 class _Classes:
@@ -99,14 +99,14 @@ class _Classes:
     def settled(self) -> Tensor:
         return torch.stack([tally.settled() for tally in self._tallies])[:, :-1]
 
-    def _undoing(self) -> Callable[[], None]:
-        undoing = [tally._undoing() for tally in self._tallies]
+    def _rollback_point(self) -> Callable[[], None]:
+        rollbacks = [tally._rollback_point() for tally in self._tallies]
 
-        def undo() -> None:
-            for each in undoing:
+        def roll_back() -> None:
+            for each in rollbacks:
                 each()
 
-        return undo
+        return roll_back
 
 
 class _Matrix:
@@ -133,8 +133,8 @@ class _Matrix:
     def settled(self) -> Tensor:
         return self._tally.settled().view(-1, self._num_classes)[:-1]
 
-    def _undoing(self) -> Callable[[], None]:
-        return self._tally._undoing()
+    def _rollback_point(self) -> Callable[[], None]:
+        return self._tally._rollback_point()
 
 
 class _ClassesOfPairs:
@@ -160,22 +160,22 @@ class _ClassesOfPairs:
             self._settled = self._before + counts
         return self._settled
 
-    def _undoing(self) -> Callable[[], None]:
-        undo_pairs = self._pairs._undoing()
+    def _rollback_point(self) -> Callable[[], None]:
+        roll_back_pairs = self._pairs._rollback_point()
 
-        def undo() -> None:
+        def roll_back() -> None:
             self._settled = None
-            undo_pairs()
+            roll_back_pairs()
 
-        return undo
+        return roll_back
 
 
-_FEW = 128
+_MAX_CLASSES_IN_PAIRS = 128
 """So many classes have pairs that fit into the processor's cache."""
 
 
 def _classes(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
-    make = _ClassesOfPairs if num_classes <= _FEW else _Classes
+    make = _ClassesOfPairs if num_classes <= _MAX_CLASSES_IN_PAIRS else _Classes
     return make(num_classes, device, total)
 
 
@@ -256,7 +256,7 @@ TOTALS: dict[tuple[str, bool], Callable[..., Any]] = {
 """What is to be counted, and whether of labels -> what counts it: ``make(num_classes, device, total)``."""
 
 
-_PORTION = 4096
+_MAX_PENDING = 4096
 """How many indices wait to be counted at most, unless a batch is larger."""
 
 
@@ -273,15 +273,15 @@ class Tally:
         [1, 0, 2]
     """
 
-    __slots__ = ("_counted", "_counts", "_keeps", "_num_waiting", "_waiting")
+    __slots__ = ("_counted_since", "_counts", "_may_roll_back", "_num_pending", "_pending")
 
     def __init__(self, counts: Tensor) -> None:
         self._counts = counts
-        self._waiting: list[Tensor] = []
-        self._num_waiting = 0
-        self._keeps = False
+        self._pending: list[Tensor] = []
+        self._num_pending = 0
+        self._may_roll_back = False
         """Whether the last indices have to wait, because they may be taken back."""
-        self._counted: list[Tensor] = []
+        self._counted_since: list[Tensor] = []
         """What was counted all the same, since somebody could take it back."""
 
     def add(self, indices: Tensor) -> None:
@@ -289,37 +289,37 @@ class Tally:
 
         They must not be written to after that.
         """
-        self._waiting.append(indices)
-        self._num_waiting += indices.shape[0]
-        if self._num_waiting >= _PORTION and not self._keeps:
+        self._pending.append(indices)
+        self._num_pending += indices.shape[0]
+        if self._num_pending >= _MAX_PENDING and not self._may_roll_back:
             self.settled()
 
-    def _undoing(self) -> Callable[[], None]:
-        """A function that takes back all indices from now on, up to the next call of ``_undoing``."""
-        if self._num_waiting >= _PORTION:
+    def _rollback_point(self) -> Callable[[], None]:
+        """A function that takes back all indices from now on, up to the next call of ``_rollback_point``."""
+        if self._num_pending >= _MAX_PENDING:
             self.settled()
-        self._keeps, self._counted = True, []
-        length, num_waiting = len(self._waiting), self._num_waiting
+        self._may_roll_back, self._counted_since = True, []
+        length, num_pending = len(self._pending), self._num_pending
 
-        def undo() -> None:
-            if not self._counted:
-                del self._waiting[length:]
-                self._num_waiting = num_waiting
+        def roll_back() -> None:
+            if not self._counted_since:
+                del self._pending[length:]
+                self._num_pending = num_pending
                 return
-            newer = torch.cat(self._counted)[num_waiting:]  # those that had waited came first
+            newer = torch.cat(self._counted_since)[num_pending:]  # those that had waited came first
             self._counts.index_add_(0, newer, torch.full_like(newer, -1))
-            self._waiting, self._num_waiting, self._counted = [], 0, []
+            self._pending, self._num_pending, self._counted_since = [], 0, []
 
-        return undo
+        return roll_back
 
     def settled(self) -> Tensor:
         """The counts, up to date."""
-        if self._waiting:
-            indices = torch.cat(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
-            self._waiting, self._num_waiting = [], 0
+        if self._pending:
+            indices = torch.cat(self._pending) if len(self._pending) > 1 else self._pending[0]
+            self._pending, self._num_pending = [], 0
             indices = indices.to(self._counts.device, torch.int64)
-            if self._keeps:
-                self._counted.append(indices)
+            if self._may_roll_back:
+                self._counted_since.append(indices)
             one = torch.ones(1, dtype=torch.int64, device=indices.device)
             self._counts.index_add_(0, indices, one.expand(indices.shape[0]))
         return self._counts

@@ -40,12 +40,12 @@ class PendingBatches:
         self._num_numbers += num_numbers
         return self._num_numbers >= _PORTION
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all that comes from now on."""
         groups, num_numbers = self._groups, self._num_numbers
         lengths = {kind: len(group) for kind, group in groups.items()}
 
-        def undo() -> None:
+        def roll_back() -> None:
             for kind, group in list(groups.items()):
                 if kind in lengths:
                     del group[lengths[kind] :]
@@ -53,7 +53,7 @@ class PendingBatches:
                     del groups[kind]
             self._groups, self._num_numbers = groups, num_numbers
 
-        return undo
+        return roll_back
 
     def taken(self) -> list[tuple[Tensor, Tensor]]:
         """What has waited, joined: one pair for each kind of tensors. Nothing waits any more."""

@@ -17,7 +17,7 @@ from ignite.metrics.statistics._pending_batches import Copies
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def durable(method: F) -> F:
+def leaves_inference_mode(method: F) -> F:
     """Makes a method leave inference mode while it runs, so that what it accumulates can be updated in any mode.
 
     Tensors that inference mode has made cannot be changed in place outside of it.
@@ -92,7 +92,7 @@ class Statistic(ABC):
         self.version = 0
         """Changes with each update, so that results can be kept."""
         self.num_examples = 0
-        self._follows = False
+        self._moves_on_update = False
         """Whether to move to where the next output is: what was loaded may be elsewhere."""
         self.reset()
 
@@ -115,25 +115,25 @@ class Statistic(ABC):
     def update(self, reading: Reading) -> None:
         """Takes in one output, or raises and stays as it was."""
         if torch.is_inference_mode_enabled():
-            self._update_durably(reading)
+            self._update_outside_inference_mode(reading)
             return
-        if self._follows:
-            self._follow(reading.output)
+        if self._moves_on_update:
+            self._move_to_device_of(reading.output)
         self._update(reading)
         self.version += 1
 
-    @durable
-    def _update_durably(self, reading: Reading) -> None:
+    @leaves_inference_mode
+    def _update_outside_inference_mode(self, reading: Reading) -> None:
         self.update(reading)
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
-        kept = {name: remembered(value) for name, value in vars(self).items()}
+        kept = {name: restorer_of(value) for name, value in vars(self).items()}
 
-        def undo() -> None:
+        def roll_back() -> None:
             self._restore({name: value() for name, value in kept.items()})
 
-        return undo
+        return roll_back
 
     def _restore(self, values: Mapping[str, Any]) -> None:
         """Puts attributes back, as another version: results of what is taken back may have been kept."""
@@ -157,7 +157,7 @@ class Statistic(ABC):
             setattr(self, name, value)
         self.version += 1
 
-    @durable
+    @leaves_inference_mode
     def load(self, values: Mapping[str, Any]) -> None:
         """Goes on from saved values.
 
@@ -173,17 +173,17 @@ class Statistic(ABC):
                 what = tuple(given.shape) if isinstance(given, Tensor) else repr(given)
                 raise ValueError(f"{name} should be a tensor of shape {shape}, but given {what}")
         self.take(values if self.device is None else _moved(values, self.device))
-        self._follows = self.device is None
+        self._moves_on_update = self.device is None
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """The shapes that tensors among saved values have to have, as far as they are known."""
         return {}
 
-    def _follow(self, output: Any) -> None:
+    def _move_to_device_of(self, output: Any) -> None:
         """Moves to the device of the first tensor in ``output``."""
         items = output if isinstance(output, list | tuple) else [output]
         device = next((item.device for item in items if isinstance(item, Tensor)), None)
-        self._follows = False
+        self._moves_on_update = False
         if device is not None:
             self.take(_moved(self.parts(), device))
 
@@ -193,7 +193,7 @@ class Statistic(ABC):
         other.take(values)
         return other
 
-    @durable
+    @leaves_inference_mode
     def clone(self) -> Self:
         """One that goes on by itself."""
         return self.replaced({name: copied(value) for name, value in self.parts().items()})
@@ -202,7 +202,7 @@ class Statistic(ABC):
         """A copy that goes on by itself, for a metric that alone would have accumulated ``wanted``."""
         return self.clone()
 
-    @durable
+    @leaves_inference_mode
     def fresh(self) -> Self:
         """One of the same kind that has seen nothing."""
         other = copy.copy(self)
@@ -230,29 +230,29 @@ class Statistic(ABC):
 
 def update_all(pairs: Sequence[tuple[Statistic, Reading]]) -> None:
     """Updates statistics, each with its reading; none if one of them raises."""
-    undoing = []
+    rollbacks = []
     try:
         for statistic, reading in pairs[:-1]:
-            undoing.append(statistic._undoing())
+            rollbacks.append(statistic._rollback_point())
             statistic.update(reading)
         for statistic, reading in pairs[-1:]:  # which takes care of itself
             statistic.update(reading)
     except BaseException:
-        for undo in reversed(undoing):
-            undo()
+        for roll_back in reversed(rollbacks):
+            roll_back()
         raise
 
 
-def remembered(value: Any) -> Callable[[], Any]:
+def restorer_of(value: Any) -> Callable[[], Any]:
     """A function that gives back ``value`` as it is now, however tensors, containers and metrics in it change."""
     if isinstance(value, Tensor):
         kept = value.clone()
         return lambda: kept
     if type(value) in (list, tuple):
-        items = [remembered(item) for item in value]
+        items = [restorer_of(item) for item in value]
         return lambda: type(value)(item() for item in items)
     if isinstance(value, dict):
-        entries = {key: remembered(item) for key, item in value.items()}
+        entries = {key: restorer_of(item) for key, item in value.items()}
 
         def restored() -> dict[Any, Any]:
             value.clear()
@@ -260,9 +260,9 @@ def remembered(value: Any) -> Callable[[], Any]:
             return value
 
         return restored
-    if hasattr(value, "_undoing"):
-        undo = value._undoing()
-        return lambda: (undo(), value)[1]
+    if hasattr(value, "_rollback_point"):
+        roll_back = value._rollback_point()
+        return lambda: (roll_back(), value)[1]
     return lambda: value
 
 

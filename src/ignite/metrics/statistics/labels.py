@@ -18,7 +18,7 @@ from ignite.metrics._labels import (
     read_labels,
 )
 from ignite.metrics.statistics._counts import CLASSES, CORRECT, MATRIX, SAMPLES, TOTALS, Total
-from ignite.metrics.statistics._statistic import Reading, Statistic, durable
+from ignite.metrics.statistics._statistic import Reading, Statistic, leaves_inference_mode
 
 __all__ = ["CLASSES", "CORRECT", "MATRIX", "SAMPLES", "LabelCounts"]
 
@@ -146,19 +146,19 @@ class LabelCounts(Statistic):
             self._totals[need] = make(2 if labels.kind == BINARY else labels.num_classes, device)
         self.kind, self.num_classes = labels.kind, labels.num_classes
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept = {**vars(self), "_totals": dict(self._totals)}
-        undoing = [total._undoing() for total in self._totals.values()]
+        rollbacks = [total._rollback_point() for total in self._totals.values()]
 
-        def undo() -> None:
-            for each in undoing:
+        def roll_back() -> None:
+            for each in rollbacks:
                 each()
             self._restore(kept)
 
-        return undo
+        return roll_back
 
-    @durable
+    @leaves_inference_mode
     def load(self, values: Mapping[str, Any]) -> None:
         """Goes on from saved counts.
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, inner_product, quietly
+from ignite.metrics._host_arrays import arrays_of, inner_product, without_float_warnings
 from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 
@@ -80,7 +80,7 @@ class Moments(Statistic):
         self._rows: list[Row] = []
         self._on_device: list[Tensor] = []
         """Rows (K, 8) on an accelerator, for which nobody waits before they are needed."""
-        self._waiting = PendingBatches()
+        self._pending = PendingBatches()
         self.version += 1
 
     @property
@@ -91,7 +91,7 @@ class Moments(Statistic):
 
     def _row(self) -> Row | None:
         """All that was seen, in one row."""
-        for pair in self._waiting.taken():
+        for pair in self._pending.taken():
             self._take_in(*pair)
         if self._on_device:
             rows = torch.cat([table.reshape(-1, _LENGTH) for table in self._on_device]).tolist()
@@ -108,21 +108,21 @@ class Moments(Statistic):
             return
         if num_examples >= LARGE:
             self._take_in(*pair)
-        elif self._waiting.add(reading.copies_of(*pair), num_examples):
-            for each in self._waiting.taken():
+        elif self._pending.add(reading.copies_of(*pair), num_examples):
+            for each in self._pending.taken():
                 self._take_in(*each)
         self.num_examples += num_examples
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
-        kept, undo_waiting = dict(vars(self)), self._waiting._undoing()
+        kept, roll_back_pending = dict(vars(self)), self._pending._rollback_point()
         kept |= {"_rows": list(self._rows), "_on_device": list(self._on_device)}
 
-        def undo() -> None:
+        def roll_back() -> None:
             self._restore(kept)
-            undo_waiting()
+            roll_back_pending()
 
-        return undo
+        return roll_back
 
     def _take_in(self, x: Tensor, y: Tensor) -> None:
         arrays = arrays_of(x, y) if self.device is None or self.device.type == "cpu" else None
@@ -139,16 +139,16 @@ class Moments(Statistic):
     def take(self, values: Any) -> None:
         """Goes on from other moments."""
         rows = values["rows"]
-        self.num_examples, self._waiting = values["num_examples"], PendingBatches()
+        self.num_examples, self._pending = values["num_examples"], PendingBatches()
         self._rows, self._on_device = (
             [] if rows is None else [tuple(row) for row in rows.tolist()],
             [],
         )
         self.version += 1
 
-    def _follow(self, output: Any) -> None:
+    def _move_to_device_of(self, output: Any) -> None:
         """Rows are numbers, and nowhere."""
-        self._follows = False
+        self._moves_on_update = False
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         rows = values["rows"]
@@ -191,7 +191,7 @@ def _row_of_arrays(x: Any, y: Any) -> Row:
     """The row of two arrays (B,)."""
     row = _row_of_sums(x, y) if x.itemsize == y.itemsize == _OF_SINGLE else None
     if row is None:
-        with quietly():
+        with without_float_warnings():
             row = _row_of_scaled(x, y)
     return (float(x.shape[0]), *row)
 

@@ -89,17 +89,17 @@ class RankCounts(Statistic):
         if not isinstance(num_outside, int):
             self.num_outside = self.num_outside + num_outside
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept = dict(vars(self))
-        take_back = None if self._tally is None else self._tally._undoing()
+        roll_back_counts = None if self._tally is None else self._tally._rollback_point()
 
-        def undo() -> None:
-            if take_back is not None:
-                take_back()
+        def roll_back() -> None:
+            if roll_back_counts is not None:
+                roll_back_counts()
             self._restore(kept)
 
-        return undo
+        return roll_back
 
     def check(self) -> None:
         """Raises if targets were no classes, which ``update`` does not wait to see on an accelerator."""

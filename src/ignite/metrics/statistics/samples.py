@@ -69,15 +69,15 @@ class KeptSamples(Statistic):
         batches.append(copies)
         self.num_examples += x.shape[0]
 
-    def _undoing(self) -> Callable[[], None]:
+    def _rollback_point(self) -> Callable[[], None]:
         """A function that takes back all updates from now on."""
         kept, length = dict(vars(self)), len(self._batches)
 
-        def undo() -> None:
+        def roll_back() -> None:
             del kept["_batches"][length:]
             self._restore(kept)
 
-        return undo
+        return roll_back
 
     def _check_kinds(self, pair: tuple[Tensor, Tensor]) -> None:
         kinds = (("y_pred", "predictions"), ("y", "targets"))

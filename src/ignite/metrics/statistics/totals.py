@@ -70,7 +70,7 @@ class Totals(Statistic):
         """Forgets all that was seen."""
         self.num_examples = 0
         self._hold([])
-        self._waiting = PendingBatches()
+        self._pending = PendingBatches()
         self.version += 1
 
     def _hold(self, sums: list[Tensor | float]) -> None:
@@ -106,13 +106,13 @@ class Totals(Statistic):
             num_numbers = x.numel()
             if num_numbers >= LARGE:
                 self._add(self._measure(pair, *self._args)[1:])
-            elif self._waiting.add(reading.copies_of(x, y), num_numbers):
+            elif self._pending.add(reading.copies_of(x, y), num_numbers):
                 self._settle()
         self.num_examples += num_examples
 
     def _settle(self) -> None:
         """Measures what waits, in the widest dtype: then it hardly shows which batches were joined."""
-        for x, y in self._waiting.taken():
+        for x, y in self._pending.taken():
             pair = (x, y)
             if not self._is_rowwise:
                 wide = _as_measured(x)
@@ -170,7 +170,7 @@ class Totals(Statistic):
         self.num_examples = values["num_examples"]
         totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
         self._hold([] if any(total is None for total in totals) else totals)
-        self._waiting = PendingBatches()
+        self._pending = PendingBatches()
         self.version += 1
 
     def op_of(self, name: str) -> str:
