@@ -15,17 +15,19 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
+from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers.outbox import Outbox
+from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
 from ignite.handlers.utils import global_step_from_engine
 
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
 
 _ACCEPTED = re.compile(r"[\w\-. :/]+")
-# Limits of a request, unless set by the user: a server that is down would block the end of the
+# Unless the user sets them. With MLflow's own limits, a server that is down blocks the end of the
 # program for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-_MAY_WORK_LATER = (408, 429)
+_REQUEST_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_TEMPORARY_STATUSES = (408, 429)
 
 
 class MLflowLogger(trackers.TrackerLogger):
@@ -65,7 +67,7 @@ class MLflowLogger(trackers.TrackerLogger):
 
     def __init__(self, tracking_uri: str | None = None) -> None:
         mlflow = import_optional("mlflow", extra="mlflow")
-        for name, value in _PATIENCE.items():
+        for name, value in _REQUEST_LIMITS.items():
             os.environ.setdefault(name, value)
         if tracking_uri is not None:
             mlflow.set_tracking_uri(tracking_uri)
@@ -96,7 +98,7 @@ class _Run:
     def __init__(self, mlflow: Any, logger_name: str) -> None:
         self.mlflow = mlflow
         self._client = mlflow.MlflowClient()
-        self._refused: set[str] = set()
+        self._refused_names: set[str] = set()
         self._is_ours = mlflow.active_run() is None
         self._is_empty = True
         self.active_run = self._start()
@@ -127,8 +129,8 @@ class _Run:
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         for name in values:
-            if name not in self._refused and not _ACCEPTED.fullmatch(name):
-                self._refused.add(name)
+            if name not in self._refused_names and not _ACCEPTED.fullmatch(name):
+                self._refused_names.add(name)
                 warnings.warn(
                     "Names for MLflow should contain only letters, digits and _-. :/, "
                     f"but given {name!r}: it is not logged",
@@ -139,7 +141,7 @@ class _Run:
         metrics = [
             entity(name, float(v), now, step)
             for name, v in values.items()
-            if name not in self._refused
+            if name not in self._refused_names
         ]
         if metrics:
             self._put("metrics", metrics)
@@ -176,8 +178,8 @@ class _Run:
 
     def elsewhere(self, folder: Path) -> _Run:
         other = copy.copy(self)
-        other._refused, other._is_ours = set(), False
-        other._outbox = _Nowhere()  # type: ignore[assignment]
+        other._refused_names, other._is_ours = set(), False
+        other._outbox = _NullOutbox()  # type: ignore[assignment]
         other._folder = tempfile.TemporaryDirectory(dir=folder)
         return other
 
@@ -188,12 +190,12 @@ class _Run:
         run_id = state_dict["run_id"]
         if run_id is None or run_id == self._run_id or not self._is_ours:
             return
-        made, self._run_id = self._run_id, run_id
+        created, self._run_id = self._run_id, run_id
         if self.active_run is None:
             return
         self.mlflow.end_run()
-        if self._is_empty and made is not None:
-            self._client.delete_run(made)
+        if self._is_empty and created is not None:
+            self._client.delete_run(created)
         self.active_run = self._start(run_id)
 
     def _put(self, kind: str, content: Any) -> None:
@@ -208,8 +210,8 @@ class _Run:
         if self._run_id is None:
             experiment = self._client.get_experiment_by_name("Default")
             self._run_id = self._client.create_run(experiment.experiment_id).info.run_id
-        metrics = [one for kind, content in items if kind == "metrics" for one in content]
-        params = [one for kind, content in items if kind == "params" for one in content]
+        metrics = [entry for kind, content in items if kind == "metrics" for entry in content]
+        params = [entry for kind, content in items if kind == "params" for entry in content]
         for start in range(0, len(metrics), 1000):  # limit of a request
             self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
         for start in range(0, len(params), 100):
@@ -219,7 +221,7 @@ class _Run:
                 content(self._run_id)
 
 
-class _Nowhere:
+class _NullOutbox:
     """Replacement for an outbox that sends nothing."""
 
     def put(self, item: Any) -> None:
@@ -234,10 +236,10 @@ def _is_refused(error: Exception) -> bool:
     status = getattr(
         error, "get_http_status_code", lambda: 500 if isinstance(error, OSError) else 400
     )()
-    return 400 <= status < 500 and status not in _MAY_WORK_LATER
+    return 400 <= status < 500 and status not in _TEMPORARY_STATUSES
 
 
-class OutputHandler(trackers.OutputHandler):
+class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -246,9 +248,17 @@ class OutputHandler(trackers.OutputHandler):
     logger_class = MLflowLogger
     mismatch = TypeError
 
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-class OptimizerParamsHandler(trackers.OptimizerParamsHandler):
+
+class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag ]lr group_0``."""
 
     logger_class = MLflowLogger
     mismatch = TypeError
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)

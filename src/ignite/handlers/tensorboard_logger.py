@@ -9,7 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
+from ignite.engine import Engine
 from ignite.handlers import trackers
+from ignite.handlers.base_logger import (
+    BaseOptimizerParamsHandler,
+    BaseOutputHandler,
+    BaseWeightsHandler,
+    BaseWeightsScalarHandler,
+)
 from ignite.handlers.utils import global_step_from_engine
 
 __all__ = [
@@ -142,7 +149,7 @@ def _find_classes() -> tuple[Any, Any, Any]:
     return package.SummaryWriter, events.Event, events.SessionLog
 
 
-class OutputHandler(trackers.OutputHandler):
+class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -150,20 +157,33 @@ class OutputHandler(trackers.OutputHandler):
 
     logger_class = TensorboardLogger
 
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-class OptimizerParamsHandler(trackers.OptimizerParamsHandler):
+
+class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
     logger_class = TensorboardLogger
 
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
 
-class WeightsScalarHandler(trackers.WeightsScalarHandler):
+
+class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
     """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
 
     logger_class = TensorboardLogger
 
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current numbers."""
+        logger, tensors = self._checked(logger), trackers._weights(self)
+        trackers._log_reduced(self, engine, logger, event_name, "weights", tensors)
 
-class WeightsHistHandler(trackers.WeightsHistHandler):
+
+class WeightsHistHandler(trackers._LoggerCheck, BaseWeightsHandler):
     """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
 
     Synchronizes with the device.
@@ -171,8 +191,13 @@ class WeightsHistHandler(trackers.WeightsHistHandler):
 
     logger_class = TensorboardLogger
 
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current distributions."""
+        logger, tensors = self._checked(logger), trackers._weights(self)
+        trackers._log_histograms(self, engine, logger, event_name, "weights", tensors)
 
-class GradsScalarHandler(trackers.GradsScalarHandler):
+
+class GradsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
     """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped.
@@ -180,11 +205,21 @@ class GradsScalarHandler(trackers.GradsScalarHandler):
 
     logger_class = TensorboardLogger
 
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current numbers."""
+        logger, tensors = self._checked(logger), trackers._gradients(self)
+        trackers._log_reduced(self, engine, logger, event_name, "grads", tensors)
 
-class GradsHistHandler(trackers.GradsHistHandler):
+
+class GradsHistHandler(trackers._LoggerCheck, BaseWeightsHandler):
     """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
 
     Parameters without a gradient are skipped. Synchronizes with the device.
     """
 
     logger_class = TensorboardLogger
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current distributions."""
+        logger, tensors = self._checked(logger), trackers._gradients(self)
+        trackers._log_histograms(self, engine, logger, event_name, "grads", tensors)

@@ -21,7 +21,7 @@ __all__ = ["ProgressBar"]
 _BAR_FORMAT = (
     "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]"
 )
-_ORDER: list[Any] = [
+_EVENT_ORDER: list[Any] = [
     Events.STARTED,
     Events.EPOCH_STARTED,
     Events.ITERATION_STARTED,
@@ -29,8 +29,8 @@ _ORDER: list[Any] = [
     Events.EPOCH_COMPLETED,
     Events.COMPLETED,
 ]
-_OF_EPOCHS = (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED)
-_OF_RUNS = (Events.STARTED, Events.COMPLETED)
+_EPOCH_EVENTS = (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED)
+_RUN_EVENTS = (Events.STARTED, Events.COMPLETED)
 
 
 class ProgressBar(BaseLogger):
@@ -70,7 +70,7 @@ class ProgressBar(BaseLogger):
             warnings.simplefilter("ignore", std.TqdmExperimentalWarning)
             self._tqdm = import_optional("tqdm.autonotebook", extra="progress").tqdm
         self._is_notebook = self._tqdm.__module__ == "tqdm.notebook"
-        self._is_chosen = bool(tqdm_kwargs.keys() - {"desc"})
+        self._has_tqdm_options = bool(tqdm_kwargs.keys() - {"desc"})
         self._options = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
         self.pbar: Any = None
         self._displays: weakref.WeakSet[_Display] = weakref.WeakSet()
@@ -108,7 +108,7 @@ class ProgressBar(BaseLogger):
         if metric_names is None and output_transform is None:
             metric_names = []
         display = _Display("", metric_names, output_transform, state_attributes=state_attributes)
-        display.show_with(self, event_name, closing_event_name)
+        display.configure(self, event_name, closing_event_name)
         self._displays.add(display)
         engine.add_event_handler(event_name, display, self, event_name)
         engine.add_event_handler(closing_event_name, display.close)
@@ -125,7 +125,7 @@ class ProgressBar(BaseLogger):
         self._tqdm.write(message, file=self._options.get("file"))
 
     def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
-        if self._is_chosen or self._is_notebook or _is_terminal(sys.stderr):
+        if self._has_tqdm_options or self._is_notebook or _is_terminal(sys.stderr):
             return self._tqdm(
                 total=total, initial=initial, **{**self._options, "desc": f"{desc}: "}
             )
@@ -141,7 +141,7 @@ class ProgressBar(BaseLogger):
 class _Display(BaseOutputHandler):
     """The bar of one engine; created at the first update."""
 
-    def show_with(self, owner: ProgressBar, moving: Any, closing: Any) -> None:
+    def configure(self, owner: ProgressBar, moving: Any, closing: Any) -> None:
         """Sets the logger, and the events that move and close the bar."""
         self._owner = owner
         self._moving = moving
@@ -210,15 +210,15 @@ class _Display(BaseOutputHandler):
         return super()._chosen_outputs(engine)
 
     def _total(self, engine: Engine[Any, Any]) -> int | None:
-        if self._moving in _OF_EPOCHS:
+        if self._moving in _EPOCH_EVENTS:
             return engine.state.max_epochs
-        return 1 if self._moving in _OF_RUNS else engine.state.epoch_length
+        return 1 if self._moving in _RUN_EVENTS else engine.state.epoch_length
 
     def _description(self, engine: Engine[Any, Any]) -> str:
         state = engine.state
         default = "Iteration" if state.max_epochs == 1 else "Epoch"
         description = str(self._owner._options.get("desc", default))
-        if self._closing not in _OF_EPOCHS or state.max_epochs == 1:
+        if self._closing not in _EPOCH_EVENTS or state.max_epochs == 1:
             return description
         limit = "" if state.max_epochs is None else f"/{state.max_epochs}"
         return f"{description} [{state.epoch}{limit}]"
@@ -232,7 +232,11 @@ def _check_events(engine: Engine[Any, Any], moving: Any, closing: Any) -> None:
             )
     if isinstance(closing, CallableEventWithFilter) and closing.filter is not None:
         raise ValueError(f"Closing Event should not be a filtered event, but given {closing!r}")
-    if moving in _ORDER and closing in _ORDER and _ORDER.index(moving) >= _ORDER.index(closing):
+    if (
+        moving in _EVENT_ORDER
+        and closing in _EVENT_ORDER
+        and _EVENT_ORDER.index(moving) >= _EVENT_ORDER.index(closing)
+    ):
         raise ValueError(f"Logging event {moving} should be called before closing event {closing}")
 
 

@@ -34,7 +34,7 @@ from os import PathLike
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ignite._core import clock
 from ignite._core.attributes import replaced
@@ -42,7 +42,6 @@ from ignite.engine import Engine
 from ignite.handlers._schedules.param_groups import check_name
 from ignite.handlers._trackers.scalars import HostQueue, Path, Scalar, stacked
 from ignite.handlers.base_logger import (
-    BaseHandler,
     BaseLogger,
     BaseOptimizerParamsHandler,
     BaseOutputHandler,
@@ -118,10 +117,10 @@ class TrackerLogger(BaseLogger):
         self._queue = HostQueue()
         self._errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
         self._own_tracker = tracker
-        self._will_close()
+        self._close_at_exit()
 
-    def _will_close(self) -> None:
-        """Registers the closing of the tracker at interpreter exit."""
+    def _close_at_exit(self) -> None:
+        """Closes the tracker when the logger is deleted, or at interpreter exit."""
         self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._errors)
 
     def log(self, values: Iterable[tuple[Path, Scalar]], step: int) -> None:
@@ -132,7 +131,7 @@ class TrackerLogger(BaseLogger):
             step: the step.
         """
         for ready in self._queue.add(values, step):
-            self._hand_over(*ready)
+            self._send(*ready)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Logs hyperparameters, if the tracker supports it."""
@@ -160,7 +159,7 @@ class TrackerLogger(BaseLogger):
     def flush(self) -> None:
         """Hands all queued values to the tracker; waits for their copies."""
         for ready in self._queue.take_all():
-            self._hand_over(*ready)
+            self._send(*ready)
 
     def close(self) -> None:
         """Flushes, and closes the tracker. The next use reopens it."""
@@ -176,7 +175,7 @@ class TrackerLogger(BaseLogger):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores the state of the tracker."""
         self.flush()
-        self._open_again()
+        self._reopen()
         load = getattr(self.tracker, "load_state_dict", None)
         if load is not None and state_dict["tracker"] is not None:
             load(state_dict["tracker"])
@@ -208,12 +207,12 @@ class TrackerLogger(BaseLogger):
         separator: str = getattr(self.tracker, "separator", "/")
         return separator.join(map(str, path))
 
-    def _hand_over(self, values: list[tuple[Path, Any]], step: int) -> None:
+    def _send(self, values: list[tuple[Path, Any]], step: int) -> None:
         if values:
             self._call("scalars", {self.name(path): value for path, value in values}, step)
 
     def _call(self, method: str, *args: Any) -> None:
-        self._open_again()
+        self._reopen()
         function = getattr(self.tracker, method, None)
         if function is None:
             warnings.warn(
@@ -225,11 +224,11 @@ class TrackerLogger(BaseLogger):
         except OSError as error:
             self._errors.add(error)
 
-    def _open_again(self) -> None:
+    def _reopen(self) -> None:
         """Reopens the tracker if it was closed; new values are appended."""
         if self.tracker is self._own_tracker and not self._close_tracker.alive:
             getattr(self.tracker, "reopen", lambda: None)()
-            self._will_close()
+            self._close_at_exit()
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         return OutputHandler(*args, **kwargs)
@@ -277,96 +276,129 @@ def _close(tracker: Tracker, errors: _WriteErrors) -> None:
     errors.report()
 
 
-class _OfLogger(BaseHandler):
-    """Handler that accepts only its own class of logger."""
+class _LoggerCheck:
+    """Mixin of handlers that accept only one class of logger."""
 
     logger_class: ClassVar[type[TrackerLogger]] = TrackerLogger
     mismatch: ClassVar[type[Exception]] = RuntimeError
 
-    def _check(self, logger: Any) -> None:
+    def _checked(self, logger: Any) -> TrackerLogger:
         if not isinstance(logger, self.logger_class):
             raise self.mismatch(
                 f"Handler {type(self).__name__} works only with {self.logger_class.__name__}, "
                 f"but given {type(logger).__name__}"
             )
+        return logger
 
 
-class OutputHandler(_OfLogger, BaseOutputHandler):
+def _log_output(
+    handler: BaseOutputHandler, engine: Engine[Any, Any], logger: TrackerLogger, event_name: Any
+) -> None:
+    """Logs the current metrics, outputs and attributes of the state."""
+    step = handler._global_step(engine, event_name)
+    with_text = getattr(logger.tracker, "takes_text", False)
+    logger.log(handler._leaves(engine, with_text), step)
+
+
+def _log_hyperparameters(
+    handler: BaseOptimizerParamsHandler,
+    engine: Engine[Any, Any],
+    logger: TrackerLogger,
+    event_name: Any,
+) -> None:
+    """Logs the current hyperparameter of each parameter group."""
+    name, groups = handler.param_name, handler.optimizer.param_groups
+    prefix = _prefix(handler.tag, name)
+    if any(name not in group for group in groups):
+        check_name(groups, name)
+    values = [
+        ((*prefix, f"group_{index}"), _number(group[name])) for index, group in enumerate(groups)
+    ]
+    logger.log(values, engine.state.get_event_attrib_value(event_name))
+
+
+def _log_reduced(
+    handler: BaseWeightsScalarHandler,
+    engine: Engine[Any, Any],
+    logger: TrackerLogger,
+    event_name: Any,
+    what: str,
+    tensors: Iterable[tuple[str, Tensor]],
+) -> None:
+    """Logs the reduction of each tensor, as ``[tag/]what_norm/layer/weight``."""
+    reduction = handler.reduction
+    kind = f"{what}_{getattr(reduction, '__name__', type(reduction).__name__)}"
+    prefix = _prefix(handler.tag, kind)
+    values = [((*prefix, *name.split(".")), reduction(tensor)) for name, tensor in tensors]
+    logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
+
+
+def _log_histograms(
+    handler: BaseWeightsHandler,
+    engine: Engine[Any, Any],
+    logger: TrackerLogger,
+    event_name: Any,
+    what: str,
+    tensors: Iterable[tuple[str, Tensor]],
+) -> None:
+    """Logs the distribution of each tensor, as ``[tag/]what/layer/weight``."""
+    step, prefix = engine.state.get_event_attrib_value(event_name), _prefix(handler.tag, what)
+    for name, tensor in tensors:
+        logger.histogram(logger.name((*prefix, *name.split("."))), tensor, step)
+
+
+def _weights(handler: BaseWeightsHandler) -> Iterator[tuple[str, Tensor]]:
+    return ((name, parameter.detach()) for name, parameter in handler.weights)
+
+
+def _gradients(handler: BaseWeightsHandler) -> Iterator[tuple[str, Tensor]]:
+    return (
+        (name, parameter.grad) for name, parameter in handler.weights if parameter.grad is not None
+    )
+
+
+class OutputHandler(_LoggerCheck, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, see ``base_logger.BaseOutputHandler``."""
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
         """Logs the current values."""
-        self._check(logger)
-        step = self._global_step(engine, event_name)
-        logger.log(
-            self._leaves(engine, with_text=getattr(logger.tracker, "takes_text", False)), step
-        )
+        _log_output(self, engine, self._checked(logger), event_name)
 
 
-class OptimizerParamsHandler(_OfLogger, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(_LoggerCheck, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
         """Logs the current values."""
-        self._check(logger)
-        prefix = _prefix(self.tag, self.param_name)
-        groups = self.optimizer.param_groups
-        if any(self.param_name not in group for group in groups):
-            check_name(groups, self.param_name)
-        values = [
-            ((*prefix, f"group_{index}"), _number(group[self.param_name]))
-            for index, group in enumerate(groups)
-        ]
-        logger.log(values, engine.state.get_event_attrib_value(event_name))
+        _log_hyperparameters(self, engine, self._checked(logger), event_name)
 
 
-class _OfWeights:
-    """Mixin of the handlers of weights: selects the tensors to log."""
-
-    weights: list[tuple[str, nn.Parameter]]
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, parameter.detach()) for name, parameter in self.weights)
-
-
-class _OfGrads:
-    """Mixin of the handlers of gradients: skips parameters without a gradient."""
-
-    weights: list[tuple[str, nn.Parameter]]
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        return (
-            (name, parameter.grad) for name, parameter in self.weights if parameter.grad is not None
-        )
-
-
-class WeightsScalarHandler(_OfWeights, _OfLogger, BaseWeightsScalarHandler):
+class WeightsScalarHandler(_LoggerCheck, BaseWeightsScalarHandler):
     """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
 
     what: ClassVar[str] = "weights"
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
         """Logs the current numbers."""
-        self._check(logger)
-        kind = f"{self.what}_{getattr(self.reduction, '__name__', type(self.reduction).__name__)}"
-        prefix = _prefix(self.tag, kind)
-        values = [
-            ((*prefix, *name.split(".")), self.reduction(tensor))
-            for name, tensor in self._tensors()
-        ]
-        logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
+        logger, tensors = self._checked(logger), _weights(self)
+        _log_reduced(self, engine, logger, event_name, self.what, tensors)
 
 
-class GradsScalarHandler(_OfGrads, WeightsScalarHandler):
+class GradsScalarHandler(_LoggerCheck, BaseWeightsScalarHandler):
     """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped.
     """
 
-    what = "grads"
+    what: ClassVar[str] = "grads"
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current numbers."""
+        logger, tensors = self._checked(logger), _gradients(self)
+        _log_reduced(self, engine, logger, event_name, self.what, tensors)
 
 
-class WeightsHistHandler(_OfWeights, _OfLogger, BaseWeightsHandler):
+class WeightsHistHandler(_LoggerCheck, BaseWeightsHandler):
     """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
 
     Synchronizes with the device.
@@ -376,19 +408,22 @@ class WeightsHistHandler(_OfWeights, _OfLogger, BaseWeightsHandler):
 
     def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
         """Logs the current distributions."""
-        self._check(logger)
-        step, prefix = engine.state.get_event_attrib_value(event_name), _prefix(self.tag, self.what)
-        for name, tensor in self._tensors():
-            logger.histogram(logger.name((*prefix, *name.split("."))), tensor, step)
+        logger, tensors = self._checked(logger), _weights(self)
+        _log_histograms(self, engine, logger, event_name, self.what, tensors)
 
 
-class GradsHistHandler(_OfGrads, WeightsHistHandler):
+class GradsHistHandler(_LoggerCheck, BaseWeightsHandler):
     """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
 
     Parameters without a gradient are skipped. Synchronizes with the device.
     """
 
-    what = "grads"
+    what: ClassVar[str] = "grads"
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current distributions."""
+        logger, tensors = self._checked(logger), _gradients(self)
+        _log_histograms(self, engine, logger, event_name, self.what, tensors)
 
 
 def _prefix(tag: str | None, *parts: str) -> Path:

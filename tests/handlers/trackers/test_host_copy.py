@@ -53,7 +53,7 @@ def test_entries_come_in_order_and_wait_for_nothing(slow):
 
 
 def test_too_many_entries_make_the_oldest_be_waited_for(slow, monkeypatch):
-    monkeypatch.setattr(scalars, "_MOST_WAITING", 2)
+    monkeypatch.setattr(scalars, "_MAX_QUEUED", 2)
     line, given = HostQueue(), []
     for step in range(5):
         given += [number for _, number in line.add([(("a",), torch.tensor(float(step)))], step)]
@@ -62,7 +62,7 @@ def test_too_many_entries_make_the_oldest_be_waited_for(slow, monkeypatch):
 
 
 def test_numbers_of_one_device_are_copied_together(slow, monkeypatch):
-    monkeypatch.setattr(scalars, "_COPIED_ASIDE", ("cpu",))
+    monkeypatch.setattr(scalars, "_ASYNC_DEVICE_TYPES", ("cpu",))
     values = [
         ("a", torch.tensor(1.0)),
         ("b", 2),

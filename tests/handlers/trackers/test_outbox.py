@@ -31,7 +31,7 @@ def test_all_is_sent_in_order_by_another_thread():
         threads.add(threading.current_thread())
         sent.extend(items)
 
-    box = make(send, most_at_once=7)
+    box = make(send, max_batch_size=7)
     for number in range(100):
         box.put(number)
     assert box.close()
@@ -104,7 +104,7 @@ def test_memory_is_bounded_and_the_oldest_go(caplog):
             raise ConnectionError
         sent.extend(items)
 
-    box = make(send, capacity=3, most_at_once=1)
+    box = make(send, capacity=3, max_batch_size=1)
     box.put(0)
     assert tried.wait(30)
     for number in range(1, 50):

@@ -32,7 +32,7 @@ class Outbox:
         is_refused: whether an error of ``send`` means that a retry would fail as well.
         name: the name of the logger for warnings.
         capacity: maximum number of queued items.
-        most_at_once: maximum number of items per call of ``send``.
+        max_batch_size: maximum number of items per call of ``send``.
     """
 
     is_used_by_thread = True
@@ -43,13 +43,13 @@ class Outbox:
         is_refused: Callable[[Exception], bool],
         name: str,
         capacity: int = 100_000,
-        most_at_once: int = 100,
+        max_batch_size: int = 100,
     ) -> None:
         self._send = send
         self._is_refused = is_refused
         self._logger = logging.getLogger(name)
         self._capacity = capacity
-        self._most_at_once = most_at_once
+        self._most_at_once = max_batch_size
         self._items: deque[Any] = deque()
         self._changed = threading.Condition()
         self._num_lost = 0
@@ -76,7 +76,7 @@ class Outbox:
             if self._thread is None:
                 # A weak reference, so that the thread ends with the outbox.
                 self._thread = threading.Thread(
-                    target=_work, args=(weakref.ref(self),), daemon=True
+                    target=_send_in_background, args=(weakref.ref(self),), daemon=True
                 )
                 self._thread.start()
             self._changed.notify_all()
@@ -158,7 +158,7 @@ class Outbox:
             )
 
 
-def _work(reference: weakref.ref[Outbox]) -> None:
+def _send_in_background(reference: weakref.ref[Outbox]) -> None:
     pause_s: float | None = 0.0
     while pause_s is not None:
         outbox = reference()

@@ -94,9 +94,9 @@ def on_host(leaves: Iterable[tuple[Path, Scalar]]) -> dict[Path, Any]:
     return found
 
 
-_MOST_WAITING = 256
+_MAX_QUEUED = 256
 """Maximum number of queued entries; beyond it, the oldest is waited for."""
-_COPIED_ASIDE = ("cuda", "xpu")
+_ASYNC_DEVICE_TYPES = ("cuda", "xpu")
 """Devices that copy to pinned memory asynchronously."""
 
 
@@ -119,7 +119,7 @@ class HostCopy:
         tensor = tensor.detach()
         self._host: Tensor | None = None
         self._value: Any = None
-        if tensor.device.type not in _COPIED_ASIDE:
+        if tensor.device.type not in _ASYNC_DEVICE_TYPES:
             self._value = tensor.tolist()
             return
         self._host = torch.empty_like(tensor, device="cpu", pin_memory=True)
@@ -172,7 +172,11 @@ def stacked(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     pairs = list(values)
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, (_, value) in enumerate(pairs):
-        if isinstance(value, Tensor) and value.ndim == 0 and value.device.type in _COPIED_ASIDE:
+        if (
+            isinstance(value, Tensor)
+            and value.ndim == 0
+            and value.device.type in _ASYNC_DEVICE_TYPES
+        ):
             groups.setdefault((value.device, value.dtype), []).append(index)
     for indices in groups.values():
         together = HostCopy(torch.stack([pairs[index][1].detach() for index in indices]))
@@ -197,7 +201,7 @@ class HostQueue:
         ]
         self._waiting.append((copies, step))
         while self._waiting and (
-            len(self._waiting) > _MOST_WAITING or _is_ready(self._waiting[0][0])
+            len(self._waiting) > _MAX_QUEUED or _is_ready(self._waiting[0][0])
         ):
             yield self._take()
 
