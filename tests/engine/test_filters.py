@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ignite._core import clock
 from ignite.engine import Engine, Events
-from ignite.engine._filters import compile_filter
+from ignite.engine._handlers import compile_filter
 
 
 def calls_at(event, data=range(3), setup=None, **kwargs):

@@ -15,7 +15,7 @@ from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch
 from ignite.engine._description import Description
 from ignite.engine._emitter import Emitter
-from ignite.engine._state import key_of
+from ignite.engine._handlers import key_of
 from ignite.engine._trace import Trace, Watcher
 from ignite.engine.events import Events
 
@@ -400,20 +400,18 @@ class Controls(Emitter, Serializable):
             self._source.interruption = self._dataloader_iter = None
 
     def _settle(self, is_inside_epoch: bool) -> None:
-        """Restores a resumed run after the handlers of its first events, if its position is here."""
+        """Restores the resumed run after the handlers of its first events, if its position is here."""
         resumption = self._resumption
-        if resumption is not None:
-            resumption.check_data()
-        if resumption is not None and resumption.is_inside_epoch == is_inside_epoch:
+        resumption.check_data()
+        if resumption.is_inside_epoch == is_inside_epoch:
             resumption.apply()
             if not is_inside_epoch:
                 self._resumption = None
 
     def _settle_random(self) -> None:
-        """Restores the random states of a resumed run, after a data iterator may have drawn random numbers."""
+        """Restores the random states of the resumed run, after a data iterator may have drawn random numbers."""
         resumption, self._resumption = self._resumption, None
-        if resumption is not None:
-            resumption.apply_random()
+        resumption.apply_random()
 
     @property
     def _can_seek(self) -> bool:

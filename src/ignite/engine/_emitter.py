@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ignite._core.calls import has_parameter
-from ignite.engine._handlers import Payload, Registration, Table, call_each, call_handlers, register
-from ignite.engine._state import State, key_of
+from ignite.engine._handlers import (
+    Registration,
+    Table,
+    Tables,
+    call_each,
+    call_handlers,
+    is_event,
+    key_of,
+)
+from ignite.engine._state import State
 from ignite.engine._trace import Meter, Step, Watcher
 from ignite.engine.events import (
     CallableEventWithFilter,
@@ -29,12 +36,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnyEvent = str | CallableEventWithFilter
-
-_PAYLOADS = {
-    "EXCEPTION_RAISED": Payload(args=("exception",)),
-    "TERMINATE_SINGLE_EPOCH": Payload(kwargs=("iter_counter",)),
-}
-_NO_PAYLOAD = Payload()
 
 
 class Emitter:
@@ -57,12 +58,13 @@ class Emitter:
 
     def __init__(self) -> None:
         self.last_event_name: AnyEvent | None = None
-        self._tables: dict[str, Table] = {}
+        self._tables = Tables()
         self._watcher: Watcher | None = None
         self._meters: tuple[Meter, ...] = ()
         self._attention = False
+        is_watched = self._is_watched
         for event in Events:
-            self._add_table(event)
+            self._tables.add_event(event, (), is_watched)
 
     def register_events(
         self, *event_names: str | Enum | float, event_to_attr: dict[Any, str] | None = None
@@ -97,7 +99,7 @@ class Emitter:
                 f"Expected event_to_attr to be dictionary, but given {event_to_attr!r}"
             )
         for i, event in enumerate(event_names):
-            if not _is_event(event):
+            if not is_event(event):
                 raise TypeError(
                     f"Value at {i} of event_names should be a str or EventEnum, but given {event!r}"
                 )
@@ -120,9 +122,10 @@ class Emitter:
                     f"handlers of it are also called at {known.event!r}",
                     stacklevel=2,
                 )
+        wrappers, is_watched = tuple(meter.handler for meter in self._meters), self._is_watched
         for event in event_names:
-            if key_of(event) not in self._tables:
-                self._add_table(event)
+            self._tables.add_event(event, wrappers, is_watched)
+        self._attention = True
         for event, attribute in (event_to_attr or {}).items():
             self.state._own_event_to_attr[key_of(event)] = attribute
             if not hasattr(self.state, attribute):
@@ -130,7 +133,7 @@ class Emitter:
 
     def has_registered_events(self, event: Any) -> bool:
         """Whether ``event``, with or without a filter, is registered."""
-        return _is_event(event) and key_of(event) in self._tables
+        return self._tables.find(event) is not None
 
     def add_event_handler(
         self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
@@ -173,17 +176,9 @@ class Emitter:
         )
         if not isinstance(priority, int | float):
             raise TypeError(f"priority should be a number, but given {priority!r}")
-        events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
-        tables = [self._table_of(event) for event in events]
-        # All are created before the first is added, so that an error adds none.
-        settled = [
-            register(table, event, handler, args, kwargs, priority)
-            for table, event in zip(tables, events, strict=True)
-        ]
-        for table, registration in zip(tables, settled, strict=True):
-            table.add(registration)
-            self._refresh(table)
-            self.logger.debug("Added handler for event %s", registration.event)
+        events = _events_in(event_name)
+        self._tables.add(events, handler, args, kwargs, priority, self._is_watched, self.logger)
+        self._attention = True
         return RemovableEventHandle(event_name, handler, self)
 
     def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[F], F]:
@@ -197,14 +192,10 @@ class Emitter:
 
     def has_event_handler(self, handler: Callable[..., Any], event_name: Any | None = None) -> bool:
         """Whether ``handler`` is on the event, whatever its filter, or on any event if none is given."""
-        if event_name is None:
-            tables = list(self._tables.values())
-        else:
-            events = event_name if isinstance(event_name, EventsList) else [event_name]
-            tables = [
-                self._tables[key_of(event)] for event in events if self.has_registered_events(event)
-            ]
-        return any(entry.handler == handler for table in tables for entry in table.entries)
+        tables: Iterable[Table | None] = self._tables.values()
+        if event_name is not None:
+            tables = map(self._tables.find, _events_in(event_name))
+        return any(table.has(handler) for table in tables if table is not None)
 
     @property
     def registered_events(self) -> list[Any]:
@@ -232,11 +223,9 @@ class Emitter:
             >>> [(entry.handler, entry.args) for entry in engine.handlers_of(Events.EPOCH_COMPLETED)]
             [(<built-in function print>, ('done',))]
         """
-        if event_name is None:
-            tables = list(self._tables.values())
-        else:
-            events = event_name if isinstance(event_name, EventsList) else [event_name]
-            tables = [self._table_of(event) for event in events]
+        tables: Iterable[Table] = self._tables.values()
+        if event_name is not None:
+            tables = self._tables.find_all(_events_in(event_name), self.logger)
         return [entry for table in tables for entry in table.entries]
 
     def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
@@ -245,9 +234,7 @@ class Emitter:
         Raises:
             ValueError: the event is not registered, or has no such handler.
         """
-        table = (
-            self._tables.get(key_of(event_name)) if self.has_registered_events(event_name) else None
-        )
+        table = self._tables.find(event_name)
         if table is None:
             raise ValueError(f"Input event name '{event_name}' does not exist")
         if not table.remove(handler):
@@ -255,7 +242,8 @@ class Emitter:
                 f"Input handler '{handler}' is not found among registered event handlers of "
                 f"{event_name}"
             )
-        self._refresh(table)
+        table.refresh(self._is_watched)
+        self._attention = True
 
     def fire_event(self, event_name: Any) -> None:
         """Calls the handlers of an event.
@@ -264,7 +252,7 @@ class Emitter:
             ValueError: the event is not registered.
             Whatever a handler raises.
         """
-        self._table_of(event_name)
+        self._tables.find_all([event_name], self.logger)
         before = self.last_event_name
         try:
             self._fire_event(event_name)
@@ -276,7 +264,8 @@ class Emitter:
         """Fires a registered event; subclasses may override it to observe all events."""
         self.last_event_name = event_name
         self._attention = True
-        name = key_of(event_name)
+        is_plain = isinstance(event_name, CallableEventWithFilter)
+        name = event_name._name_ if is_plain else key_of(event_name)
         if self._logs_events:
             self.logger.debug(
                 "%s | %s, Firing handlers for event %s",
@@ -345,8 +334,7 @@ class Emitter:
 
     def _measure(self, meters: tuple[Meter, ...]) -> None:
         self._meters = meters
-        for table in self._tables.values():
-            self._wrap(table)
+        self._tables.wrap(tuple(meter.handler for meter in meters))
 
     def _measured_step(self) -> Step:
         """Returns the step function, wrapped by the meters."""
@@ -355,17 +343,8 @@ class Emitter:
             step = meter.step(step)
         return step
 
-    def _wrap(self, table: Table) -> None:
-        table.wrap(tuple(meter.handler for meter in self._meters))
-
     def _refresh_tables(self) -> None:
-        is_watched = self._is_watched
-        for table in self._tables.values():
-            table.refresh(is_watched)
-        self._attention = True
-
-    def _refresh(self, table: Table) -> None:
-        table.refresh(self._is_watched)
+        self._tables.refresh(self._is_watched)
         self._attention = True
 
     @property
@@ -398,31 +377,63 @@ class Emitter:
         """``registered_events`` under Ignite's name."""
         return self.registered_events
 
-    def _add_table(self, event: Any) -> None:
-        table = self._tables[key_of(event)] = Table(
-            event, _PAYLOADS.get(key_of(event), _NO_PAYLOAD)
-        )
-        self._wrap(table)
-        self._refresh(table)
 
-    def _table_of(self, event: Any) -> Table:
-        if not self.has_registered_events(event):
-            known = ", ".join(self._tables)
-            self.logger.error("attempt to use an unknown event: %s", event)
-            raise ValueError(
-                f"Event {event} is not a valid event for this Engine. Register it with "
-                f"register_events, or use one of: {known}"
-            )
-        return self._tables[key_of(event)]
-
-
-def _is_event(value: Any) -> bool:
-    return isinstance(value, str | CallableEventWithFilter | Enum | Real) and not isinstance(
-        value, bool
-    )
+def _events_in(event_name: Any) -> list[Any]:
+    return list(event_name) if isinstance(event_name, EventsList) else [event_name]
 
 
 def _is_other(known: Any, event: Any) -> bool:
     """Whether two events of one name differ: members of two enums with different values."""
     both = isinstance(known, EventEnum) and isinstance(event, EventEnum)
     return both and (type(known) is not type(event)) and known.value != event.value
+
+
+class Added:
+    """Records what is added to engines within ``with`` blocks, to remove it again.
+
+    That includes handlers, run contexts and the run saver. Everything added outside of the blocks
+    stays, also on the same events.
+
+    Args:
+        *engines: the engines to record.
+
+    Example:
+        >>> from ignite.engine import Engine, Events
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> added = Added(engine)
+        >>> with added:
+        ...     _ = engine.add_event_handler(Events.STARTED, print, "begun")
+        >>> added.take_off()
+        >>> engine.has_event_handler(print)
+        False
+    """
+
+    def __init__(self, *engines: Any) -> None:
+        self._engines = engines
+        self._new: list[Any] = []
+        """Holds the objects, so that no id is reused."""
+
+    def __enter__(self) -> Added:
+        self._before = {id(one) for one in self._all()}
+        return self
+
+    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+        self._new += [one for one in self._all() if id(one) not in self._before]
+
+    def _all(self) -> Iterator[Any]:
+        for engine in self._engines:
+            yield from (entry for table in engine._tables.values() for entry in table.entries)
+            yield from engine._frames
+            yield engine._keeper
+
+    def take_off(self) -> None:
+        """Removes what was added within the blocks."""
+        new = {id(one) for one in self._new if one is not None}
+        for engine in self._engines:
+            for table in engine._tables.values():
+                table.drop(new)
+            engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
+            if id(engine._keeper) in new:
+                engine._keeper = None
+            engine._refresh_tables()
+        self._new.clear()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 from ignite._core import clock
 from ignite._core.calls import accepts, describe_signature, name_of
@@ -137,48 +137,10 @@ class LastGate:
         return passed
 
 
-class Condition(NamedTuple):
-    """A filter in the form that the dispatch tests: cheapest part first, each None or 0 if it does not apply."""
-
-    every: int = 0
-    due: range | frozenset[int] | None = None
-    passes: Filter | None = None
-
-    @property
-    def is_arithmetic(self) -> bool:
-        """Whether the counts at which it is true are known in advance, and are not simply all."""
-        return self.passes is None and (self.every != 0 or self.due is not None)
-
-    def next_due(self, count: int) -> int:
-        """Returns the first count from ``count`` on at which an arithmetic condition is true; FOR_EVER if none is."""
-        if self.every:
-            return -(-count // self.every) * self.every
-        if isinstance(self.due, range):
-            first, step = self.due.start, self.due.step
-            after = first + max(0, -((first - count) // step)) * step
-            return after if after < self.due.stop else FOR_EVER
-        return min((due for due in self.due or () if due >= count), default=FOR_EVER)
-
-
 def bind(condition: Filter, event: str) -> Filter:
     """Returns the predicate for one handler of ``event``, with its own memory if it needs one."""
     binder = getattr(condition, "bind", None)
     return condition if binder is None else binder(event)
-
-
-def compile_filter(condition: Filter | None, event: str) -> Condition:
-    """Returns the condition that the dispatch tests for one handler of ``event``."""
-    if condition is None:
-        return Condition()
-    if isinstance(condition, DueAt):
-        counts = condition.counts
-        if isinstance(counts, range) and counts.start == 0 and counts.stop == FOR_EVER:
-            return Condition(every=counts.step)
-        return Condition(due=counts)
-    passes = bind(condition, event)
-    is_union = isinstance(condition, Combined) and condition.operator is any
-    parts = condition.parts if isinstance(condition, Combined) and is_union else (condition,)
-    return Condition(passes=LastGate(passes) if Last() in parts else passes)
 
 
 def make_filter(

@@ -7,29 +7,37 @@ possible.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from enum import Enum
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core.calls import accepts, describe_signature, name_of, place_of
-from ignite.engine._filters import FOR_EVER, Condition, Filter, LastGate, compile_filter
-from ignite.engine._state import key_of
+from ignite.engine._filters import FOR_EVER, Combined, DueAt, Filter, Last, LastGate, bind
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Sequence
+
     from ignite._core.seeding import RandomState
     from ignite.base import BoundaryRequest
 
 __all__ = [
-    "Added",
     "Call",
+    "Condition",
     "Payload",
     "Preempted",
     "Registration",
     "RemovableEventHandle",
     "Table",
+    "Tables",
     "Unfinished",
     "add_note",
     "call_each",
     "call_handlers",
+    "compile_filter",
+    "is_event",
+    "key_of",
     "owed_calls",
     "quiet_up_to",
     "register",
@@ -47,6 +55,55 @@ class Payload(NamedTuple):
 
     args: tuple[str, ...] = ()
     kwargs: tuple[str, ...] = ()
+
+
+_PAYLOADS = {
+    "EXCEPTION_RAISED": Payload(args=("exception",)),
+    "TERMINATE_SINGLE_EPOCH": Payload(kwargs=("iter_counter",)),
+}
+_NO_PAYLOAD = Payload()
+
+
+def is_event(value: Any) -> bool:
+    """Whether a value can be an event."""
+    if isinstance(value, str | Enum | Real):
+        return not isinstance(value, bool)
+    return hasattr(value, "filter") and hasattr(value, "_name_")
+
+
+def key_of(event: Any) -> str:
+    """Returns the unique name of an event, also of members of a plain enum and of numbers."""
+    if isinstance(event, str):
+        return event
+    if hasattr(event, "filter"):
+        name: str = event._name_
+        return name
+    if isinstance(event, Enum):
+        return f"{type(event).__module__}.{type(event).__qualname__}.{event._name_}"
+    return f"number {event}"
+
+
+class Condition(NamedTuple):
+    """A filter in the form that the dispatch tests: cheapest part first, each None or 0 if it does not apply."""
+
+    every: int = 0
+    due: range | frozenset[int] | None = None
+    passes: Filter | None = None
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether the counts at which it is true are known in advance, and are not simply all."""
+        return self.passes is None and (self.every != 0 or self.due is not None)
+
+    def next_due(self, count: int) -> int:
+        """Returns the first count from ``count`` on at which an arithmetic condition is true; FOR_EVER if none is."""
+        if self.every:
+            return -(-count // self.every) * self.every
+        if isinstance(self.due, range):
+            first, step = self.due.start, self.due.step
+            after = first + max(0, -((first - count) // step)) * step
+            return after if after < self.due.stop else FOR_EVER
+        return min((due for due in self.due or () if due >= count), default=FOR_EVER)
 
 
 class Registration(NamedTuple):
@@ -136,6 +193,9 @@ class Table:
         position = next((i for i, is_lower in enumerate(priorities) if is_lower), len(calls))
         self._replace([*calls[:position], call, *calls[position:]])
 
+    def has(self, handler: Callable[..., Any]) -> bool:
+        return any(entry.handler == handler for entry in self.entries)
+
     def remove(self, handler: Callable[..., Any]) -> bool:
         """Removes a handler from the next firing on; returns whether it was there."""
         kept = [call for call in self.calls if call[-1].handler != handler]
@@ -155,6 +215,75 @@ class Table:
     def next_due(self, count: int) -> int:
         """Returns the first count from ``count`` on at which a handler is due; FOR_EVER if none is."""
         return min((call[-1].condition.next_due(count) for call in self.calls), default=FOR_EVER)
+
+
+class Tables(dict[str, Table]):
+    """The tables of an engine, by the name of the event, in the order of registration."""
+
+    def add_event(self, event: Any, wrappers: tuple[Wrapper, ...], is_watched: bool) -> None:
+        """Adds the table of an event, unless it has one."""
+        name = key_of(event)
+        if name not in self:
+            self[name] = Table(event, _PAYLOADS.get(name, _NO_PAYLOAD))
+            self[name].wrappers = wrappers
+            self[name].refresh(is_watched)
+
+    def find(self, event: Any) -> Table | None:
+        """Returns the table of an event, with or without a filter; None if it is not registered."""
+        return self.get(key_of(event)) if is_event(event) else None
+
+    def find_all(self, events: Iterable[Any], logger: logging.Logger) -> list[Table]:
+        """Returns the tables of events.
+
+        Raises:
+            ValueError: an event is not registered.
+        """
+        found = []
+        for event in events:
+            table = self.find(event)
+            if table is None:
+                logger.error("attempt to use an unknown event: %s", event)
+                raise ValueError(
+                    f"Event {event} is not a valid event for this Engine. Register it with "
+                    f"register_events, or use one of: {', '.join(self)}"
+                )
+            found.append(table)
+        return found
+
+    def add(
+        self,
+        events: Sequence[Any],
+        handler: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        priority: float,
+        is_watched: bool,
+        logger: logging.Logger,
+    ) -> None:
+        """Adds a handler to all events, or, if an event is not registered or does not fit, to none.
+
+        Raises:
+            ValueError, TypeError: as in :meth:`find_all` and :func:`register`.
+        """
+        tables = self.find_all(events, logger)
+        registrations = [
+            register(table, event, handler, args, kwargs, priority)
+            for table, event in zip(tables, events, strict=True)
+        ]
+        for table, registration in zip(tables, registrations, strict=True):
+            table.add(registration)
+            table.refresh(is_watched)
+            logger.debug("Added handler for event %s", registration.event)
+
+    def refresh(self, is_watched: bool) -> None:
+        """Updates what the loop tests in each iteration."""
+        for table in self.values():
+            table.refresh(is_watched)
+
+    def wrap(self, wrappers: tuple[Wrapper, ...]) -> None:
+        """Wraps the handlers of all events from the next firing on."""
+        for table in self.values():
+            table.wrap(wrappers)
 
 
 def register(
@@ -195,6 +324,21 @@ def register(
     return Registration(
         handler, args, kwargs, takes_engine, takes_payload, style, condition, event, priority
     )
+
+
+def compile_filter(condition: Filter | None, event: str) -> Condition:
+    """Returns the condition that the dispatch tests for one handler of ``event``."""
+    if condition is None:
+        return Condition()
+    if isinstance(condition, DueAt):
+        counts = condition.counts
+        if isinstance(counts, range) and counts.start == 0 and counts.stop == FOR_EVER:
+            return Condition(every=counts.step)
+        return Condition(due=counts)
+    passes = bind(condition, event)
+    is_union = isinstance(condition, Combined) and condition.operator is any
+    parts = condition.parts if isinstance(condition, Combined) and is_union else (condition,)
+    return Condition(passes=LastGate(passes) if Last() in parts else passes)
 
 
 class Unfinished(NamedTuple):
@@ -422,57 +566,6 @@ class RemovableEventHandle:
 
     def __exit__(self, *args: Any, **kwargs: Any) -> None:
         self.remove()
-
-
-class Added:
-    """Records what is added to engines within ``with`` blocks, to remove it again.
-
-    That includes handlers, run contexts and the run saver. Everything added outside of the blocks
-    stays, also on the same events.
-
-    Args:
-        *engines: the engines to record.
-
-    Example:
-        >>> from ignite.engine import Engine, Events
-        >>> engine = Engine(lambda engine, batch: batch)
-        >>> added = Added(engine)
-        >>> with added:
-        ...     _ = engine.add_event_handler(Events.STARTED, print, "begun")
-        >>> added.take_off()
-        >>> engine.has_event_handler(print)
-        False
-    """
-
-    def __init__(self, *engines: Any) -> None:
-        self._engines = engines
-        self._new: list[Any] = []
-        """Holds the objects, so that no id is reused."""
-
-    def __enter__(self) -> Added:
-        self._before = {id(one) for one in self._all()}
-        return self
-
-    def __exit__(self, *args: Any, **kwargs: Any) -> None:
-        self._new += [one for one in self._all() if id(one) not in self._before]
-
-    def _all(self) -> Iterator[Any]:
-        for engine in self._engines:
-            yield from (entry for table in engine._tables.values() for entry in table.entries)
-            yield from engine._frames
-            yield engine._keeper
-
-    def take_off(self) -> None:
-        """Removes what was added within the blocks."""
-        new = {id(one) for one in self._new if one is not None}
-        for engine in self._engines:
-            for table in engine._tables.values():
-                table.drop(new)
-            engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
-            if id(engine._keeper) in new:
-                engine._keeper = None
-            engine._refresh_tables()
-        self._new.clear()
 
 
 def _weak(handler: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:

@@ -74,7 +74,7 @@ def run(engine: Controls) -> None:
         if not is_handled(engine, error):
             cursor.is_failed = True
             raise
-        is_over = engine.should_terminate or (
+        is_over = engine._should_terminate or (
             cursor.is_done(engine.state) and not cursor.is_inside_epoch
         )
         cursor.is_failed = not is_over
@@ -86,7 +86,7 @@ def _run_epochs(engine: Controls) -> Verdict:
     if cursor.moment == BEFORE_RUN:
         cursor.begin_run(state)
         verdict = _fire(engine, Events.STARTED, BETWEEN_EPOCHS)
-        if verdict is None:
+        if verdict is None and engine._resumption is not None:
             engine._settle(is_inside_epoch=False)
     while True:
         if verdict is Verdict.MOVED:
@@ -100,7 +100,8 @@ def _run_epochs(engine: Controls) -> Verdict:
         if engine._dataloader_iter is None and not is_last_in_epoch(state, cursor.epoch_start):
             _init_iter(engine)
             cursor.end_is_due = False
-        engine._settle_random()
+        if engine._resumption is not None:
+            engine._settle_random()
         verdict = _run_batches(engine)
         if verdict in (Verdict.EPOCH_ENDED, Verdict.END_EPOCH):
             verdict = _end_epoch(engine, verdict)
@@ -122,7 +123,8 @@ def _begin_epoch(engine: Controls) -> Verdict | None:
     if verdict := _fire(engine, Events.EPOCH_STARTED, BETWEEN_BATCHES):
         return verdict
     cursor.open_epoch(state, is_first)
-    engine._settle(is_inside_epoch=True)
+    if engine._resumption is not None:
+        engine._settle(is_inside_epoch=True)
     return None
 
 
@@ -157,7 +159,7 @@ def _run_batches(engine: Controls) -> Verdict:
                 cursor.is_failed = True
                 raise
             cursor.position_is_lost = False
-            if cursor.is_moved and not engine.should_terminate:
+            if cursor.is_moved and not engine._should_terminate:
                 return Verdict.MOVED
             if not engine._skip_requested:
                 engine._dataloader_iter = None  # the rest of the data belongs to this epoch
@@ -342,11 +344,11 @@ def _end_epoch(engine: Controls, verdict: Verdict) -> Verdict | None:
     state, cursor, watch = engine.state, engine._cursor, engine._epoch_watch
     if engine._attendance is not None:
         together.end_epoch(engine)
-    skip_completed = engine.should_terminate_single_epoch == "skip_epoch_completed"
+    skip_completed = engine._should_terminate_single_epoch == "skip_epoch_completed"
     if verdict is Verdict.END_EPOCH:
         engine._fire_event(Events.TERMINATE_SINGLE_EPOCH, iter_counter=cursor.num_done)
         engine.should_terminate_single_epoch = False
-        if cursor.is_moved and not engine.should_terminate:
+        if cursor.is_moved and not engine._should_terminate:
             return Verdict.MOVED
     elif engine._dataloader_iter is not None:
         _fetch.check_surplus(state, cursor, cursor.num_done)
@@ -374,7 +376,7 @@ def _finish(engine: Controls, verdict: Verdict) -> None:
             call_handlers(owed, engine, table.event, state.get_event_attrib_value(table.event))
     if verdict is Verdict.TERMINATE:
         engine._fire_event(Events.TERMINATE)
-    if engine.should_terminate != "skip_completed":
+    if engine._should_terminate != "skip_completed":
         engine._fire_event(Events.COMPLETED)
     state.times["COMPLETED"] = seconds = watch.elapsed()
     engine.logger.info("Engine run finished. Time taken: %s", clock.format_duration(seconds))
@@ -386,8 +388,8 @@ def _fire(engine: Controls, event: Events, moment: int) -> Verdict | None:
     if not engine._attention:
         return None
     if (
-        engine.should_terminate_single_epoch
-        and not engine.should_terminate
+        engine._should_terminate_single_epoch
+        and not engine._should_terminate
         and event is not _STOP_ITERATION
     ):
         engine.should_terminate_single_epoch = False
@@ -420,15 +422,15 @@ def _obey(engine: Controls, moment: int) -> Verdict | None:
     engine._attention = (
         engine._skip_requested or engine._request is not None
     )  # handled at the end of the iteration
-    if engine.should_terminate:
+    if engine._should_terminate:
         return Verdict.TERMINATE
     if engine._cursor.is_moved:
         return Verdict.MOVED
-    if engine.should_terminate_single_epoch:
+    if engine._should_terminate_single_epoch:
         return Verdict.END_EPOCH
     if engine._request is not None and _stop_at_boundary(engine, moment):
         return Verdict.INTERRUPT
-    if not engine.should_interrupt:
+    if not engine._should_interrupt:
         return None
     engine._cursor.moment = moment
     engine._fire_event(Events.INTERRUPT)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ignite.base import Serializable
+from ignite.engine._handlers import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = [
     "State",
     "describe_progress",
-    "key_of",
     "load_progress",
     "load_user_values",
     "save_progress",
@@ -30,18 +29,6 @@ COUNTS_KEY = "event_counts"
 _TOO_MANY = 2**62
 """No run has so many iterations: such a file is damaged or malicious."""
 _KEYS_OF_OTHER_ENGINES = ("seed", "rng_states", "pass_start")
-
-
-def key_of(event: Any) -> str:
-    """The unique name of an event, also for members of a plain enum and numbers."""
-    if isinstance(event, str):
-        return event
-    if hasattr(event, "filter"):
-        name: str = event._name_
-        return name
-    if isinstance(event, Enum):
-        return f"{type(event).__module__}.{type(event).__qualname__}.{event._name_}"
-    return f"number {event}"
 
 
 class State:
@@ -70,8 +57,12 @@ class State:
         (0, 0.5)
     """
 
-    event_to_attr: ClassVar[dict[Any, str]] = {}
-    """Which attribute counts an event; filled in by ``ignite.engine.events``."""
+    event_to_attr: ClassVar[dict[Any, str]] = {
+        **dict.fromkeys(("GET_BATCH_STARTED", "GET_BATCH_COMPLETED"), "iteration"),
+        **dict.fromkeys(("ITERATION_STARTED", "ITERATION_COMPLETED"), "iteration"),
+        **dict.fromkeys(("EPOCH_STARTED", "EPOCH_COMPLETED", "STARTED", "COMPLETED"), "epoch"),
+    }
+    """The attribute that counts an event, by the event or its name."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.iteration = 0

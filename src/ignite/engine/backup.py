@@ -25,6 +25,7 @@ from ignite import storage
 from ignite._core.attributes import slots_of
 from ignite._core.reads import global_names
 from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite.engine._handlers import Tables
 from ignite.engine.resume._reachable import is_of_a_library, is_of_the_program
 
 __all__ = ["Backup", "backed_up"]
@@ -111,7 +112,7 @@ class Backup:
         generator = _undo_of_generator(one)
         if generator is not None:
             self._undo.append(generator)
-        elif type(one) in _CONTAINERS or isinstance(one, tuple):
+        elif type(one) in _CONTAINERS or isinstance(one, tuple | Tables):
             yield from ((part, has_tensors) for part in self._in_container(one))
         elif isinstance(one, FunctionType):
             yield from ((part, False) for part in self._in_function(one))

@@ -296,21 +296,3 @@ class EventsList:
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self._events)) or "EventsList()"
-
-
-State.event_to_attr.update(
-    dict.fromkeys(
-        (
-            Events.GET_BATCH_STARTED,
-            Events.GET_BATCH_COMPLETED,
-            Events.ITERATION_STARTED,
-            Events.ITERATION_COMPLETED,
-        ),
-        "iteration",
-    )
-)
-State.event_to_attr.update(
-    dict.fromkeys(
-        (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.STARTED, Events.COMPLETED), "epoch"
-    )
-)

@@ -13,6 +13,7 @@ import torch
 
 from ignite._core.tensors import convert_tensor
 from ignite.engine._supervised.mixed_precision import (
+    NO_CONTEXT,
     ApexPrecision,
     FullPrecision,
     MixedPrecision,
@@ -303,7 +304,7 @@ def supervised_evaluation_step(
         {arguments}
     """
     return _evaluation_step(
-        FullPrecision(), model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
+        None, model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
         compile,
     )  # fmt: skip
 
@@ -339,19 +340,20 @@ def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
 
 
 def _evaluation_step(  # noqa: PLR0913 - what its two callers take
-    precision: FullPrecision, model: Any, device: str | torch.device | None, non_blocking: bool,
+    precision: MixedPrecision | None, model: Any, device: str | torch.device | None, non_blocking: bool,
     prepare_batch: Callable[..., Any], model_transform: Callable[[Any], Any],
     output_transform: Callable[[Any, Any, Any], Any], model_fn: Callable[[Any, Any], Any],
     compile: bool | Mapping[str, Any],
 ) -> Step:  # fmt: skip
     called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
-    model_transform = precision.with_full_output(model_transform)
+    if precision is not None:
+        model_transform = precision.with_full_output(model_transform)
 
     def evaluate(engine: Any, batch: Any) -> Any:
         evaluation.enter()
         with torch.no_grad():
             x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
-            with precision.autocast():
+            with NO_CONTEXT if precision is None else precision.autocast():
                 y_pred = model_transform(model_fn(called_model, x))
             return output_transform(x, y, y_pred)
 
