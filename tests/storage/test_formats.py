@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ignite.exceptions import CheckpointError
-from ignite.storage.formats import _crc32_of, load_weights, save_weights
+from ignite.storage.formats import _metadata_crc32, load_weights, save_weights
 from ignite.storage.place import open_place
 
 
@@ -141,7 +141,7 @@ def test_a_checksum_that_is_wrong_is_named(place, tmp_path):
 
 def store(path, tensors, **metadata):
     metadata = {"aliases": "{}", "crc32": json.dumps({}), "step": "", "version": "1"} | metadata
-    sums = {"crc32_of_metadata": _crc32_of(metadata)}
+    sums = {"crc32_of_metadata": _metadata_crc32(metadata)}
     safetensors.torch.save_file(tensors, path, metadata={**sums, **metadata})
 
 
@@ -168,9 +168,7 @@ def test_metadata_that_was_changed_is_refused(tmp_path):
 def test_a_file_of_another_program_loads_with_a_warning(tmp_path, caplog):
     safetensors.torch.save_file({"weight": torch.ones(2)}, tmp_path / "a")
     assert load_weights(tmp_path / "a")["weight"].tolist() == [1, 1]
-    assert caplog.messages == [
-        f"{tmp_path / 'a'} has no checksums: whether it is damaged cannot be seen"
-    ]
+    assert caplog.messages == [f"{tmp_path / 'a'} has no checksums, so it cannot be verified"]
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path):

@@ -55,7 +55,10 @@ def test_scores_that_are_not_finite_come_back_and_the_json_is_standard(score):
         ({"created": None}, "created in the note should be a number"),
         ({"version": None}, "version in the note should be an integer from 1, but given None"),
         ({"version": 0}, "version in the note should be an integer from 1"),
-        ({"version": 2}, "written by a newer version: it has format 2, and this one reads up to 1"),
+        (
+            {"version": 2},
+            "written by a newer version: it has format 2, but this version reads formats up to 1",
+        ),
         ({"version": 10**30}, "written by a newer version"),
     ],
 )

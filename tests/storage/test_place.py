@@ -42,7 +42,7 @@ def test_only_whole_files_are_listed(place):
     (place.path / "bad\nname.pt").write_text("x")
     assert place.names() == ["a.pt"]
     for name in ("folder.pt", "link.pt"):
-        with pytest.raises(FileNotFoundError, match="should be a file, but is none"):
+        with pytest.raises(FileNotFoundError, match="should be a regular file, but is not"):
             place.size(name)
 
 
@@ -117,7 +117,7 @@ def test_a_file_with_a_stable_name_is_not_lost(place, caplog):
     put(place, "last.pt", "precious")
     place.point("last.pt", "a.pt")
     assert (place.path / "last.pt").read_text() == "precious"
-    assert "last.pt should be a link to a.pt, but is a file, and left as it is" in caplog.text
+    assert "last.pt should be a link to a.pt, but is a file, which is not replaced" in caplog.text
 
 
 def test_where_there_are_no_links_nothing_happens(place, monkeypatch):

@@ -244,9 +244,9 @@ def test_damaged_ones_are_left_out_with_one_warning_each(place, caplog):
     )
     assert load_latest(place).state == {"step": 2}
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert "checkpoint_4.pt is left out" in caplog.messages[0]
+    assert "checkpoint_4.pt is skipped" in caplog.messages[0]
     assert "checksum" in caplog.messages[0]
-    assert "checkpoint_3.pt is left out" in caplog.messages[1]
+    assert "checkpoint_3.pt is skipped" in caplog.messages[1]
 
 
 def test_one_that_the_disk_cannot_read_is_left_out(place, monkeypatch, caplog):

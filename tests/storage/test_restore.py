@@ -96,7 +96,7 @@ def test_if_the_last_one_raises_all_are_put_back_and_the_error_says_so(error):
     with pytest.raises(type(error)) as raised:
         restore(target, {**states_of(source), "last": {"count": 13}})
     assert raised.value is error
-    assert error.__notes__ == ["while restoring 'last'; everything was put back"]
+    assert error.__notes__ == ["while restoring 'last'; all objects were rolled back"]
     assert flat(states_of(target)) == flat(before)
 
 
@@ -135,11 +135,11 @@ def test_a_target_that_cannot_be_put_back_is_loaded_last_and_named(caplog):
             {"closed": {"count": 1}, "model": source.state_dict()},
         )
     assert raised.value.__notes__ == [
-        "while restoring 'closed'; everything was put back, except closed"
+        "while restoring 'closed'; all objects were rolled back, except closed"
     ]
     assert flat(states_of({"model": model})) == flat(before)
     assert caplog.messages == [
-        "closed cannot be put back if restoring fails: RuntimeError: not consolidated"
+        "closed cannot be rolled back if restoring fails: RuntimeError: not consolidated"
     ]
 
 
@@ -157,8 +157,8 @@ def test_one_that_fails_to_go_back_does_not_keep_the_others_from_it():
         restore({"first": first, "stubborn": stubborn, "last": last}, states)
     assert (first.count, last.count) == (1, 2)
     assert raised.value.__notes__ == [
-        "'stubborn' could not be put back: OSError: stuck",
-        "while restoring 'last'; everything was put back, except stubborn",
+        "'stubborn' could not be rolled back: OSError: stuck",
+        "while restoring 'last'; all objects were rolled back, except stubborn",
     ]
 
 

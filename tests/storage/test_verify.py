@@ -82,7 +82,7 @@ def test_newer_versions_are_refused_and_not_called_damaged(tmp_path):
 def test_pipes_and_folders_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.pt")
     for path in (tmp_path / "x.pt", tmp_path):
-        with pytest.raises(CheckpointError, match="should be a file, but is none"):
+        with pytest.raises(CheckpointError, match="should be a regular file, but is not"):
             verify(path)
     with pytest.raises(FileNotFoundError):
         verify(tmp_path / "missing.pt")

@@ -304,7 +304,7 @@ atexit.register(lambda: Writer().submit(job))
 def test_at_exit_an_error_that_nobody_has_seen_is_logged():
     done = run(f"{IMPORTS}\ndef job():\n    raise OSError(28, 'disk full')\nWriter().submit(job)")
     assert (
-        "ERROR:ignite.storage.writer.Writer:A job has failed, and nobody was left to raise its error"
+        "ERROR:ignite.storage.writer.Writer:A job failed after the end of the program"
         in done.stderr
     )
     assert "OSError: [Errno 28] disk full" in done.stderr
@@ -327,5 +327,5 @@ except ZeroDivisionError:
 def test_at_exit_a_job_is_given_up_after_the_limit():
     done = run(f"{IMPORTS}\nWriter(limit_s=0.2).submit(lambda: time.sleep(1000))")
     assert (
-        "A job was not finished 0.2 s after the end of the program, and is given up" in done.stderr
+        "A job has not finished 0.2 s after the end of the program and is abandoned" in done.stderr
     )

@@ -1,6 +1,6 @@
-"""What survives: checkpoints that are whole or absent, verified when they are read.
+"""Storage of checkpoints: atomic writes, verified reads, safe loading.
 
-Has never heard of an engine.
+Does not depend on engines or process groups.
 """
 
 from ignite.storage.bucket import Bucket

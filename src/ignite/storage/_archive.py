@@ -1,9 +1,10 @@
 """Reads and writes the zip archives of ``torch.save``; refuses archives that torch would not write.
 
-``zipfile`` is not used, for two reasons. It accepts archives in which torch finds other entries than
-it does, so a check by ``zipfile`` says nothing about what ``torch.load`` reads. And it costs several
-times as many calls per entry; a state of many small tensors has tens of thousands of entries
-(``docs/decisions/0017-storage-keeps-its-modules-and-its-zip-code.md`` has the counts).
+``zipfile`` is not used, for two reasons. For some archives, ``zipfile`` and torch find different
+entries, so a check by ``zipfile`` says nothing about what ``torch.load`` reads. And ``zipfile``
+makes several times as many calls per entry, while a state of many small tensors has tens of
+thousands of entries. ``docs/decisions/0017-storage-keeps-its-modules-and-its-zip-code.md`` has the
+counts.
 """
 
 import os
@@ -35,7 +36,7 @@ _IS_STORAGE = re.compile(r"data/\d+", re.ASCII).fullmatch  # nearly all entries
 _ALIGNMENT = 64
 _PADDING = struct.Struct("<2s H")
 _VERSION, _VERSION_64 = 20, 45  # version of the zip format that a reader has to support
-_DATE = 33  # 1980-01-01, so that equal content gives equal bytes
+_DATE = 33  # 1980-01-01, so that equal states give equal files
 
 # First bytes of the files of torch before 1.6: a pickled magic number.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -138,7 +139,7 @@ class Archive:
         return content
 
     def _content_start(self, entry: Entry, header: bytes | memoryview) -> int:
-        """Returns the offset of an entry's content, after checking the entry's local header."""
+        """Checks the local header of an entry and returns the offset of its content."""
         if len(header) < _HEADER.size:
             raise CheckpointError(f"the header of entry {entry.name!r:.80} is missing")
         magic, _, flags, method, _, _, crc32, packed, size, name_size, extra_size = (
@@ -161,7 +162,7 @@ class Archive:
 
 
 class _Window:
-    """A buffered piece of a file, for reading the file once from start to end."""
+    """Buffered access to a file that is read once, from start to end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -181,7 +182,7 @@ class _Window:
         """Returns the checksum of ``num_bytes`` from offset ``start``.
 
         Raises:
-            CheckpointError: the file ends before.
+            CheckpointError: the file ends earlier.
         """
         crc32, end = 0, start + num_bytes
         while start < end:
@@ -221,7 +222,7 @@ class ArchiveWriter:
 
     @classmethod
     def extending(cls, file: BinaryIO) -> "ArchiveWriter":
-        """Appends to an existing archive; new entries replace the central directory at its end.
+        """Opens an existing archive for appending; new entries overwrite its central directory.
 
         Args:
             file: the archive, open for reading and writing.
@@ -240,20 +241,20 @@ class ArchiveWriter:
         """Adds an entry.
 
         Args:
-            name: path below the root folder.
-            content: any buffer of bytes, such as a ctypes array.
+            name: path relative to the root folder.
+            content: any bytes-like object, such as a ctypes array.
         """
         path, size = f"{self._root}/{name}".encode(), len(content)
         is_large = size >= _FULL_32
         is_far = self._at >= _FULL_32
         crc32, version = zlib.crc32(content), _VERSION_64 if is_large or is_far else _VERSION
-        stated = _FULL_32 if is_large else size
+        size_32 = _FULL_32 if is_large else size
         extra = _EXTRA_64_LOCAL.pack(1, 16, size, size) if is_large else b""
         end = self._at + _HEADER.size + len(path) + len(extra) + _PADDING.size
         num_padding = -end % _ALIGNMENT
         extra += _PADDING.pack(b"FB", num_padding) + b"Z" * num_padding
         header = _HEADER.pack(
-            _MAGIC, version, 0, 0, 0, _DATE, crc32, stated, stated, len(path), len(extra)
+            _MAGIC, version, 0, 0, 0, _DATE, crc32, size_32, size_32, len(path), len(extra)
         )  # fmt: skip
         extra_64 = _EXTRA_64.pack(1, 24, size, size, self._at) if is_large or is_far else b""
         self._directory += _ENTRY.pack(

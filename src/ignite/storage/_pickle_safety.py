@@ -1,8 +1,8 @@
 """Checks the calls in the pickle of a checkpoint before ``torch.load`` makes them.
 
 ``torch.load(weights_only=True)`` runs no code from a file. But it calls constructors that allocate
-as much memory as the file asks for, loads codecs by name, and hashes tuples, which overflows the
-stack if they are nested deeply enough.
+as much memory as the file asks for, it imports codecs by name, and it hashes tuples, which
+overflows the stack if they are nested too deeply.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
-_NUM_HARMLESS_TUPLES = 5000  # even if all are nested in each other, they do not overflow the stack
+_NUM_HARMLESS_TUPLES = 5000  # do not overflow the stack, even if all are nested in each other
 _ALLOCATING_CALLS = re.compile(
     rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n"
 )
@@ -28,15 +28,16 @@ class _Tuple(NamedTuple):
     depth: int
 
 
-_ENCODE = _Global("encode")  # pickles of protocol 2 create bytes with it
+_ENCODE = _Global("encode")  # creates bytes in pickles of protocol 2
 _REBUILD_TENSOR = _Global("_rebuild_tensor_v2")
 _ORDERED_DICT = _Global("OrderedDict")
 
 
 def check_calls(pickled: bytes, file_size: int) -> None:
-    """Refuses a pickle that would allocate much more memory than the file has, or overflow the stack.
+    """Refuses a pickle that would allocate much more memory than the file's size, or overflow the stack.
 
-    Most pickles are not interpreted, because they contain no name of a call that could do so.
+    Only pickles that contain the name of such a call, or very many tuples, are interpreted; most do
+    not.
 
     Raises:
         CheckpointError: the pickle is refused.
@@ -47,14 +48,14 @@ def check_calls(pickled: bytes, file_size: int) -> None:
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
-    """Like :func:`check_calls`, for files of torch before version 1.6, whose storages also state their size."""
+    """Like :func:`check_calls`, for files of torch before 1.6, in which storages state their size, too."""
     content, at = file.read(), 0
-    for _ in range(5):  # magic number, version, system, the state, keys of storages
+    for _ in range(5):  # pickles of: magic number, version, system, the state, keys of storages
         at = _Interpreter(content, file_size, at, has_storages=True).run()
 
 
 def _tensor_pattern() -> re.Pattern[bytes]:
-    """The opcodes after ``_rebuild_tensor_v2`` of an ordinary tensor, as ``torch.save`` writes them."""
+    """Returns a pattern of the opcodes that follow ``_rebuild_tensor_v2`` for an ordinary tensor."""
     get, put = rb"(?:h.|j....)", rb"(?:q.|r....)"
     integer = rb"(?:K.|M..|J....)"
     digits = b"|".join(rb"X%c\0\0\0\d{%d}" % (length, length) for length in range(1, 7))
@@ -78,15 +79,16 @@ _TENSOR_ARGUMENTS = _Tuple((None, None, None), 2)
 
 
 class _Interpreter:
-    """Interprets a pickle to find the arguments of each call. ``None`` stands for any other value.
+    """Interprets a pickle to find the arguments of each call.
 
-    ``pickletools`` can list the opcodes, too, but takes three times as long.
+    On the stack, ``None`` stands for all values that no check needs. ``pickletools`` can list the
+    opcodes, too, but takes three times as long.
 
     Args:
         data: the pickle; more bytes may follow.
         file_size: size of its file in bytes.
         at: start of the pickle.
-        has_storages: whether the pickle creates storages.
+        has_storages: whether the pickle creates storages itself.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class _Interpreter:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> int:
-        """Interprets the pickle and returns its end."""
+        """Interprets the pickle and returns the offset of its end."""
         data = self._data
         try:
             while (code := data[self._at]) != _STOP:
@@ -110,7 +112,7 @@ class _Interpreter:
             raise CheckpointError(f"its pickle is damaged: {error!r:.200}") from None
         return self._at + 1
 
-    # A truncated pickle raises at the next opcode: nothing here reads past the end.
+    # Slices may be shorter than asked for. A truncated pickle then raises at the next opcode.
 
     def _take(self, num_bytes: int) -> bytes:
         start = self._at
@@ -152,7 +154,8 @@ class _Interpreter:
     def _skip_tensor(self) -> bool:
         """Skips the arguments and the call of ``_rebuild_tensor_v2`` for an ordinary tensor.
 
-        Has the effect of interpreting the thirty opcodes one by one, which takes ten times as long.
+        The effect is the same as that of interpreting the thirty opcodes one by one, which takes
+        ten times as long.
 
         Returns:
             Whether the tensor was skipped. If not, nothing has changed.
@@ -204,7 +207,7 @@ class _Interpreter:
 
     def _check(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, _Global):
-            return  # torch only calls names
+            return  # torch only calls globals
         items = arguments.items if isinstance(arguments, _Tuple) else (None,)
         name = function.name
         if name.endswith("_rebuild_from_type_v2") and len(items) == 4:
@@ -217,7 +220,7 @@ class _Interpreter:
             )
             _refuse_unless(is_small, name)
         elif function == _ENCODE:
-            # Python imports a module of the name of a codec.
+            # Python imports the module that a codec's name names.
             if len(items) != 2 or items[1] not in ("latin1", "latin-1"):
                 raise CheckpointError("it has bytes in another encoding than torch writes, latin1")
         elif name == "bytearray":
@@ -236,7 +239,7 @@ class _Interpreter:
 
 
 def _push_other(run: _Interpreter, num_bytes: int = 0) -> None:
-    """Pushes the placeholder of a value that takes ``num_bytes`` in the pickle."""
+    """Pushes None for a value whose ``num_bytes`` in the pickle are skipped."""
     run._take(num_bytes)
     run._stack.append(None)
 
@@ -277,7 +280,7 @@ _OPCODES: dict[int, Callable[[_Interpreter], object]] = {
         **dict.fromkeys("N\x88\x89]}\x8f", _push_other),
     }.items()
 }
-"""The effect of each opcode. torch writes no others."""
+"""The effect of each opcode that torch writes."""
 
 
 def _tuple(items: list[Any]) -> _Tuple:

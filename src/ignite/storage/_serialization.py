@@ -1,9 +1,9 @@
-"""States as ``torch.load(weights_only=True)`` reads them: checked and converted, then written like ``torch.save`` does.
+"""Checks and converts states for ``torch.load(weights_only=True)``, and writes them in the format of ``torch.save``.
 
-``torch.save`` calls a Python function for each of about twenty objects that a tensor consists of in
-a pickle. For many small tensors, :func:`write_state` is several times faster: it takes a tensor
-apart at once and writes its bytes from where they are. Anything but ordinary tensors on the host is
-left to ``torch.save``.
+``torch.save`` calls a Python function for each of the about twenty objects that represent a tensor
+in a pickle. For many small tensors, :func:`write_state` is several times faster: it reduces a tensor
+in one call and writes its bytes without a copy. It supports ordinary tensors on the host only; all
+others are left to ``torch.save``.
 """
 
 import codecs
@@ -25,20 +25,19 @@ from ignite._core.torch_private import MKLDNN_LAYOUT, rebuild_tensor, storage_id
 from ignite.storage._archive import ArchiveWriter
 
 MAX_DEPTH = 100
-"""Of nested containers. Pickle and :class:`Walk` recurse, on the stack of the user's program."""
+"""Of nested containers: pickle and :class:`StateConverter` recurse, on the stack of the user's program."""
 
 _LEAVES = frozenset(
     {type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.layout}
 )
 _CONTAINERS = (dict, list, tuple, set)
-_MAX_INT_BITS = (
-    8 * 254
-)  # the restricted unpickler reads integers of at most 255 bytes, with their sign
+# torch's restricted unpickler reads integers of at most 255 bytes, including the sign.
+_MAX_INT_BITS = 8 * 254
 _SUB_BYTE = re.compile(r"torch\.u?int[1-7]$")
-_PROTOCOL = 2  # of pickle, as torch.load(weights_only=True) requires
-_FORMAT = b"3\n"  # of torch's files, since 1.6
+_PROTOCOL = 2  # the pickle protocol that torch.load(weights_only=True) requires
+_FORMAT = b"3\n"  # the version of torch's file format since torch 1.6
 _LOCATION = "cpu"
-# How files name dtypes. Newer dtypes have no such name, and are written in another way.
+# Files name a dtype by its storage class. Newer dtypes have none; torch.save writes them differently.
 _STORAGES = {
     torch.bfloat16: torch.BFloat16Storage,
     torch.bool: torch.BoolStorage,
@@ -66,61 +65,64 @@ _ADVICE_FOR_OTHERS = (
 )
 
 
-class Step(NamedTuple):
-    """The path to a value: its key, or a word for the first step, and the steps before it.
+class KeyPath(NamedTuple):
+    """The path to a value in a state: its key and the path to its container.
 
-    Formatted only for a message, because there is a step for each value of a state.
+    It is a linked list that is only formatted for error messages, because one is created for each
+    value of a state.
+
+    Args:
+        key: the key or index; for the root, the text at the start of the path.
+        parent: path to the container; None for the root.
+        template: format of the key; if empty, the key is used as it is.
     """
 
-    what: Any
-    before: "Step | None" = None
-    form: str = "[{}]"
+    key: Any
+    parent: "KeyPath | None" = None
+    template: str = "[{}]"
 
     def __str__(self) -> str:
         texts: list[str] = []
-        step: Step | None = self
-        while step is not None:
-            texts.append(
-                step.form.format(_short(step.what)) if step.form and step.before else step.what
-            )
-            step = step.before
+        path: KeyPath | None = self
+        while path is not None:
+            is_verbatim = not path.template or path.parent is None
+            texts.append(path.key if is_verbatim else path.template.format(_short(path.key)))
+            path = path.parent
         return "".join(reversed(texts))
 
 
 class _EmptyBytes(bytes):
     """Empty bytes that are pickled like other bytes.
 
-    Loading does not allow the call ``bytes()`` that Python writes.
+    Python pickles empty bytes as the call ``bytes()``, which torch refuses when loading.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
         return codecs.encode, ("", "latin1")
 
 
-class Walk:
-    """Checks everything in a state, and builds a state of plain containers and values.
+class StateConverter:
+    """Checks all values in a state, and converts it to plain containers and values.
 
-    An object that occurs twice in the state is visited once, and is one object in the result.
+    An object that occurs twice in the state is converted once, and is one object in the result.
 
     Args:
-        on_tensor: returns the replacement of a tensor.
-        copies: take the copies of objects of other classes that are safe to load, instead of the
-            objects.
+        convert_tensor: returns the replacement of a tensor.
+        copies: whether to copy objects of classes that are marked as safe to load.
     """
 
-    def __init__(self, on_tensor: Callable[[Tensor], Tensor], *, copies: bool) -> None:
-        self._on_tensor = on_tensor
+    def __init__(self, convert_tensor: Callable[[Tensor], Tensor], *, copies: bool) -> None:
+        self._convert_tensor = convert_tensor
         self._copies = copies
-        self._done: dict[
-            int, tuple[Any, Any]
-        ] = {}  # id -> the object, kept so that its id stays its own; the result
-        self._open: set[int] = set()
+        # id -> the object and its replacement. Holding the object keeps its id from being reused.
+        self._converted: dict[int, tuple[Any, Any]] = {}
+        self._in_progress: set[int] = set()
 
-    def visit(self, x: Any, at: Step, depth: int = 0) -> Any:
+    def convert(self, x: Any, at: KeyPath, depth: int = 0) -> Any:
         """Returns the replacement of ``x``.
 
         Raises:
-            TypeError: ``x``, or something in it, would not be loaded.
+            TypeError: ``torch.load(weights_only=True)`` would refuse ``x`` or a value in it.
         """
         kind = type(x)
         if kind in _LEAVES:
@@ -133,9 +135,9 @@ class Walk:
             return x
         if kind is bytes:
             return x or _EmptyBytes()
-        if id(x) in self._done:
-            return self._done[id(x)][1]
-        if id(x) in self._open:
+        if id(x) in self._converted:
+            return self._converted[id(x)][1]
+        if id(x) in self._in_progress:
             raise TypeError(
                 f"{at} should not contain itself, but given a {_name_of(kind)} that does"
             )
@@ -143,76 +145,74 @@ class Walk:
             raise TypeError(
                 f"{at} should be at most {MAX_DEPTH} containers deep, but given one that is deeper"
             )
-        self._open.add(id(x))
-        result = self._build(x, kind, at, depth)
-        self._open.remove(id(x))
-        self._done[id(x)] = (x, result)
+        self._in_progress.add(id(x))
+        result = self._convert_object(x, kind, at, depth)
+        self._in_progress.remove(id(x))
+        self._converted[id(x)] = (x, result)
         return result
 
-    def _build(self, x: Any, kind: type, at: Step, depth: int) -> Any:
+    def _convert_object(self, x: Any, kind: type, at: KeyPath, depth: int) -> Any:
         if isinstance(x, Tensor):
             _check_tensor(x, at)
-            return self._on_tensor(x)
+            return self._convert_tensor(x)
         if kind not in _CONTAINERS and _is_marked_safe(x):
-            return self._copy_of(x, at)
+            return self._check_loadable(x, at)
         if isinstance(x, dict):
-            return self._build_dict(x, kind, at, depth)
+            return self._convert_dict(x, kind, at, depth)
         if isinstance(x, list):
             if _are_leaves(x):
                 return list(x)
-            return [self.visit(value, Step(i, at), depth + 1) for i, value in enumerate(x)]
+            return [self.convert(value, KeyPath(i, at), depth + 1) for i, value in enumerate(x)]
         if kind is tuple or kind is torch.Size:
             if _are_leaves(x):
                 return x
-            return kind(self.visit(value, Step(i, at), depth + 1) for i, value in enumerate(x))
+            return kind(self.convert(value, KeyPath(i, at), depth + 1) for i, value in enumerate(x))
         if kind is set:
-            return {self._visit_key(value, at, depth) for value in x}
+            return {self._convert_key(value, at, depth) for value in x}
         plain = _plain_or_none(x)
         if plain is None:
             _refuse(x, at)
-        return self.visit(plain, at, depth)
+        return self.convert(plain, at, depth)
 
-    def _build_dict(self, x: dict[Any, Any], kind: type, at: Step, depth: int) -> Any:
-        # Loading supports these three only. All others, such as a defaultdict, become plain
-        # dictionaries.
+    def _convert_dict(self, x: dict[Any, Any], kind: type, at: KeyPath, depth: int) -> Any:
+        # torch loads dict, OrderedDict and Counter only. Others, such as defaultdict, become dict.
         result: Any = (
             OrderedDict() if issubclass(kind, OrderedDict) else Counter() if kind is Counter else {}
         )
         for key, value in x.items():
-            new_key = key if type(key) is str else self._visit_key(key, at, depth)
-            result[new_key] = self.visit(value, Step(key, at), depth + 1)
+            new_key = key if type(key) is str else self._convert_key(key, at, depth)
+            result[new_key] = self.convert(value, KeyPath(key, at), depth + 1)
         if len(result) != len(x):
             raise TypeError(
                 f"{at} should have keys that differ as plain values, too, but given {_short(list(x))}"
             )
-        if kind is OrderedDict and vars(
-            x
-        ):  # modules keep the versions of their states there, as _metadata
+        # State dicts of modules have an attribute _metadata with the versions of the modules.
+        if kind is OrderedDict and vars(x):
             vars(result).update(
                 {
-                    name: self.visit(value, Step(f".{name}", at, ""), depth + 1)
+                    name: self.convert(value, KeyPath(f".{name}", at, ""), depth + 1)
                     for name, value in vars(x).items()
                 }
             )
         return result
 
-    def _visit_key(self, key: Any, at: Step, depth: int) -> Any:
-        step = Step(key, at, "[the key {}]")
+    def _convert_key(self, key: Any, at: KeyPath, depth: int) -> Any:
+        path = KeyPath(key, at, "[the key {}]")
         if isinstance(key, Tensor):
             raise TypeError(
-                f"{step} should be a number, a string or a tuple, but given a tensor: its identity is lost"
+                f"{path} should be a number, a string or a tuple, but given a tensor: its identity is lost"
             )
-        return self.visit(key, step, depth + 1)
+        return self.convert(key, path, depth + 1)
 
-    def _copy_of(self, x: Any, at: Step) -> Any:
-        """Saves and loads an object in memory: only that tells whether everything inside of it can be loaded."""
+    def _check_loadable(self, x: Any, at: KeyPath) -> Any:
+        """Saves and loads an object in memory, the only way to find out whether all of it can be loaded."""
         buffer = io.BytesIO()
         try:
             torch.save(x, buffer)
             buffer.seek(0)
             copy = torch.load(buffer, map_location="cpu", weights_only=True)
         except Exception as error:
-            # Before its reason, torch says how to load unsafe files.
+            # torch's message starts with advice on loading unsafe files; the reason comes after it.
             reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
             raise TypeError(
                 f"{at} should be loaded by torch.load(weights_only=True), but given a {_name_of(type(x))} that is not, "
@@ -222,7 +222,7 @@ class Walk:
 
 
 class _Aliases:
-    """Returns tensors without a copy, and without gradients, hooks, attributes and mixed dtypes."""
+    """Returns tensors without gradients, hooks and attributes, and without a copy where possible."""
 
     def __init__(self) -> None:
         self._dtypes: dict[int, torch.dtype] = {}
@@ -238,24 +238,25 @@ class _Aliases:
             return tensor
         start = 0 if tensor.is_nested else tensor.untyped_storage().data_ptr()
         if start and self._dtypes.setdefault(start, tensor.dtype) != tensor.dtype:
-            return tensor.clone()  # torch.save refuses memory that tensors of two dtypes share
+            return tensor.clone()  # torch.save refuses tensors of two dtypes that share memory
         return tensor
 
 
 def check_storable(state: Any, path: str = "") -> None:
-    """Checks that everything in ``state`` will be loaded by ``torch.load(weights_only=True)``.
+    """Checks that ``torch.load(weights_only=True)`` will load everything in ``state``.
 
-    That is: None, numbers, strings, bytes, tensors, ``torch.Size``, dtypes, devices and layouts;
-    lists, tuples, sets and dictionaries of them; numpy's numbers, and subclasses of numbers,
-    strings, lists and dictionaries, which
-    :func:`plain` and ``Snapshot`` turn into plain ones; and what ``torch.serialization.add_safe_globals`` has marked.
+    A state may contain None, numbers, strings, bytes, tensors, ``torch.Size``, dtypes, devices and
+    layouts; lists, tuples, sets and dictionaries of them; and objects of classes that are marked by
+    ``torch.serialization.add_safe_globals``. Numpy's numbers and subclasses of numbers, strings,
+    lists and dictionaries are accepted, too: :func:`plain` and ``Snapshot`` convert them to plain
+    ones.
 
     Args:
         state: the state to save.
         path: the path to ``state`` itself, for the message, such as ``"['model']"``.
 
     Raises:
-        TypeError: something would not be loaded. The message tells where it is, and what to do.
+        TypeError: a value would be refused. The message gives its path and says what to do.
 
     Example:
         >>> check_storable({"epoch": 3, "weight": torch.zeros(2)})
@@ -263,24 +264,24 @@ def check_storable(state: Any, path: str = "") -> None:
         Traceback (most recent call last):
         TypeError: state['hooks'][0] should be something that torch.load(weights_only=True) reads, but given ...
     """
-    Walk(lambda tensor: tensor, copies=False).visit(state, Step(f"state{path}"))
+    StateConverter(lambda tensor: tensor, copies=False).convert(state, KeyPath(f"state{path}"))
 
 
 def plain(state: Any) -> Any:
-    """Checks ``state`` and returns it as ``torch.save`` should get it: plain values, and the tensors without a copy.
+    """Checks ``state`` and converts it to plain values for ``torch.save``, without copying tensors.
 
     Raises:
-        TypeError: as :func:`check_storable` does.
+        TypeError: a value would be refused, see :func:`check_storable`.
 
     Example:
         >>> from collections import defaultdict
         >>> plain({"counts": defaultdict(int, a=True), "rate": 0.5})
         {'counts': {'a': True}, 'rate': 0.5}
     """
-    return Walk(_Aliases(), copies=False).visit(state, Step("state"))
+    return StateConverter(_Aliases(), copies=False).convert(state, KeyPath("state"))
 
 
-def _check_tensor(tensor: Tensor, at: Step) -> None:
+def _check_tensor(tensor: Tensor, at: KeyPath) -> None:
     if (
         type(tensor) is not Tensor
         and type(tensor) is not torch.nn.Parameter
@@ -297,13 +298,13 @@ def _check_tensor(tensor: Tensor, at: Step) -> None:
         )
 
 
-@functools.cache  # the text of a dtype costs more than all other checks of a tensor
+@functools.cache  # formatting a dtype takes longer than all other checks of a tensor
 def _has_sub_byte_elements(dtype: torch.dtype) -> bool:
     return _SUB_BYTE.match(str(dtype)) is not None
 
 
 def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:
-    """Whether all items are plain values: much faster than a visit to each of a million numbers."""
+    """Whether all items are plain values; for a million numbers, much faster than converting each."""
     kinds = set(map(type, x))
     if int in kinds:
         kinds.discard(int)
@@ -316,14 +317,14 @@ def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:
 def _is_marked_safe(x: Any) -> bool:
     marked: Iterable[Any] = torch.serialization.get_safe_globals()
     for entry in marked:
-        what = entry[0] if isinstance(entry, tuple) else entry
-        if what is x or what is type(x):
+        marked_object = entry[0] if isinstance(entry, tuple) else entry
+        if marked_object is x or marked_object is type(x):
             return True
     return False
 
 
 def _plain_or_none(x: Any) -> Any:
-    """Converts numbers and strings of numpy, and of subclasses such as enumerations, to Python's; None for others."""
+    """Converts numpy's numbers and subclasses of numbers and strings to Python's types; None for other objects."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(x, numpy.generic):
         x = x.item()
@@ -338,7 +339,7 @@ def _plain_or_none(x: Any) -> Any:
     return complex.__complex__(x) if isinstance(x, complex) else None
 
 
-def _refuse(x: Any, at: Step) -> NoReturn:
+def _refuse(x: Any, at: KeyPath) -> NoReturn:
     name = _name_of(type(x))
     advice = _ADVICE.get(name) or ("give tuple(x)" if isinstance(x, tuple) else _ADVICE_FOR_OTHERS)
     raise TypeError(
@@ -351,21 +352,21 @@ def _name_of(kind: type) -> str:
 
 
 def _short(key: Any) -> str:
-    """The text of a key; for other classes than Python's own the name, because their ``repr`` may do anything."""
+    """Formats a key; for classes other than built-in ones, by the name, because their ``repr`` may do anything."""
     text = repr(key) if type(key).__module__ == "builtins" else f"<{_name_of(type(key))}>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def write_state(file: BinaryIO, state: Any, parts: Mapping[str, bytes]) -> bool:
-    """Writes a state into a new file, as ``torch.save`` would.
+    """Writes a state to a new file in the format of ``torch.save``.
 
     Args:
-        file: open for writing, at its beginning.
+        file: open for writing, at its start.
         state: plain values and tensors; see :func:`ignite.storage.plain`.
-        parts: further parts of the file, by name.
+        parts: further entries of the archive, by name.
 
     Returns:
-        Whether the state was written. If not, it holds something that only ``torch.save`` can
+        Whether the state was written. If not, it contains a value that only ``torch.save`` can
         write, such as a tensor on an accelerator, and the file is unchanged.
 
     Example:
@@ -394,11 +395,11 @@ def write_state(file: BinaryIO, state: Any, parts: Mapping[str, bytes]) -> bool:
 
 
 class _UnsupportedError(Exception):
-    """Something that only ``torch.save`` can write."""
+    """Raised for a value that only ``torch.save`` can write."""
 
 
 class _Reference:
-    """Stands for a storage in the pickle; its bytes are a part of the file of their own."""
+    """Represents a storage in the pickle; its bytes are an entry of their own."""
 
     __slots__ = ("id",)
 
@@ -407,7 +408,7 @@ class _Reference:
 
 
 class _NoHooks:
-    """The hooks of a tensor without hooks, as torch writes them."""
+    """Pickled as the empty OrderedDict that torch writes for the hooks of a tensor."""
 
     __slots__ = ()
 
@@ -416,19 +417,19 @@ class _NoHooks:
 
 
 _Storages = dict[int, tuple[torch.UntypedStorage, type, str]]
-"""Identity of a storage -> the storage, its class and its name in the file."""
+"""Identity of a storage -> the storage, its storage class and its name in the archive."""
 
 
 class _Pickler(pickle.Pickler):
     def __init__(self, file: BinaryIO, storages: _Storages) -> None:
         super().__init__(file, _PROTOCOL)
-        # All objects with memory are of these three types. No function holds the pickler: that
-        # would keep the whole state until the garbage is collected.
+        # Only these three types hold tensor memory. No function refers to the pickler: the cycle
+        # would keep the whole state alive until garbage collection.
         self.dispatch_table = {
             **copyreg.dispatch_table,
             Tensor: functools.partial(_reduce, storages),
-            torch.UntypedStorage: _leave_to_torch,
-            torch.TypedStorage: _leave_to_torch,
+            torch.UntypedStorage: _refuse_storage,
+            torch.TypedStorage: _refuse_storage,
         }
 
     def persistent_id(self, obj: Any) -> Any:
@@ -436,7 +437,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _reduce(storages: _Storages, tensor: Tensor) -> tuple[Any, ...]:
-    """Describes a tensor by its storage, and the place of its elements in it."""
+    """Reduces a tensor to its storage, offset, size and stride."""
     kind = _STORAGES.get(tensor.dtype)
     if kind is None or tensor.layout is not torch.strided or tensor.device.type != _LOCATION:
         raise _UnsupportedError
@@ -445,15 +446,15 @@ def _reduce(storages: _Storages, tensor: Tensor) -> tuple[Any, ...]:
     if tensor.requires_grad or tensor.__dict__:
         raise _UnsupportedError
     storage = tensor.untyped_storage()
-    _, known_as, name = storages.setdefault(
+    _, known_kind, name = storages.setdefault(
         storage_id(storage), (storage, kind, str(len(storages)))
     )
-    if known_as is not kind:
+    if known_kind is not kind:
         raise _UnsupportedError  # tensors of two dtypes share memory
     reference = _Reference(("storage", kind, name, _LOCATION, storage.nbytes() // tensor.itemsize))
     size, stride = tuple(tensor.size()), tensor.stride()
     return rebuild_tensor, (reference, tensor.storage_offset(), size, stride, False, _NoHooks())
 
 
-def _leave_to_torch(storage: Any) -> NoReturn:
+def _refuse_storage(storage: Any) -> NoReturn:
     raise _UnsupportedError

@@ -13,8 +13,8 @@ from ignite.storage.naming import check_name, is_temporary, owner_is_dead, tempo
 
 __all__ = ["Bucket"]
 
-# Here an upload is the object, and there is none until it is complete. What is not in this list is
-# written under another name first, and moved.
+# In these stores, an object appears when its upload is complete. In all others, a file is written
+# under a temporary name first and then moved.
 _OBJECT_STORES = frozenset(
     {"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "r2", "s3", "s3a"}
 )
@@ -23,21 +23,20 @@ logger = logging.getLogger(f"{__name__}.Bucket")
 
 
 class Bucket:
-    """A folder, by a URL that fsspec knows.
+    """A remote folder, given by a URL that fsspec supports.
 
-    What is written appears as a whole, as far as the store allows.
+    Files appear complete or not at all, as far as the store allows.
 
-    A file is first written and checked on this machine, in the folder for temporary files, which
-    needs room for it. There are no links here: the names "best" and "last" are told by the index
-    alone.
+    A file is first written and checked in the local folder for temporary files, which has to have
+    space for it. There are no links: only the index names the best and the last checkpoint.
 
     Args:
         url: such as ``s3://bucket/run``, or ``memory://run`` for tests.
-        **options: for the file system, such as keys and endpoints.
+        **options: options of the file system, such as keys and endpoints.
 
     Raises:
         ModuleNotFoundError: fsspec is not installed.
-        ImportError: what fsspec needs for this kind of URL is not installed.
+        ImportError: the package that fsspec needs for this kind of URL is not installed.
 
     Example:
         >>> bucket = Bucket("memory://example-of-bucket")
@@ -61,11 +60,11 @@ class Bucket:
         write: Callable[[BinaryIO], object],
         check: Callable[[Path], object] | None = None,
     ) -> Written:
-        """Commits a file.
+        """Writes a file atomically; see :func:`ignite.storage.commit`.
 
         Raises:
             ValueError: ``name`` is not a plain file name.
-            OSError: it could not be written.
+            OSError: the file could not be written.
         """
         target = self._path(name)
         with tempfile.TemporaryDirectory(prefix="ignite-") as folder:
@@ -96,7 +95,7 @@ class Bucket:
             raise
 
     def _discard(self, path: str, num_bytes: int) -> None:
-        """Removes what was written by half, best effort: some clients complete an upload that was interrupted."""
+        """Tries to remove an incomplete upload: some clients complete an upload that was interrupted."""
         try:
             self._fs.invalidate_cache()
             if is_temporary(path.rpartition("/")[2]) or self._fs.info(path)["size"] != num_bytes:
@@ -106,10 +105,10 @@ class Bucket:
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """A copy of the file on this machine, as long as the context is open.
+        """Yields the path of a local copy of the file, which is removed on exit.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         source = self._path(name)
         with tempfile.TemporaryDirectory(prefix="ignite-") as folder:
@@ -119,12 +118,12 @@ class Bucket:
             yield path
 
     def open(self, name: str) -> Any:
-        """The file, to read parts of it without fetching the rest."""
+        """Opens the file for reading, without downloading all of it."""
         self._fs.invalidate_cache()
         return self._fs.open(self._path(name), "rb")
 
     def remove(self, name: str) -> bool:
-        """Removes a file; False if it was not there."""
+        """Removes a file; returns False if it does not exist."""
         path = self._path(name)
         self._fs.invalidate_cache()
         if not self._fs.isfile(path):
@@ -132,18 +131,18 @@ class Bucket:
         try:
             self._fs.rm_file(path)
         except FileNotFoundError:
-            return False  # somebody else was faster
+            return False  # another process was faster
         return True
 
     def names(self) -> list[str]:
-        """The files that are committed, sorted; none if nothing was ever written."""
+        """Returns the sorted names of the files, without temporary ones; empty if the folder does not exist."""
         return sorted(name for name in self._all_names() if not name.startswith("."))
 
     def size(self, name: str) -> int:
-        """Bytes of a file.
+        """Returns the size of a file in bytes.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         path = self._path(name)
         self._fs.invalidate_cache()
@@ -153,17 +152,17 @@ class Bucket:
         return int(info["size"])
 
     def point(self, link: str, name: str) -> None:
-        """Does nothing but check the names: there are no links, the index says what is best and last."""
+        """Checks the names only: there are no links; the index names the best and the last checkpoint."""
         check_name(link)
         check_name(name)
 
     def read_link(self, link: str) -> str | None:
-        """None: there are no links."""
+        """Returns None: there are no links."""
         check_name(link)
         return None
 
     def sweep(self) -> list[str]:
-        """Removes what killed processes of this machine have left; returns the names."""
+        """Removes temporary files of killed processes of this machine; returns their names."""
         swept = [name for name in self._all_names() if is_temporary(name) and owner_is_dead(name)]
         for name in swept:
             self._fs.rm_file(f"{self._root}/{name}")
@@ -184,6 +183,5 @@ class Bucket:
         return f"{self._root}/{check_name(name)}"
 
     def __str__(self) -> str:
-        return str(
-            self._fs.unstrip_protocol(self._root)
-        )  # without the options, which may hold keys
+        # Without the options, which may contain keys.
+        return str(self._fs.unstrip_protocol(self._root))

@@ -15,11 +15,11 @@ from ignite.storage.naming import check_name, is_temporary, owner_is_dead, tempo
 __all__ = ["Written", "commit", "sweep"]
 
 _CHUNK = 1 << 20
-_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What file systems say that cannot sync a folder, and have nothing to lose by it.
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
-# Flags that only some systems have. A link of the name of a temporary file is somebody's trap: it
-# is not followed.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Errors of file systems that cannot sync a folder.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
+# Some systems lack some of the flags. O_NOFOLLOW: a symbolic link in place of the file could make us
+# overwrite another one.
 _FLAGS = (
     os.O_RDWR
     | os.O_CREAT
@@ -27,10 +27,10 @@ _FLAGS = (
 )
 
 Write = Callable[[BinaryIO], object]
-"""Writes the content; its argument is open for writing, reading and seeking."""
+"""Writes the content to a file that is open for writing, reading and seeking."""
 
 Check = Callable[[Path], object]
-"""Checks a file before it gets its name; raises if it is wrong."""
+"""Checks the file before it gets its name; raises if the file is damaged."""
 
 
 class Written(NamedTuple):
@@ -38,7 +38,7 @@ class Written(NamedTuple):
 
     size_bytes: int
     crc32: int
-    """Of the whole file, as ``zlib.crc32`` computes it."""
+    """``zlib.crc32`` of the whole file."""
 
 
 def commit(
@@ -49,26 +49,27 @@ def commit(
     check: Check | None = None,
     atomic: bool = True,
 ) -> Written:
-    """Writes a file such that its name stands for the whole of it, or for what was there before.
+    """Writes a file atomically: at any time, ``name`` is the complete new file or the previous one.
 
-    A temporary file in the same folder is written, synced to the disk and checked; then it takes
-    the name, and the folder is synced, too. When this function has returned, the file survives a
-    power cut. If the last of these steps fails, the error is raised and the new file stands there,
-    whole, but may not survive one.
+    A temporary file in the same folder is written, synced to disk and checked. Then it is renamed,
+    and the folder is synced. When this function returns, the file survives a power cut. If only the
+    sync of the folder fails, the error is raised, and the new file is complete but may not survive
+    a power cut.
 
     Args:
         directory: the folder.
         name: a plain file name; a symbolic link of this name is replaced, not followed.
-        write: gets the open file. The user's umask says who may read it.
-        check: gets the path of what was written, and raises if it is not right.
-        atomic: if not, the name stands for half a file while it is written, and for none if that
-            fails.
+        write: called with the open file. The user's umask determines the permissions.
+        check: called with the path of the written file; raises if the file is damaged.
+        atomic: if False, the file is written under its own name: it is incomplete while it is
+            written, and removed if that fails.
 
     Raises:
         ValueError: the name is not plain.
-        OSError: it could not be written; for a full disk, the message says how much is free.
-            Whatever ``write`` and ``check`` raise comes as it is. The temporary file is gone then,
-            and what had the name has it still.
+        OSError: the file could not be written; if the disk is full, the message says how much is
+            free.
+        Exception: whatever ``write`` and ``check`` raise. When an atomic write fails, the temporary
+            file is removed, and an existing file of this name is unchanged.
 
     Example:
         >>> import tempfile
@@ -80,7 +81,7 @@ def commit(
     temporary = directory / temporary_name(name) if atomic else target
     if not atomic and target.is_symlink():
         os.unlink(target)
-    with _explained(target):
+    with _error_context(target):
         descriptor = os.open(temporary, _FLAGS | (os.O_EXCL if atomic else os.O_TRUNC), 0o666)
         try:
             written = _write(descriptor, write)
@@ -89,7 +90,7 @@ def commit(
             if atomic:
                 os.replace(temporary, target)
         except BaseException:
-            with suppress(OSError):  # never made, or the disk is gone; sweep() takes what is left
+            with suppress(OSError):  # the disk may be gone; sweep() removes what is left
                 os.unlink(temporary)
             raise
         _sync_folder(directory)
@@ -97,17 +98,17 @@ def commit(
 
 
 def sweep(directory: Path) -> list[str]:
-    """Removes temporary files, and folders, of processes that were killed on this machine.
+    """Removes temporary files and folders of processes that were killed on this machine.
 
     Returns:
         Their names.
     """
     with os.scandir(directory) as entries:
-        left = [
+        stale = [
             entry for entry in entries if is_temporary(entry.name) and owner_is_dead(entry.name)
         ]
     swept = []
-    for entry in left:
+    for entry in stale:
         with suppress(FileNotFoundError):  # another process was faster
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
@@ -118,34 +119,34 @@ def sweep(directory: Path) -> list[str]:
 
 
 class _File(io.RawIOBase):
-    """The file that is being written. Remembers its first error and fails ever after.
+    """A buffered file for writing, which records its first error and raises it again in later writes.
 
-    torch replaces the error of a file by one of its own, that positions do not fit; and if only one
-    write failed, and later ones did not, there would be a hole in the file.
+    torch replaces the error of a file by an error about positions. And if one write failed and
+    later ones did not, there would be a hole in the file.
 
-    Small pieces are collected and written together: torch writes seven of them for each tensor.
+    Small writes are collected and written together: torch makes seven of them for each tensor.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._pending = bytearray()
-        self._at = 0  # where the next byte goes
+        self._at = 0  # offset of the next byte
         self.error: OSError | None = None
-        self.num_needed = 0
+        self.size_bytes = 0
         self.crc32: int | None = 0
-        """Of all that was written, as long as it was written from the beginning to the end."""
+        """Checksum of what was written; None if it was not written sequentially."""
 
     def write(self, data: Any) -> int:
         if self.error is not None:
             raise self.error
         view = memoryview(data).cast("B")
         size = len(view)
-        if self.crc32 is not None and self._at == self.num_needed:
+        if self.crc32 is not None and self._at == self.size_bytes:
             self.crc32 = zlib.crc32(view, self.crc32)
         else:
             self.crc32 = None
         self._at += size
-        self.num_needed = max(self.num_needed, self._at)
+        self.size_bytes = max(self.size_bytes, self._at)
         if size < _CHUNK:
             self._pending += view
         if size >= _CHUNK or len(self._pending) >= _CHUNK:
@@ -211,27 +212,32 @@ def _write(descriptor: int, write: Write) -> Written:
             write(cast(BinaryIO, file))
             file.flush()
         except Exception:
-            _raise_error_of(file)
+            _raise_first_error(file)
             raise
-        _raise_error_of(file)
+        _raise_first_error(file)
         os.fsync(descriptor)
         return _measure(file)
     finally:
         os.close(descriptor)
 
 
-def _raise_error_of(file: _File) -> None:
+def _raise_first_error(file: _File) -> None:
     if file.error is None:
         return
-    if file.error.errno in _IS_FULL and file.error.strerror is not None:
-        file.error.strerror += f", {file.num_needed} bytes or more needed"
+    if file.error.errno in _DISK_FULL and file.error.strerror is not None:
+        file.error.strerror += f", {file.size_bytes} bytes or more needed"
     raise file.error from None
 
 
 def _measure(file: _File) -> Written:
     if file.crc32 is not None:
-        return Written(file.num_needed, file.crc32)
+        return Written(file.size_bytes, file.crc32)
     file.seek(0)
+    return read_checksum(cast(BinaryIO, file))
+
+
+def read_checksum(file: BinaryIO) -> Written:
+    """Reads the rest of a file and returns its size and checksum."""
     size, crc32 = 0, 0
     while chunk := file.read(_CHUNK):
         size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
@@ -239,34 +245,34 @@ def _measure(file: _File) -> Written:
 
 
 def _sync_folder(directory: Path) -> None:
-    """Without this the new name may be lost in a power cut, though the file is not."""
+    """Syncs the folder: without this, a power cut may lose the new name of a file that is synced."""
     if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover - folders cannot be opened on Windows
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_SYNC:
+        if error.errno not in _CANNOT_SYNC:
             raise
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    """Adds to an error what file it is about, and of a full disk, how much is free."""
+def _error_context(target: Path) -> Iterator[None]:
+    """Adds the file name to an OSError and, if the disk is full, the free space."""
     try:
         yield
     except OSError as error:
         if error.filename is None:
             error.filename = str(target)
-        if error.errno in _IS_FULL and error.strerror is not None:
-            error.strerror += f", {_free(target.parent)} bytes free"
+        if error.errno in _DISK_FULL and error.strerror is not None:
+            error.strerror += f", {_free_bytes(target.parent)} bytes free"
         error.add_note(f"while writing {target}")
         raise
 
 
-def _free(directory: Path) -> Any:
+def _free_bytes(directory: Path) -> Any:
     try:
         return shutil.disk_usage(directory).free
     except OSError:

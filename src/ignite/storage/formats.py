@@ -1,4 +1,4 @@
-"""Saves and loads weights as safetensors, a format without code that other programs can read."""
+"""Saves and loads weights as safetensors, a format that contains no code and that other programs read."""
 
 import ctypes
 import itertools
@@ -21,8 +21,8 @@ __all__ = ["load_weights", "read_text", "save_weights"]
 
 _VERSION = 1
 _OWN_KEYS = ("aliases", "crc32", "step", "version")
-_SUM_KEY = "crc32_of_metadata"
-_TEXT_KEY, _TEXT_SUM_KEY = "text", "crc32_of_text"
+_CHECKSUM_KEY = "crc32_of_metadata"
+_TEXT_KEY, _TEXT_CHECKSUM_KEY = "text", "crc32_of_text"
 
 logger = logging.getLogger(__name__)
 
@@ -35,23 +35,22 @@ def save_weights(
     step: int | None = None,
     text: str | None = None,
 ) -> Written:
-    """Commits tensors as a safetensors file, with a checksum for each.
+    """Writes tensors to a safetensors file atomically, with a checksum for each tensor.
 
-    Tensors that are the same memory are written once; :func:`load_weights` gives them all their
-    names back. Other readers see the first name only.
+    Tensors that are views of exactly the same memory are written once. :func:`load_weights`
+    returns them under all their names; other readers see the first name only.
 
     Args:
-        place: where.
-        name: a plain file name; ``.safetensors`` at its end is usual.
-        weights: what ``state_of(model)`` returns, for example. They may be on any device.
-        step: of the training, for the file's metadata.
-        text: anything that belongs to the weights, for :func:`read_text`.
+        place: where to write the file.
+        name: a plain file name, by convention with the suffix ``.safetensors``.
+        weights: tensors by name, such as the result of ``state_of(model)``; on any device.
+        step: step of the training, for the file's metadata.
+        text: any text that belongs to the weights, see :func:`read_text`.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
-        TypeError: there is something else than tensors that are dense and of a dtype that the
-            format has.
-        ValueError: tensors share a part of their memory.
+        TypeError: a value is not a dense tensor, or has a dtype that the format does not support.
+        ValueError: two tensors share only a part of their memory.
         OSError: the file could not be written.
 
     Example:
@@ -64,10 +63,10 @@ def save_weights(
         ['bias', 'weight']
     """
     safetensors = import_optional("safetensors.torch", extra="safetensors")
-    tensors, aliases = _without_aliases(weights)
-    known = set(safetensors._TYPES.values())
+    tensors, aliases = _deduplicate(weights)
+    supported = set(safetensors._TYPES.values())
     for key, tensor in tensors.items():
-        if tensor.dtype not in known:
+        if tensor.dtype not in supported:
             raise TypeError(
                 f"weights[{key!r}] should have a dtype that safetensors has, but given {tensor.dtype}"
             )
@@ -77,26 +76,29 @@ def save_weights(
         "step": "" if step is None else str(step),
         "version": str(_VERSION),
     }
-    own = {} if text is None else {_TEXT_KEY: text, _TEXT_SUM_KEY: str(zlib.crc32(text.encode()))}
+    texts = {}
+    if text is not None:
+        texts = {_TEXT_KEY: text, _TEXT_CHECKSUM_KEY: str(zlib.crc32(text.encode()))}
+    metadata_crc32 = {_CHECKSUM_KEY: _metadata_crc32(metadata)}
     data = safetensors.save(
-        tensors, metadata={"format": "pt", **metadata, _SUM_KEY: _crc32_of(metadata), **own}
+        tensors, metadata={"format": "pt", **metadata, **metadata_crc32, **texts}
     )
     return place.write(name, lambda file: file.write(data), _verify)
 
 
 def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Reads a safetensors file, and checks every tensor if it is one of :func:`save_weights`.
+    """Reads a safetensors file, and verifies the checksums that :func:`save_weights` has written.
 
     Args:
-        path: the file. Files of other programs have no checksums; a warning is logged then.
-        device: where the tensors should be.
+        path: the file. Files of other programs have no checksums; for these, a warning is logged.
+        device: device of the returned tensors.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         CheckpointError: the file is damaged, or written by a newer version.
     """
-    tensors = dict(_checked(Path(path)))
+    tensors = dict(_read_tensors(Path(path)))
     if device != "cpu":
         moved = {id(tensor): tensor.to(device) for tensor in tensors.values()}
         return {key: moved[id(tensor)] for key, tensor in tensors.items()}
@@ -104,7 +106,7 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[s
 
 
 def read_text(path: str | Path) -> str | None:
-    """What :func:`save_weights` was given as ``text``; None if nothing.
+    """Returns the ``text`` that was passed to :func:`save_weights`, or None.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -118,18 +120,18 @@ def read_text(path: str | Path) -> str | None:
             f"{path} should be a safetensors file, but is damaged: {error}"
         ) from error
     text = metadata.get(_TEXT_KEY)
-    if text is not None and metadata.get(_TEXT_SUM_KEY) != str(zlib.crc32(text.encode())):
+    if text is not None and metadata.get(_TEXT_CHECKSUM_KEY) != str(zlib.crc32(text.encode())):
         raise CheckpointError(f"{path} is damaged: the checksum of its text is wrong")
     return text
 
 
 def _verify(path: Path) -> None:
-    for _ in _checked(path):
+    for _ in _read_tensors(path):
         continue
 
 
-def _checked(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor under every name, after its checksum was compared."""
+def _read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yields each tensor under each of its names, after verifying its checksum."""
     safetensors = import_optional("safetensors", extra="safetensors")
     if not path.is_file():
         raise FileNotFoundError(f"path should be a file, but given {path}, which does not exist")
@@ -156,12 +158,12 @@ def _checked(path: Path) -> Iterator[tuple[str, Tensor]]:
 def _read_metadata(
     metadata: Mapping[str, str], path: Path
 ) -> tuple[dict[str, int] | None, dict[str, str]]:
-    """The checksums, None for files of other programs; and the names that were not written."""
+    """Returns the checksums, or None for files of other programs; and the aliases with their first names."""
     own = {key: metadata[key] for key in _OWN_KEYS if key in metadata}
-    if _SUM_KEY not in metadata and "crc32" not in own:
-        logger.warning("%s has no checksums: whether it is damaged cannot be seen", path)
+    if _CHECKSUM_KEY not in metadata and "crc32" not in own:
+        logger.warning("%s has no checksums, so it cannot be verified", path)
         return None, {}
-    if len(own) < len(_OWN_KEYS) or metadata.get(_SUM_KEY) != _crc32_of(own):
+    if len(own) < len(_OWN_KEYS) or metadata.get(_CHECKSUM_KEY) != _metadata_crc32(own):
         raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
     if int(own["version"]) > _VERSION:
         raise CheckpointError(
@@ -170,8 +172,8 @@ def _read_metadata(
     return json.loads(own["crc32"]), json.loads(own["aliases"])
 
 
-def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Each piece of memory once, on the host and contiguous; and the other names, with the first one."""
+def _deduplicate(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns each tensor once, contiguous and on the host; and the aliases with their first names."""
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_names: dict[tuple[Any, ...], str] = {}
@@ -189,11 +191,11 @@ def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
             )
             raise TypeError(f"weights[{key!r}] should be a dense tensor, but given {kind}")
         start = tensor.data_ptr()
-        place = (str(tensor.device), start, tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and place in first_names:
-            aliases[key] = first_names[place]
+        view = (str(tensor.device), start, tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and view in first_names:
+            aliases[key] = first_names[view]
             continue
-        first_names[place] = key
+        first_names[view] = key
         if tensor.numel():
             last = sum(
                 (size - 1) * stride
@@ -203,11 +205,11 @@ def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
                 (str(tensor.device), start, start + (int(last) + 1) * tensor.itemsize, key)
             )
         tensors[key] = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    _check_apart(extents)
+    _check_disjoint(extents)
     return tensors, aliases
 
 
-def _check_apart(extents: list[tuple[str, int, int, str]]) -> None:
+def _check_disjoint(extents: list[tuple[str, int, int, str]]) -> None:
     extents = sorted(extents)
     for (device, _, end, key), (next_device, start, _, next_key) in itertools.pairwise(extents):
         if device == next_device and start < end:
@@ -218,13 +220,13 @@ def _check_apart(extents: list[tuple[str, int, int, str]]) -> None:
 
 
 def _crc32(key: str, tensor: Tensor) -> int:
-    """Of a tensor's bytes, and of what they mean."""
+    """Returns the checksum of a tensor's name, dtype, shape and bytes."""
     checksum = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
     if tensor.numel() == 0:
         return checksum
-    # The memory itself: torch hands out no buffer without numpy, which users may not have.
+    # Through ctypes: torch tensors offer no buffer without numpy, which may not be installed.
     return zlib.crc32((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()), checksum)
 
 
-def _crc32_of(metadata: Mapping[str, str]) -> str:
+def _metadata_crc32(metadata: Mapping[str, str]) -> str:
     return str(zlib.crc32(json.dumps({key: metadata[key] for key in _OWN_KEYS}).encode()))

@@ -1,6 +1,6 @@
 """``index.json``: a list of the checkpoints in a folder, for people and tools.
 
-Made from the checkpoints, and never needed.
+It is built from the checkpoints, and nothing requires it.
 """
 
 import json
@@ -30,7 +30,7 @@ _FROM_NOTE = ("step", "epoch", "score", "score_name", "mode", "restarts", "creat
 
 
 class Index(NamedTuple):
-    """What ``index.json`` says: checkpoints, the newest last, and which is the best and which the last."""
+    """The content of ``index.json``: checkpoints, newest last, and the names of the best and the last one."""
 
     rows: list[Row]
     best: str | None
@@ -38,22 +38,22 @@ class Index(NamedTuple):
 
 
 def write_index(place: Place, rows: Sequence[Row]) -> Index:
-    """Says which of ``rows`` is the best and which the newest, in ``index.json`` and by stable names.
+    """Writes ``index.json``, and points ``best.pt`` and ``last.pt`` to the best and the newest checkpoint.
 
-    Rows whose files somebody has removed are left out.
+    Rows whose files do not exist are left out.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the index could not be written.
     """
-    there = [
+    existing = [
         (row, size)
         for row in sorted(rows, key=lambda row: row.note.order)
         if (size := _size_of(place, row)) >= 0
     ]
-    in_order = [row for row, _ in there]
+    in_order = [row for row, _ in existing]
     best = [row.file for row in ranked(in_order)]
     index = Index(in_order, best[0] if best else None, in_order[-1].file if in_order else None)
-    checkpoints = [_to_json(row, size, best) for row, size in there]
+    checkpoints = [_to_json(row, size, best) for row, size in existing]
     values = {
         "version": VERSION,
         "best": index.best,
@@ -71,11 +71,11 @@ def write_index(place: Place, rows: Sequence[Row]) -> Index:
 def read_index(place: Place) -> Index:
     """Reads ``index.json``.
 
-    Nothing in it is believed further than that: names in it are plain ones.
+    All file names in it are checked to be plain, see ``check_name``.
 
     Raises:
-        CheckpointError: it is damaged, or names files that are not plain.
-        FileNotFoundError: there is none.
+        CheckpointError: the index is damaged, or contains a name that is not plain.
+        FileNotFoundError: there is no index.
     """
     try:
         if place.size(INDEX) > _MAX_BYTES:
@@ -84,7 +84,7 @@ def read_index(place: Place) -> Index:
             values = json.loads(path.read_bytes())
         if values["version"] != VERSION:
             raise ValueError(
-                f"it has version {values['version']!r:.20}, and this one reads {VERSION}"
+                f"it has version {values['version']!r:.20}, but only version {VERSION} is supported"
             )
         rows = [_to_row(row) for row in values["checkpoints"]]
         best, last = (
@@ -99,13 +99,13 @@ def read_index(place: Place) -> Index:
         CheckpointError,
     ) as error:
         raise CheckpointError(
-            f"{INDEX} in {place} is damaged: {error!r:.300}. ignite doctor --repair makes it anew"
+            f"{INDEX} in {place} is damaged: {error!r:.300}. ignite doctor --repair rebuilds it"
         ) from error
     return Index(rows, best, last)
 
 
 def build_index(place: Place) -> Index:
-    """Makes the index from the checkpoints that are whole, and writes it."""
+    """Builds the index from the intact checkpoints, and writes it."""
     rows = []
     for found in scan(place):
         try:

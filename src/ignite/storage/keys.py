@@ -14,7 +14,8 @@ from ignite._core.torch_private import COMPILED_MODULE_NAME, compiled_module_cla
 
 __all__ = ["check_whole", "fit_keys", "load_into", "state_of", "unwrap"]
 
-# Looked up in sys.modules: importing them is slow, and whoever has such tensors has imported them.
+# Looked up in sys.modules: importing these modules is slow, and programs with such tensors have
+# imported them.
 _DTENSOR = "torch.distributed.tensor"
 _SHARDED = "torch.distributed._shard.sharded_tensor"
 
@@ -35,11 +36,11 @@ def unwrap(module: nn.Module) -> nn.Module:
 def state_of(obj: Any) -> Mapping[str, Any]:
     """Returns ``obj.state_dict()``; for modules, without the prefixes that wrappers add to keys.
 
-    A submodule of the user may be called ``module``: only prefixes of actual wrappers are removed.
-    DTensors, for example of FSDP2, are returned as they are; each process gets its own shard.
+    Only prefixes of actual wrappers are removed: a submodule of the user may be called ``module``,
+    too. DTensors, for example of FSDP2, are returned unchanged; each process gets its own shard.
 
     Args:
-        obj: any object with ``state_dict``. The state of an object that is no module is unchanged.
+        obj: any object with ``state_dict``. The state of an object that is not a module is unchanged.
 
     Raises:
         TypeError: ``obj`` has no ``state_dict``.
@@ -64,15 +65,15 @@ def state_of(obj: Any) -> Mapping[str, Any]:
 
 
 def check_whole(name: str, obj: Any, state: Any) -> None:
-    """Checks that a state is that of the whole object, not only the shard of this process.
+    """Checks that a state is complete, and not only the shard of this process.
 
     Args:
         name: name of the object, for the message.
         obj: the object that the state belongs to.
-        state: what :func:`state_of` has returned.
+        state: the result of :func:`state_of`.
 
     Raises:
-        ValueError: the object is sharded over processes, as FSDP and tensor parallelism do.
+        ValueError: the object is sharded over processes, for example by FSDP or tensor parallelism.
 
     Example:
         >>> linear = nn.Linear(1, 1)
@@ -82,7 +83,7 @@ def check_whole(name: str, obj: Any, state: Any) -> None:
         return  # without processes there are no shards
     groups = obj.param_groups if isinstance(obj, Optimizer) else []
     parameters = [parameter for group in groups for parameter in group["params"]]
-    # Optimizers of FSDP1 hold plain tensors: shards of the flattened parameters.
+    # Optimizers of FSDP1 hold shards of the flattened parameters as plain tensors.
     if any(map(_is_sharded, parameters)) or _has_shards(state):
         raise ValueError(
             f"{name} should be whole in each process, but given a {type(obj).__name__} that is sharded over processes: "
@@ -92,29 +93,29 @@ def check_whole(name: str, obj: Any, state: Any) -> None:
 
 
 def _is_sharded(tensor: Any) -> bool:
-    kinds = [(_DTENSOR, "DTensor"), (_SHARDED, "ShardedTensor")]
-    held = [getattr(sys.modules.get(module), kind, None) for module, kind in kinds]
-    is_shard = any(kind is not None and isinstance(tensor, kind) for kind in held)
+    names = [(_DTENSOR, "DTensor"), (_SHARDED, "ShardedTensor")]
+    classes = [getattr(sys.modules.get(module), name, None) for module, name in names]
+    is_shard = any(kind is not None and isinstance(tensor, kind) for kind in classes)
     return is_shard or getattr(tensor, "_fsdp_flattened", False) is True
 
 
 def _has_shards(state: Any) -> bool:
     pending = [state]
     while pending:
-        one = pending.pop()
-        if isinstance(one, Mapping):
-            pending.extend(one.values())
-        elif isinstance(one, list | tuple | set):
-            pending.extend(part for part in one if not isinstance(part, int | float | str))
-        elif not isinstance(one, int | float | str) and _is_sharded(one):
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            pending.extend(value.values())
+        elif isinstance(value, list | tuple | set):
+            pending.extend(item for item in value if not isinstance(item, int | float | str))
+        elif not isinstance(value, int | float | str) and _is_sharded(value):
             return True
     return False
 
 
 def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
-    """Loads what :func:`state_of` has returned, whatever wrappers ``obj`` has now.
+    """Loads a state returned by :func:`state_of`, independent of the wrappers of ``obj``.
 
-    Also loads states whose keys have the prefixes of wrappers, as other programs write them.
+    Also loads states of other programs whose keys have the prefixes of wrappers.
 
     Args:
         obj: any object with ``load_state_dict``.
@@ -143,15 +144,15 @@ def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
 
 
 def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Renames the keys of ``state`` to those that ``module``, which has no wrapper itself, has now.
+    """Renames the keys of ``state`` to those of ``module.state_dict()``, for a module that is not wrapped itself.
 
-    Tries the keys as they are, then without the prefix of ``torch.compile``, then also without one,
-    two, ... leading ``module``, and last without any ``module``. Takes the first variant in which
-    most keys match, for the whole state.
+    Tries the keys unchanged, then without the prefix of ``torch.compile``, then also without one,
+    two, ... leading ``module``, and finally without any ``module``. Uses the variant in which most
+    keys match, for the whole state; of equal ones, the first.
     """
     expected = module.state_dict()
     if not all(isinstance(key, str) for key in [*expected, *state]):
-        return state  # a module with a state of its own kind
+        return state  # the module has a state of its own format
     names = {_strip_wrappers(module, key): key for key in expected}
     best: Mapping[str, Any] = state
     best_count = -1
@@ -194,7 +195,7 @@ def _renamed(
     rename: Callable[[str], str],
     rename_prefix: Callable[[str], str] | None = None,
 ) -> Mapping[str, Any]:
-    """Copies a state with other keys, and its ``_metadata``, where torch keeps versions of modules by prefix."""
+    """Copies a state with renamed keys; also renames the prefixes in ``_metadata``, where torch stores versions."""
     renamed: OrderedDict[str, Any] = OrderedDict(
         (rename(key), value) for key, value in state.items()
     )
@@ -209,7 +210,7 @@ def _renamed(
 
 
 def _strip_wrappers(module: nn.Module | None, key: str) -> str:
-    """Removes the prefixes of wrappers from a key, or the prefix of a key, of ``module.state_dict()``."""
+    """Removes the prefixes of wrappers from a key of ``module.state_dict()``, or from a prefix of a key."""
     parts = key.split(".")
     kept: list[str] = []
     for i, part in enumerate(parts):
@@ -222,7 +223,7 @@ def _strip_wrappers(module: nn.Module | None, key: str) -> str:
 
 
 def _wrapped_name(module: nn.Module) -> str | None:
-    """Returns the attribute under which a wrapper holds its module; None if ``module`` is no wrapper."""
+    """Returns the name of the attribute that holds the wrapped module; None if ``module`` is not a wrapper."""
     if isinstance(module, DataParallel | DistributedDataParallel):
         return "module"
     compiled = compiled_module_class(sys.modules)

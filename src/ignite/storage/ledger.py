@@ -16,11 +16,11 @@ class Row(NamedTuple):
     file: str
     note: Note
     written: Written | None = None
-    """Size and checksum of the file, if they are known."""
+    """Size and checksum of the file, if known."""
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Those with a score, the best first, of equal ones the newest. NaN is no score.
+    """Returns the rows that have a score other than NaN, best first; of equal scores, the newest first.
 
     Example:
         >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, math.nan])]
@@ -28,20 +28,20 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
         ['1', '0']
     """
     rated = [(row.note.rating, row.note.order, row) for row in rows if row.note.rating is not None]
-    return [row for _, _, row in sorted(rated, key=lambda one: one[:2], reverse=True)]
+    return [row for _, _, row in sorted(rated, key=lambda item: item[:2], reverse=True)]
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The one with the best score, of equal ones the newest; None if none has a score.
+    """Returns the row with the best score, of equal scores the newest; None if no row has a score.
 
-    NaN is none.
+    NaN does not count as a score.
     """
     in_order = ranked(rows)
     return in_order[0] if in_order else None
 
 
 def kept(rows: Sequence[Row], num_best: int, num_last: int) -> list[Row]:
-    """Those with the best scores and the newest ones, the newest last.
+    """Returns the ``num_best`` rows with the best scores and the ``num_last`` newest rows, newest last.
 
     Example:
         >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, 0.1, 0.2])]
@@ -62,7 +62,7 @@ class Item(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Which items are kept, the new one among them, the worst first; and which files go."""
+    """Items to keep, including the new one, worst first; and files to remove."""
 
     kept: list[Item]
     dropped: list[str]
@@ -75,20 +75,22 @@ def place_in(
     n_saved: int | None,
     greater_or_equal: bool,
 ) -> Decision | None:
-    """Whether a checkpoint is worth being kept, and what has to go for it; None if it is not.
+    """Decides, as Ignite does, whether to keep a new checkpoint and which files to remove for it.
 
-    As Ignite decides.
-
-    It is kept if there is room, or if it is better than the worst one. An item of the same name is
-    replaced, because its file is. NaN is the worst of all priorities. If there are more items than
-    ``n_saved``, as after a restart with a lower one, the worst go, too.
+    The checkpoint is kept if there are fewer than ``n_saved`` items, or if it is better than the
+    worst one. An item with the same name is replaced, because its file is overwritten. NaN is the
+    lowest priority. If there are more items than ``n_saved``, for example after a restart with a
+    lower number, the worst ones are removed, too.
 
     Args:
-        saved: what is kept so far.
-        priority: of the new one; the higher, the better.
-        filename: of the new one.
-        n_saved: how many are kept, at least 1; None for all.
-        greater_or_equal: whether it is enough to be as good as the worst one.
+        saved: the items kept so far.
+        priority: priority of the new checkpoint; higher is better.
+        filename: file name of the new checkpoint.
+        n_saved: number of items to keep, at least 1; None for all.
+        greater_or_equal: whether a priority equal to the worst one is enough.
+
+    Returns:
+        The decision; None if the checkpoint should not be kept.
 
     Example:
         >>> place_in([Item(0.5, "a")], 0.7, "b", n_saved=1, greater_or_equal=False)
@@ -97,16 +99,16 @@ def place_in(
         True
     """
     new = Item(priority, filename)
-    in_order = sorted(saved, key=_rank_of)
+    in_order = sorted(saved, key=_sort_key)
     if n_saved is not None and len(in_order) >= n_saved:
-        worst, own = _rank_of(in_order[-n_saved]), _rank_of(new)
+        worst, own = _sort_key(in_order[-n_saved]), _sort_key(new)
         if not (own >= worst if greater_or_equal else own > worst):
             return None
     others = [item for item in in_order if item.filename != filename]
     num_dropped = 0 if n_saved is None else max(len(others) + 1 - n_saved, 0)
-    items = sorted([*others[num_dropped:], new], key=_rank_of)
+    items = sorted([*others[num_dropped:], new], key=_sort_key)
     return Decision(items, [item.filename for item in others[:num_dropped]])
 
 
-def _rank_of(item: Item) -> tuple[bool, float]:
+def _sort_key(item: Item) -> tuple[bool, float]:
     return (False, 0.0) if math.isnan(item.priority) else (True, item.priority)

@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _HELD_ON_WINDOWS = (errno.EACCES, errno.EDEADLK)
-# Windows locks bytes, and others cannot read locked bytes. This one is behind the holder's name.
+# Windows locks bytes, which other processes then cannot read. So we lock one far behind the text.
 _LOCKED_BYTE = 1 << 30
-# O_NOFOLLOW: a symbolic link in place of the lock would let somebody truncate another file.
+# O_NOFOLLOW: a symbolic link in place of the lock could make us truncate another file.
 _FLAGS = (
     os.O_RDWR
     | os.O_CREAT
@@ -40,14 +40,14 @@ _descriptors: set[int] = set()
 
 @contextmanager
 def hold(directory: str | Path) -> Iterator[None]:
-    """Locks a folder while the context is open and this process is alive.
+    """Locks a folder until the context exits or the process ends.
 
-    The lock does not wait, and holds against other threads of this process as well. The operating
-    system releases it when the process dies. The file ``.lock`` stays in the folder; its existence
-    does not mean that the folder is locked.
+    Never waits: if the lock is held, also by another thread of this process, it raises. The
+    operating system releases the lock when the process ends. The file ``.lock`` stays in the
+    folder; its existence does not mean that the folder is locked.
 
     Raises:
-        CheckpointError: another program, or another part of this one, holds the lock.
+        CheckpointError: another program, or another part of this program, holds the lock.
         OSError: the folder does not exist or is not writable.
 
     Example:
@@ -67,10 +67,10 @@ def hold(directory: str | Path) -> Iterator[None]:
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        if descriptor in _descriptors:  # a forked child has closed it already
+        if descriptor in _descriptors:  # not in a forked child, which has closed it already
             _descriptors.remove(descriptor)
-            # Closing releases the lock. The file is not removed: two programs could then hold locks
-            # on two files of the same name.
+            # Closing releases the lock. The file is not removed: otherwise two programs could lock
+            # two different files of this name.
             os.close(descriptor)
 
 
@@ -116,7 +116,7 @@ def _try_to_lock(descriptor: int) -> bool:
 
 
 def _close_in_child() -> None:
-    """Closes the locks in a forked process, such as a worker, which would hold them after its parent died."""
+    """Closes the locks in a forked process: otherwise a worker would keep them after its parent has died."""
     for descriptor in _descriptors:
         with suppress(OSError):
             os.close(descriptor)

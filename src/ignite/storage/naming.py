@@ -12,23 +12,23 @@ from pathlib import PureWindowsPath
 __all__ = ["MAX_NAME_BYTES", "check_name", "is_temporary", "owner_is_dead", "temporary_name"]
 
 MAX_NAME_BYTES = 255
-"""What file systems take, in UTF-8."""
+"""The longest name that file systems support, in bytes of UTF-8."""
 
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})\.([0-9]{1,10})\.([0-9a-f]{8})[0-9]+\.tmp", re.DOTALL)
 _LINE_ENDS = ("Cc", "Zl", "Zp")
-# Of this process and, because it is inherited, of its children, which have other numbers: tells the
-# files of a living process from those of a dead one with the same number, as happens in containers.
+# Distinguishes this process from an earlier one with the same pid, which is common in containers.
+# Forked children inherit the token and have other pids.
 _TOKEN = secrets.token_hex(4)
 _counter = itertools.count()
 
 
 def check_name(name: str) -> str:
-    """Returns ``name`` if it is the plain name of a file, one that cannot lead out of its folder.
+    """Returns ``name`` if it is a plain file name, which cannot refer to a file in another folder.
 
     Raises:
-        TypeError: it is no string.
-        ValueError: it is empty, begins with ``.`` or ``~``, contains separators, a drive or control
-            characters, cannot be encoded, or is longer than 255 bytes.
+        TypeError: ``name`` is not a string.
+        ValueError: ``name`` is empty, begins with ``.`` or ``~``, contains separators, a drive or
+            control characters, cannot be encoded, or is longer than 255 bytes.
 
     Example:
         >>> check_name("model_0.9500.pt")
@@ -39,16 +39,16 @@ def check_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise TypeError(f"name should be a string, but given {name!r}")
-    fault = _fault_of(name)
-    if fault is not None:
+    problem = _find_problem(name)
+    if problem is not None:
         shown = name if len(name) <= 100 else f"{name[:97]}..."
         raise ValueError(
-            f"name should be the plain name of a file, but given {shown!r}, which {fault}"
+            f"name should be the plain name of a file, but given {shown!r}, which {problem}"
         )
     return name
 
 
-def _fault_of(name: str) -> str | None:
+def _find_problem(name: str) -> str | None:
     if not name:
         return "is empty"
     if "/" in name or "\\" in name:
@@ -71,7 +71,7 @@ def _fault_of(name: str) -> str | None:
 
 
 def temporary_name(name: str) -> str:
-    """A new name for ``name`` while it is being written: says on which host and by which process.
+    """Returns a new temporary name for writing ``name``, which contains the host and the process.
 
     Example:
         >>> is_temporary(temporary_name("model.pt"))
@@ -83,7 +83,7 @@ def temporary_name(name: str) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether ``name`` is one that :func:`temporary_name` has made.
+    """Whether ``name`` is a result of :func:`temporary_name`.
 
     Example:
         >>> is_temporary("model.tmp")
@@ -93,7 +93,7 @@ def is_temporary(name: str) -> bool:
 
 
 def owner_is_dead(name: str) -> bool:
-    """Whether the process that writes the temporary ``name`` ran on this host and is gone; False if nobody knows."""
+    """Whether the process that created the temporary ``name`` ran on this host and has ended; False if unknown."""
     found = _TEMPORARY.fullmatch(name)
     if found is None or found[1] != _host():
         return False

@@ -16,10 +16,10 @@ from ignite.storage._archive import Archive, ArchiveWriter, is_legacy
 __all__ = ["NOTE_NAME", "RUN_FAMILY", "VERSION", "Note", "append_note", "read_note"]
 
 VERSION = 1
-"""Of the format. A file of a higher one is refused."""
+"""Version of the format. Files of a newer version are refused."""
 
 RUN_FAMILY = "run"
-"""The family of checkpoints that hold all that belongs to a run."""
+"""The family of checkpoints that contain a whole run."""
 
 NOTE_NAME = ".ignite.json"
 MAX_BYTES = 65536
@@ -29,24 +29,24 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class NewerVersionError(CheckpointError):
-    """The file is not damaged, but of a format that is not known yet."""
+    """Raised for a file that is not damaged, but in a newer format."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a checkpoint says about itself.
+    """Metadata of a checkpoint.
 
     Args:
-        version: of the format.
-        step: iterations that the run had done.
-        epoch: the epoch that it was in.
-        score: by which it is compared with others; NaN is never the best.
-        score_name: what the score is.
+        version: version of the format.
+        step: number of iterations that the run had completed.
+        epoch: epoch of the run.
+        score: score for comparing checkpoints; NaN is never the best.
+        score_name: name of the score.
         mode: whether a higher ("max") or a lower ("min") score is better.
-        family: the series of checkpoints that it belongs to.
+        family: the series of checkpoints that this one belongs to.
         restarts: how often the run had been resumed. Of two checkpoints, the one with the higher
-            ``(restarts, step)`` is the newer.
-        created: seconds since 1970, for people; clocks are wrong too often to order anything by it.
+            ``(restarts, step)`` is newer.
+        created: seconds since 1970, for display only: clocks are not reliable enough for ordering.
 
     Example:
         >>> Note.from_json(Note(step=3, created=0.0).to_json()).step
@@ -65,18 +65,18 @@ class Note:
 
     @property
     def order(self) -> tuple[int, int]:
-        """What the newest one has the highest of."""
+        """Sort key: the newest checkpoint has the highest."""
         return self.restarts, -1 if self.step is None else self.step
 
     @property
     def rating(self) -> float | None:
-        """What the best one has the highest of; None if it has no score, or NaN."""
+        """Sort key: the best checkpoint has the highest; None if the score is missing or NaN."""
         if self.score is None or math.isnan(self.score):
             return None
         return self.score if self.mode == "max" else -self.score
 
     def to_json(self) -> str:
-        """One line of standard JSON.
+        """Returns the note as one line of standard JSON.
 
         Raises:
             CheckpointError: a value has the wrong type or size.
@@ -87,17 +87,17 @@ class Note:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Note":
-        """Reads what ``to_json`` has written; keys that are not known are passed over.
+        """Reads the result of ``to_json``; ignores unknown keys.
 
         Raises:
-            CheckpointError: it is something else, or of a newer version.
+            CheckpointError: the text is not a note, or of a newer version.
         """
         if len(text) > MAX_BYTES:
             raise CheckpointError(
                 f"The note should have at most {MAX_BYTES} bytes, but given {len(text)}"
             )
         try:
-            # As UTF-8: json would guess other encodings from the bytes.
+            # Decoded as UTF-8 here, because json would guess the encoding from the bytes.
             values = json.loads(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"The note should be JSON, but is not: {error}") from error
@@ -106,20 +106,20 @@ class Note:
                 f"The note should be a JSON object, but is a {type(values).__name__}"
             )
         _check(values)
-        known = {one.name for one in fields(cls)}
-        taken = {key: value for key, value in values.items() if key in known}
+        names = {field.name for field in fields(cls)}
+        known = {key: value for key, value in values.items() if key in names}
         for key in ("score", "created"):
-            if taken.get(key) is not None:
-                taken[key] = number_from_json(taken[key])
-        return cls(**{"created": 0.0, **taken})
+            if known.get(key) is not None:
+                known[key] = number_from_json(known[key])
+        return cls(**{"created": 0.0, **known})
 
 
 def append_note(file: str | Path | BinaryIO, note: Note) -> None:
-    """Adds the note to a file of ``torch.save``.
+    """Adds a note to a file written by ``torch.save``.
 
     Args:
-        file: its path, or the file itself, open for reading and writing.
-        note: what is added.
+        file: the path of the file, or the file open for reading and writing.
+        note: the note to add.
 
     Example:
         >>> import io, torch
@@ -139,10 +139,13 @@ def append_note(file: str | Path | BinaryIO, note: Note) -> None:
 
 
 def read_note(file: str | Path | BinaryIO) -> Note | None:
-    """The note of a checkpoint, without reading the rest of it; None if it has none, as those of Ignite.
+    """Reads the note of a checkpoint, and not the rest of the file.
+
+    Returns:
+        The note; None if there is none, for example in files of Ignite.
 
     Raises:
-        CheckpointError: the file is damaged, no checkpoint, or of a newer version.
+        CheckpointError: the file is damaged, not a checkpoint, or of a newer version.
     """
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as opened:
@@ -151,13 +154,13 @@ def read_note(file: str | Path | BinaryIO) -> Note | None:
 
 
 def note_in(archive: Archive) -> Note | None:
-    """The note in a file that is already parsed."""
+    """Returns the note of an archive; None if there is none."""
     content = archive.content(NOTE_NAME, MAX_BYTES)
     return None if content is None else Note.from_json(content)
 
 
 def number_to_json(value: Any) -> Any:
-    """JSON has no word for NaN and infinity."""
+    """Converts NaN and infinities to strings, because JSON does not have them."""
     if not isinstance(value, float) or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -196,7 +199,7 @@ _CHECKS = {
     "restarts": (_is_count, "an integer from 0"),
     "created": (_is_number, "a number"),
 }
-_MAY_BE_NULL = ("step", "epoch", "score", "score_name")
+_NULLABLE = ("step", "epoch", "score", "score_name")
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -207,11 +210,13 @@ def _check(values: Mapping[str, Any]) -> None:
         )
     if version > VERSION:
         raise NewerVersionError(
-            f"written by a newer version: it has format {version}, and this one reads up to {VERSION}. Upgrade "
-            "reignition to read it"
+            f"written by a newer version: it has format {version}, but this version reads formats up to {VERSION}. "
+            "Upgrade reignition to read it"
         )
-    for key, (is_right, words) in _CHECKS.items():
+    for key, (is_valid, expected) in _CHECKS.items():
         value = values.get(key)
-        is_absent = value is None and (key in _MAY_BE_NULL or key not in values)
-        if not is_absent and not is_right(value):
-            raise CheckpointError(f"{key} in the note should be {words}, but given {value!r:.100}")
+        is_absent = value is None and (key in _NULLABLE or key not in values)
+        if not is_absent and not is_valid(value):
+            raise CheckpointError(
+                f"{key} in the note should be {expected}, but given {value!r:.100}"
+            )

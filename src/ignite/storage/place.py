@@ -18,47 +18,49 @@ __all__ = ["Folder", "Place", "Written", "open_place"]
 
 logger = logging.getLogger(__name__)
 
-_HAS_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_LINKS_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Place(Protocol):
-    """A destination for checkpoints: a flat collection of files, each whole or absent.
+    """A storage backend: a flat collection of files that appear complete or not at all.
 
-    All names are checked.
+    All methods check names with ``check_name``.
     """
 
     def write(self, name: str, write: Write, check: Check | None = None) -> Written:
-        """Commits a file; see :func:`ignite.storage.commit`."""
+        """Writes a file atomically; see :func:`ignite.storage.commit`."""
 
     def local(self, name: str) -> AbstractContextManager[Path]:
-        """A local path to read the file from, while the context is open."""
+        """Yields a local path of the file, which is valid until the context exits."""
 
     def remove(self, name: str) -> bool:
-        """Removes a file; False if it was not there."""
+        """Removes a file; returns False if it does not exist."""
 
     def names(self) -> list[str]:
-        """The files, sorted: neither temporary ones nor links."""
+        """Returns the sorted names of the files, without temporary files and links."""
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
+        """Returns the size of a file in bytes."""
 
     def point(self, link: str, name: str) -> None:
-        """Makes a stable name point to a file, where links are possible; the index works everywhere."""
+        """Makes ``link`` a symbolic link to a file; does nothing where links are not supported."""
 
     def read_link(self, link: str) -> str | None:
-        """The file that a stable name points to; None if there is none."""
+        """Returns the name of the file that a link points to; None if there is none."""
 
     def sweep(self) -> list[str]:
         """Removes temporary files of killed writers; returns their names."""
 
 
 class Folder:
-    """A folder on this machine. It may be a link to one; nothing in it is followed.
+    """A local folder.
+
+    The path may be a symbolic link to a folder; links inside the folder are not followed.
 
     Args:
         path: the folder.
-        atomic: if not, files are written under their own name, and stand there by half until that
-            is done.
+        atomic: if False, files are written under their own names, and are incomplete while they are
+            written.
 
     Example:
         >>> import tempfile
@@ -86,11 +88,11 @@ class Folder:
         yield self.path / check_name(name)
 
     def open(self, name: str) -> BinaryIO:
-        """The file, to read parts of it."""
+        """Opens the file for reading."""
         return (self.path / check_name(name)).open("rb")
 
     def remove(self, name: str) -> bool:
-        """See :class:`Place`. Of a link, the link is removed."""
+        """See :class:`Place`. If ``name`` is a link, removes the link."""
         try:
             os.unlink(self.path / check_name(name))
         except FileNotFoundError:
@@ -107,16 +109,16 @@ class Folder:
         """See :class:`Place`."""
         status = os.stat(self.path / check_name(name), follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(f"{self.path / name} should be a file, but is none")
+            raise FileNotFoundError(f"{self.path / name} should be a regular file, but is not")
         return status.st_size
 
     def point(self, link: str, name: str) -> None:
-        """See :class:`Place`: a symbolic link, replaced at once. A file is not replaced."""
+        """See :class:`Place`. Replaces an existing link atomically; does not replace a file."""
         check_name(name)
         path, temporary = self.path / check_name(link), self.path / temporary_name(link)
         if path.exists() and not path.is_symlink():
             logger.warning(
-                "%s should be a link to %s, but is a file, and left as it is: move it away",
+                "%s should be a link to %s, but is a file, which is not replaced: move it away",
                 path,
                 name,
             )
@@ -124,9 +126,11 @@ class Folder:
         try:
             os.symlink(name, temporary)
         except OSError as error:
-            if error.errno not in _HAS_NO_LINKS:
+            if error.errno not in _LINKS_UNSUPPORTED:
                 raise
-            logger.debug("%s has no links (%s): %s is only in index.json", self.path, error, link)
+            logger.debug(
+                "%s does not support links (%s): only index.json names %s", self.path, error, link
+            )
             return
         try:
             os.replace(temporary, path)
@@ -136,7 +140,7 @@ class Folder:
             raise
 
     def read_link(self, link: str) -> str | None:
-        """See :class:`Place`. A link out of the folder is none."""
+        """See :class:`Place`. Returns None for a link to a file outside of the folder."""
         try:
             name = check_name(os.readlink(self.path / check_name(link)))
             self.size(name)
@@ -156,17 +160,17 @@ class Folder:
 
 
 def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
-    """A folder, or for a URL what fsspec finds there.
+    """Opens a local folder or, for a URL, a remote folder that fsspec supports.
 
     Args:
-        where: a path, or a URL such as ``s3://bucket/run``, which takes the extra ``remote``. ``~``
-            is expanded.
-        create: make a folder that is not there.
-        **options: for the file system of fsspec, such as keys and endpoints.
+        where: a path, in which ``~`` is expanded, or a URL such as ``s3://bucket/run``, which needs
+            the extra ``remote``.
+        create: whether to create the folder if it does not exist.
+        **options: options of fsspec's file system, such as keys and endpoints.
 
     Raises:
-        ValueError: the folder is not there and should not be made, or is a file.
-        ModuleNotFoundError: a URL, and fsspec is not installed.
+        ValueError: the path is a file; or the folder does not exist, and ``create`` is False.
+        ModuleNotFoundError: ``where`` is a URL, and fsspec is not installed.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""Saves and loads checkpoints: verifies checksums both times, and never executes code from a file."""
+"""Saves and loads checkpoints; verifies checksums on saving and loading, and never runs code from a file."""
 
 import logging
 import os
@@ -16,19 +16,19 @@ from ignite.storage.commit import Written
 from ignite.storage.note import NOTE_NAME, Note, append_note, read_note
 from ignite.storage.place import Place
 from ignite.storage.snapshot import plain
-from ignite.storage.verify import explained, open_file, verify, verify_file
+from ignite.storage.verify import open_file, verify, verify_file, with_path
 
 __all__ = ["Found", "Loaded", "load", "load_latest", "save", "scan"]
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".pt", ".pth", ".ckpt")
-# Numbers such as 0.95 are scores, not steps.
+# Decimal numbers such as 0.95 are scores, not steps.
 _STEP = re.compile(r"(?<![\d.])\d{1,18}(?!\.?\d)")
 
 
 class Loaded(NamedTuple):
-    """What a checkpoint holds."""
+    """The content of a checkpoint."""
 
     state: Any
     note: Note | None
@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A checkpoint that was found, and has not been read yet."""
+    """A checkpoint found by :func:`scan`, of which only the note has been read."""
 
     name: str
     note: Note | None
@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
-        """What the newest one has the highest of."""
+        """Sort key: the newest checkpoint has the highest."""
         restarts = 0 if self.note is None else self.note.restarts
         return restarts, -1 if self.step is None else self.step
 
@@ -53,24 +53,24 @@ class Found(NamedTuple):
 def save(
     place: Place, name: str, state: Any, note: Note | None, *, is_plain: bool = False, **kwargs: Any
 ) -> Written:
-    """Writes a checkpoint: ``torch.load`` and Ignite read it, and :func:`load` does and checks it.
+    """Writes a checkpoint that :func:`load`, ``torch.load`` and Ignite can read.
 
     Args:
-        place: where.
+        place: where to write the file.
         name: a plain file name.
-        state: what to save; see :func:`ignite.storage.check_storable`.
-        note: what it says about itself; None writes an ordinary file of torch.
-        is_plain: whether ``state`` is what ``plain`` or ``Snapshot.take`` has returned, and need
-            not be looked through once more.
-        **kwargs: for ``torch.save``.
+        state: the state to save; see :func:`ignite.storage.check_storable`.
+        note: metadata of the checkpoint; if None, the file is an ordinary file of ``torch.save``.
+        is_plain: whether ``state`` is a result of ``plain`` or ``Snapshot.take``, and does not have
+            to be checked again.
+        **kwargs: keyword arguments for ``torch.save``.
 
     Returns:
-        Size and checksum of the file, which has been read back and compared.
+        Size and checksum of the file, which has been read back and verified.
 
     Raises:
-        TypeError: something in ``state`` could not be loaded safely. Nothing was written then.
+        TypeError: a value in ``state`` could not be loaded safely. Nothing is written.
         ValueError: the name is not plain.
-        OSError: it could not be written. What had the name has it still.
+        OSError: the file could not be written. An existing file of this name is unchanged.
 
     Example:
         >>> import tempfile
@@ -99,23 +99,22 @@ def save(
 def load(
     source: str | Path | tuple[Place, str], map_location: Any = "cpu", **kwargs: Any
 ) -> Loaded:
-    """Reads a checkpoint, ours or one of Ignite, if it is whole.
+    """Verifies and loads a checkpoint of this library or of Ignite.
 
     Args:
-        source: a path, or a place and a name in it.
-        map_location: where to put tensors.
-        **kwargs: for ``torch.load``.
+        source: a path, or a place and the name of a file in it.
+        map_location: device for the tensors, see ``torch.load``.
+        **kwargs: keyword arguments for ``torch.load``.
 
     Raises:
-        ValueError: ``weights_only=False`` or a module that unpickles is asked for.
-        CheckpointError: it is damaged, holds what could not be loaded safely, or is of a newer
-            version.
-        FileNotFoundError: it is not there.
-        OSError: it cannot be read.
+        ValueError: ``weights_only=False`` or a ``pickle_module`` is given.
+        CheckpointError: the file is damaged, cannot be loaded safely, or is of a newer version.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read.
     """
     if not kwargs.pop("weights_only", True) or kwargs.get("pickle_module") is not None:
         raise ValueError(
-            "weights_only should be True, but given False: files can execute what they like otherwise"
+            "weights_only should be True, but given False: files could run arbitrary code otherwise"
         )
     if isinstance(source, tuple):
         place, name = source
@@ -126,20 +125,19 @@ def load(
 
 
 def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> Loaded:
-    # What is checked and what is loaded is one open file, whatever happens to the name meanwhile.
+    # The file stays open between check and load, so both read the same file even if it is replaced.
     with open_file(path) as file:
         try:
             note = _check(file, path)
-            # Only a path can be mapped; then, what is mapped may be a file that has replaced the
-            # checked one.
-            opened = path if kwargs.get("mmap") else file
+            # torch can map a path only. If the file is replaced after the check, it maps the new one.
+            target = path if kwargs.get("mmap") else file
             state = torch.load(
-                cast(Any, opened), map_location=map_location, **kwargs, weights_only=True
+                cast(Any, target), map_location=map_location, **kwargs, weights_only=True
             )
         except (OSError, torch.OutOfMemoryError):
-            raise  # the disk's fault, and the accelerator's
+            raise  # not an error of the file
         except CheckpointError as error:
-            raise explained(error, path) from None
+            raise with_path(error, path) from None
         except Exception as error:
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             raise CheckpointError(f"{path} cannot be loaded safely: {text:.300}") from error
@@ -162,57 +160,56 @@ def _check(file: BinaryIO, path: Path) -> Note | None:
 
 
 def scan(place: Place, family: str | None = None) -> list[Found]:
-    """The checkpoints in a place, the newest first: by the steps that their notes tell.
+    """Lists the checkpoints in a place, newest first, by the steps in their notes.
 
-    Reads no more of each.
-
-    A file without a note, such as Ignite's, is placed by the last integer in its name; one that
-    cannot be read, too, and it is listed with its error. Times of files mean nothing.
+    Only the notes are read. The step of a file without a note, such as a file of Ignite, is the last
+    integer in its name. The same holds for a file that cannot be read, which is listed with its
+    error. Modification times are ignored.
 
     Args:
-        place: where.
-        family: only those of this series.
+        place: the folder to search.
+        family: list only checkpoints of this series, and those that cannot be read.
     """
-    found = [_find(place, name) for name in place.names() if name.endswith(SUFFIXES)]
+    checkpoints = [_find(place, name) for name in place.names() if name.endswith(SUFFIXES)]
     if family is not None:
-        found = [
-            one
-            for one in found
-            if one.error is not None or (one.note is not None and one.note.family == family)
+        checkpoints = [
+            found
+            for found in checkpoints
+            if found.error is not None or (found.note is not None and found.note.family == family)
         ]
-    return sorted(found, key=lambda one: (one.order, one.name), reverse=True)
+    return sorted(checkpoints, key=lambda found: (found.order, found.name), reverse=True)
 
 
 def load_latest(
     place: Place, family: str | None = None, map_location: Any = "cpu"
 ) -> Loaded | None:
-    """The newest checkpoint that is whole; None if there is none.
+    """Loads the newest intact checkpoint; returns None if there is none.
 
-    Those that are left out are named in the log.
+    Logs a warning for each newer one that cannot be loaded.
     """
     for found in scan(place, family):
         try:
             return load((place, found.name), map_location)
         except (CheckpointError, OSError) as error:
-            logger.warning("%s is left out: %s", found.name, error)
+            logger.warning("%s is skipped: %s", found.name, error)
     return None
 
 
 def _find(place: Place, name: str) -> Found:
     numbers = _STEP.findall(name.rpartition(".")[0])
-    guess = int(numbers[-1]) if numbers else None
+    step = int(numbers[-1]) if numbers else None
     try:
         note = _read_note(place, name)
     except (CheckpointError, OSError) as error:
-        return Found(name, None, guess, str(error))
-    return Found(name, note, guess if note is None or note.step is None else note.step, None)
+        return Found(name, None, step, str(error))
+    return Found(name, note, step if note is None or note.step is None else note.step, None)
 
 
 def _read_note(place: Place, name: str) -> Note | None:
-    # Of an object store, this gets the end of the file instead of the whole of it.
-    opens = getattr(place, "open", None)
-    if opens is not None:
-        with opens(name) as file:
+    # From an object store, this downloads only the end of the file.
+    open_remote = getattr(place, "open", None)
+    if open_remote is not None:
+        with open_remote(name) as file:
             return read_note(file)
     with place.local(name) as path:
         return read_note(path)

@@ -1,6 +1,6 @@
 """Sharded checkpoints: each process writes its shard, and the folder appears complete or not at all.
 
-Loading runs no code of it.
+Loading never runs code from the folder.
 """
 
 import json
@@ -8,14 +8,13 @@ import os
 import pickle
 import shutil
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import metadata as kinds
+from torch.distributed.checkpoint import metadata as dcp_metadata
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
@@ -24,28 +23,27 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from ignite._core.torch_private import checkpoint_entry_class
 from ignite.exceptions import CheckpointError
+from ignite.storage.commit import read_checksum
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
 from ignite.storage.snapshot import plain
 
 __all__ = ["load_sharded", "save_sharded"]
 
 Agree = Callable[[Any], list[Any]]
-"""Tells all processes a value, and returns those of all, by rank: ``all_gather_object``."""
+"""Gathers a value from all processes, in the order of ranks, like ``all_gather_object``."""
 
 MANIFEST = "ignite.json"
 _VERSION = 1
-_SUFFIX = ".dir"  # after the name of a temporary file
-_CHUNK = 1 << 20
-_CLASSES = {
-    *(
-        (kinds.__name__, name)
-        for name in ("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex")
-    ),
-    *(
-        (kinds.__name__, name)
-        for name in ("StorageMeta", "TensorProperties", "TensorStorageMetadata")
-    ),
-    (kinds.__name__, "_MEM_FORMAT_ENCODING"),
+_SUFFIX = ".dir"  # temporary folders: the name of a temporary file and this suffix
+_ALLOWED_GLOBALS = {
+    (dcp_metadata.__name__, "BytesStorageMetadata"),
+    (dcp_metadata.__name__, "ChunkStorageMetadata"),
+    (dcp_metadata.__name__, "Metadata"),
+    (dcp_metadata.__name__, "MetadataIndex"),
+    (dcp_metadata.__name__, "StorageMeta"),
+    (dcp_metadata.__name__, "TensorProperties"),
+    (dcp_metadata.__name__, "TensorStorageMetadata"),
+    (dcp_metadata.__name__, "_MEM_FORMAT_ENCODING"),
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
     ("collections", "OrderedDict"),
     ("pathlib", "PosixPath"),
@@ -67,25 +65,25 @@ def save_sharded(
     agree: Agree = _alone,
     group: Any = None,
 ) -> None:
-    """Writes a state with ``torch.distributed.checkpoint`` into the folder ``directory/name``.
+    """Writes a state with ``torch.distributed.checkpoint`` to the folder ``directory/name``.
 
-    The folder has another name until all processes have written, every file is synced, and a list
-    of their checksums lies beside them. Every process has to call this. DTensors are written by the
-    processes that hold their parts; anything else is written once.
+    The folder has a temporary name until all processes have written their files, all files are
+    synced, and a list of checksums is added. All processes have to call this function. DTensors are
+    written by the processes that hold their shards; all other values are written once.
 
     Args:
-        directory: a folder that all processes see.
-        name: of the new folder, a plain name.
-        state: nested dictionaries and lists with text keys.
-        rank: of this process; the first one makes and renames the folder.
-        agree: ``all_gather_object`` over the same processes.
-        group: the process group for torch's own collectives.
+        directory: a folder that all processes can access.
+        name: a plain name for the new folder.
+        state: nested dictionaries and lists; keys are strings.
+        rank: rank of this process; rank 0 creates and renames the folder.
+        agree: gathers a value from all processes, like ``all_gather_object``.
+        group: the process group for the collectives of torch.
 
     Raises:
-        FileExistsError: there is something of this name.
-        TypeError: something in ``state`` would not be loaded.
-        CheckpointError: another process has failed; it is named.
-        Exception: what went wrong in this process. In any case, no folder of this name appears.
+        FileExistsError: a file or folder of this name exists.
+        TypeError: a value in ``state`` could not be loaded.
+        CheckpointError: another process has failed; the message names its rank.
+        Exception: the error of this process. After any error, no folder of this name exists.
     """
     directory, name = Path(directory), check_name(name)
     temporaries = agree(temporary_name("sharded") + _SUFFIX)
@@ -103,15 +101,19 @@ def save_sharded(
         return checked
 
     def write() -> None:
-        with _failures_of(rank), _quiet():
+        with _single_failure(rank), _without_group_warning():
             save(checked, storage_writer=FileSystemWriter(temporary), process_group=group)
 
+    def publish() -> None:
+        if rank == 0:
+            _publish(temporary, directory / name, checksums)
+
     try:
-        checked = _in_step(prepare, agree)
-        _in_step(write, agree)
+        checked = _raise_together(prepare, agree)
+        _raise_together(write, agree)
         share = sorted(os.listdir(temporary))[rank::num_ranks]
-        sums = agree(_in_step(lambda: _sums(share, temporary), agree))
-        _in_step(lambda: _publish(temporary, directory / name, sums) if rank == 0 else None, agree)
+        checksums = agree(_raise_together(lambda: _checksums(share, temporary), agree))
+        _raise_together(publish, agree)
     finally:
         if rank == 0:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -126,30 +128,30 @@ def load_sharded(
     group: Any = None,
     strict: bool = True,
 ) -> None:
-    """Reads a folder of :func:`save_sharded` into ``state``, over as many processes as there are now.
+    """Loads a folder of :func:`save_sharded` into ``state``, with any number of processes.
 
-    Tensors are filled where they are, so each process gets the parts that its DTensors hold; all
-    other values are replaced. Every process has to call this. Nothing in the folder is executed.
+    Tensors are filled in place, so each process gets the shards that its DTensors hold. All other
+    values are replaced. All processes have to call this function. No code in the folder is run.
 
     Args:
         path: the folder.
-        state: has the structure of what was saved. An optimizer has its tensors only after a first
-            step; torch's ``get_optimizer_state_dict`` makes them.
-        rank: of this process.
-        agree: ``all_gather_object`` over the same processes.
-        group: the process group for torch's own collectives.
-        strict: whether it is an error if the folder holds more than ``state`` asks for.
+        state: a state with the structure of the saved one. The state of an optimizer has tensors
+            only after the first step; torch's ``get_optimizer_state_dict`` creates them.
+        rank: rank of this process.
+        agree: gathers a value from all processes, like ``all_gather_object``.
+        group: the process group for the collectives of torch.
+        strict: whether it is an error if the folder contains values that ``state`` does not.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        CheckpointError: the folder is damaged, unsafe, of a newer version, or does not fit.
-            ``state`` may be filled in part only if reading has failed in the middle.
+        FileNotFoundError: the folder does not exist.
+        CheckpointError: the folder is damaged, unsafe, of a newer version, or does not match
+            ``state``. If reading fails in the middle, ``state`` may be partly filled.
     """
     path = Path(path)
     num_ranks = len(agree(None))
-    _in_step(lambda: _verify(path, rank, num_ranks), agree)
+    _raise_together(lambda: _verify(path, rank, num_ranks), agree)
     try:
-        with _quiet():
+        with _without_group_warning():
             planner = _SafePlanner(allows_more=not strict)
             load(state, storage_reader=_SafeReader(path), planner=planner, process_group=group)
     except CheckpointException as error:
@@ -159,9 +161,9 @@ def load_sharded(
         raise CheckpointError(f"{path} could not be loaded: {reasons}") from error
 
 
-def _publish(temporary: Path, target: Path, sums: list[dict[str, list[int]]]) -> None:
-    """Adds the checksums that all processes have found, and gives the folder its name."""
-    files = {name: value for of_rank in sums for name, value in of_rank.items()}
+def _publish(temporary: Path, target: Path, checksums: list[dict[str, list[int]]]) -> None:
+    """Syncs all files, adds the list of checksums, and renames the folder."""
+    files = {name: value for of_rank in checksums for name, value in of_rank.items()}
     for name in files:
         _sync(temporary / name)
     (temporary / MANIFEST).write_text(
@@ -174,9 +176,9 @@ def _publish(temporary: Path, target: Path, sums: list[dict[str, list[int]]]) ->
 
 
 def _verify(path: Path, rank: int, num_ranks: int) -> None:
-    """Compares the checksums of this process's share of the files."""
+    """Verifies the checksums of this process's share of the files."""
     if not path.is_dir():
-        raise FileNotFoundError(f"path should be a folder, but given {path}, which is none")
+        raise FileNotFoundError(f"path should be a folder, but given {path}, which is not")
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         version, files = int(manifest["version"]), dict(manifest["files"])
@@ -193,32 +195,26 @@ def _verify(path: Path, rank: int, num_ranks: int) -> None:
             f"{path / MANIFEST} should list the files of its folder, but lists {sorted(files)}"
         )
     for name in sorted(files)[rank::num_ranks]:
-        if not (path / name).is_file() or _sums([name], path)[name] != files[name]:
+        if not (path / name).is_file() or _checksums([name], path)[name] != files[name]:
             raise CheckpointError(f"{path} is damaged: {name} is missing, or its checksum is wrong")
-    used = {place.relative_path for place in _read_metadata(path).storage_data.values()}
+    used = {entry.relative_path for entry in _read_metadata(path).storage_data.values()}
     if not used <= files.keys():
         raise CheckpointError(
             f"{path} should have checksums for all its files, but has none for {used - files.keys()}"
         )
 
 
-def _sums(names: list[str], folder: Path) -> dict[str, list[int]]:
-    """Size and CRC-32 of files, by name."""
-    sums = {}
+def _checksums(names: list[str], folder: Path) -> dict[str, list[int]]:
+    """Returns size and CRC-32 of files, by name."""
+    checksums = {}
     for name in names:
-        checksum = 0
         with (folder / name).open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                checksum = zlib.crc32(chunk, checksum)
-            sums[name] = [file.tell(), checksum]
-    return sums
+            checksums[name] = [*read_checksum(file)]
+    return checksums
 
 
-def _in_step(work: Callable[[], Any], agree: Agree) -> Any:
-    """Does the work in all processes; if it fails in one of them, it fails in all.
-
-    Returns this one's result.
-    """
+def _raise_together(work: Callable[[], Any], agree: Agree) -> Any:
+    """Runs ``work`` on all ranks and returns its result; raises on all ranks if it fails on one."""
     result, failure = None, None
     try:
         result = work()
@@ -236,8 +232,8 @@ def _in_step(work: Callable[[], Any], agree: Agree) -> Any:
 
 
 @contextmanager
-def _failures_of(rank: int) -> Iterator[None]:
-    """Raises what went wrong in this process, or else in another one, instead of torch's collection of all."""
+def _single_failure(rank: int) -> Iterator[None]:
+    """Raises the error of this process, or else of another one, instead of torch's collection of all."""
     try:
         yield
     except CheckpointException as error:
@@ -249,9 +245,9 @@ def _failures_of(rank: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_group_warning() -> Iterator[None]:
     with warnings.catch_warnings():
-        # To run in one process, without a group, is what was asked for.
+        # Running in a single process, without a process group, is supported.
         warnings.filterwarnings(
             "ignore", message="torch.distributed is disabled, unavailable or uninitialized"
         )
@@ -274,10 +270,10 @@ def _sync(path: Path) -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Creates only the classes that describe a checkpoint, and calls nothing else."""
+    """Unpickles only the classes that describe a checkpoint."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _CLASSES or (
+        if (module, name) in _ALLOWED_GLOBALS or (
             module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         ):
             return super().find_class(module, name)
@@ -287,40 +283,40 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _SafeReader(FileSystemReader):
-    """Reads the metadata of a checkpoint without running its code, and stays in its folder."""
+    """Reads the metadata of a checkpoint without running its code, and no file outside of its folder."""
 
-    def read_metadata(self, *args: Any, **kwargs: Any) -> kinds.Metadata:
-        """The content of the file ``.metadata``."""
+    def read_metadata(self, *args: Any, **kwargs: Any) -> dcp_metadata.Metadata:
+        """Returns the content of the file ``.metadata``."""
         metadata = _read_metadata(Path(self.path))
-        metadata.storage_meta = metadata.storage_meta or kinds.StorageMeta()
+        metadata.storage_meta = metadata.storage_meta or dcp_metadata.StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
 
 
 class _SafePlanner(DefaultLoadPlanner):
-    """Loads values without running their code, and stores them in place, also under keys that are numbers.
+    """Loads values without running their code, and stores them in place, also in lists and under integer keys.
 
     Args:
-        allows_more: whether the checkpoint may hold more than the state.
+        allows_more: whether the checkpoint may contain values that the state does not.
     """
 
     def __init__(self, *, allows_more: bool) -> None:
         super().__init__()
         self._allows_more = allows_more
-        self._places: dict[str, tuple[Any, Any]] = {}
+        self._locations: dict[str, tuple[Any, Any]] = {}
 
     def set_up_planner(
         self,
         state_dict: dict[str, Any],
-        metadata: kinds.Metadata | None = None,
+        metadata: dcp_metadata.Metadata | None = None,
         is_coordinator: bool = False,
     ) -> None:
-        """Records the place of each value."""
-        self._places = dict(_places_in(state_dict))
+        """Records container and key of each value."""
+        self._locations = dict(_find_locations(state_dict))
         super().set_up_planner(state_dict, metadata, is_coordinator)
 
     def create_local_plan(self) -> Any:
-        """Checks that the state has a place for everything in the checkpoint."""
+        """Checks that the state contains all values of the checkpoint."""
         stored = self.metadata.state_dict_metadata if self.metadata is not None else {}
         more = sorted(stored.keys() - self.state_dict.keys())
         if more and not self._allows_more:
@@ -334,24 +330,25 @@ class _SafePlanner(DefaultLoadPlanner):
 
     def load_bytes(self, read_item: Any, value: Any) -> None:
         """Stores a value other than a tensor; torch's own method would run its code."""
-        container, key = self._places[read_item.dest_index.fqn]
+        container, key = self._locations[read_item.dest_index.fqn]
         container[key] = torch.load(value, map_location="cpu", weights_only=True)
 
 
-def _places_in(container: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yields torch's name of each value, with its container and key."""
+def _find_locations(container: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Yields the fully qualified name of each value, as torch forms it, with its container and key."""
     for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
         name = f"{prefix}{key}"
         yield name, (container, key)
         if isinstance(value, Mapping | list):
-            yield from _places_in(value, f"{name}.")
+            yield from _find_locations(value, f"{name}.")
 
 
-def _read_metadata(path: Path) -> kinds.Metadata:
-    """Reads the metadata of a sharded checkpoint: what the folder holds, and where.
+def _read_metadata(path: Path) -> dcp_metadata.Metadata:
+    """Reads the metadata of a sharded checkpoint: its values and where they are stored.
 
     Raises:
-        CheckpointError: the file ``.metadata`` is damaged, or names what it should not.
+        CheckpointError: the file ``.metadata`` is damaged, or names other classes or files outside
+            of the folder.
     """
     try:
         with (path / ".metadata").open("rb") as file:
@@ -362,15 +359,15 @@ def _read_metadata(path: Path) -> kinds.Metadata:
         raise CheckpointError(
             f"{path / '.metadata'} is damaged: {type(error).__name__}: {error}"
         ) from error
-    places = getattr(metadata, "storage_data", None)
-    if not isinstance(metadata, kinds.Metadata) or not isinstance(places, dict):
+    entries = getattr(metadata, "storage_data", None)
+    if not isinstance(metadata, dcp_metadata.Metadata) or not isinstance(entries, dict):
         raise CheckpointError(
             f"{path / '.metadata'} should describe a checkpoint, but holds {type(metadata).__name__}"
         )
-    for place in places.values():
-        if not isinstance(place, checkpoint_entry_class()) or not _is_inside(place.relative_path):
+    for entry in entries.values():
+        if not isinstance(entry, checkpoint_entry_class()) or not _is_inside(entry.relative_path):
             raise CheckpointError(
-                f"{path / '.metadata'} should name files in its folder, but names {place!r}"
+                f"{path / '.metadata'} should name files in its folder, but names {entry!r}"
             )
     return metadata
 

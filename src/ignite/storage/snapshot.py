@@ -7,54 +7,56 @@ import torch
 from torch import Tensor
 
 from ignite._core.torch_private import num_storage_uses, storage_id
-from ignite.storage._serialization import Step, Walk, check_storable, plain
+from ignite.storage._serialization import KeyPath, StateConverter, check_storable, plain
 
 __all__ = ["Snapshot", "check_storable", "plain"]
 
-_WITH_STORAGE = ("cpu", "cuda", "xpu", "mps")  # whose bytes can be copied as they lie
+# Devices on which the bytes of a storage can be copied.
+_WITH_STORAGE = ("cpu", "cuda", "xpu", "mps")
 _HOST = "cpu"
 _PINNED = ("cuda", "xpu")
-_NUM_SMALL_BYTES = (
-    1 << 16
-)  # up to here, memory of its own costs a tensor less than to look for some to use again
-_NUM_OWN_USES = 2  # of a buffer's storage: by the buffer, and by whoever asks how many there are
+# Up to this size, allocating memory takes less time than searching for a buffer to reuse.
+_NUM_SMALL_BYTES = 1 << 16
+# References to the storage of an unused buffer: from the buffer, and from the call that counts them.
+_NUM_OWN_USES = 2
 
 
-class _Layout(NamedTuple):
-    """Where the elements of a tensor lie in its storage, in bytes."""
+class _ByteRange(NamedTuple):
+    """The range of bytes in its storage that holds the elements of a tensor."""
 
     tensor: Tensor
     target: Tensor
-    """Empty, until it is known where its copy goes."""
+    """The copy of the tensor; empty until its memory is assigned."""
     start: int
     end: int
 
 
-class _Part(NamedTuple):
-    """Bytes of one storage that are copied in one go, and the tensors that see them."""
+class _Block(NamedTuple):
+    """A range of bytes of one storage that is copied at once, and the tensors in it."""
 
-    layouts: list[_Layout]
+    ranges: list[_ByteRange]
     start: int
     is_raw: bool
-    """Whether the bytes are copied as they lie.
+    """Whether all bytes are copied.
 
-    Otherwise there are gaps, and only the elements are copied.
+    Otherwise there are gaps between the elements, and only the elements are copied.
     """
     key: tuple[int, bool]
-    """Size, and whether it should be pinned: parts of equal keys can have each other's buffers."""
+    """Size in bytes, and whether the memory is pinned: blocks with equal keys can use the same buffer."""
 
 
 class Snapshot:
-    """Copies states to the host, into memory that is used again by the next copy.
+    """Copies states to the host, into memory that the next copy reuses.
 
-    Memory is used again once nobody holds a tensor of the snapshot that it was for. So a snapshot
-    that is still being written is never overwritten: the next one then takes memory of its own. To
-    hold one copy at most, wait for the writer before :meth:`take`, and let go of the last snapshot.
+    The memory of a snapshot is reused once no tensor of the snapshot is referenced any more. So a
+    snapshot that is still being written is never overwritten: the next one allocates its own
+    memory. To have at most one copy in memory, wait for the writer and drop the last snapshot
+    before :meth:`take`.
 
-    Tensors that share memory share it in the copy, too. Of a view, only what it shows is copied.
-    Everything else is made plain, as :func:`plain` does. Parameters become plain tensors. Tensors
-    of classes that are marked as safe, DTensors for example, and such without one storage (sparse,
-    quantized, nested) are cloned; the former stay on their device.
+    Tensors that share memory share it in the copy, too. Of a view, only its own elements are
+    copied. All other values are converted to plain ones, as :func:`plain` does. Parameters become
+    plain tensors. Tensors of classes that are marked as safe, such as DTensor, are cloned and stay
+    on their device. Tensors without a single storage (sparse, quantized, nested) are cloned, too.
 
     Example:
         >>> weight = torch.ones(2)
@@ -70,57 +72,62 @@ class Snapshot:
     def take(self, state: Any) -> Any:
         """Returns a copy of ``state`` on the host.
 
-        It is complete on return, also of tensors on accelerators.
+        Copies from accelerators are complete on return.
 
         Raises:
-            TypeError: something in ``state`` would not be loaded; see :func:`check_storable`.
+            TypeError: a value in ``state`` could not be loaded, see :func:`check_storable`.
         """
-        found = _Collector()
-        # Buffers made in inference mode could not be filled again outside of it.
+        collector = _TensorCollector()
+        # Tensors created in inference mode cannot be modified outside of it.
         with torch.inference_mode(False), torch.no_grad():
-            result = Walk(found, copies=True).visit(state, Step("state"))
+            result = StateConverter(collector, copies=True).convert(state, KeyPath("state"))
             self._copy(
-                [part for layouts in found.by_storage.values() for part in _parts_of(layouts)]
+                [
+                    block
+                    for ranges in collector.by_storage.values()
+                    for block in _merge_overlapping(ranges)
+                ]
             )
-            for device in found.devices:
+            for device in collector.devices:
                 torch.accelerator.synchronize(device)
         return result
 
-    def _copy(self, parts: list[_Part]) -> None:
-        free = self._free_buffers(parts)
-        self._buffers = [buffer for buffer in self._buffers if _is_used(buffer)]
-        for part in parts:
-            buffers = free.get(part.key)
-            buffer = buffers.pop() if buffers else _new_buffer(*part.key)
+    def _copy(self, blocks: list[_Block]) -> None:
+        free = self._free_buffers(blocks)
+        self._buffers = [buffer for buffer in self._buffers if _is_in_use(buffer)]
+        for block in blocks:
+            buffers = free.get(block.key)
+            buffer = buffers.pop() if buffers else _new_buffer(*block.key)
             self._buffers.append(buffer)
-            _fill(buffer, part)
+            _fill(buffer, block)
 
-    def _free_buffers(self, parts: list[_Part]) -> dict[tuple[int, bool], list[Tensor]]:
-        """Those that the parts need.
+    def _free_buffers(self, blocks: list[_Block]) -> dict[tuple[int, bool], list[Tensor]]:
+        """Returns the unused buffers that fit the blocks.
 
-        Others are let go of before new ones are made, or there would be two copies.
+        The caller drops all other unused buffers before it allocates new ones; otherwise there
+        would be memory for two copies.
         """
         num_needed: dict[tuple[int, bool], int] = {}
-        for part in parts:
-            num_needed[part.key] = num_needed.get(part.key, 0) + 1
+        for block in blocks:
+            num_needed[block.key] = num_needed.get(block.key, 0) + 1
         free: dict[tuple[int, bool], list[Tensor]] = {}
         for buffer in self._buffers:
             key = (buffer.nbytes, buffer.is_pinned())
-            if num_needed.get(key, 0) > len(free.get(key, ())) and not _is_used(buffer):
+            if num_needed.get(key, 0) > len(free.get(key, ())) and not _is_in_use(buffer):
                 free.setdefault(key, []).append(buffer)
         return free
 
 
-class _Collector:
-    """Hands out an empty tensor for each tensor of the state, and notes down what it is to hold."""
+class _TensorCollector:
+    """Returns an empty tensor for each tensor of a state, and collects what to copy into it."""
 
     def __init__(self) -> None:
-        self.by_storage: dict[tuple[int, torch.dtype], list[_Layout]] = {}
+        self.by_storage: dict[tuple[int, torch.dtype], list[_ByteRange]] = {}
         self.devices: set[torch.device] = set()
         self._small: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        if (copy := self._small_copy(tensor)) is not None:
+        if (copy := self._copy_small(tensor)) is not None:
             return copy
         tensor = tensor.detach()
         if type(tensor) is not Tensor:
@@ -135,19 +142,19 @@ class _Collector:
         if tensor.device.type != _HOST:
             self.devices.add(tensor.device)
         if tensor.is_conj() or tensor.is_neg():
-            tensor = tensor.resolve_conj().resolve_neg()  # the bytes alone do not say so
+            tensor = tensor.resolve_conj().resolve_neg()  # these bits are not part of the bytes
         target = torch.empty(0, dtype=tensor.dtype)
         key = (storage_id(tensor.untyped_storage()), tensor.dtype)
-        if key in self._small:  # that copy has to see the same memory as this one
-            self._note(key, *self._small.pop(key))
-        self._note(key, tensor, target)
+        if key in self._small:  # the earlier copy has to share memory with this one
+            self._record(key, *self._small.pop(key))
+        self._record(key, tensor, target)
         return target
 
-    def _note(self, key: tuple[int, torch.dtype], tensor: Tensor, target: Tensor) -> None:
-        self.by_storage.setdefault(key, []).append(_Layout(tensor, target, *_extent(tensor)))
+    def _record(self, key: tuple[int, torch.dtype], tensor: Tensor, target: Tensor) -> None:
+        self.by_storage.setdefault(key, []).append(_ByteRange(tensor, target, *_extent(tensor)))
 
-    def _small_copy(self, tensor: Tensor) -> Tensor | None:
-        """A copy, already filled, of a small tensor on the host that is the first to be seen of its memory."""
+    def _copy_small(self, tensor: Tensor) -> Tensor | None:
+        """Clones a small tensor on the host, if it is the first tensor of its storage; otherwise returns None."""
         kind = type(tensor)
         if (
             kind is not Tensor and kind is not torch.nn.Parameter
@@ -171,7 +178,7 @@ class _Collector:
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
-    """The bytes of its storage from its first to its last element."""
+    """Returns the start and end in the storage, in bytes, of the elements of a tensor."""
     start = int(tensor.storage_offset()) * tensor.itemsize
     if tensor.numel() == 0:
         return start, start
@@ -181,62 +188,62 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
     return start, start + int(last + 1) * tensor.itemsize
 
 
-def _parts_of(layouts: list[_Layout]) -> Iterator[_Part]:
-    """Tensors of one storage, together where they overlap."""
-    if len(layouts) > 1:
-        layouts = sorted(layouts, key=lambda layout: (layout.start, layout.end))
-    overlapping, start, end = [layouts[0]], layouts[0].start, layouts[0].end
-    for layout in layouts[1:]:
-        if layout.start >= end:
-            yield _part_of(overlapping, start, end)
-            overlapping, start = [], layout.start
-        overlapping.append(layout)
-        end = max(end, layout.end)
-    yield _part_of(overlapping, start, end)
+def _merge_overlapping(ranges: list[_ByteRange]) -> Iterator[_Block]:
+    """Merges the overlapping ranges of one storage into blocks."""
+    if len(ranges) > 1:
+        ranges = sorted(ranges, key=lambda one: (one.start, one.end))
+    overlapping, start, end = [ranges[0]], ranges[0].start, ranges[0].end
+    for one in ranges[1:]:
+        if one.start >= end:
+            yield _make_block(overlapping, start, end)
+            overlapping, start = [], one.start
+        overlapping.append(one)
+        end = max(end, one.end)
+    yield _make_block(overlapping, start, end)
 
 
-def _part_of(layouts: list[_Layout], start: int, end: int) -> _Part:
-    tensor = layouts[0].tensor
+def _make_block(ranges: list[_ByteRange], start: int, end: int) -> _Block:
+    tensor = ranges[0].tensor
     num_bytes = tensor.numel() * tensor.itemsize
     is_raw = num_bytes >= end - start or any(
         other_start != start or other.shape != tensor.shape or other.stride() != tensor.stride()
-        for other, _, other_start, _ in layouts[1:]
+        for other, _, other_start, _ in ranges[1:]
     )
-    return _Part(
-        layouts,
+    return _Block(
+        ranges,
         start,
         is_raw,
         (end - start if is_raw else num_bytes, tensor.device.type in _PINNED),
     )
 
 
-def _fill(buffer: Tensor, part: _Part) -> None:
-    """Copies a part, and lets its tensors see the copy."""
-    storage, (source, first, *_) = buffer.untyped_storage(), part.layouts[0]
-    if not part.is_raw:
+def _fill(buffer: Tensor, block: _Block) -> None:
+    """Copies a block into the buffer, and makes its target tensors views of the buffer."""
+    storage, (source, first, *_) = buffer.untyped_storage(), block.ranges[0]
+    if not block.is_raw:
         strides = torch.empty(source.shape, device="meta").stride()
-        for _, target, *_ in part.layouts:
+        for _, target, *_ in block.ranges:
             target.set_(storage, 0, source.shape, strides)
         first.copy_(source, non_blocking=True)
         return
-    num_bytes, _ = part.key
+    num_bytes, _ = block.key
     if num_bytes:
-        # Whatever the bytes mean; words of 8 are copied an eighth faster than bytes, by
-        # measurement.
+        # Measured: copying words of 8 bytes is an eighth faster than copying bytes.
         memory = source.untyped_storage()
-        is_even = part.start % 8 == num_bytes % 8 == memory.data_ptr() % 8 == 0
-        word = torch.int64 if is_even else torch.uint8
+        is_aligned = block.start % 8 == num_bytes % 8 == memory.data_ptr() % 8 == 0
+        word = torch.int64 if is_aligned else torch.uint8
         data = torch.empty(0, dtype=word, device=source.device)
-        data.set_(memory, part.start // word.itemsize, (num_bytes // word.itemsize,), (1,))
+        data.set_(memory, block.start // word.itemsize, (num_bytes // word.itemsize,), (1,))
         buffer.view(word).copy_(data, non_blocking=True)
-    for tensor, target, start, _ in part.layouts:
-        target.set_(storage, (start - part.start) // tensor.itemsize, tensor.shape, tensor.stride())
+    for tensor, target, start, _ in block.ranges:
+        offset = (start - block.start) // tensor.itemsize
+        target.set_(storage, offset, tensor.shape, tensor.stride())
 
 
 def _new_buffer(num_bytes: int, is_pinned: bool) -> Tensor:
     return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=is_pinned)
 
 
-def _is_used(buffer: Tensor) -> bool:
-    """Whether a tensor of a snapshot still sees the buffer."""
+def _is_in_use(buffer: Tensor) -> bool:
+    """Whether a tensor of a snapshot still uses the buffer."""
     return bool(num_storage_uses(buffer.untyped_storage()) > _NUM_OWN_USES)

@@ -13,20 +13,20 @@ __all__ = ["verify"]
 
 
 def verify(path: str | Path) -> Note | None:
-    """Reads a checkpoint to its end and compares all checksums.
+    """Reads a whole checkpoint and verifies all checksums.
 
-    Costs about half a millisecond per MB.
+    Takes about half a millisecond per MB.
 
-    Finds accidents: files that are cut off, bits that have changed, parts of two files in one.
-    Against somebody who makes up checksums as well, it only makes sure that reading takes no more
-    memory and time than the file is long.
+    Detects accidental damage: truncated files, flipped bits, parts of two files in one. Against an
+    attacker, who can write matching checksums, it only ensures that memory and time for reading are
+    proportional to the size of the file.
 
     Returns:
-        What the checkpoint says about itself; None if it is not one of ours.
+        The note of the checkpoint; None if there is none.
 
     Raises:
-        CheckpointError: it is damaged, no zip file as torch writes them, or of a newer version.
-        OSError: it cannot be read.
+        CheckpointError: the file is damaged, not a zip archive of torch, or of a newer version.
+        OSError: the file cannot be read.
 
     Example:
         >>> import tempfile, torch
@@ -43,18 +43,18 @@ def verify(path: str | Path) -> Note | None:
         try:
             return verify_file(file)[1]
         except CheckpointError as error:
-            raise explained(error, path) from None
+            raise with_path(error, path) from None
 
 
-def explained(error: CheckpointError, path: str | Path) -> CheckpointError:
-    """The error with the file that it is about."""
+def with_path(error: CheckpointError, path: str | Path) -> CheckpointError:
+    """Returns the error with the path of the file in its message."""
     if isinstance(error, NewerVersionError):
         return CheckpointError(f"{path} was {error}")
     return CheckpointError(f"{path} is damaged or no checkpoint: {error}")
 
 
 def verify_file(file: BinaryIO) -> tuple[Archive, Note | None]:
-    """The same for an open file, without its name in the message."""
+    """Like :func:`verify`, for an open file; the message does not contain the path."""
     if is_legacy(file):
         raise CheckpointError(
             "it was written by a version of torch before 1.6, which stored no checksums"
@@ -65,12 +65,12 @@ def verify_file(file: BinaryIO) -> tuple[Archive, Note | None]:
 
 
 def open_file(path: str | Path) -> BinaryIO:
-    """Opens a file to read it; a pipe, which would be waited for, or a device is refused.
+    """Opens a file for reading; refuses devices, and pipes, which would block.
 
     Raises:
-        CheckpointError: it is no file.
-        OSError: it cannot be opened.
+        CheckpointError: the path is not a regular file.
+        OSError: the file cannot be opened.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise CheckpointError(f"{path} should be a file, but is none")
+        raise CheckpointError(f"{path} should be a regular file, but is not")
     return open(path, "rb")

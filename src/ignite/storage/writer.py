@@ -1,7 +1,7 @@
 """Runs jobs, such as writing a checkpoint, in a background thread, and raises their errors."""
 
 import atexit
-import concurrent.futures.thread  # noqa: F401 - has to be told of the exit after us: see the end of this file
+import concurrent.futures.thread  # noqa: F401 - registers its exit handler before ours, see the end of this file
 import logging
 import os
 import threading
@@ -15,41 +15,42 @@ logger = logging.getLogger(f"{__name__}.Writer")
 
 
 class _Job:
-    """A piece of work and what became of it."""
+    """A job, its thread and its error."""
 
     def __init__(self, work: Callable[[], object], limit_s: float) -> None:
         self.limit_s = limit_s
         self.error: BaseException | None = None
         self._work: Callable[[], object] | None = work
-        # A daemon, because the wait at exit has a limit.
+        # A daemon thread, because the wait at exit has a limit.
         self.thread = threading.Thread(target=self._run, name="ignite-writer", daemon=True)
 
     def _run(self) -> None:
-        # Nothing may hold the work when it is done: with it goes the state that it has written.
+        # Drops the reference to the work when it is done, which frees the state that it has written.
         work, self._work = self._work, None
         try:
             if work is not None:
                 work()
-        except BaseException as error:  # whatever it is, the one who submits next has to know
+        except BaseException as error:  # raised by the next submit or wait
             self.error = error
 
 
-_unseen: set[_Job] = set()
-"""Jobs whose end nobody has seen."""
+_pending: set[_Job] = set()
+"""Jobs that have been started and not yet waited for."""
 
 
 class Writer:
-    """Runs jobs in a thread of its own, one at a time, for one thread that submits them.
+    """Runs jobs in a background thread, one at a time.
 
-    There is no queue: who submits a job while another one is running waits for its end. So at most
-    one state is waiting to be written, however slow the disk is.
+    There is no queue: :meth:`submit` waits until the previous job has ended. So at most one state is
+    waiting to be written, however slow the disk is. All methods have to be called from the same
+    thread.
 
-    The error of a job is raised by the next :meth:`submit` or :meth:`wait`, once. When the
-    interpreter exits, jobs are awaited, and an error that nobody has seen is logged. A process that
-    was forked while a job was running knows nothing of it.
+    The error of a job is raised once, by the next :meth:`submit` or :meth:`wait`. At exit, the
+    interpreter waits for running jobs, and errors that have not been raised are logged. A forked
+    process does not inherit running jobs.
 
     Args:
-        limit_s: how long a job is awaited when the interpreter exits.
+        limit_s: longest wait for a job when the interpreter exits, in seconds.
 
     Example:
         >>> writer, done = Writer(), []
@@ -68,81 +69,79 @@ class Writer:
     @property
     def is_busy(self) -> bool:
         """Whether a job is running."""
-        job = self._own_job()
+        job = self._current_job()
         return job is not None and job.thread.is_alive()
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Starts ``job``, after the one before has ended.
+        """Starts ``job`` after the previous job has ended.
 
         Raises:
-            Exception: that of the job before. ``job`` is not started then.
+            Exception: the error of the previous job. ``job`` is not started then.
         """
         self.wait()
         started = _Job(job, self._limit_s)
-        _unseen.add(started)
+        _pending.add(started)
         try:
             started.thread.start()
         except BaseException:
-            _unseen.discard(started)
+            _pending.discard(started)
             raise
         self._job = started
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until the running job has ended, if there is one.
+        """Waits until the running job, if any, has ended.
 
         Args:
-            timeout: seconds; None waits for ever.
+            timeout: longest wait in seconds; None waits without a limit.
 
         Raises:
-            Exception: that of the job, if nobody has seen it yet.
+            Exception: the error of the job, if it has not been raised yet.
             TimeoutError: the job is still running.
         """
-        job = self._own_job()
+        job = self._current_job()
         if job is None:
             return
         job.thread.join(timeout)
         if job.thread.is_alive():
             raise TimeoutError(f"the job should have ended after {timeout} s, but is still running")
         self._job = None
-        _unseen.discard(job)
+        _pending.discard(job)
         if job.error is not None:
             try:
                 raise job.error
             finally:
-                job.error = (
-                    None  # its traceback holds this frame: let no circle keep the state alive
-                )
+                # The error's traceback refers to this frame; the cycle would keep the state alive.
+                job.error = None
 
-    def _own_job(self) -> _Job | None:
-        """The job, unless it was started by the process that this one was forked from."""
-        if self._job is not None and self._job not in _unseen:
+    def _current_job(self) -> _Job | None:
+        """Returns the job, unless the parent of this forked process has started it."""
+        if self._job is not None and self._job not in _pending:
             self._job = None
         return self._job
 
 
-def _await_all() -> None:
-    """Called at exit, while other threads still run."""
+def _wait_for_all() -> None:
+    """Waits at exit until all jobs have ended or reached their limit."""
     started = now()
-    for job in list(_unseen):
+    for job in list(_pending):
         if job.thread is not threading.current_thread():
             job.thread.join(max(0.0, job.limit_s - (now() - started)))
         if job.thread.is_alive():
             logger.error(
-                "A job was not finished %g s after the end of the program, and is given up",
+                "A job has not finished %g s after the end of the program and is abandoned",
                 job.limit_s,
             )
         elif job.error is not None:
-            logger.error(
-                "A job has failed, and nobody was left to raise its error", exc_info=job.error
-            )
-        _unseen.discard(job)
+            logger.error("A job failed after the end of the program", exc_info=job.error)
+        _pending.discard(job)
 
 
-# Twice. First when threads are shut down: a job may still use thread pools then, as clients of
-# object stores do. For what was registered last runs first, and the import above has registered the
-# end of the pools. And once more for jobs that other exit handlers have submitted.
-getattr(threading, "_register_atexit", atexit.register)(_await_all)
-atexit.register(_await_all)
+# Registered twice. The first call comes before thread pools are shut down, which jobs may use, for
+# example the clients of object stores: handlers run in reverse order of registration, and the
+# import above has registered that of the pools. The second call is for jobs that other exit
+# handlers submit.
+getattr(threading, "_register_atexit", atexit.register)(_wait_for_all)
+atexit.register(_wait_for_all)
 if hasattr(os, "register_at_fork"):
-    # The threads stay with the parent, and so do their jobs and errors.
-    os.register_at_fork(after_in_child=_unseen.clear)
+    # A forked process does not have the threads.
+    os.register_at_fork(after_in_child=_pending.clear)
