@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.tensors import convert_tensor, in_float32
+from ignite._core.trees import convert_tensor, in_float32
 from ignite.engine import (
     BackpropEvents,
     Engine,

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from ignite import storage
 from ignite._core.optional import import_optional
 from ignite._core.seeding import capture_random_state, restore_random_state
-from ignite._core.tensors import convert_tensor
-from ignite._core.trees import apply_to_type
+from ignite._core.trees import apply_to_type, convert_tensor
 from ignite.data.arrays import as_tensors
 from ignite.learner._data.schema import Facts, Learnt
 from ignite.learner._data.trial import tensors_in

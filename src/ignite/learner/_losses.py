@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
-from ignite._core.tensors import in_float32
-from ignite._core.trees import apply_to_type
+from ignite._core.trees import apply_to_type, in_float32
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
 from ignite.learner._data.targets import check_numbers, known_loss, one_row, same_shape

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ignite._core.tensors import convert_tensor
+from ignite._core.trees import convert_tensor
 from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, inputs_of
 from ignite.learner._data.kinds import can_shuffle

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.metrics.statistics._statistic import is_pair
+
 
 def identity(output: Any) -> Any:
     """The output as it is. A function with a name, so that metrics can be pickled."""
@@ -31,18 +33,6 @@ def pick(output: Mapping[str, Any], keys: Sequence[str] | None, metric: str) -> 
             f"let the output_transform of {metric} return (y_pred, y)"
         )
     return tuple(output[key] for key in keys)
-
-
-def is_pair(output: Any) -> bool:
-    """Whether an output is what most metrics take as it is: a tuple of two tensors that have a batch dimension."""
-    return (
-        type(output) is tuple
-        and len(output) == 2
-        and isinstance(output[0], Tensor)
-        and isinstance(output[1], Tensor)
-        and output[0].ndim > 0
-        and output[1].ndim > 0
-    )
 
 
 def as_pair(output: Any, metric: str) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
-from ignite.metrics._outputs import as_pair, is_pair
+from ignite.metrics._outputs import as_pair, identity
 from ignite.metrics._reduction import combined
 from ignite.metrics._saved_state import (
     IDENTITY,
@@ -35,10 +35,9 @@ from ignite.metrics._saved_state import (
     plain_parts,
     statistics_to_state,
 )
-from ignite.metrics._usage import span_key
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic
-from ignite.metrics.statistics._statistic import leaves_inference_mode, update_all
+from ignite.metrics.statistics._statistic import is_pair, leaves_inference_mode, update_all
 
 
 @dataclass(eq=False, slots=True)
@@ -143,7 +142,7 @@ class Subscription:
             wanted: the statistics that the metric alone would accumulate.
         """
         transform, *how = reading_key
-        outputs = SharedOutputs.of(engine, span_key(user.usage), transform)
+        outputs = SharedOutputs.of(engine, user.span, transform)
         shared = [outputs.share((statistic.key, *how), user, statistic) for statistic in wanted]
         outputs.users.add(user)
         outputs.iteration = -1  # iterations may count from the start again
@@ -188,13 +187,15 @@ class Subscription:
     def next_reading(self, engine: Engine[Any, Any], view: View) -> Reading | None:
         """The output of this iteration; None if the metric has seen it: it was called by hand."""
         outputs, iteration = self.outputs, engine.state.iteration
-        reading = outputs.reading
-        if iteration != outputs.iteration:
-            reading = outputs.read(view._output_transform(engine.state.output), iteration)
-        elif self.num_read == outputs.num_read:
+        is_new = iteration != outputs.iteration
+        if not is_new and self.num_read == outputs.num_read:
             return None
-        elif reading is None:  # it was let go before a metric that was attached late has seen it
-            reading = outputs.read(view._output_transform(engine.state.output), iteration)
+        reading = outputs.reading
+        if is_new or reading is None:  # None: dropped before a metric that was attached late saw it
+            output, transform = engine.state.output, view._output_transform
+            reading = outputs.read(
+                output if transform is identity else transform(output), iteration
+            )
         self.num_read = outputs.num_read
         outputs.num_waiting -= 1
         if outputs.num_waiting <= 0:
@@ -483,7 +484,7 @@ class View(Metric):
         attachment, reading_key = self._attachments.get(engine), self._reading_key()
         if attachment is None or reading_key is None:
             return {}
-        return {(span_key(attachment.usage), reading_key, own.key): str(own) for own in self._own}
+        return {(attachment.span, reading_key, own.key): str(own) for own in self._own}
 
     def _unsubscribe(self) -> None:
         """Goes on from what is shared, by itself."""

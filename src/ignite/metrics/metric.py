@@ -6,7 +6,7 @@ import copy
 import weakref
 from abc import ABCMeta, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias
@@ -58,12 +58,21 @@ class Attachment:
     """How a metric is attached to one engine; also stands for the metric where it shares with others."""
 
     usage: MetricUsage
+    span: Hashable
+    """Equal for attachments that reset, update and compute at the same events."""
+    group: SyncGroup | None
+    """The metrics reduced together with this one; None if it is computed after each batch."""
     is_direct: bool = False
     """Whether the metric itself is attached, and not only metrics that are computed from it."""
     users: set[Attachment] = field(default_factory=set)
     """Attachments of metrics that are computed from it."""
     is_detached: bool = False
     """Whether the metric was detached, and is fed for others only."""
+
+    @classmethod
+    def to(cls, engine: AnyEngine, usage: MetricUsage) -> Attachment:
+        """Creates the attachment to an engine with a usage."""
+        return cls(usage, span_key(usage), SyncGroup.of(engine, usage))
 
     def add(self, user: Attachment | None) -> None:
         """The metric is needed for ``user``; None stands for the metric itself."""
@@ -213,7 +222,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """
         self._select_engine(engine)
         attachment = self._attachments.get(engine)
-        group = SyncGroup.of(engine, attachment.usage) if attachment is not None else None
+        group = None if attachment is None else attachment.group
         try:
             with nullcontext() if group is None else group.computing(self, (attachment, name)):
                 result = self.compute()
@@ -299,9 +308,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             entry.handler == instance.completed and entry.args == (name,) for entry in entries
         ):
             engine.add_event_handler(usage.COMPLETED, instance.completed, name)
-            group = SyncGroup.of(engine, usage)
-            if group is not None:
-                group.published.add((instance._attachments[engine], name))
+            attachment = instance._attachments[engine]
+            if attachment.group is not None:
+                attachment.group.published.add((attachment, name))
 
     def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
         """Ends what ``attach`` with this usage has begun, under all names.
@@ -315,9 +324,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         if instance._is_fed_over_another_span(engine, usage):
             return
         _remove(engine, instance.completed, usage.COMPLETED)
-        attachment, group = instance._attachments.get(engine), SyncGroup.of(engine, usage)
-        if group is not None:
-            group.discard(attachment)
+        attachment = instance._attachments.get(engine)
+        if attachment is not None and attachment.group is not None:
+            attachment.group.discard(attachment)
         instance._stop_feeding(engine, usage)
         if attachment is not None:
             attachment.is_detached = True
@@ -338,10 +347,12 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         for event, handler in self._feeding(usage):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        self._attachments.setdefault(engine, Attachment(usage)).add(user)
-        group = SyncGroup.of(engine, usage)
-        if group is not None:
-            group.add(self)
+        attachment = self._attachments.get(engine)
+        if attachment is None:
+            attachment = self._attachments[engine] = Attachment.to(engine, usage)
+        attachment.add(user)
+        if attachment.group is not None:
+            attachment.group.add(self)
 
     def _stop_feeding(
         self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None
@@ -356,9 +367,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             _remove(engine, handler, event)
         self._on_detach(engine, attachment)
         del self._attachments[engine]
-        group = SyncGroup.of(engine, usage)
-        if group is not None:
-            group.remove(self)
+        if attachment.group is not None:
+            attachment.group.remove(self)
 
     def _is_fed(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         return all(
@@ -397,7 +407,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def _is_fed_over(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         """Whether ``engine`` feeds this metric over this span."""
         attachment = self._attachments.get(engine)
-        return attachment is not None and span_key(attachment.usage) == span_key(usage)
+        return attachment is not None and attachment.span == span_key(usage)
 
     def _is_fed_over_another_span(self, engine: AnyEngine, usage: MetricUsage) -> bool:
         """Whether ``engine`` feeds this metric over another span, so that it cannot accumulate over this one, too."""

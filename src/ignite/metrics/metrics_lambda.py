@@ -145,7 +145,7 @@ class MetricsLambda(Metric):
             raise ValueError(
                 "The underlying metrics are already updated, can't attach while using reset/update/compute API."
             )
-        attachment = self._attachments.get(engine) or Attachment(usage)
+        attachment = self._attachments.get(engine) or Attachment.to(engine, usage)
         for metric in self._leaves():
             metric._feed(engine, usage, attachment if user is None else user)
         attachment.add(user)

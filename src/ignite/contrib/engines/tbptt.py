@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ignite._core.tensors import apply_to_tensor
+from ignite._core.trees import apply_to_tensor
 from ignite.engine import (
     BackpropEvents,
     Engine,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ignite._core.tensors import in_float32
+from ignite._core.trees import in_float32
 
 NO_CONTEXT = nullcontext()
 """Shared, because creating one in each step takes longer than using it."""

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from ignite._core.tensors import convert_tensor
+from ignite._core.trees import convert_tensor
 from ignite.engine._supervised.mixed_precision import (
     NO_CONTEXT,
     ApexPrecision,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ignite._core.tensors import convert_tensor
+from ignite._core.trees import convert_tensor
 from ignite.data.arrays import named_tensors
 from ignite.learner._data.in_memory import Parts
 from ignite.learner._data.schema import Task

@@ -33,6 +33,18 @@ def leaves_inference_mode(method: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def is_pair(output: Any) -> bool:
+    """Whether an output is what most metrics take as it is: a tuple of two tensors that have a batch dimension."""
+    return (
+        type(output) is tuple
+        and len(output) == 2
+        and isinstance(output[0], Tensor)
+        and isinstance(output[1], Tensor)
+        and output[0].ndim > 0
+        and output[1].ndim > 0
+    )
+
+
 class Reading:
     """One output, and what statistics derive from it: each thing once, however many of them ask."""
 
