@@ -57,7 +57,11 @@ def test_states_of_other_sizes_are_refused_and_change_nothing(source, target, wo
         ("0.more", 1, "given '0.more', too"),
         ("0.num_examples", -1, "num_examples should be a count, but given -1"),
         ("0.correct", torch.ones(2), r"correct should be a tensor of shape \(\), but given \(2,\)"),
-        ("0.kind", "other", "kind should be one of classification, but given 'other'"),
+        (
+            "0.kind",
+            "other",
+            "kind should be 'binary', 'multiclass' or 'multilabel', but given 'other'",
+        ),
         ("metric", "Precision(False,)", "but given one of Precision"),
     ],
 )

@@ -147,6 +147,6 @@ def test_a_short_vector_among_long_ones_keeps_its_direction(short):
 
 def test_two_vectors_are_no_batch():
     with pytest.raises(
-        ValueError, match=r"each row is a vector, but given \(3,\) and \(3,\); .* give x.unsqueeze"
+        ValueError, match=r"one vector in each row, but given \(3,\) and \(3,\); use x.unsqueeze"
     ):
         CosineSimilarity().update((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, -2.0, 0.5])))

@@ -1,9 +1,8 @@
-"""Reduction over processes: of one metric, or of all metrics that are computed at one event.
+"""Reduction over processes, of one metric or of all metrics that are computed at one event.
 
-``compute`` of a single metric reduces what that metric holds. Where several metrics are computed at
-once, by an engine or by a metric that is computed from others, :class:`Synced` reduces what all of
-them hold with one call of
-:func:`combine`, and is lent to each of them, as the attribute ``_synced``, while it computes.
+``compute`` of a single metric reduces its own statistics or attributes. When an engine, or a metric
+that is computed from others, computes several metrics at once, :class:`Synced` reduces all of them
+with one call of :func:`combine`, and is their attribute ``_synced`` during ``compute``.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ OPERATIONS = ("SUM", "MIN", "MAX", "PRODUCT")
 
 
 def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
-    """Makes ``compute`` see the named attributes combined over all processes.
+    """Decorator that reduces the named attributes over all processes for the time of ``compute``.
 
-    What is held locally stays as it is.
+    Afterwards the attributes have the values of this process again.
 
     Args:
-        *attrs: names of attributes, numbers or tensors, each with the operation if it is not SUM:
+        *attrs: names of attributes, numbers or tensors, with an operation if it is not SUM:
             ``"_max:MAX"``.
 
     Raises:
-        RuntimeError: in a call, if the function is no method of a metric, or values of processes do
-            not go together.
-        ValueError: in a call, if there is no such operation or attribute.
-        TypeError: in a call, if an attribute is neither a number nor a tensor.
+        RuntimeError: when called, if the function is not a method of a metric, or the values of
+            the processes do not match.
+        ValueError: when called, if there is no such operation or attribute.
+        TypeError: when called, if an attribute is neither a number nor a tensor.
     """
 
     def decorate(func: F) -> F:
@@ -76,7 +75,7 @@ def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
 
 
 def reinit__is_reduced(func: F) -> F:
-    """Makes ``reset`` and ``update`` forget a result that ``compute`` has kept in ``self._result``."""
+    """Decorator for ``reset`` and ``update`` that clears a result cached in ``self._result``."""
 
     @functools.wraps(func)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -89,31 +88,34 @@ def reinit__is_reduced(func: F) -> F:
 
 
 class Synced:
-    """What all processes hold together, for some metrics. All processes have to create it."""
+    """The statistics and attributes of some metrics, reduced over all processes.
+
+    All processes must create it together.
+    """
 
     def __init__(self, metrics: Sequence[Any]) -> None:
         statistics = list(
             dict.fromkeys(each for metric in metrics for each in metric._statistics_in_use())
         )
         declared = [(metric, attrs) for metric in metrics for attrs in _declared(type(metric))]
-        combined, values = _combine_all(statistics, declared)
-        self._statistics = dict(zip(statistics, combined, strict=True))
+        reduced, values = _combine_all(statistics, declared)
+        self._statistics = dict(zip(statistics, reduced, strict=True))
         self._attributes = [(*each, found) for each, found in zip(declared, values, strict=True)]
 
     def statistics_like(self, statistics: Sequence[Statistic]) -> list[Statistic] | None:
-        """The given statistics over all processes; None unless all of them were reduced."""
+        """Returns the given statistics, reduced; None unless all of them are included."""
         found = [self._statistics[each] for each in statistics if each in self._statistics]
         return found if len(found) == len(statistics) else None
 
     def attributes_of(self, metric: Any, attrs: tuple[str, ...]) -> list[Any] | None:
-        """The attributes of a metric over all processes; None unless they were reduced."""
+        """Returns the attributes of a metric, reduced; None unless they are included."""
         for known, names, values in self._attributes:
             if known is metric and names == attrs:
                 return values
         return None
 
     def covers(self, metrics: Sequence[Any]) -> bool:
-        """Whether all that these metrics hold was reduced."""
+        """Returns whether all statistics and attributes of these metrics are included."""
         return all(
             self.statistics_like(metric._statistics_in_use()) is not None
             and all(
@@ -125,25 +127,32 @@ class Synced:
 
 @dataclass(eq=False, slots=True)
 class SyncGroup:
-    """The metrics that an engine computes at one event, reduced together when the first of them is computed."""
+    """The metrics that an engine computes at one event.
+
+    All of them are reduced in one collective when the first of them is computed.
+    """
 
     members: list[weakref.ref[Any]] = field(default_factory=list)
     published: set[Hashable] = field(default_factory=set)
-    """The values that are computed at the event: (attachment of the metric, name)."""
+    """The values that are computed at the event, as (attachment of the metric, name)."""
     computed: set[Hashable] = field(default_factory=set)
-    """Those that have been computed since the last reduction."""
+    """The values that have been computed since the last reduction."""
     synced: Synced | None = None
-    """From the reduction until all values have been computed."""
+    """The reduced statistics, until all values have been computed."""
 
     @staticmethod
     def of(engine: Engine[Any, Any], usage: MetricUsage) -> SyncGroup | None:
-        """The metrics computed together with those of this usage; None if they are updated at the same event."""
+        """Returns the group of ``engine`` for the event at which ``usage`` computes.
+
+        None if metrics are also updated at this event: when the first one is computed, the others
+        have not been updated yet.
+        """
         if not event_names(usage.ITERATION_COMPLETED).isdisjoint(event_names(usage.COMPLETED)):
             return None
         return _groups.setdefault(engine, {}).setdefault(event_key(usage.COMPLETED), SyncGroup())
 
     def add(self, metric: Any) -> None:
-        """Adds a metric whose values are reduced with those of the others."""
+        """Adds a metric, to be reduced with the others."""
         if not any(member() is metric for member in self.members):
             self.members.append(weakref.ref(metric))
 
@@ -152,16 +161,16 @@ class SyncGroup:
         self.members = [member for member in self.members if member() not in (metric, None)]
 
     def discard(self, attachment: Hashable) -> None:
-        """No value of this attachment is computed any more."""
+        """Removes the values of this attachment from those that are computed."""
         self.published = {value for value in self.published if value[0] is not attachment}  # type: ignore[index]
 
     @contextmanager
     def computing(self, metric: Any, value: Hashable) -> Iterator[None]:
-        """Inside, ``metric`` computes ``value`` from what all processes hold."""
+        """In this context, ``metric`` computes ``value`` from reduced statistics."""
         if distributed.get_world_size() == 1:
             yield
             return
-        if not self.computed or value in self.computed:  # the event has come again
+        if not self.computed or value in self.computed:  # the event has been fired again
             self.computed = set()
             self.synced = Synced(
                 [found for member in self.members if (found := member()) is not None]
@@ -172,7 +181,7 @@ class SyncGroup:
                 yield
             finally:
                 if self.computed >= self.published:
-                    self.synced = None  # samples of all processes are not kept for an epoch
+                    self.synced = None  # frees the samples of all processes
 
 
 _groups: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SyncGroup]] = (
@@ -182,11 +191,12 @@ _groups: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SyncGroup]] 
 
 @contextmanager
 def synced(owner: Any, sources: Sequence[Any], members: Iterable[Any]) -> Iterator[None]:
-    """Inside, ``members``, which ``owner`` is computed from, compute from what all processes hold.
+    """In this context, ``members`` compute from reduced statistics.
 
     Args:
-        owner: uses what was lent to it, where that is enough.
-        sources: the metrics that accumulate, for all members.
+        owner: the metric that is computed from the members. Its ``_synced`` is used if it covers
+            all sources.
+        sources: the metrics to reduce: those that accumulate for the members.
         members: the metrics whose ``compute`` is called.
     """
     if distributed.get_world_size() == 1:
@@ -212,7 +222,10 @@ def _assigned(found: Synced | None, metrics: Sequence[Any]) -> Iterator[None]:
 
 
 def combined(statistics: Sequence[Statistic], known: Synced | None) -> list[Statistic]:
-    """The statistics over all processes, unless known; all processes have to call it."""
+    """Returns the statistics reduced over all processes, from ``known`` if it includes them.
+
+    All processes must call it.
+    """
     if distributed.get_world_size() == 1:
         return list(statistics)
     found = None if known is None else known.statistics_like(statistics)
@@ -222,20 +235,20 @@ def combined(statistics: Sequence[Statistic], known: Synced | None) -> list[Stat
 def _combine_all(
     statistics: Sequence[Statistic], declared: Sequence[tuple[Any, tuple[str, ...]]]
 ) -> tuple[list[Statistic], list[list[Any]]]:
-    """Statistics, and the attributes of metrics that name theirs in a decorator, all combined at once."""
+    """Reduces statistics, and the attributes that decorators declare, in one collective."""
     groups = [statistic.to_combine() for statistic in statistics]
     groups += [[_part(metric, attr) for attr in attrs] for metric, attrs in declared]
     values = iter(combine([part for group in groups for part in group]))
     received = [[next(values) for _ in group] for group in groups]
-    ours = [
+    reduced = [
         statistic.replaced(dict(zip(statistic.parts(), values, strict=True)))
         for statistic, values in zip(statistics, received, strict=False)
     ]
-    return ours, received[len(statistics) :]
+    return reduced, received[len(statistics) :]
 
 
 def _declared(metric_type: type) -> list[tuple[str, ...]]:
-    """The attributes that ``compute`` of this class, or of those it may call by ``super``, sees combined."""
+    """Returns the arguments of ``sync_all_reduce`` on ``compute``, in the class and its parents."""
     methods = [
         vars(parent)["compute"] for parent in metric_type.__mro__ if "compute" in vars(parent)
     ]

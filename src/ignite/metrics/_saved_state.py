@@ -1,4 +1,4 @@
-"""What of a metric is saved, and how it is taken back, also by another number of processes."""
+"""States of metrics: what is saved, and how it is loaded, by any number of processes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics._statistic import leaves_inference_mode
 
-IDENTITY = "metric"
-"""The key in a state for which metric it is of."""
+_IDENTITY = "metric"
+"""The key of the identity in a state."""
 
 
 def attributes_to_state(metric: Any, names: Sequence[str]) -> OrderedDict[str, Any]:
-    """The named attributes.
+    """Returns the named attributes, with copies of tensors and the states of metrics.
 
     Raises:
         ValueError: there is no such attribute.
-        TypeError: it is neither a number, a string, a tensor, None or a metric, nor a list or
-            dictionary of those.
+        TypeError: it is not a number, string, tensor, metric or None, nor a list or mapping of
+            those.
     """
     missing = [name for name in names if name not in vars(metric)]
     if missing:
@@ -48,9 +48,9 @@ def _saved(value: Any, name: str) -> Any:
 
 
 def loaded(saved: Any, current: Any, device: torch.device) -> Any:
-    """What an attribute becomes that was ``current``.
+    """Returns the value of an attribute that was ``current``, from its saved form.
 
-    Metrics in it take over their state and stay.
+    Metrics among it load their state and are kept.
     """
     if hasattr(current, "_is_metric"):
         current._set_state([saved])
@@ -70,32 +70,32 @@ def loaded(saved: Any, current: Any, device: torch.device) -> Any:
     return saved
 
 
-def check_state(state: Mapping[str, Any], known: set[str], identity: str) -> None:
-    """Raises ValueError unless a state is of the metric with this identity.
-
-    States that were saved before there were identities are told by their keys.
-    """
-    given = state.get(IDENTITY, identity)
-    if given != identity:
-        raise ValueError(f"it should be of {identity}, but given one of {given}")
-    more = [key for key in state if key not in known]
-    if more:
-        raise ValueError(f"it should have the keys {sorted(known)}, but given {more[0]!r}, too")
-
-
 def check_names(state: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raises ValueError unless a state is of metrics with these names."""
+    """Raises ValueError unless a state has exactly the metrics with these names."""
     if set(state) != set(names):
         raise ValueError(
             f"it should be of the metrics {list(names)}, but given one of {list(state)}"
         )
 
 
-def plain_parts(value: Any) -> Any:
-    """Numbers, words and tuples of them in ``value``: what is the same in another process, unlike functions."""
+def identity_of(metric_type: type, statistics: Sequence[Statistic]) -> str:
+    """Returns the class and the arguments that a state must come from to be loaded.
+
+    Users' subclasses count as the class of this package that they are based on.
+    """
+    names = [
+        each.__name__
+        for each in metric_type.__mro__
+        if each.__module__.partition(".")[0] == "ignite"
+    ]
+    return f"{names[0]}{_plain_parts([statistic.key[2:] for statistic in statistics])}"
+
+
+def _plain_parts(value: Any) -> Any:
+    """Keeps numbers, strings and tuples. Functions have another repr in each process."""
     if isinstance(value, list | tuple):
         parts = (
-            plain_parts(item)
+            _plain_parts(item)
             for item in value
             if isinstance(item, int | float | str | list | tuple | None)
         )
@@ -103,21 +103,34 @@ def plain_parts(value: Any) -> Any:
     return value
 
 
-def statistics_to_state(statistics: Sequence[Statistic]) -> OrderedDict[str, Any]:
-    """What was accumulated: ``number.part`` -> value."""
-    return OrderedDict(
-        (f"{i}.{name}", _saved(value, name))
+def statistics_to_state(statistics: Sequence[Statistic], identity: str) -> OrderedDict[str, Any]:
+    """Returns the identity and, under ``"<number of the statistic>.<part>"``, each part."""
+    return OrderedDict({_IDENTITY: identity, **_parts_of(statistics)})
+
+
+def _parts_of(statistics: Sequence[Statistic]) -> dict[str, Any]:
+    return {
+        f"{i}.{name}": _saved(value, name)
         for i, statistic in enumerate(statistics)
         for name, value in statistic.parts().items()
-    )
+    }
 
 
 @leaves_inference_mode
-def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[str, Any]]) -> None:
-    """Goes on from what one or more processes have accumulated together."""
+def load_statistics(
+    statistics: Sequence[Statistic], states: Sequence[Mapping[str, Any]], identity: str
+) -> None:
+    """Loads the merged states of one or more processes into new ``statistics``.
+
+    Raises:
+        ValueError: a state is of a metric with another identity, or has other keys.
+    """
+    known = {_IDENTITY, *_parts_of(statistics)}
+    for state in states:
+        _check_state(state, known, identity)
     for i, statistic in enumerate(statistics):
         values = {
-            name: _together(
+            name: _merged(
                 statistic.op_of(name),
                 [_value_in(state, f"{i}.{name}", statistic) for state in states],
             )
@@ -126,15 +139,24 @@ def load_statistics(statistics: Sequence[Statistic], states: Sequence[Mapping[st
         statistic.load(values)
 
 
+def _check_state(state: Mapping[str, Any], known: set[str], identity: str) -> None:
+    given = state.get(_IDENTITY, identity)  # states of early versions have no identity
+    if given != identity:
+        raise ValueError(f"it should be of {identity}, but given one of {given}")
+    more = [key for key in state if key not in known]
+    if more:
+        raise ValueError(f"it should have the keys {sorted(known)}, but given {more[0]!r}, too")
+
+
 def _value_in(state: Mapping[str, Any], key: str, statistic: Statistic) -> Any:
-    """What was saved under ``key``, or nothing if it was saved before there was such a part."""
+    """Returns the saved part, or its default if it is newer than the state."""
     name = key.partition(".")[2]
     return (
         state.get(key, statistic.LATER_PARTS[name]) if name in statistic.LATER_PARTS else state[key]
     )
 
 
-def _together(op: str, values: Sequence[Any]) -> Any:
+def _merged(op: str, values: Sequence[Any]) -> Any:
     known = [
         value.clone() if isinstance(value, Tensor) else value
         for value in values
@@ -146,7 +168,7 @@ def _together(op: str, values: Sequence[Any]) -> Any:
         return torch.cat(known)
     total = known[0]
     for value in known[1:]:
-        total = _JOIN[op](total, value)
+        total = _MERGE[op](total, value)
     return total
 
 
@@ -158,7 +180,7 @@ def _extreme(
     )
 
 
-_JOIN: dict[str, Callable[[Any, Any], Any]] = {
+_MERGE: dict[str, Callable[[Any, Any], Any]] = {
     "SUM": lambda a, b: a + b,
     "PRODUCT": lambda a, b: a * b,
     "MIN": _extreme(torch.minimum, min),

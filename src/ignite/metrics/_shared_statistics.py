@@ -1,14 +1,13 @@
-"""Metrics that are computed from statistics, and how those that are attached to one engine share them.
+"""Metrics that are computed from statistics, and how the metrics of one engine share statistics.
 
-A metric on this base is a *view*: it declares the statistics that it needs, and computes its value
-from them. While it is attached, it does not accumulate alone. All views with the same usage and
-output transform share one
-:class:`SharedOutputs`, which reads each output once. Among them, views that declare equal statistics share one
-:class:`SharedStatistic`: the first that is called in an iteration updates it, the others see that this has been done.
-When a span (for most usages an epoch) begins, each view gets a :class:`Subscription`, and keeps it
-until its next span. So no value depends on which other metrics are attached or in which order their
-handlers are called. A view that is updated or reset by hand, copied or detached goes on with a copy
-of what it shared. Reducing over processes is in
+A :class:`View` declares the statistics that it needs and computes its value from them. Attached
+views with the same usage and output transform share one :class:`SharedOutputs`, which reads each
+output once. Those that declare equal statistics share one :class:`SharedStatistic`: the first view
+that is called in an iteration updates it, and the others skip the update. At the beginning of each
+span (the time from one reset to the next, usually an epoch) each view gets a new
+:class:`Subscription` to what it shares. A value therefore does not depend on which other metrics
+are attached, nor on the order of their handlers. A view that is updated or reset by hand, copied or
+detached continues with its own copy of the statistics. For the reduction over processes, see
 :mod:`ignite.metrics._reduction`.
 """
 
@@ -17,7 +16,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,13 +27,7 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import as_pair, identity
 from ignite.metrics._reduction import combined
-from ignite.metrics._saved_state import (
-    IDENTITY,
-    check_state,
-    load_statistics,
-    plain_parts,
-    statistics_to_state,
-)
+from ignite.metrics._saved_state import identity_of, load_statistics, statistics_to_state
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import is_pair, leaves_inference_mode, update_all
@@ -42,17 +35,17 @@ from ignite.metrics.statistics._statistic import is_pair, leaves_inference_mode,
 
 @dataclass(eq=False, slots=True)
 class SharedStatistic:
-    """A statistic over one span, for all metrics that need it."""
+    """A statistic over one span, and the views that share it."""
 
     statistic: Statistic
     users: set[Attachment] = field(default_factory=set)
     num_read: int = -1
-    """Which output, counted by ``SharedOutputs``, it was last updated with; -1 before the first."""
+    """``SharedOutputs.num_read`` at the last update; -1 before the first."""
     inspectors: dict[Attachment, weakref.ref[View]] = field(default_factory=dict)
-    """Those of its users that refuse some of the outputs that the statistic takes."""
+    """The users that define ``_inspect``, and so refuse some outputs that the statistic accepts."""
 
     def inspect(self, reading: Reading) -> None:
-        """Raises if one of the users refuses an output: then it is counted for none."""
+        """Raises if one of the users refuses the output. It is then not counted for any of them."""
         for inspector in self.inspectors.values():
             view = inspector()
             if view is not None:
@@ -61,33 +54,36 @@ class SharedStatistic:
 
 @dataclass(eq=False, slots=True)
 class SharedOutputs:
-    """The outputs of an engine after one transform, over one usage: read by the first metric, let go by the last."""
+    """The outputs of an engine, for all views with the same usage and output transform.
+
+    The first view that is called reads an output; the last one releases it.
+    """
 
     engine: weakref.ref[Engine[Any, Any]]
     statistics: dict[Hashable, SharedStatistic] = field(default_factory=dict)
-    """Those of the span that has begun last."""
+    """Key -> statistic of the latest span."""
     users: set[Attachment] = field(default_factory=set)
     num_read: int = 0
     """How many outputs have been read."""
     iteration: int = -1
-    """Iteration of the engine whose output was read last."""
+    """The engine's iteration when the latest output was read."""
     reading: Reading | None = None
-    """The last output, until all users have seen it."""
+    """The latest output, until all users have seen it."""
     is_pair: bool = False
-    """Whether it is a pair of tensors, which all metrics take as it is; each reads other outputs in its own way."""
+    """Whether it is a pair of tensors. Views may parse other outputs in their own ways."""
     num_waiting: int = 0
     """How many users have not seen it."""
 
     @classmethod
     def of(cls, engine: Engine[Any, Any], span: Hashable, transform: Hashable) -> SharedOutputs:
-        """Those of an engine; created when first asked for."""
+        """Returns those of ``engine`` for this span and transform, creating them on first use."""
         known = _outputs.setdefault(engine, {})
         if (span, transform) not in known:
             known[span, transform] = cls(weakref.ref(engine))
         return known[span, transform]
 
     def read(self, output: Any, iteration: int) -> Reading:
-        """Begins a new output."""
+        """Replaces the latest output with a new one."""
         self.num_read += 1
         self.iteration, self.num_waiting = iteration, len(self.users)
         self.is_pair = is_pair(output)
@@ -95,10 +91,10 @@ class SharedOutputs:
         return reading
 
     def share(self, key: Hashable, user: Attachment, wanted: Statistic) -> SharedStatistic:
-        """The statistic for a user whose span begins: that of others whose span has just begun, or a new one.
+        """Returns the statistic for a user whose span begins.
 
-        A user that asks again begins another span, and a statistic that has been updated belongs to
-        one under way.
+        It is shared with users whose span has just begun, too. Otherwise it is new: a statistic
+        that this user has already, or that has been updated, belongs to an earlier span.
         """
         shared = self.statistics.get(key)
         if shared is None or user in shared.users or shared.num_read >= 0:
@@ -116,13 +112,13 @@ _outputs: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SharedOutpu
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """The part of one metric in shared outputs and statistics, over one span."""
+    """What one view shares with others over one span."""
 
     outputs: SharedOutputs
     shared: list[SharedStatistic]
     user: Attachment
     num_read: int
-    """Which output of ``outputs`` the metric has seen last."""
+    """``outputs.num_read`` when the view last saw an output."""
 
     @classmethod
     def begun(
@@ -132,27 +128,27 @@ class Subscription:
         reading_key: tuple[Hashable, ...],
         wanted: list[Statistic],
     ) -> Subscription:
-        """Begins a span, with statistics shared with the metrics that want the same.
+        """Begins a span with shared statistics.
 
         Args:
-            engine: feeds the metric.
-            user: how the metric is attached to ``engine``.
-            reading_key: how the metric reads outputs, its transform first; equal for metrics that
-                read alike.
-            wanted: the statistics that the metric alone would accumulate.
+            engine: the engine that the view is attached to.
+            user: the view's attachment to ``engine``.
+            reading_key: equal for views that read outputs alike. The first item is the output
+                transform.
+            wanted: the statistics that the view declares.
         """
-        transform, *how = reading_key
+        transform, *parsing = reading_key
         outputs = SharedOutputs.of(engine, user.span, transform)
-        shared = [outputs.share((statistic.key, *how), user, statistic) for statistic in wanted]
+        shared = [outputs.share((statistic.key, *parsing), user, statistic) for statistic in wanted]
         outputs.users.add(user)
-        outputs.iteration = -1  # iterations may count from the start again
+        outputs.iteration = -1  # a new run may count iterations from 1 again
         return cls(outputs, shared, user, outputs.num_read)
 
     @classmethod
     def alone(
         cls, engine: Engine[Any, Any], user: Attachment, wanted: list[Statistic]
     ) -> Subscription:
-        """Begins a span in the middle of a run: the metric counts from here, and shares nothing."""
+        """Begins a span in the middle of a run, without sharing."""
         outputs = SharedOutputs(weakref.ref(engine), users={user})
         return cls(
             outputs,
@@ -162,7 +158,7 @@ class Subscription:
         )
 
     def end(self) -> None:
-        """The metric goes on by itself."""
+        """Stops sharing."""
         outputs = self.outputs
         for shared in self.shared:
             shared.inspectors.pop(self.user, None)
@@ -175,23 +171,27 @@ class Subscription:
 
     @property
     def statistics(self) -> list[Statistic]:
-        """What is accumulated for the metric."""
+        """The statistics that the view is computed from."""
         return [shared.statistic for shared in self.shared]
 
     def is_ahead(self, iteration: int) -> bool:
-        """Whether the output of this iteration has been accumulated before the metric was called."""
+        """Returns whether the view was not called yet in an iteration that is counted already."""
         outputs = self.outputs
         is_counted = any(shared.num_read == outputs.num_read for shared in self.shared)
         return is_counted and outputs.iteration == iteration and self.num_read != outputs.num_read
 
     def next_reading(self, engine: Engine[Any, Any], view: View) -> Reading | None:
-        """The output of this iteration; None if the metric has seen it: it was called by hand."""
+        """Returns the output of this iteration, or None if the view has seen it already.
+
+        The view is called a second time in an iteration only if a user does so.
+        """
         outputs, iteration = self.outputs, engine.state.iteration
         is_new = iteration != outputs.iteration
         if not is_new and self.num_read == outputs.num_read:
             return None
         reading = outputs.reading
-        if is_new or reading is None:  # None: dropped before a metric that was attached late saw it
+        # It is None if it was released before this view, which was attached late, was called.
+        if is_new or reading is None:
             output, transform = engine.state.output, view._output_transform
             reading = outputs.read(
                 output if transform is identity else transform(output), iteration
@@ -204,32 +204,33 @@ class Subscription:
 
 
 class View(Metric):
-    """A metric that is computed from statistics, which it shares with other metrics of the same engine.
+    """A metric that is computed from statistics, which it shares with other metrics of its engine.
 
-    Subclasses say in ``_declare`` what has to be accumulated, and in ``_value`` what follows from
-    it. Attributes that ``_declare`` uses have to be set before ``super().__init__()``.
+    Subclasses define ``_declare``, which returns the statistics to accumulate, and ``_value``,
+    which computes the value from them. Attributes that ``_declare`` uses must be set before
+    ``super().__init__()``.
     """
 
     _calls_user_code: ClassVar[bool] = False
-    """Whether what is accumulated comes from a function of the user, that might track gradients.
+    """Whether statistics call a function of the user, so that autograd has to be disabled.
 
-    Ours detach inputs.
+    The functions of this package detach their inputs instead.
     """
     _takes_numbers: ClassVar[bool] = False
-    """Whether an output that is a number or a tensor is taken as it is."""
+    """Whether an output that is a number or a single tensor is accepted unchanged."""
     _inspects: ClassVar[bool] = False
-    """Whether the class has an ``_inspect`` of its own."""
+    """Whether the class overrides ``_inspect``."""
     _needs_examples: ClassVar[bool] = True
-    """Whether computing without any example is an error."""
+    """Whether ``compute`` raises if there is no example."""
     _ENGINE_ATTRIBUTES = (*Metric._ENGINE_ATTRIBUTES, "_subscriptions")
     _own: list[Statistic]
-    """What was accumulated by ``update``; one that is attached and in a span has what its subscription holds."""
+    """The statistics that ``update`` updates, and ``compute`` reads if there is no subscription."""
     _subscriptions: list[Subscription]
-    """Of the spans that engines feed; the one in use last."""
+    """One for each engine that has begun a span. ``compute`` uses the last one."""
     _counted_iteration: tuple[weakref.ref[Engine[Any, Any]], int] | None
-    """An engine, and its iteration whose output a copy of what was shared has already."""
+    """An engine and the iteration of it that is already counted in a copy of shared statistics."""
     _cached_value: tuple[list[tuple[Statistic, int]], Any] | None
-    """The last value, with the statistics and their versions that it was computed from."""
+    """The last value, with the statistics that it was computed from and their versions."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -237,20 +238,20 @@ class View(Metric):
 
     @abstractmethod
     def _declare(self) -> list[Statistic]:
-        """What has to be accumulated: new statistics, on ``self._accumulates_on``."""
+        """Returns new statistics to accumulate, on the device ``self._accumulates_on``."""
 
     @abstractmethod
     def _value(self, *statistics: Any) -> Any:
-        """The value, from the statistics of ``_declare`` as they stand; it leaves them as they are."""
+        """Computes the value from the statistics of ``_declare`` without changing them."""
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        """Raises if an output does not fit this metric, although its first statistic, which is given, would take it."""
+        """Raises if the metric refuses an output that ``statistic``, its first one, accepts."""
 
-    def _begin(self) -> None:
-        """Called when nothing has been seen yet, for what a subclass remembers beside statistics."""
+    def _reset_extra_state(self) -> None:
+        """Resets what a subclass keeps beside statistics."""
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears everything that was accumulated."""
         for subscription in self.__dict__.get("_subscriptions", ()):
             subscription.end()
         self._own, self._subscriptions, self._cached_value, self._counted_iteration = (
@@ -259,14 +260,14 @@ class View(Metric):
             None,
             None,
         )
-        self._begin()
+        self._reset_extra_state()
 
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch, or raises and stays as it was."""
+        """Updates the metric with the output of one batch. On errors, the metric is unchanged."""
         if len(self._own) > 1 or not is_pair(output):
             self._update_with([output])
             return
-        reading = Reading(output)  # as _update_with, but this is what usually comes
+        reading = Reading(output)  # a fast path of _update_with for the usual case
         if self._subscriptions:
             self._unsubscribe()
         if self._inspects:
@@ -274,7 +275,7 @@ class View(Metric):
         self._own[0].update(reading)
 
     def _update_with(self, outputs: list[Any]) -> None:
-        """Takes in all outputs, or none of them."""
+        """Updates the metric with all outputs, or with none if one of them is refused."""
         readings = [Reading(self._accepted(output)) for output in outputs]
         self._unsubscribe()
         for reading in readings:
@@ -282,43 +283,40 @@ class View(Metric):
         update_all([(statistic, reading) for statistic in self._own for reading in readings])
 
     def _accepted(self, output: Any) -> Any:
-        """An output as statistics read it, of what ``update`` is given."""
+        """Converts an argument of ``update`` into the form that the statistics read."""
         if is_pair(output):
             return output
         return self._read_output(self._pick(output) if isinstance(output, Mapping) else output)
 
     def _read_output(self, output: Any) -> Any:
-        """Likewise, of one that is neither a mapping nor what all metrics take.
-
-        Raises unless it fits.
-        """
+        """Converts an output that is neither a mapping nor a pair of tensors, or raises."""
         return as_pair(output, type(self).__name__)
 
     def compute(self) -> Any:
-        """The value over all that was seen, on all processes.
+        """Returns the value over everything since the last reset, on all processes.
 
         Raises:
-            NotComputableError: nothing was.
+            NotComputableError: the metric has not been updated.
         """
         current = self._statistics_in_use()
         versions = [(statistic, statistic.version) for statistic in current]
         if self._cached_value is not None and self._cached_value[0] == versions:
-            return _fresh(self._cached_value[1])
-        together = combined(current, self._synced)
-        for statistic in together:
+            return _map_tensors(Tensor.clone, self._cached_value[1])
+        reduced = combined(current, self._synced)
+        for statistic in reduced:
             self._check(statistic)
-        if self._needs_examples and not any(statistic.num_examples for statistic in together):
+        if self._needs_examples and not any(statistic.num_examples for statistic in reduced):
             raise NotComputableError(
                 f"{self._name()} must have at least one example before it can be computed."
             )
-        value = _moved(self._value(*together), self._device)
-        # Not over several processes: one that computes anew would wait for others that have nothing
-        # new.
-        self._cached_value = (versions, value) if together == current else None
-        return _fresh(value)
+        value = _map_tensors(lambda tensor: tensor.to(self._device), self._value(*reduced))
+        # Not cached if it is reduced over processes: a process with new examples would wait in the
+        # reduction for processes without any, which would return their cached value.
+        self._cached_value = (versions, value) if reduced == current else None
+        return _map_tensors(Tensor.clone, value)  # users may change it; the cache must not
 
     def _check(self, statistic: Statistic) -> None:
-        """Raises what ``update`` could not raise without waiting for an accelerator."""
+        """Raises errors that ``update`` leaves for later so as not to wait for an accelerator."""
         statistic.check()
 
     def _name(self) -> str:
@@ -330,41 +328,29 @@ class View(Metric):
     _merges_states = True
 
     def _state(self) -> OrderedDict[str, Any]:
-        return OrderedDict({IDENTITY: self._identity(), **statistics_to_state(self._own_copies())})
+        return statistics_to_state(self._own_copies(), identity_of(type(self), self._own))
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
         own = leaves_inference_mode(self._declare)()
         if states:
-            known = {IDENTITY, *statistics_to_state(own)}
-            for state in states:
-                check_state(state, known, self._identity())
-            load_statistics(own, states)
+            load_statistics(own, states, identity_of(type(self), self._own))
             self._check_loaded(own[0])
         self.reset()
         self._own = own
 
-    def _identity(self) -> str:
-        """Which metric accumulates this, and with which numbers and words: other metrics do not go on from it."""
-        names = [
-            kind.__name__
-            for kind in type(self).__mro__
-            if kind.__module__.partition(".")[0] == "ignite"
-        ]
-        return f"{names[0]}{plain_parts([statistic.key[2:] for statistic in self._own])}"
-
     def _check_loaded(self, statistic: Any) -> None:
-        """Raises ValueError if this metric cannot go on from its first statistic, which was loaded."""
+        """Raises ValueError if the first statistic, which was loaded, does not fit this metric."""
 
-    # How it shares: see the top of this module.
+    # Sharing: see the top of this module.
 
     def started(self, engine: Engine[Any, Any]) -> None:
-        """Called when a span begins: takes part in what is shared, or forgets."""
+        """Begins a span, with shared statistics if possible."""
         attachment, reading_key = self._attachments.get(engine), self._reading_key()
         if attachment is None or reading_key is None:
             self.reset()
             return
         self._cached_value = self._counted_iteration = None
-        self._begin()
+        self._reset_extra_state()
         subscription = self._inspecting(
             Subscription.begun(engine, attachment, reading_key, self._own)
         )
@@ -372,7 +358,7 @@ class View(Metric):
         self._subscriptions = [*others, subscription]
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
-        """Called with each output that counts: accumulates it, unless another metric has done so."""
+        """Accumulates the engine's output, unless another metric has done so in this iteration."""
         subscriptions = self._subscriptions
         subscription = subscriptions[-1] if subscriptions else None
         if subscription is None or subscription.outputs.engine() is not engine:
@@ -391,7 +377,7 @@ class View(Metric):
                     subscription,
                 )
             return
-        # As _update_shared, but this happens for each metric in each iteration.
+        # A fast path of _update_shared: this is called for each metric in each iteration.
         shared, num_read = subscription.shared, subscription.num_read
         if len(shared) > 1:
             self._update_shared([reading], subscription)
@@ -402,7 +388,7 @@ class View(Metric):
             shared[0].statistic.update(reading)
 
     def _update_shared(self, readings: list[Reading], subscription: Subscription) -> None:
-        """Accumulates one or more outputs of an iteration, as far as nobody has done so: all of them or none."""
+        """Updates the statistics that have not seen this iteration: with all readings, or none."""
         behind = [
             shared for shared in subscription.shared if shared.num_read != subscription.num_read
         ]
@@ -414,7 +400,7 @@ class View(Metric):
         update_all([(shared.statistic, reading) for shared in behind for reading in readings])
 
     def _update_alone(self, engine: Engine[Any, Any]) -> None:
-        """Accumulates an output by itself, unless a copy of what was shared has it already."""
+        """Accumulates an output without sharing, unless the view's copy has counted it already."""
         counted, self._counted_iteration = self._counted_iteration, None
         if counted is not None and counted[0]() is engine and counted[1] == engine.state.iteration:
             return
@@ -428,7 +414,7 @@ class View(Metric):
         self._find_subscription(engine)
 
     def _find_subscription(self, engine: Engine[Any, Any]) -> Subscription | None:
-        """The part in what the metrics of ``engine`` share, from now on the one that is computed from."""
+        """Returns the subscription of ``engine``, which ``compute`` uses from now on."""
         subscriptions = self._subscriptions
         for i, subscription in enumerate(subscriptions):
             if subscription.outputs.engine() is engine:
@@ -437,20 +423,24 @@ class View(Metric):
         attachment = self._attachments.get(engine)
         if not subscriptions or attachment is None:
             return None
-        # It feeds another engine, too, and must not take over from there.
+        # Attached to another engine, too, whose outputs must not be mixed with those of this one.
         subscriptions.append(self._inspecting(Subscription.alone(engine, attachment, self._own)))
         return subscriptions[-1]
 
     def _inspecting(self, subscription: Subscription) -> Subscription:
-        """The same, in which outputs have to fit this metric."""
+        """Returns ``subscription``, in which ``_inspect`` of this view can now refuse outputs."""
         if self._inspects:
             subscription.shared[0].inspectors[subscription.user] = weakref.ref(self)
         return subscription
 
     def _reading_key(self) -> tuple[Hashable, ...] | None:
-        """Equal for metrics that read outputs alike; None if a subclass goes its own way and nothing can be shared."""
-        own_way = ("update", "reset", "started", "iteration_completed", "_read", "_parse")
-        if any(getattr(type(self), name) is not getattr(View, name) for name in own_way):
+        """Returns a key that is equal for views that read outputs alike.
+
+        None if the view cannot share, because its class overrides a method that sharing relies on,
+        or because its output transform is not hashable.
+        """
+        methods = ("update", "reset", "started", "iteration_completed", "_read", "_parse")
+        if any(getattr(type(self), name) is not getattr(View, name) for name in methods):
             return None
         key = (
             self._output_transform,
@@ -465,29 +455,29 @@ class View(Metric):
         return key
 
     def describe_handler(self, engine: Engine[Any, Any], handler: str) -> str:
-        """For ``engine.describe()``: what is accumulated, and with which metrics it is shared."""
+        """Names, for ``engine.describe()``, the statistics and the metrics that share them."""
         if handler != "iteration_completed":
             return ""
         notes = []
-        for key, words in self._shared_keys(engine).items():
+        for key, text in self._shared_keys(engine).items():
             others = [
                 view
                 for view in _views_of(engine)
                 if view is not self and key in view._shared_keys(engine)
             ]
             names = ", ".join(dict.fromkeys(type(other).__name__ for other in others))
-            notes.append(f"{words} shared with {names}" if names else words)
+            notes.append(f"{text} shared with {names}" if names else text)
         return "; ".join(notes)
 
     def _shared_keys(self, engine: Engine[Any, Any]) -> dict[Hashable, str]:
-        """What tells the statistics of this metric from others of the engine -> what they are called."""
+        """Maps a key, equal for statistics that are shared, to a text for each statistic."""
         attachment, reading_key = self._attachments.get(engine), self._reading_key()
         if attachment is None or reading_key is None:
             return {}
         return {(attachment.span, reading_key, own.key): str(own) for own in self._own}
 
     def _unsubscribe(self) -> None:
-        """Goes on from what is shared, by itself."""
+        """Stops sharing, and continues with a copy of what was shared."""
         if not self._subscriptions:
             return
         subscription = self._subscriptions[-1]
@@ -510,7 +500,7 @@ class View(Metric):
                 self._subscriptions.remove(subscription)
 
     def __getstate__(self) -> dict[str, Any]:
-        """With a copy of what is shared as the metric's own."""
+        """Includes a copy of the shared statistics as the metric's own."""
         own = {
             "_own": self._own_copies(),
             "_subscriptions": [],
@@ -520,7 +510,7 @@ class View(Metric):
         return {**super().__getstate__(), **own}
 
     def _own_copies(self) -> list[Statistic]:
-        """What is accumulated for this metric, as if it had been alone."""
+        """Returns copies of the statistics, without what only other metrics need."""
         pairs = zip(self._statistics_in_use(), self._own, strict=True)
         return [found.narrowed(own) for found, own in pairs]
 
@@ -528,56 +518,18 @@ class View(Metric):
 _NUMBERS = (float, int, Tensor)
 
 
-def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
-    """Updates metrics, each with its output: all, or none if one raises.
-
-    Views that read alike read once.
-    """
-    readings: list[tuple[Hashable, Any, Reading]] = []
-    updates: dict[Any, Reading] = {}
-    others: list[tuple[Any, Any]] = []
-    for metric, output in pairs:
-        key = metric._reading_key() if isinstance(metric, View) else None
-        if not isinstance(metric, View) or key is None:
-            others.append((metric, output))
-            continue
-        if metric._subscriptions:
-            metric._unsubscribe()
-        reading = next(
-            (known for k, given, known in readings if given is output and k == key), None
-        )
-        if reading is None:
-            reading = Reading(metric._accepted(output))
-            readings.append((key, output, reading))
-        metric._inspect(reading, metric._own[0])
-        for statistic in metric._own:
-            updates[statistic] = reading
-    update_all([*others, *updates.items()])
-
-
 def _views_of(engine: Engine[Any, Any]) -> list[View]:
-    """The metrics that are attached to an engine, each once."""
+    """Returns the views that are attached to an engine, each once."""
     owners = [getattr(entry.handler, "__self__", None) for entry in engine.handlers_of()]
     return list({id(owner): owner for owner in owners if isinstance(owner, View)}.values())
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """With tensors on ``device``, also those in a tuple or a dictionary."""
+def _map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Applies ``function`` to the tensors in ``value``, also to those in tuples and mappings."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        return function(value)
     if isinstance(value, tuple):
-        return tuple(_moved(item, device) for item in value)
+        return tuple(_map_tensors(function, item) for item in value)
     if isinstance(value, Mapping):
-        return {key: _moved(item, device) for key, item in value.items()}
-    return value
-
-
-def _fresh(value: Any) -> Any:
-    """With copies of tensors, so that what is kept does not change with what users do to theirs."""
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, tuple):
-        return tuple(_fresh(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _fresh(item) for key, item in value.items()}
+        return {key: _map_tensors(function, item) for key, item in value.items()}
     return value

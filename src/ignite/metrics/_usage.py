@@ -1,4 +1,4 @@
-"""When a metric is reset, updated and computed."""
+"""Usages: the events at which a metric is reset, updated and computed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class MetricUsage:
     """The events at which a metric is reset, updated and computed.
 
     Args:
-        started: the event at which it forgets what it has seen.
+        started: the event at which it is reset.
         completed: the event at which its value is put into ``state.metrics``.
-        iteration_completed: the event at which it takes in ``state.output``.
+        iteration_completed: the event at which it is updated with ``state.output``.
     """
 
     usage_name: ClassVar[str]
@@ -31,27 +31,27 @@ class MetricUsage:
 
     @property
     def STARTED(self) -> CallableEventWithFilter:  # noqa: N802 - Ignite's name
-        """When it is reset."""
+        """The event at which the metric is reset."""
         return self._started
 
     @property
     def COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
-        """When it is computed."""
+        """The event at which the metric is computed."""
         return self._completed
 
     @property
     def ITERATION_COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
-        """When it is updated."""
+        """The event at which the metric is updated."""
         return self._iteration_completed
 
     @property
     def is_of_batches(self) -> bool:
-        """Whether it is computed after each batch."""
+        """Whether the metric is computed after each batch."""
         return not event_names(Events.ITERATION_COMPLETED).isdisjoint(event_names(self._completed))
 
 
 class EpochWise(MetricUsage):
-    """The value over each epoch."""
+    """Computes the value over each epoch."""
 
     usage_name = "epoch_wise"
 
@@ -60,7 +60,7 @@ class EpochWise(MetricUsage):
 
 
 class RunningEpochWise(EpochWise):
-    """The value over the run so far, with one update at the end of each epoch."""
+    """Computes the value over the run so far, updating once at the end of each epoch."""
 
     usage_name = "running_epoch_wise"
 
@@ -69,7 +69,7 @@ class RunningEpochWise(EpochWise):
 
 
 class BatchWise(MetricUsage):
-    """The value of each batch."""
+    """Computes the value over each batch."""
 
     usage_name = "batch_wise"
 
@@ -80,7 +80,7 @@ class BatchWise(MetricUsage):
 
 
 class RunningBatchWise(BatchWise):
-    """The value over the run so far, after each batch."""
+    """Computes the value over the run so far, after each batch."""
 
     usage_name = "running_batch_wise"
 
@@ -91,7 +91,7 @@ class RunningBatchWise(BatchWise):
 
 
 class SingleEpochRunningBatchWise(BatchWise):
-    """The value over the epoch so far, after each batch."""
+    """Computes the value over the epoch so far, after each batch."""
 
     usage_name = "single_epoch_running_batch_wise"
 
@@ -102,11 +102,11 @@ class SingleEpochRunningBatchWise(BatchWise):
 
 
 class BatchFiltered(MetricUsage):
-    """The value over some batches of each epoch.
+    """Computes the value over a selection of the batches of each epoch.
 
     Args:
-        *args: as for a filter on an event: ``BatchFiltered(every=2)``.
-        **kwargs: likewise.
+        *args: arguments of an event filter.
+        **kwargs: keyword arguments of an event filter, as in ``BatchFiltered(every=2)``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -130,7 +130,7 @@ USAGES: dict[str, Callable[[], MetricUsage]] = {
 
 
 def check_usage(usage: str | MetricUsage) -> MetricUsage:
-    """The usage that is meant.
+    """Returns ``usage``, or the usage with this name.
 
     Raises:
         ValueError: no usage has this name.
@@ -150,22 +150,22 @@ def check_usage(usage: str | MetricUsage) -> MetricUsage:
 
 
 def event_names(event: Any) -> set[str]:
-    """The names of an event, or of several joined with ``|``."""
+    """Returns the name of an event, or the names of several joined with ``|``."""
     return {
-        str(getattr(one, "_name_", one))
-        for one in (event if isinstance(event, EventsList) else [event])
+        str(getattr(each, "_name_", each))
+        for each in (event if isinstance(event, EventsList) else [event])
     }
 
 
 def event_key(event: Any) -> Hashable:
-    """An event with its filter, comparable."""
+    """Returns a key that is equal for events with the same name and filter."""
     if isinstance(event, EventsList):
-        return tuple(event_key(one) for one in event)
+        return tuple(event_key(each) for each in event)
     return (str(getattr(event, "_name_", event)), getattr(event, "filter", None))
 
 
 def span_key(usage: MetricUsage) -> Hashable:
-    """Equal for usages that reset, update and compute at the same events."""
+    """Returns a key that is equal for usages with the same three events."""
     return tuple(
         event_key(event) for event in (usage.STARTED, usage.ITERATION_COMPLETED, usage.COMPLETED)
     )

@@ -1,4 +1,4 @@
-"""How far two labellings agree, beyond chance."""
+"""Cohen's kappa: the agreement of two labelings, corrected for chance."""
 
 from __future__ import annotations
 
@@ -24,41 +24,47 @@ __all__ = ["CohenKappa"]
 
 
 class CohenKappa(View):
-    r"""How far predicted labels agree with true ones, beyond chance: 1 if they are equal, 0 if independent.
+    r"""Cohen's kappa: agreement of predictions and targets, corrected for chance.
 
-    .. math:: 1 - \frac{\sum_{ij} w_{ij} o_{ij}}{\sum_{ij} w_{ij} e_{ij}}
+    .. math:: \kappa = 1 - \frac{\sum_{ij} w_{ij} o_{ij}}{\sum_{ij} w_{ij} e_{ij}}
 
-    with :math:`o` how often labels :math:`i` and :math:`j` go together, :math:`e` how often they
-    would if they were independent, and :math:`w` 0 on the diagonal and elsewhere 1, or with
-    ``weights`` :math:`|i - j|` ("linear") or
-    :math:`(i - j)^2` ("quadratic"), the distance of the labels themselves, whichever others occur. All of one class
-    gives 0.
+    where :math:`o_{ij}` is the number of examples with target :math:`i` and prediction :math:`j`,
+    and :math:`e_{ij}` the number expected if the two were independent. The weight :math:`w_{ij}` is
+    0 for :math:`i = j`. Otherwise it is 1, or with ``weights`` :math:`|i - j|` ("linear") or
+    :math:`(i - j)^2` ("quadratic"). It depends on the values of the labels, not on which other
+    labels occur.
 
-    Update with ``(y_pred, y)``: labels of shape (B,) or (B, 1), whole numbers.
+    Kappa is 1 if all labels agree and 0 if they agree as often as by chance. It is 0 if all
+    predictions and targets are of one class.
+
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: predicted labels, shape (B,) or (B, 1), whole numbers.
+    - ``y``: true labels, likewise.
 
     Args:
-        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        output_transform: converts ``engine.state.output`` into ``(y_pred, y)``.
         weights: None, "linear" or "quadratic".
-        check_compute_fn: without effect; kept for programs that give it.
-        device: where to keep or count labels; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility.
+        device: device on which to accumulate. By default, that of the labels.
         skip_unrolling: see :class:`Metric`.
-        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``. Without it,
-            all labels are kept.
+        num_classes: if given, labels must be in [0, num_classes), and only the confusion matrix is
+            kept. Otherwise all labels are kept.
 
     Raises:
-        ValueError: ``weights`` is none of the above; in ``update``, shapes are not those above, or
-            a label is out of range, no whole number, or -100, which losses ignore. Values on an
-            accelerator are reported by ``compute``.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: ``weights`` or ``num_classes`` is invalid. In ``update``, the shapes are not
+            those above, or a label is out of range, not a whole number, or -100, the index that
+            losses ignore. For labels on an accelerator, ``compute`` raises instead.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = CohenKappa()
         >>> metric.update((torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 0])))
-        >>> metric.compute()  # three of four agree, two would by chance
+        >>> metric.compute()  # 3 of 4 labels agree, 2 would by chance
         0.5
 
     References:
-        Cohen, "A coefficient of agreement for nominal scales", 1960.
+        Cohen, "A Coefficient of Agreement for Nominal Scales", 1960.
     """
 
     higher_is_better = True
@@ -101,7 +107,7 @@ class CohenKappa(View):
                 "multilabel-indicator is not supported: y_pred and y should be of shape (batch_size,), "
                 f"but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
-        if self.num_classes is None and y.is_cpu:  # otherwise they are counted
+        if self.num_classes is None and y.is_cpu:  # otherwise counting finds invalid labels
             check_labels(reading, y_pred, y, "CohenKappa")
 
     def _name(self) -> str:
@@ -121,7 +127,7 @@ _TINY = 1e-9
 
 
 def _kappa(table: Tensor, labels: Tensor, weights: str | None) -> float:
-    """Of how often labels (C,), in rows, go with those in columns."""
+    """Computes kappa from a confusion matrix (C, C) of the given labels (C,)."""
     if weights is None:
         num_true, num_predicted = table.sum(dim=1).double(), table.sum(dim=0).double()
         n = float(num_true.sum())

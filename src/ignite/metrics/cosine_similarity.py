@@ -1,4 +1,4 @@
-"""The mean cosine of the angle between predictions and targets."""
+"""Cosine similarity: the mean cosine of the angle between predictions and targets."""
 
 from __future__ import annotations
 
@@ -18,23 +18,31 @@ __all__ = ["CosineSimilarity"]
 
 
 class CosineSimilarity(View):
-    r"""The mean cosine of the angle between predictions and targets.
+    r"""Mean cosine of the angle between predictions and targets.
 
-    .. math:: \frac{1}{N} \sum_i \frac{p_i \cdot y_i}{\max(|p_i|, \epsilon) \max(|y_i|, \epsilon)}
+    .. math:: \frac{1}{N} \sum_{i=1}^N
+        \frac{p_i \cdot y_i}{\max(\|p_i\|, \epsilon) \max(\|y_i\|, \epsilon)}
 
-    Update with ``(y_pred, y)``, both of shape (B, D) or with more dimensions, floating point or
-    integers; each example is one vector. Its length does not matter; a vector of zeros counts as 0.
+    where :math:`p_i` and :math:`y_i` are the prediction and the target of example :math:`i`. If one
+    of them is zero, the example counts as 0. NaN in any example makes the result NaN.
+
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: predictions, shape (B, D) or (B, ...), floating point or integer. Further
+      dimensions are flattened: each example is one vector.
+    - ``y``: targets, of the same shape.
 
     Args:
-        eps: the least length that is divided by, if more than the default: shorter vectors then
-            give less than their cosine. By default lengths do not matter.
-        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to accumulate; by default, where the predictions are.
+        eps: lower bound of the norms in the denominator. Values up to the default have no effect:
+            the cosine is then exact for vectors of any norm but 0. A larger value reduces the
+            cosine of vectors with a smaller norm.
+        output_transform: converts ``engine.state.output`` into ``(y_pred, y)``.
+        device: device on which to accumulate. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes differ.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: ``eps`` is negative. In ``update``, the shapes differ or have one dimension.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = CosineSimilarity()
@@ -73,8 +81,8 @@ class CosineSimilarity(View):
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     if output[0].ndim == 1:
         raise ValueError(
-            "y_pred and y should have shape (B, D), of which each row is a vector, "
-            f"but given {tuple(output[0].shape)} and {tuple(output[1].shape)}; of one vector, give x.unsqueeze(0)"
+            "y_pred and y should have shape (B, D), one vector in each row, "
+            f"but given {tuple(output[0].shape)} and {tuple(output[1].shape)}; use x.unsqueeze(0) for one vector"
         )
     return read_rows(output)
 
@@ -84,28 +92,29 @@ def _sum_cosines(pair: tuple[Tensor, Tensor], eps: float) -> tuple[int, Tensor |
     arrays = arrays_of(*pair)
     if arrays is not None and arrays[0].dtype == arrays[1].dtype and arrays[0].dtype.kind == "f":
         with without_float_warnings():
-            total = _sum_of_moderate(*arrays, eps)
+            total = _fast_sum_cosines(*arrays, eps)
         if total is not None:
             return num_examples, total
     return num_examples, _scaled_cosines(widened(pair[0]), widened(pair[1]), eps).sum()
 
 
-def _sum_of_moderate(y_pred: Any, y: Any, eps: float) -> float | None:
-    """Of arrays whose squared lengths, and squares of which are numbers of their dtype; None of others."""
-    shortest, longest = _BETWEEN[y.itemsize]
+def _fast_sum_cosines(y_pred: Any, y: Any, eps: float) -> float | None:
+    """Sums the cosines without scaling; None if a norm is out of the range where this is exact."""
+    smallest, largest = _SQUARED_NORM_RANGE[y.itemsize]
     squares = numpy.stack([rows_product(y_pred, y_pred), rows_product(y, y)], dtype="float64")
-    if squares.min() < max(shortest, eps * eps) or not squares.max() < longest:  # NaN is not
+    # `not ... <` instead of `>=`: it is also true for NaN.
+    if squares.min() < max(smallest, eps * eps) or not squares.max() < largest:
         return None
     cosines = rows_product(y_pred, y) / numpy.sqrt(squares[0] * squares[1])
     return float(cosines.sum())
 
 
-_BETWEEN = {4: (1e-24, 1e36), 8: (1e-140, 1e140)}
-"""Squared lengths from which rounding takes nothing, and that do not overflow on the way, by bytes of a number."""
+_SQUARED_NORM_RANGE = {4: (1e-24, 1e36), 8: (1e-140, 1e140)}
+"""Bytes per number -> squared norms that neither lose digits to underflow nor overflow."""
 
 
 def _scaled_cosines(y_pred: Tensor, y: Tensor, eps: float) -> Tensor:
-    """Of any length that a number can have."""
+    """Computes the cosine of each row; scaling the rows first makes it exact for any norm."""
     if not y.numel():
         return y.new_zeros(y.shape[0])
     cosines: Tensor | float = 1.0

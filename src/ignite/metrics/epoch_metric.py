@@ -66,7 +66,7 @@ class EpochMetric(View):
         self._check_compute_fn = check_compute_fn
         super().__init__(output_transform, device, skip_unrolling)
 
-    def _begin(self) -> None:
+    def _reset_extra_state(self) -> None:
         self._is_checked = False
 
     def _declare(self) -> list[Statistic]:

@@ -1,4 +1,4 @@
-"""The base class of all metrics: reset, update, compute; attached to engines, saved and loaded."""
+"""The base class of all metrics: reset, update, compute; attach to engines; save and load."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _STATE_KEY = "__metric_state_per_rank"
 
 @dataclass(eq=False, slots=True)
 class Attachment:
-    """How a metric is attached to one engine; also stands for the metric where it shares with others."""
+    """How a metric is attached to one engine. Identifies the metric where it shares statistics."""
 
     usage: MetricUsage
     span: Hashable
@@ -63,11 +63,11 @@ class Attachment:
     group: SyncGroup | None
     """The metrics reduced together with this one; None if it is computed after each batch."""
     is_direct: bool = False
-    """Whether the metric itself is attached, and not only metrics that are computed from it."""
+    """Whether the metric itself is attached, not only metrics that are computed from it."""
     users: set[Attachment] = field(default_factory=set)
-    """Attachments of metrics that are computed from it."""
+    """Attachments of the metrics that are computed from it."""
     is_detached: bool = False
-    """Whether the metric was detached, and is fed for others only."""
+    """Whether the metric was detached and is updated only for the metrics computed from it."""
 
     @classmethod
     def to(cls, engine: AnyEngine, usage: MetricUsage) -> Attachment:
@@ -75,7 +75,7 @@ class Attachment:
         return cls(usage, span_key(usage), SyncGroup.of(engine, usage))
 
     def add(self, user: Attachment | None) -> None:
-        """The metric is needed for ``user``; None stands for the metric itself."""
+        """Records that ``user`` needs the metric. None stands for the metric itself."""
         if user is None:
             self.is_direct = True
         else:
@@ -83,7 +83,7 @@ class Attachment:
         self.is_detached = False
 
     def remove(self, user: Attachment | None) -> bool:
-        """The metric is no longer needed for ``user``. Returns whether it is needed for another."""
+        """Records that ``user`` no longer needs the metric. Returns whether anything else does."""
         if user is None:
             self.is_direct = False
         else:
@@ -92,29 +92,30 @@ class Attachment:
 
 
 class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
-    """Accumulates over batches and computes a value.
+    """Base class of metrics: accumulates over batches and computes a value.
 
     Subclasses define ``reset``, ``update`` and ``compute``.
 
     Args:
-        output_transform: turns ``engine.state.output`` into what ``update`` expects; it may also be
-            a mapping that has ``required_output_keys``.
-        device: where the metric accumulates. By default, the metrics of this package accumulate
-            where outputs are, and give their values on the CPU; other subclasses find the CPU in
-            ``self._device``.
-        skip_unrolling: give outputs that are pairs of lists of tensors to ``update`` as they are.
-            By default they are taken for batches of items of different sizes, and ``update`` is
+        output_transform: converts ``engine.state.output`` into the argument of ``update``. It may
+            also return a mapping with the keys in ``required_output_keys``.
+        device: device on which the metric accumulates. By default, the metrics of this package
+            accumulate on the device of the outputs and return their values on the CPU. In other
+            subclasses, ``self._device`` is the CPU by default.
+        skip_unrolling: pass outputs that are pairs of lists of tensors to ``update`` unchanged.
+            By default they are treated as batches of items of different sizes, and ``update`` is
             called for each pair of items.
-        metrics_result_mode: where a result that is a mapping goes: "flatten" puts its items into
-            ``state.metrics``, "named" the mapping under the metric's name, "both" both.
+        metrics_result_mode: where the result goes if it is a mapping. "flatten" puts its items into
+            ``state.metrics``, "named" puts the mapping there under the metric's name, and "both"
+            does both.
 
     Raises:
-        TypeError: ``output_transform`` cannot be called.
-        ValueError: ``metrics_result_mode`` or ``device`` is not one that metrics know.
+        TypeError: ``output_transform`` is not callable.
+        ValueError: ``metrics_result_mode`` is unknown, or ``device`` is an XLA device.
 
     State:
-        ``state_dict`` holds the attributes that the class lists in ``_state_dict_all_req_keys``, of
-        each process: all of them have to call it.
+        ``state_dict`` holds, for each process, the attributes that the class lists in
+        ``_state_dict_all_req_keys``. All processes must call it.
 
     Example:
         >>> class Largest(Metric):
@@ -133,19 +134,20 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     """
 
     required_output_keys: tuple[str, ...] | None = ("y_pred", "y")
-    """The keys that are taken, in this order, from an output that is a mapping; None if it must not be one."""
+    """Keys to take, in this order, from an output that is a mapping. None: mappings are refused."""
 
     higher_is_better: bool | None = None
-    """Whether a higher value is a better one; None where that cannot be said, as of a matrix, a bias or a plain mean.
-    What watches a metric asks it: early stopping of a ``Learner``, its best weights and best checkpoint, :class:`Best`.
-    It may be set on an object, too."""
+    """Whether a higher value is better. None if unknown, as for a matrix, a bias or a plain mean.
+
+    Read by everything that monitors a metric: early stopping, the best weights and the best
+    checkpoint of a ``Learner``, and :class:`Best`. It may also be set on an instance."""
 
     _state_dict_all_req_keys: tuple[str, ...] = ()
     _is_metric: ClassVar[bool] = True
     _ENGINE_ATTRIBUTES: ClassVar[tuple[str, ...]] = ("_attached", "_span_instances")
-    """Attributes that belong to engines: copies of the metric are without them."""
+    """Attributes that belong to engines. Copies of the metric do not have them."""
     _synced: Synced | None = None
-    """What all processes hold, lent to the metric while it is computed together with others."""
+    """Values reduced over all processes, set while the metric is computed together with others."""
 
     def __init__(
         self,
@@ -176,49 +178,49 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
 
     @abstractmethod
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears everything that was accumulated."""
 
     @abstractmethod
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch."""
+        """Updates the metric with the output of one batch."""
 
     @abstractmethod
     def compute(self) -> Any:
-        """The value over all that was seen.
+        """Returns the value over everything since the last reset.
 
         Raises:
-            NotComputableError: nothing was.
+            NotComputableError: the metric has not been updated.
         """
 
     def started(self, engine: Engine[Any, Any]) -> None:
-        """Called when the span that the metric measures begins."""
+        """Resets the metric when its span, usually an epoch, begins."""
         self.reset()
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
-        """Called with each output that counts: updates."""
+        """Updates the metric with the engine's output."""
         with torch.no_grad():
             for output in self._read(engine):
                 self.update(output)
 
     def _read(self, engine: Engine[Any, Any]) -> list[Any]:
-        """What ``update`` is to be called with for this iteration."""
+        """Returns the arguments of the calls of ``update`` for this iteration."""
         return self._parse(self._output_transform(engine.state.output))
 
     def _parse(self, output: Any) -> list[Any]:
-        """What ``update`` is to be called with, of what the transform has made of an output."""
+        """Returns the arguments of the calls of ``update`` for a transformed output."""
         if isinstance(output, Mapping):
             output = self._pick(output)
         return [output] if self._skip_unrolling else unroll(output)
 
     def _pick(self, output: Mapping[str, Any]) -> tuple[Any, ...]:
-        """What ``update`` wants of an output that is a mapping."""
+        """Returns the values of ``required_output_keys`` in an output that is a mapping."""
         return pick(output, self.required_output_keys, type(self).__name__)
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Called when the span ends: puts the value into ``engine.state.metrics``.
+        """Puts the value into ``engine.state.metrics`` when the span ends.
 
-        A batch without an example, or without one that counts, has no value and leaves the last one
-        there.
+        A metric that is computed after each batch keeps the last value there if the batch has no
+        example, or none that counts.
         """
         self._select_engine(engine)
         attachment = self._attachments.get(engine)
@@ -226,7 +228,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         try:
             with nullcontext() if group is None else group.computing(self, (attachment, name)):
                 result = self.compute()
-        except NotComputableError as error:  # others than of nothing seen are of its subclasses
+        except (
+            NotComputableError
+        ) as error:  # subclasses of it have other causes than missing examples
             if (
                 attachment is None
                 or not attachment.usage.is_of_batches
@@ -238,10 +242,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         self._on_computed(engine)
 
     def _select_engine(self, engine: Engine[Any, Any]) -> None:
-        """Computes from what ``engine`` has fed, if several engines feed the metric."""
+        """Makes ``compute`` use the outputs of ``engine``, one of those the metric is attached to."""
 
     def _on_computed(self, engine: Engine[Any, Any]) -> None:
-        """Called when the value over a span has been computed, of this metric or of one that it is an ingredient of."""
+        """Called after the metric, or one that is computed from it, was computed over a span."""
 
     def _publish(self, engine: Engine[Any, Any], name: str, result: Any) -> None:
         metrics = engine.state.metrics
@@ -259,7 +263,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
 
     @staticmethod
     def directions(engine: Engine[Any, Any]) -> dict[str, bool | None]:
-        """Whether higher is better, for each value that metrics put into ``engine.state.metrics``; None if unknown.
+        """Returns ``higher_is_better`` for each value of metrics in ``engine.state.metrics``.
 
         Example:
             >>> from ignite.metrics import Accuracy
@@ -277,21 +281,23 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return found
 
     def _directions(self, name: str) -> dict[str, bool | None]:
-        """Whether higher is better, of each value that the metric publishes when it is attached as ``name``."""
+        """Returns ``higher_is_better`` for each value that is published under ``name``."""
         return {name: self.higher_is_better}
 
-    # Attaching: one span each, a instance for a second span, and as an ingredient of other metrics.
+    # Attaching. An engine updates one instance of the metric for each span. It also does so for an
+    # attached metric that is computed from this one, even if this one is not attached itself.
 
     def attach(self, engine: AnyEngine, name: str, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
-        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
+        """Attaches the metric to ``engine``, which puts its value into ``state.metrics[name]``.
 
-        A metric that is attached under several names is updated once. One that is attached over
-        several spans has a instance for each but the first, and accumulates separately.
+        A metric that is attached under several names is updated once per iteration. If it is
+        attached with several usages, a copy of it accumulates for each usage after the first.
 
         Args:
-            engine: gives the outputs.
-            name: under which the value is found.
-            usage: over which span; an epoch by default.
+            engine: the engine whose outputs update the metric.
+            name: key of the value in ``engine.state.metrics``.
+            usage: the events at which the metric is reset, updated and computed. By default, once
+                per epoch.
 
         Raises:
             TypeError: ``usage`` is neither a usage nor the name of one.
@@ -303,7 +309,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         instance = self._get_or_create_instance(engine, usage)
         instance._feed(engine, usage)
         entries = engine.handlers_of(usage.COMPLETED)
-        # A second time under the same name would compute the same value again.
+        # Attached again under the same name, the metric would compute the same value twice.
         if not any(
             entry.handler == instance.completed and entry.args == (name,) for entry in entries
         ):
@@ -313,11 +319,10 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                 attachment.group.published.add((attachment, name))
 
     def detach(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> None:  # noqa: B008
-        """Ends what ``attach`` with this usage has begun, under all names.
+        """Detaches the metric from ``engine``, for this usage and all names.
 
-        Values stay where they are.
-
-        The metric goes on being fed as long as another one is computed from it.
+        Values in ``engine.state.metrics`` stay there. The metric is still updated while an attached
+        metric is computed from it.
         """
         usage = check_usage(usage)
         instance = self._instance_for(engine, usage)
@@ -333,7 +338,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         self._instances_by_span.get(engine, {}).pop(span_key(usage), None)
 
     def is_attached(self, engine: AnyEngine, usage: str | MetricUsage = EpochWise()) -> bool:  # noqa: B008
-        """Whether ``engine`` computes the metric with this usage."""
+        """Returns whether the metric is attached to ``engine`` with this usage."""
         usage = check_usage(usage)
         instance = self._instance_for(engine, usage)
         if instance._is_fed_over_another_span(engine, usage):
@@ -343,7 +348,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         )
 
     def _feed(self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None) -> None:
-        """Lets ``engine`` feed the metric, for itself or for ``user``, a metric that is computed from it."""
+        """Makes ``engine`` update the metric, for itself or for ``user``, which is computed from it."""
         for event, handler in self._feeding(usage):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
@@ -357,7 +362,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def _stop_feeding(
         self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None
     ) -> None:
-        """Ends what ``_feed`` has begun, unless the metric is still needed."""
+        """Removes the handlers that ``_feed`` has added, unless something else needs the metric."""
         if not self._is_fed_over(engine, usage):
             return
         attachment = self._attachments[engine]
@@ -379,20 +384,21 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return engine in self._attachments and self._attachments[engine].is_detached
 
     def _on_detach(self, engine: AnyEngine, attachment: Attachment) -> None:
-        """Ends what the metric shares with others of ``engine``."""
+        """Called after ``engine`` has stopped updating the metric."""
 
     def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
+        """Returns the handlers that reset and update the metric, each with its event."""
         return [
             (usage.STARTED, self.started),
             (usage.ITERATION_COMPLETED, self.iteration_completed),
         ]
 
     def _events(self, usage: MetricUsage) -> list[Any]:
-        """At which events it is fed."""
+        """Returns the events of ``_feeding``."""
         return [event for event, _ in self._feeding(usage)]
 
     def _get_or_create_instance(self, engine: AnyEngine, usage: MetricUsage) -> Self:
-        """The instance for this span, which is made if it is not there."""
+        """Returns the instance for the span of ``usage``, which is created if missing."""
         instance = self._instance_for(engine, usage)
         if instance._is_fed_over_another_span(engine, usage):
             instance = self._fresh_copy()
@@ -400,27 +406,30 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return instance
 
     def _instance_for(self, engine: AnyEngine, usage: MetricUsage) -> Self:
-        """This metric, or the instance of it that ``engine`` feeds over the span of ``usage``."""
+        """Returns the copy that ``engine`` updates over the span of ``usage``, or else ``self``."""
         found: Self = self._instances_by_span.get(engine, {}).get(span_key(usage), self)
         return found
 
     def _is_fed_over(self, engine: AnyEngine, usage: MetricUsage) -> bool:
-        """Whether ``engine`` feeds this metric over this span."""
+        """Returns whether ``engine`` updates this instance over the span of ``usage``."""
         attachment = self._attachments.get(engine)
         return attachment is not None and attachment.span == span_key(usage)
 
     def _is_fed_over_another_span(self, engine: AnyEngine, usage: MetricUsage) -> bool:
-        """Whether ``engine`` feeds this metric over another span, so that it cannot accumulate over this one, too."""
+        """Returns whether ``engine`` updates this instance over another span.
+
+        An instance accumulates over one span only.
+        """
         return engine in self._attachments and not self._is_fed_over(engine, usage)
 
     def _fresh_copy(self) -> Self:
-        """A metric with the same arguments, that has seen nothing."""
+        """Returns a metric with the same arguments that has not been updated."""
         instance = copy.deepcopy(self, self._shared_objects())
         instance.reset()
         return instance
 
     def begins_anew_with(self, engine: AnyEngine) -> bool:
-        """Whether each run of ``engine`` resets the metric, so that its state need not outlive one."""
+        """Returns whether each run of ``engine`` resets the metric: its state need not be saved."""
         attachment = self._attachments.get(engine)
         return attachment is not None and attachment.usage.STARTED in (
             Events.STARTED,
@@ -428,7 +437,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         )
 
     def _shared_objects(self) -> dict[int, Any]:
-        """What a instance has in common with the metric, such as a loss module: id -> object."""
+        """Returns the objects that copies share with the metric, such as a loss module, by id."""
         return dict(_callables_in(vars(self)))
 
     @property
@@ -444,15 +453,15 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what belongs to engines: copies of the metric are not attached."""
+        """Leaves out what belongs to engines: copies of the metric are not attached."""
         return {
             name: value for name, value in vars(self).items() if name not in self._ENGINE_ATTRIBUTES
         }
 
-    # State: what is saved and loaded.
+    # State.
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all updates from now on, for who updates several metrics together."""
+        """Returns a function that undoes all updates from now on."""
         own = {
             name: value for name, value in vars(self).items() if name not in self._ENGINE_ATTRIBUTES
         }
@@ -464,25 +473,25 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return roll_back
 
     def _statistics_in_use(self) -> list[Any]:
-        """What is combined over all processes before ``compute``, of metrics that are views on statistics."""
+        """Returns the statistics to reduce over all processes before ``compute``."""
         return []
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """What was accumulated, of each process. All processes have to call it."""
+        """Returns what each process has accumulated. All processes must call it."""
         own = self._state()
         states = distributed.all_gather(own) if distributed.get_world_size() > 1 else [own]
         return OrderedDict([(_STATE_KEY, states)])
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from what was accumulated.
+        """Restores what was accumulated.
 
-        Metrics of this package also load what another number of processes has saved: each process
-        goes on from the states of some of those, some perhaps from none.
+        Metrics of this package also load states that another number of processes has saved: the
+        states are distributed over the processes, and some processes may get none.
 
         Raises:
-            TypeError: it is not a dictionary.
-            ValueError: it is not from a metric, not from this one, or, for other metrics, from
-                another number of processes. The metric stays as it was.
+            TypeError: ``state_dict`` is not a mapping.
+            ValueError: ``state_dict`` is not from this kind of metric, or, for metrics outside of
+                this package, it is from another number of processes. The metric is unchanged.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(
@@ -519,14 +528,14 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             ) from error
 
     _merges_states: ClassVar[bool] = False
-    """Whether states of several processes can be joined to one."""
+    """Whether the states of several processes can be merged into one."""
 
     def _state(self) -> OrderedDict[str, Any]:
-        """What this process has to save."""
+        """Returns the state of this process."""
         return attributes_to_state(self, self._state_dict_all_req_keys)
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
-        """Goes on from what was saved, by one process, or by any number if ``_merges_states``."""
+        """Restores the state of one process, or of any number of them if ``_merges_states``."""
         (state,) = states
         missing = [key for key in self._state_dict_all_req_keys if key not in state]
         if missing:
@@ -538,14 +547,14 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
 
 
 def _detached(value: Any) -> Any:
-    """A number for a tensor without dimensions; other tensors on the CPU."""
+    """Converts a tensor with no dimensions to a number; moves other tensors to the CPU."""
     if not isinstance(value, Tensor):
         return value
     return value.item() if value.ndim == 0 else value.cpu()
 
 
 def _callables_in(value: Any) -> Iterator[tuple[int, Any]]:
-    """The callable objects in a metric's attributes, also in those of metrics among them."""
+    """Yields (id, callable) for the callables in a metric's attributes, at any depth."""
     if isinstance(value, Metric):
         yield from _callables_in(vars(value))
     elif isinstance(value, Mapping):
@@ -559,7 +568,7 @@ def _callables_in(value: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _remove(engine: AnyEngine, handler: Callable[..., None], event: Any) -> None:
-    """Takes a handler off an event, or off each of several, where it is there."""
-    for one in event if isinstance(event, EventsList) else [event]:
-        if engine.has_event_handler(handler, one):
-            engine.remove_event_handler(handler, one)
+    """Removes a handler from an event, or from each event of a list, if it is registered there."""
+    for each in event if isinstance(event, EventsList) else [event]:
+        if engine.has_event_handler(handler, each):
+            engine.remove_event_handler(handler, each)

@@ -10,9 +10,9 @@ from ignite.engine import Engine
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import synced
 from ignite.metrics._saved_state import check_names
-from ignite.metrics._shared_statistics import View, update_together
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.metric import Metric
-from ignite.metrics.metrics_lambda import MetricsLambda
+from ignite.metrics.metrics_lambda import MetricsLambda, update_together
 from ignite.metrics.statistics import Statistic
 
 __all__ = ["MetricGroup"]

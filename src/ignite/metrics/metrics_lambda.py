@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import operator
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from torch import Tensor
@@ -15,9 +15,11 @@ from ignite.metrics._arithmetic import Method
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import synced
 from ignite.metrics._saved_state import check_names
-from ignite.metrics._shared_statistics import update_together
+from ignite.metrics._shared_statistics import View
 from ignite.metrics._usage import MetricUsage
 from ignite.metrics.metric import Attachment, Metric
+from ignite.metrics.statistics import Reading
+from ignite.metrics.statistics._statistic import update_all
 
 __all__ = ["MetricsLambda"]
 
@@ -192,6 +194,33 @@ class MetricsLambda(Metric):
     @property
     def _merges_states(self) -> bool:  # type: ignore[override]
         return all(metric._merges_states for metric in self._ingredients)
+
+
+def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
+    """Updates metrics, each with its output: all, or none if one raises.
+
+    Views that read outputs alike read the same output once.
+    """
+    readings: list[tuple[Hashable, Any, Reading]] = []
+    updates: dict[Any, Reading] = {}
+    others: list[tuple[Any, Any]] = []
+    for metric, output in pairs:
+        key = metric._reading_key() if isinstance(metric, View) else None
+        if not isinstance(metric, View) or key is None:
+            others.append((metric, output))
+            continue
+        if metric._subscriptions:
+            metric._unsubscribe()
+        reading = next(
+            (known for k, given, known in readings if given is output and k == key), None
+        )
+        if reading is None:
+            reading = Reading(metric._accepted(output))
+            readings.append((key, output, reading))
+        metric._inspect(reading, metric._own[0])
+        for statistic in metric._own:
+            updates[statistic] = reading
+    update_all([*others, *updates.items()])
 
 
 def _value_of(argument: Any) -> Any:

@@ -51,7 +51,7 @@ class MutualInformation(Entropy):
             )
         ]
 
-    def _begin(self) -> None:
+    def _reset_extra_state(self) -> None:
         self._num_classes: int | None = None
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:

@@ -13,14 +13,14 @@ def test_counts_are_those_of_all_indices_however_they_come_in(batches, looked_at
         tally.add(torch.tensor(batch, dtype=torch.int64))
         seen += batch
         if i == looked_at:
-            assert tally.settled().tolist() == [seen.count(index) for index in range(7)]
-    assert tally.settled().tolist() == [seen.count(index) for index in range(7)]
+            assert tally.counts().tolist() == [seen.count(index) for index in range(7)]
+    assert tally.counts().tolist() == [seen.count(index) for index in range(7)]
 
 
 def test_floats_are_indices_too_and_what_was_there_is_added_to():
     tally = Tally(torch.tensor([5, 0, 1]))
     tally.add(torch.tensor([2.0, 2.0, 0.0]))
-    assert tally.settled().tolist() == [6, 0, 3]
+    assert tally.counts().tolist() == [6, 0, 3]
 
 
 def test_no_more_waits_than_a_portion():
@@ -28,4 +28,4 @@ def test_no_more_waits_than_a_portion():
     for _ in range(100):
         tally.add(torch.zeros(100, dtype=torch.int64))
         assert tally._num_pending < 4096
-    assert tally.settled().tolist() == [10_000]
+    assert tally.counts().tolist() == [10_000]

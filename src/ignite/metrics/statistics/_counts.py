@@ -1,6 +1,6 @@
-"""Counts of indices, and of predicted and true labels in as much detail as is needed.
+"""Counters of labels, in as much detail as metrics need, and of indices.
 
-C classes; M examples of a batch; K indices.
+In comments on shapes: C classes, M examples of a batch, K indices.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from ignite.metrics._labels import BINARY, Labels
 from ignite.metrics.statistics._statistic import wide_dtype
 
 CORRECT = "correct"
-"""How many examples are right; of labels, how many have all right."""
+"""The number of correct examples. Multilabel examples are correct if all their labels are."""
 CLASSES = "classes"
-"""For each class how many examples are predicted, true, and both."""
+"""For each class, the numbers of true positives, of predictions and of targets."""
 MATRIX = "matrix"
-"""For each pair of classes how many examples of the one are predicted as the other."""
+"""The confusion matrix."""
 SAMPLES = "samples"
-"""The sums over examples of the precision and recall of their labels."""
+"""For multilabel data, the sums over examples of precision and recall."""
 
 
 class Total(Protocol):
-    """Something that is counted."""
+    """A count that is accumulated over batches."""
 
     def add(self, labels: Labels) -> None:
-        """Takes in a batch."""
+        """Adds the labels of a batch."""
 
-    def settled(self) -> Tensor:
-        """All that was counted, as a tensor."""
+    def value(self) -> Tensor:
+        """Returns the count of all batches."""
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all batches from now on."""
+        """Returns a function that undoes all additions from now on."""
 
 
 class _Sum:
-    """Adds up what a function says of each batch."""
+    """Sums the results of a function over batches."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class _Sum:
         )
 
         self._pending = 0
-        """What was counted as a number, to be added to the total."""
+        """Results that were Python numbers, not yet added to the total."""
 
     def add(self, labels: Labels) -> None:
         measured = self._measure(labels)
@@ -63,7 +63,7 @@ class _Sum:
         else:
             self._total = self._total + measured.to(self._total.device)
 
-    def settled(self) -> Tensor:
+    def value(self) -> Tensor:
         if self._pending:
             self._total, self._pending = self._total + self._pending, 0
         return self._total
@@ -78,10 +78,10 @@ class _Sum:
 
 
 class _Classes:
-    """True positives, predicted and true examples of each class, shape (3, C)."""
+    """Counts true positives, predictions and targets of each class, shape (3, C)."""
 
     def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
-        # A further column is for targets that are no class, and predictions that are wrong.
+        # One more column collects wrong predictions and targets that are not a class.
         counts = torch.zeros(3, num_classes + 1, dtype=torch.int64, device=device)
         if total is not None:
             counts[:, :-1] = total
@@ -92,12 +92,12 @@ class _Classes:
         y_pred, y = _indices(labels, self._num_classes)
         right, predicted, true = self._tallies
         right.add(torch.where(y_pred == y, y, self._num_classes))
-        # Copies of what belongs to the user, who may use the memory again.
+        # Tallies keep their argument for a while, and users may overwrite their tensors.
         predicted.add(y_pred.clone() if labels.kind == BINARY else y_pred)
         true.add(y.clone())
 
-    def settled(self) -> Tensor:
-        return torch.stack([tally.settled() for tally in self._tallies])[:, :-1]
+    def value(self) -> Tensor:
+        return torch.stack([tally.counts() for tally in self._tallies])[:, :-1]
 
     def _rollback_point(self) -> Callable[[], None]:
         rollbacks = [tally._rollback_point() for tally in self._tallies]
@@ -110,10 +110,10 @@ class _Classes:
 
 
 class _Matrix:
-    """True classes in rows, predicted ones in columns, shape (C, C)."""
+    """Counts pairs of classes, shape (C, C): true classes in rows, predicted ones in columns."""
 
     def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
-        # A further row is for targets that are no class.
+        # One more row collects targets that are not a class.
         counts = torch.zeros(num_classes + 1, num_classes, dtype=torch.int64, device=device)
         if total is not None:
             counts[:-1] = total
@@ -122,7 +122,7 @@ class _Matrix:
 
     def add(self, labels: Labels) -> None:
         y_pred, y = _indices(labels, self._num_classes)
-        # Where the target is no class, neither is the prediction: both are the number of classes.
+        # If the target is not a class, both indices are num_classes, and clamp gives the last cell.
         pairs = torch.add(y_pred, y, alpha=self._num_classes)
         self._tally.add(
             pairs
@@ -130,15 +130,15 @@ class _Matrix:
             else pairs.clamp(max=self._num_classes * (self._num_classes + 1) - 1)
         )
 
-    def settled(self) -> Tensor:
-        return self._tally.settled().view(-1, self._num_classes)[:-1]
+    def value(self) -> Tensor:
+        return self._tally.counts().view(-1, self._num_classes)[:-1]
 
     def _rollback_point(self) -> Callable[[], None]:
         return self._tally._rollback_point()
 
 
 class _ClassesOfPairs:
-    """As :class:`_Classes`, of few classes: counting pairs takes one call instead of three."""
+    """The counts of :class:`_Classes` from a matrix, which takes one call per batch, not three."""
 
     def __init__(self, num_classes: int, device: torch.device, total: Tensor | None = None) -> None:
         self._before = (
@@ -147,31 +147,31 @@ class _ClassesOfPairs:
             else total
         )
         self._pairs = _Matrix(num_classes, device)
-        self._settled: Tensor | None = None
+        self._value: Tensor | None = None
 
     def add(self, labels: Labels) -> None:
-        self._settled = None
+        self._value = None
         self._pairs.add(labels)
 
-    def settled(self) -> Tensor:
-        if self._settled is None:
-            matrix = self._pairs.settled()
+    def value(self) -> Tensor:
+        if self._value is None:
+            matrix = self._pairs.value()
             counts = torch.stack([matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)])
-            self._settled = self._before + counts
-        return self._settled
+            self._value = self._before + counts
+        return self._value
 
     def _rollback_point(self) -> Callable[[], None]:
         roll_back_pairs = self._pairs._rollback_point()
 
         def roll_back() -> None:
-            self._settled = None
+            self._value = None
             roll_back_pairs()
 
         return roll_back
 
 
 _MAX_CLASSES_IN_PAIRS = 128
-"""So many classes have pairs that fit into the processor's cache."""
+"""A matrix of this many classes fits into the processor's cache."""
 
 
 def _classes(num_classes: int, device: torch.device, total: Tensor | None = None) -> Total:
@@ -180,12 +180,15 @@ def _classes(num_classes: int, device: torch.device, total: Tensor | None = None
 
 
 def _are_inside(labels: Labels) -> bool:
-    """Whether all targets are known to be classes."""
+    """Returns whether all targets are known to be classes."""
     return isinstance(labels.num_outside, int) and not labels.num_outside
 
 
 def _indices(labels: Labels, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Predicted and true classes, shape (M,); both are ``num_classes`` where the target is no class."""
+    """Returns predicted and true classes, shape (M,).
+
+    Both are ``num_classes`` where the target is not a class.
+    """
     y_pred, y = _flat(labels.y_pred), _flat(labels.y)
     if _are_inside(labels):
         return y_pred, y
@@ -253,51 +256,50 @@ TOTALS: dict[tuple[str, bool], Callable[..., Any]] = {
     (CLASSES, True): _labels,
     (SAMPLES, True): _samples,
 }
-"""What is to be counted, and whether of labels -> what counts it: ``make(num_classes, device, total)``."""
+"""(count, is it of multilabel data) -> ``make(num_classes, device, total)``, which creates it."""
 
 
 _MAX_PENDING = 4096
-"""How many indices wait to be counted at most, unless a batch is larger."""
+"""Number of indices from which a tally counts those that are pending."""
 
 
 class Tally:
-    """How often each index has come.
+    """Counts how often each index occurs.
+
+    Indices of small batches are collected and counted together, which takes fewer calls.
 
     Args:
-        counts: one for each index, int64, shape (K,); what is counted is added to them.
+        counts: initial counts, int64, shape (K,). They are changed in place.
 
     Example:
         >>> tally = Tally(torch.zeros(3, dtype=torch.int64))
         >>> tally.add(torch.tensor([0, 2, 2]))
-        >>> tally.settled().tolist()
+        >>> tally.counts().tolist()
         [1, 0, 2]
     """
 
-    __slots__ = ("_counted_since", "_counts", "_may_roll_back", "_num_pending", "_pending")
+    __slots__ = ("_counted_since", "_may_roll_back", "_num_pending", "_pending", "_total")
 
     def __init__(self, counts: Tensor) -> None:
-        self._counts = counts
+        self._total = counts
         self._pending: list[Tensor] = []
         self._num_pending = 0
         self._may_roll_back = False
-        """Whether the last indices have to wait, because they may be taken back."""
+        """Whether there is a rollback point, so that ``add`` should leave indices pending."""
         self._counted_since: list[Tensor] = []
-        """What was counted all the same, since somebody could take it back."""
+        """Indices that were counted after the rollback point."""
 
     def add(self, indices: Tensor) -> None:
-        """Counts ``indices``, integers in [0, K), shape (M,), soon.
-
-        They must not be written to after that.
-        """
+        """Adds ``indices``, integers in [0, K), shape (M,). They must not be changed later."""
         self._pending.append(indices)
         self._num_pending += indices.shape[0]
         if self._num_pending >= _MAX_PENDING and not self._may_roll_back:
-            self.settled()
+            self.counts()
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all indices from now on, up to the next call of ``_rollback_point``."""
+        """Returns a function that undoes all additions up to the next rollback point."""
         if self._num_pending >= _MAX_PENDING:
-            self.settled()
+            self.counts()
         self._may_roll_back, self._counted_since = True, []
         length, num_pending = len(self._pending), self._num_pending
 
@@ -306,20 +308,22 @@ class Tally:
                 del self._pending[length:]
                 self._num_pending = num_pending
                 return
-            newer = torch.cat(self._counted_since)[num_pending:]  # those that had waited came first
-            self._counts.index_add_(0, newer, torch.full_like(newer, -1))
+            newer = torch.cat(self._counted_since)[
+                num_pending:
+            ]  # the first ones were pending before
+            self._total.index_add_(0, newer, torch.full_like(newer, -1))
             self._pending, self._num_pending, self._counted_since = [], 0, []
 
         return roll_back
 
-    def settled(self) -> Tensor:
-        """The counts, up to date."""
+    def counts(self) -> Tensor:
+        """Counts the pending indices, and returns all counts, shape (K,)."""
         if self._pending:
             indices = torch.cat(self._pending) if len(self._pending) > 1 else self._pending[0]
             self._pending, self._num_pending = [], 0
-            indices = indices.to(self._counts.device, torch.int64)
+            indices = indices.to(self._total.device, torch.int64)
             if self._may_roll_back:
                 self._counted_since.append(indices)
             one = torch.ones(1, dtype=torch.int64, device=indices.device)
-            self._counts.index_add_(0, indices, one.expand(indices.shape[0]))
-        return self._counts
+            self._total.index_add_(0, indices, one.expand(indices.shape[0]))
+        return self._total

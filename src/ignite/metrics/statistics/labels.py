@@ -1,4 +1,4 @@
-"""How often which label was predicted for which: the one statistic of all metrics that compare labels."""
+"""The statistic of all metrics that compare labels: counts of predicted and true labels."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ _PLAIN_PARTS = ("kind", "num_classes", "num_examples", "num_items", "num_outside
 
 
 class LabelCounts(Statistic):
-    """Counts labels. Accumulates no more than is needed: from a matrix follow the other counts.
+    """Counts predicted and true labels.
+
+    Accumulates only what is needed: for binary and multiclass data the most detailed count, from
+    which the others are computed.
 
     Args:
-        need: one of the words above.
-        is_multilabel: whether predictions and targets of equal shape are labels, not binary.
-        allows_outside: leave targets that are no class out, instead of raising.
-        device: where to count; None means where the predictions are.
+        need: what to count: ``CORRECT``, ``CLASSES``, ``MATRIX`` or ``SAMPLES``.
+        is_multilabel: treat predictions and targets of equal shape as multilabel, not binary.
+        allows_outside: ignore targets that are not a class, instead of raising.
+        device: device on which to count. None: that of the predictions.
 
     Example:
         >>> counts = LabelCounts(CLASSES)
@@ -73,44 +76,44 @@ class LabelCounts(Statistic):
         return (self.is_multilabel,)
 
     def widen(self, other: Statistic) -> None:
-        """Counts for another metric, too."""
+        """Also counts what ``other`` counts."""
         assert isinstance(other, LabelCounts)
         self.needs = self.needs | other.needs
         self.allows_outside = self.allows_outside and other.allows_outside
 
     def reset(self) -> None:
-        """Forgets all that was seen, and its kind."""
+        """Clears all counts, and the kind of data."""
         self.kind: str | None = None
         self.num_classes: int | None = None
         self.num_examples = self.num_items = 0
         self.num_outside: int | Tensor = 0
         self.num_invalid: int | Tensor = 0
         self._totals: dict[str, Total] = {}
-        """What is counted, of what is needed."""
+        """The counts that are accumulated, by name."""
         self.version += 1
 
     @property
     def correct(self) -> Tensor | None:
-        """How many examples are right, shape (); None if that is not counted, as for the following."""
+        """Number of correct examples, shape (). None if it is not accumulated."""
         return self._total(CORRECT)
 
     @property
     def classes(self) -> Tensor | None:
-        """True positives, predicted and true examples of each class, shape (3, C)."""
+        """True positives, predictions and targets of each class, shape (3, C), or None."""
         return self._total(CLASSES)
 
     @property
     def matrix(self) -> Tensor | None:
-        """True classes in rows, predicted ones in columns, shape (C, C)."""
+        """Confusion matrix, shape (C, C), with true classes in rows, or None."""
         return self._total(MATRIX)
 
     @property
     def samples(self) -> Tensor | None:
-        """Sum of the precisions and of the recalls of the examples, shape (2,)."""
+        """Sums over examples of precision and recall, shape (2,), or None."""
         return self._total(SAMPLES)
 
     def _total(self, need: str) -> Tensor | None:
-        return self._totals[need].settled() if need in self._totals else None
+        return self._totals[need].value() if need in self._totals else None
 
     def _update(self, reading: Reading) -> None:
         labels: Labels = reading.derive(read_labels, self.is_multilabel)
@@ -131,7 +134,7 @@ class LabelCounts(Statistic):
             self.num_invalid = self.num_invalid + labels.num_invalid
 
     def _begin(self, labels: Labels) -> None:
-        """Finds out what has to be counted, of what is needed, to derive the rest."""
+        """Creates the counts that are needed for data of this kind."""
         needs = sorted(self.needs - {MATRIX})
         if labels.kind != MULTILABEL and self.needs == {SAMPLES}:
             raise ValueError(
@@ -147,7 +150,7 @@ class LabelCounts(Statistic):
         self.kind, self.num_classes = labels.kind, labels.num_classes
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all updates from now on."""
+        """Returns a function that undoes all updates from now on."""
         kept = {**vars(self), "_totals": dict(self._totals)}
         rollbacks = [total._rollback_point() for total in self._totals.values()]
 
@@ -160,26 +163,28 @@ class LabelCounts(Statistic):
 
     @leaves_inference_mode
     def load(self, values: Mapping[str, Any]) -> None:
-        """Goes on from saved counts.
+        """Loads saved counts.
 
         Raises:
-            ValueError: they are of another metric, and what this one needs does not follow from
-                them.
+            ValueError: they are invalid, or lack a count that this metric needs.
         """
-        if values["kind"] not in (None, BINARY, MULTICLASS, MULTILABEL):
-            raise ValueError(f"kind should be one of classification, but given {values['kind']!r}")
-        if values["kind"] is not None and (values["kind"] == MULTILABEL) != self.is_multilabel:
+        kind = values["kind"]
+        if kind not in (None, BINARY, MULTICLASS, MULTILABEL):
             raise ValueError(
-                f"The state should be with is_multilabel={self.is_multilabel}, but given {values['kind']}"
+                f"kind should be {BINARY!r}, {MULTICLASS!r} or {MULTILABEL!r}, but given {kind!r}"
+            )
+        if kind is not None and (kind == MULTILABEL) != self.is_multilabel:
+            raise ValueError(
+                f"The state should be with is_multilabel={self.is_multilabel}, but given {kind}"
             )
         sources = {CORRECT: (CORRECT, CLASSES, MATRIX), CLASSES: (CLASSES, MATRIX)}
-        for need in self.needs if values["kind"] is not None else ():
+        for need in self.needs if kind is not None else ():
             if all(values[source] is None for source in sources.get(need, (need,))):
-                held = [
+                given = [
                     name for name in (CORRECT, CLASSES, MATRIX, SAMPLES) if values[name] is not None
                 ]
                 raise ValueError(
-                    f"The state should have counts of {need}, but given one of another metric with {held}"
+                    f"The state should have counts of {need}, but given one of another metric with {given}"
                 )
         super().load(values)
 
@@ -188,7 +193,7 @@ class LabelCounts(Statistic):
         return {CORRECT: (), CLASSES: (3, c), MATRIX: (c, c), SAMPLES: (2,)}
 
     def take(self, values: Mapping[str, Any]) -> None:
-        """Goes on from other counts."""
+        """Replaces the counts."""
         self.reset()
         known = {
             need: values[need]
@@ -203,7 +208,7 @@ class LabelCounts(Statistic):
             )
 
     def check_kind(self, labels: Labels) -> None:
-        """Raises if these labels are of another kind than those before."""
+        """Raises if these labels differ from earlier ones in kind or number of classes."""
         if self.kind not in (None, labels.kind):
             raise RuntimeError(f"Input data type has changed from {self.kind} to {labels.kind}.")
         if self.num_classes not in (None, labels.num_classes):
@@ -212,7 +217,7 @@ class LabelCounts(Statistic):
             )
 
     def check(self) -> None:
-        """Raises if values were no labels, which ``update`` does not wait to see on an accelerator."""
+        """Raises if labels were invalid on an accelerator, for which ``update`` does not wait."""
         self.check_valid()
         if not isinstance(self.num_outside, Tensor) or not self.num_outside.item():
             return
@@ -223,12 +228,12 @@ class LabelCounts(Statistic):
         )
 
     def check_valid(self) -> None:
-        """Raises if scores were NaN or targets no whole numbers, likewise."""
+        """Raises if scores were NaN, or targets were not whole numbers."""
         if isinstance(self.num_invalid, Tensor) and self.num_invalid.item():
             raise ValueError(invalid_message(int(self.num_invalid)))
 
     def narrowed(self, wanted: Statistic) -> LabelCounts:
-        """A copy with no more than ``wanted`` counts, so that it goes on, and is saved, as if it had been alone."""
+        """Returns a copy with only the counts of ``wanted``, as if nothing had been shared."""
         assert isinstance(wanted, LabelCounts)
         other = self.clone()
         other.needs, other.allows_outside = wanted.needs, wanted.allows_outside
@@ -248,23 +253,23 @@ class LabelCounts(Statistic):
 
     @property
     def num_correct(self) -> Tensor:
-        """How many examples are right, shape ()."""
+        """Number of correct examples, shape ()."""
         correct = self.correct
         return self.true_positives.sum() if correct is None else correct
 
     @property
     def true_positives(self) -> Tensor:
-        """How many examples of each class are predicted as it, shape (C,); C is 2 for binary."""
+        """Number of true positives of each class, shape (C,). C is 2 for binary data."""
         return self._known_matrix().diagonal() if self.classes is None else self.classes[0]
 
     @property
     def num_predicted(self) -> Tensor:
-        """How many examples are predicted as each class, shape (C,)."""
+        """Number of predictions of each class, shape (C,)."""
         return self._known_matrix().sum(dim=0) if self.classes is None else self.classes[1]
 
     @property
     def num_true(self) -> Tensor:
-        """How many examples each class has, shape (C,)."""
+        """Number of targets of each class, shape (C,)."""
         return self._known_matrix().sum(dim=1) if self.classes is None else self.classes[2]
 
     def _known_matrix(self) -> Tensor:

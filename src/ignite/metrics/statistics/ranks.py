@@ -53,7 +53,7 @@ class RankCounts(Statistic):
     @property
     def counts(self) -> Tensor | None:
         """For each number of lower scores how many examples, shape (C,); None before the first batch."""
-        return None if self._tally is None else self._tally.settled()
+        return None if self._tally is None else self._tally.counts()
 
     def _update(self, reading: Reading) -> None:
         scores, targets = detached(reading.output[0]), detached(reading.output[1])
