@@ -228,9 +228,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         try:
             with nullcontext() if group is None else group.computing(self, (attachment, name)):
                 result = self.compute()
-        except (
-            NotComputableError
-        ) as error:  # subclasses of it have other causes than missing examples
+        except NotComputableError as error:
+            # Subclasses of the error have other causes than missing examples.
             if (
                 attachment is None
                 or not attachment.usage.is_of_batches
