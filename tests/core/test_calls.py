@@ -8,7 +8,7 @@ from ignite._core.calls import (
     has_parameter,
     name_of,
     nearest,
-    place_of,
+    source_location,
 )
 
 
@@ -58,14 +58,14 @@ def test_parameters_that_can_be_given_by_name():
 )  # fmt: skip
 def test_the_name_is_what_a_reader_looks_for(func, name):
     assert name_of(func) == name
-    assert place_of(func).startswith(__file__)
+    assert source_location(func).startswith(__file__)
 
 
 def test_a_signature_is_shown_as_it_was_written():
     def annotated(a: int, b: "str" = "x") -> None: ...
 
     assert describe_signature(annotated) == "(a, b='x')"
-    assert place_of(len) == ""
+    assert source_location(len) == ""
 
 
 def test_the_nearest_name_is_offered_if_one_is_near():

@@ -124,12 +124,12 @@ def test_an_unwritable_or_impossible_place_is_found(trainer, tmp_path, monkeypat
     trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint, trainer.state.objects)
     trainer.dry_run([1])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises((DryRunError, PermissionError), match="may not be written to"):
+    with pytest.raises((DryRunError, PermissionError), match="is not writable"):
         trainer.dry_run([1])
     monkeypatch.undo()
     (tmp_path / "run").rmdir()
     (tmp_path / "run").write_text("")
-    with pytest.raises((DryRunError, NotADirectoryError), match="is no folder"):
+    with pytest.raises((DryRunError, NotADirectoryError), match="is not a folder"):
         trainer.dry_run([1])
 
 

@@ -131,7 +131,7 @@ def test_mistakes_in_the_data_are_found_as_before_a_run():
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(NotADirectoryError, match="is no folder"):
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
         learner().fit(data(), run_dir=tmp_path / "run" / "deeper", dry_run=True)
 
 

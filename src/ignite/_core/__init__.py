@@ -1,1 +1,1 @@
-"""Words and tools that know nothing of training."""
+"""Tools that do not depend on any other room of the library."""

@@ -1,4 +1,4 @@
-"""Attributes of objects: those in slots, and attributes that are replaced for a while."""
+"""Attributes of objects: temporary replacements, and attributes in slots."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["replaced", "slots_of"]
 
 
 @contextmanager
-def replaced(one: Any, **values: Any) -> Iterator[None]:
-    """Sets attributes of an object, and restores them after the block, also after an error.
+def replaced(obj: Any, **values: Any) -> Iterator[None]:
+    """Sets attributes of an object, and restores them when the context exits.
 
     Args:
-        one: the object.
-        **values: the new values of its attributes.
+        obj: the object.
+        **values: new values of its attributes.
 
     Raises:
-        AttributeError: the object has no such attribute. Nothing is changed.
+        AttributeError: the object does not have one of the attributes. Nothing is changed.
 
     Example:
         >>> from types import SimpleNamespace
@@ -29,18 +29,18 @@ def replaced(one: Any, **values: Any) -> Iterator[None]:
         >>> options.folder
         'runs'
     """
-    before = {name: getattr(one, name) for name in values}
+    before = {name: getattr(obj, name) for name in values}
     try:
         for name, value in values.items():
-            setattr(one, name, value)
+            setattr(obj, name, value)
         yield
     finally:
         for name, value in before.items():
-            setattr(one, name, value)
+            setattr(obj, name, value)
 
 
 def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the names and values of the slots of an object, the attributes outside of ``__dict__``.
+    """Yields the names and values of an object's attributes that are in ``__slots__``.
 
     Example:
         >>> class Point:

@@ -1,4 +1,4 @@
-"""Callables: their signatures, names and places of definition; deprecation."""
+"""Callables: signatures, names, source locations, deprecation."""
 
 import difflib
 import functools
@@ -14,7 +14,7 @@ __all__ = [
     "has_parameter",
     "name_of",
     "nearest",
-    "place_of",
+    "source_location",
 ]
 
 P = ParamSpec("P")
@@ -22,10 +22,10 @@ R = TypeVar("R")
 
 
 def accepts(func: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether ``func(*args, **kwargs)`` fits the signature of ``func``; True if Python cannot tell."""
+    """Whether ``func`` can be called with these arguments; True if its signature is unknown."""
     try:
         signature = inspect.signature(func)
-    except ValueError:  # some built-ins have none
+    except ValueError:  # some built-in functions have no signature
         return True
     try:
         signature.bind(*args, **kwargs)
@@ -47,7 +47,7 @@ def has_parameter(func: Callable[..., Any], name: str) -> bool:
 
 
 def describe_signature(func: Callable[..., Any]) -> str:
-    """The signature of ``func`` without annotations: ``(engine, every=1)``."""
+    """Returns the signature of ``func`` without annotations, such as ``(engine, every=1)``."""
     parameters = [
         p.replace(annotation=inspect.Parameter.empty)
         for p in inspect.signature(func, follow_wrapped=True).parameters.values()
@@ -56,28 +56,29 @@ def describe_signature(func: Callable[..., Any]) -> str:
 
 
 def name_of(func: Callable[..., Any]) -> str:
-    """The qualified name of functions and methods; for other callables that of their class."""
+    """Returns the qualified name of a function or method; for other callables, that of their class."""
     partial_of = getattr(func, "func", None)
     if partial_of is not None and not hasattr(func, "__qualname__"):
         return f"partial({name_of(partial_of)})"
     owner = getattr(func, "__self__", None)
     if owner is not None and hasattr(func, "__func__") and not isinstance(owner, type):
-        return f"{type(owner).__qualname__}.{func.__name__}"  # the class of the object, which may inherit the method
+        # The class of the object, not the base class that may define the method.
+        return f"{type(owner).__qualname__}.{func.__name__}"
     name = getattr(func, "__qualname__", None)
     return name if isinstance(name, str) else type(func).__qualname__
 
 
-def place_of(func: Callable[..., Any]) -> str:
-    """``file:line`` of the definition; empty if Python does not know it."""
+def source_location(func: Callable[..., Any]) -> str:
+    """Returns ``file:line`` of the definition of ``func``; empty if it is unknown."""
     target = inspect.unwrap(getattr(func, "func", func))
     code = getattr(target, "__code__", None)
     if code is None and callable(target):
-        code = getattr(type(target).__call__, "__code__", None)  # an object that can be called
+        code = getattr(type(target).__call__, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns the end of an error message: the closest match of ``name`` among ``names``.
+    """Returns a hint for the end of an error message: the closest match of ``name`` among ``names``.
 
     Example:
         >>> nearest("n_save", ["n_saved", "atomic"]), nearest("color", ["atomic"])
@@ -93,13 +94,13 @@ def deprecated(
     reasons: tuple[str, ...] = (),
     raise_exception: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Marks a function as deprecated: each call warns, and its docstring says so.
+    """Marks a function as deprecated, in its docstring and by a warning at each call.
 
     Args:
-        deprecated_in: the version that deprecated it.
-        removed_in: the version that removes it; empty if that is open.
-        reasons: why, or what to use instead; a sentence each.
-        raise_exception: raise the warning instead of issuing it.
+        deprecated_in: the version that deprecates the function.
+        removed_in: the version that removes the function; empty if it is not decided.
+        reasons: sentences that say why, or what to use instead.
+        raise_exception: whether to raise the warning instead of issuing it.
 
     Raises:
         DeprecationWarning: on each call, if ``raise_exception``.

@@ -1,4 +1,4 @@
-"""Monotonic time, stopwatches and intervals; adjustments of the system clock do not affect durations."""
+"""Durations and intervals from a monotonic clock, which adjustments of the system time do not affect."""
 
 import time
 
@@ -6,19 +6,19 @@ __all__ = ["Stopwatch", "Throttle", "format_duration", "now"]
 
 
 def now() -> float:
-    """Returns the seconds of a monotonic clock; only differences are meaningful."""
+    """Returns the time of a monotonic clock in seconds; only differences are meaningful."""
     return time.monotonic()
 
 
 class Stopwatch:
-    """Measures the time between ``restart`` or ``resume`` and ``pause``."""
+    """Measures elapsed time, without the time between ``pause`` and ``resume``."""
 
     def __init__(self) -> None:
         self._before = 0.0
         self._since: float | None = None
 
     def restart(self) -> None:
-        """Starts at zero."""
+        """Starts again at zero."""
         self._before, self._since = 0.0, now()
 
     def pause(self) -> None:
@@ -30,15 +30,15 @@ class Stopwatch:
         self._since = now()
 
     def elapsed(self) -> float:
-        """Measured seconds."""
+        """Returns the measured seconds."""
         return self._before if self._since is None else self._before + now() - self._since
 
 
 class Throttle:
-    """True at the first call, and then once per interval.
+    """Limits how often something is done: due at the first call, and then once per interval.
 
     Args:
-        every_s: seconds from one yes to the next.
+        every_s: length of the interval in seconds.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -46,7 +46,7 @@ class Throttle:
         self._last: float | None = None
 
     def is_due(self) -> bool:
-        """Whether an interval has passed; if so, starts the next one."""
+        """Whether the interval has passed; if so, starts the next one."""
         time_now = now()
         if self._last is not None and time_now - self._last < self._every_s:
             return False
@@ -55,7 +55,7 @@ class Throttle:
 
 
 def format_duration(seconds: float) -> str:
-    """``HH:MM:SS.mmm``.
+    """Formats seconds as ``HH:MM:SS.mmm``.
 
     Example:
         >>> format_duration(3723.5)

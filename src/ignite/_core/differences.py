@@ -17,8 +17,8 @@ _MAX_TEXT = 80
 def first_difference(found: Any, expected: Any, path: str = "") -> str | None:
     """Describes where ``found`` differs from ``expected``; None if they are bitwise equal.
 
-    NaN equals NaN, and 0.0 does not equal -0.0. Mappings may differ in the order of their keys,
-    sequences not. Other objects are compared by ``==``.
+    NaN equals NaN, and 0.0 does not equal -0.0. The order of keys in mappings does not matter. Other
+    objects are compared with ``==``.
 
     Example:
         >>> first_difference({"lr": [0.1, 0.2]}, {"lr": [0.1, 0.3]}, "scheduler")
@@ -32,7 +32,7 @@ def first_difference(found: Any, expected: Any, path: str = "") -> str | None:
         return f"{path} is a {type(found).__name__} and should be a {type(expected).__name__}"
     if isinstance(expected, list | tuple):
         return _in_sequences(found, expected, path)
-    if hasattr(expected, "__array__"):  # numpy's, which need not be installed
+    if hasattr(expected, "__array__"):  # numpy arrays, without importing numpy
         return _in_tensors(torch.as_tensor(found), torch.as_tensor(expected), path)
     if isinstance(expected, float):
         is_equal = found.hex() == expected.hex() or (math.isnan(found) and math.isnan(expected))
@@ -52,8 +52,8 @@ def _in_mappings(found: Mapping[Any, Any], expected: Mapping[Any, Any], path: st
 
 
 def _in_sequences(found: Any, expected: Any, path: str) -> str | None:
-    for i, (one, other) in enumerate(zip(found, expected, strict=False)):
-        if difference := first_difference(one, other, f"{path}[{i}]"):
+    for i, (item, other) in enumerate(zip(found, expected, strict=False)):
+        if difference := first_difference(item, other, f"{path}[{i}]"):
             return difference
     if len(found) != len(expected):
         return f"{path} has {len(found)} items and should have {len(expected)}"
@@ -62,26 +62,26 @@ def _in_sequences(found: Any, expected: Any, path: str) -> str | None:
 
 def _in_tensors(found: Tensor, expected: Tensor, path: str) -> str | None:
     for what in ("dtype", "shape", "device"):
-        one, other = getattr(found, what), getattr(expected, what)
-        if one != other:
-            return f"{path} has {what} {one} and should have {other}"
+        own, other = getattr(found, what), getattr(expected, what)
+        if own != other:
+            return f"{path} has {what} {own} and should have {other}"
     found, expected = _comparable(found), _comparable(expected)
     is_same = (found == expected) | (found.isnan() & expected.isnan())
     if found.is_floating_point():
         is_same &= found.isnan() | (found.signbit() == expected.signbit())
     if bool(is_same.all()):
         return None
-    place = tuple((~is_same).nonzero()[0].tolist())
+    index = tuple((~is_same).nonzero()[0].tolist())
     num_wrong = int((~is_same).sum())
-    where = f"{path}{list(place)}" if place else path
+    where = f"{path}{list(index)}" if index else path
     return (
-        f"{where} is {found[place].item()!r} and should be {expected[place].item()!r} "
+        f"{where} is {found[index].item()!r} and should be {expected[index].item()!r} "
         f"({num_wrong} of {found.numel()} numbers differ)"
     )
 
 
 def _comparable(tensor: Tensor) -> Tensor:
-    """Returns a copy on the CPU, of a dtype and layout that all comparisons support."""
+    """Returns the tensor on the CPU, in a dtype and layout that support all comparisons."""
     plain = tensor.detach().cpu()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()

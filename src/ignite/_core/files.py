@@ -1,4 +1,4 @@
-"""Paths: files named after their checksum, folders that can be written to."""
+"""Files named after their checksum, and checks for writable folders."""
 
 import errno
 import hashlib
@@ -12,18 +12,18 @@ __all__ = ["check_writable", "hash_checkpoint"]
 def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tuple[Path, str]:
     """Moves a checkpoint to ``output_dir/<stem>-<first 8 digits of its SHA-256>.pt``.
 
-    The name is what ``torch.hub.load_state_dict_from_url(check_hash=True)`` checks. A file of this
-    name is replaced.
+    ``torch.hub.load_state_dict_from_url(check_hash=True)`` verifies the digits in the name. An
+    existing file of this name is replaced.
 
     Args:
-        checkpoint_path: the file; it is gone from there afterwards.
-        output_dir: the folder to move it to; made if it does not exist.
+        checkpoint_path: the file to move.
+        output_dir: the folder to move it to; created if it does not exist.
 
     Returns:
         The new path, and the full SHA-256 in hexadecimal digits.
 
     Raises:
-        FileNotFoundError: there is no file at ``checkpoint_path``.
+        FileNotFoundError: ``checkpoint_path`` is not an existing file.
 
     Example:
         >>> import tempfile
@@ -47,7 +47,7 @@ def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tupl
 
 
 def check_writable(path: Path | None) -> None:
-    """Checks that files can be written to a folder, without creating any; accepts None for no folder.
+    """Checks that a folder is or could be created and written to, without creating it; accepts None.
 
     Raises:
         PermissionError: the folder is not writable.
@@ -55,15 +55,15 @@ def check_writable(path: Path | None) -> None:
     """
     if path is None:
         return
-    known = next(one for one in (path, *path.absolute().parents) if one.exists())
-    if not known.is_dir():
-        raise NotADirectoryError(f"Files should go to {path}, but {known} is no folder")
-    if not os.access(known, os.W_OK | os.X_OK):
-        raise PermissionError(f"Files should go to {path}, but {known} may not be written to")
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"Files should go to {path}, but {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"Files should go to {path}, but {existing} is not writable")
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves a file, so that ``target`` is whole or absent at any time, even from one disk to another."""
+    """Moves a file, also between disks, so that ``target`` appears complete or not at all."""
     try:
         source.replace(target)
     except OSError as error:

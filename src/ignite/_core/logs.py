@@ -1,4 +1,4 @@
-"""Logs: a logger for users without logging of their own, and values as short text for log lines."""
+"""Sets up loggers for programs that do not configure logging, and formats values for log lines."""
 
 import logging
 import numbers
@@ -24,7 +24,7 @@ def setup_logger(
     reset: bool = False,
     encoding: str | None = "utf-8",
 ) -> logging.Logger:
-    """Gives the logger ``name`` a level, a stream and a file; see ``ignite.utils.setup_logger``."""
+    """Sets up a logger with a level, a stream and a file; see ``ignite.utils.setup_logger``."""
     logger = logging.getLogger(name)
     if logger.handlers:
         if not reset:
@@ -52,11 +52,11 @@ def setup_logger(
 
 
 def to_str_list(data: Any) -> list[str]:
-    """Formats numbers, tensors and nested containers of them for a line of text.
+    """Formats numbers, tensors and nested containers of them as short texts.
 
-    Numbers have 4 decimals; entries of a dictionary read ``key: value``; of a 1-d tensor the first
-    10 elements are shown, of one with more dimensions the shape. None and empty lists have no text
-    of their own.
+    Numbers have 4 decimals. Items of a dictionary become ``key: value``. For a 1-d tensor, the first
+    10 elements are shown; for one with more dimensions, the shape. None and empty lists have no
+    text.
 
     Example:
         >>> to_str_list({"loss": 0.5, "sizes": [1, 2], "none": None, "image": torch.zeros(3, 8, 8)})

@@ -1,4 +1,4 @@
-"""Imports at first use: optional packages, and modules that most programs do without."""
+"""Imports at first use: optional packages, and modules that most programs do not need."""
 
 import functools
 import importlib
@@ -8,15 +8,15 @@ __all__ = ["LazyModule", "import_optional", "numpy_or_none"]
 
 
 def import_optional(module: str, extra: str) -> Any:
-    """Imports ``module``; if it is missing, the error says how to install it.
+    """Imports ``module``; if it is not installed, the error says how to install it.
 
     Args:
-        module: its dotted name.
+        module: the dotted name of the module.
         extra: the extra of this package that installs it.
 
     Raises:
-        ModuleNotFoundError: ``module`` is not installed. Errors raised inside of ``module`` are
-            passed on.
+        ModuleNotFoundError: ``module`` is not installed. Errors that are raised inside of
+            ``module`` are not changed.
 
     Example:
         >>> import_optional("json", extra="all").dumps([1])
@@ -35,7 +35,7 @@ def import_optional(module: str, extra: str) -> Any:
 
 @functools.cache
 def numpy_or_none() -> Any:
-    """Numpy, if it is installed."""
+    """Returns numpy, or None if it is not installed."""
     try:
         import numpy
     except ModuleNotFoundError:
@@ -44,10 +44,10 @@ def numpy_or_none() -> Any:
 
 
 class LazyModule:
-    """Stands for a module, and imports it when one of its attributes is first used.
+    """A module that is imported when one of its attributes is first used.
 
     Args:
-        name: the module's dotted name.
+        name: the dotted name of the module.
 
     Example:
         >>> json = LazyModule("json")

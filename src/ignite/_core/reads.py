@@ -16,25 +16,27 @@ _LOCAL = (
     "LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST",
 )  # fmt: skip
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
-_NOTHING = ("CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL", "NOT_TAKEN")
+_IGNORED = ("CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL", "NOT_TAKEN")
 _STORES = ("STORE_GLOBAL", "STORE_NAME", "DELETE_GLOBAL")
 
 
 class Read(NamedTuple):
-    """A variable, and the attributes and constant keys of it that are looked up at once: ``cfg.parts["model"]``."""
+    """A variable and a chain of attributes and constant keys that is read from it: ``cfg.parts["model"]``."""
 
     root: str
+    """Name of the variable."""
     kind: str
-    """"global", "local" (a parameter, or a variable of a function around it) or "import"."""
+    """"global", "local" (a parameter, or a variable of an enclosing function) or "import"."""
     path: tuple[tuple[str, object], ...] = ()
-    """``("attribute", name)`` or ``("item", key)``, one after the other."""
+    """The chain: ``("attribute", name)`` or ``("item", key)`` each."""
 
 
 @functools.lru_cache(maxsize=4096)
 def reads_of(code: CodeType) -> tuple[Read, ...]:
-    """What a function, and the functions that are defined in it, read; each as far as it is looked into.
+    """Returns what a function, and the functions defined in it, read, each with the longest chain.
 
-    A variable that something was put into is followed to there. What is only stored is not read.
+    A local variable counts as the values that were assigned to it. A value that is only stored does
+    not count as read.
 
     Example:
         >>> def step(engine, batch):
@@ -47,99 +49,103 @@ def reads_of(code: CodeType) -> tuple[Read, ...]:
 
 
 def global_names(code: CodeType) -> Iterator[str]:
-    """Returns the names of global variables that a function, or a function within it, reads or sets."""
-    for one in dis.get_instructions(code):
-        if one.opname in _GLOBAL or one.opname in _STORES:
-            yield one.argval
+    """Yields the names of global variables that a function, or a function defined in it, reads or sets."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _GLOBAL or instruction.opname in _STORES:
+            yield instruction.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from global_names(constant)
 
 
 class _Reader:
+    """Follows the instructions of a function, and yields its reads."""
+
     def __init__(self, code: CodeType) -> None:
         self._code = code
-        self._open: list[Read] = []
-        self._held: dict[str, list[Read]] = {}
-        """What was assigned to a local variable."""
+        self._current: list[Read] = []
+        """The value on top of the stack, as the reads that it may come from."""
+        self._assigned: dict[str, list[Read]] = {}
+        """The reads that were assigned to each local variable."""
         self._key: list[object] = []
+        """A constant that was loaded on top of the value."""
 
     def run(self) -> Iterator[Read]:
-        for one in dis.get_instructions(self._code):
-            if one.opname in _NOTHING:
+        for instruction in dis.get_instructions(self._code):
+            if instruction.opname in _IGNORED:
                 continue
-            if not self._goes_on(one):
-                yield from self._close()
-                yield from self._begin(one)
-        yield from self._close()
+            if not self._continues(instruction):
+                yield from self._finish()
+                yield from self._start(instruction)
+        yield from self._finish()
 
-    def _goes_on(self, one: dis.Instruction) -> bool:
-        """Whether an instruction looks further into what was read last."""
-        if not self._open:
+    def _continues(self, instruction: dis.Instruction) -> bool:
+        """Applies an instruction to the current value; returns False if it does not use the value."""
+        opname, argument = instruction.opname, instruction.argval
+        if not self._current:
             return False
-        if one.opname in _ATTRIBUTE:
-            self._extend(("attribute", one.argval))
+        if opname in _ATTRIBUTE:
+            self._extend(("attribute", argument))
             return True
-        if one.opname in ("LOAD_CONST", "LOAD_SMALL_INT") and isinstance(one.argval, str | int):
+        if opname in ("LOAD_CONST", "LOAD_SMALL_INT") and isinstance(argument, str | int):
             if self._key:
                 return False
-            self._key = [one.argval]
+            self._key = [argument]
             return True
-        if self._key and (one.opname == "BINARY_SUBSCR" or one.argrepr == "[]"):
+        if self._key and (opname == "BINARY_SUBSCR" or instruction.argrepr == "[]"):
             self._extend(("item", self._key.pop()))
             return True
-        if one.opname in ("STORE_FAST", "STORE_DEREF") and not self._key:
-            self._held.setdefault(one.argval, []).extend(self._open)
-            self._open = []
+        if opname in ("STORE_FAST", "STORE_DEREF") and not self._key:
+            self._assigned.setdefault(argument, []).extend(self._current)
+            self._current = []
             return True
         return False
 
     def _extend(self, step: tuple[str, object]) -> None:
-        self._open = [
-            read._replace(path=(*read.path, step)) for read in self._open if len(read.path) < 16
+        self._current = [
+            read._replace(path=(*read.path, step)) for read in self._current if len(read.path) < 16
         ]
         self._key = []
 
-    def _close(self) -> Iterator[Read]:
-        yield from self._open
-        self._open, self._key = [], []
+    def _finish(self) -> Iterator[Read]:
+        yield from self._current
+        self._current, self._key = [], []
 
-    def _begin(self, one: dis.Instruction) -> Iterator[Read]:
-        if one.opname in _GLOBAL:
-            self._open = [Read(one.argval, "global")]
-        elif one.opname == "IMPORT_NAME":
-            self._open = [Read(one.argval, "import")]
-        elif one.opname in _LOCAL:
-            names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
-            if one.opname.startswith("STORE"):
+    def _start(self, instruction: dis.Instruction) -> Iterator[Read]:
+        opname, argument = instruction.opname, instruction.argval
+        if opname in _GLOBAL:
+            self._current = [Read(argument, "global")]
+        elif opname == "IMPORT_NAME":
+            self._current = [Read(argument, "import")]
+        elif opname in _LOCAL:
+            names = argument if isinstance(argument, tuple) else (argument,)
+            if opname.startswith("STORE"):
                 names = names[1:]
-            is_deref = (
-                "DEREF" in one.opname
-            )  # else, of cells, a variable is only handed on to a function in this one
+            # Other instructions load a cell only to pass it to a function that is defined here.
+            is_deref = "DEREF" in opname
             for name in names:
                 if not is_deref and name in (*self._code.co_cellvars, *self._code.co_freevars):
                     continue
-                yield from self._open
-                self._open = self._local(name)
-        elif one.opname == "LOAD_CONST" and isinstance(one.argval, CodeType):
-            for read in reads_of(one.argval):
-                is_outside = read.kind == "local" and read.root in one.argval.co_freevars
+                yield from self._current
+                self._current = self._reads_of_local(name)
+        elif opname == "LOAD_CONST" and isinstance(argument, CodeType):
+            for read in reads_of(argument):
                 if read.kind != "local":
                     yield read
-                elif is_outside:
+                elif read.root in argument.co_freevars:
                     yield from (
                         found._replace(path=(*found.path, *read.path))
-                        for found in self._local(read.root)
+                        for found in self._reads_of_local(read.root)
                     )
 
-    def _local(self, name: str) -> list[Read]:
-        is_around = (
+    def _reads_of_local(self, name: str) -> list[Read]:
+        is_input = (
             name in self._code.co_freevars
             or name in self._code.co_varnames[: _num_parameters(self._code)]
         )
-        return [*([Read(name, "local")] if is_around else []), *self._held.get(name, [])]
+        return [*([Read(name, "local")] if is_input else []), *self._assigned.get(name, [])]
 
 
 def _num_parameters(code: CodeType) -> int:
-    has_rest = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
-    return code.co_argcount + code.co_kwonlyargcount + has_rest
+    num_variadic = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
+    return code.co_argcount + code.co_kwonlyargcount + num_variadic

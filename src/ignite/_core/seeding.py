@@ -13,8 +13,8 @@ __all__ = ["RandomState", "capture_random_state", "manual_seed", "restore_random
 class RandomState(TypedDict):
     """The state of all random number generators of the process.
 
-    Holds numbers, strings, tuples, dictionaries and tensors only, so that
-    ``torch.load(weights_only=True)`` reads it.
+    Contains only numbers, strings, tuples, dictionaries and tensors, so that
+    ``torch.load(weights_only=True)`` can load it.
     """
 
     python: tuple[Any, ...]
@@ -27,7 +27,7 @@ def manual_seed(seed: int) -> None:
     """Seeds Python, torch on all devices, and numpy and torch_xla where they are installed.
 
     Args:
-        seed: not negative. Numpy's generator takes the lowest 32 bits.
+        seed: a non-negative integer. Numpy's generator uses the lowest 32 bits.
 
     Example:
         >>> manual_seed(7)
@@ -63,7 +63,7 @@ def capture_random_state() -> RandomState:
     if numpy is not None:
         state["numpy"] = _map_dict(
             numpy.random.get_state(legacy=False),
-            # int64, because few operations know torch's uint32.
+            # int64, because few operations of torch support uint32.
             lambda value: (
                 torch.from_numpy(value.astype("int64"))
                 if isinstance(value, numpy.ndarray)
@@ -79,7 +79,8 @@ def capture_random_state() -> RandomState:
 def restore_random_state(state: RandomState) -> None:
     """Restores the state that ``capture_random_state`` returned.
 
-    What this machine lacks is skipped: numpy, an accelerator, or some of its devices.
+    States of generators that this machine does not have are skipped: of numpy, an accelerator, or
+    some of its devices.
 
     Args:
         state: the result of ``capture_random_state``, on this machine or another.
@@ -104,7 +105,7 @@ def restore_random_state(state: RandomState) -> None:
 
 
 def _accelerator_type() -> str | None:
-    """``cuda``, ``mps``, ``xpu``, ...: a process has one kind at most."""
+    """Returns the device type, such as ``cuda`` or ``mps``, of which a process has at most one; else None."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return None if accelerator is None else accelerator.type
 
@@ -113,7 +114,7 @@ def _device_states(device_type: str) -> list[torch.Tensor]:
     module = torch.get_device_module(device_type)
     if hasattr(module, "get_rng_state_all"):
         return list(module.get_rng_state_all())
-    return [module.get_rng_state()]  # mps has one device
+    return [module.get_rng_state()]  # mps, which has one device
 
 
 def _set_device_states(device_type: str, states: list[torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Private names of torch, in one place: each with the versions it was seen in and what happens without it."""
+"""All uses of torch's private names, each with the versions it was seen in and what happens without it."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ Seen in 2.13; a part of torch's file format.
 
 foreach_copy_: Callable[..., None] = torch._foreach_copy_
 foreach_lerp_: Callable[..., None] = torch._foreach_lerp_
-"""Operations on lists of tensors, as torch's optimizers use them.
+"""Operations on lists of tensors, which torch's optimizers use, too.
 
-Seen in 2.13; without them, this import fails.
+Seen in 2.13; without them, the import of this module fails.
 """
 
 _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 
 
 def checkpoint_entry_class() -> Any:
-    """The class that describes where an entry of a sharded checkpoint is stored.
+    """Returns the class that describes where an entry of a sharded checkpoint is stored.
 
     Seen in 2.13; a part of the file format. Without it, sharded checkpoints raise AttributeError.
     """
@@ -65,9 +65,9 @@ def checkpoint_entry_class() -> Any:
 
 
 def default_store() -> Any:
-    """The key-value store of the default process group.
+    """Returns the key-value store of the default process group.
 
-    Seen in 2.13. None without it, and with MPI: then processes only communicate by collectives.
+    Seen in 2.13. None without it, and with MPI: processes then communicate by collectives only.
     """
     find = getattr(dist.distributed_c10d, "_get_default_store", None)
     store = find() if find is not None and dist.is_initialized() else None
@@ -78,7 +78,7 @@ def default_store() -> Any:
 
 
 def storage_id(storage: torch.UntypedStorage) -> int:
-    """The identity of a storage, the same for all tensors that share it.
+    """Returns the identity of a storage, which is the same for all tensors that share it.
 
     Seen in 2.13. Without it, saving raises AttributeError.
     """
@@ -87,7 +87,7 @@ def storage_id(storage: torch.UntypedStorage) -> int:
 
 
 def num_storage_uses(storage: torch.UntypedStorage) -> int:
-    """How many tensors and Python objects hold a storage.
+    """Returns the number of tensors and Python objects that refer to a storage.
 
     Seen in 2.13. Without it, snapshots raise AttributeError.
     """
@@ -99,37 +99,37 @@ def num_storage_uses(storage: torch.UntypedStorage) -> int:
 
 
 def worker_processes(iterator: Any) -> list[Any]:
-    """The worker processes of a DataLoader's iterator.
+    """Returns the worker processes of a DataLoader's iterator.
 
-    Seen in 2.13. Empty without workers or without the name: then nobody warns about workers that
-    hang.
+    Seen in 2.13. Empty without workers or without the name: there are then no warnings about
+    workers that hang.
     """
     workers: list[Any] = getattr(iterator, "_workers", [])
     return workers
 
 
 def num_received(iterator: Any) -> int | None:
-    """How many batches of its workers an iterator has received.
+    """Returns the number of batches that an iterator has received from its workers.
 
-    Seen in 2.13. None without workers or without the name: then a failed batch counts as not tried
-    again.
+    Seen in 2.13. None without workers or without the name: a failed batch then counts as not
+    retried.
     """
     return getattr(iterator, "_rcvd_idx", None)
 
 
 def worker_of_next_batch(iterator: Any) -> int | None:
-    """The index of the worker that makes the next batch.
+    """Returns the index of the worker that loads the next batch.
 
-    Seen in 2.13. None if that is unknown: then warnings do not name the worker.
+    Seen in 2.13. None if it is unknown: warnings then do not name the worker.
     """
     task = getattr(iterator, "_task_info", {}).get(num_received(iterator))
     return task[0] if task else None
 
 
 def shut_down_workers(iterator: Any) -> None:
-    """Ends the workers of an iterator.
+    """Shuts down the workers of an iterator.
 
-    Seen in 2.13. Without the name, workers end with their iterator.
+    Seen in 2.13. Without the name, the workers end with their iterator.
     """
     shut_down = getattr(iterator, "_shutdown_workers", None)
     if shut_down is not None:
@@ -137,7 +137,7 @@ def shut_down_workers(iterator: Any) -> None:
 
 
 def forget_workers(loader: Any) -> None:
-    """Makes a DataLoader with persistent workers start new ones in the next pass.
+    """Makes a DataLoader with persistent workers start new workers for its next iterator.
 
     Seen in 2.13. Without the name, this has no effect.
     """
@@ -145,24 +145,28 @@ def forget_workers(loader: Any) -> None:
 
 
 def dataset_fetcher(iterator: Any) -> Any:
-    """What reads the dataset for an iterator without workers; its ``ended`` tells whether a stream has ended.
+    """Returns the object that fetches samples for an iterator without workers.
 
-    Seen in 2.13. None without it: then a stream that begins anew by itself is not noticed.
+    Its attribute ``ended`` tells whether an iterable dataset is exhausted. Seen in 2.13. None
+    without it: an iterable dataset that restarts by itself is then not noticed.
     """
     return getattr(iterator, "_dataset_fetcher", None)
 
 
 COMPILED_MODULE_NAME = "_orig_mod"
-"""The attribute of a compiled module that holds the module, a part of the names of its parameters.
+"""The attribute of a compiled module that holds the original module; appears in its parameter names.
 
-Seen in 2.13. Without it, names of parameters keep the prefix that ``torch.compile`` adds.
+Seen in 2.13. Without it, parameter names keep the prefix that ``torch.compile`` adds.
 """
 
 
 def compiled_module_class(loaded: Any) -> Any:
-    """The class of compiled modules, from ``sys.modules``; None if nobody has loaded it, which takes a second.
+    """Returns the class of compiled modules.
 
-    Seen in 2.13. None without it: then names of parameters keep the prefix that ``torch.compile``
-    adds.
+    Seen in 2.13. None without it, and if it has not been imported, which would take a second:
+    parameter names then keep the prefix that ``torch.compile`` adds.
+
+    Args:
+        loaded: ``sys.modules``.
     """
     return getattr(loaded.get("torch._dynamo.eval_frame"), "OptimizedModule", None)

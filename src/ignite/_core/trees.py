@@ -1,4 +1,4 @@
-"""Nested containers, such as batches, outputs and states, and the tensors in them: mapped, moved, converted."""
+"""Maps and converts nested containers, such as batches, outputs and states, and the tensors in them."""
 
 import copy
 import dataclasses
@@ -34,10 +34,10 @@ def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[A
     Args:
         x: the leaf or container.
         input_type: the class or classes of the leaves.
-        func: called with a leaf, returns what takes its place.
+        func: called with each leaf; returns its replacement.
 
     Raises:
-        TypeError: there is something else in ``x``, None for example.
+        TypeError: ``x`` contains another object, such as None.
 
     Example:
         >>> apply_to_type({"a": [1, 2], "b": ("text", 3)}, int, lambda i: i * 10)
@@ -71,10 +71,10 @@ def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
 
     Args:
         x: the tensor or container.
-        func: called with a tensor, returns what takes its place.
+        func: called with each tensor; returns its replacement.
 
     Raises:
-        TypeError: there is something else in ``x``, a number for example.
+        TypeError: ``x`` contains another object, such as a number.
 
     Example:
         >>> apply_to_tensor({"x": torch.tensor([1, 2]), "id": "a"}, torch.Tensor.tolist)
@@ -90,11 +90,11 @@ def convert_tensor(
 
     Args:
         x: the tensor or container.
-        device: where to; None leaves the very tensors that came.
-        non_blocking: return before a copy from pinned memory has ended.
+        device: the device to move to; None keeps the same tensor objects.
+        non_blocking: whether copies from pinned memory are asynchronous.
 
     Raises:
-        TypeError: there is something else in ``x``, a number for example.
+        TypeError: ``x`` contains another object, such as a number.
 
     Example:
         >>> convert_tensor([torch.zeros(2)], device="meta")
@@ -107,7 +107,7 @@ def convert_tensor(
 
 
 def in_float32(output: Any) -> Any:
-    """Converts float16 and bfloat16 tensors in nested containers to float32; others stay the same objects.
+    """Converts float16 and bfloat16 tensors in nested containers to float32; keeps all other objects.
 
     Example:
         >>> in_float32((torch.ones(1, dtype=torch.bfloat16), "a"))
@@ -121,34 +121,38 @@ def in_float32(output: Any) -> Any:
             return output
         return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
     if isinstance(output, Mapping):
-        return _replaced(output, dict(output), lambda new, key, value: new.__setitem__(key, value))
+        return _convert_items(
+            output, dict(output), lambda new, key, value: new.__setitem__(key, value)
+        )
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        return _replaced(output, fields, object.__setattr__)
+        return _convert_items(output, fields, object.__setattr__)
     return output
 
 
-def _replaced(output: Any, values: Mapping[Any, Any], put: Callable[[Any, Any, Any], None]) -> Any:
+def _convert_items(
+    output: Any, values: Mapping[Any, Any], set_item: Callable[[Any, Any, Any], None]
+) -> Any:
     """Returns a copy of the output with values in float32; the output itself if nothing changes."""
     changed = {key: new for key, value in values.items() if (new := in_float32(value)) is not value}
     if not changed:
         return output
     output = copy.copy(output)
     for key, value in changed.items():
-        put(output, key, value)
+        set_item(output, key, value)
     return output
 
 
 def tree_map(func: Callable[..., Any], x: Any, key: Any = None) -> Any:
     """Calls ``func(leaf, key=key)`` on every leaf of nested mappings and sequences.
 
-    A leaf is whatever is neither a mapping nor a sequence; strings and bytes are leaves.
+    A leaf is an object that is neither a mapping nor a sequence; strings and bytes are leaves.
 
     Args:
-        func: returns what takes the leaf's place.
+        func: returns the replacement of a leaf.
         x: the leaf or container.
-        key: handed on for a leaf that is in no container. Others get their key in the innermost
-            mapping, or their index in the innermost sequence.
+        key: the key for a leaf that is not in a container. For others, it is their key or index in
+            the innermost container.
 
     Example:
         >>> tree_map(lambda leaf, key: f"{key}={leaf}", {"a": 1, "b": [2, 3]})
@@ -176,7 +180,7 @@ def items_restorer(items: dict[Any, Any]) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class CollectionItem:
-    """An item of a dictionary or list, which can be read and set.
+    """A reference to an item of a dictionary or list, which can be read and set.
 
     Args:
         collection: the dictionary or list.
@@ -202,21 +206,20 @@ class CollectionItem:
 
 
 def tree_apply2(func: Callable[[Any, Any], Any], x: Any, y: Any) -> None:
-    """Calls ``func`` on each leaf of ``x`` together with what is in the same place of ``y``.
+    """Calls ``func`` on each leaf of ``x`` and its counterpart in ``y``.
 
-    Leaves that have no inside to change (numbers, strings, tensors, None) come as a
-    :class:`CollectionItem`, so that ``func`` can put another value in their place; other objects
-    come as they are.
+    Numbers, strings, tensors and None in a container are passed as a :class:`CollectionItem`, so
+    that ``func`` can replace them; other objects are passed themselves.
 
     Args:
         func: called with a leaf of ``x`` and its counterpart in ``y``.
-        x: nested dictionaries and lists; or a :class:`CollectionItem` that holds them; or a single
+        x: nested dictionaries and lists; a :class:`CollectionItem` that refers to them; or a single
             leaf.
-        y: has at least the keys of ``x``, and lists of the same length.
+        y: containers with at least the keys of ``x``, and lists of the same length.
 
     Raises:
-        ValueError: a key of ``x`` is missing in ``y``, two lists differ in length, or a container
-            of ``x`` meets something else in ``y``.
+        ValueError: a key of ``x`` is missing in ``y``, two lists differ in length, or the
+            counterpart of a container is not a container of the same kind.
 
     Example:
         >>> x = {"lr": 0.1, "steps": [1, 2]}
@@ -259,13 +262,13 @@ def _check_kind(x: Any, y: Any, kind: type) -> None:
 def _rebuild_mapping(x: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     if isinstance(x, defaultdict):
         return type(x)(x.default_factory, items)
-    return type(x)(items)  # type: ignore[call-arg]  # that a mapping is built from a dictionary is our assumption
+    return type(x)(items)  # type: ignore[call-arg]  # assumes that the class takes a dictionary
 
 
 def _rebuild_sequence(x: Sequence[Any], items: Iterable[Any]) -> Any:
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return type(x)(*items)
-    return type(x)(items)  # type: ignore[call-arg]  # as for mappings
+    return type(x)(items)  # type: ignore[call-arg]  # assumes that the class takes an iterable
 
 
 def _names(types: type | tuple[type, ...]) -> str:
@@ -273,18 +276,18 @@ def _names(types: type | tuple[type, ...]) -> str:
 
 
 def to_onehot(indices: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Turns class indices into one-hot vectors along a new dimension 1. Can be scripted.
+    """Converts class indices to one-hot vectors along a new dimension 1. Supports ``torch.jit.script``.
 
     Args:
         indices: integers in [0, num_classes), shape (N, ...).
-        num_classes: length of the new dimension.
+        num_classes: size of the new dimension.
 
     Returns:
-        0 and 1 as uint8, shape (N, num_classes, ...), on the device of ``indices``.
+        A uint8 tensor of shape (N, num_classes, ...), on the device of ``indices``.
 
     Raises:
-        TypeError: ``indices`` are floating point.
-        RuntimeError: an index is out of range. On an accelerator, torch reports this later.
+        TypeError: ``indices`` has a floating point dtype.
+        RuntimeError: an index is out of range. On an accelerator, torch raises this later.
 
     Example:
         >>> to_onehot(torch.tensor([2, 0]), num_classes=3).tolist()

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ignite._core.calls import name_of, place_of
+from ignite._core.calls import name_of, source_location
 from ignite.engine._emitter import Emitter
 from ignite.engine._handlers import Registration
 
@@ -94,7 +94,7 @@ def _rows(engine: Emitter) -> Iterator[_Row]:
         depth_shown = max(depth_shown, depth)
         if name is None:
             step: Any = getattr(engine, "_process_function", None)
-            yield _Row(depth, f"step: {name_of(step)}", place_of(step))
+            yield _Row(depth, f"step: {name_of(step)}", source_location(step))
         else:
             yield from _event_rows(engine, name, depth)
     in_order = {name for name, _ in _TIMELINE}
@@ -113,7 +113,7 @@ def _event_rows(engine: Emitter, name: str, depth: int) -> Iterator[_Row]:
         yield _Row(
             depth + 1,
             _in_words(entry) + _note_of(entry, engine),
-            place_of(entry.handler),
+            source_location(entry.handler),
             is_handler=True,
         )
 

@@ -12,7 +12,7 @@ from enum import Enum
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ignite._core.calls import accepts, describe_signature, name_of, place_of
+from ignite._core.calls import accepts, describe_signature, name_of, source_location
 from ignite.engine._filters import FOR_EVER, Combined, DueAt, Filter, Last, LastGate, bind
 
 if TYPE_CHECKING:
@@ -510,7 +510,7 @@ def _misfit(
         *(f"{name}={value!r}" for name, value in kwargs.items()),
     ]
     calls = " or ".join(f"({', '.join(call)})" for call in (["engine", *own], own))
-    place = place_of(handler)
+    place = source_location(handler)
     return (
         f"Error adding {name_of(handler)} to {table.event}: handler should accept {calls}, "
         f"but takes {describe_signature(handler)}" + (f" ({place})" if place else "")

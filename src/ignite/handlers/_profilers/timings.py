@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ignite._core.calls import name_of, place_of
+from ignite._core.calls import name_of, source_location
 from ignite.engine import Engine, Events
 from ignite.engine.extension import Meter, Step
 from ignite.handlers.checkpoint import Checkpoint
@@ -282,7 +282,9 @@ def _synchronized(step: Step) -> Step:
 def _short_name(func: Callable[..., Any]) -> str:
     name = name_of(func).rpartition("<locals>.")[2]
     # Some trackers refuse names with < or >.
-    return f"lambda at {PurePath(place_of(func)).name}" if name.endswith("<lambda>") else name
+    return (
+        f"lambda at {PurePath(source_location(func)).name}" if name.endswith("<lambda>") else name
+    )
 
 
 def check_engine(engine: Any) -> None:
