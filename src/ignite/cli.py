@@ -89,15 +89,17 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         "of this folder, one per line, for questions and bug reports. The run.json of each run has "
         "the same information.",
     )
-    trial = commands.add_parser(
+    demo_command = commands.add_parser(
         "demo",
         help="train a small network on handwritten digits",
         description="Trains a convolutional network on the 1,797 digits of scikit-learn, in about "
         "15 seconds. Stop it with Ctrl-C or kill -9 and run it again: it resumes exactly. Needs "
         '"reignition[demo]".',
     )
-    trial.add_argument("--epochs", type=int, default=12, help="number of epochs (default: 12)")
-    trial.add_argument(
+    demo_command.add_argument(
+        "--epochs", type=int, default=12, help="number of epochs (default: 12)"
+    )
+    demo_command.add_argument(
         "--output",
         type=Path,
         default=Path("runs/demo"),
@@ -112,28 +114,28 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
 
 
 def _env(out: TextIO) -> int:
-    found = environment()
-    width = max(map(len, found))
-    for name, value in found.items():
+    values = environment()
+    width = max(map(len, values))
+    for name, value in values.items():
         out.write(f"{name:{width}}  {' '.join(value) if isinstance(value, list) else value}\n")
     return 0
 
 
 def _doctor(run_dir: str, repair: bool, out: TextIO) -> int:
     try:
-        found = [(where, place) for where, place in _places(run_dir) if storage.scan(place)]
+        found = [(folder, place) for folder, place in _places(run_dir) if storage.scan(place)]
     except (OSError, ValueError) as error:
         out.write(f"{error}\n")
         return 2
     if not found:
         out.write(f"No checkpoints in {run_dir}{_hint(run_dir)}\n")
         return 1
-    is_well = True
-    for where, place in found:
-        if where != run_dir:
-            out.write(f"{where}\n")
-        is_well &= _report(place, repair, out)
-    return 0 if is_well else 1
+    is_intact = True
+    for folder, place in found:
+        if folder != run_dir:
+            out.write(f"{folder}\n")
+        is_intact &= _report(place, repair, out)
+    return 0 if is_intact else 1
 
 
 def _places(run_dir: str) -> Iterator[tuple[str, storage.Place]]:
@@ -145,7 +147,7 @@ def _places(run_dir: str) -> Iterator[tuple[str, storage.Place]]:
 
 
 def _hint(run_dir: str) -> str:
-    """Returns a hint at subfolders with checkpoints, for a folder of several runs."""
+    """Returns a hint that names subfolders with checkpoints, for a folder of several runs."""
     if "://" in run_dir:
         return ""
     top = Path(run_dir).expanduser()
@@ -158,15 +160,15 @@ def _hint(run_dir: str) -> str:
 
 def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
     """Writes a report of the checkpoints; returns whether all are intact."""
-    found = storage.scan(place)
-    rows = [_examine(place, one) for one in found]
+    checkpoints = storage.scan(place)
+    rows = [_examine(place, found) for found in checkpoints]
     out.write(_table(rows))
     whole = {row.file for row in rows if row.verdict == WHOLE}
     newest = next(
         (
-            one.name
-            for one in found
-            if one.name in whole and one.note and one.note.family == storage.RUN_FAMILY
+            found.name
+            for found in checkpoints
+            if found.name in whole and found.note and found.note.family == storage.RUN_FAMILY
         ),
         None,
     )

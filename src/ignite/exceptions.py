@@ -50,7 +50,7 @@ class DryRunError(ExceptionGroup[Exception]):
 
 
 class NotComputableError(RuntimeError):
-    """Raised by a metric without a value, because it has not seen a sample.
+    """Raised by a metric that has no value because it has not seen a sample.
 
     Example:
         >>> issubclass(NotComputableError, RuntimeError)

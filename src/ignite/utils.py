@@ -1,4 +1,4 @@
-"""Utilities for user programs: tensors, seeds, logging. Defined in other modules."""
+"""Utilities for user programs: tensors, seeds, logging."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def setup_logger(
 ) -> logging.Logger:
     """Sets up a logger that writes to a stream and, optionally, a file.
 
-    It is silent on ranks other than 0.
+    On ranks other than 0, the logger writes nothing.
 
     Args:
         name: name of the logger; None for the root logger.
