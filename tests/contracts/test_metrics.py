@@ -12,24 +12,20 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
-from support.cases import CASES, FINELY, NOT_HERE, all_metric_classes, as_plain, close, cut, wide
-
-every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-
-
-def batch_of(case, n, seed=0):
-    return case.examples(torch.Generator().manual_seed(seed), n)
-
-
-def value_of(metric):
-    return as_plain(metric.compute())
-
-
-def fed(case, batches):
-    metric = case.make()
-    for batch in batches:
-        metric.update(batch)
-    return metric
+from support.cases import (
+    CASES,
+    FINELY,
+    NOT_HERE,
+    all_metric_classes,
+    as_plain,
+    batch_of,
+    close,
+    cut,
+    every_metric,
+    fed,
+    value_of,
+    wide,
+)
 
 
 def test_every_metric_is_here():

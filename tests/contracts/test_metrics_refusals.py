@@ -13,36 +13,24 @@ from ignite.engine import Engine
 from support.cases import (
     CASES,
     as_plain,
+    batch_of,
     binary,
     close,
     cut,
     distributions,
+    every_metric,
+    fed,
     labels,
     multilabel,
     probabilities,
     scores,
+    value_of,
 )
 
-every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage")
 PAIRS = {name: case for name, case in CASES.items() if name not in ACCUMULATE}
 every_metric_of_pairs = pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS.keys())
 TAKES_ANY_TARGETS = ("Entropy", "MutualInformation", "Loss")
-
-
-def batch_of(case, n, seed=0):
-    return case.examples(torch.Generator().manual_seed(seed), n)
-
-
-def value_of(metric):
-    return as_plain(metric.compute())
-
-
-def fed(case, batches):
-    metric = case.make()
-    for batch in batches:
-        metric.update(batch)
-    return metric
 
 
 def malformed(y_pred, y, case):

@@ -1,5 +1,4 @@
 import contextlib
-import gc
 import multiprocessing
 import os
 
@@ -9,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from ignite.data import resumable
 from ignite.data._passes import Pass, WatchedPass
+from support.garbage import no_garbage_collection
 from support.noisy_data import Counting
 
 
@@ -118,13 +118,9 @@ def test_after_a_worker_has_died_the_loader_can_be_used_again():
 def test_an_error_of_a_worker_does_not_keep_the_workers():
     iterator = iter(loader_of(Breaks(8), num_workers=1))
     next(iterator)
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         with contextlib.suppress(OSError):
             next(iterator)
         assert multiprocessing.active_children()
         del iterator
         assert multiprocessing.active_children() == []
-    finally:
-        gc.enable()

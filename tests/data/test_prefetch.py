@@ -1,4 +1,3 @@
-import contextlib
 import gc
 import os
 import subprocess
@@ -13,8 +12,7 @@ from hypothesis import strategies as st
 
 from ignite.data import ArrayLoader, resumable
 from ignite.data._prefetch import prefetched
-from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint
+from support.interrupted_runs import run_until
 
 
 def threads():
@@ -55,18 +53,8 @@ def test_the_position_counts_what_was_handed_over(num_taken):
 
 def test_a_run_that_is_left_goes_on_exactly(tmp_path):
     def program(fail_at, folder):
-        seen = []
-        trainer = Engine(lambda engine, batch: seen.append(batch.tolist()))
-        Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED)
-
-        @trainer.on(Events.ITERATION_STARTED(once=fail_at))
-        def fail():
-            raise InterruptedError
-
         loader = ArrayLoader(torch.arange(20), 3, shuffle=True, seed=1, prefetch=3)
-        with contextlib.suppress(InterruptedError):
-            trainer.run(loader, max_epochs=2, resume="latest")
-        return seen
+        return run_until(fail_at, loader, folder, max_epochs=2)
 
     whole = program(1000, tmp_path / "whole")
     parts = program(10, tmp_path / "parts") + program(1000, tmp_path / "parts")

@@ -1,4 +1,3 @@
-import gc
 import io
 import itertools
 import logging
@@ -20,6 +19,7 @@ from torch.utils.data import (
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ignite.data import ShardedBatchSampler, resumable, seeded
+from support.garbage import no_garbage_collection
 from support.noisy_data import (
     Counting,
     Noisy,
@@ -689,9 +689,7 @@ def test_workers_end_with_the_iterator_or_the_loader(persistent_workers):
     loader = resumable(
         DataLoader(range(9), num_workers=1, persistent_workers=persistent_workers), seed=1
     )
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         iterator = iter(loader)
         next(iterator)
         assert multiprocessing.active_children()
@@ -699,5 +697,3 @@ def test_workers_end_with_the_iterator_or_the_loader(persistent_workers):
         if persistent_workers:
             del loader
         assert multiprocessing.active_children() == []
-    finally:
-        gc.enable()

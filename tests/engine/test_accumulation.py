@@ -19,24 +19,9 @@ from ignite.engine import (
     supervised_training_step,
 )
 from support.accumulate_in_processes import NUM_COUNTED
+from support.linear_models import linear, make_batches
 
 mse = torch.nn.functional.mse_loss
-
-
-def linear():
-    torch.manual_seed(7)
-    return torch.nn.Linear(3, 2, dtype=torch.float64)
-
-
-def make_batches(number, size=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        tuple(
-            torch.randn(size, features, generator=generator, dtype=torch.float64)
-            for features in (3, 2)
-        )
-        for _ in range(number)
-    ]
 
 
 class Stream:

@@ -18,24 +18,9 @@ from ignite.engine import (
     create_supervised_evaluator,
     create_supervised_trainer,
 )
+from support.linear_models import linear, make_batches
 
 mse = torch.nn.functional.mse_loss
-
-
-def linear():
-    torch.manual_seed(7)
-    return torch.nn.Linear(3, 2, dtype=torch.float64)
-
-
-def batches(number=3):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        tuple(
-            torch.randn(2, features, generator=generator, dtype=torch.float64)
-            for features in (3, 2)
-        )
-        for _ in range(number)
-    ]
 
 
 def sgd(model):
@@ -67,7 +52,7 @@ class Attached:
 def test_a_trainer_trains_as_a_hand_written_loop_does():
     model, expected = linear(), linear()
     optimizer, losses, reported = sgd(expected), [], []
-    for x, y in batches() * 2:
+    for x, y in make_batches(3) * 2:
         optimizer.zero_grad()
         loss = mse(expected(x), y)
         loss.backward()
@@ -78,7 +63,7 @@ def test_a_trainer_trains_as_a_hand_written_loop_does():
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda: reported.append(trainer.state.output)
     )
-    trainer.run(batches(), max_epochs=2)
+    trainer.run(make_batches(3), max_epochs=2)
     assert reported == losses
     assert all(
         torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True)
@@ -113,7 +98,7 @@ def test_all_arguments_reach_the_training_step():
         largest.append(max(p.grad.abs().max().item() for p in model.parameters()))
         norms.append(sum(p.grad.square().sum().item() for p in model.parameters()) ** 0.5)
 
-    trainer.run(batches(2))
+    trainer.run(make_batches(2))
     once = [("prepare_batch", "cpu", True), "model_fn", "model_transform", "output_transform"]
     assert calls == once * 2
     assert trainer.state.output == "output"
@@ -139,7 +124,7 @@ def test_all_arguments_reach_the_evaluation_step():
         lambda x, y, y_pred: calls.append("output_transform") or "output",
         model_fn=lambda given, x: calls.append("model_fn") or [given(x)],
     )
-    evaluator.run(batches(1))
+    evaluator.run(make_batches(1))
     assert calls == [
         ("prepare_batch", "cpu", True),
         "model_fn",
@@ -169,7 +154,7 @@ def test_a_deterministic_trainer_trains_with_windows_too():
     trainer.add_event_handler(
         BackpropEvents.OPTIM_STEP_COMPLETED, lambda: steps.append(trainer.state.iteration)
     )
-    trainer.run(batches(3), max_epochs=2)
+    trainer.run(make_batches(3), max_epochs=2)
     assert steps == [2, 3, 5, 6]
 
 

@@ -1,6 +1,5 @@
 """The order of moments: against the written order, and against a small model of it under random requests."""
 
-import gc
 import weakref
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
+from support.garbage import no_garbage_collection, watched_batches
 
 ALL = [event for event in Events if event.name not in ("EXCEPTION_RAISED", "INTERRUPT")]
 CHECKED = {  # the events after which requests are obeyed
@@ -333,25 +333,12 @@ def test_limits_that_the_step_changes_hold_at_once():
 
 
 def test_the_batch_before_is_released_before_the_next_one_is_fetched():
-    class Batch:
-        pass
-
     alive = []
-
-    def data():
-        last = None
-        for _ in range(4):
-            alive.append(last is not None and last() is not None)
-            batch = Batch()
-            last = weakref.ref(batch)
-            yield batch
-            del batch
-
     for listens in (False, True):
         engine = Engine(lambda engine, batch: None)
         if listens:
             engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
-        engine.run(data(), epoch_length=4)
+        engine.run(watched_batches(4, alive), epoch_length=4)
     assert alive == [False] * 8
 
 
@@ -386,9 +373,7 @@ def test_deleting_an_engine_that_has_run_frees_its_model_and_batches_without_the
     engine = Engine(lambda engine, batch, model=model: model(batch))
     engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda engine: None)
     engine.add_event_handler(Events.EPOCH_COMPLETED(last=True), lambda engine: None)
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         if how == "interrupted":
             engine.add_event_handler(
                 Events.ITERATION_STARTED(once=2), lambda engine: engine.interrupt()
@@ -405,5 +390,3 @@ def test_deleting_an_engine_that_has_run_frees_its_model_and_batches_without_the
         held = [weakref.ref(model), weakref.ref(batches[1]), weakref.ref(engine)]
         del model, batches, engine
         assert [ref() for ref in held] == [None] * 3
-    finally:
-        gc.enable()

@@ -28,21 +28,17 @@ from ignite.engine._supervised.mixed_precision import (
     to_dtype,
 )
 from ignite.metrics import Loss
+from support import linear_models
 
 mse = torch.nn.functional.mse_loss
 
 
 def linear(dtype=torch.float32):
-    torch.manual_seed(7)
-    return torch.nn.Linear(3, 2, dtype=dtype)
+    return linear_models.linear(dtype)
 
 
 def make_batches(number, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        tuple(torch.randn(2, features, generator=generator, dtype=dtype) for features in (3, 2))
-        for _ in range(number)
-    ]
+    return linear_models.make_batches(number, dtype=dtype)
 
 
 def sgd(model):

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver, JSONLLogger
 from ignite.metrics import Average
+from support.interrupted_runs import run_until
 
 
 def save_run(folder, max_epochs=2, stop_at=5, **state):
@@ -194,19 +195,8 @@ def test_a_stream_of_unknown_length_goes_on_in_its_first_pass_and_in_later_ones(
             return iter(range(6))
 
     def program(fail_at, folder):
-        seen = []
-        trainer = Engine(lambda engine, batch: seen.append(batch.tolist()))
-        Checkpoint.of(trainer, folder, event=Events.ITERATION_COMPLETED)
-
-        @trainer.on(Events.ITERATION_STARTED(once=fail_at))
-        def fail():
-            raise InterruptedError
-
-        with contextlib.suppress(InterruptedError):
-            trainer.run(
-                torch.utils.data.DataLoader(Stream(), batch_size=2), max_epochs=3, resume="latest"
-            )
-        return seen
+        loader = torch.utils.data.DataLoader(Stream(), batch_size=2)
+        return run_until(fail_at, loader, folder, max_epochs=3)
 
     parts = program(fail_at, tmp_path / "parts") + program(1000, tmp_path / "parts")
     assert parts == program(1000, tmp_path / "whole")

@@ -16,22 +16,11 @@ from ignite.engine import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
+from support.linear_models import linear, make_batches
 
 mse = torch.nn.functional.mse_loss
 TRAINING = [supervised_training_step, supervised_training_step_amp]
 EVALUATION = [supervised_evaluation_step, supervised_evaluation_step_amp]
-
-
-def linear():
-    torch.manual_seed(7)
-    return torch.nn.Linear(3, 2, dtype=torch.float64)
-
-
-def batch():
-    generator = torch.Generator().manual_seed(1)
-    return tuple(
-        torch.randn(2, features, generator=generator, dtype=torch.float64) for features in (3, 2)
-    )
 
 
 def sgd(model, **options):
@@ -77,7 +66,7 @@ def test_whatever_unpacks_into_two_is_a_pair():
 @pytest.mark.parametrize("make", TRAINING)
 def test_a_training_step_calls_its_parts_in_order_and_hands_over_what_it_should(make):
     model, calls = linear(), []
-    x, y = batch()
+    x, y = make_batches(1)[0]
     Sample = namedtuple("Sample", "features label")
 
     def prepare_batch(sample, device, non_blocking):
@@ -130,9 +119,9 @@ def test_a_training_step_calls_its_parts_in_order_and_hands_over_what_it_should(
 @pytest.mark.parametrize("make", TRAINING)
 def test_the_default_output_of_training_is_the_loss_as_a_number(make):
     model = linear()
-    expected = mse(model(batch()[0]), batch()[1]).item()
+    expected = mse(model(make_batches(1)[0][0]), make_batches(1)[0][1]).item()
     trainer = Engine(make(model, sgd(model), mse))
-    trainer.run([batch()])
+    trainer.run([make_batches(1)[0]])
     assert trainer.state.output == expected
     assert isinstance(trainer.state.output, float)
 
@@ -140,7 +129,7 @@ def test_the_default_output_of_training_is_the_loss_as_a_number(make):
 @pytest.mark.parametrize("make", EVALUATION)
 def test_an_evaluation_step_calls_its_parts_without_gradients_and_in_evaluation_mode(make):
     model, calls = torch.nn.Sequential(linear(), torch.nn.Dropout(0.5)), []
-    x, y = batch()
+    x, y = make_batches(1)[0]
 
     def prepare_batch(sample, device, non_blocking):
         calls.append(("prepare_batch", device, non_blocking, torch.is_grad_enabled()))
@@ -167,7 +156,7 @@ def test_an_evaluation_step_calls_its_parts_without_gradients_and_in_evaluation_
 
 @pytest.mark.parametrize("make", EVALUATION)
 def test_the_default_output_of_evaluation_is_what_metrics_expect(make):
-    x, y = batch()
+    x, y = make_batches(1)[0]
     evaluator = Engine(make(linear()))
     evaluator.run([(x, y)])
     y_pred, target = evaluator.state.output
@@ -177,23 +166,23 @@ def test_the_default_output_of_evaluation_is_what_metrics_expect(make):
 
 def test_the_model_is_not_moved():
     model = torch.nn.Linear(3, 2, device="meta", dtype=torch.float64)
-    Engine(supervised_evaluation_step(model, device="meta")).run([batch()])
+    Engine(supervised_evaluation_step(model, device="meta")).run([make_batches(1)[0]])
     assert model.weight.is_meta
     with pytest.raises(RuntimeError, match="device"):  # torch's own words
         Engine(supervised_evaluation_step(linear(), device="meta", output_transform=len)).run(
-            [batch()]
+            [make_batches(1)[0]]
         )
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_traced_model_is_trained_and_evaluated():
-    model, plain = torch.jit.trace(linear(), batch()[0]), linear()
-    Engine(supervised_training_step(model, sgd(model), mse)).run([batch()])
-    Engine(supervised_training_step(plain, sgd(plain), mse)).run([batch()])
+    model, plain = torch.jit.trace(linear(), make_batches(1)[0][0]), linear()
+    Engine(supervised_training_step(model, sgd(model), mse)).run([make_batches(1)[0]])
+    Engine(supervised_training_step(plain, sgd(plain), mse)).run([make_batches(1)[0]])
     assert torch.equal(model.weight, plain.weight)
     evaluator = Engine(supervised_evaluation_step(model))
-    evaluator.run([batch()])
-    assert torch.equal(evaluator.state.output[0], plain(batch()[0]))
+    evaluator.run([make_batches(1)[0]])
+    assert torch.equal(evaluator.state.output[0], plain(make_batches(1)[0][0]))
 
 
 @pytest.mark.parametrize("make", [*TRAINING, *EVALUATION])
@@ -213,13 +202,13 @@ def test_a_compiled_model_is_called_and_the_model_stays_as_it_is(make, wrap):
     arguments = (sgd(model), mse) if make in TRAINING else ()
     torch.compiler.reset()
     engine = Engine(make(model, *arguments, model_fn=model_fn, compile={"backend": backend}))
-    engine.run([batch()] * 3)
+    engine.run([make_batches(1)[0]] * 3)
     assert graphs
     assert called[0] is not model
     assert list(model.state_dict()) == keys
     expected = wrap(linear())
     arguments = (sgd(expected), mse) if make in TRAINING else ()
-    Engine(make(expected, *arguments)).run([batch()] * 3)
+    Engine(make(expected, *arguments)).run([make_batches(1)[0]] * 3)
     assert all(
         torch.allclose(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True)
     )

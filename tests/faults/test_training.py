@@ -1,6 +1,5 @@
 """Faults in data, step and handlers: nothing is lost silently, and an engine can be used again."""
 
-import gc
 import itertools
 import logging
 import math
@@ -18,6 +17,7 @@ from ignite.handlers.early_stopping import EarlyStopping
 from ignite.handlers.spike_guard import SpikeGuard
 from ignite.handlers.time_limit import TimeLimit
 from ignite.testing import Nan, Raise, inject
+from support.garbage import no_garbage_collection
 from support.runs import Seen, row, rows_of
 
 LENGTH, EPOCHS = 4, 3
@@ -428,9 +428,7 @@ def recovers(kind, failing):
     def raise_again(engine, raised):
         raise raised
 
-    gc.collect()
-    gc.disable()  # what is in a cycle stays
-    try:
+    with no_garbage_collection():  # what is in a cycle stays
         with pytest.raises(kind) as info:
             trainer.run(Data())
         is_the_same = info.value is error and told == [error]
@@ -446,8 +444,6 @@ def recovers(kind, failing):
             len(activations) == failing + 6 and trainer.state.iteration == 6
         )  # over other data
         return is_the_same and is_free and holds_one and begins_anew
-    finally:
-        gc.enable()
 
 
 # 47: clocks

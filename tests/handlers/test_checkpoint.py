@@ -1,7 +1,6 @@
 """Ignite's API as programs use it, and where it was a trap. The rest is in the tests of the private modules."""
 
 import copy
-import gc
 import os
 import warnings
 import weakref
@@ -16,17 +15,8 @@ from ignite import storage
 from ignite.engine import Engine, Events, State
 from ignite.handlers import Checkpoint, DiskSaver, ModelCheckpoint, global_step_from_engine
 from ignite.handlers.checkpoint import BaseSaveHandler, CheckpointEvents, Item
-
-
-class Counter:
-    def __init__(self, count=1):
-        self.count = count
-
-    def state_dict(self):
-        return {"count": self.count}
-
-    def load_state_dict(self, state):
-        self.count = state["count"]
+from support.counter import Counter
+from support.garbage import no_garbage_collection
 
 
 def trainer(iteration=1, epoch=1, **metrics):
@@ -386,15 +376,12 @@ def test_saving_holds_neither_the_engine_nor_the_state(tmp_path):
 
     model, engine = nn.Linear(1, 1), trainer()
     checkpoint = Checkpoint({"m": model}, DiskSaver(tmp_path, background=True))
-    gc.disable()
-    try:
+    with no_garbage_collection():
         checkpoint(engine)
         checkpoint.wait()
         gone = weakref.ref(engine)
         del engine
         assert gone() is None
-    finally:
-        gc.enable()
 
 
 def test_nothing_is_warned_of_in_an_ordinary_run(tmp_path):

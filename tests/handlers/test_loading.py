@@ -11,19 +11,9 @@ from ignite.engine import Engine
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.handlers._checkpoints.object_states import load_objects
+from support.counter import Counter
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-class Counter:
-    def __init__(self, count=1):
-        self.count = count
-
-    def state_dict(self):
-        return {"count": self.count}
-
-    def load_state_dict(self, state):
-        self.count = state["count"]
 
 
 def linear(value=0.0, num_inputs=2, bias=True):

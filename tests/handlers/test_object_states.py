@@ -6,14 +6,7 @@ from torch import nn
 from ignite.engine import Engine
 from ignite.handlers._checkpoints.object_states import check_objects, leaves_of, states_of
 from ignite.handlers.checkpoint import get_default_score_fn
-
-
-class Counter:
-    def __init__(self, count=1):
-        self.count = count
-
-    def state_dict(self):
-        return {"count": self.count}
+from support.counter import Counter
 
 
 def test_states_stand_in_the_same_containers():

@@ -1,7 +1,6 @@
 """All schedulers together: in runs that are stopped and resumed, in memory, in copies."""
 
 import copy
-import gc
 import pickle
 import weakref
 
@@ -25,6 +24,7 @@ from ignite.handlers.param_scheduler import (
     create_lr_scheduler_with_warmup,
 )
 from ignite.handlers.state_param_scheduler import ExpStateScheduler
+from support.garbage import no_garbage_collection
 
 MAKERS = {
     "linear": lambda o: LinearCyclicalScheduler(
@@ -146,13 +146,9 @@ def test_a_trainer_and_its_scheduler_go_without_the_garbage_collector(name):
     trainer.add_event_handler(Events.ITERATION_STARTED, MAKERS[name](optimizer))
     trainer.run([0] * 3)
     gone = weakref.ref(trainer)
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del trainer
         assert gone() is None
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "piecewise", "groups"])

@@ -1,7 +1,6 @@
 """A run that is stopped anywhere, made anew and resumed, ends as if it had never been stopped."""
 
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, EarlyStopping, Preemption
 from ignite.metrics import Accuracy, Average, Loss, RunningAverage
 from ignite.utils import manual_seed
+from support.garbage import no_garbage_collection
 
 
 class Noisy(Dataset):
@@ -457,9 +457,7 @@ def test_a_trainer_that_is_deleted_frees_its_model_without_the_garbage_collector
     Preemption().attach(trainer)
     data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
     trainer.run(data, max_epochs=2, resume="latest")
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         freed = weakref.ref(trainer)
         del trainer
         assert freed() is None
@@ -469,8 +467,6 @@ def test_a_trainer_that_is_deleted_frees_its_model_without_the_garbage_collector
         freed = weakref.ref(model)
         del model, optimizer, checkpoint
         assert freed() is None
-    finally:
-        gc.enable()
 
 
 def run_with_set_data(folder, stop, set_at, how, max_epochs=3):

@@ -1,4 +1,3 @@
-import gc
 import json
 import weakref
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from ignite.handlers._profilers import timings
 from ignite.handlers.run_profiler import RunProfiler, Spread
 from support import harness, profiler_processes
 from support.fake_clock import FakeClock
+from support.garbage import no_garbage_collection
 
 
 @pytest.fixture
@@ -279,12 +279,9 @@ def test_a_trainer_that_it_is_attached_to_is_freed_without_the_collector():
     profiler.attach(trainer)
     trainer.run([0])
     ref = weakref.ref(trainer)
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del trainer
         assert ref() is None
-    finally:
-        gc.enable()
     assert "step" in profiler.table()
 
 

@@ -1,5 +1,4 @@
 import copy
-import gc
 import io
 import math
 import pickle
@@ -20,6 +19,7 @@ from ignite.handlers.state_param_scheduler import (
     StateParamScheduler,
     StepStateScheduler,
 )
+from support.garbage import no_garbage_collection
 
 
 def make_engine():
@@ -303,14 +303,10 @@ def test_the_engine_goes_without_the_garbage_collector():
     engine, scheduler = make_engine(), MAKERS["exp"](create_new=True)
     scheduler.attach(engine)
     gone = weakref.ref(engine)
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del engine
         assert gone() is None
         scheduler.load_state_dict({**scheduler.state_dict(), "event_index": 4})
-    finally:
-        gc.enable()
     assert scheduler.get_param() == pytest.approx(EXPECTED["exp"][3])
 
 

@@ -1,7 +1,6 @@
 """The clock is put forward by hand; what a run of pytorch-ignite 0.5.5 gives for the same program was recorded."""
 
 import csv
-import gc
 import weakref
 
 import pytest
@@ -11,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers._profilers import timings
 from ignite.handlers.time_profilers import BasicTimeProfiler, HandlersTimeProfiler
 from support.fake_clock import FakeClock
+from support.garbage import no_garbage_collection
 
 PROFILERS = pytest.mark.parametrize("profiler_type", [BasicTimeProfiler, HandlersTimeProfiler])
 
@@ -328,12 +328,9 @@ def test_an_engine_is_freed_without_the_collector(profiler_type):
     profiler.attach(engine)
     engine.run([0])
     ref = weakref.ref(engine)
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del engine
         assert ref() is None
-    finally:
-        gc.enable()
 
 
 def test_constants_of_ignite_are_there():

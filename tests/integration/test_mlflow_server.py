@@ -8,7 +8,7 @@ import torch
 
 from ignite.engine import Events, create_supervised_trainer
 from ignite.handlers import Checkpoint, global_step_from_engine
-from support import servers
+from support import harness, servers
 
 pytestmark = [
     pytest.mark.integration,
@@ -35,7 +35,7 @@ def mlflow(monkeypatch):
 
 class Server:
     def __init__(self, folder):
-        self.port = servers.free_port()
+        self.port = harness.free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.folder = folder
 
@@ -162,7 +162,7 @@ def test_a_server_that_never_comes_up_stops_nothing(mlflow, tmp_path, caplog, mo
         lambda engine: expected.append((engine.state.iteration, engine.state.output)),
     )
     attach_nothing.run(data, max_epochs=2)
-    with MLflowLogger(tracking_uri=f"http://127.0.0.1:{servers.free_port()}") as logger:
+    with MLflowLogger(tracking_uri=f"http://127.0.0.1:{harness.free_port()}") as logger:
         assert logger.active_run is None
         attach(logger, trainer, optimizer, seen)
         trainer.run(data, max_epochs=2)

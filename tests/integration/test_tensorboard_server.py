@@ -9,7 +9,7 @@ from ignite.engine import Events, create_supervised_evaluator, create_supervised
 from ignite.handlers import Checkpoint
 from ignite.handlers.logger_utils import setup_tb_logging
 from ignite.metrics import MeanSquaredError
-from support import servers
+from support import harness, servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -40,7 +40,7 @@ def test_the_page_has_all_curves(tmp_path):
     with pytest.raises(ZeroDivisionError):
         train(tmp_path, fails=True)
     train(tmp_path, fails=False)
-    port = servers.free_port()
+    port = harness.free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         sys.executable,

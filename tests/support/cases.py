@@ -268,3 +268,21 @@ def close(value, tolerance=FINELY):
         if isinstance(value, str)
         else pytest.approx(value, rel=tolerance, abs=tolerance, nan_ok=True)
     )
+
+
+every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def batch_of(case, n, seed=0):
+    return case.examples(torch.Generator().manual_seed(seed), n)
+
+
+def value_of(metric):
+    return as_plain(metric.compute())
+
+
+def fed(case, batches):
+    metric = case.make()
+    for batch in batches:
+        metric.update(batch)
+    return metric

@@ -22,19 +22,6 @@ def noise(i):
     )
 
 
-class Noisy(Dataset):
-    def __init__(self, num_samples=11):
-        self.num_samples = num_samples
-        self.num_calls = 0
-
-    def __len__(self):
-        return self.num_samples
-
-    def __getitem__(self, i):
-        self.num_calls += 1
-        return noise(i)
-
-
 class Counting(Dataset):
     """Gives the index, and counts who asks."""
 
@@ -48,6 +35,14 @@ class Counting(Dataset):
     def __getitem__(self, i):
         self.num_calls += 1
         return i
+
+
+class Noisy(Counting):
+    def __init__(self, num_samples=11):
+        super().__init__(num_samples)
+
+    def __getitem__(self, i):
+        return noise(super().__getitem__(i))
 
 
 class NoisyStream(IterableDataset):

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,12 +22,6 @@ def skip_without(*modules, browser=False):
         missing.append("chromium")
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed: {HINT}")
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,3 @@
-import gc
 import re
 import weakref
 
@@ -15,6 +14,7 @@ from support import (
     common_processes,  # processes that are spawned import these, too
     harness,
 )
+from support.garbage import no_garbage_collection
 
 setup = common.setup_common_training_handlers
 
@@ -228,12 +228,9 @@ def test_memory_is_collected_before_it_is_given_back(monkeypatch):
     node.itself = node
     reference = weakref.ref(node)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append(reference()))
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del node
         common.empty_cuda_cache(make_trainer())
-    finally:
-        gc.enable()
     assert left == [None]
 
 
@@ -426,9 +423,6 @@ def test_a_trainer_that_is_set_up_is_freed_at_once():
     trainer = make_trainer()
     setup(trainer, output_names=["loss"], lr_scheduler=ExponentialLR(make_optimizer(), 0.5))
     reference = weakref.ref(trainer)
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del trainer
         assert reference() is None
-    finally:
-        gc.enable()

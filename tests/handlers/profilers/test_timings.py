@@ -1,7 +1,6 @@
 """The clock is put forward by hand: all times are sums that a reader can check."""
 
 import copy
-import gc
 import pickle
 import weakref
 
@@ -14,6 +13,7 @@ from ignite.handlers import Checkpoint, DiskSaver
 from ignite.handlers._profilers import timings as module
 from ignite.handlers._profilers.timings import Timings
 from support.fake_clock import FakeClock
+from support.garbage import no_garbage_collection, watched_batches
 
 
 @pytest.fixture
@@ -318,22 +318,10 @@ def test_the_ring_keeps_the_last_slices_and_the_sums_all(clock):
 
 
 def test_batches_are_not_held_while_the_next_is_made(clock):
-    class Batch: ...
-
     alive = []
-
-    def data():
-        last = None
-        for _ in range(3):
-            alive.append(last is not None and last() is not None)
-            batch = Batch()
-            last = weakref.ref(batch)
-            yield batch
-            del batch
-
     engine, _ = measured_engine(lambda engine, batch: None)
     engine.run(
-        data(), epoch_length=3
+        watched_batches(3, alive), epoch_length=3
     )  # of unknown length, each could be the last, which the end of the epoch shows
     assert alive == [False, False, False]
 
@@ -342,13 +330,9 @@ def test_an_engine_is_freed_without_the_collector(clock):
     engine, timings = measured_engine(lambda engine, batch: None)
     engine.run([0])
     ref = weakref.ref(engine)
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del engine
         assert ref() is None
-    finally:
-        gc.enable()
     assert timings.run.calls == 1
 
 

@@ -15,19 +15,12 @@ from ignite.handlers.param_scheduler import (
     ParamGroupScheduler,
     PiecewiseLinear,
 )
+from support.learning_rates import rates_of
 
 
 def make_optimizer(num_groups=1):
     groups = [{"params": [torch.zeros(1, requires_grad=True)]} for _ in range(num_groups)]
     return torch.optim.SGD(groups, lr=1.0, momentum=0.9)
-
-
-def values_of(scheduler, num_events):
-    seen = []
-    for _ in range(num_events):
-        scheduler(None)
-        seen.append([group["lr"] for group in scheduler.optimizer.param_groups])
-    return seen
 
 
 def count_from(optimizer, first, **options):
@@ -45,9 +38,9 @@ def test_each_runs_for_its_time_also_after_resuming(durations, num_before):
         return ConcatScheduler(members, durations)
 
     first, second = make(), make()
-    seen = values_of(first, num_before)
+    seen = rates_of(first, num_before)
     second.load_state_dict(first.state_dict())
-    seen += values_of(second, 30 - num_before)
+    seen += rates_of(second, 30 - num_before)
     expected = [
         100.0 * i + k for i, duration in enumerate([*durations, 30]) for k in range(duration)
     ]
@@ -66,14 +59,14 @@ def test_a_scheduler_of_torch_begins_with_its_own_value_wherever_it_is_resumed(n
         )
 
     first, second = make(), make()
-    seen = values_of(first, num_before)
+    seen = rates_of(first, num_before)
     file = io.BytesIO()
     torch.save([first.optimizer.state_dict(), first.state_dict()], file)
     file.seek(0)
     optimizer_state, state = torch.load(file, weights_only=True)
     second.optimizer.load_state_dict(optimizer_state)
     second.load_state_dict(state)
-    seen += values_of(second, 8 - num_before)
+    seen += rates_of(second, 8 - num_before)
     assert seen[:8] == [[10.0], [11.0], [1.0], [0.5], [0.25], [0.125], [50.0], [51.0]]
 
 
@@ -81,14 +74,14 @@ def test_a_scheduler_of_torch_in_a_group_begins_with_its_own_value():
     optimizer = make_optimizer()
     decay = ParamGroupScheduler([LRScheduler(schedules.ExponentialLR(optimizer, 0.5))])
     scheduler = ConcatScheduler([count_from(optimizer, 10.0), decay], [2])
-    assert values_of(scheduler, 4) == [[10.0], [11.0], [1.0], [0.5]]
+    assert rates_of(scheduler, 4) == [[10.0], [11.0], [1.0], [0.5]]
 
 
 def test_a_scheduler_of_torch_that_comes_again_goes_on():
     optimizer = make_optimizer()
     decay = LRScheduler(schedules.ExponentialLR(optimizer, 0.5))
     scheduler = ConcatScheduler([decay, count_from(optimizer, 10.0), decay], [2, 1])
-    assert values_of(scheduler, 5) == [[1.0], [0.5], [10.0], [0.25], [0.125]]
+    assert rates_of(scheduler, 5) == [[1.0], [0.5], [10.0], [0.25], [0.125]]
 
 
 def test_nested():
@@ -106,21 +99,21 @@ def test_nested():
         [i, *values] for i, values in enumerate(expected)
     ]
     state = outer.state_dict()
-    seen = values_of(outer, 3)
-    assert seen + values_of(outer, 3) == expected
+    seen = rates_of(outer, 3)
+    assert seen + rates_of(outer, 3) == expected
     outer.load_state_dict(state)
-    assert values_of(outer, 6) == expected
+    assert rates_of(outer, 6) == expected
 
 
 def test_looking_ahead_changes_nothing():
     optimizer = make_optimizer()
     decay = LRScheduler(schedules.ExponentialLR(optimizer, 0.5))
     scheduler = ConcatScheduler([count_from(optimizer, 10.0), decay], [2])
-    values_of(scheduler, 2)
+    rates_of(scheduler, 2)
     before = copy.deepcopy([scheduler.state_dict(), optimizer.state_dict()])
     assert scheduler.get_param() == 1.0
     assert [scheduler.state_dict(), optimizer.state_dict()] == before
-    assert values_of(scheduler, 1) == [[1.0]]
+    assert rates_of(scheduler, 1) == [[1.0]]
     assert scheduler.get_param() == 0.5
     assert scheduler.optimizer_param_groups == optimizer.param_groups
 
@@ -167,7 +160,7 @@ def test_the_wish_for_a_history_holds_for_all():
 def test_the_keys_of_the_state_are_ignites():
     optimizer = make_optimizer()
     scheduler = ConcatScheduler([count_from(optimizer, 10.0), count_from(optimizer, 20.0)], [2])
-    values_of(scheduler, 5)
+    rates_of(scheduler, 5)
     state = scheduler.state_dict()
     assert [one["event_index"] for one in state.pop("schedulers")] == [2, 3]
     assert state == {  # recorded from pytorch-ignite 0.5.5
@@ -208,7 +201,7 @@ def test_a_state_that_does_not_fit_changes_nothing(changes, error, message):
     optimizer = make_optimizer()
     scheduler = ConcatScheduler([count_from(optimizer, 10.0), count_from(optimizer, 20.0)], [2])
     before = copy.deepcopy(scheduler.state_dict())
-    values_of(scheduler, 3)
+    rates_of(scheduler, 3)
     state = {
         key: value
         for key, value in {**scheduler.state_dict(), **changes}.items()
@@ -225,7 +218,7 @@ def test_a_member_that_refuses_its_state_leaves_the_others_alone():
     optimizer = make_optimizer()
     scheduler = ConcatScheduler([count_from(optimizer, 10.0), count_from(optimizer, 20.0)], [2])
     before = copy.deepcopy(scheduler.state_dict())
-    values_of(scheduler, 3)
+    rates_of(scheduler, 3)
     state = scheduler.state_dict()
     state["schedulers"][1]["event_index"] = -1
     scheduler.load_state_dict(before)

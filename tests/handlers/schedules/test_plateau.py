@@ -1,5 +1,4 @@
 import copy
-import gc
 import io
 import weakref
 
@@ -11,6 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ignite.engine import Engine, Events
 from ignite.handlers.param_scheduler import ReduceLROnPlateauScheduler
+from support.garbage import no_garbage_collection
 
 
 def make_optimizer(lrs=(0.1, 0.4)):
@@ -147,13 +147,9 @@ def test_the_trainer_goes_without_the_garbage_collector():
     scheduler.attach(evaluator, Events.COMPLETED)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, evaluator.run)
     gone = [weakref.ref(one) for one in (trainer, evaluator, scheduler)]
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collection():
         del trainer, evaluator, scheduler
         assert [one() for one in gone] == [None] * 3
-    finally:
-        gc.enable()
 
 
 def test_a_metric_that_is_not_there():

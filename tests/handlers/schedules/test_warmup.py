@@ -13,19 +13,12 @@ from ignite.handlers.param_scheduler import (
     PiecewiseLinear,
     create_lr_scheduler_with_warmup,
 )
+from support.learning_rates import rates_of
 
 
 def make_optimizer(lrs=(0.2,), momentum=0.0):
     groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in lrs]
     return torch.optim.SGD(groups, lr=0.2, momentum=momentum)
-
-
-def values_of(scheduler, num_events):
-    seen = []
-    for _ in range(num_events):
-        scheduler(None)
-        seen.append([group["lr"] for group in scheduler.optimizer.param_groups])
-    return seen
 
 
 def exponential(optimizer):
@@ -76,10 +69,10 @@ def test_any_event_is_the_closed_form_also_after_resuming(make, start, end, dura
         return create_lr_scheduler_with_warmup(make(make_optimizer()), start, duration, end)
 
     first, second = new(), new()
-    seen = values_of(first, cut)
+    seen = rates_of(first, cut)
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    seen += values_of(second, 20 - cut)
+    seen += rates_of(second, 20 - cut)
 
     last = 0.2 if end is None else end
     warmup = [start + (last - start) * k / (duration - 1) for k in range(duration)]
@@ -103,14 +96,14 @@ def test_groups_end_where_they_are_and_torch_counts_once():
         [0.05, 0.1],
         [0.025, 0.05],
     ]
-    assert values_of(scheduler, 7) == [pytest.approx(row) for row in expected]
+    assert rates_of(scheduler, 7) == [pytest.approx(row) for row in expected]
 
 
 def test_a_value_is_left_out_only_if_it_is_the_same_for_all_groups():
     optimizer = make_optimizer((0.1, 0.2))
     scheduler = create_lr_scheduler_with_warmup(schedules.StepLR(optimizer, 2, 0.5), 0.0, 2, 0.1)
     expected = [[0.0, 0.0], [0.1, 0.1], [0.1, 0.2], [0.1, 0.2], [0.05, 0.1]]
-    assert values_of(scheduler, 5) == [pytest.approx(row) for row in expected]
+    assert rates_of(scheduler, 5) == [pytest.approx(row) for row in expected]
 
 
 def test_a_scheduler_of_one_group_leaves_the_others_at_the_end_of_the_warmup():
@@ -118,7 +111,7 @@ def test_a_scheduler_of_one_group_leaves_the_others_at_the_end_of_the_warmup():
     inner = PiecewiseLinear(optimizer, "lr", [(0, 0.2), (4, 0.6)], param_group_index=1)
     scheduler = create_lr_scheduler_with_warmup(inner, 0.0, 3)
     expected = [[0.0, 0.0], [0.05, 0.1], [0.1, 0.2], [0.1, 0.3], [0.1, 0.4]]
-    assert values_of(scheduler, 5) == [pytest.approx(row) for row in expected]
+    assert rates_of(scheduler, 5) == [pytest.approx(row) for row in expected]
 
 
 def test_momenta_that_torch_schedules_are_its_own_after_the_warmup():
@@ -134,7 +127,7 @@ def test_momenta_that_torch_schedules_are_its_own_after_the_warmup():
 
     optimizer = make_optimizer(momentum=0.9)
     scheduler = create_lr_scheduler_with_warmup(one_cycle(optimizer), 0.0, 3)
-    values_of(scheduler, 2)
+    rates_of(scheduler, 2)
     seen = []
     for _ in range(8):
         scheduler(None)
@@ -145,7 +138,7 @@ def test_momenta_that_torch_schedules_are_its_own_after_the_warmup():
 def test_a_wrapped_scheduler_of_torch_does_as_well():
     optimizer = make_optimizer()
     scheduler = create_lr_scheduler_with_warmup(LRScheduler(exponential(optimizer)), 0.0, 2)
-    assert values_of(scheduler, 4) == [
+    assert rates_of(scheduler, 4) == [
         [0.0],
         [0.2],
         [pytest.approx(0.2 * 0.98)],
@@ -260,4 +253,4 @@ def test_a_state_that_ignite_saved_is_gone_on_with():
     )
     optimizer.param_groups[0]["lr"] = 0.09  # as the optimizer's own state says
     scheduler.load_state_dict(saved)
-    assert values_of(scheduler, 3) == [pytest.approx([lr]) for lr in (0.081, 0.0729, 0.06561)]
+    assert rates_of(scheduler, 3) == [pytest.approx([lr]) for lr in (0.081, 0.0729, 0.06561)]

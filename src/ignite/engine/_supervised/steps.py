@@ -13,7 +13,6 @@ import torch
 
 from ignite._core.trees import convert_tensor
 from ignite.engine._supervised.mixed_precision import (
-    NO_CONTEXT,
     ApexPrecision,
     FullPrecision,
     MixedPrecision,
@@ -303,10 +302,16 @@ def supervised_evaluation_step(
     Args:
         {arguments}
     """
-    return _evaluation_step(
-        None, model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn,
-        compile,
-    )  # fmt: skip
+    called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
+
+    def evaluate(engine: Any, batch: Any) -> Any:
+        evaluation.enter()
+        with torch.no_grad():
+            x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
+            y_pred = model_transform(model_fn(called_model, x))
+            return output_transform(x, y, y_pred)
+
+    return evaluate
 
 
 @with_arguments(**EVALUATION_ARGUMENTS)
@@ -333,31 +338,17 @@ def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
     Raises:
         ValueError: autocast does not support the dtype.
     """
-    return _evaluation_step(
-        MixedPrecision(device, model, amp_dtype), model, device, non_blocking, prepare_batch, model_transform,
-        output_transform, model_fn, compile,
+    precision = MixedPrecision(device, model, amp_dtype)
+    in_full_precision = precision.with_full_output(model_transform)
+
+    def call_under_autocast(called_model: Any, x: Any) -> Any:
+        with precision.autocast():
+            return in_full_precision(model_fn(called_model, x))
+
+    return supervised_evaluation_step(
+        model, device, non_blocking, prepare_batch, _identity, output_transform, call_under_autocast,
+        compile=compile,
     )  # fmt: skip
-
-
-def _evaluation_step(  # noqa: PLR0913 - what its two callers take
-    precision: MixedPrecision | None, model: Any, device: str | torch.device | None, non_blocking: bool,
-    prepare_batch: Callable[..., Any], model_transform: Callable[[Any], Any],
-    output_transform: Callable[[Any, Any, Any], Any], model_fn: Callable[[Any, Any], Any],
-    compile: bool | Mapping[str, Any],
-) -> Step:  # fmt: skip
-    called_model, evaluation = _compiled(model, compile), Mode(model, is_training=False)
-    if precision is not None:
-        model_transform = precision.with_full_output(model_transform)
-
-    def evaluate(engine: Any, batch: Any) -> Any:
-        evaluation.enter()
-        with torch.no_grad():
-            x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
-            with NO_CONTEXT if precision is None else precision.autocast():
-                y_pred = model_transform(model_fn(called_model, x))
-            return output_transform(x, y, y_pred)
-
-    return evaluate
 
 
 def _compiled(model: Any, how: bool | Mapping[str, Any]) -> Any:
