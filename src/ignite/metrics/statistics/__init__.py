@@ -1,4 +1,7 @@
-"""What is accumulated: each metric is a view on one or more of these, and metrics share those that are equal."""
+"""Statistics: what metrics accumulate. A metric computes its value from one or more of them.
+
+Metrics that are attached to the same engine share equal statistics.
+"""
 
 from ignite.metrics.statistics._statistic import Reading, Statistic
 from ignite.metrics.statistics.labels import LabelCounts

@@ -1,4 +1,4 @@
-"""Small batches are copied and wait to be joined: computing from many of them together takes one call, not many."""
+"""Small batches that wait to be joined, so that one call measures many of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 LARGE = 2**12
-"""Batches of so many numbers do not wait: computing takes longer than calling for it."""
-_PORTION = 2**14
-"""How many numbers wait to be joined at most."""
+"""Batches of this many numbers are not joined: the computation takes longer than the call."""
+_MAX_PENDING = 2**14
+"""Total of numbers from which pending batches should be processed."""
 
 
 class PendingBatches:
-    """Copies that wait to be joined.
+    """Copies of small batches, to be joined.
 
     Example:
         >>> import torch
@@ -32,16 +32,16 @@ class PendingBatches:
         self._num_numbers = 0
 
     def add(self, copies: Copies, num_numbers: int) -> bool:
-        """Takes in copies of so many numbers; says whether it is time to go on with what waits."""
+        """Adds copies of ``num_numbers`` numbers. Returns whether to process the pending batches."""
         group = self._groups.get(copies.like)
         if group is None:
             group = self._groups[copies.like] = []
         group.append(copies)
         self._num_numbers += num_numbers
-        return self._num_numbers >= _PORTION
+        return self._num_numbers >= _MAX_PENDING
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all that comes from now on."""
+        """Returns a function that undoes all additions from now on."""
         groups, num_numbers = self._groups, self._num_numbers
         lengths = {kind: len(group) for kind, group in groups.items()}
 
@@ -56,7 +56,7 @@ class PendingBatches:
         return roll_back
 
     def taken(self) -> list[tuple[Tensor, Tensor]]:
-        """What has waited, joined: one pair for each kind of tensors. Nothing waits any more."""
+        """Removes and returns all batches, joined: one pair for each kind of tensors."""
         groups, self._groups, self._num_numbers = self._groups, {}, 0
         if len(groups) > 1:
             groups = _by_rows(groups)
@@ -64,7 +64,7 @@ class PendingBatches:
 
 
 def _by_rows(groups: Mapping[Hashable, list[Copies]]) -> dict[Hashable, list[Copies]]:
-    """The same in fewer groups: batches of different sizes can be joined."""
+    """Merges groups that differ only in the batch size."""
     found: dict[Hashable, list[Copies]] = {}
     for group in groups.values():
         found.setdefault(group[0].row, []).extend(group)
@@ -72,11 +72,11 @@ def _by_rows(groups: Mapping[Hashable, list[Copies]]) -> dict[Hashable, list[Cop
 
 
 _MANY = 2**10
-"""Of so many numbers a copy takes longer than the call for it."""
+"""For tensors of this many numbers, copying takes longer than the call."""
 
 
 class Copies:
-    """Copies of two tensors, which do not change with them, without gradients.
+    """Detached copies of two tensors, which do not share their memory.
 
     Args:
         x: shape (B, ...).
@@ -91,7 +91,7 @@ class Copies:
     __slots__ = ("_both", "_x", "_y", "like")
 
     _both: Tensor | None
-    """Both, one after the other, if they are alike: one call instead of two."""
+    """Both tensors concatenated, if they are small and of the same kind: one call copies both."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         if x.requires_grad or y.requires_grad:
@@ -99,7 +99,7 @@ class Copies:
             y = x if are_same else y.detach()
         shape, dtype, device = x.shape, x.dtype, x.device
         self.like: tuple[Hashable, ...]
-        """Equal for copies that are alike; see also ``row``."""
+        """Equal for copies of the same shapes, dtypes and devices; see also ``row``."""
         if x is y:
             self.like = (shape, dtype, device)
             self._both, self._x = None, x.clone()
@@ -113,7 +113,7 @@ class Copies:
 
     @classmethod
     def kept(cls, x: Tensor, y: Tensor) -> Copies:
-        """Tensors that nobody else has, as they are."""
+        """Wraps two tensors without copying them. Nothing else may use them."""
         copies = cls.__new__(cls)
         copies.like = (x.shape, x.dtype, x.device, y.shape, y.dtype, y.device)
         copies._both, copies._x, copies._y = None, x, y
@@ -121,7 +121,7 @@ class Copies:
 
     @classmethod
     def joined(cls, batches: Sequence[Copies]) -> Copies:
-        """Those of several batches, of which all have rows of the same kind, in their order."""
+        """Concatenates batches with equal ``row``, in their order."""
         if len(batches) == 1:
             return batches[0]
         first = batches[0].like
@@ -136,7 +136,7 @@ class Copies:
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """Both, each of its own shape."""
+        """The two tensors."""
         if self._both is None:
             return self._x, self._y
         x, y = self._both.chunk(2)
@@ -144,11 +144,11 @@ class Copies:
 
     @property
     def together(self) -> Tensor | None:
-        """Both, one after the other, if they are alike and small."""
+        """Both tensors concatenated, if they were copied together, else None."""
         return self._both
 
     @property
     def row(self) -> tuple[Hashable, ...]:
-        """Equal for copies that can be joined: which have rows of the same shapes, dtypes and devices."""
+        """Equal for copies that can be joined: their rows have the same shapes, dtypes, devices."""
         x, y = self.tensors
         return (x.shape[1:], x.dtype, x.device, y.shape[1:], y.dtype, y.device, x is y)

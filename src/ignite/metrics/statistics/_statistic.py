@@ -1,4 +1,4 @@
-"""What a statistic is: what is accumulated over batches, whichever metrics are computed from it."""
+"""The base class of statistics, which accumulate over batches what metrics are computed from."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def leaves_inference_mode(method: F) -> F:
-    """Makes a method leave inference mode while it runs, so that what it accumulates can be updated in any mode.
+    """Decorator that disables inference mode while the method runs.
 
-    Tensors that inference mode has made cannot be changed in place outside of it.
+    Tensors created in inference mode cannot be changed in place outside of it.
     """
 
     @functools.wraps(method)
@@ -34,7 +34,7 @@ def leaves_inference_mode(method: F) -> F:
 
 
 def is_pair(output: Any) -> bool:
-    """Whether an output is what most metrics take as it is: a tuple of two tensors that have a batch dimension."""
+    """Returns whether ``output`` is a tuple of two tensors, each with a batch dimension."""
     return (
         type(output) is tuple
         and len(output) == 2
@@ -46,7 +46,7 @@ def is_pair(output: Any) -> bool:
 
 
 class Reading:
-    """One output, and what statistics derive from it: each thing once, however many of them ask."""
+    """One output, with a cache of what statistics derive from it."""
 
     __slots__ = ("_copied", "_derived", "output")
 
@@ -56,15 +56,15 @@ class Reading:
         self._copied: list[tuple[Tensor, Tensor, Copies]] | None = None
 
     def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
-        """``function(output, *args)``. What it raises, it raises each time."""
+        """Returns ``function(output, *args)``, cached. Exceptions are not cached."""
         key = (function, args) if args else function
-        found = self._derived.get(key, self)  # which is nothing that is derived
+        found = self._derived.get(key, self)  # self marks a missing entry
         if found is self:
             found = self._derived[key] = function(self.output, *args)
         return found
 
     def copies_of(self, x: Tensor, y: Tensor) -> Copies:
-        """Copies of what has been derived, which do not change with the output."""
+        """Returns copies of two tensors that were derived, cached. They do not share memory."""
         if self._copied is None:
             self._copied = []
         for known_x, known_y, copies in self._copied:
@@ -75,7 +75,7 @@ class Reading:
         return copies
 
     def once(self, function: Callable[..., None], *args: Hashable) -> None:
-        """Calls ``function(self, *args)``, unless that has been done without an error."""
+        """Calls ``function(self, *args)``, unless an earlier call has succeeded."""
         key = (function, args)
         if key not in self._derived:
             function(self, *args)
@@ -83,34 +83,33 @@ class Reading:
 
 
 class Statistic(ABC):
-    """Accumulates what is sufficient for one or more metrics.
+    """Base class of statistics.
 
-    Statistics with equal keys accumulate the same, so that metrics may share one. What has been
-    accumulated is in the attributes that ``PARTS`` names; nothing of it changes when ``update``
-    raises.
+    Statistics with equal keys accumulate the same values, so that metrics can share one. The values
+    are in the attributes that ``PARTS`` names. If ``update`` raises, they are unchanged.
 
     Args:
-        device: where to accumulate; None means where the outputs are.
+        device: device on which to accumulate. None: that of the outputs.
     """
 
     PARTS: ClassVar[Mapping[str, str]] = {}
-    """Name of each attribute -> how it is reduced over processes; see ``ignite.distributed.fused_reduction``."""
+    """Attribute -> how to reduce it over processes; see ``ignite.distributed.fused_reduction``."""
 
     LATER_PARTS: ClassVar[Mapping[str, Any]] = {}
-    """Parts that states need not have, because they are newer -> what they are then."""
+    """Parts that are missing in states of earlier versions -> their default."""
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device
         self.version = 0
-        """Changes with each update, so that results can be kept."""
+        """Changes with each update, so that values can be cached."""
         self.num_examples = 0
         self._moves_on_update = False
-        """Whether to move to where the next output is: what was loaded may be elsewhere."""
+        """Whether the next update moves to the device of its output, after a state was loaded."""
         self.reset()
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """What kind of statistic this is, with its parameters."""
+        """Equal for statistics that accumulate the same: class, device and parameters."""
         return (type(self), self.device, *self._parameters())
 
     def _parameters(self) -> tuple[Hashable, ...]:
@@ -118,14 +117,14 @@ class Statistic(ABC):
 
     @abstractmethod
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears everything that was accumulated."""
 
     @abstractmethod
     def _update(self, reading: Reading) -> None:
-        """Takes in one output."""
+        """Accumulates one output."""
 
     def update(self, reading: Reading) -> None:
-        """Takes in one output, or raises and stays as it was."""
+        """Accumulates one output. If it raises, the statistic is unchanged."""
         if torch.is_inference_mode_enabled():
             self._update_outside_inference_mode(reading)
             return
@@ -139,7 +138,7 @@ class Statistic(ABC):
         self.update(reading)
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all updates from now on."""
+        """Returns a function that undoes all updates from now on."""
         kept = {name: restorer_of(value) for name, value in vars(self).items()}
 
         def roll_back() -> None:
@@ -148,33 +147,33 @@ class Statistic(ABC):
         return roll_back
 
     def _restore(self, values: Mapping[str, Any]) -> None:
-        """Puts attributes back, as another version: results of what is taken back may have been kept."""
+        """Restores attributes, with a new version: values of the undone updates may be cached."""
         version = self.version + 1
         vars(self).update(values)
         self.version = version
 
     def widen(self, other: Statistic) -> None:  # noqa: B027 - most have nothing to widen
-        """Before anything was seen: also accumulates what ``other``, of the same key, was to accumulate."""
+        """Also accumulates what ``other`` needs, which has the same key. Call before any update."""
 
     def check(self) -> None:  # noqa: B027 - most have nothing to check
-        """Raises what could not be raised in ``update`` without waiting for an accelerator."""
+        """Raises errors that ``update`` leaves for later so as not to wait for an accelerator."""
 
     def parts(self) -> dict[str, Any]:
-        """What has been accumulated."""
+        """Returns the accumulated values by name."""
         return {name: getattr(self, name) for name in self.PARTS}
 
     def take(self, values: Mapping[str, Any]) -> None:
-        """Puts ``values``, named as in :meth:`parts`, in place of what has been accumulated."""
+        """Replaces the accumulated values with ``values``, named as in :meth:`parts`."""
         for name, value in values.items():
             setattr(self, name, value)
         self.version += 1
 
     @leaves_inference_mode
     def load(self, values: Mapping[str, Any]) -> None:
-        """Goes on from saved values.
+        """Loads saved values.
 
         Raises:
-            ValueError: they do not go together.
+            ValueError: they are invalid.
         """
         num_examples = values["num_examples"]
         if not isinstance(num_examples, int) or num_examples < 0:
@@ -188,11 +187,11 @@ class Statistic(ABC):
         self._moves_on_update = self.device is None
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """The shapes that tensors among saved values have to have, as far as they are known."""
+        """Returns the shapes that saved tensors must have, as far as they are known."""
         return {}
 
     def _move_to_device_of(self, output: Any) -> None:
-        """Moves to the device of the first tensor in ``output``."""
+        """Moves the accumulated values to the device of the first tensor in ``output``."""
         items = output if isinstance(output, list | tuple) else [output]
         device = next((item.device for item in items if isinstance(item, Tensor)), None)
         self._moves_on_update = False
@@ -200,54 +199,54 @@ class Statistic(ABC):
             self.take(_moved(self.parts(), device))
 
     def replaced(self, values: Mapping[str, Any]) -> Self:
-        """A statistic like this one that has accumulated ``values``."""
+        """Returns a statistic of the same kind with ``values`` as its accumulated values."""
         other = copy.copy(self)
         other.take(values)
         return other
 
     @leaves_inference_mode
     def clone(self) -> Self:
-        """One that goes on by itself."""
+        """Returns an independent copy."""
         return self.replaced({name: copied(value) for name, value in self.parts().items()})
 
     def narrowed(self, wanted: Statistic) -> Statistic:
-        """A copy that goes on by itself, for a metric that alone would have accumulated ``wanted``."""
+        """Returns an independent copy with only what ``wanted``, of the same key, accumulates."""
         return self.clone()
 
     @leaves_inference_mode
     def fresh(self) -> Self:
-        """One of the same kind that has seen nothing."""
+        """Returns an empty statistic of the same kind."""
         other = copy.copy(self)
         other.reset()
         return other
 
     def to_combine(self) -> list[Part]:
-        """What has been accumulated, to be combined with what other processes have."""
+        """Returns the accumulated values as parts of a reduction over processes."""
         return [
             Part(self.op_of(name), value, f"{name} of {self}")
             for name, value in self.parts().items()
         ]
 
     def op_of(self, name: str) -> str:
-        """How the values of a part are combined."""
+        """Returns how to reduce a part over processes."""
         return self.PARTS[name]
 
     def __str__(self) -> str:
         return type(self).__name__
 
     def where(self, tensor: Tensor) -> torch.device:
-        """Where to accumulate what comes with ``tensor``."""
+        """Returns the device on which to accumulate the output that contains ``tensor``."""
         return tensor.device if self.device is None else self.device
 
 
 def update_all(pairs: Sequence[tuple[Statistic, Reading]]) -> None:
-    """Updates statistics, each with its reading; none if one of them raises."""
+    """Updates statistics, each with its reading: all, or none if one of them raises."""
     rollbacks = []
     try:
         for statistic, reading in pairs[:-1]:
             rollbacks.append(statistic._rollback_point())
             statistic.update(reading)
-        for statistic, reading in pairs[-1:]:  # which takes care of itself
+        for statistic, reading in pairs[-1:]:  # a single update undoes itself if it raises
             statistic.update(reading)
     except BaseException:
         for roll_back in reversed(rollbacks):
@@ -256,10 +255,13 @@ def update_all(pairs: Sequence[tuple[Statistic, Reading]]) -> None:
 
 
 def restorer_of(value: Any) -> Callable[[], Any]:
-    """A function that gives back ``value`` as it is now, however tensors, containers and metrics in it change."""
+    """Returns a function that returns ``value`` in its present state.
+
+    It undoes changes made in the meantime to tensors, containers and metrics in ``value``.
+    """
     if isinstance(value, Tensor):
-        kept = value.clone()
-        return lambda: kept
+        copied_tensor = value.clone()
+        return lambda: copied_tensor
     if type(value) in (list, tuple):
         items = [restorer_of(item) for item in value]
         return lambda: type(value)(item() for item in items)
@@ -279,14 +281,14 @@ def restorer_of(value: Any) -> Callable[[], Any]:
 
 
 def copied(value: Any) -> Any:
-    """A copy of a tensor or a list; other things do not change."""
+    """Copies a tensor or a list. Other values are immutable."""
     if isinstance(value, Tensor):
         return value.clone()
     return list(value) if isinstance(value, list) else value
 
 
 def _moved(values: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """With tensors on ``device``, floats as they are accumulated there."""
+    """Moves tensors to ``device``, as float32 if it has no float64."""
     moved = dict(values)
     for name, value in values.items():
         if isinstance(value, Tensor):
@@ -296,6 +298,6 @@ def _moved(values: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def wide_dtype(place: Tensor | torch.device) -> torch.dtype:
-    """The dtype to add floats up in: float64 where the device has it."""
+    """Returns the dtype for sums of floats: float64 if the device supports it, else float32."""
     device = place.device if isinstance(place, Tensor) else place
     return torch.float32 if device.type == "mps" else torch.float64

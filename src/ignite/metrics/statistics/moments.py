@@ -1,4 +1,4 @@
-"""Means, deviations and the correlation of two variables, whatever their scales and offsets."""
+"""Means, deviations and the correlation of two variables, accurate for any scale and offset."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 __all__ = ["Moments"]
 
 _MAX_ROWS = 256
-"""How many batches are held one by one at most."""
+"""Number of rows from which they are joined to one."""
 Row: TypeAlias = tuple[float, ...]
-"""Of a batch: its number of examples, both means in two parts (first both high ones), both norms, the correlation."""
+"""Moments of a batch: number of examples, high parts of both means, low parts of both means, both
+norms, correlation."""
 
 
 class Joined(NamedTuple):
-    """What follows from moments; pairs are of both variables."""
+    """Moments of all examples. Pairs are for x and y."""
 
     num_examples: float
     means: tuple[float, float]
     difference: float
-    """The mean of x less that of y."""
+    """Mean of x minus mean of y."""
     norms: tuple[float, float]
-    r"""The lengths of the vectors of deviations from the means, :math:`\sqrt{\sum_i (x_i - \bar{x})^2}`."""
+    r"""Norms of the deviations from the means, :math:`\sqrt{\sum_i (x_i - \bar{x})^2}`."""
     correlation: float
-    """The sum of multiplied deviations as a fraction of the product of both norms; 0 if that is 0."""
+    """Pearson correlation; 0 if a norm is 0."""
 
 
 class Moments(Statistic):
-    r"""Number, means, and norms and correlation of the deviations from them, of pairs (x, y).
+    r"""Number, means, norms of the deviations and correlation of pairs (x, y).
 
-    Batches are joined as Chan et al. do with sums of squares, but by norms, which are of the scale
-    of the data: squares of very small and very large numbers have no place among floating point
-    numbers. A mean is held as the sum of two numbers, so that data may be far from 0 in relation to
-    how much they vary.
+    Batches are joined by the algorithm of Chan et al., but with norms in place of sums of squares:
+    squares of very small or very large numbers underflow or overflow. A mean is kept as the sum of
+    two numbers, so that the offset of the data may be large compared to their deviations.
 
     Args:
-        select: ``select(output, *args) -> (x, y)``, each of shape (B,), floating point; it checks
+        select: ``select(output, *args) -> (x, y)``, each of shape (B,), floating point. It checks
             the output.
         args: further arguments of ``select``.
-        device: where to accumulate; None means where the tensors are.
+        device: device on which to accumulate. None: that of the tensors.
 
     Example:
         >>> moments = Moments(lambda output: output)
@@ -75,24 +75,24 @@ class Moments(Statistic):
         return (self._select, self._args)
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears everything that was accumulated."""
         self.num_examples = 0
         self._rows: list[Row] = []
         self._on_device: list[Tensor] = []
-        """Rows (K, 8) on an accelerator, for which nobody waits before they are needed."""
+        """Rows (K, 8) on an accelerator, copied to the host only when they are needed."""
         self._pending = PendingBatches()
         self.version += 1
 
     @property
     def rows(self) -> Tensor | None:
-        """The row of this process, shape (1, 8), on the CPU; None before the first example."""
+        """Moments of this process, shape (1, 8), on the CPU; None before the first example."""
         row = self._row()
         return None if row is None else torch.tensor([row], dtype=torch.float64)
 
     def _row(self) -> Row | None:
-        """All that was seen, in one row."""
+        """Joins everything into one row."""
         for pair in self._pending.taken():
-            self._take_in(*pair)
+            self._add(*pair)
         if self._on_device:
             rows = torch.cat([table.reshape(-1, _LENGTH) for table in self._on_device]).tolist()
             self._rows += [tuple(row) for row in rows]
@@ -107,14 +107,14 @@ class Moments(Statistic):
         if not num_examples:
             return
         if num_examples >= LARGE:
-            self._take_in(*pair)
+            self._add(*pair)
         elif self._pending.add(reading.copies_of(*pair), num_examples):
             for each in self._pending.taken():
-                self._take_in(*each)
+                self._add(*each)
         self.num_examples += num_examples
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all updates from now on."""
+        """Returns a function that undoes all updates from now on."""
         kept, roll_back_pending = dict(vars(self)), self._pending._rollback_point()
         kept |= {"_rows": list(self._rows), "_on_device": list(self._on_device)}
 
@@ -124,7 +124,7 @@ class Moments(Statistic):
 
         return roll_back
 
-    def _take_in(self, x: Tensor, y: Tensor) -> None:
+    def _add(self, x: Tensor, y: Tensor) -> None:
         arrays = arrays_of(x, y) if self.device is None or self.device.type == "cpu" else None
         if arrays is not None:
             self._rows.append(_row_of_arrays(*arrays))
@@ -137,7 +137,7 @@ class Moments(Statistic):
             self._on_device[-_MAX_ROWS:] = [torch.stack(self._on_device[-_MAX_ROWS:])]
 
     def take(self, values: Any) -> None:
-        """Goes on from other moments."""
+        """Replaces the moments."""
         rows = values["rows"]
         self.num_examples, self._pending = values["num_examples"], PendingBatches()
         self._rows, self._on_device = (
@@ -147,7 +147,7 @@ class Moments(Statistic):
         self.version += 1
 
     def _move_to_device_of(self, output: Any) -> None:
-        """Rows are numbers, and nowhere."""
+        """Does nothing: the rows are Python numbers."""
         self._moves_on_update = False
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -158,7 +158,7 @@ class Moments(Statistic):
         return "moments"
 
     def joined(self) -> Joined:
-        """What all rows give together."""
+        """Returns the moments of all examples."""
         row = self._row()
         assert row is not None
         num_examples, high_x, high_y, low_x, low_y, norm_x, norm_y, correlation = row
@@ -173,13 +173,13 @@ class Moments(Statistic):
 
 
 _LENGTH = 8
-"""Of a row."""
+"""Length of a row."""
 
 
 def _row_of_tensors(pair: Tensor) -> Tensor:
-    """The row, shape (8,), of a pair (2, B), in the widest dtype."""
+    """Computes the row, shape (8,), of a pair (2, B) in the widest dtype."""
     first = pair[:, :1]
-    deviations = pair - first  # 0 if all are equal, and no large offset is left
+    deviations = pair - first  # without a large offset; exactly 0 if all values are equal
     low = deviations.mean(dim=1, keepdim=True)
     deviations -= low
     norms, correlation = _norms_and_correlation(deviations)
@@ -188,30 +188,30 @@ def _row_of_tensors(pair: Tensor) -> Tensor:
 
 
 def _row_of_arrays(x: Any, y: Any) -> Row:
-    """The row of two arrays (B,)."""
-    row = _row_of_sums(x, y) if x.itemsize == y.itemsize == _OF_SINGLE else None
+    """Computes the row of two arrays (B,)."""
+    row = _row_of_sums(x, y) if x.itemsize == y.itemsize == _FLOAT32_BYTES else None
     if row is None:
         with without_float_warnings():
             row = _row_of_scaled(x, y)
     return (float(x.shape[0]), *row)
 
 
-_OF_SINGLE = 4
-_MOST_LOST = 1e6
+_FLOAT32_BYTES = 4
+_MAX_CANCELLATION = 1e6
 
 
 def _row_of_sums(x: Any, y: Any) -> Row | None:
-    """The row without its number, of float32, whose squares and sums of them have room in float64.
+    """Computes the row, without the number of examples, from sums and sums of squares.
 
-    None where data are so far from 0, beside how much they vary, that more than 6 of 16 digits
-    would be lost.
+    This is fast and, for float32 data, cannot overflow in float64. None if cancellation would lose
+    more than 6 of the 16 digits, because the offset is large compared to the deviations.
     """
     num = x.shape[0]
     x, y = x.astype("float64"), y.astype("float64")
     sum_x, sum_y = float(x.sum()), float(y.sum())
     all_x, all_y = inner_product(x, x), inner_product(y, y)
     squares_x, squares_y = all_x - sum_x * sum_x / num, all_y - sum_y * sum_y / num
-    if not (_MOST_LOST * squares_x > all_x and _MOST_LOST * squares_y > all_y):
+    if not (_MAX_CANCELLATION * squares_x > all_x and _MAX_CANCELLATION * squares_y > all_y):
         return None
     correlation = (inner_product(x, y) - sum_x * sum_y / num) / math.sqrt(squares_x * squares_y)
     return (
@@ -226,7 +226,7 @@ def _row_of_sums(x: Any, y: Any) -> Row | None:
 
 
 def _row_of_scaled(x: Any, y: Any) -> Row:
-    """The row without its number, of whatever scale."""
+    """Computes the row, without the number of examples, for data of any scale."""
     (x, *of_x), (y, *of_y) = _scaled_deviations(x), _scaled_deviations(y)
     squares = inner_product(x, x), inner_product(y, y)
     product = squares[0] * squares[1]
@@ -238,7 +238,7 @@ def _row_of_scaled(x: Any, y: Any) -> Row:
 
 
 def _scaled_deviations(values: Any) -> tuple[Any, float, float, float]:
-    """Deviations from the mean, as fractions of the largest; the two parts of the mean, and the largest."""
+    """Returns the deviations divided by the largest, both parts of the mean, and the largest."""
     values = values.astype("float64")
     first = float(values[0])
     values -= first
@@ -250,29 +250,27 @@ def _scaled_deviations(values: Any) -> tuple[Any, float, float, float]:
 
 
 def _norms_and_correlation(deviations: Tensor) -> tuple[Tensor, Tensor]:
-    """Of vectors (2, B): shapes (2,) and (1,)."""
+    """Returns the norms (2,) and the correlation (1,) of two vectors of deviations (2, B)."""
     largest = torch.linalg.vector_norm(deviations, torch.inf, dim=1, keepdim=True)  # (2, 1)
-    scaled = deviations / largest.masked_fill(
-        largest == 0, 1
-    )  # whose squares are neither too small nor too large
+    scaled = deviations / largest.masked_fill(largest == 0, 1)  # squares cannot overflow
     products = scaled @ scaled.T
     squares = products.diagonal()
     product = squares.prod()
-    # Of the product, so that it is exactly 1 for equal vectors.
+    # The root of the product, not the product of roots: the result is exactly 1 for equal vectors.
     correlation = products[0, 1] / product.masked_fill(product == 0, 1).sqrt()
     return largest.flatten() * squares.sqrt(), correlation[None]
 
 
 def _join(rows: Sequence[Row]) -> Row:
-    """One row for several."""
+    """Joins several rows into one."""
     num_examples = sum(row[0] for row in rows)
     (high_x, low_x, norms_x), (high_y, low_y, norms_y) = (
         _joined_variable(rows, i, num_examples) for i in (1, 2)
     )
     norm_x, norm_y = math.hypot(*norms_x), math.hypot(*norms_y)
     scale_x, scale_y = norm_x or 1, norm_y or 1
-    # Of each batch first its own norm, with its own correlation, then what it is away from the mean
-    # of all.
+    # Two terms for each batch: the deviations from its own means, with their correlation, and the
+    # offset of its means from those of all examples, which are constant and so correlate fully.
     correlations = [correlation for row in rows for correlation in (row[7], 1)]
     shares = zip(norms_x, norms_y, correlations, strict=True)
     correlation = math.fsum((x / scale_x) * (y / scale_y) * share for x, y, share in shares)
@@ -282,7 +280,12 @@ def _join(rows: Sequence[Row]) -> Row:
 def _joined_variable(
     rows: Sequence[Row], i: int, num_examples: float
 ) -> tuple[float, float, list[float]]:
-    """The mean in two parts, and norms: each batch is a vector of its own norm, orthogonal to one of equal numbers."""
+    """Returns the mean in two parts, and two norms for each batch.
+
+    The first is the norm of the deviations from the batch's mean, the second that of the offset of
+    this mean from the mean of all examples. These vectors are orthogonal: the squares of all norms
+    add up to the square of the total norm.
+    """
     first = rows[0][i]
     offsets = [(row[i] - first) + row[i + 2] for row in rows]
     mean = math.fsum(
@@ -295,7 +298,7 @@ def _joined_variable(
 
 
 def _two_sum(a: float, b: float) -> tuple[float, float]:
-    """The sum, and what rounding has taken from it (Knuth)."""
+    """Returns the sum and its rounding error (Knuth's TwoSum)."""
     total = a + b
     rest = total - a
     return total, (a - (total - rest)) + (b - rest)

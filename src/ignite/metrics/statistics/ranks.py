@@ -1,4 +1,4 @@
-"""At which place the score of the true class stands among those of all: one statistic for every top-k."""
+"""Counts of the rank of the true class, from which top-k accuracy follows for every k."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["RankCounts"]
 
 
 class RankCounts(Statistic):
-    """How many examples have how many classes with a lower score than their own: C counts.
+    """Counts examples by the number of classes with a lower score than the true class.
 
-    A tie is no lower score, nor is any comparison with NaN: both count against the example.
+    Ties and NaN count against the example: they are not lower scores.
 
     Args:
-        device: where to count; None means where the scores are.
+        device: device on which to count. None: that of the scores.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, the number of classes has changed, or a target
-            is no class; for targets on an accelerator in ``check``.
+        ValueError: in ``update``, the shapes do not match, the number of classes has changed, or a
+            target is not a class. For targets on an accelerator, ``check`` raises instead.
 
     Example:
         >>> ranks = RankCounts()
         >>> ranks.update(Reading((torch.tensor([[0.1, 0.6, 0.3], [0.7, 0.2, 0.1]]), torch.tensor([2, 2]))))
-        >>> ranks.counts.tolist()  # one is the lowest of three, one the second
+        >>> ranks.counts.tolist()  # the true class is the lowest of 3, and the second lowest
         [1, 1, 0]
     """
 
@@ -43,7 +43,7 @@ class RankCounts(Statistic):
     }
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears all counts."""
         self.num_examples = 0
         self.num_classes: int | None = None
         self.num_outside: int | Tensor = 0
@@ -52,7 +52,7 @@ class RankCounts(Statistic):
 
     @property
     def counts(self) -> Tensor | None:
-        """For each number of lower scores how many examples, shape (C,); None before the first batch."""
+        """Number of examples for each number of lower scores, shape (C,); None before any batch."""
         return None if self._tally is None else self._tally.counts()
 
     def _update(self, reading: Reading) -> None:
@@ -76,8 +76,8 @@ class RankCounts(Statistic):
             num_outside = num_outside + count_outside(targets, num_classes)
         if of_true is None:
             raise ValueError(outside_message(num_classes, int(count_outside(targets, num_classes))))
-        # Into floats, because that is several times faster than into booleans; exact up to 2 ** 24
-        # classes.
+        # The output is float32, which is several times faster than bool, and exact for up to
+        # 2 ** 24 classes.
         num_lower = torch.lt(scores, of_true, out=scratch(scores)).sum(dim=1)  # (B,)
         if self._tally is None:
             self._tally = Tally(
@@ -90,7 +90,7 @@ class RankCounts(Statistic):
             self.num_outside = self.num_outside + num_outside
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all updates from now on."""
+        """Returns a function that undoes all updates from now on."""
         kept = dict(vars(self))
         roll_back_counts = None if self._tally is None else self._tally._rollback_point()
 
@@ -102,7 +102,7 @@ class RankCounts(Statistic):
         return roll_back
 
     def check(self) -> None:
-        """Raises if targets were no classes, which ``update`` does not wait to see on an accelerator."""
+        """Raises if targets on an accelerator were not classes: ``update`` does not wait for it."""
         if isinstance(self.num_outside, Tensor) and self.num_outside.item():
             raise ValueError(outside_message(self.num_classes or 0, int(self.num_outside)))
 
@@ -110,7 +110,7 @@ class RankCounts(Statistic):
         return {"counts": (values["num_classes"] or 0,)}
 
     def take(self, values: Any) -> None:
-        """Goes on from other counts."""
+        """Replaces the counts."""
         self.reset()
         counts = values["counts"]
         super().take({name: value for name, value in values.items() if name != "counts"})

@@ -1,4 +1,4 @@
-"""All samples, for metrics that need to see them together."""
+"""All samples, for metrics that cannot be computed batch by batch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ __all__ = ["KeptSamples"]
 
 PARTS = ("first", "second")
 _LARGE = 2**10
-"""How many samples a piece has, in the mean, that is computed from by itself."""
+"""Mean number of samples per batch from which ``pieces`` does not join the batches."""
 
 
 class KeptSamples(Statistic):
-    """Keeps copies of two tensors of each batch: usually predictions and targets.
+    """Keeps copies of two tensors of each batch, usually predictions and targets.
 
     Memory grows with the data.
 
     Args:
-        select: ``select(output, *args) -> (first, second)``, each of shape (B, ...); it checks the
+        select: ``select(output, *args) -> (first, second)``, each of shape (B, ...). It checks the
             output.
-        args: further arguments of ``select``; with it, they say what is kept.
-        device: where to keep; None means where the tensors are.
+        args: further arguments of ``select``. Statistics with the same function and arguments are
+            equal.
+        device: device on which to keep the samples. None: that of the tensors.
 
     Example:
         >>> kept = KeptSamples(lambda output: output)
@@ -51,7 +52,7 @@ class KeptSamples(Statistic):
         return (self._select, self._args)
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Drops all samples."""
         self.num_examples = 0
         self._batches: list[Copies] = []
         self.version += 1
@@ -70,7 +71,7 @@ class KeptSamples(Statistic):
         self.num_examples += x.shape[0]
 
     def _rollback_point(self) -> Callable[[], None]:
-        """A function that takes back all updates from now on."""
+        """Returns a function that undoes all updates from now on."""
         kept, length = dict(vars(self)), len(self._batches)
 
         def roll_back() -> None:
@@ -81,7 +82,9 @@ class KeptSamples(Statistic):
 
     def _check_kinds(self, pair: tuple[Tensor, Tensor]) -> None:
         kinds = (("y_pred", "predictions"), ("y", "targets"))
-        for (name, words), kept, tensor in zip(kinds, self._batches[-1].tensors, pair, strict=True):
+        for (name, plural), kept, tensor in zip(
+            kinds, self._batches[-1].tensors, pair, strict=True
+        ):
             if kept.shape[1:] != tensor.shape[1:]:
                 raise ValueError(
                     f"{name} should be of shape (batch_size, {', '.join(map(str, kept.shape[1:]))}) as before, "
@@ -89,7 +92,7 @@ class KeptSamples(Statistic):
                 )
             if kept.dtype != tensor.dtype:
                 raise ValueError(
-                    f"Incoherent types between input {name} and stored {words}: {name} should be of "
+                    f"Incoherent types between input {name} and stored {plural}: {name} should be of "
                     f"{kept.dtype} as before, but given {tensor.dtype}"
                 )
 
@@ -104,7 +107,7 @@ class KeptSamples(Statistic):
         return self._joined()[1]
 
     def pieces(self) -> list[tuple[Tensor, Tensor]]:
-        """All samples, in pieces as they came if they are large: to join them takes memory and time."""
+        """Returns all samples, joined, or in batches if these are large: joining takes memory."""
         if self.num_examples < _LARGE * len(self._batches):
             return [self._joined()]
         return [batch.tensors for batch in self._batches]
@@ -118,7 +121,7 @@ class KeptSamples(Statistic):
         return batches[0].tensors
 
     def parts(self) -> dict[str, Any]:
-        """All samples, or None before the first batch."""
+        """Returns all samples, or None before the first batch."""
         first, second = self._joined() if self._batches else (None, None)
         return {"num_examples": self.num_examples, "first": first, "second": second}
 
@@ -127,7 +130,7 @@ class KeptSamples(Statistic):
         return {name: (values["num_examples"], *tensor.shape[1:]) for name, tensor in kept.items()}
 
     def take(self, values: Mapping[str, Any]) -> None:
-        """Goes on from other samples."""
+        """Replaces all samples."""
         self.num_examples = values["num_examples"]
         self._batches = (
             [] if values["first"] is None else [Copies.kept(values["first"], values["second"])]
@@ -138,5 +141,5 @@ class KeptSamples(Statistic):
         return "all samples"
 
     def op_of(self, name: str) -> str:
-        """Samples of all processes are joined."""
+        """Returns SUM for the number of examples, and ROWS (concatenate) for the samples."""
         return "SUM" if name == "num_examples" else "ROWS"

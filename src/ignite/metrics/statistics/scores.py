@@ -1,4 +1,4 @@
-"""How many positives and negatives have which score: curves from counts, whose memory does not grow with the data."""
+"""Histograms of the scores of positives and negatives, for curves in constant memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class ScoreCounts(Statistic):
 
     Args:
         select: ``select(output, *args) -> (scores, targets)``: scores of shape (B,) or (B, K),
-            targets 0 or 1 of the same shape; it checks shapes.
+            targets 0 or 1 of the same shape. It checks the shapes.
         args: further arguments of ``select``.
-        num_bins: how many bins; bin i holds scores from i / num_bins up to, not including, (i + 1)
-            / num_bins, the last one 1 as well.
-        device: where to count; None means where the scores are.
+        num_bins: number of bins. Bin i counts scores in [i / num_bins, (i + 1) / num_bins). The
+            last bin includes 1.
+        device: device on which to count. None: that of the scores.
 
     Raises:
-        ValueError: in ``update``, and for accelerators in ``check``, a score is not from 0 to 1, or
-            a target not 0 or 1.
+        ValueError: in ``update``, or for tensors on an accelerator in ``check``, if a score is not
+            in [0, 1], or a target is not 0 or 1.
 
     Example:
         >>> counts = ScoreCounts(lambda output: output, num_bins=2)
@@ -60,7 +60,7 @@ class ScoreCounts(Statistic):
         return (self._select, self._args, self.num_bins)
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears all counts."""
         self.num_examples = 0
         self.num_columns: int | None = None
         """1 for targets of shape (B,), -K for those of shape (B, K)."""
@@ -88,7 +88,7 @@ class ScoreCounts(Statistic):
                 "turn logits into probabilities in output_transform"
             )
         device, columns = self.where(scores), abs(num_columns)
-        # Compared with the edges, because a product with the number of bins is rounded over them.
+        # Compared with the edges: scores * num_bins may be rounded into the next bin.
         wide = scores.to(device, wide_dtype(device)).nan_to_num(0.0)
         edges = torch.arange(self.num_bins, dtype=wide.dtype, device=device) / self.num_bins
         bins = (
@@ -114,14 +114,17 @@ class ScoreCounts(Statistic):
         return f"score counts in {self.num_bins} bins"
 
     def check(self) -> None:
-        """Raises if scores or targets were out of range, which ``update`` does not wait to see on an accelerator."""
+        """Raises if values were out of range on an accelerator, for which ``update`` does not wait."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():
             raise ValueError(
                 f"Scores should be from 0 to 1 and targets 0 or 1, but {int(self.num_wrong)} were not"
             )
 
     def as_samples(self, column: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Lower edges of the bins, negatives and positives in each, shape (num_bins,)."""
+        """Returns the lower edges of the bins and the counts in them, each of shape (num_bins,).
+
+        The counts are of negatives and of positives.
+        """
         edges = torch.arange(self.num_bins, dtype=torch.float64) / self.num_bins
         negatives, positives = self.counts[column].cpu()
         return edges, negatives, positives

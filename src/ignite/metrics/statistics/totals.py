@@ -1,4 +1,4 @@
-"""Sums, or maxima, of something that a function says of each batch."""
+"""Sums or maxima over batches of what a function returns for each batch."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ __all__ = ["Totals"]
 
 
 class Totals(Statistic):
-    """Adds up what ``measure`` returns for each batch, and counts examples.
+    """Sums the values that ``measure`` returns for each batch, and counts examples.
 
-    Sums are held as float64, or as float32 with the part that each addition has lost (Neumaier
-    1974) on devices that have no float64. Integers are held as int64.
+    Sums are kept in float64. On devices without float64 they are kept in float32 with compensated
+    summation (Neumaier, 1974). Integers are kept in int64.
 
     Args:
-        measure: ``measure(output, *args) -> (num_examples, *values)``, each value a number or a
-            tensor, already summed over the batch. It checks the output and raises before anything
-            is counted.
-        args: further arguments of ``measure``; with it, they say what is accumulated.
-        num_values: how many values ``measure`` returns.
-        op: "SUM" or "MAX", of the values.
-        device: where to accumulate; None means where the values are.
-        select: ``select(output) -> (x, y)``, two tensors of shape (B, ...), which ``measure`` is
-            given instead of the output. It does the checks. Small batches are joined before they
-            are measured, because to call for a result then costs more than to compute it; sums so
-            depend, within rounding of the widest dtype, on when they are looked at.
-        is_rowwise: whether ``measure`` looks at each row by itself and adds up in the widest dtype,
-            so that joined batches need not be made wide.
+        measure: ``measure(output, *args) -> (num_examples, *values)``. Each value is a number or a
+            tensor, already summed over the batch. It checks the output and raises if it is invalid.
+        args: further arguments of ``measure``. Statistics with the same function and arguments are
+            equal.
+        num_values: number of values that ``measure`` returns.
+        op: "SUM" or "MAX": how the values of batches are combined.
+        device: device on which to accumulate. None: that of the values.
+        select: ``select(output) -> (x, y)``, two tensors of shape (B, ...), which are passed to
+            ``measure`` instead of the output. It checks the output. Small batches are joined before
+            they are measured, because the calls would take longer than the computation. The time of
+            reading a sum can therefore change it, within rounding of the widest dtype.
+        is_rowwise: whether ``measure`` handles each row separately and sums in the widest dtype, so
+            that joined batches need not be converted to it.
 
     Example:
         >>> totals = Totals(lambda y: (len(y), y.sum()))
@@ -67,31 +67,33 @@ class Totals(Statistic):
         return (self._measure, self._args, self._op, self._select)
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears all totals."""
         self.num_examples = 0
-        self._hold([])
+        self._set_sums([])
         self._pending = PendingBatches()
         self.version += 1
 
-    def _hold(self, sums: list[Tensor | float]) -> None:
-        """Goes on from these sums, that have lost nothing yet."""
+    def _set_sums(self, sums: list[Tensor | float]) -> None:
+        """Replaces the sums, with zero compensation."""
         self._sums = sums
-        self._lost = [_zeros(total) for total in sums]
-        self._loses = any(lost is not None for lost in self._lost)
+        self._compensations = [_initial_compensation(total) for total in sums]
+        self._is_compensated = any(each is not None for each in self._compensations)
         self._are_numbers = (
             self._op == "SUM" and bool(sums) and all(type(total) is float for total in sums)
         )
 
     @property
     def values(self) -> list[Tensor]:
-        """The totals; empty if there was no batch."""
-        self._settle()
-        pairs = zip(self._sums, self._lost, strict=True)
-        return [_as_tensor(total if lost is None else total + lost) for total, lost in pairs]
+        """The totals; empty before the first batch."""
+        self._measure_pending()
+        return [
+            _as_tensor(total if compensation is None else total + compensation)
+            for total, compensation in zip(self._sums, self._compensations, strict=True)
+        ]
 
     @property
     def mean(self) -> float:
-        """The first value, divided by the number of examples."""
+        """The first total, divided by the number of examples."""
         return float(self.values[0]) / self.num_examples
 
     def _update(self, reading: Reading) -> None:
@@ -107,16 +109,16 @@ class Totals(Statistic):
             if num_numbers >= LARGE:
                 self._add(self._measure(pair, *self._args)[1:])
             elif self._pending.add(reading.copies_of(x, y), num_numbers):
-                self._settle()
+                self._measure_pending()
         self.num_examples += num_examples
 
-    def _settle(self) -> None:
-        """Measures what waits, in the widest dtype: then it hardly shows which batches were joined."""
+    def _measure_pending(self) -> None:
+        """Measures pending batches, in the widest dtype, so that joining them hardly matters."""
         for x, y in self._pending.taken():
             pair = (x, y)
             if not self._is_rowwise:
-                wide = _as_measured(x)
-                pair = (wide, wide if y is x else _as_measured(y))
+                wide = _floats_as_wide(x)
+                pair = (wide, wide if y is x else _floats_as_wide(y))
             self._add(self._measure(pair, *self._args)[1:])
 
     def _add(self, values: Sequence[Tensor | float]) -> None:
@@ -131,21 +133,25 @@ class Totals(Statistic):
                 return
         added = [self._wide(value) if isinstance(value, Tensor) else value for value in values]
         if not self._sums:
-            self._hold(added)
+            self._set_sums(added)
         elif self._op == "MAX":
             self._sums = [_larger(*pair) for pair in zip(self._sums, added, strict=True)]
-        elif self._loses:
-            pairs = [_add(*item) for item in zip(self._sums, self._lost, added, strict=True)]
-            self._sums, self._lost = [total for total, _ in pairs], [lost for _, lost in pairs]
+        elif self._is_compensated:
+            pairs = [
+                _add_compensated(*item)
+                for item in zip(self._sums, self._compensations, added, strict=True)
+            ]
+            self._sums = [total for total, _ in pairs]
+            self._compensations = [compensation for _, compensation in pairs]
         elif all(
             type(total) is type(value) for total, value in zip(self._sums, added, strict=True)
         ):
             self._sums = list(map(operator.add, self._sums, added))
-        else:  # held anew, as a number, from a batch without examples, may become a tensor
-            self._hold(list(map(operator.add, self._sums, added)))
+        else:  # the sum of a batch without examples may be a number, and the next one a tensor
+            self._set_sums(list(map(operator.add, self._sums, added)))
 
     def _wide(self, value: Tensor) -> Tensor | float:
-        """The value where it is accumulated, as it is accumulated: a single value on the CPU as a number."""
+        """Converts a value to the dtype and device of the sums; a scalar on the CPU to a number."""
         if value.ndim == 0 and value.is_cpu and (self.device is None or self.device.type == "cpu"):
             return value.item()
         value, device = detached(value), self.where(value)
@@ -158,7 +164,7 @@ class Totals(Statistic):
         return value.to(device, wide_dtype(device) if value.is_floating_point() else torch.int64)
 
     def parts(self) -> dict[str, Any]:
-        """The number of examples and each total, which is None before the first batch."""
+        """Returns the number of examples and the totals, which are None before the first batch."""
         totals: list[Any] = [*self.values] or [None] * self._num_values
         return {
             "num_examples": self.num_examples,
@@ -166,30 +172,27 @@ class Totals(Statistic):
         }
 
     def take(self, values: Mapping[str, Any]) -> None:
-        """Goes on from other totals."""
+        """Replaces the totals."""
         self.num_examples = values["num_examples"]
-        totals = [_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
-        self._hold([] if any(total is None for total in totals) else totals)
+        # A saved total may come from a device without float64.
+        totals = [_floats_as_wide(values[f"total_{i}"]) for i in range(self._num_values)]
+        self._set_sums([] if any(total is None for total in totals) else totals)
         self._pending = PendingBatches()
         self.version += 1
 
     def op_of(self, name: str) -> str:
-        """SUM, but for the totals of another operation."""
+        """Returns SUM for the number of examples, and ``op`` for the totals."""
         return "SUM" if name == "num_examples" else self._op
 
     def __str__(self) -> str:
         return f"totals of {name_of(self._measure).lstrip('_')}"
 
 
-def _as_measured(tensor: Tensor) -> Tensor:
-    return tensor.to(wide_dtype(tensor)) if tensor.is_floating_point() else tensor
-
-
-def _as_wide(total: Any) -> Any:
-    """A total as it is accumulated where it is: it may come from a device without float64."""
-    if isinstance(total, Tensor) and total.is_floating_point():
-        return total.to(wide_dtype(total))
-    return total
+def _floats_as_wide(value: Any) -> Any:
+    """Converts a floating point tensor to the widest dtype of its device."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(wide_dtype(value))
+    return value
 
 
 def _as_tensor(total: Tensor | float) -> Tensor:
@@ -201,11 +204,11 @@ def _as_tensor(total: Tensor | float) -> Tensor:
 def _larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return torch.maximum(_as_tensor(a), _as_tensor(b))
-    return a if a > b or a != a else b  # NaN survives
+    return a if a > b or a != a else b  # propagates NaN
 
 
-def _zeros(total: Tensor | float) -> Tensor | None:
-    """Room for what additions lose, where they lose too much."""
+def _initial_compensation(total: Tensor | float) -> Tensor | None:
+    """Returns zeros for a float32 tensor, whose sums need compensation, else None."""
     return (
         torch.zeros_like(total)
         if isinstance(total, Tensor) and total.dtype == torch.float32
@@ -213,11 +216,12 @@ def _zeros(total: Tensor | float) -> Tensor | None:
     )
 
 
-def _add(
-    total: Tensor | float, lost: Tensor | None, value: Tensor | float
+def _add_compensated(
+    total: Tensor | float, compensation: Tensor | None, value: Tensor | float
 ) -> tuple[Tensor | float, Tensor | None]:
     added = total + value
-    if lost is None or not isinstance(total, Tensor) or not isinstance(value, Tensor):
-        return added, lost
+    if compensation is None or not isinstance(total, Tensor) or not isinstance(value, Tensor):
+        return added, compensation
     is_larger = total.abs() >= value.abs()
-    return added, lost + torch.where(is_larger, (total - added) + value, (value - added) + total)
+    rounding_error = torch.where(is_larger, (total - added) + value, (value - added) + total)
+    return added, compensation + rounding_error
