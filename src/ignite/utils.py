@@ -10,7 +10,7 @@ from ignite._core import logs
 from ignite._core.calls import deprecated
 from ignite._core.files import hash_checkpoint
 from ignite._core.logs import to_str_list as _to_str_list
-from ignite._core.seeding import manual_seed
+from ignite._core.rng import manual_seed
 from ignite._core.trees import CollectionItem as _CollectionItem
 from ignite._core.trees import apply_to_tensor, apply_to_type, convert_tensor, to_onehot
 from ignite._core.trees import tree_apply2 as _tree_apply2

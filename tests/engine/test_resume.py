@@ -9,7 +9,7 @@ import torch
 
 from ignite import storage
 from ignite._core.differences import first_difference
-from ignite._core.seeding import capture_random_state
+from ignite._core.rng import capture_random_state
 from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver, JSONLLogger

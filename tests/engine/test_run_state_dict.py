@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from ignite._core.seeding import capture_random_state
+from ignite._core.rng import capture_random_state
 from ignite.data import resumable
 from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.engine._handlers import Unfinished

@@ -20,7 +20,7 @@ from ignite.engine._trace import Trace, Watcher
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
-    from ignite._core.seeding import RandomState
+    from ignite._core.rng import RandomState
     from ignite.base import BoundaryRequest, RunContext, RunSaver
     from ignite.engine import _dry_run
     from ignite.engine._dry_run import DryRun

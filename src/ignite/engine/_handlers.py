@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
 
-    from ignite._core.seeding import RandomState
+    from ignite._core.rng import RandomState
     from ignite.base import BoundaryRequest
 
 __all__ = [

@@ -39,7 +39,7 @@ from ignite.engine._handlers import (
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
-    from ignite._core.seeding import RandomState
+    from ignite._core.rng import RandomState
     from ignite.base import BoundaryRequest
     from ignite.engine._handlers import Unfinished
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from ignite._core.seeding import capture_random_state, manual_seed, restore_random_state
+from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
 from ignite.engine import _fetch
 from ignite.engine._state import State
 from ignite.engine.engine import Engine

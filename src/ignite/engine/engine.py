@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
 from ignite._core.optional import LazyModule
-from ignite._core.seeding import RandomState, capture_random_state, manual_seed
+from ignite._core.rng import RandomState, capture_random_state, manual_seed
 from ignite.distributed import get_world_size
 from ignite.engine import _cursor, _fetch, _loop, together
 from ignite.engine._controls import Controls, entered, outermost_engine

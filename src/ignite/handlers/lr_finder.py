@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from ignite import distributed as idist
 from ignite._core.optional import import_optional
-from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite._core.rng import capture_random_state, restore_random_state
 from ignite.engine import Engine, Events, together
 from ignite.handlers._schedules import param_groups
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ignite import distributed as idist
 from ignite._core.attributes import replaced
-from ignite._core.seeding import RandomState
+from ignite._core.rng import RandomState
 from ignite.engine import Engine, Events
 from ignite.engine.extension import Unfinished
 

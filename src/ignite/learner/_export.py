@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ignite import storage
 from ignite._core.optional import import_optional
-from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type, convert_tensor
 from ignite.data.arrays import as_tensors
 from ignite.learner._data.schema import Facts, Learnt

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite._core.seeding import capture_random_state
+from ignite._core.rng import capture_random_state
 from ignite.engine import Engine, Events
 
 _LAST = float("-inf")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ignite._core.differences import first_difference
-from ignite._core.seeding import capture_random_state, manual_seed, restore_random_state
+from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
 from ignite.engine import Engine, Events
 from ignite.testing._children import call_in_child
 from ignite.testing._record import Recorder

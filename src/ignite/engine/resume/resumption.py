@@ -12,7 +12,7 @@ import torch
 from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.seeding import RandomState, capture_random_state, restore_random_state
+from ignite._core.rng import RandomState, capture_random_state, restore_random_state
 from ignite._core.trees import items_restorer
 from ignite.engine import _fetch
 from ignite.engine._cursor import Request

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from ignite._core.seeding import RandomState, capture_random_state, restore_random_state
+from ignite._core.rng import RandomState, capture_random_state, restore_random_state
 from ignite.base import Stateful
 from ignite.storage.snapshot import Snapshot
 

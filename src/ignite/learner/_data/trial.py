@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, IterableDataset
 
-from ignite._core.seeding import capture_random_state, restore_random_state
+from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type
 from ignite.data.arrays import ArrayLoader
 from ignite.data.random_state import random_scope

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from ignite._core.seeding import capture_random_state, manual_seed, restore_random_state
+from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
 
 
 def draw():
