@@ -1,11 +1,10 @@
-"""The bases of classification metrics: the kind of labels, and ratios of each class with the ways to average them."""
+"""What classification metrics share: the base class, which finds out the kind of labels, and averages over classes."""
 
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -131,66 +130,65 @@ class _SequenceTransform:
         return y_pred[counts], y[counts]
 
 
-class _BasePrecisionRecall(_BaseClassification):
-    higher_is_better = True
-    _of_samples: ClassVar[int]
-    """Which of the sums over examples, of precisions or recalls, it is."""
+def normalized_average(average: bool | str | None) -> bool | str | None:
+    """``average`` of the metrics of each class, with "macro" for True.
 
-    def __init__(
-        self,
-        output_transform: Callable[[Any], Any] = identity,
-        average: bool | str | None = False,
-        is_multilabel: bool = False,
-        device: str | torch.device | None = None,
-        skip_unrolling: bool = False,
-    ) -> None:
-        if not (
-            average is None
-            or isinstance(average, bool)
-            or average in ("macro", "micro", "weighted", "samples")
-        ):
-            raise ValueError(
-                "Argument average should be None or a boolean or one of values 'macro', 'micro', 'weighted' and "
-                f"'samples'., but given {average!r}"
-            )
-        self._average = "macro" if average is True else average
-        self._need = SAMPLES if average == "samples" else CLASSES
-        super().__init__(output_transform, is_multilabel, device, skip_unrolling)
-
-    @abstractmethod
-    def _denominator(self, counts: LabelCounts) -> Tensor:
-        """How many examples of each class are to be told right, shape (C,)."""
-
-    def _numerator(self, counts: LabelCounts) -> Tensor:
-        """How many of them are, shape (C,)."""
-        return counts.true_positives
-
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        # Once a batch was accepted, the counts see to it that others are of the same kind.
-        if statistic.kind is None:
-            reading.once(_check_entry, self._is_multilabel, self._average)
-
-    def _value(self, counts: LabelCounts) -> Any:
-        if self._average == "samples":
-            assert counts.samples is not None
-            return counts.samples[self._of_samples].item() / counts.num_examples
-        dtype = self._double_dtype
-        numerator, denominator = (
-            self._numerator(counts).to(dtype),
-            self._denominator(counts).to(dtype),
+    Raises:
+        ValueError: it is not one that these metrics have.
+    """
+    if not (
+        average is None
+        or isinstance(average, bool)
+        or average in ("macro", "micro", "weighted", "samples")
+    ):
+        raise ValueError(
+            "Argument average should be None or a boolean or one of values 'macro', 'micro', 'weighted' and "
+            f"'samples'., but given {average!r}"
         )
-        if self._average == "micro":
-            return ratio(numerator.sum(), denominator.sum()).item()
-        ratios = ratio(numerator, denominator)  # (C,)
-        if self._average == "macro":
-            return ratios.mean().item()
-        if self._average == "weighted":
-            support = counts.num_true.to(dtype)
-            return ratio((ratios * support).sum(), support.sum()).item()
-        return ratios[1] if counts.kind == BINARY and self._average is False else ratios
+    return "macro" if average is True else average
 
 
-def _check_entry(reading: Reading, is_multilabel: bool, average: bool | str | None) -> None:
+def counts_for(average: bool | str | None) -> str:
+    """What has to be counted for an average: what :class:`LabelCounts` calls ``need``."""
+    return SAMPLES if average == "samples" else CLASSES
+
+
+def average_of_ratios(
+    numerator: Tensor,
+    denominator: Tensor,
+    counts: LabelCounts,
+    average: bool | str | None,
+    dtype: torch.dtype,
+) -> Any:
+    """The ratio of each class, or their average over classes.
+
+    Args:
+        numerator: shape (C,).
+        denominator: shape (C,); a class without any has the ratio 0.
+        counts: weights of classes, and the kind of classification.
+        average: as :func:`normalized_average` returns it, except "samples".
+        dtype: to compute in.
+    """
+    numerator, denominator = numerator.to(dtype), denominator.to(dtype)
+    if average == "micro":
+        return ratio(numerator.sum(), denominator.sum()).item()
+    ratios = ratio(numerator, denominator)  # (C,)
+    if average == "macro":
+        return ratios.mean().item()
+    if average == "weighted":
+        support = counts.num_true.to(dtype)
+        return ratio((ratios * support).sum(), support.sum()).item()
+    return ratios[1] if counts.kind == BINARY and average is False else ratios
+
+
+def mean_over_samples(counts: LabelCounts, i: int) -> float:
+    """The mean over examples of the precision (0) or recall (1) of their labels."""
+    assert counts.samples is not None
+    return counts.samples[i].item() / counts.num_examples
+
+
+def check_first_batch(reading: Reading, is_multilabel: bool, average: bool | str | None) -> None:
+    """Raises ValueError if the data does not fit ``average``; warns about dtypes, as Ignite does."""
     labels: Labels = reading.derive(read_labels, is_multilabel)
     if average == "samples" and labels.kind != MULTILABEL:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Metrics of scores against targets of 0 and 1: curves over thresholds, areas under them, and the base of the metrics.
+"""What metrics of scores against targets of 0 and 1 share: curves over thresholds, areas under them, averages.
 
 Values are exact if all samples are kept, or follow from counts of scores in bins. N examples; U
 distinct scores.
@@ -6,9 +6,8 @@ distinct scores.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -16,8 +15,7 @@ from torch import Tensor
 from ignite.metrics._distances import NARROW
 from ignite.metrics._host_arrays import arrays_of, numpy
 from ignite.metrics._labels import as_classes, count_outside, is_binary, outside_message
-from ignite.metrics._outputs import identity
-from ignite.metrics.epoch_metric import EpochMetric, select_samples
+from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, ScoreCounts, Statistic
 
 
@@ -154,52 +152,33 @@ def average_precision(ranking: Ranking) -> float:
     return float((gains * positives / (positives + ranking.num_negatives)).sum())
 
 
-class _ScoreMetric(EpochMetric):
-    _calls_user_code = False
-    _compute_fn: Callable[..., Any]
-    """The value from all scores and targets."""
-    _takes_columns: ClassVar[bool]
-    """Whether targets of shape (B, K), or classes, are K problems whose values are averaged, or an error."""
-    _average: str | None = "macro"
+def kept_or_counted(num_bins: int | None, device: torch.device | None) -> Statistic:
+    """What metrics of scores are computed from: all samples, or counts of scores in bins."""
+    if num_bins is None:
+        return KeptSamples(select_samples, device=device)
+    return ScoreCounts(select_columns, num_bins=num_bins, device=device)
 
-    def __init__(
-        self,
-        output_transform: Callable[[Any], Any] = identity,
-        check_compute_fn: bool = False,
-        device: str | torch.device | None = None,
-        skip_unrolling: bool = False,
-        *,
-        num_bins: int | None = None,
-    ) -> None:
-        self.num_bins = num_bins
-        super().__init__(
-            type(self)._compute_fn, output_transform, check_compute_fn, device, skip_unrolling
-        )
 
-    @abstractmethod
-    def _of_ranking(self, ranking: Ranking) -> Any:
-        """The value of one problem."""
+def value_of_statistic(
+    statistic: Any,
+    compute_fn: Callable[[Tensor, Tensor], Any],
+    of_ranking: Callable[[Ranking], Any],
+    average: str | None = "macro",
+) -> Any:
+    """The value of a metric of scores.
 
-    def _declare(self) -> list[Statistic]:
-        if self.num_bins is None:
-            return [KeptSamples(select_samples, device=self._accumulates_on)]
-        return [ScoreCounts(select_columns, num_bins=self.num_bins, device=self._accumulates_on)]
-
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        y_pred, y = reading.derive(select_samples)
-        check_scores(y_pred, y, self._takes_columns)
-        if self.num_bins is None and y.is_cpu:  # otherwise counting them is checking them
-            reading.derive(check_values)
-
-    def _value(self, statistic: Any) -> Any:
-        if isinstance(statistic, KeptSamples):
-            return self.compute_fn(statistic.first, statistic.second)
-        columns = [statistic.as_samples(i) for i in range(len(statistic.counts))]
-        if statistic.num_columns == 1:
-            return self._of_ranking(rank_counts(*columns[0]))
-        return average_rankings(
-            self._of_ranking, [rank_counts(*column) for column in columns], self._average
-        )
+    Args:
+        statistic: :func:`kept_or_counted`.
+        compute_fn: the value of all samples, from scores and targets.
+        of_ranking: the value of one column of counts.
+        average: what to make of the values of several columns of counts.
+    """
+    if isinstance(statistic, KeptSamples):
+        return compute_fn(statistic.first, statistic.second)
+    columns = [statistic.as_samples(i) for i in range(len(statistic.counts))]
+    if statistic.num_columns == 1:
+        return of_ranking(rank_counts(*columns[0]))
+    return average_rankings(of_ranking, [rank_counts(*column) for column in columns], average)
 
 
 def check_average(average: str | None) -> str | None:
@@ -268,20 +247,34 @@ def select_columns(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return scores, torch.where(columns.any(dim=1, keepdim=True), columns, 2)
 
 
-def check_scores(y_pred: Tensor, y: Tensor, takes_columns: bool) -> None:
-    """Raises ValueError if shapes do not fit each other, or have columns where they should not."""
-    are_classes = (
-        takes_columns and y_pred.ndim == 2 and y.ndim == 1
-    )  # the numbers of examples are checked before
-    if not are_classes and (y_pred.shape != y.shape or (y.ndim > 1 and not takes_columns)):
-        expected = "both be of shape (batch_size,)"
-        if takes_columns:
-            expected += (
-                " or (batch_size, num_labels), or (batch_size, num_classes) and (batch_size,)"
-            )
-        raise ValueError(
-            f"y_pred and y should {expected}, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
-        )
+def check_scores(reading: Reading, num_bins: int | None, takes_columns: bool) -> None:
+    """Checks a batch for a metric of scores.
+
+    Args:
+        reading: the batch.
+        num_bins: as of :func:`kept_or_counted`.
+        takes_columns: whether targets of shape (B, K), or classes, are K problems whose values are
+            averaged, or an error.
+
+    Raises:
+        ValueError: shapes do not fit each other; or, on the CPU, values are wrong.
+    """
+    y_pred, y = reading.derive(select_samples)
+    if y_pred.shape != y.shape or (y.ndim > 1 and not takes_columns):
+        are_classes = y_pred.ndim == 2 and y.ndim == 1  # of which select_samples compares the rows
+        if not (takes_columns and are_classes):
+            _refuse_shapes(y_pred, y, takes_columns)
+    if num_bins is None and y.is_cpu:  # counts check values themselves
+        reading.derive(check_values)
+
+
+def _refuse_shapes(y_pred: Tensor, y: Tensor, takes_columns: bool) -> NoReturn:
+    expected = "both be of shape (batch_size,)"
+    if takes_columns:
+        expected += " or (batch_size, num_labels), or (batch_size, num_classes) and (batch_size,)"
+    raise ValueError(
+        f"y_pred and y should {expected}, but given {tuple(y_pred.shape)} and {tuple(y.shape)}"
+    )
 
 
 def check_values(output: Sequence[Tensor]) -> None:

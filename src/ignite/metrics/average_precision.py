@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._curves import (
-    Ranking,
-    _ScoreMetric,
     average_precision,
     check_average,
+    check_scores,
+    kept_or_counted,
     value_of_scores,
+    value_of_statistic,
 )
 from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.statistics import Reading, Statistic
 
 __all__ = ["AveragePrecision", "average_precision_compute_fn"]
 
@@ -28,7 +31,7 @@ def average_precision_compute_fn(
     return value_of_scores(average_precision, y_preds, y_targets, check_average(average))
 
 
-class AveragePrecision(_ScoreMetric):
+class AveragePrecision(EpochMetric):
     r"""The mean of precisions, weighted by the gain of recall at each threshold, :math:`\sum_k (R_k - R_{k-1}) P_k`.
 
     Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L
@@ -48,7 +51,6 @@ class AveragePrecision(_ScoreMetric):
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
-        >>> import torch
         >>> metric = AveragePrecision()
         >>> metric.update((torch.tensor([0.9, 0.6, 0.4]), torch.tensor([1, 0, 1])))
         >>> round(metric.compute(), 4)  # half of 1/1 and of 2/3
@@ -59,9 +61,7 @@ class AveragePrecision(_ScoreMetric):
     """
 
     higher_is_better = True
-
-    _compute_fn = staticmethod(average_precision_compute_fn)
-    _takes_columns = True
+    _calls_user_code = False
 
     def __init__(
         self,
@@ -73,11 +73,21 @@ class AveragePrecision(_ScoreMetric):
         num_bins: int | None = None,
         average: Literal["macro", "weighted", "micro"] | None = "macro",
     ) -> None:
+        self.num_bins = num_bins
         self._average = check_average(average)
         super().__init__(
-            output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins
+            functools.partial(average_precision_compute_fn, average=average),
+            output_transform,
+            check_compute_fn,
+            device,
+            skip_unrolling,
         )
-        self.compute_fn = functools.partial(average_precision_compute_fn, average=average)
 
-    def _of_ranking(self, ranking: Ranking) -> float:
-        return average_precision(ranking)
+    def _declare(self) -> list[Statistic]:
+        return [kept_or_counted(self.num_bins, self._accumulates_on)]
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_scores(reading, self.num_bins, takes_columns=True)
+
+    def _value(self, statistic: Any) -> Any:
+        return value_of_statistic(statistic, self.compute_fn, average_precision, self._average)

@@ -39,8 +39,7 @@ class Entropy(View):
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_entropies, device=self._accumulates_on, select=read_predicted_rows)]
 
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
+    def _value(self, totals: Totals) -> float:
         return totals.mean
 
     def _read_output(self, output: Any) -> Any:

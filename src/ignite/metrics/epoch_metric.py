@@ -88,8 +88,7 @@ class EpochMetric(View):
                 stacklevel=2,
             )
 
-    def _value(self, *statistics: Any) -> Any:
-        (samples,) = statistics
+    def _value(self, samples: Any) -> Any:
         if self._calls_user_code:  # which may change what it is given, and others share it
             return self.compute_fn(samples.first.clone(), samples.second.clone())
         return self.compute_fn(samples.first, samples.second)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,8 +48,7 @@ class KLDivergence(View):
             )
         ]
 
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
+    def _value(self, totals: Totals) -> float:
         return totals.mean
 
 

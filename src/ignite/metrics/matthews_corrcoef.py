@@ -74,7 +74,6 @@ class MatthewsCorrCoef(EpochMetric):
     """
 
     higher_is_better = True
-
     _calls_user_code = False
 
     def __init__(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ignite.metrics._distances import read_fitting, sum_errors
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -40,6 +38,5 @@ class MeanSquaredError(View):
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_errors, (2,), device=self._accumulates_on, select=read_fitting)]
 
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
+    def _value(self, totals: Totals) -> float:
         return totals.mean

@@ -67,8 +67,7 @@ class MutualInformation(Entropy):
             )
         self._num_classes = known
 
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
+    def _value(self, totals: Totals) -> float:
         _, shares = totals.values
         mean = shares / totals.num_examples  # (C,)
         of_mean = -(mean * mean.log()).masked_fill(mean == 0, 0).sum()

@@ -58,8 +58,7 @@ class PSNR(View):
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_ratios, (self.data_range,), device=self._accumulates_on, select=_read)]
 
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
+    def _value(self, totals: Totals) -> float:
         return totals.mean
 
 

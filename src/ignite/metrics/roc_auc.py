@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._curves import (
-    Ranking,
-    _ScoreMetric,
     check_average,
+    check_scores,
+    kept_or_counted,
     rank_scores,
     roc_auc,
     roc_curve,
     value_of_scores,
+    value_of_statistic,
 )
 from ignite.metrics._outputs import identity
+from ignite.metrics.epoch_metric import EpochMetric
+from ignite.metrics.statistics import Reading, Statistic
 
 __all__ = ["ROC_AUC", "RocCurve", "roc_auc_compute_fn", "roc_auc_curve_compute_fn"]
 
@@ -33,7 +36,7 @@ def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, A
     return roc_curve(rank_scores(y_preds, y_targets))
 
 
-class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
+class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
     """The area under the curve of true over false positive rates: how often a positive outscores a negative.
 
     Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,),
@@ -58,7 +61,6 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
-        >>> import torch
         >>> metric = ROC_AUC()
         >>> metric.update((torch.tensor([0.9, 0.4, 0.6, 0.1]), torch.tensor([1, 1, 0, 0])))
         >>> metric.compute()  # of four pairs one is the wrong way round
@@ -70,9 +72,7 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
     """
 
     higher_is_better = True
-
-    _compute_fn = staticmethod(roc_auc_compute_fn)
-    _takes_columns = True
+    _calls_user_code = False
 
     def __init__(
         self,
@@ -84,17 +84,27 @@ class ROC_AUC(_ScoreMetric):  # noqa: N801 - Ignite's name
         num_bins: int | None = None,
         average: Literal["macro", "weighted", "micro"] | None = "macro",
     ) -> None:
+        self.num_bins = num_bins
         self._average = check_average(average)
         super().__init__(
-            output_transform, check_compute_fn, device, skip_unrolling, num_bins=num_bins
+            functools.partial(roc_auc_compute_fn, average=average),
+            output_transform,
+            check_compute_fn,
+            device,
+            skip_unrolling,
         )
-        self.compute_fn = functools.partial(roc_auc_compute_fn, average=average)
 
-    def _of_ranking(self, ranking: Ranking) -> float:
-        return roc_auc(ranking)
+    def _declare(self) -> list[Statistic]:
+        return [kept_or_counted(self.num_bins, self._accumulates_on)]
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_scores(reading, self.num_bins, takes_columns=True)
+
+    def _value(self, statistic: Any) -> Any:
+        return value_of_statistic(statistic, self.compute_fn, roc_auc, self._average)
 
 
-class RocCurve(_ScoreMetric):
+class RocCurve(EpochMetric):
     """False positive rates, true positive rates and thresholds: three tensors of shape (K,), float64.
 
     They begin at (0, 0) with an infinite threshold; points on a straight line between others are
@@ -105,15 +115,33 @@ class RocCurve(_ScoreMetric):
     :class:`ROC_AUC`.
 
     Example:
-        >>> import torch
         >>> metric = RocCurve()
         >>> metric.update((torch.tensor([0.75, 0.5, 0.25]), torch.tensor([1, 0, 1])))
         >>> [values.tolist() for values in metric.compute()]
         [[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0], [inf, 0.75, 0.5, 0.25]]
     """
 
-    _compute_fn = staticmethod(roc_auc_curve_compute_fn)
-    _takes_columns = False
+    _calls_user_code = False
 
-    def _of_ranking(self, ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
-        return roc_curve(ranking)
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        check_compute_fn: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+        *,
+        num_bins: int | None = None,
+    ) -> None:
+        self.num_bins = num_bins
+        super().__init__(
+            roc_auc_curve_compute_fn, output_transform, check_compute_fn, device, skip_unrolling
+        )
+
+    def _declare(self) -> list[Statistic]:
+        return [kept_or_counted(self.num_bins, self._accumulates_on)]
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_scores(reading, self.num_bins, takes_columns=False)
+
+    def _value(self, statistic: Any) -> Any:
+        return value_of_statistic(statistic, self.compute_fn, roc_curve)

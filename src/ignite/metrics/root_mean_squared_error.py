@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ignite.metrics.mean_squared_error import MeanSquaredError
+from ignite.metrics.statistics import Totals
 
 __all__ = ["RootMeanSquaredError"]
 
@@ -29,5 +29,5 @@ class RootMeanSquaredError(MeanSquaredError):
         2.0
     """
 
-    def _value(self, *statistics: Any) -> float:
-        return math.sqrt(super()._value(*statistics))
+    def _value(self, totals: Totals) -> float:
+        return math.sqrt(totals.mean)

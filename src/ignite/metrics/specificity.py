@@ -8,14 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._classification import _BasePrecisionRecall
+from ignite.metrics._classification import (
+    _BaseClassification,
+    average_of_ratios,
+    check_first_batch,
+    counts_for,
+    normalized_average,
+)
 from ignite.metrics._outputs import identity
-from ignite.metrics.statistics import LabelCounts
+from ignite.metrics.statistics import LabelCounts, Reading
 
 __all__ = ["Specificity"]
 
 
-class Specificity(_BasePrecisionRecall):
+class Specificity(_BaseClassification):
     r"""The share of examples of other classes that are not predicted as a class, :math:`\frac{TN}{TN + FP}`.
 
     0 for a class that all examples have. Update with ``(y_pred, y)``, of the shapes that
@@ -40,6 +46,8 @@ class Specificity(_BasePrecisionRecall):
         0.6667
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -52,13 +60,20 @@ class Specificity(_BasePrecisionRecall):
             raise ValueError(
                 "Argument average should not be 'samples' for Specificity, but given 'samples'"
             )
-        super().__init__(output_transform, average, is_multilabel, device, skip_unrolling)
+        self._average = normalized_average(average)
+        self._need = counts_for(average)
+        super().__init__(output_transform, is_multilabel, device, skip_unrolling)
 
-    def _denominator(self, counts: LabelCounts) -> Tensor:
-        return _num_judged(counts) - counts.num_true
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        if statistic.kind is None:  # the counts take no other kind after the first batch
+            reading.once(check_first_batch, self._is_multilabel, self._average)
 
-    def _numerator(self, counts: LabelCounts) -> Tensor:
-        return _num_judged(counts) - counts.num_true - counts.num_predicted + counts.true_positives
+    def _value(self, counts: LabelCounts) -> Any:
+        num_negatives = _num_judged(counts) - counts.num_true
+        num_true_negatives = num_negatives - counts.num_predicted + counts.true_positives
+        return average_of_ratios(
+            num_true_negatives, num_negatives, counts, self._average, self._double_dtype
+        )
 
 
 def _num_judged(counts: LabelCounts) -> Tensor | int:

@@ -22,7 +22,7 @@ from ignite.metrics.regression import (
     SpearmanRankCorrelation,
     SymmetricMeanAbsolutePercentageError,
 )
-from ignite.metrics.regression._base import read_pair
+from ignite.metrics.regression._base import _BaseRegression, read_pair
 from ignite.metrics.statistics._pending_batches import Copies
 
 METRICS = [
@@ -239,3 +239,26 @@ def test_of_several_outputs_it_is_the_mean_of_medians(create, num_outputs):
     assert metric.compute() == pytest.approx(sum(single.compute() for single in each) / num_outputs)
     if create is MedianAbsoluteError:
         assert metric.compute() == pytest.approx(median_absolute_error(y, y_pred))
+
+
+class Bias(_BaseRegression):
+    """As it is written for Ignite."""
+
+    def reset(self):
+        self.total = 0.0
+
+    def _update(self, output):
+        y_pred, y = output
+        assert y_pred.shape == y.shape == (2,)
+        self.total += (y - y_pred).sum().item()
+
+    def compute(self):
+        return self.total
+
+
+def test_subclasses_written_for_ignite_get_checked_and_flat_pairs():
+    metric = Bias()
+    metric.update((torch.ones(2, 1), torch.tensor([[2.0], [4.0]])))
+    assert metric.compute() == 4.0
+    with pytest.raises(TypeError, match="Input y dtype should be float 16, 32 or 64"):
+        metric.update((torch.ones(2), torch.ones(2).long()))

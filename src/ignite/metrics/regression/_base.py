@@ -6,8 +6,9 @@ B examples in a batch, N in all.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ from torch import Tensor
 from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import HUGE, LEAST
 from ignite.metrics._host_arrays import array_of, arrays_of, detached, numpy, without_float_warnings
-from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
-from ignite.metrics.statistics import Reading, Statistic, Totals
+from ignite.metrics.metric import Metric
+from ignite.metrics.statistics import Reading, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
 _DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
@@ -125,50 +126,52 @@ def sum_relative_terms(
     return *measure(pair, terms), 0.0 if y.is_cpu else (y == 0).sum()
 
 
-class _BaseRegression(View):
-    """The mean over all examples of ``_terms``, or their sum; subclasses may compute from other statistics."""
+def totals_of_relative_terms(
+    measure: Callable[..., tuple[int, Tensor | float]],
+    terms: Callable[..., Any],
+    device: torch.device | None,
+) -> Totals:
+    """The statistic of metrics that divide by targets: what :func:`sum_relative_terms` sums."""
+    return Totals(
+        sum_relative_terms,
+        (measure, terms),
+        num_values=2,
+        device=device,
+        select=read_divisible_pair,
+    )
 
-    _terms: ClassVar[staticmethod[..., Any]]
-    """One term for each example, shape (B,), from predictions and targets: tensors, or arrays of numpy."""
-    _have_signs: ClassVar[bool] = True
-    """Whether a term may be negative, so that others may cancel it."""
-    _divides_by_targets: ClassVar[bool] = False
-    """Whether targets are denominators of terms, so that a target that is 0 is an error."""
-    _is_sum: ClassVar[bool] = False
-    """Whether the value is the sum of terms, 0 without examples, instead of their mean."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._needs_examples = not cls._is_sum
+def mean_of_relative_terms(totals: Totals) -> float:
+    """The mean of the terms that :func:`sum_relative_terms` has summed.
 
-    def _declare(self) -> list[Statistic]:
-        args, device = (type(self)._terms,), self._accumulates_on
-        if self._divides_by_targets:
-            relative = (self._sum, *args)
-            return [
-                Totals(
-                    sum_relative_terms,
-                    relative,
-                    num_values=2,
-                    device=device,
-                    select=read_divisible_pair,
-                )
-            ]
-        return [Totals(self._sum, args, device=device, select=read_pair)]
+    Raises:
+        ZeroTargetError: a target on an accelerator was 0.
+    """
+    total, num_zeros = totals.values
+    if num_zeros.item():
+        raise ZeroTargetError
+    return float(total) / totals.num_examples
 
-    @property
-    def _sum(self) -> Callable[..., tuple[int, Tensor | float]]:
-        """What adds up the terms of a batch."""
-        return sum_terms if self._have_signs else sum_sizes
 
-    def _value(self, *statistics: Any) -> float:
-        totals: Totals = statistics[0]
-        values = totals.values
-        if self._divides_by_targets and values[1].item():
-            raise ZeroTargetError
-        if self._is_sum:
-            return float(values[0]) if values else 0.0
-        return totals.mean
+def sum_or_zero(totals: Totals) -> float:
+    """The first total; 0 without examples."""
+    values = totals.values
+    return float(values[0]) if values else 0.0
+
+
+class _BaseRegression(Metric):
+    """For regression metrics written for Ignite: gives ``_update`` predictions and targets of shape (B,).
+
+    Subclasses define ``reset``, ``_update`` and ``compute``. The metrics of this package do not use it.
+    """
+
+    @abstractmethod
+    def _update(self, output: tuple[Tensor, Tensor]) -> None:
+        """Accumulates over a batch."""
+
+    def update(self, output: Sequence[Tensor]) -> None:
+        """Checks predictions and targets, and accumulates over them."""
+        self._update(read_pair(output))
 
 
 Numbers: TypeAlias = Any

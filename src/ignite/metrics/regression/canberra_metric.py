@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseRegression, symmetric_errors
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import read_pair, sum_or_zero, sum_sizes, symmetric_errors
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["CanberraMetric"]
 
 
-class CanberraMetric(_BaseRegression):
+class CanberraMetric(View):
     r"""The sum of absolute errors, each relative to the absolute values of both numbers; 0 without examples.
 
     .. math:: \sum_i \frac{|A_i - P_i|}{|A_i| + |P_i|}
@@ -32,7 +34,12 @@ class CanberraMetric(_BaseRegression):
     """
 
     higher_is_better = False
-    _is_sum = True
+    _needs_examples = False
 
-    _have_signs = False
-    _terms = staticmethod(symmetric_errors)
+    def _declare(self) -> list[Statistic]:
+        return [
+            Totals(sum_sizes, (symmetric_errors,), device=self._accumulates_on, select=read_pair)
+        ]
+
+    def _value(self, totals: Totals) -> float:
+        return sum_or_zero(totals)

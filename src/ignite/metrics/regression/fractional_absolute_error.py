@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ignite.metrics.regression._base import _BaseRegression, symmetric_errors
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import read_pair, sum_sizes, symmetric_errors
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["FractionalAbsoluteError"]
 
 
-class FractionalAbsoluteError(_BaseRegression):
+class FractionalAbsoluteError(View):
     r"""The mean of absolute errors, each relative to the mean absolute value of both numbers; from 0 to 2.
 
     .. math:: \frac{1}{N} \sum_i \frac{2 |A_i - P_i|}{|A_i| + |P_i|}
@@ -38,8 +38,10 @@ class FractionalAbsoluteError(_BaseRegression):
 
     higher_is_better = False
 
-    _have_signs = False
-    _terms = staticmethod(symmetric_errors)
+    def _declare(self) -> list[Statistic]:
+        return [
+            Totals(sum_sizes, (symmetric_errors,), device=self._accumulates_on, select=read_pair)
+        ]
 
-    def _value(self, *statistics: Any) -> float:
-        return 2 * super()._value(*statistics)
+    def _value(self, totals: Totals) -> float:
+        return 2 * totals.mean

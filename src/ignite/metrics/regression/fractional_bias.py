@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import Numbers, _BaseRegression, ratio
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import Numbers, ratio, read_pair, sum_terms
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["FractionalBias"]
 
 
-class FractionalBias(_BaseRegression):
+class FractionalBias(View):
     r"""The mean of errors, each relative to the mean of both numbers; positive where predictions are too low.
 
     .. math:: \frac{1}{N} \sum_i \frac{2 (A_i - P_i)}{A_i + P_i}
@@ -37,3 +39,9 @@ class FractionalBias(_BaseRegression):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return ratio(2 * (y - y_pred), y + y_pred)
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(sum_terms, (self._terms,), device=self._accumulates_on, select=read_pair)]
+
+    def _value(self, totals: Totals) -> float:
+        return totals.mean

@@ -9,18 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._host_arrays import arrays_of, library_of, without_float_warnings
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import (
     Numbers,
-    _BaseRegression,
     absolute_errors,
     are_single,
+    read_pair,
     sum_terms,
 )
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["GeometricMeanAbsoluteError"]
 
 
-class GeometricMeanAbsoluteError(_BaseRegression):
+class GeometricMeanAbsoluteError(View):
     r"""The geometric mean of absolute errors; 0 if a single prediction is exact.
 
     .. math:: \exp\Bigl(\frac{1}{N} \sum_i \ln |A_i - P_i|\Bigr)
@@ -52,12 +54,11 @@ class GeometricMeanAbsoluteError(_BaseRegression):
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return library_of(y).log(absolute_errors(y_pred, y))
 
-    @property
-    def _sum(self) -> Callable[..., tuple[int, Tensor | float]]:
-        return _sum_logs
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_logs, (self._terms,), device=self._accumulates_on, select=read_pair)]
 
-    def _value(self, *statistics: Any) -> float:
-        return math.exp(super()._value(*statistics))
+    def _value(self, totals: Totals) -> float:
+        return math.exp(totals.mean)
 
 
 def _sum_logs(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.regression._base import (
     MANY,
-    _BaseRegression,
     are_single,
     errors_relative_to_mean,
     read_pair,
@@ -22,7 +22,7 @@ from ignite.metrics.statistics import KeptSamples, Reading, Statistic
 __all__ = ["GeometricMeanRelativeAbsoluteError"]
 
 
-class GeometricMeanRelativeAbsoluteError(_BaseRegression):
+class GeometricMeanRelativeAbsoluteError(View):
     r"""The geometric mean of absolute errors, each relative to the error of predicting the mean target.
 
     .. math:: \exp\Bigl(\frac{1}{N} \sum_i \ln \frac{|A_i - P_i|}{|A_i - \bar{A}|}\Bigr)
@@ -59,8 +59,7 @@ class GeometricMeanRelativeAbsoluteError(_BaseRegression):
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         reading.derive(read_pair)
 
-    def _value(self, *statistics: Any) -> float:
-        (samples,) = statistics
+    def _value(self, samples: KeptSamples) -> float:
         mean = _mean_of_single(samples.pieces()) if samples.num_examples >= MANY else None
         if mean is None:
             y_pred, y = widened(samples.first), widened(samples.second)

@@ -57,7 +57,6 @@ class KendallRankCorrelation(EpochMetric):
     """
 
     higher_is_better = True
-
     _calls_user_code = False
 
     def __init__(

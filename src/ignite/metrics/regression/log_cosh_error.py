@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ignite.metrics._host_arrays import library_of
-from ignite.metrics.regression._base import Numbers, _BaseRegression, absolute_errors
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import Numbers, absolute_errors, read_pair, sum_sizes
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["LogCoshError"]
 
 
-class LogCoshError(_BaseRegression):
+class LogCoshError(View):
     r"""The mean of log cosh of errors: robust against outliers, smooth at 0.
 
     .. math:: \frac{1}{N} \sum_i \ln \cosh (P_i - A_i)
@@ -32,7 +34,11 @@ class LogCoshError(_BaseRegression):
 
     higher_is_better = False
 
-    _have_signs = False
+    def _declare(self) -> list[Statistic]:
+        return [Totals(sum_sizes, (self._terms,), device=self._accumulates_on, select=read_pair)]
+
+    def _value(self, totals: Totals) -> float:
+        return totals.mean
 
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:

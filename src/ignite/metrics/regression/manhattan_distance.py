@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ignite.metrics._distances import sum_errors
-from ignite.metrics.regression._base import _BaseRegression, read_pair
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import read_pair, sum_or_zero
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["ManhattanDistance"]
 
 
-class ManhattanDistance(_BaseRegression):
+class ManhattanDistance(View):
     r"""The sum of absolute errors; 0 without examples.
 
     .. math:: \sum_i |A_i - P_i|
@@ -30,7 +31,10 @@ class ManhattanDistance(_BaseRegression):
     """
 
     higher_is_better = False
-    _is_sum = True
+    _needs_examples = False
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_pair)]
+
+    def _value(self, totals: Totals) -> float:
+        return sum_or_zero(totals)

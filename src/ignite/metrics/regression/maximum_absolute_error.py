@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE
-from ignite.metrics.regression._base import _BaseRegression, absolute_errors, are_single, read_pair
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import absolute_errors, are_single, read_pair
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["MaximumAbsoluteError"]
 
 
-class MaximumAbsoluteError(_BaseRegression):
+class MaximumAbsoluteError(View):
     r"""The largest absolute error.
 
     .. math:: \max_i |A_i - P_i|
@@ -40,8 +39,8 @@ class MaximumAbsoluteError(_BaseRegression):
     def _declare(self) -> list[Statistic]:
         return [Totals(_largest, op="MAX", device=self._accumulates_on, select=read_pair)]
 
-    def _value(self, *statistics: Any) -> float:
-        return float(statistics[0].values[0])
+    def _value(self, totals: Totals) -> float:
+        return float(totals.values[0])
 
 
 def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import _BaseRegression, relative_errors
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import (
+    mean_of_relative_terms,
+    relative_errors,
+    sum_sizes,
+    totals_of_relative_terms,
+)
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanAbsolutePercentageError"]
 
 
-class MeanAbsolutePercentageError(_BaseRegression):
+class MeanAbsolutePercentageError(View):
     r"""The mean of absolute errors, each as a fraction of the target; not multiplied by 100.
 
     .. math:: \frac{1}{N} \sum_i \frac{|A_i - P_i|}{|A_i|}
@@ -38,6 +45,8 @@ class MeanAbsolutePercentageError(_BaseRegression):
 
     higher_is_better = False
 
-    _have_signs = False
-    _divides_by_targets = True
-    _terms = staticmethod(relative_errors)
+    def _declare(self) -> list[Statistic]:
+        return [totals_of_relative_terms(sum_sizes, relative_errors, self._accumulates_on)]
+
+    def _value(self, totals: Totals) -> float:
+        return mean_of_relative_terms(totals)

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics.regression._base import Numbers, _BaseRegression, are_single, sum_terms
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import Numbers, are_single, read_pair, sum_terms
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanError"]
 
 
-class MeanError(_BaseRegression):
+class MeanError(View):
     r"""The mean of errors; positive where predictions are too low.
 
     .. math:: \frac{1}{N} \sum_i (A_i - P_i)
@@ -43,9 +45,11 @@ class MeanError(_BaseRegression):
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return y - y_pred
 
-    @property
-    def _sum(self) -> Callable[..., tuple[int, Tensor | float]]:
-        return _sum_errors
+    def _declare(self) -> list[Statistic]:
+        return [Totals(_sum_errors, (self._terms,), device=self._accumulates_on, select=read_pair)]
+
+    def _value(self, totals: Totals) -> float:
+        return totals.mean
 
 
 def _sum_errors(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from ignite.metrics.regression._base import Numbers, _BaseRegression
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import (
+    Numbers,
+    mean_of_relative_terms,
+    sum_terms,
+    totals_of_relative_terms,
+)
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanNormalizedBias"]
 
 
-class MeanNormalizedBias(_BaseRegression):
+class MeanNormalizedBias(View):
     r"""The mean of errors, each as a fraction of the target; positive where predictions are nearer to 0.
 
     .. math:: \frac{1}{N} \sum_i \frac{A_i - P_i}{A_i}
@@ -34,7 +41,11 @@ class MeanNormalizedBias(_BaseRegression):
         https://arxiv.org/abs/1809.03006
     """
 
-    _divides_by_targets = True
+    def _declare(self) -> list[Statistic]:
+        return [totals_of_relative_terms(sum_terms, self._terms, self._accumulates_on)]
+
+    def _value(self, totals: Totals) -> float:
+        return mean_of_relative_terms(totals)
 
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:

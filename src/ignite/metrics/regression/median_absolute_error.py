@@ -53,7 +53,6 @@ class MedianAbsoluteError(EpochMetric):
     """
 
     higher_is_better = False
-
     _calls_user_code = False
 
     def __init__(

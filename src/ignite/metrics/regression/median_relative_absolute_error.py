@@ -65,7 +65,6 @@ class MedianRelativeAbsoluteError(EpochMetric):
     """
 
     higher_is_better = False
-
     _calls_user_code = False
 
     def __init__(

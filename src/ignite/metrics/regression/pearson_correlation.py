@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from ignite.metrics._outputs import identity
-from ignite.metrics.regression._base import _BaseRegression, read_pair
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import read_pair
 from ignite.metrics.statistics import Moments, Statistic
 
 __all__ = ["PearsonCorrelation"]
 
 
-class PearsonCorrelation(_BaseRegression):
+class PearsonCorrelation(View):
     r"""Pearson's coefficient of correlation: how far predictions and targets lie on a rising (1) or falling (-1) line.
 
     .. math:: \frac{\sum_i (P_i - \bar{P})(A_i - \bar{A})}
@@ -57,8 +58,7 @@ class PearsonCorrelation(_BaseRegression):
     def _declare(self) -> list[Statistic]:
         return [Moments(read_pair, device=self._accumulates_on)]
 
-    def _value(self, *statistics: Any) -> float:
-        moments: Moments = statistics[0]
+    def _value(self, moments: Moments) -> float:
         found = moments.joined()
         correlation = max(-1.0, min(found.correlation, 1.0))
         if (

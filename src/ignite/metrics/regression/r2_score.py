@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ignite.metrics.regression._base import _BaseRegression, read_pair
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import read_pair
 from ignite.metrics.statistics import Moments, Statistic
 
 __all__ = ["R2Score"]
 
 
-class R2Score(_BaseRegression):
+class R2Score(View):
     r"""The coefficient of determination: the part of the targets' variance that predictions explain, at most 1.
 
     .. math:: 1 - \frac{\sum_i (A_i - P_i)^2}{\sum_i (A_i - \bar{A})^2}
@@ -38,8 +37,7 @@ class R2Score(_BaseRegression):
     def _declare(self) -> list[Statistic]:
         return [Moments(read_pair, device=self._accumulates_on)]
 
-    def _value(self, *statistics: Any) -> float:
-        moments: Moments = statistics[0]
+    def _value(self, moments: Moments) -> float:
         found = moments.joined()
         of_predictions, of_targets = found.norms
         if of_targets == 0:

@@ -48,7 +48,6 @@ class SpearmanRankCorrelation(EpochMetric):
     """
 
     higher_is_better = True
-
     _calls_user_code = False
 
     def __init__(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from ignite.metrics._host_arrays import library_of
-from ignite.metrics.regression._base import Numbers, _BaseRegression, absolute_errors, ratio
+from ignite.metrics._shared_statistics import View
+from ignite.metrics.regression._base import (
+    Numbers,
+    absolute_errors,
+    ratio,
+    read_pair,
+    sum_or_zero,
+    sum_terms,
+)
+from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["WaveHedgesDistance"]
 
 
-class WaveHedgesDistance(_BaseRegression):
+class WaveHedgesDistance(View):
     r"""The sum of absolute errors, each relative to the larger of both numbers; 0 without examples.
 
     .. math:: \sum_i \frac{|A_i - P_i|}{\max(A_i, P_i)}
@@ -34,8 +43,14 @@ class WaveHedgesDistance(_BaseRegression):
     """
 
     higher_is_better = False
-    _is_sum = True
+    _needs_examples = False
 
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return ratio(absolute_errors(y_pred, y), library_of(y).maximum(y_pred, y))
+
+    def _declare(self) -> list[Statistic]:
+        return [Totals(sum_terms, (self._terms,), device=self._accumulates_on, select=read_pair)]
+
+    def _value(self, totals: Totals) -> float:
+        return sum_or_zero(totals)
