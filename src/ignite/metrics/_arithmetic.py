@@ -1,4 +1,4 @@
-"""Operators on metrics: each makes a metric that computes from the values of others."""
+"""Operators on metrics: each returns a metric that is computed from the values of others."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 
 class Arithmetic:
-    """Operators, indexing and the methods of values, for metrics.
+    """Mixin of metrics: operators, indexing and the methods of their values.
 
     ``==`` and ``!=`` compare the metrics themselves.
     """
 
     _compose: ClassVar[Callable[..., Any]]
-    """Makes the metric that computes ``function(*args)``; set where that metric is defined."""
+    """Creates the metric ``function(*args)``. Set to ``MetricsLambda`` in its module."""
 
-    __array_ufunc__ = None  # numpy leaves operators between its numbers and metrics to the metrics
+    __array_ufunc__ = None  # makes numpy defer operators between its numbers and metrics to metrics
 
     def __add__(self, other: Any) -> Any:
         return self._compose(operator.add, self, other)
@@ -91,10 +91,10 @@ class Arithmetic:
     def __getitem__(self, index: Any) -> Any:
         return self._compose(operator.getitem, self, index)
 
-    __iter__ = None  # or Python would take __getitem__ for the protocol of sequences, and iterate without end
+    __iter__ = None  # otherwise Python iterates by __getitem__, without end
 
     def __getattr__(self, attr: str) -> Callable[..., Any]:
-        """A method of the metric's value, such as ``mean``: called, it gives a metric."""
+        """Returns a method of the metric's value, such as ``mean``. Calling it returns a metric."""
         if attr.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {attr!r}")
         accessed = "".join(traceback.format_list(traceback.extract_stack(limit=3)[:-1]))
@@ -106,7 +106,7 @@ class Arithmetic:
 
 
 class Method:
-    """Calls a method of a value. A class and no closure, so that metrics can be pickled."""
+    """Calls a method of a value. A class instead of a closure, so that metrics can be pickled."""
 
     def __init__(self, name: str, accessed: str) -> None:
         self.__name__ = name

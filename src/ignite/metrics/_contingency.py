@@ -1,4 +1,4 @@
-"""Labels against labels: a matrix of how often which goes with which, from all of them or in a given range."""
+"""Contingency tables of predicted and true labels, from samples or from batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
 from ignite.metrics.statistics import Reading
 
 IGNORED = -100
-"""The target that losses of PyTorch ignore by default; no label."""
+"""The target that losses of PyTorch ignore by default. It is not a label."""
 
 
 def cross_table(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """How often each label of ``y`` (N,), in rows, goes with each of ``y_pred`` (N,), in columns, and the labels."""
+    """Returns the contingency table of all labels that occur, and these labels.
+
+    True labels ``y`` (N,) are in rows, predicted ones ``y_pred`` (N,) in columns.
+    """
     if not len(y):
         return y.new_zeros(0, 0), y
     low, high = (int(bound) for bound in torch.stack([*y.aminmax(), *y_pred.aminmax()]).aminmax())
     num_labels = high - low + 1
-    if num_labels <= _MANY or num_labels**2 <= len(y):
+    if num_labels <= _MAX_LABELS_IN_TABLE or num_labels**2 <= len(y):
         table = _table(y_pred - low, y - low, num_labels)
         (found,) = torch.nonzero(table.sum(dim=0) + table.sum(dim=1), as_tuple=True)
         table = table if len(found) == num_labels else table[found][:, found]
@@ -31,33 +34,33 @@ def cross_table(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return _table(predicted, true, len(labels)), labels
 
 
-_MANY = 256
-"""More labels from the smallest to the largest are too many to count their pairs, unless there are as many examples."""
+_MAX_LABELS_IN_TABLE = 256
+"""For a larger range of labels, a table of the whole range is too large for few examples."""
 
 
 def check_labels(reading: Reading, y_pred: Tensor, y: Tensor, name: str) -> None:
-    """Raises ValueError unless predictions and targets, on the CPU, are what :func:`as_labels` takes."""
-    together = reading.copies_of(y_pred, y).together  # they are kept anyway
-    if together is not None and _are_counts(together):
+    """Raises ValueError if predictions or targets, on the CPU, are not labels."""
+    together = reading.copies_of(y_pred, y).together  # the statistic needs the copies anyway
+    if together is not None and _are_natural(together):
         return
     for values, which in ((y_pred, "y_pred"), (y, "y")):
-        if not _are_counts(values):
+        if not _are_natural(values):
             as_labels(values.detach(), which, name)
 
 
-def _are_counts(values: Tensor) -> bool:
-    """Whether they are integers (M,), and surely none is negative."""
+def _are_natural(values: Tensor) -> bool:
+    """Returns whether values (M,) are integers of at least 0; may be False if numpy is missing."""
     array = array_of(values) if values.ndim == 1 and not values.is_floating_point() else None
     return array is not None and bool(array.size) and bool(array.min() >= 0)
 
 
 def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Predicted and true labels of shape (N,), of all that was kept, which :func:`as_labels` takes.
+    """Returns predicted and true labels (N,) of all samples.
 
     Raises:
-        ValueError: some are no labels, which ``update`` does not wait to see on an accelerator.
+        ValueError: some are not labels. ``update`` does not wait for an accelerator to find out.
     """
-    if y.dtype is torch.int64 is y_pred.dtype and _are_counts(y_pred) and _are_counts(y):
+    if y.dtype is torch.int64 is y_pred.dtype and _are_natural(y_pred) and _are_natural(y):
         return y_pred, y
     (predicted, num_wrong_predictions), (true, num_wrong) = (
         as_labels(y_pred, "y_pred", name),
@@ -74,12 +77,13 @@ def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Ten
 def count_labels(
     output: Sequence[Tensor], num_classes: int, name: str
 ) -> tuple[int, Tensor, Tensor | int]:
-    """Number of examples, their table, and how many labels are not in [0, num_classes), of ``(y_pred, y)``.
+    """Returns the number of examples, their table, and the number of labels out of range.
 
-    Both of shape (B,) or (B, 1). For scores of shape (B, C), the class with the highest counts.
+    ``output`` is ``(y_pred, y)``, each of shape (B,) or (B, 1). Scores of shape (B, C) give the
+    class with the highest score.
 
     Raises:
-        ValueError: shapes are others, or on the CPU, a label is not in the range.
+        ValueError: the shapes are others, or on the CPU, a label is out of range.
     """
     (y_pred, num_wrong_predictions), (y, num_wrong) = (
         as_labels(values.detach(), which, name)
@@ -104,13 +108,13 @@ def count_labels(
 
 
 def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tensor]:
-    """Labels of shape (B,), of labels (B,) or (B, 1), or of scores or one-hot vectors (B, C).
+    """Returns labels (B,) from labels (B,) or (B, 1), or from scores or one-hot vectors (B, C).
 
-    And how many of them are none, on an accelerator.
+    Also returns the number of invalid labels on an accelerator.
 
     Raises:
-        ValueError: shapes are others; on the CPU, a label is no whole number, a score NaN, or a
-            label -100.
+        ValueError: the shape is another one. On the CPU also if a label is not a whole number or is
+            -100, or a score is NaN.
     """
     if values.ndim == 2 and values.shape[1] != 1:
         classes = values.argmax(dim=1)
@@ -128,14 +132,14 @@ def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tens
         return labels, num_wrong + (labels == IGNORED).sum()
     if (labels == IGNORED).any():
         raise ValueError(
-            f"In {name}, {which} should be labels, but given {IGNORED}, which losses ignore; leave out what does not "
-            f"count in output_transform, as Accuracy.get_sequence_transform(ignore_index={IGNORED}) does"
+            f"In {name}, {which} should be labels, but given {IGNORED}, which losses ignore; remove ignored targets "
+            f"in output_transform, for example with Accuracy.get_sequence_transform(ignore_index={IGNORED})"
         )
     return labels, num_wrong
 
 
 def outside_message(num_classes: int | None, num_outside: int) -> str:
-    """What is wrong with labels that are out of range."""
+    """Returns the error message for labels that are out of range."""
     return f"Labels should be from 0 to {(num_classes or 0) - 1}, but {num_outside} of those given are not"
 
 

@@ -1,6 +1,6 @@
-"""What distances between predictions and targets have in common: reading of pairs, and exact sums over them.
+"""Reading pairs of predictions and targets for distances, and accurate sums over them.
 
-B examples in a batch, each of any shape, D elements in all.
+In comments on shapes: B examples in a batch, D elements in an example.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ignite.metrics._host_arrays import detached
 from ignite.metrics.statistics._statistic import wide_dtype
 
 NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))
-"""Floating point dtypes whose numbers are numbers of float32."""
+"""Floating point dtypes that convert to float32 without loss."""
 LEAST, HUGE = 1e-25, 1e38
-"""A sum in float32 that is smaller may have lost to rounding, one that is larger may have overflown on the way."""
+"""Sums in float32 outside of this range may have underflown or overflown on the way."""
 
 
 def read_fitting(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Predictions and targets, of the shape of predictions: (B, ...), which may differ in dimensions of size 1.
+    """Returns predictions (B, ...), and targets reshaped to the shape of the predictions.
 
     Raises:
-        ValueError: they differ in the first dimension, or in others than those of size 1.
+        ValueError: the shapes differ in more than dimensions of size 1 after the first.
         TypeError: they are complex.
     """
     y_pred, y = output
@@ -33,7 +33,7 @@ def read_fitting(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         if y_pred.shape[:1] != y.shape[:1] or _without_ones(y_pred) != _without_ones(y):
             raise ValueError(
                 f"y_pred and y should have the same shape, but given {tuple(y_pred.shape)} and {tuple(y.shape)}; "
-                "only in dimensions of size 1 after the first they may differ"
+                "they may differ only in dimensions of size 1 after the first"
             )
         y = y.reshape(y_pred.shape)
     return _real(y_pred), _real(y)
@@ -51,17 +51,19 @@ def exact_sum(
     least: float,
     quick: Callable[..., Tensor] | None = None,
 ) -> Tensor | float:
-    """``function(x, y, *args)``, a sum over what is not negative, right to 1e-6 for float32 or less, else to 1e-15.
+    """Returns ``function(x, y, *args)``, with a relative error of about the dtype's precision.
 
-    On the CPU, where the sum can be looked at, it is computed in float32 if it then is at least
-    ``least``, which is large beside what rounding takes. Otherwise in the widest dtype.
+    The error is at most about 1e-6 for float32 and narrower dtypes, and 1e-15 for others. On the
+    CPU, the sum is first computed in float32 and accepted if it is larger than ``least``. Otherwise
+    it is computed in the widest dtype.
 
     Args:
         pair: x and y.
-        function: see above.
-        args: see above.
-        least: see above.
-        quick: is called in float32 instead of ``function``; it may return NaN where that does not.
+        function: computes a sum of nonnegative terms.
+        args: further arguments of ``function``.
+        least: a bound that is large compared to the rounding error in float32.
+        quick: called in float32 instead of ``function``. It may return NaN where ``function`` does
+            not.
     """
     x, y = pair
     if y.is_cpu and x.dtype in NARROW and y.dtype in NARROW:
@@ -74,11 +76,10 @@ def exact_sum(
 
 
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:
-    """The number of examples, and the sum of absolute errors (1) or of squared ones (2)."""
+    """Returns the number of examples and the sum of absolute (1) or squared (2) errors."""
     y_pred, y = pair
-    if (
-        y.dtype is torch.float32 is y_pred.dtype and y.is_cpu
-    ):  # as exact_sum, but this is what usually comes
+    # A fast path of exact_sum for the usual case.
+    if y.dtype is torch.float32 is y_pred.dtype and y.is_cpu:
         total = _sum_of_powers(y_pred, y, degree).item()
         if LEAST < total < HUGE:
             return y.shape[0], total
@@ -91,10 +92,10 @@ def _sum_of_powers(y_pred: Tensor, y: Tensor, degree: int) -> Tensor:
 
 
 def read_same(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Tensor, Tensor]:
-    """Two tensors of equal shape (B, ...).
+    """Returns two tensors of equal shape (B, ...), detached.
 
     Raises:
-        ValueError: shapes differ.
+        ValueError: the shapes differ.
         TypeError: one is complex.
     """
     y_pred, y = output
@@ -106,7 +107,7 @@ def read_same(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Te
 
 
 def read_rows(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Tensor, Tensor]:
-    """As :func:`read_same`, as rows of shape (B, D)."""
+    """Reads as :func:`read_same`, and flattens examples to rows of shape (B, D)."""
     y_pred, y = read_same(output, names)
     if y_pred.ndim == 2:
         return y_pred, y
@@ -115,15 +116,16 @@ def read_rows(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Te
 
 
 def squared_distances(a: Tensor, b: Tensor, variance: float | Tensor | None = None) -> Tensor:
-    r"""Of all pairs of rows (N, D) and (M, D): shape (N, M).
+    r"""Returns the squared distances of all pairs of rows (N, D) and (M, D), shape (N, M).
 
-    On the CPU by a matrix product, which is many times faster, unless rounding would show in
-    :math:`\exp(-d / 2v)`: for rows that are near to each other in relation to how far they spread.
+    On the CPU they are computed by a matrix product, which is many times faster, unless its
+    rounding error would matter in :math:`\exp(-d / 2v)`: if rows are spread far apart compared to
+    :math:`v`.
 
     Args:
         a: rows, in the widest dtype.
         b: likewise.
-        variance: :math:`v`; None for the median of the distances.
+        variance: :math:`v`. None: the median of the squared distances.
     """
     if a.is_cpu and a.shape[1] > 1:
         middle = b.mean(dim=0)
@@ -137,11 +139,14 @@ def squared_distances(a: Tensor, b: Tensor, variance: float | Tensor | None = No
 
 
 _FAR = 1e5
-"""Distances from the middle, in variances, beside which rounding does not show."""
+"""Squared distance from the mean, in variances, up to which a matrix product is accurate."""
 
 
 def middle_value(values: Tensor) -> Tensor:
-    """The median, or the mean of the two middle ones; `torch.quantile` takes no more than 16 million."""
+    """Returns the median; of an even number of values, the mean of the two middle ones.
+
+    ``torch.quantile`` is limited to 16 million values.
+    """
     flat = values.flatten()
     lower, upper = (len(flat) + 1) // 2, len(flat) // 2 + 1
     first = flat.kthvalue(lower).values
@@ -149,7 +154,7 @@ def middle_value(values: Tensor) -> Tensor:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """In the widest floating point dtype of its device.
+    """Converts a tensor to the widest floating point dtype of its device.
 
     Raises:
         TypeError: it is complex.
@@ -159,7 +164,7 @@ def widened(tensor: Tensor) -> Tensor:
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """The tensor without its gradient, unless it is complex."""
+    """Detaches a tensor, or raises TypeError if it is complex."""
     if tensor.is_complex():
         _check_real(tensor)
     return tensor.detach() if tensor.requires_grad else tensor
@@ -171,7 +176,7 @@ def _check_real(tensor: Tensor) -> None:
 
 
 def rows_of_logits(logits: Tensor, name: str) -> Tensor:
-    """Logits of shape (B, C, ...) with further dimensions as further examples: (M, C).
+    """Reshapes logits (B, C, ...) to (M, C): further dimensions are further examples.
 
     Raises:
         ValueError: there is no dimension of classes.
@@ -188,15 +193,15 @@ def rows_of_logits(logits: Tensor, name: str) -> Tensor:
 
 
 def read_predicted_rows(output: Any) -> tuple[Tensor, Tensor]:
-    """Rows of predicted logits, (M, C), twice: what reads two tensors takes what needs no targets."""
+    """Returns the predicted logits (M, C) twice, for statistics that read pairs of tensors."""
     rows = rows_of_logits(output[0], "y_pred")
     return rows, rows
 
 
 def log_probabilities(rows: Tensor) -> Tensor:
-    """The logarithms of probabilities given by logits (M, C)."""
+    """Returns the log-softmax of logits (M, C)."""
     if rows.shape[1] < _FEW_CLASSES:
-        return rows.T.log_softmax(dim=0).T  # many columns take less time than many short rows
+        return rows.T.log_softmax(dim=0).T  # faster than over many short rows
     return rows.log_softmax(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Cheap ways to the numbers in tensors: memory that is used over and over, and arrays, whose calls cost less."""
+"""Fast access to tensors on the host: numpy views and scratch memory."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import torch
 from torch import Tensor
 
 numpy: Any = sys.modules.get("numpy")
-"""numpy, if it is installed: torch has imported it then, to hand tensors to it. None otherwise."""
+"""numpy if it is installed (torch has then imported it), else None."""
 _MAX_NUMEL = 2**18
-"""1 MiB of float32: more is not worth keeping."""
+"""Size of the largest scratch tensor that is kept: 1 MiB of float32."""
 _local = threading.local()
 
 
 def scratch(like: Tensor) -> Tensor:
-    """Uninitialised float32 of the shape of ``like``, to be used up before the next call in the same thread.
+    """Returns an uninitialized float32 tensor, valid until the next call in the same thread.
 
-    The allocator gives memory of this size back to the system, and getting it again takes longer
+    The allocator returns memory of this size to the system, and allocating it again takes longer
     than filling it.
+
+    Args:
+        like: has the shape and device of the result.
     """
     if not like.is_cpu or like.numel() > _MAX_NUMEL:
         return torch.empty(like.shape, dtype=torch.float32, device=like.device)
@@ -32,16 +35,15 @@ def scratch(like: Tensor) -> Tensor:
 
 
 def array_of(tensor: Tensor) -> Any:
-    """The array that shares memory with a detached tensor; None if there is none.
+    """Returns the numpy array that shares memory with a detached tensor; None if not possible.
 
-    A function of numpy costs a third of a call of torch for small tensors, and takes float32 to
-    float64 on the way.
+    For small tensors, a call of numpy takes a third of the time of one of torch.
     """
     if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy():
         return None
     try:
         return tensor.numpy()
-    except RuntimeError:  # its memory holds the negative
+    except RuntimeError:  # a lazily negated tensor has no array
         if tensor.is_neg():
             return None
         raise
@@ -62,60 +64,66 @@ _DTYPES_OF_ARRAYS = frozenset(
 
 
 def arrays_of(x: Tensor, y: Tensor) -> tuple[Any, Any] | None:
-    """Likewise, of two; None if one has none."""
+    """Returns :func:`array_of` for two tensors; None if it is None for one of them."""
     x_array, y_array = array_of(x), array_of(y)
     return None if x_array is None or y_array is None else (x_array, y_array)
 
 
 def library_of(values: Any) -> Any:
-    """Torch or numpy, whichever has functions of ``values``."""
+    """Returns the module, torch or numpy, that has the functions for ``values``."""
     return torch if isinstance(values, Tensor) else numpy
 
 
 def without_float_warnings() -> Any:
-    """A context in which arrays of numpy take infinities and NaN as tensors do, without a warning."""
+    """Returns a context in which numpy, like torch, does not warn about infinities and NaN."""
     return numpy.errstate(all="ignore")
 
 
 def inner_product(x: Any, y: Any) -> float:
-    """Of two arrays (N,), in pieces for which BLAS starts no threads of its own beside those of torch."""
-    if len(x) <= _FEW_FOR_BLAS:
+    """Computes the inner product of two arrays (N,), in blocks too small for BLAS to use threads.
+
+    Its threads would compete with those of torch.
+    """
+    if len(x) <= _BLAS_BLOCK:
         return float(x.dot(y))
     return sum(
-        float(x[i : i + _FEW_FOR_BLAS].dot(y[i : i + _FEW_FOR_BLAS]))
-        for i in range(0, len(x), _FEW_FOR_BLAS)
+        float(x[i : i + _BLAS_BLOCK].dot(y[i : i + _BLAS_BLOCK]))
+        for i in range(0, len(x), _BLAS_BLOCK)
     )
 
 
-_FEW_FOR_BLAS = 2**13
+_BLAS_BLOCK = 2**13
 
 
 def rows_product(x: Any, y: Any) -> Any:
-    """Of each row of two arrays (M, D), the inner product: shape (M,); of float32, D should not be many thousands."""
-    if x.shape[1] <= _FEW_FOR_BLAS and hasattr(numpy, "vecdot"):  # new in numpy 2
+    """Computes the inner products (M,) of the rows of two arrays (M, D).
+
+    In float32, rounding limits D to a few thousand.
+    """
+    if x.shape[1] <= _BLAS_BLOCK and hasattr(numpy, "vecdot"):  # new in numpy 2
         return numpy.vecdot(x, y)
     return numpy.einsum("ij,ij->i", x, y)
 
 
 def squared_lengths(x: Any, y: Any) -> Any:
-    """Of each row of ``x - y``, arrays (M, D), the sum of squares, float64: shape (M,).
+    """Computes the squared norms of the rows of ``x - y``, for arrays (M, D): float64, shape (M,).
 
-    In pieces that stay in the processor's cache, and of which rounding does not grow with D.
+    Computes in blocks that fit into the processor's cache, so that rounding does not grow with D.
     """
     found = numpy.zeros(x.shape[0])
-    width = min(max(_PIECE // (x.shape[0] or 1), 1), _FEW_FOR_BLAS)
+    width = min(max(_CACHE_BLOCK // (x.shape[0] or 1), 1), _BLAS_BLOCK)
     for i in range(0, x.shape[1], width):
         errors = x[:, i : i + width] - y[:, i : i + width]
         found += rows_product(errors, errors)
     return found
 
 
-_PIECE = 2**16
+_CACHE_BLOCK = 2**16
 
 
 @functools.cache
 def has_numpy() -> bool:
-    """Whether this torch can hand tensors to numpy."""
+    """Returns whether this torch can convert tensors to numpy arrays."""
     if numpy is None:
         return False
     try:
@@ -126,5 +134,5 @@ def has_numpy() -> bool:
 
 
 def detached(tensor: Tensor) -> Tensor:
-    """``tensor`` without its gradient; itself if it has none."""
+    """Returns ``tensor`` detached, or ``tensor`` itself if it does not require a gradient."""
     return tensor.detach() if tensor.requires_grad else tensor

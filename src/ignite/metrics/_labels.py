@@ -1,4 +1,4 @@
-"""Predictions and targets of a classification, whatever their form: told apart, checked, and turned into labels."""
+"""Reading the outputs of classifiers: finds out the kind of data, checks it, and returns labels."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 class Labels(NamedTuple):
     """A batch of predicted and true labels.
 
-    B batch, C classes; further dimensions are further examples, of which there are M in all.
+    B batch, C classes. Dimensions after these hold further examples; M is the number of examples.
     """
 
     kind: str
     num_classes: int
-    """C; 1 for binary."""
+    """C; 1 for binary data."""
     y_pred: Tensor
-    """Classes of shape (B, ...), or 0 and 1 of shape (B, ...) if binary, (B, C, ...) if multilabel."""
+    """Class indices (B, ...); or 0 and 1, of shape (B, ...) if binary, (B, C, ...) if multilabel."""
     y: Tensor
-    """Of the same shape."""
+    """The targets, of the same shape."""
     num_items: int
     """B."""
     num_outside: int | Tensor
-    """How many targets are no class, or how many values are neither 0 nor 1. On an accelerator a tensor, so that
-    nobody waits for it."""
+    """Number of targets that are not a class, or of binary values other than 0 and 1. A tensor if
+    it is on an accelerator, so as not to wait for it."""
     num_invalid: int | Tensor
-    """How many targets are no whole number, and how many examples have a score that is NaN: on an accelerator a
-    tensor, elsewhere 0, because they are refused."""
+    """Number of targets that are not whole numbers plus examples with NaN scores. A tensor on an
+    accelerator; 0 on the CPU, where they raise."""
     arrays: tuple[Any, Any] | None = None
-    """``y_pred`` and ``y`` as arrays, if they have been made."""
+    """``y_pred`` and ``y`` as numpy arrays, if these were created on the way."""
 
     @property
     def num_examples(self) -> int:
@@ -45,10 +45,9 @@ class Labels(NamedTuple):
 
 
 def true_scores(scores: Tensor, targets: Tensor) -> Tensor | None:
-    """The scores of the true classes, of scores (B, C) and classes (B,): shape (B, 1).
+    """Returns the scores of the true classes, shape (B, 1), from scores (B, C) and classes (B,).
 
-    None on the CPU if a target is no class, which is found out on the way. Elsewhere those get any
-    score.
+    On the CPU, None if a target is not a class. On an accelerator, such targets get any score.
     """
     targets = (
         targets.view(-1, 1) if targets.is_cpu else targets.clamp(0, scores.shape[1] - 1).view(-1, 1)
@@ -62,11 +61,11 @@ def true_scores(scores: Tensor, targets: Tensor) -> Tensor | None:
 
 
 def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels:
-    """The labels in ``(y_pred, y)``; of scores, the class with the highest counts.
+    """Returns the labels in ``(y_pred, y)``. Scores give the class with the highest score.
 
     Raises:
-        ValueError: shapes do not fit each other, or on the CPU, values are neither 0 nor 1 where
-            they should be, a score is NaN, or a target no whole number.
+        ValueError: the shapes do not match. On the CPU also if binary values are not 0 or 1, a
+            score is NaN, or a target is not a whole number.
     """
     y_pred, y = detached(output[0]), detached(output[1])
     predicted, true = y_pred.shape, y.shape
@@ -95,11 +94,14 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
 
 
 def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
-    """The labels in scores (B, C) and classes (B,), on the CPU and few; None of others, or if something is wrong."""
+    """Reads scores (B, C) and classes (B,) with numpy, a fast path for small batches on the CPU.
+
+    None if the data are of another form, or invalid.
+    """
     if (
         y.dtype is not torch.int64
         or scores.dtype not in _OF_SCORES
-        or not 0 < scores.numel() <= _FEW
+        or not 0 < scores.numel() <= _MAX_NUMEL_FOR_NUMPY
     ):
         return None
     arrays = arrays_of(scores, y)
@@ -119,18 +121,18 @@ _OF_SCORES = frozenset((torch.float32, torch.float64))
 
 
 def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
-    """Labels as int64, and how many of them are no whole numbers; on the CPU none is, others are refused.
+    """Returns labels as int64, and how many on an accelerator are not whole numbers.
 
     Raises:
         TypeError: they are complex.
-        ValueError: on the CPU, one is no whole number.
+        ValueError: on the CPU, one is not a whole number.
     """
     if values.is_complex():
         raise TypeError(f"{name} should be labels, but given {values.dtype}")
     classes = values.long()
     if not values.is_floating_point():
         return classes, 0
-    # Infinities become the largest integers, which half precision takes for infinities again.
+    # Infinity becomes the largest integer, which in half precision compares as infinity again.
     is_wrong = (classes != values) | values.isinf()
     if not values.is_cpu:
         return classes, is_wrong.sum()
@@ -143,27 +145,27 @@ def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
 
 
 def classes_of_scores(scores: Tensor) -> tuple[Tensor, int | Tensor]:
-    """What :func:`argmax` finds, and how many examples have a score that is NaN: :func:`count_nan_scores`."""
+    """Returns the results of :func:`argmax` and :func:`count_nan_scores`."""
     classes = argmax(scores)
     return classes, count_nan_scores(scores, classes) if scores.is_floating_point() else 0
 
 
-_FEW = 2**18
-"""Of more scores many threads find the highest sooner."""
+_MAX_NUMEL_FOR_NUMPY = 2**18
+"""For more scores, torch with several threads is faster than numpy."""
 
 
 def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
-    """How many examples have a score that is NaN, of scores (B, C, ...) and what ``argmax`` has found in them.
+    """Counts the examples with a NaN score, in scores (B, C, ...) with the given ``argmax``.
 
     Raises:
-        ValueError: on the CPU, unless it is none.
+        ValueError: on the CPU, if there are any.
     """
     if not scores.numel():
         return 0
     array = array_of(scores)
-    if array is not None and not math.isnan(array.max()):  # in a third of the time of what follows
+    if array is not None and not math.isnan(array.max()):  # 3 times faster than the general way
         return 0
-    highest = scores.gather(1, classes.unsqueeze(1))  # where there is a NaN, it is the highest
+    highest = scores.gather(1, classes.unsqueeze(1))  # argmax takes NaN for the highest score
     if not scores.is_cpu:
         return highest.isnan().sum()
     if torch.equal(highest, highest):  # NaN is not equal to itself
@@ -174,21 +176,21 @@ def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
 
 
 def argmax(scores: Tensor) -> Tensor:
-    """The class with the highest score, of scores (B, C, ...): shape (B, ...); the first of several, or the first NaN.
+    """Returns the class with the highest score, shape (B, ...), for scores (B, C, ...).
 
-    numpy, where it is there, finds it in a third of torch's time, and in a tenth for images, which
-    only many threads make up for.
+    Ties give the first class, NaN the first class with NaN. If available, numpy is used: it takes a
+    third of torch's time, and a tenth for images, unless torch has many threads.
     """
     array = array_of(scores) if scores.is_floating_point() else None
     if array is None or (
-        scores.ndim == 2 and scores.numel() > _FEW and torch.get_num_threads() > 4
+        scores.ndim == 2 and scores.numel() > _MAX_NUMEL_FOR_NUMPY and torch.get_num_threads() > 4
     ):
         return scores.argmax(dim=1)
     return torch.from_numpy(array.argmax(1))
 
 
 def squeeze_pair(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Without the second dimension of the one that has one more, if it is 1."""
+    """Squeezes dimension 1, if its size is 1, of the tensor with one more dimension."""
     if y_pred.ndim == y.ndim + 1 > 1 and y_pred.shape[1] == 1:
         return y_pred.squeeze(1), y
     if y.ndim == y_pred.ndim + 1 > 1 and y.shape[1] == 1:
@@ -197,7 +199,7 @@ def squeeze_pair(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_shapes(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> None:
-    """Raises ValueError if no kind of classification has tensors of such shapes."""
+    """Raises ValueError if the shapes fit no kind of classification."""
     predicted, true = y_pred.shape, y.shape
     if len(predicted) not in (len(true), len(true) + 1) or not true:
         message = (
@@ -216,7 +218,7 @@ def check_shapes(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> None:
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Their quotient; 0 where the denominator is."""
+    """Divides; 0 where the denominator is 0."""
     is_zero = denominator == 0
     return torch.where(
         is_zero, torch.zeros_like(numerator), numerator / torch.where(is_zero, 1, denominator)
@@ -224,13 +226,13 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def are_classes(labels: Any, num_classes: int) -> bool:
-    """Whether all of an array of int64, not empty, are in [0, num_classes)."""
-    # One pass instead of two: without their sign, negative numbers are huge.
+    """Returns whether all values of a nonempty int64 array are in [0, num_classes)."""
+    # One pass instead of two: as unsigned integers, negative numbers are very large.
     return bool(labels.view(numpy.uint64).max() < num_classes)
 
 
 def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
-    """How many targets are not in [0, num_classes)."""
+    """Counts the targets that are not in [0, num_classes)."""
     if not y.is_cpu:
         return ((y < 0) | (y >= num_classes)).sum()
     if y.numel() == 0:
@@ -245,21 +247,24 @@ def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
 
 
 def outside_message(num_classes: int, num_outside: int) -> str:
-    """What is wrong with targets that are no class."""
+    """Returns the error message for targets that are not a class."""
     return (
         "y_pred contains fewer classes than y. Targets should be class indices from 0 to "
-        f"{num_classes - 1}, but {num_outside} of those given are not; leave out what does not count in "
-        "output_transform, such as Accuracy.get_sequence_transform(ignore_index=-100)"
+        f"{num_classes - 1}, but {num_outside} of those given are not; remove ignored targets in "
+        "output_transform, for example with Accuracy.get_sequence_transform(ignore_index=-100)"
     )
 
 
 def invalid_message(num_invalid: int) -> str:
-    """What is wrong with outputs that are found to be no labels when nobody can say which."""
-    return f"y_pred should be scores and y labels, but {num_invalid} of those given are NaN or no whole number"
+    """Returns the error message for invalid values on an accelerator, which are only counted."""
+    return (
+        f"y_pred should be scores and y labels, but {num_invalid} of those given are NaN or "
+        "not whole numbers"
+    )
 
 
 def count_not_binary(name: str, values: Tensor) -> int | Tensor:
-    """How many values are neither 0 nor 1; on the CPU, raises ValueError unless it is none."""
+    """Counts the values other than 0 and 1. On the CPU, raises ValueError if there are any."""
     if values.dtype == torch.bool or values.numel() == 0:
         return 0
     if not values.is_cpu:
@@ -267,21 +272,22 @@ def count_not_binary(name: str, values: Tensor) -> int | Tensor:
     if is_binary(values):
         return 0
     wrong = values[(values != 0) & (values != 1)].flatten()[0].item()
-    advice = "turn scores into 0 and 1" if name == "y_pred" else "leave out what does not count"
+    advice = "convert scores to 0 and 1" if name == "y_pred" else "remove ignored targets"
     raise ValueError(
-        f"For binary cases, {name} must be comprised of 0's and 1's., but given {wrong}; {advice} in output_transform"
+        f"For binary cases, {name} must be comprised of 0's and 1's., but given {wrong}; "
+        f"{advice} in output_transform"
     )
 
 
 def is_binary(values: Tensor) -> bool:
-    """Whether all values, on the CPU, are 0 or 1."""
+    """Returns whether all values of a tensor on the CPU are 0 or 1."""
     array = array_of(values) if values.numel() and not values.is_floating_point() else None
     if array is not None:
-        return bool(
-            array.view(f"u{array.itemsize}").max() <= 1
-        )  # negative ones are huge without their sign
+        # As unsigned integers, negative numbers are very large.
+        return bool(array.view(f"u{array.itemsize}").max() <= 1)
     if not torch.equal(values, values * values):  # NaN is not equal to itself
         return False
     if not values.is_floating_point() or math.isfinite(values.sum().item()):
         return True
-    return not bool(values.isinf().any())  # which its square equals; the sum may have overflown
+    # Infinity equals its square. The sum may also be infinite by overflow, so it proves nothing.
+    return not bool(values.isinf().any())

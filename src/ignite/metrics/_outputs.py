@@ -1,4 +1,4 @@
-"""From what an engine puts out to what a metric is updated with."""
+"""Converting an engine's output into the arguments of a metric's ``update``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ignite.metrics.statistics._statistic import is_pair
 
 
 def identity(output: Any) -> Any:
-    """The output as it is. A function with a name, so that metrics can be pickled."""
+    """Returns the output. A named function instead of a lambda, so that metrics can be pickled."""
     return output
 
 
 def pick(output: Mapping[str, Any], keys: Sequence[str] | None, metric: str) -> tuple[Any, ...]:
-    """The values of ``keys``.
+    """Returns the values of ``keys`` in ``output``.
 
     Raises:
-        TypeError: ``keys`` is None: the metric takes no mappings.
+        TypeError: ``keys`` is None, because the metric does not accept mappings.
         ValueError: a key is missing.
     """
     if keys is None:
@@ -36,14 +36,14 @@ def pick(output: Mapping[str, Any], keys: Sequence[str] | None, metric: str) -> 
 
 
 def as_pair(output: Any, metric: str) -> tuple[Tensor, Tensor]:
-    """``(y_pred, y)``, each with a batch dimension.
+    """Returns ``(y_pred, y)``, each with a batch dimension.
 
-    Without one, as ``squeeze()`` leaves a last batch of one, they are one example; so are scores
-    (C,) with a class ().
+    Tensors without a batch dimension, such as ``squeeze()`` returns for a last batch of one, are
+    one example. So are scores (C,) with a class ().
 
     Raises:
-        TypeError: ``output`` is something else than two tensors.
-        ValueError: it has more or fewer items than two.
+        TypeError: ``output`` is not a sequence of tensors.
+        ValueError: it does not have two items.
     """
     if is_pair(output):
         found: tuple[Tensor, Tensor] = output
@@ -56,7 +56,7 @@ def as_pair(output: Any, metric: str) -> tuple[Tensor, Tensor]:
 
 
 def as_predictions(output: Any, metric: str) -> tuple[Tensor, Any]:
-    """``(y_pred, y)`` of a metric that reads predictions only, whatever targets are.
+    """Returns ``(y_pred, y)`` for a metric that ignores ``y``, which may be of any type.
 
     Raises:
         TypeError, ValueError: as in :func:`as_pair`.
@@ -69,11 +69,13 @@ def as_predictions(output: Any, metric: str) -> tuple[Tensor, Any]:
 
 
 def as_loss_arguments(output: Any, metric: str) -> tuple[Any, ...]:
-    """``(y_pred, y)`` or ``(y_pred, y, kwargs)`` of whatever a loss takes; tensors as in :func:`as_pair`.
+    """Returns ``(y_pred, y)`` or ``(y_pred, y, kwargs)``, of any types that a loss accepts.
+
+    Tensors get a batch dimension as in :func:`as_pair`.
 
     Raises:
-        TypeError: ``output`` is no sequence, or its third item no mapping.
-        ValueError: it has another number of items.
+        TypeError: ``output`` is not a sequence, or its third item is not a mapping.
+        ValueError: it does not have two or three items.
     """
     if is_pair(output):
         return output  # type: ignore[no-any-return]
@@ -105,7 +107,7 @@ def _not_a_pair(expected: str, output: Any, metric: str) -> str:
 
 
 def _described(output: Any) -> str:
-    """What an output is, in a few words."""
+    """Describes an output for an error message."""
     if output is None:
         return "None (does the engine's step return its output?)"
     if isinstance(output, Tensor):
@@ -126,12 +128,13 @@ def _kind(item: Any) -> str:
 
 
 def unroll(output: Any) -> list[Any]:
-    """The output alone; but each pair of items as a batch of one, if it consists of two lists of tensors or numbers.
+    """Returns the outputs to update with: usually ``[output]``.
 
-    Such lists are batches of items whose sizes differ, that no tensor could hold.
+    If the output consists of two lists of tensors or numbers, as for items of different sizes, each
+    pair of items is a batch of one.
 
     Raises:
-        ValueError: it consists of other than two lists of the same length.
+        ValueError: the output consists of lists, but not of two of the same length.
     """
     if (type(output) is tuple and output and isinstance(output[0], Tensor)) or not _is_ragged(
         output
@@ -156,7 +159,7 @@ def _is_ragged(output: Any) -> bool:
 
 
 def _as_batch(item: Tensor | float, other: Tensor | float) -> Tensor:
-    """A batch of one; of a number, where the other item is."""
+    """Returns a batch of one. A number is put on the device of the other item."""
     if isinstance(item, Tensor):
         return item.unsqueeze(0)
     return torch.tensor([item], device=other.device if isinstance(other, Tensor) else None)
