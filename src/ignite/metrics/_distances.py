@@ -75,6 +75,10 @@ def exact_sum(
     return function(widened(pair[0]), widened(pair[1]), *args)
 
 
+JOINS_ERRORS_BELOW = 2**9
+"""Batches of so many numbers are subtracted and added up in less time than they are copied and joined."""
+
+
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:
     """Returns the number of examples and the sum of absolute (1) or squared (2) errors."""
     y_pred, y = pair

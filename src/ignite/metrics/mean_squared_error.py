@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ignite.metrics._distances import read_fitting, sum_errors
+from ignite.metrics._distances import JOINS_ERRORS_BELOW, read_fitting, sum_errors
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -36,7 +36,15 @@ class MeanSquaredError(View):
     higher_is_better = False
 
     def _declare(self) -> list[Statistic]:
-        return [Totals(sum_errors, (2,), device=self._accumulates_on, select=read_fitting)]
+        return [
+            Totals(
+                sum_errors,
+                (2,),
+                device=self._accumulates_on,
+                select=read_fitting,
+                joins_below=JOINS_ERRORS_BELOW,
+            )
+        ]
 
     def _value(self, totals: Totals) -> float:
         return totals.mean

@@ -37,6 +37,8 @@ class Totals(Statistic):
             reading a sum can therefore change it, within rounding of the widest dtype.
         is_rowwise: whether ``measure`` handles each row separately and sums in the widest dtype, so
             that joined batches need not be converted to it.
+        joins_below: batches of fewer numbers are joined. Lower it if ``measure`` takes less time than
+            copying such a batch.
 
     Example:
         >>> totals = Totals(lambda y: (len(y), y.sum()))
@@ -54,6 +56,7 @@ class Totals(Statistic):
         device: torch.device | None = None,
         select: Callable[..., tuple[Tensor, Tensor]] | None = None,
         is_rowwise: bool = False,
+        joins_below: int = LARGE,
     ) -> None:
         self._measure = measure
         self._args = args
@@ -61,6 +64,7 @@ class Totals(Statistic):
         self._op = op
         self._select = select
         self._is_rowwise = is_rowwise
+        self._joins_below = joins_below
         super().__init__(device)
 
     def _parameters(self) -> tuple[Hashable, ...]:
@@ -106,7 +110,7 @@ class Totals(Statistic):
             if not num_examples:
                 return
             num_numbers = x.numel()
-            if num_numbers >= LARGE:
+            if num_numbers >= self._joins_below:
                 self._add(self._measure(pair, *self._args)[1:])
             elif self._pending.add(reading.copies_of(x, y), num_numbers):
                 self._measure_pending()
