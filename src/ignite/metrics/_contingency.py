@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of
+from ignite.metrics._host_arrays import array_of, smallest
 from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
 from ignite.metrics.statistics import Reading
 
@@ -51,7 +51,7 @@ def check_labels(reading: Reading, y_pred: Tensor, y: Tensor, name: str) -> None
 def _are_natural(values: Tensor) -> bool:
     """Returns whether values (M,) are integers of at least 0; may be False if numpy is missing."""
     array = array_of(values) if values.ndim == 1 and not values.is_floating_point() else None
-    return array is not None and bool(array.size) and bool(array.min() >= 0)
+    return array is not None and bool(array.size) and bool(smallest(array) >= 0)
 
 
 def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tens
         )
     labels, num_wrong = as_classes(which, values)
     array = array_of(labels)
-    if array is not None and (not array.size or array.min() >= 0):
+    if array is not None and (not array.size or smallest(array) >= 0):
         return labels, num_wrong
     if not labels.is_cpu:
         return labels, num_wrong + (labels == IGNORED).sum()

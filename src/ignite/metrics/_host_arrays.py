@@ -69,6 +69,19 @@ def arrays_of(x: Tensor, y: Tensor) -> tuple[Any, Any] | None:
     return None if x_array is None or y_array is None else (x_array, y_array)
 
 
+def largest(array: Any) -> Any:
+    """The largest number of an array that is not empty; NaN if there is one.
+
+    For small arrays, it takes a third of the time of ``array.max()``.
+    """
+    return array.item(array.argmax())
+
+
+def smallest(array: Any) -> Any:
+    """Likewise, the smallest number."""
+    return array.item(array.argmin())
+
+
 def library_of(values: Any) -> Any:
     """Returns the module, torch or numpy, that has the functions for ``values``."""
     return torch if isinstance(values, Tensor) else numpy

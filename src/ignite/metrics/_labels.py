@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of, arrays_of, detached, numpy
+from ignite.metrics._host_arrays import array_of, arrays_of, detached, largest, numpy
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
 
@@ -109,7 +109,7 @@ def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
         return None
     of_scores, true = arrays
     num_items, num_classes = of_scores.shape
-    if not are_classes(true, num_classes) or math.isnan(of_scores.max()):  # NaN is the maximum
+    if not are_classes(true, num_classes) or math.isnan(largest(of_scores)):
         return None
     predicted = of_scores.argmax(1)
     return Labels(
@@ -163,7 +163,7 @@ def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
     if not scores.numel():
         return 0
     array = array_of(scores)
-    if array is not None and not math.isnan(array.max()):  # 3 times faster than the general way
+    if array is not None and not math.isnan(largest(array)):  # faster than the general way
         return 0
     highest = scores.gather(1, classes.unsqueeze(1))  # argmax takes NaN for the highest score
     if not scores.is_cpu:
@@ -228,7 +228,7 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 def are_classes(labels: Any, num_classes: int) -> bool:
     """Returns whether all values of a nonempty int64 array are in [0, num_classes)."""
     # One pass instead of two: as unsigned integers, negative numbers are very large.
-    return bool(labels.view(numpy.uint64).max() < num_classes)
+    return bool(largest(labels.view(numpy.uint64)) < num_classes)
 
 
 def count_outside(y: Tensor, num_classes: int) -> int | Tensor:
@@ -284,7 +284,7 @@ def is_binary(values: Tensor) -> bool:
     array = array_of(values) if values.numel() and not values.is_floating_point() else None
     if array is not None:
         # As unsigned integers, negative numbers are very large.
-        return bool(array.view(f"u{array.itemsize}").max() <= 1)
+        return bool(largest(array.view(f"u{array.itemsize}")) <= 1)
     if not torch.equal(values, values * values):  # NaN is not equal to itself
         return False
     if not values.is_floating_point() or math.isfinite(values.sum().item()):
