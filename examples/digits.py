@@ -1,8 +1,8 @@
-"""Train a small convolutional network on handwritten digits: the whole job, in one file.
+"""Train a small convolutional network on handwritten digits: a complete training in one file.
 
-A progress bar, a warm-up and a falling learning rate, validation after every epoch,
-TensorBoard files, the best and the last checkpoint kept. Stop it anywhere, with Ctrl-C or kill -9; run it again, and it
-goes on as if it had not been stopped.
+Has a progress bar, a learning-rate schedule with warm-up, validation after every epoch, TensorBoard
+files, and the best and the last checkpoint. Stop it anywhere with Ctrl-C or kill -9 and run it
+again: it continues as if it had not been stopped.
 
     python examples/digits.py --epochs 12 --output runs/digits
 """
@@ -32,11 +32,10 @@ from ignite.utils import manual_seed
 
 
 def get_loaders(batch_size, seed):
-    """Four fifths to train on, one fifth held out, with the same share of each digit."""
+    """Four fifths for training, one fifth held out, with the same share of each digit."""
     digits = load_digits()
-    images = (
-        torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
-    )  # (N, 1, 8, 8), from 0 to 1
+    # (N, 1, 8, 8), from 0 to 1
+    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
     targets = torch.tensor(digits.target)
     train, val = train_test_split(
         range(len(targets)), test_size=0.2, stratify=digits.target, random_state=seed
@@ -75,20 +74,18 @@ def main():
     metrics = {"accuracy": Accuracy(), "loss": Loss(loss_fn)}
     evaluator = create_supervised_evaluator(model, metrics=metrics, device=device)
 
-    # All that belongs to the run, written in the background after each epoch, and at Ctrl-C or a scheduler's signal.
+    # Saves the whole run in the background after each epoch, and at Ctrl-C or a scheduler's signal.
     checkpoint = Checkpoint.of(
         trainer, args.output / "checkpoints", score="accuracy", model=model, optimizer=optimizer
     )
     preemption = Preemption(raise_exit=False)
     preemption.attach(trainer)
     num_steps = args.epochs * len(train_loader)
-    falling = CosineAnnealingScheduler(
-        optimizer, "lr", args.lr, args.lr / 100, cycle_size=num_steps
+    cosine = CosineAnnealingScheduler(optimizer, "lr", args.lr, args.lr / 100, cycle_size=num_steps)
+    schedule = create_lr_scheduler_with_warmup(
+        cosine, args.lr / 10, warmup_duration=len(train_loader)
     )
-    warmup = create_lr_scheduler_with_warmup(
-        falling, args.lr / 10, warmup_duration=len(train_loader)
-    )
-    trainer.add_event_handler(Events.ITERATION_STARTED, warmup)
+    trainer.add_event_handler(Events.ITERATION_STARTED, schedule)
 
     progress = ProgressBar(desc="digits")
     progress.attach(trainer, output_transform=lambda loss: {"loss": loss})
@@ -112,9 +109,9 @@ def main():
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate(engine):
-        found = evaluator.run(val_loader).metrics
+        values = evaluator.run(val_loader).metrics
         progress.log_message(
-            f"epoch {engine.state.epoch:>2}  accuracy {found['accuracy']:.4f}  loss {found['loss']:.4f}"
+            f"epoch {engine.state.epoch:>2}  accuracy {values['accuracy']:.4f}  loss {values['loss']:.4f}"
         )
 
     trainer.run(train_loader, max_epochs=args.epochs, resume="latest")
@@ -123,7 +120,7 @@ def main():
     if preemption.received:
         state = trainer.state
         print(
-            f"Stopped in epoch {state.epoch}, after {state.iteration} iterations. Run it again to go on."
+            f"Stopped in epoch {state.epoch}, after {state.iteration} iterations. Run it again to continue."
         )
     best = checkpoint.best_checkpoint
     if best is None:
@@ -138,8 +135,8 @@ def main():
     print(f"  the best model   {args.output / 'checkpoints' / 'best.pt'}")
     print(f"  all checkpoints  ignite doctor {args.output}")
     print(f"  the curves       tensorboard --logdir {args.output}")
-    print("  what was run     print(trainer.describe()) in examples/digits.py")
-    print("  a shorter start  examples/guide.py; all examples: examples/README.md")
+    print("  all handlers     print(trainer.describe()) in examples/digits.py")
+    print("  a first program  examples/guide.py; all examples: examples/README.md")
     return 128 + preemption.received if preemption.received else 0
 
 

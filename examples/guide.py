@@ -1,4 +1,4 @@
-"""The guide's program: train a network on handwritten digits and watch its losses in TensorBoard.
+"""Train a network on handwritten digits and watch its losses in TensorBoard.
 
 python examples/guide.py --log_dir runs/guide
 tensorboard --logdir runs/guide

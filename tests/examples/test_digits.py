@@ -76,7 +76,9 @@ def test_stopped_and_killed_and_run_again_it_ends_with_the_same_weights(tmp_path
     code, output, errors = stop_in_epoch(1, tmp_path / "cut", signal.SIGINT)
     assert code == 130
     assert "Traceback" not in errors
-    assert re.search(r"Stopped in epoch \d+, after \d+ iterations. Run it again to go on.", output)
+    assert re.search(
+        r"Stopped in epoch \d+, after \d+ iterations. Run it again to continue.", output
+    )
     assert "Best accuracy on 360 held-out digits" in output
 
     code, _, _ = stop_in_epoch(3, tmp_path / "cut", signal.SIGKILL)
