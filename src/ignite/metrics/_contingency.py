@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of, smallest
+from ignite.metrics._host_arrays import array_of, arrays_of, largest, numpy, smallest
 from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
 from ignite.metrics.statistics import Reading
 
@@ -22,16 +22,26 @@ def cross_table(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not len(y):
         return y.new_zeros(0, 0), y
-    low, high = (int(bound) for bound in torch.stack([*y.aminmax(), *y_pred.aminmax()]).aminmax())
+    low, high = _bounds(y_pred, y)
     num_labels = high - low + 1
     if num_labels <= _MAX_LABELS_IN_TABLE or num_labels**2 <= len(y):
         table = _table(y_pred - low, y - low, num_labels)
-        (found,) = torch.nonzero(table.sum(dim=0) + table.sum(dim=1), as_tuple=True)
+        occurs = table.sum(dim=0) + table.sum(dim=1)
+        (found,) = torch.nonzero(occurs, as_tuple=True)
         table = table if len(found) == num_labels else table[found][:, found]
         return table, found + low
     labels, indices = torch.unique(torch.cat([y, y_pred]), return_inverse=True)
     true, predicted = indices.split([len(y), len(y_pred)])
     return _table(predicted, true, len(labels)), labels
+
+
+def _bounds(y_pred: Tensor, y: Tensor) -> tuple[int, int]:
+    """Returns the smallest and the largest label."""
+    arrays = arrays_of(y_pred, y)
+    if arrays is not None:
+        return min(map(smallest, arrays)), max(map(largest, arrays))
+    low, high = torch.stack([*y.aminmax(), *y_pred.aminmax()]).aminmax()
+    return int(low), int(high)
 
 
 _MAX_LABELS_IN_TABLE = 256
@@ -144,5 +154,10 @@ def outside_message(num_classes: int | None, num_outside: int) -> str:
 
 
 def _table(predicted: Tensor, true: Tensor, num_labels: int) -> Tensor:
-    counts = torch.bincount(true * num_labels + predicted, minlength=num_labels * num_labels)
+    pairs = torch.add(predicted, true, alpha=num_labels)
+    array = array_of(pairs)
+    if array is None:
+        counts = torch.bincount(pairs, minlength=num_labels * num_labels)
+    else:  # in half the time of torch
+        counts = torch.from_numpy(numpy.bincount(array, minlength=num_labels * num_labels))
     return counts.view(num_labels, num_labels)
