@@ -1,6 +1,6 @@
-"""What metrics are defined to be, in float64 with numpy, scipy and scikit-learn: no code in common with any library.
+"""Definitions of metrics in float64 with numpy, scipy and scikit-learn; shares no code with any metrics library.
 
-Each takes predictions and targets of all examples, p and y, and returns a number or an array.
+Each function takes the predictions p and the targets y of all samples, and returns a number or an array.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Other libraries, each in a virtual environment of its own, made when first needed."""
+"""Other libraries, each in its own virtual environment, which is created when it is first needed."""
 
 import subprocess
 import sys

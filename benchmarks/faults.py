@@ -1,4 +1,4 @@
-"""The fault matrix with full counts, row by row: what was provoked, how often all was well, the bar. -h for options."""
+"""The fault matrix with full counts: for each row the injected fault, the successes and the target. -h for options."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""What Learner.fit costs: 784-128-10 net, 20,000 rows, batch 64, one thread, beside a hand-written loop and others."""
+"""Cost of Learner.fit: 784-128-10 net, 20,000 rows, batch 64, one thread; compared with a loop by hand and others."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""How cost grows with size: tensors, handlers, metrics, samples, rows, epochs with a folder; beside pytorch-ignite."""
+"""Growth of cost with size: tensors, handlers, metrics, samples, rows, epochs with a folder; and of pytorch-ignite."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What `import ignite, ignite.engine` costs on top of `import torch`, here and for pytorch-ignite."""
+"""Time of `import ignite, ignite.engine` in addition to `import torch`, here and for pytorch-ignite."""
 
 import statistics
 import subprocess

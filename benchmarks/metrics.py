@@ -1,4 +1,4 @@
-"""What metrics cost: each alone beside the peers that give the right value, and seven together beside an argmax."""
+"""Cost of metrics: each alone, compared with peers that give the right value; seven together, compared with argmax."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the loop costs: ns per iteration of a plain loop, of this engine and of pytorch-ignite, in one run."""
+"""Cost of the loop: ns per iteration of a plain loop, of this engine and of pytorch-ignite, in one run."""
 
 import json
 import subprocess

@@ -1,7 +1,7 @@
-"""What profilers cost: RunProfiler may take 1 % of a training step, be it as short as 0.7 ms.
+"""Cost of profilers: RunProfiler may take 1 % of a training step, even if the step takes only 0.7 ms.
 
-What it takes of a step is hidden in what else goes on: each round compares neighbours in time, the median of many
-rounds counts, and ``none again`` says how far such a median is off where there is nothing to be seen.
+The cost is smaller than the noise of a step. So each round compares neighboring measurements, and the result is the
+median of many rounds. ``none again`` shows the error of such a median where there is no difference.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Time to the first new step of a resumed run, beyond what the sampler needs for its permutation: < 0.1 s."""
+"""Time to the first new step of a resumed run, in addition to the sampler's permutation: < 0.1 s."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""What the end of an epoch costs over 2 processes: collectives and ms for seven metrics, against pytorch-ignite."""
+"""Cost of the end of an epoch over 2 processes: collectives and ms for seven metrics, compared with pytorch-ignite."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How far a reader has to walk: files entered, functions called, and changes of file, of five everyday programs."""
+"""Length of code paths: files entered, functions called and changes of file, for five everyday programs."""
 
 import sys
 import tempfile
