@@ -238,6 +238,54 @@ def test_private_reach_within_a_room_and_to_the_tools_passes():
     assert private_reach(trees) == []
 
 
+def too_deep(trees, of_ignite):
+    """Classes more than three levels deep; one more is allowed below a class that is public in Ignite."""
+    return [
+        f"{name} is {depth} levels deep"
+        for name, depth, is_forced in STRUCTURE.deep_classes(trees, of_ignite)
+        if depth > STRUCTURE.MAX_DEPTH + is_forced
+    ]
+
+
+def test_classes_inherit_over_three_levels_or_four_below_a_class_of_ignite():
+    trees = {STRUCTURE.module_name(path): ast.parse(path.read_text()) for path in MODULES}
+    of_ignite = STRUCTURE.classes_of_ignite(trees)
+    assert {
+        "ignite.metrics.epoch_metric.EpochMetric",
+        "ignite.metrics._classification._BaseClassification",
+    } < of_ignite
+    assert too_deep(trees, of_ignite) == []
+
+
+FAMILY = {
+    "ignite.base.x": "class Saved: ...\nclass Serializable(Saved): ...",
+    "ignite.metrics.metric": "from ignite.base.x import Serializable\n"
+    "class Arithmetic: ...\nclass Metric(Arithmetic, Serializable): ...",
+    "ignite.metrics.family": "from ignite.metrics import metric\n"
+    "class View(metric.Metric): ...\nclass Family(View): ...\nclass Accuracy(Family): ...",
+}
+
+
+@pytest.mark.parametrize(
+    ("of_ignite", "source", "expected"),
+    [
+        (set(), "", ["ignite.metrics.family.Accuracy is 4 levels deep"]),
+        ({"ignite.metrics.family.View"}, "", ["ignite.metrics.family.Accuracy is 4 levels deep"]),
+        ({"ignite.metrics.family.Family"}, "", []),
+        (
+            {"ignite.metrics.family.Family", "ignite.metrics.family.Accuracy"},
+            "class Fifth(Accuracy): ...",
+            ["ignite.metrics.family.Fifth is 5 levels deep"],
+        ),
+    ],
+)
+def test_depth_is_counted_within_a_room_without_mixins(of_ignite, source, expected):
+    trees = {name: ast.parse(text) for name, text in FAMILY.items()}
+    trees["ignite.metrics.family"].body += ast.parse(source).body
+    assert STRUCTURE.depths(trees)["ignite.metrics.metric.Metric"] == 1
+    assert too_deep(trees, of_ignite) == expected
+
+
 def test_modules_and_functions_fit_their_limits():
     faults = [fault for name, tree, _ in parsed() for fault in long_functions(name, tree)]
     faults += [
