@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
+from ignite.data._passes import has_length
 from ignite.data.order import Cutting, cut
-from ignite.data.sampler import DrawnOrder, cut_stream, draw, generators_of, has_length
+from ignite.data.sampler import DrawnOrder, cut_stream, draw, generators_of
 from support.noisy_data import random_states
 
 

@@ -4,7 +4,7 @@ from torch.utils.data import RandomSampler
 
 from ignite.data import ShardedBatchSampler
 from ignite.data._map_style import Indexer
-from ignite.data._position import Position
+from ignite.data._passes import Position
 from ignite.data.order import Cutting
 from ignite.data.sampler import OwnBatches, StreamedBatches
 from ignite.data.seeding import Key

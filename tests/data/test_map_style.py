@@ -4,7 +4,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from ignite.data import ShardedBatchSampler
 from ignite.data._map_style import MapSource
-from ignite.data._position import Position
+from ignite.data._passes import Position
 
 
 def source_of(loader, rank=0, world_size=1, seed=1):

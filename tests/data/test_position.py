@@ -1,6 +1,6 @@
 import pytest
 
-from ignite.data._position import Position, check_fingerprint, from_state, to_state
+from ignite.data._passes import Position, check_fingerprint, from_state, to_state
 
 FINGERPRINT = {"kind": "map", "length": 10, "batch_size": 2, "drop_last": False, "world_size": 1}
 

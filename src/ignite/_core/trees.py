@@ -1,10 +1,11 @@
-"""Maps and converts nested containers, such as batches, outputs and states, and the tensors in them."""
+"""Maps and converts nested containers and the tensors in them; restores items and attributes."""
 
 import copy
 import dataclasses
 import numbers
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "convert_tensor",
     "in_float32",
     "items_restorer",
+    "replaced",
     "to_onehot",
     "tree_apply2",
     "tree_map",
@@ -176,6 +178,36 @@ def items_restorer(items: dict[Any, Any]) -> Callable[[], None]:
         items.update(before)
 
     return restore
+
+
+@contextmanager
+def replaced(obj: Any, **values: Any) -> Iterator[None]:
+    """Sets attributes of an object, and restores them when the context exits.
+
+    Args:
+        obj: the object.
+        **values: new values of its attributes.
+
+    Raises:
+        AttributeError: the object does not have one of the attributes. Nothing is changed.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> options = SimpleNamespace(folder="runs")
+        >>> with replaced(options, folder="elsewhere"):
+        ...     print(options.folder)
+        elsewhere
+        >>> options.folder
+        'runs'
+    """
+    before = {name: getattr(obj, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(obj, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(obj, name, value)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.utils.data import (
 )
 
 from ignite._core.torch_private import forget_workers, shut_down_workers
-from ignite.data._position import Position
+from ignite.data._passes import Position, has_length
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import Cutting
 from ignite.data.random_state import mix
@@ -27,7 +27,6 @@ from ignite.data.sampler import (
     OwnBatches,
     ShardedBatchSampler,
     StreamedBatches,
-    has_length,
 )
 from ignite.data.seeding import (
     BatchSeeds,

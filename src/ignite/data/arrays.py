@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.trees import apply_to_type
-from ignite.data._position import Position
+from ignite.data._passes import Position
 from ignite.data._prefetch import prefetched
 from ignite.data.order import Cutting, SampleOrder
 

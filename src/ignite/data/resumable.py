@@ -11,8 +11,16 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.data._iterable_style import IterableSource, StatefulSource, StreamSource
 from ignite.data._map_style import MapSource
-from ignite.data._passes import Progress, begin_pass, note_lost_worker
-from ignite.data._position import Position, Source, check_fingerprint, from_state, to_state
+from ignite.data._passes import (
+    Position,
+    Progress,
+    Source,
+    begin_pass,
+    check_fingerprint,
+    from_state,
+    note_lost_worker,
+    to_state,
+)
 from ignite.data.arrays import ArrayLoader, ArraySource
 
 __all__ = ["ResumableLoader", "resumable"]

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import Sampler
 
+from ignite.data._passes import has_length
 from ignite.data.order import Cutting, Order, SampleOrder, cut
 from ignite.data.random_state import PrivateRandom, mix
 
@@ -272,18 +273,6 @@ def cut_stream(indices: Iterator[Any], cutting: Cutting, num_seen: int = 0) -> I
 def _share(samples: list[Any], cutting: Cutting) -> list[Any]:
     low, high = cutting.share(len(samples))
     return samples[low:high]
-
-
-def has_length(x: Any) -> bool:
-    """Whether ``len(x)`` works.
-
-    An iterable dataset may have a ``__len__`` that raises TypeError.
-    """
-    try:
-        len(x)
-    except (TypeError, NotImplementedError):
-        return False
-    return True
 
 
 def _set_epoch(sampler: Any, epoch: int) -> None:

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ignite import distributed as idist
-from ignite._core.attributes import replaced
 from ignite._core.rng import RandomState
+from ignite._core.trees import replaced
 from ignite.engine import Engine, Events
 from ignite.engine.extension import Unfinished
 

@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
 
 from ignite import distributed as idist
-from ignite._core.attributes import replaced
+from ignite._core.trees import replaced
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers.timings import RunProfilerBase
 

@@ -37,7 +37,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from ignite._core import clock
-from ignite._core.attributes import replaced
+from ignite._core.trees import replaced
 from ignite.engine import Engine
 from ignite.handlers._schedules.param_groups import check_name
 from ignite.handlers._trackers.scalars import HostQueue, Path, Scalar, stacked

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 import sysconfig
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import Any
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ignite._core.attributes import slots_of
-from ignite._core.reads import Read, reads_of
 from ignite.engine._emitter import Emitter
 
 __all__ = [
@@ -25,10 +31,14 @@ __all__ = [
     "PUBLISHED",
     "VARIABLE",
     "Reach",
+    "Read",
+    "global_names",
     "has_state",
     "is_engine",
     "is_of_a_library",
     "is_of_the_program",
+    "reads_of",
+    "slots_of",
     "variables_of",
 ]
 
@@ -73,6 +83,17 @@ _NOT_THERE = object()
 _CODE = (FunctionType, property, staticmethod, classmethod)
 
 
+# Instructions of Python's bytecode.
+_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
+_LOCAL = (
+    "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF",
+    "LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST",
+)  # fmt: skip
+_ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
+_IGNORED = ("CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL", "NOT_TAKEN")
+_STORES = ("STORE_GLOBAL", "STORE_NAME", "DELETE_GLOBAL")
+
+
 def is_engine(value: Any) -> bool:
     return isinstance(value, Emitter)
 
@@ -102,7 +123,8 @@ class Reach:
     """Walks from functions to the values they reach, also through the functions that they call.
 
     Args:
-        report: called with each value: source of its name, name, value, and path to it.
+        report: called with each engine and object with a state: source of its name, name, value,
+            and path to it.
 
     Attributes:
         seen: all values that were reached.
@@ -164,7 +186,7 @@ class Reach:
 
     def _look_at_owner(self, owner: Any) -> None:
         """Looks at an object whose methods are used, and at all its attributes."""
-        self._report(CLASS, type(owner).__name__, owner, type(owner).__name__)
+        self._tell(CLASS, type(owner).__name__, owner, type(owner).__name__)
         if id(owner) not in self._owners:
             self._owners[id(owner)] = owner
             self._look_at_each(_attributes_of(owner), "")
@@ -208,7 +230,7 @@ class Reach:
             if isinstance(value, nn.Module):
                 break
             if not is_caller:
-                self._report(tier, name, value, path)
+                self._tell(tier, name, value, path)
             found = _step_into(value, step, key)
             if found is _NOT_THERE:
                 break
@@ -228,19 +250,22 @@ class Reach:
             self._hide(f"{read.root}() in {place}")
         return function.__globals__.get(read.root)
 
+    def _tell(self, tier: int, name: str, value: Any, path: str) -> bool:
+        """Reports an engine or an object with a state; returns whether a value is one."""
+        is_found = is_engine(value) or has_state(value)
+        if is_found:
+            self._report(tier, name, value, path)
+        return is_found
+
     def look(self, name: str, value: Any, path: str, depth: int = 0, tier: int = VARIABLE) -> None:
         """Looks at a value, and at its content."""
         if isinstance(value, (*_LEAVES, *_DATA)) or depth > _MAX_DEPTH:
             return
         if depth == 0:
             self.seen.append(value)
-        self._report(tier, name, value, path)
+        is_found = self._tell(tier, name, value, path)
         kind = type(value)
-        if (
-            isinstance(value, ModuleType)
-            or is_engine(value)
-            or (has_state(value) and not isinstance(value, dict))
-        ):
+        if isinstance(value, ModuleType) or (is_found and not isinstance(value, dict)):
             return
         if isinstance(value, FunctionType | MethodType | functools.partial | BuiltinFunctionType):
             self.follow(value)
@@ -289,6 +314,137 @@ class Reach:
     def _hide(self, what: str) -> None:
         if what not in self.hidden:
             self.hidden.append(what)
+
+
+class Read(NamedTuple):
+    """A variable and a chain of attributes and constant keys that is read from it: ``cfg.parts["model"]``."""
+
+    root: str
+    """Name of the variable."""
+    kind: str
+    """"global", "local" (a parameter, or a variable of an enclosing function) or "import"."""
+    path: tuple[tuple[str, object], ...] = ()
+    """The chain: ``("attribute", name)`` or ``("item", key)`` each."""
+
+
+@functools.lru_cache(maxsize=4096)
+def reads_of(code: CodeType) -> tuple[Read, ...]:
+    """Returns what a function, and the functions defined in it, read, each with the longest chain.
+
+    A local variable counts as the values that were assigned to it. A value that is only stored does
+    not count as read.
+
+    Example:
+        >>> def step(engine, batch):
+        ...     net = parts["model"]
+        ...     return net.forward(batch), engine.state.scheduler
+        >>> [(read.root, [key for _, key in read.path]) for read in reads_of(step.__code__)]
+        [('parts', ['model', 'forward']), ('batch', []), ('engine', ['state', 'scheduler'])]
+    """
+    return tuple(dict.fromkeys(_Reader(code).run()))
+
+
+def global_names(code: CodeType) -> Iterator[str]:
+    """Yields the names of global variables that a function, or a function defined in it, reads or sets."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _GLOBAL or instruction.opname in _STORES:
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from global_names(constant)
+
+
+class _Reader:
+    """Follows the instructions of a function, and yields its reads."""
+
+    def __init__(self, code: CodeType) -> None:
+        self._code = code
+        self._current: list[Read] = []
+        """The value on top of the stack, as the reads that it may come from."""
+        self._assigned: dict[str, list[Read]] = {}
+        """The reads that were assigned to each local variable."""
+        self._key: list[object] = []
+        """A constant that was loaded on top of the value."""
+
+    def run(self) -> Iterator[Read]:
+        for instruction in dis.get_instructions(self._code):
+            if instruction.opname in _IGNORED:
+                continue
+            if not self._continues(instruction):
+                yield from self._finish()
+                yield from self._start(instruction)
+        yield from self._finish()
+
+    def _continues(self, instruction: dis.Instruction) -> bool:
+        """Applies an instruction to the current value; returns False if it does not use the value."""
+        opname, argument = instruction.opname, instruction.argval
+        if not self._current:
+            return False
+        if opname in _ATTRIBUTE:
+            self._extend(("attribute", argument))
+            return True
+        if opname in ("LOAD_CONST", "LOAD_SMALL_INT") and isinstance(argument, str | int):
+            if self._key:
+                return False
+            self._key = [argument]
+            return True
+        if self._key and (opname == "BINARY_SUBSCR" or instruction.argrepr == "[]"):
+            self._extend(("item", self._key.pop()))
+            return True
+        if opname in ("STORE_FAST", "STORE_DEREF") and not self._key:
+            self._assigned.setdefault(argument, []).extend(self._current)
+            self._current = []
+            return True
+        return False
+
+    def _extend(self, step: tuple[str, object]) -> None:
+        self._current = [
+            read._replace(path=(*read.path, step)) for read in self._current if len(read.path) < 16
+        ]
+        self._key = []
+
+    def _finish(self) -> Iterator[Read]:
+        yield from self._current
+        self._current, self._key = [], []
+
+    def _start(self, instruction: dis.Instruction) -> Iterator[Read]:
+        opname, argument = instruction.opname, instruction.argval
+        if opname in _GLOBAL:
+            self._current = [Read(argument, "global")]
+        elif opname == "IMPORT_NAME":
+            self._current = [Read(argument, "import")]
+        elif opname in _LOCAL:
+            names = argument if isinstance(argument, tuple) else (argument,)
+            if opname.startswith("STORE"):
+                names = names[1:]
+            # Other instructions load a cell only to pass it to a function that is defined here.
+            is_deref = "DEREF" in opname
+            for name in names:
+                if not is_deref and name in (*self._code.co_cellvars, *self._code.co_freevars):
+                    continue
+                yield from self._current
+                self._current = self._reads_of_local(name)
+        elif opname == "LOAD_CONST" and isinstance(argument, CodeType):
+            for read in reads_of(argument):
+                if read.kind != "local":
+                    yield read
+                elif read.root in argument.co_freevars:
+                    yield from (
+                        found._replace(path=(*found.path, *read.path))
+                        for found in self._reads_of_local(read.root)
+                    )
+
+    def _reads_of_local(self, name: str) -> list[Read]:
+        is_input = (
+            name in self._code.co_freevars
+            or name in self._code.co_varnames[: _num_parameters(self._code)]
+        )
+        return [*([Read(name, "local")] if is_input else []), *self._assigned.get(name, [])]
+
+
+def _num_parameters(code: CodeType) -> int:
+    num_variadic = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
+    return code.co_argcount + code.co_kwonlyargcount + num_variadic
 
 
 def _named_arguments(partial: functools.partial[Any]) -> dict[str, Any]:
@@ -369,6 +525,29 @@ def _step_into(value: Any, step: str, key: Any) -> Any:
             return MethodType(found.func, value)
         return getattr(value, key) if type(found).__name__ == "method_descriptor" else found
     return _NOT_THERE
+
+
+def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the names and values of an object's attributes that are in ``__slots__``.
+
+    Example:
+        >>> class Point:
+        ...     __slots__ = ("x", "y")
+        >>> point = Point()
+        >>> point.x = 1
+        >>> list(slots_of(point))
+        [('x', 1)]
+    """
+    for base in type(value).__mro__:
+        names = vars(base).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name in ("__dict__", "__weakref__"):
+                continue
+            # Python mangles private names.
+            is_private = name.startswith("__") and not name.endswith("__")
+            attribute = f"_{base.__name__.lstrip('_')}{name}" if is_private else name
+            if hasattr(value, attribute):
+                yield attribute, getattr(value, attribute)
 
 
 def _attributes_of(value: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from ignite._core.calls import name_of
 from ignite.base import Stateful
+from ignite.engine._emitter import Emitter
 from ignite.engine.resume._reachable import (
     CLASS,
     GIVEN,
@@ -27,7 +28,6 @@ from ignite.engine.resume._reachable import (
 )
 
 if TYPE_CHECKING:
-    from ignite.engine._emitter import Emitter
     from ignite.engine._handlers import Registration
 
 __all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]
@@ -151,7 +151,7 @@ class _Collector:
             id(engine): _Found(engine, {(GIVEN, "trainer"): "trainer"})
         }
         self._reset: dict[int, Any] = {}
-        self._reach = Reach(self.add)
+        self._reach = Reach(self._record)
         self._attached: list[Any] = []
 
     def engines(self) -> Iterator[Emitter]:
@@ -162,14 +162,16 @@ class _Collector:
             yield pending[0]
 
     def add(self, tier: int, name: str, value: Any, path: str | None = None) -> None:
+        """Adds a value if it is given, is an engine or has a state."""
+        if tier == GIVEN or is_engine(value) or has_state(value):
+            self._record(tier, name, value, path)
+
+    def _record(self, tier: int, name: str, value: Any, path: str | None = None) -> None:
         if name in self._excluded or path in self._excluded:
             return
-        if is_engine(value):
-            found = self._engines.setdefault(id(value), _Found(value))
-        elif tier == GIVEN or has_state(value):
-            found = self._objects.setdefault(id(value), _Found(value))
-        else:
-            return
+        found = (self._engines if isinstance(value, Emitter) else self._objects).setdefault(
+            id(value), _Found(value)
+        )
         found.names.setdefault((tier, name), path or name)
 
     def look_at(self, engine: Emitter) -> None:

@@ -61,6 +61,7 @@ def run_state_dict(
             "run would have other batches. Give run() data that change by themselves, or leave out "
             "Checkpoint.of"
         )
+    gathered = _alone if idist.get_world_size() == 1 else idist.all_gather
     objects, engines = belongings.objects, belongings.engines
     states: dict[str, Any] = {"trainer": engine.state_dict(), "is_finished": is_finished}
     for name, one in objects.items():
@@ -70,16 +71,18 @@ def run_state_dict(
     if callable(position):
         if engine._source.is_set:
             states["is_data_set"] = True
-        states["data"] = idist.all_gather(
-            position()
-        )  # each process has its own streams and buffers
+        states["data"] = gathered(position())  # each process has its own streams and buffers
     mine = capture_random_state() if random is None else random
-    states["random"] = idist.all_gather(mine)  # a list with one entry per process
+    states["random"] = gathered(mine)  # a list with one entry per process
     states["results"] = {name: _savable(one.state.metrics) for name, one in engines.items()}
     if unfinished is not None:
         output = _savable({"output": engine.state.output})
         states["event"] = {"name": unfinished.event, "num_done": unfinished.num_done, **output}
     return states
+
+
+def _alone(value: Any) -> list[Any]:
+    return [value]
 
 
 def _savable(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -429,12 +432,11 @@ def runs_in(place: storage.Place) -> list[storage.Found]:
 
 def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
     """Loads the newest checkpoint that all processes can read. All processes have to call it."""
-    names = idist.all_gather([found.name for found in runs_in(place)])[
-        0
-    ]  # as seen by the first process
+    gathered = _alone if idist.get_world_size() == 1 else idist.all_gather
+    names = gathered([found.name for found in runs_in(place)])[0]  # as seen by the first process
     for name in names:
         loaded = _load_or_none(place, name)
-        if all(idist.all_gather(loaded is not None)):
+        if all(gathered(loaded is not None)):
             return loaded
     if names:
         raise CheckpointError(

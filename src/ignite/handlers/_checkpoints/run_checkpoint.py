@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core import clock
-from ignite._core.attributes import replaced
 from ignite._core.files import check_writable
 from ignite._core.rng import RandomState
+from ignite._core.trees import replaced
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine.extension import Unfinished
 from ignite.engine.resume.belongings import collect

@@ -21,9 +21,9 @@ import torch
 
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.attributes import replaced
 from ignite._core.calls import accepts, describe_signature, nearest
 from ignite._core.files import check_writable
+from ignite._core.trees import replaced
 from ignite.engine import Engine
 from ignite.engine.extension import outermost_engine
 
