@@ -17,18 +17,8 @@ from ignite.learner._data.schema import Facts
 from ignite.learner._preparation import Batching, load
 from ignite.metrics import Accuracy, MeanSquaredError
 from support import digits, harness, learner_processes
-
-X = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
-Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
-
-
-def make_net(num_outputs=3):
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, num_outputs))
-
-
-def make(num_outputs=3, loss="cross_entropy", **options):
-    return Learner(make_net(num_outputs), loss, **{"lr": 0.01, **options})
+from support.classifiers import TwoInputs, X, Y, make_net
+from support.classifiers import make_learner as make
 
 
 def weights_of(learner):
@@ -442,16 +432,8 @@ def test_predictions_are_in_order_and_a_stream_is_not_collected():
 
 
 def test_several_inputs_go_to_a_model_by_name():
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(4, 3)
-
-        def forward(self, a, b):
-            return self.linear(torch.cat([a, b], 1))
-
     torch.manual_seed(0)
-    learner = Learner(Two(), "cross_entropy", lr=0.1, metrics=["accuracy"])
+    learner = Learner(TwoInputs(), "cross_entropy", lr=0.1, metrics=["accuracy"])
     data = {"a": X[:, :2], "b": X[:, 2:], "label": Y}
     learner.fit(data, valid=data, target="label", epochs=20)
     assert learner.evaluate(data)["accuracy"] > 0.6

@@ -36,20 +36,10 @@ from ignite.metrics import (
     Precision,
     adapt,
 )
+from support.classifiers import X, Y, make_net
+from support.classifiers import make_learner as make
 
-generator = torch.Generator().manual_seed(0)
-X = torch.randn(120, 4, generator=generator)
-Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
 NUMBERS = X @ torch.tensor([1.0, -2.0, 0.5, 0.0])
-
-
-def make_net(num_outputs=3):
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, num_outputs))
-
-
-def make(num_outputs=3, loss="cross_entropy", **options):
-    return Learner(make_net(num_outputs), loss, **{"lr": 0.01, **options})
 
 
 def weights_of(model):

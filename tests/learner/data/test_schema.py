@@ -17,6 +17,7 @@ from ignite.learner import Learner
 from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import Parts
 from ignite.learner._data.schema import Facts, Learnt, Seen, Task
+from support.classifiers import TwoInputs
 
 pd = pytest.importorskip("pandas")
 
@@ -234,17 +235,9 @@ def test_numbers_that_are_names_are_taken_by_name():
 
 
 def test_inputs_by_name_are_those_of_the_training():
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
-
-        def forward(self, a, b):
-            return self.layer(torch.cat([a, b], 1))
-
     x = torch.tensor(IRIS.data.to_numpy(), dtype=torch.float32)
     data = {"a": x[:, :1], "b": x[:, 1:], "y": torch.tensor(IRIS.target.to_numpy())}
-    learner = Learner(Two(), "cross_entropy", metrics=["accuracy"], device="cpu")
+    learner = Learner(TwoInputs(), "cross_entropy", metrics=["accuracy"], device="cpu")
     learner.fit(data, target="y")
     figures = learner.evaluate(data)
     assert learner.evaluate({"c": x, **dict(reversed(data.items()))}) == pytest.approx(figures)

@@ -14,6 +14,7 @@ from ignite.learner._data.schema import infer_task
 from ignite.learner._data.sources import as_loader
 from ignite.learner._data.validation import check_before_training
 from ignite.learner._losses import make_training_loss
+from support.classifiers import Call, linear
 
 N = 20
 X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
@@ -21,20 +22,6 @@ CLASSES, BITS, REAL = torch.arange(N) % 3, torch.arange(N) % 2, torch.linspace(-
 NAN_X, NAN_Y = X.clone(), REAL.clone().unsqueeze(1)
 NAN_X[15, 2] = float("nan")
 NAN_Y[11] = float("inf")
-
-
-def linear(num, *end):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, num), *end)
-
-
-class Call(nn.Module):
-    def __init__(self, func, num=3):
-        super().__init__()
-        self.layer, self.func = linear(num), func
-
-    def forward(self, x):
-        return self.func(self.layer(x))
 
 
 def run(model, loss, data, **options):
