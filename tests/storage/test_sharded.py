@@ -282,7 +282,7 @@ def test_what_is_missing_is_said(saved, tmp_path):
 def test_a_state_that_asks_for_less_or_more_or_another_shape_is_refused(saved):
     with pytest.raises(
         CheckpointError,
-        match="should have a place for all that is stored, but has none for epoch, m",
+        match="should have all keys of the checkpoint, but lacks epoch, m",
     ):
         load_sharded(saved, {"random": ()})
     state = {"epoch": 0}

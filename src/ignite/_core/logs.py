@@ -2,15 +2,17 @@
 
 import logging
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-__all__ = ["DEFAULT_FORMAT", "setup_logger", "to_str_list"]
+__all__ = ["DEFAULT_FORMAT", "MAX_NAMES", "join_names", "setup_logger", "to_str_list"]
 
 DEFAULT_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
+MAX_NAMES = 10
+"""How many names or mismatches a message lists."""
 _MAX_ELEMENTS = 10
 
 
@@ -84,3 +86,15 @@ def _format_tensor(tensor: torch.Tensor) -> str:
     if len(tensor) > _MAX_ELEMENTS:
         texts.append("...")
     return f"[{', '.join(texts)}]"
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Joins names for a message; names beyond the tenth are only counted.
+
+    Example:
+        >>> join_names(["weight", "bias"])
+        'weight, bias'
+    """
+    names = list(names)
+    text = ", ".join(names[:MAX_NAMES]) or "nothing"
+    return text if len(names) <= MAX_NAMES else f"{text} and {len(names) - MAX_NAMES} more"

@@ -6,6 +6,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ignite._core.optional import import_optional
 from ignite.exceptions import CheckpointError
 from ignite.storage.commit import Written
 from ignite.storage.place import Place
+from ignite.storage.snapshot import byte_range
 
 __all__ = ["load_weights", "read_text", "save_weights"]
 
@@ -111,18 +113,25 @@ def read_text(path: str | Path) -> str | None:
     Raises:
         CheckpointError: the file is damaged.
     """
-    safetensors = import_optional("safetensors", extra="safetensors")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(
-            f"{path} should be a safetensors file, but is damaged: {error}"
-        ) from error
+    with _open(path) as file:
+        metadata: dict[str, str] = file.metadata() or {}
     text = metadata.get(_TEXT_KEY)
     if text is not None and metadata.get(_TEXT_CHECKSUM_KEY) != str(zlib.crc32(text.encode())):
         raise CheckpointError(f"{path} is damaged: the checksum of its text is wrong")
     return text
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[Any]:
+    """Opens a safetensors file, and raises CheckpointError if reading it fails."""
+    safetensors = import_optional("safetensors", extra="safetensors")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"{path} should be a safetensors file, but is damaged: {error}"
+        ) from error
 
 
 def _verify(path: Path) -> None:
@@ -132,27 +141,22 @@ def _verify(path: Path) -> None:
 
 def _read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Yields each tensor under each of its names, after verifying its checksum."""
-    safetensors = import_optional("safetensors", extra="safetensors")
+    import_optional("safetensors", extra="safetensors")
     if not path.is_file():
         raise FileNotFoundError(f"path should be a file, but given {path}, which does not exist")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            checksums, aliases = _read_metadata(file.metadata() or {}, path)
-            keys = list(file.keys())
-            if checksums is not None and checksums.keys() != set(keys):
-                raise CheckpointError(
-                    f"{path} should hold {sorted(checksums)}, but holds {sorted(keys)}"
-                )
-            for key in keys:
-                tensor = file.get_tensor(key)
-                if checksums is not None and _crc32(key, tensor) != checksums[key]:
-                    raise CheckpointError(f"{path} is damaged: the checksum of {key!r} is wrong")
-                yield key, tensor
-                yield from ((alias, tensor) for alias, first in aliases.items() if first == key)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(
-            f"{path} should be a safetensors file, but is damaged: {error}"
-        ) from error
+    with _open(path) as file:
+        checksums, aliases = _read_metadata(file.metadata() or {}, path)
+        keys = list(file.keys())
+        if checksums is not None and checksums.keys() != set(keys):
+            raise CheckpointError(
+                f"{path} should hold {sorted(checksums)}, but holds {sorted(keys)}"
+            )
+        for key in keys:
+            tensor = file.get_tensor(key)
+            if checksums is not None and _crc32(key, tensor) != checksums[key]:
+                raise CheckpointError(f"{path} is damaged: the checksum of {key!r} is wrong")
+            yield key, tensor
+            yield from ((alias, tensor) for alias, first in aliases.items() if first == key)
 
 
 def _read_metadata(
@@ -197,13 +201,8 @@ def _deduplicate(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
             continue
         first_names[view] = key
         if tensor.numel():
-            last = sum(
-                (size - 1) * stride
-                for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
-            )
-            extents.append(
-                (str(tensor.device), start, start + (int(last) + 1) * tensor.itemsize, key)
-            )
+            first, end = byte_range(tensor)
+            extents.append((str(tensor.device), start, start + end - first, key))
         tensors[key] = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     _check_disjoint(extents)
     return tensors, aliases

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite._core.logs import MAX_NAMES, join_names
 from ignite._core.torch_private import BATCH_NORM_BASE
 from ignite.base import Serializable
 from ignite.exceptions import CheckpointError
@@ -18,7 +19,6 @@ from ignite.storage.snapshot import Snapshot
 
 __all__ = ["restore"]
 
-_MAX_LISTED = 10
 # Entries of an optimizer's state that have the shape of their parameter, by torch's names.
 _PARAMETER_SHAPED = frozenset(
     {
@@ -155,7 +155,7 @@ def _find_mismatches(
     if not hasattr(target, "load_state_dict"):
         yield f"should have load_state_dict, but given {type(target).__name__}"
     elif name not in states:
-        yield f"should have a state, but given only those of {_join(map(str, states))}"
+        yield f"should have a state, but given only those of {join_names(map(str, states))}"
     elif isinstance(target, nn.Module | Optimizer | Serializable) and not isinstance(
         states[name], Mapping
     ):
@@ -179,10 +179,10 @@ def _module_mismatches(module: nn.Module, state: Mapping[str, Any], strict: bool
     checked = [key for key in {**expected, **given} if not str(key).startswith(custom_prefixes)]
     missing = [key for key in checked if key not in given and not _is_optional(module, key)]
     if strict and missing:
-        yield f"the state should have the keys {_join(missing)}"
+        yield f"the state should have the keys {join_names(missing)}"
     unexpected = [key for key in checked if key not in expected]
     if strict and unexpected:
-        yield f"the state should not have the keys {_join(unexpected)}"
+        yield f"the state should not have the keys {join_names(unexpected)}"
     both = (key for key in checked if key in expected and key in given)
     yield from _limit(_shape_mismatches((key, expected[key], given[key]) for key in both))
 
@@ -219,7 +219,7 @@ def _optimizer_mismatches(optimizer: Optimizer, state: Mapping[str, Any]) -> Ite
     if groups is None and type(optimizer).load_state_dict is not Optimizer.load_state_dict:
         return  # a format of its own, such as one state for each of several optimizers
     if not isinstance(groups, list) or not isinstance(state.get("state"), Mapping):
-        keys = _join(map(str, state))
+        keys = join_names(map(str, state))
         yield f"its state should have param_groups and state, but given one with the keys {keys}"
         return
     if len(groups) != len(optimizer.param_groups):
@@ -246,13 +246,7 @@ def _optimizer_mismatches(optimizer: Optimizer, state: Mapping[str, Any]) -> Ite
 
 
 def _limit(mismatches: Iterator[str]) -> Iterator[str]:
-    yield from islice(mismatches, _MAX_LISTED)
+    yield from islice(mismatches, MAX_NAMES)
     num_others = sum(1 for _ in mismatches)
     if num_others:
         yield f"and {num_others} more"
-
-
-def _join(names: Iterable[str]) -> str:
-    names = list(names)
-    text = ", ".join(names[:_MAX_LISTED]) or "nothing"
-    return text if len(names) <= _MAX_LISTED else f"{text} and {len(names) - _MAX_LISTED} more"

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from ignite._core.logs import join_names
 from ignite._core.torch_private import checkpoint_entry_class
 from ignite.exceptions import CheckpointError
 from ignite.storage.commit import read_checksum
@@ -318,13 +319,10 @@ class _SafePlanner(DefaultLoadPlanner):
     def create_local_plan(self) -> Any:
         """Checks that the state contains all values of the checkpoint."""
         stored = self.metadata.state_dict_metadata if self.metadata is not None else {}
-        more = sorted(stored.keys() - self.state_dict.keys())
-        if more and not self._allows_more:
-            listed = ", ".join(more[:10]) + (
-                f" and {len(more) - 10} more" if len(more) > 10 else ""
-            )
+        unexpected = sorted(stored.keys() - self.state_dict.keys())
+        if unexpected and not self._allows_more:
             raise CheckpointError(
-                f"state should have a place for all that is stored, but has none for {listed}"
+                f"state should have all keys of the checkpoint, but lacks {join_names(unexpected)}"
             )
         return super().create_local_plan()
 

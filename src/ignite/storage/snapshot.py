@@ -151,7 +151,7 @@ class _TensorCollector:
         return target
 
     def _record(self, key: tuple[int, torch.dtype], tensor: Tensor, target: Tensor) -> None:
-        self.by_storage.setdefault(key, []).append(_ByteRange(tensor, target, *_extent(tensor)))
+        self.by_storage.setdefault(key, []).append(_ByteRange(tensor, target, *byte_range(tensor)))
 
     def _copy_small(self, tensor: Tensor) -> Tensor | None:
         """Clones a small tensor on the host, if it is the first tensor of its storage; otherwise returns None."""
@@ -177,7 +177,7 @@ class _TensorCollector:
         return copy
 
 
-def _extent(tensor: Tensor) -> tuple[int, int]:
+def byte_range(tensor: Tensor) -> tuple[int, int]:
     """Returns the start and end in the storage, in bytes, of the elements of a tensor."""
     start = int(tensor.storage_offset()) * tensor.itemsize
     if tensor.numel() == 0:
