@@ -230,11 +230,12 @@ def test_arguments_that_do_not_fit_are_refused():
         adapt(sklearn.metrics.f1_score, prediction="classes")
     with pytest.raises(
         TypeError,
-        match="MulticlassAccuracy should be given its arguments itself.*'average': 'macro'",
+        match="MulticlassAccuracy should be given its arguments in its constructor.*'average': 'macro'",
     ):
         adapt(MulticlassAccuracy(3), average="macro")
     with pytest.raises(
-        TypeError, match="MulticlassAccuracy should be given its arguments itself.*labels"
+        TypeError,
+        match="MulticlassAccuracy should be given its arguments in its constructor.*labels",
     ):
         adapt(MulticlassAccuracy(3), prediction="labels")
     with pytest.raises(TypeError, match="output_transform should be callable, got <class 'int'>"):

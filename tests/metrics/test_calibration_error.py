@@ -96,25 +96,25 @@ def test_fifteen_bins_and_l1_are_the_defaults():
         (
             [[0.9, -2.0], [0.25, 0.75]],
             [0, 1],
-            "given y_pred from -2 .*1 examples do not fit; turn logits into prob",
+            "given y_pred from -2 .*1 examples are invalid; apply softmax",
         ),
         (
             [[0.9, 0.4], [0.25, 0.75]],
             [0, 1],
-            "which add up to 1 over classes, .*1 examples do not fit",
+            "which add up to 1 over classes, .*1 examples are invalid",
         ),
         (
             [[0.1, 0.2], [0.25, 0.75]],
             [0, 1],
-            "which add up to 1 over classes, .*1 examples do not fit",
+            "which add up to 1 over classes, .*1 examples are invalid",
         ),
         (
             [[0.5, 0.5], [math.nan, 0.75]],
             [0, 1],
-            "which add up to 1 over classes, .*1 examples do not fit",
+            "which add up to 1 over classes, .*1 examples are invalid",
         ),
         ([[0.5, 0.5], [0.25, 0.75]], [0, 0.5], "and y from 0 to 0.5"),
-        ([[0.5, 0.5], [0.25, 0.75]], [0, math.nan], "1 examples do not fit"),
+        ([[0.5, 0.5], [0.25, 0.75]], [0, math.nan], "1 examples are invalid"),
     ],
 )
 def test_values_out_of_range_are_refused_and_change_nothing(y_pred, y, words):

@@ -184,9 +184,10 @@ def test_the_index_of_jaccard_is_the_same():
 
 
 @pytest.mark.parametrize("create", [IoU, mIoU, JaccardIndex, DiceCoefficient])
-def test_a_class_that_is_not_judged_is_told_because_ignite_judges_it(create):
+def test_an_ignored_class_warns_because_ignite_counts_it(create):
     with pytest.warns(
-        UserWarning, match=rf"{create.__name__}\(ignore_index=1\).*exclude_index=1 gives its value"
+        UserWarning,
+        match=rf"{create.__name__}\(ignore_index=1\).*use exclude_index=1 for the same value",
     ) as told:
         create(ConfusionMatrix(3), 1)
     assert [warning.filename for warning in told] == [__file__]

@@ -111,7 +111,7 @@ def test_containers_that_do_not_tell_ask_for_the_batch_size(y):
     metric = Loss(lambda p, y: torch.tensor(2.0), skip_unrolling=True)
     with pytest.raises(
         ValueError,
-        match=f"batch_size should tell how many examples a {type(y).__name__} of 2 targets",
+        match=f"batch_size should be given to count the examples of a {type(y).__name__} of 2 targets",
     ):
         metric.update(([torch.zeros(4)] * 2, y))
     metric = Loss(lambda p, y: torch.tensor(2.0), batch_size=lambda y: 4, skip_unrolling=True)

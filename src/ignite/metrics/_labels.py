@@ -272,7 +272,7 @@ def count_not_binary(name: str, values: Tensor) -> int | Tensor:
     if is_binary(values):
         return 0
     wrong = values[(values != 0) & (values != 1)].flatten()[0].item()
-    advice = "convert scores to 0 and 1" if name == "y_pred" else "remove ignored targets"
+    advice = "turn scores into 0 and 1" if name == "y_pred" else "remove ignored targets"
     raise ValueError(
         f"For binary cases, {name} must be comprised of 0's and 1's., but given {wrong}; "
         f"{advice} in output_transform"

@@ -1,4 +1,4 @@
-"""Other people's metrics, attached like ours."""
+"""Adapters for metrics of other libraries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["adapt"]
 
 @runtime_checkable
 class _HasMetricMethods(Protocol):
-    """What metrics of torchmetrics and similar libraries offer."""
+    """Methods of metrics in torchmetrics and similar libraries."""
 
     def reset(self) -> Any: ...
     def update(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -33,26 +33,27 @@ def adapt(
     higher_is_better: bool | None = None,
     **kwargs: Any,
 ) -> Metric:
-    """Makes a metric of a metric of torchmetrics, or of a score function of scikit-learn.
+    """Converts a metric of torchmetrics, or a score function of scikit-learn, to a :class:`Metric`.
 
     Args:
         metric: an object with ``reset``, ``update`` and ``compute``, such as a metric of
-            torchmetrics; or a function ``metric(y_true, y_pred, **kwargs)`` of numpy arrays, such
-            as one of ``sklearn.metrics``.
-        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``; for objects into what
-            ``update`` takes, a mapping for what it takes by name.
-        prediction: what a function takes as predictions: "scores" as they are, or the "labels" of
-            the highest of scores (B, C).
-        higher_is_better: see :class:`Metric`; by default what the object says itself, as those of
-            torchmetrics do.
-        **kwargs: further arguments of a function.
+            torchmetrics. Or a function ``metric(y_true, y_pred, **kwargs)`` of numpy arrays, such
+            as those in ``sklearn.metrics``.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``. For objects, into the
+            arguments of ``update``: a tuple, or a mapping for keyword arguments.
+        prediction: what a function gets as predictions: "scores" unchanged, or "labels", the
+            classes with the highest of scores (B, C).
+        higher_is_better: see :class:`Metric`. By default, the attribute of the object, which
+            metrics of torchmetrics have.
+        **kwargs: keyword arguments of the function.
 
     Returns:
-        A metric that is attached, reset and computed like all others. Objects reduce over processes
-        by themselves; for functions, samples of all processes are kept and joined.
+        A metric that is attached, reset and computed like all others. An object is reduced over
+        processes by its own library. For a function, the samples of all processes are gathered.
 
     Raises:
-        TypeError: ``metric`` is neither.
+        TypeError: ``metric`` is neither, or arguments for functions are given with an object.
+        ValueError: ``prediction`` is invalid.
 
     Example:
         >>> from sklearn.metrics import f1_score
@@ -66,7 +67,7 @@ def adapt(
     if isinstance(metric, _HasMetricMethods) and not isinstance(metric, type):
         if kwargs or prediction != "scores":
             raise TypeError(
-                f"{type(metric).__name__} should be given its arguments itself, but adapt was given "
+                f"{type(metric).__name__} should be given its arguments in its constructor, but adapt was given "
                 f"{dict(kwargs, prediction=prediction)}"
             )
         adapted: Metric = _Adapted(metric, output_transform)
@@ -86,7 +87,7 @@ def adapt(
 
 
 class _Adapted(Metric):
-    """A metric that passes on to another one."""
+    """Delegates to the metric of another library."""
 
     required_output_keys = None
 
@@ -95,12 +96,12 @@ class _Adapted(Metric):
         super().__init__(output_transform, None, skip_unrolling=True)
 
     def reset(self) -> None:
-        """Resets it."""
+        """Resets the wrapped metric."""
         self.adapted.reset()
 
     def update(self, output: Any) -> None:
-        """Passes the output on: the items of a tuple or list, or of a mapping by name, else all of it."""
-        self._follow(output)
+        """Updates the wrapped metric with a tuple or list of arguments, a mapping, or one output."""
+        self._move_to_device_of(output)
         if isinstance(output, Mapping):
             self.adapted.update(**output)
         elif isinstance(output, tuple | list):
@@ -108,8 +109,8 @@ class _Adapted(Metric):
         else:
             self.adapted.update(output)
 
-    def _follow(self, output: Any) -> None:
-        """Moves the metric to where outputs are; metrics of torchmetrics stay on the CPU otherwise."""
+    def _move_to_device_of(self, output: Any) -> None:
+        """Moves the wrapped metric, which torchmetrics does not move by itself."""
         values = (
             output.values()
             if isinstance(output, Mapping)
@@ -122,7 +123,7 @@ class _Adapted(Metric):
             self.adapted.to(device)
 
     def _shared_objects(self) -> dict[int, Any]:
-        # A module can be called, but accumulates: each twin needs its own.
+        # The wrapped metric may be a callable module, but it accumulates: each copy needs its own.
         return {
             key: value
             for key, value in super()._shared_objects().items()
@@ -130,15 +131,16 @@ class _Adapted(Metric):
         }
 
     def _state(self) -> OrderedDict[str, Any]:
-        """What torchmetrics says is its metric's state.
+        """Returns the state in the attribute ``metric_state`` of torchmetrics.
 
         Raises:
-            TypeError: the metric does not say what its state is.
+            TypeError: the wrapped metric has no ``metric_state``.
         """
         values = getattr(self.adapted, "metric_state", None)
         if values is None:
             raise TypeError(
-                f"{type(self.adapted).__name__} should have metric_state to be saved, as torchmetrics' have"
+                f"{type(self.adapted).__name__} should have the attribute metric_state, as in torchmetrics, "
+                "to be saved, but given none"
             )
         return OrderedDict(
             values={name: _copied(value) for name, value in values.items()},
@@ -156,7 +158,7 @@ class _Adapted(Metric):
         return output
 
     def compute(self) -> Any:
-        """Its value."""
+        """Returns the value of the wrapped metric."""
         return self.adapted.compute()
 
 
@@ -167,7 +169,7 @@ def _copied(value: Any) -> Any:
 class _OfArrays:
     """Calls a function of numpy arrays, true values first.
 
-    A class and no closure, so that metrics can be pickled.
+    A class instead of a closure, so that metrics can be pickled.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The best value that a metric has had, and when."""
+"""The best value of a metric so far, and its epoch."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ __all__ = ["Best"]
 
 
 class Best(MetricsLambda):
-    """The best value that a metric has had over the spans so far, such as epochs.
+    """Best value of a metric over all spans so far, usually epochs.
 
-    The metric is fed when this one is attached. NaN is never the best. ``reset`` does not forget
-    the best value,
-    :meth:`forget` does.
+    Attaching this metric also updates ``metric``. NaN is never the best value; of equal values, the
+    first one is. ``reset`` keeps the best value, :meth:`forget` clears it.
 
     Args:
-        metric: whose value, a number, is tracked.
-        mode: whether higher ("max") or lower ("min") is better; by default what the metric says
-            itself.
+        metric: the metric to track. Its value must be a number.
+        mode: whether higher ("max") or lower ("min") is better. By default, taken from
+            ``metric.higher_is_better``.
 
     Attributes:
         best: the best value; None before the first.
-        epoch: in which epoch of the engine it was reached.
+        epoch: the engine's epoch of the best value; None before the first.
 
     Raises:
-        TypeError: ``metric`` is no metric.
-        ValueError: ``mode`` is neither, or is not given and the metric does not say whether higher
-            is better.
-        NotComputableError: in ``compute``, there was no value that is a number.
+        TypeError: ``metric`` is not a metric.
+        ValueError: ``mode`` is invalid, or not given while ``metric.higher_is_better`` is None.
+        NotComputableError: in ``compute``, all values so far are NaN.
 
     State:
-        The best value, its epoch, and what the metric has accumulated.
+        The best value, its epoch, and the state of the metric.
 
     Example:
         >>> from ignite.metrics import Average
-        >>> engine = __import__("ignite").engine.Engine(lambda engine, batch: batch * (3 - engine.state.epoch) ** 2)
+        >>> from ignite.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch * (3 - engine.state.epoch) ** 2)
         >>> best = Best(Average(), mode="min")
         >>> best.attach(engine, "best")
         >>> engine.run([1.0], max_epochs=4).metrics, best.epoch
@@ -67,20 +66,20 @@ class Best(MetricsLambda):
         self.higher_is_better = mode == "max"
 
     def forget(self) -> None:
-        """Forgets the best value."""
+        """Clears the best value."""
         self.best: float | None = None
         self.epoch: int | None = None
 
     def compute(self) -> float:
-        """The best value, with that over what the metric has seen now."""
-        best = self._better(super().compute())
+        """Returns the best value, including the metric's present one."""
+        best = self._best_with(super().compute())
         if best is None:
             raise NotComputableError(
                 "Best must have at least one value that is a number before it can be computed."
             )
         return best
 
-    def _better(self, value: float) -> float | None:
+    def _best_with(self, value: float) -> float | None:
         if math.isnan(value) or (
             self.best is not None
             and (value <= self.best if self.mode == "max" else value >= self.best)

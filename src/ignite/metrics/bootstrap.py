@@ -1,4 +1,4 @@
-"""How certain the value of a metric is."""
+"""Bootstrap: the uncertainty of a metric's value."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ __all__ = ["Bootstrap"]
 
 
 class Bootstrap(Metric):
-    """Mean, standard deviation and quantiles of a metric's values over resamples of the examples.
+    """Mean, standard deviation and quantiles of a metric over bootstrap resamples.
 
-    Each resample takes each example a number of times drawn from the Poisson distribution with mean
-    1, which is drawing with replacement for data whose number is not known beforehand. Its value is
-    a dictionary with the keys "mean", "std" (of the resamples, with Bessel's correction) and, for
-    the quantiles q in percent, "q2.5" and so on.
+    Each resample contains each example a number of times, drawn from a Poisson distribution with
+    mean 1. This approximates drawing with replacement, without knowing the number of examples. The
+    value is a dictionary with the keys "mean", "std" (with Bessel's correction) and, for each
+    quantile in percent, "q2.5" and so on.
 
-    Update with what the metric takes: a tuple of tensors of shape (B, ...).
+    Update with the arguments of the metric: a tuple of tensors of shape (B, ...).
 
     Args:
-        metric: the metric; copies of it are fed. Its value has to be a number or a tensor.
-        num_resamples: how many, at least 2.
-        quantiles: in [0, 1].
-        seed: of the draws, which are the same each time that the metric is reset. Each process
-            draws others.
+        metric: the metric, of which copies are updated. Its value must be a number or a tensor.
+        num_resamples: number of resamples, at least 2.
+        quantiles: quantiles to compute, in [0, 1].
+        seed: seed of the draws. ``reset`` restarts them. Each process draws differently.
 
     Raises:
-        TypeError: ``metric`` is no metric; in ``update``, an output is not tensors of the same
-            length.
+        TypeError: ``metric`` is not a metric. In ``update``, the output is not a tuple of tensors
+            of the same length.
         ValueError: another argument is out of range.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> from ignite.metrics import Accuracy
         >>> metric = Bootstrap(Accuracy(), num_resamples=50)
-        >>> metric.update((torch.ones(8), torch.ones(8)))  # all are right, whatever is drawn
+        >>> metric.update((torch.ones(8), torch.ones(8)))  # all predictions are correct
         >>> metric.compute()
         {'mean': 1.0, 'std': 0.0, 'q2.5': 1.0, 'q97.5': 1.0}
 
@@ -67,7 +66,7 @@ class Bootstrap(Metric):
             raise ValueError(f"quantiles should be from 0 to 1, but given {quantiles}")
         self.required_output_keys = metric.required_output_keys
         self._probe = metric._fresh_copy()
-        """Is updated with each batch alone, to see whether it fits."""
+        """Updated with one batch at a time, to check it."""
         self._resamples = [metric._fresh_copy() for _ in range(num_resamples)]
         self._quantiles = tuple(quantiles)
         self._seed = seed
@@ -75,23 +74,23 @@ class Bootstrap(Metric):
         super().__init__(metric._output_transform, None, metric._skip_unrolling, "both")
 
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Resets all resamples and restarts the draws."""
         for metric in self._resamples:
             metric.reset()
         self._probe.reset()
         self._generator_state: Tensor | None = None
 
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch, or raises and stays as it was."""
+        """Updates the resamples with one batch. If it raises, the metric is unchanged."""
         if isinstance(self._probe, View):
             output = self._probe._accepted(output)
         length = _length_of(output)
-        # Before any resample, which may not have drawn the example that is refused.
+        # A resample may not contain the invalid example, so the whole batch is checked first.
         self._probe.reset()
         self._probe.update(output)
         generator = torch.Generator()
         if self._generator_state is None:
-            # A prime apart, so that the processes of neighbouring seeds draw differently.
+            # The large prime keeps the processes of different seeds from sharing a generator seed.
             generator.manual_seed(self._seed * 1_000_003 + distributed.get_rank())
         else:
             generator.set_state(self._generator_state)
@@ -103,7 +102,7 @@ class Bootstrap(Metric):
         self._generator_state = generator.get_state()
 
     def compute(self) -> dict[str, Any]:
-        """Mean, standard deviation and quantiles."""
+        """Returns the mean, the standard deviation and the quantiles."""
         with synced(self, self._resamples, self._resamples):
             values = torch.stack(list(self._values()))
         result: dict[str, Any] = {"mean": values.mean(dim=0), "std": values.std(dim=0)}
@@ -112,7 +111,7 @@ class Bootstrap(Metric):
         return {name: value.item() if value.ndim == 0 else value for name, value in result.items()}
 
     def _values(self) -> Iterator[Tensor]:
-        """Of the resamples that have drawn an example; of few examples, some have drawn none."""
+        """Yields the values of resamples. Those of few examples may be empty and are skipped."""
         missing = None
         num_found = 0
         for metric in self._resamples:
@@ -149,10 +148,10 @@ class Bootstrap(Metric):
 
 
 def _length_of(output: Any) -> int:
-    """The number of examples in a tuple of tensors.
+    """Returns the number of examples in a tuple of tensors.
 
     Raises:
-        TypeError: it is something else, or their lengths differ.
+        TypeError: ``output`` is something else, or the lengths differ.
     """
     items = output if isinstance(output, tuple | list) else [output]
     lengths = {item.shape[0] if isinstance(item, Tensor) and item.ndim else None for item in items}

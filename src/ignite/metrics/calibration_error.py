@@ -1,4 +1,4 @@
-"""How far predicted probabilities are from how often the predictions are right."""
+"""Calibration error: the difference between predicted probabilities and accuracy."""
 
 from __future__ import annotations
 
@@ -18,39 +18,50 @@ from ignite.metrics.statistics._statistic import wide_dtype
 __all__ = ["CalibrationError"]
 
 _TOLERANCE = 0.01
-"""How far the sum of the probabilities of an example may be from 1: they may come in half precision."""
+"""Accepted deviation from 1 of the sum of probabilities, which may be in half precision."""
 
 
 class CalibrationError(View):
-    r"""How far predicted probabilities are from how often predictions are right.
+    r"""Calibration error: the difference between predicted probabilities and accuracy.
 
-    Predictions are sorted into bins of equal width by their probability: bin b of B holds those
-    from b / B up to, not including, (b + 1) / B, the last one 1 as well. With :math:`n_b` of
-    :math:`N` predictions in bin :math:`b`, mean probability :math:`p_b` and share of right ones
-    :math:`a_b`, it is :math:`\sum_b \frac{n_b}{N}
-    |a_b - p_b|` ("l1"), :math:`\sqrt{\sum_b \frac{n_b}{N} (a_b - p_b)^2}` ("l2") or :math:`\max_b |a_b - p_b|` ("max").
+    .. math::
+        \text{l1: } \sum_b \frac{n_b}{N} |a_b - p_b| \qquad
+        \text{l2: } \sqrt{\sum_b \frac{n_b}{N} (a_b - p_b)^2} \qquad
+        \text{max: } \max_b |a_b - p_b|
 
-    Update with ``(y_pred, y)``: probabilities of shape (B, C, ...), which add up to 1 over C and of
-    which the highest is judged, with classes of shape (B, ...); or probabilities of class 1 with 0
-    and 1, both of shape (B, ...).
+    where the :math:`N` predictions are sorted by their probability into bins of equal width, and
+    bin :math:`b` has :math:`n_b` predictions with mean probability :math:`p_b` and accuracy
+    :math:`a_b`. Of B bins, bin b covers [b / B, (b + 1) / B); the last one includes 1. Empty bins
+    do not count.
+
+    Update with ``(y_pred, y)``, for several classes:
+
+    - ``y_pred``: probabilities, shape (B, C, ...), which add up to 1 over C. The prediction is the
+      class with the highest one.
+    - ``y``: true classes, shape (B, ...), in [0, C).
+
+    or for two:
+
+    - ``y_pred``: probabilities of class 1, shape (B, ...).
+    - ``y``: true classes, shape (B, ...), 0 or 1.
 
     Args:
-        num_bins: how many bins.
+        num_bins: number of bins.
         norm: "l1" (the expected calibration error), "l2" or "max".
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to accumulate; by default, where the probabilities are.
+        device: device on which to accumulate. By default, that of the probabilities.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: an argument is none of the above; in ``update``, shapes do not fit, a
-            probability is not from 0 to 1, those of an example do not add up to 1, or a target is
-            no class. Values on an accelerator are reported by ``compute``.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: ``num_bins`` or ``norm`` is invalid. In ``update``, the shapes do not match, a
+            probability is not in [0, 1], those of an example do not add up to 1, or a target is not
+            a class. For values on an accelerator, ``compute`` raises instead.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = CalibrationError(num_bins=10)
         >>> metric.update((torch.tensor([[0.25, 0.75], [0.75, 0.25]]), torch.tensor([1, 1])))
-        >>> metric.compute()  # 75 % sure, 50 % right
+        >>> metric.compute()  # probability 0.75, accuracy 0.5
         0.25
 
     References:
@@ -87,9 +98,9 @@ class CalibrationError(View):
             raise ValueError(
                 f"y_pred should be probabilities and y classes, but {int(num_wrong)} values are out of range"
             )
-        counts, confidence, right = bins
+        counts, confidence, correct = bins
         used = counts > 0
-        gaps = (right[used] - confidence[used]).abs() / counts[used]
+        gaps = (correct[used] - confidence[used]).abs() / counts[used]
         if self.norm == "max":
             return float(gaps.max())
         shares = counts[used] / counts.sum()
@@ -99,37 +110,36 @@ class CalibrationError(View):
 
 
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Of each example the probability of what is predicted, and 1 if it is right, else 0: shape (M,) each.
+    """Returns the probability of each prediction, and 1 if it is correct, else 0: shape (M,) each.
 
-    Elsewhere than on the CPU, 2 if something is wrong with it.
+    On an accelerator, 2 marks an invalid example.
     """
     y_pred, y = squeeze_pair(detached(output[0]), detached(output[1]))
     check_shapes(y_pred, y, is_multilabel=False)
-    found = _read_quickly(y_pred, y)
+    found = _read_with_numpy(y_pred, y)
     if found is not None:
         return found
     if y_pred.ndim == y.ndim + 1:
         confidence, classes = y_pred.max(dim=1)
-        right, num_classes = classes == y, y_pred.shape[1]
+        correct, num_classes = classes == y, y_pred.shape[1]
         sums = y_pred.sum(dim=1, dtype=wide_dtype(y_pred))
-        is_right_input = (y_pred >= 0).all(dim=1) & (
-            (sums - 1).abs() <= _TOLERANCE
-        )  # false for NaN
+        # Both comparisons are false for NaN.
+        is_valid = (y_pred >= 0).all(dim=1) & ((sums - 1).abs() <= _TOLERANCE)
     else:
-        confidence, right, num_classes = y_pred, y == 1, 2
-        is_right_input = (confidence >= 0) & (confidence <= 1)
-    is_right_input &= (y >= 0) & (y < num_classes)
+        confidence, correct, num_classes = y_pred, y == 1, 2
+        is_valid = (confidence >= 0) & (confidence <= 1)
+    is_valid &= (y >= 0) & (y < num_classes)
     if y.is_floating_point():
-        is_right_input &= y == y.round()
-    if y_pred.is_cpu and not is_right_input.all():
-        _refuse(y_pred, y, int((~is_right_input).sum()))
+        is_valid &= y == y.round()
+    if y_pred.is_cpu and not is_valid.all():
+        _raise_invalid(y_pred, y, int((~is_valid).sum()))
     dtype = confidence.dtype if confidence.is_floating_point() else wide_dtype(confidence)
-    is_right = torch.where(is_right_input, right.to(dtype), 2)
-    return confidence.to(dtype).flatten(), is_right.flatten()
+    is_correct = torch.where(is_valid, correct.to(dtype), 2)
+    return confidence.to(dtype).flatten(), is_correct.flatten()
 
 
-def _read_quickly(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The same of probabilities (B, C), on the CPU; None of others, or if something is wrong."""
+def _read_with_numpy(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Reads probabilities (B, C) on the CPU, faster; None for others, or if they are invalid."""
     is_usual = (
         y_pred.ndim == 2 and y.ndim == 1 and y.dtype is torch.int64 and y_pred.is_floating_point()
     )
@@ -138,35 +148,36 @@ def _read_quickly(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     probabilities, true = arrays
     with without_float_warnings():
-        is_right_input = (
-            probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
-        )
-    if not is_right_input or not are_classes(true, probabilities.shape[1]):
+        is_valid = probabilities.min() >= 0 and abs(probabilities.sum(1) - 1).max() <= _TOLERANCE
+    if not is_valid or not are_classes(true, probabilities.shape[1]):
         return None
-    is_right = (probabilities.argmax(1) == true).astype(probabilities.dtype)
-    return torch.from_numpy(probabilities.max(1)), torch.from_numpy(is_right)
+    is_correct = (probabilities.argmax(1) == true).astype(probabilities.dtype)
+    return torch.from_numpy(probabilities.max(1)), torch.from_numpy(is_correct)
 
 
-def _refuse(y_pred: Tensor, y: Tensor, num_wrong: int) -> NoReturn:
+def _raise_invalid(y_pred: Tensor, y: Tensor, num_wrong: int) -> NoReturn:
     raise ValueError(
         "y_pred should be probabilities, which add up to 1 over classes, and y classes, but given "
         f"y_pred from {y_pred.min().item():g} to {y_pred.max().item():g} and y from {y.min().item():g} to "
-        f"{y.max().item():g}, of which {num_wrong} examples do not fit; turn logits into probabilities, "
-        "by softmax or sigmoid, in output_transform"
+        f"{y.max().item():g}, of which {num_wrong} examples are invalid; apply softmax or sigmoid to logits "
+        "in output_transform"
     )
 
 
 def _bin(pair: tuple[Tensor, Tensor], num_bins: int) -> tuple[int, Tensor, Tensor]:
-    """Number of examples; of each bin their number, the sum of probabilities, and how many are right: (3, num_bins)."""
+    """Returns the number of examples, the bins (3, num_bins), and the number of invalid examples.
+
+    The rows of the bins are: number of examples, sum of probabilities, number of correct ones.
+    """
     confidence = pair[0].to(wide_dtype(pair[0]))
-    right = pair[1].to(confidence.dtype)
-    # Compared with the edges, because a product with the number of bins is rounded over them.
+    correct = pair[1].to(confidence.dtype)
+    # Compared with the edges: a product with num_bins may be rounded into the next bin.
     edges = torch.arange(num_bins, dtype=confidence.dtype, device=confidence.device) / num_bins
     index = (torch.bucketize(confidence.nan_to_num(0.0), edges, right=True) - 1).clamp(
         0, num_bins - 1
     )
-    rows = torch.stack([torch.ones_like(confidence), confidence, right])
+    rows = torch.stack([torch.ones_like(confidence), confidence, correct])
     bins = torch.zeros(3, num_bins, dtype=confidence.dtype, device=confidence.device).index_add_(
         1, index, rows
     )
-    return len(confidence), bins, (right > 1).sum()
+    return len(confidence), bins, (correct > 1).sum()

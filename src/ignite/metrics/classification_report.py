@@ -1,4 +1,4 @@
-"""Precision, recall and F-score of all classes, at one view."""
+"""Classification report: precision, recall and F-score of each class."""
 
 from __future__ import annotations
 
@@ -28,20 +28,24 @@ def ClassificationReport(  # noqa: N802 - Ignite's name
     labels: list[str] | None = None,
     metrics_result_mode: Literal["flatten", "named", "both"] = "both",
 ) -> MetricsLambda:
-    """Makes a metric of precision, recall and F-score of each class, and of their means over classes ("macro avg").
+    """Creates a metric: precision, recall and F-score of each class, and their means.
+
+    The value maps each label, and "macro avg" for the means over classes, to its scores.
+
+    Update with ``(y_pred, y)`` as for :class:`Precision`.
 
     Args:
-        beta: how many times as important recall is as precision in the F-score.
-        output_dict: give a dictionary, label -> name -> number, not the same as JSON.
-        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``; see :class:`Precision`
-            for shapes.
-        device: where to count; by default, where the predictions are.
-        is_multilabel: whether equal shapes mean labels, not binary predictions.
-        labels: what to call the classes, in their order; by default "0", "1" and so on.
+        beta: weight of recall relative to precision in the F-score.
+        output_dict: return a dictionary, label -> name of the score -> number. Otherwise its JSON.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
+        device: device on which to count. By default, that of the predictions.
+        is_multilabel: treat predictions and targets of equal shape as multilabel, not binary.
+        labels: names of the classes, in their order. By default "0", "1" and so on.
         metrics_result_mode: where the dictionary goes; see :class:`Metric`.
 
     Raises:
-        ValueError: when computed, there are fewer labels than classes.
+        ValueError: in ``compute``, there are fewer labels than classes.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> report = ClassificationReport(output_dict=True, labels=["cat", "dog"])

@@ -44,7 +44,7 @@ class CohenKappa(View):
     - ``y``: true labels, likewise.
 
     Args:
-        output_transform: converts ``engine.state.output`` into ``(y_pred, y)``.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         weights: None, "linear" or "quadratic".
         check_compute_fn: ignored; accepted for compatibility.
         device: device on which to accumulate. By default, that of the labels.

@@ -1,4 +1,4 @@
-"""How often which class is taken for which, and what follows from it."""
+"""The confusion matrix, and metrics that are computed from it."""
 
 from __future__ import annotations
 
@@ -32,24 +32,28 @@ __all__ = [
 
 
 class ConfusionMatrix(View):
-    """How many examples of each class are predicted as which: true classes in rows, predicted ones in columns.
+    """Confusion matrix: number of examples of each true class (rows) and predicted class (columns).
 
-    Update with ``(y_pred, y)``: scores of shape (B, C, ...), of which the highest counts, and
-    classes of shape (B, ...). Targets outside of [0, C) are left out.
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: scores, shape (B, C, ...), logits or probabilities. The prediction is the class
+      with the highest score; of equal ones, the first.
+    - ``y``: true classes, shape (B, ...), integer. Targets outside of [0, C) are ignored.
 
     Args:
-        num_classes: C, more than 1.
-        average: None gives counts, int64; "samples" divides them by the number of items in batches,
-            "recall" each row by its sum, "precision" each column.
+        num_classes: number of classes C, at least 2.
+        average: None returns counts, int64. "samples" divides them by the sum of the batch sizes,
+            "recall" divides each row by its sum, and "precision" each column. Rows and columns
+            without examples stay 0.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to count; by default, where the predictions are.
-        skip_unrolling: without effect; lists of tensors of different sizes are always counted one
-            by one.
+        device: device on which to count. By default, that of the predictions.
+        skip_unrolling: ignored; accepted for compatibility. The items of lists of tensors are
+            always counted one by one.
 
     Raises:
-        ValueError: ``num_classes`` or ``average`` is none of the above; in ``update``, shapes do
-            not fit.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: ``num_classes`` or ``average`` is invalid. In ``update``, the shapes are not
+            those above, or a score is NaN. For NaN on an accelerator, ``compute`` raises instead.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = ConfusionMatrix(num_classes=2)
@@ -75,20 +79,20 @@ class ConfusionMatrix(View):
             )
         self.num_classes = num_classes
         self.average = average
-        # Lists of tensors are unrolled all the same: they could not be counted otherwise, and
-        # reading outputs as other metrics do lets them share the counts.
+        # Lists of tensors are always unrolled: they could not be counted otherwise, and only
+        # metrics that read outputs alike can share counts.
         super().__init__(output_transform, device, skip_unrolling=False)
 
     def _declare(self) -> list[Statistic]:
         return [LabelCounts(MATRIX, allows_outside=True, device=self._accumulates_on)]
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        # Once a batch was accepted, the counts see to it that others have as many classes.
+        # After the first batch, the statistic checks the number of classes itself.
         if statistic.kind is None:
             reading.once(_check_scores, self.num_classes)
 
     def _check(self, statistic: Statistic) -> None:
-        """Targets that are no class are left out, and no error."""
+        """Does not raise for targets that are not a class: they are ignored."""
         assert isinstance(statistic, LabelCounts)
         statistic.check_valid()
 
@@ -107,10 +111,12 @@ class ConfusionMatrix(View):
 
     @staticmethod
     def normalize(matrix: Tensor, average: str) -> Tensor:
-        """Divides rows ("recall") or columns ("precision") by their sums; those without any example stay 0.
+        """Divides rows ("recall") or columns ("precision") by their sums.
+
+        Those without examples stay 0.
 
         Raises:
-            ValueError: ``average`` is neither.
+            ValueError: ``average`` is something else.
         """
         if average not in ("recall", "precision"):
             raise ValueError(
@@ -123,22 +129,26 @@ class ConfusionMatrix(View):
 def IoU(  # noqa: N802 - Ignite's name
     cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
 ) -> MetricsLambda:
-    r"""Makes a metric of the intersection over union of each class, :math:`\frac{TP}{TP + FP + FN}`, shape (C,).
+    r"""Creates a metric: intersection over union of each class, shape (C,).
+
+    .. math:: \frac{TP}{TP + FP + FN}
+
+    A class without examples and predictions has the value 0.
 
     Args:
-        cm: the confusion matrix to compute it from, with ``average`` None or "samples".
-        ignore_index: a class whose examples are not judged, whatever is predicted for them. It is
-            left out of the result, which then has shape (C - 1,).
-        exclude_index: a class that is left out of the result, but whose examples are judged: where
-            another class is predicted for them, that is wrong. This is what ``ignore_index`` means
-            in pytorch-ignite.
+        cm: confusion matrix with ``average`` None or "samples".
+        ignore_index: class whose examples are ignored, whatever their prediction. It is removed
+            from the result, which then has shape (C - 1,).
+        exclude_index: class that is removed from the result, but whose examples count as false
+            positives of the class predicted for them. This is the meaning of ``ignore_index`` in
+            pytorch-ignite.
 
     Warns:
-        UserWarning: ``ignore_index`` is given, whose value differs from pytorch-ignite's.
+        UserWarning: ``ignore_index`` is given, because the value differs from pytorch-ignite's.
 
     Raises:
-        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
-        ValueError: it has another ``average``, an index is no class, or both are given.
+        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
+        ValueError: its ``average`` is another one, an index is not a class, or both are given.
 
     Example:
         >>> metric = IoU(ConfusionMatrix(num_classes=2))
@@ -164,12 +174,10 @@ def _make_iou(
         raise ValueError(
             f"One of ignore_index and exclude_index should be given, but given {ignore_index} and {exclude_index}"
         )
-    if (
-        ignore_index is not None
-    ):  # the program may have been written for Ignite, which would give another number
+    if ignore_index is not None:  # a program written for pytorch-ignite expects another value
         warnings.warn(
-            f"{caller}(ignore_index={ignore_index}) does not judge the examples of this class. pytorch-ignite judges "
-            f"them, and leaves the class out of the result: exclude_index={ignore_index} gives its value",
+            f"{caller}(ignore_index={ignore_index}) ignores the examples of this class. pytorch-ignite counts them, "
+            f"and only removes the class from the result: use exclude_index={ignore_index} for the same value",
             stacklevel=3,
         )
     function = functools.partial(_iou, ignore_index=ignore_index, exclude_index=exclude_index)
@@ -179,7 +187,7 @@ def _make_iou(
 def mIoU(  # noqa: N802 - Ignite's name
     cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
 ) -> MetricsLambda:
-    """Makes a metric of the mean over classes of :func:`IoU`, which see for arguments and errors."""
+    """Creates a metric: mean over classes of :func:`IoU`, with the same arguments and errors."""
     iou: MetricsLambda = _make_iou(cm, ignore_index, exclude_index, "mIoU").mean()
     return iou
 
@@ -187,14 +195,16 @@ def mIoU(  # noqa: N802 - Ignite's name
 def JaccardIndex(  # noqa: N802 - Ignite's name
     cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
 ) -> MetricsLambda:
-    """:func:`IoU` by another name."""
+    """Alias of :func:`IoU`."""
     return _make_iou(cm, ignore_index, exclude_index, "JaccardIndex")
 
 
 def DiceCoefficient(  # noqa: N802 - Ignite's name
     cm: ConfusionMatrix, ignore_index: int | None = None, *, exclude_index: int | None = None
 ) -> MetricsLambda:
-    r"""Makes a metric of the Dice coefficient of each class, :math:`\frac{2 TP}{2 TP + FP + FN}`, shape (C,).
+    r"""Creates a metric: Dice coefficient of each class, shape (C,).
+
+    .. math:: \frac{2 TP}{2 TP + FP + FN}
 
     Arguments and errors are those of :func:`IoU`.
     """
@@ -203,20 +213,26 @@ def DiceCoefficient(  # noqa: N802 - Ignite's name
 
 
 def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802 - Ignite's name
-    """Makes a metric of the share of examples whose class is predicted, shape ().
+    """Creates a metric: accuracy, the fraction of correct predictions, shape ().
 
     Raises:
-        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
     """
     _check_matrix(cm, any_average=True)
     return better_if_higher(MetricsLambda(_accuracy, cm))
 
 
 def cmPrecision(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
-    """Makes a metric of the precision of each class, shape (C,), or with ``average`` of their mean.
+    r"""Creates a metric: precision of each class, :math:`\frac{TP}{TP + FP}`, shape (C,).
+
+    A class without predictions has the value 0.
+
+    Args:
+        cm: confusion matrix with ``average`` None or "samples".
+        average: return the mean over classes, shape ().
 
     Raises:
-        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
         ValueError: its ``average`` is neither None nor "samples".
     """
     _check_matrix(cm)
@@ -224,10 +240,16 @@ def cmPrecision(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # 
 
 
 def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
-    """Makes a metric of the recall of each class, shape (C,), or with ``average`` of their mean.
+    r"""Creates a metric: recall of each class, :math:`\frac{TP}{TP + FN}`, shape (C,).
+
+    A class without examples has the value 0.
+
+    Args:
+        cm: confusion matrix with ``average`` None or "samples".
+        average: return the mean over classes, shape ().
 
     Raises:
-        TypeError: ``cm`` is no :class:`ConfusionMatrix`.
+        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
         ValueError: its ``average`` is neither None nor "samples".
     """
     _check_matrix(cm)
@@ -278,5 +300,5 @@ def _iou(matrix: Tensor, ignore_index: int | None, exclude_index: int | None) ->
         matrix = matrix.index_fill(0, torch.tensor(ignore_index, device=matrix.device), 0.0)
     diagonal = matrix.diagonal()
     iou = ratio(diagonal, matrix.sum(dim=1) + matrix.sum(dim=0) - diagonal)
-    left_out = exclude_index if ignore_index is None else ignore_index
-    return iou if left_out is None else torch.cat([iou[:left_out], iou[left_out + 1 :]])
+    removed = exclude_index if ignore_index is None else ignore_index
+    return iou if removed is None else torch.cat([iou[:removed], iou[removed + 1 :]])

@@ -36,7 +36,7 @@ class CosineSimilarity(View):
         eps: lower bound of the norms in the denominator. Values up to the default have no effect:
             the cosine is then exact for vectors of any norm but 0. A larger value reduces the
             cosine of vectors with a smaller norm.
-        output_transform: converts ``engine.state.output`` into ``(y_pred, y)``.
+        output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 

@@ -1,4 +1,4 @@
-"""How many items are processed per second."""
+"""Frequency: the number of items processed per second."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ __all__ = ["Frequency"]
 
 
 class Frequency(Metric):
-    """How many items are processed per second: those of all processes, by the mean of their times.
+    """Number of items processed per second, by all processes together.
 
-    Update with the number of items. The time counts from the start of the epoch, or from ``reset``.
+    It is the number of items of all processes, divided by the mean of their times. Time is measured
+    from the start of the epoch, or from ``reset``, to the last update.
+
+    Update with the number of items of an iteration.
 
     Args:
-        output_transform: turns ``engine.state.output`` into the number of items of an iteration.
-        device: without effect; kept for programs that give it.
+        output_transform: turns ``engine.state.output`` into the number of items.
+        device: ignored; accepted for compatibility.
         skip_unrolling: see :class:`Metric`.
 
     Example:
-        >>> engine = __import__("ignite").engine.Engine(lambda engine, batch: batch)
+        >>> from ignite.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
         >>> Frequency(output_transform=len).attach(engine, "items_per_second")
         >>> engine.run([[1, 2], [3, 4]]).metrics["items_per_second"] > 0
         True
@@ -48,48 +52,48 @@ class Frequency(Metric):
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Begins at zero items and seconds."""
+        """Sets the number of items and the time to zero."""
         self._timer.restart()
         self._num_items = 0
         self._elapsed = 0.0
 
     @reinit__is_reduced
     def update(self, output: int) -> None:
-        """Takes in the number of items of an iteration."""
+        """Adds the number of items of an iteration."""
         self._num_items += output
         self._elapsed = self._timer.elapsed()
 
     def compute(self) -> float:
-        """Items per second; 0 before any time has passed."""
+        """Returns the number of items per second; 0 before the first update."""
         num_items, elapsed = combine([Part("SUM", self._num_items), Part("SUM", self._elapsed)])
         return float(num_items / elapsed * get_world_size()) if elapsed > 0 else 0.0
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Puts the value into ``engine.state.metrics``, as an integer."""
+        """Puts the value into ``engine.state.metrics``, rounded down to an integer."""
         engine.state.metrics[name] = int(self.compute())
 
     def attach(
         self, engine: Engine[Any, Any], name: str, event_name: Any = Events.ITERATION_COMPLETED
     ) -> None:
-        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
+        """Attaches the metric to ``engine``, which puts its value into ``state.metrics[name]``.
 
         Args:
-            engine: gives the outputs.
-            name: under which the value is found.
-            event_name: when to compute it; epochs begin at zero.
+            engine: the engine whose outputs update the metric.
+            name: key of the value in ``engine.state.metrics``.
+            event_name: event at which to compute the value. The start of an epoch resets it.
         """
         super().attach(
             engine, name, MetricUsage(Events.EPOCH_STARTED, event_name, Events.ITERATION_COMPLETED)
         )
 
     def detach(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> None:
-        """Ends what ``attach`` has begun, at whatever event."""
+        """Detaches the metric from ``engine``, for all events."""
         for metric in (self, *self._instances_by_span.pop(engine, {}).values()):
             if engine in metric._attachments:
                 Metric.detach(metric, engine, metric._attachments[engine].usage)
 
     def is_attached(self, engine: Engine[Any, Any], usage: str | MetricUsage | None = None) -> bool:
-        """Whether ``engine`` computes the metric, at whatever event."""
+        """Returns whether the metric is attached to ``engine``, at any event."""
         return engine in self._attachments and super().is_attached(
             engine, self._attachments[engine].usage
         )

@@ -1,4 +1,4 @@
-"""How busy GPUs are."""
+"""Memory use and utilization of GPUs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ __all__ = ["GpuInfo"]
 
 
 class GpuInfo(Metric):
-    """Used memory and utilisation of each GPU, in percent, as ``"gpu:0 mem(%)"`` and ``"gpu:0 util(%)"``.
+    """Used memory and utilization of each GPU, in percent.
 
-    Needs NVIDIA GPUs and the package ``pynvml``: ``pip install "reignition[gpu]"``.
+    Puts them into ``state.metrics`` under names such as "gpu:0 mem(%)" and "gpu:0 util(%)". Needs
+    NVIDIA GPUs and the package ``pynvml``: ``pip install "reignition[gpu]"``.
 
     Raises:
         ModuleNotFoundError: ``pynvml`` is not installed.
         RuntimeError: there is no GPU.
 
     Example:
-        >>> trainer = __import__("ignite").engine.Engine(lambda engine, batch: None)
+        >>> from ignite.engine import Engine
+        >>> trainer = Engine(lambda engine, batch: None)
         >>> GpuInfo().attach(trainer, name="gpu")  # doctest: +SKIP
     """
 
@@ -34,34 +36,34 @@ class GpuInfo(Metric):
         super().__init__()
 
     def reset(self) -> None:
-        """Does nothing: there is nothing to accumulate."""
+        """Does nothing: the metric accumulates nothing."""
 
     def update(self, output: tuple[Tensor, Tensor]) -> None:
-        """Does nothing: outputs do not matter."""
+        """Does nothing: the metric ignores outputs."""
 
     def compute(self) -> list[dict[str, Any]]:
-        """For each GPU, ``{"mem": percent, "util": percent}``, with None for what its driver does not tell."""
+        """Returns ``{"mem": percent, "util": percent}`` for each GPU; None for missing values."""
         nvml = self._nvml
         found = []
         for i in range(nvml.nvmlDeviceGetCount()):
             handle = nvml.nvmlDeviceGetHandleByIndex(i)
             found.append(
-                {"mem": self._ask(_memory, handle), "util": self._ask(_utilisation, handle)}
+                {"mem": self._query(_memory, handle), "util": self._query(_utilization, handle)}
             )
         return found
 
-    def _ask(self, question: Any, handle: Any) -> int | None:
+    def _query(self, function: Any, handle: Any) -> int | None:
         try:
-            return int(question(self._nvml, handle))
+            return int(function(self._nvml, handle))
         except self._nvml.NVMLError:
             return None
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
-        """Puts the values of each GPU into ``engine.state.metrics``; warns about those that are not known."""
+        """Puts the values of each GPU into ``engine.state.metrics``; warns about missing values."""
         for i, values in enumerate(self.compute()):
-            for key, words in (("mem", "memory"), ("util", "utilisation")):
+            for key, text in (("mem", "memory"), ("util", "utilisation")):
                 if values[key] is None:
-                    warnings.warn(f"No GPU {words} information available for GPU {i}", stacklevel=2)
+                    warnings.warn(f"No GPU {text} information available for GPU {i}", stacklevel=2)
                 else:
                     engine.state.metrics[f"{name}:{i} {key}(%)"] = values[key]
 
@@ -71,17 +73,17 @@ class GpuInfo(Metric):
         name: str = "gpu",
         event_name: str | EventEnum = Events.ITERATION_COMPLETED,
     ) -> None:
-        """Looks at the GPUs at each ``event_name`` of ``engine``.
+        """Reads the GPUs at each ``event_name`` of ``engine``.
 
         Args:
-            engine: into whose ``state.metrics`` the values go.
-            name: what their names begin with.
-            event_name: when to look.
+            engine: gets the values in its ``state.metrics``.
+            name: prefix of the names of the values.
+            event_name: event at which to read.
         """
         engine.add_event_handler(event_name, self.completed, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the module, which cannot be pickled."""
+        """Leaves out the module, which cannot be pickled."""
         return {name: value for name, value in super().__getstate__().items() if name != "_nvml"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -89,7 +91,7 @@ class GpuInfo(Metric):
 
 
 def _started_nvml() -> Any:
-    """The module, ready to be asked in this process."""
+    """Imports and initializes ``pynvml``."""
     nvml = import_optional("pynvml", extra="gpu")
     if not torch.cuda.is_available():
         raise RuntimeError(
@@ -105,6 +107,6 @@ def _memory(nvml: Any, handle: Any) -> float:
     return percent
 
 
-def _utilisation(nvml: Any, handle: Any) -> float:
+def _utilization(nvml: Any, handle: Any) -> float:
     percent: float = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
     return percent

@@ -1,4 +1,4 @@
-"""How far two variables depend on each other."""
+"""HSIC: the Hilbert-Schmidt independence criterion of two variables."""
 
 from __future__ import annotations
 
@@ -17,34 +17,41 @@ __all__ = ["HSIC"]
 
 
 class HSIC(View):
-    r"""The mean over batches of the Hilbert-Schmidt independence criterion, unbiased: 0 if variables are independent.
+    r"""Mean over batches of the Hilbert-Schmidt independence criterion (unbiased estimator).
 
     .. math:: \frac{1}{B (B - 3)} \Bigl( \mathrm{tr}(K L) + \frac{1^T K 1 \; 1^T L 1}{(B - 1)(B - 2)}
         - \frac{2}{B - 2} 1^T K L 1 \Bigr)
 
-    with the Gaussian kernels :math:`K` and :math:`L` of the two variables, whose diagonals are set
-    to 0. The value of a batch is at least 0. As a mean over batches, it depends on how the data are
-    cut into them; over several processes, it is that over the batches of all. Update with ``(x,
-    y)``, of shapes (B, ...).
+    where :math:`K` and :math:`L` are the Gaussian kernel matrices of the two variables with zero
+    diagonals, and :math:`B` is the batch size. It is about 0 for independent variables. A negative
+    value of a batch is replaced by 0.
+
+    The result is the mean over the batches of all processes. It depends on how the data are split
+    into batches.
+
+    Update with ``(x, y)``:
+
+    - ``x``: first variable, shape (B, ...), floating point or integer.
+    - ``y``: second variable, shape (B, ...), with any other dimensions.
 
     Args:
-        sigma_x: the width of the kernel of x; negative for the root of the median of all squared
-            distances in each batch, also the zeros of examples from themselves.
-        sigma_y: likewise, of y.
-        ignore_invalid_batch: leave batches of fewer than four examples out, instead of raising.
+        sigma_x: width of the kernel of x. If negative, the root of the median of all squared
+            distances in the batch, including those of examples from themselves.
+        sigma_y: width of the kernel of y, likewise.
+        ignore_invalid_batch: skip batches of fewer than 4 examples, instead of raising.
         output_transform: turns ``engine.state.output`` into ``(x, y)``.
-        device: where to accumulate; by default, where the variables are.
+        device: device on which to accumulate. By default, that of the variables.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         ValueError: in ``update``, the variables have different numbers of examples, or too few.
-        NotComputableError: in ``compute``, no batch was seen.
+        NotComputableError: in ``compute``, there was no valid batch.
 
     Example:
         >>> metric = HSIC(sigma_x=1.0, sigma_y=1.0)
         >>> x = torch.tensor([[0.0], [0.0], [99.0], [99.0]])
         >>> metric.update((x, x))
-        >>> round(metric.compute(), 4)  # tr = 4, sums = 4, 1'KL1 = 4
+        >>> round(metric.compute(), 4)  # (4 + 4 * 4 / 6 - 4) / 4
         0.6667
 
     References:
@@ -78,7 +85,7 @@ class HSIC(View):
 def _criterion(
     output: Sequence[Tensor], sigma_x: float, sigma_y: float, ignores_small: bool
 ) -> tuple[int, Tensor | float]:
-    """One batch, and its criterion."""
+    """Returns 1, the number of batches, and the criterion of the batch."""
     x, y = output[0].detach(), output[1].detach()
     if not x.ndim or x.shape[:1] != y.shape[:1]:
         raise ValueError(
@@ -100,6 +107,6 @@ def _kernel(x: Tensor, sigma: float) -> Tensor:
     rows = widened(x).reshape(x.shape[0], -1)
     squares = squared_distances(rows, rows, None if sigma < 0 else sigma**2)
     variance = middle_value(squares) if sigma < 0 else sigma**2
-    # Without width it tells equal from different: of equal examples 0 / 0 is 0, of others infinite.
+    # With width 0, the kernel is 1 for equal examples (0 / 0 is set to 0) and 0 for others.
     kernel: Tensor = torch.exp(-(squares / (2 * variance)).masked_fill(squares == 0, 0))
     return kernel.fill_diagonal_(0)

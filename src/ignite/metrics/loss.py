@@ -1,4 +1,4 @@
-"""The mean of a loss function over all examples."""
+"""Loss: the mean of a loss function over all examples."""
 
 from __future__ import annotations
 
@@ -18,30 +18,37 @@ __all__ = ["Loss"]
 
 
 class Loss(View):
-    """The mean of a loss over all examples seen: of the batches' mean losses, weighted by their sizes.
+    r"""Mean of a loss function over all examples.
 
-    Update with ``(y_pred, y)`` or ``(y_pred, y, kwargs)``, whatever ``loss_fn`` takes; or with a
-    mapping that has ``y_pred``, ``y`` and, if there are some, ``criterion_kwargs``.
+    .. math:: \frac{\sum_b n_b \ell_b}{\sum_b n_b}
+
+    where :math:`\ell_b` is the mean loss of batch :math:`b` and :math:`n_b` its size. A batch whose
+    targets all have the ``ignore_index`` of the loss function adds nothing; otherwise a NaN loss
+    makes the result NaN.
+
+    Update with ``(y_pred, y)`` or ``(y_pred, y, kwargs)``, of any types that ``loss_fn`` accepts,
+    or with a mapping with the keys "y_pred", "y" and optionally "criterion_kwargs".
 
     Args:
-        loss_fn: ``loss_fn(y_pred, y, **kwargs)``, the mean over the batch, a tensor of shape ().
-        output_transform: turns ``engine.state.output`` into the above.
-        batch_size: ``batch_size(y)``, the number of examples, or whatever the loss is a mean over:
-            of a loss with ``ignore_index``, ``lambda y: (y != ignore_index).sum()``. By default,
-            the length of targets, also of those in a tuple or mapping. A batch whose targets are
-            all ignored adds nothing.
-        device: where to accumulate, in float64 (float32 on MPS); by default, where the loss is.
+        loss_fn: ``loss_fn(y_pred, y, **kwargs)`` returns the mean loss of a batch, a tensor of
+            shape ().
+        output_transform: turns ``engine.state.output`` into one of the forms above.
+        batch_size: ``batch_size(y)`` returns the number of elements that the loss is a mean over.
+            For a loss with ``ignore_index``, use ``lambda y: (y != ignore_index).sum()``. By
+            default, the length of the targets, also of those in a tuple or mapping.
+        device: device on which to accumulate, in float64 (float32 on MPS). By default, that of the
+            loss.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, the loss is not a tensor of shape (), or targets in a container
-            do not tell the number of examples. What was accumulated is unharmed.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: in ``update``, the loss is not a tensor of shape (), or the number of examples
+            of targets in a container is ambiguous. The metric is unchanged.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = Loss(torch.nn.functional.mse_loss)
-        >>> metric.update((torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 1.0, 1.0])))  # 0, three times
-        >>> metric.update((torch.tensor([0.0]), torch.tensor([2.0])))  # 4, once
+        >>> metric.update((torch.ones(3), torch.ones(3)))  # a loss of 0 for 3 examples
+        >>> metric.update((torch.tensor([0.0]), torch.tensor([2.0])))  # a loss of 4 for 1 example
         >>> metric.compute()
         1.0
     """
@@ -80,7 +87,7 @@ def _total_loss(
 ) -> tuple[int, Tensor | float]:
     y_pred, y, *rest = output
     if isinstance(y_pred, Tensor) and torch.is_grad_enabled():
-        y_pred = detached(y_pred)  # what the loss would track, nobody asks for
+        y_pred = detached(y_pred)  # no gradient is needed
     loss = loss_fn(y_pred, y, **rest[0]) if rest else loss_fn(y_pred, y)
     if loss.ndim != 0:
         raise ValueError(
@@ -89,17 +96,17 @@ def _total_loss(
         )
     num_examples = _num_examples(y_pred, y) if batch_size is len else int(batch_size(y))
     if not num_examples or _ignores_all(loss, y, loss_fn, rest):
-        return 0, 0.0  # nothing to average over gives NaN, which would spoil what was accumulated
+        return 0, 0.0  # the mean over no elements is NaN and would make the sum NaN
     if loss.is_cpu:
         return num_examples, loss.item() * num_examples
     return num_examples, loss.detach().to(wide_dtype(loss)) * num_examples
 
 
 def _num_examples(y_pred: Any, y: Any) -> int:
-    """How many examples a batch has: the length of tensors, also of all those in a tuple, a list or a mapping.
+    """Returns the number of examples: the length of targets, or of those in a container.
 
     Raises:
-        ValueError: a container does not tell.
+        ValueError: the items of a container have different lengths.
     """
     if isinstance(y, Tensor):
         return y.shape[0]  # Tensor.__len__ is Python code, and slower than some losses
@@ -113,8 +120,8 @@ def _num_examples(y_pred: Any, y: Any) -> int:
     if common is not None and not isinstance(y, list):
         return common
     raise ValueError(
-        f"batch_size should tell how many examples a {type(y).__name__} of {len(y)} targets has, but none is given: "
-        "give Loss(..., batch_size=...), such as lambda y: len(y[0])"
+        f"batch_size should be given to count the examples of a {type(y).__name__} of {len(y)} targets, "
+        "but given none: use Loss(..., batch_size=...), for example lambda y: len(y[0])"
     )
 
 
@@ -127,7 +134,10 @@ def _length(item: Any) -> int | None:
 def _ignores_all(
     loss: Tensor, y: Any, loss_fn: Callable[..., Tensor], kwargs: Sequence[Any]
 ) -> bool:
-    """Whether the loss is NaN because it ignores each target; looked at where looking costs nothing."""
+    """Returns whether the loss is NaN because it ignores all targets.
+
+    False on an accelerator, where finding out would wait for it.
+    """
     if not loss.is_cpu or not isinstance(y, Tensor) or y.is_floating_point() or not loss.isnan():
         return False
     given = {**getattr(loss_fn, "keywords", {}), **(kwargs[0] if kwargs else {})}

@@ -1,4 +1,4 @@
-"""Whether two samples come from the same distribution."""
+"""Maximum mean discrepancy: the distance of two distributions, from samples."""
 
 from __future__ import annotations
 
@@ -18,30 +18,37 @@ __all__ = ["MaximumMeanDiscrepancy"]
 
 
 class MaximumMeanDiscrepancy(View):
-    r"""The root of the mean over batches of the squared distance between the kernel means of two samples.
+    r"""Root of the mean over batches of the squared maximum mean discrepancy of two samples.
 
     .. math:: \frac{1}{B(B-1)} \sum_{i \ne j} \bigl( k(x_i, x_j) + k(y_i, y_j) \bigr)
-        - \frac{2}{B^2} \sum_{i,j} k(x_i, y_j), \quad k(a, b) = \exp\Bigl(-\frac{\lVert a - b \rVert^2}{2 v}\Bigr)
+        - \frac{2}{B^2} \sum_{i,j} k(x_i, y_j),
+        \quad k(a, b) = \exp\Bigl(-\frac{\lVert a - b \rVert^2}{2 v}\Bigr)
 
-    It is about 0 if both come from the same distribution. Update with ``(x, y)``, both of shape (B,
-    ...) with at least two examples; smaller batches are left out. As a mean over batches, it
-    depends on how the data are cut into them; over several processes, it is that over the batches
-    of all.
+    where :math:`B` is the batch size. It is about 0 if both samples come from the same
+    distribution. A negative mean gives 0.
+
+    The mean is over the batches of all processes, without those of fewer than 2 examples. It
+    depends on how the data are split into batches.
+
+    Update with ``(x, y)``:
+
+    - ``x``: first sample, shape (B, ...), floating point or integer.
+    - ``y``: second sample, of the same shape.
 
     Args:
-        var: the kernel's variance :math:`v`, positive.
+        var: variance :math:`v` of the kernel, positive.
         output_transform: turns ``engine.state.output`` into ``(x, y)``.
-        device: where to accumulate; by default, where the samples are.
+        device: device on which to accumulate. By default, that of the samples.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``var`` is not positive; in ``update``, shapes differ.
-        NotComputableError: in ``compute``, no batch was seen.
+        ValueError: ``var`` is not positive. In ``update``, the shapes differ.
+        NotComputableError: in ``compute``, there was no batch of at least 2 examples.
 
     Example:
         >>> metric = MaximumMeanDiscrepancy()
         >>> metric.update((torch.tensor([[0.0], [0.0]]), torch.tensor([[99.0], [99.0]])))
-        >>> round(metric.compute(), 4)  # nothing in common: the root of 1 + 1
+        >>> round(metric.compute(), 4)  # k(x_i, y_j) = 0: sqrt(1 + 1 - 0)
         1.4142
 
     References:
@@ -71,13 +78,13 @@ class MaximumMeanDiscrepancy(View):
 
 
 def _discrepancy(output: Sequence[Tensor], var: float) -> tuple[int, Tensor | float]:
-    """One batch, and the square of its discrepancy."""
+    """Returns 1, the number of batches, and the squared discrepancy of the batch."""
     x, y = read_rows(output, "x and y")  # (B, D)
     n = x.shape[0]
     if n < 2:
         return 0, 0.0
     if x.is_cpu and x.dtype in NARROW and y.dtype in NARROW:
-        found = _discrepancy_of_near(x.float(), y.float(), var)
+        found = _fast_discrepancy(x.float(), y.float(), var)
         if found is not None:
             return 1, found
     x, y = widened(x), widened(y)
@@ -86,21 +93,20 @@ def _discrepancy(output: Sequence[Tensor], var: float) -> tuple[int, Tensor | fl
 
 
 def _combined(of_x: Any, of_y: Any, of_both: Any, n: int) -> Any:
-    """The square, from the sums of kernels."""
-    return (of_x + of_y - 2 * n) / (n * (n - 1)) - 2 * of_both / (
-        n * n
-    )  # without the diagonal, of ones
+    """Returns the squared discrepancy from the sums of kernels."""
+    # The diagonals of the first two, which are ones, do not count.
+    return (of_x + of_y - 2 * n) / (n * (n - 1)) - 2 * of_both / (n * n)
 
 
 def _kernel(a: Tensor, b: Tensor, var: float) -> Tensor:
     return squared_distances(a, b, var).div_(-2 * var).exp_()
 
 
-def _discrepancy_of_near(x: Tensor, y: Tensor, var: float) -> float | None:
-    """The square, by products of float32; None where rounding would show in it.
+def _fast_discrepancy(x: Tensor, y: Tensor, var: float) -> float | None:
+    """Computes the squared discrepancy by products in float32; None if rounding would matter.
 
-    That is 1e-7 of the exponent for a kernel, and for the sum of n * n of them, as they are
-    independent, n times that.
+    The rounding error of a kernel is 1e-7 of its exponent. That of a sum of n * n kernels, whose
+    errors are independent, is n times as large.
     """
     n = x.shape[0]
     rows = torch.cat((x, y))
@@ -110,24 +116,24 @@ def _discrepancy_of_near(x: Tensor, y: Tensor, var: float) -> float | None:
     if not farthest < _FAR:
         return None
     if n <= _FEW:
-        kernels = _kernels_of_near(rows, sizes, rows, sizes)
+        kernels = _fast_kernels(rows, sizes, rows, sizes)
         parts = [kernels[:n, :n], kernels[n:, n:], kernels[:n, n:]]
     else:
         first, second = (rows[:n], sizes[:n]), (rows[n:], sizes[n:])
         parts = [
-            _kernels_of_near(*a, *b) for a, b in ((first, first), (second, second), (first, second))
+            _fast_kernels(*a, *b) for a, b in ((first, first), (second, second), (first, second))
         ]
     of_x, of_y, of_both = (part.sum(dtype=torch.float64).item() for part in parts)
     found: float = _combined(of_x, of_y, of_both, n)
     return found if found > 0.1 * max(farthest, 1) / n else None
 
 
-def _kernels_of_near(a: Tensor, size_a: Tensor, b: Tensor, size_b: Tensor) -> Tensor:
-    """Of rows, and minus half of their squared lengths."""
+def _fast_kernels(a: Tensor, size_a: Tensor, b: Tensor, size_b: Tensor) -> Tensor:
+    """Computes kernels from scaled rows and minus half of their squared norms."""
     return torch.addmm(size_b, a, b.T).add_(size_a[:, None]).exp_()
 
 
 _FAR = 16.0
-"""The largest exponent: larger ones are less exact than the kernel needs."""
+"""Largest exponent for which float32 is accurate enough."""
 _FEW = 128
-"""Of so few rows one product of all takes less time than three."""
+"""Number of rows up to which one product of all rows is faster than three."""

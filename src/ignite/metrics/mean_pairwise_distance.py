@@ -1,4 +1,4 @@
-"""The mean distance between predictions and targets."""
+"""Mean pairwise distance between predictions and targets."""
 
 from __future__ import annotations
 
@@ -18,21 +18,29 @@ __all__ = ["MeanPairwiseDistance"]
 
 
 class MeanPairwiseDistance(View):
-    r"""The mean distance of predictions from targets, :math:`\frac{1}{N} \sum_i \lVert p_i - y_i + \epsilon \rVert_p`.
+    r"""Mean distance of predictions from targets.
 
-    Update with ``(y_pred, y)``, both of shape (B, D), floating point or integers. If it is (B, ...,
-    D), the distances of each example are added up.
+    .. math:: \frac{1}{N} \sum_{i=1}^N \lVert p_i - y_i + \epsilon \rVert_p
+
+    where :math:`p_i` and :math:`y_i` are the prediction and the target of example :math:`i`. NaN in
+    any example makes the result NaN.
+
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: predictions, shape (B, D), floating point or integer. With shape (B, ..., D), the
+      distance of an example is the sum over its vectors.
+    - ``y``: targets, of the same shape.
 
     Args:
-        p: the norm's degree; infinity for the largest difference.
-        eps: is added to each difference, as ``torch.nn.functional.pairwise_distance`` does.
+        p: degree of the norm; infinity for the largest difference.
+        eps: added to each difference, as in ``torch.nn.functional.pairwise_distance``.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to accumulate; by default, where the predictions are.
+        device: device on which to accumulate. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: in ``update``, the shapes are not those above.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = MeanPairwiseDistance()
@@ -76,19 +84,19 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _sum_distances(pair: tuple[Tensor, Tensor], p: float, eps: float) -> tuple[int, Tensor | float]:
     y_pred, y = pair
-    arrays = arrays_of(y_pred, y) if p == 2 and y.ndim == 2 else None  # the usual distance
+    arrays = arrays_of(y_pred, y) if p == 2 and y.ndim == 2 else None  # a fast path
     if arrays is not None:
-        total = _sum_of_moderate(*arrays, eps) if y_pred.dtype is torch.float32 is y.dtype else None
+        total = _fast_sum(*arrays, eps) if y_pred.dtype is torch.float32 is y.dtype else None
         if total is None:
-            total = _sum_of_moderate(arrays[0].astype("float64"), arrays[1].astype("float64"), eps)
+            total = _fast_sum(arrays[0].astype("float64"), arrays[1].astype("float64"), eps)
         if total is not None:
             return y_pred.shape[0], total
     differences = widened(y_pred) - widened(y) + eps
     return y_pred.shape[0], torch.linalg.vector_norm(differences, p, dim=-1).sum()
 
 
-def _sum_of_moderate(y_pred: Any, y: Any, eps: float) -> float | None:
-    """Of arrays whose distances are moderate numbers in the mean, beside which others do not show; None of others."""
+def _fast_sum(y_pred: Any, y: Any, eps: float) -> float | None:
+    """Sums Euclidean distances; None if squares may have underflown or overflown."""
     with without_float_warnings():
         errors = y_pred - y
         errors += eps

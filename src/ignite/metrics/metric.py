@@ -97,7 +97,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     Subclasses define ``reset``, ``update`` and ``compute``.
 
     Args:
-        output_transform: converts ``engine.state.output`` into the argument of ``update``. It may
+        output_transform: turns ``engine.state.output`` into the argument of ``update``. It may
             also return a mapping with the keys in ``required_output_keys``.
         device: device on which the metric accumulates. By default, the metrics of this package
             accumulate on the device of the outputs and return their values on the CPU. In other

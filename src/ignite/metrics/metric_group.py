@@ -1,4 +1,4 @@
-"""Several metrics as one."""
+"""A group of metrics that is used as one metric."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["MetricGroup"]
 
 
 class MetricGroup(Metric):
-    """Several metrics that are fed with one output. Its value is a dictionary of theirs.
+    """Several metrics that are updated with the same output. The value is a dictionary.
 
-    The members share what they accumulate in common. Their own ``output_transform`` is applied to
-    what that of the group returns.
+    Members share equal statistics. The ``output_transform`` of each member is applied after that of
+    the group.
 
     Args:
-        metrics: name -> metric. They belong to the group from now on, and should not be updated
-            otherwise.
-        output_transform: turns ``engine.state.output`` into what the members expect.
+        metrics: name -> metric. Update them only through the group from now on.
+        output_transform: turns ``engine.state.output`` into the output for the members.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        TypeError: ``metrics`` is no dictionary of metrics.
+        TypeError: ``metrics`` is not a mapping of metrics.
+        NotComputableError: in ``compute``, a member cannot be computed.
 
     Example:
         >>> import torch
@@ -62,9 +62,9 @@ class MetricGroup(Metric):
         self._share()
 
     def _share(self) -> None:
-        """Gives members that accumulate the same one statistic."""
+        """Makes members with equal statistics share one."""
         shared: dict[Hashable, Statistic] = {}
-        for metric in self._fed():
+        for metric in self._updated_metrics():
             reading = metric._reading_key() if isinstance(metric, View) else None
             if not isinstance(metric, View) or reading is None:
                 continue
@@ -74,16 +74,16 @@ class MetricGroup(Metric):
                     found.widen(statistic)
                     metric._own[i] = found
 
-    def _fed(self) -> list[Metric]:
-        """The members that take in outputs, and the ingredients of those that are computed from others."""
+    def _updated_metrics(self) -> list[Metric]:
+        """Returns the metrics to update: members, or the metrics that members are computed from."""
         found: list[Metric] = []
         for metric in self.metrics.values():
             found += metric._unique_leaves() if isinstance(metric, MetricsLambda) else [metric]
         return list({id(metric): metric for metric in found}.values())
 
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch, for all members, or for none if one of them raises."""
-        metrics, outputs = self._fed(), {}
+        """Updates all members with the output of one batch, or none if one of them raises."""
+        metrics, outputs = self._updated_metrics(), {}
         for metric in metrics:
             transform = metric._output_transform
             if id(transform) not in outputs:
@@ -101,12 +101,16 @@ class MetricGroup(Metric):
         return found
 
     def compute(self) -> dict[str, Any]:
-        """Name -> value of each member."""
-        with synced(self, self._fed(), self.metrics.values()):
+        """Returns the value of each member by its name."""
+        with synced(self, self._updated_metrics(), self.metrics.values()):
             return {name: metric.compute() for name, metric in self.metrics.items()}
 
     def _statistics_in_use(self) -> list[Statistic]:
-        return [statistic for metric in self._fed() for statistic in metric._statistics_in_use()]
+        return [
+            statistic
+            for metric in self._updated_metrics()
+            for statistic in metric._statistics_in_use()
+        ]
 
     def _state(self) -> OrderedDict[str, Any]:
         return OrderedDict((name, metric._state()) for name, metric in self.metrics.items())

@@ -25,29 +25,29 @@ __all__ = ["MetricsLambda"]
 
 
 class MetricsLambda(Metric):
-    """The value of ``f(*args, **kwargs)``, with the value of each metric among the arguments in its place.
+    """Computes a function of metrics: ``f(*args, **kwargs)``, with their values as arguments.
 
-    Operators on metrics, and methods of their values, make such a metric: ``precision * recall``,
+    Operators on metrics, and methods of their values, create such a metric: ``precision * recall``,
     ``recall.mean()``.
 
-    The metrics among the arguments, its ingredients, are fed when this one is attached, but do not
-    appear in ``state.metrics`` unless they are attached, too. Without an engine, ``reset`` and
-    ``update`` pass on to them.
+    Attaching it also updates its ingredients, the metrics among the arguments. Their values are not
+    in ``state.metrics`` unless they are attached, too. Without an engine, ``reset`` and ``update``
+    reset and update the ingredients.
+
+    ``higher_is_better`` follows from the ingredients for sums, differences, multiples, items and
+    means, such as ``1 - accuracy``. For other functions it is None, and can be set.
 
     Args:
-        f: computes the value. Tensors come on the CPU.
-        *args: metrics and other things.
+        f: computes the value. Tensors are passed on the CPU.
+        *args: metrics and other arguments of ``f``.
         skip_unrolling: see :class:`Metric`.
-        metrics_result_mode: likewise.
-        **kwargs: metrics and other things.
-
-    Whether higher is better follows from the ingredients for sums, differences, multiples, items
-    and means, such as ``1 - accuracy``; of other functions it is not known, and
-    ``higher_is_better`` may be set.
+        metrics_result_mode: see :class:`Metric`.
+        **kwargs: metrics and other keyword arguments of ``f``.
 
     Raises:
         ValueError: ``update`` is called while the metric is attached, or it is attached after
             ``update`` was called.
+        NotComputableError: in ``compute``, an ingredient cannot be computed.
 
     Example:
         >>> import torch
@@ -72,13 +72,13 @@ class MetricsLambda(Metric):
         self.kwargs = kwargs
         self.higher_is_better = _direction_of(f, args, kwargs)
         self._is_updated = False
-        # Not by the parent: nothing is to be reset, the ingredients may be in use.
+        # The parent's constructor calls reset, but the ingredients may be in use already.
         self._resets_ingredients = False
         super().__init__(identity, None, skip_unrolling, metrics_result_mode)
         self._resets_ingredients = True
 
     def __bool__(self) -> bool:
-        """True, but for comparisons, whose values are not known yet: an error."""
+        """Raises for comparisons, whose values are computed later. Otherwise the metric is true."""
         if self.function in (operator.lt, operator.le, operator.gt, operator.ge):
             raise TypeError(
                 "A comparison of a metric should not be used as a condition, as its value is computed later"
@@ -97,7 +97,7 @@ class MetricsLambda(Metric):
                 metric.reset()
 
     def update(self, output: Any) -> None:
-        """Updates all ingredients, each once, or none of them if one raises."""
+        """Updates all ingredients, each once, or none if one of them raises."""
         if len(self._attachments):
             raise ValueError(
                 "MetricsLambda is already attached to an engine, and MetricsLambda can't use update API while it's "
@@ -111,24 +111,24 @@ class MetricsLambda(Metric):
         self._is_updated = True
 
     def started(self, engine: Engine[Any, Any]) -> None:
-        """Called when a span begins, for one that is averaged by another metric: begins it for all ingredients."""
+        """Begins a span for all ingredients, if another metric averages this one."""
         for metric in self._unique_leaves():
             metric.started(engine)
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
-        """Likewise, with each output that counts."""
+        """Updates all ingredients, if another metric averages this one."""
         for metric in self._unique_leaves():
             metric.iteration_completed(engine)
 
     def compute(self) -> Any:
-        """The value of the function."""
+        """Returns the value of the function."""
         with synced(self, list(self._leaves()), self._ingredients):
             args = [_value_of(arg) for arg in self.args]
             kwargs = {name: _value_of(arg) for name, arg in self.kwargs.items()}
         return self.function(*args, **kwargs)
 
     def _leaves(self) -> Iterator[Metric]:
-        """The ingredients, and theirs, down to metrics that take in outputs."""
+        """Yields the metrics to update: ingredients, or the leaves of computed ones."""
         for metric in self._ingredients:
             if isinstance(metric, MetricsLambda):
                 yield from metric._leaves()
@@ -138,7 +138,7 @@ class MetricsLambda(Metric):
     def _unique_leaves(self) -> list[Metric]:
         return list({id(leaf): leaf for leaf in self._leaves()}.values())
 
-    # Attaching feeds the leaves. The metric itself takes in nothing.
+    # Attaching makes the engine update the leaves. This metric itself is not updated.
 
     def _feed(
         self, engine: Engine[Any, Any], usage: MetricUsage, user: Attachment | None = None
@@ -231,21 +231,21 @@ def _value_of(argument: Any) -> Any:
 
 
 def better_if_higher(metric: MetricsLambda) -> MetricsLambda:
-    """The metric, of which that is known, whatever its function."""
+    """Sets ``higher_is_better`` and returns the metric."""
     metric.higher_is_better = True
     return metric
 
 
-_RISING = frozenset(
+_INCREASING = frozenset(
     "amax amin cpu double exp float item log max mean median min nanmean sqrt sum tolist".split()  # noqa: SIM905
 )
-"""Methods of values that never fall where the values rise."""
+"""Methods that are monotonically increasing in the values."""
 
 
 def _direction_of(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> bool | None:
-    """Whether a higher value of ``function(*args, **kwargs)`` is better, if its ingredients tell; else None."""
+    """Returns ``higher_is_better`` of ``function(*args, **kwargs)``; None if unknown."""
     if any(isinstance(arg, Metric) for arg in kwargs.values()):
         return None
     signs = set()
@@ -258,17 +258,17 @@ def _direction_of(
 
 
 def _slopes(function: Callable[..., Any], args: tuple[Any, ...]) -> list[int]:
-    """For each argument 1 if the value rises with it, -1 if it falls, and 0 where that is not known."""
+    """Returns for each argument 1 if the value increases with it, -1 if it decreases, else 0."""
     if function in (operator.add, operator.pos, operator.neg, operator.sub):
         return {operator.neg: [-1], operator.sub: [1, -1]}.get(function, [1] * len(args))
     if function is operator.mul and isinstance(args[0], numbers.Real):
         return [0, _sign(args[0])]
     if function in (operator.mul, operator.truediv) and isinstance(args[1], numbers.Real):
         return [_sign(args[1]), 0]
-    is_rising = function is operator.getitem or (
-        isinstance(function, Method) and function.__name__ in _RISING
+    is_increasing = function is operator.getitem or (
+        isinstance(function, Method) and function.__name__ in _INCREASING
     )
-    return [int(is_rising)] + [0] * (len(args) - 1) if args else []
+    return [int(is_increasing)] + [0] * (len(args) - 1) if args else []
 
 
 def _sign(number: Any) -> int:

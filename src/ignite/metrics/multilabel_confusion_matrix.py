@@ -1,4 +1,4 @@
-"""A two-by-two matrix for each of several labels."""
+"""Multilabel confusion matrix: a two-by-two matrix for each label."""
 
 from __future__ import annotations
 
@@ -19,21 +19,25 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class MultiLabelConfusionMatrix(View):
-    """For each label ``[[TN, FP], [FN, TP]]``: a tensor of shape (C, 2, 2).
+    """Confusion matrix ``[[TN, FP], [FN, TP]]`` of each label: a tensor of shape (C, 2, 2).
 
-    Update with ``(y_pred, y)``, both 0 or 1, integers of shape (B, C, ...).
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: predicted labels, 0 or 1, integers of shape (B, C, ...). Further dimensions hold
+      further examples.
+    - ``y``: true labels, likewise.
 
     Args:
-        num_classes: C, more than 1.
+        num_classes: number of labels C, at least 2.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         normalized: divide the matrix of each label by its sum.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``num_classes`` is too small; in ``update``, dtypes, shapes or values are not
-            those above.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: ``num_classes`` is too small. In ``update``, dtypes, shapes or values are not
+            those above. For values on an accelerator, ``compute`` raises instead.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = MultiLabelConfusionMatrix(num_classes=2)
@@ -76,11 +80,11 @@ class MultiLabelConfusionMatrix(View):
         if not self.normalized:
             return matrix.clone()
         matrix = matrix.to(self._double_dtype)
-        return matrix / matrix.sum(dim=(1, 2), keepdim=True)  # no label has no example
+        return matrix / matrix.sum(dim=(1, 2), keepdim=True)  # the sum is the number of examples
 
 
 def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Predicted and true labels of shape (B, C, ...), on the CPU all 0 or 1."""
+    """Returns predicted and true labels (B, C, ...); checks on the CPU that they are 0 or 1."""
     y_pred, y = output
     if y.is_cpu:
         count_not_binary_values("y_pred", y_pred)
@@ -89,7 +93,7 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _count(pair: tuple[Tensor, Tensor], num_classes: int) -> tuple[int, Tensor, Tensor | int]:
-    """The number of examples, the matrices, and how many values are neither 0 nor 1."""
+    """Returns the number of examples, the matrices, and the number of values other than 0 and 1."""
     y_pred, y = pair
     dims = [0, *range(2, y.ndim)]  # all but the classes
     both, predicted, true = (y_pred & y).sum(dims), y_pred.sum(dims), y.sum(dims)
@@ -101,7 +105,7 @@ def _count(pair: tuple[Tensor, Tensor], num_classes: int) -> tuple[int, Tensor, 
 
 
 def count_not_binary_values(name: str, values: Tensor) -> int | Tensor:
-    """How many values are neither 0 nor 1, with this metric's words on the CPU."""
+    """Counts the values other than 0 and 1; raises on the CPU, with this metric's message."""
     try:
         return count_not_binary(name, values)
     except ValueError as error:

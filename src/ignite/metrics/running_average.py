@@ -1,4 +1,4 @@
-"""A moving average that forgets: of another metric's values, or of what an engine puts out."""
+"""Running average: the exponential moving average of a metric's values or of outputs."""
 
 from __future__ import annotations
 
@@ -21,29 +21,32 @@ __all__ = ["RunningAverage"]
 
 
 class RunningAverage(Metric):
-    r"""A moving average that forgets, :math:`a_t = \alpha a_{t-1} + (1 - \alpha) x_t` with :math:`a_1 = x_1`.
+    r"""Exponential moving average of a metric's values, or of numbers or tensors.
 
-    By default it is computed after each batch and goes on from epoch to epoch. Over several
-    processes, it is the mean of those of all that have any.
+    .. math:: a_t = \alpha a_{t-1} + (1 - \alpha) x_t, \quad a_1 = x_1
+
+    By default it is computed after each batch and continues over epochs. Over several processes, it
+    is the mean of the averages of all processes that have one. NaN in one value makes it NaN.
 
     Args:
-        src: a metric whose value over each batch is averaged. A copy of it is fed, so that it may
-            be attached itself.
-        alpha: how much of the old average is kept, in (0, 1].
-        output_transform: without ``src``, turns ``engine.state.output`` into the number or tensor
-            to average.
-        epoch_bound: deprecated; True stands for the usage SingleEpochRunningBatchWise, False for
+        src: a metric whose value over each batch is averaged. A copy of it is updated, so that the
+            metric itself can be attached, too.
+        alpha: decay, the weight of the previous average, in (0, 1].
+        output_transform: if there is no ``src``, turns ``engine.state.output`` into the number or
+            tensor to average.
+        epoch_bound: deprecated. True means the usage SingleEpochRunningBatchWise, False means
             RunningBatchWise.
-        device: where to keep the average; by default, where values are. Not with ``src``.
+        device: device of the average. By default, that of the values. Not allowed with ``src``.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        TypeError: ``src`` is no metric.
-        ValueError: ``alpha`` is out of range, or arguments do not go together.
-        NotComputableError: in ``compute``, nothing was seen.
+        TypeError: ``src`` is not a metric.
+        ValueError: ``alpha`` is out of range, or arguments exclude each other.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
-        >>> engine = __import__("ignite").engine.Engine(lambda engine, batch: batch)
+        >>> from ignite.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
         >>> RunningAverage(alpha=0.5, output_transform=lambda output: output).attach(engine, "average")
         >>> engine.run([1.0, 3.0, 4.0]).metrics
         {'average': 3.0}
@@ -87,7 +90,7 @@ class RunningAverage(Metric):
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forgets all that was seen."""
+        """Clears the average."""
         self._average: Any = None
         self._dtype: str | None = None
         if self._source is not None:
@@ -95,15 +98,15 @@ class RunningAverage(Metric):
 
     @reinit__is_reduced
     def update(self, output: Any) -> None:
-        """Takes in the output of one batch: what ``src`` is updated with, or the number or tensor."""
+        """Updates ``src`` with the output of one batch and averages its value, or the output."""
         if self._source is not None:
             self._source.update(output)
-            self._take_value_of_source()
+            self._average_source()
         else:
-            self._take(output)
+            self._add(output)
 
     def compute(self) -> Any:
-        """The average: a number if that is what is averaged, else a tensor."""
+        """Returns the average: a number if numbers are averaged, else a tensor."""
         is_new = self._average is None
         average, count = combine(
             [Part("SUM", self._average, "value of RunningAverage"), Part("SUM", 0 if is_new else 1)]
@@ -118,11 +121,11 @@ class RunningAverage(Metric):
         return average
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
-        """Takes in the output, or the value of ``src`` over what was seen since the last time."""
+        """Averages the output, or the value of ``src`` over the batches since the last call."""
         if self._source is None:
             super().iteration_completed(engine)
         else:
-            self._take_value_of_source()
+            self._average_source()
 
     def attach(
         self,
@@ -130,12 +133,13 @@ class RunningAverage(Metric):
         name: str,
         usage: str | MetricUsage = RunningBatchWise(),  # noqa: B008
     ) -> None:
-        """Lets ``engine`` feed the metric, and put its value into ``engine.state.metrics[name]``.
+        """Attaches the metric to ``engine``, which puts its value into ``state.metrics[name]``.
 
         Args:
-            engine: gives the outputs.
-            name: under which the value is found.
-            usage: when it forgets, takes in a value, and is computed; ``epoch_bound`` overrides it.
+            engine: the engine whose outputs update the metric.
+            name: key of the value in ``engine.state.metrics``.
+            usage: the events at which the metric is reset, updated and computed. ``epoch_bound``
+                overrides it.
 
         Raises:
             TypeError: ``usage`` is neither a usage nor the name of one.
@@ -148,7 +152,7 @@ class RunningAverage(Metric):
         engine: Engine[Any, Any],
         usage: str | MetricUsage = RunningBatchWise(),  # noqa: B008
     ) -> None:
-        """Ends what ``attach`` with this usage has begun."""
+        """Detaches the metric from ``engine``, for this usage."""
         super().detach(engine, self._usage(usage))
 
     def is_attached(
@@ -156,7 +160,7 @@ class RunningAverage(Metric):
         engine: Engine[Any, Any],
         usage: str | MetricUsage = RunningBatchWise(),  # noqa: B008
     ) -> bool:
-        """Whether ``engine`` computes the metric with this usage."""
+        """Returns whether the metric is attached to ``engine`` with this usage."""
         return super().is_attached(engine, self._usage(usage))
 
     def _usage(self, usage: str | MetricUsage) -> str | MetricUsage:
@@ -165,30 +169,28 @@ class RunningAverage(Metric):
         return SingleEpochRunningBatchWise() if self.epoch_bound else RunningBatchWise()
 
     def _feeding(self, usage: MetricUsage) -> list[tuple[Any, Callable[..., None]]]:
-        started, take = super()._feeding(usage)
+        started, update = super()._feeding(usage)
         return (
-            [started, take]
+            [started, update]
             if self._source is None
-            else [started, (Events.ITERATION_COMPLETED, self._feed_source), take]
+            else [started, (Events.ITERATION_COMPLETED, self._update_source), update]
         )
 
-    def _feed_source(self, engine: Engine[Any, Any]) -> None:
+    def _update_source(self, engine: Engine[Any, Any]) -> None:
         assert self._source is not None
         self._source.iteration_completed(engine)
 
-    def _take_value_of_source(self) -> None:
+    def _average_source(self) -> None:
         assert self._source is not None
         try:
-            self._take(self._source.compute())
-        except (
-            NotComputableError
-        ) as error:  # on all processes: there was no example, which adds nothing
+            self._add(self._source.compute())
+        except NotComputableError as error:
             if type(error) is not NotComputableError:
                 raise
-            return
+            return  # no process has an example
         self._source.reset()
 
-    def _take(self, value: Any) -> None:
+    def _add(self, value: Any) -> None:
         if isinstance(value, Tensor):
             self._dtype = (
                 str(value.dtype).removeprefix("torch.") if value.is_floating_point() else None

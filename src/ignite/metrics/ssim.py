@@ -1,4 +1,4 @@
-"""How similar images look to their originals."""
+"""SSIM: the structural similarity of images."""
 
 from __future__ import annotations
 
@@ -21,37 +21,40 @@ __all__ = ["SSIM"]
 
 
 class SSIM(View):
-    r"""The mean structural similarity of images: 1 if they are equal.
+    r"""Mean structural similarity index of images; 1 for equal images.
 
     .. math:: \frac{(2 \mu_p \mu_y + c_1)(2 \sigma_{py} + c_2)}
         {(\mu_p^2 + \mu_y^2 + c_1)(\sigma_p^2 + \sigma_y^2 + c_2)}, \quad c_i = (k_i R)^2
 
-    with means, variances and the covariance in a window around each pixel, averaged over pixels,
-    channels and images. Images are reflected at their borders, and all pixels count, as in Ignite.
-    scikit-image has the same values for pixels whose window lies within the image, and leaves the
-    others out of the mean.
+    where :math:`\mu`, :math:`\sigma^2` and :math:`\sigma_{py}` are the means, variances and the
+    covariance in a window around a pixel. The result is the mean over pixels, channels and images.
 
-    Update with ``(y_pred, y)``: images of shape (B, C, H, W), or (B, C, D, H, W) with ``ndims=3``,
-    of the same shape and dtype, floating point or integers.
+    Images are padded by reflection and all pixels count, as in Ignite. scikit-image returns the
+    mean over those pixels whose window lies inside of the image.
+
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: images, shape (B, C, H, W), or (B, C, D, H, W) with ``ndims=3``, floating point or
+      integer.
+    - ``y``: images of the same shape and dtype.
 
     Args:
-        data_range: the range :math:`R` of values, such as 255 for uint8.
-        kernel_size: of the window, odd; one for each dimension, or one for all.
-        sigma: the standard deviation of the Gaussian window, likewise.
-        k1: of the first constant.
-        k2: of the second.
-        gaussian: weigh the window by a Gaussian function; otherwise all of ``kernel_size`` weigh
-            the same.
+        data_range: range :math:`R` of the values, such as 255 for uint8.
+        kernel_size: size of the window, odd, for each dimension or for all.
+        sigma: standard deviation of the Gaussian window, for each dimension or for all.
+        k1: factor :math:`k_1` of the first constant.
+        k2: factor :math:`k_2` of the second constant.
+        gaussian: use a Gaussian window. Otherwise all pixels in the window have the same weight.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to accumulate; by default, where the images are.
+        device: device on which to accumulate. By default, that of the images.
         skip_unrolling: see :class:`Metric`.
         ndims: 2 for images, 3 for volumes.
 
     Raises:
-        ValueError: an argument is out of range; in ``update``, shapes differ or have other
-            dimensions, or images are not larger than half of the window.
-        TypeError: in ``update``, dtypes differ.
-        NotComputableError: in ``compute``, no image was seen.
+        ValueError: an argument is out of range. In ``update``, the shapes differ, have another
+            number of dimensions, or the images are not larger than half of the window.
+        TypeError: in ``update``, the dtypes differ.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = SSIM(data_range=1.0)
@@ -61,7 +64,7 @@ class SSIM(View):
         1.0
 
     References:
-        Wang et al., "Image quality assessment: from error visibility to structural similarity",
+        Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
         2004.
     """
 
@@ -142,18 +145,16 @@ def _sum_similarities(
     if any(length <= size // 2 for length, size in zip(output[0].shape[2:], sizes, strict=True)):
         raise ValueError(
             f"Images should be larger than half of kernel_size, which is {sizes}, along each dimension, "
-            f"but given {tuple(output[0].shape)}; take a smaller kernel_size"
+            f"but given {tuple(output[0].shape)}; use a smaller kernel_size"
         )
     y_pred, y = (widened(images.detach()) for images in output)
     num_images, num_channels = y_pred.shape[:2]
     if not num_images:
         return 0, y_pred.sum()
-    # Variances are the same for darker images, whose squares do not cancel.
+    # Subtracting the mean of each image keeps the variances, and avoids cancellation in them.
     dims = tuple(range(2, y.ndim))
-    level_p, level_y = (
-        y_pred.mean(dim=dims, keepdim=True),
-        y.mean(dim=dims, keepdim=True),
-    )  # (B, C, 1, 1)
+    level_p = y_pred.mean(dim=dims, keepdim=True)  # (B, C, 1, 1)
+    level_y = y.mean(dim=dims, keepdim=True)
     y_pred, y = y_pred - level_p, y - level_y
     windows = [
         _window(size, None if widths is None else widths[i], y_pred) for i, size in enumerate(sizes)
@@ -173,7 +174,7 @@ def _sum_similarities(
 
 
 def _window(size: int, width: float | None, like: Tensor) -> Tensor:
-    """Weights of a window along one dimension, with sum 1."""
+    """Returns the weights of a window along one dimension; their sum is 1."""
     offsets = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
     weights = (
         torch.ones_like(offsets) if width is None else torch.exp(-((offsets / width) ** 2) / 2)
@@ -182,12 +183,12 @@ def _window(size: int, width: float | None, like: Tensor) -> Tensor:
 
 
 _SMALL = 128
-"""Longer images are smoothed faster by adding shifted ones than by a product of matrices."""
+"""Size of images up to which smoothing by a matrix product is faster."""
 
 
 @functools.lru_cache(maxsize=16)
 def _matrix(length: int, window: tuple[float, ...]) -> Tensor:
-    """What smooths rows (N, L) that it is multiplied with, shape (L, L)."""
+    """Returns the matrix (L, L) that smooths rows (N, L) in a product."""
     half = len(window) // 2
     places = pad(torch.arange(length, dtype=torch.float64)[None], [half, half], mode="reflect")[
         0
@@ -200,7 +201,10 @@ def _matrix(length: int, window: tuple[float, ...]) -> Tensor:
 
 
 def _smooth(images: Tensor, windows: list[Tensor]) -> Tensor:
-    """Means over the window around each pixel: along one dimension after the other, as windows are products."""
+    """Returns the means over the window around each pixel.
+
+    The windows are separable: each dimension is smoothed on its own.
+    """
     if len(windows) == 2 and images.is_cpu and max(images.shape[2:]) <= _SMALL:
         rows, columns = (
             _matrix(length, tuple(window.tolist())).to(images.dtype)
@@ -211,7 +215,7 @@ def _smooth(images: Tensor, windows: list[Tensor]) -> Tensor:
     padding = [half for window in reversed(windows) for half in [len(window) // 2] * 2]
     images = pad(images, padding, mode="reflect")
     for dim, window in enumerate(windows, start=2):
-        # Adding shifted images is several times as fast as convolving them, in float64.
+        # In float64, adding shifted images is several times faster than a convolution.
         size = images.shape[dim] - len(window) + 1
         total = images.narrow(dim, 0, size) * window[0]
         for i in range(1, len(window)):

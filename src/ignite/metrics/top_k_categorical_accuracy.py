@@ -1,4 +1,4 @@
-"""The share of examples whose class is among the highest scores."""
+"""Top-k categorical accuracy: is the true class among the k highest scores?"""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ __all__ = ["TopKCategoricalAccuracy"]
 
 
 class TopKCategoricalAccuracy(View):
-    r"""The share of examples whose class is among the ``k`` highest scores.
+    r"""Fraction of examples whose true class is among the ``k`` highest scores.
 
     .. math:: \frac{1}{N} \sum_{i=1}^{N} \mathbb{1}\bigl[\, \#\{c : s_{ic} < s_{i y_i}\} \ge C - k \,\bigr]
 
-    where :math:`s_{ic}` is the score of class :math:`c` for example :math:`i`. Update with
-    ``(y_pred, y)``:
+    where :math:`s_{ic}` is the score of class :math:`c` for example :math:`i`.
 
-    - ``y_pred``: scores of shape (B, C), floating point; logits do as well as probabilities.
-    - ``y``: classes in [0, C), of shape (B,) or (B, 1).
+    Ties and NaN count against the example: a model that gives all classes the same score gets 0,
+    not 1.
 
-    A tie counts against the example, and so does NaN: a model that gives each class the same score
-    gets 0, not 1.
+    Update with ``(y_pred, y)``:
+
+    - ``y_pred``: scores, shape (B, C), floating point, logits or probabilities.
+    - ``y``: true classes, shape (B,) or (B, 1), integer, in [0, C).
 
     Args:
-        k: how many of the highest scores count, from 1 to C.
+        k: number of highest scores that count, from 1 to C.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to count; by default, where the scores are.
+        device: device on which to count. By default, that of the scores.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``k`` is no positive integer; in ``update``, shapes do not fit each other or
-            ``k``, or a target is no class. Targets on an accelerator are reported by ``compute``.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: ``k`` is not a positive integer. In ``update``, the shapes do not match each
+            other or ``k``, or a target is not a class. For targets on an accelerator, ``compute``
+            raises instead.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = TopKCategoricalAccuracy(k=2)
