@@ -56,7 +56,7 @@ def describe_signature(func: Callable[..., Any]) -> str:
 
 
 def name_of(func: Callable[..., Any]) -> str:
-    """Returns the qualified name of a function or method; for other callables, that of their class."""
+    """Returns the qualified name of a function or method, or the class of another callable."""
     partial_of = getattr(func, "func", None)
     if partial_of is not None and not hasattr(func, "__qualname__"):
         return f"partial({name_of(partial_of)})"
@@ -78,7 +78,7 @@ def source_location(func: Callable[..., Any]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns a hint for the end of an error message: the closest match of ``name`` among ``names``.
+    """Returns a hint for an error message: the closest match of ``name`` among ``names``.
 
     Example:
         >>> nearest("n_save", ["n_saved", "atomic"]), nearest("color", ["atomic"])

@@ -1,4 +1,4 @@
-"""Durations and intervals from a monotonic clock, which adjustments of the system time do not affect."""
+"""Durations and intervals, from a clock that adjustments of the system time do not affect."""
 
 import time
 

@@ -17,8 +17,8 @@ _MAX_TEXT = 80
 def first_difference(found: Any, expected: Any, path: str = "") -> str | None:
     """Describes where ``found`` differs from ``expected``; None if they are bitwise equal.
 
-    NaN equals NaN, and 0.0 does not equal -0.0. The order of keys in mappings does not matter. Other
-    objects are compared with ``==``.
+    NaN equals NaN, and 0.0 does not equal -0.0. The order of keys in mappings does not matter.
+    Other objects are compared with ``==``.
 
     Example:
         >>> first_difference({"lr": [0.1, 0.2]}, {"lr": [0.1, 0.3]}, "scheduler")

@@ -47,7 +47,7 @@ def hash_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> tupl
 
 
 def check_writable(path: Path | None) -> None:
-    """Checks that a folder is or could be created and written to, without creating it; accepts None.
+    """Checks that files can be written to a folder, which need not exist yet; accepts None.
 
     Raises:
         PermissionError: the folder is not writable.

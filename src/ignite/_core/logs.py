@@ -56,9 +56,9 @@ def setup_logger(
 def to_str_list(data: Any) -> list[str]:
     """Formats numbers, tensors and nested containers of them as short texts.
 
-    Numbers have 4 decimals. Items of a dictionary become ``key: value``. For a 1-d tensor, the first
-    10 elements are shown; for one with more dimensions, the shape. None and empty lists have no
-    text.
+    Numbers have 4 decimals. Items of a dictionary become ``key: value``. For a 1-d tensor, the
+    first 10 elements are shown; for one with more dimensions, the shape. None and empty lists have
+    no text.
 
     Example:
         >>> to_str_list({"loss": 0.5, "sizes": [1, 2], "none": None, "image": torch.zeros(3, 8, 8)})

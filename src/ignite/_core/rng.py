@@ -105,7 +105,7 @@ def restore_random_state(state: RandomState) -> None:
 
 
 def _accelerator_type() -> str | None:
-    """Returns the device type, such as ``cuda`` or ``mps``, of which a process has at most one; else None."""
+    """Returns the type of the accelerator, such as ``cuda`` or ``mps``; None without one."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return None if accelerator is None else accelerator.type
 

@@ -1,4 +1,4 @@
-"""All uses of torch's private names, each with the versions it was seen in and what happens without it."""
+"""All private names of torch in use, with the versions they were seen in and their fallbacks."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def dataset_fetcher(iterator: Any) -> Any:
 
 
 COMPILED_MODULE_NAME = "_orig_mod"
-"""The attribute of a compiled module that holds the original module; appears in its parameter names.
+"""The attribute of a compiled module that holds the original one; a part of parameter names.
 
 Seen in 2.13. Without it, parameter names keep the prefix that ``torch.compile`` adds.
 """

@@ -29,7 +29,7 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 
 def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
-    """Calls ``func`` on every instance of ``input_type`` in nested mappings, sequences and namedtuples.
+    """Calls ``func`` on each instance of ``input_type`` in nested mappings, sequences, namedtuples.
 
     Containers are rebuilt with their own type; strings and bytes stay as they are.
 
@@ -88,7 +88,7 @@ def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
 def convert_tensor(
     x: Any, device: str | torch.device | None = None, non_blocking: bool = False
 ) -> Any:
-    """Moves every tensor and packed sequence in nested mappings, sequences and namedtuples to ``device``.
+    """Moves all tensors and packed sequences in nested containers to ``device``.
 
     Args:
         x: the tensor or container.
@@ -109,7 +109,7 @@ def convert_tensor(
 
 
 def in_float32(output: Any) -> Any:
-    """Converts float16 and bfloat16 tensors in nested containers to float32; keeps all other objects.
+    """Converts float16 and bfloat16 tensors in nested containers to float32; keeps other objects.
 
     Example:
         >>> in_float32((torch.ones(1, dtype=torch.bfloat16), "a"))
@@ -308,7 +308,7 @@ def _names(types: type | tuple[type, ...]) -> str:
 
 
 def to_onehot(indices: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Converts class indices to one-hot vectors along a new dimension 1. Supports ``torch.jit.script``.
+    """Converts class indices to one-hot vectors along a new dimension 1; can be scripted.
 
     Args:
         indices: integers in [0, num_classes), shape (N, ...).

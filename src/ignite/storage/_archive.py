@@ -325,7 +325,7 @@ def _find_directory(file: BinaryIO) -> _Directory:
 
 
 def _find_directory_64(file: BinaryIO, at: int, end: int, directory_32: _Directory) -> _Directory:
-    """Reads the zip64 end record, which torch always writes, and compares it with the 32-bit one."""
+    """Reads the zip64 end record, which torch always writes, and compares both end records."""
     if at + _END_64.size != end:
         raise CheckpointError("its central directory is not where it should be")
     file.seek(at)

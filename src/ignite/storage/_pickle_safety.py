@@ -34,7 +34,7 @@ _ORDERED_DICT = _Global("OrderedDict")
 
 
 def check_calls(pickled: bytes, file_size: int) -> None:
-    """Refuses a pickle that would allocate much more memory than the file's size, or overflow the stack.
+    """Refuses a pickle that would allocate much more memory than the file has, or overflow the stack.
 
     Only pickles that contain the name of such a call, or very many tuples, are interpreted; most do
     not.
@@ -48,14 +48,14 @@ def check_calls(pickled: bytes, file_size: int) -> None:
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
-    """Like :func:`check_calls`, for files of torch before 1.6, in which storages state their size, too."""
+    """Like :func:`check_calls`, for files of torch before 1.6, whose storages state their size."""
     content, at = file.read(), 0
     for _ in range(5):  # pickles of: magic number, version, system, the state, keys of storages
         at = _Interpreter(content, file_size, at, has_storages=True).run()
 
 
 def _tensor_pattern() -> re.Pattern[bytes]:
-    """Returns a pattern of the opcodes that follow ``_rebuild_tensor_v2`` for an ordinary tensor."""
+    """Returns a pattern of the opcodes after ``_rebuild_tensor_v2`` of an ordinary tensor."""
     get, put = rb"(?:h.|j....)", rb"(?:q.|r....)"
     integer = rb"(?:K.|M..|J....)"
     digits = b"|".join(rb"X%c\0\0\0\d{%d}" % (length, length) for length in range(1, 7))

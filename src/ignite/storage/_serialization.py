@@ -1,9 +1,9 @@
-"""Checks and converts states for ``torch.load(weights_only=True)``, and writes them in the format of ``torch.save``.
+"""Checks and converts states for safe loading, and writes them in the format of ``torch.save``.
 
 ``torch.save`` calls a Python function for each of the about twenty objects that represent a tensor
-in a pickle. For many small tensors, :func:`write_state` is several times faster: it reduces a tensor
-in one call and writes its bytes without a copy. It supports ordinary tensors on the host only; all
-others are left to ``torch.save``.
+in a pickle. For many small tensors, :func:`write_state` is several times faster: it reduces a
+tensor in one call and writes its bytes without a copy. It supports ordinary tensors on the host
+only; all others are left to ``torch.save``.
 """
 
 import codecs
@@ -25,7 +25,7 @@ from ignite._core.torch_private import MKLDNN_LAYOUT, rebuild_tensor, storage_id
 from ignite.storage._archive import ArchiveWriter
 
 MAX_DEPTH = 100
-"""Of nested containers: pickle and :class:`StateConverter` recurse, on the stack of the user's program."""
+"""Limit for nested containers: pickle and :class:`StateConverter` are recursive."""
 
 _LEAVES = frozenset(
     {type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.layout}
@@ -37,7 +37,7 @@ _SUB_BYTE = re.compile(r"torch\.u?int[1-7]$")
 _PROTOCOL = 2  # the pickle protocol that torch.load(weights_only=True) requires
 _FORMAT = b"3\n"  # the version of torch's file format since torch 1.6
 _LOCATION = "cpu"
-# Files name a dtype by its storage class. Newer dtypes have none; torch.save writes them differently.
+# Files name a dtype by its storage class. Newer dtypes have none, and only torch.save writes them.
 _STORAGES = {
     torch.bfloat16: torch.BFloat16Storage,
     torch.bool: torch.BoolStorage,
@@ -205,7 +205,7 @@ class StateConverter:
         return self.convert(key, path, depth + 1)
 
     def _check_loadable(self, x: Any, at: KeyPath) -> Any:
-        """Saves and loads an object in memory, the only way to find out whether all of it can be loaded."""
+        """Saves and loads an object in memory: the only way to check that all of it can be loaded."""
         buffer = io.BytesIO()
         try:
             torch.save(x, buffer)
@@ -222,7 +222,7 @@ class StateConverter:
 
 
 class _Aliases:
-    """Returns tensors without gradients, hooks and attributes, and without a copy where possible."""
+    """Returns tensors without gradients, hooks and attributes; avoids copies where possible."""
 
     def __init__(self) -> None:
         self._dtypes: dict[int, torch.dtype] = {}
@@ -304,7 +304,7 @@ def _has_sub_byte_elements(dtype: torch.dtype) -> bool:
 
 
 def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:
-    """Whether all items are plain values; for a million numbers, much faster than converting each."""
+    """Whether all items are plain values; much faster than converting each of a million numbers."""
     kinds = set(map(type, x))
     if int in kinds:
         kinds.discard(int)
@@ -324,7 +324,7 @@ def _is_marked_safe(x: Any) -> bool:
 
 
 def _plain_or_none(x: Any) -> Any:
-    """Converts numpy's numbers and subclasses of numbers and strings to Python's types; None for other objects."""
+    """Converts numpy's numbers, and subclasses of numbers and strings; None for other objects."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(x, numpy.generic):
         x = x.item()
@@ -352,7 +352,7 @@ def _name_of(kind: type) -> str:
 
 
 def _short(key: Any) -> str:
-    """Formats a key; for classes other than built-in ones, by the name, because their ``repr`` may do anything."""
+    """Formats a key, without calling ``repr`` of classes of users, which may do anything."""
     text = repr(key) if type(key).__module__ == "builtins" else f"<{_name_of(type(key))}>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 

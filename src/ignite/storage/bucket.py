@@ -95,7 +95,7 @@ class Bucket:
             raise
 
     def _discard(self, path: str, num_bytes: int) -> None:
-        """Tries to remove an incomplete upload: some clients complete an upload that was interrupted."""
+        """Tries to remove an incomplete upload, because some clients complete interrupted uploads."""
         try:
             self._fs.invalidate_cache()
             if is_temporary(path.rpartition("/")[2]) or self._fs.info(path)["size"] != num_bytes:
@@ -135,7 +135,7 @@ class Bucket:
         return True
 
     def names(self) -> list[str]:
-        """Returns the sorted names of the files, without temporary ones; empty if the folder does not exist."""
+        """Returns the sorted names of the files, without temporary ones; empty without a folder."""
         return sorted(name for name in self._all_names() if not name.startswith("."))
 
     def size(self, name: str) -> int:
@@ -152,7 +152,7 @@ class Bucket:
         return int(info["size"])
 
     def point(self, link: str, name: str) -> None:
-        """Checks the names only: there are no links; the index names the best and the last checkpoint."""
+        """Only checks the names: there are no links."""
         check_name(link)
         check_name(name)
 

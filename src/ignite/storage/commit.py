@@ -18,8 +18,8 @@ _CHUNK = 1 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Errors of file systems that cannot sync a folder.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
-# Some systems lack some of the flags. O_NOFOLLOW: a symbolic link in place of the file could make us
-# overwrite another one.
+# Some systems lack some of the flags. O_NOFOLLOW: a symbolic link in place of the file could make
+# us overwrite another file.
 _FLAGS = (
     os.O_RDWR
     | os.O_CREAT
@@ -119,7 +119,7 @@ def sweep(directory: Path) -> list[str]:
 
 
 class _File(io.RawIOBase):
-    """A buffered file for writing, which records its first error and raises it again in later writes.
+    """A buffered file for writing, which raises its first error again in all later writes.
 
     torch replaces the error of a file by an error about positions. And if one write failed and
     later ones did not, there would be a hole in the file.
@@ -245,7 +245,7 @@ def read_checksum(file: BinaryIO) -> Written:
 
 
 def _sync_folder(directory: Path) -> None:
-    """Syncs the folder: without this, a power cut may lose the new name of a file that is synced."""
+    """Syncs the folder; otherwise, a power cut could lose the new name of a synced file."""
     if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover - folders cannot be opened on Windows
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

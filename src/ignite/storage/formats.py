@@ -1,4 +1,4 @@
-"""Saves and loads weights as safetensors, a format that contains no code and that other programs read."""
+"""Saves and loads weights as safetensors, a format without code that other programs read."""
 
 import ctypes
 import itertools
@@ -162,7 +162,7 @@ def _read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 def _read_metadata(
     metadata: Mapping[str, str], path: Path
 ) -> tuple[dict[str, int] | None, dict[str, str]]:
-    """Returns the checksums, or None for files of other programs; and the aliases with their first names."""
+    """Returns the checksums, None for files of other programs; and aliases with their first names."""
     own = {key: metadata[key] for key in _OWN_KEYS if key in metadata}
     if _CHECKSUM_KEY not in metadata and "crc32" not in own:
         logger.warning("%s has no checksums, so it cannot be verified", path)
@@ -177,7 +177,7 @@ def _read_metadata(
 
 
 def _deduplicate(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Returns each tensor once, contiguous and on the host; and the aliases with their first names."""
+    """Returns each tensor once, contiguous and on the host; and aliases with their first names."""
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_names: dict[tuple[Any, ...], str] = {}

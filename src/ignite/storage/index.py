@@ -30,7 +30,7 @@ _FROM_NOTE = ("step", "epoch", "score", "score_name", "mode", "restarts", "creat
 
 
 class Index(NamedTuple):
-    """The content of ``index.json``: checkpoints, newest last, and the names of the best and the last one."""
+    """The content of ``index.json``: checkpoints, newest last; names of the best and the last one."""
 
     rows: list[Row]
     best: str | None
@@ -38,7 +38,7 @@ class Index(NamedTuple):
 
 
 def write_index(place: Place, rows: Sequence[Row]) -> Index:
-    """Writes ``index.json``, and points ``best.pt`` and ``last.pt`` to the best and the newest checkpoint.
+    """Writes ``index.json``, and points ``best.pt`` and ``last.pt`` to their checkpoints.
 
     Rows whose files do not exist are left out.
 

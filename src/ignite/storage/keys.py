@@ -1,4 +1,4 @@
-"""State dicts whose keys do not depend on wrappers such as DDP, DataParallel and ``torch.compile``."""
+"""State dicts whose keys do not depend on wrappers such as DDP and ``torch.compile``."""
 
 import sys
 from collections import OrderedDict
@@ -21,7 +21,7 @@ _SHARDED = "torch.distributed._shard.sharded_tensor"
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """Returns the module inside DataParallel, DistributedDataParallel and ``torch.compile``, at any depth.
+    """Returns the module inside of any number of DataParallel, DDP and ``torch.compile`` wrappers.
 
     Example:
         >>> linear = nn.Linear(1, 1)
@@ -40,7 +40,7 @@ def state_of(obj: Any) -> Mapping[str, Any]:
     too. DTensors, for example of FSDP2, are returned unchanged; each process gets its own shard.
 
     Args:
-        obj: any object with ``state_dict``. The state of an object that is not a module is unchanged.
+        obj: any object with ``state_dict``. States of other objects than modules are unchanged.
 
     Raises:
         TypeError: ``obj`` has no ``state_dict``.
@@ -144,7 +144,7 @@ def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
 
 
 def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Renames the keys of ``state`` to those of ``module.state_dict()``, for a module that is not wrapped itself.
+    """Renames the keys of ``state`` to those of an unwrapped module.
 
     Tries the keys unchanged, then without the prefix of ``torch.compile``, then also without one,
     two, ... leading ``module``, and finally without any ``module``. Uses the variant in which most
@@ -179,7 +179,7 @@ def _key_variants(state: Mapping[str, Any]) -> Iterator[Callable[[str], str]]:
 
 
 def _without_wrappers(key: str, num_parts: int) -> str:
-    """Removes the prefix of ``torch.compile``, and ``module`` from the first ``num_parts`` parts of the rest."""
+    """Removes the prefix of ``torch.compile``, and ``module`` from the first ``num_parts`` parts."""
     parts = [part for part in key.split(".") if part != COMPILED_MODULE_NAME]
     return ".".join([part for part in parts[:num_parts] if part != "module"] + parts[num_parts:])
 
@@ -195,7 +195,7 @@ def _renamed(
     rename: Callable[[str], str],
     rename_prefix: Callable[[str], str] | None = None,
 ) -> Mapping[str, Any]:
-    """Copies a state with renamed keys; also renames the prefixes in ``_metadata``, where torch stores versions."""
+    """Copies a state with renamed keys, and renames the prefixes in torch's ``_metadata``."""
     renamed: OrderedDict[str, Any] = OrderedDict(
         (rename(key), value) for key, value in state.items()
     )
@@ -210,7 +210,7 @@ def _renamed(
 
 
 def _strip_wrappers(module: nn.Module | None, key: str) -> str:
-    """Removes the prefixes of wrappers from a key of ``module.state_dict()``, or from a prefix of a key."""
+    """Removes the prefixes of wrappers from a key, or a prefix of a key, of ``module.state_dict()``."""
     parts = key.split(".")
     kept: list[str] = []
     for i, part in enumerate(parts):
@@ -223,7 +223,7 @@ def _strip_wrappers(module: nn.Module | None, key: str) -> str:
 
 
 def _wrapped_name(module: nn.Module) -> str | None:
-    """Returns the name of the attribute that holds the wrapped module; None if ``module`` is not a wrapper."""
+    """Returns the attribute that holds the wrapped module; None if ``module`` is not a wrapper."""
     if isinstance(module, DataParallel | DistributedDataParallel):
         return "module"
     compiled = compiled_module_class(sys.modules)

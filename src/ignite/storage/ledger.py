@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows that have a score other than NaN, best first; of equal scores, the newest first.
+    """Returns the rows with a score other than NaN, best first; of equal scores, newest first.
 
     Example:
         >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, math.nan])]
@@ -41,7 +41,7 @@ def best(rows: Sequence[Row]) -> Row | None:
 
 
 def kept(rows: Sequence[Row], num_best: int, num_last: int) -> list[Row]:
-    """Returns the ``num_best`` rows with the best scores and the ``num_last`` newest rows, newest last.
+    """Returns the rows with the best scores and the newest rows, newest last.
 
     Example:
         >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, 0.1, 0.2])]

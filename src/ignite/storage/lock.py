@@ -96,7 +96,7 @@ def _lock(descriptor: int, directory: str | Path) -> None:
 
 
 def _try_to_lock(descriptor: int) -> bool:
-    """Locks the open file, not the process: closing another descriptor of the file keeps the lock."""
+    """Locks the open file, so that closing another descriptor of the file keeps the lock."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,7 +116,7 @@ def _try_to_lock(descriptor: int) -> bool:
 
 
 def _close_in_child() -> None:
-    """Closes the locks in a forked process: otherwise a worker would keep them after its parent has died."""
+    """Closes the locks in a forked process, which would keep them after its parent has died."""
     for descriptor in _descriptors:
         with suppress(OSError):
             os.close(descriptor)

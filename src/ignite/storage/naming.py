@@ -93,7 +93,7 @@ def is_temporary(name: str) -> bool:
 
 
 def owner_is_dead(name: str) -> bool:
-    """Whether the process that created the temporary ``name`` ran on this host and has ended; False if unknown."""
+    """Whether the process that created the temporary ``name`` is known to have ended on this host."""
     found = _TEMPORARY.fullmatch(name)
     if found is None or found[1] != _host():
         return False

@@ -1,4 +1,4 @@
-"""Metadata of a checkpoint, such as step and score: JSON in an entry of the file that torch ignores."""
+"""Metadata of a checkpoint, such as step and score, as JSON in an entry that torch ignores."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Saves and loads checkpoints; verifies checksums on saving and loading, and never runs code from a file."""
+"""Saves and loads checkpoints; always verifies checksums, and never runs code from a file."""
 
 import logging
 import os
@@ -129,7 +129,7 @@ def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> L
     with open_file(path) as file:
         try:
             note = _check(file, path)
-            # torch can map a path only. If the file is replaced after the check, it maps the new one.
+            # torch maps paths only. If the file is replaced after the check, it maps the new file.
             target = path if kwargs.get("mmap") else file
             state = torch.load(
                 cast(Any, target), map_location=map_location, **kwargs, weights_only=True
@@ -162,9 +162,9 @@ def _check(file: BinaryIO, path: Path) -> Note | None:
 def scan(place: Place, family: str | None = None) -> list[Found]:
     """Lists the checkpoints in a place, newest first, by the steps in their notes.
 
-    Only the notes are read. The step of a file without a note, such as a file of Ignite, is the last
-    integer in its name. The same holds for a file that cannot be read, which is listed with its
-    error. Modification times are ignored.
+    Only the notes are read. The step of a file without a note, such as a file of Ignite, is the
+    last integer in its name. The same holds for a file that cannot be read, which is listed with
+    its error. Modification times are ignored.
 
     Args:
         place: the folder to search.

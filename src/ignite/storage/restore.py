@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 def restore(
     targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bool = True
 ) -> Callable[[], None]:
-    """Loads ``states[name]`` into ``targets[name]`` for each name of ``targets``, or changes nothing.
+    """Loads ``states[name]`` into ``targets[name]`` for all names of ``targets``, or for none.
 
     First checks everything that can be checked without loading: keys and shapes of modules; groups,
     parameters and shapes of optimizers. Then copies the states of all targets to the host, and
@@ -138,7 +138,7 @@ def _back_up(name: str, target: Any) -> Mapping[str, Any] | None:
         try:
             copied: Mapping[str, Any] = Snapshot().take(state)
         except TypeError:
-            # A state that cannot be saved, for example because it contains functions, can be copied.
+            # A state that cannot be saved, for example with functions in it, can be copied.
             copied = copy.deepcopy(state)
     except Exception as error:
         logger.warning(
@@ -209,7 +209,7 @@ def _has_custom_loading(module: nn.Module) -> bool:
 
 
 def _is_optional(module: nn.Module, key: str) -> bool:
-    """Whether torch accepts a state without the key: old files lack ``num_batches_tracked`` of norms."""
+    """Whether torch accepts a state without the key, which old files of norms lack."""
     path, _, name = key.rpartition(".")
     return name == "num_batches_tracked" and isinstance(module.get_submodule(path), BATCH_NORM_BASE)
 

@@ -1,4 +1,4 @@
-"""Sharded checkpoints: each process writes its shard, and the folder appears complete or not at all.
+"""Sharded checkpoints: each process writes its shard; the folder is complete or absent.
 
 Loading never runs code from the folder.
 """
@@ -234,7 +234,7 @@ def _raise_together(work: Callable[[], Any], agree: Agree) -> Any:
 
 @contextmanager
 def _single_failure(rank: int) -> Iterator[None]:
-    """Raises the error of this process, or else of another one, instead of torch's collection of all."""
+    """Raises one error, if possible that of this process, instead of torch's collection of all."""
     try:
         yield
     except CheckpointException as error:
@@ -284,7 +284,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _SafeReader(FileSystemReader):
-    """Reads the metadata of a checkpoint without running its code, and no file outside of its folder."""
+    """Reads metadata without running code, and no file outside of the folder of the checkpoint."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> dcp_metadata.Metadata:
         """Returns the content of the file ``.metadata``."""
@@ -295,7 +295,7 @@ class _SafeReader(FileSystemReader):
 
 
 class _SafePlanner(DefaultLoadPlanner):
-    """Loads values without running their code, and stores them in place, also in lists and under integer keys.
+    """Loads values without running code, and stores them in place, in dictionaries and lists.
 
     Args:
         allows_more: whether the checkpoint may contain values that the state does not.
@@ -333,7 +333,7 @@ class _SafePlanner(DefaultLoadPlanner):
 
 
 def _find_locations(container: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yields the fully qualified name of each value, as torch forms it, with its container and key."""
+    """Yields torch's fully qualified name of each value, with its container and key."""
     for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
         name = f"{prefix}{key}"
         yield name, (container, key)

@@ -17,7 +17,7 @@ _HOST = "cpu"
 _PINNED = ("cuda", "xpu")
 # Up to this size, allocating memory takes less time than searching for a buffer to reuse.
 _NUM_SMALL_BYTES = 1 << 16
-# References to the storage of an unused buffer: from the buffer, and from the call that counts them.
+# References to the storage of an unused buffer: by the buffer, and by the call that counts them.
 _NUM_OWN_USES = 2
 
 
@@ -42,7 +42,7 @@ class _Block(NamedTuple):
     Otherwise there are gaps between the elements, and only the elements are copied.
     """
     key: tuple[int, bool]
-    """Size in bytes, and whether the memory is pinned: blocks with equal keys can use the same buffer."""
+    """Size in bytes, and whether it is pinned: blocks with equal keys can use the same buffer."""
 
 
 class Snapshot:
@@ -154,7 +154,7 @@ class _TensorCollector:
         self.by_storage.setdefault(key, []).append(_ByteRange(tensor, target, *byte_range(tensor)))
 
     def _copy_small(self, tensor: Tensor) -> Tensor | None:
-        """Clones a small tensor on the host, if it is the first tensor of its storage; otherwise returns None."""
+        """Clones a small tensor on the host if it is the first of its storage; else returns None."""
         kind = type(tensor)
         if (
             kind is not Tensor and kind is not torch.nn.Parameter
@@ -191,14 +191,14 @@ def byte_range(tensor: Tensor) -> tuple[int, int]:
 def _merge_overlapping(ranges: list[_ByteRange]) -> Iterator[_Block]:
     """Merges the overlapping ranges of one storage into blocks."""
     if len(ranges) > 1:
-        ranges = sorted(ranges, key=lambda one: (one.start, one.end))
+        ranges = sorted(ranges, key=lambda item: (item.start, item.end))
     overlapping, start, end = [ranges[0]], ranges[0].start, ranges[0].end
-    for one in ranges[1:]:
-        if one.start >= end:
+    for item in ranges[1:]:
+        if item.start >= end:
             yield _make_block(overlapping, start, end)
-            overlapping, start = [], one.start
-        overlapping.append(one)
-        end = max(end, one.end)
+            overlapping, start = [], item.start
+        overlapping.append(item)
+        end = max(end, item.end)
     yield _make_block(overlapping, start, end)
 
 

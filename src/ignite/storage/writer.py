@@ -1,7 +1,7 @@
 """Runs jobs, such as writing a checkpoint, in a background thread, and raises their errors."""
 
 import atexit
-import concurrent.futures.thread  # noqa: F401 - registers its exit handler before ours, see the end of this file
+import concurrent.futures.thread  # noqa: F401 - registers its exit handler before us, see below
 import logging
 import os
 import threading
@@ -25,7 +25,7 @@ class _Job:
         self.thread = threading.Thread(target=self._run, name="ignite-writer", daemon=True)
 
     def _run(self) -> None:
-        # Drops the reference to the work when it is done, which frees the state that it has written.
+        # Dropping the reference to the work frees the state that it has written.
         work, self._work = self._work, None
         try:
             if work is not None:
@@ -41,8 +41,8 @@ _pending: set[_Job] = set()
 class Writer:
     """Runs jobs in a background thread, one at a time.
 
-    There is no queue: :meth:`submit` waits until the previous job has ended. So at most one state is
-    waiting to be written, however slow the disk is. All methods have to be called from the same
+    There is no queue: :meth:`submit` waits until the previous job has ended. So at most one state
+    is waiting to be written, however slow the disk is. All methods have to be called from the same
     thread.
 
     The error of a job is raised once, by the next :meth:`submit` or :meth:`wait`. At exit, the
