@@ -28,47 +28,43 @@ def value(name, kind, y_pred, y, has_logits=True, ignored=None):
 CHOSEN = LOGITS.argmax(1)
 DECIDED = (SCORES[:, 0] > 0).long()
 BY_LABEL = (LOGITS > 0).long()
+CLASSIFICATIONS = [
+    ("multiclass", LOGITS, CLASSES, CHOSEN, "macro"),
+    ("binary", SCORES, YES, DECIDED, "binary"),
+    ("multilabel", LOGITS, LABELS, BY_LABEL, "macro"),
+]
+"""Kind, scores, targets, what the scores predict, and scikit-learn's name of the average."""
+AVERAGED = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
 CASES = [
-    ("accuracy", "multiclass", LOGITS, CLASSES, sk.accuracy_score(CLASSES, CHOSEN)),
-    (
-        "balanced_accuracy",
-        "multiclass",
-        LOGITS,
-        CLASSES,
-        sk.balanced_accuracy_score(CLASSES, CHOSEN),
+    *(
+        ("accuracy", kind, y_pred, y, sk.accuracy_score(y, predicted))
+        for kind, y_pred, y, predicted, _ in CLASSIFICATIONS
     ),
-    (
-        "precision",
-        "multiclass",
-        LOGITS,
-        CLASSES,
-        sk.precision_score(CLASSES, CHOSEN, average="macro"),
+    *(
+        (name, kind, y_pred, y, score(y, predicted, average=average))
+        for name, score in AVERAGED.items()
+        for kind, y_pred, y, predicted, average in CLASSIFICATIONS
     ),
-    ("recall", "multiclass", LOGITS, CLASSES, sk.recall_score(CLASSES, CHOSEN, average="macro")),
-    ("f1", "multiclass", LOGITS, CLASSES, sk.f1_score(CLASSES, CHOSEN, average="macro")),
-    ("kappa", "multiclass", LOGITS, CLASSES, sk.cohen_kappa_score(CLASSES, CHOSEN)),
-    ("mcc", "multiclass", LOGITS, CLASSES, sk.matthews_corrcoef(CLASSES, CHOSEN)),
+    *(
+        (name, "multiclass", LOGITS, CLASSES, score(CLASSES, CHOSEN))
+        for name, score in (
+            ("balanced_accuracy", sk.balanced_accuracy_score),
+            ("kappa", sk.cohen_kappa_score),
+            ("mcc", sk.matthews_corrcoef),
+        )
+    ),
     ("top2_accuracy", "multiclass", LOGITS, CLASSES, sk.top_k_accuracy_score(CLASSES, LOGITS, k=2)),
-    ("accuracy", "binary", SCORES, YES, sk.accuracy_score(YES, DECIDED)),
-    ("precision", "binary", SCORES, YES, sk.precision_score(YES, DECIDED)),
-    ("recall", "binary", SCORES, YES, sk.recall_score(YES, DECIDED)),
-    ("f1", "binary", SCORES, YES, sk.f1_score(YES, DECIDED)),
     ("roc_auc", "binary", SCORES, YES, sk.roc_auc_score(YES, SCORES)),
     ("average_precision", "binary", SCORES, YES, sk.average_precision_score(YES, SCORES)),
-    ("accuracy", "multilabel", LOGITS, LABELS, sk.accuracy_score(LABELS, BY_LABEL)),
-    (
-        "precision",
-        "multilabel",
-        LOGITS,
-        LABELS,
-        sk.precision_score(LABELS, BY_LABEL, average="macro"),
+    *(
+        (name, "regression", SCORES, NUMBERS, score(NUMBERS, SCORES))
+        for name, score in (
+            ("mae", sk.mean_absolute_error),
+            ("mse", sk.mean_squared_error),
+            ("rmse", sk.root_mean_squared_error),
+            ("r2", sk.r2_score),
+        )
     ),
-    ("recall", "multilabel", LOGITS, LABELS, sk.recall_score(LABELS, BY_LABEL, average="macro")),
-    ("f1", "multilabel", LOGITS, LABELS, sk.f1_score(LABELS, BY_LABEL, average="macro")),
-    ("mae", "regression", SCORES, NUMBERS, sk.mean_absolute_error(NUMBERS, SCORES)),
-    ("mse", "regression", SCORES, NUMBERS, sk.mean_squared_error(NUMBERS, SCORES)),
-    ("rmse", "regression", SCORES, NUMBERS, sk.root_mean_squared_error(NUMBERS, SCORES)),
-    ("r2", "regression", SCORES, NUMBERS, sk.r2_score(NUMBERS, SCORES)),
 ]
 
 

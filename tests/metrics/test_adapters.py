@@ -147,6 +147,20 @@ def test_saved_it_goes_on():
         assert each.compute().item() == 5.0
 
 
+def test_an_object_without_a_state_cannot_be_saved():
+    class Count:
+        def reset(self): ...
+
+        def update(self, output): ...
+
+        def compute(self): ...
+
+    with pytest.raises(
+        TypeError, match="Count should have the attribute metric_state.*to be saved, but given none"
+    ):
+        adapt(Count()).state_dict()
+
+
 def test_it_goes_to_the_device_of_the_outputs():
     metric = adapt(torchmetrics.MeanSquaredError())
     metric.update((torch.ones(2, device="meta"), torch.ones(2, device="meta")))
