@@ -21,7 +21,7 @@ from ignite.engine import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._supervised.mixed_precision import (
+from ignite.engine._supervised.evaluation_step import (
     MixedPrecision,
     device_type_of,
     in_float32,

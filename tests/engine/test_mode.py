@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite.engine._supervised.training_step import Mode
+from ignite.engine._supervised.evaluation_step import Mode
 
 
 class Counted(nn.Module):

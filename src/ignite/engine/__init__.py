@@ -1,20 +1,23 @@
 """Engines, their events, and engines of supervised training and evaluation."""
 
+from ignite.engine._supervised.evaluation_step import (
+    _prepare_batch,
+    supervised_evaluation_step,
+    supervised_evaluation_step_amp,
+)
 from ignite.engine._supervised.factories import (
     _check_arg,
     create_supervised_evaluator,
     create_supervised_trainer,
 )
-from ignite.engine._supervised.steps import (
-    _prepare_batch,
-    supervised_evaluation_step,
-    supervised_evaluation_step_amp,
+from ignite.engine._supervised.training_step import (
+    BackpropEvents,
+    CountedLoss,
     supervised_training_step,
     supervised_training_step_amp,
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
-from ignite.engine._supervised.training_step import BackpropEvents, CountedLoss
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import (

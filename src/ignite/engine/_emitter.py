@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ignite._core.calls import has_parameter
 from ignite.engine._handlers import (
     Registration,
-    Table,
     Tables,
     call_each,
     call_handlers,
@@ -192,10 +191,9 @@ class Emitter:
 
     def has_event_handler(self, handler: Callable[..., Any], event_name: Any | None = None) -> bool:
         """Whether ``handler`` is on the event, whatever its filter, or on any event if none is given."""
-        tables: Iterable[Table | None] = self._tables.values()
-        if event_name is not None:
-            tables = map(self._tables.find, _events_in(event_name))
-        return any(table.has(handler) for table in tables if table is not None)
+        return self._tables.has(
+            handler, self._tables if event_name is None else _events_in(event_name)
+        )
 
     @property
     def registered_events(self) -> list[Any]:
@@ -223,10 +221,9 @@ class Emitter:
             >>> [(entry.handler, entry.args) for entry in engine.handlers_of(Events.EPOCH_COMPLETED)]
             [(<built-in function print>, ('done',))]
         """
-        tables: Iterable[Table] = self._tables.values()
-        if event_name is not None:
-            tables = self._tables.find_all(_events_in(event_name), self.logger)
-        return [entry for table in tables for entry in table.entries]
+        if event_name is None:
+            return self._tables.entries()
+        return self._tables.entries_of(_events_in(event_name), self.logger)
 
     def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
         """Removes ``handler`` from an event, however often it was added and with whatever filters.
@@ -422,7 +419,7 @@ class Added:
 
     def _all(self) -> Iterator[Any]:
         for engine in self._engines:
-            yield from (entry for table in engine._tables.values() for entry in table.entries)
+            yield from engine._tables.entries()
             yield from engine._frames
             yield engine._keeper
 
@@ -430,8 +427,7 @@ class Added:
         """Removes what was added within the blocks."""
         new = {id(one) for one in self._new if one is not None}
         for engine in self._engines:
-            for table in engine._tables.values():
-                table.drop(new)
+            engine._tables.drop(new)
             engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
             if id(engine._keeper) in new:
                 engine._keeper = None

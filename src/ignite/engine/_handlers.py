@@ -193,9 +193,6 @@ class Table:
         position = next((i for i, is_lower in enumerate(priorities) if is_lower), len(calls))
         self._replace([*calls[:position], call, *calls[position:]])
 
-    def has(self, handler: Callable[..., Any]) -> bool:
-        return any(entry.handler == handler for entry in self.entries)
-
     def remove(self, handler: Callable[..., Any]) -> bool:
         """Removes a handler from the next firing on; returns whether it was there."""
         kept = [call for call in self.calls if call[-1].handler != handler]
@@ -274,6 +271,24 @@ class Tables(dict[str, Table]):
             table.add(registration)
             table.refresh(is_watched)
             logger.debug("Added handler for event %s", registration.event)
+
+    def entries(self) -> list[Registration]:
+        """Returns the handlers of all events."""
+        return [entry for table in self.values() for entry in table.entries]
+
+    def entries_of(self, events: Iterable[Any], logger: logging.Logger) -> list[Registration]:
+        """Returns the handlers of events; raises as :meth:`find_all`."""
+        return [entry for table in self.find_all(events, logger) for entry in table.entries]
+
+    def has(self, handler: Callable[..., Any], events: Iterable[Any]) -> bool:
+        """Whether a handler is on one of the events, whatever its filter."""
+        tables = [table for event in events if (table := self.find(event)) is not None]
+        return any(entry.handler == handler for table in tables for entry in table.entries)
+
+    def drop(self, ids: Container[int]) -> None:
+        """Removes the registrations with these ids from all events."""
+        for table in self.values():
+            table.drop(ids)
 
     def refresh(self, is_watched: bool) -> None:
         """Updates what the loop tests in each iteration."""

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 
 from ignite.base import Attachable
-from ignite.engine._supervised.mixed_precision import device_type_of
-from ignite.engine._supervised.steps import (
+from ignite.engine._supervised.evaluation_step import (
     EVALUATION_ARGUMENTS,
     _call_model,
     _identity,
-    _loss_item,
     _pred_and_target,
     _prepare_batch,
+    device_type_of,
     with_arguments,
 )
-from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep
+from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep, _loss_item
 from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import Events

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import torch
 import torch.distributed as dist
@@ -14,11 +16,26 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ignite._core.torch_private import COMPILED_MODULE_NAME
 from ignite.engine._cursor import is_last_in_epoch
-from ignite.engine._supervised.mixed_precision import NO_CONTEXT, FullPrecision
+from ignite.engine._supervised.evaluation_step import (
+    NO_CONTEXT,
+    ApexPrecision,
+    FullPrecision,
+    MixedPrecision,
+    Mode,
+    XlaPrecision,
+    _call_model,
+    _compiled,
+    _identity,
+    _prepare_batch,
+    with_arguments,
+)
+from ignite.engine._trace import Step
 from ignite.engine.events import EventEnum
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
+
+P = ParamSpec("P")
 
 
 class BackpropEvents(EventEnum):
@@ -68,77 +85,6 @@ class CountedLoss(NamedTuple):
     loss: Tensor
     num_counted: Tensor | float
     is_sum: bool = False
-
-
-# Methods that do nothing but set ``training`` of a module and its submodules.
-_PLAIN_TRAIN = (nn.Module.train, DistributedDataParallel.train)
-
-
-class Mode:
-    """Puts a model into training or evaluation mode, and writes nothing if it is in this mode already.
-
-    For each module, ``model.train()`` takes longer than a small layer takes to compute; a check is
-    about ten times faster. ``train()`` or ``eval()`` is called each time if a module overrides
-    ``train``, ``eval`` or ``training``, if the model is scripted or compiled, or if it is no
-    module.
-
-    Args:
-        model: the model.
-        is_training: training mode, or evaluation mode.
-
-    Example:
-        >>> model = nn.Sequential(nn.Dropout())
-        >>> Mode(model, is_training=False).enter()
-        >>> model[0].training
-        False
-    """
-
-    __slots__ = ("_is_plain", "_is_training", "_model", "_seen")
-
-    def __init__(self, model: Any, is_training: bool) -> None:
-        self._model = model
-        self._is_training = is_training
-        self._is_plain = isinstance(model, nn.Module)
-        """Whether a check suffices.
-
-        Once false, it stays false: a call each time is always right.
-        """
-        # Of each module: its attributes, and its submodules when it was put into the mode.
-        self._seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Mode, (self._model, self._is_training)  # the copy must look at the copied modules
-
-    def enter(self) -> None:
-        """Puts the model into the mode."""
-        is_training = self._is_training
-        for attributes, parts in self._seen:
-            if attributes.get("training") is not is_training or attributes["_modules"] != parts:
-                break
-        else:
-            if self._seen:
-                return
-        if is_training:
-            self._model.train()
-        else:
-            self._model.eval()
-        if self._is_plain:
-            self._look()
-
-    def _look(self) -> None:
-        modules = list(self._model.modules())
-        self._is_plain = all(map(_is_plain, modules))
-        self._seen = (
-            [(vars(module), dict(module._modules)) for module in modules] if self._is_plain else []
-        )
-
-
-def _is_plain(module: nn.Module) -> bool:
-    attributes = vars(module)
-    has_own = "train" in attributes or "eval" in attributes or "training" not in attributes
-    return (
-        not has_own and type(module).train in _PLAIN_TRAIN and type(module).eval is nn.Module.eval
-    )
 
 
 _ZERO_GRAD = torch.optim.Optimizer.zero_grad
@@ -468,3 +414,158 @@ def _average_gradients(model: DistributedDataParallel) -> None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad, group=group)
         parameter.grad.div_(dist.get_world_size(group))
+
+
+def _same_parameters(
+    other: Callable[P, Step],
+) -> Callable[[Callable[..., Step]], Callable[P, Step]]:
+    """Gives a function that passes its arguments on to ``other`` the signature of ``other``."""
+
+    def declare(function: Callable[..., Step]) -> Callable[P, Step]:
+        function.__signature__ = inspect.signature(other)  # type: ignore[attr-defined]
+        function.__annotations__ = other.__annotations__
+        return function
+
+    return declare
+
+
+def _loss_item(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Any:
+    return loss.item()
+
+
+@with_arguments()
+def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], Tensor] | nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, Tensor], Any] = _loss_item,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    compile: bool | Mapping[str, Any] = False,
+) -> Step:
+    """Creates the step of supervised training: ``step(engine, batch) -> output``.
+
+    The step puts the model into training mode.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> model = torch.nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = Engine(supervised_training_step(model, optimizer, torch.nn.functional.mse_loss))
+        >>> trainer.run([(torch.ones(2, 1), torch.ones(2, 1))]).iteration
+        1
+    """
+    return TrainingStep(
+        model=model,
+        called_model=_compiled(model, compile),
+        optimizer=optimizer,
+        loss_fn=loss_fn,
+        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
+        model_fn=model_fn,
+        model_transform=model_transform,
+        output_transform=output_transform,
+        accumulation_steps=gradient_accumulation_steps,
+        precision=FullPrecision(),
+        clipping=Clipping(clip_grad_norm, clip_grad_value),
+    )
+
+
+@with_arguments(
+    model="the model. If ``device`` is None, autocast is for the device of its parameters."
+)
+def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], Tensor] | nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, Tensor], Any] = _loss_item,
+    scaler: Any = None,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    amp_dtype: str | torch.dtype | None = None,
+    compile: bool | Mapping[str, Any] = False,
+) -> Step:
+    """Creates the step of supervised training under autocast.
+
+    Like :func:`supervised_training_step`, with the forward pass and the loss under autocast. If the
+    model returns float16 or bfloat16, ``loss_fn`` and ``output_transform`` get float32.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ValueError: a number is out of range, or autocast does not support the dtype.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+    """
+    step = supervised_training_step(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
+        gradient_accumulation_steps, model_fn,
+        clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile,
+    )  # fmt: skip
+    return _in_precision(MixedPrecision(device, model, amp_dtype, scaler), step)
+
+
+@with_arguments()
+@_same_parameters(supervised_training_step)
+def supervised_training_step_apex(*args: Any, **options: Any) -> Step:
+    """Creates the step of supervised training with mixed precision by NVIDIA's apex.
+
+    Like :func:`supervised_training_step`, with the loss scaled by apex.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ModuleNotFoundError: apex is not installed.
+        ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+    """
+    return _in_precision(ApexPrecision(), supervised_training_step(*args, **options))
+
+
+@with_arguments()
+@_same_parameters(supervised_training_step)
+def supervised_training_step_tpu(*args: Any, **options: Any) -> Step:
+    """Creates the step of supervised training on a device of torch_xla, such as a TPU.
+
+    Like :func:`supervised_training_step`; gradients are clipped before they are reduced over
+    devices.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ModuleNotFoundError: torch_xla is not installed.
+        ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+    """
+    return _in_precision(XlaPrecision(), supervised_training_step(*args, **options))
+
+
+def _in_precision(precision: FullPrecision, step: Any) -> Step:
+    converted: TrainingStep = dataclasses.replace(
+        step,
+        precision=precision,
+        model_transform=precision.with_full_output(step.model_transform),
+    )
+    return converted

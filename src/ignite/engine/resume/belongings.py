@@ -179,7 +179,7 @@ class _Collector:
         if callable(parts):
             for name, part in parts().items():
                 self.add(PART, name, part)
-        entries = [entry for table in engine._tables.values() for entry in table.entries]
+        entries = engine._tables.entries()
         for entry in entries:
             self._add_attached(engine, entry)
         for function, arguments in [

@@ -176,7 +176,7 @@ def as_target(
     parts = _named_parts(data, name)
     if parts is not None:
         return _as_targets(data, parts, known)
-    if is_column(data):
+    if not isinstance(data, Tensor) and is_column(data):
         if not _is_numeric(data):
             return _labels_or_numbers(data.to_list(), known, name, _categories(data))
         data = _floats(data) if _is_floating(data) else _integers(data, name)

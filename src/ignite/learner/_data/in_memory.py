@@ -125,7 +125,7 @@ def arrays_of(
         keys = tuple(
             name for name in data if name not in names_of(target) and name != sample_weight
         )
-    if is_frame(x):
+    if not isinstance(x, Tensor) and is_frame(x):
         available = column_names(x)
         # Those of the training data: other data frames may have more columns, such as the target.
         features = features or available
@@ -133,7 +133,7 @@ def arrays_of(
         x = matrix_of(x, features, known.has_codes)
     x = as_features(x, known=known)
     labels: tuple[Any, ...] = ()
-    if is_frame(y):
+    if not isinstance(y, Tensor) and is_frame(y):
         labels = known.labels or column_names(y)
         check_names(labels, column_names(y), "A column of y")
         y = y[list(labels)]
@@ -236,13 +236,14 @@ def _check_inputs(x: list[Any], y: Any) -> None:
 
 
 def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known) -> Parts:
-    if is_frame(data) or isinstance(data, Mapping):
+    is_unnamed = isinstance(data, Tensor | tuple)  # the usual case
+    if not is_unnamed and (is_frame(data) or isinstance(data, Mapping)):
         return _by_name(data, target, sample_weight, known)
     if target is not None:
         raise ValueError(
             f"target should be left out for arrays without names: pass (x, y), but given {target!r}"
         )
-    if tensor_dataset_of(data) is not None:
+    if not is_unnamed and tensor_dataset_of(data) is not None:
         data = _tensors_of(data)
     parts = take_apart(data if type(data) in (tuple, Parts) else (data,))
     if sample_weight is None:

@@ -126,6 +126,9 @@ def take_rows(data: Any, rows: Tensor) -> Any:
     """Returns these samples, as the same kind of data."""
     if isinstance(data, Tensor):
         return data.index_select(0, rows.to(data.device))
+    if isinstance(data, tuple):
+        items = [take_rows(item, rows) for item in data]
+        return type(data)(*items) if hasattr(data, "_fields") else tuple(items)
     if is_frame(data) or is_array(data):
         return data.iloc[rows.numpy()] if hasattr(data, "iloc") else data[rows.numpy()]
     if isinstance(data, list):
@@ -134,9 +137,6 @@ def take_rows(data: Any, rows: Tensor) -> Any:
             if not any(is_array(item) for item in data)
             else [take_rows(item, rows) for item in data]
         )
-    if isinstance(data, tuple):
-        items = [take_rows(item, rows) for item in data]
-        return type(data)(*items) if hasattr(data, "_fields") else tuple(items)
     if is_hugging_face(data):
         return data.select(rows.tolist())
     if holds_arrays(data) and tensor_dataset_of(data) is None:

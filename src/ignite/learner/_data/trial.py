@@ -165,8 +165,14 @@ def few_rows(data: Any, rows: Any) -> Any:
     lengths = {len(leaf) if isinstance(leaf, Tensor) and leaf.ndim else -1 for leaf in leaves}
     if len(lengths) != 1 or -1 in lengths:
         return data
+    return _rows_of(data, rows)
+
+
+def _rows_of(data: Any, rows: Any) -> Any:
     if isinstance(data, Tensor):
         return data[rows]
+    if type(data) is tuple:  # the usual case
+        return tuple([_rows_of(item, rows) for item in data])
     return apply_to_type(data, Tensor, lambda tensor: tensor[rows])
 
 

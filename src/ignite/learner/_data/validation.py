@@ -393,4 +393,5 @@ def _shapes(data: Any) -> str:
 
 
 def _moved(data: Any, device: torch.device | str | None) -> Any:
-    return data if device is None or not tensors_in(data) else convert_tensor(data, device)
+    is_there = device is None or all(one.device == _full(device) for one in tensors_in(data))
+    return data if is_there else convert_tensor(data, device)
