@@ -109,7 +109,10 @@ def test_a_rank_of_another_node_is_named_as_the_group_counts(tmp_path):
         ProcessRaisedException, match="Raised on rank 0 of 2"
     ):  # which has lost the other
         first.join()
-    assert time.monotonic() - float(Path(tmp_path, "failed at").read_text()) < _launch._PATIENCE_S
+    assert (
+        time.monotonic() - float(Path(tmp_path, "failed at").read_text())
+        < _launch._TERMINATION_TIMEOUT_S
+    )
 
 
 def test_a_rank_that_is_killed_ends_the_others_and_is_named():
@@ -125,7 +128,7 @@ def test_only_the_first_that_fails_goes_on_at_once(monkeypatch):
     first_failed = multiprocessing.RawValue("i", -1)
     for local_rank in (1, 0):
         _launch._wait_for_first_failure(local_rank, first_failed)
-    assert (first_failed.value, waits) == (1, [_launch._PATIENCE_S])
+    assert (first_failed.value, waits) == (1, [_launch._TERMINATION_TIMEOUT_S])
 
 
 def test_a_notebook_forks_as_its_functions_can_not_be_imported(monkeypatch):

@@ -26,7 +26,7 @@ def processes(monkeypatch):
     monkeypatch.setattr(
         rollcall, "_groups", type("Groups", (), {"setdefault": lambda self, *_: groups[own.rank]})()
     )
-    monkeypatch.setattr(rollcall, "ROLL_PATIENCE_S", 0.05)
+    monkeypatch.setattr(rollcall, "START_TIMEOUT_S", 0.05)
 
     def call(rank, names, run="train"):
         own.rank = rank
@@ -144,11 +144,11 @@ def test_one_that_does_not_begin_is_waited_for_once(processes, caplog):
 
 
 def test_one_that_does_not_come_to_a_decision_is_given_up(processes, caplog, monkeypatch):
-    monkeypatch.setattr(rollcall, "VOTE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(rollcall, "VOTE_TIMEOUT_S", 0.05)
     rolls = [processes.call(rank, ["a"]) for rank in range(SIZE)]
     assert of(rolls[:2], "a", 1, [True, False]) == [True, False]
     assert "not all ranks have voted" in caplog.text
-    monkeypatch.setattr(rollcall, "VOTE_PATIENCE_S", 60.0)
+    monkeypatch.setattr(rollcall, "VOTE_TIMEOUT_S", 60.0)
     assert rolls[2].any("a", 1, False) is True, "all have voted now"
     assert [rolls[2].any("a", stretch, False) for stretch in (1, 1, 2)] == [False] * 3, (
         "it does not wait for the others"

@@ -48,7 +48,7 @@ _SAME_IN_SLURM = {
 }
 _GRACE_S = 2.0
 """Seconds until other processes are terminated after a failure, and again until they are killed."""
-_PATIENCE_S = 10.0
+_TERMINATION_TIMEOUT_S = 10.0
 """Seconds that a process waits to be terminated if another one has failed before it."""
 _added: dict[str, str | None] = {}
 """Previous values of the environment variables that :func:`initialize` has set."""
@@ -305,7 +305,7 @@ def _wait_for_first_failure(local_rank: int, first_failed: Any) -> None:
     if first_failed.value < 0:
         first_failed.value = local_rank
     else:
-        threading.Event().wait(_PATIENCE_S)
+        threading.Event().wait(_TERMINATION_TIMEOUT_S)
 
 
 def free_port() -> int:

@@ -24,11 +24,11 @@ from ignite.distributed._process_group import get_rank, get_world_size, has_grou
 
 __all__ = ["Roll", "call_roll"]
 
-ROLL_PATIENCE_S = 10.0
+START_TIMEOUT_S = 10.0
 """Seconds to wait for a rank that has not started the run; then the others decide without it."""
-VOTE_PATIENCE_S = 60.0
+VOTE_TIMEOUT_S = 60.0
 """Seconds to wait for the vote of a rank."""
-_MOMENT_S = 0.02
+_MIN_WAIT_S = 0.02
 _KEPT_RUNS = 100
 _IN_FAVOUR = 1 << 32  # the lower 32 bits count all votes, the higher bits those in favour
 _LEFT = _LEAVES_STRETCH = -1
@@ -99,10 +99,10 @@ class Roll:
     def is_everywhere(self, name: str) -> bool:
         """Whether all ranks have a handler.
 
-        Waits up to ``ROLL_PATIENCE_S`` for ranks that have not started the run.
+        Waits up to ``START_TIMEOUT_S`` for ranks that have not started the run.
         """
         if self._names is None:
-            self._names = self._read(0.0 if self._run in self._absent else ROLL_PATIENCE_S)
+            self._names = self._read(0.0 if self._run in self._absent else START_TIMEOUT_S)
             if missing := self._missing:
                 if self._run not in self._absent:
                     logger.warning(
@@ -110,7 +110,7 @@ class Roll:
                         "%s s: rank %d decides alone",
                         self._run,
                         missing,
-                        ROLL_PATIENCE_S,
+                        START_TIMEOUT_S,
                         self._rank,
                     )
                 self._absent.add(self._run)  # later runs of this name do not wait again
@@ -131,7 +131,7 @@ class Roll:
                 timeout of the store.
         """
         if self._names is None:
-            self._names = self._read(ROLL_PATIENCE_S)
+            self._names = self._read(START_TIMEOUT_S)
         if self._missing:
             logger.warning(
                 "%s needs all ranks: waiting for ranks %s, which have not started %s",
@@ -222,27 +222,27 @@ class Roll:
         """Returns the number of votes in favor, or _LEAVES_STRETCH or _LEAVES_RUN."""
         key, following = (f"{self._ballot(name, stretch, number + i)}/result" for i in (0, 1))
         try:
-            self._store.wait([key], datetime.timedelta(seconds=VOTE_PATIENCE_S))
+            self._store.wait([key], datetime.timedelta(seconds=VOTE_TIMEOUT_S))
             return int(self._store.get(key))
         except RuntimeError:  # timeout
             logger.warning(
                 "%s: not all ranks have voted within %s s: rank %d decides alone for the rest of "
                 "this run",
                 self._run,
-                VOTE_PATIENCE_S,
+                VOTE_TIMEOUT_S,
                 self._rank,
             )
             for result in (key, following):  # for ranks that wait now, and for late ones
                 self._store.set(result, str(_LEAVES_RUN))
             return _LEAVES_RUN
 
-    def _read(self, patience_s: float) -> dict[int, list[str]]:
+    def _read(self, timeout_s: float) -> dict[int, list[str]]:
         """Returns the names by rank, of the ranks that start the run in time."""
         keys = {rank: f"{self._prefix}/{rank}" for rank in range(self._size)}
         if not self._store.check(list(keys.values())):
             with suppress(RuntimeError):  # timeout
                 self._store.wait(
-                    list(keys.values()), datetime.timedelta(seconds=max(patience_s, _MOMENT_S))
+                    list(keys.values()), datetime.timedelta(seconds=max(timeout_s, _MIN_WAIT_S))
                 )
             keys = {rank: key for rank, key in keys.items() if self._store.check([key])}
         return {rank: json.loads(self._store.get(key)) for rank, key in keys.items()}

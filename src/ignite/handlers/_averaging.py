@@ -59,11 +59,11 @@ class Average:
         usual = [pair for pair in pairs if pair[0].dtype not in _SHORT]
         short = [pair for pair in pairs if pair[0].dtype in _SHORT]
         self._averages, self._sources = [pair[0] for pair in usual], [pair[1] for pair in usual]
-        self._short_averages, self._short_sources = (
+        self._half_averages, self._half_sources = (
             [pair[0] for pair in short],
             [pair[1] for pair in short],
         )
-        self._exact = [average.detach().float() for average in self._short_averages]
+        self._exact = [average.detach().float() for average in self._half_averages]
 
     @torch.no_grad()
     def update(self, weight: float) -> None:
@@ -76,8 +76,8 @@ class Average:
         if self._averages:
             foreach_lerp_(self._averages, self._sources, weight)
         if self._exact:
-            foreach_lerp_(self._exact, [source.float() for source in self._short_sources], weight)
-            foreach_copy_(self._short_averages, self._exact)
+            foreach_lerp_(self._exact, [source.float() for source in self._half_sources], weight)
+            foreach_copy_(self._half_averages, self._exact)
 
     @torch.no_grad()
     def update_buffers(self, weight: float) -> None:
@@ -106,7 +106,7 @@ class Average:
         self._prepare_update()
         for average, live in zip(_tensors(self.model), _tensors(self.live), strict=True):
             average.copy_(live)
-        for exact, source in zip(self._exact, self._short_sources, strict=True):
+        for exact, source in zip(self._exact, self._half_sources, strict=True):
             exact.copy_(source)
 
     @contextlib.contextmanager

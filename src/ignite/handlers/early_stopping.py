@@ -14,7 +14,7 @@ from ignite.handlers._guards.patience import Patience, as_score
 __all__ = ["EarlyStopping"]
 
 
-def _of_patience(name: str, doc: str) -> Any:
+def _patience_attribute(name: str, doc: str) -> Any:
     def read(handler: "EarlyStopping") -> Any:
         return getattr(handler._patience, name)
 
@@ -24,7 +24,7 @@ def _of_patience(name: str, doc: str) -> Any:
     return property(read, write, doc=doc)
 
 
-def _old_name(old: str, new: str) -> Any:
+def _deprecated_alias(old: str, new: str) -> Any:
     def read(handler: "EarlyStopping") -> Any:
         _warn_of(old, new)
         return getattr(handler, new)
@@ -135,17 +135,23 @@ class EarlyStopping(Serializable, ResettableHandler):
         self._is_loaded = False
         """Whether a state was loaded, and no score was added since."""
 
-    patience = _of_patience("limit", "Number of scores without improvement before training stops.")
-    threshold = _of_patience("threshold", "Minimum change that counts as an improvement.")
-    threshold_mode = _of_patience("threshold_mode", "Unit of the threshold: 'abs' or 'rel'.")
-    cumulative = _of_patience("cumulative", "Whether improvements below the threshold add up.")
-    mode = _of_patience("mode", "Whether a higher ('max') or a lower ('min') score is better.")
-    counter = _of_patience("waited", "Number of scores since the last improvement.")
-    best_score = _of_patience("best", "The best score; None before the first score.")
+    patience = _patience_attribute(
+        "limit", "Number of scores without improvement before training stops."
+    )
+    threshold = _patience_attribute("threshold", "Minimum change that counts as an improvement.")
+    threshold_mode = _patience_attribute("threshold_mode", "Unit of the threshold: 'abs' or 'rel'.")
+    cumulative = _patience_attribute(
+        "cumulative", "Whether improvements below the threshold add up."
+    )
+    mode = _patience_attribute(
+        "mode", "Whether a higher ('max') or a lower ('min') score is better."
+    )
+    counter = _patience_attribute("waited", "Number of scores since the last improvement.")
+    best_score = _patience_attribute("best", "The best score; None before the first score.")
 
-    min_delta = _old_name("min_delta", "threshold")
-    min_delta_mode = _old_name("min_delta_mode", "threshold_mode")
-    cumulative_delta = _old_name("cumulative_delta", "cumulative")
+    min_delta = _deprecated_alias("min_delta", "threshold")
+    min_delta_mode = _deprecated_alias("min_delta_mode", "threshold_mode")
+    cumulative_delta = _deprecated_alias("cumulative_delta", "cumulative")
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Adds the score of ``engine``; terminates the trainer when patience has run out."""

@@ -126,7 +126,7 @@ class Preemption:
                 event = Events.ITERATION_COMPLETED(every=self._agree_every)
                 agreement = trainer.add_event_handler(event, request.agree, priority=float("-inf"))
                 stack.callback(agreement.remove)
-            stack.enter_context(_caught(request))
+            stack.enter_context(_catching_signals(request))
             yield
         if request.is_stop:
             self._end(request.flag)
@@ -262,7 +262,7 @@ def _requests_for(signum: int) -> list[_Request]:
     return [request for request in _active if signum in request.signals]
 
 
-def _note_signal(signum: int, frame: Any) -> None:
+def _on_signal(signum: int, frame: Any) -> None:
     """The signal handler: passes a signal to the outermost run that handles it, once."""
     requests = _requests_for(signum)
     if not requests:
@@ -285,7 +285,7 @@ def _note_signal(signum: int, frame: Any) -> None:
 
 
 @contextmanager
-def _caught(request: _Request) -> Iterator[None]:
+def _catching_signals(request: _Request) -> Iterator[None]:
     """Catches signals within the block, unless an outer run already does."""
     if threading.current_thread() is not threading.main_thread():
         request.preemption.logger.info("Signals are not handled: the run is not in the main thread")
@@ -296,8 +296,8 @@ def _caught(request: _Request) -> Iterator[None]:
         for signum in request.signals:
             # Ignored signals stay ignored, as with nohup; handlers installed outside of Python
             # cannot be restored.
-            if signal.getsignal(signum) not in (signal.SIG_IGN, None, _note_signal):
-                request.earlier[signum] = signal.signal(signum, _note_signal)
+            if signal.getsignal(signum) not in (signal.SIG_IGN, None, _on_signal):
+                request.earlier[signum] = signal.signal(signum, _on_signal)
         yield
     finally:
         for signum, handler in request.earlier.items():

@@ -146,8 +146,8 @@ class SpikeGuard(Serializable):
         """
         if isinstance(engine.step_function, TrainingStep):
             engine.register_events(*BackpropEvents)
-            loss_is_known = _each(BackpropEvents.BACKWARD_STARTED, check_every)
-            gradients_are_final = _each(BackpropEvents.OPTIM_STEP_STARTED, check_every)
+            loss_is_known = _filtered(BackpropEvents.BACKWARD_STARTED, check_every)
+            gradients_are_final = _filtered(BackpropEvents.OPTIM_STEP_STARTED, check_every)
             engine.add_event_handler(loss_is_known, self._check_loss, priority=_FIRST)
             engine.add_event_handler(gradients_are_final, self._check_gradients, priority=_FIRST)
         elif self.policy == "skip":
@@ -158,12 +158,16 @@ class SpikeGuard(Serializable):
                 "backward pass: if guard.check(engine, loss): return"
             )
         else:
-            is_completed = _each(Events.ITERATION_COMPLETED, check_every)
+            is_completed = _filtered(Events.ITERATION_COMPLETED, check_every)
             engine.add_event_handler(is_completed, self._check_output, priority=_FIRST)
         if self.policy == "rollback":
             engine.add_event_handler(Events.STARTED, self._rollback.clear, priority=_FIRST)
-            engine.add_event_handler(Events.ITERATION_STARTED, self._copy_first, priority=_LAST)
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._copy_if_due, priority=_LAST)
+            engine.add_event_handler(
+                Events.ITERATION_STARTED, self._copy_initial_state, priority=_LAST
+            )
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED, self._copy_state_if_due, priority=_LAST
+            )
 
     def check(self, engine: Engine[Any, Any], loss: Tensor | float) -> bool:
         """Checks a loss, and acts. For custom step functions, between loss and backward pass.
@@ -189,7 +193,7 @@ class SpikeGuard(Serializable):
                 f", {score:.1f} robust standard deviations above the median "
                 f"{self._detector.center:g}"
             )
-        self._act(engine, message, value, is_bad_here)
+        self._handle_incident(engine, message, value, is_bad_here)
         return True
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]  # not an OrderedDict
@@ -239,9 +243,13 @@ class SpikeGuard(Serializable):
         largest = float(torch.nn.utils.get_total_norm(filled, norm_type=math.inf))
         is_bad_here = not math.isfinite(largest)
         if idist.all_reduce(int(is_bad_here), "MAX"):
-            self._act(engine, f"the largest gradient is {largest:g}", largest, is_bad_here)
+            self._handle_incident(
+                engine, f"the largest gradient is {largest:g}", largest, is_bad_here
+            )
 
-    def _act(self, engine: Engine[Any, Any], message: str, value: float, is_bad_here: bool) -> None:
+    def _handle_incident(
+        self, engine: Engine[Any, Any], message: str, value: float, is_bad_here: bool
+    ) -> None:
         self.num_in_a_row += 1
         message = f"iteration {engine.state.iteration}: {message}" + (
             "" if is_bad_here else "; it is bad on another rank"
@@ -276,15 +284,15 @@ class SpikeGuard(Serializable):
             step.num_accumulated = 0  # gradients of weights that were rolled back
         return f"; rolled back to iteration {saved.iteration}"
 
-    def _copy_first(self, engine: Engine[Any, Any]) -> None:
+    def _copy_initial_state(self, engine: Engine[Any, Any]) -> None:
         if self._rollback.good is None:
-            self._copy(engine, engine.state.iteration - 1)
+            self._copy_state(engine, engine.state.iteration - 1)
 
-    def _copy_if_due(self, engine: Engine[Any, Any]) -> None:
+    def _copy_state_if_due(self, engine: Engine[Any, Any]) -> None:
         if engine.state.iteration - self._counted_from >= self.every:
-            self._copy(engine, engine.state.iteration)
+            self._copy_state(engine, engine.state.iteration)
 
-    def _copy(self, engine: Engine[Any, Any], iteration: int) -> None:
+    def _copy_state(self, engine: Engine[Any, Any], iteration: int) -> None:
         self._rollback.capture(iteration, engine.state.epoch)
         self._counted_from = iteration
 
@@ -316,6 +324,6 @@ class SpikeGuard(Serializable):
             self.logger.warning("Cannot save the batch of iteration %d: %s", state.iteration, error)
 
 
-def _each(event: Any, every: int) -> Any:
+def _filtered(event: Any, every: int) -> Any:
     """Filters an event, unless ``every`` is 1: a filter adds a counter to the engine."""
     return event if every == 1 else event(every=every)

@@ -76,11 +76,11 @@ def _is_finite(output: Any) -> bool:
     ):
         return False
     verdicts = [torch.isfinite(tensor).all() for tensor in tensors]
-    return all(_on_one_device(verdicts))
+    return all(_on_host(verdicts))
 
 
-def _on_one_device(verdicts: list[Tensor]) -> list[bool]:
-    """Synchronizes with each device once."""
+def _on_host(verdicts: list[Tensor]) -> list[bool]:
+    """Returns whether all are true, for each device; synchronizes with it once."""
     by_device: dict[torch.device, list[Tensor]] = {}
     for verdict in verdicts:
         by_device.setdefault(verdict.device, []).append(verdict)

@@ -90,17 +90,17 @@ class BasicTimeProfiler(RunProfilerBase):
     @property
     def processing_times(self) -> Tensor:
         """Seconds of the step in each iteration so far, shape (iterations,)."""
-        return _dense(self._times[STEP])
+        return _to_tensor(self._times[STEP])
 
     @property
     def dataflow_times(self) -> Tensor:
         """Seconds spent waiting for each batch so far, shape (iterations,)."""
-        return _dense(self._times[DATA])
+        return _to_tensor(self._times[DATA])
 
     @property
     def event_handlers_times(self) -> dict[Any, Tensor]:
         """Seconds of the handlers at each firing so far, by event."""
-        return {event: _dense(self._times[event]) for event in _EVENTS}
+        return {event: _to_tensor(self._times[event]) for event in _EVENTS}
 
     @contextmanager
     def _frame(self, engine: Engine[Any, Any], is_beginning: bool) -> Iterator[None]:
@@ -297,5 +297,5 @@ class HandlersTimeProfiler(RunProfilerBase):
         sys.stdout.write(handlers_text(results) + "\n")
 
 
-def _dense(times: Mapping[int, float]) -> Tensor:
+def _to_tensor(times: Mapping[int, float]) -> Tensor:
     return torch.tensor([times.get(i, 0.0) for i in range(max(times, default=-1) + 1)])

@@ -123,7 +123,7 @@ class TorchProfiler(RunProfilerBase):
         # warnings are errors.
         self._is_written = False
         self._profile = profile(
-            activities=_available() if self._activities is None else self._activities,
+            activities=_available_activities() if self._activities is None else self._activities,
             schedule=schedule(**self._cycle, repeat=1, skip_first=skip_first),
             on_trace_ready=write,
             **self._options,
@@ -161,7 +161,7 @@ class TorchProfiler(RunProfilerBase):
         return write
 
 
-def _available() -> list[ProfilerActivity]:
+def _available_activities() -> list[ProfilerActivity]:
     kinds = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}
     return [
         ProfilerActivity.CPU,

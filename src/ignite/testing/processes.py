@@ -22,7 +22,7 @@ __all__ = ["run_processes"]
 
 _STACK_SIGNAL = signal.SIGUSR2
 """Makes a process write its stack to a file. A signal that job schedulers do not send."""
-_PATIENCE_S = 2.0
+_STACK_TIMEOUT_S = 2.0
 """Seconds to wait for the stacks."""
 
 
@@ -118,7 +118,7 @@ def _describe_late(processes: list[Any], folder: Path, timeout_s: float) -> str:
     for stack in stacks.values():
         if stack.exists():  # before it exists, the signal would end the process
             os.kill(processes[int(stack.stem)].pid, _STACK_SIGNAL)
-    give_up = clock.now() + _PATIENCE_S
+    give_up = clock.now() + _STACK_TIMEOUT_S
     while clock.now() < give_up and not all(map(_is_written, stacks.values())):
         threading.Event().wait(0.01)
     lines = [f"After {timeout_s} s, ranks {late} of {len(processes)} had not finished"]

@@ -112,10 +112,10 @@ def restored(optimizers: Iterable[Any], stateful: Iterable[Stateful] = ()) -> It
         for one, state in zip(stateful, states, strict=True):
             one.load_state_dict(state)
         for group, known in zip(groups, values, strict=True):
-            _put_back(group, known)
+            _restore(group, known)
 
 
-def _put_back(group: dict[str, Any], known: list[tuple[str, Any, Any]]) -> None:
+def _restore(group: dict[str, Any], known: list[tuple[str, Any, Any]]) -> None:
     for name in group.keys() - {name for name, _, _ in known} - {"params"}:
         del group[name]
     for name, value, content in known:

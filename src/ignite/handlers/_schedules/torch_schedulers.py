@@ -440,7 +440,7 @@ def create_lr_scheduler_with_warmup(
         lr_scheduler if isinstance(lr_scheduler, ParamScheduler) else LRScheduler(lr_scheduler)
     )
     joined = ConcatScheduler([warmup, scheduler], [warmup_duration], save_history)
-    _leave_out_first(
+    _skip_first_value(
         scheduler, {id(group): end for group, end in zip(optimizer.param_groups, ends, strict=True)}
     )
     if output_simulated_values is not None:
@@ -450,7 +450,7 @@ def create_lr_scheduler_with_warmup(
     return joined
 
 
-def _leave_out_first(scheduler: ParamScheduler, ends: dict[int, Any]) -> None:
+def _skip_first_value(scheduler: ParamScheduler, ends: dict[int, Any]) -> None:
     """Skips the first value of a scheduler if it equals the end of the warm-up in all groups."""
     with param_groups.restored([scheduler.optimizer]):
         first = scheduler.get_param()
