@@ -35,16 +35,16 @@ class Thing:
         (dict.fromkeys, (1, 2), {}, True),
     ],
 )
-def test_accepts_is_what_python_says(func, args, kwargs, fits):
+def test_accepts_agrees_with_python(func, args, kwargs, fits):
     assert accepts(func, *args, **kwargs) is fits
 
 
-def test_built_ins_without_a_signature_get_the_benefit_of_the_doubt():
+def test_built_in_functions_without_a_signature_accept_everything():
     assert accepts(max, 1, 2)
     assert not has_parameter(max, "key")
 
 
-def test_parameters_that_can_be_given_by_name():
+def test_parameters_that_can_be_passed_by_keyword_are_found():
     assert has_parameter(function, "c")
     assert has_parameter(function, "a")
     assert not has_parameter(function, "d")
@@ -56,7 +56,7 @@ def test_parameters_that_can_be_given_by_name():
     [(function, "function"), (Thing().method, "Thing.method"), (Thing(), "Thing"),
      (functools.partial(function, 1), "partial(function)")],
 )  # fmt: skip
-def test_the_name_is_what_a_reader_looks_for(func, name):
+def test_names_identify_the_definition(func, name):
     assert name_of(func) == name
     assert source_location(func).startswith(__file__)
 
@@ -68,6 +68,6 @@ def test_a_signature_is_shown_as_it_was_written():
     assert source_location(len) == ""
 
 
-def test_the_nearest_name_is_offered_if_one_is_near():
+def test_a_close_match_is_suggested():
     assert nearest("n_save", ["atomic", "n_saved"]) == ". Did you mean 'n_saved'?"
     assert nearest("colour", ["atomic", "n_saved"]) == ""

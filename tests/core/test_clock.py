@@ -1,7 +1,7 @@
 from ignite._core import clock
 
 
-def test_a_stopwatch_counts_what_lies_between_its_starts_and_pauses(monkeypatch):
+def test_a_stopwatch_measures_the_time_without_pauses(monkeypatch):
     times = {"now": 10.0}
     monkeypatch.setattr(clock, "now", lambda: times["now"])
     watch = clock.Stopwatch()
@@ -28,7 +28,7 @@ def test_durations_are_rounded_to_milliseconds():
     assert clock.format_duration(90061.25) == "25:01:01.250"
 
 
-def test_a_throttle_opens_once_in_each_interval(monkeypatch):
+def test_a_throttle_is_due_once_in_each_interval(monkeypatch):
     time = [5.0]
     monkeypatch.setattr(clock, "now", lambda: time[0])
     throttle, found = clock.Throttle(10.0), []

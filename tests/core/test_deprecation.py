@@ -23,12 +23,12 @@ def test_each_call_warns_and_works():
     assert old.__name__ == "old"
 
 
-def test_it_may_raise_instead():
+def test_the_warning_can_be_raised():
     with pytest.raises(DeprecationWarning, match="since version 0.4.2"):
         make(raise_exception=True)(3)
 
 
-def test_the_documentation_says_so_first():
+def test_the_docstring_begins_with_the_deprecation():
     doc = make().__doc__
     assert doc.startswith("**Deprecated function**.")
     assert "Doubles." in doc

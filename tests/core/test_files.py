@@ -8,7 +8,7 @@ from ignite.utils import hash_checkpoint
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_the_name_carries_the_checksum_and_the_file_moves(tmp_path, as_text):
+def test_the_file_is_moved_to_a_name_with_its_checksum(tmp_path, as_text):
     source = tmp_path / "model.pt"
     source.write_bytes(b"weights")
     folder = tmp_path / "new" / "folder"
@@ -21,14 +21,14 @@ def test_the_name_carries_the_checksum_and_the_file_moves(tmp_path, as_text):
     assert not source.exists()
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"should be a file, but given .*nothing.pt, which does not exist"
     ):
         hash_checkpoint(tmp_path / "nothing.pt", tmp_path)
 
 
-def test_from_one_disk_to_another_it_is_copied_and_then_taken_away(tmp_path, monkeypatch):
+def test_between_disks_the_file_is_copied_and_then_removed(tmp_path, monkeypatch):
     source, fired = tmp_path / "model.pt", []
     source.write_bytes(b"weights")
     replace = Path.replace
@@ -47,7 +47,7 @@ def test_from_one_disk_to_another_it_is_copied_and_then_taken_away(tmp_path, mon
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_other_errors_go_on_and_leave_the_file(tmp_path, monkeypatch):
+def test_other_errors_are_raised_and_leave_the_file(tmp_path, monkeypatch):
     source = tmp_path / "model.pt"
     source.write_bytes(b"weights")
 

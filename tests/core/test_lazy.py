@@ -5,7 +5,7 @@ import pytest
 from ignite._core.optional import LazyModule
 
 
-def test_the_module_is_imported_when_something_of_it_is_used(monkeypatch, tmp_path):
+def test_the_module_is_imported_when_an_attribute_is_used(monkeypatch, tmp_path):
     (tmp_path / "seldom_used.py").write_text("value = 7\n")
     monkeypatch.syspath_prepend(tmp_path)
     module = LazyModule("seldom_used")

@@ -25,7 +25,7 @@ def test_a_logger_gets_level_stream_format_and_file(name, tmp_path):
     assert not logger.propagate
 
 
-def test_a_logger_that_has_outputs_is_left_alone_unless_reset(name):
+def test_a_logger_with_handlers_is_not_changed_unless_reset(name):
     first, second = io.StringIO(), io.StringIO()
     logger = setup_logger(name, stream=first)
     assert setup_logger(name, level=logging.ERROR, stream=second) is logger

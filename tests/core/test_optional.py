@@ -13,7 +13,7 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it():
         import_optional("nothing_here", extra="all")
 
 
-def test_an_error_inside_of_a_package_comes_as_it_is(tmp_path, monkeypatch):
+def test_an_error_inside_of_a_package_is_raised_unchanged(tmp_path, monkeypatch):
     (tmp_path / "broken_package.py").write_text("import something_else_missing")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="No module named 'something_else_missing'"):

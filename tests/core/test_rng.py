@@ -26,9 +26,9 @@ def test_seeds_beyond_numpys_range_are_accepted():
     assert np.random.rand() == expected
 
 
-def test_random_state_survives_a_file_that_is_read_safely(tmp_path):
+def test_a_saved_random_state_is_loaded_safely_and_restored(tmp_path):
     manual_seed(1)
-    random.gauss(0, 1), np.random.randn()  # both keep a second value in store
+    random.gauss(0, 1), np.random.randn()  # both generators store a second value
     torch.save(capture_random_state(), tmp_path / "state.pt")
     expected = draw(), random.gauss(0, 1), np.random.randn()
     manual_seed(2)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ignite.utils import apply_to_tensor, convert_tensor, to_onehot
 
 
-def test_tensors_are_moved_wherever_they_are():
+def test_tensors_in_containers_are_moved():
     batch = {"x": torch.zeros(2), "more": [torch.ones(1), ("name", torch.ones(3))]}
     moved = convert_tensor(batch, device="meta")
     assert moved["x"].device.type == "meta"
@@ -15,7 +15,7 @@ def test_tensors_are_moved_wherever_they_are():
     assert convert_tensor(batch)["x"] is batch["x"]
 
 
-def test_what_is_no_tensor_is_refused():
+def test_other_objects_than_tensors_are_refused():
     with pytest.raises(TypeError, match="x should be Tensor, .* but given 3 of type int"):
         apply_to_tensor([3], lambda tensor: tensor)
     with pytest.raises(TypeError, match="but given None"):

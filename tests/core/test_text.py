@@ -19,5 +19,5 @@ from ignite.utils import _to_str_list
         (("x", 1), ["x", "1.0000"]),
     ],
 )
-def test_values_become_short_texts(data, texts):
+def test_values_are_formatted_as_short_texts(data, texts):
     assert _to_str_list(data) == texts

@@ -20,8 +20,8 @@ def test_the_store_of_the_group_is_found():
         dist.destroy_process_group()
 
 
-def test_a_base_store_is_none(monkeypatch):
-    """That of MPI, which can nothing."""
+def test_a_store_of_mpi_is_none(monkeypatch):
+    """MPI has a base store without any operation."""
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     base = type("Store", (), {"__module__": "torch._C._distributed_c10d"})
     monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", base)

@@ -28,7 +28,7 @@ def test_leaves_are_mapped_with_their_keys():
     assert _tree_map(lambda leaf, key: (key, leaf), 5, key="k") == ("k", 5)
 
 
-def test_two_trees_are_walked_side_by_side():
+def test_two_trees_are_traversed_together():
     x, seen = {"a": 1, "b": [2, {"c": None}]}, []
     _tree_apply2(
         lambda item, value: seen.append(value) or item.set(value),
@@ -47,7 +47,7 @@ def test_two_trees_are_walked_side_by_side():
         _tree_apply2(print, {"a": 1}, [1])
 
 
-def test_an_item_is_a_place_that_can_be_filled():
+def test_an_item_can_be_read_and_set():
     values = [1, 2]
     item = _CollectionItem(values, 1)
     item.set(5)

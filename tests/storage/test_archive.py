@@ -1,4 +1,4 @@
-"""Zip files as torch writes them, and no others."""
+"""The zip archives of torch, and no others, are read."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def changed(file, old, new, count=-1):
 GOOD = [("a/data.pkl", b"pickled"), ("a/data/0", b"12345678")]
 
 
-def test_parts_of_files_of_torch_are_found_and_checked():
+def test_entries_of_torch_files_are_found_and_verified():
     archive = Archive(saved({"x": torch.arange(4), "y": [1, 2]}))
     archive.check()
     assert {"data.pkl", "data/0", "version", "byteorder"} <= set(archive.entries)
@@ -46,8 +46,8 @@ def test_parts_of_files_of_torch_are_found_and_checked():
         archive.content("data/0", 31)
 
 
-def test_parts_of_4_gb_are_found(tmp_path):
-    """A sparse file, by an archive that puts a large offset and large sizes into extra fields."""
+def test_entries_of_4_gb_are_found(tmp_path):
+    """A sparse file with a large offset and large sizes in extra fields."""
     path = tmp_path / "large.pt"
     with zipfile.ZipFile(path, "w") as archive:
         info = zipfile.ZipInfo("a/data/0")
@@ -55,7 +55,7 @@ def test_parts_of_4_gb_are_found(tmp_path):
         with archive.open(info, "w", force_zip64=True) as part:
             part.write(b"12345")
         archive.writestr(zipfile.ZipInfo("a/data.pkl"), b"pickled")
-        # As if the first were 5 GB long: the second stands behind a hole.
+        # The first entry claims to have 5 GB: the second one comes after a hole in the file.
     with path.open("rb") as file:
         entries = Archive(file).entries
         assert entries["data/0"].size == 5
@@ -85,7 +85,7 @@ def test_parts_of_4_gb_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 10, 21, 22, 60, 500, -100, -43, -23, -22, -1])
-def test_files_that_are_cut_off_are_refused(length):
+def test_truncated_files_are_refused(length):
     content = saved({"x": torch.arange(4)}).getvalue()
     with pytest.raises(
         CheckpointError, match="empty|does not start|truncated|central directory|entry"
@@ -120,12 +120,12 @@ def test_names_that_torch_never_writes_are_refused(parts, message):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_compressed_parts_are_refused(compression):
+def test_compressed_entries_are_refused(compression):
     with pytest.raises(CheckpointError, match="is compressed, which torch never does"):
         Archive(archive_of(("a/data.pkl", b"0" * 10000), compression=compression))
 
 
-def test_encrypted_parts_are_refused():
+def test_encrypted_entries_are_refused():
     file = archive_of(*GOOD)
     at = file.getvalue().index(b"PK\x01\x02") + 8
     file.getbuffer()[at] |= 1
@@ -133,7 +133,7 @@ def test_encrypted_parts_are_refused():
         Archive(file)
 
 
-def test_a_million_parts_are_refused_before_a_list_of_them_is_made():
+def test_a_million_entries_are_refused_before_they_are_listed():
     num = 1_000_000
     end_64 = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, num, num, 46 * num, 4)
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 4 + 46 * num, 1)
@@ -144,7 +144,7 @@ def test_a_million_parts_are_refused_before_a_list_of_them_is_made():
         Archive(io.BytesIO(b"PK\x03\x04" + bytes(46 * num) + end_64 + locator + end))
 
 
-def test_a_table_with_more_or_less_parts_than_it_claims_is_refused():
+def test_a_directory_with_more_or_fewer_entries_than_it_claims_is_refused():
     content = bytearray(archive_of(*GOOD).getvalue())
     for num, message in (
         (1, "its central directory has more entries"),
@@ -155,8 +155,8 @@ def test_a_table_with_more_or_less_parts_than_it_claims_is_refused():
             Archive(io.BytesIO(content))
 
 
-def test_each_byte_of_table_and_headers_that_matters_is_checked():
-    """Whatever byte is changed: either it is found, or names, sizes, checksums and contents are the same."""
+def test_each_relevant_byte_of_directory_and_headers_is_checked():
+    """Each changed byte is detected, or names, sizes, checksums and contents are the same."""
     content = saved({"x": torch.arange(4)}).getvalue()
 
     def read(data):
@@ -176,7 +176,7 @@ def test_each_byte_of_table_and_headers_that_matters_is_checked():
     assert num_found > len(content)
 
 
-def test_bytes_around_the_table_are_refused():
+def test_bytes_around_the_directory_are_refused():
     content = archive_of(*GOOD).getvalue()
     for around in (
         content[:-22] + b"junk" + content[-22:],
@@ -197,7 +197,7 @@ def test_a_header_with_another_length_of_the_name_is_refused():
         Archive(io.BytesIO(content)).check()
 
 
-def test_parts_in_each_other_are_refused():
+def test_overlapping_entries_are_refused():
     file = archive_of(("a/data.pkl", archive_of(("a/data/0", b"1234")).getvalue()))
     table = bytearray(file.getvalue()[file.getvalue().rindex(b"PK\x01\x02") : -22])
     inner = archive_of(("a/data/0", b"1234")).getvalue()
@@ -210,14 +210,14 @@ def test_parts_in_each_other_are_refused():
         Archive(io.BytesIO(file.getvalue()[:start] + both + end)).check()
 
 
-def test_a_part_that_claims_to_be_larger_than_the_file_is_refused():
+def test_an_entry_that_claims_to_be_larger_than_the_file_is_refused():
     file = archive_of(("a/data.pkl", b"x" * 8))
     size, larger = struct.pack("<2L", 8, 8), struct.pack("<2L", 1 << 31, 1 << 31)
     with pytest.raises(CheckpointError, match="claims to be larger than the file"):
         Archive(changed(file, size, larger)).check()
 
 
-def test_old_files_are_told_apart():
+def test_files_of_old_versions_of_torch_are_recognized():
     file = io.BytesIO()
     torch.save([1], file, _use_new_zipfile_serialization=False)
     assert is_legacy(file)
@@ -225,7 +225,7 @@ def test_old_files_are_told_apart():
     assert not is_legacy(saved([1]))
 
 
-def test_more_parts_than_small_zip_files_have_are_written_and_read():
+def test_more_entries_than_fit_into_16_bits_are_written_and_read():
     file = io.BytesIO()
     writer = ArchiveWriter(file)
     writer.add("data.pkl", b"N.")

@@ -1,4 +1,4 @@
-"""Files in object stores: in memory, and in a real server of S3 on this machine."""
+"""Files in object stores: in memory, and in a local S3 server."""
 
 import os
 
@@ -31,7 +31,7 @@ def s3_options():
 
 @pytest.fixture(params=["memory", "s3"])
 def bucket(request, tmp_path):
-    name = tmp_path.name  # of its own for each test
+    name = tmp_path.name  # unique for each test
     if request.param == "memory":
         return Bucket(f"memory://{name}/run")
     return Bucket(f"s3://bucket/{name}/run", **request.getfixturevalue("s3_options"))
@@ -46,7 +46,7 @@ def read(bucket, name):
         return path.read_bytes()
 
 
-def test_what_is_written_is_there(bucket):
+def test_a_written_file_exists(bucket):
     assert bucket.names() == []
     written = write(bucket, "b.pt", b"hello")
     write(bucket, "a.pt", b"")
@@ -55,7 +55,7 @@ def test_what_is_written_is_there(bucket):
     assert read(bucket, "b.pt") == b"hello"
 
 
-def test_another_client_sees_at_once_what_was_written_and_removed(bucket, request):
+def test_another_client_sees_writes_and_removals_at_once(bucket, request):
     options = request.getfixturevalue("s3_options") if "s3" in str(bucket) else {}
     other = Bucket(str(bucket), **options, skip_instance_cache=True)
     assert other.names() == []
@@ -74,7 +74,7 @@ def test_a_file_is_replaced(bucket):
     assert bucket.names() == ["a.pt"]
 
 
-def test_a_state_is_checked_before_it_is_sent_and_loads(bucket):
+def test_a_state_is_verified_before_the_upload_and_loads(bucket):
     bucket.write("a.pt", lambda file: torch.save({"a": torch.ones(3)}, file), verify)
     with bucket.local("a.pt") as path:
         assert path.name == "a.pt"
@@ -82,7 +82,7 @@ def test_a_state_is_checked_before_it_is_sent_and_loads(bucket):
     assert not path.exists()
 
 
-def test_what_fails_the_check_is_not_sent(bucket):
+def test_a_file_that_fails_the_check_is_not_uploaded(bucket):
     write(bucket, "a.pt", b"old")
 
     def refuse(path):
@@ -103,7 +103,7 @@ def test_a_file_is_removed_once(bucket):
     assert bucket.names() == ["b.pt"]
 
 
-def test_what_is_not_there_is_not_found(bucket):
+def test_a_missing_file_is_not_found(bucket):
     with pytest.raises(FileNotFoundError), bucket.local("a.pt"):
         pytest.fail("there is nothing to read")
     with pytest.raises(FileNotFoundError):
@@ -113,7 +113,7 @@ def test_what_is_not_there_is_not_found(bucket):
 @pytest.mark.parametrize(
     "name", ["../victim", "/victim", "a/../../victim", "a\0", ".hidden", "", "..", "~a"]
 )
-def test_names_cannot_lead_out(bucket, name):
+def test_names_cannot_lead_outside_of_the_folder(bucket, name):
     for act in (
         lambda: write(bucket, name),
         lambda: bucket.remove(name),
@@ -127,7 +127,7 @@ def test_names_cannot_lead_out(bucket, name):
             act()
 
 
-def test_folders_and_files_in_them_are_no_files_of_this_place(bucket):
+def test_subfolders_and_their_files_are_not_listed(bucket):
     write(bucket, "a.pt")
     inner = Bucket.__new__(Bucket)
     inner.__dict__.update(bucket.__dict__, _root=f"{bucket._root}/inner")
@@ -142,14 +142,14 @@ def test_folders_and_files_in_them_are_no_files_of_this_place(bucket):
     assert inner.names() == ["b.pt"]
 
 
-def test_links_are_for_the_index_to_tell(bucket):
+def test_there_are_no_links(bucket):
     write(bucket, "a.pt")
     bucket.point("last", "a.pt")
     assert bucket.read_link("last") is None
     assert bucket.names() == ["a.pt"]
 
 
-def test_what_dead_processes_have_left_is_swept_and_what_living_ones_write_is_not(bucket):
+def test_sweep_removes_files_of_dead_processes_and_not_those_of_living_ones(bucket):
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -165,7 +165,7 @@ def test_what_dead_processes_have_left_is_swept_and_what_living_ones_write_is_no
     assert bucket._fs.exists(f"{bucket._root}/{alive}")
 
 
-def test_nothing_is_left_on_this_machine(bucket, tmp_path, monkeypatch):
+def test_no_local_file_remains(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     write(bucket, "a.pt")
     read(bucket, "a.pt")
@@ -174,7 +174,7 @@ def test_nothing_is_left_on_this_machine(bucket, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_upload_that_breaks_leaves_neither_half_a_file_nor_a_temporary_one(bucket, monkeypatch):
+def test_a_failed_upload_leaves_neither_an_incomplete_nor_a_temporary_file(bucket, monkeypatch):
     write(bucket, "old.pt")
     num_broken = 0
 
@@ -202,9 +202,7 @@ def test_an_upload_that_silently_loses_bytes_is_an_error(bucket, monkeypatch):
     assert bucket._all_names() == []
 
 
-def test_if_nothing_can_be_done_any_more_the_first_error_is_the_one_that_is_raised(
-    bucket, monkeypatch, caplog
-):
+def test_if_the_cleanup_fails_too_the_first_error_is_raised(bucket, monkeypatch, caplog):
     def broken(*args, **kwargs):
         raise ConnectionError("gone")
 
@@ -216,7 +214,7 @@ def test_if_nothing_can_be_done_any_more_the_first_error_is_the_one_that_is_rais
     assert "was not removed: ConnectionError: gone" in caplog.messages[-1]
 
 
-def test_a_file_that_somebody_else_removes_first_was_not_there(bucket, monkeypatch):
+def test_remove_returns_false_if_another_process_was_faster(bucket, monkeypatch):
     write(bucket, "a.pt")
     removed = []
 
@@ -229,7 +227,7 @@ def test_a_file_that_somebody_else_removes_first_was_not_there(bucket, monkeypat
     assert len(removed) == 1
 
 
-def test_where_an_upload_can_be_seen_by_half_it_has_another_name(monkeypatch, tmp_path):
+def test_where_incomplete_uploads_are_visible_they_have_a_temporary_name(monkeypatch, tmp_path):
     bucket = Bucket(f"memory://{tmp_path.name}")
     write(bucket, "a.pt", b"old")
     original, seen = MemoryFileSystem.put_file, []
@@ -245,7 +243,7 @@ def test_where_an_upload_can_be_seen_by_half_it_has_another_name(monkeypatch, tm
     assert read(bucket, "a.pt") == b"new"
 
 
-def test_keys_are_not_shown(s3_options):
+def test_access_keys_are_not_in_the_text(s3_options):
     assert str(Bucket("s3://bucket/run", **s3_options)) == "s3://bucket/run"
 
 

@@ -1,4 +1,4 @@
-"""A name stands for a whole file, whatever fails on the way."""
+"""A file appears complete or not at all, whatever fails."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def write_text(text):
     return lambda file: file.write(text.encode())
 
 
-def test_what_was_written_is_there(tmp_path):
+def test_a_written_file_has_its_content_size_and_checksum(tmp_path):
     written = commit(tmp_path, "a", write_text("hello"))
     assert (tmp_path / "a").read_text() == "hello"
     assert written == (5, zlib.crc32(b"hello"))
@@ -30,7 +30,7 @@ def test_what_was_written_is_there(tmp_path):
     assert front is commit
 
 
-def test_the_file_can_be_sought_in_read_and_cut(tmp_path):
+def test_the_file_supports_seek_read_and_truncate(tmp_path):
     def write(file):
         file.write(memoryview(bytearray(b"0123456789")))
         file.seek(2)
@@ -48,7 +48,7 @@ def test_the_file_can_be_sought_in_read_and_cut(tmp_path):
     assert commit(tmp_path, "a", write).size_bytes == 4
 
 
-def test_folder_may_be_a_string_and_a_link(tmp_path):
+def test_the_folder_may_be_a_string_or_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     commit(str(tmp_path / "link"), "a", write_text("x"))
@@ -59,7 +59,7 @@ def test_folder_may_be_a_string_and_a_link(tmp_path):
 @pytest.mark.parametrize(
     ("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0, 0o666)]
 )
-def test_the_umask_says_who_may_read_it(tmp_path, umask, expected, atomic):
+def test_the_umask_determines_the_permissions(tmp_path, umask, expected, atomic):
     before = os.umask(umask)
     try:
         commit(tmp_path, "a", write_text("x"), atomic=atomic)
@@ -79,10 +79,10 @@ def test_a_link_of_this_name_is_replaced_and_not_followed(tmp_path, target, atom
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_link_that_comes_back_is_not_followed_either(tmp_path, monkeypatch):
+def test_a_link_that_is_created_again_is_not_followed_either(tmp_path, monkeypatch):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "a").symlink_to("victim")
-    monkeypatch.setattr(os, "unlink", lambda path: None)  # somebody makes it anew at once
+    monkeypatch.setattr(os, "unlink", lambda path: None)  # as if somebody created it again at once
     with pytest.raises(OSError, match="symbolic links"):
         commit(tmp_path, "a", write_text("x"), atomic=False)
     assert (tmp_path / "victim").read_text() == "precious"
@@ -115,7 +115,7 @@ class Interrupted(BaseException):
 
 @pytest.mark.parametrize("atomic", [True, False])
 @pytest.mark.parametrize("error", [ValueError, Interrupted, FileExistsError, KeyboardInterrupt])
-def test_an_error_of_the_writer_or_the_check_comes_as_it_is(tmp_path, error, atomic):
+def test_an_error_of_the_writer_or_the_check_is_raised_unchanged(tmp_path, error, atomic):
     def fail(_):
         raise error
 
@@ -181,14 +181,14 @@ def test_an_error_that_the_writer_swallows_is_raised(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_write_that_takes_only_a_part_is_continued(tmp_path, monkeypatch):
+def test_a_partial_write_is_continued(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))
     assert commit(tmp_path, "a", write_text("0123456789")).size_bytes == 10
     assert (tmp_path / "a").read_text() == "0123456789"
 
 
-def test_a_folder_that_cannot_be_synced_is_an_error_unless_no_folder_can(tmp_path, monkeypatch):
+def test_a_failed_sync_of_the_folder_is_an_error_unless_it_is_unsupported(tmp_path, monkeypatch):
     for error in (errno.EINVAL, errno.EIO):
         failing(monkeypatch, "fsync", 2, error)
         if error == errno.EINVAL:
@@ -201,7 +201,7 @@ def test_a_folder_that_cannot_be_synced_is_an_error_unless_no_folder_can(tmp_pat
     assert (tmp_path / "a").read_text() == "y", "it is whole, and may be lost in a power cut"
 
 
-def test_a_disk_that_does_not_say_how_much_is_free(tmp_path, monkeypatch):
+def test_the_message_of_a_full_disk_works_without_its_free_space(tmp_path, monkeypatch):
     def refuse(path):
         raise OSError
 
@@ -211,9 +211,9 @@ def test_a_disk_that_does_not_say_how_much_is_free(tmp_path, monkeypatch):
         commit(tmp_path, "a", write_text("x"))
 
 
-def test_sweep_removes_what_dead_processes_have_left(tmp_path, monkeypatch):
+def test_sweep_removes_files_of_dead_processes(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(naming, "_TOKEN", "00000000")  # a process that had our number
+        patch.setattr(naming, "_TOKEN", "00000000")  # an earlier process with our pid
         file, folder, link = (temporary_name(name) for name in ("file", "folder", "link"))
     (tmp_path / "victim").write_text("precious")
     (tmp_path / file).write_text("x")

@@ -1,4 +1,4 @@
-"""All destinations offer the same methods."""
+"""All storage backends have the same methods."""
 
 import inspect
 
@@ -30,5 +30,5 @@ def test_each_place_takes_the_same_arguments(place, method):
     ]
 
 
-def test_what_was_written_has_a_size_and_a_checksum():
+def test_a_written_file_has_a_size_and_a_checksum():
     assert Written(3, 7) == (3, 7)

@@ -41,7 +41,7 @@ def assert_equal(found, expected):
         assert found[key].tolist() == tensor.tolist(), key
 
 
-def test_weights_come_back_as_they_were(place, tmp_path):
+def test_weights_are_loaded_unchanged(place, tmp_path):
     weights = make_weights()
     written = save_weights(place, "model.safetensors", weights)
     assert written.size_bytes == (tmp_path / "model.safetensors").stat().st_size
@@ -60,7 +60,7 @@ def test_other_readers_of_the_format_read_it(place, tmp_path):
     assert (metadata["format"], metadata["version"], metadata["step"]) == ("pt", "1", "12")
 
 
-def test_tied_weights_are_written_once_and_come_back_tied(place, tmp_path):
+def test_tied_weights_are_written_once_and_loaded_tied(place, tmp_path):
     model = nn.Sequential(nn.Linear(100, 100, bias=False), nn.Linear(100, 100, bias=False))
     model[1].weight = model[0].weight
     written = save_weights(place, "a", model.state_dict())
@@ -96,7 +96,7 @@ def test_weights_that_share_a_part_of_their_memory_are_refused(place, tmp_path):
         ),
     ],
 )
-def test_what_the_format_cannot_hold_is_refused(place, value, message):
+def test_values_that_the_format_does_not_support_are_refused(place, value, message):
     with pytest.raises(TypeError, match=message):
         save_weights(place, "a", {"a": value})
     assert place.names() == []
@@ -145,7 +145,7 @@ def store(path, tensors, **metadata):
     safetensors.torch.save_file(tensors, path, metadata={**sums, **metadata})
 
 
-def test_tensors_that_have_no_checksum_in_a_file_of_ours_are_refused(tmp_path):
+def test_tensors_without_a_checksum_are_refused_if_the_file_has_checksums(tmp_path):
     store(tmp_path / "a", {"weight": torch.ones(1)})
     with pytest.raises(CheckpointError, match=r"should hold \[\], but holds \['weight'\]"):
         load_weights(tmp_path / "a")
@@ -159,7 +159,7 @@ def test_a_newer_version_is_refused(tmp_path):
         load_weights(tmp_path / "a")
 
 
-def test_metadata_that_was_changed_is_refused(tmp_path):
+def test_changed_metadata_are_refused(tmp_path):
     store(tmp_path / "a", {}, crc32_of_metadata="1")
     with pytest.raises(CheckpointError, match="is damaged: the checksum of its metadata is wrong"):
         load_weights(tmp_path / "a")
@@ -171,7 +171,7 @@ def test_a_file_of_another_program_loads_with_a_warning(tmp_path, caplog):
     assert caplog.messages == [f"{tmp_path / 'a'} has no checksums, so it cannot be verified"]
 
 
-def test_a_file_that_is_not_there_is_not_found(tmp_path):
+def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="path should be a file, but given .*, which does not exist"
     ):

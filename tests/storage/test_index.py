@@ -1,4 +1,4 @@
-"""The index says what is there, and nobody depends on it."""
+"""The index lists the checkpoints, and nothing requires it."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def values_of(place):
     return json.loads((place.path / "index.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_it_says_everything_about_each_checkpoint(place):
+def test_the_index_describes_each_checkpoint(place):
     rows = [
         put(place, 30, 0.2, score_name="acc"),
         put(place, 10, 0.9),
@@ -66,7 +66,7 @@ def test_it_says_everything_about_each_checkpoint(place):
     assert place.read_link("last.pt") == "m_30.pt"
 
 
-def test_it_is_read_as_it_was_written(place):
+def test_the_index_is_read_as_it_was_written(place):
     rows = [
         put(place, 10, 0.9),
         put(place, 20, -math.inf, mode="min"),
@@ -77,20 +77,20 @@ def test_it_is_read_as_it_was_written(place):
     assert written.rows[0].written is None
 
 
-def test_without_a_score_there_is_no_best_one(place):
+def test_without_a_score_there_is_no_best_checkpoint(place):
     assert write_index(place, [put(place, 1)]).best is None
     assert place.read_link("best.pt") is None
     assert write_index(place, []) == ([], None, None)
 
 
-def test_files_that_somebody_has_removed_are_left_out(place):
+def test_removed_files_are_left_out(place):
     rows = [put(place, 1, 0.1), put(place, 2, 0.9)]
     place.remove("m_2.pt")
     index = write_index(place, rows)
     assert (index.best, index.last, len(index.rows)) == ("m_1.pt", "m_1.pt", 1)
 
 
-def test_a_checksum_of_another_file_is_not_told(place):
+def test_the_checksum_of_a_replaced_file_is_left_out(place):
     row = put(place, 1)
     save(place, "m_1.pt", {"step": [1] * 100}, row.note)
     write_index(place, [row])
@@ -112,7 +112,7 @@ def test_a_checksum_of_another_file_is_not_told(place):
         lambda values: values.pop("best"),
     ],
 )
-def test_one_that_says_something_else_is_refused(place, change):
+def test_an_invalid_index_is_refused(place, change):
     write_index(place, [put(place, 1, 0.5)])
     values = values_of(place)
     change(values)
@@ -126,7 +126,7 @@ def test_one_that_says_something_else_is_refused(place, change):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null", b"1" * 10_000]
 )
-def test_a_damaged_one_prevents_nothing(place, content):
+def test_a_damaged_index_does_not_prevent_loading(place, content):
     row = put(place, 1, 0.5)
     write_index(place, [row])
     (place.path / "index.json").write_bytes(content)
@@ -137,21 +137,21 @@ def test_a_damaged_one_prevents_nothing(place, content):
     assert read_index(place).best == "m_1.pt"
 
 
-def test_one_that_is_not_there_prevents_nothing(place):
+def test_a_missing_index_does_not_prevent_loading(place):
     put(place, 1)
     with pytest.raises(FileNotFoundError):
         read_index(place)
     assert load_latest(place).state == {"step": 1}
 
 
-def test_a_huge_one_is_not_read(place, monkeypatch):
+def test_a_huge_index_is_not_read(place, monkeypatch):
     write_index(place, [])
     os.truncate(place.path / "index.json", 1 << 27)
     with pytest.raises(CheckpointError, match="it has more than"):
         read_index(place)
 
 
-def test_it_is_made_anew_from_the_files_that_are_whole(place, caplog):
+def test_the_index_is_rebuilt_from_the_intact_files(place, caplog):
     put(place, 1, 0.9)
     put(place, 2, 0.1)
     put(place, 3, 0.5)

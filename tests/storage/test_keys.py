@@ -1,4 +1,4 @@
-"""One name for each parameter, however its module is wrapped."""
+"""Keys of state dicts do not depend on wrappers."""
 
 import itertools
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from support import sharded_models
 
 
 class Inner(nn.Module):
-    """Its own submodule has the name that DDP gives to what it wraps."""
+    """Has a submodule with the name that DDP uses for the wrapped module."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +78,7 @@ def assert_equal(net, other):
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_a_state_has_the_names_of_the_plain_module(wrapping):
+def test_a_state_has_the_keys_of_the_unwrapped_module(wrapping):
     net = make(wrapping)
     assert list(state_of(net)) == CLEAN
     assert type(unwrap(net)) is Net
@@ -95,15 +95,13 @@ def test_a_state_loads_from_any_wrapping_into_any(saved, loaded):
 # The parts of "parts wrapped" are called module, like what wrappers add: see the next test.
 @pytest.mark.parametrize("loaded", ["plain", "compile(DDP)"])
 @pytest.mark.parametrize("saved", [name for name in WRAPPINGS if name != "parts wrapped"])
-def test_a_state_with_the_names_of_wrappers_loads_if_wrappers_alone_make_the_difference(
-    saved, loaded
-):
+def test_a_state_with_prefixes_of_wrappers_loads_if_keys_differ_in_them_only(saved, loaded):
     source, target = make(saved), make(loaded)
     load_into(target, source.state_dict())
     assert_equal(source, target)
 
 
-def test_names_of_wrappers_inside_are_read_where_no_part_is_called_module():
+def test_prefixes_of_inner_wrappers_are_removed_if_no_submodule_is_called_module():
     source = nn.Sequential(
         nn.DataParallel(compiled(nn.Linear(2, 2))), nn.DataParallel(nn.Linear(2, 2))
     )
@@ -141,7 +139,7 @@ def test_a_state_without_versions_loads_as_torch_does():
     assert_equal(source, target)
 
 
-def test_missing_and_unexpected_keys_are_the_modules_own_error_unless_not_strict():
+def test_with_strict_missing_and_unexpected_keys_raise_the_error_of_the_module():
     state = OrderedDict(state_of(Net()))
     state["surprise"] = state.pop("head.bias")
     target = make("compile")
@@ -178,7 +176,7 @@ def test_extra_state_is_renamed_like_parameters():
 
 
 class Odd(nn.Module):
-    """A module whose state is no dictionary of names."""
+    """A module whose state is not a dictionary with string keys."""
 
     def state_dict(self):
         return {0: "a"}
@@ -187,14 +185,14 @@ class Odd(nn.Module):
         self.loaded = state
 
 
-def test_a_module_with_a_state_of_its_own_kind_gets_it_back_as_it_is():
+def test_a_state_in_a_custom_format_is_loaded_unchanged():
     odd = Odd()
     assert state_of(odd) == {0: "a"}
     load_into(odd, {0: "b"})
     assert odd.loaded == {0: "b"}
 
 
-def test_what_is_no_module_is_asked_and_told_directly():
+def test_states_of_other_objects_are_saved_and_loaded():
     optimizer = torch.optim.SGD(Net().parameters(), lr=0.5)
     assert state_of(optimizer)["param_groups"][0]["lr"] == 0.5
     other = torch.optim.SGD(Net().parameters(), lr=0.1)
@@ -202,7 +200,7 @@ def test_what_is_no_module_is_asked_and_told_directly():
     assert other.param_groups[0]["lr"] == 0.5
 
 
-def test_wrong_kinds_are_named():
+def test_wrong_types_are_named():
     with pytest.raises(TypeError, match="obj should have state_dict, but given 3"):
         state_of(3)
     with pytest.raises(TypeError, match="obj should have load_state_dict, but given 3"):
@@ -211,7 +209,7 @@ def test_wrong_kinds_are_named():
         load_into(Net(), [])
 
 
-def test_what_is_sharded_over_processes_is_refused_by_all_checkpoints_and_what_is_whole_is_saved(
+def test_checkpoints_refuse_sharded_objects_and_save_whole_ones(
     tmp_path,
 ):
     found = run_processes(sharded_models.try_to_save, 2, str(tmp_path), timeout_s=180)
@@ -227,12 +225,12 @@ def test_what_is_sharded_over_processes_is_refused_by_all_checkpoints_and_what_i
 
 
 def is_sharded(how, handler):
-    if how == "flat":  # the model's state is gathered by FSDP itself
+    if how == "flat":  # FSDP gathers the state of the model itself
         return handler.startswith("optimizer")
     return how in ("fully_shard", "tensor parallel")
 
 
-def test_a_state_is_looked_through_where_there_are_several_processes(monkeypatch):
+def test_shards_in_a_state_are_found_with_a_process_group(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     shard = torch.ones(2)
     shard._fsdp_flattened = True

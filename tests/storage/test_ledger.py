@@ -1,4 +1,4 @@
-"""Which checkpoints stay."""
+"""Which checkpoints are kept."""
 
 import itertools
 import math
@@ -33,12 +33,12 @@ def files(rows):
         ([-math.inf, math.nan], "max", "0.pt"),
     ],
 )
-def test_the_best_one(scores, mode, expected):
+def test_the_best_row_has_the_best_score(scores, mode, expected):
     assert best(rows_of(*scores, mode=mode)).file == expected
 
 
 @pytest.mark.parametrize("scores", [[], [None], [math.nan, None]])
-def test_without_a_score_there_is_no_best_one(scores):
+def test_without_a_score_there_is_no_best_checkpoint(scores):
     assert best(rows_of(*scores)) is None
     assert ranked(rows_of(*scores)) == []
 
@@ -55,19 +55,19 @@ def test_without_a_score_there_is_no_best_one(scores):
         (0, 9, [0, 1, 2, 3, 4]),
     ],
 )
-def test_the_best_and_the_last_ones_stay(num_best, num_last, expected):
+def test_the_best_and_the_newest_rows_are_kept(num_best, num_last, expected):
     rows = rows_of(0.1, 0.9, math.nan, 0.5, None)
     for some_order in itertools.permutations(rows):
         assert files(kept(some_order, num_best, num_last)) == [f"{i}.pt" for i in expected]
 
 
-def test_what_was_saved_after_a_restart_is_newer():
+def test_a_checkpoint_saved_after_a_restart_is_newer():
     rows = [Row("old", Note(step=9)), Row("new", Note(step=3, restarts=1))]
     assert files(kept(rows, 0, 1)) == ["new"]
 
 
 def follow(priorities, n_saved, greater_or_equal=False, names=None):
-    """What is kept after each of some calls, and what was dropped in all."""
+    """Returns the items kept after each call, and all that were dropped."""
     saved, dropped = [], []
     for i, priority in enumerate(priorities):
         decision = place_in(
@@ -98,7 +98,7 @@ def follow(priorities, n_saved, greater_or_equal=False, names=None):
         ([0.5, math.nan], 2, False, ["1", "0"]),
     ],
 )
-def test_a_number_of_best_ones_stays(priorities, n_saved, greater_or_equal, expected):
+def test_the_best_items_are_kept(priorities, n_saved, greater_or_equal, expected):
     assert follow(priorities, n_saved, greater_or_equal)[0] == expected
 
 
@@ -110,7 +110,7 @@ def test_a_file_of_the_same_name_is_replaced_and_not_dropped():
     assert place_in(saved, 0, "b", 2, False) is None
 
 
-def test_after_a_restart_with_a_lower_number_the_worst_ones_go():
+def test_after_a_restart_with_a_lower_number_the_worst_items_are_dropped():
     saved = [Item(priority, str(priority)) for priority in (1, 5, 6)]
     assert place_in(saved, 7, "7", 2, False) == ([Item(6, "6"), Item(7, "7")], ["1", "5"])
     assert place_in(saved, 2, "2", 1, False) is None, "it would be dropped at once"
@@ -122,7 +122,7 @@ def test_after_a_restart_with_a_lower_number_the_worst_ones_go():
     st.none() | st.integers(1, 4),
     st.booleans(),
 )
-def test_what_is_kept_is_sorted_and_what_is_dropped_was_kept(calls, n_saved, greater_or_equal):
+def test_kept_items_are_sorted_and_dropped_ones_were_kept_before(calls, n_saved, greater_or_equal):
     saved = []
     for priority, name in calls:
         decision = place_in(saved, priority, str(name), n_saved, greater_or_equal)

@@ -1,4 +1,4 @@
-"""Of two programs, only one writes to a folder."""
+"""Only one program can write to a folder."""
 
 import errno
 import fcntl
@@ -13,7 +13,7 @@ from ignite.storage import hold, lock
 
 
 def in_child(act):
-    """Runs it in a forked process; returns its exit code."""
+    """Runs a function in a forked process and returns its exit code."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -31,7 +31,7 @@ def try_to_hold(folder):
         return 1
 
 
-def test_another_process_is_refused_and_told_who_holds_it(tmp_path):
+def test_another_process_is_refused_and_the_holder_is_named(tmp_path):
     with hold(tmp_path):
         assert in_child(lambda: try_to_hold(tmp_path)) == 1
         words = (
@@ -44,7 +44,7 @@ def test_another_process_is_refused_and_told_who_holds_it(tmp_path):
     assert try_to_hold(tmp_path) == 0
 
 
-def test_it_is_let_go_of_when_the_holder_is_killed(tmp_path):
+def test_the_lock_is_released_when_the_holder_is_killed(tmp_path):
     reading, writing = os.pipe()
 
     def hold_for_ever():
@@ -64,15 +64,15 @@ def test_it_is_let_go_of_when_the_holder_is_killed(tmp_path):
     os.close(writing)
 
 
-def test_a_worker_that_outlives_the_holder_does_not_hold_it(tmp_path):
+def test_a_worker_that_outlives_the_holder_does_not_keep_the_lock(tmp_path):
     reading, writing = os.pipe()
 
     def hold_and_fork():
         with hold(tmp_path):
-            worker = os.fork()
-            if worker == 0:
+            if os.fork() == 0:
+                # Written by the worker, which has closed the lock by then.
+                os.write(writing, str(os.getpid()).encode())
                 signal.pause()
-            os.write(writing, str(worker).encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert in_child(hold_and_fork) == -signal.SIGKILL
@@ -86,7 +86,7 @@ def test_a_worker_that_outlives_the_holder_does_not_hold_it(tmp_path):
         os.close(writing)
 
 
-def test_a_child_that_leaves_the_context_does_not_let_go_of_it(tmp_path):
+def test_a_child_that_exits_the_context_does_not_release_the_lock(tmp_path):
     def leave():
         return 0
 
@@ -101,13 +101,13 @@ def test_a_child_that_leaves_the_context_does_not_let_go_of_it(tmp_path):
     assert try_to_hold(tmp_path) == 0
 
 
-def test_it_is_let_go_of_after_an_error(tmp_path):
+def test_the_lock_is_released_after_an_error(tmp_path):
     with pytest.raises(KeyError), hold(tmp_path):
         raise KeyError
     assert try_to_hold(tmp_path) == 0
 
 
-def test_a_link_in_its_place_is_not_followed(tmp_path):
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / ".lock").symlink_to("victim")
     with pytest.raises(OSError, match="symbolic links"), hold(tmp_path):
@@ -125,7 +125,7 @@ def test_without_locks_there_is_a_warning(tmp_path, monkeypatch, caplog):
 
 
 class FakeMsvcrt:
-    """``msvcrt.locking`` by locks of one byte that belong to open files, as those of Windows do."""
+    """Replaces ``msvcrt.locking`` by locks of one byte that belong to open files, as on Windows."""
 
     LK_NBLCK = 2
     error = None
@@ -151,13 +151,13 @@ def windows(monkeypatch):
 
 
 @pytest.mark.usefixtures("windows")
-def test_on_windows_another_process_is_refused_and_told_who_holds_it(tmp_path):
-    test_another_process_is_refused_and_told_who_holds_it(tmp_path)
+def test_on_windows_another_process_is_refused_and_the_holder_is_named(tmp_path):
+    test_another_process_is_refused_and_the_holder_is_named(tmp_path)
 
 
 @pytest.mark.usefixtures("windows")
-def test_on_windows_it_is_let_go_of_when_the_holder_is_killed(tmp_path):
-    test_it_is_let_go_of_when_the_holder_is_killed(tmp_path)
+def test_on_windows_the_lock_is_released_when_the_holder_is_killed(tmp_path):
+    test_the_lock_is_released_when_the_holder_is_killed(tmp_path)
 
 
 def test_on_windows_other_errors_are_raised(tmp_path, windows):

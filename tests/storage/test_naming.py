@@ -1,4 +1,4 @@
-"""Names are plain, and those of unfinished files say whose they are."""
+"""Names are plain, and temporary names identify their process."""
 
 import os
 
@@ -45,7 +45,7 @@ def test_other_names_are_refused(name, fault):
         check_name(name)
 
 
-def test_what_is_no_string_is_refused():
+def test_a_name_that_is_not_a_string_is_refused():
     with pytest.raises(TypeError, match="name should be a string, but given b'x'"):
         check_name(b"x")
 
@@ -80,7 +80,7 @@ def name_of_a_dead_process():
     return name
 
 
-def test_the_owner_is_dead_when_its_process_is_gone():
+def test_the_owner_is_dead_if_its_process_has_ended():
     assert owner_is_dead(name_of_a_dead_process())
 
 
@@ -90,19 +90,19 @@ def test_the_owner_is_not_dead_while_it_runs():
     assert not owner_is_dead(parent)
 
 
-def test_a_process_with_the_number_of_a_dead_one_is_not_mistaken_for_it(monkeypatch):
+def test_a_process_is_distinguished_from_an_earlier_one_with_its_pid(monkeypatch):
     name = temporary_name("x")
     monkeypatch.setattr(naming, "_TOKEN", "00000000")
     assert owner_is_dead(name)
 
 
-def test_nothing_is_said_of_other_hosts(monkeypatch):
+def test_owners_on_other_hosts_are_not_considered_dead(monkeypatch):
     name = name_of_a_dead_process()
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     assert not owner_is_dead(name)
 
 
-def test_a_process_of_somebody_else_is_alive(monkeypatch):
+def test_a_process_of_another_user_is_alive(monkeypatch):
     def refuse(pid, signum):
         raise PermissionError
 
@@ -111,5 +111,5 @@ def test_a_process_of_somebody_else_is_alive(monkeypatch):
     assert not owner_is_dead(name)
 
 
-def test_a_number_that_no_process_can_have_is_dead():
+def test_an_impossible_pid_is_dead():
     assert owner_is_dead(temporary_name("x").replace(f".{os.getpid()}.", ".9999999999."))

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: true to the type, or refused."""
+"""The metadata of a checkpoint are read as written, or refused."""
 
 import io
 import json
@@ -25,12 +25,12 @@ texts = st.text(max_size=1000)
         created=st.floats(0, 1e12),
     )
 )  # fmt: skip
-def test_a_note_comes_back_as_it_was(note):
+def test_a_note_is_read_as_it_was_written(note):
     assert Note.from_json(note.to_json()) == note
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
-def test_scores_that_are_not_finite_come_back_and_the_json_is_standard(score):
+def test_non_finite_scores_are_read_as_written_and_the_json_is_standard(score):
     text = Note(score=score, created=0.0).to_json()
     json.loads(text, parse_constant=pytest.fail)
     assert str(Note.from_json(text).score) == str(score)
@@ -62,7 +62,7 @@ def test_scores_that_are_not_finite_come_back_and_the_json_is_standard(score):
         ({"version": 10**30}, "written by a newer version"),
     ],
 )
-def test_nonsense_is_refused(values, message):
+def test_invalid_values_are_refused(values, message):
     with pytest.raises(CheckpointError, match=message):
         Note.from_json(json.dumps({"version": 1, **values}))
 
@@ -81,21 +81,21 @@ def test_nonsense_is_refused(values, message):
         (" " * 70000, "should have at most 65536 bytes, but given 70000"),
     ],
 )
-def test_what_is_no_note_is_refused(text, message):
+def test_text_that_is_not_a_note_is_refused(text, message):
     with pytest.raises(CheckpointError, match=message):
         Note.from_json(text)
 
 
-def test_a_note_that_would_not_be_read_is_not_written():
+def test_an_invalid_note_is_not_written():
     with pytest.raises(CheckpointError, match="step in the note"):
         Note(step=-1).to_json()
 
 
-def test_unknown_keys_are_passed_over():
+def test_unknown_keys_are_ignored():
     assert Note.from_json('{"version": 1, "step": 4, "colour": "red"}') == Note(step=4, created=0.0)
 
 
-def test_the_newest_and_the_best():
+def test_order_and_rating_find_the_newest_and_the_best():
     assert Note(step=9).order < Note(step=3, restarts=1).order
     assert Note().order < Note(step=0).order
     assert Note(score=1.0, mode="min").rating == -1.0
@@ -104,7 +104,7 @@ def test_the_newest_and_the_best():
 
 
 @pytest.mark.parametrize("as_path", [True, False])
-def test_torch_passes_over_the_note(tmp_path, as_path):
+def test_torch_ignores_the_note(tmp_path, as_path):
     path, file = tmp_path / "a.pt", io.BytesIO()
     torch.save({"weight": torch.arange(3)}, path if as_path else file)
     target = path if as_path else file
@@ -116,7 +116,7 @@ def test_torch_passes_over_the_note(tmp_path, as_path):
     assert torch.load(target, weights_only=True)["weight"].tolist() == [0, 1, 2]
 
 
-def test_old_files_of_torch_have_none(tmp_path):
+def test_files_of_old_versions_of_torch_have_no_note(tmp_path):
     torch.save([1], tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     assert read_note(tmp_path / "a.pt") is None
 
@@ -142,5 +142,5 @@ def test_a_note_that_is_too_long_or_damaged_is_refused():
 
 
 @pytest.mark.parametrize("score", [1e308, -sys.float_info.max, 5e-324])
-def test_scores_at_the_edges_come_back(score):
+def test_extreme_scores_are_read_as_written(score):
     assert Note.from_json(Note(score=score).to_json()).score == score

@@ -1,4 +1,4 @@
-"""A pickle cannot ask for memory that is not in the file, or for more stack than there is."""
+"""A pickle cannot allocate more memory than the file has, or overflow the stack."""
 
 import io
 import pickle
@@ -63,11 +63,11 @@ STORAGE = (
             b"(" + number(10**9) + b"t",
             b"N",
         ),
-        # The class is put aside, and called later.
+        # The class is memoized, and called later.
         b"ctorch\nTensor\nq\x05h\x05(" + number(10**9) + b"tR",
     ],
 )
-def test_memory_that_is_not_in_the_file_is_refused(body):
+def test_calls_that_allocate_more_memory_than_the_file_has_are_refused(body):
     with pytest.raises(
         CheckpointError, match="loading it would allocate more memory for .* than the file has"
     ):
@@ -124,11 +124,11 @@ def state():
         "model": model.state_dict(),
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "optimizer": torch.optim.Adam(model.parameters()).state_dict(),
-        "Tensor": "torch\nTensor\n",  # looks like one, so that the pickle is followed
+        "Tensor": "torch\nTensor\n",  # looks like a call, so that the pickle is interpreted
     }
 
 
-def test_what_torch_writes_passes():
+def test_pickles_of_torch_pass():
     file = io.BytesIO()
     torch.save(state(), file)
     start = file.getvalue().index(b"\x80\x02")
@@ -142,7 +142,7 @@ def test_quantized_tensors_pass():
     check_calls(file.getvalue()[file.getvalue().index(b"\x80\x02") :], 5)
 
 
-def test_storages_of_old_files_are_as_large_as_the_file_at_most():
+def test_storages_of_old_files_are_at_most_as_large_as_the_file():
     file = io.BytesIO()
     torch.save({"x": torch.zeros(1000)}, file, _use_new_zipfile_serialization=False)
     file.seek(0)
@@ -173,7 +173,7 @@ def pickle_of(state):
         return archive.read("archive/data.pkl")
 
 
-def test_many_tensors_pass_and_all_else_around_them_is_checked():
+def test_many_tensors_pass_and_other_opcodes_between_them_are_checked():
     data = pickle_of(tensors(3000))
     check_calls(data, MB)
     bad = called("builtins", "bytearray", number(10**9))
@@ -228,7 +228,7 @@ def test_tensors_do_not_hide_tuples_that_are_nested_too_deeply():
 
 @pytest.mark.parametrize("get", [STORAGE_TUPLE, SIZE, STRIDE, ARGUMENTS])
 @pytest.mark.parametrize("name", ["bytearray", "encode", "FloatTensor", "_rebuild_qtensor"])
-def test_tuples_of_a_tensor_are_no_harmless_arguments(get, name):
+def test_tuples_of_a_tensor_are_not_accepted_as_other_arguments(get, name):
     size = b"(K\1K\1K\1K\1t"
     with pytest.raises(CheckpointError, match="allocate more memory|another encoding"):
         check_calls(

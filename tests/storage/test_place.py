@@ -1,4 +1,4 @@
-"""A folder as a place for checkpoints: nothing leads out of it."""
+"""A local folder as a storage backend: names cannot lead outside of it."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def test_files_are_written_listed_read_and_removed(place):
         place.size("b.pt")
 
 
-def test_only_whole_files_are_listed(place):
+def test_only_regular_files_are_listed(place):
     put(place, "a.pt")
     (place.path / "folder.pt").mkdir()
     (place.path / "link.pt").symlink_to("a.pt")
@@ -46,7 +46,7 @@ def test_only_whole_files_are_listed(place):
             place.size(name)
 
 
-def test_what_cannot_be_written_atomically_is_written_all_the_same(tmp_path):
+def test_a_folder_can_be_written_without_atomic_renames(tmp_path):
     place, seen = Folder(tmp_path, atomic=False), []
 
     def write(file):
@@ -60,7 +60,7 @@ def test_what_cannot_be_written_atomically_is_written_all_the_same(tmp_path):
 @pytest.mark.parametrize(
     "name", ["../victim", "/etc/passwd", "..", "", "a/../../victim", "~", "x\0"]
 )
-def test_no_name_leads_out_of_it(place, name):
+def test_names_cannot_lead_outside_of_the_folder(place, name):
     (place.path.parent / "victim").write_text("precious")
     for act in (
         lambda: put(place, name),
@@ -77,7 +77,7 @@ def test_no_name_leads_out_of_it(place, name):
     assert (place.path.parent / "victim").read_text() == "precious"
 
 
-def test_of_a_link_the_link_is_removed(place):
+def test_removing_a_link_does_not_remove_its_target(place):
     (place.path.parent / "victim").write_text("precious")
     (place.path / "a.pt").symlink_to("../victim")
     assert place.remove("a.pt")
@@ -87,7 +87,7 @@ def test_of_a_link_the_link_is_removed(place):
         place.remove("folder")
 
 
-def test_stable_names_stand_for_files(place):
+def test_links_point_to_files(place):
     for name in ("a.pt", "b.pt"):
         put(place, name, name)
         place.point("last.pt", name)
@@ -102,7 +102,7 @@ def test_stable_names_stand_for_files(place):
 
 
 @pytest.mark.parametrize("target", ["../victim", "/etc/passwd", "folder", "last.pt"])
-def test_a_stable_name_that_leads_elsewhere_stands_for_nothing(place, target):
+def test_a_link_to_another_folder_is_not_read(place, target):
     (place.path.parent / "victim").write_text("precious")
     (place.path / "folder").mkdir()
     (place.path / "last.pt").symlink_to(target)
@@ -112,7 +112,7 @@ def test_a_stable_name_that_leads_elsewhere_stands_for_nothing(place, target):
     assert place.read_link("last.pt") == "a.pt"
 
 
-def test_a_file_with_a_stable_name_is_not_lost(place, caplog):
+def test_a_file_is_not_replaced_by_a_link(place, caplog):
     put(place, "a.pt")
     put(place, "last.pt", "precious")
     place.point("last.pt", "a.pt")
@@ -120,7 +120,7 @@ def test_a_file_with_a_stable_name_is_not_lost(place, caplog):
     assert "last.pt should be a link to a.pt, but is a file, which is not replaced" in caplog.text
 
 
-def test_where_there_are_no_links_nothing_happens(place, monkeypatch):
+def test_without_support_for_links_nothing_happens(place, monkeypatch):
     def refuse(*args):
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -130,7 +130,7 @@ def test_where_there_are_no_links_nothing_happens(place, monkeypatch):
 
 
 @pytest.mark.parametrize("function", ["symlink", "replace"])
-def test_a_link_that_cannot_be_made_is_an_error_and_leaves_nothing(place, monkeypatch, function):
+def test_a_failed_link_is_an_error_and_leaves_no_temporary_file(place, monkeypatch, function):
     def refuse(*args):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -150,7 +150,7 @@ def test_where_may_be_a_path_or_a_url(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["a b", "c"]
 
 
-def test_a_folder_that_is_not_there_is_made_or_refused(tmp_path):
+def test_a_missing_folder_is_created_or_refused(tmp_path):
     with pytest.raises(ValueError, match="is not found"):
         open_place(tmp_path / "a", create=False)
     assert open_place(tmp_path / "a" / "b").names() == []
@@ -161,5 +161,5 @@ def test_a_folder_that_is_not_there_is_made_or_refused(tmp_path):
         open_place(tmp_path / "file")
 
 
-def test_sweep_is_that_of_the_folder(place):
+def test_sweep_removes_temporary_files_of_the_folder(place):
     assert place.sweep() == []

@@ -1,4 +1,4 @@
-"""What is written can be read, by us, by torch and safely; what is damaged is left out."""
+"""Saved checkpoints are loaded safely, by us and by torch; damaged ones are skipped."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def damage(place, name):
     path.write_bytes(content)
 
 
-def test_a_state_comes_back_as_it_was(place):
+def test_a_state_is_loaded_as_it_was_saved(place):
     written = save(place, "a.pt", STATE, Note(step=3, score=0.5))
     assert written.size_bytes == place.size("a.pt")
     for source in ((place, "a.pt"), place.path / "a.pt", str(place.path / "a.pt")):
@@ -40,7 +40,7 @@ def test_a_state_comes_back_as_it_was(place):
         assert state == {**STATE, "model": {}}
 
 
-def test_torch_reads_it_and_we_read_what_torch_writes(place):
+def test_torch_reads_our_files_and_we_read_files_of_torch(place):
     save(place, "a.pt", STATE, Note(step=3))
     assert torch.load(place.path / "a.pt", weights_only=True)["epoch"] == 3
     torch.save(STATE, place.path / "b.pt")
@@ -51,7 +51,7 @@ def test_torch_reads_it_and_we_read_what_torch_writes(place):
 @pytest.mark.parametrize(
     "options", [{"map_location": "meta"}, {"mmap": True}, {"weights_only": True}]
 )
-def test_options_of_torch_are_passed_on(place, options):
+def test_options_are_passed_to_torch(place, options):
     save(place, "a.pt", STATE, None)
     weight = load((place, "a.pt"), **options).state["model"]["weight"]
     assert weight.device.type == options.get("map_location", "cpu")
@@ -66,7 +66,7 @@ def test_loading_unsafely_is_refused(place, options):
         load((place, "a.pt"), **options)
 
 
-def test_what_would_not_be_loaded_is_not_written(place):
+def test_a_state_that_could_not_be_loaded_is_not_written(place):
     save(place, "a.pt", STATE, Note(step=1))
     before = (place.path / "a.pt").read_bytes()
     with pytest.raises(TypeError, match=r"state\['hooks'\]\[0\]"):
@@ -77,13 +77,13 @@ def test_what_would_not_be_loaded_is_not_written(place):
     assert place.names() == ["a.pt"]
 
 
-def test_numbers_of_numpy_are_written_as_plain_ones(place):
+def test_numbers_of_numpy_are_written_as_plain_numbers(place):
     numpy = pytest.importorskip("numpy")
     save(place, "a.pt", {"x": numpy.float64(0.5)}, None)
     assert load((place, "a.pt")).state == {"x": 0.5}
 
 
-def test_what_is_written_is_read_back_before_it_counts(place, monkeypatch):
+def test_a_file_is_read_back_before_it_gets_its_name(place, monkeypatch):
     real = os.write
     monkeypatch.setattr(
         os,
@@ -101,7 +101,7 @@ class Evil:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_everything_that_is_wrong_with_a_file_is_one_kind_of_error(place):
+def test_all_errors_of_a_file_have_the_same_class(place):
     path = place.path / "a.pt"
     torch.save(Evil(), path)
     with pytest.raises(
@@ -122,7 +122,7 @@ def test_everything_that_is_wrong_with_a_file_is_one_kind_of_error(place):
 @pytest.mark.parametrize(
     "error", [RecursionError, MemoryError, KeyError, EOFError, UnicodeDecodeError]
 )
-def test_whatever_torch_raises_about_a_file_is_told(place, monkeypatch, error):
+def test_errors_of_torch_about_a_file_are_in_the_message(place, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error(
             *(["utf-8", b"", 0, 1, "planned"] if error is UnicodeDecodeError else ["planned"])
@@ -137,7 +137,7 @@ def test_whatever_torch_raises_about_a_file_is_told(place, monkeypatch, error):
 
 
 @pytest.mark.parametrize("error", [PermissionError, OSError, torch.OutOfMemoryError])
-def test_the_errors_of_the_machine_stay_what_they_are(place, monkeypatch, error):
+def test_errors_of_the_machine_are_not_converted(place, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error("planned")
 
@@ -163,7 +163,7 @@ def test_old_files_of_torch_are_read_with_a_warning(place, caplog):
 
 
 def test_the_checked_file_is_the_one_that_is_loaded(place, monkeypatch):
-    """Also when another one takes its name in between."""
+    """Even if another file replaces it in between."""
     save(place, "a.pt", {"x": 1}, None)
     real = reader.verify_file
 
@@ -177,7 +177,7 @@ def test_the_checked_file_is_the_one_that_is_loaded(place, monkeypatch):
     assert load((place, "a.pt")).state == {"x": 1}
 
 
-def test_the_newest_is_first_whatever_the_clocks_say(place):
+def test_the_newest_is_first_independent_of_modification_times(place):
     for step in (30, 4, 100):
         put(place, step)
         os.utime(place.path / f"checkpoint_{step}.pt", (0, 10**9 - step))
@@ -210,7 +210,7 @@ def test_only_checkpoints_are_listed(place):
     assert [found.name for found in scan(place)] == ["checkpoint_1.pt"]
 
 
-def test_families_are_told_apart(place):
+def test_families_are_distinguished(place):
     put(place, 1, family="run")
     put(place, 2, family="batch")
     torch.save([1], place.path / "ignite_3.pt")
@@ -235,7 +235,7 @@ def test_a_scan_reads_only_notes(place):
     assert scan(place)[0].error is None
 
 
-def test_damaged_ones_are_left_out_with_one_warning_each(place, caplog):
+def test_damaged_files_are_skipped_with_one_warning_each(place, caplog):
     for step in (1, 2, 3, 4):
         put(place, step)
     damage(place, "checkpoint_4.pt")
@@ -249,7 +249,7 @@ def test_damaged_ones_are_left_out_with_one_warning_each(place, caplog):
     assert "checkpoint_3.pt is skipped" in caplog.messages[1]
 
 
-def test_one_that_the_disk_cannot_read_is_left_out(place, monkeypatch, caplog):
+def test_a_file_that_the_disk_cannot_read_is_skipped(place, monkeypatch, caplog):
     put(place, 1)
     put(place, 2)
     real = reader.open_file
@@ -264,13 +264,13 @@ def test_one_that_the_disk_cannot_read_is_left_out(place, monkeypatch, caplog):
     assert "Input/output error" in caplog.text
 
 
-def test_without_any_there_is_none(place):
+def test_without_checkpoints_nothing_is_loaded(place):
     assert load_latest(place) is None
     (place.path / "a.pt").write_text("x")
     assert load_latest(place) is None
 
 
-def test_a_place_that_opens_nothing_gives_whole_files():
+def test_a_place_without_open_provides_local_files():
     place = open_place("memory://test-reader")
     save(place, "a_1.pt", {"x": 1}, Note(step=5))
     assert scan(place)[0].note.step == 5

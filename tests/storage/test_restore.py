@@ -1,4 +1,4 @@
-"""All objects get their states back, or none changes."""
+"""All objects get their states, or none changes."""
 
 import copy
 from collections import OrderedDict
@@ -28,7 +28,7 @@ class Count(Serializable):
 
 
 def make(seed, hidden=3):
-    """A model that has taken two steps, and all that goes with it."""
+    """A model after two steps, with its optimizer and scheduler."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(2, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, 1))
     optimizer = torch.optim.AdamW(
@@ -51,7 +51,7 @@ def states_of(objects):
 
 
 def flat(x):
-    """Every leaf by its path, tensors as lists."""
+    """Returns all leaves by their paths, tensors as lists."""
     if isinstance(x, dict):
         return {
             (key, *path): leaf for key, value in x.items() for path, leaf in flat(value).items()
@@ -67,7 +67,7 @@ def test_all_objects_get_their_states():
     assert flat(states_of(target)) == flat(states_of(source))
 
 
-def test_states_that_nobody_asks_for_are_left():
+def test_states_without_a_target_are_ignored():
     target = {"count": Count()}
     restore(target, {"count": {"count": 3}, "other": {}})
     assert target["count"].count == 3
@@ -88,7 +88,7 @@ class Refusing(Count):
 
 
 @pytest.mark.parametrize("error", [ValueError("unlucky"), KeyboardInterrupt()])
-def test_if_the_last_one_raises_all_are_put_back_and_the_error_says_so(error):
+def test_if_the_last_target_raises_all_are_rolled_back_and_the_error_says_so(error):
     source, target = make(1), make(2)
     target["last"] = Refusing(5)
     target["last"].error = error
@@ -100,7 +100,7 @@ def test_if_the_last_one_raises_all_are_put_back_and_the_error_says_so(error):
     assert flat(states_of(target)) == flat(before)
 
 
-def test_after_a_failure_training_goes_on_as_if_nothing_had_been_tried():
+def test_after_a_failure_training_continues_as_without_the_attempt():
     def step(objects):
         torch.manual_seed(0)
         objects["optimizer"].zero_grad()
@@ -118,7 +118,7 @@ def test_after_a_failure_training_goes_on_as_if_nothing_had_been_tried():
     assert step(target) == step(undisturbed)
 
 
-def test_a_target_that_cannot_be_put_back_is_loaded_last_and_named(caplog):
+def test_a_target_that_cannot_be_rolled_back_is_loaded_last_and_named(caplog):
     class Closed(Count):
         def state_dict(self):
             raise RuntimeError("not consolidated")
@@ -143,7 +143,7 @@ def test_a_target_that_cannot_be_put_back_is_loaded_last_and_named(caplog):
     ]
 
 
-def test_one_that_fails_to_go_back_does_not_keep_the_others_from_it():
+def test_a_target_that_fails_to_roll_back_does_not_prevent_the_others():
     class Stubborn(Count):
         def load_state_dict(self, state_dict):
             self.count += 1
@@ -162,7 +162,7 @@ def test_one_that_fails_to_go_back_does_not_keep_the_others_from_it():
     ]
 
 
-def test_a_state_that_could_not_be_saved_is_still_put_back():
+def test_a_state_that_cannot_be_saved_is_still_rolled_back():
     class WithFunction(Count):
         def state_dict(self):
             return {"count": self.count, "function": print}
@@ -275,7 +275,7 @@ MISMATCHES = {
 
 
 @pytest.mark.parametrize("mismatch", MISMATCHES)
-def test_what_does_not_fit_is_refused_before_anything_changes(mismatch):
+def test_mismatches_are_refused_before_anything_changes(mismatch):
     edit, message = MISMATCHES[mismatch]
     target, states = make(2), states_of(make(1))
     before = flat(states_of(target))
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_refused_before_anything_changes(mismatch):
     assert flat(states_of(target)) == before
 
 
-def test_all_faults_of_all_targets_are_listed_together():
+def test_all_mismatches_of_all_targets_are_listed():
     target, states = make(2), states_of(make(1, hidden=4))
     states["count"] = None
     with pytest.raises(CheckpointError) as raised:
@@ -298,7 +298,7 @@ def test_all_faults_of_all_targets_are_listed_together():
     assert "number: should have load_state_dict, but given int" in lines
 
 
-def test_of_many_faults_of_a_kind_ten_are_listed():
+def test_at_most_ten_mismatches_of_a_kind_are_listed():
     model = nn.Sequential(*[nn.Linear(1, 1, bias=False) for _ in range(12)])
     with pytest.raises(CheckpointError, match=r"0\.weight, .*, 9\.weight and 2 more$"):
         restore({"model": model}, {"model": {}})
@@ -307,7 +307,7 @@ def test_of_many_faults_of_a_kind_ten_are_listed():
         restore({"model": model}, {"model": wrong})
 
 
-def test_without_strict_modules_take_what_fits_and_others_do_not():
+def test_without_strict_modules_accept_other_keys_but_no_other_shapes():
     target, states = make(2), states_of(make(1))
     weight = states["model"]["0.weight"]
     del states["model"]["0.bias"]
@@ -326,7 +326,7 @@ def test_without_strict_modules_take_what_fits_and_others_do_not():
         )
 
 
-def test_a_module_that_loads_in_its_own_way_is_not_judged_beforehand():
+def test_a_module_with_custom_loading_is_not_checked_beforehand():
     class Migrating(nn.Linear):
         def _load_from_state_dict(self, state_dict, prefix, *args):
             state_dict[f"{prefix}weight"] = state_dict.pop(f"{prefix}old_weight")
@@ -345,7 +345,7 @@ def test_a_module_that_loads_in_its_own_way_is_not_judged_beforehand():
         restore({"model": model}, {"model": state})
 
 
-def test_a_hook_or_a_method_that_renames_keys_is_asked_first():
+def test_keys_that_hooks_or_methods_may_rename_are_not_checked():
     class Own(nn.Linear):
         def load_state_dict(self, state_dict, strict=True, assign=False):
             return super().load_state_dict(
@@ -372,7 +372,7 @@ def test_lazy_modules_get_their_shapes_from_the_state():
     assert torch.equal(lazy.weight, source.weight)
 
 
-def test_norms_of_files_without_a_count_of_batches_load():
+def test_states_of_norms_without_a_count_of_batches_load():
     norm, state = nn.BatchNorm1d(2), dict(nn.BatchNorm1d(2).state_dict())
     del state["num_batches_tracked"]
     state["running_mean"] = torch.ones(2)
@@ -404,7 +404,7 @@ def test_optimizers_with_state_of_other_shapes_load():
         assert flat(target.state_dict()) == flat(source.state_dict())
 
 
-def test_an_optimizer_whose_state_has_a_form_of_its_own_is_asked_itself():
+def test_a_state_of_an_optimizer_in_a_custom_format_is_not_checked():
     class Twice(torch.optim.SGD):
         def state_dict(self):
             return {"inner": super().state_dict()}
@@ -420,7 +420,7 @@ def test_an_optimizer_whose_state_has_a_form_of_its_own_is_asked_itself():
     assert one.param_groups[0]["lr"] == 0.25
 
 
-def test_an_optimizer_that_loads_its_own_way_is_checked_if_the_state_has_the_usual_form():
+def test_an_optimizer_with_custom_loading_is_checked_if_its_state_has_the_usual_format():
     class Noted(torch.optim.SGD):
         def load_state_dict(self, state_dict):
             super().load_state_dict(state_dict)
@@ -433,7 +433,7 @@ def test_an_optimizer_that_loads_its_own_way_is_checked_if_the_state_has_the_usu
         restore({"optimizer": one}, {"optimizer": other.state_dict()})
 
 
-def test_what_only_loads_is_loaded_without_a_word_and_after_all_others(caplog):
+def test_a_target_without_state_dict_is_loaded_last_without_a_warning(caplog):
     class Loads:
         def load_state_dict(self, state):
             self.state = state

@@ -1,4 +1,4 @@
-"""Whatever passes the check is loaded by ``torch.load(weights_only=True)``; whatever does not is named."""
+"""``torch.load(weights_only=True)`` loads all states that pass the check; others are refused."""
 
 import enum
 import io
@@ -102,7 +102,7 @@ states = st.recursive(leaves, containers, max_leaves=12)
 
 
 def assert_same(found, expected):
-    """Equal as values, bit by bit; numpy's and other classes' values as python's own."""
+    """Whether two states are bitwise equal; numpy's and other classes count as Python's."""
     if isinstance(expected, torch.Tensor):
         assert type(found) is torch.Tensor
         assert found.dtype == expected.dtype
@@ -139,20 +139,20 @@ def assert_same(found, expected):
 
 
 @given(states)
-def test_what_passes_the_check_is_loaded_as_it_was(state):
+def test_a_state_that_passes_the_check_is_loaded_unchanged(state):
     check_storable(state)
     assert_same(there_and_back(plain(state)), state)
 
 
 @given(states)
-def test_a_snapshot_is_loaded_as_the_state_was(state):
+def test_a_snapshot_is_loaded_as_its_state(state):
     taken = Snapshot().take(state)
     assert_same(taken, state)
     assert_same(there_and_back(taken), state)
 
 
 @given(states)
-def test_making_plain_twice_changes_nothing(state):
+def test_plain_is_idempotent(state):
     assert_same(plain(plain(state)), state)
 
 
@@ -205,7 +205,7 @@ def test_quantized_tensors_are_loaded(store):
         assert there_and_back(store(tensor)).equal(tensor)
 
 
-def test_attributes_and_hooks_of_tensors_stay_behind():
+def test_attributes_and_hooks_of_tensors_are_dropped():
     weight = nn.Parameter(torch.ones(2))
     weight.hook = weight.register_hook(lambda grad: grad)
     weight.lock = threading.Lock()
@@ -297,7 +297,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_would_not_be_loaded_is_refused_with_its_place_and_advice(kind):
+def test_values_that_could_not_be_loaded_are_refused_with_path_and_advice(kind):
     value, message = REFUSED[kind]
     state = {"optimizer": {"state": [{"hook": value}]}}
     start = r"^state\['optimizer'\]\['state'\]\[0\]\['hook'\] should be something that torch.load\(weights_only=True\)"
@@ -320,12 +320,12 @@ def test_what_would_not_be_loaded_is_refused_with_its_place_and_advice(kind):
         (torch.empty(2, dtype=torch.uint4), "^state should have a dtype of whole bytes, but given torch.uint4"),
     ],
 )  # fmt: skip
-def test_values_and_keys_that_would_not_be_loaded_are_refused(state, message):
+def test_values_and_keys_that_could_not_be_loaded_are_refused(state, message):
     with pytest.raises(TypeError, match=message):
         check_storable(state)
 
 
-def test_in_a_long_list_the_one_that_is_refused_is_named():
+def test_a_refused_item_of_a_long_list_is_named():
     numbers = [*range(100_000), 2**3000, "text"]
     with pytest.raises(TypeError, match=r"^state\['n'\]\[100000\] should be an integer of at most"):
         check_storable({"n": numbers})
@@ -334,7 +334,7 @@ def test_in_a_long_list_the_one_that_is_refused_is_named():
     assert plain([*range(5), None, 2**2000]) == [0, 1, 2, 3, 4, None, 2**2000]
 
 
-def test_the_place_begins_where_the_caller_says():
+def test_the_path_starts_with_that_of_the_caller():
     with pytest.raises(TypeError, match=r"^state\['model'\]\[0\] should be"):
         check_storable([print], "['model']")
 
@@ -380,7 +380,7 @@ def test_depth_is_limited_and_what_is_within_the_limit_is_loaded():
         check_storable(nested(100_000))
 
 
-def test_a_state_with_a_million_paths_is_walked_once():
+def test_a_state_with_a_million_paths_is_converted_once():
     state = []
     for _ in range(90):
         state = [state, state]
@@ -392,7 +392,7 @@ class Safe:
         self.value = value
 
 
-def test_objects_of_classes_that_are_marked_as_safe_pass_if_what_is_inside_does():
+def test_objects_of_safe_classes_pass_if_their_contents_pass():
     state = {"safe": Safe(torch.ones(2))}
     with pytest.raises(TypeError, match="add_safe_globals"):
         check_storable(state)

@@ -1,4 +1,4 @@
-"""Folders of torch.distributed.checkpoint that appear at once, and in which damage is seen."""
+"""Sharded checkpoints appear complete or not at all, and damage is detected."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def saved(tmp_path):
     return tmp_path / "step_1"
 
 
-def test_a_state_comes_back_as_it_was(saved, tmp_path):
+def test_a_state_is_loaded_as_it_was_saved(saved, tmp_path):
     state = make_state(seed=1)
     assert flat(state) != flat(make_state())
     load_sharded(saved, state)
@@ -58,7 +58,7 @@ def test_a_state_comes_back_as_it_was(saved, tmp_path):
     assert os.listdir(tmp_path) == ["step_1"]
 
 
-def test_tensors_are_filled_where_they_are(saved):
+def test_tensors_are_filled_in_place(saved):
     state = make_state(seed=1)
     weight = state["model"]["0.weight"]
     load_sharded(saved, state)
@@ -73,7 +73,7 @@ def gloo(tmp_path_factory):
     dist.destroy_process_group()
 
 
-def test_with_a_process_group_it_is_the_same(gloo, tmp_path):
+def test_a_process_group_makes_no_difference(gloo, tmp_path):
     save_sharded(tmp_path, "a", make_state(), group=dist.group.WORLD)
     state = make_state(seed=1)
     load_sharded(tmp_path / "a", state, group=dist.group.WORLD)
@@ -113,7 +113,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_write_their_parts_and_one_reads_them_all(tmp_path):
+def test_two_processes_write_their_shards_and_one_reads_them_all(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -158,7 +158,7 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch, step):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_write_that_fails_inside_of_torch_is_raised_as_it_is(tmp_path, monkeypatch):
+def test_an_error_of_a_write_inside_of_torch_is_raised_unchanged(tmp_path, monkeypatch):
     fired = []
 
     def fail(*args, **kwargs):
@@ -172,7 +172,7 @@ def test_a_write_that_fails_inside_of_torch_is_raised_as_it_is(tmp_path, monkeyp
     assert os.listdir(tmp_path) == []
 
 
-def test_the_failure_of_another_process_is_everyones_failure(tmp_path):
+def test_a_failure_of_one_process_is_raised_by_all(tmp_path):
     def agree(value):
         return [value, "ValueError: of the other" if isinstance(value, str | None) else value]
 
@@ -183,7 +183,7 @@ def test_the_failure_of_another_process_is_everyones_failure(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_folder_has_its_name_only_when_all_is_in_it(tmp_path, monkeypatch):
+def test_the_folder_gets_its_name_when_it_is_complete(tmp_path, monkeypatch):
     names, rename = [], os.rename
 
     def watched(source, target):
@@ -198,7 +198,7 @@ def test_the_folder_has_its_name_only_when_all_is_in_it(tmp_path, monkeypatch):
     assert files == [".metadata", "__0_0.distcp", "ignite.json"]
 
 
-def test_a_name_is_used_once_and_cannot_lead_out(saved, tmp_path):
+def test_a_name_is_used_once_and_cannot_lead_outside_of_the_folder(saved, tmp_path):
     with pytest.raises(
         FileExistsError, match="name should be new, but given 'step_1', which is in"
     ):
@@ -208,7 +208,7 @@ def test_a_name_is_used_once_and_cannot_lead_out(saved, tmp_path):
     load_sharded(saved, make_state(1))
 
 
-def test_what_would_not_be_loaded_is_refused(tmp_path):
+def test_a_state_that_could_not_be_loaded_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"^state\['hook'\] should be something"):
         save_sharded(tmp_path, "a", {"hook": print})
     assert os.listdir(tmp_path) == []
@@ -262,7 +262,7 @@ def test_every_flipped_bit_is_detected(saved):
         (lambda m: m["files"].update(absent=[0, 0]), "is damaged: absent is missing"),
     ],
 )
-def test_a_list_of_checksums_that_is_wrong_is_refused(saved, edit, message):
+def test_a_wrong_list_of_checksums_is_refused(saved, edit, message):
     manifest = json.loads((saved / "ignite.json").read_text())
     edit(manifest)
     (saved / "ignite.json").write_text(json.dumps(manifest))
@@ -270,7 +270,7 @@ def test_a_list_of_checksums_that_is_wrong_is_refused(saved, edit, message):
         load_sharded(saved, make_state())
 
 
-def test_what_is_missing_is_said(saved, tmp_path):
+def test_missing_folders_and_lists_are_named(saved, tmp_path):
     with pytest.raises(FileNotFoundError, match="path should be a folder, but given"):
         load_sharded(tmp_path / "none", {})
     shutil.copytree(saved, tmp_path / "b")
@@ -279,7 +279,7 @@ def test_what_is_missing_is_said(saved, tmp_path):
         load_sharded(tmp_path / "b", {})
 
 
-def test_a_state_that_asks_for_less_or_more_or_another_shape_is_refused(saved):
+def test_a_state_with_fewer_or_more_keys_or_other_shapes_is_refused(saved):
     with pytest.raises(
         CheckpointError,
         match="should have all keys of the checkpoint, but lacks epoch, m",

@@ -1,4 +1,4 @@
-"""Nothing that a folder of torch.distributed.checkpoint holds is executed, and nothing outside of it is read."""
+"""Loading a sharded checkpoint runs no code from it, and reads no file outside of its folder."""
 
 import io
 import json
@@ -22,7 +22,7 @@ def saved(tmp_path):
 
 
 def sign(folder, name):
-    """Makes the checksum right again, as an attacker would."""
+    """Corrects the checksum, as an attacker would."""
     data = (folder / name).read_bytes()
     manifest = json.loads((folder / "ignite.json").read_text())
     manifest["files"][name] = [len(data), zlib.crc32(data)]
@@ -50,7 +50,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_a_description_that_calls_something_is_refused_and_nothing_is_called(saved, tmp_path, name):
+def test_metadata_with_a_call_are_refused_and_nothing_is_called(saved, tmp_path, name):
     victim = tmp_path / "victim"
     (saved / ".metadata").write_bytes(pickle.dumps(EVIL[name](victim)))
     sign(saved, ".metadata")
@@ -61,7 +61,7 @@ def test_a_description_that_calls_something_is_refused_and_nothing_is_called(sav
     assert not victim.exists()
 
 
-def test_a_value_that_calls_something_is_refused_and_nothing_is_called(saved, tmp_path):
+def test_a_value_with_a_call_is_refused_and_nothing_is_called(saved, tmp_path):
     victim = tmp_path / "victim"
     metadata = pickle.loads((saved / ".metadata").read_bytes())
     value = io.BytesIO()
@@ -95,13 +95,13 @@ def test_files_outside_of_the_folder_are_not_read(saved, name):
     "data",
     [b"", b"nonsense", pickle.dumps(3), pickle.dumps({"a": 1}), pickle.dumps(torch.Size([1]))],
 )
-def test_what_is_no_description_is_refused(tmp_path, data):
+def test_invalid_metadata_are_refused(tmp_path, data):
     (tmp_path / ".metadata").write_bytes(data)
     with pytest.raises(CheckpointError, match="is damaged|should describe a checkpoint, but holds"):
         _read_metadata(tmp_path)
 
 
-def test_all_that_torch_writes_is_read(tmp_path):
+def test_all_metadata_of_torch_are_read(tmp_path):
     state = {
         str(dtype): torch.ones(2).to(dtype)
         for dtype in (torch.float16, torch.bfloat16, torch.bool, torch.int8)

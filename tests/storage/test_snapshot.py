@@ -1,4 +1,4 @@
-"""A copy of a state as it was, in memory that is used again."""
+"""Copies of states, in memory that is reused."""
 
 import io
 import subprocess
@@ -22,7 +22,7 @@ def there_and_back(state):
     return torch.load(file, weights_only=True)
 
 
-def test_the_copy_stays_as_it_was_when_the_state_changes():
+def test_the_copy_does_not_change_with_the_state():
     model, numbers = nn.Linear(2, 2), [1]
     taken = Snapshot().take({"model": model.state_dict(), "numbers": numbers})
     before = model.weight.tolist()
@@ -38,7 +38,7 @@ def test_parameters_become_plain_tensors():
     assert [(type(tensor), tensor.requires_grad) for tensor in taken] == [(torch.Tensor, False)] * 2
 
 
-def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
+def test_the_next_copy_reuses_the_memory_of_a_dropped_one():
     snapshot, state = (
         Snapshot(),
         {"a": torch.ones(50_000), "b": torch.zeros(50_000), "c": torch.ones(30_000)},
@@ -54,7 +54,7 @@ def test_the_next_copy_is_in_the_same_memory_once_the_last_is_let_go_of():
 @pytest.mark.parametrize(
     "hold", [lambda taken: taken["a"], lambda taken: taken["a"][5:].view(torch.int32)]
 )
-def test_a_copy_that_someone_still_holds_is_never_overwritten(hold):
+def test_a_referenced_copy_is_never_overwritten(hold):
     snapshot, state = Snapshot(), {"a": torch.ones(50_000)}
     held = hold(snapshot.take(state))
     before = held.clone()
@@ -63,7 +63,7 @@ def test_a_copy_that_someone_still_holds_is_never_overwritten(hold):
         assert torch.equal(held, before)
 
 
-def test_two_copies_that_are_let_go_of_in_turn_need_two_pieces_of_memory():
+def test_two_copies_dropped_in_turn_need_memory_for_two():
     snapshot, state, places = Snapshot(), torch.ones(50_000), set()
     last = None
     for _ in range(10):
@@ -74,7 +74,7 @@ def test_two_copies_that_are_let_go_of_in_turn_need_two_pieces_of_memory():
     assert len(places) == 2
 
 
-def test_memory_that_no_longer_fits_is_let_go_of():
+def test_buffers_that_no_longer_fit_are_freed():
     snapshot = Snapshot()
     snapshot.take([torch.ones(50_000) for _ in range(5)])
     snapshot.take([torch.ones(50_000), torch.ones(20_000)])
@@ -112,7 +112,7 @@ def test_tied_tensors_stay_tied_in_the_copy_and_in_a_file_of_it():
         assert tied["1.weight"].eq(5).all()
 
 
-def test_overlapping_views_still_see_the_same_elements():
+def test_overlapping_views_still_share_elements():
     base = torch.arange(24.0).view(4, 6)
     state = {"top": base[:2], "middle": base[1:3], "column": base[:, 1], "apart": base[3:]}
     taken = there_and_back(Snapshot().take(state))
@@ -135,7 +135,7 @@ def test_overlapping_views_still_see_the_same_elements():
         (lambda t: t.view(10, 10, 10, 10).to(memory_format=torch.channels_last), 10_000),
     ],
 )
-def test_of_a_view_only_its_part_is_copied(view, num_elements):
+def test_only_the_elements_of_a_view_are_copied(view, num_elements):
     tensor = view(torch.arange(10_000.0).view(100, 100))
     taken = Snapshot().take(tensor)
     assert taken.untyped_storage().nbytes() == 4 * num_elements
@@ -150,7 +150,7 @@ def test_two_equal_views_with_gaps_are_copied_once():
     assert torch.equal(second, base[:, 3])
 
 
-def test_memory_that_is_seen_as_two_dtypes_is_copied_for_each():
+def test_memory_with_views_of_two_dtypes_is_copied_for_each():
     base = torch.tensor([1.0, 2.0])
     floats, bits = there_and_back(Snapshot().take([base, base.view(torch.int32)]))
     assert floats.tolist() == [1, 2]
@@ -166,7 +166,7 @@ def test_a_copy_taken_in_inference_mode_can_be_taken_again_outside():
     assert snapshot.take(inference).sum() == 10
 
 
-def test_a_state_that_is_refused_leaves_the_last_copy_alone():
+def test_a_refused_state_does_not_change_the_last_copy():
     snapshot = Snapshot()
     taken = snapshot.take(torch.ones(10))
     with pytest.raises(TypeError, match=r"^state\[1\] should be"):
@@ -174,8 +174,8 @@ def test_a_state_that_is_refused_leaves_the_last_copy_alone():
     assert taken.sum() == 10
 
 
-def test_accelerators_are_waited_for_once(monkeypatch):
-    """Their tensors cannot be had here: the one thing that is played is where a tensor says it is."""
+def test_each_accelerator_is_synchronized_once(monkeypatch):
+    """This machine has no accelerator: only the device of a tensor is simulated."""
     waited = []
     monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
     monkeypatch.setattr("ignite.storage.snapshot._HOST", "nowhere")
@@ -203,8 +203,8 @@ print(1024 * (peak() - before))
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_memory_is_no_more_than_one_copy(rounds):
-    """In a fresh interpreter: in this one, freed memory of other tests could hold the copy."""
+def test_memory_is_at_most_that_of_one_copy(rounds):
+    """In a new interpreter: here, memory freed by other tests could be reused for the copy."""
     num_bytes = 128 * 2**20
     command = [sys.executable, "-c", MEMORY_OF_A_SNAPSHOT, str(num_bytes), str(rounds)]
     extra = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -1,4 +1,4 @@
-"""Whatever has happened to a checkpoint, it is found."""
+"""Any damage to a checkpoint is detected."""
 
 import io
 import os
@@ -20,17 +20,17 @@ def path(tmp_path):
     return path
 
 
-def test_a_whole_one_passes_and_its_note_is_returned(path):
+def test_an_intact_file_passes_and_its_note_is_returned(path):
     assert verify(path).step == 3
     assert verify(str(path)).step == 3
 
 
-def test_one_without_a_note_passes(path):
+def test_a_file_without_a_note_passes(path):
     torch.save([1], path)
     assert verify(path) is None
 
 
-def test_each_length_that_it_is_cut_to_is_found(path):
+def test_truncation_to_any_length_is_detected(path):
     content = path.read_bytes()
     generator = random.Random(1)
     for length in (0, 1, len(content) - 1, *(generator.randrange(len(content)) for _ in range(50))):
@@ -39,7 +39,7 @@ def test_each_length_that_it_is_cut_to_is_found(path):
             verify(path)
 
 
-def test_bits_that_have_changed_in_a_tensor_are_found(path):
+def test_flipped_bits_in_a_tensor_are_detected(path):
     content = path.read_bytes()
     generator = random.Random(1)
     start = content.index(torch.load(path, weights_only=True)["x"].numpy().tobytes()[:50])
@@ -54,7 +54,7 @@ def test_bits_that_have_changed_in_a_tensor_are_found(path):
 @pytest.mark.parametrize(
     "content", [b"", b"hello", b"PK\x03\x04", os.urandom(5000), b"PK\x05\x06" + bytes(18)]
 )
-def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+def test_other_files_than_checkpoints_are_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="x.pt is damaged or no checkpoint"):
         verify(tmp_path / "x.pt")
@@ -79,7 +79,7 @@ def test_newer_versions_are_refused_and_not_called_damaged(tmp_path):
     assert "damaged" not in str(raised.value)
 
 
-def test_pipes_and_folders_are_not_waited_for(tmp_path):
+def test_pipes_and_folders_are_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "x.pt")
     for path in (tmp_path / "x.pt", tmp_path):
         with pytest.raises(CheckpointError, match="should be a regular file, but is not"):

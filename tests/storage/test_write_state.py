@@ -1,4 +1,4 @@
-"""Files are those of ``torch.save``: the same pickle, bytes that torch reads, and less work for many small tensors."""
+"""Files equal those of ``torch.save``: the same pickle, readable by torch, and written faster."""
 
 import gc
 import io
@@ -71,7 +71,7 @@ def training_state():
     }
 
 
-def test_the_pickle_is_that_of_torch_to_the_byte():
+def test_the_pickle_is_identical_to_that_of_torch():
     state = training_state()
     assert Archive(written(state)).content("data.pkl", 1 << 30) == pickle_of_torch(state)
 
@@ -97,12 +97,12 @@ states = st.recursive(
 
 
 @given(states)
-def test_the_pickle_of_any_state_is_that_of_torch(state):
+def test_the_pickle_of_any_state_is_identical_to_that_of_torch(state):
     assert Archive(written(state)).content("data.pkl", 1 << 30) == pickle_of_torch(state)
 
 
 @pytest.mark.parametrize("mmap", [False, True])
-def test_torch_reads_what_it_would_have_written(tmp_path, mmap):
+def test_torch_reads_the_same_state(tmp_path, mmap):
     state = training_state()
     path, path_of_torch = tmp_path / "ours.pt", tmp_path / "theirs.pt"
     path.write_bytes(written(state).getvalue())
@@ -126,7 +126,7 @@ def test_torch_reads_what_it_would_have_written(tmp_path, mmap):
     assert len(set(map(id, hooks))) == len(hooks), "each tensor has hooks of its own"
 
 
-def test_zipfile_finds_nothing_wrong_and_tensors_lie_where_torch_wants_them():
+def test_zipfile_verifies_the_file_and_storages_are_aligned():
     file = written(training_state())
     with zipfile.ZipFile(file) as archive:
         assert archive.testzip() is None
@@ -162,7 +162,7 @@ OTHERS = {
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_no_ordinary_tensor_is_left_to_torch(name):
+def test_other_than_ordinary_tensors_are_left_to_torch(name):
     file = io.BytesIO()
     assert not write_state(file, {"before": torch.ones(1), "other": [OTHERS[name]()]}, {})
     assert file.getvalue() == b""
@@ -182,14 +182,14 @@ def test_a_state_with_such_a_tensor_is_saved_with_its_note(tmp_path):
     assert zipfile.ZipFile(tmp_path / "a.pt").testzip() is None
 
 
-def test_the_note_is_a_part_of_the_file_like_the_others(tmp_path):
+def test_the_note_is_an_entry_like_the_others(tmp_path):
     save(open_place(tmp_path), "a.pt", {"x": torch.ones(2)}, Note(step=7, created=0.0))
     assert verify(tmp_path / "a.pt").step == 7
     with zipfile.ZipFile(tmp_path / "a.pt") as archive:
         assert Note.from_json(archive.read("archive/.ignite.json")).step == 7
 
 
-def test_parts_may_be_added_to_a_file_of_torch_and_to_one_of_ours():
+def test_entries_can_be_appended_to_files_of_torch_and_to_ours():
     torch_file = io.BytesIO()
     torch.save({"x": torch.arange(3)}, torch_file)
     for file in (torch_file, written({"x": torch.arange(3)})):
@@ -218,7 +218,7 @@ def test_many_small_tensors_are_written_together(tmp_path, monkeypatch):
         assert len(calls) <= 2 + size // (1 << 19)
 
 
-def test_a_plain_state_is_not_looked_through_again(tmp_path, monkeypatch):
+def test_a_plain_state_is_not_checked_again(tmp_path, monkeypatch):
     def fail(state):
         raise AssertionError("looked through")
 
@@ -229,7 +229,7 @@ def test_a_plain_state_is_not_looked_through_again(tmp_path, monkeypatch):
         save(open_place(tmp_path), "a.pt", {"x": torch.ones(2)}, None)
 
 
-def test_memory_seen_as_two_dtypes_is_never_written_as_one():
+def test_memory_with_views_of_two_dtypes_is_left_to_torch():
     base = torch.ones(4)
     state = {"a": base, "b": base.view(torch.int32)}
     check_storable(state)
@@ -239,7 +239,7 @@ def test_memory_seen_as_two_dtypes_is_never_written_as_one():
 
 
 @pytest.mark.slow
-def test_parts_behind_and_of_more_than_4_gb(tmp_path):
+def test_entries_at_offsets_and_of_sizes_above_4_gb_are_written(tmp_path):
     large = torch.zeros((1 << 32) + 8, dtype=torch.uint8)
     large[-1] = 7
     save(
@@ -257,7 +257,7 @@ def test_parts_behind_and_of_more_than_4_gb(tmp_path):
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-def test_nothing_of_a_state_is_held_when_it_is_written(is_ours):
+def test_no_reference_to_a_written_state_remains(is_ours):
     state = {"x": torch.ones(2), "other": torch.ones(1) if is_ours else torch.eye(2).to_sparse()}
     reference = weakref.ref(state["x"])
     gc.disable()

@@ -1,4 +1,4 @@
-"""Work behind the training: one piece at a time, no error lost, nothing held longer than needed."""
+"""Background jobs: one at a time, no error is lost, and nothing is referenced longer than needed."""
 
 import gc
 import os
@@ -14,11 +14,11 @@ from ignite.storage import writer
 from ignite.storage.snapshot import Snapshot
 from ignite.storage.writer import Writer
 
-LIMIT_S = 60  # of waits that end at once unless something is broken
+LIMIT_S = 60  # limit of waits that end at once unless there is a bug
 
 
 class Gate:
-    """A job that runs until it is let through."""
+    """A job that runs until it is released."""
 
     def __init__(self, error=None):
         self.has_begun, self.may_end, self.error = threading.Event(), threading.Event(), error
@@ -37,7 +37,7 @@ def failing(error):
     return job
 
 
-def test_a_job_runs_in_another_thread_a_daemon():
+def test_a_job_runs_in_a_daemon_thread():
     found = []
     writer = Writer()
     writer.submit(lambda: found.append(threading.current_thread()))
@@ -46,7 +46,7 @@ def test_a_job_runs_in_another_thread_a_daemon():
     assert found[0].daemon
 
 
-def test_to_submit_does_not_wait_for_the_job_itself():
+def test_submit_does_not_wait_for_its_own_job():
     gate, writer = Gate(), Writer()
     assert not writer.is_busy
     writer.submit(gate)
@@ -71,13 +71,13 @@ def test_at_most_one_job_runs_and_none_is_queued():
 
     for i in range(50):
         writer.submit(lambda i=i: job(i))
-        assert len(done) >= i  # all before this one have ended
+        assert len(done) >= i  # all previous jobs have ended
     writer.wait()
     assert done == list(range(50))
     assert set(most) == {1}
 
 
-def test_submit_waits_for_the_job_before():
+def test_submit_waits_for_the_previous_job():
     gate, writer, order = Gate(), Writer(), []
     writer.submit(gate)
 
@@ -100,7 +100,7 @@ def test_submit_waits_for_the_job_before():
 @pytest.mark.parametrize(
     "ask", [lambda writer: writer.wait(), lambda writer: writer.submit(lambda: None)]
 )
-def test_the_error_of_a_job_is_raised_once_by_whoever_asks_next(error, ask):
+def test_the_error_of_a_job_is_raised_once_by_the_next_call(error, ask):
     """Row 17: every error is reported."""
     writer = Writer()
     writer.submit(failing(error))
@@ -114,7 +114,7 @@ def test_the_error_of_a_job_is_raised_once_by_whoever_asks_next(error, ask):
     assert ran == [1]
 
 
-def test_a_job_that_is_submitted_after_a_failed_one_is_not_started():
+def test_a_job_submitted_after_a_failed_one_is_not_started():
     writer, ran = Writer(), []
     writer.submit(failing(ValueError("disk")))
     with pytest.raises(ValueError, match="disk"):
@@ -123,7 +123,7 @@ def test_a_job_that_is_submitted_after_a_failed_one_is_not_started():
     assert ran == []
 
 
-def test_a_wait_with_a_limit_says_that_the_job_is_still_running_and_loses_nothing():
+def test_a_wait_with_a_timeout_raises_while_the_job_continues():
     gate, writer = Gate(error=ValueError("late")), Writer()
     writer.submit(gate)
     with pytest.raises(TimeoutError, match=r"should have ended after 0.01 s, but is still running"):
@@ -134,13 +134,13 @@ def test_a_wait_with_a_limit_says_that_the_job_is_still_running_and_loses_nothin
         writer.wait()
 
 
-def test_a_limit_that_is_none_is_refused():
+def test_an_invalid_limit_is_refused():
     with pytest.raises(ValueError, match="limit_s should be at least 0, but given -1"):
         Writer(limit_s=-1)
 
 
 @pytest.mark.parametrize("error", [None, ValueError()])
-def test_a_job_is_let_go_of_when_it_has_ended(error):
+def test_a_finished_job_is_not_referenced(error):
     class State:
         pass
 
@@ -163,12 +163,12 @@ def test_a_job_is_let_go_of_when_it_has_ended(error):
     assert alive() is None
 
 
-def test_a_snapshot_is_taken_into_the_same_memory_after_each_job():
+def test_a_snapshot_reuses_the_memory_after_each_job():
     writer, snapshot, places = Writer(), Snapshot(), set()
     for i in range(5):
         taken = snapshot.take(
             torch.full((20_000,), float(i))
-        )  # smaller ones, up to 64 KiB, are copied anew
+        )  # tensors of up to 64 KiB get new memory
         places.add(taken.data_ptr())
         writer.submit(lambda taken=taken: taken.sum())
         del taken
@@ -180,7 +180,7 @@ def test_a_snapshot_is_taken_into_the_same_memory_after_each_job():
 def test_two_hundred_files_of_two_hundred_saves_hold_the_numbers_of_one_step_each(
     tmp_path, waits_first
 ):
-    """Row 16: the tensors are filled with other numbers right after each save, while it is being written."""
+    """Row 16: the tensors change right after each save, while it is being written."""
     writer, snapshot = Writer(), Snapshot()
     state = {"a": torch.empty(20_000), "b": torch.empty(20_000)}
     num_overtaken = 0
@@ -202,7 +202,7 @@ def test_two_hundred_files_of_two_hundred_saves_hold_the_numbers_of_one_step_eac
         assert {tensor.unique().item() for tensor in loaded.values()} == {step}
 
 
-def test_a_forked_process_neither_waits_for_the_job_nor_runs_it_nor_sees_its_error():
+def test_a_forked_process_does_not_inherit_the_job_or_its_error():
     gate, writer, failed = Gate(), Writer(), Writer()
     failed.submit(failing(ValueError("of the parent")))
     while failed.is_busy:
@@ -213,7 +213,7 @@ def test_a_forked_process_neither_waits_for_the_job_nor_runs_it_nor_sees_its_err
     if pid == 0:
         code = 1
         try:
-            writer.wait()  # would wait for ever
+            writer.wait()  # would hang
             failed.wait()
             ran = []
             writer.submit(lambda: ran.append(1))  # its own jobs run
@@ -252,8 +252,8 @@ Writer = module.Writer
 
 
 @pytest.mark.parametrize("end", ["", "sys.exit(3)", "raise ValueError('in training')"])
-def test_at_exit_the_pending_job_is_awaited(tmp_path, end):
-    """Row 17: no file by half because the program has ended."""
+def test_the_exit_waits_for_the_pending_job(tmp_path, end):
+    """Row 17: the end of the program leaves no incomplete file."""
     program = f"""
 def job():
     with open(sys.argv[1], "w") as file:
@@ -269,8 +269,8 @@ Writer().submit(job)
     assert (tmp_path / "file").read_text().splitlines() == ["has begun", "has ended"]
 
 
-def test_at_exit_a_job_may_still_use_a_thread_pool(tmp_path):
-    """As the clients of object stores do, to look up hosts for example."""
+def test_at_exit_a_job_can_still_use_a_thread_pool(tmp_path):
+    """As clients of object stores do, for example to look up hosts."""
     program = f"""
 from concurrent.futures import ThreadPoolExecutor
 
@@ -286,7 +286,7 @@ Writer().submit(job)
     assert (tmp_path / "file").exists()
 
 
-def test_at_exit_a_job_of_another_exit_handler_is_awaited(tmp_path):
+def test_the_exit_waits_for_a_job_of_another_exit_handler(tmp_path):
     program = f"""
 import atexit
 {IMPORTS}
@@ -301,7 +301,7 @@ atexit.register(lambda: Writer().submit(job))
     assert (tmp_path / "file").exists()
 
 
-def test_at_exit_an_error_that_nobody_has_seen_is_logged():
+def test_at_exit_an_error_that_was_not_raised_is_logged():
     done = run(f"{IMPORTS}\ndef job():\n    raise OSError(28, 'disk full')\nWriter().submit(job)")
     assert (
         "ERROR:ignite.storage.writer.Writer:A job failed after the end of the program"
@@ -324,7 +324,7 @@ except ZeroDivisionError:
     assert (done.stdout, done.stderr) == ("seen\n", "")
 
 
-def test_at_exit_a_job_is_given_up_after_the_limit():
+def test_at_exit_a_job_is_abandoned_after_the_limit():
     done = run(f"{IMPORTS}\nWriter(limit_s=0.2).submit(lambda: time.sleep(1000))")
     assert (
         "A job has not finished 0.2 s after the end of the program and is abandoned" in done.stderr
