@@ -14,8 +14,8 @@ from ignite._core.differences import first_difference
 from ignite.engine.backup import Backup
 from ignite.handlers._trackers.outbox import Outbox
 from ignite.learner._data.columns import Known
+from ignite.learner._data.inspection import Peekable
 from ignite.learner._data.sources import Loader
-from ignite.learner._data.trial import Peekable
 
 COUNT = 0
 

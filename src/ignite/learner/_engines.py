@@ -25,8 +25,8 @@ from ignite.engine import (
 )
 from ignite.handlers import EMAHandler
 from ignite.learner._data.in_memory import Names, Parts, take_apart
+from ignite.learner._data.inspection import call_model
 from ignite.learner._data.schema import Task
-from ignite.learner._data.trial import call_model
 from ignite.learner._data.weighting import Weighted
 from ignite.learner._losses import EpochLoss, TrainingLoss
 from ignite.learner._metrics_by_name import make_metrics

@@ -17,8 +17,8 @@ from ignite._core.optional import import_optional
 from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_type, convert_tensor
 from ignite.data.arrays import as_tensors
+from ignite.learner._data.inspection import tensors_in
 from ignite.learner._data.schema import Facts, Learnt
-from ignite.learner._data.trial import tensors_in
 from ignite.storage import formats, keys
 from ignite.storage.keys import unwrap
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ignite._core.trees import apply_to_type, in_float32
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
+from ignite.learner._data.inspection import described, tensors_in
 from ignite.learner._data.targets import check_numbers, known_loss, one_row, same_shape
-from ignite.learner._data.trial import described, tensors_in
 from ignite.learner._data.weighting import (
     ClassWeight,
     Weighted,

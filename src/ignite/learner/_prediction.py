@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ignite._core.trees import convert_tensor
 from ignite.data.arrays import named_tensors
+from ignite.learner._data.inspection import call_model, kept, num_samples_in
 from ignite.learner._data.sources import Loader
 from ignite.learner._data.targets import hard_labels, one_row, same_shape
-from ignite.learner._data.trial import call_model, kept, num_samples_in
 from ignite.learner._preparation import LearnerState
 
 __all__ = ["joined", "predictions", "report_of", "summary"]

@@ -18,10 +18,16 @@ from ignite._core.trees import apply_to_type
 from ignite.data import ArrayLoader
 from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, names_of
-from ignite.learner._data.kinds import are_named
+from ignite.learner._data.inspection import (
+    are_named,
+    dtype_of,
+    few_rows,
+    first_batch,
+    kept,
+    tensors_in,
+)
 from ignite.learner._data.schema import Facts, Learnt, Task, infer_task, wanted_by
 from ignite.learner._data.sources import Loader, as_loader
-from ignite.learner._data.trial import dtype_of, few_rows, first_batch, kept, tensors_in
 from ignite.learner._data.validation import check_before_training
 from ignite.learner._data.weighting import Weighted
 from ignite.learner._engines import Engines

@@ -28,7 +28,7 @@ from ignite.learner._callbacks import (
     no_such_monitor,
 )
 from ignite.learner._data.in_memory import normalized
-from ignite.learner._data.kinds import can_shuffle, is_one_pass
+from ignite.learner._data.inspection import can_shuffle, is_one_pass
 from ignite.learner._data.schema import Facts, wanted_by
 from ignite.learner._data.sources import Loader
 from ignite.learner._data.splitting import split

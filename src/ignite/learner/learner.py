@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from ignite._core.trees import convert_tensor
 from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, inputs_of
-from ignite.learner._data.kinds import can_shuffle
+from ignite.learner._data.inspection import (
+    can_shuffle,
+    dtype_of,
+)
 from ignite.learner._data.schema import Facts, Learnt, Task, given_task, wanted_by
-from ignite.learner._data.trial import dtype_of
 from ignite.learner._engines import Engines, check_model, choose_device
 from ignite.learner._export import export_model, load_weights, save_weights
 from ignite.learner._losses import TrainingLoss, make_training_loss

@@ -3,7 +3,7 @@ import torch
 
 from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import arrays_of, take_apart
-from ignite.learner._data.kinds import holds_arrays
+from ignite.learner._data.inspection import holds_arrays
 
 X, Y = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 0])
 

@@ -3,7 +3,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite.data import ArrayLoader, ShardedBatchSampler, resumable
-from ignite.learner._data.trial import Peekable, first_batch
+from ignite.learner._data.inspection import Peekable, first_batch
 
 
 class Numbers(IterableDataset):

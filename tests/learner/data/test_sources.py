@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from ignite.data import ArrayLoader
 from ignite.learner._data.columns import Known
-from ignite.learner._data.kinds import can_shuffle
+from ignite.learner._data.inspection import can_shuffle
 from ignite.learner._data.sources import Loader, _with_classes, as_loader
 
 X, Y = torch.arange(10.0).reshape(5, 2), torch.tensor([0, 1, 0, 2, 1])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite.learner._data.trial import call_model, few_rows, last_operation, tensors_in, trial
+from ignite.learner._data.inspection import call_model, few_rows, last_operation, tensors_in, trial
 
 
 class Restless(nn.Module):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.learner._data import trial
-from ignite.learner._data.trial import is_finite, not_finite, out_of_range
+from ignite.learner._data.inspection import is_finite, not_finite, out_of_range
 
 NUMBERS = st.lists(
     st.sampled_from([0.0, 1.0, -3.0, 3e38, -3e38, float("nan"), float("inf"), -float("inf")]),

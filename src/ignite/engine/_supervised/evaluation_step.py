@@ -92,6 +92,8 @@ def _prepare_batch(
         x, y = batch
     except (TypeError, ValueError) as error:
         raise type(error)(_not_a_pair(batch)) from None
+    if device is None and type(x) is Tensor and type(y) is Tensor:  # the usual case
+        return x, y
     return convert_tensor(x, device, non_blocking), convert_tensor(y, device, non_blocking)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from ignite.learner._data.kinds import (
+from ignite.learner._data.inspection import (
     is_array,
     is_column,
     is_frame,

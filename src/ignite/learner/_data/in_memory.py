@@ -20,7 +20,7 @@ from ignite.learner._data.columns import (
     column_names,
     matrix_of,
 )
-from ignite.learner._data.kinds import (
+from ignite.learner._data.inspection import (
     holds_arrays,
     is_array,
     is_column,

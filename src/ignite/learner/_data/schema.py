@@ -15,8 +15,8 @@ from ignite.data.arrays import named_tensors
 from ignite.exceptions import CheckpointError
 from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import Names, Parts
+from ignite.learner._data.inspection import tensors_in
 from ignite.learner._data.targets import KnownLoss, known_loss
-from ignite.learner._data.trial import tensors_in
 
 __all__ = ["Facts", "Kind", "Learnt", "Seen", "Task", "given_task", "infer_task", "wanted_by"]
 

@@ -27,14 +27,16 @@ from ignite.learner._data.in_memory import (
     normalized,
     take_apart,
 )
-from ignite.learner._data.kinds import (
+from ignite.learner._data.inspection import (
+    Peekable,
     are_splits,
+    first_batch,
     holds_arrays,
     is_hugging_face,
     is_hugging_face_stream,
     is_map_style,
+    tensors_in,
 )
-from ignite.learner._data.trial import Peekable, first_batch, tensors_in
 
 __all__ = [
     "HuggingFaceRows",

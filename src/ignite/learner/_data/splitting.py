@@ -11,15 +11,15 @@ from torch.utils.data import Subset
 from ignite.data.random_state import mix
 from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import Names, arrays_of
-from ignite.learner._data.kinds import (
+from ignite.learner._data.inspection import (
     can_shuffle,
     holds_arrays,
     is_array,
     is_frame,
     is_hugging_face,
     tensor_dataset_of,
+    tensors_in,
 )
-from ignite.learner._data.trial import tensors_in
 
 __all__ = ["Split", "split", "split_rows", "take_rows"]
 

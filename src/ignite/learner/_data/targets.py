@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
 from ignite._core.trees import apply_to_type
-from ignite.learner._data.trial import Finding, last_operation, out_of_range, tensors_in
+from ignite.learner._data.inspection import Finding, last_operation, out_of_range, tensors_in
 
 __all__ = [
     "KnownLoss",

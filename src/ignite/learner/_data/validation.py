@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from ignite._core.trees import convert_tensor
 from ignite.data.arrays import named_tensors
 from ignite.learner._data.in_memory import Parts
-from ignite.learner._data.schema import Task
-from ignite.learner._data.sources import Loader
-from ignite.learner._data.targets import KnownLoss, check_fit, known_loss
-from ignite.learner._data.trial import (
+from ignite.learner._data.inspection import (
     Finding,
     are_finite,
     call_model,
@@ -27,6 +24,9 @@ from ignite.learner._data.trial import (
     tensors_in,
     trial,
 )
+from ignite.learner._data.schema import Task
+from ignite.learner._data.sources import Loader
+from ignite.learner._data.targets import KnownLoss, check_fit, known_loss
 from ignite.learner._data.weighting import check_sample_weight
 
 __all__ = ["check_before_training"]

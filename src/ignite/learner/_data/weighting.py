@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.data.arrays import named_tensors
 from ignite.learner._data.columns import as_features
-from ignite.learner._data.trial import described, is_finite, tensors_in
+from ignite.learner._data.inspection import described, is_finite, tensors_in
 
 __all__ = [
     "ClassWeight",
