@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.learner._data import trial
+from ignite.learner._data import inspection
 from ignite.learner._data.inspection import is_finite, not_finite, out_of_range
 
 NUMBERS = st.lists(
@@ -33,10 +33,10 @@ def test_values_out_of_range_are_found_unless_ignored(numbers):
 
 
 def test_pieces_are_put_together(monkeypatch):
-    monkeypatch.setattr(trial, "_NUM_AT_ONCE", 4)
+    monkeypatch.setattr(inspection, "_NUM_AT_ONCE", 4)
     tensor = torch.zeros(7, 2)
     tensor[3, 1] = tensor[6, 0] = float("nan")
-    finding = trial._find_values(tensor, torch.isnan)
+    finding = inspection._find_values(tensor, torch.isnan)
     assert (finding.count, finding.row, finding.column) == (2, 3, 1)
     assert (
         finding.describe(["age", "size"]) == "2 of them, the first is nan in row 3, column 'size'"
