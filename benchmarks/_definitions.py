@@ -16,7 +16,7 @@ def quotient(a, b):
 
 
 def matrix(p, y, num_classes=None):
-    """Counts of classes, rows are true."""
+    """Counts pairs of classes; rows are the true classes."""
     num_classes = num_classes or p.shape[1]
     found = p.argmax(1) if p.ndim > 1 else p
     return np.bincount(num_classes * y + found, minlength=num_classes**2).reshape(num_classes, -1)
@@ -209,7 +209,7 @@ def cosine(p, y):
 
 
 def divergence(p, q):
-    """Of distributions given by their logarithms."""
+    """For distributions given by their logarithms."""
     return (np.exp(p) * (p - q)).sum(1).mean()
 
 

@@ -17,7 +17,7 @@ REQUIREMENTS = {
 
 
 def peer_python(name):
-    """The Python that ``name`` is installed for."""
+    """Returns the Python interpreter of the environment of ``name``."""
     folder = HERE / f".venv-{name}"
     python = folder / "bin" / "python"
     stamp = folder / "installed"

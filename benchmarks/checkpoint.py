@@ -37,7 +37,7 @@ def timed(function, *args, **kwargs):
 
 
 def measure_times(folder):
-    """Seconds, of each thing the best of this process; that of a first snapshot there is only one of."""
+    """Returns the best time of each case in this process; the first snapshot is measured once."""
     import torch
 
     from ignite.storage.note import Note
@@ -68,7 +68,7 @@ def measure_times(folder):
 
 
 class PeakMemory:
-    """The most memory that the process has while the block runs, above what it had before, in bytes."""
+    """Measures the peak memory of the process within the block, above that before it, in bytes."""
 
     def __enter__(self):
         self.before = self.most = self.now()
@@ -91,7 +91,7 @@ class PeakMemory:
 
 
 def measure_memory(folder):
-    """Copies of the state that background saves need in addition to it."""
+    """Returns the memory of background saves as a multiple of the state."""
     from ignite.storage.note import Note
     from ignite.storage.place import Folder
     from ignite.storage.reader import save

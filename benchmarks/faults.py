@@ -30,7 +30,7 @@ def load_rows():
 
 
 def measure(row, count):
-    """What the row has seen, and how long it took."""
+    """Returns the results of a row and its duration."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         try:
@@ -42,7 +42,7 @@ def measure(row, count):
 
 
 def show(row, seen, seconds):
-    """Prints a line of the table; says whether the bar is met."""
+    """Prints a line of the table; returns whether the target is met."""
     is_seen = hasattr(seen, "passed")
     is_good = is_seen and seen.total > 0 and seen.passed == seen.total
     result = f"{seen.passed}/{seen.total}" if is_seen else seen[0]

@@ -66,7 +66,7 @@ def arrays(data):
 def loader(data):
     import torch
 
-    # The optimizer of the loop by hand: by its name, it would be fused and faster.
+    # The optimizer of the hand-written loop: given by name, it would be fused and faster.
     made = learner(data, optimizer=torch.optim.AdamW)
     return made.fit(make_loader(data), epochs=EPOCHS, progress=False).steps[-1]
 
@@ -184,7 +184,7 @@ def torchtnt(data):
 
 
 def measure(cases, num_rounds):
-    """Seconds of each round, and the last loss, by name; the cases take turns, each round in another order."""
+    """Returns seconds by round and the last loss of each case; the order of cases differs by round."""
     import torch
 
     torch.set_num_threads(1)
@@ -200,7 +200,7 @@ def measure(cases, num_rounds):
 
 
 def ratio(found, name):
-    """To the loop by hand: the median over the rounds of one run."""
+    """Returns the ratio to the hand-written loop: the median over the rounds of one run."""
     pairs = zip(found[name][0], found["by_hand"][0], strict=True)
     return statistics.median(one / by_hand for one, by_hand in pairs)
 

@@ -120,7 +120,7 @@ def fit_epochs(num_epochs, folder):
 
 
 def fit(table, max_epochs, folder):
-    """In one line where there is a Learner; else with loader, trainer and a checkpoint after each epoch."""
+    """Uses the Learner if there is one; else loader, trainer and a checkpoint after each epoch."""
     import torch
 
     import ignite
@@ -158,7 +158,7 @@ CASES = {
 
 
 def measure(case):
-    """Seconds for each size, with whatever library is imported as ``ignite``."""
+    """Returns seconds for each size, with the library that is imported as ``ignite``."""
     import torch
 
     torch.set_num_threads(1)
@@ -178,7 +178,7 @@ def run_worker(python, case):
 
 
 def best_of(pythons, case):
-    """The shortest time of each library and size, of rounds in turns, so that both see the same machine."""
+    """Returns the shortest time of each library and size; the libraries alternate in each round."""
     best = {name: {} for name in pythons}
     for _ in range(ROUNDS):
         for name, python in pythons.items():
@@ -188,7 +188,7 @@ def best_of(pythons, case):
 
 
 def exponent(seconds):
-    """Of cost as a power of size, between the two largest sizes."""
+    """Returns the exponent of cost as a power of size, between the two largest sizes."""
     (size, cost), (larger, higher) = sorted(seconds.items())[-2:]
     return math.log(higher / cost) / math.log(larger / size)
 

@@ -53,7 +53,7 @@ def vectors(*shape):
 
 
 def similar(*shape):
-    """Between 0 and 1, so that no target is near 0, predictions near them."""
+    """Returns targets that are not near 0, and predictions near them."""
 
     def make(g):
         y = 0.1 + 0.8 * torch.rand(shape, generator=g)
@@ -79,11 +79,11 @@ class Case(NamedTuple):
     data: str
     definition: str
     arguments: tuple = ()
-    """Further ones of the definition."""
+    """Further arguments of the definition."""
     make: Callable | None = None
-    """``make(m, c)``: the metric, with ``m`` the classes of Ignite's API and ``c`` the number of classes."""
+    """``make(m, c)`` creates the metric from the module ``m`` with Ignite's API, for ``c`` classes."""
     peer: Callable | None = None
-    """``peer(t, c)``: the metric of torchmetrics, or it and how to update it."""
+    """``peer(t, c)`` creates the metric of torchmetrics, optionally with a function that updates it."""
 
 
 def multiclass(name, **kwargs):
@@ -104,7 +104,7 @@ def mean_loss(t, c):
 
 
 def of_logits(name, **kwargs):
-    """torchmetrics takes distributions, the true one first, or their logarithms."""
+    """torchmetrics expects distributions or their logarithms, the true one first."""
 
     def make(t, c):
         metric = getattr(t.regression, name)(log_prob=True, **kwargs)
@@ -253,11 +253,11 @@ def num_classes(batches):
     return batches[0][0].shape[-1]
 
 
-# A worker: one process for each library, that measures what it is told.
+# Workers: one process for each library, which measures on request.
 
 
 class Names:
-    """The names of several modules together, later ones for those that earlier ones lack."""
+    """Combines the names of several modules; earlier modules take precedence."""
 
     def __init__(self, *modules):
         self._modules = modules
@@ -267,7 +267,7 @@ class Names:
 
 
 def of_ignite(name, case, batches):
-    """A function that feeds the metric with all batches and returns its value; None without such a metric."""
+    """Returns a function that updates the metric with all batches and returns its value, or None."""
     import ignite.metrics
     from ignite.metrics import regression
 
@@ -304,13 +304,13 @@ def fed(metric, batches, update):
 
 
 def made_of_ignite(name, m, c):
-    """The metric of a case, from the module ``m`` of metrics of whatever library is imported as ``ignite``."""
+    """Creates the metric of a case from the module ``m`` of the library imported as ``ignite``."""
     make = CASES[name].make
     return make(m, c) if make else getattr(m, name)()
 
 
 def suite_of_ignite(batches):
-    """The metrics of the suite, attached to one engine."""
+    """Attaches the metrics of the suite to one engine."""
     from ignite import metrics as m
     from ignite.engine import Engine
 
@@ -358,7 +358,7 @@ def as_numbers(value):
 
 
 def work(library):
-    """Answers each line, the case and its size, with the value, or, if it is the one before, with us per batch."""
+    """Answers a line with case and size by the value, and a repeated line by us per batch."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     asked, function = None, None
@@ -380,7 +380,7 @@ def time_us(function):
     return elapsed / num_runs / (NUM_BATCHES * PASSES) * 1e6
 
 
-# The main process: asks the workers in turns, and judges.
+# The main process: queries the workers in turns, and compares.
 
 
 def start(name, python):
@@ -419,7 +419,7 @@ def expected_value(name, size):
 
 
 def measure(workers, name, size):
-    """Library -> us per batch: of all rounds the lower quartile, because what disturbs a machine only adds."""
+    """Returns us per batch by library: the lower quartile of rounds, because noise only adds time."""
     times = {library: [] for library in workers}
     for _ in range(ROUNDS):
         for library, worker in workers.items():
@@ -428,7 +428,7 @@ def measure(workers, name, size):
 
 
 def compare(workers, name, size):
-    """Prints a row; returns whether ours is right, and not slower than any peer that is right."""
+    """Prints a row; returns whether ours is right and no peer that is right is faster."""
     expected = expected_value(name, size)
     answers = {library: ask(worker, name, size) for library, worker in workers.items()}
     right = {library: is_right(answer["value"], expected) for library, answer in answers.items()}
@@ -449,7 +449,7 @@ def compare(workers, name, size):
 
 
 def compare_suite(workers, size):
-    """Prints what the suite costs, in argmaxes; returns whether ours is within the budget."""
+    """Prints the cost of the suite in argmaxes; returns whether ours is within the budget."""
     times = {}
     for name in ("argmax", "suite"):
         for worker in workers.values():

@@ -21,7 +21,7 @@ def handler(engine):
 
 
 def make_engines():
-    """The cases, made with whatever library is imported as ``ignite``."""
+    """Returns the cases, built with the library that is imported as ``ignite``."""
     from ignite.engine import Engine, Events
 
     empty, two, seven = Engine(step), Engine(step), Engine(step)
@@ -54,7 +54,7 @@ def time_per_iteration(function, *args):
 
 
 def measure_once():
-    """ns per iteration for each case, and of the plain loop."""
+    """Returns ns per iteration of each case and of the plain loop."""
     data = list(range(NUM_ITERATIONS))
     found = {"plain": min(time_per_iteration(plain_loop, data) for _ in range(5))}
     for name, engine in make_engines().items():

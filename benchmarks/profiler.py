@@ -24,7 +24,7 @@ def handler(engine):
 
 
 def add_handlers(engine):
-    """As in a usual program: two in each iteration, one now and then."""
+    """Adds handlers as in a typical program: two in each iteration, one from time to time."""
     from ignite.engine import Events
 
     engine.add_event_handler(Events.ITERATION_STARTED, handler)
@@ -57,7 +57,7 @@ def make_training(batch_size):
 
 
 def profilers():
-    """By name, what attaches them; made with whatever library is imported as ``ignite``."""
+    """Returns functions that attach a profiler, built with the library imported as ``ignite``."""
     from ignite.handlers import time_profilers
 
     found = {"none": None, "none again": None}
@@ -81,7 +81,7 @@ def time_per_iteration(engine, data):
 
 
 def measure(make, rounds):
-    """Seconds per iteration for each profiler, a list of rounds; all take turns, each round in another order."""
+    """Returns seconds per iteration by profiler and round; the order of profilers differs by round."""
     cases = {}
     for name, profiler in profilers().items():
         cases[name] = make()
@@ -112,7 +112,7 @@ def measure_all():
 
 
 def ratios(times, name):
-    """Of each round: to the mean of those without a profiler in the same round, so that slow minutes cancel out."""
+    """Returns ratios to the mean without a profiler in the same round, so that slow phases cancel."""
     without = times.get("none again", times["none"]) if name != "none again" else times["none"]
     means = [(a + b) / 2 for a, b in zip(times["none"], without, strict=True)]
     return [with_it / mean for with_it, mean in zip(times[name], means, strict=True)]

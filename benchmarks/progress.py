@@ -56,14 +56,14 @@ def ns_per_iteration(engine):
 
 
 def added(make):
-    """The median over rounds of what ``make`` adds to a handler that does nothing, measured in turns."""
+    """Returns the median cost over rounds that ``make`` adds to an empty handler, measured in turns."""
     return statistics.median(
         ns_per_iteration(make()) - ns_per_iteration(with_nothing()) for _ in range(ROUNDS)
     )
 
 
 def peer():
-    """The same for the ProgressBar of pytorch-ignite, if its environment is there."""
+    """Measures the ProgressBar of pytorch-ignite, if its environment exists."""
     python = Path(__file__).parent / ".venv-pytorch-ignite" / "bin" / "python"
     if not python.exists():
         return None

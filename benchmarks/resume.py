@@ -14,7 +14,7 @@ CASES = ((1_500, 2_000), (1_500_000, 2_000_000))  # resumed after, of iterations
 
 
 class Numbers(Dataset):
-    """A sample for each iteration, which is counted when it is fetched."""
+    """Has a sample for each iteration, and counts the samples that are loaded."""
 
     num_fetched = 0
 
@@ -30,7 +30,7 @@ class Numbers(Dataset):
 
 
 class ReachedError(Exception):
-    """The run has done what is measured."""
+    """Raised when the measured step is reached."""
 
 
 def make_run(folder, num_iterations):
@@ -46,7 +46,7 @@ def make_run(folder, num_iterations):
 
 
 def make_checkpoint(folder, resumed_at, num_iterations):
-    """A run up to there would take minutes: one that has had its first batch is told that it has had more."""
+    """A run up to that point would take minutes, so the counters are set after the first batch."""
     from ignite.engine import Events
 
     trainer, loader = make_run(folder, num_iterations)
@@ -76,7 +76,7 @@ def time_permutation(num_samples):
 
 
 def time_first_step(folder, resumed_at, num_iterations):
-    """Seconds from ``run`` to the first new step, and samples that were fetched for it."""
+    """Returns seconds from ``run`` to the first new step, and the number of samples loaded for it."""
     from ignite.engine import Events
 
     best = float("inf")

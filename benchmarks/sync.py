@@ -45,7 +45,7 @@ def count_collectives(dist, calls):
 
 
 def work(rank, port):
-    """Attaches the metrics, feeds a batch, and fires the end of the epoch often."""
+    """Attaches the metrics, processes a batch, and fires the end of the epoch repeatedly."""
     import torch.distributed as dist
 
     from ignite import metrics
@@ -76,7 +76,7 @@ def work(rank, port):
 
 
 def measure_once(python):
-    """Runs both processes with this Python, and returns what the first one found."""
+    """Runs both processes with this Python, and returns the result of the first one."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = str(server.getsockname()[1])

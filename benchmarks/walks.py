@@ -22,7 +22,7 @@ AIMS = {  # files, changes of file
 
 
 class Walk:
-    """What is entered while it is on, of the library's own."""
+    """Records the functions of the library that are entered within the context."""
 
     def __init__(self):
         self.files, self.functions, self.num_changes = set(), set(), 0
