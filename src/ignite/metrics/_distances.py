@@ -76,7 +76,7 @@ def exact_sum(
 
 
 JOINS_ERRORS_BELOW = 2**9
-"""Batches of so many numbers are subtracted and added up in less time than they are copied and joined."""
+"""For batches of this many numbers, summing errors takes less time than copying and joining."""
 
 
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:

@@ -70,7 +70,7 @@ def arrays_of(x: Tensor, y: Tensor) -> tuple[Any, Any] | None:
 
 
 def largest(array: Any) -> Any:
-    """The largest number of an array that is not empty; NaN if there is one.
+    """Returns the largest number of a nonempty array; NaN if there is one.
 
     For small arrays, it takes a third of the time of ``array.max()``.
     """
@@ -78,7 +78,7 @@ def largest(array: Any) -> Any:
 
 
 def smallest(array: Any) -> Any:
-    """Likewise, the smallest number."""
+    """Returns the smallest number of a nonempty array; NaN if there is one."""
     return array.item(array.argmin())
 
 

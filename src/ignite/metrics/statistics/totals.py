@@ -37,8 +37,8 @@ class Totals(Statistic):
             reading a sum can therefore change it, within rounding of the widest dtype.
         is_rowwise: whether ``measure`` handles each row separately and sums in the widest dtype, so
             that joined batches need not be converted to it.
-        joins_below: batches of fewer numbers are joined. Lower it if ``measure`` takes less time than
-            copying such a batch.
+        joins_below: number of elements below which batches are joined. Lower it if ``measure``
+            takes less time than copying such a batch.
 
     Example:
         >>> totals = Totals(lambda y: (len(y), y.sum()))
