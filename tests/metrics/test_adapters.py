@@ -116,7 +116,7 @@ def test_any_object_with_the_three_methods():
 @pytest.mark.parametrize(
     "make", [Longest, lambda: torchmetrics.SumMetric()], ids=["object", "module"]
 )
-def test_under_several_usages_each_has_its_value(make):
+def test_each_of_several_usages_has_its_value(make):
     engine = Engine(lambda engine, batch: "x" * batch if make is Longest else float(batch))
     metric = adapt(make())
     metric.attach(engine, "epoch")
@@ -125,7 +125,7 @@ def test_under_several_usages_each_has_its_value(make):
     assert engine.run([1, 5, 3]).metrics == {"epoch": expected, "batch": 3}
 
 
-def test_inside_of_others_each_has_its_own():
+def test_metrics_that_copy_it_have_their_own():
     engine, metric = echo(), adapt(torchmetrics.MeanSquaredError())
     metric.attach(engine, "mse")
     RunningAverage(metric, alpha=0.5).attach(engine, "average")
@@ -138,7 +138,7 @@ def test_inside_of_others_each_has_its_own():
     assert found["std"] > 0.5
 
 
-def test_saved_it_goes_on():
+def test_a_state_dict_continues():
     metric, loaded = adapt(torchmetrics.MeanSquaredError()), adapt(torchmetrics.MeanSquaredError())
     metric.update((torch.tensor([1.0]), torch.zeros(1)))
     loaded.load_state_dict(metric.state_dict())
@@ -161,7 +161,7 @@ def test_an_object_without_a_state_cannot_be_saved():
         adapt(Count()).state_dict()
 
 
-def test_it_goes_to_the_device_of_the_outputs():
+def test_it_moves_to_the_device_of_the_outputs():
     metric = adapt(torchmetrics.MeanSquaredError())
     metric.update((torch.ones(2, device="meta"), torch.ones(2, device="meta")))
     assert metric.adapted.device.type == "meta"
@@ -229,7 +229,7 @@ def test_functions_need_examples():
 
 
 @pytest.mark.parametrize("metric", [3, "f1", MulticlassAccuracy, object()])
-def test_what_is_no_metric_is_refused(metric):
+def test_other_objects_are_refused(metric):
     with pytest.raises(
         TypeError, match="reset, update and compute, or a function of .y_true, y_pred."
     ) as raised:
@@ -237,7 +237,7 @@ def test_what_is_no_metric_is_refused(metric):
     assert repr(metric) in str(raised.value)
 
 
-def test_arguments_that_do_not_fit_are_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(
         ValueError, match="prediction should be 'scores' or 'labels', but given 'classes'"
     ):

@@ -133,7 +133,7 @@ def test_methods_of_values_are_called_when_computed():
     assert Fixed("word").upper().compute() == "WORD"
 
 
-def test_what_is_composed_follows_its_metrics():
+def test_a_composed_metric_follows_its_ingredients():
     mean = Average()
     metric = (mean - 1) ** 2
     mean.update(4.0)
@@ -151,7 +151,7 @@ def test_composed_and_attached():
     assert found == {"max": 3.0, "share": pytest.approx(2 / 3), "any": True}
 
 
-def test_an_unknown_method_fails_when_computed_and_says_where_it_was_asked_for():
+def test_an_unknown_method_fails_in_compute_and_says_where_it_was_accessed():
     line = inspect.currentframe().f_lineno + 1
     metric = Fixed(torch.ones(2)).meen()
     with pytest.raises(AttributeError, match="Tensor'> has no attribute 'meen'") as raised:

@@ -96,7 +96,7 @@ USAGES = {
     ids=["shared", "user's", "lambda"],
 )
 @pytest.mark.parametrize("backwards", [False, True])
-def test_under_several_usages_at_once_each_has_its_value(make, expected, backwards):
+def test_each_of_several_usages_has_its_value(make, expected, backwards):
     """At the end of the second epoch over the same data."""
     engine, metric = echo(), make()
     for name in sorted(USAGES, reverse=backwards):
@@ -108,7 +108,7 @@ def test_under_several_usages_at_once_each_has_its_value(make, expected, backwar
     "make", [Average, Sum, lambda: 2 * Average()], ids=["shared", "user's", "lambda"]
 )
 @pytest.mark.parametrize("first", USAGES)
-def test_each_usage_is_detached_by_itself(make, first):
+def test_usages_are_detached_separately(make, first):
     engine, metric = echo(), make()
     for name, usage in USAGES.items():
         metric.attach(engine, name, usage)
@@ -137,7 +137,7 @@ def test_detaching_what_was_not_attached_changes_nothing(usage):
     assert engine.run(DATA).metrics == {"mean": 5.0}
 
 
-def test_usages_are_the_same_if_their_events_are():
+def test_usages_with_the_same_events_are_equal():
     engine, metric = echo(), Average()
     metric.attach(engine, "second", BatchFiltered(every=2))
     assert metric.is_attached(engine, BatchFiltered(every=2))
@@ -150,7 +150,7 @@ def test_usages_are_the_same_if_their_events_are():
     assert metric.is_attached(engine, EpochWise())
 
 
-def test_the_same_name_twice_computes_once():
+def test_attaching_twice_under_one_name_computes_once():
     engine, metric = echo(), Sum()
     for name in ("sum", "sum", "total"):
         metric.attach(engine, name)
@@ -207,14 +207,14 @@ def nested(metric, at, count=None):
     ],
     ids=["metric", "lambda", "deep lambda"],
 )
-def test_one_metric_on_two_engines_of_which_one_runs_inside_the_other(make, factor, at, count):
+def test_one_metric_on_two_nested_engines(make, factor, at, count):
     trainer, evaluator = nested(make(), at, count)
     assert trainer.run(DATA, max_epochs=2).metrics == {"value": factor * 5.0}
     assert evaluator.state.metrics == {"value": factor * 100.0}
 
 
 @pytest.mark.parametrize("make", [Average, lambda: 1 * Average()], ids=["metric", "lambda"])
-def test_an_inner_engine_that_the_metric_leaves_again_changes_nothing(make):
+def test_detaching_from_an_inner_engine_changes_nothing(make):
     trainer, metric = echo(), make()
     metric.attach(trainer, "value")
 
@@ -228,7 +228,7 @@ def test_an_inner_engine_that_the_metric_leaves_again_changes_nothing(make):
     assert trainer.run(DATA).metrics == {"value": 5.0}
 
 
-def test_an_engine_attached_in_mid_epoch_begins_with_nothing_of_another():
+def test_an_engine_attached_in_mid_epoch_starts_empty():
     first, second, metric = echo(), echo(), Average()
     metric.attach(first, "value")
     first.run(DATA)
@@ -238,7 +238,7 @@ def test_an_engine_attached_in_mid_epoch_begins_with_nothing_of_another():
     assert second.run([7.0, 8.0, 10.0]).metrics == {"value": 9.0}
 
 
-def test_a_lambda_stops_feeding_what_nobody_else_needs():
+def test_detaching_a_lambda_detaches_unused_ingredients():
     engine, metric = echo(), Sum()
     double = metric * 2
     double.attach(engine, "double")
@@ -251,7 +251,7 @@ def test_a_lambda_stops_feeding_what_nobody_else_needs():
 
 @pytest.mark.parametrize("keeps", ["attached", "another lambda", "deeper lambda"])
 @pytest.mark.parametrize("later", [False, True])
-def test_a_lambda_leaves_fed_what_somebody_else_needs(keeps, later):
+def test_detaching_a_lambda_keeps_ingredients_in_use(keeps, later):
     engine, metric = echo(), Sum()
     double = metric * 2
     other = {"attached": metric, "another lambda": metric + 1, "deeper lambda": double + 1}[keeps]
@@ -266,7 +266,7 @@ def test_a_lambda_leaves_fed_what_somebody_else_needs(keeps, later):
     assert not any(table.entries for table in engine._tables.values())
 
 
-def test_detaching_a_metric_leaves_what_is_computed_from_it():
+def test_detaching_a_metric_keeps_the_metrics_computed_from_it():
     engine, metric = echo(), Average()
     metric.attach(engine, "mean")
     (metric * 2).attach(engine, "double")
@@ -285,7 +285,7 @@ def test_detaching_a_lambda_from_another_span_does_not_open_it_for_updates():
     assert engine.run(DATA).metrics == {"double": 10.0}
 
 
-def test_pickled_in_mid_epoch_it_is_attached_nowhere_and_goes_on():
+def test_a_copy_pickled_in_mid_epoch_is_not_attached_and_continues():
     engine, pickled = echo(), []
     metric = Average() * 2
     metric.attach(engine, "double")
@@ -301,7 +301,7 @@ def test_pickled_in_mid_epoch_it_is_attached_nowhere_and_goes_on():
     assert other.compute() == 2 * (1 + 2 + 12) / 3
 
 
-def test_a_group_is_fed_under_several_usages():
+def test_a_group_with_several_usages():
     engine, group = echo(), MetricGroup({"mean": Average(), "sum": Sum()})
     group.attach(engine, "epoch")
     group.attach(engine, "batch", "batch_wise")
@@ -312,7 +312,7 @@ def test_a_group_is_fed_under_several_usages():
     )
 
 
-def test_a_metric_that_nobody_holds_goes_with_its_engine():
+def test_an_unreferenced_metric_is_freed_with_its_engine():
     engine = echo()
     metric = Sum()
     gone = weakref.ref(metric)

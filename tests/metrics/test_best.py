@@ -40,7 +40,7 @@ def test_the_best_is_the_first_of_the_extreme_values_so_far(values, mode):
     assert (best.best, best.epoch) == expected[-1]
 
 
-def test_it_is_fed_with_the_metric_attached_too():
+def test_the_metric_can_be_attached_too():
     engine, mean = by_epoch([2.0, 5.0, 3.0]), Average()
     mean.attach(engine, "mean")
     Best(mean, "max").attach(engine, "best")
@@ -48,7 +48,7 @@ def test_it_is_fed_with_the_metric_attached_too():
     assert run(engine, 3) == {"mean": 3.0, "best": 5.0, "worst": -4.0}
 
 
-def test_as_an_ingredient_or_in_a_group_it_remembers_too():
+def test_it_works_as_an_ingredient_and_in_a_group():
     engine = by_epoch([2.0, 5.0, 3.0])
     (Best(Average(), "max") * 2).attach(engine, "double")
     MetricGroup({"best": Best(Average(), "max")}).attach(engine, "group")
@@ -57,7 +57,7 @@ def test_as_an_ingredient_or_in_a_group_it_remembers_too():
     assert found["group"] == {"best": 5.0}
 
 
-def test_over_a_second_usage_it_remembers_by_itself():
+def test_each_usage_has_its_own_best_value():
     engine, best = by_epoch([5.0, 3.0]), Best(Average(), "max")
     best.attach(engine, "epoch")
     run(engine, 1)
@@ -72,7 +72,7 @@ def test_over_a_second_usage_it_remembers_by_itself():
     assert engine.state.metrics == {"epoch": 5.0, "batch": 1.0}
 
 
-def test_computed_by_hand_it_counts_what_is_seen_now():
+def test_compute_includes_the_present_value():
     best = Best(Average(), "max")
     best.update(3.0)
     assert best.compute() == 3.0
@@ -81,7 +81,7 @@ def test_computed_by_hand_it_counts_what_is_seen_now():
     assert best.compute() == 2.0
 
 
-def test_reset_keeps_the_best_and_forget_forgets_it():
+def test_reset_keeps_the_best_value_and_forget_clears_it():
     engine, best = by_epoch([5.0, 3.0]), Best(Average(), "max")
     best.attach(engine, "best")
     run(engine, 2)
@@ -93,7 +93,7 @@ def test_reset_keeps_the_best_and_forget_forgets_it():
     assert run(engine, 1) == {"best": 1.0}
 
 
-def test_saved_and_pickled_it_remembers():
+def test_state_dicts_and_pickles_keep_the_best_value():
     engine, best = by_epoch([3.0, 5.0, 4.0]), Best(Average(), "max")
     best.attach(engine, "best")
     run(engine, 3)

@@ -72,7 +72,7 @@ def test_each_example_is_drawn_once_on_average_and_independently_in_each_resampl
     assert len({tuple(row.tolist()) for row in counts}) == 300
 
 
-def test_the_seed_says_what_is_drawn():
+def test_the_seed_determines_the_draws():
     same = [fed(errors(40).chunk(3), seed=3, num_resamples=20).compute() for _ in range(2)]
     assert same[0] == same[1]
     assert fed(errors(40).chunk(3), seed=4, num_resamples=20).compute() != same[0]
@@ -84,7 +84,7 @@ def test_the_seed_says_what_is_drawn():
     assert metric.compute() == same[0]
 
 
-def test_drawing_leaves_the_global_generator_alone():
+def test_the_global_generator_is_not_used():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def test_attached_it_reads_outputs_as_the_metric_does():
         assert found == {**expected, "error": expected}
 
 
-def test_the_metric_itself_may_be_used_beside():
+def test_the_metric_itself_can_be_used_too():
     metric = MeanAbsoluteError()
     bootstrap = Bootstrap(metric, num_resamples=5)
     bootstrap.update((torch.ones(30), torch.zeros(30)))
@@ -150,7 +150,7 @@ def test_of_metrics_that_are_computed_from_others():
     assert metric.compute()["mean"] == pytest.approx(11.0, abs=1e-4)
 
 
-def test_saved_and_pickled_it_goes_on_with_the_same_draws():
+def test_state_dicts_and_pickles_continue_with_the_same_draws():
     first, second = errors(40).chunk(2)
     expected = fed([first, second], num_resamples=10).compute()
     metric, loaded = fed([first], num_resamples=10), fed([], num_resamples=10)
@@ -198,7 +198,7 @@ def test_outputs_that_cannot_be_drawn_from_are_refused(output):
         metric.update(output)
 
 
-def test_a_batch_that_is_refused_for_one_example_is_in_no_resample():
+def test_a_batch_with_one_invalid_example_is_in_no_resample():
     metric = Bootstrap(Accuracy(), num_resamples=60)
     metric.update((torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])))
     before = metric.compute()

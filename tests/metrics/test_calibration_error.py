@@ -123,7 +123,7 @@ def test_values_out_of_range_are_refused_and_change_nothing(y_pred, y, words):
     )
 
 
-def test_the_lowest_probability_is_told_when_it_is_the_wrong_one():
+def test_the_error_shows_a_negative_probability():
     wrong = (torch.tensor([-0.5, 0.25]), torch.tensor([0, 1]))
     check_refused(CalibrationError(), FIRST, wrong, ValueError, "-0.5")
 
@@ -139,11 +139,11 @@ def test_the_lowest_probability_is_told_when_it_is_the_wrong_one():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
+def test_invalid_outputs_are_refused_and_change_nothing(wrong, words):
     check_refused(CalibrationError(), FIRST, wrong, ValueError, words)
 
 
-def test_values_elsewhere_out_of_range_are_refused_by_compute():
+def test_compute_refuses_values_out_of_range_on_an_accelerator():
     metric = CalibrationError()
     metric.update(elsewhere(torch.tensor([0.5, 1.5, math.nan, 0.25]), torch.tensor([0, 1, 1, 2])))
     with pytest.raises(ValueError, match="but 3 values are out of range"):

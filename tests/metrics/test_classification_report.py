@@ -64,7 +64,7 @@ def test_as_json_it_is_the_same(case):
 
 
 @refused_labels("binary", "multiclass", "multilabel")
-def test_what_does_not_fit_is_refused_and_changes_nothing(kind, wrong, error, words):
+def test_invalid_outputs_are_refused_and_change_nothing(kind, wrong, error, words):
     metric = ClassificationReport(output_dict=True, is_multilabel=kind == "multilabel")
     check_refused(metric, FIRST[kind], wrong, error, words)
 
@@ -86,7 +86,7 @@ def test_all_classes_need_a_name():
         ("both", {"report", "0", "1", "macro avg"}),
     ],
 )
-def test_it_goes_where_it_should(mode, names):
+def test_the_result_mode_determines_where_it_goes(mode, names):
     engine = Engine(lambda engine, batch: (torch.eye(2), torch.tensor([0, 1])))
     ClassificationReport(output_dict=True, metrics_result_mode=mode).attach(engine, "report")
     metrics = engine.run([0]).metrics

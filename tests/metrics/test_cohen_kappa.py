@@ -86,7 +86,7 @@ def test_it_is_that_of_scikit_learn(weights, case):
 
 
 @pytest.mark.parametrize("weights", ["linear", "quadratic"])
-def test_weights_are_distances_of_labels_whichever_occur(weights):
+def test_weights_depend_on_the_values_of_labels(weights):
     # Predicted 0, 5, 5, 1 for 0, 1, 5, 5: distances 0, 4, 0, 4, in all 8, squared 32. By chance, each of the four
     # with each of the four, in quarters: of 0 with 0, 1, 5, 5 it is 11 (51), of 5 twice 9 (41), of 1 9 (33).
     distances, chance = {
@@ -122,7 +122,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("wrong", "words"), WRONG)
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_what_does_not_fit_is_refused_and_changes_nothing(num_classes, wrong, words):
+def test_invalid_outputs_are_refused_and_change_nothing(num_classes, wrong, words):
     check_refused(CohenKappa(num_classes=num_classes), FIRST, wrong, ValueError, words)
 
 

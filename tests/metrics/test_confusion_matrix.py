@@ -78,7 +78,7 @@ def test_samples_are_items_of_batches_not_pixels(case):
 
 
 @given(case=multiclass, seed=st.integers(0, 1000))
-def test_targets_that_are_no_class_are_left_out(case, seed):
+def test_targets_that_are_not_a_class_are_ignored(case, seed):
     rng, metric, other = (
         np.random.default_rng(seed),
         *(ConfusionMatrix(case.num_classes) for _ in range(2)),
@@ -98,7 +98,7 @@ def test_targets_that_are_no_class_are_left_out(case, seed):
 
 
 @pytest.mark.parametrize("outside", [255, -100])
-def test_what_it_leaves_out_is_an_error_for_others(outside):
+def test_targets_that_it_ignores_are_an_error_for_other_metrics(outside):
     batch = (torch.eye(3), torch.tensor([0, 1, outside]))
     for create in (Accuracy, Precision):
         check_refused(
@@ -161,7 +161,7 @@ DERIVED = {
 
 @pytest.mark.parametrize("name", DERIVED)
 @given(case=multiclass)
-def test_what_follows_from_it_is_that_of_scikit_learn(name, case):
+def test_derived_metrics_equal_those_of_scikit_learn(name, case):
     create, oracle = DERIVED[name]
 
     def expected(true, predicted):
@@ -175,7 +175,7 @@ def test_what_follows_from_it_is_that_of_scikit_learn(name, case):
 
 
 @UNTOLD
-def test_the_index_of_jaccard_is_the_same():
+def test_the_jaccard_index_is_the_iou():
     for ignore_index in (None, 1):
         metrics = [create(ConfusionMatrix(3), ignore_index) for create in (IoU, JaccardIndex)]
         for metric in metrics:
@@ -200,7 +200,7 @@ def test_an_ignored_class_warns_because_ignite_counts_it(create):
 @UNTOLD
 @pytest.mark.parametrize("argument", ["ignore_index", "exclude_index"])
 @given(case=multiclass, data=st.data())
-def test_one_class_can_be_left_out_with_its_examples_or_only_of_the_result(argument, case, data):
+def test_a_class_can_be_ignored_or_only_removed_from_the_result(argument, case, data):
     left_out = data.draw(st.integers(0, case.num_classes - 1))
     arguments = {argument: left_out}
 
@@ -229,7 +229,7 @@ def test_one_class_can_be_left_out_with_its_examples_or_only_of_the_result(argum
 
 
 @UNTOLD
-def test_pixels_of_an_ignored_class_are_not_judged():
+def test_pixels_of_an_ignored_class_do_not_count():
     # True 0 0 1 1, predicted 1 0 1 1: of class 1, two of two are found; the pixel of class 0 taken for it is judged
     # only if class 0 is, and is then one of three.
     y_pred, y = torch.eye(2)[torch.tensor([1, 0, 1, 1])], torch.tensor([0, 0, 1, 1])
@@ -260,7 +260,7 @@ def test_pixels_of_an_ignored_class_are_not_judged():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
+def test_invalid_outputs_are_refused_and_change_nothing(wrong, words):
     metric = ConfusionMatrix(3)
     with pytest.raises(ValueError, match=words):
         metric.update(wrong)
@@ -303,7 +303,7 @@ def test_wrong_arguments():
 
 
 @pytest.mark.parametrize("wrong", [0.5, math.nan, math.inf])
-def test_targets_that_are_no_whole_numbers_are_not_left_out(wrong):
+def test_targets_that_are_not_whole_numbers_are_not_ignored(wrong):
     batch = (torch.eye(3), torch.tensor([0.0, wrong, 1.0]))
     check_refused(ConfusionMatrix(3), FIRST["multiclass"], batch, ValueError, "whole numbers")
     for output in (batch, (torch.tensor([[0.1, math.nan, 0.2]]), torch.tensor([0]))):

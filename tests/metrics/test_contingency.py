@@ -66,7 +66,7 @@ def test_of_scores_and_one_hot_vectors_the_highest_counts():
 
 @pytest.mark.parametrize("value", [0.5, -0.9, math.inf, -math.inf, math.nan, -100.0])
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
-def test_what_is_no_label_is_refused_on_the_host_and_counted_elsewhere(value, shape):
+def test_invalid_labels_are_refused_on_the_host_and_counted_on_an_accelerator(value, shape):
     values = torch.tensor([1.0, value, value])
     words = (
         "ignore_index=-100"
@@ -87,7 +87,7 @@ def test_what_is_no_label_is_refused_on_the_host_and_counted_elsewhere(value, sh
     ] * 2
 
 
-def test_scores_that_are_nan_are_no_labels():
+def test_nan_scores_are_not_labels():
     scores = torch.tensor([[0.1, 0.7, 0.2], [0.5, math.nan, 0.4]])
     with pytest.raises(
         ValueError, match="y_pred should be scores, but given NaN in 1 of 2 examples"
@@ -105,7 +105,7 @@ def test_other_shapes_are_refused():
         count_labels((torch.ones(2), torch.ones(3)), 4, "Kappa")
 
 
-def test_what_is_wrong_is_told():
+def test_the_message_shows_range_and_count():
     assert outside_message(5, 7) == "Labels should be from 0 to 4, but 7 of those given are not"
 
 

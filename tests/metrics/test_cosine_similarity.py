@@ -32,7 +32,7 @@ def test_it_is_the_mean_cosine(case, eps):
 
 
 @pytest.mark.parametrize("scale", [1e-45, 1e-30, 1e-7, 1.0, 1e18, 1e30, 1e37])
-def test_length_does_not_matter(scale):
+def test_the_norm_does_not_matter(scale):
     scale = torch.tensor(scale, dtype=torch.float32)  # or a few times the smallest number
     metric = CosineSimilarity()
     metric.update(
@@ -70,7 +70,7 @@ def test_without_examples():
         ((torch.ones(2, 3), torch.ones(2)), r"same shape, got \(2, 3\) != \(2,\)"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(wrong, words):
+def test_invalid_shapes_are_refused(wrong, words):
     check_refused(CosineSimilarity(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words)
 
 
@@ -98,19 +98,19 @@ def test_rounding_does_not_exceed_one():
 
 
 @pytest.mark.parametrize("eps", [-1.0, math.nan])
-def test_the_least_length_is_not_negative(eps):
+def test_eps_is_not_negative(eps):
     with pytest.raises(ValueError, match=f"eps should .*given {eps}"):
         CosineSimilarity(eps=eps)
 
 
-def test_the_least_length_may_be_zero():
+def test_eps_may_be_zero():
     assert value_of(
         CosineSimilarity(eps=0.0), (torch.full((1, 2), 1e-30), torch.ones(1, 2))
     ) == near(1.0)
 
 
 @pytest.mark.parametrize("wrong", [math.inf, math.nan])
-def test_what_is_not_finite_stays_in_the_value(wrong):
+def test_values_that_are_not_finite_propagate(wrong):
     first, second = (
         (torch.tensor([[1.0, wrong]]), torch.ones(1, 2)),
         (torch.ones(3, 2), torch.ones(3, 2)),
@@ -118,7 +118,7 @@ def test_what_is_not_finite_stays_in_the_value(wrong):
     assert math.isnan(value_of(CosineSimilarity(), first, second))
 
 
-def test_any_rejection_leaves_the_value_alone():
+def test_invalid_outputs_do_not_change_the_value():
     wrongs = [
         ((torch.ones(2, 1), torch.ones(2)), ValueError, r"got \(2, 1\) != \(2,\)"),
         ((torch.ones(2, 3), torch.ones(3, 2)), ValueError, r"got \(2, 3\) != \(3, 2\)"),
@@ -130,7 +130,7 @@ def test_any_rejection_leaves_the_value_alone():
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e160, 1e300])
 @pytest.mark.parametrize("num", [3, 3000])
-def test_no_length_is_too_small_or_too_large(scale, num):
+def test_no_norm_is_too_small_or_too_large(scale, num):
     x, y = torch.randn(2, num, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = (
         (x.numpy() * y.numpy()).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
@@ -145,7 +145,7 @@ def test_a_short_vector_among_long_ones_keeps_its_direction(short):
     assert value_of(CosineSimilarity(), (x, y)) == near((4 + math.sqrt(0.5)) / 5, 1e-6)
 
 
-def test_two_vectors_are_no_batch():
+def test_two_vectors_are_not_a_batch():
     with pytest.raises(
         ValueError, match=r"one vector in each row, but given \(3,\) and \(3,\); use x.unsqueeze"
     ):

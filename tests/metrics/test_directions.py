@@ -135,7 +135,7 @@ def test_good_predictions_are_better_than_poor_ones(name):
         lambda: adapt(sklearn.metrics.zero_one_loss, prediction="labels", higher_is_better=False),
     ],
 )
-def test_the_direction_of_what_is_made_of_metrics_follows(make):
+def test_composed_metrics_derive_their_direction(make):
     assert make().higher_is_better is not None
     assert is_better_for_the_good(make(), CLASSES)
 
@@ -160,11 +160,11 @@ def test_the_direction_of_what_is_made_of_metrics_follows(make):
         lambda: RunningAverage(output_transform=float),
     ],
 )
-def test_it_is_unknown_where_nothing_tells(make):
+def test_other_directions_are_unknown(make):
     assert make().higher_is_better is None
 
 
-def test_an_engine_tells_the_directions_of_what_it_computes():
+def test_the_directions_of_all_values_of_an_engine():
     engine = Engine(lambda engine, batch: batch)
     group = MetricGroup({"accuracy": Accuracy(), "error": MeanSquaredError(), "mean": Average()})
     group.attach(engine, "group")
@@ -180,7 +180,7 @@ def test_an_engine_tells_the_directions_of_what_it_computes():
     }  # fmt: skip
 
 
-def test_the_best_value_goes_by_what_the_metric_says():
+def test_best_uses_the_direction_of_the_metric():
     assert Best(Accuracy()).mode == "max"
     assert Best(MeanSquaredError()).mode == "min"
     assert Best(MeanSquaredError(), "max").mode == "max"

@@ -29,7 +29,7 @@ from ignite.metrics.statistics import Totals
 )
 @pytest.mark.parametrize("other", [torch.float32, torch.uint8, torch.int64])
 @pytest.mark.parametrize("num", [1, 5000])
-def test_errors_are_as_wide_as_they_have_to_be(dtype, other, num):
+def test_errors_are_computed_in_a_dtype_that_is_wide_enough(dtype, other, num):
     pair = (torch.tensor([1, 200] * num).to(dtype), torch.tensor([3, 5] * num).to(other))
     rel = 1e-6 if dtype in NARROW and other in NARROW else 0.0
     assert sum_errors(pair, 1) == (2 * num, pytest.approx(num * 197.0, rel=rel))
@@ -39,7 +39,7 @@ def test_errors_are_as_wide_as_they_have_to_be(dtype, other, num):
 @pytest.mark.parametrize("scale", [1e-45, 1e-30, 1e-20, 1e-10, 1.0, 1e10, 1e18, 1e30])
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("num", [7, 300_000])
-def test_sums_of_float32_have_no_place_among_float32(scale, degree, num):
+def test_sums_of_float32_may_exceed_float32(scale, degree, num):
     """Their squares may be too large or too small, and of their sum too little may be left."""
     generator = torch.Generator().manual_seed(0)
     y_pred, y = (scale * (3 + torch.rand(2, num, generator=generator, dtype=torch.float64))).float()
@@ -55,7 +55,7 @@ def test_a_large_sum_of_which_some_squares_overflow_is_finite(hole):
     assert float(sum_errors((y_pred, y), 2)[1]) == pytest.approx(hole * float(y[0]) ** 2, rel=1e-12)
 
 
-def test_targets_take_the_shape_of_predictions_even_if_they_do_not_lie_in_order():
+def test_targets_that_are_not_contiguous_get_the_shape_of_predictions():
     targets = torch.arange(6.0).reshape(2, 3).t()  # (3, 2), not contiguous
     _, y = read_fitting((torch.zeros(3, 1, 2), targets))
     assert y.tolist() == [[[0, 3]], [[1, 4]], [[2, 5]]]
@@ -133,7 +133,7 @@ def test_logits_without_classes_are_named(shape):
 
 
 @pytest.mark.parametrize("read", [read_fitting, read_rows])
-def test_what_is_read_has_no_gradients_and_leaves_the_output_as_it_is(read):
+def test_read_tensors_are_detached_and_the_output_is_unchanged(read):
     y_pred, y = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3, dtype=torch.float64)
     found = read((y_pred, y))
     for tensor in found if isinstance(found, tuple) else [found]:
@@ -175,7 +175,7 @@ def test_the_mean_is_over_all_examples(batches):
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e9])
 @pytest.mark.parametrize("spread", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("variance", [1e-3, 1.0, None])
-def test_distances_by_products_are_those_by_differences_where_it_shows(offset, spread, variance):
+def test_distances_by_products_equal_those_by_differences(offset, spread, variance):
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 40, 3, generator=generator, dtype=torch.float64)
     a[:20] *= spread

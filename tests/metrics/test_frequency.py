@@ -50,7 +50,7 @@ def test_items_since_reset_by_the_seconds_since_then(time):
     assert metric.compute() == 10.0
 
 
-def test_attached_each_epoch_begins_anew_and_values_are_whole(time):
+def test_each_epoch_restarts_and_values_are_integers(time):
     engine, seen = working(time, [2.0, 1.0, 5.0, 1.0]), []
     Frequency(lambda output: len(output)).attach(engine, "frequency")
     engine.add_event_handler(
@@ -66,7 +66,7 @@ def test_attached_each_epoch_begins_anew_and_values_are_whole(time):
     assert all(type(value) is int for value in seen)
 
 
-def test_computed_at_some_event_it_has_seen_all_since_the_epoch_began(time):
+def test_at_any_event_the_value_is_over_the_epoch_so_far(time):
     engine, seen = working(time, [1.0] * 6), []
     Frequency().attach(engine, "every", Events.ITERATION_COMPLETED(every=2))
     Frequency().attach(engine, "epoch", event_name=Events.EPOCH_COMPLETED)
@@ -83,7 +83,7 @@ def test_before_any_time_has_passed_it_is_zero(time):
     assert engine.run([10]).metrics == {"frequency": 0}
 
 
-def test_several_on_one_engine_count_by_themselves(time):
+def test_several_on_one_engine_are_independent(time):
     engine = working(time, [1.0, 1.0])
     Frequency().attach(engine, "items")
     Frequency(lambda output: 100 * output).attach(engine, "bytes")
@@ -101,7 +101,7 @@ def test_several_on_one_engine_count_by_themselves(time):
     ],
     ids=str,
 )
-def test_detached_it_is_gone_from_whatever_event(time, events):
+def test_detach_works_for_any_event(time, events):
     engine, metric = working(time, [1.0] * 10), Frequency()
     assert not metric.is_attached(engine)
     for i, event in enumerate(events):
@@ -121,7 +121,7 @@ def test_an_event_that_the_engine_does_not_know_is_refused(time):
     assert not any(table.entries for table in engine._tables.values())
 
 
-def test_after_an_exception_another_run_begins_anew(time):
+def test_a_run_after_an_exception_restarts(time):
     engine, failures = working(time, [1.0, 1.0, 2.0]), [ValueError("once")]
 
     @engine.on(Events.ITERATION_COMPLETED(once=2))
@@ -136,7 +136,7 @@ def test_after_an_exception_another_run_begins_anew(time):
     assert engine.run([10]).metrics == {"frequency": 5}
 
 
-def test_pickled_it_keeps_what_it_has_counted(time):
+def test_pickles_keep_the_counts(time):
     metric = Frequency()
     time.time += 2
     metric.update(10)

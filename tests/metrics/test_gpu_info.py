@@ -62,7 +62,7 @@ def test_percents_of_each_gpu(nvml):
     assert metric.compute() == [{"mem": 30, "util": 40}, {"mem": 99, "util": 41}]
 
 
-def test_attached_it_looks_after_each_iteration(nvml):
+def test_attached_it_reads_after_each_iteration(nvml):
     engine, seen = idle(), []
     GpuInfo().attach(engine)
 
@@ -80,7 +80,7 @@ def test_attached_it_looks_after_each_iteration(nvml):
 @pytest.mark.parametrize(
     "event", [Events.EPOCH_COMPLETED, "EPOCH_COMPLETED", Events.ITERATION_COMPLETED(every=2)]
 )
-def test_name_and_event_are_free(nvml, event):
+def test_name_and_event_can_be_chosen(nvml, event):
     engine = idle()
     GpuInfo().attach(engine, name="device", event_name=event)
     found = engine.run([0, 0, 0]).metrics
@@ -94,7 +94,7 @@ def test_an_event_that_the_engine_does_not_know_is_refused(nvml):
 
 
 @pytest.mark.parametrize(("key", "word"), [("mem", "memory"), ("util", "utilisation")])
-def test_what_a_driver_does_not_tell_is_warned_of_and_left_out(nvml, key, word):
+def test_missing_values_are_warned_about_and_skipped(nvml, key, word):
     nvml.silent.add((1, key))
     engine = idle()
     GpuInfo().attach(engine)
@@ -106,7 +106,7 @@ def test_what_a_driver_does_not_tell_is_warned_of_and_left_out(nvml, key, word):
     }
 
 
-def test_outputs_do_not_matter(nvml):
+def test_outputs_are_ignored(nvml):
     metric = GpuInfo()
     before = metric.compute()
     metric.update((torch.ones(2), torch.ones(2)))
@@ -119,14 +119,14 @@ def test_it_is_pickled(nvml):
     assert pickle.loads(pickled).compute() == [{"mem": 30, "util": 40}, {"mem": 99, "util": 41}]
 
 
-def test_without_a_gpu_it_says_so(nvml, monkeypatch):
+def test_the_error_without_a_gpu(nvml, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="This contrib module requires available GPU"):
         GpuInfo()
     assert nvml.num_initialised == 0
 
 
-def test_without_the_package_it_says_how_to_install_it(monkeypatch):
+def test_the_error_without_the_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)  # which Python takes for missing
     with pytest.raises(ModuleNotFoundError, match=r'pynvml.*pip install "reignition\[gpu\]"'):
         GpuInfo()

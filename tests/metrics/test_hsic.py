@@ -53,7 +53,7 @@ def test_variables_may_have_different_shapes():
     assert_near(metric.compute(), independence([(x.numpy(), y.numpy())]), 1e-8)
 
 
-def test_what_depends_gives_more_than_what_does_not():
+def test_dependent_variables_have_a_larger_value():
     x, y = dependent(300)
     values = []
     for other in (y, y.roll(7, dims=0)):
@@ -91,13 +91,13 @@ def test_far_from_the_origin_it_does_not_cancel():
     assert values[1] == pytest.approx(values[0], rel=1e-6)
 
 
-def test_variables_that_never_change_are_independent():
+def test_constant_variables_are_independent():
     metric = HSIC()
     metric.update((torch.ones(5, 2), torch.arange(5.0)))
     assert metric.compute() == pytest.approx(0.0, abs=1e-9)
 
 
-def test_small_batches_are_left_out():
+def test_small_batches_are_skipped():
     metric = HSIC()
     metric.update(dependent(8))
     value = metric.compute()
@@ -123,7 +123,7 @@ def test_without_examples():
         ),
     ],
 )
-def test_batches_that_do_not_fit_are_refused(wrong, words):
+def test_invalid_batches_are_refused(wrong, words):
     check_refused(HSIC(ignore_invalid_batch=False), dependent(6), wrong, ValueError, words)
 
 
@@ -161,7 +161,7 @@ def test_the_unit_of_the_data_does_not_matter(scale):
 
 
 @pytest.mark.parametrize("sigmas", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
-def test_a_kernel_of_no_width_tells_equal_from_different(sigmas):
+def test_a_kernel_of_width_zero_separates_equal_from_different(sigmas):
     x = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
     batch = (x, x + torch.tensor([0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.5]))
     expected = independence_by_loops(*batch, *sigmas)
@@ -178,16 +178,16 @@ def test_most_examples_may_be_equal():
 
 
 @given(hard_pairs(shapes=((), (2,))).filter(lambda batch: len(batch[0]) == 4))
-def test_numbers_far_from_each_other_give_a_number(batch):
+def test_distant_numbers_give_a_finite_value(batch):
     assert value_of(HSIC(), batch) == near(independence_by_loops(*batch, -1, -1), 1e-7)
 
 
-def test_what_is_not_a_number_stays_in_the_value():
+def test_nan_propagates():
     wrong = torch.tensor([[1.0], [math.nan], [0.0], [2.0]])
     assert math.isnan(value_of(HSIC(1.0, 1.0), (wrong, wrong), dependent(6)))
 
 
-def test_any_rejection_leaves_the_value_alone():
+def test_invalid_outputs_do_not_change_the_value():
     wrongs = [
         ((torch.ones(5, 2), torch.ones(6, 2)), ValueError, r"given \(5, 2\) and \(6, 2\)"),
         ((torch.ones(5, 2), torch.ones(())), ValueError, r"given \(5, 2\) and \(1,\)"),

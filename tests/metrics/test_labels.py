@@ -65,12 +65,12 @@ def test_argmax_without_numpy(no_numpy):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.uint8])
-def test_argmax_of_what_numpy_has_not_or_is_slow_with(dtype):
+def test_argmax_of_dtypes_that_numpy_lacks_or_handles_slowly(dtype):
     scores = torch.tensor([[1, 3, 3], [2, 0, 1]]).to(dtype)
     assert argmax(scores).tolist() == [1, 0]
 
 
-def test_argmax_of_views_and_of_nothing():
+def test_argmax_of_views_and_of_empty_tensors():
     scores = torch.arange(24.0).reshape(2, 3, 4)
     assert torch.equal(argmax(scores.transpose(1, 2)), scores.transpose(1, 2).argmax(dim=1))
     assert torch.equal(argmax(scores[:, ::2]), scores[:, ::2].argmax(dim=1))
@@ -108,7 +108,7 @@ def test_the_kind_follows_from_the_shapes(shape, true_shape, is_multilabel, expe
 
 
 @given(st.lists(st.integers(-3, 5), max_size=20), st.integers(2, 4))
-def test_targets_that_are_no_class_are_counted(values, num_classes):
+def test_targets_that_are_not_a_class_are_counted(values, num_classes):
     y = torch.tensor(values, dtype=torch.int64)
     expected = sum(not 0 <= value < num_classes for value in values)
     assert count_outside(y, num_classes) == expected
@@ -118,7 +118,7 @@ def test_targets_that_are_no_class_are_counted(values, num_classes):
 @given(
     st.lists(st.sampled_from([0.0, 1.0, 2.0, -1.0, 0.5, nan, inf, -inf]), min_size=1, max_size=10)
 )
-def test_values_that_are_neither_0_nor_1_are_counted_elsewhere(values):
+def test_values_other_than_0_and_1_are_counted_on_an_accelerator(values):
     y = torch.tensor(values)
     expected = sum(value not in (0.0, 1.0) for value in values)
     assert int(read_labels(elsewhere(torch.zeros(len(values)), y)).num_outside) == expected
@@ -130,7 +130,7 @@ def test_values_that_are_neither_0_nor_1_are_counted_elsewhere(values):
             read_labels((torch.zeros(len(values)), y))
 
 
-def test_nothing_of_nothing_is_nothing():
+def test_ratios_over_zero_are_zero():
     found = ratio(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 0.0, 2.0]))
     assert found.tolist() == [0.0, 0.0, 1.5]
 
@@ -139,7 +139,7 @@ def test_nothing_of_nothing_is_nothing():
     st.lists(st.sampled_from([-0.0, 0.0, 1.0, 1.0, 2.0, -1.0, 0.5, 1e-4, nan, inf, -inf])),
     st.sampled_from(FLOATS),
 )
-def test_what_is_binary_is_0_or_1(values, dtype):
+def test_binary_values_are_0_or_1(values, dtype):
     assert is_binary(torch.tensor(values, dtype=dtype)) == all(
         value in (0.0, 1.0) for value in values
     )
@@ -183,9 +183,7 @@ def test_labels_are_whole_numbers(values, dtype):
 
 
 @given(arrays.arrays(np.float64, shapes, elements=few_values), st.sampled_from(FLOATS))
-def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_elsewhere(
-    values, dtype
-):
+def test_nan_scores_are_refused_on_the_host_and_counted_on_an_accelerator(values, dtype):
     scores = torch.from_numpy(values).to(dtype)
     if scores.shape[1] == 1:
         scores = scores.repeat_interleave(2, dim=1)
@@ -202,7 +200,7 @@ def test_examples_with_a_score_that_is_nan_are_refused_on_the_host_and_counted_e
         assert read_labels((scores, y)).num_invalid == 0
 
 
-def test_memory_that_holds_the_negative_is_read_rightly():
+def test_lazily_negated_tensors_are_read_correctly():
     parts = torch.complex(torch.zeros(2, 3), torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
     scores = parts.conj().imag  # the negatives of what is in memory
     assert scores.is_neg()

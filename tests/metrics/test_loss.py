@@ -13,7 +13,7 @@ from ignite.metrics import Loss
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=6))
-def test_any_cut_into_batches_gives_the_loss_over_all(sizes):
+def test_any_split_into_batches_gives_the_loss_over_all(sizes):
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(sum(sizes), 3, generator=generator)
     targets = torch.randint(3, (sum(sizes),), generator=generator)
@@ -25,7 +25,7 @@ def test_any_cut_into_batches_gives_the_loss_over_all(sizes):
     )
 
 
-def test_arguments_of_the_loss_come_with_the_output():
+def test_the_output_may_contain_arguments_of_the_loss():
     metric = Loss(F.mse_loss)
     metric.update((torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]), {"reduction": "sum"}))
     assert metric.compute() == 10.0
@@ -40,7 +40,7 @@ def test_outputs_may_be_mappings_with_or_without_arguments(kwargs):
     assert engine.run([0]).metrics == {"loss": 1.0}
 
 
-def test_a_loss_that_is_no_mean_is_refused_and_changes_nothing():
+def test_a_loss_that_is_not_a_scalar_is_refused_and_changes_nothing():
     metric = Loss(lambda y_pred, y: y_pred - y if len(y) == 3 else F.mse_loss(y_pred, y))
     metric.update((torch.ones(2), torch.zeros(2)))
     with pytest.raises(
@@ -60,14 +60,14 @@ def test_a_loss_that_needs_gradients_works_outside_an_engine():
     assert metric.compute() == 3.0
 
 
-def test_the_batch_size_can_be_counted_otherwise():
+def test_the_batch_size_can_be_given_by_a_function():
     metric = Loss(F.mse_loss, batch_size=lambda y: y.numel())
     metric.update((torch.ones(1, 3), torch.zeros(1, 3)))
     metric.update((torch.ones(1, 1) * 3, torch.zeros(1, 1)))
     assert metric.compute() == (3 * 1 + 1 * 9) / 4
 
 
-def test_the_loss_of_nothing_cannot_be_computed():
+def test_without_examples_the_loss_cannot_be_computed():
     with pytest.raises(NotComputableError, match="Loss must have at least one example"):
         Loss(F.mse_loss).compute()
 
@@ -81,7 +81,7 @@ def values_of(y_pred):
 
 
 @pytest.mark.parametrize("kind", [tuple, lambda pair: dict(zip("ab", pair, strict=True))])
-def test_targets_of_several_heads_are_as_many_examples_as_each_has(kind):
+def test_targets_of_several_heads_have_the_length_of_each(kind):
     metric = Loss(lambda p, y: both_heads(values_of(p), values_of(y)), skip_unrolling=True)
     for size, error in ((4, 1.0), (1, 3.0)):
         y = kind((torch.zeros(size), torch.zeros(size)))
@@ -92,7 +92,7 @@ def test_targets_of_several_heads_are_as_many_examples_as_each_has(kind):
 @pytest.mark.parametrize(
     "items", [[torch.zeros(2), torch.zeros(3), torch.zeros(7)], [{"boxes": torch.zeros(2)}] * 3]
 )
-def test_a_list_with_an_item_for_each_example_is_as_many(items):
+def test_a_list_with_an_item_for_each_example_has_its_length(items):
     metric = Loss(lambda p, y: p.mean(), skip_unrolling=True)
     metric.update((torch.ones(3), items))
     metric.update((torch.zeros(1), items[:1]))
@@ -107,7 +107,7 @@ def test_a_list_with_an_item_for_each_example_is_as_many(items):
         {"a": torch.zeros(()), "b": torch.zeros(2)},
     ],
 )
-def test_containers_that_do_not_tell_ask_for_the_batch_size(y):
+def test_ambiguous_containers_need_a_batch_size(y):
     metric = Loss(lambda p, y: torch.tensor(2.0), skip_unrolling=True)
     with pytest.raises(
         ValueError,
@@ -129,7 +129,7 @@ IGNORING = [
 
 
 @pytest.mark.parametrize(("loss_fn", "index"), IGNORING)
-def test_a_batch_of_which_all_is_ignored_adds_nothing(loss_fn, index):
+def test_a_batch_with_only_ignored_targets_adds_nothing(loss_fn, index):
     scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
     y, ignored = torch.full((4,), (index + 1) % 3 if index >= 0 else 1), torch.full((4,), index)
     metric = Loss(loss_fn)
@@ -141,14 +141,14 @@ def test_a_batch_of_which_all_is_ignored_adds_nothing(loss_fn, index):
     assert metric.compute() == pytest.approx(loss_fn(scores, y).item(), rel=1e-6)
 
 
-def test_a_loss_that_is_not_a_number_for_another_reason_stays_so():
+def test_a_loss_that_is_nan_for_another_reason_propagates():
     metric = Loss(F.cross_entropy)
     metric.update((torch.full((2, 3), math.nan), torch.tensor([0, 1])))
     metric.update((torch.zeros(2, 3), torch.tensor([-100, -100])))
     assert math.isnan(metric.compute())
 
 
-def test_weighed_by_what_counts_it_is_the_mean_over_what_counts():
+def test_with_ignored_targets_it_is_the_mean_over_the_others():
     generator = torch.Generator().manual_seed(0)
     batches = [
         (torch.randn(6, 3, generator=generator), torch.tensor([0, 1, -100, 2, -100, -100]))

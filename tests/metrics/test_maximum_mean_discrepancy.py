@@ -61,7 +61,7 @@ def test_the_same_sample_twice_gives_zero():
     assert metric.compute() == 0.0
 
 
-def test_single_examples_are_left_out():
+def test_batches_of_one_example_are_skipped():
     metric = MaximumMeanDiscrepancy()
     metric.update((torch.zeros(5, 2), torch.ones(5, 2)))
     value = metric.compute()
@@ -88,7 +88,7 @@ def test_variances_are_positive(var):
         ),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(wrong, words):
+def test_invalid_shapes_are_refused(wrong, words):
     check_refused(
         MaximumMeanDiscrepancy(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words
     )
@@ -118,7 +118,7 @@ def test_the_unit_of_the_data_does_not_matter(scale):
 @pytest.mark.parametrize(
     ("var", "expected"), [(1e-300, math.sqrt(2 / 12)), (1e300, 0.0), (math.inf, 0.0)]
 )
-def test_kernels_that_see_nothing_or_no_difference(var, expected):
+def test_very_narrow_and_very_wide_kernels(var, expected):
     batch = (
         torch.tensor([0.0, 1.0, 2.0, 2.0]),
         torch.tensor([5.0, 6.0, 7.0, 8.0]),
@@ -126,7 +126,7 @@ def test_kernels_that_see_nothing_or_no_difference(var, expected):
     assert value_of(MaximumMeanDiscrepancy(var), batch) == near(expected)
 
 
-def test_what_is_not_a_number_stays_in_the_value():
+def test_nan_propagates():
     wrong = torch.tensor([[1.0], [math.nan]])
     assert math.isnan(
         value_of(
@@ -137,7 +137,7 @@ def test_what_is_not_a_number_stays_in_the_value():
     )
 
 
-def test_any_rejection_leaves_the_value_alone():
+def test_invalid_outputs_do_not_change_the_value():
     wrongs = [
         ((torch.ones(3, 2), torch.ones(3, 1)), ValueError, r"same shape, got \(3, 2\) != \(3, 1\)"),
         ((torch.ones(3), torch.ones(3, 1)), ValueError, r"same shape, got \(3,\) != \(3, 1\)"),

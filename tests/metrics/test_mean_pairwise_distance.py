@@ -47,7 +47,7 @@ class Stacking(MeanPairwiseDistance):
         super().update(tuple(map(torch.stack, output)))
 
 
-def test_lists_are_taken_one_by_one_unless_that_is_skipped():
+def test_lists_are_unrolled_unless_that_is_skipped():
     output = (
         [torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])],
         [torch.zeros(2), torch.zeros(2)],
@@ -68,7 +68,7 @@ def test_without_examples():
         ((torch.ones(2, 3), torch.ones(2, 2)), r"but given \(2, 3\) and \(2, 2\)"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(wrong, words):
+def test_invalid_shapes_are_refused(wrong, words):
     check_refused(
         MeanPairwiseDistance(), (torch.eye(3), torch.ones(3, 3)), wrong, ValueError, words
     )
@@ -97,7 +97,7 @@ def test_degree_zero_counts_differences():
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(math.inf, math.inf), (math.nan, math.nan)])
-def test_what_is_not_finite_stays_in_the_value(wrong, expected):
+def test_values_that_are_not_finite_propagate(wrong, expected):
     first, second = (
         (torch.tensor([[1.0, wrong]]), torch.zeros(1, 2)),
         (torch.ones(3, 2), torch.zeros(3, 2)),
@@ -105,7 +105,7 @@ def test_what_is_not_finite_stays_in_the_value(wrong, expected):
     assert value_of(MeanPairwiseDistance(), first, second) == near(expected)
 
 
-def test_any_rejection_leaves_the_value_alone():
+def test_invalid_outputs_do_not_change_the_value():
     wrongs = [
         (
             (torch.ones(2, 1), torch.ones(2)),

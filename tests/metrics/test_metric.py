@@ -52,7 +52,7 @@ def echo():
         (BatchFiltered(every=2), {(1, 2): 2, (2, 4): 2}),
     ],
 )
-def test_usages_say_over_which_span_a_value_is(usage, values):
+def test_usages_determine_the_span_of_a_value(usage, values):
     engine, metric, seen = echo(), Sum(), {}
     metric.attach(engine, "sum", usage)
     assert metric.is_attached(engine, usage)
@@ -79,7 +79,7 @@ def test_a_metric_under_two_names_is_updated_once():
     assert engine.run([1, 2]).metrics == {"a": 3, "b": 3}
 
 
-def test_values_are_there_for_handlers_attached_later():
+def test_values_are_available_to_handlers_attached_later():
     engine, seen = echo(), []
     Sum().attach(engine, "sum")
     engine.add_event_handler(
@@ -131,7 +131,7 @@ class Pairs(Metric):
         return len(self.seen)
 
 
-def test_lists_of_items_of_different_sizes_are_taken_one_by_one():
+def test_lists_of_items_of_different_sizes_are_unrolled():
     output = ([torch.zeros(3, 2), torch.zeros(3, 5)], [torch.zeros(2), torch.zeros(5)])
     metric, engine = Pairs(), Engine(lambda engine, batch: output)
     metric.attach(engine, "pairs")
@@ -167,7 +167,7 @@ class Many(Metric):
     ("mode", "keys"),
     [("flatten", {"mean", "all"}), ("named", {"m"}), ("both", {"mean", "all", "m"})],
 )
-def test_a_mapping_goes_where_its_mode_says(mode, keys):
+def test_the_result_mode_determines_where_a_mapping_goes(mode, keys):
     engine = echo()
     Many(metrics_result_mode=mode).attach(engine, "m")
     metrics = engine.run([0]).metrics
@@ -189,7 +189,7 @@ def test_updates_build_no_graph():
     assert not metric.total.requires_grad
 
 
-def test_what_was_accumulated_survives_saving_and_pickling():
+def test_state_dicts_and_pickles_keep_what_was_accumulated():
     metric, other = Sum(), Sum()
     metric.update((3,))
     saved = metric.state_dict()
@@ -199,7 +199,7 @@ def test_what_was_accumulated_survives_saving_and_pickling():
     assert pickle.loads(pickle.dumps(Average())).num_examples == 0
 
 
-def test_states_of_something_else_are_refused():
+def test_invalid_states_are_refused():
     with pytest.raises(TypeError, match="Argument state_dict should be a dictionary, but given"):
         Sum().load_state_dict(3)
     with pytest.raises(ValueError, match=r"Incorrect state_dict object.*keys \['total'\]"):
@@ -214,7 +214,7 @@ def test_states_of_something_else_are_refused():
         metric.state_dict()
 
 
-def test_a_cached_result_is_forgotten_at_the_next_update():
+def test_an_update_clears_the_cached_result():
     metric = Sum()
     metric._result = 5
     metric.update((1,))
@@ -234,7 +234,7 @@ def test_sync_all_reduce_is_for_metrics():
         Other().compute()
 
 
-def test_the_description_of_an_engine_says_what_metrics_share():
+def test_describe_names_the_metrics_that_share():
     engine = echo()
     for name, metric in {"accuracy": Accuracy(), "recall": Recall(), "mean": Average()}.items():
         metric.attach(engine, name)

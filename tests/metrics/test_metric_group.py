@@ -42,7 +42,7 @@ def test_attached_members_appear_alone_and_together():
     assert plain(found) == EXPECTED
 
 
-def test_members_count_together_what_they_have_in_common(monkeypatch):
+def test_members_share_equal_statistics(monkeypatch):
     updates = []
     original = LabelCounts._update
 
@@ -80,7 +80,7 @@ def test_transforms_of_members_follow_that_of_the_group():
     assert calls == [11.0, 13.0]
 
 
-def test_metrics_computed_from_others_read_outputs_in_their_own_way():
+def test_ingredients_of_members_have_their_own_transforms():
     first, second = Average(lambda output: output[0]), Average(lambda output: output[1])
     engine = Engine(lambda engine, batch: {"pair": (batch, 10.0)})
     group = MetricGroup({"ratio": second / first, "first": first}, lambda output: output["pair"])
@@ -125,7 +125,7 @@ def test_mappings_are_read_by_the_keys_of_metrics():
     assert plain(engine.run([0]).metrics["all"]) == EXPECTED
 
 
-def test_reset_forgets_for_all_and_members_share_again():
+def test_reset_resets_all_members_and_they_share_again():
     group = MetricGroup(members())
     group.update((SCORES[[2]], CLASSES[[2]]))
     group.reset()
@@ -133,7 +133,7 @@ def test_reset_forgets_for_all_and_members_share_again():
     assert plain(group.compute()) == EXPECTED
 
 
-def test_an_output_that_a_member_refuses_leaves_the_others_right():
+def test_an_output_that_one_member_refuses_changes_no_member():
     group = MetricGroup({"accuracy": Accuracy(), "loss": Loss(wrong)})
     group.update((SCORES, CLASSES))
     with pytest.raises(
@@ -148,7 +148,7 @@ def wrong(y_pred, y):
     return torch.ones(()) if len(y) == 4 else torch.ones(len(y))
 
 
-def test_saved_and_pickled_it_goes_on():
+def test_state_dicts_and_pickles_continue():
     group, loaded = MetricGroup(members()), MetricGroup(members())
     group.update((SCORES[:2], CLASSES[:2]))
     loaded.update((SCORES[[2]], CLASSES[[2]]))
@@ -159,7 +159,7 @@ def test_saved_and_pickled_it_goes_on():
 
 
 @pytest.mark.parametrize("kind", ["group", "lambda"])
-def test_a_state_of_which_a_part_is_missing_leaves_all_members_as_they_were(kind):
+def test_an_incomplete_state_changes_no_member(kind):
     def make():
         means = {"a": Average(), "b": Average(lambda output: 2 * output)}
         return MetricGroup(means) if kind == "group" else means["a"] + means["b"]
@@ -192,7 +192,7 @@ def test_members_are_metrics(metrics):
     assert repr(metrics) in str(raised.value)
 
 
-def test_the_dictionary_given_is_not_the_groups():
+def test_the_group_copies_the_given_dictionary():
     given = members()
     group = MetricGroup(given)
     given.clear()

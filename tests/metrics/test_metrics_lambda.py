@@ -76,14 +76,14 @@ def test_by_hand_each_ingredient_is_reset_and_updated_once():
     assert set(leaf.calls[5:]) == {"reset"}
 
 
-def test_making_one_leaves_what_the_ingredients_have_seen():
+def test_creating_one_does_not_reset_its_ingredients():
     mean = Average()
     mean.update(4.0)
     assert (mean + 1).compute() == 5.0
     assert mean.compute() == 4.0
 
 
-def test_attached_it_feeds_its_ingredients_once_and_only_its_own_value_appears():
+def test_attaching_updates_ingredients_once_and_publishes_one_value():
     leaf, engine = Sum(), echo()
     metric = MetricsLambda(lambda a, b, c: a + b + c, leaf, leaf + 1, 2 * leaf)
     metric.attach(engine, "value")
@@ -92,7 +92,7 @@ def test_attached_it_feeds_its_ingredients_once_and_only_its_own_value_appears()
     assert leaf.calls.count("update") == 8
 
 
-def test_ingredients_that_are_attached_too_are_fed_once():
+def test_ingredients_that_are_attached_too_are_updated_once():
     leaf, engine = Sum(), echo()
     leaf.attach(engine, "leaf")
     (leaf * 2).attach(engine, "double")
@@ -133,7 +133,7 @@ def test_a_function_is_called_at_the_end_of_each_span_only():
     assert calls == [4, 8]
 
 
-def test_both_ways_of_feeding_are_not_mixed():
+def test_attaching_and_updating_by_hand_exclude_each_other():
     metric, engine = Average() + 1, echo()
     metric.attach(engine, "value")
     with pytest.raises(
@@ -218,7 +218,7 @@ def test_an_error_of_the_function_names_the_handler_and_leaves_the_engine_usable
     assert engine.run(DATA).metrics == {"value": 5.0}
 
 
-def test_its_state_is_that_of_its_ingredients():
+def test_the_state_holds_those_of_its_ingredients():
     metric, other = Sum() + 2 * Average(), Sum() + 2 * Average()
     metric.update(3.0)
     metric.update(5.0)
@@ -228,7 +228,7 @@ def test_its_state_is_that_of_its_ingredients():
     assert other.compute() == 15 + 2 * 5
 
 
-def test_pickled_it_keeps_what_ingredients_have_in_common():
+def test_pickles_keep_shared_ingredients_shared():
     mean = Average()
     metric = pickle.loads(pickle.dumps(mean + 2 * mean))
     metric.update(3.0)
@@ -280,7 +280,7 @@ def test_a_batch_that_one_ingredient_refuses_is_counted_by_none():
     assert both.compute() == 1.0
 
 
-def test_what_ingredients_read_alike_is_read_once(monkeypatch):
+def test_ingredients_that_read_alike_read_outputs_once(monkeypatch):
     calls = []
     monkeypatch.setattr(_labels, "argmax", lambda scores: calls.append(1) or scores.argmax(1))
     monkeypatch.setattr(_labels, "_read_quickly", lambda scores, y: None)

@@ -50,11 +50,11 @@ FIRST = (torch.tensor([[1, 0, 1], [0, 0, 1]]), torch.tensor([[1, 1, 0], [0, 0, 1
         ((zeros(2, 3), zeros(2, 3) - 1), "y must be a binary tensor: .*but given -1"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
+def test_invalid_outputs_are_refused_and_change_nothing(wrong, words):
     check_refused(MultiLabelConfusionMatrix(3), FIRST, wrong, ValueError, words)
 
 
-def test_wrong_values_elsewhere_are_refused_by_compute():
+def test_compute_refuses_invalid_values_on_an_accelerator():
     metric = MultiLabelConfusionMatrix(3)
     metric.update(elsewhere(FIRST[0] * 2, FIRST[1] - 1))
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_wrong_values_elsewhere_are_refused_by_compute():
 
 
 @pytest.mark.parametrize("num_classes", [1, 0, -1])
-def test_one_class_is_none(num_classes):
+def test_one_class_is_not_enough(num_classes):
     with pytest.raises(
         ValueError, match=f"Argument num_classes needs to be > 1, but given {num_classes}"
     ):

@@ -39,7 +39,7 @@ def test_pairs_of_lists_of_tensors_are_batches_of_one(kind):
     ]
 
 
-def test_numbers_become_tensors_where_their_partner_is():
+def test_numbers_become_tensors_on_the_device_of_their_partner():
     found = unroll(([torch.zeros(2, device="meta"), torch.ones(2)], [3, 0.5]))
     assert [y.tolist() for _, y in found[1:]] == [[0.5]]
     assert [(tuple(y.shape), y.device.type, y.dtype) for _, y in found] == [
@@ -70,13 +70,13 @@ def test_numbers_become_tensors_where_their_partner_is():
     ],
     ids=lambda output: type(output).__name__,
 )
-def test_all_else_is_one_output(output):
+def test_other_outputs_are_not_unrolled(output):
     found = unroll(output)
     assert len(found) == 1
     assert found[0] is output
 
 
-def test_lists_of_nothing_are_no_output():
+def test_empty_lists_are_no_outputs():
     assert unroll(([], [])) == []
 
 
@@ -91,7 +91,7 @@ def test_lists_of_nothing_are_no_output():
         (([1, 2],), r"2 items of the same length, but given 1 of length \[2\]"),
     ],
 )
-def test_lists_that_are_no_pairs_are_refused(output, words):
+def test_lists_that_are_not_pairs_are_refused(output, words):
     with pytest.raises(ValueError, match=words):
         seen(output)
     assert seen(output, skip_unrolling=True) == [output]
@@ -127,7 +127,7 @@ def test_the_default_transform_is_one_object_that_is_pickled():
 A, B = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 1.0, 1.0])
 
 
-def test_a_pair_is_handed_on_as_it_is():
+def test_a_pair_is_returned_unchanged():
     pair = (A, B)
     assert is_pair(pair)
     assert as_pair(pair, "Metric") is pair
@@ -183,7 +183,7 @@ NO_TENSORS = [
 
 
 @pytest.mark.parametrize(("output", "words"), [*MALFORMED, *NO_TENSORS])
-def test_what_is_no_pair_is_refused_with_the_name_of_output_transform(output, words):
+def test_the_error_for_other_outputs_names_output_transform(output, words):
     words = rf"should be given \(y_pred, y\), two tensors, but given {words}; choose them in output_transform"
     for kind in (Accuracy, MeanSquaredError):
         metric = kind()
@@ -225,7 +225,7 @@ def test_a_mapping_is_picked_from_by_update_too():
         metric.update({"loss": 0.5})
 
 
-def test_metrics_of_predictions_alone_do_not_look_at_targets():
+def test_metrics_of_predictions_ignore_targets():
     metric = Entropy()
     metric.update((torch.zeros(1, 4), None))
     with pytest.raises(TypeError, match="2 items: None, None"):

@@ -24,7 +24,7 @@ class Extremes(Metric):
         return scale * (self.high.item() - self.low)
 
 
-def test_alone_the_local_values_count_and_stay():
+def test_in_one_process_attributes_are_unchanged():
     metric = Extremes()
     metric.update(3.0)
     metric.update(7.0)
@@ -42,7 +42,7 @@ def test_decorated_methods_keep_their_names_words_and_signatures():
     assert pickle.loads(pickle.dumps(metric)).compute() == 0.0
 
 
-def test_outside_of_metrics_it_is_refused():
+def test_it_is_refused_outside_of_metrics():
     class Statistics:
         total = 3
 
@@ -73,7 +73,7 @@ def test_without_attributes_it_changes_nothing():
     assert Nothing().compute() == "nothing"
 
 
-def test_errors_of_compute_come_as_they_are():
+def test_errors_of_compute_are_unchanged():
     class Failing(Extremes):
         @sync_all_reduce("low:MIN")
         def compute(self):
@@ -94,7 +94,7 @@ class Cached(Extremes):
 @pytest.mark.parametrize(
     "forget", [lambda metric: metric.reset(), lambda metric: metric.update(2.0)]
 )
-def test_a_cached_result_is_forgotten_by_update_and_reset_only(forget):
+def test_only_update_and_reset_clear_a_cached_result(forget):
     metric = Cached()
     metric.update(3.0)
     assert metric.compute() == 3.0
@@ -105,7 +105,7 @@ def test_a_cached_result_is_forgotten_by_update_and_reset_only(forget):
     assert metric.compute() == metric.low
 
 
-def test_where_there_is_no_cached_result_none_is_made():
+def test_no_cached_result_is_created():
     metric = Extremes()
     metric.update(3.0)
     metric.reset()

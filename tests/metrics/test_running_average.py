@@ -82,7 +82,7 @@ USAGES = [
 )
 @pytest.mark.parametrize("of", [0, 1], ids=["outputs", "metric"])
 @pytest.mark.parametrize("by_name", [False, True])
-def test_every_usage_forgets_and_computes_when_it_says(usage, expected, of, by_name):
+def test_every_usage_resets_and_computes_at_its_events(usage, expected, of, by_name):
     engine, seen, metric = echo(), [], list(both(0.7))[of]
     metric.attach(engine, "average", usage.usage_name if by_name else usage)
     events = Events.ITERATION_COMPLETED(lambda engine, i: i % 3 != 0) | Events.EPOCH_COMPLETED
@@ -106,7 +106,7 @@ def test_over_epochs_it_takes_one_value_an_epoch(of):
     assert seen == pytest.approx([values[0], smoothed(values, 0.7)])
 
 
-def test_over_every_second_batch_a_metric_is_taken_over_all_since_the_last_time():
+def test_with_a_filter_the_metric_is_over_the_batches_since_the_last_value():
     engine, metric = echo(), RunningAverage(Average(), 0.7)
     metric.attach(engine, "average", BatchFiltered(every=2))
     expected = smoothed([mean(DATA[0:2]), mean(DATA[2:4]), mean(DATA[4:6])], 0.7)
@@ -138,7 +138,7 @@ def test_of_a_classification():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_tensors_stay_tensors_and_are_not_those_of_the_output(dtype):
+def test_averages_of_tensors_are_tensors_that_share_no_memory(dtype):
     outputs = [
         torch.tensor([value, -value], dtype=dtype, requires_grad=True) for value in (1.0, 3.0, 4.0)
     ]
@@ -154,7 +154,7 @@ def test_tensors_stay_tensors_and_are_not_those_of_the_output(dtype):
     assert [output[0].item() for output in outputs] == [1.0, 3.0, 4.0]
 
 
-def test_many_small_steps_are_added_up_without_loss():
+def test_many_small_steps_add_up():
     """In float32, 1 - 0.9999 of a value near the average would be rounded off."""
     metric = RunningAverage(alpha=0.9999, output_transform=same)
     values = torch.cat([torch.zeros(1), torch.ones(3000)])
@@ -189,7 +189,7 @@ def test_epoch_bound_is_deprecated_and_overrides_the_usage(bound, usage):
 
 
 @pytest.mark.parametrize("of", [0, 1], ids=["outputs", "metric"])
-def test_several_are_attached_and_detached_by_themselves(of):
+def test_several_are_attached_and_detached_independently(of):
     engine, metric = echo(), list(both(0.7))[of]
     metric.attach(engine, "so_far")
     metric.attach(engine, "again")
@@ -233,7 +233,7 @@ def test_a_loss_with_parameters_is_the_users_own_under_every_usage():
 
 
 @pytest.mark.parametrize("of", [0, 1], ids=["outputs", "metric"])
-def test_after_an_exception_in_mid_epoch_a_new_run_begins_anew(of):
+def test_a_run_after_an_exception_in_mid_epoch_restarts(of):
     engine, failures, metric = echo(), [ValueError("once")], list(both(0.5))[of]
 
     def fail():
@@ -256,7 +256,7 @@ def test_after_an_exception_in_mid_epoch_a_new_run_begins_anew(of):
     ],
     ids=["outputs", "metric"],
 )
-def test_saved_and_pickled_it_goes_on(make, value):
+def test_state_dicts_and_pickles_continue(make, value):
     metric, loaded = make(), make()
     metric.update(value)
     loaded.load_state_dict(metric.state_dict())
@@ -267,7 +267,7 @@ def test_saved_and_pickled_it_goes_on(make, value):
         assert torch.equal(other.compute().double(), 2 * value.double())
 
 
-def test_nothing_seen_has_no_average():
+def test_without_values_there_is_no_average():
     for metric in both(0.5):
         with pytest.raises(
             NotComputableError, match="RunningAverage must have at least one example"
@@ -289,7 +289,7 @@ def test_alpha_is_checked(alpha):
         RunningAverage(alpha=alpha, output_transform=same)
 
 
-def test_arguments_that_do_not_go_together_are_refused():
+def test_arguments_that_exclude_each_other_are_refused():
     with pytest.raises(TypeError, match="src should be a Metric or None., but given <class 'str'>"):
         RunningAverage("loss")
     with pytest.raises(
@@ -314,7 +314,7 @@ VALUES = {"accuracy": (Accuracy, [2 / 3, 1.0]), "doubled": (lambda: 2 * Accuracy
 
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1), (1, 2, 3), (0, 2, 4)])
-def test_a_batch_of_nothing_adds_nothing(name, places):
+def test_an_empty_batch_adds_nothing(name, places):
     """Wherever it comes, and under all usages that have a value for each batch."""
     make, values = VALUES[name]
     outputs = [ONE_WRONG, ALL_RIGHT]
@@ -350,14 +350,14 @@ def test_before_the_first_example_there_is_no_value():
     assert seen == [{}, {"average": 1.0, "batch": 1.0}]
 
 
-def test_an_epoch_of_nothing_is_still_an_error():
+def test_an_epoch_without_examples_is_an_error():
     engine = Engine(lambda engine, batch: EMPTY)
     Accuracy().attach(engine, "accuracy")
     with pytest.raises(NotComputableError, match="Accuracy must have at least one example"):
         engine.run([0])
 
 
-def test_a_target_of_zero_is_no_batch_of_nothing():
+def test_a_target_of_zero_is_not_an_empty_batch():
     """Elsewhere than on the CPU it is seen when the value is computed: here as in a state that was saved there."""
     engine = Engine(lambda engine, batch: None)
     metric = MeanAbsoluteRelativeError(lambda output: (torch.ones(1), torch.ones(1)))

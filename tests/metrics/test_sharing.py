@@ -43,7 +43,7 @@ def attached(engine, *metrics):
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-def test_metrics_of_labels_keep_one_count_whichever_asked_first(order):
+def test_metrics_of_labels_share_one_count_in_any_order(order):
     engine = classifying()
     metrics = {
         0: Accuracy(),
@@ -62,7 +62,7 @@ def test_metrics_of_labels_keep_one_count_whichever_asked_first(order):
     assert found["3"].tolist() == [[2, 0, 0], [2, 2, 0], [0, 0, 2]]
 
 
-def test_fbeta_takes_part_in_the_one_count(monkeypatch):
+def test_fbeta_shares_the_count(monkeypatch):
     updates = []
     original = LabelCounts._update
 
@@ -80,7 +80,7 @@ def test_fbeta_takes_part_in_the_one_count(monkeypatch):
     assert found["m0"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
 
 
-def test_outputs_are_read_once_an_iteration_by_those_that_read_alike():
+def test_metrics_that_read_alike_read_outputs_once_an_iteration():
     calls = []
 
     def half(output):
@@ -106,7 +106,7 @@ def test_outputs_are_read_once_an_iteration_by_those_that_read_alike():
 
 @pytest.mark.parametrize("form", ["number", "tensor", "pair", "list", "mapping"])
 @pytest.mark.parametrize("how_many", [1, 3])
-def test_a_transform_is_called_once_an_iteration_whatever_it_gives(form, how_many):
+def test_a_transform_is_called_once_an_iteration_for_any_output(form, how_many):
     """It may be dear, or not the same each time."""
     calls = []
 
@@ -135,7 +135,7 @@ def largest(y_pred, y):
     return round(y_pred.max().item(), 6)
 
 
-def test_metrics_that_read_or_accumulate_otherwise_share_nothing():
+def test_metrics_that_read_or_accumulate_differently_share_nothing():
     engine = echo()
     metrics = attached(
         engine,
@@ -157,7 +157,7 @@ BATCHES = [1.0, 2.0, 6.0, 11.0]
 
 @pytest.mark.parametrize("leaves", [0, 1, 2])
 @pytest.mark.parametrize("turn", [0, 1, 2, 3])
-def test_one_that_is_detached_in_mid_epoch_leaves_the_others_right(leaves, turn):
+def test_detaching_one_metric_in_mid_epoch_does_not_affect_others(leaves, turn):
     """Also if it leaves after some have had their turn in an iteration, and some have not."""
     engine, metrics = echo(), [Average() for _ in range(3)]
     for place in range(4):
@@ -176,7 +176,7 @@ def test_one_that_is_detached_in_mid_epoch_leaves_the_others_right(leaves, turn)
     assert metrics[leaves].compute() == 1.5
 
 
-def test_one_that_is_detached_goes_on_by_itself():
+def test_a_detached_metric_is_independent():
     engine = echo()
     leaving, staying = attached(engine, Average(), Average())
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: leaving.detach(engine))
@@ -189,7 +189,7 @@ def test_one_that_is_detached_goes_on_by_itself():
     assert leaving.compute() == 4.0
 
 
-def test_one_that_is_attached_in_mid_epoch_counts_from_there():
+def test_a_metric_attached_in_mid_epoch_counts_from_there():
     engine = echo()
     early, late = Average(), Average()
     early.attach(engine, "early")
@@ -207,7 +207,7 @@ def test_one_that_is_attached_in_mid_epoch_counts_from_there():
 @pytest.mark.parametrize(
     "what", ["reset", "update", "started", "iteration_completed", "load_state_dict"]
 )
-def test_what_a_user_does_to_one_by_hand_disturbs_no_other(who, what):
+def test_calling_one_metric_by_hand_does_not_affect_others(who, what):
     engine = echo()
     metrics = attached(engine, Average(), Average())
     by_hand = {
@@ -225,7 +225,7 @@ def test_what_a_user_does_to_one_by_hand_disturbs_no_other(who, what):
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_one_that_was_changed_by_hand_shares_again_from_the_next_epoch_on(who):
+def test_a_metric_changed_by_hand_shares_again_from_the_next_epoch_on(who):
     engine = echo()
     metrics = attached(engine, Average(), Average())
     engine.run(BATCHES)
@@ -237,7 +237,7 @@ def test_one_that_was_changed_by_hand_shares_again_from_the_next_epoch_on(who):
 
 
 @pytest.mark.parametrize("event", [Events.EPOCH_STARTED, Events.ITERATION_COMPLETED])
-def test_after_an_exception_between_two_turns_another_run_is_right(event):
+def test_a_run_after_an_exception_between_two_metrics_is_right(event):
     engine, failures = echo(), [ValueError("once")]
     Average().attach(engine, "before")
 
@@ -260,7 +260,7 @@ def test_after_an_exception_between_two_turns_another_run_is_right(event):
     )
 
 
-def test_after_an_output_that_cannot_be_read_another_run_is_right():
+def test_a_run_after_an_unreadable_output_is_right():
     failures = [KeyError("no such key")]
 
     def fragile(output):
@@ -277,7 +277,7 @@ def test_after_an_output_that_cannot_be_read_another_run_is_right():
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_outputs_are_let_go_with_the_last_who_reads_them(by_hand):
+def test_outputs_are_released_by_the_last_reader(by_hand):
     """Metrics read what a transform has made of the output; nobody else holds that."""
     made = []
 
@@ -301,7 +301,7 @@ def test_outputs_are_let_go_with_the_last_who_reads_them(by_hand):
     assert alive == [0] * 4
 
 
-def test_with_the_engine_goes_all_that_was_shared():
+def test_shared_statistics_are_freed_with_the_engine():
     engine = echo()
     metric = Average()
     attached(engine, metric, Average(), Average() / Average())

@@ -121,7 +121,7 @@ def test_bright_images_do_not_cancel(level):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5])
-def test_of_plain_images_only_luminance_counts(value):
+def test_constant_images_differ_in_luminance_only(value):
     metric = SSIM(data_range=1.0)
     metric.update((torch.full((1, 1, 12, 12), value), torch.full((1, 1, 12, 12), 1.0)))
     c1 = 0.01**2
@@ -160,7 +160,7 @@ def test_without_examples():
         ),
     ],
 )
-def test_arguments_that_make_no_window_are_refused(arguments, words):
+def test_invalid_windows_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         SSIM(1.0, **arguments)
 
@@ -204,7 +204,7 @@ ONE = torch.ones(1, 1, 12, 12)
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(wrong, error, words):
+def test_invalid_outputs_are_refused(wrong, error, words):
     generator = torch.Generator().manual_seed(0)
     first = tuple(torch.rand(2, 1, 1, 12, 12, generator=generator).unbind())
     check_refused(SSIM(1.0), first, wrong, error, words)
@@ -312,7 +312,7 @@ def test_one_image_far_from_the_other_does_not_cancel(turned):
     assert value_of(SSIM(1.0), batch) == pytest.approx(expected, rel=1e-6)
 
 
-def test_one_pixel_that_is_not_a_number_stays_in_the_value():
+def test_nan_in_one_pixel_propagates():
     image = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     broken = image.clone()
     broken[0, 0, 3, 3] = float("nan")
@@ -327,7 +327,7 @@ def test_widths_are_positive_numbers(sigma):
         SSIM(1.0, sigma=sigma)
 
 
-def test_any_rejection_leaves_the_value_alone():
+def test_invalid_outputs_do_not_change_the_value():
     first, second = (both_images(seed, (2, 2, 12, 13), torch.float32) for seed in (0, 1))
     image, volume = first[0], torch.ones(1, 1, 12, 12, 12)
     wrongs = [
@@ -360,7 +360,7 @@ def test_images_may_be_smaller_than_the_window_but_not_than_half_of_it(size):
     assert value_of(SSIM(255), batch) == near(similarity_by_loops(batch, windows, 255))
 
 
-def test_scikit_image_leaves_out_what_is_next_to_the_border():
+def test_scikit_image_ignores_pixels_next_to_the_border():
     """Inside, its map has the same values: those of windows that do not reach over the border."""
     y_pred, y = (image[0, 0].numpy() for image in both_images(1, (1, 1, 24, 30), torch.float64))
     options = {

@@ -63,7 +63,7 @@ def moved(held, into=None):
     ],
     ids=str,
 )
-def test_plain_things_and_lists_and_dictionaries_of_them(held):
+def test_plain_values_and_containers_of_them(held):
     assert moved(held) == held
     assert moved(held, into=[9, 9]) == held
     assert moved(held, into={"a": 9}) == held
@@ -85,7 +85,7 @@ def test_tensors_in_lists_and_dictionaries_are_copies():
     assert other.held["a"][1][0].item() == 3
 
 
-def test_metrics_in_lists_and_dictionaries_take_over_and_stay_themselves():
+def test_metrics_in_containers_load_their_state_in_place():
     into = {
         "means": [Average(), Average()],
         "deep": {"group": MetricGroup({"mean": Average()})},
@@ -123,7 +123,7 @@ def test_several_attributes_are_saved_in_order():
     [(object(), "object"), ([1, {2}], "set"), ({"a": [1j]}, "complex"), (b"x", "bytes")],
     ids=["object", "set", "complex", "bytes"],
 )
-def test_other_things_are_refused_however_deep(held, kind):
+def test_unsupported_values_are_refused_at_any_depth(held, kind):
     with pytest.raises(TypeError, match=f"Found attribute of unsupported type: held is a {kind}"):
         Holder(held).state_dict()
 
@@ -174,7 +174,7 @@ def as_lists(value):
 
 
 @pytest.mark.parametrize("case", one_of_each())
-def test_a_state_of_something_else_is_refused_and_changes_nothing(case):
+def test_a_state_of_another_metric_is_refused_and_changes_nothing(case):
     metric, other = one_of_each()[case]
     before = as_lists(metric.compute())
     with pytest.raises(ValueError, match="state"):
@@ -197,7 +197,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(case):
         ({"__metric_state_per_rank": [3]}, (TypeError, ValueError), "state_dict should .*3"),
     ],
 )
-def test_what_is_no_state_is_refused_and_changes_nothing(state, error, words):
+def test_invalid_states_are_refused_and_change_nothing(state, error, words):
     metric = Holder(5)
     with pytest.raises(error, match=words):
         metric.load_state_dict(state)
@@ -213,7 +213,7 @@ def test_a_state_is_not_changed_by_the_metric_that_loaded_it():
         assert metric.compute().tolist() == [[2, 0, 0], [0, 2, 2], [0, 0, 0]]
 
 
-def test_states_of_several_processes_are_joined_by_one():
+def test_one_process_merges_the_states_of_several():
     states = [labelled(Accuracy()).state_dict()["__metric_state_per_rank"][0] for _ in range(3)]
     metric = Accuracy()
     metric.load_state_dict({"__metric_state_per_rank": states})

@@ -86,11 +86,11 @@ def test_all_scores_equal_are_a_miss_unless_all_count():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(wrong, words):
+def test_invalid_outputs_are_refused_and_change_nothing(wrong, words):
     check_refused(TopKCategoricalAccuracy(2), FIRST, wrong, ValueError, words)
 
 
-def test_targets_elsewhere_that_are_no_class_are_refused_by_compute():
+def test_compute_refuses_invalid_targets_on_an_accelerator():
     metric = TopKCategoricalAccuracy(1)
     metric.update(elsewhere(torch.eye(3), torch.tensor([0, 3, -1])))
     with pytest.raises(ValueError, match="from 0 to 2, but 2 of those given are not"):

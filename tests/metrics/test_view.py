@@ -37,7 +37,7 @@ def attached(engine, *metrics):
     return metrics
 
 
-def test_metrics_that_cannot_be_compared_share_nothing_and_are_right():
+def test_metrics_with_unhashable_transforms_share_nothing():
     class Unhashable:
         __hash__ = None
 
@@ -50,7 +50,7 @@ def test_metrics_that_cannot_be_compared_share_nothing_and_are_right():
     assert accumulated(first) is not accumulated(second)
 
 
-def test_a_subclass_that_updates_in_its_own_way_is_right_and_by_itself():
+def test_a_subclass_that_overrides_update_shares_nothing():
     class Doubled(Average):
         def update(self, output):
             super().update(2 * output)
@@ -61,7 +61,7 @@ def test_a_subclass_that_updates_in_its_own_way_is_right_and_by_itself():
     assert accumulated(doubled) is not accumulated(plain)
 
 
-def test_a_subclass_that_computes_in_its_own_way_shares():
+def test_a_subclass_that_overrides_compute_shares():
     class Negative(Average):
         def compute(self):
             return -super().compute()
@@ -72,7 +72,7 @@ def test_a_subclass_that_computes_in_its_own_way_shares():
     assert accumulated(negative) is accumulated(plain)
 
 
-def test_copies_of_one_that_shares_go_on_by_themselves():
+def test_copies_of_a_sharing_metric_are_independent():
     engine = echo()
     original, other = attached(engine, Average(), Average())
     copies = []
@@ -86,7 +86,7 @@ def test_copies_of_one_that_shares_go_on_by_themselves():
     assert original.compute() == other.compute() == 5.0
 
 
-def test_a_function_that_changes_what_it_is_given_changes_it_for_no_other():
+def test_a_function_that_changes_its_arguments_affects_no_other_metric():
     engine = Engine(lambda engine, batch: (torch.tensor([1.0, 2.0]) * batch, torch.zeros(2)))
     attached(
         engine,
@@ -114,7 +114,7 @@ def test_metrics_outlive_their_engine():
 @pytest.mark.parametrize(
     "make", [Accuracy, Precision, lambda: ConfusionMatrix(2), lambda: Loss(mean_error)]
 )
-def test_what_was_taken_in_does_not_change_with_the_output(make):
+def test_accumulated_values_do_not_change_with_the_output(make):
     """Outputs may live in memory that is used again for the next batch."""
     scores, y = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1])
     metric, undisturbed = make(), make()
@@ -139,7 +139,7 @@ class Counted(Average):
         return super()._value(found)
 
 
-def test_a_value_is_computed_once_until_something_new_is_seen():
+def test_a_value_is_cached_until_the_next_update():
     metric = Counted()
     metric.update(2.0)
     assert [metric.compute().item(), metric.compute().item(), metric.num_computed] == [2.0, 2.0, 1]
@@ -156,7 +156,7 @@ def test_an_attached_metric_under_two_names_computes_once_and_again_in_the_next_
     assert engine.state.metrics == {"a": 5.0, "b": 5.0}
 
 
-def test_an_output_that_is_refused_changes_nothing():
+def test_an_invalid_output_changes_nothing():
     metric = Accuracy()
     metric.update((torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0])))
     with pytest.raises(ValueError, match="y_pred must be comprised of 0's and 1's., but given 2"):
@@ -166,7 +166,7 @@ def test_an_output_that_is_refused_changes_nothing():
     assert metric.compute() == pytest.approx(2 / 3)
 
 
-def test_an_output_that_is_refused_by_one_changes_none_that_had_no_turn():
+def test_an_output_that_one_metric_refuses_changes_no_other():
     outputs = [(torch.eye(3), torch.arange(3)), (torch.eye(4), torch.arange(4))]
     engine = Engine(lambda engine, batch: outputs[batch])
     accuracy, precision = attached(engine, Accuracy(), Precision(average=True))
@@ -176,7 +176,7 @@ def test_an_output_that_is_refused_by_one_changes_none_that_had_no_turn():
     assert accumulated(accuracy).num_examples == 3
 
 
-def test_what_needs_examples_says_so_by_its_own_name():
+def test_errors_of_missing_examples_name_the_subclass():
     class MeanSpeed(Average): ...
 
     engine = echo()
@@ -212,7 +212,7 @@ def test_a_terminated_epoch_has_the_value_of_what_was_seen():
     assert seen == [{"before": 1.5, "after": 1.5}, {"before": 5.0, "after": 5.0}]
 
 
-def test_an_interrupted_epoch_goes_on_counting():
+def test_an_interrupted_epoch_continues_to_accumulate():
     engine = echo()
     leaving, staying = attached(engine, Average(), Average())
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: engine.interrupt())

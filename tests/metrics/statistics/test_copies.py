@@ -13,7 +13,7 @@ def pair_of(size, kind):
 
 
 @given(sizes, st.sampled_from(["alike", "one", "other"]))
-def test_joined_they_are_the_rows_of_all_in_their_order(sizes, kind):
+def test_joined_copies_keep_the_order_of_rows(sizes, kind):
     pairs = [pair_of(size, kind) for size in sizes]
     x, y = Copies.joined([Copies(*pair) for pair in pairs]).tensors
     assert torch.equal(x, torch.cat([pair[0] for pair in pairs]))
@@ -22,7 +22,7 @@ def test_joined_they_are_the_rows_of_all_in_their_order(sizes, kind):
 
 
 @given(st.sampled_from([2, 2000]), st.sampled_from(["alike", "one", "other"]))
-def test_they_change_with_nobody_and_have_no_gradients(size, kind):
+def test_copies_are_detached_and_share_no_memory(size, kind):
     x, y = pair_of(size, kind)
     before = x.clone(), y.clone()
     copies = Copies(x.requires_grad_(), y)
@@ -34,7 +34,7 @@ def test_they_change_with_nobody_and_have_no_gradients(size, kind):
         assert not found.requires_grad
 
 
-def test_what_can_be_joined_has_equal_rows():
+def test_batches_that_can_be_joined_have_equal_rows():
     first = Copies(torch.ones(3, 2), torch.zeros(3, 2))
     assert Copies(torch.ones(5, 2), torch.zeros(5, 2)).row == first.row
     assert first.like != Copies(torch.ones(5, 2), torch.zeros(5, 2)).like

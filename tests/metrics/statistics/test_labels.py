@@ -25,7 +25,7 @@ def counted(batches, needs, is_multilabel=False, **kwargs):
 
 
 @given(label_cases(["binary", "multiclass"]), sets_of_needs)
-def test_of_classes_all_follows_from_the_most_that_is_needed(case, needs):
+def test_all_counts_of_classes_follow_from_the_most_detailed_one(case, needs):
     counts = counted(case.batches, needs)
     matrix = confusion_matrix(case.true, case.predicted, labels=case.classes)
     assert int(counts.num_correct) == np.trace(matrix)
@@ -56,7 +56,7 @@ def test_of_labels_each_need_is_counted(case):
 
 
 @given(label_cases(["binary", "multiclass"]), sets_of_needs, st.sampled_from(NEEDS[:3]))
-def test_one_that_leaves_goes_on_as_if_it_had_been_alone(case, needs, wanted):
+def test_a_narrowed_copy_is_as_if_nothing_had_been_shared(case, needs, wanted):
     cut = len(case.batches) // 2
     shared = counted(case.batches[:cut], [*{*needs, wanted}])
     other = shared.narrowed(LabelCounts(wanted))
@@ -69,7 +69,7 @@ def test_one_that_leaves_goes_on_as_if_it_had_been_alone(case, needs, wanted):
 
 
 @given(label_cases(["multiclass"]))
-def test_saved_counts_go_on(case):
+def test_saved_counts_continue(case):
     cut = len(case.batches) // 2
     first, second = counted(case.batches[:cut], [MATRIX]), LabelCounts(MATRIX)
     second.update(Reading(case.batches[0]))
@@ -82,7 +82,7 @@ def test_saved_counts_go_on(case):
 OUTSIDE = (torch.eye(3), torch.tensor([0, 255, -100]))
 
 
-def test_targets_that_are_no_class_are_left_out_only_if_all_allow_it():
+def test_invalid_targets_are_ignored_only_if_all_allow_it():
     counts = counted([OUTSIDE], [MATRIX], allows_outside=True)
     assert (counts.matrix.sum().item(), counts.num_outside, counts.num_items) == (1, 2, 3)
     counts.widen(LabelCounts(CORRECT))
@@ -92,7 +92,7 @@ def test_targets_that_are_no_class_are_left_out_only_if_all_allow_it():
 
 
 @pytest.mark.parametrize("need", [CLASSES, MATRIX])
-def test_wrong_values_elsewhere_are_left_out_and_told_by_check(need):
+def test_check_reports_invalid_values_on_an_accelerator(need):
     counts = counted([elsewhere(*OUTSIDE), elsewhere(torch.eye(3), torch.arange(3))], [need])
     assert isinstance(counts.num_outside, Elsewhere)
     assert int(counts.num_true.sum()) == 4
@@ -113,7 +113,7 @@ def test_wrong_values_elsewhere_are_left_out_and_told_by_check(need):
         (OUTSIDE, ValueError, "but 2 of those given are not"),
     ],
 )
-def test_what_does_not_fit_changes_nothing(need, wrong, error, words):
+def test_invalid_outputs_change_nothing(need, wrong, error, words):
     counts = counted([(torch.eye(3), torch.arange(3))], [need])
     before, version = repr(counts.parts()), counts.version
     with pytest.raises(error, match=words):
@@ -144,7 +144,7 @@ def test_only_labels_and_classes_are_counted_apart():
 
 
 @given(label_cases(), st.sampled_from(NEEDS[:3]))
-def test_what_happens_to_the_tensors_later_does_not_matter(case, need):
+def test_later_changes_of_the_tensors_do_not_matter(case, need):
     counts, expected = (LabelCounts(need, case.is_multilabel) for _ in range(2))
     for y_pred, y in case.batches:
         expected.update(Reading((y_pred.clone(), y.clone())))

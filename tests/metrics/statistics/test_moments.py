@@ -65,7 +65,7 @@ def test_large_means_do_not_cancel():
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
-def test_joined_from_processes_they_go_on(num_processes):
+def test_moments_joined_from_processes_continue(num_processes):
     x, y = far_pairs(9_000, seed=1)
     batches = batches_of(x, y, 300)
     states = []
@@ -95,7 +95,7 @@ def test_joined_from_processes_they_go_on(num_processes):
         )
 
 
-def test_nothing_changes_nothing():
+def test_an_empty_batch_changes_nothing():
     moments = Moments(pair)
     moments.update(Reading((torch.ones(0), torch.ones(0))))
     assert moments.parts() == {"num_examples": 0, "rows": None}
@@ -152,7 +152,7 @@ def test_neither_units_nor_offsets_matter(scale, offset, size):
     assert moments.joined().correlation == pytest.approx(expected, rel=1e-9)
 
 
-def test_an_outlier_in_front_takes_nothing_from_what_follows():
+def test_an_outlier_in_front_costs_no_digits():
     x = np.array([1e6, *np.arange(1000.0)])
     y = np.array([0.0, *(np.arange(1000.0) ** 2)])
     for size in (1001, 1, 7):

@@ -18,7 +18,7 @@ def copies_of(values, dtype=torch.float32):
         )
     )
 )
-def test_what_has_waited_comes_joined_by_kinds_and_once(batches):
+def test_pending_batches_are_joined_by_kind_and_removed(batches):
     waiting = PendingBatches()
     for values, dtype in batches:
         assert not waiting.add(*copies_of(values, dtype))
@@ -41,13 +41,13 @@ def test_copies_do_not_change_with_the_output():
     assert [tensor.tolist() for tensor in waiting.taken()[0]] == [[1.0, 1.0], [0.0, 0.0]]
 
 
-def test_it_says_when_it_is_full():
+def test_add_returns_whether_it_is_full():
     waiting, num = PendingBatches(), LARGE - 1
     answers = [waiting.add(*copies_of([0.0] * num)) for _ in range(5)]
     assert answers == [False, False, False, False, True]  # 4 times 4095 are less than 2 ** 14
 
 
-def test_what_came_is_taken_back():
+def test_additions_are_rolled_back():
     waiting = PendingBatches()
     waiting.add(*copies_of([1.0]))
     undo = waiting._rollback_point()

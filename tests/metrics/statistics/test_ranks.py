@@ -53,7 +53,7 @@ def test_every_k_shares_one_statistic():
 
 @pytest.mark.parametrize("is_read", [False, True])
 @pytest.mark.parametrize("target", [-1, 3, -100])
-def test_targets_that_are_no_class_are_refused_and_nothing_changes(is_read, target):
+def test_invalid_targets_are_refused_and_change_nothing(is_read, target):
     ranks = RankCounts()
     ranks.update(Reading((torch.eye(3), torch.arange(3))))
     reading = Reading((torch.eye(3), torch.tensor([0, target, 2])))

@@ -41,7 +41,7 @@ def test_all_are_kept_in_their_order(sizes, is_looked_at):
         assert len(samples.first) == 0
 
 
-def test_what_happens_to_the_tensors_later_does_not_matter():
+def test_later_changes_of_the_tensors_do_not_matter():
     scores, targets = torch.ones(2, requires_grad=True), torch.ones(2)
     samples = kept([(scores, targets)])
     targets.zero_()
@@ -58,7 +58,7 @@ def test_what_happens_to_the_tensors_later_does_not_matter():
         ((torch.ones(2).double(), torch.ones(2, 3)), r"y .*given \(2, 3\)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_joined_is_refused_and_changes_nothing(wrong, words):
+def test_batches_that_cannot_be_joined_are_refused_and_change_nothing(wrong, words):
     samples = kept([(torch.ones(3).double(), torch.ones(3))])
     with pytest.raises(ValueError, match=words):
         samples.update(Reading(wrong))
@@ -69,7 +69,7 @@ def test_what_cannot_be_joined_is_refused_and_changes_nothing(wrong, words):
     )
 
 
-def test_copies_and_saved_ones_go_on_by_themselves():
+def test_copies_and_loaded_states_are_independent():
     samples = kept([(torch.ones(1), torch.zeros(1)), (torch.ones(1), torch.zeros(1))])
     saved = KeptSamples(pair)
     saved.load(samples.parts())

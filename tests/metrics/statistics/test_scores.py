@@ -70,7 +70,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("scores", "targets", "words"), WRONG)
-def test_wrong_values_are_refused_and_elsewhere_left_out_and_told_by_check(scores, targets, words):
+def test_invalid_values_are_refused_at_once_or_by_check(scores, targets, words):
     batch = (torch.tensor(scores), torch.tensor(targets))
     counts = counted([(torch.tensor([0.5]), torch.tensor([1]))], num_bins=2)
     before, version = repr(counts.parts()), counts.version
@@ -98,7 +98,7 @@ def test_the_number_of_columns_stays():
     assert counts.num_columns == 1
 
 
-def test_those_with_other_bins_are_others():
+def test_keys_differ_with_the_bins():
     assert (
         ScoreCounts(pair, num_bins=3).key
         == ScoreCounts(pair, num_bins=3).key

@@ -30,7 +30,7 @@ class Sum(Statistic):
         self.num_examples += 1
 
 
-def test_what_is_derived_from_an_output_is_derived_once():
+def test_derived_values_are_cached():
     calls = []
 
     def scaled(output, factor):
@@ -43,7 +43,7 @@ def test_what_is_derived_from_an_output_is_derived_once():
     assert calls == [2, 3]
 
 
-def test_what_fails_fails_each_time():
+def test_exceptions_are_not_cached():
     calls = []
 
     def fail(output):
@@ -61,7 +61,7 @@ def test_what_fails_fails_each_time():
     assert calls == ["x"] * 4
 
 
-def test_what_is_to_be_done_once_is_done_for_each_argument():
+def test_once_is_once_for_each_argument():
     calls = []
 
     def remember(reading, word):
@@ -93,7 +93,7 @@ def test_the_version_changes_with_what_is_accumulated_and_only_then():
     assert len(set(versions)) == 3
 
 
-def test_copies_go_on_by_themselves():
+def test_copies_are_independent():
     statistic = Sum("km")
     statistic.update(Reading(1.0))
     for other in (statistic.clone(), statistic.narrowed(Sum("km"))):
@@ -106,7 +106,7 @@ def test_copies_go_on_by_themselves():
     assert (statistic.num_examples, statistic.total.tolist()) == (1, [1.0, 1.0])
 
 
-def test_parts_are_named_with_how_they_are_combined():
+def test_parts_have_names_and_operations():
     statistic = Sum()
     statistic.update(Reading(1.0))
     found = [(part.op, part.name) for part in statistic.to_combine()]
@@ -118,7 +118,7 @@ def test_parts_are_named_with_how_they_are_combined():
     assert list(statistic.parts()) == ["num_examples", "total", "unit"]
 
 
-def test_saved_tensors_are_loaded_where_to_accumulate():
+def test_saved_tensors_are_loaded_to_the_device():
     values = {"num_examples": 2, "total": torch.ones(2), "unit": "m"}
     anywhere, elsewhere = Sum(), Sum(device=torch.device("meta"))
     for statistic in (anywhere, elsewhere):
@@ -127,7 +127,7 @@ def test_saved_tensors_are_loaded_where_to_accumulate():
     assert elsewhere.num_examples == 2
 
 
-def test_it_is_accumulated_where_the_tensors_are_unless_said_otherwise():
+def test_the_default_device_is_that_of_the_tensors():
     tensor = torch.ones(2, device="meta")
     assert Sum().where(tensor) == torch.device("meta")
     assert Sum(device=torch.device("cpu")).where(tensor) == torch.device("cpu")
@@ -173,7 +173,7 @@ CLASSES = (torch.eye(3), torch.tensor([0, 1, 1]))
         "moments",
     ],
 )
-def test_what_was_loaded_to_the_host_goes_on_where_the_outputs_are(create, batch):
+def test_a_loaded_state_moves_to_the_device_of_the_outputs(create, batch):
     """As a checkpoint does that was read with ``map_location="cpu"``. Tensors on meta fail if anyone waits for them."""
     metric = create()
     metric.update(batch)

@@ -6,7 +6,7 @@ from ignite.metrics.statistics._counts import Tally
 
 
 @given(st.lists(st.lists(st.integers(0, 6), max_size=3000), max_size=8), st.integers(0, 9))
-def test_counts_are_those_of_all_indices_however_they_come_in(batches, looked_at):
+def test_counts_do_not_depend_on_the_batches(batches, looked_at):
     """Also if somebody looks at them in between."""
     tally, seen = Tally(torch.zeros(7, dtype=torch.int64)), []
     for i, batch in enumerate(batches):
@@ -23,7 +23,7 @@ def test_floats_are_indices_too_and_what_was_there_is_added_to():
     assert tally.counts().tolist() == [6, 0, 3]
 
 
-def test_no_more_waits_than_a_portion():
+def test_the_number_of_pending_indices_is_limited():
     tally = Tally(torch.zeros(1, dtype=torch.int64))
     for _ in range(100):
         tally.add(torch.zeros(100, dtype=torch.int64))

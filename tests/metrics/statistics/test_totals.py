@@ -67,12 +67,12 @@ def test_floats_are_added_in_float64(values, is_elsewhere):
     assert total.item() == pytest.approx(math.fsum(values), rel=1e-12, abs=1e-12)
 
 
-def test_without_float64_what_additions_lose_is_added_in_the_end():
+def test_without_float64_sums_are_compensated():
     assert added_without_doubles([2.0**24] + [1.0] * 5000) == 2**24 + 5000
     assert added_without_doubles([1.0, 2.0**60, 1.0, -(2.0**60)]) == 2.0
 
 
-def test_without_float64_many_sums_stay_as_exact_as_float32_can_be():
+def test_without_float64_many_sums_are_as_exact_as_float32_allows():
     values = (1000 * torch.rand(6_000, generator=torch.Generator().manual_seed(0))).tolist()
     assert added_without_doubles(values) == pytest.approx(math.fsum(values), rel=1e-7)
     plain = torch.tensor(0.0)
@@ -81,7 +81,7 @@ def test_without_float64_many_sums_stay_as_exact_as_float32_can_be():
     assert plain.item() != pytest.approx(math.fsum(values), rel=1e-7)  # the numbers are hard enough
 
 
-def test_what_a_device_without_float64_has_saved_goes_on_in_float64():
+def test_a_state_from_a_device_without_float64_continues_in_float64():
     metric = MeanSquaredError()
     metric.update((torch.zeros(1), torch.zeros(1)))
     (state,) = metric.state_dict()[STATES]
@@ -94,7 +94,7 @@ def test_what_a_device_without_float64_has_saved_goes_on_in_float64():
 
 
 @given(st.lists(st.floats(-100, 100, width=32) | st.just(math.nan), min_size=1), st.booleans())
-def test_the_largest_is_kept_and_nan_survives(values, is_elsewhere):
+def test_the_largest_is_kept_and_nan_propagates(values, is_elsewhere):
     totals = Totals(one_and_value, op="MAX")
     for value in torch.tensor(values, dtype=torch.float64):
         totals.update(Reading(elsewhere(value)[0] if is_elsewhere else value))
@@ -103,7 +103,7 @@ def test_the_largest_is_kept_and_nan_survives(values, is_elsewhere):
     assert [part.op for part in totals.to_combine()] == ["SUM", "MAX"]
 
 
-def test_one_that_raises_changes_nothing():
+def test_an_update_that_raises_changes_nothing():
     def measure(output):
         if len(output) == 3:
             raise ValueError(f"no three: {len(output)}")
