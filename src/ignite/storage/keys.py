@@ -86,7 +86,7 @@ def check_whole(name: str, obj: Any, state: Any) -> None:
     # Optimizers of FSDP1 hold shards of the flattened parameters as plain tensors.
     if any(map(_is_sharded, parameters)) or _has_shards(state):
         raise ValueError(
-            f"{name} should be whole in each process, but given a {type(obj).__name__} that is sharded over processes: "
+            f"{name} should be whole in each process, but given {type(obj).__name__}, sharded over processes: "
             "a file would hold the shard of one process. Save what get_state_dict of "
             "torch.distributed.checkpoint.state_dict returns with full_state_dict=True"
         )
