@@ -1,4 +1,4 @@
-"""How far images are from their originals, on the scale of the ear."""
+"""The peak signal-to-noise ratio of images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PSNR(View):
     r"""The mean peak signal-to-noise ratio of images, :math:`10 \log_{10} \frac{R^2}{\mathrm{MSE}_i}`, in decibels.
 
     Update with ``(y_pred, y)``: images of shape (B, ...), of the same shape and dtype, floating
-    point or integers. Of equal images the mean of squares counts as 1e-10, so that they are not
-    infinitely near.
+    point or integers. The mean squared error of equal images counts as 1e-10, so that their ratio is
+    finite.
 
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.
@@ -68,18 +68,30 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Tensor | float]:
+    """The number of images (B, D) and the sum of their ratios."""
     num_images, highest = pair[0].shape[0], 20 * math.log10(data_range)
-    quickly = _sum_of_single(*pair) if pair[0].dtype is torch.float32 and pair[0].numel() else None
-    if quickly is not None:
-        return num_images, num_images * highest - quickly
-    errors = _mean_squares(*pair)
-    decibels = highest - 10 * errors.masked_fill(errors == 0, _OF_EQUAL_IMAGES).log10()
-    return num_images, decibels.sum()
+    decibels = _decibels_of_errors(*pair)
+    if decibels is not None:
+        return num_images, num_images * highest - decibels
+    errors = (widened(pair[0]) - widened(pair[1])).square_().mean(dim=1)
+    errors = errors.masked_fill(errors == 0, _OF_EQUAL_IMAGES)
+    return num_images, (highest - 10 * errors.log10()).sum()
 
 
-def _sum_of_single(y_pred: Tensor, y: Tensor) -> float | None:
-    """Of the decibels of errors of images (B, D) in float32; None if one of them is no moderate number."""
-    arrays = arrays_of(y_pred, y)
+_OF_EQUAL_IMAGES = 1e-10
+"""The mean squared error that equal images count as, as in Ignite. With 0, the mean over images would be infinite."""
+
+
+def _decibels_of_errors(y_pred: Tensor, y: Tensor) -> float | None:
+    """The sum over images of their mean squared errors in decibels, with differences in float32.
+
+    None if float32 is not enough: for wider dtypes, or if an error is 0, tiny or huge.
+    """
+    if y.dtype is not torch.float32:
+        if y.dtype not in NARROW and y.dtype is not torch.uint8:
+            return None
+        y_pred, y = y_pred.float(), y.float()
+    arrays = arrays_of(y_pred, y) if y.numel() else None
     if arrays is None:
         return None
     with without_float_warnings():
@@ -88,20 +100,6 @@ def _sum_of_single(y_pred: Tensor, y: Tensor) -> float | None:
         if not LEAST < errors.min() <= errors.max() < HUGE:
             return None
         return 10 * float(numpy.log10(errors).sum())
-
-
-_OF_EQUAL_IMAGES = 1e-10
-"""What counts as their error, as in Ignite: infinity would be the mean of all images, whatever the others are."""
-
-
-def _mean_squares(y_pred: Tensor, y: Tensor) -> Tensor:
-    """For each image, shape (B,), in the widest dtype."""
-    if y.is_cpu and (y.dtype in NARROW or y.dtype == torch.uint8) and y.numel():
-        errors = (y_pred.float() - y.float()).square_().mean(dim=1)
-        smallest, largest = errors.aminmax()
-        if smallest.item() > LEAST and largest.item() < HUGE:
-            return errors.double()
-    return (widened(y_pred) - widened(y)).square_().mean(dim=1)
 
 
 def check_images(output: Sequence[Tensor]) -> None:
