@@ -1,4 +1,4 @@
-"""What classification metrics share: the base class, which finds out the kind of labels, and averages over classes."""
+"""The base class of classification metrics, and averages of the ratios of each class."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from ignite.metrics.statistics.labels import CLASSES, SAMPLES
 
 
 class _BaseClassification(View):
-    """Finds out from the first batch whether it is binary, multiclass or multilabel, and keeps to that until reset."""
+    """Detects binary, multiclass or multilabel data from the first batch, and expects the same until reset."""
 
     _need: str
+    """What :class:`LabelCounts` has to count."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class _BaseClassification(View):
 
     @property
     def _counts(self) -> LabelCounts:
-        """What this process has counted."""
+        """The counts of this process."""
         found = self._statistics_in_use()[0]
         assert isinstance(found, LabelCounts)
         return found
@@ -59,19 +60,19 @@ class _BaseClassification(View):
     def _num_classes(self) -> int | None:
         return self._counts.num_classes
 
-    # For subclasses written for Ignite, which check by themselves:
+    # For subclasses written for Ignite, which call these checks in their own ``update``:
 
     def _check_shape(self, output: Sequence[Tensor]) -> None:
-        """Raises ValueError if shapes fit no kind of classification."""
+        """Raises ValueError if the shapes fit no kind of classification."""
         check_shapes(*squeeze_pair(*output), self._is_multilabel)
 
     def _check_type(self, output: Sequence[Tensor]) -> None:
-        """Raises RuntimeError if the kind has changed."""
+        """Raises RuntimeError if the kind of classification has changed."""
         labels: Labels = read_labels(output, self._is_multilabel)
         self._counts.check_kind(labels)
 
     def _check_binary_multilabel_cases(self, output: Sequence[Tensor]) -> None:
-        """Raises ValueError if there is something else than 0 and 1 in tensors of equal shape."""
+        """Raises ValueError if tensors with the same number of dimensions have values other than 0 and 1."""
         if output[0].ndim == output[1].ndim:
             read_labels(output, self._is_multilabel)
 
@@ -80,16 +81,16 @@ class _BaseClassification(View):
         ignore_index: int | Iterable[int] | None = None,
         output_transform: Callable[[Any], Any] = identity,
     ) -> Callable[[Any], tuple[Tensor, Tensor]]:
-        """An ``output_transform`` for outputs with a class for each token.
+        """Makes an ``output_transform`` for outputs with one class for each token.
 
         Args:
-            ignore_index: targets that do not count, such as padding.
+            ignore_index: targets to leave out, such as padding.
             output_transform: turns ``engine.state.output`` into scores of shape (N, S, C) and
                 targets of shape (N, S).
 
         Returns:
-            A function that gives scores of shape (M, C) and targets of shape (M,) for the M tokens
-            that count.
+            A function that returns scores of shape (M, C) and targets of shape (M,) of the M tokens
+            that are not left out.
         """
         ignored = (
             []
@@ -102,7 +103,7 @@ class _BaseClassification(View):
 
 
 class _SequenceTransform:
-    """Flattens tokens. A class and no closure, so that metrics can be pickled."""
+    """Flattens tokens. It is a class instead of a closure so that metrics can be pickled."""
 
     def __init__(self, ignored: tuple[int, ...], output_transform: Callable[[Any], Any]) -> None:
         self._ignored = ignored
@@ -122,7 +123,7 @@ class _SequenceTransform:
         y_pred, y = y_pred.flatten(0, 1), y.flatten()
         if not self._ignored:
             return y_pred, y
-        # Unsigned targets cannot be -100, and nothing that they can be is taken for it.
+        # As int64, so that no unsigned target equals -100 by wrapping around.
         classes = y if y.is_floating_point() else y.long()
         counts = ~torch.isin(
             classes, torch.tensor(self._ignored, device=y.device, dtype=classes.dtype)
@@ -131,10 +132,10 @@ class _SequenceTransform:
 
 
 def normalized_average(average: bool | str | None) -> bool | str | None:
-    """``average`` of the metrics of each class, with "macro" for True.
+    """Returns ``average``, with "macro" for True.
 
     Raises:
-        ValueError: it is not one that these metrics have.
+        ValueError: it is not one of the averages of precision and recall.
     """
     if not (
         average is None
@@ -149,7 +150,7 @@ def normalized_average(average: bool | str | None) -> bool | str | None:
 
 
 def counts_for(average: bool | str | None) -> str:
-    """What has to be counted for an average: what :class:`LabelCounts` calls ``need``."""
+    """What :class:`LabelCounts` has to count for an average."""
     return SAMPLES if average == "samples" else CLASSES
 
 
@@ -160,14 +161,14 @@ def average_of_ratios(
     average: bool | str | None,
     dtype: torch.dtype,
 ) -> Any:
-    """The ratio of each class, or their average over classes.
+    """Returns the ratio of each class, or their average over classes.
 
     Args:
         numerator: shape (C,).
-        denominator: shape (C,); a class without any has the ratio 0.
-        counts: weights of classes, and the kind of classification.
+        denominator: shape (C,). Where it is 0, the ratio is 0.
+        counts: the support of each class and the kind of classification.
         average: as :func:`normalized_average` returns it, except "samples".
-        dtype: to compute in.
+        dtype: the dtype to compute in.
     """
     numerator, denominator = numerator.to(dtype), denominator.to(dtype)
     if average == "micro":
@@ -182,7 +183,7 @@ def average_of_ratios(
 
 
 def mean_over_samples(counts: LabelCounts, i: int) -> float:
-    """The mean over examples of the precision (0) or recall (1) of their labels."""
+    """Returns the mean over examples of the precision (``i=0``) or recall (``i=1``) of their labels."""
     assert counts.samples is not None
     return counts.samples[i].item() / counts.num_examples
 

@@ -1,7 +1,7 @@
-"""What metrics of scores against targets of 0 and 1 share: curves over thresholds, areas under them, averages.
+"""Curves over thresholds for scores and binary targets, the areas under them, and averages over labels.
 
-Values are exact if all samples are kept, or follow from counts of scores in bins. N examples; U
-distinct scores.
+Values are exact if all samples are kept, and approximate if scores are counted in bins. N is the
+number of examples, U that of distinct scores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ranking(NamedTuple):
 
 
 def rank_scores(scores: Tensor, targets: Tensor) -> Ranking:
-    """Of scores (N,), with targets 0 or 1.
+    """Ranks scores (N,) with targets 0 or 1.
 
     Raises:
         ValueError: a score is NaN, or a target is neither 0 nor 1.
@@ -52,17 +52,17 @@ def rank_scores(scores: Tensor, targets: Tensor) -> Ranking:
 
 
 def _sorted(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (N,) from the highest on, and their targets, int64."""
+    """Returns scores (N,) in descending order, and their targets as int64."""
     single = scores.detach().float() if scores.dtype in NARROW else scores
     arrays = arrays_of(single, targets.detach()) if scores.dtype in NARROW else None
     if arrays is None:
         scores, order = scores.sort(descending=True)
         return scores, targets[order].to(torch.int64)
-    # A score and its target in one integer of the same order: sorting numbers takes a tenth of
-    # sorting with indices.
+    # Packs each score and its target into one integer that sorts like the score: sorting numbers
+    # takes a tenth of the time of sorting with indices.
     bits = (
         (arrays[0] + numpy.float32(0)).view(numpy.int32).astype(numpy.int64)
-    )  # of which -0.0 has become 0.0
+    )  # adding 0 turns -0.0 into 0.0
     keys = (_in_order(bits) << 1) | arrays[1].astype(numpy.int64)
     keys.sort()
     keys = keys[::-1]
@@ -71,12 +71,12 @@ def _sorted(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_order(bits: Any) -> Any:
-    """Bits of float32 as integers of the same order, and back: those of negative numbers are the other way round."""
+    """Maps bits of float32 to integers that sort like the numbers, and back; negative numbers sort in reverse."""
     return numpy.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 def merge_rankings(rankings: Sequence[Ranking]) -> Ranking:
-    """Of the examples of all problems together."""
+    """Merges the rankings of several problems into one of all their examples."""
     thresholds = torch.cat([ranking.thresholds for ranking in rankings])
     distinct, index = thresholds.unique(return_inverse=True)  # lowest first
     counts = []
@@ -88,7 +88,7 @@ def merge_rankings(rankings: Sequence[Ranking]) -> Ranking:
 
 
 def rank_counts(edges: Tensor, negatives: Tensor, positives: Tensor) -> Ranking:
-    """Of counts in bins with these lower edges, lowest first; bins without examples are left out."""
+    """Ranks counts in bins with these lower edges, in ascending order. Empty bins are left out."""
     is_used = (negatives + positives > 0).flip(0)
     return Ranking(
         edges.flip(0)[is_used],
@@ -98,9 +98,10 @@ def rank_counts(edges: Tensor, negatives: Tensor, positives: Tensor) -> Ranking:
 
 
 def roc_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
-    """False and true positive rates and thresholds, shape (K,), beginning at (0, 0) with an infinite threshold.
+    """Returns false and true positive rates and thresholds, shape (K,), from (0, 0) with an infinite threshold.
 
-    Points on a straight line between others are left out. The rate of what there is none of is NaN.
+    Points on a straight line between others are left out. True positive rates are NaN without positives, and
+    false positive rates without negatives.
     """
     thresholds, positives, negatives = ranking
     corners = torch.ones_like(positives, dtype=torch.bool)
@@ -117,9 +118,9 @@ def roc_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def roc_auc(ranking: Ranking) -> float:
-    """The area under the curve of true over false positive rates: how often a positive outscores a negative.
+    """Returns the area under the ROC curve: the probability that a positive has a higher score than a negative.
 
-    Ties count half. NaN without positives or without negatives.
+    Ties count half. The area is NaN without positives or without negatives.
     """
     positives, negatives = ranking.num_positives.double(), ranking.num_negatives.double()
     steps = torch.diff(negatives, prepend=negatives.new_zeros(1))
@@ -128,9 +129,9 @@ def roc_auc(ranking: Ranking) -> float:
 
 
 def precision_recall_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
-    """Precision and recall, shape (U + 1,), with rising thresholds, shape (U,), and at the end the point (1, 0).
+    """Returns precision and recall, shape (U + 1,), and ascending thresholds, shape (U,). The last point is (1, 0).
 
-    Without positives, recall is 1 throughout.
+    Without positives, recall is 1 at all thresholds.
     """
     positives = ranking.num_positives.double()
     precision = positives / (positives + ranking.num_negatives)
@@ -144,7 +145,7 @@ def precision_recall_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def average_precision(ranking: Ranking) -> float:
-    """The mean of precisions, weighted by the gain of recall at each threshold; 0 without positives."""
+    """Returns the mean of precisions weighted by the increase in recall at each threshold; 0 without positives."""
     positives = ranking.num_positives.double()
     if positives[-1] == 0:
         return 0.0
@@ -153,7 +154,7 @@ def average_precision(ranking: Ranking) -> float:
 
 
 def kept_or_counted(num_bins: int | None, device: torch.device | None) -> Statistic:
-    """What metrics of scores are computed from: all samples, or counts of scores in bins."""
+    """Returns the statistic that metrics of scores are computed from: all samples, or counts of scores in bins."""
     if num_bins is None:
         return KeptSamples(select_samples, device=device)
     return ScoreCounts(select_columns, num_bins=num_bins, device=device)
@@ -165,13 +166,13 @@ def value_of_statistic(
     of_ranking: Callable[[Ranking], Any],
     average: str | None = "macro",
 ) -> Any:
-    """The value of a metric of scores.
+    """Returns the value of a metric of scores.
 
     Args:
-        statistic: :func:`kept_or_counted`.
-        compute_fn: the value of all samples, from scores and targets.
-        of_ranking: the value of one column of counts.
-        average: what to make of the values of several columns of counts.
+        statistic: made by :func:`kept_or_counted`.
+        compute_fn: computes the value from all scores and targets.
+        of_ranking: computes the value of one label from its counts.
+        average: how to average over labels.
     """
     if isinstance(statistic, KeptSamples):
         return compute_fn(statistic.first, statistic.second)
@@ -182,10 +183,10 @@ def value_of_statistic(
 
 
 def check_average(average: str | None) -> str | None:
-    """``average``, if it is one that metrics of several columns have.
+    """Returns ``average`` if it is a way to average over labels or classes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if average not in ("macro", "weighted", "micro", None):
         raise ValueError(
@@ -197,10 +198,10 @@ def check_average(average: str | None) -> str | None:
 def value_of_scores(
     of_ranking: Callable[[Ranking], float], y_pred: Tensor, y: Tensor, average: str | None
 ) -> Any:
-    """The value of scores (N,), or the average of the values of each column of (N, K).
+    """Returns the value of scores (N,), or the average over the K columns of scores (N, K).
 
     Raises:
-        ValueError: scores are NaN, targets neither 0 nor 1, or no class.
+        ValueError: a score is NaN, or a target is neither 0 nor 1, or not a class.
     """
     if y_pred.ndim == 1:
         return of_ranking(rank_scores(y_pred, y))
@@ -216,7 +217,7 @@ def value_of_scores(
 def average_rankings(
     of_ranking: Callable[[Ranking], float], rankings: list[Ranking], average: str | None
 ) -> Any:
-    """The values of several problems, or what ``average`` makes of them."""
+    """Returns the values of several problems, or their average."""
     if average == "micro":
         return of_ranking(merge_rankings(rankings))
     values = torch.tensor(
@@ -229,16 +230,16 @@ def average_rankings(
     support = torch.tensor(
         [int(ranking.num_positives[-1]) for ranking in rankings], dtype=torch.float64
     )
-    is_used = support > 0  # what has no positives weighs nothing, even if it has no value
+    is_used = support > 0  # without positives the weight is 0, and the value may be NaN
     return (
         (values[is_used] * support[is_used] / support.sum()).sum().item() if is_used.any() else 0.0
     )
 
 
 def select_columns(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Scores and targets of the same shape (B,) or (B, K): of classes, 1 in the column of their own.
+    """Returns scores and targets of the same shape (B,) or (B, K). Classes are one-hot encoded.
 
-    A target that is no class has 2 in all columns, which is as wrong as it was.
+    A target that is not a class becomes 2 in all columns, so that it is refused later.
     """
     scores, targets = select_samples(output)
     if scores.ndim == targets.ndim:
@@ -252,19 +253,21 @@ def check_scores(reading: Reading, num_bins: int | None, takes_columns: bool) ->
 
     Args:
         reading: the batch.
-        num_bins: as of :func:`kept_or_counted`.
-        takes_columns: whether targets of shape (B, K), or classes, are K problems whose values are
-            averaged, or an error.
+        num_bins: None if all samples are kept.
+        takes_columns: whether the metric accepts targets of shape (B, K), and classes with scores of
+            shape (B, K).
 
     Raises:
         ValueError: shapes do not fit each other; or, on the CPU, values are wrong.
     """
     y_pred, y = reading.derive(select_samples)
     if y_pred.shape != y.shape or (y.ndim > 1 and not takes_columns):
-        are_classes = y_pred.ndim == 2 and y.ndim == 1  # of which select_samples compares the rows
+        are_classes = (
+            y_pred.ndim == 2 and y.ndim == 1
+        )  # select_samples has compared the numbers of rows
         if not (takes_columns and are_classes):
             _refuse_shapes(y_pred, y, takes_columns)
-    if num_bins is None and y.is_cpu:  # counts check values themselves
+    if num_bins is None and y.is_cpu:  # ScoreCounts checks values itself
         reading.derive(check_values)
 
 
@@ -278,7 +281,7 @@ def _refuse_shapes(y_pred: Tensor, y: Tensor, takes_columns: bool) -> NoReturn:
 
 
 def check_values(output: Sequence[Tensor]) -> None:
-    """Raises ValueError if a score on the CPU is NaN, or a target neither 0 nor 1, or no class."""
+    """Raises ValueError if a score is NaN, or a target is neither 0 nor 1, or not a class."""
     y_pred, y = select_samples(output)
     if not torch.equal(y_pred, y_pred):  # NaN is not equal to itself
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Metrics that accumulate whatever an engine puts out."""
+"""Metrics that accumulate any output of an engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 
 
 def as_number_or_tensor(output: Any) -> int | float | Tensor:
-    """The output; for a number of numpy or another library, such as a fraction, the same of Python.
+    """Returns the output. Numbers of NumPy and other libraries, such as fractions, become Python numbers.
 
     Raises:
         TypeError: it is neither a number nor a tensor.
@@ -37,7 +37,7 @@ def as_number_or_tensor(output: Any) -> int | float | Tensor:
 
 
 def check_example(reading: Reading, statistic: Any) -> None:
-    """Raises ValueError if examples are not of the shape of those before, with which they would be added up."""
+    """Raises ValueError if examples have another shape than those before."""
     output = reading.derive(as_number_or_tensor)
     if not statistic.num_examples:
         return
@@ -54,7 +54,7 @@ def check_example(reading: Reading, statistic: Any) -> None:
 
 
 class _Accumulation(Statistic):
-    """``op`` applied to one output after the other, and the number of examples."""
+    """Applies ``op`` to one output after the other, and counts examples."""
 
     PARTS: ClassVar = {"num_examples": "SUM", "accumulator": "SUM"}
 
@@ -70,14 +70,14 @@ class _Accumulation(Statistic):
         dtype = torch.float64 if self.device is None else wide_dtype(self.device)
         self._accumulator: Any = torch.tensor(0.0, dtype=dtype, device=self.device)
         self._sum = 0.0
-        """Of single numbers that are to be added to it, which takes less time as a number of Python."""
+        """The sum of single numbers that are still to be added to the accumulator. Adding Python numbers is faster."""
         self._shape: tuple[int, ...] | None = None
-        """That of the last of them; None if there is none."""
+        """The shape of the last of them; None if there is none."""
         self.version += 1
 
     @property
     def accumulator(self) -> Any:
-        """What was accumulated."""
+        """The value accumulated so far."""
         if self._shape is not None:
             single = torch.full(
                 self._shape,
@@ -90,7 +90,7 @@ class _Accumulation(Statistic):
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        """Of what was accumulated."""
+        """The shape of the accumulated value."""
         return tuple(self._accumulator.shape) or self._shape or ()
 
     def _update(self, reading: Reading) -> None:
@@ -119,7 +119,7 @@ class _Accumulation(Statistic):
         return f"accumulation by {name_of(self._op).lstrip('_')}"
 
     def parts(self) -> dict[str, Any]:
-        # Before the first output nobody knows which shape it will have.
+        # Before the first output, the shape is unknown.
         return {
             "num_examples": self.num_examples,
             "accumulator": self.accumulator if self.num_examples else None,
@@ -133,7 +133,7 @@ class _Accumulation(Statistic):
 
 
 def _is_single(output: float | Tensor) -> bool:
-    """Whether it is one number on the host."""
+    """Whether the output is a single number on the CPU."""
     if not isinstance(output, Tensor):
         return True
     return output.numel() == 1 and output.ndim <= 1 and output.is_cpu and not output.is_complex()
@@ -143,11 +143,11 @@ class VariableAccumulation(View):
     """Combines outputs one after the other, and counts them.
 
     Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example;
-    tensors with more dimensions are a batch of shape (B, ...). Over several processes, what they
-    have accumulated is added up.
+    tensors with more dimensions are a batch of shape (B, ...). In distributed runs, the values and
+    counts of all processes are added up.
 
     Args:
-        op: ``op(accumulated, output) -> accumulated``; begins with 0.
+        op: ``op(accumulated, output)`` returns the new accumulated value. It starts at 0.
         output_transform: turns ``engine.state.output`` into the number or tensor.
         device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
         skip_unrolling: see :class:`Metric`.
@@ -182,12 +182,12 @@ class VariableAccumulation(View):
 
     @property
     def accumulator(self) -> Any:
-        """What this process has accumulated."""
+        """The value accumulated by this process."""
         return self._current().accumulator
 
     @property
     def num_examples(self) -> int:
-        """How many examples this process has seen."""
+        """The number of examples that this process has seen."""
         found: int = self._current().num_examples
         return found
 
@@ -205,10 +205,10 @@ class VariableAccumulation(View):
 
 
 class Average(VariableAccumulation):
-    """The mean of what an engine puts out.
+    """The mean of the outputs of an engine.
 
-    Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example; of
-    tensors with more dimensions, the first one counts examples: (B, D) gives a mean of shape (D,).
+    Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example.
+    Tensors with more dimensions are batches: (B, D) gives a mean of shape (D,).
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
@@ -217,7 +217,7 @@ class Average(VariableAccumulation):
 
     Raises:
         TypeError: in ``update``, the output is neither a number nor a tensor.
-        ValueError: in ``update``, an example is of another shape than those before.
+        ValueError: in ``update``, an example has another shape than those before.
         NotComputableError: in ``compute``, nothing was seen.
 
     Example:
@@ -247,10 +247,10 @@ class Average(VariableAccumulation):
 
 
 class GeometricAverage(VariableAccumulation):
-    r"""The geometric mean of what an engine puts out, :math:`\exp\bigl(\frac{1}{N} \sum_i \ln x_i\bigr)`.
+    r"""The geometric mean of the outputs of an engine, :math:`\exp\bigl(\frac{1}{N} \sum_i \ln x_i\bigr)`.
 
-    Update with positive numbers or tensors of them; what counts as an example, see
-    :class:`Average`. Zeros give 0, negative numbers NaN.
+    Update with positive numbers or tensors of them; :class:`Average` says what counts as an
+    example. Zeros give 0, negative numbers NaN.
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
@@ -259,7 +259,7 @@ class GeometricAverage(VariableAccumulation):
 
     Raises:
         TypeError: in ``update``, the output is neither a number nor a tensor.
-        ValueError: in ``update``, an example is of another shape than those before.
+        ValueError: in ``update``, an example has another shape than those before.
         NotComputableError: in ``compute``, nothing was seen.
 
     Example:
@@ -291,7 +291,7 @@ class GeometricAverage(VariableAccumulation):
 
 
 def _add_examples(total: Tensor, output: float | Tensor) -> Tensor:
-    """``total``, of the shape of an example, and all examples of ``output``."""
+    """Adds all examples of ``output`` to ``total``, which has the shape of one example."""
     return total + (output.sum(dim=0) if isinstance(output, Tensor) and output.ndim > 1 else output)
 
 

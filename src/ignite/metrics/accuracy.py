@@ -1,4 +1,4 @@
-"""The share of examples that are classified rightly."""
+"""Accuracy: the fraction of examples that are classified correctly."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ __all__ = ["Accuracy"]
 
 
 class Accuracy(_BaseClassification):
-    """The share of examples whose prediction equals the target.
+    """The fraction of examples whose prediction equals the target.
 
     Update with ``(y_pred, y)``:
 
-    - multiclass: ``y_pred`` scores of shape (B, C, ...), of which the highest counts, ``y`` classes
-      of shape (B, ...).
+    - multiclass: ``y_pred`` scores of shape (B, C, ...), of which the highest is the predicted
+      class, and ``y`` classes of shape (B, ...).
     - binary: both 0 or 1, of shape (B, ...), or one of them (B, 1, ...). Turn probabilities into 0
       and 1 in ``output_transform``.
-    - multilabel: both 0 or 1, of shape (B, C, ...); an example is right if all its C labels are.
+    - multilabel: both 0 or 1, of shape (B, C, ...). An example is correct if all its C labels
+      are.
 
-    Further dimensions are taken for further examples.
+    Positions in further dimensions count as examples.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        is_multilabel: whether equal shapes mean labels, not binary predictions.
+        is_multilabel: whether inputs of equal shape are multilabel instead of binary.
         device: where to count; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are no class,
+        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are not classes,
             or the number of classes has changed. For tensors on an accelerator, wrong values are
             reported by ``compute``.
         RuntimeError: in ``update``, the kind of classification has changed.
@@ -54,7 +55,7 @@ class Accuracy(_BaseClassification):
 
     @property
     def _num_correct(self) -> Tensor | int:
-        """How many examples of this process are right."""
+        """The number of correct examples of this process."""
         return self._counts.num_correct if self._counts.num_examples else 0
 
     @property

@@ -1,4 +1,4 @@
-"""The mean of precisions over recalls."""
+"""Average precision: the mean of precision over recall."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["AveragePrecision", "average_precision_compute_fn"]
 def average_precision_compute_fn(
     y_preds: Tensor, y_targets: Tensor, average: str | None = "macro"
 ) -> Any:
-    """The value of :class:`AveragePrecision`, of scores and targets of the shapes that it takes."""
+    """Computes :class:`AveragePrecision` for all scores and targets, of the shapes that it accepts."""
     return value_of_scores(average_precision, y_preds, y_targets, check_average(average))
 
 
 class AveragePrecision(EpochMetric):
-    r"""The mean of precisions, weighted by the gain of recall at each threshold, :math:`\sum_k (R_k - R_{k-1}) P_k`.
+    r"""The mean of precisions weighted by the increase in recall at each threshold, :math:`\sum_k (R_k - R_{k-1}) P_k`.
 
     Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,), or (B, L) for L
     labels; or scores of shape (B, C) and classes of shape (B,), each class against the others. 0 if
@@ -40,11 +40,11 @@ class AveragePrecision(EpochMetric):
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: has no effect; accepted for compatibility with Ignite.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_bins: count scores in bins instead of keeping all samples; see :class:`ROC_AUC`.
-        average: of several labels or classes; see there.
+        num_bins: the number of bins to count scores in; see :class:`ROC_AUC`.
+        average: how to average over labels or classes; see :class:`ROC_AUC`.
 
     Raises:
         ValueError: see :class:`ROC_AUC`.
@@ -53,7 +53,7 @@ class AveragePrecision(EpochMetric):
     Example:
         >>> metric = AveragePrecision()
         >>> metric.update((torch.tensor([0.9, 0.6, 0.4]), torch.tensor([1, 0, 1])))
-        >>> round(metric.compute(), 4)  # half of 1/1 and of 2/3
+        >>> round(metric.compute(), 4)  # half of 1/1 plus half of 2/3
         0.8333
 
     References:

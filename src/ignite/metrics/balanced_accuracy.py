@@ -1,4 +1,4 @@
-"""Accuracy as if all classes had the same number of examples."""
+"""Balanced accuracy: the mean recall of all classes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ __all__ = ["BalancedAccuracy"]
 
 
 class BalancedAccuracy(_BaseClassification):
-    """The mean over classes of the share of their examples that are predicted rightly.
+    """The mean over classes of recall: the fraction of the examples of a class that are predicted correctly.
 
-    Classes need at least one.
+    Classes without examples are left out.
 
     Update with ``(y_pred, y)``, multiclass or binary, of the shapes that :class:`Accuracy` takes.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        adjusted: scale the value so that chance, 1 / C, gives 0, and 1 stays 1.
+        adjusted: whether to rescale the value so that the accuracy of chance, 1 / C, becomes 0 and 1
+            stays 1.
         device: where to count; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
 

@@ -1,4 +1,4 @@
-"""How undecided predictions are."""
+"""The entropy of predicted distributions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Entropy"]
 
 
 class Entropy(View):
-    r"""The mean entropy of predicted distributions, in nats: 0 for certain ones, :math:`\ln C` for even ones.
+    r"""The mean entropy of predicted distributions, in nats: from 0 for one-hot to :math:`\ln C` for uniform ones.
 
     .. math:: -\frac{1}{N} \sum_i \sum_c q_{ic} \ln q_{ic}, \quad q_i = \mathrm{softmax}(p_i)
 
-    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further
-    examples, and targets do not count.
+    Update with ``(y_pred, y)``: logits of shape (B, C, ...); positions in further
+    dimensions count as examples. Targets are ignored.
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit. The batch is then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -61,13 +61,13 @@ def _quickly(logits: Tensor, _: Tensor) -> Tensor:
 
 
 def entropies(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of distributions given by logits (M, C): their entropies (M,), and odds (M, C) with their sums (M,).
+    """Returns entropies (M,) of distributions given by logits (M, C), their odds (M, C), and the sums of those (M,).
 
-    With logits relative to the largest, neither of two terms is below 0, so that nothing cancels.
+    Logits are taken relative to the largest, so that both terms are nonnegative and nothing cancels.
     """
     relative = logits - logits.amax(dim=1, keepdim=True)
     odds = relative.exp()
     total = odds.sum(dim=1)
-    # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
+    # The logarithm of a class with probability 0 is infinite, and 0 times infinity is NaN.
     spread = torch.linalg.vecdot(odds, relative.clamp_(min=torch.finfo(logits.dtype).min))
     return total.log() - spread / total, odds, total

@@ -1,4 +1,4 @@
-"""Metrics that need to see all predictions and targets together."""
+"""Metrics that are computed from all predictions and targets together."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["EpochMetric", "EpochMetricWarning"]
 
 
 class EpochMetricWarning(UserWarning):
-    """``compute_fn`` fails for the first batch."""
+    """Warns that ``compute_fn`` fails for the first batch."""
 
 
 class EpochMetric(View):
     """The value of a function of all predictions and targets.
 
     Update with ``(y_pred, y)``, each of shape (B,) or (B, K), of the same dtypes each time; a
-    second dimension of 1 is left out. All of them are kept, once for all metrics of an engine that
-    keep the same, so that memory grows with the data. Over several processes, each computes the
-    value from the samples of all, in the order of ranks.
+    second dimension of size 1 is removed. All of them are kept, so memory grows with the data.
+    Metrics of an engine that keep the same tensors share them. In distributed runs, each process
+    computes the value from the samples of all processes, in the order of ranks.
 
     Args:
-        compute_fn: ``compute_fn(y_pred, y)``, with all predictions and targets, the value.
+        compute_fn: ``compute_fn(y_pred, y)`` returns the value for all predictions and targets.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: try ``compute_fn`` on the first batch, and warn if it fails.
+        check_compute_fn: whether to call ``compute_fn`` for the first batch, and warn if it fails.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`Metric`.
 
@@ -89,17 +89,18 @@ class EpochMetric(View):
             )
 
     def _value(self, samples: Any) -> Any:
-        if self._calls_user_code:  # which may change what it is given, and others share it
+        if self._calls_user_code:  # it may modify its arguments, which other metrics share
             return self.compute_fn(samples.first.clone(), samples.second.clone())
         return self.compute_fn(samples.first, samples.second)
 
     @property
     def _predictions(self) -> list[Tensor]:
-        """What this process has kept."""
+        """The predictions that this process has kept."""
         return self._kept_tensors("first")
 
     @property
     def _targets(self) -> list[Tensor]:
+        """The targets that this process has kept."""
         return self._kept_tensors("second")
 
     def _kept_tensors(self, name: str) -> list[Tensor]:
@@ -108,10 +109,10 @@ class EpochMetric(View):
 
 
 def select_samples(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Predictions and targets, each of shape (B,) or (B, K).
+    """Returns predictions and targets, each of shape (B,) or (B, K).
 
     Raises:
-        ValueError: they have more dimensions, or not the same number of rows.
+        ValueError: they have other numbers of dimensions, or different numbers of rows.
     """
     y_pred, y = output[0], output[1]
     if y_pred.ndim == 1 and y.shape == y_pred.shape:

@@ -1,4 +1,4 @@
-"""Precision and recall in one number."""
+"""F-beta score: the weighted harmonic mean of precision and recall."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def Fbeta(  # noqa: N802 - Ignite's name
     output_transform: Callable[[Any], Any] | None = None,
     device: str | torch.device | None = None,
 ) -> MetricsLambda:
-    r"""Makes a metric of :math:`F_\beta = \frac{(1 + \beta^2) P R}{\beta^2 P + R}`; 0 where precision and recall are.
+    r"""Makes a metric of :math:`F_\beta = \frac{(1 + \beta^2) P R}{\beta^2 P + R}`; 0 where both are 0.
 
     Args:
-        beta: how many times as important recall is as precision, positive.
-        average: give the mean over classes, a number; otherwise the values of all, a tensor of
-            shape (C,).
-        precision: a metric to take precision from, with ``average=False``.
-        recall: a metric to take recall from, with ``average=False``.
-        output_transform: of the metrics that are not given.
-        device: likewise.
+        beta: how many times as important recall is as precision. Positive.
+        average: whether to return the mean over classes, a number, or the values of all classes, a
+            tensor of shape (C,).
+        precision: the metric that computes precision, with ``average=False``.
+        recall: the metric that computes recall, with ``average=False``.
+        output_transform: passed to the metrics that are not given.
+        device: passed to the metrics that are not given.
 
     Raises:
-        ValueError: ``beta`` is not positive, a metric has another ``average``, or an argument is
-            given for metrics that are given, too.
+        ValueError: ``beta`` is not positive, a metric has another ``average``, or
+            ``output_transform`` or ``device`` is given together with a metric.
 
     Example:
         >>> f1 = Fbeta(1)

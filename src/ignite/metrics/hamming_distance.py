@@ -1,4 +1,4 @@
-"""The share of labels that are wrong."""
+"""Hamming distance: the fraction of labels that are wrong."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["HammingDistance"]
 
 
 class HammingDistance(_BaseClassification):
-    """The share of labels that are wrong: of all labels of all examples if multilabel, else of all examples.
+    """The fraction of labels that are wrong; if not multilabel, the fraction of examples that are wrong.
 
     Update with ``(y_pred, y)``, of the shapes that :class:`Accuracy` takes.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        is_multilabel: whether equal shapes mean labels, not binary predictions.
+        is_multilabel: whether inputs of equal shape are multilabel instead of binary.
         device: where to count; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
 

@@ -1,4 +1,4 @@
-"""How far predicted and true distributions are from their mean."""
+"""Jensen-Shannon divergence."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class JSDivergence(KLDivergence):
         m_i = \frac{t_i + q_i}{2}
 
     with :math:`D`, :math:`q` and :math:`t` as in :class:`KLDivergence`. Update with ``(y_pred,
-    y)``: logits of both, of shape (B, C, ...); further dimensions are further examples.
+    y)``: logits of both, of shape (B, C, ...); positions in further dimensions count as examples.
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit. The batch is then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
         >>> metric = JSDivergence()
         >>> metric.update((torch.tensor([[0.0, 99.0]]), torch.tensor([[99.0, 0.0]])))
-        >>> round(metric.compute(), 4)  # nothing in common: ln 2
+        >>> round(metric.compute(), 4)  # disjoint distributions: ln 2
         0.6931
 
     References:

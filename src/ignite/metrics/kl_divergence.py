@@ -1,4 +1,4 @@
-"""How far predicted distributions are from true ones."""
+"""Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class KLDivergence(View):
     .. math:: \frac{1}{N} \sum_i \sum_c t_{ic} \ln \frac{t_{ic}}{q_{ic}}, \quad
         q_i = \mathrm{softmax}(p_i), \; t_i = \mathrm{softmax}(y_i)
 
-    Update with ``(y_pred, y)``: logits of both, of shape (B, C, ...); further dimensions are
-    further examples.
+    Update with ``(y_pred, y)``: logits of both, of shape (B, C, ...); positions in further
+    dimensions count as examples.
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit. The batch is then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
         >>> metric = KLDivergence()
         >>> metric.update((torch.zeros(1, 2), torch.tensor([[99.0, 0.0]])))
-        >>> round(metric.compute(), 4)  # undecided of two, where one is certain: ln 2
+        >>> round(metric.compute(), 4)  # uniform, where one of two classes is certain: ln 2
         0.6931
 
     References:
@@ -53,10 +53,10 @@ class KLDivergence(View):
 
 
 def read_logits(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits of the predicted and true distributions, shape (M, C).
+    """Returns logits of the predicted and true distributions, shape (M, C).
 
     Raises:
-        ValueError: shapes differ, or there is no dimension of classes.
+        ValueError: shapes differ, or there is no class dimension.
         TypeError: they are complex.
     """
     if output[0].shape != output[1].shape:
@@ -72,7 +72,7 @@ def _sum_divergences(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
 
 
 LEAST = 0.1
-"""A divergence that is to be computed in float32, where probabilities are right to 1e-7, is at least that."""
+"""A smaller mean divergence is not computed in float32, where probabilities have an error of about 1e-7."""
 
 
 def _exactly(predicted: Tensor, true: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ def _quickly(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def divergences(true: Tensor, predicted: Tensor) -> Tensor:
-    """Of distributions given by their logarithms (M, C), for each row: shape (M,)."""
+    """Returns the divergence, shape (M,), of each row of distributions given by log-probabilities (M, C)."""
     weights = true.exp()
     found = (weights * (true - predicted)).sum(dim=1)
     if found.is_cpu and not found.isnan().any():
         return found.clamp_(min=0)
-    # Of a class that is ruled out the logarithm is infinite, and 0 times infinity no number.
+    # The logarithm of a class with probability 0 is infinite, and 0 times infinity is NaN.
     return (weights * (true - predicted)).masked_fill(weights == 0, 0).sum(dim=1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The correlation of predicted with true labels."""
+"""Matthews correlation coefficient of predicted and true labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAME = "MatthewsCorrCoef"
 
 
 def matthews_corrcoef_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
-    """The value of :class:`MatthewsCorrCoef`, of labels of shape (N,), or of scores and one-hot vectors (N, C).
+    """Computes :class:`MatthewsCorrCoef` for all labels, of shape (N,), or scores and one-hot vectors (N, C).
 
     Raises:
         ValueError: targets have a class dimension, and predictions have none.
@@ -40,25 +40,25 @@ def matthews_corrcoef_compute_fn(y_preds: Tensor, y_targets: Tensor) -> float:
 
 
 class MatthewsCorrCoef(EpochMetric):
-    r"""The correlation of predicted with true labels, from -1 to 1; 0 if either are all the same.
+    r"""The correlation of predicted and true labels, from -1 to 1; 0 if all predictions or all targets are equal.
 
     .. math:: \frac{c\,n - \sum_k p_k t_k}{\sqrt{(n^2 - \sum_k p_k^2)(n^2 - \sum_k t_k^2)}}
 
-    of :math:`n` examples of which :math:`c` are right, and class :math:`k` is predicted :math:`p_k`
-    times and true
-    :math:`t_k` times. Update with ``(y_pred, y)``: labels of shape (B,), or scores and one-hot vectors (B, C).
+    for :math:`n` examples of which :math:`c` are correct, where class :math:`k` is predicted
+    :math:`p_k` times and true :math:`t_k` times. Update with ``(y_pred, y)``: labels of
+    shape (B,), or scores and one-hot vectors (B, C).
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: has no effect; accepted for compatibility with Ignite.
         device: where to keep the labels; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_classes: count labels, which then have to be from 0 to ``num_classes - 1``, instead of
-            keeping them all, so that memory does not grow with the data.
+        num_classes: if given, labels are counted instead of kept, so memory does not grow with the
+            data. Labels have to be from 0 to ``num_classes - 1``.
 
     Raises:
         ValueError: in ``update``, shapes are not those above, the dtype has changed, a label is out
-            of range, no whole number, or -100, which losses ignore, or a score is NaN. Values on an
+            of range, not an integer, or -100, which losses ignore, or a score is NaN. Values on an
             accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, no example was seen.
 
@@ -101,7 +101,7 @@ class MatthewsCorrCoef(EpochMetric):
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         _check_dimensions(reading.output)
-        if self.num_classes is None and reading.output[1].is_cpu:  # otherwise they are counted
+        if self.num_classes is None and reading.output[1].is_cpu:  # counting checks them otherwise
             y_pred, y = reading.derive(select_samples)
             check_labels(reading, y_pred, y, _NAME)
 

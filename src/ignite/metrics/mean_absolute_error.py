@@ -1,4 +1,4 @@
-"""The mean of absolute errors."""
+"""Mean absolute error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class MeanAbsoluteError(View):
 
     .. math:: \frac{1}{N} \sum_{i=1}^{N} |p_i - y_i|
 
-    with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples: for examples of
-    several elements, the sum over elements and the mean over examples. Update with ``(y_pred, y)``,
-    both of shape (B, ...), floating point or integers; they may differ in dimensions of size 1
-    after the first, as (B, 1) and (B,).
+    with predictions :math:`p_i` and targets :math:`y_i` of :math:`N` examples. Errors are summed
+    over the elements of an example and averaged over examples. Update with ``(y_pred, y)``,
+    both of shape (B, ...), floating point or integers. Their shapes may differ in dimensions of
+    size 1 after the first, as (B, 1) and (B,).
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit. The batch is then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

@@ -1,4 +1,4 @@
-"""How much predictions tell about classes."""
+"""The mutual information of predictions and classes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ __all__ = ["MutualInformation"]
 
 
 class MutualInformation(Entropy):
-    r"""How much predictions tell about classes, in nats: the entropy of the mean distribution minus the mean entropy.
+    r"""The mutual information of inputs and predicted classes, in nats.
+
+    It is the entropy of the mean distribution minus the mean entropy.
 
     .. math:: H\Bigl(\frac{1}{N} \sum_i q_i\Bigr) - \frac{1}{N} \sum_i H(q_i), \quad q_i = \mathrm{softmax}(p_i)
 
-    Update with ``(y_pred, y)``: logits of shape (B, C, ...); further dimensions are further
-    examples, and targets do not count.
+    Update with ``(y_pred, y)``: logits of shape (B, C, ...); positions in further
+    dimensions count as examples. Targets are ignored.
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, or the number of classes has changed. What was
-            accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit, or the number of classes has changed. The
+            batch is then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
         >>> import torch
         >>> metric = MutualInformation()
         >>> metric.update((torch.tensor([[99.0, 0.0], [0.0, 99.0]]), torch.zeros(2)))
-        >>> round(metric.compute(), 4)  # certain of both classes, evenly: ln 2
+        >>> round(metric.compute(), 4)  # each of two classes is certain once: ln 2
         0.6931
 
     References:
@@ -77,7 +79,7 @@ class MutualInformation(Entropy):
 def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float, Tensor]:
     logits = pair[0]
     if logits.is_cpu and logits.dtype in NARROW:
-        # The errors of probabilities in float32 cancel, if both sums are over the same ones.
+        # Errors of probabilities in float32 cancel if both sums use the same probabilities.
         logarithms = log_probabilities(logits.float())
         probabilities = logarithms.exp()
         shares = probabilities.sum(dim=0).double()
@@ -90,4 +92,4 @@ def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor 
 
 
 _LEAST = 0.05
-"""The information beside which what does not cancel, 1e-8, is nothing."""
+"""Above this value, the error of about 1e-8 that does not cancel is negligible."""

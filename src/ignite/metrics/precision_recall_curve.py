@@ -23,24 +23,24 @@ __all__ = ["PrecisionRecallCurve", "precision_recall_curve_compute_fn"]
 
 
 def precision_recall_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, Any, Any]:
-    """The curve of :class:`PrecisionRecallCurve`, of scores and targets of shape (N,)."""
+    """Computes :class:`PrecisionRecallCurve` for all scores and targets, of shape (N,)."""
     return precision_recall_curve(rank_scores(y_preds, y_targets))
 
 
 class PrecisionRecallCurve(EpochMetric):
     """Precisions and recalls, shape (U + 1,), and thresholds, shape (U,): three tensors, float64.
 
-    Thresholds are the U distinct scores, rising; precision and recall are those of predicting 1
-    from each on. The last point is (1, 0), without a threshold.
+    Thresholds are the U distinct scores in ascending order. Precision and recall are those of
+    predicting 1 for scores at or above the threshold. The last point is (1, 0), without a threshold.
 
     Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,).
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: has no effect; accepted for compatibility with Ignite.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_bins: count scores in bins instead of keeping all samples; see :class:`ROC_AUC`.
+        num_bins: the number of bins to count scores in; see :class:`ROC_AUC`.
 
     Raises:
         ValueError: see :class:`ROC_AUC`.

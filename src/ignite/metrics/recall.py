@@ -1,4 +1,4 @@
-"""The share of examples of a class that are found."""
+"""Recall: the fraction of examples of a class that are predicted as such."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ __all__ = ["Recall"]
 
 
 class Recall(_BaseClassification):
-    r"""The share of examples of a class that are found, :math:`\frac{TP}{TP + FN}`; 0 for a class without any.
+    r"""The fraction of examples of a class that are predicted as such, :math:`\frac{TP}{TP + FN}`; 0 if there are none.
 
     Update with ``(y_pred, y)``, multiclass, binary or multilabel, of the shapes that
     :class:`Accuracy` takes.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        average: False gives the value of each class, a tensor of shape (C,), and of binary data
-            that of class 1, of shape (); None the same, but for both classes of binary data.
-            "macro" or True is their mean, "weighted" the mean weighted by how many examples each
-            class has, "micro" counts examples of all classes together, and "samples" is the mean
-            over examples of the recall of their labels (multilabel only).
-        is_multilabel: whether equal shapes mean labels, not binary predictions.
+        average: False returns the value of each class, a tensor of shape (C,), and for binary data
+            that of class 1, of shape (). None does the same, but returns both classes of binary
+            data. "macro" or True is the mean over classes, "weighted" the mean weighted by the
+            number of examples of each class, "micro" counts the examples of all classes together,
+            and "samples" is the mean over examples of the recall of their labels (multilabel only).
+        is_multilabel: whether inputs of equal shape are multilabel instead of binary.
         device: where to count; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``average`` is none of the above or does not go with the data; in ``update``,
+        ValueError: ``average`` is not one of the above or does not fit the data; in ``update``,
             see :class:`Accuracy`.
         RuntimeError: in ``update``, the kind of classification has changed.
         NotComputableError: in ``compute``, no example was seen.
@@ -47,7 +47,7 @@ class Recall(_BaseClassification):
     Example:
         >>> metric = Recall(average=False)
         >>> metric.update((torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.6, 0.4]]), torch.tensor([1, 0, 0])))
-        >>> metric.compute()  # of those that are 0 one of two is found, of those that are 1 one of one
+        >>> metric.compute()  # one of two examples of class 0 is found, one of one of class 1
         tensor([0.5000, 1.0000], dtype=torch.float64)
     """
 

@@ -1,4 +1,4 @@
-"""The curve of true over false positive rates, and the area under it."""
+"""The ROC curve of true over false positive rates, and the area under it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ __all__ = ["ROC_AUC", "RocCurve", "roc_auc_compute_fn", "roc_auc_curve_compute_f
 
 
 def roc_auc_compute_fn(y_preds: Tensor, y_targets: Tensor, average: str | None = "macro") -> Any:
-    """The area of :class:`ROC_AUC`, of scores and targets of the shapes that it takes."""
+    """Computes :class:`ROC_AUC` for all scores and targets, of the shapes that it accepts."""
     return value_of_scores(roc_auc, y_preds, y_targets, check_average(average))
 
 
 def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, Any, Any]:
-    """The curve of :class:`RocCurve`, of scores and targets of shape (N,)."""
+    """Computes :class:`RocCurve` for all scores and targets, of shape (N,)."""
     return roc_curve(rank_scores(y_preds, y_targets))
 
 
 class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
-    """The area under the curve of true over false positive rates: how often a positive outscores a negative.
+    """The area under the ROC curve: the probability that a positive has a higher score than a negative.
 
     Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,),
     or (B, L) for L labels; or scores of shape (B, C) and classes of shape (B,), each class against
@@ -45,15 +45,16 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: has no effect; accepted for compatibility with Ignite.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`Metric`.
-        num_bins: count scores, which then have to be from 0 to 1, in as many bins of equal width,
-            instead of keeping all samples: memory no longer grows with the data, and scores in the
-            same bin are ties.
-        average: of several labels or classes, "macro" gives the mean of their values, "weighted"
-            the mean weighted by how many positives each has, "micro" the value of all of them taken
-            together, and None each value, a tensor of shape (L,) or (C,).
+        num_bins: the number of bins of equal width to count scores in, instead of keeping all
+            samples. Memory then does not grow with the data. Scores have to be from 0 to 1, and
+            scores in the same bin count as ties.
+        average: how to average over labels or classes. "macro" is the mean of their values,
+            "weighted" the mean weighted by the number of positives of each, "micro" the value for
+            the scores of all of them together, and None returns each value, a tensor of shape (L,)
+            or (C,).
 
     Raises:
         ValueError: shapes or values are not those above, or the dtype has changed. Values on an
@@ -63,7 +64,7 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
     Example:
         >>> metric = ROC_AUC()
         >>> metric.update((torch.tensor([0.9, 0.4, 0.6, 0.1]), torch.tensor([1, 1, 0, 0])))
-        >>> metric.compute()  # of four pairs one is the wrong way round
+        >>> metric.compute()  # one of four pairs is in the wrong order
         0.75
 
     References:
@@ -107,7 +108,7 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
 class RocCurve(EpochMetric):
     """False positive rates, true positive rates and thresholds: three tensors of shape (K,), float64.
 
-    They begin at (0, 0) with an infinite threshold; points on a straight line between others are
+    They start at (0, 0) with an infinite threshold. Points on a straight line between others are
     left out.
 
     Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,). Arguments and errors

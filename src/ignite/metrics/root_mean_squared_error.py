@@ -1,4 +1,4 @@
-"""The root of the mean of squared errors."""
+"""Root mean squared error."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["RootMeanSquaredError"]
 
 
 class RootMeanSquaredError(MeanSquaredError):
-    r"""The root of :class:`MeanSquaredError`, in the unit of targets.
+    r"""The square root of :class:`MeanSquaredError`, in the unit of the targets.
 
     .. math:: \sqrt{\frac{1}{N} \sum_{i=1}^{N} (p_i - y_i)^2}
 
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. What was accumulated is unharmed.
+        ValueError: in ``update``, shapes do not fit. The batch is then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

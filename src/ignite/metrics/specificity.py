@@ -1,4 +1,4 @@
-"""The share of examples of other classes that are not predicted as a class."""
+"""Specificity: the fraction of examples of other classes that are not predicted as a class."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ __all__ = ["Specificity"]
 
 
 class Specificity(_BaseClassification):
-    r"""The share of examples of other classes that are not predicted as a class, :math:`\frac{TN}{TN + FP}`.
+    r"""The fraction of examples of other classes that are not predicted as a class, :math:`\frac{TN}{TN + FP}`.
 
-    0 for a class that all examples have. Update with ``(y_pred, y)``, of the shapes that
+    It is 0 for a class that all examples have. Update with ``(y_pred, y)``, of the shapes that
     :class:`Accuracy` takes.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         average: as for :class:`Precision`, but not "samples".
-        is_multilabel: whether equal shapes mean labels, not binary predictions.
+        is_multilabel: whether inputs of equal shape are multilabel instead of binary.
         device: where to count; by default, where the predictions are.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: ``average`` is none of those; in ``update``, see :class:`Accuracy`.
+        ValueError: ``average`` is not one of those; in ``update``, see :class:`Accuracy`.
         RuntimeError: in ``update``, the kind of classification has changed.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
         >>> metric = Specificity()
         >>> metric.update((torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 0, 1])))
-        >>> round(metric.compute().item(), 4)  # of three examples of class 0, one is taken for class 1
+        >>> round(metric.compute().item(), 4)  # one of three examples of class 0 is predicted as class 1
         0.6667
     """
 
@@ -77,5 +77,5 @@ class Specificity(_BaseClassification):
 
 
 def _num_judged(counts: LabelCounts) -> Tensor | int:
-    """How many examples each class is predicted for or not."""
+    """The number of examples for which each class is predicted or not."""
     return counts.num_examples if counts.is_multilabel else counts.num_true.sum()

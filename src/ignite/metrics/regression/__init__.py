@@ -1,4 +1,4 @@
-"""Metrics of regression: how far predicted numbers are from true ones."""
+"""Metrics for regression."""
 
 from ignite.metrics.regression.canberra_metric import CanberraMetric
 from ignite.metrics.regression.fractional_absolute_error import FractionalAbsoluteError

@@ -1,6 +1,6 @@
-"""What regression metrics have in common: reading of their input, errors of single examples, sums and medians of them.
+"""Shared functions of regression metrics: checks of their input, errors of single examples, sums and medians.
 
-B examples in a batch, N in all.
+B is the number of examples in a batch, N that of all examples.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
 def read_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Predictions and targets, shape (B,).
+    """Returns predictions and targets, shape (B,).
 
     Raises:
-        ValueError: they are not both of shape (B,), or both (B, 1).
+        ValueError: they are neither both of shape (B,) nor both (B, 1).
         TypeError: they are not floating point.
     """
     y_pred, y = output
@@ -58,7 +58,7 @@ def _refuse(y_pred: Tensor, y: Tensor) -> NoReturn:
 
 
 def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """As :func:`read_pair`; on the CPU, where looking costs little, no target may be 0.
+    """Reads as :func:`read_pair`, and checks on the CPU, where it is cheap, that no target is 0.
 
     Raises:
         NotComputableError: a target on the CPU is 0.
@@ -71,7 +71,7 @@ def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class ZeroTargetError(NotComputableError):
-    """A target is 0, of a metric that divides by targets."""
+    """A target is 0, and the metric divides by targets."""
 
     def __init__(self) -> None:
         super().__init__("The ground truth has 0.")
@@ -88,7 +88,7 @@ def check_columns(reading: Reading) -> None:
 
 
 def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
-    """The number of examples, and the sum of ``terms(y_pred, y)``, which are computed in the widest dtype."""
+    """Returns the number of examples, and the sum of ``terms(y_pred, y)``, computed in the widest dtype."""
     y_pred, y = pair
     arrays = arrays_of(y_pred, y)
     if arrays is not None:
@@ -101,7 +101,7 @@ def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[i
 
 
 def sum_sizes(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
-    """As :func:`sum_terms`, of terms that are not negative: right to 1e-6 for float32, which then is enough."""
+    """Sums nonnegative terms, as :func:`sum_terms`. The relative error for float32 is at most about 1e-6."""
     arrays = arrays_of(*pair) if are_single(*pair) else None
     if arrays is not None:
         with without_float_warnings():
@@ -121,7 +121,7 @@ def sum_relative_terms(
     measure: Callable[..., tuple[int, Tensor | float]],
     terms: Callable[..., Any],
 ) -> tuple[int, Tensor | float, Tensor | float]:
-    """What ``measure(pair, terms)`` says, and how many targets are 0, which on the CPU none is."""
+    """Returns ``(*measure(pair, terms), num_zeros)``, with the number of targets that are 0; none are on the CPU."""
     y = pair[1]
     return *measure(pair, terms), 0.0 if y.is_cpu else (y == 0).sum()
 
@@ -131,7 +131,7 @@ def totals_of_relative_terms(
     terms: Callable[..., Any],
     device: torch.device | None,
 ) -> Totals:
-    """The statistic of metrics that divide by targets: what :func:`sum_relative_terms` sums."""
+    """Returns the statistic of metrics that divide by targets, with the sums of :func:`sum_relative_terms`."""
     return Totals(
         sum_relative_terms,
         (measure, terms),
@@ -142,7 +142,7 @@ def totals_of_relative_terms(
 
 
 def mean_of_relative_terms(totals: Totals) -> float:
-    """The mean of the terms that :func:`sum_relative_terms` has summed.
+    """Returns the mean of the terms in :func:`totals_of_relative_terms`.
 
     Raises:
         ZeroTargetError: a target on an accelerator was 0.
@@ -154,15 +154,15 @@ def mean_of_relative_terms(totals: Totals) -> float:
 
 
 def sum_or_zero(totals: Totals) -> float:
-    """The first total; 0 without examples."""
+    """Returns the first total, or 0 without examples."""
     values = totals.values
     return float(values[0]) if values else 0.0
 
 
 class _BaseRegression(Metric):
-    """For regression metrics written for Ignite: gives ``_update`` predictions and targets of shape (B,).
+    """Base class for regression metrics written for Ignite. The metrics of this package do not use it.
 
-    Subclasses define ``reset``, ``_update`` and ``compute``. The metrics of this package do not use it.
+    Subclasses define ``reset``, ``compute``, and ``_update``, which receives predictions and targets of shape (B,).
     """
 
     @abstractmethod
@@ -175,13 +175,13 @@ class _BaseRegression(Metric):
 
 
 Numbers: TypeAlias = Any
-"""A tensor, or an array of numpy, whose calls cost less."""
+"""Tensors, or NumPy arrays, whose functions have less overhead."""
 
 
 def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
-    """The quotient, with 0 for 0/0: where nothing is wrong, nothing is wrong in relation to anything.
+    """Returns the quotient, with 0 for 0/0.
 
-    Of arrays it stays NaN, which shows in their sum: then tensors are asked.
+    For arrays, 0/0 stays NaN. Callers see it in the sum and compute again with tensors.
     """
     quotient = numerator / denominator
     return (
@@ -192,17 +192,17 @@ def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
 
 
 def absolute_errors(y_pred: Numbers, y: Numbers) -> Numbers:
-    """By how much predictions are off."""
+    """Returns absolute errors."""
     return abs(y - y_pred)
 
 
 def relative_errors(y_pred: Numbers, y: Numbers) -> Numbers:
-    """Absolute errors, as a fraction of targets."""
+    """Returns absolute errors, as a fraction of targets."""
     return ratio(abs(y - y_pred), abs(y))
 
 
 def symmetric_errors(y_pred: Numbers, y: Numbers) -> Numbers:
-    """Absolute errors, as a fraction of the sum of both absolute values: from 0 to 1."""
+    """Returns absolute errors, as a fraction of the sum of both absolute values: from 0 to 1."""
     sizes = abs(y) + abs(y_pred)
     if not isinstance(sizes, Tensor) and sizes.dtype == "float32" and numpy.isinf(sizes.max()):
         return symmetric_errors(y_pred.astype("float64"), y.astype("float64"))
@@ -210,26 +210,26 @@ def symmetric_errors(y_pred: Numbers, y: Numbers) -> Numbers:
 
 
 def errors_relative_to_mean(y_pred: Numbers, y: Numbers) -> Numbers:
-    """Absolute errors, as a fraction of those of predicting the mean of all targets."""
-    deviations = y - y[:1]  # exact for numbers that are far from 0 and near to each other
+    """Returns absolute errors, as a fraction of those of predicting the mean target."""
+    deviations = y - y[:1]  # exact also for numbers far from 0 that vary little
     return errors_relative_to(y_pred, y, y[:1], deviations.mean(axis=0))
 
 
 def errors_relative_to(y_pred: Numbers, y: Numbers, high: Numbers, low: Numbers) -> Numbers:
-    """Likewise, of a mean in two parts."""
+    """Returns absolute errors, as a fraction of those of predicting ``high + low``."""
     return ratio(abs(y - y_pred), abs((y - high) - low))
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """In the widest dtype of its device, (N,) or (N, K); (N, 1) becomes (N,)."""
+    """Returns the tensor in the widest dtype of its device. Shape (N, 1) becomes (N,)."""
     tensor = tensor.detach().to(wide_dtype(tensor))
     return tensor.squeeze(1) if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
 
 
 def median_of(errors: Callable[[Numbers, Numbers], Numbers], y_pred: Tensor, y: Tensor) -> float:
-    """The median of ``errors(y_pred, y)``, each that of one example and computed in the widest dtype.
+    """Returns the median of ``errors(y_pred, y)``, which are computed in the widest dtype.
 
-    Many of float32 are then held as float32, if their median has room there.
+    Many errors of float32 data are stored as float32, if their median is representable there.
     """
     arrays = arrays_of(y_pred, y) if y_pred.ndim == y.ndim == 1 and len(y) else None
     if arrays is not None:
@@ -240,7 +240,7 @@ def median_of(errors: Callable[[Numbers, Numbers], Numbers], y_pred: Tensor, y: 
 
 
 def in_pieces(function: Callable[..., Any], y_pred: Any, y: Any) -> Any:
-    """``function(y_pred, y)``, of arrays (N,): shape (N,); in pieces for which no memory is asked of the system."""
+    """Returns ``function(y_pred, y)`` of arrays (N,), computed in pieces, so that temporary arrays stay small."""
     n = len(y)
     found = numpy.empty(
         n, dtype="float32" if n >= MANY and y.itemsize == y_pred.itemsize == 4 else "float64"
@@ -253,13 +253,13 @@ def in_pieces(function: Callable[..., Any], y_pred: Any, y: Any) -> Any:
 
 
 _PIECE = MANY = 2**12
-"""Of fewer examples the widest dtype takes no time."""
+"""With fewer examples, the widest dtype costs no time."""
 
 
 def mean_in_parts(y: Tensor) -> tuple[float, float]:
-    """Of targets (N,), in two parts: the first target, and the mean of how far they are from it.
+    """Returns the mean of targets (N,) in two parts: the first target, and the mean difference from it.
 
-    Their sum may be less exact, for numbers that are far from 0 and near to each other.
+    For numbers far from 0 that vary little, the sum of both is less exact than the parts.
     """
     high = y[0].item()
     pieces = y.detach().split(_PIECE)
@@ -269,19 +269,19 @@ def mean_in_parts(y: Tensor) -> tuple[float, float]:
 
 
 def _middle(values: Any) -> float:
-    """The median of an array (N,), which it puts into another order."""
+    """Returns the median of an array (N,), which is reordered in place."""
     n = len(values)
-    values.partition(n // 2)  # around one place, which takes much less than around two
+    values.partition(n // 2)  # one pivot is much faster than two
     upper, lower = float(values[n // 2]), float(values[: n // 2].max()) if n > 1 else math.nan
-    if math.isnan(values[n // 2 :].max()):  # NaN comes last
+    if math.isnan(values[n // 2 :].max()):  # NaN is sorted last
         return math.nan
     return upper if n % 2 else lower / 2 + upper / 2
 
 
 def median(values: Tensor) -> float:
-    """The middle value, or the average of the two middle ones; NaN if there is a NaN, or no value.
+    """Returns the middle value, or the mean of the two middle ones; NaN if there is a NaN, or no value.
 
-    Of several columns (N, K), the mean of their medians.
+    For several columns (N, K), it is the mean of their medians.
     """
     if not len(values):
         return math.nan

@@ -19,8 +19,8 @@ class CanberraMetric(View):
     counts as 0.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
 
     Example:
         >>> import torch

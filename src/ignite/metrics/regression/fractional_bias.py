@@ -1,4 +1,4 @@
-"""The mean error, relative to the mean of both numbers."""
+"""Fractional bias: the mean error, relative to the mean of target and prediction."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["FractionalBias"]
 
 
 class FractionalBias(View):
-    r"""The mean of errors, each relative to the mean of both numbers; positive where predictions are too low.
+    r"""The mean of errors, each relative to the mean of both numbers; positive if predictions are too low.
 
     .. math:: \frac{1}{N} \sum_i \frac{2 (A_i - P_i)}{A_i + P_i}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0
-    counts as 0, and numbers that are opposite give infinity, of the sign of the target.
+    counts as 0. Opposite numbers give infinity with the sign of the target.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

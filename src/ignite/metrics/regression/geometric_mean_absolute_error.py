@@ -31,8 +31,8 @@ class GeometricMeanAbsoluteError(View):
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -62,11 +62,11 @@ class GeometricMeanAbsoluteError(View):
 
 
 def _sum_logs(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
-    """As ``sum_terms``; of float32, single logarithms are right to 1e-7, which is enough for their exponential."""
+    """Sums as ``sum_terms``, in float32 for float32: an error of 1e-7 per logarithm is small enough for the result."""
     arrays = arrays_of(*pair) if are_single(*pair) else None
     if arrays is not None:
         with without_float_warnings():
             total = float(terms(*arrays).sum(dtype="float64"))
-        if total < math.inf:  # a difference may have overflown
+        if total < math.inf:  # a difference may have overflowed
             return pair[1].shape[0], total
     return sum_terms(pair, terms)

@@ -29,19 +29,19 @@ class GeometricMeanRelativeAbsoluteError(View):
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
     both of shape (B,) or both (B, 1), of the same dtypes each time. Arguments are those of
-    :class:`~ignite.metrics.Metric`. 0/0 counts as
-    0. The value is 0 if a prediction is exact, infinite if a target is the mean, and NaN if both occur. All samples are
-    kept, together with other metrics that keep them.
+    :class:`~ignite.metrics.Metric`. 0/0 counts as 0. The value is 0 if a prediction is exact,
+    infinite if a target is the mean, and NaN if both occur. All samples are kept, and shared with
+    other metrics that keep them.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
         >>> import torch
         >>> metric = GeometricMeanRelativeAbsoluteError()
-        >>> metric.update((torch.tensor([2.0, 4.0]), torch.tensor([1.0, 5.0])))  # 1 each, where the mean is off by 2
+        >>> metric.update((torch.tensor([2.0, 4.0]), torch.tensor([1.0, 5.0])))  # errors 1, of the mean target 2
         >>> round(metric.compute(), 9)
         0.5
 
@@ -68,9 +68,9 @@ class GeometricMeanRelativeAbsoluteError(View):
 
 
 def _mean_of_single(pieces: list[tuple[Tensor, Tensor]]) -> float | None:
-    """The mean logarithm of relative errors, computed in float32; None where that is not enough.
+    """Returns the mean logarithm of relative errors, computed in float32, or None if that is not precise enough.
 
-    It is where targets are not far from 0 in relation to how much they vary.
+    It is precise enough if the mean target is not large compared to the deviations of targets.
     """
     if not all(y.is_cpu and are_single(y_pred, y) for y_pred, y in pieces):
         return None

@@ -1,4 +1,4 @@
-"""Kendall's coefficients of rank correlation."""
+"""Kendall rank correlation coefficients."""
 
 from __future__ import annotations
 
@@ -19,36 +19,34 @@ __all__ = ["KendallRankCorrelation"]
 
 
 class KendallRankCorrelation(EpochMetric):
-    r"""Kendall's coefficient of rank correlation: how many more pairs are ordered alike than not, from -1 to 1.
+    r"""Kendall rank correlation coefficient: concordant minus discordant pairs, scaled to the range from -1 to 1.
 
     .. math:: \tau_b = \frac{C - D}{\sqrt{(C + D + T_p)(C + D + T_a)}},
         \qquad \tau_c = \frac{2 (C - D)}{N^2 (m - 1) / m}
 
-    with :math:`C` pairs of examples that predictions and targets order alike, :math:`D` the other
-    way round,
-    :math:`T_p` tied in predictions only, :math:`T_a` in targets only, and :math:`m` the smaller number of distinct
+    with :math:`C` concordant pairs of examples, :math:`D` discordant ones, :math:`T_p` tied in
+    predictions only, :math:`T_a` tied in targets only, and :math:`m` the smaller number of distinct
     values. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B, 1), of the
     same dtypes each time. NaN if predictions or targets are all equal, or one is NaN. All samples
-    are kept, together with other metrics that keep them; memory is of their order, time O(N log²
-    N).
+    are kept, and shared with other metrics that keep them. Memory is O(N), time O(N log² N).
 
     Args:
-        variant: "b", which reaches 1 if ties go together, or "c", for numbers of distinct values
-            that differ.
+        variant: "b", which is 1 if predictions and targets have the same ties, or "c", for
+            different numbers of distinct values.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: has no effect; accepted for compatibility with Ignite.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`~ignite.metrics.Metric`.
 
     Raises:
         ValueError, TypeError: ``variant`` is neither "b" nor "c"; in ``update``, shapes or dtypes
-            are not those above. What was kept is unharmed.
+            are not those above. The batch is then not kept.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
         >>> metric = KendallRankCorrelation()
         >>> metric.update((torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([10.0, 30.0, 20.0, 40.0])))
-        >>> round(metric.compute(), 4)  # five pairs alike, one not
+        >>> round(metric.compute(), 4)  # five concordant pairs, one discordant
         0.6667
 
     References:
@@ -84,8 +82,7 @@ def _kendall(y_pred: Tensor, y: Tensor, variant: str) -> float:
     num_distinct = min(len(x_counts), len(y_counts))
     if num_distinct == 1:
         return float("nan")
-    # By x, and by y where x is tied: then only pairs that are ordered the other way round are
-    # inversions.
+    # Sorted by x, and by y where x is tied, so that inversions of y are the discordant pairs.
     joint, _ = (x * len(y_counts) + y).sort()
     _, joint_counts = joint.unique_consecutive(return_counts=True)
     n = len(joint)
@@ -96,21 +93,21 @@ def _kendall(y_pred: Tensor, y: Tensor, variant: str) -> float:
     num_discordant = num_inversions(joint % len(y_counts))
     surplus = num_pairs - x_tied - y_tied + both_tied - 2 * num_discordant
     if variant == "b":
-        # Of the product, so that the value is exactly 1 where all pairs are ordered alike.
+        # The root of the product is exact if all pairs are concordant, so the value is exactly 1.
         return surplus / math.sqrt((num_pairs - x_tied) * (num_pairs - y_tied))
     return 2 * surplus / (n**2 * (num_distinct - 1) / num_distinct)
 
 
 def num_tied_pairs(counts: Tensor) -> int:
-    """How many pairs are equal, if there are so many of each value."""
+    """Returns the number of tied pairs, given the number of each value."""
     return int((counts * (counts - 1) // 2).sum())
 
 
 def num_inversions(values: Tensor) -> int:
-    """How many pairs of integers (N,) stand in falling order. Memory is O(N), time O(N log² N).
+    """Returns the number of inversions among integers (N,). Memory is O(N), time O(N log² N).
 
-    Blocks are merged two by two, all of a width at once; of those pairs that have one value in each
-    block, searching one in the other tells how many stand in falling order.
+    Merges sorted blocks in pairs, all of one width at once. A search of the values of one block in
+    the other counts the inversions between both.
 
     References:
         Knight, "A computer method for calculating Kendall's tau with ungrouped data", 1966.
@@ -118,7 +115,7 @@ def num_inversions(values: Tensor) -> int:
     n = len(values)
     if n < 2:
         return 0
-    # Values at the end that are as large as the largest are in no inversion.
+    # Padding with the largest value adds no inversions.
     padding = values.max().expand((1 << (n - 1).bit_length()) - n)
     blocks = torch.cat([values, padding]).view(-1, 1)
     total = torch.zeros((), dtype=torch.int64, device=values.device)

@@ -20,8 +20,8 @@ class LogCoshError(View):
     errors count as half their square, large ones as their absolute value less ln 2.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -43,9 +43,8 @@ class LogCoshError(View):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         error = absolute_errors(y_pred, y)
-        # cosh x = 1 + 2 sinh(x/2)^2 = exp(x) (1 + exp(-2x)) / 2: one overflows where x is large,
-        # one cancels near 0. cosh(e) - 1 = (exp(e) - 1) ** 2 / (2 exp(e)); beyond 40, one unit more
-        # is one unit more.
+        # cosh(x) overflows for large x, and its logarithm cancels near 0. Instead, cosh(x) - 1 =
+        # (exp(x) - 1)^2 / (2 exp(x)), and beyond 40 log cosh grows like x.
         small = error.clip(max=40)
         grown = library_of(y).expm1(small)
         return library_of(y).log1p(grown * grown / (2 * grown + 2)) + (error - small)

@@ -19,8 +19,8 @@ class ManhattanDistance(View):
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
 
     Example:
         >>> import torch

@@ -22,8 +22,8 @@ class MaximumAbsoluteError(View):
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -48,7 +48,7 @@ def _largest(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float]:
     if y.is_cpu and are_single(y_pred, y):
         lowest, highest = (y - y_pred).aminmax()  # one pass instead of two
         largest = max(highest.item(), -lowest.item())
-        if largest < HUGE:  # the difference may have overflown
+        if largest < HUGE:  # the difference may have overflowed
             return y.shape[0], largest
     dtype = wide_dtype(y)
     return y.shape[0], absolute_errors(y_pred.to(dtype), y.to(dtype)).max()

@@ -15,18 +15,17 @@ __all__ = ["MeanAbsolutePercentageError"]
 
 
 class MeanAbsolutePercentageError(View):
-    r"""The mean of absolute errors, each as a fraction of the target; not multiplied by 100.
+    r"""The mean of absolute errors, each as a fraction of the target, not a percentage.
 
     .. math:: \frac{1}{N} \sum_i \frac{|A_i - P_i|}{|A_i|}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
-    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. It is
-    the same as
-    :class:`MeanAbsoluteRelativeError`, under the name that most know.
+    both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. The
+    value equals that of :class:`MeanAbsoluteRelativeError`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU,
             ``compute`` for others; or, in ``compute``, no example was seen.
 

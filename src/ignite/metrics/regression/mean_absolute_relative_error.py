@@ -23,8 +23,8 @@ class MeanAbsoluteRelativeError(View):
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU,
             ``compute`` for others; or, in ``compute``, no example was seen.
 

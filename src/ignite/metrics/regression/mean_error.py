@@ -16,7 +16,7 @@ __all__ = ["MeanError"]
 
 
 class MeanError(View):
-    r"""The mean of errors; positive where predictions are too low.
+    r"""The mean of errors, which is positive if predictions are too low.
 
     .. math:: \frac{1}{N} \sum_i (A_i - P_i)
 
@@ -24,8 +24,8 @@ class MeanError(View):
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -55,7 +55,7 @@ class MeanError(View):
 def _sum_errors(
     pair: tuple[Tensor, Tensor], terms: Callable[..., Any]
 ) -> tuple[int, Tensor | float]:
-    """As ``sum_terms``; the sums of float32 are right to all of its digits if they are float64."""
+    """Sums as ``sum_terms``. Sums of float32 data in float64 are exact to float32 precision."""
     y_pred, y = pair
     if y.is_cpu and are_single(y_pred, y):
         return y.shape[0], y.sum(dtype=torch.float64).item() - y_pred.sum(

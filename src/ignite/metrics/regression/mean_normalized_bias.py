@@ -15,7 +15,7 @@ __all__ = ["MeanNormalizedBias"]
 
 
 class MeanNormalizedBias(View):
-    r"""The mean of errors, each as a fraction of the target; positive where predictions are nearer to 0.
+    r"""The mean of errors, each as a fraction of the target. It is positive if predictions are closer to 0.
 
     .. math:: \frac{1}{N} \sum_i \frac{A_i - P_i}{A_i}
 
@@ -23,8 +23,8 @@ class MeanNormalizedBias(View):
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU,
             ``compute`` for others; or, in ``compute``, no example was seen.
 

@@ -17,7 +17,7 @@ __all__ = ["MedianAbsoluteError", "median_absolute_error_compute_fn"]
 
 
 def median_absolute_error_compute_fn(y_pred: Tensor, y: Tensor) -> float:
-    """The value of :class:`MedianAbsoluteError`, of predictions and targets of shape (N,) or (N, 1)."""
+    """Computes :class:`MedianAbsoluteError` for all predictions and targets, of shape (N,) or (N, 1)."""
     return median_of(absolute_errors, y_pred, y)
 
 
@@ -26,18 +26,18 @@ class MedianAbsoluteError(EpochMetric):
 
     .. math:: \operatorname{median}_i |A_i - P_i|
 
-    with targets :math:`A` and predictions :math:`P`; of an even number, the average of the two
+    with targets :math:`A` and predictions :math:`P`. For an even number, it is the mean of the two
     middle values. Update with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes
-    each time; or, of several outputs, both (B, K), for the mean of their medians. NaN gives NaN.
-    All samples are kept, together with other metrics that keep them.
+    each time, or, for several outputs, both (B, K); the value then is the mean of their medians. NaN gives NaN.
+    All samples are kept, and shared with other metrics that keep them.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to keep the tensors; by default, where they are.
 
     Raises:
-        ValueError: in ``update``, a tensor has another shape, or another dtype than before. What
-            was kept is unharmed.
+        ValueError: in ``update``, a tensor has another shape, or another dtype than before. The
+            batch is then not kept.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

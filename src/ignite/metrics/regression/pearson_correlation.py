@@ -1,4 +1,4 @@
-"""Pearson's coefficient of correlation."""
+"""Pearson correlation coefficient."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["PearsonCorrelation"]
 
 
 class PearsonCorrelation(View):
-    r"""Pearson's coefficient of correlation: how far predictions and targets lie on a rising (1) or falling (-1) line.
+    r"""Pearson correlation coefficient, from -1 to 1.
 
     .. math:: \frac{\sum_i (P_i - \bar{P})(A_i - \bar{A})}
         {\sqrt{\sum_i (P_i - \bar{P})^2} \sqrt{\sum_i (A_i - \bar{A})^2}}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
-    both of shape (B,) or both (B, 1). The value is 0 where predictions or targets are all equal.
-    Neither the unit of the numbers nor how far they are from 0 matters.
+    both of shape (B,) or both (B, 1). The value is 0 if predictions or targets are all equal. It
+    does not depend on the unit and offset of the numbers.
 
     Args:
-        eps: the least that is taken for the product of both standard deviations, if more than the
-            default: the value then depends on the unit, and is too small for numbers that vary
-            little.
+        eps: a lower bound of the product of both standard deviations. It has an effect only if it
+            is larger than the default: the value then depends on the unit, and is too small for
+            numbers that vary little.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: where to accumulate; by default, where predictions and targets are.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -63,6 +63,6 @@ class PearsonCorrelation(View):
         correlation = max(-1.0, min(found.correlation, 1.0))
         if (
             self.eps > 1e-8
-        ):  # Ignite's default, which would make something of numbers that vary little
+        ):  # Ignite's default, which would change the value for numbers that vary little
             correlation *= min(found.norms[0] * found.norms[1] / found.num_examples / self.eps, 1.0)
         return correlation

@@ -10,18 +10,18 @@ __all__ = ["R2Score"]
 
 
 class R2Score(View):
-    r"""The coefficient of determination: the part of the targets' variance that predictions explain, at most 1.
+    r"""The coefficient of determination: the fraction of the variance of targets that predictions explain, at most 1.
 
     .. math:: 1 - \frac{\sum_i (A_i - P_i)^2}{\sum_i (A_i - \bar{A})^2}
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. If
     all targets are equal, the value is 1 for exact predictions, otherwise 0, as in scikit-learn.
-    Neither the unit of the numbers nor how far they are from 0 matters.
+    A common unit or offset of predictions and targets does not change the value.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -42,6 +42,6 @@ class R2Score(View):
         of_predictions, of_targets = found.norms
         if of_targets == 0:
             return float(of_predictions == 0 and found.difference == 0)
-        # The errors are a vector of deviations, and one of equal numbers that is orthogonal to it.
+        # The vector of errors is the sum of deviations and a constant, which are orthogonal.
         spread, bias = of_predictions / of_targets, found.difference / of_targets
         return 2 * found.correlation * spread - spread * spread - found.num_examples * bias * bias

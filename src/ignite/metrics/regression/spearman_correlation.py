@@ -1,4 +1,4 @@
-"""Spearman's coefficient of rank correlation."""
+"""Spearman rank correlation coefficient."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["SpearmanRankCorrelation"]
 
 
 class SpearmanRankCorrelation(EpochMetric):
-    r"""Spearman's coefficient of rank correlation: how far predictions rise (1) or fall (-1) with targets.
+    r"""Spearman rank correlation coefficient: the correlation of the ranks of predictions and targets.
 
     .. math:: \frac{\sum_i (p_i - \bar{p})(a_i - \bar{a})}{\sqrt{\sum_i (p_i - \bar{p})^2 \sum_i (a_i - \bar{a})^2}}
 
-    with :math:`p` and :math:`a` the ranks of predictions and targets, of which equal values share
-    the mean of theirs. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B,
+    with :math:`p` and :math:`a` the ranks of predictions and targets, where equal values
+    share their mean rank. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B,
     1), of the same dtypes each time. NaN if predictions or targets are all equal, or one is NaN.
-    All samples are kept, together with other metrics that keep them.
+    All samples are kept, and shared with other metrics that keep them.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: has no effect; accepted for compatibility with Ignite.
         device: where to keep the tensors; by default, where they are.
         skip_unrolling: see :class:`~ignite.metrics.Metric`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was kept is
-            unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is then
+            not kept.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
@@ -68,12 +68,12 @@ def _spearman(y_pred: Tensor, y: Tensor) -> float:
         return float("nan")
     mean = (len(y) + 1) / 2
     x, y = mid_ranks(widened(y_pred)) - mean, mid_ranks(widened(y)) - mean
-    # Of the product, so that the value is exactly 1 where ranks are equal.
+    # The root of the product is exact if ranks are equal, so the value is exactly 1.
     return float(x @ y / ((x @ x) * (y @ y)).sqrt())
 
 
 def mid_ranks(values: Tensor) -> Tensor:
-    """Ranks from 1 to N of floating point numbers, in their dtype; equal values share the mean of theirs."""
+    """Returns ranks from 1 to N of floating point numbers, in their dtype. Equal values share their mean rank."""
     _, group, counts = values.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).to(values)
     ranks: Tensor = last - (counts.to(values) - 1) / 2

@@ -16,12 +16,12 @@ class SymmetricMeanAbsolutePercentageError(View):
 
     with targets :math:`A` and predictions :math:`P`. Update with ``(y_pred, y)``: floating point,
     both of shape (B,) or both (B, 1). Arguments are those of :class:`~ignite.metrics.Metric`. 0/0
-    counts as 0. It is a fraction, not multiplied by 100, and the same as
-    :class:`FractionalAbsoluteError`, under the name that forecasters know.
+    counts as 0. The value is a fraction, not a percentage, and equals that of
+    :class:`FractionalAbsoluteError`.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
         NotComputableError: in ``compute``, no example was seen.
 
     Example:

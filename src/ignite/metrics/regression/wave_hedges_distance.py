@@ -27,8 +27,8 @@ class WaveHedgesDistance(View):
     counts as 0. Meant for numbers that are not negative.
 
     Raises:
-        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. What was
-            accumulated is unharmed.
+        ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
+            then not accumulated.
 
     Example:
         >>> import torch
