@@ -27,7 +27,7 @@ from support.cases import (
     value_of,
 )
 
-ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage")
+ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage", "InceptionScore")
 PAIRS = {name: case for name, case in CASES.items() if name not in ACCUMULATE}
 every_metric_of_pairs = pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS.keys())
 TAKES_ANY_TARGETS = ("Entropy", "MutualInformation", "Loss")

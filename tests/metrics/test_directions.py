@@ -8,6 +8,7 @@ import torch
 import torchmetrics
 
 import ignite.metrics as all_metrics
+import ignite.metrics.gan
 from ignite.engine import Engine
 from ignite.metrics import (
     SSIM,
@@ -18,6 +19,7 @@ from ignite.metrics import (
     ConfusionMatrix,
     DiceCoefficient,
     Fbeta,
+    InceptionScore,
     IoU,
     JaccardIndex,
     Loss,
@@ -28,6 +30,7 @@ from ignite.metrics import (
     MultiLabelConfusionMatrix,
     RunningAverage,
     adapt,
+    clustering,
     cmAccuracy,
     cmPrecision,
     cmRecall,
@@ -59,10 +62,14 @@ DATA = {
     "MeanAbsoluteError": OF_NUMBERS, "MeanSquaredError": OF_NUMBERS, "RootMeanSquaredError": OF_NUMBERS,
     "MaximumMeanDiscrepancy": (OF_ROWS[0], 3 * OF_ROWS[1], OF_ROWS[2]),
     "CalibrationError": (GOOD.softmax(1), (9 * POOR).softmax(1), LABELS),
+    "FID": (GOOD + 0.1, POOR, GOOD), "InceptionScore": (GOOD.softmax(1), POOR.softmax(1), LABELS),
+    **dict.fromkeys(clustering.__all__, (GOOD, POOR, LABELS)),
     "CohenKappa": (GOOD.argmax(1), POOR.argmax(1), LABELS),
 }  # fmt: skip
 MADE = {
     "Loss": lambda: Loss(torch.nn.functional.cross_entropy),
+    "FID": lambda: all_metrics.FID(3),
+    "InceptionScore": lambda: InceptionScore(3),
     "PSNR": lambda: all_metrics.PSNR(1.0),
     "SSIM": lambda: SSIM(1.0),
     "TopKCategoricalAccuracy": lambda: all_metrics.TopKCategoricalAccuracy(1),
@@ -74,7 +81,7 @@ UNKNOWN = {
 }  # fmt: skip
 CLASSES_OF_METRICS = {
     name: one
-    for module in (all_metrics, regression)
+    for module in (all_metrics, clustering, ignite.metrics.gan, regression)
     for name in module.__all__
     if inspect.isclass(one := getattr(module, name)) and issubclass(one, Metric)
 }
@@ -82,7 +89,7 @@ CLASSES_OF_METRICS = {
 
 def value_of(metric, y_pred, y):
     metric.reset()
-    metric.update((y_pred, y))
+    metric.update(y_pred if isinstance(metric, InceptionScore) else (y_pred, y))
     value = metric.compute()
     return float(value.mean() if isinstance(value, torch.Tensor) else value)
 

@@ -11,8 +11,11 @@ import torch
 from torch.nn import functional as F
 
 import ignite.metrics
+import ignite.metrics.clustering
+import ignite.metrics.gan
 import ignite.metrics.regression
 from ignite import metrics as m
+from ignite.metrics import clustering as c
 from ignite.metrics import regression as r
 
 FINELY = 1e-9
@@ -74,6 +77,14 @@ def images(generator, n):
     return torch.rand(n, 2, 12, 14, generator=generator), torch.rand(
         n, 2, 12, 14, generator=generator
     )
+
+
+def clusters(generator, n):
+    return torch.randn(n, 3, generator=generator), torch.randint(3, (n,), generator=generator)
+
+
+def classified(generator, n):
+    return distributions(generator, n)[0]
 
 
 def numbers(generator, n):
@@ -197,6 +208,9 @@ _CASES = [
     Case("JSDivergence", m.JSDivergence, vectors),
     Case("HSIC", m.HSIC, vectors, depends_on_batches=True),
     Case("MaximumMeanDiscrepancy", m.MaximumMeanDiscrepancy, vectors, depends_on_batches=True),
+    Case("FID", lambda: m.FID(3), vectors),
+    Case("InceptionScore", lambda: m.InceptionScore(5), classified),
+    *[Case(name, getattr(c, name), clusters) for name in c.__all__],
     Case("PSNR", lambda: m.PSNR(1.0), images),
     Case("SSIM", lambda: m.SSIM(1.0), images),
     *[
@@ -219,7 +233,12 @@ NOT_HERE = {
 
 
 def all_metric_classes():
-    for module in (ignite.metrics, ignite.metrics.regression):
+    for module in (
+        ignite.metrics,
+        ignite.metrics.clustering,
+        ignite.metrics.gan,
+        ignite.metrics.regression,
+    ):
         for name in module.__all__:
             found = getattr(module, name)
             if (

@@ -6,7 +6,7 @@ Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequenc
 import warnings
 from typing import Any
 
-from ignite.metrics import regression
+from ignite.metrics import clustering, regression
 from ignite.metrics.accumulation import Average, GeometricAverage, VariableAccumulation
 from ignite.metrics.accuracy import Accuracy
 from ignite.metrics.adapters import adapt
@@ -32,6 +32,8 @@ from ignite.metrics.entropy import Entropy
 from ignite.metrics.epoch_metric import EpochMetric, EpochMetricWarning
 from ignite.metrics.fbeta import Fbeta
 from ignite.metrics.frequency import Frequency
+from ignite.metrics.gan.fid import FID
+from ignite.metrics.gan.inception_score import InceptionScore
 from ignite.metrics.gpu_info import GpuInfo
 from ignite.metrics.hamming_distance import HammingDistance
 from ignite.metrics.hsic import HSIC
@@ -69,6 +71,7 @@ from ignite.metrics.ssim import SSIM
 from ignite.metrics.top_k_categorical_accuracy import TopKCategoricalAccuracy
 
 __all__ = [
+    "FID",
     "HSIC",
     "PSNR",
     "ROC_AUC",
@@ -96,6 +99,7 @@ __all__ = [
     "GeometricAverage",
     "GpuInfo",
     "HammingDistance",
+    "InceptionScore",
     "IoU",
     "JSDivergence",
     "JaccardIndex",
@@ -125,6 +129,7 @@ __all__ = [
     "TopKCategoricalAccuracy",
     "VariableAccumulation",
     "adapt",
+    "clustering",
     "cmAccuracy",
     "cmPrecision",
     "cmRecall",

@@ -97,6 +97,11 @@ class KeptSamples(Statistic):
                 )
 
     @property
+    def latest(self) -> tuple[Tensor, Tensor] | None:
+        """Both tensors of the latest batch, or of several that were joined; None before the first."""
+        return self._batches[-1].tensors if self._batches else None
+
+    @property
     def first(self) -> Tensor:
         """All first tensors, shape (N, ...)."""
         return self._joined()[0]
