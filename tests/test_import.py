@@ -1,6 +1,10 @@
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+import ignite
 
 OPTIONAL = [
     "fsspec",
@@ -45,7 +49,7 @@ def test_importing_brings_no_optional_package():
 
 def test_rooms_are_reached_from_ignite_alone():
     code = "import ignite; print(ignite.metrics.Loss.__name__, ignite.engine.Engine.__name__, ignite.__version__)"
-    assert run(code).stdout == "Loss Engine 0.1.0\n"
+    assert run(code).stdout == "Loss Engine 0.6.0\n"
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -64,3 +68,10 @@ def test_saving_and_data_are_loaded_when_a_run_is_saved():
         "ignite.engine.Engine(lambda engine, batch: None).run([1])"
     )
     assert run(code).stdout == "[]\n"
+
+
+def test_the_version_satisfies_programs_that_ask_for_an_ignite():
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert ignite.__version__ == pyproject["project"]["version"]
+    release = tuple(int(part) for part in ignite.__version__.split("."))
+    assert release > (0, 5, 5), "clients ask for 'ignite >= 0.4.11' before they import anything"

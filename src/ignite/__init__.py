@@ -5,7 +5,7 @@ from typing import Any
 
 from ignite.contrib import old_paths
 
-__version__ = "0.1.0"
+__version__ = "0.6.0"
 
 _ROOMS = (
     "base",
