@@ -27,7 +27,8 @@ NAMES = {
     "MultiLabelConfusionMatrix ClassificationReport CohenKappa MatthewsCorrCoef ROC_AUC RocCurve AveragePrecision "
     "PrecisionRecallCurve TopKCategoricalAccuracy MeanAbsoluteError MeanSquaredError RootMeanSquaredError "
     "MeanPairwiseDistance CosineSimilarity Entropy MutualInformation KLDivergence JSDivergence HSIC "
-    "MaximumMeanDiscrepancy PSNR SSIM FID InceptionScore regression clustering",
+    "MaximumMeanDiscrepancy PSNR SSIM FID InceptionScore regression clustering MeanAveragePrecision "
+    "ObjectDetectionAvgPrecisionRecall CommonObjectDetectionMetrics coco_tensor_list_to_dict_list",
     "ignite.metrics.metric": "Metric sync_all_reduce reinit__is_reduced RunningEpochWise RunningBatchWise "
     "SingleEpochRunningBatchWise EpochWise BatchWise BatchFiltered MetricUsage",
     "ignite.metrics.accumulation": "Average GeometricAverage VariableAccumulation",
@@ -48,6 +49,7 @@ NAMES = {
     "ignite.metrics.gan.inception_score": "InceptionScore",
     "ignite.metrics.gan.utils": "InceptionModel _BaseInceptionMetric",
     "ignite.metrics.matthews_corrcoef": "MatthewsCorrCoef matthews_corrcoef_compute_fn",
+    "ignite.metrics.mean_average_precision": "MeanAveragePrecision",
     "ignite.metrics.metrics_lambda": "MetricsLambda",
     "ignite.metrics.precision_recall_curve": "PrecisionRecallCurve precision_recall_curve_compute_fn",
     "ignite.metrics.regression": "CanberraMetric FractionalAbsoluteError FractionalBias GeometricMeanAbsoluteError "
@@ -59,6 +61,9 @@ NAMES = {
     "ignite.metrics.regression.median_relative_absolute_error": "median_relative_absolute_error_compute_fn",
     "ignite.metrics.roc_auc": "ROC_AUC RocCurve roc_auc_compute_fn roc_auc_curve_compute_fn",
     "ignite.metrics.running_average": "RunningAverage",
+    "ignite.metrics.vision": "ObjectDetectionAvgPrecisionRecall",
+    "ignite.metrics.vision.object_detection_average_precision_recall": "CommonObjectDetectionMetrics "
+    "ObjectDetectionAvgPrecisionRecall coco_tensor_list_to_dict_list",
     "ignite.handlers": "ModelCheckpoint Checkpoint DiskSaver Timer EarlyStopping TerminateOnNan "
     "global_step_from_engine TimeLimit EpochOutputStore ConcatScheduler CosineAnnealingScheduler "
     "LinearCyclicalScheduler LRScheduler "
@@ -139,6 +144,7 @@ METRIC_SIGNATURES = {
     "ClassificationReport": f"beta=1 output_dict=False {TRANSFORM} device=None is_multilabel=False labels=None "
     "metrics_result_mode='both'",
     "CohenKappa": f"{TRANSFORM} weights=None check_compute_fn=False {DEVICE} num_classes=None",
+    "CommonObjectDetectionMetrics": f"num_classes=80 {TRANSFORM} device=None skip_unrolling=True",
     "ConfusionMatrix": f"num_classes average=None {TRANSFORM} device=None skip_unrolling=True",
     "CosineSimilarity": f"eps=1e-08 {PLAIN}",
     "EpochMetric": f"compute_fn {TRANSFORM} check_compute_fn=True {DEVICE}",
@@ -154,9 +160,12 @@ METRIC_SIGNATURES = {
     "MatthewsCorrCoef": CURVE,
     "MaximumMeanDiscrepancy": f"var=1.0 {PLAIN}",
     "MeanAbsoluteError": f"{PLAIN} metrics_result_mode='both'",
+    "MeanAveragePrecision": f"rec_thresholds=None class_mean='macro' is_multilabel=False {PLAIN}",
     "MeanPairwiseDistance": f"p=2 eps=1e-06 {PLAIN}",
     "MetricGroup": f"metrics {TRANSFORM} skip_unrolling=False",
     "MultiLabelConfusionMatrix": f"num_classes {TRANSFORM} device=None normalized=False skip_unrolling=False",
+    "ObjectDetectionAvgPrecisionRecall": "iou_thresholds=None rec_thresholds=None num_classes=80 "
+    f"max_detections_per_image_per_class=100 area_range='all' {PLAIN}",
     "PSNR": f"data_range {PLAIN}",
     "Precision": AVERAGED,
     "PrecisionRecallCurve": CURVE,
@@ -171,6 +180,7 @@ METRIC_SIGNATURES = {
     "clustering.DaviesBouldinScore": f"{TRANSFORM} check_compute_fn=True {DEVICE}",
     "clustering.SilhouetteScore": f"{TRANSFORM} check_compute_fn=True {DEVICE} silhouette_kwargs=None",
     "cmPrecision": "cm average=True",
+    "coco_tensor_list_to_dict_list": "output",
     "regression.KendallRankCorrelation": f"variant='b' {TRANSFORM} check_compute_fn=True {DEVICE}",
     "regression.MedianAbsoluteError": f"{TRANSFORM} device=None",
     "regression.PearsonCorrelation": f"eps=1e-08 {TRANSFORM} device=None",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
+from ignite.utils import apply_to_tensor
 from support.cases import (
     CASES,
     FINELY,
@@ -23,6 +24,7 @@ from support.cases import (
     cut,
     every_metric,
     fed,
+    in_dtype,
     value_of,
     wide,
 )
@@ -90,8 +92,9 @@ def test_without_examples_there_is_no_value(case):
                 metric.compute()
         else:
             value = metric.compute()
+            first = [*value.values()] if isinstance(value, dict) else value
             assert (
-                torch.as_tensor(value[0] if isinstance(value, tuple) else value).sum()
+                torch.as_tensor(first[0] if isinstance(first, tuple | list) else first).sum()
                 == case.empty_value
             )
 
@@ -160,9 +163,7 @@ def test_update_never_waits_for_an_accelerator(case):
         pytest.skip("calls a function of the user")
     metric = case.make()
     for batch in cut(batch_of(case, 20), [9, 11]):
-        tensors = batch if isinstance(batch, tuple) else (batch,)
-        without_values = tuple(tensor.to("meta") for tensor in tensors)
-        metric.update(without_values if isinstance(batch, tuple) else without_values[0])
+        metric.update(apply_to_tensor(batch, lambda tensor: tensor.to("meta")))
 
 
 def test_the_meta_device_notices_a_host_that_waits():
@@ -183,11 +184,8 @@ def test_half_precision_outputs_are_accumulated_without_loss(case):
     if case.name in ("Loss", "EpochMetric"):
         pytest.skip("a function of the user computes in the precision of its input")
     batch = batch_of(case, 24)
-    tensors = batch if isinstance(batch, tuple) else (batch,)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        rounded = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in rounded]
-        both = [tuple(each) if isinstance(batch, tuple) else each[0] for each in (rounded, wide)]
-        values = [value_of(fed(case, [each])) for each in both]
+        rounded = in_dtype(batch, dtype)
+        values = [value_of(fed(case, [each])) for each in (rounded, wide(rounded))]
         assert values[0] == close(values[1], 1e-6), dtype
         assert values[0] is not math.nan

@@ -56,6 +56,10 @@ OF_ROWS = tuple(one.reshape(20, 10) for one in OF_NUMBERS)
 OF_IMAGES = (IMAGES + 0.01, torch.rand(2, 1, 32, 32, generator=generator), IMAGES)
 OF_DISTRIBUTIONS = (GOOD, POOR, 4.0 * torch.nn.functional.one_hot(LABELS, 3))
 
+SQUARES = 9 * torch.arange(30)[:, None] + torch.tensor([0.0, 0, 8, 8])
+BOXES = [{"bbox": SQUARES, "labels": LABELS[:30], "scores": NUMBERS[:30]}]
+OF_BOXES = (BOXES, [{**BOXES[0], "bbox": SQUARES + 2 * POOR[:30, :1]}], BOXES)
+
 DATA = {
     "CosineSimilarity": OF_ROWS, "MeanPairwiseDistance": OF_ROWS, "SSIM": OF_IMAGES, "PSNR": OF_IMAGES,
     "ROC_AUC": SCORES, "AveragePrecision": SCORES, "KLDivergence": OF_DISTRIBUTIONS, "JSDivergence": OF_DISTRIBUTIONS,
@@ -65,6 +69,7 @@ DATA = {
     "FID": (GOOD + 0.1, POOR, GOOD), "InceptionScore": (GOOD.softmax(1), POOR.softmax(1), LABELS),
     **dict.fromkeys(clustering.__all__, (GOOD, POOR, LABELS)),
     "CohenKappa": (GOOD.argmax(1), POOR.argmax(1), LABELS),
+    "ObjectDetectionAvgPrecisionRecall": OF_BOXES,
 }  # fmt: skip
 MADE = {
     "Loss": lambda: Loss(torch.nn.functional.cross_entropy),
@@ -75,7 +80,8 @@ MADE = {
     "TopKCategoricalAccuracy": lambda: all_metrics.TopKCategoricalAccuracy(1),
 }
 UNKNOWN = {
-    "Average", "Best", "Bootstrap", "ConfusionMatrix", "Entropy", "EpochMetric", "Frequency", "GeometricAverage",
+    "Average", "Best", "Bootstrap", "CommonObjectDetectionMetrics", "ConfusionMatrix", "Entropy", "EpochMetric",
+    "Frequency", "GeometricAverage",
     "GpuInfo", "HSIC", "Metric", "MetricGroup", "MetricsLambda", "MultiLabelConfusionMatrix", "PrecisionRecallCurve",
     "RocCurve", "RunningAverage", "VariableAccumulation", "FractionalBias", "MeanError", "MeanNormalizedBias",
 }  # fmt: skip
@@ -91,6 +97,7 @@ def value_of(metric, y_pred, y):
     metric.reset()
     metric.update(y_pred if isinstance(metric, InceptionScore) else (y_pred, y))
     value = metric.compute()
+    value = value[0] if isinstance(value, tuple) else value
     return float(value.mean() if isinstance(value, torch.Tensor) else value)
 
 

@@ -1,6 +1,7 @@
 """All metrics, each with examples to feed it: what every metric has to fulfil is tested over this list."""
 
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ import ignite.metrics.regression
 from ignite import metrics as m
 from ignite.metrics import clustering as c
 from ignite.metrics import regression as r
+from ignite.utils import apply_to_tensor
 
 FINELY = 1e-9
 """How far values may be apart that differ by rounding in float64 only."""
@@ -85,6 +87,25 @@ def clusters(generator, n):
 
 def classified(generator, n):
     return distributions(generator, n)[0]
+
+
+def boxes(generator, n):
+    """Images with up to six boxes of three classes, predicted and true ones; some are crowds."""
+    y_pred, y = [], []
+    for _ in range(n):
+        sizes = torch.randint(7, (2,), generator=generator).tolist()
+        found = [torch.rand(size, 2, 2, generator=generator) for size in sizes]
+        corners = [(60 * each.cumsum(1)).flatten(1) for each in found]
+        labels = [torch.randint(3, (size,), generator=generator) for size in sizes]
+        scores = torch.rand(sizes[0], generator=generator)
+        crowd = torch.rand(sizes[1], generator=generator) < 0.2
+        y_pred.append({"bbox": corners[0], "labels": labels[0], "scores": scores})
+        y.append({"bbox": corners[1], "labels": labels[1], "iscrowd": crowd})
+    return y_pred, y
+
+
+def tagged(generator, n):
+    return torch.rand(n, 4, generator=generator), torch.randint(2, (n, 4), generator=generator)
 
 
 def numbers(generator, n):
@@ -171,6 +192,36 @@ _CASES = [
         for kind in (m.ROC_AUC, m.RocCurve, m.AveragePrecision, m.PrecisionRecallCurve)
         for num_bins in (None, 20)
     ],
+    *[
+        Case(
+            f"MeanAveragePrecision({class_mean!r})",
+            lambda c=class_mean: m.MeanAveragePrecision(class_mean=c),
+            distributions,
+        )
+        for class_mean in ("macro", "micro", "weighted", None)
+    ],
+    Case(
+        "MeanAveragePrecision at recalls",
+        lambda: m.MeanAveragePrecision([0.2, 0.5, 1.0]),
+        probabilities,
+    ),
+    Case(
+        "MeanAveragePrecision of multilabel",
+        lambda: m.MeanAveragePrecision(is_multilabel=True),
+        tagged,
+    ),
+    Case(
+        "ObjectDetectionAvgPrecisionRecall",
+        lambda: m.ObjectDetectionAvgPrecisionRecall([0.1, 0.3], num_classes=3),
+        boxes,
+        empty_value=-1.0,
+    ),
+    Case(
+        "CommonObjectDetectionMetrics",
+        lambda: m.CommonObjectDetectionMetrics(3),
+        boxes,
+        empty_value=-1.0,
+    ),
     Case("HammingDistance", m.HammingDistance, scores),
     Case(
         "HammingDistance of multilabel", lambda: m.HammingDistance(is_multilabel=True), multilabel
@@ -262,18 +313,27 @@ def as_plain(value):
 
 def wide(batch):
     """With floats in float64, whose sums over a batch are float64, too."""
-    tensors = [
-        tensor.double() if tensor.is_floating_point() else tensor
-        for tensor in (batch if isinstance(batch, tuple) else (batch,))
-    ]
-    return tuple(tensors) if isinstance(batch, tuple) else tensors[0]
+    return in_dtype(batch, torch.float64)
+
+
+def in_dtype(batch, dtype):
+    """With all floats in ``dtype``."""
+    return apply_to_tensor(batch, lambda x: x.to(dtype) if x.is_floating_point() else x)
 
 
 def cut(batch, sizes):
     """A batch in pieces of these sizes."""
     tensors = batch if isinstance(batch, tuple) else (batch,)
-    pieces = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
+    pieces = zip(*(_split(tensor, sizes) for tensor in tensors), strict=True)
     return [piece if isinstance(batch, tuple) else piece[0] for piece in pieces]
+
+
+def _split(part, sizes):
+    """A tensor, or a list with an item for each example, in pieces."""
+    if isinstance(part, torch.Tensor):
+        return part.split(sizes)
+    ends = itertools.accumulate(sizes)
+    return [part[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 def close(value, tolerance=FINELY):

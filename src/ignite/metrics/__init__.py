@@ -43,6 +43,7 @@ from ignite.metrics.loss import Loss
 from ignite.metrics.matthews_corrcoef import MatthewsCorrCoef
 from ignite.metrics.maximum_mean_discrepancy import MaximumMeanDiscrepancy
 from ignite.metrics.mean_absolute_error import MeanAbsoluteError
+from ignite.metrics.mean_average_precision import MeanAveragePrecision
 from ignite.metrics.mean_pairwise_distance import MeanPairwiseDistance
 from ignite.metrics.mean_squared_error import MeanSquaredError
 from ignite.metrics.metric import (
@@ -69,6 +70,11 @@ from ignite.metrics.running_average import RunningAverage
 from ignite.metrics.specificity import Specificity
 from ignite.metrics.ssim import SSIM
 from ignite.metrics.top_k_categorical_accuracy import TopKCategoricalAccuracy
+from ignite.metrics.vision import (
+    CommonObjectDetectionMetrics,
+    ObjectDetectionAvgPrecisionRecall,
+    coco_tensor_list_to_dict_list,
+)
 
 __all__ = [
     "FID",
@@ -87,6 +93,7 @@ __all__ = [
     "CalibrationError",
     "ClassificationReport",
     "CohenKappa",
+    "CommonObjectDetectionMetrics",
     "ConfusionMatrix",
     "CosineSimilarity",
     "DiceCoefficient",
@@ -108,6 +115,7 @@ __all__ = [
     "MatthewsCorrCoef",
     "MaximumMeanDiscrepancy",
     "MeanAbsoluteError",
+    "MeanAveragePrecision",
     "MeanPairwiseDistance",
     "MeanSquaredError",
     "Metric",
@@ -116,6 +124,7 @@ __all__ = [
     "MetricsLambda",
     "MultiLabelConfusionMatrix",
     "MutualInformation",
+    "ObjectDetectionAvgPrecisionRecall",
     "Precision",
     "PrecisionRecallCurve",
     "Recall",
@@ -133,6 +142,7 @@ __all__ = [
     "cmAccuracy",
     "cmPrecision",
     "cmRecall",
+    "coco_tensor_list_to_dict_list",
     "mIoU",
     "regression",
 ]

@@ -4,6 +4,7 @@ Metrics that are attached to the same engine share equal statistics.
 """
 
 from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics.boxes import Boxes, KeptBoxes
 from ignite.metrics.statistics.feature_moments import FeatureMoments
 from ignite.metrics.statistics.labels import LabelCounts
 from ignite.metrics.statistics.moments import Moments
@@ -13,7 +14,9 @@ from ignite.metrics.statistics.scores import ScoreCounts
 from ignite.metrics.statistics.totals import Totals
 
 __all__ = [
+    "Boxes",
     "FeatureMoments",
+    "KeptBoxes",
     "KeptSamples",
     "LabelCounts",
     "Moments",
