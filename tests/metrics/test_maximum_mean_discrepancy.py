@@ -29,13 +29,14 @@ from support.oracles_distances import (
     st.sampled_from([0.3, 1.0, 100.0]),
 )
 def test_it_is_the_root_of_the_mean_over_batches(case, var):
-    # The root of a mean that rounding has moved by 1e-16 from 0 is 1e-8.
+    # The root of a mean that rounding has moved by 1e-16 from 0 is 1e-8; of batches of float32 that
+    # cancel, it is moved more.
     check_mean_over_batches(
         lambda: MaximumMeanDiscrepancy(var),
         lambda seen: discrepancy(seen, var),
         case,
         min_size=2,
-        rel=1e-7,
+        rel=1e-6,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.exceptions import NotComputableError
 from ignite.metrics._labels import (
     BINARY,
     MULTICLASS,
@@ -20,15 +21,21 @@ from ignite.metrics._labels import (
     squeeze_pair,
 )
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart
+from ignite.metrics._reduction import sync_all_reduce
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
-from ignite.metrics.statistics.labels import CLASSES, SAMPLES
+from ignite.metrics.statistics.labels import CLASSES, CORRECT, SAMPLES
 
 
 class _BaseClassification(View):
-    """Detects binary, multiclass or multilabel data from the first batch, and expects the same until reset."""
+    """Detects binary, multiclass or multilabel data from the first batch, and expects the same until reset.
 
-    _need: str
+    Metrics of this package define ``_value``. Subclasses that users write for Ignite define
+    ``reset``, ``update`` and ``compute`` instead, and call the ``_check_...`` methods.
+    """
+
+    _need: str = CORRECT
     """What :class:`LabelCounts` has to count."""
 
     def __init__(
@@ -43,6 +50,9 @@ class _BaseClassification(View):
 
     def _declare(self) -> list[Statistic]:
         return [LabelCounts(self._need, self._is_multilabel, device=self._accumulates_on)]
+
+    def _value(self, *statistics: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} should define compute()")
 
     @property
     def _counts(self) -> LabelCounts:
@@ -69,7 +79,7 @@ class _BaseClassification(View):
     def _check_type(self, output: Sequence[Tensor]) -> None:
         """Raises RuntimeError if the kind of classification has changed."""
         labels: Labels = read_labels(output, self._is_multilabel)
-        self._counts.check_kind(labels)
+        self._own_statistic().recognize(labels)
 
     def _check_binary_multilabel_cases(self, output: Sequence[Tensor]) -> None:
         """Raises ValueError if tensors with the same number of dimensions have values other than 0 and 1."""
@@ -100,6 +110,81 @@ class _BaseClassification(View):
             else [*ignore_index]
         )
         return _SequenceTransform(tuple(ignored), output_transform)
+
+
+class _BasePrecisionRecall(_BaseClassification):
+    """Base class of users' metrics that are a quotient: they define ``update``.
+
+    It adds to ``_numerator``, ``_denominator`` and, for the average "weighted", ``_weight``, and
+    sets ``_updated``. :class:`~ignite.metrics.Precision` and ``Recall`` do not derive from it: they
+    share counts.
+    """
+
+    _state_dict_all_req_keys = ("_numerator", "_denominator", "_weight", "_updated")
+    eps = 1e-20
+    """Is added to denominators."""
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        average: bool | str | None = False,
+        is_multilabel: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        self._average = normalized_average(average)
+        super().__init__(output_transform, is_multilabel, device, skip_unrolling)
+
+    def reset(self) -> None:
+        """Clears everything that was accumulated."""
+        super().reset()
+        self._numerator: Any = 0
+        self._denominator: Any = 0
+        self._weight: Any = 0
+        self._updated = False
+
+    def _prepare_output(self, output: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Converts a batch into 0 and 1, float64.
+
+        Returns:
+            Predictions, targets and their product, each of shape (M, C); for binary data and
+            ``average=False``, of shape (M,).
+        """
+        labels: Labels = read_labels(output, self._is_multilabel)
+        y_pred, y = labels.y_pred, labels.y
+        if labels.kind == MULTILABEL:
+            y_pred, y = (
+                values.movedim(1, -1).reshape(-1, labels.num_classes) for values in (y_pred, y)
+            )
+        elif labels.kind == MULTICLASS or self._average is not False:
+            num_classes = 2 if labels.kind == BINARY else labels.num_classes
+            y_pred, y = (
+                torch.nn.functional.one_hot(values.flatten().long(), num_classes)
+                for values in (y_pred, y)
+            )
+        else:
+            y_pred, y = y_pred.flatten(), y.flatten()
+        y_pred, y = y_pred.to(self._double_dtype), y.to(self._double_dtype)
+        return y_pred, y, y_pred * y
+
+    @sync_all_reduce("_numerator", "_denominator", "_weight", "_updated:MAX")
+    def compute(self) -> Any:
+        """Returns the quotient, averaged as asked for.
+
+        Raises:
+            NotComputableError: the metric has not been updated.
+        """
+        if not self._updated:
+            raise NotComputableError(
+                f"{type(self).__name__} must have at least one example before it can be computed."
+            )
+        quotient = self._numerator / (self._denominator + self.eps)
+        if self._average == "weighted":
+            weight = self._weight.sum() + self.eps
+            return ((quotient * self._weight).sum() / weight).item()
+        if self._average in ("macro", "micro", "samples"):
+            return float(torch.as_tensor(quotient).mean())
+        return quotient
 
 
 class _SequenceTransform:
@@ -186,6 +271,88 @@ def mean_over_samples(counts: LabelCounts, i: int) -> float:
     """Returns the mean over examples of the precision (``i=0``) or recall (``i=1``) of their labels."""
     assert counts.samples is not None
     return counts.samples[i].item() / counts.num_examples
+
+
+def ratio_parts(column: int) -> tuple[StatisticPart, StatisticPart, StatisticPart, StatisticPart]:
+    """Ignite's attributes of a metric that divides true positives.
+
+    Args:
+        column: what they are divided by: predictions (1) or targets (2) of each class.
+
+    Returns:
+        The numerator, the denominator, the weights of classes, and whether there was a batch.
+    """
+
+    def numerator(metric: Any, counts: LabelCounts) -> Any:
+        if metric._average == "samples":
+            return None if counts.samples is None else counts.samples[column - 1]
+        return _as_in_ignite(metric, counts, 0)
+
+    def denominator(metric: Any, counts: LabelCounts) -> Any:
+        if metric._average == "samples":
+            return counts.num_examples
+        return _as_in_ignite(metric, counts, column)
+
+    def weight(metric: Any, counts: LabelCounts) -> Any:
+        return _as_in_ignite(metric, counts, 2) if metric._average == "weighted" else None
+
+    def set_numerator(metric: Any, counts: LabelCounts, value: Any) -> None:
+        if metric._average == "samples":
+            samples = torch.zeros(2, dtype=metric._double_dtype, device=metric._device)
+            samples[column - 1] = value
+            counts.assign(SAMPLES, samples)
+        else:
+            _set_class_counts(metric, counts, 0, value)
+
+    def set_denominator(metric: Any, counts: LabelCounts, value: Any) -> None:
+        if metric._average == "samples":
+            counts.assign("num_examples", value)
+        else:
+            _set_class_counts(metric, counts, column, value)
+
+    def set_weight(metric: Any, counts: LabelCounts, value: Any) -> None:
+        _set_class_counts(metric, counts, 2, value)
+
+    return (
+        StatisticPart(read=numerator, write=set_numerator),
+        StatisticPart(read=denominator, write=set_denominator),
+        StatisticPart(read=weight, write=set_weight),
+        StatisticPart(read=_has_examples, write=_set_has_examples),
+    )
+
+
+def _as_in_ignite(metric: Any, counts: LabelCounts, row: int) -> Tensor | None:
+    """A row of the counts of classes: of class 1 for binary data, or the sum over classes."""
+    if counts.kind is None and counts.classes is None:
+        return None
+    values = (counts.true_positives, counts.num_predicted, counts.num_true)[row]  # (C,)
+    values = values.to(metric._double_dtype)
+    if metric._average == "micro":
+        return values.sum()
+    return values[1] if metric._average is False and counts.kind == BINARY else values
+
+
+def _set_class_counts(metric: Any, counts: LabelCounts, row: int, value: Any) -> None:
+    value = torch.as_tensor(value, dtype=metric._double_dtype, device=metric._device)
+    if value.ndim == 0 and metric._average is False:  # of class 1
+        value = torch.stack([torch.zeros_like(value), value])
+        if counts.kind is None:
+            counts.assign("kind", BINARY)
+    value = value.flatten()  # (C,)
+    classes = counts.classes
+    if classes is None or classes.shape[1] != len(value):
+        classes = value.new_zeros(3, len(value))
+    classes = classes.to(value.dtype, copy=True)
+    classes[row] = value
+    counts.assign(CLASSES, classes)
+
+
+def _has_examples(metric: Any, counts: LabelCounts) -> bool:
+    return counts.num_examples > 0
+
+
+def _set_has_examples(metric: Any, counts: LabelCounts, value: bool) -> None:
+    counts.assign("num_examples", max(counts.num_examples, 1) if value else 0)
 
 
 def check_first_batch(reading: Reading, is_multilabel: bool, average: bool | str | None) -> None:

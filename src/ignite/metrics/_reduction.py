@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import getattr_static
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -58,14 +59,8 @@ def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
             values = None if synced is None else synced.attributes_of(self, attrs)
             if values is None:
                 values = combine([_part(self, attr) for attr in attrs])
-            local = {name: getattr(self, name) for name in names}
-            try:
-                for name, value in zip(names, values, strict=True):
-                    setattr(self, name, value)
+            with self._with_attributes(dict(zip(names, values, strict=True))):
                 return func(self, *args, **kwargs)
-            finally:
-                for name, value in local.items():
-                    setattr(self, name, value)
 
         wrapper._decorated = True  # type: ignore[attr-defined]
         wrapper._reduced = attrs  # type: ignore[attr-defined]
@@ -269,7 +264,8 @@ def _parse(metric: Any, attr: str) -> tuple[str, str]:
         raise ValueError(
             f"Reduction operation is not valid (expected: {list(OPERATIONS)}, got: {operation})"
         )
-    if name not in metric.__dict__:
+    # Not hasattr: a metric takes unknown names for methods of its value.
+    if getattr_static(metric, name, None) is None and name not in vars(metric):
         raise ValueError(f"Metric {type(metric).__name__} has no attribute named `{name}`.")
     if not isinstance(getattr(metric, name), int | float | Tensor | None):
         raise TypeError(

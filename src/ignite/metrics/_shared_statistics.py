@@ -16,8 +16,10 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import getattr_static
 from typing import Any, ClassVar
 
 import torch
@@ -26,8 +28,14 @@ from torch import Tensor
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import as_pair, identity
+from ignite.metrics._parts import StatisticPart
 from ignite.metrics._reduction import combined
-from ignite.metrics._saved_state import identity_of, load_statistics, statistics_to_state
+from ignite.metrics._saved_state import (
+    attributes_to_state,
+    identity_of,
+    load_statistics,
+    statistics_to_state,
+)
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import is_pair, leaves_inference_mode, update_all
@@ -250,6 +258,9 @@ class View(Metric):
     def _reset_extra_state(self) -> None:
         """Resets what a subclass keeps beside statistics."""
 
+    def _prepare(self) -> None:
+        View.reset(self)
+
     def reset(self) -> None:
         """Clears everything that was accumulated."""
         for subscription in self.__dict__.get("_subscriptions", ()):
@@ -325,18 +336,38 @@ class View(Metric):
     def _statistics_in_use(self) -> list[Statistic]:
         return self._subscriptions[-1].statistics if self._subscriptions else self._own
 
-    _merges_states = True
+    @property
+    def _merges_states(self) -> bool:  # type: ignore[override]
+        return not self._saved_attributes()
+
+    def _saved_attributes(self) -> list[str]:
+        """Returns the names of the attributes that a state holds beside statistics."""
+        return [
+            key
+            for key in self._state_dict_all_req_keys
+            if not isinstance(getattr_static(self, key, None), StatisticPart)
+        ]
 
     def _state(self) -> OrderedDict[str, Any]:
-        return statistics_to_state(self._own_copies(), identity_of(type(self), self._own))
+        state = statistics_to_state(self._own_copies(), identity_of(type(self), self._own))
+        return OrderedDict({**state, **attributes_to_state(self, self._saved_attributes())})
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
-        own = leaves_inference_mode(self._declare)()
+        own, extra_keys = leaves_inference_mode(self._declare)(), self._saved_attributes()
         if states:
-            load_statistics(own, states, identity_of(type(self), self._own))
+            of_statistics = [
+                {key: value for key, value in state.items() if key not in extra_keys}
+                for state in states
+            ]
+            load_statistics(own, of_statistics, identity_of(type(self), self._own))
             self._check_loaded(own[0])
+        extra: list[Mapping[str, Any]] = [
+            OrderedDict((key, state[key]) for key in extra_keys) for state in states
+        ]
         self.reset()
         self._own = own
+        if extra_keys and extra:
+            super()._set_state(extra)
 
     def _check_loaded(self, statistic: Any) -> None:
         """Raises ValueError if the first statistic, which was loaded, does not fit this metric."""
@@ -508,6 +539,21 @@ class View(Metric):
             "_counted_iteration": None,
         }
         return {**super().__getstate__(), **own}
+
+    def _own_statistic(self) -> Any:
+        """Returns the first statistic, no longer shared, for a :class:`StatisticPart` to write to."""
+        self._unsubscribe()
+        return self._own[0]
+
+    @contextmanager
+    def _with_attributes(self, values: Mapping[str, Any]) -> Iterator[None]:
+        kept = self._own, self._subscriptions
+        self._own, self._subscriptions = self._own_copies(), []
+        try:
+            with super()._with_attributes(values):
+                yield
+        finally:
+            self._own, self._subscriptions = kept
 
     def _own_copies(self) -> list[Statistic]:
         """Returns copies of the statistics, without what only other metrics need."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ignite._core.calls import name_of
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
@@ -131,6 +132,16 @@ class _Accumulation(Statistic):
         if values["accumulator"] is not None:
             self._accumulator = values["accumulator"]
 
+    def assign(self, name: str, value: Any) -> None:
+        """Replaces the number of examples or what was accumulated."""
+        if name == "num_examples":
+            accumulator, num_examples = self.accumulator, int(value)
+        else:
+            device = self._accumulator.device
+            accumulator = torch.as_tensor(value, dtype=self._accumulator.dtype, device=device)
+            num_examples = self.num_examples
+        self.take({"num_examples": num_examples, "accumulator": accumulator})
+
 
 def _is_single(output: float | Tensor) -> bool:
     """Whether the output is a single number on the CPU."""
@@ -168,6 +179,13 @@ class VariableAccumulation(View):
     required_output_keys = None
     _needs_examples = False
 
+    accumulator = StatisticPart(
+        "accumulator", read=lambda _, accumulation: accumulation.accumulator
+    )
+    """What this process has accumulated."""
+    num_examples = StatisticPart("num_examples")
+    """Number of examples that this process has seen."""
+
     def __init__(
         self,
         op: Callable[[Any, Any], Any],
@@ -179,20 +197,6 @@ class VariableAccumulation(View):
             raise TypeError(f"Argument op should be a callable, but given {type(op)}")
         self._op = op
         super().__init__(output_transform, device, skip_unrolling)
-
-    @property
-    def accumulator(self) -> Any:
-        """The value accumulated by this process."""
-        return self._current().accumulator
-
-    @property
-    def num_examples(self) -> int:
-        """The number of examples that this process has seen."""
-        found: int = self._current().num_examples
-        return found
-
-    def _current(self) -> Any:
-        return self._statistics_in_use()[0]
 
     def _declare(self) -> list[Statistic]:
         return [_Accumulation(self._op, self._accumulates_on)]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ignite.metrics._classification import _BaseClassification
+from ignite.metrics._parts import StatisticPart, no_count
 from ignite.metrics.statistics import LabelCounts
 from ignite.metrics.statistics.labels import CORRECT
 
 __all__ = ["Accuracy"]
+
+
+def _num_correct_of(metric: Any, counts: LabelCounts) -> Tensor | None:
+    is_known = counts.correct is not None or counts.kind is not None
+    return counts.num_correct if is_known else None
 
 
 class Accuracy(_BaseClassification):
@@ -50,14 +58,8 @@ class Accuracy(_BaseClassification):
 
     _need = CORRECT
 
+    _num_correct = StatisticPart("correct", no_count, read=_num_correct_of)
+    _num_examples = StatisticPart("num_examples")
+
     def _value(self, counts: LabelCounts) -> float:
         return counts.num_correct.item() / counts.num_examples
-
-    @property
-    def _num_correct(self) -> Tensor | int:
-        """The number of correct examples of this process."""
-        return self._counts.num_correct if self._counts.num_examples else 0
-
-    @property
-    def _num_examples(self) -> int:
-        return self._counts.num_examples

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import MULTICLASS, Labels, ratio, read_labels
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
@@ -62,6 +63,14 @@ class ConfusionMatrix(View):
         tensor([[1, 0],
                 [1, 1]])
     """
+
+    confusion_matrix = StatisticPart(
+        "matrix",
+        lambda metric: torch.zeros(
+            metric.num_classes, metric.num_classes, dtype=torch.int64, device=metric._device
+        ),
+    )
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,
@@ -212,47 +221,47 @@ def DiceCoefficient(  # noqa: N802 - Ignite's name
     return better_if_higher(2 * iou / (1 + iou))
 
 
-def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802 - Ignite's name
+def cmAccuracy(cm: ConfusionMatrix | MetricsLambda) -> MetricsLambda:  # noqa: N802 - Ignite's name
     """Creates a metric: accuracy, the fraction of correct predictions, shape ().
 
     Raises:
-        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
+        TypeError: ``cm`` is neither a :class:`ConfusionMatrix` nor computed from one.
     """
-    _check_matrix(cm, any_average=True)
+    _check_matrix(cm, any_average=True, takes_arithmetic=True)
     return better_if_higher(MetricsLambda(_accuracy, cm))
 
 
-def cmPrecision(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
+def cmPrecision(cm: ConfusionMatrix | MetricsLambda, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
     r"""Creates a metric: precision of each class, :math:`\frac{TP}{TP + FP}`, shape (C,).
 
     A class without predictions has the value 0.
 
     Args:
-        cm: confusion matrix with ``average`` None or "samples".
+        cm: confusion matrix with ``average`` None or "samples", or arithmetic with one.
         average: return the mean over classes, shape ().
 
     Raises:
-        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
+        TypeError: ``cm`` is neither a :class:`ConfusionMatrix` nor computed from one.
         ValueError: its ``average`` is neither None nor "samples".
     """
-    _check_matrix(cm)
+    _check_matrix(cm, takes_arithmetic=True)
     return better_if_higher(MetricsLambda(functools.partial(_ratio, dim=0, average=average), cm))
 
 
-def cmRecall(cm: ConfusionMatrix, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
+def cmRecall(cm: ConfusionMatrix | MetricsLambda, average: bool = True) -> MetricsLambda:  # noqa: N802 - Ignite's name
     r"""Creates a metric: recall of each class, :math:`\frac{TP}{TP + FN}`, shape (C,).
 
     A class without examples has the value 0.
 
     Args:
-        cm: confusion matrix with ``average`` None or "samples".
+        cm: confusion matrix with ``average`` None or "samples", or arithmetic with one.
         average: return the mean over classes, shape ().
 
     Raises:
-        TypeError: ``cm`` is not a :class:`ConfusionMatrix`.
+        TypeError: ``cm`` is neither a :class:`ConfusionMatrix` nor computed from one.
         ValueError: its ``average`` is neither None nor "samples".
     """
-    _check_matrix(cm)
+    _check_matrix(cm, takes_arithmetic=True)
     return better_if_higher(MetricsLambda(functools.partial(_ratio, dim=1, average=average), cm))
 
 
@@ -274,7 +283,11 @@ def _check_scores(reading: Reading, num_classes: int) -> None:
         )
 
 
-def _check_matrix(cm: ConfusionMatrix, any_average: bool = False) -> None:
+def _check_matrix(
+    cm: ConfusionMatrix | MetricsLambda, any_average: bool = False, takes_arithmetic: bool = False
+) -> None:
+    if takes_arithmetic and isinstance(cm, MetricsLambda):
+        return
     if not isinstance(cm, ConfusionMatrix):
         raise TypeError(f"Argument cm should be instance of ConfusionMatrix, but given {type(cm)}")
     if cm.average not in (None, "samples") and not any_average:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ignite.metrics._distances import read_rows, widened
 from ignite.metrics._host_arrays import arrays_of, numpy, rows_product, without_float_warnings
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -52,6 +53,9 @@ class CosineSimilarity(View):
     """
 
     higher_is_better = True
+
+    _sum_of_cos_similarities = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,

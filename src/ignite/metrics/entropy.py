@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities, read_predicted_rows
 from ignite.metrics._outputs import as_predictions
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -35,6 +36,9 @@ class Entropy(View):
         >>> round(metric.compute(), 4)  # ln 4
         1.3863
     """
+
+    _sum_of_entropies = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_entropies, device=self._accumulates_on, select=read_predicted_rows)]

@@ -12,6 +12,7 @@ from torch import Tensor
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic
+from ignite.metrics.statistics._statistic import leaves_inference_mode
 
 __all__ = ["EpochMetric", "EpochMetricWarning"]
 
@@ -68,6 +69,7 @@ class EpochMetric(View):
 
     def _reset_extra_state(self) -> None:
         self._is_checked = False
+        self._appended: tuple[list[Tensor], list[Tensor]] | None = None
 
     def _declare(self) -> list[Statistic]:
         return [KeptSamples(select_samples, device=self._accumulates_on)]
@@ -93,19 +95,64 @@ class EpochMetric(View):
             return self.compute_fn(samples.first.clone(), samples.second.clone())
         return self.compute_fn(samples.first, samples.second)
 
+    # Ignite's subclasses append to these lists in ``update``. What they have appended goes into the
+    # statistic before it is used.
+
     @property
     def _predictions(self) -> list[Tensor]:
-        """The predictions that this process has kept."""
-        return self._kept_tensors("first")
+        """The predictions of this process, in one or more tensors."""
+        return self._lists()[0]
+
+    @_predictions.setter
+    def _predictions(self, tensors: list[Tensor]) -> None:
+        self._appended = (tensors, self._lists()[1])
 
     @property
     def _targets(self) -> list[Tensor]:
-        """The targets that this process has kept."""
-        return self._kept_tensors("second")
+        """Likewise, the targets."""
+        return self._lists()[1]
 
-    def _kept_tensors(self, name: str) -> list[Tensor]:
-        found = self._statistics_in_use()[0].parts()[name]
-        return [] if found is None else [found]
+    @_targets.setter
+    def _targets(self, tensors: list[Tensor]) -> None:
+        self._appended = (self._lists()[0], tensors)
+
+    def _lists(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the predictions and targets; of a subclass that adds to them, the lists it adds to."""
+        if type(self).update is View.update:
+            return _lists_of(self._statistics_in_use()[0])
+        if self._appended is None or self._own[0].num_examples:
+            self._appended = _lists_of(self._statistics_in_use()[0])
+            self._own = leaves_inference_mode(self._declare)()
+        return self._appended
+
+    def _statistics_in_use(self) -> list[Statistic]:
+        if self._appended is not None:
+            lists, self._appended = self._appended, None
+            later = _lists_of(self._own[0])
+            self._own = leaves_inference_mode(self._declare)()
+            for predictions, targets in (lists, later):
+                for pair in zip(predictions, targets, strict=True):
+                    self._own[0].update(Reading(pair))
+        return super()._statistics_in_use()
+
+    def _check_shape(self, output: Sequence[Tensor]) -> None:
+        """Raises ValueError if the shapes do not match. For subclasses written for Ignite."""
+        select_samples(output)
+
+    def _check_type(self, output: Sequence[Tensor]) -> None:
+        """Raises ValueError if a dtype has changed. For subclasses written for Ignite."""
+        lists = self._lists()
+        for name, kept, given in zip(("y_pred", "y"), lists, output, strict=True):
+            if kept and kept[0].dtype != given.dtype:
+                raise ValueError(
+                    f"Incoherent types between input {name} and stored tensors: {name} should be of "
+                    f"{kept[0].dtype} as before, but given {given.dtype}"
+                )
+
+
+def _lists_of(samples: Any) -> tuple[list[Tensor], list[Tensor]]:
+    pairs = samples.pieces() if samples.num_examples else []
+    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
 def select_samples(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

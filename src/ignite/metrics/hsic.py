@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import middle_value, squared_distances, widened
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -57,6 +58,9 @@ class HSIC(View):
     References:
         Song et al., "Feature selection via dependence maximization", 2012, equation 5.
     """
+
+    _sum_of_hsic = StatisticPart("total_0", zero)
+    _num_batches = StatisticPart("num_examples")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities, rows_of_logits
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -40,6 +41,9 @@ class KLDivergence(View):
     """
 
     higher_is_better = False
+
+    _sum_of_kl = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [

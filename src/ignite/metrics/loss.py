@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import detached
 from ignite.metrics._outputs import as_loss_arguments, identity
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
@@ -57,6 +57,9 @@ class Loss(View):
 
     required_output_keys = ("y_pred", "y", "criterion_kwargs")
 
+    _sum = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
+
     def __init__(
         self,
         loss_fn: Callable[..., Tensor],
@@ -86,8 +89,6 @@ def _total_loss(
     output: Sequence[Any], loss_fn: Callable[..., Tensor], batch_size: Callable[[Any], int]
 ) -> tuple[int, Tensor | float]:
     y_pred, y, *rest = output
-    if isinstance(y_pred, Tensor) and torch.is_grad_enabled():
-        y_pred = detached(y_pred)  # no gradient is needed
     loss = loss_fn(y_pred, y, **rest[0]) if rest else loss_fn(y_pred, y)
     if loss.ndim != 0:
         raise ValueError(

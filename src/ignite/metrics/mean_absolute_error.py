@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ignite.metrics._distances import JOINS_ERRORS_BELOW, read_fitting, sum_errors
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -34,6 +35,9 @@ class MeanAbsoluteError(View):
     """
 
     higher_is_better = False
+
+    _sum_of_absolute_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [

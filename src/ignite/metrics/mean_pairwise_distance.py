@@ -11,6 +11,7 @@ from torch import Tensor
 from ignite.metrics._distances import HUGE, read_same, widened
 from ignite.metrics._host_arrays import arrays_of, numpy, rows_product, without_float_warnings
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -50,6 +51,9 @@ class MeanPairwiseDistance(View):
     """
 
     higher_is_better = False
+
+    _sum_of_distances = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,

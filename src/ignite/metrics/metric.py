@@ -6,8 +6,8 @@ import copy
 import weakref
 from abc import ABCMeta, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -174,7 +174,23 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         self._skip_unrolling = skip_unrolling
         self._metrics_result_mode = metrics_result_mode
         self._double_dtype = wide_dtype(self._device)
+        self._prepare()
         self.reset()
+
+    def _prepare(self) -> None:
+        """Called once before the first reset, which a subclass may override completely."""
+
+    @contextmanager
+    def _with_attributes(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """In this context, attributes have these values: those reduced over all processes."""
+        local = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield
+        finally:
+            for name, value in local.items():
+                setattr(self, name, value)
 
     @abstractmethod
     def reset(self) -> None:
@@ -531,17 +547,21 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
 
     def _state(self) -> OrderedDict[str, Any]:
         """Returns the state of this process."""
-        return attributes_to_state(self, self._state_dict_all_req_keys)
+        return attributes_to_state(self, self._saved_attributes())
+
+    def _saved_attributes(self) -> Sequence[str]:
+        """Returns the names of the attributes that a state holds."""
+        return self._state_dict_all_req_keys
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
         """Restores the state of one process, or of any number of them if ``_merges_states``."""
         (state,) = states
-        missing = [key for key in self._state_dict_all_req_keys if key not in state]
+        missing = [key for key in self._saved_attributes() if key not in state]
         if missing:
             raise ValueError(
                 f"it should have the key {missing[0]!r}, but given one with {list(state)}"
             )
-        for key in self._state_dict_all_req_keys:
+        for key in self._saved_attributes():
             setattr(self, key, loaded(state[key], getattr(self, key), self._device))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import count_not_binary
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
 
@@ -45,6 +46,14 @@ class MultiLabelConfusionMatrix(View):
         >>> metric.compute().tolist()
         [[[0, 1], [0, 1]], [[1, 0], [0, 1]]]
     """
+
+    confusion_matrix = StatisticPart(
+        "total_0",
+        lambda metric: torch.zeros(
+            metric.num_classes, 2, 2, dtype=torch.int64, device=metric._device
+        ),
+    )
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import NARROW, log_probabilities, read_predicted_rows, widened
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
 
@@ -44,6 +45,8 @@ class MutualInformation(Entropy):
     """
 
     higher_is_better = True
+
+    _sum_of_probabilities = StatisticPart("total_1", zero)
 
     def _declare(self) -> list[Statistic]:
         device = self._accumulates_on

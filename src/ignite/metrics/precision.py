@@ -9,16 +9,18 @@ import torch
 
 from ignite.metrics._classification import (
     _BaseClassification,
+    _BasePrecisionRecall,
     average_of_ratios,
     check_first_batch,
     counts_for,
     mean_over_samples,
     normalized_average,
+    ratio_parts,
 )
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import LabelCounts, Reading
 
-__all__ = ["Precision"]
+__all__ = ["Precision", "_BasePrecisionRecall"]
 
 
 class Precision(_BaseClassification):
@@ -52,6 +54,10 @@ class Precision(_BaseClassification):
     """
 
     higher_is_better = True
+
+    _numerator, _denominator, _weight, _updated = ratio_parts(1)
+    eps = 1e-20
+    """Ignite's attribute: what it adds to denominators. Here, the ratio of a class without any is 0."""
 
     def __init__(
         self,

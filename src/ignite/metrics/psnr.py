@@ -12,6 +12,7 @@ from torch import Tensor
 from ignite.metrics._distances import HUGE, LEAST, NARROW, read_rows, widened
 from ignite.metrics._host_arrays import arrays_of, numpy, squared_lengths, without_float_warnings
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -44,6 +45,9 @@ class PSNR(View):
     """
 
     higher_is_better = True
+
+    _sum_of_batchwise_psnr = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from ignite.metrics._classification import (
     counts_for,
     mean_over_samples,
     normalized_average,
+    ratio_parts,
 )
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import LabelCounts, Reading
@@ -52,6 +53,10 @@ class Recall(_BaseClassification):
     """
 
     higher_is_better = True
+
+    _numerator, _denominator, _weight, _updated = ratio_parts(2)
+    eps = 1e-20
+    """Ignite's attribute: what it adds to denominators. Here, the ratio of a class without any is 0."""
 
     def __init__(
         self,

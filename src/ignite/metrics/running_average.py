@@ -96,6 +96,15 @@ class RunningAverage(Metric):
         if self._source is not None:
             self._source.reset()
 
+    @property
+    def _value(self) -> Any:
+        """The average of this process, as Ignite's subclasses call it; None before the first value."""
+        return self._average
+
+    @_value.setter
+    def _value(self, value: Any) -> None:
+        self._average = value
+
     @reinit__is_reduced
     def update(self, output: Any) -> None:
         """Updates ``src`` with the output of one batch and averages its value, or the output."""

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from ignite.metrics._distances import widened
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.psnr import check_images
 from ignite.metrics.statistics import Statistic, Totals
@@ -69,6 +70,9 @@ class SSIM(View):
     """
 
     higher_is_better = True
+
+    _sum_of_ssim = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(  # noqa: PLR0913 - Ignite's signature
         self,

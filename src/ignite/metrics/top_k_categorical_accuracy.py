@@ -6,12 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, no_count
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import RankCounts, Reading, Statistic
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["TopKCategoricalAccuracy"]
+
+
+def _num_hits(metric: Any, ranks: RankCounts) -> Tensor | None:
+    return None if ranks.counts is None else ranks.counts[-metric._k :].sum()
+
+
+def _set_num_hits(metric: Any, ranks: RankCounts, value: Any) -> None:
+    """Counts all hits as those of the highest score: the others do not show in top-k accuracy."""
+    is_whole = isinstance(value, int) or not torch.as_tensor(value).is_floating_point()
+    dtype = torch.int64 if is_whole else wide_dtype(metric._device)
+    counts = torch.zeros(ranks.num_classes or metric._k, dtype=dtype, device=metric._device)
+    counts[-1] = value
+    ranks.assign("counts", counts)
 
 
 class TopKCategoricalAccuracy(View):
@@ -53,6 +69,9 @@ class TopKCategoricalAccuracy(View):
 
     higher_is_better = True
 
+    _num_correct = StatisticPart(initial=no_count, read=_num_hits, write=_set_num_hits)
+    _num_examples = StatisticPart("num_examples")
+
     def __init__(
         self,
         k: int = 5,
@@ -82,5 +101,4 @@ class TopKCategoricalAccuracy(View):
             )
 
     def _value(self, ranks: RankCounts) -> float:
-        assert ranks.counts is not None
-        return ranks.counts[-self._k :].sum().item() / ranks.num_examples
+        return _num_hits(self, ranks).item() / ranks.num_examples  # type: ignore[union-attr]

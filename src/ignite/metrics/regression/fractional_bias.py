@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import Numbers, ratio, read_pair, sum_terms
 from ignite.metrics.statistics import Statistic, Totals
@@ -39,6 +40,9 @@ class FractionalBias(View):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return ratio(2 * (y - y_pred), y + y_pred)
+
+    _sum_of_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_terms, (self._terms,), device=self._accumulates_on, select=read_pair)]

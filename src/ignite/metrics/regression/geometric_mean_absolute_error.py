@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._host_arrays import arrays_of, library_of, without_float_warnings
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import (
     Numbers,
@@ -53,6 +54,9 @@ class GeometricMeanAbsoluteError(View):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return library_of(y).log(absolute_errors(y_pred, y))
+
+    _sum_of_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_logs, (self._terms,), device=self._accumulates_on, select=read_pair)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ignite.metrics._distances import sum_errors
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import read_pair, sum_or_zero
 from ignite.metrics.statistics import Statistic, Totals
@@ -32,6 +33,9 @@ class ManhattanDistance(View):
 
     higher_is_better = False
     _needs_examples = False
+
+    _sum_of_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_pair)]

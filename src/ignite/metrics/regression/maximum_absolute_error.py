@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE
+from ignite.metrics._parts import StatisticPart
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import absolute_errors, are_single, read_pair
 from ignite.metrics.statistics import Statistic, Totals
@@ -35,6 +36,8 @@ class MaximumAbsoluteError(View):
     """
 
     higher_is_better = False
+
+    _max_of_absolute_errors = StatisticPart("total_0", -1)
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_largest, op="MAX", device=self._accumulates_on, select=read_pair)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import (
     mean_of_relative_terms,
@@ -42,6 +43,9 @@ class MeanAbsoluteRelativeError(View):
     """
 
     higher_is_better = False
+
+    _sum_of_absolute_relative_errors = StatisticPart("total_0", zero)
+    _num_samples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [totals_of_relative_terms(sum_sizes, relative_errors, self._accumulates_on)]

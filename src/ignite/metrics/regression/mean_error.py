@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import Numbers, are_single, read_pair, sum_terms
 from ignite.metrics.statistics import Statistic, Totals
@@ -44,6 +45,9 @@ class MeanError(View):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return y - y_pred
+
+    _sum_of_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_errors, (self._terms,), device=self._accumulates_on, select=read_pair)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import (
     Numbers,
@@ -40,6 +41,9 @@ class MeanNormalizedBias(View):
         Forecasting and Prognostics: Properties and Typology", 2018,
         https://arxiv.org/abs/1809.03006
     """
+
+    _sum_of_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [totals_of_relative_terms(sum_terms, self._terms, self._accumulates_on)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ignite.metrics._host_arrays import library_of
+from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import (
     Numbers,
@@ -48,6 +49,9 @@ class WaveHedgesDistance(View):
     @staticmethod
     def _terms(y_pred: Numbers, y: Numbers) -> Numbers:
         return ratio(absolute_errors(y_pred, y), library_of(y).maximum(y_pred, y))
+
+    _sum_of_errors = StatisticPart("total_0", zero)
+    _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_terms, (self._terms,), device=self._accumulates_on, select=read_pair)]

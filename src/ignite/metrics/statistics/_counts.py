@@ -170,6 +170,23 @@ class _ClassesOfPairs:
         return roll_back
 
 
+class Offset:
+    """Adds a fixed tensor to counts: values that are not whole, such as sums of weights."""
+
+    def __init__(self, before: Tensor, counts: Total) -> None:
+        self._before = before
+        self._counts = counts
+
+    def add(self, labels: Labels) -> None:
+        self._counts.add(labels)
+
+    def value(self) -> Tensor:
+        return self._before + self._counts.value()
+
+    def _rollback_point(self) -> Callable[[], None]:
+        return self._counts._rollback_point()
+
+
 _MAX_CLASSES_IN_PAIRS = 128
 """A matrix of this many classes fits into the processor's cache."""
 
@@ -308,10 +325,10 @@ class Tally:
                 del self._pending[length:]
                 self._num_pending = num_pending
                 return
-            newer = torch.cat(self._counted_since)[
-                num_pending:
-            ]  # the first ones were pending before
-            self._total.index_add_(0, newer, torch.full_like(newer, -1))
+            # The first ones were pending before.
+            newer = torch.cat(self._counted_since)[num_pending:]
+            minus_one = torch.full_like(newer, -1, dtype=self._total.dtype)
+            self._total.index_add_(0, newer, minus_one)
             self._pending, self._num_pending, self._counted_since = [], 0, []
 
         return roll_back
@@ -324,6 +341,6 @@ class Tally:
             indices = indices.to(self._total.device, torch.int64)
             if self._may_roll_back:
                 self._counted_since.append(indices)
-            one = torch.ones(1, dtype=torch.int64, device=indices.device)
+            one = torch.ones(1, dtype=self._total.dtype, device=indices.device)
             self._total.index_add_(0, indices, one.expand(indices.shape[0]))
         return self._total

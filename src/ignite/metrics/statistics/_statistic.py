@@ -169,6 +169,11 @@ class Statistic(ABC):
         self.version += 1
 
     @leaves_inference_mode
+    def assign(self, name: str, value: Any) -> None:
+        """Replaces one part, as a subclass written for Ignite does."""
+        self.take({**self.parts(), name: int(value) if name == "num_examples" else value})
+
+    @leaves_inference_mode
     def load(self, values: Mapping[str, Any]) -> None:
         """Loads saved values.
 

@@ -17,11 +17,20 @@ from ignite.metrics._labels import (
     outside_message,
     read_labels,
 )
-from ignite.metrics.statistics._counts import CLASSES, CORRECT, MATRIX, SAMPLES, TOTALS, Total
+from ignite.metrics.statistics._counts import (
+    CLASSES,
+    CORRECT,
+    MATRIX,
+    SAMPLES,
+    TOTALS,
+    Offset,
+    Total,
+)
 from ignite.metrics.statistics._statistic import Reading, Statistic, leaves_inference_mode
 
 __all__ = ["CLASSES", "CORRECT", "MATRIX", "SAMPLES", "LabelCounts"]
 
+TOTAL_NAMES = (CORRECT, CLASSES, MATRIX, SAMPLES)
 _PLAIN_PARTS = ("kind", "num_classes", "num_examples", "num_items", "num_outside", "num_invalid")
 
 
@@ -146,8 +155,16 @@ class LabelCounts(Statistic):
         device = self.where(labels.y_pred)
         for need in needs:
             make = TOTALS[need, labels.kind == MULTILABEL]
-            self._totals[need] = make(2 if labels.kind == BINARY else labels.num_classes, device)
+            if need not in self._totals:  # it has been assigned
+                c = 2 if labels.kind == BINARY else labels.num_classes
+                self._totals[need] = make(c, device)
         self.kind, self.num_classes = labels.kind, labels.num_classes
+
+    def recognize(self, labels: Labels) -> None:
+        """Fixes the kind of classification before the first batch is counted; later, checks it."""
+        self.check_kind(labels)
+        if self.kind is None:
+            self._begin(labels)
 
     def _rollback_point(self) -> Callable[[], None]:
         """Returns a function that undoes all updates from now on."""
@@ -190,6 +207,9 @@ class LabelCounts(Statistic):
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         c = 2 if values["kind"] == BINARY else values["num_classes"] or 0
+        if values["kind"] is None:  # counts that a subclass has assigned by itself
+            known = (values[name] for name in (CLASSES, MATRIX) if values[name] is not None)
+            c = next((value.shape[-1] for value in known), 0)
         return {CORRECT: (), CLASSES: (3, c), MATRIX: (c, c), SAMPLES: (2,)}
 
     def take(self, values: Mapping[str, Any]) -> None:
@@ -202,10 +222,24 @@ class LabelCounts(Statistic):
         }
         super().take({name: value for name, value in values.items() if name in _PLAIN_PARTS})
         for need, value in known.items():
-            make = TOTALS[need, self.kind == MULTILABEL]
-            self._totals[need] = make(
-                2 if self.kind == BINARY else self.num_classes or 0, value.device, value
-            )
+            self._totals[need] = self._counts_from(need, value)
+
+    def assign(self, name: str, value: Any) -> None:
+        """Replaces one part. Counts of classes may be floating point numbers, such as weights."""
+        if name not in TOTAL_NAMES:
+            super().assign(name, value)
+            return
+        self._totals[name] = self._counts_from(name, torch.as_tensor(value))
+        self.version += 1
+
+    def _counts_from(self, need: str, value: Tensor) -> Total:
+        is_of_labels = self.kind == MULTILABEL or (self.kind is None and self.is_multilabel)
+        num_classes = value.shape[-1] if value.ndim else 0
+        make = TOTALS[need, is_of_labels and need != MATRIX]
+        if value.is_floating_point() and need != SAMPLES:
+            return Offset(value, make(num_classes, value.device))
+        found: Total = make(num_classes, value.device, value)
+        return found
 
     def check_kind(self, labels: Labels) -> None:
         """Raises if these labels differ from earlier ones in kind or number of classes."""

@@ -79,15 +79,22 @@ class RankCounts(Statistic):
         # The output is float32, which is several times faster than bool, and exact for up to
         # 2 ** 24 classes.
         num_lower = torch.lt(scores, of_true, out=scratch(scores)).sum(dim=1)  # (B,)
-        if self._tally is None:
-            self._tally = Tally(
-                torch.zeros(num_classes, dtype=torch.int64, device=self.where(scores))
-            )
-            self.num_classes = num_classes
-        self._tally.add(num_lower)
+        tally = self._tally
+        if tally is None or self.num_classes is None:
+            tally = self._begin(num_classes, self.where(scores))
+        tally.add(num_lower)
         self.num_examples += num_examples
         if not isinstance(num_outside, int):
             self.num_outside = self.num_outside + num_outside
+
+    def _begin(self, num_classes: int, device: torch.device) -> Tally:
+        assigned = self.counts
+        dtype = torch.int64 if assigned is None else assigned.dtype
+        counts = torch.zeros(num_classes, dtype=dtype, device=device)
+        if assigned is not None:  # before the number of classes was known
+            counts[num_classes - len(assigned) :] = assigned
+        self._tally, self.num_classes = Tally(counts), num_classes
+        return self._tally
 
     def _rollback_point(self) -> Callable[[], None]:
         """Returns a function that undoes all updates from now on."""
@@ -107,7 +114,8 @@ class RankCounts(Statistic):
             raise ValueError(outside_message(self.num_classes or 0, int(self.num_outside)))
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        return {"counts": (values["num_classes"] or 0,)}
+        num_classes = values["num_classes"]
+        return {} if num_classes is None else {"counts": (num_classes,)}
 
     def take(self, values: Any) -> None:
         """Replaces the counts."""

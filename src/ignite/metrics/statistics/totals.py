@@ -184,6 +184,12 @@ class Totals(Statistic):
         self._pending = PendingBatches()
         self.version += 1
 
+    def assign(self, name: str, value: Any) -> None:
+        """Replaces the number of examples or a total; totals without a batch are 0."""
+        totals = {f"total_{i}": 0.0 for i in range(self._num_values)}
+        known = {key: part for key, part in self.parts().items() if part is not None}
+        self.take({**totals, **known, name: int(value) if name == "num_examples" else value})
+
     def op_of(self, name: str) -> str:
         """Returns SUM for the number of examples, and ``op`` for the totals."""
         return "SUM" if name == "num_examples" else self._op
