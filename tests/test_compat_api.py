@@ -28,7 +28,8 @@ NAMES = {
     "PrecisionRecallCurve TopKCategoricalAccuracy MeanAbsoluteError MeanSquaredError RootMeanSquaredError "
     "MeanPairwiseDistance CosineSimilarity Entropy MutualInformation KLDivergence JSDivergence HSIC "
     "MaximumMeanDiscrepancy PSNR SSIM FID InceptionScore regression clustering MeanAveragePrecision "
-    "ObjectDetectionAvgPrecisionRecall CommonObjectDetectionMetrics coco_tensor_list_to_dict_list",
+    "ObjectDetectionAvgPrecisionRecall CommonObjectDetectionMetrics coco_tensor_list_to_dict_list "
+    "Bleu CharacterErrorRate Rouge RougeN RougeL Perplexity",
     "ignite.metrics.metric": "Metric sync_all_reduce reinit__is_reduced RunningEpochWise RunningBatchWise "
     "SingleEpochRunningBatchWise EpochWise BatchWise BatchFiltered MetricUsage",
     "ignite.metrics.accumulation": "Average GeometricAverage VariableAccumulation",
@@ -51,6 +52,13 @@ NAMES = {
     "ignite.metrics.matthews_corrcoef": "MatthewsCorrCoef matthews_corrcoef_compute_fn",
     "ignite.metrics.mean_average_precision": "MeanAveragePrecision",
     "ignite.metrics.metrics_lambda": "MetricsLambda",
+    "ignite.metrics.nlp": "Bleu CharacterErrorRate Perplexity Rouge RougeN RougeL",
+    "ignite.metrics.nlp.bleu": "Bleu",
+    "ignite.metrics.nlp.character_error_rate": "CharacterErrorRate",
+    "ignite.metrics.nlp.perplexity": "Perplexity",
+    "ignite.metrics.nlp.rouge": "Rouge RougeN RougeL MultiRefAverageReducer MultiRefBestReducer MultiRefReducer Score "
+    "compute_lcs_scores compute_ngram_scores",
+    "ignite.metrics.nlp.utils": "ngrams lcs modified_precision",
     "ignite.metrics.precision_recall_curve": "PrecisionRecallCurve precision_recall_curve_compute_fn",
     "ignite.metrics.regression": "CanberraMetric FractionalAbsoluteError FractionalBias GeometricMeanAbsoluteError "
     "GeometricMeanRelativeAbsoluteError KendallRankCorrelation ManhattanDistance MaximumAbsoluteError "
@@ -143,6 +151,8 @@ METRIC_SIGNATURES = {
     "AveragePrecision": CURVE,
     "ClassificationReport": f"beta=1 output_dict=False {TRANSFORM} device=None is_multilabel=False labels=None "
     "metrics_result_mode='both'",
+    "Bleu": f"ngram=4 smooth='no_smooth' {TRANSFORM} device=None average='macro'",
+    "CharacterErrorRate": f"{PLAIN} metrics_result_mode='both'",
     "CohenKappa": f"{TRANSFORM} weights=None check_compute_fn=False {DEVICE} num_classes=None",
     "CommonObjectDetectionMetrics": f"num_classes=80 {TRANSFORM} device=None skip_unrolling=True",
     "ConfusionMatrix": f"num_classes average=None {TRANSFORM} device=None skip_unrolling=True",
@@ -168,10 +178,14 @@ METRIC_SIGNATURES = {
     f"max_detections_per_image_per_class=100 area_range='all' {PLAIN}",
     "PSNR": f"data_range {PLAIN}",
     "Precision": AVERAGED,
+    "Perplexity": f"{TRANSFORM} device=None ignore_index=-100",
     "PrecisionRecallCurve": CURVE,
     "ROC_AUC": CURVE,
     "Recall": AVERAGED,
     "RocCurve": CURVE,
+    "Rouge": f"variants=None multiref='average' alpha=0 {TRANSFORM} device=None",
+    "RougeL": f"multiref='average' alpha=0 {TRANSFORM} device=None",
+    "RougeN": f"ngram=4 multiref='average' alpha=0 {TRANSFORM} device=None",
     "RunningAverage": "src=None alpha=0.98 output_transform=None epoch_bound=None device=None skip_unrolling=False",
     "SSIM": f"data_range kernel_size=11 sigma=1.5 k1=0.01 k2=0.03 gaussian=True {PLAIN} ndims=2",
     "TopKCategoricalAccuracy": f"k=5 {PLAIN}",

@@ -23,6 +23,7 @@ from support.cases import (
     close,
     cut,
     every_metric,
+    every_metric_of_tensors,
     fed,
     in_dtype,
     value_of,
@@ -156,7 +157,7 @@ def test_attached_together_all_have_the_values_that_they_have_alone():
             assert as_plain(found[case.name]) == close(value_of(fed(case, batches))), case.name
 
 
-@every_metric
+@every_metric_of_tensors
 def test_update_never_waits_for_an_accelerator(case):
     """Tensors without values, on the meta device, fail when the host asks for one, or for a shape that needs one."""
     if case.name in ("adapt", "EpochMetric"):
@@ -178,7 +179,7 @@ def test_the_meta_device_notices_a_host_that_waits():
             wait()
 
 
-@every_metric
+@every_metric_of_tensors
 def test_half_precision_outputs_are_accumulated_without_loss(case):
     """Not the value of float32 outputs, but exactly that of the same rounded numbers in float64."""
     if case.name in ("Loss", "EpochMetric"):

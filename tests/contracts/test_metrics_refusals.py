@@ -12,6 +12,7 @@ from ignite import metrics as m
 from ignite.engine import Engine
 from support.cases import (
     CASES,
+    OF_TENSORS,
     as_plain,
     batch_of,
     binary,
@@ -19,6 +20,7 @@ from support.cases import (
     cut,
     distributions,
     every_metric,
+    every_metric_of_tensors,
     fed,
     labels,
     multilabel,
@@ -29,7 +31,7 @@ from support.cases import (
 
 ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage", "InceptionScore")
 DETECT = ("ObjectDetectionAvgPrecisionRecall", "CommonObjectDetectionMetrics")
-PAIRS = {name: case for name, case in CASES.items() if name not in (*ACCUMULATE, *DETECT)}
+PAIRS = {name: case for name, case in OF_TENSORS.items() if name not in (*ACCUMULATE, *DETECT)}
 every_metric_of_pairs = pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS.keys())
 TAKES_ANY_TARGETS = ("Entropy", "MutualInformation", "Loss")
 
@@ -133,7 +135,7 @@ def test_a_batch_without_examples_adds_nothing(case):
     assert value_of(fed(case, [none, batch, none])) == close(expected)
 
 
-@every_metric
+@every_metric_of_tensors
 def test_a_last_batch_of_one_may_be_squeezed(case):
     first, last = cut(batch_of(case, 10), [9, 1])
     if not isinstance(last, tuple) or isinstance(last[1], list) or last[1].ndim != 1:

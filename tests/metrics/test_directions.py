@@ -55,6 +55,11 @@ OF_NUMBERS = (GOOD_NUMBERS, POOR_NUMBERS, NUMBERS)
 OF_ROWS = tuple(one.reshape(20, 10) for one in OF_NUMBERS)
 OF_IMAGES = (IMAGES + 0.01, torch.rand(2, 1, 32, 32, generator=generator), IMAGES)
 OF_DISTRIBUTIONS = (GOOD, POOR, 4.0 * torch.nn.functional.one_hot(LABELS, 3))
+OF_TEXTS = (["the cat sat on it"], ["a dog slept under the bed"], ["the cat sat on the mat"])
+OF_SENTENCES = (
+    *([text.split() for text in texts] for texts in OF_TEXTS[:2]),
+    [[text.split()] for text in OF_TEXTS[2]],
+)
 
 SQUARES = 9 * torch.arange(30)[:, None] + torch.tensor([0.0, 0, 8, 8])
 BOXES = [{"bbox": SQUARES, "labels": LABELS[:30], "scores": NUMBERS[:30]}]
@@ -69,7 +74,8 @@ DATA = {
     "FID": (GOOD + 0.1, POOR, GOOD), "InceptionScore": (GOOD.softmax(1), POOR.softmax(1), LABELS),
     **dict.fromkeys(clustering.__all__, (GOOD, POOR, LABELS)),
     "CohenKappa": (GOOD.argmax(1), POOR.argmax(1), LABELS),
-    "ObjectDetectionAvgPrecisionRecall": OF_BOXES,
+    "ObjectDetectionAvgPrecisionRecall": OF_BOXES, "Bleu": OF_SENTENCES, "Rouge": OF_SENTENCES,
+    "RougeL": OF_SENTENCES, "RougeN": OF_SENTENCES, "CharacterErrorRate": OF_TEXTS, "WordErrorRate": OF_TEXTS,
 }  # fmt: skip
 MADE = {
     "Loss": lambda: Loss(torch.nn.functional.cross_entropy),
@@ -98,6 +104,8 @@ def value_of(metric, y_pred, y):
     metric.update(y_pred if isinstance(metric, InceptionScore) else (y_pred, y))
     value = metric.compute()
     value = value[0] if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return sum(value.values())
     return float(value.mean() if isinstance(value, torch.Tensor) else value)
 
 

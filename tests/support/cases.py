@@ -117,6 +117,31 @@ def numbers(generator, n):
     return torch.rand(n, 2, generator=generator) + 0.5
 
 
+WORDS = ("the", "cat", "dog", "sat", "ran", "on", "a", "mat", "down", "fast")
+
+
+def sentence(generator, most=9):
+    length = int(torch.randint(1, most, (), generator=generator))
+    return [WORDS[i] for i in torch.randint(len(WORDS), (length,), generator=generator).tolist()]
+
+
+def sentences(generator, n):
+    """Candidates, and one or two references of each."""
+    references = [[sentence(generator) for _ in range(1 + i % 2)] for i in range(n)]
+    return [each[0][1:] + sentence(generator, 4) for each in references], references
+
+
+def texts(generator, n):
+    """Predicted and true texts."""
+    candidates, references = sentences(generator, n)
+    return [" ".join(each) for each in candidates], [" ".join(each[0]) for each in references]
+
+
+def tokens(generator, n):
+    """Logits of sequences, and targets."""
+    return torch.randn(n, 5, 3, generator=generator), torch.randint(5, (n, 3), generator=generator)
+
+
 def squared_error(y_pred, y):
     return ((y_pred - y) ** 2).mean().item()
 
@@ -270,6 +295,24 @@ _CASES = [
     Case("PSNR", lambda: m.PSNR(1.0), images),
     Case("SSIM", lambda: m.SSIM(1.0), images),
     *[
+        Case(
+            f"Bleu of {average} and {smooth}",
+            partial(m.Bleu, 3, smooth, average=average),
+            sentences,
+        )
+        for average in ("macro", "micro")
+        for smooth in ("no_smooth", "smooth1", "nltk_smooth2", "smooth2")
+    ],
+    *[
+        Case(f"Rouge of {multiref}", partial(m.Rouge, multiref=multiref, alpha=0.5), sentences)
+        for multiref in ("average", "best")
+    ],
+    Case("RougeN", lambda: m.RougeN(2), sentences),
+    Case("RougeL", m.RougeL, sentences),
+    Case("CharacterErrorRate", m.CharacterErrorRate, texts),
+    Case("WordErrorRate", m.WordErrorRate, texts),
+    Case("Perplexity", m.Perplexity, tokens),
+    *[
         Case(name, getattr(r, name), positive, empty_value=0.0 if name in SUMS else None)
         for name in r.__all__
         if inspect.isclass(getattr(r, name))
@@ -354,6 +397,15 @@ def close(value, tolerance=FINELY):
     )
 
 
+def is_of_tensors(case):
+    """Whether outputs are tensors, not lists of texts."""
+    return case.examples not in (sentences, texts)
+
+
+OF_TENSORS = {name: case for name, case in CASES.items() if is_of_tensors(case)}
+every_metric_of_tensors = pytest.mark.parametrize(
+    "case", OF_TENSORS.values(), ids=OF_TENSORS.keys()
+)
 every_metric = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 

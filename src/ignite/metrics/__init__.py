@@ -60,6 +60,11 @@ from ignite.metrics.metric_group import MetricGroup
 from ignite.metrics.metrics_lambda import MetricsLambda
 from ignite.metrics.multilabel_confusion_matrix import MultiLabelConfusionMatrix
 from ignite.metrics.mutual_information import MutualInformation
+from ignite.metrics.nlp.bleu import Bleu
+from ignite.metrics.nlp.character_error_rate import CharacterErrorRate
+from ignite.metrics.nlp.perplexity import Perplexity
+from ignite.metrics.nlp.rouge import Rouge, RougeL, RougeN
+from ignite.metrics.nlp.word_error_rate import WordErrorRate
 from ignite.metrics.precision import Precision
 from ignite.metrics.precision_recall_curve import PrecisionRecallCurve
 from ignite.metrics.psnr import PSNR
@@ -89,8 +94,10 @@ __all__ = [
     "BatchFiltered",
     "BatchWise",
     "Best",
+    "Bleu",
     "Bootstrap",
     "CalibrationError",
+    "CharacterErrorRate",
     "ClassificationReport",
     "CohenKappa",
     "CommonObjectDetectionMetrics",
@@ -125,11 +132,15 @@ __all__ = [
     "MultiLabelConfusionMatrix",
     "MutualInformation",
     "ObjectDetectionAvgPrecisionRecall",
+    "Perplexity",
     "Precision",
     "PrecisionRecallCurve",
     "Recall",
     "RocCurve",
     "RootMeanSquaredError",
+    "Rouge",
+    "RougeL",
+    "RougeN",
     "RunningAverage",
     "RunningBatchWise",
     "RunningEpochWise",
@@ -137,6 +148,7 @@ __all__ = [
     "Specificity",
     "TopKCategoricalAccuracy",
     "VariableAccumulation",
+    "WordErrorRate",
     "adapt",
     "clustering",
     "cmAccuracy",
