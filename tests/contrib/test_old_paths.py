@@ -1,12 +1,19 @@
 """Old import paths, as programs of Ignite 0.1 to 0.5 write them."""
 
+import importlib
 import importlib.util
 import json
+import random
+import re
 import subprocess
 import sys
 import textwrap
 
 import pytest
+import torch
+
+import ignite.metrics.accuracy
+from ignite.contrib import old_paths
 
 REGRESSION = {
     "canberra_metric": "CanberraMetric",
@@ -257,3 +264,107 @@ def test_the_modules_of_events_and_states_know_each_other():
 
     assert (engine.Events, engine.EventEnum) == (events.Events, events.EventEnum)
     assert engine.CallableEventWithFilter is events.CallableEventWithFilter
+
+
+PASSED_ON = [
+    ("ignite.engine", "Metric", "ignite.metrics.metric"),
+    ("ignite.engine", "convert_tensor", "ignite.utils"),
+    ("ignite.engine.engine", "EventsList", "ignite.engine.events"),
+    ("ignite.handlers.mlflow_logger", "BaseLogger", "ignite.handlers.base_logger"),
+    ("ignite.metrics", "Timer", "ignite.handlers.timing"),
+    ("ignite.metrics.accuracy", "reinit__is_reduced", "ignite.metrics.metric"),
+    ("ignite.metrics.regression.r2_score", "sync_all_reduce", "ignite.metrics.metric"),
+    ("ignite.contrib.metrics.roc_auc", "NotComputableError", "ignite.exceptions"),
+    ("ignite.contrib.engines.common", "deprecated", "ignite.utils"),
+]
+
+
+def test_modules_pass_on_names_of_others():
+    code = """
+        import importlib, json, sys
+        found = []
+        for module, name, home in json.loads(sys.argv[1]):
+            space = {}
+            exec(f"from {module} import {name} as one", space)
+            found.append(space["one"] is getattr(importlib.import_module(home), name))
+        print(json.dumps(found))
+        """
+    assert run(code, json.dumps(PASSED_ON)) == [True] * len(PASSED_ON)
+
+
+def test_every_row_of_passed_on_names_leads_somewhere():
+    missing = [
+        (row, name, home)
+        for row, names in old_paths.PASSED_ON.items()
+        for name, home in names.items()
+        if getattr(importlib.import_module(row), name)
+        is not getattr(importlib.import_module(home), name)
+    ]
+    assert missing == []
+
+
+def test_modules_that_pass_on_names_miss_all_others():
+    with pytest.raises(
+        AttributeError, match="module 'ignite.metrics.accuracy' has no attribute 'Metrik'"
+    ):
+        ignite.metrics.accuracy.Metrik  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'ignite.metrics' has no attribute 'Metrik'"):
+        ignite.metrics.Metrik  # noqa: B018
+
+
+def test_names_are_passed_on_without_a_warning_and_modules_keep_sources_and_reload():
+    code = """
+        import importlib, inspect, json, sys, warnings
+        warnings.simplefilter("error")
+        import ignite.engine
+        before = [name for name in sys.modules if name.startswith(("ignite.metrics", "ignite.handlers"))]
+        from ignite.engine import Metric
+        import ignite.metrics.accuracy as m
+        source = inspect.getsource(m.Accuracy)
+        m = importlib.reload(m)
+        same = m.Metric is Metric and m.__spec__.origin == m.__file__
+        print(json.dumps([before, same, "class Accuracy" in source]))
+        """
+    assert run(code) == [[], True, True]
+
+
+# Private functions of Ignite.
+
+
+def test_check_signature_names_the_arguments():
+    from ignite.engine.utils import _check_signature
+
+    assert _check_signature(lambda a, b, *, c: ..., "handler", 1, 2, c=3) is None
+    with pytest.raises(
+        ValueError, match=re.escape("takes parameters ['a'] but will be called with [1, 2, 'k']")
+    ):
+        _check_signature(lambda a: ..., "handler", 1, 2, k=3)
+
+
+def test_random_states_are_those_of_ignite():
+    from ignite.engine.deterministic import _get_rng_states, _set_rng_states
+
+    states = _get_rng_states()
+    drawn = random.random(), torch.rand(1)
+    _set_rng_states(states)
+    assert (random.random(), torch.rand(1)) == drawn
+    numpy = pytest.importorskip("numpy")
+    of_ignite = [states[0], states[1], numpy.random.RandomState(3).get_state()]
+    _set_rng_states(of_ignite)
+    assert (random.random(), torch.rand(1)) == drawn
+    assert numpy.random.rand() == numpy.random.RandomState(3).rand()
+
+
+def test_small_private_functions_give_what_ignites_give():
+    from ignite.contrib.engines.tbptt import _detach_hidden
+    from ignite.engine.engine import _to_hours_mins_secs
+    from ignite.metrics.metric import _is_list_of_tensors_or_numbers, _to_batched_tensor
+
+    assert (_to_hours_mins_secs(3661.5), _to_hours_mins_secs(59)) == ((1, 1, 1.5), (0, 0, 59))
+    hidden = (torch.ones(1, requires_grad=True), [torch.ones(2, requires_grad=True)])
+    assert not _detach_hidden(hidden)[1][0].requires_grad
+    values = ([1, 2.0], [torch.ones(1)], (1,), [1, [2]], 1, [], ["a"])
+    found = [_is_list_of_tensors_or_numbers(value) for value in values]
+    assert found == [True, True, True, False, False, True, False]  # as Ignite 0.5.5
+    assert _to_batched_tensor(2.5).tolist() == [2.5]
+    assert _to_batched_tensor(torch.ones(3)).shape == (1, 3)

@@ -1,7 +1,11 @@
-"""Import paths of Ignite 0.1 to 0.5 that have moved: a table of paths, and an import finder.
+"""Where programs for Ignite 0.1 to 0.5 look for names: tables, and an import finder.
 
 A module at an old path has the same objects as the new one. It issues one DeprecationWarning: a
 package at the first access to an attribute, any other module when it is imported.
+
+Modules of Ignite also have the names that they import, and programs import these from there, such
+as ``from ignite.engine import convert_tensor``. A module here finds them in ``PASSED_ON`` when they
+are asked for, without a warning.
 """
 
 from __future__ import annotations
@@ -10,18 +14,19 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-__all__ = ["OldPathFinder", "install"]
+__all__ = ["OldPathFinder", "PassedOnFinder", "install"]
 
 MOVED = {
     "ignite.contrib.handlers": "ignite.handlers",
     "ignite.contrib.handlers.custom_events": "ignite.contrib.custom_events",
     "ignite.contrib.metrics": "ignite.metrics",
+    "ignite.engine.utils": "ignite.contrib.private_functions",
     "ignite.engines": "ignite.engine",
 }
 """New paths by old path.
@@ -36,6 +41,76 @@ ALSO_FROM = {
     "ignite.engines.engine": ("ignite.engine",),
 }
 """Further modules by old path, in which names of the old module are looked up."""
+
+_EVENTS = dict.fromkeys(
+    (
+        "CallableEventWithFilter",
+        "EventEnum",
+        "Events",
+        "EventsList",
+        "RemovableEventHandle",
+        "State",
+    ),
+    "ignite.engine.events",
+)
+_ACCUMULATION = dict.fromkeys(
+    ("EpochWise", "Metric", "RunningBatchWise", "reinit__is_reduced", "sync_all_reduce"),
+    "ignite.metrics.metric",
+)
+_SCHEDULERS = dict.fromkeys(
+    ("BaseParamScheduler", "LRScheduler", "ParamGroupScheduler", "PiecewiseLinear"),
+    "ignite.handlers.param_scheduler",
+)
+_PRIVATE = "ignite.contrib.private_functions"
+
+PASSED_ON = {
+    "ignite.contrib.engines.common": {
+        "DiskSaver": "ignite.handlers.checkpoint",
+        "RunningAverage": "ignite.metrics.running_average",
+        "RunningBatchWise": "ignite.metrics.metric",
+        "deprecated": "ignite.utils",
+    },
+    "ignite.contrib.engines.tbptt": {"_detach_hidden": _PRIVATE},
+    "ignite.distributed.utils": {"setup_logger": "ignite.utils"},
+    "ignite.engine": {
+        **_EVENTS,
+        "Metric": "ignite.metrics.metric",
+        "Serializable": "ignite.base.mixins",
+        "convert_tensor": "ignite.utils",
+        **dict.fromkeys(
+            ("_check_signature", "_get_rng_states", "_set_rng_states", "_to_hours_mins_secs"),
+            _PRIVATE,
+        ),
+    },
+    "ignite.handlers": {
+        **_EVENTS,
+        **_SCHEDULERS,
+        "BaseLogger": "ignite.handlers.base_logger",
+        "Checkpoint": "ignite.handlers.checkpoint",
+        "Engine": "ignite.engine.engine",
+        "Timer": "ignite.handlers.timing",
+        "setup_logger": "ignite.utils",
+        "_tree_apply2": "ignite.utils",
+        "_tree_map": "ignite.utils",
+    },
+    "ignite.metrics": {
+        **_ACCUMULATION,
+        **_EVENTS,
+        "ConfusionMatrix": "ignite.metrics.confusion_matrix",
+        "EpochMetric": "ignite.metrics.epoch_metric",
+        "InceptionModel": "ignite.metrics.gan.utils",
+        "NotComputableError": "ignite.exceptions",
+        "Timer": "ignite.handlers.timing",
+        "_BaseRegression": "ignite.metrics.regression._base",
+        "_CollectionItem": "ignite.utils",
+        "_is_list_of_tensors_or_numbers": _PRIVATE,
+        "_to_batched_tensor": _PRIVATE,
+        "_tree_apply2": "ignite.utils",
+        "_tree_map": "ignite.utils",
+        "to_onehot": "ignite.utils",
+    },
+}
+"""Modules of names by the module (and its submodules) that has these names in Ignite, too."""
 
 
 class _OldModule(ModuleType):
@@ -70,6 +145,51 @@ class _OldModule(ModuleType):
         return sorted({name for module in modules for name in getattr(module, "__all__", ())})
 
 
+class PassedOnFinder(MetaPathFinder):
+    """Gives modules the names of ``PASSED_ON``. The first finder, because it wraps the others' loaders."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Returns the usual spec, with a loader that adds the names; None for other modules."""
+        if not fullname.startswith("ignite."):
+            return None
+        names = _passed_on(fullname)
+        spec = PathFinder.find_spec(fullname, path, target) if names else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _PassingLoader(spec.loader, names)
+        return spec
+
+
+class _PassingLoader(Loader):
+    """Loads a module, and adds names that are looked up when they are asked for."""
+
+    def __init__(self, loader: Loader, names: Mapping[str, str]) -> None:
+        self._loader = loader
+        self._names = names
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        own = vars(module).get("__getattr__")
+
+        def look_up(name: str) -> Any:
+            home = self._names.get(name)
+            if home is not None and home != module.__name__:
+                return getattr(importlib.import_module(home), name)
+            if own is not None:
+                return own(name)
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+        module.__getattr__ = look_up  # type: ignore[method-assign]
+
+    def __getattr__(self, name: str) -> Any:
+        # Sources and resources of the module, for inspect and importlib.resources.
+        return getattr(self._loader, name)
+
+
 class OldPathFinder(MetaPathFinder, Loader):
     """Finds modules at their old paths. The last finder, so that existing modules win."""
 
@@ -100,9 +220,19 @@ class OldPathFinder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Makes old paths importable. Further calls have no effect."""
+    """Makes old paths and passed-on names importable. Further calls have no effect."""
     if not any(isinstance(finder, OldPathFinder) for finder in sys.meta_path):
         sys.meta_path.append(OldPathFinder())
+        sys.meta_path.insert(0, PassedOnFinder())
+
+
+def _passed_on(module: str) -> dict[str, str]:
+    """Returns the rows of ``module`` and its parents as one."""
+    found: dict[str, str] = {}
+    for row, names in PASSED_ON.items():
+        if f"{module}.".startswith(f"{row}."):
+            found |= names
+    return found
 
 
 def _new_path(old: str) -> str | None:
