@@ -8,7 +8,14 @@ from typing import Any, TextIO
 
 import torch
 
-__all__ = ["DEFAULT_FORMAT", "MAX_NAMES", "join_names", "setup_logger", "to_str_list"]
+__all__ = [
+    "DEFAULT_FORMAT",
+    "MAX_NAMES",
+    "join_names",
+    "setup_logger",
+    "to_str_list",
+    "visible_logger",
+]
 
 DEFAULT_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 MAX_NAMES = 10
@@ -51,6 +58,15 @@ def setup_logger(
         handler.setFormatter(formatter)
         logger.addHandler(handler)
     return logger
+
+
+def visible_logger(name: str, distributed_rank: int = 0) -> logging.Logger:
+    """Returns a logger whose lines of level INFO are seen, also without a logging setup.
+
+    If the program has set up logging, for this logger or one above it, nothing is changed.
+    """
+    logger = logging.getLogger(name)
+    return logger if logger.hasHandlers() else setup_logger(name, distributed_rank=distributed_rank)
 
 
 def to_str_list(data: Any) -> list[str]:

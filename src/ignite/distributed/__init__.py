@@ -3,6 +3,13 @@
 Usually imported as ``idist``. All functions also work in a single process.
 """
 
+from ignite.distributed.auto import (
+    DistributedProxySampler,
+    auto_dataloader,
+    auto_model,
+    auto_optim,
+)
+from ignite.distributed.launcher import Parallel
 from ignite.distributed.utils import (
     all_gather,
     all_gather_tensors_with_shapes,
@@ -28,6 +35,7 @@ from ignite.distributed.utils import (
     new_group,
     one_rank_first,
     one_rank_only,
+    registered_computation_models,
     set_local_rank,
     show_config,
     spawn,
@@ -35,9 +43,14 @@ from ignite.distributed.utils import (
 )
 
 __all__ = [
+    "DistributedProxySampler",
+    "Parallel",
     "all_gather",
     "all_gather_tensors_with_shapes",
     "all_reduce",
+    "auto_dataloader",
+    "auto_model",
+    "auto_optim",
     "available_backends",
     "backend",
     "barrier",
@@ -59,6 +72,7 @@ __all__ = [
     "new_group",
     "one_rank_first",
     "one_rank_only",
+    "registered_computation_models",
     "set_local_rank",
     "show_config",
     "spawn",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import datetime
 import functools
 import multiprocessing
 import os
@@ -50,6 +51,7 @@ _GRACE_S = 2.0
 """Seconds until other processes are terminated after a failure, and again until they are killed."""
 _TERMINATION_TIMEOUT_S = 10.0
 """Seconds that a process waits to be terminated if another one has failed before it."""
+_STORE_TIMEOUT = datetime.timedelta(minutes=30)  # that of init_process_group with gloo
 _added: dict[str, str | None] = {}
 """Previous values of the environment variables that :func:`initialize` has set."""
 
@@ -75,7 +77,8 @@ def initialize(backend: str, **kwargs: Any) -> None:
     """Creates the default process group.
 
     Without ``init_method``, it reads the environment that torchrun or Slurm sets; without a
-    launcher, the group has a single process. Missing variables are set until :func:`finalize`:
+    launcher, the group has a single process. Within an allocation of Slurm, processes that
+    torchrun or another launcher has started belong to that launcher. Missing variables are set until :func:`finalize`:
     RANK=0, LOCAL_RANK=0 and WORLD_SIZE=1, or the values of Slurm; MASTER_ADDR=127.0.0.1 and
     MASTER_PORT=15000, or with Slurm the first host and 15000 plus the last four digits of the job
     ID.
@@ -83,7 +86,7 @@ def initialize(backend: str, **kwargs: Any) -> None:
     Args:
         backend: one of :func:`available_backends`.
         **kwargs: passed to ``torch.distributed.init_process_group``: ``timeout``, ``init_method``,
-            ``rank``, ``world_size``. With an ``init_method`` such as "tcp://10.0.0.1:2345" or
+            ``rank``, ``world_size``, or ``store`` with both. With an ``init_method`` such as "tcp://10.0.0.1:2345" or
             "file:///shared/file", rank and world size are taken from the environment if a launcher
             has set them.
 
@@ -98,7 +101,7 @@ def initialize(backend: str, **kwargs: Any) -> None:
         Traceback (most recent call last):
         ValueError: Backend should be one of (...), but given 'pigeon'
     """
-    _check_backend(backend)
+    check_backend(backend)
     if has_group():
         raise RuntimeError(
             "Can not create new distributed process group if default one is already initialized"
@@ -112,13 +115,16 @@ def initialize(backend: str, **kwargs: Any) -> None:
             f"but given rank={rank}, world_size={world_size}"
         )
     init_method = kwargs.get("init_method")
-    if rank is not None and init_method is None:
+    if rank is not None and init_method is None and "store" not in kwargs:
         raise ValueError(
             "Arguments rank and world_size should be None if no init_method is provided, "
             f"but given rank={rank}, world_size={world_size}"
         )
     if init_method in (None, "env://") and rank is None:
         _complete_environment()
+        if _is_restarted_by_agent():
+            kwargs.pop("init_method", None)
+            kwargs.update(store_of_attempt("", kwargs.get("timeout")))
     elif rank is None and "rank=" not in str(init_method) and _has_launcher():
         _complete_environment()
         kwargs.update(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
@@ -132,17 +138,76 @@ def initialize(backend: str, **kwargs: Any) -> None:
     dist.barrier()
 
 
-def _check_backend(backend: str) -> None:
+def check_backend(backend: str, what: str = "Backend") -> None:
+    """Raises ValueError if a backend is not available."""
     if backend not in available_backends():
-        raise ValueError(f"Backend should be one of {available_backends()}, but given {backend!r}")
+        hint = (
+            ": Horovod and XLA are not supported, use torch.distributed"
+            if backend in ("horovod", "xla-tpu")
+            else ""
+        )
+        raise ValueError(
+            f"{what} should be one of {available_backends()}, but given {backend!r}{hint}"
+        )
 
 
 def _has_launcher() -> bool:
     return "SLURM_JOB_ID" in os.environ or any(name in os.environ for name in _RANKS)
 
 
+def _is_restarted_by_agent() -> bool:
+    """Whether torchrun has restarted the processes of a single machine.
+
+    On several machines, the number of the attempt may differ between them.
+    """
+    return (
+        os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        and os.environ.get("GROUP_WORLD_SIZE") == "1"
+    )
+
+
+def store_of_attempt(prefix: str, timeout: datetime.timedelta | None) -> dict[str, Any]:
+    """Returns arguments of ``init_process_group`` for a restarted group: a store of its own.
+
+    The agent of torch 2.13 has one store for all attempts, and ``init_process_group`` finds the
+    addresses of dead processes in it.
+    """
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        int(os.environ["WORLD_SIZE"]),
+        is_master=False,
+        timeout=timeout or _STORE_TIMEOUT,
+    )
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    return {
+        "store": dist.PrefixStore(  # type: ignore[attr-defined]
+            f"{prefix}/attempt_{attempt}", store
+        ),
+        "rank": int(os.environ["RANK"]),
+        "world_size": int(os.environ["WORLD_SIZE"]),
+    }
+
+
+def is_started_by_slurm(environment: Mapping[str, str]) -> bool:
+    """Whether Slurm has started this process, and not a launcher that runs as a task of Slurm.
+
+    torchrun says that it has started a process. Other launchers set all variables of
+    torch.distributed, and start more processes than Slurm has tasks.
+    """
+    if "SLURM_JOB_ID" not in environment or "TORCHELASTIC_RUN_ID" in environment:
+        return False
+    if not all(environment.get(name) for name in _DEFAULTS):
+        return True
+    num_tasks, world_size = environment.get("SLURM_NTASKS", "1"), environment["WORLD_SIZE"]
+    if not (num_tasks.isdigit() and world_size.isdigit()):
+        return True
+    return "SLURM_PROCID" in environment and int(world_size) <= int(num_tasks)
+
+
 def _complete_environment() -> None:
-    if "SLURM_JOB_ID" in os.environ:
+    if is_started_by_slurm(os.environ):
         needed = from_slurm(os.environ)
     else:
         missing = [name for name in _RANKS if name not in os.environ]
@@ -219,7 +284,7 @@ def spawn(
             if __name__ == "__main__":
                 idist.spawn("gloo", train, (10,), nproc_per_node=4)
     """
-    _check_backend(backend)
+    check_backend(backend)
     nnodes, node_rank = kwargs.pop("nnodes", 1), kwargs.pop("node_rank", 0)
     for name, number in (("nproc_per_node", nproc_per_node), ("nnodes", nnodes)):
         if number < 1:
@@ -277,10 +342,15 @@ def _work(
         LOCAL_RANK=str(local_rank),
         WORLD_SIZE=str(cluster.world_size),
         LOCAL_WORLD_SIZE=str(cluster.nproc_per_node),
+        GROUP_RANK=str(cluster.node_rank),
+        GROUP_WORLD_SIZE=str(cluster.world_size // cluster.nproc_per_node),
         MASTER_ADDR=cluster.address,
         MASTER_PORT=str(cluster.port),
     )
-    os.environ.pop("SLURM_JOB_ID", None)  # Slurm has not started this process
+    for name in list(os.environ):
+        # Neither Slurm nor a torchrun around the program has started this process.
+        if name == "SLURM_JOB_ID" or name.startswith("TORCHELASTIC_"):
+            del os.environ[name]
     try:
         initialize(**options)
         fn(local_rank, *args)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import warnings
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -18,15 +19,23 @@ has_xla_support = False
 has_hvd_support = False
 
 
+class Place(NamedTuple):
+    """The machine of this process among all machines. Machines may run different numbers."""
+
+    nproc_per_node: int
+    node_rank: int
+    nnodes: int
+
+
 @dataclass
 class _Local:
-    """Local rank and number of nodes of this process, which the process group does not know."""
+    """Local rank and machine of this process, which the process group does not know."""
 
     given_rank: int | None = None
-    found: weakref.WeakKeyDictionary[Any, tuple[int, int]] = field(
+    found: weakref.WeakKeyDictionary[Any, tuple[int, Place]] = field(
         default_factory=weakref.WeakKeyDictionary
     )
-    """Local rank and number of nodes by default group, found by comparing host names.
+    """Local rank and place by default group, found by comparing host names.
 
     Weak, because programs that create the group themselves also destroy it themselves.
     """
@@ -38,6 +47,16 @@ _local = _Local()
 def has_group() -> bool:
     """Whether torch.distributed has a default process group, whoever created it."""
     return has_native_dist_support and dist.is_initialized()
+
+
+def backend() -> str | None:
+    """Returns the name of the backend, such as "gloo"; None in a single process.
+
+    Example:
+        >>> print(backend())
+        None
+    """
+    return str(dist.get_backend()) if has_group() else None
 
 
 def get_rank() -> int:
@@ -82,7 +101,8 @@ def set_local_rank(index: int) -> None:
 def get_local_rank() -> int:
     """Returns the rank of this process within its machine.
 
-    Read from the environment (LOCAL_RANK or SLURM_LOCALID), or set with :func:`set_local_rank`.
+    Read from the environment (LOCAL_RANK, or SLURM_LOCALID if Slurm has started this group), or
+    set with :func:`set_local_rank`.
     Otherwise, ranks compare host names once: the first call is then a collective.
 
     Example:
@@ -91,50 +111,53 @@ def get_local_rank() -> int:
     """
     if not has_group():
         return 0
-    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
-        if name in os.environ:
-            return int(os.environ[name])
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"])
+    if "SLURM_LOCALID" in os.environ and _number(os.environ, "SLURM_NTASKS") == get_world_size():
+        return int(os.environ["SLURM_LOCALID"])
     if _local.given_rank is not None:
         return _local.given_rank
     return _compare_hosts()[0] if get_world_size() > 1 else 0
 
 
 def get_nproc_per_node() -> int:
-    """Returns the number of processes per machine.
+    """Returns the number of processes on this machine; machines may run different numbers.
 
-    Read from the environment (LOCAL_WORLD_SIZE, or the variables of Slurm if they match this
-    group). Otherwise, ranks compare host names once: the first call is then a collective.
+    Read from the environment of torchrun, or of Slurm if it has started this group. Otherwise,
+    ranks compare host names once: the first call is then a collective.
 
     Example:
         >>> get_nproc_per_node()
         1
     """
-    size = get_world_size()
-    if size == 1:
-        return 1
-    if os.environ.get("LOCAL_WORLD_SIZE", "").isdigit():
-        return int(os.environ["LOCAL_WORLD_SIZE"])
-    return slurm_tasks_per_node(os.environ, size) or size // _compare_hosts()[1]
+    return _place().nproc_per_node
 
 
 def get_nnodes() -> int:
-    """Returns the number of machines.
+    """Returns the number of machines. Found as :func:`get_nproc_per_node` is.
 
     Example:
         >>> get_nnodes()
         1
     """
-    return get_world_size() // get_nproc_per_node()
+    return _place().nnodes
 
 
 def get_node_rank() -> int:
-    """Returns the rank of this machine.
+    """Returns the rank of this machine. Found as :func:`get_nproc_per_node` is.
 
     Example:
         >>> get_node_rank()
         0
     """
-    return get_rank() // get_nproc_per_node()
+    return _place().node_rank
+
+
+def _place() -> Place:
+    size = get_world_size()
+    if size == 1:
+        return Place(1, 0, 1)
+    return place_from_launcher(os.environ, get_rank(), size) or _compare_hosts()[1]
 
 
 def hostname() -> str:
@@ -176,7 +199,7 @@ def communication_device(group: Any = None) -> torch.device:
     return device() if "nccl" in dist.get_backend(group) else torch.device("cpu")
 
 
-def _compare_hosts() -> tuple[int, int]:
+def _compare_hosts() -> tuple[int, Place]:
     group = dist.group.WORLD
     if group not in _local.found:
         warnings.warn(
@@ -187,25 +210,64 @@ def _compare_hosts() -> tuple[int, int]:
         )
         hosts: list[str] = [""] * get_world_size()
         dist.all_gather_object(hosts, hostname())
-        _local.found[group] = hosts[: get_rank()].count(hostname()), len(set(hosts))
+        _local.found[group] = place_among(hosts, get_rank())
     return _local.found[group]
 
 
-def slurm_tasks_per_node(environment: Mapping[str, str], world_size: int) -> int | None:
-    """Returns the number of processes per machine from Slurm; None if unknown or of another group.
+def place_among(hosts: list[str], rank: int) -> tuple[int, Place]:
+    """Returns the local rank and the place of a rank from the host names of all ranks.
 
     Example:
-        >>> slurm_tasks_per_node({"SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}, 8)
-        4
+        >>> place_among(["a", "b", "b"], 2)
+        (1, Place(nproc_per_node=2, node_rank=1, nnodes=2))
     """
-    if environment.get("SLURM_NTASKS") != str(world_size):
+    own, nodes = hosts[rank], list(dict.fromkeys(hosts))
+    return hosts[:rank].count(own), Place(hosts.count(own), nodes.index(own), len(nodes))
+
+
+def place_from_launcher(environment: Mapping[str, str], rank: int, size: int) -> Place | None:
+    """Returns the place that torchrun or Slurm has set; None if unknown or of another group.
+
+    Example:
+        >>> environment = {"LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "2", "GROUP_WORLD_SIZE": "3"}
+        >>> place_from_launcher(environment, 4, 5)
+        Place(nproc_per_node=1, node_rank=2, nnodes=3)
+    """
+    local_size = _number(environment, "LOCAL_WORLD_SIZE")
+    if local_size and environment.get("WORLD_SIZE", str(size)) == str(size):
+        node_rank, nnodes = (_number(environment, f"GROUP_{x}") for x in ("RANK", "WORLD_SIZE"))
+        if node_rank is not None and nnodes:
+            return Place(local_size, node_rank, nnodes)
+        if size % local_size == 0:
+            return Place(local_size, rank // local_size, size // local_size)
+    if _number(environment, "SLURM_NTASKS") == size:
+        return _place_in_slurm(environment, rank, size)
+    return None
+
+
+def _place_in_slurm(environment: Mapping[str, str], rank: int, size: int) -> Place | None:
+    text = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE")
+    node_rank, nnodes = (_number(environment, f"SLURM_{x}") for x in ("NODEID", "JOB_NUM_NODES"))
+    sizes = _expand_counts(text or "")
+    if sum(sizes) == size and node_rank is not None and node_rank < len(sizes):
+        return Place(sizes[node_rank], node_rank, len(sizes))
+    if not nnodes or size % nnodes:
         return None
-    if environment.get("SLURM_NTASKS_PER_NODE", "").isdigit():
-        return int(environment["SLURM_NTASKS_PER_NODE"])
-    num_nodes = environment.get("SLURM_JOB_NUM_NODES", "")
-    if not num_nodes.isdigit() or num_nodes == "0" or world_size % int(num_nodes):
-        return None
-    return world_size // int(num_nodes)
+    each = size // nnodes
+    return Place(each, rank // each if node_rank is None else node_rank, nnodes)
+
+
+def _expand_counts(text: str) -> list[int]:
+    """Expands Slurm's numbers of tasks: "2(x3),1" means 2, 2, 2 and 1."""
+    if re.fullmatch(r"\d+(\(x\d+\))?(,\d+(\(x\d+\))?)*", text) is None:
+        return []
+    found = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
+    return [int(count) for count, times in found for _ in range(int(times or 1))]
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    value = environment.get(name, "")
+    return int(value) if value.isdigit() else None
 
 
 def forget() -> None:

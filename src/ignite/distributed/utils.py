@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import torch.distributed as dist
-
 from ignite.distributed._collectives import (
     all_gather,
     all_gather_tensors_with_shapes,
@@ -22,6 +20,7 @@ from ignite.distributed._collectives import (
 )
 from ignite.distributed._launch import available_backends, finalize, initialize, spawn
 from ignite.distributed._process_group import (
+    backend,
     device,
     get_local_rank,
     get_nnodes,
@@ -37,6 +36,7 @@ from ignite.distributed._process_group import (
     new_group,
     set_local_rank,
 )
+from ignite.distributed.comp_models import registered_computation_models
 
 __all__ = [
     "all_gather",
@@ -63,6 +63,7 @@ __all__ = [
     "new_group",
     "one_rank_first",
     "one_rank_only",
+    "registered_computation_models",
     "set_local_rank",
     "show_config",
     "spawn",
@@ -70,16 +71,6 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def backend() -> str | None:
-    """Returns the name of the backend, such as "gloo"; None in a single process.
-
-    Example:
-        >>> print(backend())
-        None
-    """
-    return str(dist.get_backend()) if has_group() else None
 
 
 def model_name() -> str:
@@ -121,7 +112,7 @@ def show_config() -> None:
     logger.info("world size: %s", get_world_size())
     logger.info("rank: %s", get_rank())
     logger.info("local rank: %s", get_local_rank())
-    logger.info("num processes per node: %s", get_nproc_per_node())
+    logger.info("num processes per_node: %s", get_nproc_per_node())
     logger.info("num nodes: %s", get_nnodes())
     logger.info("node rank: %s", get_node_rank())
 
