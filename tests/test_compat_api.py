@@ -29,7 +29,7 @@ NAMES = {
     "MeanPairwiseDistance CosineSimilarity Entropy MutualInformation KLDivergence JSDivergence HSIC "
     "MaximumMeanDiscrepancy PSNR SSIM FID InceptionScore regression clustering MeanAveragePrecision "
     "ObjectDetectionAvgPrecisionRecall CommonObjectDetectionMetrics coco_tensor_list_to_dict_list "
-    "Bleu CharacterErrorRate Rouge RougeN RougeL Perplexity",
+    "Bleu CharacterErrorRate Rouge RougeN RougeL Perplexity rec_sys HitRate NDCG",
     "ignite.metrics.metric": "Metric sync_all_reduce reinit__is_reduced RunningEpochWise RunningBatchWise "
     "SingleEpochRunningBatchWise EpochWise BatchWise BatchFiltered MetricUsage",
     "ignite.metrics.accumulation": "Average GeometricAverage VariableAccumulation",
@@ -60,6 +60,9 @@ NAMES = {
     "compute_lcs_scores compute_ngram_scores",
     "ignite.metrics.nlp.utils": "ngrams lcs modified_precision",
     "ignite.metrics.precision_recall_curve": "PrecisionRecallCurve precision_recall_curve_compute_fn",
+    "ignite.metrics.rec_sys": "HitRate NDCG",
+    "ignite.metrics.rec_sys.hitrate": "HitRate",
+    "ignite.metrics.rec_sys.ndcg": "NDCG",
     "ignite.metrics.regression": "CanberraMetric FractionalAbsoluteError FractionalBias GeometricMeanAbsoluteError "
     "GeometricMeanRelativeAbsoluteError KendallRankCorrelation ManhattanDistance MaximumAbsoluteError "
     "MeanAbsoluteRelativeError MeanError MeanNormalizedBias MedianAbsoluteError MedianAbsolutePercentageError "
@@ -163,6 +166,7 @@ METRIC_SIGNATURES = {
     "Frequency": PLAIN,
     "Frequency.attach": "self engine name event_name=*",
     "GeometricAverage": PLAIN,
+    "HitRate": f"top_k=1 ignore_zero_hits=True {PLAIN}",
     "HSIC": f"sigma_x=-1 sigma_y=-1 ignore_invalid_batch=True {PLAIN}",
     "InceptionScore": f"num_features=None feature_extractor=None {TRANSFORM} device=None",
     "IoU": "cm ignore_index=None",
@@ -176,6 +180,7 @@ METRIC_SIGNATURES = {
     "MultiLabelConfusionMatrix": f"num_classes {TRANSFORM} device=None normalized=False skip_unrolling=False",
     "ObjectDetectionAvgPrecisionRecall": "iou_thresholds=None rec_thresholds=None num_classes=80 "
     f"max_detections_per_image_per_class=100 area_range='all' {PLAIN}",
+    "NDCG": f"top_k ignore_zero_hits=True relevance_threshold=1.0 gain_function='exp_rank' {PLAIN}",
     "PSNR": f"data_range {PLAIN}",
     "Precision": AVERAGED,
     "Perplexity": f"{TRANSFORM} device=None ignore_index=-100",

@@ -24,7 +24,6 @@ NOT_BUILT = {
     "Texts": ("nlp Bleu CharacterErrorRate Perplexity Rouge RougeL RougeN "),
     "Detection": ("mean_average_precision "),
     "Fairness": ("fairness "),
-    "Recommendation": ("rec_sys HitRate NDCG "),
 }
 """Names and modules of features that do not exist yet. Remove them as soon as the feature exists."""
 

@@ -73,6 +73,10 @@ DATA = {
     "CalibrationError": (GOOD.softmax(1), (9 * POOR).softmax(1), LABELS),
     "FID": (GOOD + 0.1, POOR, GOOD), "InceptionScore": (GOOD.softmax(1), POOR.softmax(1), LABELS),
     **dict.fromkeys(clustering.__all__, (GOOD, POOR, LABELS)),
+    **dict.fromkeys(
+        ("HitRate", "MeanReciprocalRank", "NDCG", "PrecisionAtK", "RecallAtK"),
+        (GOOD, POOR, torch.nn.functional.one_hot(LABELS)),
+    ),
     "CohenKappa": (GOOD.argmax(1), POOR.argmax(1), LABELS),
     "ObjectDetectionAvgPrecisionRecall": OF_BOXES, "Bleu": OF_SENTENCES, "Rouge": OF_SENTENCES,
     "RougeL": OF_SENTENCES, "RougeN": OF_SENTENCES, "CharacterErrorRate": OF_TEXTS, "WordErrorRate": OF_TEXTS,
@@ -82,6 +86,7 @@ MADE = {
     "FID": lambda: all_metrics.FID(3),
     "InceptionScore": lambda: InceptionScore(3),
     "PSNR": lambda: all_metrics.PSNR(1.0),
+    "NDCG": lambda: all_metrics.NDCG([1]),
     "SSIM": lambda: SSIM(1.0),
     "TopKCategoricalAccuracy": lambda: all_metrics.TopKCategoricalAccuracy(1),
 }
@@ -106,7 +111,7 @@ def value_of(metric, y_pred, y):
     value = value[0] if isinstance(value, tuple) else value
     if isinstance(value, dict):
         return sum(value.values())
-    return float(value.mean() if isinstance(value, torch.Tensor) else value)
+    return float(torch.as_tensor(value, dtype=torch.float64).mean())
 
 
 def is_better_for_the_good(metric, data):

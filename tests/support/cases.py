@@ -113,6 +113,12 @@ def tagged(generator, n):
     return torch.rand(n, 4, generator=generator), torch.randint(2, (n, 4), generator=generator)
 
 
+def rankings(generator, n):
+    return torch.randn(n, 7, generator=generator), torch.randint(
+        1, 4, (n, 7), generator=generator
+    ) * torch.randint(2, (n, 7), generator=generator)
+
+
 def numbers(generator, n):
     return torch.rand(n, 2, generator=generator) + 0.5
 
@@ -292,6 +298,13 @@ _CASES = [
     Case("FID", lambda: m.FID(3), vectors),
     Case("InceptionScore", lambda: m.InceptionScore(5), classified),
     *[Case(name, getattr(c, name), clusters) for name in c.__all__],
+    Case("HitRate", lambda: m.HitRate([1, 3]), rankings),
+    Case("NDCG", lambda: m.NDCG([1, 3]), rankings),
+    Case("NDCG of all users", lambda: m.NDCG([9], False, 2, "linear_rank"), rankings),
+    Case("MeanReciprocalRank", m.MeanReciprocalRank, rankings),
+    Case("MeanReciprocalRank of 2", lambda: m.MeanReciprocalRank(2), rankings),
+    Case("RecallAtK", lambda: m.RecallAtK([1, 3]), rankings),
+    Case("PrecisionAtK", lambda: m.PrecisionAtK([1, 9]), rankings),
     Case("PSNR", lambda: m.PSNR(1.0), images),
     Case("SSIM", lambda: m.SSIM(1.0), images),
     *[

@@ -6,7 +6,7 @@ Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequenc
 import warnings
 from typing import Any
 
-from ignite.metrics import clustering, regression
+from ignite.metrics import clustering, rec_sys, regression
 from ignite.metrics.accumulation import Average, GeometricAverage, VariableAccumulation
 from ignite.metrics.accuracy import Accuracy
 from ignite.metrics.adapters import adapt
@@ -68,6 +68,7 @@ from ignite.metrics.nlp.word_error_rate import WordErrorRate
 from ignite.metrics.precision import Precision
 from ignite.metrics.precision_recall_curve import PrecisionRecallCurve
 from ignite.metrics.psnr import PSNR
+from ignite.metrics.rec_sys import NDCG, HitRate, MeanReciprocalRank, PrecisionAtK, RecallAtK
 from ignite.metrics.recall import Recall
 from ignite.metrics.roc_auc import ROC_AUC, RocCurve
 from ignite.metrics.root_mean_squared_error import RootMeanSquaredError
@@ -84,6 +85,7 @@ from ignite.metrics.vision import (
 __all__ = [
     "FID",
     "HSIC",
+    "NDCG",
     "PSNR",
     "ROC_AUC",
     "SSIM",
@@ -113,6 +115,7 @@ __all__ = [
     "GeometricAverage",
     "GpuInfo",
     "HammingDistance",
+    "HitRate",
     "InceptionScore",
     "IoU",
     "JSDivergence",
@@ -124,6 +127,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanAveragePrecision",
     "MeanPairwiseDistance",
+    "MeanReciprocalRank",
     "MeanSquaredError",
     "Metric",
     "MetricGroup",
@@ -134,8 +138,10 @@ __all__ = [
     "ObjectDetectionAvgPrecisionRecall",
     "Perplexity",
     "Precision",
+    "PrecisionAtK",
     "PrecisionRecallCurve",
     "Recall",
+    "RecallAtK",
     "RocCurve",
     "RootMeanSquaredError",
     "Rouge",
@@ -156,6 +162,7 @@ __all__ = [
     "cmRecall",
     "coco_tensor_list_to_dict_list",
     "mIoU",
+    "rec_sys",
     "regression",
 ]
 

@@ -571,11 +571,13 @@ def _views_of(engine: Engine[Any, Any]) -> list[View]:
 
 
 def _map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Applies ``function`` to the tensors in ``value``, also to those in tuples and mappings."""
+    """Applies ``function`` to the tensors in ``value``, also to those in tuples, lists and mappings."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, tuple):
         return tuple(_map_tensors(function, item) for item in value)
+    if isinstance(value, list):
+        return [_map_tensors(function, item) for item in value]
     if isinstance(value, Mapping):
         return {key: _map_tensors(function, item) for key, item in value.items()}
     return value

@@ -8,6 +8,7 @@ from ignite.metrics.statistics.boxes import Boxes, KeptBoxes
 from ignite.metrics.statistics.feature_moments import FeatureMoments
 from ignite.metrics.statistics.labels import LabelCounts
 from ignite.metrics.statistics.moments import Moments
+from ignite.metrics.statistics.rankings import Rankings
 from ignite.metrics.statistics.ranks import RankCounts
 from ignite.metrics.statistics.samples import KeptSamples
 from ignite.metrics.statistics.scores import ScoreCounts
@@ -21,6 +22,7 @@ __all__ = [
     "LabelCounts",
     "Moments",
     "RankCounts",
+    "Rankings",
     "Reading",
     "ScoreCounts",
     "Statistic",

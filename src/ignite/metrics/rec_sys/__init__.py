@@ -1,0 +1,9 @@
+"""Metrics of recommendations: how the items of users are ranked."""
+
+from ignite.metrics.rec_sys.hitrate import HitRate
+from ignite.metrics.rec_sys.ndcg import NDCG
+from ignite.metrics.rec_sys.precision_at_k import PrecisionAtK
+from ignite.metrics.rec_sys.recall_at_k import RecallAtK
+from ignite.metrics.rec_sys.reciprocal_rank import MeanReciprocalRank
+
+__all__ = ["NDCG", "HitRate", "MeanReciprocalRank", "PrecisionAtK", "RecallAtK"]

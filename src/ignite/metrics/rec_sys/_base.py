@@ -1,0 +1,76 @@
+"""What metrics of recommendations have in common: how they read ranks, and means over users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite.exceptions import NotComputableError
+from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
+
+
+def means_over_users(metric: Any, rankings: Rankings) -> list[float]:
+    """Returns the means over users of what a metric measures.
+
+    Args:
+        metric: a ranking metric. The first sum of its measure is the number of users with a
+            relevant item; its ``ignore_zero_hits`` tells whether the others count as 0.
+        rankings: what was accumulated.
+
+    Raises:
+        NotComputableError: there is no user that counts.
+    """
+    num_with_relevant, *sums = rankings.sums(metric._measure())
+    num_users = num_with_relevant if metric.ignore_zero_hits else rankings.num_examples
+    if not num_users:
+        raise NotComputableError(
+            f"{type(metric).__name__} must have at least one example with a relevant item before "
+            "it can be computed; ignore_zero_hits=False counts users without one as 0."
+        )
+    return [total / num_users for total in sums]
+
+
+def check_top_k(top_k: int | Sequence[int]) -> list[int]:
+    """Returns the numbers of items, in ascending order.
+
+    Raises:
+        ValueError: they are not positive integers, or there is none.
+    """
+    numbers = [top_k] if isinstance(top_k, int) else top_k
+    if not isinstance(numbers, list | tuple):
+        raise ValueError(f"top_k must be either int or a list[int], but given {top_k!r}")
+    if not numbers:
+        raise ValueError("top_k must have at least one positive value, but given none")
+    if not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in numbers):
+        raise ValueError(f"top_k must be list of positive integers only, but given {top_k!r}")
+    return sorted(numbers)
+
+
+def measure_of(
+    function: Callable[..., Tensor], top_k: Sequence[int], *args: Any, reads_order: bool = True
+) -> RankingMeasure:
+    """Returns a measure with the number of counted users and a value for each k.
+
+    Args:
+        function: ``function(ranked, ks, *args)``.
+        top_k: the values of k, in ascending order.
+        args: further arguments.
+        reads_order: whether ``function`` uses ``ranked.first``.
+    """
+    depth = max(top_k) if reads_order else 0
+    name = function.__name__.lstrip("_")
+    return RankingMeasure(name, function, (tuple(top_k), *args), 1 + len(top_k), depth)
+
+
+def joined(count: Tensor, sums: Tensor) -> Tensor:
+    """Returns a number of users, shape (), and sums (K,) as one tensor (1 + K,) of wide floats."""
+    return torch.cat([count.reshape(1).to(sums.dtype), sums])
+
+
+def num_hits(ranked: Ranked, ks: Sequence[int]) -> Tensor:
+    """Returns how many relevant items are among the first k, shape (B, K)."""
+    found = (ranked.first > 0).cumsum(dim=1)  # (B, depth)
+    return found[:, [min(k, found.shape[1]) - 1 for k in ks]]
