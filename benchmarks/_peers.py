@@ -8,8 +8,10 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = {
     "pytorch-ignite": ["torch==2.13.0", "numpy", "scikit-learn", "scipy", "pytorch-ignite==0.5.5"],
     "accelerate": ["torch==2.13.0", "numpy", "accelerate"],
+    "faster-coco-eval": ["numpy", "pycocotools", "faster-coco-eval==1.8.0"],
     "keras": ["torch==2.13.0", "numpy", "keras"],
     "lightning": ["torch==2.13.0", "numpy", "lightning"],
+    "pycocotools": ["numpy", "pycocotools==2.0.11"],
     "skorch": ["torch==2.13.0", "numpy", "skorch"],
     "torchtnt": ["torch==2.13.0", "numpy", "torchtnt", "setuptools<81"],
     "torchmetrics": ["torch==2.13.0", "numpy", "torchmetrics==1.9.0"],

@@ -143,6 +143,29 @@ def test_pairs_are_found_in_parts_without_changing_values(monkeypatch):
     assert metric.compute() == close_to(coco_oracle.common(*batch, 4))
 
 
+def test_values_are_computed_in_one_thread_and_the_number_is_restored(monkeypatch):
+    found = []
+
+    def average_recall(self, *args):
+        found.append(torch.get_num_threads())
+        raise ArithmeticError("not this one")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        metric = ObjectDetectionAvgPrecisionRecall(num_classes=4)
+        metric.update(many_images(2, num_images=3))
+        metric.compute()
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(_matching.Evaluation, "average_recall", average_recall)
+        metric.update(many_images(3, num_images=3))
+        with pytest.raises(ArithmeticError, match="not this one"):
+            metric.compute()
+        assert (found, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 @given(st.lists(st.integers(0, 2**61)), st.booleans())
 @example([3, 1, 3, 1], True)
 def test_a_stable_order_with_and_without_numpy(keys, has_numpy):

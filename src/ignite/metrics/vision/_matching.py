@@ -7,6 +7,7 @@ of the recall. A group is what one image has of one class.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple
 
@@ -224,6 +225,21 @@ class Evaluation:
             overlap=overlap[pairs],
             lowest=lowest,
         )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """In this context, torch computes in one thread.
+
+    An evaluation consists of thousands of small operations. While the workers of a loader keep the
+    processors busy, waiting for further threads takes several times as long as the operations.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 _NEARLY_ONE = 1 - 1e-10

@@ -15,7 +15,7 @@ from ignite.metrics.mean_average_precision import as_thresholds
 from ignite.metrics.metric_group import MetricGroup
 from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics.boxes import KeptBoxes
-from ignite.metrics.vision._matching import AREA_RANGES, Evaluation
+from ignite.metrics.vision._matching import AREA_RANGES, Evaluation, one_thread
 
 __all__ = [
     "CommonObjectDetectionMetrics",
@@ -136,22 +136,24 @@ class ObjectDetectionAvgPrecisionRecall(View):
         return tuple(output)
 
     def _value(self, boxes: KeptBoxes) -> Any:
-        evaluation: Evaluation = boxes.derive(Evaluation)
         rule = (self._area_range, self._max_detections)
-        return (
-            evaluation.average_precision(self.iou_thresholds, self.rec_thresholds, *rule),
-            evaluation.average_recall(self.iou_thresholds, *rule),
-        )
+        with one_thread():
+            evaluation: Evaluation = boxes.derive(Evaluation)
+            return (
+                evaluation.average_precision(self.iou_thresholds, self.rec_thresholds, *rule),
+                evaluation.average_recall(self.iou_thresholds, *rule),
+            )
 
 
 class _AverageRecall(ObjectDetectionAvgPrecisionRecall):
     """Only the average recall."""
 
     def _value(self, boxes: KeptBoxes) -> Any:
-        evaluation: Evaluation = boxes.derive(Evaluation)
-        return evaluation.average_recall(
-            self.iou_thresholds, self._area_range, self._max_detections
-        )
+        with one_thread():
+            evaluation: Evaluation = boxes.derive(Evaluation)
+            return evaluation.average_recall(
+                self.iou_thresholds, self._area_range, self._max_detections
+            )
 
 
 class CommonObjectDetectionMetrics(MetricGroup):
