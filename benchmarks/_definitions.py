@@ -5,10 +5,10 @@ Each function takes the predictions p and the targets y of all samples, and retu
 
 import numpy as np
 import sklearn.metrics
-from scipy import stats
+from scipy import linalg, stats
 from scipy.ndimage import correlate1d
 from scipy.spatial.distance import cdist
-from scipy.special import log_softmax
+from scipy.special import log_softmax, rel_entr
 
 
 def quotient(a, b):
@@ -256,6 +256,31 @@ def independence(p, y, num_batches):
         sums = of_p.sum() * of_y.sum() / ((n - 1) * (n - 2)) - 2 * product.sum() / (n - 2)
         values.append(max((np.trace(product) + sums) / (n * (n - 3)), 0))
     return np.mean(values)
+
+
+# Clusterings and generative models
+
+
+def silhouette(p, y):
+    return sklearn.metrics.silhouette_score(p, y)
+
+
+def davies_bouldin(p, y):
+    return sklearn.metrics.davies_bouldin_score(p, y)
+
+
+def calinski_harabasz(p, y):
+    return sklearn.metrics.calinski_harabasz_score(p, y)
+
+
+def frechet(p, y):
+    of_p, of_y = np.cov(p.T), np.cov(y.T)
+    root = linalg.sqrtm(of_p @ of_y).real
+    return ((p.mean(0) - y.mean(0)) ** 2).sum() + np.trace(of_p + of_y - 2 * root)
+
+
+def inception(p, y):
+    return np.exp(rel_entr(p, p.mean(0)).sum(1).mean())
 
 
 # Images

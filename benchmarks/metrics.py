@@ -70,6 +70,8 @@ SIZES = {
     "decisions": {"64": decisions(64), "2048": decisions(2048)},
     "numbers": {"64": similar(64), "4096": similar(4096)},
     "vectors": {"64x10": vectors(64, 10), "256x100": vectors(256, 100)},
+    "clusters": {"64x10": scores(64, 10), "128x100": scores(128, 100)},
+    "features": {"64x64": vectors(64, 64), "64x512": vectors(64, 512)},
     "images": {"8x3x32x32": similar(8, 3, 32, 32), "8x3x64x64": similar(8, 3, 64, 64)},
 }
 VARIANCE = 50.0  # of the kernel: near half of squared distances, so that it tells examples apart
@@ -115,6 +117,46 @@ def of_logits(name, **kwargs):
 
 def psnr(t, c):
     return t.image.PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3))
+
+
+def probabilities_of(metric):
+    """Ignite's metric takes probabilities alone."""
+    return metric, lambda pair: metric.update(pair[0])
+
+
+def features_as_they_are(c):
+    module = torch.nn.Identity()
+    module.num_features = c
+    return module
+
+
+def frechet_distance(t, c):
+    from torchmetrics.image import fid  # which torchmetrics.image leaves out without torch-fidelity
+
+    metric = fid.FrechetInceptionDistance(feature=features_as_they_are(c))
+
+    def update(p, y):
+        metric.update(p, real=True)
+        metric.update(y, real=False)
+
+    return metric, update
+
+
+def inception_score(t, c):
+    """Torchmetrics takes logits."""
+    from torchmetrics.image import inception
+
+    metric = inception.InceptionScore(feature=features_as_they_are(c), splits=1)
+    return metric, lambda p, y: metric.update(p.log())
+
+
+def clustering(name):
+    def make(t, c):
+        from torchmetrics import clustering
+
+        return getattr(clustering, name)()
+
+    return make
 
 
 CASES = {
@@ -230,6 +272,18 @@ CASES = {
         make=lambda m, c: m.MaximumMeanDiscrepancy(var=VARIANCE),
     ),
     "HSIC": Case("vectors", "independence", (NUM_BATCHES * PASSES,)),
+    "SilhouetteScore": Case("clusters", "silhouette"),
+    "DaviesBouldinScore": Case("clusters", "davies_bouldin", peer=clustering("DaviesBouldinScore")),
+    "CalinskiHarabaszScore": Case(
+        "clusters", "calinski_harabasz", peer=clustering("CalinskiHarabaszScore")
+    ),
+    "FID": Case("features", "frechet", make=lambda m, c: m.FID(c), peer=frechet_distance),
+    "InceptionScore": Case(
+        "probabilities",
+        "inception",
+        make=lambda m, c: probabilities_of(m.InceptionScore(c)),
+        peer=inception_score,
+    ),
     "PSNR": Case(
         "images", "peak_signal_to_noise", (1.0,), make=lambda m, c: m.PSNR(1.0), peer=psnr
     ),
@@ -269,20 +323,22 @@ class Names:
 def of_ignite(name, case, batches):
     """Returns a function that updates the metric with all batches and returns its value, or None."""
     import ignite.metrics
-    from ignite.metrics import regression
+    from ignite.metrics import clustering, regression
 
     names = Names(
         ignite.metrics,
+        clustering,
         regression,
         *(each for each in vars(regression).values() if hasattr(each, "__file__")),
     )
     try:
-        metric = (
+        made = (
             case.make(names, num_classes(batches)) if case.make else getattr(names, name.strip())()
         )
     except (StopIteration, ImportError):
         return None
-    return lambda: fed(metric, batches, metric.update)
+    metric, update = made if isinstance(made, tuple) else (made, made.update)
+    return lambda: fed(metric, batches, update)
 
 
 def of_torchmetrics(name, case, batches):

@@ -208,9 +208,9 @@ def test_blocks_do_not_change_the_value_and_bound_the_memory(num_clusters, monke
     largest = 0
     known = silhouette_score.euclidean
 
-    def measured(a, b):
+    def measured(a, b, is_exact):
         nonlocal largest
-        found = known(a, b)
+        found = known(a, b, is_exact)
         largest = max(largest, found.numel())
         return found
 
@@ -286,7 +286,7 @@ def test_all_scores_of_an_engine_share_one_copy_of_the_samples():
         (FEATURES[None], LABELS[:1], r"Features should be of shape .*, but given \(1, 5, 2\)"),
         (FEATURES, LABELS[:, None], r"Labels should be of shape \(batch_size, \), but given \(5, 1\)"),
         (FEATURES, LABELS[:4], "the same number of rows, but given 5 and 4"),
-        (FEATURES[:, :1], LABELS, r"shape \(batch_size, 2\) as before, but given \(5, 1\)"),
+        (FEATURES[:, :1], LABELS, r"features should be of shape \(batch_size, 2\) as before, but given \(5, 1\)"),
         (FEATURES.double(), LABELS, "Incoherent types between input features and stored features"),
         (FEATURES, LABELS.int(), "Incoherent types between input labels and stored labels"),
         (FEATURES * math.nan, LABELS, "Features should be finite, but given nan among features"),

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ignite.metrics._distances import NARROW
 from ignite.metrics._host_arrays import detached
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.statistics import KeptSamples, Reading, Statistic
+from ignite.metrics.statistics import KeptSamples, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 
 
@@ -37,17 +38,12 @@ class _ClusteringMetricBase(View):
         super().__init__(output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
-        return [KeptSamples(select_clustering, device=self._accumulates_on)]
-
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        features, labels = reading.derive(select_clustering)
-        _check_kind(features, labels, statistic)
-        reading.once(_check_values)
+        return [KeptSamples(select_clustering, device=self._accumulates_on, names=_NAMES_IN_ERRORS)]
 
     def _value(self, samples: Any) -> float:
         features, labels = samples.first, samples.second
         if not features.is_cpu:
-            check_finite(features, labels)  # update does not wait for an accelerator
+            check_finite(features, labels)
         return self.compute_fn(features, labels)
 
 
@@ -55,7 +51,7 @@ def select_clustering(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Returns features (B, D) and labels (B,).
 
     Raises:
-        ValueError: they have other shapes.
+        ValueError: they have other shapes, or are on the CPU and not finite.
         TypeError: they are complex.
     """
     features, labels = output
@@ -76,31 +72,13 @@ def select_clustering(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         raise TypeError(
             f"Features and labels should be real, but given {features.dtype} and {labels.dtype}"
         )
-    return detached(features), detached(labels)
-
-
-def _check_kind(features: Tensor, labels: Tensor, kept: KeptSamples) -> None:
-    """Raises ValueError if the number of features or a dtype is not that of earlier batches."""
-    known = kept.latest
-    if known is None:
-        return
-    if features.shape[1] != known[0].shape[1]:
-        raise ValueError(
-            f"Features should be of shape (batch_size, {known[0].shape[1]}) as before, "
-            f"but given {tuple(features.shape)}"
-        )
-    for name, given, before in (("features", features, known[0]), ("labels", labels, known[1])):
-        if given.dtype != before.dtype:
-            raise ValueError(
-                f"Incoherent types between input {name} and stored {name}: "
-                f"{given.dtype} vs {before.dtype}"
-            )
-
-
-def _check_values(reading: Reading) -> None:
-    features, labels = reading.derive(select_clustering)
-    if features.is_cpu:
+    features, labels = detached(features), detached(labels)
+    if features.is_cpu:  # on an accelerator, update does not wait
         check_finite(features, labels)
+    return features, labels
+
+
+_NAMES_IN_ERRORS = ("features", "features", "labels", "labels")
 
 
 def check_finite(features: Tensor, labels: Tensor) -> None:
@@ -118,10 +96,10 @@ def check_finite(features: Tensor, labels: Tensor) -> None:
 
 
 class Clusters(NamedTuple):
-    """A clustering: samples sorted by cluster."""
+    """Features and clusters of all samples."""
 
     features: Tensor
-    """All samples, shape (N, D), in the widest dtype, usually without their mean."""
+    """Shape (N, D), in the widest dtype, usually without a large common offset."""
     counts: Tensor
     """Number of samples in each cluster, shape (K,)."""
     assignment: Tensor
@@ -132,26 +110,36 @@ class Clusters(NamedTuple):
         """Whether there are at least 2 clusters, and fewer than samples."""
         return 2 <= len(self.counts) < len(self.features)
 
-    @property
     def centers(self) -> Tensor:
-        """The mean of each cluster, shape (K, D)."""
+        """Returns the mean of each cluster, shape (K, D)."""
         sums = self.features.new_zeros(len(self.counts), self.features.shape[1])
-        return sums.index_add_(0, self.assignment, self.features) / self.counts[:, None]
+        return sums.index_add_(0, self.assignment, self.features).div_(self.counts[:, None])
 
-    def deviations(self) -> Tensor:
-        """Returns the samples without the mean of their cluster, shape (N, D)."""
-        return self.features - self.centers[self.assignment]
+    def deviations_(self, centers: Tensor) -> Tensor:
+        """Subtracts from each sample the mean of its cluster, in place; shape (N, D)."""
+        return self.features.sub_(centers.index_select(0, self.assignment))
 
 
-def clusters_of(features: Tensor, labels: Tensor, is_centered: bool = True) -> Clusters:
-    """Sorts copies of features (N, D) by their labels (N,), which may be any numbers."""
-    _, index, counts = labels.unique(return_inverse=True, return_counts=True)
-    order = index.argsort(stable=True)
-    wide = features[order].to(wide_dtype(features))
-    if is_centered:
-        wide -= wide[:1].clone()  # exactly, so that the mean has no digits of a large offset
-        wide -= wide.mean(dim=0)
-    return Clusters(wide, counts, index[order])
+def clusters_of(
+    features: Tensor, labels: Tensor, is_sorted: bool = False, is_shifted: bool = True
+) -> Clusters:
+    """Copies features (N, D) with labels (N,), which may be any numbers.
+
+    Args:
+        features: features of all samples.
+        labels: their clusters.
+        is_sorted: sort the samples by cluster.
+        is_shifted: move float64 features near 0. Narrower ones lose no digits in float64.
+    """
+    _, assignment, counts = labels.unique(return_inverse=True, return_counts=True)
+    if is_sorted:
+        order = assignment.argsort(stable=True)
+        features, assignment = features[order], assignment[order]
+    is_narrow = features.dtype in NARROW
+    wide = features.to(wide_dtype(features), copy=True)
+    if is_shifted and not is_narrow:
+        wide -= wide[:1].clone()  # exactly
+    return Clusters(wide, counts, assignment)
 
 
 UNDEFINED = math.nan

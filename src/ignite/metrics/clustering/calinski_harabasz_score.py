@@ -72,9 +72,11 @@ def _calinski_harabasz_score(features: Tensor, labels: Tensor) -> float:
     if not clusters.is_valid:
         return UNDEFINED
     num_samples, num_clusters = len(clusters.features), len(clusters.counts)
-    # The mean of all is 0.
-    between = (clusters.counts * clusters.centers.square().sum(dim=1)).sum()
-    within = clusters.deviations().square_().sum()
+    centers, counts = clusters.centers(), clusters.counts
+    middle = (counts.to(centers.dtype) @ centers) / num_samples
+    between = (counts * (centers - middle).square_().sum(dim=1)).sum()
+    deviations = clusters.deviations_(centers).flatten()
+    within = deviations @ deviations
     if within == 0:
         return 1.0
     return float(between / within) * (num_samples - num_clusters) / (num_clusters - 1)

@@ -71,10 +71,10 @@ def _davies_bouldin_score(features: Tensor, labels: Tensor) -> float:
     clusters = clusters_of(features, labels)
     if not clusters.is_valid:
         return UNDEFINED
-    lengths = torch.linalg.vector_norm(clusters.deviations(), dim=1)  # (N,)
+    centers, total = clusters.centers(), 0.0
+    lengths = torch.linalg.vector_norm(clusters.deviations_(centers), dim=1)  # (N,)
     spreads = lengths.new_zeros(len(clusters.counts)).index_add_(0, clusters.assignment, lengths)
     spreads /= clusters.counts  # (K,)
-    centers, total = clusters.centers, 0.0
     for rows in blocks(len(centers), _NUM_DISTANCES // len(centers)):
         distances = euclidean(centers[rows], centers)  # (R, K)
         distances.diagonal(rows.start).zero_()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite._core.optional import import_optional
+from ignite.metrics._distances import NARROW
 from ignite.metrics._outputs import identity
 from ignite.metrics.clustering._base import UNDEFINED, Clusters, _ClusteringMetricBase, clusters_of
 from ignite.metrics.clustering._pairwise import blocks, euclidean
@@ -129,16 +130,16 @@ def _silhouette_score(
         chosen = torch.from_numpy(order[:sample_size]).to(features.device)
         features, labels = features[chosen], labels[chosen]
     is_cosine = metric == "cosine"
-    clusters = clusters_of(features, labels, is_centered=not is_cosine)
+    clusters = clusters_of(features, labels, is_sorted=True, is_shifted=not is_cosine)
     if not clusters.is_valid:
         return UNDEFINED
     if is_cosine:
         norms = torch.linalg.vector_norm(clusters.features, dim=1, keepdim=True)
         clusters.features.div_(norms.masked_fill_(norms == 0, 1))
-    function = _DISTANCES[metric]
+    distances = partial(_DISTANCES[metric], p=p, is_exact=features.dtype not in NARROW)
     num_rows = min(_MAX_ROWS, _MAX_SUMS // len(clusters.counts))
     scores = [
-        _scores_of_block(clusters, rows, lambda a, b: function(a, b, p))
+        _scores_of_block(clusters, rows, distances)
         for rows in blocks(len(clusters.features), num_rows)
     ]
     return float(torch.cat(scores).mean())
@@ -168,32 +169,32 @@ def _scores_of_block(
     return scores.masked_fill(counts[own] == 1, 0)
 
 
-def _euclidean(a: Tensor, b: Tensor, p: float) -> Tensor:
-    return euclidean(a, b)
+def _euclidean(a: Tensor, b: Tensor, p: float, is_exact: bool) -> Tensor:
+    return euclidean(a, b, is_exact)
 
 
-def _squared(a: Tensor, b: Tensor, p: float) -> Tensor:
-    return euclidean(a, b).square_()
+def _squared(a: Tensor, b: Tensor, p: float, is_exact: bool) -> Tensor:
+    return euclidean(a, b, is_exact).square_()
 
 
-def _cosine(a: Tensor, b: Tensor, p: float) -> Tensor:
+def _cosine(a: Tensor, b: Tensor, p: float, is_exact: bool) -> Tensor:
     """Computes the distances of rows of norm 1; rows of 0 have the distance 1."""
     return (1 - a @ b.T).clamp_(0, 2)
 
 
-def _manhattan(a: Tensor, b: Tensor, p: float) -> Tensor:
+def _manhattan(a: Tensor, b: Tensor, p: float, is_exact: bool) -> Tensor:
     return torch.cdist(a, b, p=1)
 
 
-def _chebyshev(a: Tensor, b: Tensor, p: float) -> Tensor:
+def _chebyshev(a: Tensor, b: Tensor, p: float, is_exact: bool) -> Tensor:
     return torch.cdist(a, b, p=torch.inf)
 
 
-def _minkowski(a: Tensor, b: Tensor, p: float) -> Tensor:
-    return euclidean(a, b) if p == 2 else torch.cdist(a, b, p=p)
+def _minkowski(a: Tensor, b: Tensor, p: float, is_exact: bool) -> Tensor:
+    return euclidean(a, b, is_exact) if p == 2 else torch.cdist(a, b, p=p)
 
 
-_DISTANCES: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+_DISTANCES: Mapping[str, Callable[..., Tensor]] = {
     "chebyshev": _chebyshev,
     "cityblock": _manhattan,
     "cosine": _cosine,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from ignite.metrics._distances import widened
+from ignite.metrics._distances import NARROW, widened
+from ignite.metrics._host_arrays import array_of, largest, smallest, without_float_warnings
 from ignite.metrics._outputs import identity
 from ignite.metrics.gan.utils import _BaseInceptionMetric, extracted
 from ignite.metrics.statistics import Reading, Statistic, Totals
+from ignite.metrics.statistics._pending_batches import LARGE
+from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["InceptionScore"]
 
@@ -69,8 +72,9 @@ class InceptionScore(_BaseInceptionMetric):
 
     def _declare(self) -> list[Statistic]:
         device = self._accumulates_on
-        args = (self._feature_extractor, self._num_features, device)
-        return [Totals(_sum_logarithms, args, num_values=3, device=device)]
+        read = _Probabilities(self._feature_extractor, self._num_features, device)
+        # mypy does not see that a named tuple can be called.
+        return [Totals(_sum_logarithms, num_values=3, device=device, select=read)]  # type: ignore[arg-type]
 
     def _pick(self, output: Mapping[str, Any]) -> NoReturn:
         self._refuse(output)
@@ -81,9 +85,7 @@ class InceptionScore(_BaseInceptionMetric):
         return output
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        if not isinstance(
-            reading.output, Tensor
-        ):  # pairs of tensors are not passed to _read_output
+        if not isinstance(reading.output, Tensor):  # a pair of tensors
             self._refuse(reading.output)
 
     def _refuse(self, output: Any) -> NoReturn:
@@ -97,29 +99,60 @@ class InceptionScore(_BaseInceptionMetric):
         if int(num_wrong):
             raise ValueError(f"{_EXPECTED}, but {int(num_wrong)} rows were not")
         mean = shares / totals.num_examples  # (C,)
-        information = float(logarithms) / totals.num_examples + float(
-            torch.special.entr(mean).sum()
-        )
-        return math.exp(max(information, 0.0))
+        of_mean = float(torch.special.entr(mean).sum())
+        return math.exp(max(float(logarithms) / totals.num_examples + of_mean, 0.0))
 
 
-def _sum_logarithms(
-    inputs: Tensor, extractor: nn.Module, num_features: int, device: torch.device | None
-) -> tuple[int, Tensor, Tensor, Tensor]:
-    r"""Returns the number of rows, the sums of :math:`p \ln p` and of p, and the invalid rows."""
-    given = extracted(inputs, extractor, num_features, device)
-    probabilities = widened(given)  # (B, C)
-    sums = probabilities.sum(dim=1)
-    # Both comparisons are false for NaN.
-    is_valid = (probabilities >= 0).all(dim=1) & ((sums - 1).abs() <= _TOLERANCE)
-    if given.is_cpu and not is_valid.all():
-        row = int(is_valid.logical_not().nonzero()[0])
+class _Probabilities(NamedTuple):
+    """Reads the probabilities (B, C) of samples. Equal ones share what they have read."""
+
+    extractor: nn.Module
+    num_features: int
+    device: torch.device | None
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the probabilities twice, for statistics that read pairs of tensors."""
+        found = extracted(inputs, self.extractor, self.num_features, self.device)
+        if not found.is_floating_point():
+            found = found.to(torch.get_default_dtype())
+        if found.is_cpu and found.numel():
+            _check_probabilities(found)
+        return found, found
+
+
+def _check_probabilities(found: Tensor) -> None:
+    """Raises ValueError unless rows (B, C) are probabilities."""
+    array = array_of(found)
+    if array is not None:  # numpy takes less time for small batches
+        with without_float_warnings():
+            sums = array.sum(1) if array.size < LARGE else found.sum(dim=1).numpy()
+            is_close = 1 - _TOLERANCE <= smallest(sums) <= largest(sums) <= 1 + _TOLERANCE
+            if smallest(array) >= 0 and is_close:
+                return
+    is_wrong = ~_are_probabilities(found)
+    if is_wrong.any():
+        row = found[is_wrong][0]
         raise ValueError(
-            f"{_EXPECTED}, but given a row from {given[row].min().item():g} to "
-            f"{given[row].max().item():g} that adds up to {sums[row].item():g}; apply softmax to logits"
+            f"{_EXPECTED}, but given a row from {row.min().item():g} to {row.max().item():g} "
+            f"that adds up to {row.double().sum().item():g}; apply softmax to logits"
         )
-    logarithms = -torch.special.entr(probabilities).sum()
-    return len(given), logarithms, probabilities.sum(dim=0), is_valid.logical_not().sum()
+
+
+def _are_probabilities(rows: Tensor) -> Tensor:
+    """Returns whether each row (B, C) is nonnegative and adds up to 1; False for NaN."""
+    sums = rows.sum(dim=1, dtype=wide_dtype(rows))
+    return (rows >= 0).all(dim=1) & ((sums - 1).abs() <= _TOLERANCE)
+
+
+def _sum_logarithms(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor, Tensor, Tensor | float]:
+    r"""Returns the number of rows, the sums of :math:`p \ln p` and of p, and the invalid rows."""
+    given = pair[0]
+    num_wrong = 0.0 if given.is_cpu else (~_are_probabilities(given)).sum()
+    # The errors in float32, 1e-7 of the score, are less than those of the probabilities.
+    wide = given.float() if given.is_cpu and given.dtype in NARROW else widened(given)
+    least = torch.finfo(wide.dtype).tiny
+    logarithms = torch.linalg.vecdot(wide.clamp_min(least).log(), wide)  # (B,); 0 for 0
+    return len(given), logarithms.sum(dtype=wide_dtype(wide)), wide.sum(dim=0), num_wrong
 
 
 _EXPECTED = "Rows should be probabilities, which add up to 1 over classes"

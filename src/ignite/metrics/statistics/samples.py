@@ -14,6 +14,7 @@ from ignite.metrics.statistics._statistic import Reading, Statistic
 __all__ = ["KeptSamples"]
 
 PARTS = ("first", "second")
+_NAMES = ("y_pred", "predictions", "y", "targets")
 _LARGE = 2**10
 """Mean number of samples per batch from which ``pieces`` does not join the batches."""
 
@@ -29,6 +30,7 @@ class KeptSamples(Statistic):
         args: further arguments of ``select``. Statistics with the same function and arguments are
             equal.
         device: device on which to keep the samples. None: that of the tensors.
+        names: what errors call the first tensor, all first tensors, the second one and all of those.
 
     Example:
         >>> kept = KeptSamples(lambda output: output)
@@ -43,9 +45,11 @@ class KeptSamples(Statistic):
         select: Callable[..., tuple[Tensor, Tensor]],
         args: tuple[Hashable, ...] = (),
         device: torch.device | None = None,
+        names: tuple[str, str, str, str] = _NAMES,
     ) -> None:
         self._select = select
         self._args = args
+        self._names = names
         super().__init__(device)
 
     def _parameters(self) -> tuple[Hashable, ...]:
@@ -81,7 +85,7 @@ class KeptSamples(Statistic):
         return roll_back
 
     def _check_kinds(self, pair: tuple[Tensor, Tensor]) -> None:
-        kinds = (("y_pred", "predictions"), ("y", "targets"))
+        kinds = (self._names[:2], self._names[2:])
         for (name, plural), kept, tensor in zip(
             kinds, self._batches[-1].tensors, pair, strict=True
         ):
@@ -95,11 +99,6 @@ class KeptSamples(Statistic):
                     f"Incoherent types between input {name} and stored {plural}: {name} should be of "
                     f"{kept.dtype} as before, but given {tensor.dtype}"
                 )
-
-    @property
-    def latest(self) -> tuple[Tensor, Tensor] | None:
-        """Both tensors of the latest batch, or of several that were joined; None before the first."""
-        return self._batches[-1].tensors if self._batches else None
 
     @property
     def first(self) -> Tensor:
