@@ -193,6 +193,19 @@ def kendall(p, y):
     return stats.kendalltau(p, y).statistic
 
 
+def concordance(p, y):
+    covariance = ((p - p.mean()) * (y - y.mean())).mean()
+    return 2 * covariance / (p.var() + y.var() + (p.mean() - y.mean()) ** 2)
+
+
+def explained_variance(p, y):
+    return sklearn.metrics.explained_variance_score(y, p)
+
+
+def squared_log_error(p, y):
+    return sklearn.metrics.mean_squared_log_error(y, p)
+
+
 def r2(p, y):
     return sklearn.metrics.r2_score(y, p)
 

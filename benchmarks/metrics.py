@@ -231,6 +231,8 @@ CASES = {
         "numbers", "root_of_squared_error", peer=plain("MeanSquaredError", squared=False)
     ),
     "CanberraMetric": Case("numbers", "canberra"),
+    "ConcordanceCorrCoef": Case("numbers", "concordance", peer=plain("ConcordanceCorrCoef")),
+    "ExplainedVariance": Case("numbers", "explained_variance", peer=plain("ExplainedVariance")),
     "FractionalAbsoluteError": Case(
         "numbers", "symmetric_error", peer=plain("SymmetricMeanAbsolutePercentageError")
     ),
@@ -249,6 +251,7 @@ CASES = {
     ),
     "MeanError": Case("numbers", "mean_error"),
     "MeanNormalizedBias": Case("numbers", "normalized_bias"),
+    "MeanSquaredLogError": Case("numbers", "squared_log_error", peer=plain("MeanSquaredLogError")),
     "MedianAbsoluteError": Case("numbers", "median_error"),
     "MedianAbsolutePercentageError": Case("numbers", "median_percentage"),
     "MedianRelativeAbsoluteError": Case("numbers", "median_error_to_mean"),

@@ -29,7 +29,15 @@ from support.cases import (
     value_of,
 )
 
-ACCUMULATE = ("VariableAccumulation", "Average", "GeometricAverage", "InceptionScore")
+ACCUMULATE = (
+    "VariableAccumulation",
+    "Average",
+    "GeometricAverage",
+    "Sum",
+    "Max",
+    "Min",
+    "InceptionScore",
+)
 DETECT = ("ObjectDetectionAvgPrecisionRecall", "CommonObjectDetectionMetrics")
 PAIRS = {name: case for name, case in OF_TENSORS.items() if name not in (*ACCUMULATE, *DETECT)}
 every_metric_of_pairs = pytest.mark.parametrize("case", PAIRS.values(), ids=PAIRS.keys())

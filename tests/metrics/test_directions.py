@@ -92,7 +92,7 @@ MADE = {
 }
 UNKNOWN = {
     "Average", "Best", "Bootstrap", "CommonObjectDetectionMetrics", "ConfusionMatrix", "Entropy", "EpochMetric",
-    "Frequency", "GeometricAverage",
+    "Frequency", "GeometricAverage", "Max", "Min", "Sum",
     "GpuInfo", "HSIC", "Metric", "MetricGroup", "MetricsLambda", "MultiLabelConfusionMatrix", "PrecisionRecallCurve",
     "RocCurve", "RunningAverage", "VariableAccumulation", "FractionalBias", "MeanError", "MeanNormalizedBias",
 }  # fmt: skip

@@ -278,6 +278,9 @@ _CASES = [
     Case("VariableAccumulation", lambda: m.VariableAccumulation(add_up), numbers, empty_value=0.0),
     Case("Average", m.Average, numbers),
     Case("GeometricAverage", m.GeometricAverage, numbers),
+    Case("Sum", m.Sum, numbers),
+    Case("Max", m.Max, numbers),
+    Case("Min", m.Min, numbers),
     Case("MetricsLambda", lambda: (m.Precision() * m.Recall()).mean() - 2 * m.Accuracy(), scores),
     Case(
         "MetricGroup",

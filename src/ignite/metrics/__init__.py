@@ -10,6 +10,7 @@ from ignite.metrics import clustering, rec_sys, regression
 from ignite.metrics.accumulation import Average, GeometricAverage, VariableAccumulation
 from ignite.metrics.accuracy import Accuracy
 from ignite.metrics.adapters import adapt
+from ignite.metrics.aggregates import Max, Min, Sum
 from ignite.metrics.average_precision import AveragePrecision
 from ignite.metrics.balanced_accuracy import BalancedAccuracy
 from ignite.metrics.best import Best
@@ -123,6 +124,7 @@ __all__ = [
     "KLDivergence",
     "Loss",
     "MatthewsCorrCoef",
+    "Max",
     "MaximumMeanDiscrepancy",
     "MeanAbsoluteError",
     "MeanAveragePrecision",
@@ -133,6 +135,7 @@ __all__ = [
     "MetricGroup",
     "MetricUsage",
     "MetricsLambda",
+    "Min",
     "MultiLabelConfusionMatrix",
     "MutualInformation",
     "ObjectDetectionAvgPrecisionRecall",
@@ -152,6 +155,7 @@ __all__ = [
     "RunningEpochWise",
     "SingleEpochRunningBatchWise",
     "Specificity",
+    "Sum",
     "TopKCategoricalAccuracy",
     "VariableAccumulation",
     "WordErrorRate",

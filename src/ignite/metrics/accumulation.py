@@ -97,7 +97,7 @@ class _Accumulation(Statistic):
     def _update(self, reading: Reading) -> None:
         output = reading.derive(as_number_or_tensor)
         if (
-            self._op is _add_examples
+            self._op is add_examples
             and (self.device is None or self.device.type == "cpu")
             and _is_single(output)
         ):
@@ -241,7 +241,7 @@ class Average(VariableAccumulation):
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
-        super().__init__(_add_examples, output_transform, device, skip_unrolling)
+        super().__init__(add_examples, output_transform, device, skip_unrolling)
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
         check_example(reading, statistic)
@@ -294,12 +294,12 @@ class GeometricAverage(VariableAccumulation):
         return mean.item() if mean.numel() == 1 else mean
 
 
-def _add_examples(total: Tensor, output: float | Tensor) -> Tensor:
+def add_examples(total: Tensor, output: float | Tensor) -> Tensor:
     """Adds all examples of ``output`` to ``total``, which has the shape of one example."""
     return total + (output.sum(dim=0) if isinstance(output, Tensor) and output.ndim > 1 else output)
 
 
 def _add_logarithms(total: Tensor, output: float | Tensor) -> Tensor:
-    return _add_examples(
+    return add_examples(
         total, torch.log(torch.as_tensor(output, dtype=total.dtype, device=total.device))
     )

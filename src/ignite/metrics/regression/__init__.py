@@ -1,6 +1,8 @@
 """Metrics for regression."""
 
 from ignite.metrics.regression.canberra_metric import CanberraMetric
+from ignite.metrics.regression.concordance_corrcoef import ConcordanceCorrCoef
+from ignite.metrics.regression.explained_variance import ExplainedVariance
 from ignite.metrics.regression.fractional_absolute_error import FractionalAbsoluteError
 from ignite.metrics.regression.fractional_bias import FractionalBias
 from ignite.metrics.regression.geometric_mean_absolute_error import GeometricMeanAbsoluteError
@@ -15,6 +17,7 @@ from ignite.metrics.regression.mean_absolute_percentage_error import MeanAbsolut
 from ignite.metrics.regression.mean_absolute_relative_error import MeanAbsoluteRelativeError
 from ignite.metrics.regression.mean_error import MeanError
 from ignite.metrics.regression.mean_normalized_bias import MeanNormalizedBias
+from ignite.metrics.regression.mean_squared_log_error import MeanSquaredLogError
 from ignite.metrics.regression.median_absolute_error import (
     MedianAbsoluteError,
     median_absolute_error_compute_fn,
@@ -37,6 +40,8 @@ from ignite.metrics.regression.wave_hedges_distance import WaveHedgesDistance
 
 __all__ = [
     "CanberraMetric",
+    "ConcordanceCorrCoef",
+    "ExplainedVariance",
     "FractionalAbsoluteError",
     "FractionalBias",
     "GeometricMeanAbsoluteError",
@@ -49,6 +54,7 @@ __all__ = [
     "MeanAbsoluteRelativeError",
     "MeanError",
     "MeanNormalizedBias",
+    "MeanSquaredLogError",
     "MedianAbsoluteError",
     "MedianAbsolutePercentageError",
     "MedianRelativeAbsoluteError",
