@@ -322,3 +322,54 @@ def structural_similarity(p, y, data_range):
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     likeness = (2 * mean_p * mean_y + c1) * (2 * both + c2)
     return (likeness / ((mean_p**2 + mean_y**2 + c1) * (var_p + var_y + c2))).mean()
+
+
+# Of texts, by the packages that define them.
+
+
+def mean_bleu(p, y):
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    function = SmoothingFunction().method0
+    scores = [sentence_bleu(y, p, smoothing_function=function) for p, y in zip(p, y, strict=True)]
+    return np.mean(scores)
+
+
+def corpus_bleu(p, y):
+    import sacrebleu
+
+    references = [" ".join(each) for (each,) in y]
+    return (
+        sacrebleu.metrics.BLEU(tokenize="none", smooth_method="none", force=True)
+        .corpus_score([" ".join(each) for each in p], [references])
+        .score
+        / 100
+    )
+
+
+def rouge(p, y):
+    from rouge_score import rouge_scorer
+
+    class WhiteSpace:
+        tokenize = staticmethod(str.split)
+
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=WhiteSpace())
+    scores = [scorer.score(" ".join(y), " ".join(p)) for p, (y,) in zip(p, y, strict=True)]
+    return np.mean([list(each.values()) for each in scores], axis=0)
+
+
+def character_errors(p, y):
+    import jiwer
+
+    return jiwer.cer(y, p)
+
+
+def word_errors(p, y):
+    import jiwer
+
+    return jiwer.wer(y, p)
+
+
+def perplexity(p, y):
+    picked = np.take_along_axis(log_softmax(p, axis=1), y[:, None], axis=1)
+    return np.exp(-picked.mean())

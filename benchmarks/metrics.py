@@ -62,6 +62,44 @@ def similar(*shape):
     return make
 
 
+def tokens(b, v, s):
+    """Returns logits of a language model, and targets."""
+    return lambda g: (torch.randn(b, v, s, generator=g), torch.randint(v, (b, s), generator=g))
+
+
+def sentences(b, length):
+    """Returns candidates, in which a fifth of the words is wrong, and a reference of each."""
+
+    def words(n, g):
+        return [f"w{rank}" for rank in torch.rand(n, generator=g).pow(4).mul(2000).long().tolist()]
+
+    def make(g):
+        references = [words(length, g) for _ in range(b)]
+        candidates = [
+            [
+                true if kept else wrong
+                for true, wrong, kept in zip(
+                    each,
+                    words(length, g),
+                    (torch.rand(length, generator=g) < 0.8).tolist(),
+                    strict=True,
+                )
+            ]
+            for each in references
+        ]
+        return candidates, [[each] for each in references]
+
+    return make
+
+
+def texts(b, length):
+    def make(g):
+        candidates, references = sentences(b, length)(g)
+        return [" ".join(each) for each in candidates], [" ".join(each) for (each,) in references]
+
+    return make
+
+
 SIZES = {
     "scores": {"64x10": scores(64, 10), "256x100": scores(256, 100)},
     "labels": {"64x10": labels(64, 10), "256x100": labels(256, 100)},
@@ -72,6 +110,9 @@ SIZES = {
     "vectors": {"64x10": vectors(64, 10), "256x100": vectors(256, 100)},
     "clusters": {"64x10": scores(64, 10), "128x100": scores(128, 100)},
     "features": {"64x64": vectors(64, 64), "64x512": vectors(64, 512)},
+    "tokens": {"8x100x16": tokens(8, 100, 16), "8x1000x64": tokens(8, 1000, 64)},
+    "sentences": {"4x20": sentences(4, 20), "16x20": sentences(16, 20)},
+    "texts": {"4x20": texts(4, 20), "16x20": texts(16, 20)},
     "images": {"8x3x32x32": similar(8, 3, 32, 32), "8x3x64x64": similar(8, 3, 64, 64)},
 }
 VARIANCE = 50.0  # of the kernel: near half of squared distances, so that it tells examples apart
@@ -113,6 +154,23 @@ def of_logits(name, **kwargs):
         return metric, lambda p, y: metric.update(y.log_softmax(1), p.log_softmax(1))
 
     return make
+
+
+def text(name, **kwargs):
+    return lambda t, c: getattr(t.text, name)(**kwargs)
+
+
+def bleu(t, c):
+    """torchmetrics splits texts itself."""
+    metric = t.text.BLEUScore()
+    return metric, lambda p, y: metric.update(
+        [" ".join(each) for each in p], [[" ".join(each) for each in of] for of in y]
+    )
+
+
+def perplexity(t, c):
+    metric = t.text.Perplexity(ignore_index=-100)
+    return metric, lambda p, y: metric.update(p.movedim(1, -1), y)
 
 
 def psnr(t, c):
@@ -287,6 +345,14 @@ CASES = {
         make=lambda m, c: probabilities_of(m.InceptionScore(c)),
         peer=inception_score,
     ),
+    "Bleu": Case("sentences", "mean_bleu"),
+    "Bleu(micro)": Case(
+        "sentences", "corpus_bleu", make=lambda m, c: m.Bleu(average="micro"), peer=bleu
+    ),
+    "Rouge": Case("sentences", "rouge", make=lambda m, c: m.Rouge([1, 2, "L"], alpha=0.5)),
+    "CharacterErrorRate": Case("texts", "character_errors", peer=text("CharErrorRate")),
+    "WordErrorRate": Case("texts", "word_errors", peer=text("WordErrorRate")),
+    "Perplexity": Case("tokens", "perplexity", peer=perplexity),
     "PSNR": Case(
         "images", "peak_signal_to_noise", (1.0,), make=lambda m, c: m.PSNR(1.0), peer=psnr
     ),
@@ -307,7 +373,8 @@ def batches_of(case, size):
 
 
 def num_classes(batches):
-    return batches[0][0].shape[-1]
+    first = batches[0][0]
+    return first.shape[-1] if isinstance(first, torch.Tensor) else None
 
 
 # Workers: one process for each library, which measures on request.
@@ -413,6 +480,8 @@ def function_of(library, name, size):
 def as_numbers(value):
     if isinstance(value, torch.Tensor):
         return value.double().flatten().tolist()
+    if isinstance(value, dict):
+        return [float(item) for item in value.values()]
     return [float(value)] if isinstance(value, int | float) else None
 
 
@@ -472,9 +541,16 @@ def expected_value(name, size):
     import numpy as np
 
     case = CASES[name]
-    p, y = (torch.cat(tensors) for tensors in zip(*batches_of(case, size), strict=True))
-    arrays = [(x.double() if x.is_floating_point() else x).numpy() for x in (p, y)]
+    arrays = [as_array(parts) for parts in zip(*batches_of(case, size), strict=True)]
     return np.ravel(getattr(definitions, case.definition)(*arrays, *case.arguments)).tolist()
+
+
+def as_array(parts):
+    """Joins tensors to an array, in float64 or integers, and lists to a list."""
+    if isinstance(parts[0], list):
+        return [item for part in parts for item in part]
+    joined = torch.cat(parts)
+    return (joined.double() if joined.is_floating_point() else joined).numpy()
 
 
 def measure(workers, name, size):

@@ -141,6 +141,18 @@ def test_what_are_no_logits_and_targets_is_refused(output, error, words):
         engine.run([0])
 
 
+@pytest.mark.parametrize("shape", [(3, 2000), (3, 2000, 2)])
+def test_targets_out_of_range_of_large_batches_are_refused(shape):
+    metric = Perplexity()
+    metric.update((torch.zeros(2, 3), torch.tensor([0, 1])))
+    for wrong in (-1, 2000):
+        y = torch.full((3, *shape[2:]), 1)
+        y.view(-1)[1] = wrong
+        with pytest.raises(ValueError, match=rf"in \[0, 2000\), or -100 .* but given .*{wrong}"):
+            metric.update((torch.zeros(shape), y))
+    assert metric.compute() == pytest.approx(3.0)
+
+
 def test_targets_out_of_range_on_an_accelerator_are_refused_by_compute():
     """They are counted there, as no update may wait for their number."""
     metric = Perplexity()

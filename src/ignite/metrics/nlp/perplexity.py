@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ignite.exceptions import NotComputableError
-from ignite.metrics._host_arrays import array_of, detached, largest, smallest
+from ignite.metrics._host_arrays import array_of, detached, largest, numpy, smallest
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
+from ignite.metrics.statistics._pending_batches import LARGE
 from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["Perplexity"]
@@ -140,17 +141,23 @@ _INTEGERS = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.
 
 
 def _check_range(reading: Reading, ignore_index: int) -> None:
-    """Raises ValueError if a target on the CPU is not an index of a token, nor ignored."""
+    """Raises ValueError if a target of a small batch on the CPU is neither a token nor ignored.
+
+    Small batches are joined before they are measured; large ones raise when they are measured.
+    """
     logits, y = reading.derive(_read_tokens)
-    if not y.is_cpu or not y.numel():
+    if logits.numel() >= LARGE or not y.is_cpu or not y.numel():
         return
-    size, targets = logits.shape[1], array_of(y)
-    if targets is not None and smallest(targets) >= 0 and largest(targets) < size:
-        return
+    targets = array_of(y)
+    if targets is None or smallest(targets) < 0 or largest(targets) >= logits.shape[1]:
+        _refuse_outside(y, logits.shape[1], ignore_index)
+
+
+def _refuse_outside(y: Tensor, num_tokens: int, ignore_index: int) -> None:
     counted = y[y != ignore_index]
-    if counted.numel() and (counted.min() < 0 or counted.max() >= size):
+    if counted.numel() and (counted.min() < 0 or counted.max() >= num_tokens):
         raise ValueError(
-            f"y should be indices in [0, {size}), or {ignore_index} to be ignored, "
+            f"y should be indices in [0, {num_tokens}), or {ignore_index} to be ignored, "
             f"but given {counted.min().item()} to {counted.max().item()}"
         )
 
@@ -164,26 +171,42 @@ def _sum_cross_entropies(
     """
     logits, y = pair
     if y.is_cpu:
+        try:
+            total = float(_sum_in_pieces(logits, y, ignore_index))
+        except IndexError:
+            _refuse_outside(y, logits.shape[1], ignore_index)
+            raise
         targets = array_of(y)
-        is_ignored: Any = (y if targets is None else targets) == ignore_index
-        num_tokens = y.numel() - int(is_ignored.sum())
-        return y.shape[0], _sum_in_pieces(logits, y, ignore_index).item(), num_tokens, 0
+        count = torch.count_nonzero if targets is None else numpy.count_nonzero
+        return y.shape[0], total, int(count((y if targets is None else targets) != ignore_index)), 0
     is_outside = ((y < 0) | (y >= logits.shape[1])) & (y != ignore_index)
     y = torch.where(is_outside, ignore_index, y)
-    total = _sum_in_pieces(logits, y, ignore_index)
-    return y.shape[0], total, torch.count_nonzero(y != ignore_index), is_outside.sum()
+    return (
+        y.shape[0],
+        _sum_in_pieces(logits, y, ignore_index),
+        torch.count_nonzero(y != ignore_index),
+        is_outside.sum(),
+    )
 
 
-def _sum_in_pieces(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor:
+def _sum_in_pieces(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor | float:
     """Returns the sum of cross entropies, in the widest dtype, without a copy of large logits."""
     logits, y = _in_order(logits, y)
-    dtype = torch.float64 if logits.dtype is torch.float64 else torch.float32
-    total = torch.zeros((), dtype=wide_dtype(logits), device=logits.device)
-    length = max(_PIECE // max(math.prod(logits.shape[1:]), 1), 1)
-    for piece, targets in zip(logits.split(length), y.split(length), strict=True):
-        each = cross_entropy(piece.to(dtype), targets, ignore_index=ignore_index, reduction="none")
-        total = total + each.sum(dtype=total.dtype)
-    return total
+    if logits.numel() <= _PIECE:
+        return _sum_of_piece(logits, y, ignore_index)
+    length = max(_PIECE // math.prod(logits.shape[1:]), 1)
+    pieces = zip(logits.split(length), y.split(length), strict=True)
+    return sum(_sum_of_piece(*piece, ignore_index) for piece in pieces)
+
+
+def _sum_of_piece(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor | float:
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    each = cross_entropy(logits, y, ignore_index=ignore_index, reduction="none")
+    array = array_of(each)
+    if array is not None:
+        return float(array.sum(dtype="float64"))
+    return each.sum(dtype=wide_dtype(each))
 
 
 _PIECE = 2**24
