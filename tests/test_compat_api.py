@@ -29,7 +29,7 @@ NAMES = {
     "MeanPairwiseDistance CosineSimilarity Entropy MutualInformation KLDivergence JSDivergence HSIC "
     "MaximumMeanDiscrepancy PSNR SSIM FID InceptionScore regression clustering MeanAveragePrecision "
     "ObjectDetectionAvgPrecisionRecall CommonObjectDetectionMetrics coco_tensor_list_to_dict_list "
-    "Bleu CharacterErrorRate Rouge RougeN RougeL Perplexity rec_sys HitRate NDCG",
+    "Bleu CharacterErrorRate Rouge RougeN RougeL Perplexity rec_sys HitRate NDCG fairness",
     "ignite.metrics.metric": "Metric sync_all_reduce reinit__is_reduced RunningEpochWise RunningBatchWise "
     "SingleEpochRunningBatchWise EpochWise BatchWise BatchFiltered MetricUsage",
     "ignite.metrics.accumulation": "Average GeometricAverage VariableAccumulation",
@@ -60,6 +60,11 @@ NAMES = {
     "compute_lcs_scores compute_ngram_scores",
     "ignite.metrics.nlp.utils": "ngrams lcs modified_precision",
     "ignite.metrics.precision_recall_curve": "PrecisionRecallCurve precision_recall_curve_compute_fn",
+    "ignite.metrics.fairness": "DemographicParityDifference SelectionRate SubgroupAccuracyDifference "
+    "SubgroupDifference SubgroupMetric",
+    "ignite.metrics.fairness.accuracy_difference": "SubgroupAccuracyDifference",
+    "ignite.metrics.fairness.base": "SubgroupDifference SubgroupMetric",
+    "ignite.metrics.fairness.demographic_parity": "DemographicParityDifference SelectionRate",
     "ignite.metrics.rec_sys": "HitRate NDCG",
     "ignite.metrics.rec_sys.hitrate": "HitRate",
     "ignite.metrics.rec_sys.ndcg": "NDCG",
@@ -200,6 +205,11 @@ METRIC_SIGNATURES = {
     "clustering.SilhouetteScore": f"{TRANSFORM} check_compute_fn=True {DEVICE} silhouette_kwargs=None",
     "cmPrecision": "cm average=True",
     "coco_tensor_list_to_dict_list": "output",
+    "fairness.DemographicParityDifference": f"groups is_multilabel=False {TRANSFORM} device=None",
+    "fairness.SelectionRate": LABELS,
+    "fairness.SubgroupAccuracyDifference": f"groups is_multilabel=False {TRANSFORM} device=None",
+    "fairness.SubgroupDifference": f"base_metric groups {TRANSFORM} device=None",
+    "fairness.SubgroupMetric": f"base_metric groups {TRANSFORM} device=None",
     "regression.KendallRankCorrelation": f"variant='b' {TRANSFORM} check_compute_fn=True {DEVICE}",
     "regression.MedianAbsoluteError": f"{TRANSFORM} device=None",
     "regression.PearsonCorrelation": f"eps=1e-08 {TRANSFORM} device=None",

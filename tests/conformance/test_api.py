@@ -23,7 +23,6 @@ NOT_BUILT = {
     ),
     "Texts": ("nlp Bleu CharacterErrorRate Perplexity Rouge RougeL RougeN "),
     "Detection": ("mean_average_precision "),
-    "Fairness": ("fairness "),
 }
 """Names and modules of features that do not exist yet. Remove them as soon as the feature exists."""
 

@@ -93,6 +93,9 @@ def test_without_examples_there_is_no_value(case):
                 metric.compute()
         else:
             value = metric.compute()
+            if isinstance(case.empty_value, dict):
+                assert value == case.empty_value
+                continue
             first = [*value.values()] if isinstance(value, dict) else value
             assert (
                 torch.as_tensor(first[0] if isinstance(first, tuple | list) else first).sum()
@@ -162,6 +165,10 @@ def test_update_never_waits_for_an_accelerator(case):
     """Tensors without values, on the meta device, fail when the host asks for one, or for a shape that needs one."""
     if case.name in ("adapt", "EpochMetric"):
         pytest.skip("calls a function of the user")
+    if case.name in ("SubgroupMetric of errors", "SubgroupDifference of errors") or (
+        case.name == "SubgroupMetric of products"
+    ):
+        pytest.skip("selects the examples of each group: waits once for each batch")
     metric = case.make()
     for batch in cut(batch_of(case, 20), [9, 11]):
         metric.update(apply_to_tensor(batch, lambda tensor: tensor.to("meta")))

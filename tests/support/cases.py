@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 import ignite.metrics
 import ignite.metrics.clustering
+import ignite.metrics.fairness
 import ignite.metrics.gan
 import ignite.metrics.regression
 from ignite import metrics as m
 from ignite.metrics import clustering as c
+from ignite.metrics import fairness as f
 from ignite.metrics import regression as r
 from ignite.utils import apply_to_tensor
 
@@ -37,7 +39,7 @@ class Case(NamedTuple):
     """A batch of so many examples."""
     depends_on_batches: bool = False
     """Whether the value is a mean over batches, and other batches give another one."""
-    empty_value: float | None = None
+    empty_value: float | dict | None = None
     """The value without any example; None if that is an error."""
 
 
@@ -111,6 +113,23 @@ def boxes(generator, n):
 
 def tagged(generator, n):
     return torch.rand(n, 4, generator=generator), torch.randint(2, (n, 4), generator=generator)
+
+
+def people(generator, n):
+    """Binary predictions and targets of three groups."""
+    return *binary(generator, n), torch.randint(3, (n,), generator=generator)
+
+
+def people_with_scores(generator, n):
+    return *scores(generator, n), torch.randint(3, (n,), generator=generator)
+
+
+def people_with_labels(generator, n):
+    return *multilabel(generator, n), torch.randint(3, (n,), generator=generator)
+
+
+def people_with_numbers(generator, n):
+    return *positive(generator, n), torch.randint(3, (n,), generator=generator)
 
 
 def rankings(generator, n):
@@ -308,6 +327,35 @@ _CASES = [
     Case("MeanReciprocalRank of 2", lambda: m.MeanReciprocalRank(2), rankings),
     Case("RecallAtK", lambda: m.RecallAtK([1, 3]), rankings),
     Case("PrecisionAtK", lambda: m.PrecisionAtK([1, 9]), rankings),
+    Case("SelectionRate", f.SelectionRate, scores),
+    Case("SelectionRate of multilabel", lambda: f.SelectionRate(is_multilabel=True), multilabel),
+    *[
+        Case(f"SubgroupMetric of {name}", partial(f.SubgroupMetric, base, [0, 2]), kind, False, {})
+        for name, base, kind in (
+            ("accuracy", m.Accuracy(), people),
+            ("matrix", m.ConfusionMatrix(5), people_with_scores),
+            ("precision", m.Precision(average="samples", is_multilabel=True), people_with_labels),
+            ("errors", m.MeanSquaredError(), people_with_numbers),
+            ("products", m.Precision() * m.Recall(), people_with_scores),
+        )
+    ],
+    Case(
+        "SubgroupDifference",
+        lambda: f.SubgroupDifference(m.Recall(), [0, 1, 2]),
+        people_with_scores,
+    ),
+    Case(
+        "SubgroupDifference of errors",
+        lambda: f.SubgroupDifference(m.MeanAbsoluteError(), [0, 1, 2]),
+        people_with_numbers,
+    ),
+    Case("SubgroupAccuracyDifference", lambda: f.SubgroupAccuracyDifference([0, 1, 2]), people),
+    Case("DemographicParityDifference", lambda: f.DemographicParityDifference([0, 1, 2]), people),
+    Case(
+        "DemographicParityDifference of multilabel",
+        lambda: f.DemographicParityDifference([0, 1, 2], is_multilabel=True),
+        people_with_labels,
+    ),
     Case("PSNR", lambda: m.PSNR(1.0), images),
     Case("SSIM", lambda: m.SSIM(1.0), images),
     *[
@@ -351,6 +399,7 @@ def all_metric_classes():
     for module in (
         ignite.metrics,
         ignite.metrics.clustering,
+        ignite.metrics.fairness,
         ignite.metrics.gan,
         ignite.metrics.regression,
     ):

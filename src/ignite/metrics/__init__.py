@@ -6,7 +6,7 @@ Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequenc
 import warnings
 from typing import Any
 
-from ignite.metrics import clustering, rec_sys, regression
+from ignite.metrics import clustering, fairness, rec_sys, regression
 from ignite.metrics.accumulation import Average, GeometricAverage, VariableAccumulation
 from ignite.metrics.accuracy import Accuracy
 from ignite.metrics.adapters import adapt
@@ -165,6 +165,7 @@ __all__ = [
     "cmPrecision",
     "cmRecall",
     "coco_tensor_list_to_dict_list",
+    "fairness",
     "mIoU",
     "rec_sys",
     "regression",

@@ -12,6 +12,7 @@ from ignite.metrics.statistics.rankings import Rankings
 from ignite.metrics.statistics.ranks import RankCounts
 from ignite.metrics.statistics.samples import KeptSamples
 from ignite.metrics.statistics.scores import ScoreCounts
+from ignite.metrics.statistics.subgroups import SubgroupCounts
 from ignite.metrics.statistics.totals import Totals
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "Reading",
     "ScoreCounts",
     "Statistic",
+    "SubgroupCounts",
     "Totals",
 ]
