@@ -6,6 +6,9 @@ Each gives a record of plain values: events with epoch and iteration, batches, w
 import itertools
 import warnings
 
+import torch
+from torch.utils.data import DataLoader, RandomSampler, Sampler, WeightedRandomSampler
+
 from ignite.engine import DeterministicEngine, Engine, EventEnum, Events
 
 SKIPPED = ("EXCEPTION_RAISED", "TERMINATE_SINGLE_EPOCH")
@@ -364,6 +367,78 @@ def other():  # noqa: C901 - a list of small functions
         yield function.__name__.replace("_", " "), function
 
 
+class WithReplacement(Sampler):
+    """Draws each index when it is asked for."""
+
+    def __iter__(self):
+        return (int(torch.randint(7, (1,))) for _ in range(7))
+
+    def __len__(self):
+        return 7
+
+
+ITEMS = torch.arange(7)
+LOADERS = {
+    "in order": {"batch_size": 2},
+    "shuffled": {"batch_size": 2, "shuffle": True},
+    "shuffled, last batch dropped": {"batch_size": 2, "shuffle": True, "drop_last": True},
+    "shuffled, single items": {"batch_size": None, "shuffle": True},
+    "weighted": {"batch_size": 3, "sampler": WeightedRandomSampler(ITEMS + 1.0, 8)},
+    "with replacement": {
+        "batch_size": 2,
+        "sampler": RandomSampler(ITEMS, replacement=True, num_samples=40),
+    },
+    "own sampler": {"batch_size": 2, "sampler": WithReplacement()},
+}
+
+
+def deterministic_orders():
+    """The batches of a deterministic engine, whose step draws random numbers, too."""
+
+    def run(loader, state=None, save_at=None, cut_at=None, **kwargs):
+        batches, saved = [], {}
+
+        def step(engine, batch):
+            torch.rand(3)
+            batches.append(batch.tolist())
+
+        engine = DeterministicEngine(step)
+        if state is not None:
+            engine.load_state_dict(state)
+        if save_at is not None:
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED(once=save_at), lambda: saved.update(engine.state_dict())
+            )
+        if cut_at is not None:
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED(once=cut_at), engine.terminate_epoch
+            )
+        torch.manual_seed(5)
+        engine.run(DataLoader(ITEMS, **loader), **kwargs)
+        return saved or [engine.state.seed, batches]
+
+    for (name, loader), workers in itertools.product(LOADERS.items(), (0, 2)):
+        loader = {**loader, "num_workers": workers}
+        for length in (None, 2, 6) if workers == 0 else (6,):
+            yield (
+                f"batches: {name}, {workers} workers, epoch_length={length}",
+                lambda loader=loader, length=length: run(loader, max_epochs=3, epoch_length=length),
+            )
+        yield (
+            f"batches: {name}, {workers} workers, resumed",
+            lambda loader=loader: run(
+                loader, state=run(loader, save_at=5, max_epochs=3, epoch_length=3)
+            ),
+        )
+    for num_epochs in (2, 3):
+        yield (
+            f"batches: shuffled, epoch cut short, {num_epochs} epochs",
+            lambda num_epochs=num_epochs: run(LOADERS["shuffled"], cut_at=2, max_epochs=num_epochs),
+        )
+
+
 SCENARIOS = dict(
-    itertools.chain(plain_runs(), stops(), exceptions(), resumes(), filters(), other())
+    itertools.chain(
+        plain_runs(), stops(), exceptions(), resumes(), filters(), other(), deterministic_orders()
+    )
 )

@@ -33,6 +33,11 @@ DEVIATIONS = {
     "load: inside": RESUMED,
     "load: max_iters": RESUMED,
     "run: iterator too short for its epoch": "what is missing is reported in the last epoch, too",
+    **{
+        f"batches: {name}, 0 workers, resumed": "resumed within a pass, with the batches of the uninterrupted run"
+        for name in ("shuffled", "shuffled, last batch dropped", "weighted", "with replacement", "own sampler")
+    },
+    "batches: shuffled, epoch cut short, 3 epochs": "after an epoch that ended early, two epochs have the same order",
     "again: other epoch_length": "a refused call of run leaves the state as it was",
 }  # fmt: skip
 

@@ -11,7 +11,9 @@ from torch.utils.data import (
     Dataset,
     DistributedSampler,
     IterableDataset,
+    RandomSampler,
     SequentialSampler,
+    SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
 )
@@ -334,17 +336,137 @@ def test_a_reproducible_sampler_wraps_batch_samplers_only():
     assert len(list(sampler)) == 3
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_each_pass_has_the_order_of_the_plain_loader_after_its_seed(num_workers):
-    loader = DataLoader(torch.arange(7), batch_size=2, shuffle=True, num_workers=num_workers)
+def passes_by_hand(data, seed, num_batches, cut_at=None):
+    """The batches of the loop that the engine stands for; the pass of iteration ``cut_at`` ends there."""
+    batches, number = [], 0
+    while len(batches) < num_batches:
+        manual_seed(seed + number)
+        number += 1
+        for batch in data:
+            batches.append(batch.tolist())
+            if len(batches) in (num_batches, cut_at):
+                break
+    return batches
+
+
+class Shuffled:
+    """Data that are no loader, with or without a length."""
+
+    def __init__(self, size, batch_size):
+        self.size, self.batch_size = size, batch_size
+
+    def __iter__(self):
+        return iter(torch.randperm(self.size).split(self.batch_size))
+
+
+class SizedShuffled(Shuffled):
+    def __len__(self):
+        return -(-self.size // self.batch_size)
+
+
+def make_data(kind, size, batch_size, **kwargs):
+    items, options = torch.arange(size), {"batch_size": batch_size, **kwargs}
+    if kind in ("unsized", "sized"):
+        return (SizedShuffled if kind == "sized" else Shuffled)(size, batch_size)
+    samplers = {
+        "weighted": WeightedRandomSampler(items + 1.0, 2 * size),
+        "replacement": RandomSampler(items, replacement=True, num_samples=size + 35),
+        "subset": SubsetRandomSampler([*range(0, size, 2)]),
+        "own generator": RandomSampler(items, generator=torch.Generator().manual_seed(8)),
+        "noisy": None,
+        "single": None,
+    }
+    if kind in samplers:
+        options["sampler"] = samplers[kind]
+    if kind in ("shuffled", "noisy", "single"):
+        options["shuffle"] = True
+    if kind == "single":
+        options["batch_size"] = None
+    if kind == "batch sampler":
+        del options["batch_size"]
+        options["batch_sampler"] = BatchSampler(RandomSampler(items), batch_size, drop_last=False)
+    return DataLoader(Noisy(size) if kind == "noisy" else items, **options)
+
+
+KINDS = [
+    "sequential", "shuffled", "single", "weighted", "replacement", "subset", "own generator", "batch sampler", "noisy",
+    "sized", "unsized",
+]  # fmt: skip
+
+
+def compare_with_passes_by_hand(kind, size, batch_size, epoch_length, cut_at, **kwargs):
+    if kind == "own generator":
+        cut_at = None  # RandomSampler draws from it once more after the last index of a pass
     batches = []
     engine = DeterministicEngine(lambda engine, batch: batches.append(batch.tolist()))
+    if cut_at is not None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=cut_at), engine.terminate_epoch)
     torch.manual_seed(11)
-    engine.run(loader, max_epochs=3)
-    plain = []
-    for number in range(3):
-        torch.manual_seed(engine.state.seed + number)
-        plain += [
-            batch.tolist() for batch in DataLoader(torch.arange(7), batch_size=2, shuffle=True)
-        ]
-    assert batches == plain
+    engine.run(make_data(kind, size, batch_size, **kwargs), max_epochs=4, epoch_length=epoch_length)
+    data = make_data(kind, size, batch_size, **kwargs)
+    assert batches == passes_by_hand(data, engine.state.seed, len(batches), cut_at)
+
+
+@settings(max_examples=60)
+@given(
+    kind=st.sampled_from(KINDS),
+    size=st.integers(1, 12),
+    batch_size=st.integers(1, 4),
+    epoch_length=st.none() | st.integers(1, 9),
+    cut_at=st.none() | st.integers(1, 12),
+)
+def test_pass_i_has_the_batches_of_the_data_after_the_seed_plus_i(
+    kind, size, batch_size, epoch_length, cut_at
+):
+    """Also after an epoch that ended early, whose rest of the pass is left out."""
+    compare_with_passes_by_hand(kind, size, batch_size, epoch_length, cut_at)
+
+
+@pytest.mark.parametrize("kind", KINDS[:-2])
+@pytest.mark.parametrize(
+    ("epoch_length", "cut_at", "persistent"), [(2, None, False), (5, 3, False), (5, None, True)]
+)
+def test_with_workers_pass_i_has_the_batches_of_the_data_after_the_seed_plus_i(
+    kind, epoch_length, cut_at, persistent
+):
+    compare_with_passes_by_hand(
+        kind, 7, 2, epoch_length, cut_at, num_workers=2, persistent_workers=persistent
+    )
+
+
+@settings(max_examples=60)
+@given(
+    kind=st.sampled_from([kind for kind in KINDS if kind != "own generator"]),
+    epoch_length=st.integers(1, 6),
+    cut_at=st.integers(1, 9),
+    save_at=st.integers(1, 16),
+    event=st.sampled_from(
+        [Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.EPOCH_STARTED]
+    ),
+)
+def test_after_an_epoch_that_ended_early_a_resumed_run_has_the_batches_of_an_undisturbed_one(
+    kind, epoch_length, cut_at, save_at, event
+):
+    def run(state=None):
+        batches, saved = {}, {}
+        engine = DeterministicEngine(
+            lambda engine, batch: batches.update({engine.state.iteration: batch.tolist()})
+        )
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=cut_at), engine.terminate_epoch)
+
+        @engine.on(event)
+        def save(engine):
+            is_cut = event is Events.ITERATION_COMPLETED and engine.state.iteration == cut_at
+            if engine.state.iteration >= save_at and not saved and not is_cut:
+                saved.update(engine.state_dict())
+
+        if state:
+            engine.load_state_dict(state)
+        torch.manual_seed(3)
+        engine.run(make_data(kind, 7, 2), max_epochs=4, epoch_length=epoch_length)
+        return batches, saved
+
+    full, saved = run()
+    if saved:
+        rest, _ = run(saved)
+        assert rest == {i: batch for i, batch in full.items() if i > saved["iteration"]}

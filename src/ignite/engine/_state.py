@@ -28,7 +28,7 @@ COUNTS_KEY = "event_counts"
 """Number of firings, for events with filters that count them."""
 _TOO_MANY = 2**62
 """No run has so many iterations: such a file is damaged or malicious."""
-_KEYS_OF_OTHER_ENGINES = ("seed", "rng_states", "pass_start")
+_KEYS_OF_OTHER_ENGINES = ("seed", "rng_states", "pass_start", "pass_number")
 
 
 class State:

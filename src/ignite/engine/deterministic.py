@@ -29,9 +29,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Offset of the seeds of passes that do not begin at a multiple of the pass length.
-_MISALIGNED = 2**31
-
 
 def keep_random_state(func: Callable[..., T]) -> Callable[..., T]:
     """Makes a function preserve the random states of Python, torch, NumPy and accelerators, even if it raises.
@@ -125,9 +122,13 @@ class ReproducibleBatchSampler(BatchSampler):
 class DeterministicEngine(Engine[Any, Any]):
     """An engine that repeats the same batches in the same order when a run is resumed from a saved state.
 
-    Each pass over the data begins with a seed made of ``state.seed`` and the number of the pass. A
-    map-style ``DataLoader`` is positioned by its indices; other data by fetching and dropping
-    batches.
+    Each pass over the data begins with the seed ``state.seed + i``, where ``i`` counts the passes
+    from 0: pass ``i`` gives the batches of ``manual_seed(state.seed + i)`` followed by ``for batch in
+    data``. ``state.seed`` is drawn from torch's generator when the run starts. A map-style
+    ``DataLoader`` is positioned by its indices; other data by fetching and dropping batches.
+
+    A sampler draws all indices of a pass at its start. If it calls random functions between indices,
+    random numbers of the training step therefore do not change the order of batches.
 
     The order of batches is reproducible and, with ``num_workers=0``, so are all random numbers of
     augmentation and of the model. Random numbers in loader workers depend on how many batches the
@@ -138,7 +139,7 @@ class DeterministicEngine(Engine[Any, Any]):
 
     State:
         Like that of :class:`Engine`, with ``rng_states``, ``seed`` and, after epochs that ended early,
-        ``pass_start``. It loads with ``torch.load(weights_only=True)``.
+        ``pass_start`` and ``pass_number``. It loads with ``torch.load(weights_only=True)``.
 
     Example:
         >>> seen = []
@@ -152,9 +153,10 @@ class DeterministicEngine(Engine[Any, Any]):
         super().__init__(process_function)
         self.state_dict_user_keys.append("rng_states")
         self.state.rng_states = None  # type: ignore[attr-defined]
-        self._pass_start = 0
+        self._pass_start = self._pass_number = 0
         self._loaded: Mapping[str, Any] | None = None
         self.add_event_handler(Events.STARTED, _draw_seed)
+        self.add_event_handler(Events.TERMINATE_SINGLE_EPOCH, _end_pass)
 
     def run(
         self,
@@ -187,17 +189,19 @@ class DeterministicEngine(Engine[Any, Any]):
         saved = super().state_dict()
         if self.state.seed is not None:
             saved["seed"] = self.state.seed
-        length = self._pass_length()
-        if length and self._pass_start % length:
+        if self._pass_start != self._pass_number * (self._pass_length() or 0):
             saved["pass_start"] = self._pass_start
+            saved["pass_number"] = self._pass_number
         return saved
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Like :meth:`Engine.load_state_dict`."""
         super().load_state_dict(state_dict)
-        self._loaded = {key: state_dict[key] for key in ("seed", "pass_start") if key in state_dict}
+        keys = ("seed", "pass_start", "pass_number")
+        self._loaded = {key: state_dict[key] for key in keys if key in state_dict}
         self.state.seed = self._loaded.get("seed")
         self._pass_start = self._loaded.get("pass_start", 0)
+        self._pass_number = self._loaded.get("pass_number", 0)
 
     @property
     def _can_seek(self) -> bool:
@@ -214,22 +218,30 @@ class DeterministicEngine(Engine[Any, Any]):
         state.dataloader = self._source.data = _reproducible(state.dataloader)
         length = self._pass_length()
         if loaded is not None:
-            self._pass_start = loaded.get(
-                "pass_start", state.iteration - state.iteration % (length or 1)
-            )
+            number = state.iteration // (length or 1)
+            self._pass_number = loaded.get("pass_number", number)
+            self._pass_start = loaded.get("pass_start", number * (length or 1))
         elif cursor.is_aligned or self._dataloader_iter is not None:
-            self._pass_start = state.iteration
+            self._begin_pass(state.iteration, length)
         num_seen = state.iteration - self._pass_start
         cursor.is_aligned = True
         _check_length(state, length)
 
-        aligned = length is None or self._pass_start % length == 0
-        number = self._pass_start // (length or 1) if aligned else _MISALIGNED + self._pass_start
-        manual_seed((state.seed or 0) + number)
+        manual_seed((state.seed or 0) + self._pass_number)
         self._dataloader_iter = _fetch.begin(lambda: self._skip(num_seen), self._meters)
         rng_states = getattr(state, "rng_states", None)
         if loaded is not None and num_seen > 0 and rng_states is not None:
             _restore(rng_states)
+
+    def _begin_pass(self, iteration: int, length: int | None) -> None:
+        """Numbers the pass that begins after ``iteration``; an earlier pass may have ended early."""
+        num_done = iteration - self._pass_start
+        if num_done < 0:  # a new run
+            self._pass_number = iteration // (length or 1)
+        elif num_done > 0:
+            num_batches = _fetch.length_of(self.state.dataloader) or num_done
+            self._pass_number += -(-num_done // num_batches)
+        self._pass_start = iteration
 
     def _skip(self, num_batches: int) -> Iterator[Any]:
         """Returns an iterator over the data that skips its first batches."""
@@ -274,6 +286,12 @@ def _draw_seed(engine: DeterministicEngine) -> None:
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+
+
+def _end_pass(engine: DeterministicEngine) -> None:
+    """Leaves out the rest of the pass, so that a state that is saved from now on has the next one."""
+    if not _fetch.counts_passes(engine.state.dataloader):
+        engine._begin_pass(engine.state.iteration, engine._pass_length())
 
 
 def _reproducible(data: Any) -> Any:
