@@ -242,9 +242,7 @@ def test_the_run_is_logged_at_level_info(caplog):
     with caplog.at_level("INFO", logger="ignite.engine.engine.Engine"):
         engine.run([0])
     messages = [record.message for record in caplog.records]
-    assert messages[0].startswith(
-        "Engine run begin at the beginning: epoch 0, iteration 0, up to epoch 1"
-    )
+    assert messages[0] == "Engine run starting with max_epochs=1."
     assert messages[1].startswith("Epoch[1] Complete. Time taken: 00:00:00.")
     assert messages[2].startswith("Engine run finished. Time taken: 00:00:00.")
     assert engine.logger.handlers == []

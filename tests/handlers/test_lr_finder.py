@@ -1,5 +1,6 @@
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -32,12 +33,15 @@ def find(trainer, model, optimizer, data, **options):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"num_iter": 4, "end_lr": 1.0}, [0.01 * 100 ** (k / 4) for k in (1, 2, 3, 4)]),
+        # In a run that is longer than num_iter, one more iteration follows, as in Ignite.
+        ({"num_iter": 4, "end_lr": 1.0}, [0.01 * 100 ** (k / 4) for k in (1, 2, 3, 4, 5)]),
         (
             {"num_iter": 4, "end_lr": 1, "step_mode": "linear"},
-            [0.01 + 0.99 * k / 4 for k in (0, 1, 2, 3)],
+            [0.01 + 0.99 * k / 4 for k in (0, 1, 2, 3, 4)],
         ),
-        ({"num_iter": 2, "start_lr": 1, "end_lr": 4.0}, [2.0, 4.0]),
+        ({"num_iter": 2, "start_lr": 1, "end_lr": 4.0}, [2.0, 4.0, 8.0]),
+        ({"num_iter": 10, "end_lr": 1.0}, [0.01 * 100 ** (k / 10) for k in range(1, 11)]),
+        ({"num_iter": 12, "end_lr": 1.0}, [0.01 * 100 ** (k / 12) for k in range(1, 13)]),
         ({"end_lr": 1.0}, [0.01 * 100 ** (k / 10) for k in range(1, 11)]),
     ],
 )
@@ -115,14 +119,15 @@ def test_a_trainer_in_mid_training_and_its_schedule():
     schedule = PiecewiseLinear(optimizer, "lr", [(0, 0.1), (100, 0.2)])
     schedule.attach(trainer)
     trainer.run(data, max_epochs=1)
-    finder, options = FastaiLRFinder(), {"num_iter": 5, "end_lr": 1.0, "diverge_th": math.inf}
+    finder = FastaiLRFinder()
+    options = {"num_iter": 5, "start_lr": 0.1, "end_lr": 0.2, "diverge_th": math.inf}
     saved = {"model": model, "optimizer": optimizer, "schedule": schedule}
     with (
         pytest.warns(UserWarning, match="without loss diverging"),
         finder.attach(trainer, saved, **options) as training,
     ):
         training.run(data, max_epochs=3)
-    assert finder.get_results()["lr"][-1] == pytest.approx(1.0)  # not the schedule's
+    assert finder.get_results()["lr"][-1] == pytest.approx(0.1 * 2 ** (6 / 5))  # not the schedule's
     assert (trainer.state.iteration, trainer.state.epoch, schedule.event_index) == (10, 1, 10)
 
 
@@ -231,7 +236,7 @@ def test_on_digits_the_suggestion_is_within_a_factor_of_three_of_the_best_of_a_g
         ({"to_save": {}}, ValueError, "should contain 'optimizer' key"),
         ({"to_save": {"optimizer": nn.Linear(1, 1)}}, TypeError, "should be torch optimizer"),
         ({"smooth_f": 1.0}, ValueError, "smooth_f is outside the range"),
-        ({"diverge_th": 1}, ValueError, "diverge_th should be larger than 1"),
+        ({"diverge_th": 0.9}, ValueError, "diverge_th should be larger than 1"),
         (
             {"step_mode": "log"},
             ValueError,
@@ -275,3 +280,17 @@ def test_outputs_that_are_no_loss(output, error):
 def test_before_it_has_run():
     with pytest.raises(RuntimeError, match="didn't run yet so lr_suggestion can't be returned"):
         FastaiLRFinder().lr_suggestion()
+
+
+@pytest.mark.parametrize(("losses", "expected"), [([3.0, 3.0, 3.1, 9.0], 3), ([3.0, 3.0, 3.0], 3)])
+def test_a_threshold_of_1_ends_at_the_first_loss_above_the_lowest(losses, expected):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    trainer = Engine(lambda engine, batch: losses[engine.state.iteration - 1])
+    finder = FastaiLRFinder()
+    assert finder._history == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if losses[-1] > 3 else "ignore")
+        with finder.attach(trainer, {"optimizer": optimizer}, diverge_th=1) as training:
+            training.run(range(len(losses)))
+    assert len(finder._history["loss"]) == len(finder._history["lr"]) == expected
+    assert finder.logger.name == "ignite.handlers.lr_finder.FastaiLRFinder"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "State",
     "describe_progress",
+    "describe_start",
     "load_progress",
     "load_user_values",
     "save_progress",
@@ -147,6 +148,18 @@ def describe_progress(counters: Counters) -> str:
     )
     length = "unknown" if counters.epoch_length is None else counters.epoch_length
     return f"epoch {counters.epoch}, iteration {counters.iteration}, up to {limit}, epoch_length {length}"
+
+
+def describe_start(counters: Counters, is_new: bool) -> str:
+    """What a run does, for the log, in Ignite's words: programs search for them."""
+    is_in_iters = counters.max_iters is not None
+    value = counters.max_iters if is_in_iters else counters.max_epochs
+    name, unit = ("max_iters", "iterations") if is_in_iters else ("max_epochs", "epochs")
+    if is_new:
+        return f"starting with {name}={value}."
+    return (
+        f"resuming from iteration {counters.iteration}, epoch {counters.epoch} until {value} {unit}"
+    )
 
 
 class _WithProgress(Protocol):

@@ -18,7 +18,13 @@ from ignite.distributed import get_world_size
 from ignite.engine import _cursor, _fetch, _loop, together
 from ignite.engine._controls import Controls, entered, outermost_engine
 from ignite.engine._cursor import Course, Cursor, Request
-from ignite.engine._state import State, describe_progress, load_progress, save_progress
+from ignite.engine._state import (
+    State,
+    describe_progress,
+    describe_start,
+    load_progress,
+    save_progress,
+)
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
@@ -309,7 +315,32 @@ class Engine(Controls, Generic[Batch, Output]):
             self._random_at_start = capture_random_state() if outer.is_preemptible else None
         self._is_running = True
         self._refresh_tables()
-        self.logger.info("Engine run %s: %s", plan.course.value, describe_progress(state))
+        self.logger.info("Engine run %s", describe_start(state, plan.course is Course.BEGIN))
+
+    @staticmethod
+    def _is_done(state: State) -> bool:
+        """Whether the counters have reached a limit. Programs for Ignite call it."""
+        if state.max_iters is not None and state.iteration >= state.max_iters:
+            return True
+        if state.max_epochs is None:
+            return False
+        is_last = state.epoch_length is not None and (
+            state.iteration >= state.epoch_length * state.max_epochs
+        )
+        return is_last or state.epoch >= state.max_epochs
+
+    @property
+    def _internal_run_generator(self) -> Any:
+        """Something if the run is interrupted, else None. Setting None gives the interrupted run up, as in Ignite."""
+        return self._dataloader_iter if self._cursor.is_paused else None
+
+    @_internal_run_generator.setter
+    def _internal_run_generator(self, value: None) -> None:
+        if value is not None:
+            raise ValueError(
+                f"_internal_run_generator should be set to None only, but given {value!r}"
+            )
+        self._cursor.is_paused = False
 
     def _continue_failed(self, interruption: _fetch.Interruption) -> None:
         """Continues a failed run over the same data: the rest of the epoch, or all of it if the position is lost."""

@@ -309,6 +309,10 @@ class Checkpoint(Serializable):
     def _step_of(self, engine: AnyEngine) -> int:
         return engine.state.iteration
 
+    def _setup_checkpoint(self) -> Any:
+        """The states of the objects, for programs that call this name of Ignite."""
+        return states_of(self.to_save, self._files.rank)
+
     def _contents(self, kept: list[ledger.Item]) -> Any:
         states = states_of(self.to_save, self._files.rank)
         if self.include_self:  # beside the state of a single object, not among its entries

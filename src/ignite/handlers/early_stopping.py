@@ -175,9 +175,16 @@ class EarlyStopping(Serializable, ResettableHandler):
         self.logger.info("No improvement in %d scores: stopping training", self.counter)
         self.trainer.terminate()
 
-    def reset(self) -> None:
-        """Forgets all scores."""
-        self._patience.reset()
+    def reset(self, engine: Engine[Any, Any] | None = None) -> None:
+        """Forgets all scores.
+
+        Args:
+            engine: the engine that fires ``reset_event``. Its first call after a state was loaded
+                has no effect.
+        """
+        was_loaded, self._is_loaded = self._is_loaded, False
+        if engine is None or not was_loaded:
+            self._patience.reset()
 
     def attach(
         self,
@@ -200,7 +207,7 @@ class EarlyStopping(Serializable, ResettableHandler):
             **kwargs: likewise.
         """
         engine.add_event_handler(event, self, *args, **kwargs)
-        (reset_engine or self.trainer).add_event_handler(reset_event, self._begin)
+        (reset_engine or self.trainer).add_event_handler(reset_event, self.reset)
 
     def state_dict(self) -> "OrderedDict[str, Any]":
         """Returns ``counter``, ``best_score`` and ``threshold_mode``."""
@@ -228,9 +235,3 @@ class EarlyStopping(Serializable, ResettableHandler):
         best = None if best is None or math.isnan(best) else float(best)
         self.counter, self.best_score, self.threshold_mode = counter, best, threshold_mode
         self._is_loaded = True
-
-    def _begin(self) -> None:
-        if self._is_loaded:
-            self._is_loaded = False
-            return
-        self.reset()

@@ -62,7 +62,8 @@ class EMAHandler(AverageHandler):
     Args:
         model: the live model; unwrapped from ``DistributedDataParallel`` and ``torch.compile``.
         momentum: :math:`m`, between 0 and 1.
-        momentum_warmup: the initial momentum of a linear warm-up, if any.
+        momentum_warmup: the initial momentum of a linear warm-up, if any, from 0 to 1. With 0, the
+            first update leaves the average unchanged.
         warmup_iters: number of updates of the warm-up.
         handle_buffers: "copy" copies the buffers of the model; "update" averages floating-point
             buffers; both keep ``ema_model`` in evaluation mode. "ema_train" leaves buffers
@@ -74,6 +75,7 @@ class EMAHandler(AverageHandler):
             TensorFlow's ``ExponentialMovingAverage(decay, num_updates)``.
 
     Attributes:
+        model: the live model, as it was given.
         ema_model: the copy, without gradients.
         num_updates: number of updates, including earlier runs.
         momentum: the initial momentum; ``engine.state.ema_momentum`` is the current one.
@@ -120,7 +122,7 @@ class EMAHandler(AverageHandler):
             raise ValueError(
                 f"Invalid momentum: it should be between 0 and 1, but given {momentum}"
             )
-        if momentum_warmup is not None and not 0 < momentum_warmup < 1:
+        if momentum_warmup is not None and not 0 <= momentum_warmup <= 1:
             raise ValueError(
                 "Invalid momentum_warmup: it should be between 0 and 1, "
                 f"but given {momentum_warmup}"
@@ -134,6 +136,7 @@ class EMAHandler(AverageHandler):
                 f"handle_buffers can only be one of {_BUFFERS}, but given {handle_buffers!r}"
             )
         super().__init__(model)
+        self.model = model
         self.ema_model = self._average.model
         self.momentum = momentum
         self.begins_fast = begins_fast

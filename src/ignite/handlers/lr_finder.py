@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +50,14 @@ class FastaiLRFinder:
     """
 
     def __init__(self) -> None:
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._lrs: list[list[float]] = []
         self._losses: list[float] = []
+
+    @property
+    def _history(self) -> dict[str, list[Any]]:
+        """The results so far, for programs that read this name of Ignite."""
+        return self.get_results() if self._losses else {}
 
     @contextlib.contextmanager
     def attach(  # noqa: PLR0913 - Ignite's signature
@@ -72,15 +79,16 @@ class FastaiLRFinder:
             to_save: the objects that training changes, by name; the optimizer is ``"optimizer"``.
             output_transform: selects the loss, a number or a tensor with one element, from
                 ``trainer.state.output``.
-            num_iter: number of iterations; by default those of the call of ``run``. A larger number
-                extends the run by further epochs.
+            num_iter: number of iterations from the first learning rate to the last; by default
+                those of the call of ``run``. A larger number extends the run by further epochs; in
+                a longer run, one more iteration follows, as in Ignite, with a rate above ``end_lr``.
             start_lr: the initial learning rate, or one per parameter group; by default those of the
                 optimizer.
             end_lr: the learning rate of the last iteration, or one per parameter group.
             step_mode: "exp" increases the learning rate exponentially, "linear" linearly.
             smooth_f: weight of the latest loss in the smoothed loss, in [0, 1).
             diverge_th: the test ends when the loss exceeds the lowest loss times this factor, or is
-                not finite.
+                not finite. At least 1.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -235,7 +243,7 @@ def _check(
         )
     if not 0 <= smooth_f < 1:
         raise ValueError(f"smooth_f is outside the range [0, 1): {smooth_f}")
-    if not diverge_th > 1:
+    if not diverge_th >= 1:
         raise ValueError(f"diverge_th should be larger than 1, but given {diverge_th}")
     if step_mode not in ("exp", "linear"):
         raise ValueError(f"step_mode should be 'exp' or 'linear', but given {step_mode!r}")
@@ -286,6 +294,8 @@ class _RangeTest:
     losses: list[float] = field(default_factory=list)
     best: float = math.inf
     is_diverged: bool = False
+    num_extra: int = 0
+    """Iterations after the last planned one: one if the run is longer, as in Ignite."""
 
     @contextlib.contextmanager
     def on(self, trainer: Engine[Any, Any]) -> Iterator[None]:
@@ -304,12 +314,14 @@ class _RangeTest:
 
     def _extend(self, engine: Engine[Any, Any]) -> None:
         state = engine.state
+        planned = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
+        self.num_extra = int(self.num_iter is not None and planned > self.num_iter)
         if self.num_iter is None:
             if state.max_iters is None and (state.epoch_length is None or state.max_epochs is None):
                 raise ValueError(
                     "num_iter should be given if the data has no known length, but given None"
                 )
-            self.num_iter = state.max_iters or (state.epoch_length or 0) * (state.max_epochs or 0)
+            self.num_iter = planned
         elif state.max_iters is not None:
             state.max_iters = max(state.max_iters, self.num_iter)
         elif state.epoch_length is not None and state.max_epochs is not None:
@@ -338,7 +350,7 @@ class _RangeTest:
         if not math.isfinite(loss) or loss > self.limit * self.best:
             self.is_diverged = True
             engine.terminate()
-        elif len(losses) == self.num_iter:
+        elif len(losses) == (self.num_iter or 0) + self.num_extra:
             engine.terminate()
 
 

@@ -12,8 +12,8 @@ from ignite.handlers._schedules.scheduler import (
     BaseParamScheduler,
     check_count,
     check_increasing,
+    check_kept_number,
     check_milestones_and_values,
-    check_number,
 )
 
 __all__ = [
@@ -157,7 +157,7 @@ class LambdaStateScheduler(StateParamScheduler):
         if hasattr(lambda_obj, "state_dict") and hasattr(lambda_obj, "load_state_dict"):
             self._state_attrs += ["lambda_obj"]
 
-    def get_param(self) -> list[float] | float:
+    def get_param(self) -> Any:
         """Returns ``lambda_obj(event_index)``."""
         return self.lambda_obj(self.event_index)
 
@@ -189,12 +189,17 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.milestones, self.values = check_milestones_and_values(milestones_values)
+        self.milestones, _ = check_milestones_and_values(milestones_values)
+        self.values = [
+            check_kept_number("Value of a milestone", value) for _, value in milestones_values
+        ]
         self._state_attrs += ["values", "milestones"]
 
-    def get_param(self) -> list[float] | float:
+    def get_param(self) -> Any:
         """Returns the interpolated value."""
-        return piecewise_linear(self.milestones, self.values, self.event_index)
+        value = piecewise_linear(self.milestones, self.values, self.event_index)
+        # Values between integers are floats, and so are all others: the type does not change.
+        return float(value) if isinstance(value, int) else value
 
 
 class ExpStateScheduler(StateParamScheduler):
@@ -225,11 +230,11 @@ class ExpStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.initial_value = check_number("Argument initial_value", initial_value)
-        self.gamma = check_number("Argument gamma", gamma)
+        self.initial_value: Any = check_kept_number("Argument initial_value", initial_value)
+        self.gamma: Any = check_kept_number("Argument gamma", gamma)
         self._state_attrs += ["initial_value", "gamma"]
 
-    def get_param(self) -> list[float] | float:
+    def get_param(self) -> Any:
         """Returns ``initial_value * gamma ** event_index``."""
         return self.initial_value * self.gamma**self.event_index
 
@@ -264,12 +269,12 @@ class StepStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.initial_value = check_number("Argument initial_value", initial_value)
-        self.gamma = check_number("Argument gamma", gamma)
+        self.initial_value: Any = check_kept_number("Argument initial_value", initial_value)
+        self.gamma: Any = check_kept_number("Argument gamma", gamma)
         self.step_size = check_count("Argument step_size", step_size, least=1)
         self._state_attrs += ["initial_value", "gamma", "step_size"]
 
-    def get_param(self) -> list[float] | float:
+    def get_param(self) -> Any:
         """Returns ``initial_value * gamma ** (event_index // step_size)``."""
         return self.initial_value * self.gamma ** (self.event_index // self.step_size)
 
@@ -305,8 +310,8 @@ class MultiStepStateScheduler(StateParamScheduler):
         create_new: bool = False,
     ) -> None:
         super().__init__(param_name, save_history, create_new)
-        self.initial_value = check_number("Argument initial_value", initial_value)
-        self.gamma = check_number("Argument gamma", gamma)
+        self.initial_value: Any = check_kept_number("Argument initial_value", initial_value)
+        self.gamma: Any = check_kept_number("Argument gamma", gamma)
         if not isinstance(milestones, list | tuple):
             raise TypeError(
                 f"Argument milestones should be a list or tuple, but given {type(milestones)}"
@@ -314,6 +319,6 @@ class MultiStepStateScheduler(StateParamScheduler):
         self.milestones = check_increasing(milestones)
         self._state_attrs += ["initial_value", "gamma", "milestones"]
 
-    def get_param(self) -> list[float] | float:
+    def get_param(self) -> Any:
         """Returns ``initial_value * gamma ** (number of milestones passed)``."""
         return self.initial_value * self.gamma ** bisect_right(self.milestones, self.event_index)

@@ -1,6 +1,7 @@
 """Time limit of a run."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,15 @@ class TimeLimit:
         self.checkpoint = checkpoint
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._started = clock.now()
+
+    @property
+    def start_time(self) -> float:
+        """When the time started, in seconds since the epoch, as ``time.time()``; settable."""
+        return time.time() - (clock.now() - self._started)
+
+    @start_time.setter
+    def start_time(self, value: float) -> None:
+        self._started = clock.now() - (time.time() - value)
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Terminates the engine if the limit is reached."""

@@ -70,10 +70,24 @@ class ProgressBar(BaseLogger):
             warnings.simplefilter("ignore", std.TqdmExperimentalWarning)
             self._tqdm = import_optional("tqdm.autonotebook", extra="progress").tqdm
         self._is_notebook = self._tqdm.__module__ == "tqdm.notebook"
-        self._has_tqdm_options = bool(tqdm_kwargs.keys() - {"desc"})
-        self._options = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
+        self.persist = persist
+        self.bar_format = bar_format
+        self.tqdm_kwargs = tqdm_kwargs
         self.pbar: Any = None
         self._displays: weakref.WeakSet[_Display] = weakref.WeakSet()
+
+    @property
+    def pbar_cls(self) -> Any:
+        """The class of the bars; settable."""
+        return self._tqdm
+
+    @pbar_cls.setter
+    def pbar_cls(self, value: Any) -> None:
+        self._tqdm = value
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"leave": self.persist, "bar_format": self.bar_format, **self.tqdm_kwargs}
 
     def close(self) -> None:
         """Closes all open bars; later updates open new ones."""
@@ -125,7 +139,8 @@ class ProgressBar(BaseLogger):
         self._tqdm.write(message, file=self._options.get("file"))
 
     def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
-        if self._has_tqdm_options or self._is_notebook or _is_terminal(sys.stderr):
+        has_options = bool(self.tqdm_kwargs.keys() - {"desc"}) or self.bar_format != _BAR_FORMAT
+        if has_options or self._is_notebook or _is_terminal(sys.stderr):
             return self._tqdm(
                 total=total, initial=initial, **{**self._options, "desc": f"{desc}: "}
             )

@@ -151,6 +151,7 @@ class PlainBar:
     """
 
     mininterval = _PLAIN_EVERY_S
+    unit = "it"
 
     def __init__(
         self,
@@ -193,6 +194,7 @@ class PlainBar:
             prefix=self.desc,
             bar_format=_PLAIN_FORMAT,
             postfix=self.postfix,
+            unit=self.unit,
             initial=self.initial,
         )
         sys.stderr.write(f"{line}\n")

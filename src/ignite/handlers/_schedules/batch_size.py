@@ -134,7 +134,8 @@ class BatchSizeScheduler(BaseParamScheduler):
 
         Args:
             num_events: the number of events.
-            **scheduler_kwargs: arguments of the class. The loader is not changed.
+            **scheduler_kwargs: arguments of the class; a ``dataloader`` is ignored.
         """
-        scheduler = cls(**scheduler_kwargs)
+        loader: DataLoader[Any] = DataLoader(range(1))  # type: ignore[arg-type]
+        scheduler = cls(**{**scheduler_kwargs, "dataloader": loader})
         return [[event, scheduler._size_at(event)] for event in range(num_events)]

@@ -247,7 +247,11 @@ class ConcatScheduler(ParamScheduler):
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
         """The groups of the current scheduler."""
-        return self.schedulers[self._scheduler_index].optimizer_param_groups
+        return self._current_scheduler.optimizer_param_groups
+
+    @property
+    def _current_scheduler(self) -> ParamScheduler | ParamGroupScheduler:
+        return self.schedulers[self._scheduler_index]
 
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
         """Calls the current scheduler."""

@@ -126,7 +126,7 @@ class BaseParamScheduler(ABC):
         if not self.save_history or engine is None:
             return
         state: Any = engine.state
-        if not hasattr(state, "param_history"):
+        if getattr(state, "param_history", None) is None:  # None resets the history
             state.param_history = {}
         state.param_history.setdefault(name, []).append(value)
 
@@ -295,6 +295,17 @@ def check_number(name: str, value: Any) -> float:
     if not math.isfinite(plain):
         raise ValueError(f"{name} should be a finite number, but given {value!r}")
     return plain
+
+
+def check_kept_number(name: str, value: Any) -> Any:
+    """Returns ``value`` as it is: a number, a NumPy number or a tensor with one element.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is NaN or infinite.
+    """
+    check_number(name, value)
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
 def is_integer(value: Any) -> bool:
