@@ -17,7 +17,6 @@ NOT_BUILT = {
         "setup_neptune_logging setup_plx_logging setup_trains_logging setup_visdom_logging "
         "setup_wandb_logging "
     ),
-    "Distributed": ("auto launcher "),
     "Texts": ("nlp "),
     "Detection": ("mean_average_precision "),
 }
