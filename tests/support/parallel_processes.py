@@ -164,12 +164,12 @@ def through_a_model(rank):
 
 
 def train(local_rank, folder, kills):
-    """Trains over 3 epochs of 6 iterations, and resumes from the latest checkpoint.
+    """Trains over 3 epochs of 20 iterations, and resumes from the latest checkpoint.
 
     Args:
         local_rank: the local rank.
-        folder: where checkpoints, marks of kills and the result are written.
-        kills: ``(rank, iteration, delay_s)`` of the SIGKILL of each attempt.
+        folder: where checkpoints, notes of each attempt and the result are written.
+        kills: ``(rank, number of iterations, delay_s)`` until the SIGKILL of each attempt.
     """
     torch.set_num_threads(1)
     attempt, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), idist.get_rank()
@@ -179,22 +179,25 @@ def train(local_rank, folder, kills):
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     torch.manual_seed(11 + rank)
-    loader = idist.auto_dataloader(Squares(), batch_size=4)
+    loader = idist.auto_dataloader(Squares(80), batch_size=4)
     ddp = idist.auto_model(model)
     optimizer = idist.auto_optim(torch.optim.Adam(ddp.parameters(), lr=0.01))
     trainer = create_supervised_trainer(ddp, optimizer, nn.functional.mse_loss)
     Checkpoint.of(trainer, folder / "checkpoints", event=Events.ITERATION_COMPLETED)
+    seen = []
 
-    def kill(engine):
-        (folder / f"killed {attempt}").write_text(f"{engine.state.epoch} {engine.state.iteration}")
-        threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    def note(engine):
+        seen.append(engine.state.iteration)
+        if len(seen) == 1 and rank == 0:
+            (folder / f"resumed {attempt}").write_text(f"{engine.state.iteration - 1}")
+        if attempt < len(kills) and kills[attempt][:2] == (rank, len(seen)):
+            (folder / f"killed {attempt}").write_text(f"{engine.state.iteration}")
+            threading.Timer(kills[attempt][2], os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-    if attempt < len(kills):
-        victim, iteration, delay_s = kills[attempt]
-        if victim == rank:
-            trainer.add_event_handler(Events.ITERATION_STARTED(once=iteration), kill)
-            # A late kill comes during the last iterations or after the run, but always comes.
-            trainer.add_event_handler(Events.COMPLETED, lambda: threading.Event().wait(60))
+    trainer.add_event_handler(Events.ITERATION_STARTED, note)
+    if attempt < len(kills) and kills[attempt][0] == rank:
+        # The kill comes, even if the run is faster than the delay.
+        trainer.add_event_handler(Events.COMPLETED, lambda: threading.Event().wait(60))
     trainer.run(loader, max_epochs=3, resume="latest")
     if rank == 0:
         final = {

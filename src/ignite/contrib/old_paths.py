@@ -71,6 +71,8 @@ PASSED_ON = {
         "deprecated": "ignite.utils",
     },
     "ignite.contrib.engines.tbptt": {"_detach_hidden": _PRIVATE},
+    "ignite.distributed.auto": {"setup_logger": "ignite.utils"},
+    "ignite.distributed.launcher": {"setup_logger": "ignite.utils"},
     "ignite.distributed.utils": {"setup_logger": "ignite.utils"},
     "ignite.engine": {
         **_EVENTS,
