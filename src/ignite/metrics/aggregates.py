@@ -83,8 +83,6 @@ class Max(VariableAccumulation):
     _needs_examples = True
     _calls_user_code = False
     _takes_numbers = True
-    _sign: ClassVar[int] = 1
-    """-1 for the smallest: the largest of negative values is accumulated."""
 
     def __init__(
         self,
@@ -92,9 +90,7 @@ class Max(VariableAccumulation):
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
-        super().__init__(
-            _larger if self._sign > 0 else _smaller, output_transform, device, skip_unrolling
-        )
+        super().__init__(_larger, output_transform, device, skip_unrolling)
 
     def _declare(self) -> list[Statistic]:
         return [_Largest(self._op, self._accumulates_on)]
@@ -103,10 +99,10 @@ class Max(VariableAccumulation):
         check_example(reading, statistic)
 
     def _value(self, found: Any) -> Any:
-        return self._sign * found.accumulator
+        return found.accumulator.clone()
 
 
-class Min(Max):
+class Min(VariableAccumulation):
     """Smallest of the outputs of an engine.
 
     As :class:`Max`. NaN is smaller than any number.
@@ -119,7 +115,26 @@ class Min(Max):
         2.0
     """
 
-    _sign = -1
+    _needs_examples = True
+    _calls_user_code = False
+    _takes_numbers = True
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = identity,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        super().__init__(_smaller, output_transform, device, skip_unrolling)
+
+    def _declare(self) -> list[Statistic]:
+        return [_Largest(self._op, self._accumulates_on)]
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_example(reading, statistic)
+
+    def _value(self, found: Any) -> Any:
+        return -found.accumulator
 
 
 class _Largest(_Accumulation):
@@ -142,4 +157,5 @@ def _larger(largest: Tensor, output: float | Tensor) -> Tensor:
 
 
 def _smaller(largest: Tensor, output: float | Tensor) -> Tensor:
+    """Accumulates the largest of the negative values, so that processes can be combined alike."""
     return _larger(largest, -output)
