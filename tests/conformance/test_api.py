@@ -17,8 +17,6 @@ NOT_BUILT = {
         "setup_neptune_logging setup_plx_logging setup_trains_logging setup_visdom_logging "
         "setup_wandb_logging "
     ),
-    "Texts": ("nlp "),
-    "Detection": ("mean_average_precision "),
 }
 """Names and modules of features that do not exist yet. Remove them as soon as the feature exists."""
 

@@ -111,6 +111,10 @@ PASSED_ON = {
         "_tree_map": "ignite.utils",
         "to_onehot": "ignite.utils",
     },
+    "ignite.metrics.mean_average_precision": {
+        "all_gather_tensors_with_shapes": "ignite.distributed.utils",
+    },
+    "ignite.metrics.nlp.rouge": {"ngrams": "ignite.metrics.nlp.utils"},
 }
 """Modules of names by the module (and its submodules) that has these names in Ignite, too."""
 
