@@ -1,6 +1,7 @@
 """Subclasses of built-in metrics that read and write what Ignite accumulates in."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -10,6 +11,7 @@ from ignite.engine import Engine, Events
 from ignite.metrics import (
     Accuracy,
     ConfusionMatrix,
+    JSDivergence,
     Loss,
     MeanSquaredError,
     MutualInformation,
@@ -20,6 +22,7 @@ from ignite.metrics import (
     cmRecall,
 )
 from ignite.metrics.accuracy import _BaseClassification
+from ignite.metrics.regression import FractionalAbsoluteError
 from support import harness
 from support.ignite_subclasses import (
     SHARES,
@@ -194,6 +197,33 @@ class TestReading:
         metric.update(batch)
         expected = batch[0].double().softmax(dim=1).sum(dim=0)
         assert torch.allclose(metric._sum_of_probabilities, expected)
+
+    def test_a_sum_from_which_a_factor_is_left_out(self):
+        y_pred, y = torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])
+        metric = FractionalAbsoluteError()
+        metric.update((y_pred, y))
+        assert metric._sum_of_errors == 2 * (2 * 2 / 4)
+        metric._sum_of_errors += 2.0
+        assert metric.compute() == (2.0 + 2.0) / 2
+        metric = JSDivergence()
+        metric.update((torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 99.0]])))
+        assert metric._sum_of_kl == pytest.approx(2 * math.log(2))
+        assert metric.compute() == pytest.approx(math.log(2))
+
+
+def test_a_reset_that_writes_zeros_leaves_the_kind_of_data_open():
+    class ResetsByItself(Precision):
+        def reset(self):
+            self._numerator = self._denominator = self._weight = 0
+            self._updated = False
+
+    metric = ResetsByItself()
+    for seed in (0, 1):
+        metric.reset()
+        batch = scores(20, seed)
+        metric.update(batch)
+        matrix = matrix_of(*batch)
+        assert_close(metric.compute(), matrix.diag() / matrix.sum(dim=0))
 
 
 class TestRefused:

@@ -334,6 +334,13 @@ def _as_in_ignite(metric: Any, counts: LabelCounts, row: int) -> Tensor | None:
 
 def _set_class_counts(metric: Any, counts: LabelCounts, row: int, value: Any) -> None:
     value = torch.as_tensor(value, dtype=metric._double_dtype, device=metric._device)
+    if value.ndim == 0 and value == 0:  # as after a reset: the kind of data is not known from it
+        known = counts.classes
+        if known is not None:
+            known = known.clone()
+            known[row] = 0
+            counts.assign(CLASSES, known)
+        return
     if value.ndim == 0 and metric._average is False:  # of class 1
         value = torch.stack([torch.zeros_like(value), value])
         if counts.kind is None:

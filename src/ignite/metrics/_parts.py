@@ -87,3 +87,15 @@ def zero(metric: Any) -> Tensor:
 def no_count(metric: Any) -> Tensor:
     """Returns the initial value of a count."""
     return torch.zeros((), dtype=torch.int64, device=metric._device)
+
+
+def doubled_total() -> StatisticPart:
+    """Returns the attribute that is twice the first value of :class:`Totals`, which leaves out a factor."""
+
+    def read(metric: Any, totals: Any) -> Tensor | None:
+        return 2 * totals.values[0] if totals.values else None
+
+    def write(metric: Any, totals: Any, value: Any) -> None:
+        totals.assign("total_0", value / 2)
+
+    return StatisticPart("", zero, read, write)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities
+from ignite.metrics._parts import doubled_total
 from ignite.metrics.kl_divergence import LEAST, KLDivergence, divergences, read_logits
 from ignite.metrics.statistics import Statistic, Totals
 
@@ -38,6 +39,8 @@ class JSDivergence(KLDivergence):
     References:
         Lin, "Divergence measures based on the Shannon entropy", 1991.
     """
+
+    _sum_of_kl = doubled_total()
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_sum_divergences, device=self._accumulates_on, select=read_logits)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._parts import StatisticPart, doubled_total
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.regression._base import read_pair, sum_sizes, symmetric_errors
 from ignite.metrics.statistics import Statistic, Totals
@@ -39,7 +39,7 @@ class FractionalAbsoluteError(View):
 
     higher_is_better = False
 
-    _sum_of_errors = StatisticPart("total_0", zero)
+    _sum_of_errors = doubled_total()
     _num_examples = StatisticPart("num_examples")
 
     def _declare(self) -> list[Statistic]:
