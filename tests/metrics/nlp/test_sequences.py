@@ -45,6 +45,7 @@ def test_ngrams_are_those_of_nltk(sequence, n):
 
 
 @given(st.lists(sequences(), min_size=1, max_size=3), sequences(), st.integers(1, 5))
+@example([["a", "a"], ["a"]], ["a", "a"], 1)
 def test_modified_precision_is_that_of_nltk(references, candidate, n):
     found, total = modified_precision(references, candidate, n)
     expected = precision_of_nltk(references, candidate, n)
