@@ -331,6 +331,7 @@ def test_names_are_passed_on_without_a_warning_and_modules_keep_sources_and_relo
 # Private functions of Ignite.
 
 
+@pytest.mark.filterwarnings("ignore:ignite.engine.utils has moved:DeprecationWarning")
 def test_check_signature_names_the_arguments():
     from ignite.engine.utils import _check_signature
 

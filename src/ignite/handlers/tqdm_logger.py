@@ -139,7 +139,9 @@ class ProgressBar(BaseLogger):
         self._tqdm.write(message, file=self._options.get("file"))
 
     def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
-        has_options = bool(self.tqdm_kwargs.keys() - {"desc"}) or self.bar_format != _BAR_FORMAT
+        has_options = bool(self.tqdm_kwargs.keys() - {"desc"}) or (
+            self.bar_format not in (_BAR_FORMAT, "", None)  # tqdm takes the empty format for none
+        )
         if has_options or self._is_notebook or _is_terminal(sys.stderr):
             return self._tqdm(
                 total=total, initial=initial, **{**self._options, "desc": f"{desc}: "}

@@ -31,6 +31,7 @@ class MeanSquaredLogError(View):
         NotComputableError: in ``compute``, no example was seen.
 
     Example:
+        >>> import torch
         >>> metric = MeanSquaredLogError()
         >>> metric.update((torch.tensor([0.0, 3.0]), torch.tensor([0.0, 1.0])))
         >>> round(metric.compute(), 4)  # half of the square of ln 2
