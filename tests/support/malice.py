@@ -2,6 +2,7 @@
 
 import codecs
 import faulthandler
+import gc
 import io
 import json
 import os
@@ -415,6 +416,7 @@ def examine(paths, read=load, warm_up=()):
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
+            gc.freeze()  # what other tests have left, such as workers of loaders, is not for this process to end
             try:
                 os.close(reading)
                 _child(paths[len(outcomes) :], writing, read, warm_up)
