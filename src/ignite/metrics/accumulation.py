@@ -208,7 +208,18 @@ class VariableAccumulation(View):
         return found.accumulator, found.num_examples
 
 
-class Average(VariableAccumulation):
+class OfEqualExamples:
+    """Mixin of accumulations that are computed from examples of one shape, by operations of this package."""
+
+    _needs_examples = True
+    _calls_user_code = False
+    _takes_numbers = True
+
+    def _inspect(self, reading: Reading, statistic: Any) -> None:
+        check_example(reading, statistic)
+
+
+class Average(OfEqualExamples, VariableAccumulation):
     """The mean of the outputs of an engine.
 
     Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example.
@@ -231,10 +242,6 @@ class Average(VariableAccumulation):
         {'mean': 3.0}
     """
 
-    _needs_examples = True
-    _calls_user_code = False
-    _takes_numbers = True
-
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -243,14 +250,11 @@ class Average(VariableAccumulation):
     ) -> None:
         super().__init__(add_examples, output_transform, device, skip_unrolling)
 
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        check_example(reading, statistic)
-
     def _value(self, found: Any) -> Any:
         return found.accumulator / found.num_examples
 
 
-class GeometricAverage(VariableAccumulation):
+class GeometricAverage(OfEqualExamples, VariableAccumulation):
     r"""The geometric mean of the outputs of an engine, :math:`\exp\bigl(\frac{1}{N} \sum_i \ln x_i\bigr)`.
 
     Update with positive numbers or tensors of them; :class:`Average` says what counts as an
@@ -274,10 +278,6 @@ class GeometricAverage(VariableAccumulation):
         4.0
     """
 
-    _needs_examples = True
-    _calls_user_code = False
-    _takes_numbers = True
-
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -285,9 +285,6 @@ class GeometricAverage(VariableAccumulation):
         skip_unrolling: bool = False,
     ) -> None:
         super().__init__(_add_logarithms, output_transform, device, skip_unrolling)
-
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        check_example(reading, statistic)
 
     def _value(self, found: Any) -> Any:
         mean = torch.exp(found.accumulator / found.num_examples)

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics.accumulation import (
+    OfEqualExamples,
     VariableAccumulation,
     _Accumulation,
     add_examples,
-    check_example,
 )
-from ignite.metrics.statistics import Reading, Statistic
+from ignite.metrics.statistics import Statistic
 
 __all__ = ["Max", "Min", "Sum"]
 
 
-class Sum(VariableAccumulation):
+class Sum(OfEqualExamples, VariableAccumulation):
     """Sum of the outputs of an engine.
 
     Update with a number or a tensor; :class:`Average` says what counts as an example. NaN makes the
@@ -46,10 +46,6 @@ class Sum(VariableAccumulation):
         3.5
     """
 
-    _needs_examples = True
-    _calls_user_code = False
-    _takes_numbers = True
-
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -58,14 +54,11 @@ class Sum(VariableAccumulation):
     ) -> None:
         super().__init__(add_examples, output_transform, device, skip_unrolling)
 
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        check_example(reading, statistic)
-
     def _value(self, found: Any) -> Any:
         return found.accumulator.clone()
 
 
-class Max(VariableAccumulation):
+class Max(OfEqualExamples, VariableAccumulation):
     """Largest of the outputs of an engine.
 
     Update with a number or a tensor; :class:`Average` says what counts as an example. The largest
@@ -80,10 +73,6 @@ class Max(VariableAccumulation):
         tensor([3., 5.], dtype=torch.float64)
     """
 
-    _needs_examples = True
-    _calls_user_code = False
-    _takes_numbers = True
-
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -95,14 +84,11 @@ class Max(VariableAccumulation):
     def _declare(self) -> list[Statistic]:
         return [_Largest(self._op, self._accumulates_on)]
 
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        check_example(reading, statistic)
-
     def _value(self, found: Any) -> Any:
         return found.accumulator.clone()
 
 
-class Min(VariableAccumulation):
+class Min(OfEqualExamples, VariableAccumulation):
     """Smallest of the outputs of an engine.
 
     As :class:`Max`. NaN is smaller than any number.
@@ -115,10 +101,6 @@ class Min(VariableAccumulation):
         2.0
     """
 
-    _needs_examples = True
-    _calls_user_code = False
-    _takes_numbers = True
-
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -129,9 +111,6 @@ class Min(VariableAccumulation):
 
     def _declare(self) -> list[Statistic]:
         return [_Largest(self._op, self._accumulates_on)]
-
-    def _inspect(self, reading: Reading, statistic: Any) -> None:
-        check_example(reading, statistic)
 
     def _value(self, found: Any) -> Any:
         return -found.accumulator
