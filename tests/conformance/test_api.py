@@ -12,10 +12,8 @@ API = json.loads(Path(__file__).with_name("api_0.5.5.json").read_text())["module
 
 NOT_BUILT = {
     "Trackers": (
-        "ClearMLLogger NeptuneLogger PolyaxonLogger VisdomLogger WandBLogger clearml_logger "
-        "neptune_logger polyaxon_logger visdom_logger wandb_logger setup_clearml_logging "
-        "setup_neptune_logging setup_plx_logging setup_trains_logging setup_visdom_logging "
-        "setup_wandb_logging "
+        "ClearMLLogger VisdomLogger clearml_logger visdom_logger setup_clearml_logging "
+        "setup_trains_logging setup_visdom_logging "
     ),
 }
 """Names and modules of features that do not exist yet. Remove them as soon as the feature exists."""

@@ -134,11 +134,19 @@ PATHS = [
         "ignite.metrics.regression._base",
     ),
     *(
+        (
+            f"ignite.contrib.handlers.{name.lower().removesuffix('logger')}_logger",
+            f"{name} OutputHandler OptimizerParamsHandler",
+            f"ignite.handlers.{name.lower().removesuffix('logger')}_logger",
+        )
+        for name in ("NeptuneLogger", "PolyaxonLogger", "WandBLogger")
+    ),
+    *(
         (f"ignite.contrib.metrics.regression.{module}", name, "ignite.metrics.regression")
         for module, name in REGRESSION.items()
     ),
 ]
-LATER = ("clearml_logger", "neptune_logger", "polyaxon_logger", "visdom_logger", "wandb_logger")
+LATER = ("clearml_logger", "visdom_logger")
 
 
 def run(code, *arguments):

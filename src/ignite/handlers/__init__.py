@@ -9,6 +9,7 @@ from ignite.handlers.jsonl_logger import JSONLLogger
 from ignite.handlers.live_progress import LiveProgress
 from ignite.handlers.lr_finder import FastaiLRFinder
 from ignite.handlers.mlflow_logger import MLflowLogger
+from ignite.handlers.neptune_logger import NeptuneLogger
 from ignite.handlers.no_improvement import NoImprovementHandler
 from ignite.handlers.param_scheduler import (
     BaseParamScheduler,
@@ -24,6 +25,7 @@ from ignite.handlers.param_scheduler import (
     ReduceLROnPlateauScheduler,
     create_lr_scheduler_with_warmup,
 )
+from ignite.handlers.polyaxon_logger import PolyaxonLogger
 from ignite.handlers.preemption import Preemption
 from ignite.handlers.run_profiler import RunProfiler
 from ignite.handlers.spike_guard import SpikeGuard
@@ -46,6 +48,7 @@ from ignite.handlers.torch_profiler import TorchProfiler
 from ignite.handlers.tqdm_logger import ProgressBar
 from ignite.handlers.trackers import TrackerLogger
 from ignite.handlers.utils import global_step_from_engine
+from ignite.handlers.wandb_logger import WandBLogger
 
 __all__ = [
     "BaseParamScheduler",
@@ -72,11 +75,13 @@ __all__ = [
     "MLflowLogger",
     "ModelCheckpoint",
     "MultiStepStateScheduler",
+    "NeptuneLogger",
     "NoImprovementHandler",
     "ParamGroupScheduler",
     "ParamScheduler",
     "PiecewiseLinear",
     "PiecewiseLinearStateScheduler",
+    "PolyaxonLogger",
     "Preemption",
     "ProgressBar",
     "ReduceLROnPlateauScheduler",
@@ -91,6 +96,7 @@ __all__ = [
     "Timer",
     "TorchProfiler",
     "TrackerLogger",
+    "WandBLogger",
     "create_lr_scheduler_with_warmup",
     "global_step_from_engine",
 ]

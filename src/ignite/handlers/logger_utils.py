@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -10,10 +10,19 @@ from torch.optim import Optimizer
 from ignite.engine import Engine, Events
 from ignite.handlers.base_logger import BaseLogger
 from ignite.handlers.mlflow_logger import MLflowLogger
+from ignite.handlers.neptune_logger import NeptuneLogger
+from ignite.handlers.polyaxon_logger import PolyaxonLogger
 from ignite.handlers.tensorboard_logger import TensorboardLogger
 from ignite.handlers.utils import global_step_from_engine
+from ignite.handlers.wandb_logger import WandBLogger
 
-__all__ = ["setup_mlflow_logging", "setup_tb_logging"]
+__all__ = [
+    "setup_mlflow_logging",
+    "setup_neptune_logging",
+    "setup_plx_logging",
+    "setup_tb_logging",
+    "setup_wandb_logging",
+]
 
 
 def setup_tb_logging(
@@ -71,6 +80,69 @@ def setup_mlflow_logging(
     return logger
 
 
+def setup_neptune_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> NeptuneLogger:
+    """Creates a ``NeptuneLogger`` for training and validation; see :func:`setup_tb_logging`."""
+    logger = NeptuneLogger(**kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
+    return logger
+
+
+def setup_plx_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> PolyaxonLogger:
+    """Creates a ``PolyaxonLogger`` for training and validation; see :func:`setup_tb_logging`."""
+    logger = PolyaxonLogger(**kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
+    return logger
+
+
+def setup_wandb_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> WandBLogger:
+    """Creates a ``WandBLogger`` for training and validation; see :func:`setup_tb_logging`.
+
+    The step of validation metrics is the iteration of the trainer, because W&B drops values of
+    earlier steps.
+    """
+    logger = WandBLogger(**kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(
+        logger,
+        trainer,
+        optimizers,
+        evaluators,
+        log_every_iters,
+        *names,
+        lambda *_: int(trainer.state.iteration),
+    )
+    return logger
+
+
 def _attach(
     logger: BaseLogger,
     trainer: Engine[Any, Any],
@@ -79,6 +151,7 @@ def _attach(
     log_every_iters: int | None,
     trainer_metric_names: str | list[str],
     evaluator_metric_names: str | list[str],
+    step_of_evaluators: Callable[[Any, Any], int] | None = None,
 ) -> None:
     every = 1 if log_every_iters is None else log_every_iters
     try:
@@ -109,7 +182,7 @@ def _attach(
         logger.attach_opt_params_handler(
             trainer, Events.ITERATION_STARTED(every=every), optimizer, param_name="lr", tag=prefix
         )
-    step = global_step_from_engine(trainer)
+    step = step_of_evaluators or global_step_from_engine(trainer)
     for tag, evaluator in by_tag.items():
         logger.attach_output_handler(
             evaluator,

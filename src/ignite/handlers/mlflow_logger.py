@@ -78,11 +78,6 @@ class MLflowLogger(trackers.TrackerLogger):
         """The MLflow run."""
         return self.tracker.active_run  # type: ignore[attr-defined]
 
-    def __getattr__(self, attr: str) -> Any:
-        if attr.startswith("__") or "tracker" not in self.__dict__:
-            raise AttributeError(attr)
-        return getattr(self.tracker.mlflow, attr)  # type: ignore[attr-defined]
-
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
         return OutputHandler(*args, **kwargs)
 
@@ -96,8 +91,8 @@ class _Run:
     separator = " "
 
     def __init__(self, mlflow: Any, logger_name: str) -> None:
-        self.mlflow = mlflow
-        self._client = mlflow.MlflowClient()
+        self.client = mlflow
+        self._service = mlflow.MlflowClient()
         self._refused_names: set[str] = set()
         self._is_ours = mlflow.active_run() is None
         self._is_empty = True
@@ -118,8 +113,8 @@ class _Run:
 
     def _start(self, run_id: str | None = None) -> Any:
         try:
-            return self.mlflow.active_run() or self.mlflow.start_run(run_id=run_id)
-        except self.mlflow.MlflowException as error:
+            return self.client.active_run() or self.client.start_run(run_id=run_id)
+        except self.client.MlflowException as error:
             if _is_refused(error):
                 raise
             warnings.warn(
@@ -137,7 +132,7 @@ class _Run:
                     stacklevel=5,
                 )
         now = int(time.time() * 1000)
-        entity = self.mlflow.entities.Metric
+        entity = self.client.entities.Metric
         metrics = [
             entity(name, float(v), now, step)
             for name, v in values.items()
@@ -149,7 +144,7 @@ class _Run:
     def params(self, values: Mapping[str, Any]) -> None:
         self._put(
             "params",
-            [self.mlflow.entities.Param(str(name), str(value)) for name, value in values.items()],
+            [self.client.entities.Param(str(name), str(value)) for name, value in values.items()],
         )
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
@@ -158,22 +153,24 @@ class _Run:
 
     def image(self, name: str, image: Tensor, step: int) -> None:
         array = image.detach().cpu().permute(1, 2, 0).numpy()
-        self._put("call", lambda run_id: self._client.log_image(run_id, array, key=name, step=step))
+        self._put(
+            "call", lambda run_id: self._service.log_image(run_id, array, key=name, step=step)
+        )
 
     def figure(self, name: str, figure: Any, step: int) -> None:
         path = Path(self._folder.name) / f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}_{step}.png"
         figure.savefig(path)  # now: the figure may be drawn on before it is sent
-        self._put("call", lambda run_id: self._client.log_artifact(run_id, str(path), "figures"))
+        self._put("call", lambda run_id: self._service.log_artifact(run_id, str(path), "figures"))
 
     def artifact(self, path: str | os.PathLike[str]) -> None:
-        self._put("call", lambda run_id: self._client.log_artifact(run_id, os.fspath(path)))
+        self._put("call", lambda run_id: self._service.log_artifact(run_id, os.fspath(path)))
 
     def close(self) -> None:
         is_sent = self._outbox.close()
         if self._is_ours and is_sent and self.active_run is not None:
-            self.mlflow.end_run()
+            self.client.end_run()
         elif self._is_ours and is_sent and self._run_id is not None:
-            self._client.set_terminated(self._run_id)
+            self._service.set_terminated(self._run_id)
         self._folder.cleanup()
 
     def elsewhere(self, folder: Path) -> _Run:
@@ -184,7 +181,7 @@ class _Run:
         return other
 
     def state_dict(self) -> dict[str, Any]:
-        return {"run_id": self._run_id, "tracking_uri": self.mlflow.get_tracking_uri()}
+        return {"run_id": self._run_id, "tracking_uri": self.client.get_tracking_uri()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         run_id = state_dict["run_id"]
@@ -193,9 +190,9 @@ class _Run:
         created, self._run_id = self._run_id, run_id
         if self.active_run is None:
             return
-        self.mlflow.end_run()
+        self.client.end_run()
         if self._is_empty and created is not None:
-            self._client.delete_run(created)
+            self._service.delete_run(created)
         self.active_run = self._start(run_id)
 
     def _put(self, kind: str, content: Any) -> None:
@@ -208,14 +205,14 @@ class _Run:
         A retry may send values again, which MLflow accepts.
         """
         if self._run_id is None:
-            experiment = self._client.get_experiment_by_name("Default")
-            self._run_id = self._client.create_run(experiment.experiment_id).info.run_id
+            experiment = self._service.get_experiment_by_name("Default")
+            self._run_id = self._service.create_run(experiment.experiment_id).info.run_id
         metrics = [entry for kind, content in items if kind == "metrics" for entry in content]
         params = [entry for kind, content in items if kind == "params" for entry in content]
         for start in range(0, len(metrics), 1000):  # limit of a request
-            self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
+            self._service.log_batch(self._run_id, metrics=metrics[start : start + 1000])
         for start in range(0, len(params), 100):
-            self._client.log_batch(self._run_id, params=params[start : start + 100])
+            self._service.log_batch(self._run_id, params=params[start : start + 100])
         for kind, content in items:
             if kind == "call":
                 content(self._run_id)

@@ -58,8 +58,15 @@ class _EventFiles:
     def figure(self, name: str, figure: Any, step: int) -> None:
         self.writer.add_figure(name, figure, step, close=False)
 
+    def flush(self) -> None:
+        self.writer.flush()
+
     def close(self) -> None:
         self.writer.close()
+
+    @property
+    def client(self) -> Any:
+        return self.writer
 
     def elsewhere(self, folder: Path) -> _EventFiles:
         return _EventFiles(type(self.writer)(str(folder)), self._event_class, self._session_class)
@@ -122,12 +129,12 @@ class TensorboardLogger(trackers.TrackerLogger):
     @property
     def writer(self) -> Any:
         """The ``SummaryWriter``."""
-        return self.tracker.writer  # type: ignore[attr-defined]
+        return self._client()
 
-    def __getattr__(self, attr: str) -> Any:
-        if attr.startswith("__") or "tracker" not in self.__dict__:
-            raise AttributeError(attr)
-        return getattr(self.writer, attr)
+    @writer.setter
+    def writer(self, writer: Any) -> None:
+        self._hand_over()
+        self.tracker.writer = writer  # type: ignore[attr-defined]
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
         return OutputHandler(*args, **kwargs)

@@ -72,7 +72,9 @@ class Tracker(Protocol):
     step)`` and ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and
     ``load_state_dict`` for what a resumed run needs; and ``elsewhere(folder)``, which returns a
     tracker for a dry run that writes to the folder only. Optional attributes: ``separator`` joins
-    the parts of names ("/" by default), and ``takes_text = True`` accepts strings as scalars.
+    the parts of names ("/" by default); ``takes_text = True`` accepts strings as scalars;
+    ``client`` is the object in which the logger looks up attributes that it lacks; and ``errors``
+    are exceptions that mean, like ``OSError``, that values cannot be written.
     """
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -92,6 +94,10 @@ class TrackerLogger(BaseLogger):
     logging never waits for a step. Values that cannot be written, because a disk is full or a
     connection fails (``OSError``), are dropped: training continues, with a warning once a minute
     and at the end.
+
+    Attributes that the logger lacks are looked up in the client of the tracker, if it has one.
+    Values logged before are handed over first, so that what a program writes with the client comes
+    after what its handlers logged earlier.
 
     Args:
         tracker: the destination.
@@ -157,24 +163,40 @@ class TrackerLogger(BaseLogger):
         self._call("artifact", path)
 
     def flush(self) -> None:
-        """Hands all queued values to the tracker; waits for their copies."""
+        """Hands all queued values to the tracker, and flushes it; waits for their copies."""
+        self._hand_over()
+        flush = getattr(self.tracker, "flush", None)
+        if flush is not None:
+            self._guarded(flush)
+
+    def _hand_over(self) -> None:
         for ready in self._queue.take_all():
             self._send(*ready)
 
+    def _client(self) -> Any:
+        """Returns the client of the tracker, which has got all values logged so far."""
+        self._hand_over()
+        return self.tracker.client  # type: ignore[attr-defined]
+
+    def __getattr__(self, attr: str) -> Any:
+        if attr.startswith("_") or not hasattr(self.__dict__.get("tracker"), "client"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attr!r}")
+        return getattr(self._client(), attr)
+
     def close(self) -> None:
         """Flushes, and closes the tracker. The next use reopens it."""
-        self.flush()
+        self._hand_over()
         self._close_tracker()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the tracker."""
-        self.flush()
+        self._hand_over()
         save = getattr(self.tracker, "state_dict", None)
         return {"tracker": None if save is None else save()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores the state of the tracker."""
-        self.flush()
+        self._hand_over()
         self._reopen()
         load = getattr(self.tracker, "load_state_dict", None)
         if load is not None and state_dict["tracker"] is not None:
@@ -186,7 +208,7 @@ class TrackerLogger(BaseLogger):
 
         Yields a function that raises write errors.
         """
-        self.flush()
+        self._hand_over()
         make: Callable[[FilePath], Tracker] | None = getattr(self.tracker, "elsewhere", None)
         tracker = self.tracker if make is None else make(folder)
         errors = _WriteErrors(f"{__name__}.{type(self).__name__}")
@@ -198,7 +220,7 @@ class TrackerLogger(BaseLogger):
                     tracker.close()
 
     def _raise_errors(self) -> None:
-        self.flush()
+        self._hand_over()
         if self._errors.last is not None:
             raise self._errors.last
 
@@ -219,9 +241,13 @@ class TrackerLogger(BaseLogger):
                 f"{type(self.tracker).__name__} does not support {method}: skipped", stacklevel=3
             )
             return
+        self._guarded(function, *args)
+
+    def _guarded(self, function: Callable[..., Any], *args: Any) -> None:
+        """Calls a method of the tracker; counts errors of writing instead of raising them."""
         try:
             function(*args)
-        except OSError as error:
+        except _errors_of(self.tracker) as error:
             self._errors.add(error)
 
     def _reopen(self) -> None:
@@ -268,10 +294,14 @@ class _WriteErrors:
             self._logger.warning("%d entries could not be logged", self._count)
 
 
+def _errors_of(tracker: Tracker) -> tuple[type[Exception], ...]:
+    return (OSError, *getattr(tracker, "errors", ()))
+
+
 def _close(tracker: Tracker, errors: _WriteErrors) -> None:
     try:
         tracker.close()
-    except OSError as error:
+    except _errors_of(tracker) as error:
         errors.add(error)
     errors.report()
 
@@ -305,16 +335,22 @@ def _log_hyperparameters(
     engine: Engine[Any, Any],
     logger: TrackerLogger,
     event_name: Any,
+    group: str = "group_{}",
 ) -> None:
     """Logs the current hyperparameter of each parameter group."""
     name, groups = handler.param_name, handler.optimizer.param_groups
     prefix = _prefix(handler.tag, name)
-    if any(name not in group for group in groups):
+    if any(name not in one for one in groups):
         check_name(groups, name)
     values = [
-        ((*prefix, f"group_{index}"), _number(group[name])) for index, group in enumerate(groups)
+        ((*prefix, group.format(index)), _number(one[name])) for index, one in enumerate(groups)
     ]
     logger.log(values, engine.state.get_event_attrib_value(event_name))
+
+
+def _parameter_path(tag: str | None, kind: str, name: str) -> Path:
+    """Returns the path of a value of a parameter, such as ("weights_norm", "layer", "weight")."""
+    return (*_prefix(tag, kind), *name.split("."))
 
 
 def _log_reduced(
@@ -324,12 +360,12 @@ def _log_reduced(
     event_name: Any,
     what: str,
     tensors: Iterable[tuple[str, Tensor]],
+    path: Callable[[str | None, str, str], Path] = _parameter_path,
 ) -> None:
     """Logs the reduction of each tensor, as ``[tag/]what_norm/layer/weight``."""
     reduction = handler.reduction
     kind = f"{what}_{getattr(reduction, '__name__', type(reduction).__name__)}"
-    prefix = _prefix(handler.tag, kind)
-    values = [((*prefix, *name.split(".")), reduction(tensor)) for name, tensor in tensors]
+    values = [(path(handler.tag, kind, name), reduction(tensor)) for name, tensor in tensors]
     logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
 
 
@@ -340,11 +376,12 @@ def _log_histograms(
     event_name: Any,
     what: str,
     tensors: Iterable[tuple[str, Tensor]],
+    path: Callable[[str | None, str, str], Path] = _parameter_path,
 ) -> None:
     """Logs the distribution of each tensor, as ``[tag/]what/layer/weight``."""
-    step, prefix = engine.state.get_event_attrib_value(event_name), _prefix(handler.tag, what)
+    step = engine.state.get_event_attrib_value(event_name)
     for name, tensor in tensors:
-        logger.histogram(logger.name((*prefix, *name.split("."))), tensor, step)
+        logger.histogram(logger.name(path(handler.tag, what, name)), tensor, step)
 
 
 def _weights(handler: BaseWeightsHandler) -> Iterator[tuple[str, Tensor]]:

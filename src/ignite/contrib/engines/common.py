@@ -23,7 +23,13 @@ from ignite.engine import Engine, Events
 from ignite.handlers.base_logger import BaseLogger
 from ignite.handlers.checkpoint import BaseSaveHandler, Checkpoint
 from ignite.handlers.early_stopping import EarlyStopping
-from ignite.handlers.logger_utils import setup_mlflow_logging, setup_tb_logging
+from ignite.handlers.logger_utils import (
+    setup_mlflow_logging,
+    setup_neptune_logging,
+    setup_plx_logging,
+    setup_tb_logging,
+    setup_wandb_logging,
+)
 from ignite.handlers.param_scheduler import ParamScheduler
 from ignite.handlers.terminate_on_nan import TerminateOnNan
 from ignite.handlers.tqdm_logger import ProgressBar
@@ -40,7 +46,10 @@ __all__ = [
     "setup_common_distrib_training_handlers",
     "setup_common_training_handlers",
     "setup_mlflow_logging",
+    "setup_neptune_logging",
+    "setup_plx_logging",
     "setup_tb_logging",
+    "setup_wandb_logging",
 ]
 
 AnyEngine = Engine[Any, Any]

@@ -81,6 +81,16 @@ class Outbox:
                 self._thread.start()
             self._changed.notify_all()
 
+    def wait(self, timeout_s: float = 10.0) -> bool:
+        """Waits until all items are sent, but not for a server that is down.
+
+        Returns:
+            Whether all items were sent.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_down or not self._items, timeout_s)
+            return not self._items
+
     def close(self, timeout_s: float = 30.0) -> bool:
         """Waits until all items are sent, for at most ``timeout_s`` seconds.
 

@@ -1,0 +1,301 @@
+"""Logging to Neptune, and checkpoints in its runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite import distributed as idist
+from ignite._core.optional import import_optional
+from ignite.engine import Engine
+from ignite.handlers import trackers
+from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, last_steps
+from ignite.handlers.base_logger import (
+    BaseOptimizerParamsHandler,
+    BaseOutputHandler,
+    BaseWeightsScalarHandler,
+)
+from ignite.handlers.checkpoint import BaseSaveHandler
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = [
+    "GradsScalarHandler",
+    "NeptuneLogger",
+    "NeptuneSaver",
+    "OptimizerParamsHandler",
+    "OutputHandler",
+    "WeightsScalarHandler",
+    "global_step_from_engine",
+]
+
+_ID_FIELD = "ignite/run_id"
+
+
+class NeptuneLogger(trackers.TrackerLogger):
+    """Logs to a run of Neptune, or to files (``mode="offline"``).
+
+    ``logger["params"] = {...}`` and ``logger["loss"].append(0.5)`` use the run; so do attributes
+    that the logger lacks. If the server cannot be reached when the run starts, the run is offline,
+    with a warning; ``neptune sync`` uploads it later. Histograms are skipped with a warning.
+
+    After ``trainer.run(..., resume="latest")``, the Neptune run of the checkpoint is continued; an
+    offline run is not given steps again that the earlier process logged after the checkpoint.
+
+    Args:
+        api_token: the token; by default ``NEPTUNE_API_TOKEN`` of the environment.
+        project: the project, as "workspace/name"; by default ``NEPTUNE_PROJECT``.
+        **kwargs: further arguments of ``neptune.init_run``.
+
+    Attributes:
+        experiment: Neptune's run object.
+
+    Raises:
+        ModuleNotFoundError: neptune is not installed.
+
+    Example::
+
+        with NeptuneLogger(project="me/digits", mode="offline") as logger:
+            logger["parameters"] = {"lr": 0.1}
+            logger.attach_output_handler(
+                trainer,
+                Events.ITERATION_COMPLETED(every=100),
+                tag="training",
+                output_transform=lambda loss: {"loss": loss},
+            )
+            trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(
+        self, api_token: str | None = None, project: str | None = None, **kwargs: Any
+    ) -> None:
+        neptune = import_optional("neptune", extra="neptune")
+        super().__init__(_Run(neptune, {"api_token": api_token, "project": project, **kwargs}))
+
+    @property
+    def experiment(self) -> Any:
+        """Neptune's run, which has got all values logged so far."""
+        return self._client()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._client()[key]
+
+    def __setitem__(self, key: str, val: Any) -> None:
+        self._client()[key] = val
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
+        return OptimizerParamsHandler(*args, **kwargs)
+
+
+class _Run:
+    """A :class:`~ignite.handlers.trackers.Tracker` on a run."""
+
+    def __init__(self, neptune: Any, arguments: dict[str, Any]) -> None:
+        self._neptune = neptune
+        self._arguments = arguments
+        self._logged = LoggedSteps()
+        self._folder = os.environ.get("NEPTUNE_DATA_DIRECTORY", ".neptune")
+        has_id = arguments.get("with_id") is not None
+        self._id = arguments.get("custom_run_id") or uuid.uuid4().hex
+        self._is_named = has_id or "custom_run_id" in arguments
+        self.client = self._start()
+
+    def _start(self) -> Any:
+        arguments = dict(self._arguments)
+        if arguments.get("with_id") is None:
+            arguments["custom_run_id"] = self._id
+        lost = import_optional("neptune.exceptions", extra="neptune")
+        try:
+            run = self._neptune.init_run(**arguments)
+        except (lost.NeptuneConnectionLostException, OSError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            warnings.warn(
+                f"Cannot reach the Neptune server, the run is offline: {reason}", stacklevel=5
+            )
+            arguments.pop("with_id", None)
+            arguments.update(custom_run_id=self._id, mode="offline")
+            run = self._neptune.init_run(**arguments)
+        run[_ID_FIELD] = self._id
+        return run
+
+    def reopen(self) -> None:
+        """Continues the run that was stopped."""
+        self.client = self._start()
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        for name, value in self._logged.new(values, step).items():
+            self.client[name].append(float(value), step=step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Skipped: Neptune has no histograms."""
+        warnings.warn("Neptune does not support histograms: skipped", stacklevel=4)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        utilities = import_optional("neptune.utils", extra="neptune")
+        self.client["params"] = utilities.stringify_unsupported(dict(values))
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        array = image.detach().cpu().permute(1, 2, 0).numpy()
+        self._append_file(name, array, step)
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        self._append_file(name, figure, step)
+
+    def _append_file(self, name: str, content: Any, step: int) -> None:
+        types = import_optional("neptune.types", extra="neptune")
+        if not self._logged.has(name, step):
+            self.client[name].append(types.File.as_image(content), step=step)
+
+    def artifact(self, path: str | os.PathLike[str]) -> None:
+        self.client[f"artifacts/{Path(path).name}"].upload(os.fspath(path))
+
+    def flush(self) -> None:
+        """Writes the values logged so far to disk."""
+        self.client.wait(disk_only=True)
+
+    def close(self) -> None:
+        self.client.stop()
+
+    def elsewhere(self, folder: Path) -> Discarding:
+        return Discarding(self.client)
+
+    def state_dict(self) -> dict[str, Any]:
+        self.flush()
+        return {"run_id": self._id}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        run_id = state_dict["run_id"]
+        if run_id == self._id or self._is_named:
+            return
+        self._logged = last_steps(_logged_offline(Path(self._folder), run_id))
+        self.client.stop()
+        self._id = run_id
+        self.client = self._start()
+
+
+def _logged_offline(folder: Path, run_id: str) -> Iterator[tuple[str, int]]:
+    """Yields names and steps in the files of offline runs that have our id."""
+    for run in folder.glob("offline/run__*"):
+        operations = [one for file in sorted(run.glob("data-*.log")) for one in _operations(file)]
+        if any(
+            one.get("path") == _ID_FIELD.split("/") and one.get("value") == run_id
+            for one in operations
+        ):
+            for one in operations:
+                if one.get("type") in ("LogFloats", "LogImages"):
+                    for value in one["values"]:
+                        yield "/".join(one["path"]), int(value["step"])
+
+
+def _operations(file: Path) -> Iterator[dict[str, Any]]:
+    for line in file.read_text(errors="replace").splitlines():
+        try:
+            yield json.loads(line)["obj"]
+        except ValueError:  # the last line of a process that was killed
+            return
+
+
+class NeptuneSaver(BaseSaveHandler):
+    """Save handler that uploads checkpoints to a run of Neptune, from rank 0.
+
+    Args:
+        neptune_logger: the logger whose run to use.
+
+    Example::
+
+        with NeptuneLogger(project="me/digits") as logger:
+            saver = NeptuneSaver(logger)
+            checkpoint = Checkpoint({"model": model}, saver, n_saved=2)
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint)
+            trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(self, neptune_logger: NeptuneLogger) -> None:
+        if not isinstance(neptune_logger, NeptuneLogger):
+            raise TypeError(
+                "neptune_logger should be a NeptuneLogger, "
+                f"but given {type(neptune_logger).__name__}"
+            )
+        self._logger = neptune_logger
+
+    @idist.one_rank_only()
+    def __call__(
+        self,
+        checkpoint: Mapping[str, Any],
+        filename: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Uploads a checkpoint as ``filename``."""
+        types = import_optional("neptune.types", extra="neptune")
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        content.seek(0)
+        self._logger[filename].upload(types.File.from_stream(content, extension="pt"))
+
+    @idist.one_rank_only(with_barrier=True)
+    def remove(self, filename: str) -> None:
+        """Deletes a checkpoint."""
+        del self._logger.experiment[filename]
+
+
+class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+    """Logs metrics, outputs and attributes of the state, as ``tag/name``.
+
+    See ``base_logger.BaseOutputHandler`` for the arguments.
+    """
+
+    logger_class = NeptuneLogger
+    mismatch = TypeError
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_output(self, engine, self._checked(logger), event_name)
+
+
+class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+    """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
+
+    logger_class = NeptuneLogger
+    mismatch = TypeError
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
+
+
+class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+    """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
+
+    logger_class = NeptuneLogger
+    mismatch = TypeError
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current numbers."""
+        logger, tensors = self._checked(logger), trackers._weights(self)
+        trackers._log_reduced(self, engine, logger, event_name, "weights", tensors)
+
+
+class GradsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+    """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
+
+    Parameters without a gradient are skipped.
+    """
+
+    logger_class = NeptuneLogger
+    mismatch = TypeError
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current numbers."""
+        logger, tensors = self._checked(logger), trackers._gradients(self)
+        trackers._log_reduced(self, engine, logger, event_name, "grads", tensors)

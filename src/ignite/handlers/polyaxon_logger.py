@@ -1,0 +1,186 @@
+"""Logging to Polyaxon."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ignite._core.optional import import_optional
+from ignite.engine import Engine
+from ignite.handlers import trackers
+from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
+from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = ["OptimizerParamsHandler", "OutputHandler", "PolyaxonLogger", "global_step_from_engine"]
+
+
+class PolyaxonLogger(trackers.TrackerLogger):
+    """Logs to a run of Polyaxon, or to files (``is_offline=True``).
+
+    Other attributes are looked up in the run: ``logger.log_inputs(lr=0.1)``. If the server cannot
+    be reached when the run starts, the run is offline, with a warning.
+
+    After ``trainer.run(..., resume="latest")``, the Polyaxon run of the checkpoint is continued;
+    steps in its local files that the earlier process logged after the checkpoint are not logged
+    again.
+
+    Args:
+        *args: arguments of ``polyaxon.tracking.Run``.
+        **kwargs: further arguments of ``Run``.
+
+    Raises:
+        ModuleNotFoundError: polyaxon is not installed.
+
+    Example::
+
+        with PolyaxonLogger(project="digits") as logger:
+            logger.log_inputs(lr=0.1)
+            logger.attach_output_handler(
+                trainer,
+                Events.ITERATION_COMPLETED(every=100),
+                tag="training",
+                output_transform=lambda loss: {"loss": loss},
+            )
+            trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        tracking = import_optional("polyaxon.tracking", extra="polyaxon")
+        super().__init__(_Run(tracking.Run, args, kwargs))
+
+    @property
+    def experiment(self) -> Any:
+        """Polyaxon's run, which has got all values logged so far."""
+        return self._client()
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
+        return OptimizerParamsHandler(*args, **kwargs)
+
+
+class _Run:
+    """A :class:`~ignite.handlers.trackers.Tracker` on a run."""
+
+    def __init__(self, run_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        exceptions = import_optional("polyaxon.exceptions", extra="polyaxon")
+        self.errors = (exceptions.PolyaxonClientException,)
+        self._run_class = run_class
+        self._arguments = (args, kwargs)
+        self._is_named = len(args) > 2 or kwargs.get("run_uuid") is not None
+        self._is_resumed = False
+        self._logged = LoggedSteps()
+        self._known: set[str] = set()
+        self.client = self._start(*args, **kwargs)
+
+    def _start(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._run_class(*args, **kwargs)
+        except (*self.errors, OSError) as error:
+            warnings.warn(
+                f"Cannot reach the Polyaxon server, the run is offline: {error}", stacklevel=5
+            )
+            return self._run_class(*args, **{**kwargs, "is_offline": True})
+
+    def reopen(self) -> None:
+        """Continues the run that was ended."""
+        self._continue(self.client.run_uuid)
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        new = self._new({name: float(value) for name, value in values.items()}, step)
+        if new:
+            self.client.log_metrics(step=step, **new)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        counts, edges = bin_counts(values)
+        if self._new({name: counts}, step):
+            self.client.log_np_histogram(name=name, values=edges, counts=counts, step=step)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self.client.log_inputs(**values)
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        self.client.log_image(image.detach().cpu().numpy(), name=name, step=step, dataformats="CHW")
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        self.client.log_mpl_image(figure, name=name, step=step, close=False)
+
+    def artifact(self, path: str | os.PathLike[str]) -> None:
+        self.client.log_artifact(os.fspath(path))
+
+    def flush(self) -> None:
+        """Writes the events logged so far to the local files."""
+        events = getattr(self.client, "_event_logger", None)  # has no public name
+        if events is not None:
+            events.flush()
+
+    def close(self) -> None:
+        self.client.end()
+
+    def elsewhere(self, folder: Path) -> Discarding:
+        return Discarding(self.client)
+
+    def state_dict(self) -> dict[str, Any]:
+        self.flush()
+        return {"run_uuid": self.client.run_uuid}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        run_uuid = state_dict["run_uuid"]
+        if run_uuid is None or run_uuid == self.client.run_uuid or self._is_named:
+            return
+        self.client.end()
+        self._continue(run_uuid)
+        self._is_resumed, self._known = True, set()
+
+    def _continue(self, run_uuid: str | None) -> None:
+        args, kwargs = self._arguments
+        self.client = self._start(*args, **{**kwargs, "run_uuid": run_uuid})
+
+    def _new(self, values: dict[str, Any], step: int) -> dict[str, Any]:
+        """Returns the values that are not in the local files of the run yet."""
+        if not self._is_resumed:
+            return values
+        for name in values.keys() - self._known:
+            self._known.add(name)
+            self._logged.note(name, self._last_step(name))
+        return self._logged.new(values, step)
+
+    def _last_step(self, name: str) -> int:
+        folder = Path(self.client.get_artifacts_path() or "") / "events"
+        steps = [-1]
+        for path in folder.glob(f"*/{name.replace('/', '__')}.plx"):
+            with path.open(newline="") as file:
+                rows = csv.DictReader(file, delimiter="|")
+                steps += [int(row["step"]) for row in rows if (row["step"] or "").isdigit()]
+        return max(steps)
+
+
+class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+    """Logs metrics, outputs and attributes of the state, as ``tag/name``.
+
+    See ``base_logger.BaseOutputHandler`` for the arguments.
+    """
+
+    logger_class = PolyaxonLogger
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_output(self, engine, self._checked(logger), event_name)
+
+
+class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+    """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
+
+    logger_class = PolyaxonLogger
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)

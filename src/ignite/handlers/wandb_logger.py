@@ -1,0 +1,303 @@
+"""Logging to Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch import Tensor
+
+from ignite._core.optional import import_optional
+from ignite.engine import Engine
+from ignite.handlers import trackers
+from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
+from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = ["OptimizerParamsHandler", "OutputHandler", "WandBLogger", "global_step_from_engine"]
+
+# Unless the user sets them. By default, a server that is down blocks the start of the program for
+# minutes, and its end for good.
+_LIMITS = {"WANDB_INIT_TIMEOUT": "60", "WANDB_FINISH_TIMEOUT": "600"}
+_BLOCK_BYTES = 32768
+# The scalars of an offline run, beside W&B's file: W&B keeps up to a block of it in memory, which is
+# lost if the process is killed.
+_JOURNAL = "ignite-scalars.jsonl"
+
+
+class WandBLogger(trackers.TrackerLogger):
+    """Logs to a run of W&B, online or offline (``mode="offline"``).
+
+    Other attributes are looked up in ``wandb``: ``logger.config.update({...})``, ``logger.run``.
+    All values of a step should be logged before those of the next step: W&B drops values of earlier
+    steps. If the server cannot be reached when the run starts, the run is offline, with a warning;
+    ``wandb sync`` uploads it later. Later outages do not stop training.
+
+    After ``trainer.run(..., resume="latest")``, the W&B run of the checkpoint is continued; steps
+    that the earlier process logged after the checkpoint are not logged again. The run that was
+    started in the meantime stays empty; to have none, pass ``id=`` and ``resume="allow"``.
+
+    Args:
+        *args: arguments of ``wandb.init``.
+        init: False to use the current run instead of calling ``wandb.init``.
+        **kwargs: further arguments of ``wandb.init``.
+
+    Raises:
+        ModuleNotFoundError: wandb is not installed.
+
+    Example::
+
+        with WandBLogger(project="digits", config={"lr": 0.1}) as logger:
+            logger.attach_output_handler(
+                trainer,
+                Events.ITERATION_COMPLETED(every=100),
+                tag="training",
+                output_transform=lambda loss: {"loss": loss},
+            )
+            trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(self, *args: Any, init: bool = True, **kwargs: Any) -> None:
+        wandb = import_optional("wandb", extra="wandb")
+        super().__init__(_Run(wandb, args, kwargs, init))
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        """Logs a dictionary as ``wandb.log`` does, or pairs of a path and a value at a step.
+
+        Args:
+            *args: arguments of ``wandb.log``, or of :meth:`TrackerLogger.log`.
+            **kwargs: likewise.
+        """
+        if "data" in kwargs or (args and isinstance(args[0], Mapping)):
+            self._client().log(*args, **kwargs)
+        else:
+            super().log(*args, **kwargs)
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
+        return OptimizerParamsHandler(*args, **kwargs)
+
+
+class _Run:
+    """A :class:`~ignite.handlers.trackers.Tracker` on the current run."""
+
+    takes_text = True
+
+    def __init__(
+        self, wandb: Any, args: tuple[Any, ...], kwargs: dict[str, Any], starts: bool
+    ) -> None:
+        self.client = wandb
+        self.errors = (wandb.errors.CommError,)
+        self._arguments = (args, kwargs)
+        self._logged = LoggedSteps()
+        self._last_step = -1
+        self._journal: TextIO | None = None
+        self._is_ours = starts and wandb.run is None
+        if starts:
+            self._start(*args, **kwargs)
+        self._id: str | None = None if wandb.run is None else wandb.run.id
+
+    def _start(self, *args: Any, **kwargs: Any) -> None:
+        for name, value in _LIMITS.items():
+            os.environ.setdefault(name, value)
+        try:
+            self.client.init(*args, **kwargs)
+        except self.client.errors.CommError as error:
+            warnings.warn(f"Cannot reach the W&B server, the run is offline: {error}", stacklevel=5)
+            self.client.init(*args, **{**kwargs, "mode": "offline"})
+        run = self.client.run
+        if run is not None and run.offline:
+            self._journal = (Path(run.settings.sync_file).parent / _JOURNAL).open("a")
+
+    def reopen(self) -> None:
+        """Continues the run that was finished."""
+        if self._is_ours and self.client.run is None:
+            self._continue(self._id)
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        new = self._log(values, step)
+        self._last_step = max(step, self._last_step)
+        if new and self._journal is not None:
+            self._journal.write(json.dumps([step, new]) + "\n")
+            self._journal.flush()
+
+    def _log(self, values: Mapping[str, Any], step: int) -> dict[str, Any]:
+        new = self._logged.new(values, step)
+        if new:
+            self.client.log(new, step=step)
+        return new
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        self._log({name: self.client.Histogram(np_histogram=bin_counts(values))}, step)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self.client.config.update(dict(values), allow_val_change=True)
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        array = image.detach().cpu().permute(1, 2, 0).numpy()
+        self._log({name: self.client.Image(array)}, step)
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        self._log({name: self.client.Image(figure)}, step)
+
+    def artifact(self, path: str | os.PathLike[str]) -> None:
+        self.client.log_artifact(os.fspath(path))
+
+    def close(self) -> None:
+        self.client.finish()
+        if self._journal is not None:
+            self._journal.close()
+
+    def elsewhere(self, folder: Path) -> Discarding:
+        return Discarding(self.client)
+
+    def state_dict(self) -> dict[str, Any]:
+        run = self.client.run
+        folder = None if run is None else str(Path(run.settings.sync_file).parent.parent)
+        return {"id": self._id, "folder": folder, "last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        run_id, folder = state_dict["id"], state_dict["folder"]
+        if not self._is_ours or run_id is None or run_id == self._id:
+            return
+        self.close()
+        folders = [] if folder is None else sorted(Path(folder).glob(f"*-{run_id}"))
+        self._continue(run_id)
+        run = self.client.run
+        if run.offline:
+            self._restore(folders, state_dict["last_step"])
+        else:
+            self._logged.note_all(run.step - 1)
+
+    def _continue(self, run_id: str | None) -> None:
+        args, kwargs = self._arguments
+        self._start(*args, **{**kwargs, "id": run_id, "resume": "allow"})
+        self._id = run_id
+
+    def _restore(self, folders: list[Path], last_step: int) -> None:
+        """Logs again what W&B had only in memory when earlier processes were killed."""
+        for path in (file for folder in folders for file in folder.glob("run-*.wandb")):
+            self._logged.note_all(max(_steps_of(path), default=-1))
+        rows: dict[int, dict[str, Any]] = {}
+        for folder in folders:
+            for step, values in _journaled(folder / _JOURNAL):
+                rows.setdefault(step, {}).update(values)
+        for step in sorted(step for step in rows if step <= last_step):
+            self.scalars(rows[step], step)
+
+
+def _journaled(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the steps and scalars of a file of ours in the folder of an offline run."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            step, values = json.loads(line)
+        except ValueError:  # the last line of a process that was killed
+            return
+        yield step, values
+
+
+def _steps_of(path: Path) -> Iterator[int]:
+    """Yields the steps in a file of an offline run."""
+    record_class = import_optional("wandb.proto.wandb_internal_pb2", extra="wandb").Record
+    for content in _records(path.read_bytes()):
+        record = record_class.FromString(content)
+        if record.WhichOneof("record_type") == "history":
+            yield record.history.step.num
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """Yields the records of a file of an offline run, up to the first incomplete one.
+
+    The file consists of a header of 7 bytes, and the records in the format of LevelDB's log: blocks
+    of 32 KiB with chunks of a checksum (4 bytes), a length (2), a type (1: a whole record; 2, 3, 4:
+    first, middle and last part of one) and the content.
+
+    Reference: https://github.com/google/leveldb/blob/main/doc/log_format.md
+    """
+    position, parts = 7, b""
+    while position + 7 <= len(data):
+        left = _BLOCK_BYTES - position % _BLOCK_BYTES
+        if left < 7:
+            position += left
+            continue
+        size, kind = struct.unpack_from("<HB", data, position + 4)
+        position += 7
+        if kind not in (1, 2, 3, 4) or position + size > len(data):
+            return
+        parts += data[position : position + size]
+        position += size
+        if kind in (1, 4):
+            yield parts
+            parts = b""
+
+
+class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+    """Logs metrics, outputs and attributes of the state, as ``tag/name``.
+
+    See ``base_logger.BaseOutputHandler`` for the other arguments.
+
+    Args:
+        sync: deprecated, without effect.
+    """
+
+    logger_class = WandBLogger
+
+    def __init__(
+        self,
+        tag: str,
+        metric_names: str | list[str] | None = None,
+        output_transform: Callable[..., Any] | None = None,
+        global_step_transform: Callable[[Engine[Any, Any], Any], int] | None = None,
+        sync: bool | None = None,
+        state_attributes: list[str] | None = None,
+    ) -> None:
+        super().__init__(
+            tag, metric_names, output_transform, global_step_transform, state_attributes
+        )
+        _warn_of_sync(sync)
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_output(self, engine, self._checked(logger), event_name)
+
+
+class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+    """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``.
+
+    See ``base_logger.BaseOptimizerParamsHandler`` for the other arguments.
+
+    Args:
+        sync: deprecated, without effect.
+    """
+
+    logger_class = WandBLogger
+
+    def __init__(
+        self,
+        optimizer: Any,
+        param_name: str = "lr",
+        tag: str | None = None,
+        sync: bool | None = None,
+    ) -> None:
+        super().__init__(optimizer, param_name, tag)
+        _warn_of_sync(sync)
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
+
+
+def _warn_of_sync(sync: bool | None) -> None:
+    if sync is not None:
+        warnings.warn(
+            "The sync argument for the WandBLoggers is no longer used, and may be removed in the "
+            "future",
+            stacklevel=3,
+        )

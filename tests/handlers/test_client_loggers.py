@@ -1,0 +1,125 @@
+"""Loggers of clients that need not be installed; tests/integration has the clients."""
+
+import importlib
+import sys
+
+import pytest
+import torch
+
+from ignite.engine import Engine, Events
+from ignite.handlers.tensorboard_logger import TensorboardLogger
+from ignite.handlers.trackers import TrackerLogger
+
+LOGGERS = {
+    "neptune": ("NeptuneLogger", "neptune", TypeError),
+    "polyaxon": ("PolyaxonLogger", "polyaxon.tracking", RuntimeError),
+    "wandb": ("WandBLogger", "wandb", RuntimeError),
+}
+
+
+@pytest.fixture(params=LOGGERS)
+def name(request):
+    return request.param
+
+
+def module_of(name):
+    return importlib.import_module(f"ignite.handlers.{name}_logger")
+
+
+def test_without_the_client(name, monkeypatch):
+    class_name, client, _ = LOGGERS[name]
+    monkeypatch.setitem(sys.modules, client, None)
+    with pytest.raises(ModuleNotFoundError, match=rf'pip install "reignition\[{name}\]"'):
+        getattr(module_of(name), class_name)()
+
+
+def test_handlers_work_with_their_logger_only(name):
+    class_name, _, error = LOGGERS[name]
+    module = module_of(name)
+    model = torch.nn.Linear(1, 1)
+    handlers = [module.OutputHandler("t", "all"), module.OptimizerParamsHandler(Parameters())]
+    handlers += [
+        getattr(module, handler)(model)
+        for handler in module.__all__
+        if handler.startswith(("Weights", "Grads"))
+    ]
+    assert len(handlers) == {"neptune": 4}.get(name, 2)
+    for handler in handlers:
+        with pytest.raises(error, match=f"works only with {class_name}, but given int"):
+            handler(Engine(lambda engine, batch: batch), 3, Events.COMPLETED)
+
+
+class Parameters:
+    param_groups = ()
+
+
+@pytest.mark.parametrize("position", ["OutputHandler", "OptimizerParamsHandler"])
+def test_sync_of_wandb_has_no_effect_and_warns(position):
+    module = module_of("wandb")
+    first = ("t", "all") if position == "OutputHandler" else (Parameters(),)
+    with pytest.warns(UserWarning, match="sync argument for the WandBLoggers is no longer used"):
+        getattr(module, position)(*first, sync=True)
+
+
+class Client:
+    def __init__(self):
+        self.calls = []
+
+    def write(self, text):
+        self.calls.append(text)
+
+
+class Tracker:
+    def __init__(self, client):
+        self.client = client
+
+    def scalars(self, values, step):
+        self.client.write(f"ours {step}")
+
+    def histogram(self, name, values, step):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_client_gets_what_handlers_logged_before_the_program_uses_it():
+    client = Client()
+    logger = TrackerLogger(Tracker(client))
+    logger._queue._waiting.append(([(("a",), 1.0)], 1))  # as if the copy were still under way
+    logger.write("own")
+    assert client.calls == ["ours 1", "own"]
+
+
+def test_attributes_that_neither_the_logger_nor_its_client_has():
+    with pytest.raises(AttributeError, match="'Client' object has no attribute 'nothing'"):
+        _ = TrackerLogger(Tracker(Client())).nothing
+    tracker = Tracker(None)
+    del tracker.client
+    with pytest.raises(AttributeError, match="'TrackerLogger' object has no attribute 'nothing'"):
+        _ = TrackerLogger(tracker).nothing
+
+
+def test_the_writer_of_tensorboard_can_be_replaced(tmp_path):
+    calls = []
+
+    class Writer:
+        def add_scalar(self, name, value, step):
+            calls.append((name, value, step))
+
+        def flush(self):
+            calls.append("flush")
+
+        def close(self):
+            calls.append("close")
+
+    engine = Engine(lambda engine, batch: batch)
+    with TensorboardLogger(log_dir=str(tmp_path)) as logger:
+        logger.writer.close()
+        logger.writer = Writer()
+        event = Events.ITERATION_COMPLETED
+        logger.attach_output_handler(engine, event, tag="t", output_transform=lambda x: {"x": x})
+        engine.add_event_handler(event, lambda: logger.writer.add_scalar("own", 0, 0))
+        engine.run([0.5])
+        logger.flush()
+    assert calls == [("t/x", 0.5, 1), ("own", 0, 0), "flush", "close"]
