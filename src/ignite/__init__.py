@@ -1,13 +1,30 @@
 """Reignition: training loops for PyTorch, made of engines, events and handlers."""
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ignite._core.optional import names_when_used
 from ignite.contrib import old_paths
 
-__version__ = "0.6.0"
+if TYPE_CHECKING:
+    from ignite import (
+        base,
+        contrib,
+        data,
+        distributed,
+        engine,
+        exceptions,
+        handlers,
+        learner,
+        metrics,
+        storage,
+        testing,
+        utils,
+    )
+    from ignite.learner import History, Learner
 
-_ROOMS = (
+__all__ = [
+    "History",
+    "Learner",
     "base",
     "contrib",
     "data",
@@ -20,20 +37,10 @@ _ROOMS = (
     "storage",
     "testing",
     "utils",
-)
+]
 
-_OF_LEARNER = ("History", "Learner")
+__version__ = "0.6.0"
 
 old_paths.install()
 
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"ignite.{name}")
-    if name in _OF_LEARNER:
-        return getattr(importlib.import_module("ignite.learner"), name)
-    raise AttributeError(f"module 'ignite' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS, *_OF_LEARNER])
+__getattr__, __dir__ = names_when_used(__name__)

@@ -1,10 +1,15 @@
-"""Imports at first use: optional packages, and modules that most programs do not need."""
+"""Imports at first use: optional packages, names of packages, and modules that most programs do not need."""
 
+import dis
 import functools
 import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-__all__ = ["LazyModule", "import_optional", "numpy_or_none"]
+__all__ = ["LazyModule", "import_optional", "names_when_used", "numpy_or_none"]
 
 
 def import_optional(module: str, extra: str) -> Any:
@@ -63,3 +68,47 @@ class LazyModule:
 
     def __repr__(self) -> str:
         return f"LazyModule({self._name!r})"
+
+
+def names_when_used(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Returns ``__getattr__`` and ``__dir__`` of a package that imports its names when they are first used.
+
+    The names are those that the ``__init__`` module imports for type checkers only::
+
+        if TYPE_CHECKING:
+            from ignite.metrics.accuracy import Accuracy
+        __getattr__, __dir__ = names_when_used(__name__)
+
+    This block is the only list of them. It is compiled, though never executed, and read from the
+    bytecode, which is also there where sources are not. Submodules are found, too, as after an
+    import.
+    """
+    module = sys.modules[package]
+    homes = _homes(module)
+
+    def look_up(name: str) -> Any:
+        if name in homes:
+            value = getattr(importlib.import_module(homes[name]), name)
+            setattr(module, name, value)
+            return value
+        if not name.startswith("__") and importlib.util.find_spec(f"{package}.{name}") is not None:
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def names() -> list[str]:
+        return sorted({*vars(module), *vars(module).get("__all__", ())})
+
+    return look_up, names
+
+
+def _homes(module: ModuleType) -> dict[str, str]:
+    """Returns modules by the names that ``module`` imports from them."""
+    assert module.__spec__ is not None
+    homes: dict[str, str] = {}
+    home = ""
+    for instruction in dis.get_instructions(module.__spec__.loader.get_code(module.__name__)):  # type: ignore[union-attr]
+        if instruction.opname == "IMPORT_NAME":
+            home = instruction.argval
+        elif instruction.opname == "IMPORT_FROM" and home != module.__name__:
+            homes[instruction.argval] = home
+    return homes

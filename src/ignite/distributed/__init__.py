@@ -3,44 +3,49 @@
 Usually imported as ``idist``. All functions also work in a single process.
 """
 
-from ignite.distributed.auto import (
-    DistributedProxySampler,
-    auto_dataloader,
-    auto_model,
-    auto_optim,
-)
-from ignite.distributed.launcher import Parallel
-from ignite.distributed.utils import (
-    all_gather,
-    all_gather_tensors_with_shapes,
-    all_reduce,
-    available_backends,
-    backend,
-    barrier,
-    broadcast,
-    device,
-    finalize,
-    get_local_rank,
-    get_nnodes,
-    get_node_rank,
-    get_nproc_per_node,
-    get_rank,
-    get_world_size,
-    has_hvd_support,
-    has_native_dist_support,
-    has_xla_support,
-    hostname,
-    initialize,
-    model_name,
-    new_group,
-    one_rank_first,
-    one_rank_only,
-    registered_computation_models,
-    set_local_rank,
-    show_config,
-    spawn,
-    sync,
-)
+from typing import TYPE_CHECKING
+
+from ignite._core.optional import names_when_used
+
+if TYPE_CHECKING:
+    from ignite.distributed.auto import (
+        DistributedProxySampler,
+        auto_dataloader,
+        auto_model,
+        auto_optim,
+    )
+    from ignite.distributed.launcher import Parallel
+    from ignite.distributed.utils import (
+        all_gather,
+        all_gather_tensors_with_shapes,
+        all_reduce,
+        available_backends,
+        backend,
+        barrier,
+        broadcast,
+        device,
+        finalize,
+        get_local_rank,
+        get_nnodes,
+        get_node_rank,
+        get_nproc_per_node,
+        get_rank,
+        get_world_size,
+        has_hvd_support,
+        has_native_dist_support,
+        has_xla_support,
+        hostname,
+        initialize,
+        model_name,
+        new_group,
+        one_rank_first,
+        one_rank_only,
+        registered_computation_models,
+        set_local_rank,
+        show_config,
+        spawn,
+        sync,
+    )
 
 __all__ = [
     "DistributedProxySampler",
@@ -78,3 +83,5 @@ __all__ = [
     "spawn",
     "sync",
 ]
+
+__getattr__, __dir__ = names_when_used(__name__)

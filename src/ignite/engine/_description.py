@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ignite._core.calls import name_of, source_location
+from ignite._core.optional import LazyModule
 from ignite.engine._emitter import Emitter
 from ignite.engine._handlers import Registration
 
 __all__ = ["Description"]
+
+html = LazyModule("html")
 
 # Events in order, each with its depth in the loop.
 _TIMELINE = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-import sysconfig
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import (
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite._core.optional import LazyModule
 from ignite.engine._emitter import Emitter
 
 __all__ = [
@@ -42,9 +42,8 @@ __all__ = [
     "variables_of",
 ]
 
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+sysconfig = LazyModule("sysconfig")
+
 _MAX_ITEMS = 10_000  # larger containers are considered data
 _MAX_DEPTH = 8
 _DATA = (DataLoader, Dataset, Sampler)
@@ -112,7 +111,14 @@ def has_state(value: Any) -> bool:
 
 def is_of_a_library(path: str) -> bool:
     """Whether a source file belongs to Python or to an installed package."""
-    return path.startswith(_LIBRARIES)
+    return path.startswith(_library_folders())
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    return tuple(
+        {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    )
 
 
 def _is_ours(module: str | None) -> bool:
