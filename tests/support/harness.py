@@ -1,9 +1,13 @@
 """Runs a function in k processes that form a gloo group, and gives back what each returned."""
 
+import multiprocessing
 import socket
 
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+# Processes are forked from a server that has imported what takes seconds.
+multiprocessing.set_forkserver_preload(["torch", "ignite.engine", "ignite.metrics", "support"])
 
 
 def free_port():
@@ -25,5 +29,6 @@ def run(function, num_processes=2):
     """``[function(rank) for rank in range(num_processes)]``, each in a process of its own. It must be importable."""
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_work, (num_processes, free_port(), function, results), num_processes)
+        arguments = (num_processes, free_port(), function, results)
+        mp.start_processes(_work, arguments, num_processes, start_method="forkserver")
         return [results[rank] for rank in range(num_processes)]

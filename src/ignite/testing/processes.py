@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import faulthandler
+import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -32,13 +34,16 @@ def run_processes(
     """Calls ``function(rank, *args)`` in the processes of a group, and returns their results.
 
     In the processes, ``ignite.distributed`` is initialized with gloo, and PyTorch uses one thread.
+    On Linux, they are forked from a server process that has imported torch
+    (:func:`multiprocessing.set_forkserver_preload`), so that only the first call takes seconds.
+    Elsewhere, each process imports torch. Environment variables are those of the call.
 
     Args:
         function: a function that can be imported, because processes do not share memory. With
             pytest's ``--import-mode=importlib``, its module must be on the path.
         num_processes: number of processes.
         *args: arguments of the function.
-        timeout_s: timeout in seconds; a process takes some seconds to import torch.
+        timeout_s: timeout in seconds, which includes the import of torch.
 
     Returns:
         The results by rank: numbers, strings, tensors, and containers of these.
@@ -69,9 +74,10 @@ def run_processes(
         context = distributed.spawn(
             "gloo",
             _work,
-            (name, function, args),
+            (name, dict(os.environ), function, args),
             nproc_per_node=num_processes,
             join=False,
+            start_method=_start_method(),
             timeout=datetime.timedelta(seconds=timeout_s),
         )
         try:
@@ -83,7 +89,22 @@ def run_processes(
         return [_load_result(_result_of(folder, rank), rank) for rank in range(num_processes)]
 
 
-def _work(rank: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _start_method() -> str:
+    if sys.platform != "linux":  # elsewhere, libraries that torch loads may not be forked
+        return "spawn"
+    multiprocessing.set_forkserver_preload(["torch", "ignite.distributed"])
+    return "forkserver"
+
+
+def _work(
+    rank: int,
+    folder: str,
+    environment: dict[str, str],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)  # the server has those of its start
     torch.set_num_threads(1)
     with _stack_of(Path(folder), rank).open("w") as stack:
         faulthandler.register(_STACK_SIGNAL, file=stack)
