@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import detached
+from ignite.metrics._host_arrays import array_of, detached, largest, smallest
 from ignite.metrics.statistics._statistic import wide_dtype
 
 NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))
@@ -210,3 +210,21 @@ def log_probabilities(rows: Tensor) -> Tensor:
 
 
 _FEW_CLASSES = 32
+
+
+def odds_of(logits: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Returns the exponentials of logits (M, C, ...) and their sums over classes (M, ...).
+
+    This is one pass where a softmax takes three, because it makes the logits relative to their
+    maximum first. None if that were needed: a sum is far from 1, so that its logarithm has an error
+    of more than about 1e-6, or that many classes underflow. Also None without examples, and for NaN.
+    """
+    odds = logits.exp()
+    sums = odds.sum(dim=1)
+    array = array_of(sums.flatten())
+    if array is None or not array.size:
+        return None
+    return (odds, sums) if smallest(array) > _LEAST_ODDS and largest(array) < _MOST_ODDS else None
+
+
+_LEAST_ODDS, _MOST_ODDS = 1e-6, 1e6

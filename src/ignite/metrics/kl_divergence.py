@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import exact_sum, log_probabilities, rows_of_logits
+from ignite.metrics._distances import exact_sum, log_probabilities, odds_of, rows_of_logits
 from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Statistic, Totals
@@ -84,6 +84,11 @@ def _exactly(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def _quickly(predicted: Tensor, true: Tensor) -> Tensor:
+    of_true, of_predicted = odds_of(true), odds_of(predicted)
+    if of_true is not None and of_predicted is not None:
+        (odds, sums), (_, predicted_sums) = of_true, of_predicted
+        means = torch.linalg.vecdot(odds, true - predicted) / sums
+        return (means + (predicted_sums / sums).log_()).sum(dtype=torch.float64)
     true, predicted = log_probabilities(true), log_probabilities(predicted)
     return true.exp().mul_(true.sub_(predicted)).sum(dim=1).sum(dtype=torch.float64)
 

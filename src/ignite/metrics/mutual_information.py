@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._distances import NARROW, log_probabilities, read_predicted_rows, widened
+from ignite.metrics._distances import NARROW, odds_of, read_predicted_rows, widened
 from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
@@ -82,16 +82,26 @@ class MutualInformation(Entropy):
 def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float, Tensor]:
     logits = pair[0]
     if logits.is_cpu and logits.dtype in NARROW:
-        # Errors of probabilities in float32 cancel if both sums use the same probabilities.
-        logarithms = log_probabilities(logits.float())
-        probabilities = logarithms.exp()
-        shares = probabilities.sum(dim=0).double()
-        total = -torch.linalg.vecdot(probabilities, logarithms).sum(dtype=torch.float64).item()
-        num_examples = logits.shape[0]
-        if torch.special.entr(shares / num_examples).sum().item() - total / num_examples > _LEAST:
-            return num_examples, total, shares
-    found, odds, sums = entropies(widened(logits))
-    return len(sums), found.sum(), (1 / sums) @ odds
+        found = _in_single_precision(logits.float())
+        if found is not None:
+            return found
+    each, odds, sums = entropies(widened(logits))
+    return len(sums), each.sum(), (1 / sums) @ odds
+
+
+def _in_single_precision(logits: Tensor) -> tuple[int, float, Tensor] | None:
+    """Returns the sums computed in float32, or None if that is not precise enough."""
+    found = odds_of(logits)
+    if found is None:
+        return None
+    # Errors of odds in float32 cancel, because both sums use the same odds.
+    odds, sums = found
+    shares = (sums.reciprocal() @ odds).double()
+    each = sums.log() - torch.linalg.vecdot(odds, logits) / sums
+    total = each.sum(dtype=torch.float64).item()
+    num_examples = logits.shape[0]
+    information = torch.special.entr(shares / num_examples).sum().item() - total / num_examples
+    return (num_examples, total, shares) if information > _LEAST else None
 
 
 _LEAST = 0.05

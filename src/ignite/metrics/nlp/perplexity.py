@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ignite.exceptions import NotComputableError
+from ignite.metrics._distances import odds_of
 from ignite.metrics._host_arrays import array_of, detached, largest, numpy, smallest
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
@@ -202,6 +203,10 @@ def _sum_in_pieces(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor | flo
 def _sum_of_piece(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor | float:
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
+    if y.is_cpu and logits.dtype is torch.float32 and logits.numel() > _MANY_LOGITS:
+        total = _quick_sum(logits, y, ignore_index)
+        if total is not None:
+            return total
     each = cross_entropy(logits, y, ignore_index=ignore_index, reduction="none")
     array = array_of(each)
     if array is not None:
@@ -209,6 +214,21 @@ def _sum_of_piece(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor | floa
     return each.sum(dtype=wide_dtype(each))
 
 
+def _quick_sum(logits: Tensor, y: Tensor, ignore_index: int) -> float | None:
+    """Sums cross entropies with one pass over the logits; None if that is not precise enough, or fails."""
+    found = odds_of(logits)
+    if found is None:
+        return None
+    counts = y != ignore_index
+    targets = y if counts.all() else y.where(counts, 0)
+    if targets.min() < 0 or targets.max() >= logits.shape[1]:
+        return None
+    each = found[1].log_() - logits.gather(1, targets.unsqueeze(1)).squeeze(1)
+    return (each if targets is y else each[counts]).sum(dtype=torch.float64).item()
+
+
+_MANY_LOGITS = 2**15
+"""For fewer logits, the calls take longer than the passes."""
 _PIECE = 2**24
 """Size of the logits that are handled at once: 64 MiB of float32."""
 

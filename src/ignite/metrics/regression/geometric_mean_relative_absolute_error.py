@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ignite.metrics._host_arrays import arrays_of, inner_product, numpy, without_float_warnings
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.regression._base import (
@@ -70,19 +70,26 @@ class GeometricMeanRelativeAbsoluteError(View):
 def _mean_of_single(pieces: list[tuple[Tensor, Tensor]]) -> float | None:
     """Returns the mean logarithm of relative errors, computed in float32, or None if that is not precise enough.
 
-    It is precise enough if the mean target is not large compared to the deviations of targets.
+    It is precise enough if the mean target is not large compared to the deviation of targets.
     """
-    if not all(y.is_cpu and are_single(y_pred, y) for y_pred, y in pieces):
+    arrays = [arrays_of(*pair) for pair in pieces if are_single(*pair)]
+    if len(arrays) < len(pieces) or None in arrays:
         return None
-    num_examples = sum(len(y) for _, y in pieces)
-    mean = math.fsum(y.sum(dtype=torch.float64).item() for _, y in pieces) / num_examples
-    spread = total = 0.0
-    for y_pred, y in pieces:
-        deviations, errors = (y - mean).abs_(), (y - y_pred).abs_()
-        spread += deviations.sum().item()
-        total += errors.div_(deviations).log_().sum(dtype=torch.float64).item()
-    is_near = abs(mean) * num_examples < _NEAR * spread
-    return total / num_examples if is_near and math.isfinite(total) else None
+    num_examples = sum(len(y) for _, y in arrays)
+    with without_float_warnings():
+        mean = sum(float(y.sum()) for _, y in arrays) / num_examples
+        variance = sum(inner_product(y, y) for _, y in arrays) / num_examples - mean * mean
+        if not mean * mean < _NEAR * variance:
+            return None
+        total = 0.0
+        for y_pred, y in arrays:
+            deviations, errors = y - mean, y - y_pred
+            numpy.abs(deviations, out=deviations)
+            numpy.abs(errors, out=errors)
+            errors /= deviations
+            total += float(numpy.log(errors, out=errors).sum())
+    return total / num_examples if math.isfinite(total) else None
 
 
-_NEAR = 4
+_NEAR = 16
+"""Accepted square of the mean target, in variances of the targets."""
