@@ -42,7 +42,8 @@ def run_in_terminal(arguments, until, then):
             is_typed = True
             os.write(controller, then)
     os.close(controller)
-    return seen, process.wait(timeout=60)
+    with process:
+        return seen, process.wait(timeout=60)
 
 
 def _take_terminal(terminal):

@@ -1,6 +1,7 @@
 """Runs a function in k processes that form a gloo group, and gives back what each returned."""
 
 import multiprocessing
+import os
 import socket
 
 import torch.distributed as dist
@@ -16,7 +17,8 @@ def free_port():
         return server.getsockname()[1]
 
 
-def _work(rank, num_processes, port, function, results):
+def _work(rank, num_processes, port, environment, function, results):
+    os.environ.update(environment)  # the server has those of its start
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=num_processes)
     try:
@@ -29,6 +31,6 @@ def run(function, num_processes=2):
     """``[function(rank) for rank in range(num_processes)]``, each in a process of its own. It must be importable."""
     with mp.Manager() as manager:
         results = manager.dict()
-        arguments = (num_processes, free_port(), function, results)
+        arguments = (num_processes, free_port(), dict(os.environ), function, results)
         mp.start_processes(_work, arguments, num_processes, start_method="forkserver")
         return [results[rank] for rank in range(num_processes)]

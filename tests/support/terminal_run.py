@@ -1,6 +1,7 @@
 """A run with a live display, for a test that gives it a terminal."""
 
 import sys
+import time
 
 from ignite.engine import Engine, Events
 from ignite.handlers import LiveProgress, ProgressBar
@@ -15,7 +16,9 @@ def main(kind):
     def say_so():
         sys.stdout.write("READY\n")
         sys.stdout.flush()
-        sys.stdin.readline()  # Ctrl-C comes now
+        # Ctrl-C comes now. A call that blocks for good would miss it if it came just before.
+        while True:
+            time.sleep(0.01)
 
     trainer.run(range(100), max_epochs=10)
 
