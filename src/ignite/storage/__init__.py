@@ -14,7 +14,7 @@ from ignite.storage.note import RUN_FAMILY, VERSION, Note, append_note, read_not
 from ignite.storage.place import Folder, Place, open_place
 from ignite.storage.reader import Found, Loaded, load, load_latest, save, scan
 from ignite.storage.restore import restore
-from ignite.storage.snapshot import Snapshot, check_storable, plain
+from ignite.storage.snapshot import Snapshot, check_storable, decode_objects, plain
 from ignite.storage.verify import verify
 from ignite.storage.writer import Writer
 
@@ -41,6 +41,7 @@ __all__ = [
     "check_storable",
     "check_whole",
     "commit",
+    "decode_objects",
     "hold",
     "is_temporary",
     "kept",

@@ -7,6 +7,7 @@ only; all others are left to ``torch.save``.
 """
 
 import codecs
+import copy
 import copyreg
 import ctypes
 import functools
@@ -15,7 +16,7 @@ import pickle
 import re
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ignite._core.torch_private import MKLDNN_LAYOUT, rebuild_tensor, storage_id
 from ignite.storage._archive import ArchiveWriter
+from ignite.storage._objects import TAG, encode
 
 MAX_DEPTH = 100
 """Limit for nested containers: pickle and :class:`StateConverter` are recursive."""
@@ -30,7 +32,8 @@ MAX_DEPTH = 100
 _LEAVES = frozenset(
     {type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.layout}
 )
-_CONTAINERS = (dict, list, tuple, set)
+_CONTAINERS = frozenset({dict, list, tuple, set})
+_READ_BY_TORCH = _CONTAINERS | {OrderedDict, Counter, torch.Size}
 # torch's restricted unpickler reads integers of at most 255 bytes, including the sign.
 _MAX_INT_BITS = 8 * 254
 _SUB_BYTE = re.compile(r"torch\.u?int[1-7]$")
@@ -53,15 +56,14 @@ _STORAGES = {
     torch.uint8: torch.ByteStorage,
 }
 _ADVICE = {
-    "numpy.ndarray": "give a tensor, torch.from_numpy(x)",
-    "builtins.frozenset": "give a set",
     "torch._C.Generator": "give its get_state()",
     "torch.nn.parameter.UninitializedParameter": "run a batch through lazy modules before saving them",
     "torch.nn.parameter.UninitializedBuffer": "run a batch through lazy modules before saving them",
 }
 _ADVICE_FOR_OTHERS = (
     "give tensors, plain numbers and strings; or, if loading it runs no code that you do not know, "
-    "mark its class by torch.serialization.add_safe_globals"
+    "mark its class by torch.serialization.add_safe_globals([type(x)]); or save with "
+    "DiskSaver(folder, weights_only=False) and load with weights_only=False"
 )
 
 
@@ -105,15 +107,28 @@ class StateConverter:
     """Checks all values in a state, and converts it to plain containers and values.
 
     An object that occurs twice in the state is converted once, and is one object in the result.
+    Objects of well-known classes become tagged tuples, see :mod:`ignite.storage._objects`.
 
     Args:
         convert_tensor: returns the replacement of a tensor.
         copies: whether to copy objects of classes that are marked as safe to load.
+        weights_only: whether to refuse objects that ``torch.load(weights_only=True)`` would. If
+            not, they are kept.
+        keeps_mappings: whether every dictionary becomes a dictionary, not a tagged tuple.
     """
 
-    def __init__(self, convert_tensor: Callable[[Tensor], Tensor], *, copies: bool) -> None:
+    def __init__(
+        self,
+        convert_tensor: Callable[[Tensor], Tensor],
+        *,
+        copies: bool,
+        weights_only: bool = True,
+        keeps_mappings: bool = False,
+    ) -> None:
         self._convert_tensor = convert_tensor
         self._copies = copies
+        self._weights_only = weights_only
+        self._keeps_mappings = keeps_mappings
         # id -> the object and its replacement. Holding the object keeps its id from being reused.
         self._converted: dict[int, tuple[Any, Any]] = {}
         self._in_progress: set[int] = set()
@@ -153,10 +168,15 @@ class StateConverter:
 
     def _convert_object(self, x: Any, kind: type, at: KeyPath, depth: int) -> Any:
         if isinstance(x, Tensor):
+            if not self._weights_only and not _is_of_torch(x):
+                return self._keep(x)
             _check_tensor(x, at)
             return self._convert_tensor(x)
-        if kind not in _CONTAINERS and _is_marked_safe(x):
-            return self._check_loadable(x, at)
+        if kind not in _READ_BY_TORCH and not (self._keeps_mappings and isinstance(x, dict)):
+            if _is_marked_safe(x):
+                return self._check_loadable(x, at)
+            if (parts := self._encode(x, kind, at, depth)) is not None:
+                return parts
         if isinstance(x, dict):
             return self._convert_dict(x, kind, at, depth)
         if isinstance(x, list):
@@ -164,15 +184,39 @@ class StateConverter:
                 return list(x)
             return [self.convert(value, KeyPath(i, at), depth + 1) for i, value in enumerate(x)]
         if kind is tuple or kind is torch.Size:
-            if _are_leaves(x):
-                return x
-            return kind(self.convert(value, KeyPath(i, at), depth + 1) for i, value in enumerate(x))
+            return self._convert_tuple(x, kind, at, depth)
         if kind is set:
             return {self._convert_key(value, at, depth) for value in x}
         plain = _plain_or_none(x)
-        if plain is None:
-            _refuse(x, at)
-        return self.convert(plain, at, depth)
+        if plain is not None:
+            return self.convert(plain, at, depth)
+        return _refuse(x, at) if self._weights_only else self._keep(x)
+
+    def _encode(self, x: Any, kind: type, at: KeyPath, depth: int) -> Any:
+        """Returns the tagged tuple of an object; None if its class is not a well-known one."""
+        if kind is frozenset:
+            return (TAG, "frozenset", *(self._convert_key(value, at, depth) for value in x))
+        try:
+            encoded = encode(x, kind)
+        except TypeError as error:
+            return _refuse(x, at, str(error)) if self._weights_only else self._keep(x)
+        if encoded is None:
+            return None
+        name, *parts = encoded
+        if _are_leaves(parts):
+            return (TAG, name, *parts)
+        # Of a part, the user knows the object that it belongs to.
+        return (TAG, name, *(self.convert(part, KeyPath("", at, ""), depth + 1) for part in parts))
+
+    def _convert_tuple(self, x: tuple[Any, ...], kind: type, at: KeyPath, depth: int) -> Any:
+        is_tagged = kind is tuple and len(x) > 0 and isinstance(x[0], str) and x[0] == TAG
+        if not is_tagged and _are_leaves(x):
+            return x
+        items = [self.convert(value, KeyPath(i, at), depth + 1) for i, value in enumerate(x)]
+        return (TAG, "tuple", *items[1:]) if is_tagged else kind(items)
+
+    def _keep(self, x: Any) -> Any:
+        return copy.deepcopy(x) if self._copies else x
 
     def _convert_dict(self, x: dict[Any, Any], kind: type, at: KeyPath, depth: int) -> Any:
         # torch loads dict, OrderedDict and Counter only. Others, such as defaultdict, become dict.
@@ -247,9 +291,15 @@ def check_storable(state: Any, path: str = "") -> None:
 
     A state may contain None, numbers, strings, bytes, tensors, ``torch.Size``, dtypes, devices and
     layouts; lists, tuples, sets and dictionaries of them; and objects of classes that are marked by
-    ``torch.serialization.add_safe_globals``. Numpy's numbers and subclasses of numbers, strings,
-    lists and dictionaries are accepted, too: :func:`plain` and ``Snapshot`` convert them to plain
-    ones.
+    ``torch.serialization.add_safe_globals``.
+
+    Objects of these classes are accepted, too, and loaded as what they were: arrays, numbers and
+    dtypes of numpy; ``datetime``, ``date``, ``time``, ``timedelta`` and time zones; paths;
+    ``Decimal``, ``Fraction``, ``UUID``, ``range``, ``slice``, ``frozenset``, ``deque``;
+    ``defaultdict`` of a built-in class; ``SimpleNamespace`` and ``argparse.Namespace``; named
+    tuples and members of enumerations whose classes are found by their names.
+
+    Other subclasses of numbers, strings, lists and dictionaries are converted to these.
 
     Args:
         state: the state to save.
@@ -267,26 +317,35 @@ def check_storable(state: Any, path: str = "") -> None:
     StateConverter(lambda tensor: tensor, copies=False).convert(state, KeyPath(f"state{path}"))
 
 
-def plain(state: Any) -> Any:
+def plain(state: Any, *, weights_only: bool = True, keeps_mappings: bool = False) -> Any:
     """Checks ``state`` and converts it to plain values for ``torch.save``, without copying tensors.
+
+    Args:
+        state: the state to save.
+        weights_only: whether to refuse objects that could not be loaded safely. If not, they are
+            kept.
+        keeps_mappings: whether every dictionary becomes a dictionary, not a tagged tuple.
 
     Raises:
         TypeError: a value would be refused, see :func:`check_storable`.
 
     Example:
-        >>> from collections import defaultdict
-        >>> plain({"counts": defaultdict(int, a=True), "rate": 0.5})
-        {'counts': {'a': True}, 'rate': 0.5}
+        >>> class Settings(dict): ...
+        >>> plain({"settings": Settings(a=True), "rate": 0.5})
+        {'settings': {'a': True}, 'rate': 0.5}
     """
-    return StateConverter(_Aliases(), copies=False).convert(state, KeyPath("state"))
+    converter = StateConverter(
+        _Aliases(), copies=False, weights_only=weights_only, keeps_mappings=keeps_mappings
+    )
+    return converter.convert(state, KeyPath("state"))
+
+
+def _is_of_torch(tensor: Tensor) -> bool:
+    return type(tensor) is Tensor or type(tensor) is torch.nn.Parameter or _is_marked_safe(tensor)
 
 
 def _check_tensor(tensor: Tensor, at: KeyPath) -> None:
-    if (
-        type(tensor) is not Tensor
-        and type(tensor) is not torch.nn.Parameter
-        and not _is_marked_safe(tensor)
-    ):
+    if not _is_of_torch(tensor):
         _refuse(tensor, at)
     if tensor.layout is MKLDNN_LAYOUT:
         raise TypeError(
@@ -303,7 +362,7 @@ def _has_sub_byte_elements(dtype: torch.dtype) -> bool:
     return _SUB_BYTE.match(str(dtype)) is not None
 
 
-def _are_leaves(x: list[Any] | tuple[Any, ...]) -> bool:
+def _are_leaves(x: Sequence[Any]) -> bool:
     """Whether all items are plain values; much faster than converting each of a million numbers."""
     kinds = set(map(type, x))
     if int in kinds:
@@ -324,10 +383,7 @@ def _is_marked_safe(x: Any) -> bool:
 
 
 def _plain_or_none(x: Any) -> Any:
-    """Converts numpy's numbers, and subclasses of numbers and strings; None for other objects."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(x, numpy.generic):
-        x = x.item()
+    """Converts subclasses of numbers and strings; returns None for other objects."""
     if isinstance(x, str):
         return str.__str__(x)
     if isinstance(x, bytes):
@@ -339,9 +395,12 @@ def _plain_or_none(x: Any) -> Any:
     return complex.__complex__(x) if isinstance(x, complex) else None
 
 
-def _refuse(x: Any, at: KeyPath) -> NoReturn:
+def _refuse(x: Any, at: KeyPath, advice: str = "") -> NoReturn:
     name = _name_of(type(x))
-    advice = _ADVICE.get(name) or ("give tuple(x)" if isinstance(x, tuple) else _ADVICE_FOR_OTHERS)
+    if not advice:
+        advice = _ADVICE.get(name) or (
+            "give tuple(x)" if isinstance(x, tuple) else _ADVICE_FOR_OTHERS
+        )
     raise TypeError(
         f"{at} should be something that torch.load(weights_only=True) reads, but given a {name}: {advice}"
     )

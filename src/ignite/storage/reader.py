@@ -10,12 +10,13 @@ import torch
 
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import is_legacy
+from ignite.storage._objects import TAG_BYTES
 from ignite.storage._pickle_safety import check_calls, check_legacy_calls
 from ignite.storage._serialization import write_state
 from ignite.storage.commit import Written
 from ignite.storage.note import NOTE_NAME, Note, append_note, read_note
 from ignite.storage.place import Place
-from ignite.storage.snapshot import plain
+from ignite.storage.snapshot import decode_objects, plain
 from ignite.storage.verify import open_file, verify, verify_file, with_path
 
 __all__ = ["Found", "Loaded", "load", "load_latest", "save", "scan"]
@@ -23,6 +24,7 @@ __all__ = ["Found", "Loaded", "load", "load_latest", "save", "scan"]
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".pt", ".pth", ".ckpt")
+_UNSUPPORTED = re.compile(r"Unsupported global: GLOBAL (\S+)")
 # Decimal numbers such as 0.95 are scores, not steps.
 _STEP = re.compile(r"(?<![\d.])\d{1,18}(?!\.?\d)")
 
@@ -51,7 +53,14 @@ class Found(NamedTuple):
 
 
 def save(
-    place: Place, name: str, state: Any, note: Note | None, *, is_plain: bool = False, **kwargs: Any
+    place: Place,
+    name: str,
+    state: Any,
+    note: Note | None,
+    *,
+    is_plain: bool = False,
+    weights_only: bool = True,
+    **kwargs: Any,
 ) -> Written:
     """Writes a checkpoint that :func:`load`, ``torch.load`` and Ignite can read.
 
@@ -62,6 +71,8 @@ def save(
         note: metadata of the checkpoint; if None, the file is an ordinary file of ``torch.save``.
         is_plain: whether ``state`` is a result of ``plain`` or ``Snapshot.take``, and does not have
             to be checked again.
+        weights_only: whether to refuse objects that could not be loaded safely. If not, they are
+            pickled, and loading them needs ``weights_only=False``, too.
         **kwargs: keyword arguments for ``torch.save``.
 
     Returns:
@@ -81,12 +92,16 @@ def save(
         >>> loaded.name, loaded.note.step, loaded.state
         ('model.pt', 7, {'weight': tensor([1., 1.])})
     """
-    state = state if is_plain else plain(state)
+    state = state if is_plain else plain(state, weights_only=weights_only)
     is_zip = kwargs.get("_use_new_zipfile_serialization", True)
 
     def write(file: BinaryIO) -> None:
-        if not kwargs and write_state(
-            file, state, {} if note is None else {NOTE_NAME: note.to_json().encode()}
+        if (
+            weights_only
+            and not kwargs
+            and write_state(
+                file, state, {} if note is None else {NOTE_NAME: note.to_json().encode()}
+            )
         ):
             return
         torch.save(state, file, **kwargs)
@@ -97,25 +112,32 @@ def save(
 
 
 def load(
-    source: str | Path | tuple[Place, str], map_location: Any = "cpu", **kwargs: Any
+    source: str | Path | tuple[Place, str],
+    map_location: Any = "cpu",
+    *,
+    weights_only: bool = True,
+    **kwargs: Any,
 ) -> Loaded:
     """Verifies and loads a checkpoint of this library or of Ignite.
 
     Args:
         source: a path, or a place and the name of a file in it.
         map_location: device for the tensors, see ``torch.load``.
+        weights_only: whether to refuse a file that names other classes and functions than those of
+            tensors. If not, loading it runs code that the file names: use it for your own files.
         **kwargs: keyword arguments for ``torch.load``.
 
     Raises:
-        ValueError: ``weights_only=False`` or a ``pickle_module`` is given.
+        ValueError: a ``pickle_module`` is given, or ``weights_only`` is neither True nor False.
         CheckpointError: the file is damaged, cannot be loaded safely, or is of a newer version.
         FileNotFoundError: the file does not exist.
         OSError: the file cannot be read.
     """
-    if not kwargs.pop("weights_only", True) or kwargs.get("pickle_module") is not None:
-        raise ValueError(
-            "weights_only should be True, but given False: files could run arbitrary code otherwise"
-        )
+    if not isinstance(weights_only, bool):
+        raise ValueError(f"weights_only should be True or False, but given {weights_only!r}")
+    if kwargs.get("pickle_module") is not None:
+        raise ValueError("pickle_module should be None: files are read by torch's own unpickler")
+    kwargs["weights_only"] = weights_only
     if isinstance(source, tuple):
         place, name = source
         with place.local(name) as path:
@@ -128,35 +150,53 @@ def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> L
     # The file stays open between check and load, so both read the same file even if it is replaced.
     with open_file(path) as file:
         try:
-            note = _check(file, path)
+            note, may_hold_objects = _check(file, path, kwargs["weights_only"])
             # torch maps paths only. If the file is replaced after the check, it maps the new file.
             target = path if kwargs.get("mmap") else file
-            state = torch.load(
-                cast(Any, target), map_location=map_location, **kwargs, weights_only=True
-            )
+            state = torch.load(cast(Any, target), map_location=map_location, **kwargs)
         except (OSError, torch.OutOfMemoryError):
             raise  # not an error of the file
         except CheckpointError as error:
             raise with_path(error, path) from None
         except Exception as error:
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise CheckpointError(f"{path} cannot be loaded safely: {text:.300}") from error
+            raise CheckpointError(f"{path} {_reason(error)}") from error
+    if may_hold_objects:
+        try:
+            state = decode_objects(state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} cannot be loaded: {error}") from error
     return Loaded(state, note, name)
 
 
-def _check(file: BinaryIO, path: Path) -> Note | None:
+def _reason(error: Exception) -> str:
+    unsupported = _UNSUPPORTED.search(str(error))
+    if unsupported is None:
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        return f"cannot be loaded safely: {text:.300}"
+    return (
+        f"cannot be loaded safely: it names {unsupported[1]:.100}, which could run any code. If you "
+        "trust the file, load it with weights_only=False"
+    )
+
+
+def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None, bool]:
+    """Verifies a file; returns its note, and whether it may hold tagged tuples."""
     size = file.seek(0, os.SEEK_END)
     if is_legacy(file):
         logger.warning(
             "%s was written by a version of torch before 1.6, and has no checksums", path
         )
-        check_legacy_calls(file, size)
-        note = None
+        if weights_only:
+            check_legacy_calls(file, size)
+        note, may_hold_objects = None, True
     else:
         archive, note = verify_file(file)
-        check_calls(archive.content("data.pkl", size) or b"", size)
+        pickled = archive.content("data.pkl", size) or b""
+        if weights_only:
+            check_calls(pickled, size)
+        may_hold_objects = TAG_BYTES in pickled
     file.seek(0)
-    return note
+    return note, may_hold_objects
 
 
 def scan(place: Place, family: str | None = None) -> list[Found]:

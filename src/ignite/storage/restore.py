@@ -15,7 +15,7 @@ from ignite._core.torch_private import BATCH_NORM_BASE
 from ignite.base import Serializable
 from ignite.exceptions import CheckpointError
 from ignite.storage.keys import fit_keys, load_into, state_of, unwrap
-from ignite.storage.snapshot import Snapshot
+from ignite.storage.snapshot import Snapshot, decode_objects
 
 __all__ = ["restore"]
 
@@ -136,7 +136,7 @@ def _back_up(name: str, target: Any) -> Mapping[str, Any] | None:
     try:
         state = state_of(target)
         try:
-            copied: Mapping[str, Any] = Snapshot().take(state)
+            copied: Mapping[str, Any] = decode_objects(Snapshot().take(state))
         except TypeError:
             # A state that cannot be saved, for example with functions in it, can be copied.
             copied = copy.deepcopy(state)

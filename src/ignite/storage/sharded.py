@@ -26,7 +26,7 @@ from ignite._core.torch_private import checkpoint_entry_class
 from ignite.exceptions import CheckpointError
 from ignite.storage.commit import read_checksum
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
-from ignite.storage.snapshot import plain
+from ignite.storage.snapshot import decode_objects, plain
 
 __all__ = ["load_sharded", "save_sharded"]
 
@@ -98,7 +98,7 @@ def save_sharded(
                     f"name should be new, but given {name!r}, which is in {directory}"
                 )
             temporary.mkdir()
-        checked: dict[str, Any] = plain(state)
+        checked: dict[str, Any] = plain(state, keeps_mappings=True)
         return checked
 
     def write() -> None:
@@ -313,8 +313,9 @@ class _SafePlanner(DefaultLoadPlanner):
         is_coordinator: bool = False,
     ) -> None:
         """Records container and key of each value."""
-        self._locations = dict(_find_locations(state_dict))
         super().set_up_planner(state_dict, metadata, is_coordinator)
+        # torch has replaced the lists by new ones.
+        self._locations = dict(_find_locations(self.original_state_dict))
 
     def create_local_plan(self) -> Any:
         """Checks that the state contains all values of the checkpoint."""
@@ -329,7 +330,7 @@ class _SafePlanner(DefaultLoadPlanner):
     def load_bytes(self, read_item: Any, value: Any) -> None:
         """Stores a value other than a tensor; torch's own method would run its code."""
         container, key = self._locations[read_item.dest_index.fqn]
-        container[key] = torch.load(value, map_location="cpu", weights_only=True)
+        container[key] = decode_objects(torch.load(value, map_location="cpu", weights_only=True))
 
 
 def _find_locations(container: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

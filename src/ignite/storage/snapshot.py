@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ignite._core.torch_private import num_storage_uses, storage_id
+from ignite.storage._objects import decode_objects
 from ignite.storage._serialization import KeyPath, StateConverter, check_storable, plain
 
-__all__ = ["Snapshot", "check_storable", "plain"]
+__all__ = ["Snapshot", "check_storable", "decode_objects", "plain"]
 
 # Devices on which the bytes of a storage can be copied.
 _WITH_STORAGE = ("cpu", "cuda", "xpu", "mps")
@@ -69,10 +70,15 @@ class Snapshot:
     def __init__(self) -> None:
         self._buffers: list[Tensor] = []
 
-    def take(self, state: Any) -> Any:
+    def take(self, state: Any, *, weights_only: bool = True) -> Any:
         """Returns a copy of ``state`` on the host.
 
         Copies from accelerators are complete on return.
+
+        Args:
+            state: the state to copy.
+            weights_only: whether to refuse objects that could not be loaded safely. If not, they
+                are copied by ``copy.deepcopy``.
 
         Raises:
             TypeError: a value in ``state`` could not be loaded, see :func:`check_storable`.
@@ -80,7 +86,8 @@ class Snapshot:
         collector = _TensorCollector()
         # Tensors created in inference mode cannot be modified outside of it.
         with torch.inference_mode(False), torch.no_grad():
-            result = StateConverter(collector, copies=True).convert(state, KeyPath("state"))
+            converter = StateConverter(collector, copies=True, weights_only=weights_only)
+            result = converter.convert(state, KeyPath("state"))
             self._copy(
                 [
                     block

@@ -390,25 +390,28 @@ def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None
 
 
 def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
+    weights_only = getattr(engine.run_saver, "weights_only", True)
     if source not in _STABLE_NAMES:
         path = Path(source)
         if "://" not in str(source) and path.is_file():
-            return storage.load(path)
+            return storage.load(path, weights_only=weights_only)
         if "://" not in str(source) and not path.exists():
             raise FileNotFoundError(
                 f"resume should be 'latest', 'best' or a path, but given {source}, which does not "
                 "exist"
             )
-        return _agree_on_latest(storage.open_place(source))
+        return _agree_on_latest(storage.open_place(source), weights_only)
     if engine.run_saver is None:
         raise ValueError(
             f"resume={str(source)!r} needs a folder: attach Checkpoint.of(trainer, folder, ...) "
             "before, or give the path of the folder"
         )
     if source != "best":
-        return _agree_on_latest(engine.run_saver.place)
+        return _agree_on_latest(engine.run_saver.place, weights_only)
     best = storage.best(rows_of(engine.run_saver.place))
-    return None if best is None else storage.load((engine.run_saver.place, best.file))
+    if best is None:
+        return None
+    return storage.load((engine.run_saver.place, best.file), weights_only=weights_only)
 
 
 def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:
@@ -430,12 +433,12 @@ def runs_in(place: storage.Place) -> list[storage.Found]:
     return of_runs if any(one.error is None for one in of_runs) else storage.scan(place)
 
 
-def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
+def _agree_on_latest(place: storage.Place, weights_only: bool) -> storage.Loaded | None:
     """Loads the newest checkpoint that all processes can read. All processes have to call it."""
     gathered = _alone if idist.get_world_size() == 1 else idist.all_gather
     names = gathered([found.name for found in runs_in(place)])[0]  # as seen by the first process
     for name in names:
-        loaded = _load_or_none(place, name)
+        loaded = _load_or_none(place, name, weights_only)
         if all(gathered(loaded is not None)):
             return loaded
     if names:
@@ -446,9 +449,9 @@ def _agree_on_latest(place: storage.Place) -> storage.Loaded | None:
     return None
 
 
-def _load_or_none(place: storage.Place, name: str) -> storage.Loaded | None:
+def _load_or_none(place: storage.Place, name: str, weights_only: bool) -> storage.Loaded | None:
     try:
-        return storage.load((place, name))
+        return storage.load((place, name), weights_only=weights_only)
     except (CheckpointError, OSError) as error:
         logging.getLogger(__name__).warning("Skipping %s: %s", name, error)
         return None

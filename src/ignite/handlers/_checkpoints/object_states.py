@@ -124,7 +124,8 @@ def load_objects(to_load: Mapping[str, Any], checkpoint: Any, **kwargs: Any) -> 
     Args:
         to_load: objects with ``load_state_dict``, nested as when they were saved; may be a subset.
         checkpoint: a file of this library or of Ignite, a URL, or the loaded content.
-        **kwargs: ``map_location`` for tensors of the file ("cpu"); others are passed to
+        **kwargs: ``map_location`` for tensors of the file ("cpu"); ``weights_only=False`` for a
+            file that was saved so, which runs the code that the file names; others are passed to
             ``torch.nn.Module.load_state_dict``, such as ``strict=False``.
 
     Raises:
@@ -148,9 +149,14 @@ def load_objects(to_load: Mapping[str, Any], checkpoint: Any, **kwargs: Any) -> 
         )
     objects = dict(leaves_of(to_load, "load_state_dict"))
     map_location = kwargs.pop("map_location", "cpu")
-    strict = kwargs.pop("strict", True)
-    states = checkpoint if isinstance(checkpoint, Mapping) else _read(checkpoint, map_location)
+    strict, weights_only = kwargs.pop("strict", True), kwargs.pop("weights_only", True)
+    if isinstance(checkpoint, Mapping):
+        states: Any = checkpoint
+    else:
+        states = _read(checkpoint, map_location, weights_only)
     found = dict(_paired(to_load, _by_key(to_load, states)))
+    if states is checkpoint:  # loaded by torch.load, which does not make objects
+        found = {path: storage.decode_objects(state) for path, state in found.items()}
     if kwargs:
         objects = {
             path: _with_options(one, {**kwargs, "strict": strict}) for path, one in objects.items()
@@ -158,11 +164,10 @@ def load_objects(to_load: Mapping[str, Any], checkpoint: Any, **kwargs: Any) -> 
     storage.restore(objects, found, strict=strict)
 
 
-def _read(source: str | Path, map_location: Any) -> Any:
+def _read(source: str | Path, map_location: Any, weights_only: bool) -> Any:
     folder, _, name = str(source).rpartition("/")
-    if "://" not in folder:
-        return storage.load(source, map_location).state
-    return storage.load((storage.open_place(folder, create=False), name), map_location).state
+    where = (storage.open_place(folder, create=False), name) if "://" in folder else source
+    return storage.load(where, map_location, weights_only=weights_only).state
 
 
 def _by_key(to_load: Mapping[str, Any], states: Any) -> Any:

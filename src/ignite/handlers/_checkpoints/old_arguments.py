@@ -44,7 +44,7 @@ def takes_old_arguments(init: T) -> T:
         for name, one in inspect.signature(init).parameters.items()
         if one.kind is not one.VAR_KEYWORD
     ]
-    names += ["background", *_ADVICE, *OF_TORCH_SAVE]
+    names += ["background", "weights_only", *_ADVICE, *OF_TORCH_SAVE]
 
     @functools.wraps(init)
     def with_old(self: Any, *args: Any, **kwargs: Any) -> None:

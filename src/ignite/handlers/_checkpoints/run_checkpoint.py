@@ -146,6 +146,11 @@ class RunCheckpoint:
                     f"{name} should be an integer of at least {least}, but given {number!r}"
                 )
         self.given = dict(given)
+        self.weights_only = True
+        """False pickles objects that could not be loaded safely, instead of refusing them.
+
+        Resuming then runs the code that the files in the folder name.
+        """
         self.place = storage.open_place(dirname)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         # Weak, because a reference cycle would keep the model alive.
@@ -317,7 +322,8 @@ class RunCheckpoint:
         states, note = self._run_state(None, None, is_finished=False)
         if idist.get_rank() == 0:
             self._best = None  # its memory is reused
-            self._best = _Copy(self._snapshot_of_best.take(states), note)
+            copied = self._snapshot_of_best.take(states, weights_only=self.weights_only)
+            self._best = _Copy(copied, note)
 
     def wait(self) -> None:
         """Waits until everything is written. A collective: call it on all ranks.
@@ -336,9 +342,9 @@ class RunCheckpoint:
         ):
             best = None
         if self._writer is None:
-            self._commit_all(best, storage.plain(states), note)
+            self._commit_all(best, storage.plain(states, weights_only=self.weights_only), note)
         else:
-            snapshot = self._snapshot.take(states)
+            snapshot = self._snapshot.take(states, weights_only=self.weights_only)
             self._timing.is_writing = True
             self._writer.submit(functools.partial(self._commit_all, best, snapshot, note))
 
@@ -353,7 +359,10 @@ class RunCheckpoint:
 
     def _commit(self, states: Any, note: storage.Note) -> None:
         name = f"checkpoint_{note.step:08d}.pt"
-        row = storage.Row(name, note, storage.save(self.place, name, states, note, is_plain=True))
+        written = storage.save(
+            self.place, name, states, note, is_plain=True, weights_only=self.weights_only
+        )
+        row = storage.Row(name, note, written)
         rows = [known for known in self._rows if known.file != name]
         self._rows = storage.kept([*rows, row], self._num_best, self._num_last)
         storage.write_index(self.place, self._rows)
@@ -457,7 +466,7 @@ class RunCheckpoint:
     def _read_back(self) -> None:
         rows = rows_of(self.place, storage.RUN_FAMILY)
         if rows:
-            states = storage.load((self.place, rows[0].file)).state
+            states = storage.load((self.place, rows[0].file), weights_only=self.weights_only).state
             objects = collect(self._trainer, self.given).objects
             check_round_trip(objects, {name: states[name] for name in objects})
 
@@ -519,7 +528,8 @@ def of(
 
     Returns:
         The attached handler, with ``save()``, ``wait()``, ``last_checkpoint`` and
-        ``best_checkpoint``.
+        ``best_checkpoint``. Set its ``weights_only`` to False if objects have states that could not
+        be loaded safely; resuming then runs the code that files in the folder name.
 
     Raises:
         TypeError: an object has no state, or ``score`` is of the wrong kind.

@@ -98,9 +98,12 @@ class DiskSaver(BaseSaveHandler):
     """Writes checkpoints atomically to a folder, or to any file system that fsspec supports.
 
     A file is written under a temporary name, synced to disk and verified before it is renamed; if
-    anything fails before that, the existing file stays. Only objects that
-    ``torch.load(weights_only=True)`` can load are written; anything else raises a TypeError that
-    names its place. Temporary files of killed processes on this machine are removed.
+    anything fails before that, the existing file stays. Files can be loaded by
+    ``torch.load(weights_only=True)``; numpy's arrays, dates, paths and some other objects, see
+    :func:`ignite.storage.check_storable`, are tagged tuples in them, which
+    :meth:`Checkpoint.load_objects` and :func:`ignite.storage.load` turn into these objects. Any
+    other object raises a TypeError that names its place. Temporary files of killed processes on
+    this machine are removed.
 
     Args:
         dirname: a path, in which ``~`` is expanded, or a URL such as ``s3://bucket/run`` (extra
@@ -115,6 +118,8 @@ class DiskSaver(BaseSaveHandler):
         background: whether to copy the state and write it while training continues. At most one
             file is written at a time: the next save waits for it. If writing fails, the next save,
             or :meth:`wait`, raises the error.
+        weights_only: False pickles other objects instead of refusing them. Such a file is loaded
+            with ``weights_only=False``, too, which runs the code that the file names.
         **kwargs: passed to ``torch.save``.
 
     Raises:
@@ -138,6 +143,7 @@ class DiskSaver(BaseSaveHandler):
         save_on_rank: int = 0,
         *,
         background: bool = False,
+        weights_only: bool = True,
         **kwargs: Any,
     ) -> None:
         if isinstance(require_empty, str) and require_empty != "resume":
@@ -152,6 +158,7 @@ class DiskSaver(BaseSaveHandler):
         self.kwargs = kwargs
         self.save_on_rank = save_on_rank
         self.background = background
+        self.weights_only = weights_only
         self._atomic = atomic
         self._resumes = require_empty == "resume"
         self._opened: storage.Place | None = None
@@ -186,10 +193,8 @@ class DiskSaver(BaseSaveHandler):
             self._write(checkpoint, filename, order)
             return
         self._writer.wait()  # before the copy, so that there is only one at a time
-        work = functools.partial(
-            self._write_behind, self._snapshot.take(checkpoint), filename, order
-        )
-        self._writer.submit(work)
+        copied = self._snapshot.take(checkpoint, weights_only=self.weights_only)
+        self._writer.submit(functools.partial(self._write_behind, copied, filename, order))
 
     def remove(self, filename: str) -> None:
         """Removes a file, on ``save_on_rank`` only, unless it was just written or is to be kept.
@@ -278,7 +283,15 @@ class DiskSaver(BaseSaveHandler):
 
     def _write(self, state: Any, filename: str, order: Metadata, is_plain: bool = False) -> None:
         note = order.note or _note_from(order)
-        storage.save(self._place, filename, state, note, is_plain=is_plain, **self.kwargs)
+        storage.save(
+            self._place,
+            filename,
+            state,
+            note,
+            is_plain=is_plain,
+            weights_only=self.weights_only,
+            **self.kwargs,
+        )
 
     def _write_behind(self, state: Any, filename: str, order: Metadata) -> None:
         try:

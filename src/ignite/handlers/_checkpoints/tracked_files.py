@@ -226,7 +226,11 @@ def state_of_items(
     items: Sequence[Item], real_names: Mapping[str, str] = MappingProxyType({})
 ) -> OrderedDict[str, Any]:
     """Returns the state that :func:`read_items` and :func:`read_names` read, in Ignite's format."""
-    state: OrderedDict[str, Any] = OrderedDict(_saved=[tuple(item) for item in items])
+    # Ignite reads them, too: numbers of numpy and tensors become numbers of Python.
+    pairs = [
+        (getattr(one.priority, "item", lambda p=one.priority: p)(), one.filename) for one in items
+    ]
+    state: OrderedDict[str, Any] = OrderedDict(_saved=pairs)
     if real_names:
         state["_real"] = dict(real_names)
     return state

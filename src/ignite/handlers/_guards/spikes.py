@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ignite._core.rng import RandomState, capture_random_state, restore_random_state
 from ignite.base import Stateful
-from ignite.storage.snapshot import Snapshot
+from ignite.storage.snapshot import Snapshot, decode_objects
 
 # Factors to the standard deviation of a normal distribution.
 _FROM_MEDIAN_DEVIATION = 1.4826  # from the median absolute deviation
@@ -168,7 +168,7 @@ class RollbackStates:
         self.newest = None
         for name, one in self._objects.items():
             # Optimizers keep the tensors that they load, and would modify the copy.
-            one.load_state_dict(copy.deepcopy(self.good.states[name]))
+            one.load_state_dict(decode_objects(copy.deepcopy(self.good.states[name])))
         if self.good.epoch == epoch:
             restore_random_state(self.good.random)
         return self.good
