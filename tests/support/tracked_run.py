@@ -12,30 +12,42 @@ from ignite.engine import Events, create_supervised_trainer
 from ignite.handlers import Checkpoint
 
 NUM_BATCHES, NUM_EPOCHS = 5, 4
+# Without what clients collect beside values.
+NEPTUNE = {
+    "source_files": [],
+    "git_ref": False,
+    "capture_stdout": False,
+    "capture_stderr": False,
+    "capture_hardware_metrics": False,
+    "capture_traceback": False,
+}
+POLYAXON = {
+    "is_offline": True,
+    "collect_artifacts": True,
+    "collect_resources": False,
+    "track_code": False,
+    "track_env": False,
+}
 
 
-def neptune(folder):
+def neptune(folder, run_id=None):
     from ignite.handlers.neptune_logger import NeptuneLogger
 
-    off = dict.fromkeys(
-        ("capture_stdout", "capture_stderr", "capture_hardware_metrics", "capture_traceback"), False
-    )
-    return NeptuneLogger(mode="offline", source_files=[], git_ref=False, **off)
+    named = {} if run_id is None else {"custom_run_id": run_id}
+    return NeptuneLogger(mode="offline", **NEPTUNE, **named)
 
 
-def polyaxon(folder):
+def polyaxon(folder, run_id=None):
     from ignite.handlers.polyaxon_logger import PolyaxonLogger
 
-    off = dict.fromkeys(("track_code", "track_env", "collect_resources"), False)
-    return PolyaxonLogger(
-        is_offline=True, artifacts_path=str(folder / "store"), collect_artifacts=True, **off
-    )
+    return PolyaxonLogger(run_uuid=run_id, artifacts_path=str(folder / "store"), **POLYAXON)
 
 
-def wandb(folder):
+def wandb(folder, run_id=None):
     from ignite.handlers.wandb_logger import WandBLogger
 
-    return WandBLogger(project="p", mode="offline", dir=str(folder))
+    named = {} if run_id is None else {"id": run_id, "resume": "allow"}
+    return WandBLogger(project="p", mode="offline", dir=str(folder), **named)
 
 
 def make_training():
@@ -59,11 +71,11 @@ def losses():
     return found
 
 
-def run(name, folder, killed_at=None):
+def run(name, folder, run_id, killed_at=None):
     trainer, model, optimizer, data = make_training()
     Checkpoint.of(trainer, folder / "checkpoints", model=model, optimizer=optimizer)
     event = Events.ITERATION_COMPLETED
-    with globals()[name](folder) as logger:
+    with globals()[name](folder, **({} if run_id is None else {"run_id": run_id})) as logger:
         logger.attach_output_handler(
             trainer, event, tag="train", output_transform=lambda loss: {"loss": loss}
         )
@@ -77,15 +89,18 @@ def run(name, folder, killed_at=None):
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def main(name, folder):
-    """Runs twice: a process is killed in the third epoch, and this one resumes its run."""
+def main(name, folder, run_id=None):
+    """Runs twice: a process is killed in the third epoch, and this one resumes its run.
+
+    With ``run_id``, the program itself names the run of the tracker.
+    """
     child = os.fork()
     if not child:
-        run(name, folder, killed_at=13)
+        run(name, folder, run_id, killed_at=13)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), status
-    run(name, folder)
+    run(name, folder, run_id)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

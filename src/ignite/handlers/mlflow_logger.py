@@ -17,7 +17,7 @@ from torch import Tensor
 from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
-from ignite.handlers._trackers.outbox import Outbox
+from ignite.handlers._trackers.outbox import Outbox, why_unreachable
 from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
 from ignite.handlers.utils import global_step_from_engine
 
@@ -91,7 +91,7 @@ class _Run:
     separator = " "
 
     def __init__(self, mlflow: Any, logger_name: str) -> None:
-        self.client = mlflow
+        self._mlflow = mlflow
         self._service = mlflow.MlflowClient()
         self._refused_names: set[str] = set()
         self._is_ours = mlflow.active_run() is None
@@ -105,6 +105,12 @@ class _Run:
         self._outbox = Outbox(self._send, _is_refused, self._logger_name)
         self._folder = tempfile.TemporaryDirectory(prefix="mlflow-")
 
+    @property
+    def client(self) -> Any:
+        """The module ``mlflow``; waits until the server has what was logged before, if it is up."""
+        self._outbox.wait()
+        return self._mlflow
+
     def reopen(self) -> None:
         """Continues the run that was ended."""
         if self._is_ours:
@@ -112,15 +118,20 @@ class _Run:
         self._open()
 
     def _start(self, run_id: str | None = None) -> Any:
-        try:
-            return self.client.active_run() or self.client.start_run(run_id=run_id)
-        except self.client.MlflowException as error:
-            if _is_refused(error):
-                raise
-            warnings.warn(
-                f"Cannot reach the MLflow server, training continues: {error}", stacklevel=5
-            )
-            return None
+        reason = self._why_unreachable()
+        if reason is None:
+            try:
+                return self._mlflow.active_run() or self._mlflow.start_run(run_id=run_id)
+            except self._mlflow.MlflowException as error:
+                if _is_refused(error):
+                    raise
+                reason = str(error)
+        warnings.warn(f"Cannot reach the MLflow server, training continues: {reason}", stacklevel=5)
+        return None
+
+    def _why_unreachable(self) -> str | None:
+        uri = self._mlflow.get_tracking_uri()
+        return why_unreachable(uri) if uri.startswith(("http://", "https://")) else None
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         for name in values:
@@ -132,7 +143,7 @@ class _Run:
                     stacklevel=5,
                 )
         now = int(time.time() * 1000)
-        entity = self.client.entities.Metric
+        entity = self._mlflow.entities.Metric
         metrics = [
             entity(name, float(v), now, step)
             for name, v in values.items()
@@ -144,7 +155,7 @@ class _Run:
     def params(self, values: Mapping[str, Any]) -> None:
         self._put(
             "params",
-            [self.client.entities.Param(str(name), str(value)) for name, value in values.items()],
+            [self._mlflow.entities.Param(str(name), str(value)) for name, value in values.items()],
         )
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
@@ -168,7 +179,7 @@ class _Run:
     def close(self) -> None:
         is_sent = self._outbox.close()
         if self._is_ours and is_sent and self.active_run is not None:
-            self.client.end_run()
+            self._mlflow.end_run()
         elif self._is_ours and is_sent and self._run_id is not None:
             self._service.set_terminated(self._run_id)
         self._folder.cleanup()
@@ -181,7 +192,7 @@ class _Run:
         return other
 
     def state_dict(self) -> dict[str, Any]:
-        return {"run_id": self._run_id, "tracking_uri": self.client.get_tracking_uri()}
+        return {"run_id": self._run_id, "tracking_uri": self._mlflow.get_tracking_uri()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         run_id = state_dict["run_id"]
@@ -190,7 +201,7 @@ class _Run:
         created, self._run_id = self._run_id, run_id
         if self.active_run is None:
             return
-        self.client.end_run()
+        self._mlflow.end_run()
         if self._is_empty and created is not None:
             self._service.delete_run(created)
         self.active_run = self._start(run_id)
@@ -204,6 +215,9 @@ class _Run:
 
         A retry may send values again, which MLflow accepts.
         """
+        reason = self._why_unreachable()
+        if reason is not None:  # MLflow would print several lines at each attempt
+            raise ConnectionError(reason)
         if self._run_id is None:
             experiment = self._service.get_experiment_by_name("Default")
             self._run_id = self._service.create_run(experiment.experiment_id).info.run_id
@@ -223,6 +237,9 @@ class _NullOutbox:
 
     def put(self, item: Any) -> None:
         """Drops the item."""
+
+    def wait(self) -> bool:
+        return True
 
     def close(self) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from ignite import distributed as idist
 from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
+from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, last_steps
 from ignite.handlers.base_logger import (
     BaseOptimizerParamsHandler,
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _ID_FIELD = "ignite/run_id"
+_DEFAULT_ADDRESS = "https://app.neptune.ai"
 
 
 class NeptuneLogger(trackers.TrackerLogger):
@@ -102,6 +105,8 @@ class _Run:
     """A :class:`~ignite.handlers.trackers.Tracker` on a run."""
 
     def __init__(self, neptune: Any, arguments: dict[str, Any]) -> None:
+        exceptions = import_optional("neptune.exceptions", extra="neptune")
+        self.errors = (exceptions.NeptuneConnectionLostException,)
         self._neptune = neptune
         self._arguments = arguments
         self._logged = LoggedSteps()
@@ -115,13 +120,20 @@ class _Run:
         arguments = dict(self._arguments)
         if arguments.get("with_id") is None:
             arguments["custom_run_id"] = self._id
-        lost = import_optional("neptune.exceptions", extra="neptune")
-        try:
-            run = self._neptune.init_run(**arguments)
-        except (lost.NeptuneConnectionLostException, OSError) as error:
-            reason = str(error).strip().splitlines()[-1]
+        mode = arguments.get("mode") or os.environ.get("NEPTUNE_MODE", "async")
+        reason = None
+        if mode in ("async", "sync"):
+            reason = why_unreachable(_address_of(arguments["api_token"]))
+        if reason is None:
+            try:
+                run = self._neptune.init_run(**arguments)
+            except (*self.errors, OSError) as error:
+                reason = " ".join(str(error.__cause__ or error).split())
+        if reason is not None:
             warnings.warn(
-                f"Cannot reach the Neptune server, the run is offline: {reason}", stacklevel=5
+                "Cannot reach the Neptune server, the run is offline; `neptune sync` uploads it "
+                f"later ({reason})",
+                stacklevel=5,
             )
             arguments.pop("with_id", None)
             arguments.update(custom_run_id=self._id, mode="offline")
@@ -176,12 +188,23 @@ class _Run:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         run_id = state_dict["run_id"]
-        if run_id == self._id or self._is_named:
-            return
+        if run_id != self._id:
+            if self._is_named:
+                return
+            self.client.stop()
+            self._id = run_id
+            self.client = self._start()
+        self.flush()
         self._logged = last_steps(_logged_offline(Path(self._folder), run_id))
-        self.client.stop()
-        self._id = run_id
-        self.client = self._start()
+
+
+def _address_of(api_token: str | None) -> str:
+    """Returns the address of the server, which a token of Neptune contains."""
+    token = api_token or os.environ.get("NEPTUNE_API_TOKEN", "")
+    try:
+        return str(json.loads(base64.b64decode(token))["api_address"])
+    except (ValueError, KeyError, TypeError):  # anonymous, or refused by Neptune itself later
+        return _DEFAULT_ADDRESS
 
 
 def _logged_offline(folder: Path, run_id: str) -> Iterator[tuple[str, int]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
+from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
 from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
 from ignite.handlers.utils import global_step_from_engine
@@ -53,7 +54,8 @@ class PolyaxonLogger(trackers.TrackerLogger):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         tracking = import_optional("polyaxon.tracking", extra="polyaxon")
-        super().__init__(_Run(tracking.Run, args, kwargs))
+        settings = import_optional("polyaxon.settings", extra="polyaxon")
+        super().__init__(_Run(tracking.Run, settings.CLIENT_CONFIG, args, kwargs))
 
     @property
     def experiment(self) -> Any:
@@ -70,10 +72,15 @@ class PolyaxonLogger(trackers.TrackerLogger):
 class _Run:
     """A :class:`~ignite.handlers.trackers.Tracker` on a run."""
 
-    def __init__(self, run_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, run_class: Any, config: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         exceptions = import_optional("polyaxon.exceptions", extra="polyaxon")
-        self.errors = (exceptions.PolyaxonClientException,)
+        requests = import_optional("urllib3.exceptions", extra="polyaxon")
+        self._lost = (requests.HTTPError, exceptions.ApiException)
+        self.errors = (*self._lost, exceptions.PolyaxonClientException)
         self._run_class = run_class
+        self._config = config
         self._arguments = (args, kwargs)
         self._is_named = len(args) > 2 or kwargs.get("run_uuid") is not None
         self._is_resumed = False
@@ -82,13 +89,23 @@ class _Run:
         self.client = self._start(*args, **kwargs)
 
     def _start(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self._run_class(*args, **kwargs)
-        except (*self.errors, OSError) as error:
-            warnings.warn(
-                f"Cannot reach the Polyaxon server, the run is offline: {error}", stacklevel=5
-            )
-            return self._run_class(*args, **{**kwargs, "is_offline": True})
+        reason = None
+        if not any(
+            getattr(self._config, name, False) if kwargs.get(name) is None else kwargs[name]
+            for name in ("is_offline", "no_op")
+        ):
+            reason = why_unreachable(str(self._config.host))
+        if reason is None:
+            try:
+                return self._run_class(*args, **kwargs)
+            except (*self._lost, OSError) as error:
+                if 400 <= (getattr(error, "status", None) or 500) < 500:
+                    raise
+                reason = " ".join(str(error).split())
+        warnings.warn(
+            f"Cannot reach the Polyaxon server, the run is offline: {reason}", stacklevel=5
+        )
+        return self._run_class(*args, **{**kwargs, "is_offline": True})
 
     def reopen(self) -> None:
         """Continues the run that was ended."""
@@ -134,10 +151,14 @@ class _Run:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         run_uuid = state_dict["run_uuid"]
-        if run_uuid is None or run_uuid == self.client.run_uuid or self._is_named:
+        if run_uuid is None:
             return
-        self.client.end()
-        self._continue(run_uuid)
+        if run_uuid != self.client.run_uuid:
+            if self._is_named:
+                return
+            self.client.end()
+            self._continue(run_uuid)
+        self.flush()
         self._is_resumed, self._known = True, set()
 
     def _continue(self, run_uuid: str | None) -> None:

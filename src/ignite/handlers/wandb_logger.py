@@ -15,15 +15,16 @@ from torch import Tensor
 from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
+from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
 from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
 from ignite.handlers.utils import global_step_from_engine
 
 __all__ = ["OptimizerParamsHandler", "OutputHandler", "WandBLogger", "global_step_from_engine"]
 
-# Unless the user sets them. By default, a server that is down blocks the start of the program for
-# minutes, and its end for good.
-_LIMITS = {"WANDB_INIT_TIMEOUT": "60", "WANDB_FINISH_TIMEOUT": "600"}
+# Unless the user sets them. By default, a server that does not answer blocks the start of the
+# program for minutes, and its end for good.
+_LIMITS_S = {"init_timeout": 60.0, "finish_timeout": 600.0}
 _BLOCK_BYTES = 32768
 # The scalars of an offline run, beside W&B's file: W&B keeps up to a block of it in memory, which is
 # lost if the process is killed.
@@ -36,7 +37,8 @@ class WandBLogger(trackers.TrackerLogger):
     Other attributes are looked up in ``wandb``: ``logger.config.update({...})``, ``logger.run``.
     All values of a step should be logged before those of the next step: W&B drops values of earlier
     steps. If the server cannot be reached when the run starts, the run is offline, with a warning;
-    ``wandb sync`` uploads it later. Later outages do not stop training.
+    ``wandb sync`` uploads it later. Later outages do not stop training; at the end, the run waits
+    up to 10 minutes for the server (``settings={"finish_timeout": ...}``, in seconds).
 
     After ``trainer.run(..., resume="latest")``, the W&B run of the checkpoint is continued; steps
     that the earlier process logged after the checkpoint are not logged again. The run that was
@@ -99,22 +101,56 @@ class _Run:
         self._logged = LoggedSteps()
         self._last_step = -1
         self._journal: TextIO | None = None
+        self._restored: set[Path] = set()
         self._is_ours = starts and wandb.run is None
         if starts:
             self._start(*args, **kwargs)
         self._id: str | None = None if wandb.run is None else wandb.run.id
 
     def _start(self, *args: Any, **kwargs: Any) -> None:
-        for name, value in _LIMITS.items():
-            os.environ.setdefault(name, value)
-        try:
-            self.client.init(*args, **kwargs)
-        except self.client.errors.CommError as error:
-            warnings.warn(f"Cannot reach the W&B server, the run is offline: {error}", stacklevel=5)
+        kwargs["settings"] = self._limited(kwargs.get("settings"))
+        reason = self._why_unreachable(kwargs)
+        if reason is None:
+            try:
+                self.client.init(*args, **kwargs)
+            except self.client.errors.CommError as error:
+                reason = " ".join(str(error).split())
+        if reason is not None:
+            warnings.warn(
+                "Cannot reach the W&B server, the run is offline; `wandb sync` uploads it later "
+                f"({reason})",
+                stacklevel=6,
+            )
             self.client.init(*args, **{**kwargs, "mode": "offline"})
         run = self.client.run
         if run is not None and run.offline:
-            self._journal = (Path(run.settings.sync_file).parent / _JOURNAL).open("a")
+            self._journal = (_folder_of(run) / _JOURNAL).open("a")
+
+    def _limited(self, given: Any) -> Any:
+        """Returns settings of the user with limits on how long to wait for the server.
+
+        Settings, not environment variables: W&B reads those once in a process.
+        """
+        environment = self.client.setup().settings.model_fields_set
+        limits = {
+            name: limit
+            for name, limit in _LIMITS_S.items()
+            if name in self.client.Settings.model_fields and name not in environment
+        }
+        if given is None or isinstance(given, Mapping):
+            return {**limits, **(given or {})}
+        unset = {name: limits[name] for name in limits if name not in given.model_fields_set}
+        return given.model_copy(update=unset)
+
+    def _why_unreachable(self, kwargs: Mapping[str, Any]) -> str | None:
+        """Returns why the server of a run that would be online cannot be reached."""
+        settings = self.client.setup().settings.model_copy()
+        given = kwargs["settings"]
+        given = given if isinstance(given, Mapping) else given.model_dump(exclude_unset=True)
+        mode = kwargs.get("mode") or given.get("mode") or settings.mode
+        if mode not in ("online", "shared"):
+            return None
+        return why_unreachable(given.get("base_url") or settings.base_url)
 
     def reopen(self) -> None:
         """Continues the run that was finished."""
@@ -160,19 +196,22 @@ class _Run:
 
     def state_dict(self) -> dict[str, Any]:
         run = self.client.run
-        folder = None if run is None else str(Path(run.settings.sync_file).parent.parent)
+        folder = None if run is None else str(_folder_of(run).parent)
         return {"id": self._id, "folder": folder, "last_step": self._last_step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         run_id, folder = state_dict["id"], state_dict["folder"]
-        if not self._is_ours or run_id is None or run_id == self._id:
+        if not self._is_ours or run_id is None:
             return
-        self.close()
-        folders = [] if folder is None else sorted(Path(folder).glob(f"*-{run_id}"))
-        self._continue(run_id)
+        if run_id != self._id:
+            self.close()
+            self._continue(run_id)
         run = self.client.run
         if run.offline:
-            self._restore(folders, state_dict["last_step"])
+            folders = () if folder is None else Path(folder).glob(f"*-{run_id}")
+            earlier = {one for one in folders if one.name != _folder_of(run).name}
+            self._restore(sorted(earlier - self._restored), state_dict["last_step"])
+            self._restored |= earlier
         else:
             self._logged.note_all(run.step - 1)
 
@@ -191,6 +230,11 @@ class _Run:
                 rows.setdefault(step, {}).update(values)
         for step in sorted(step for step in rows if step <= last_step):
             self.scalars(rows[step], step)
+
+
+def _folder_of(run: Any) -> Path:
+    """Returns the folder of the files of a run."""
+    return Path(run.settings.sync_file).parent
 
 
 def _journaled(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

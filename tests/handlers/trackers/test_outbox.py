@@ -1,5 +1,6 @@
 import gc
 import logging
+import socket
 import threading
 import weakref
 
@@ -8,6 +9,7 @@ import pytest
 from ignite._core import clock
 from ignite.handlers._trackers import outbox as module
 from ignite.handlers._trackers.outbox import Outbox
+from support import harness
 
 
 class RefusedError(Exception):
@@ -144,3 +146,59 @@ def test_an_outbox_that_nobody_holds_ends_its_thread():
     thread.join(30)
     assert not thread.is_alive()
     assert reference() is None
+
+
+@pytest.fixture
+def no_proxy(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server():
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        yield f"127.0.0.1:{one.getsockname()[1]}"
+
+
+def test_a_server_that_listens_is_reachable(no_proxy, server):
+    assert module.why_unreachable(f"http://{server}/path") is None
+    assert module.why_unreachable(f"https://{server}") is None
+
+
+def test_why_a_server_is_unreachable(no_proxy):
+    url = f"http://127.0.0.1:{harness.free_port()}"
+    reason = module.why_unreachable(url)
+    assert reason.startswith(f"{url}: ")
+    assert "Connection refused" in reason
+    assert module.why_unreachable("localhost") == "'localhost' has no host"
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_a_server_behind_a_proxy_is_reachable_if_the_proxy_is(
+    no_proxy, server, monkeypatch, scheme
+):
+    monkeypatch.setenv("https_proxy", scheme + server)
+    assert module.why_unreachable("https://does-not-exist.invalid") is None
+    monkeypatch.setenv("https_proxy", f"{scheme}127.0.0.1:{harness.free_port()}")
+    assert "Connection refused" in module.why_unreachable("https://does-not-exist.invalid")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert module.why_unreachable(f"https://{server}") is None
+
+
+def test_waiting_ends_when_all_is_sent_or_the_server_is_down():
+    sent = []
+    box = Outbox(sent.extend, lambda error: False, "test")
+    assert box.wait(0)
+    box.put(1)
+    assert box.wait()
+    assert sent == [1]
+    assert box.close()
+
+    def fail(items):
+        raise ConnectionError("down")
+
+    box = Outbox(fail, lambda error: False, "test")
+    box.put(1)
+    assert not box.wait()
+    box.close(0)

@@ -1,10 +1,13 @@
-"""Queue of items for a server that may be slow or down; training never waits for it."""
+"""Servers that may be slow or down: a queue of items, for which training never waits, and a check."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import socket
 import threading
+import urllib.parse
+import urllib.request
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +15,7 @@ from typing import Any
 
 from ignite._core import clock
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "why_unreachable"]
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -176,3 +179,28 @@ def _send_in_background(reference: weakref.ref[Outbox]) -> None:
             return
         pause_s = outbox._step(pause_s)
         del outbox
+
+
+def why_unreachable(url: str, timeout_s: float = 5.0) -> str | None:
+    """Returns why no connection to the server of a URL can be made, or None if one can.
+
+    Clients of trackers try for a minute or more before they give up. This check takes
+    milliseconds if the server is down, and ``timeout_s`` if its machine is. It connects to a proxy
+    of the environment if there is one.
+
+    Example:
+        >>> why_unreachable("http://127.0.0.1:1")
+        'http://127.0.0.1:1: [Errno 111] Connection refused'
+    """
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and parts.hostname and not urllib.request.proxy_bypass(parts.hostname):
+        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.hostname is None:
+        return f"{url!r} has no host"
+    address = (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+    try:
+        socket.create_connection(address, timeout_s).close()
+    except OSError as error:
+        return f"{url}: {error}"
+    return None
