@@ -111,10 +111,11 @@ def test_containers_keep_their_types_and_arrays_become_tensors():
     assert batch["meta"][1][0].dtype == torch.float32
 
 
-def test_what_is_not_shuffled_is_not_copied_and_arrays_never_are():
+def test_batches_are_copied_and_arrays_as_a_whole_never_are():
     array = np.arange(6.0)
-    batch = next(iter(ArrayLoader(array, 4)))
-    assert batch.data_ptr() == array.ctypes.data
+    loader = ArrayLoader(array, 4)
+    assert loader.data.data_ptr() == array.ctypes.data
+    assert next(iter(loader)).data_ptr() != array.ctypes.data
 
 
 def test_one_gather_for_each_array_and_batch():

@@ -25,7 +25,7 @@ class ArrayLoader:
 
     Each ``iter()`` starts the next epoch. Its order depends only on ``seed`` and the epoch, so that
     :func:`~ignite.data.resumable` and ``trainer.run(..., resume=...)`` resume it at no cost. The
-    random state of the program is not used. Without shuffling, batches are views and not copied.
+    random state of the program is not used. Batches are copies, which a model may change in place.
 
     Args:
         data: tensors, shape (N, ...), or numpy arrays of numbers, alone or in nested tuples, lists
@@ -128,7 +128,7 @@ class ArrayLoader:
 
     def _made(self, epoch: int, num_seen: int) -> Iterator[Any]:
         order = self.order.of(epoch)
-        take = _gather if isinstance(order, Tensor) else _view
+        take = _gather if isinstance(order, Tensor) else _slice
         for begin, end in self.cutting.spans(self.order.num_samples, num_seen):
             yield take(self.data, order[begin:end])
 
@@ -208,8 +208,8 @@ def _gather(data: Any, rows: Any) -> Any:
     return _map(data, lambda tensor: tensor.index_select(0, rows.to(tensor.device)))
 
 
-def _view(data: Any, rows: Any) -> Any:
-    return _map(data, lambda tensor: tensor[rows.start : rows.stop])
+def _slice(data: Any, rows: Any) -> Any:
+    return _map(data, lambda tensor: tensor[rows.start : rows.stop].clone())
 
 
 def _pinned(data: Any) -> Any:

@@ -20,9 +20,9 @@ from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, names_of
 from ignite.learner._data.inspection import (
     are_named,
+    copied,
     dtype_of,
     few_rows,
-    first_batch,
     kept,
     tensors_in,
 )
@@ -291,7 +291,7 @@ def _few_of(loader: Loader) -> tuple[Any, bool]:
     """Returns samples of all classes, or the first batch, and whether they represent all data."""
     whole = loader.whole
     if whole is None:
-        return first_batch(loader.batches), False
+        return copied(loader.first_batch), False
     num_samples = len(tensors_in(whole.y)[0]) if tensors_in(whole.y) else 0
     rows = torch.linspace(0, max(num_samples - 1, 0), min(num_samples, _NUM_TRIED)).long()
     labels = (

@@ -132,6 +132,9 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
             figures = rehearse(learner, held_loader or loader, learnt)
         learner._learn(learnt)
         learner._example = example_of(loader)
+        loader.forget_first()
+        if held_loader is not None:
+            held_loader.forget_first()
         assert learnt.task is not None
         learner._engines.measure(learnt.task)
         return _run(learner, loader, held_loader, options, figures)

@@ -196,13 +196,14 @@ def trial(
     """Returns the output for ``x``, with its autograd graph, and restores the model.
 
     Plain attributes that ``forward`` sets are restored, too, but not changes inside of the user's
-    own objects, nor effects of hooks elsewhere.
+    own objects, nor effects of hooks elsewhere. The model is given a copy of ``x``, which it may
+    change in place.
     """
     if any(is_lazy(parameter) for parameter in model.parameters()):
         model = copy.deepcopy(model)  # the first call initializes lazy parameters for good
     with kept(model), torch.enable_grad():
         model.train(is_training)
-        return call(model, x)
+        return call(model, copied(x))
 
 
 @contextlib.contextmanager
@@ -286,6 +287,17 @@ def described(data: Any) -> str:
         if isinstance(data, Tensor)
         else f"a {type(data).__name__}"
     )
+
+
+def copied(data: Any) -> Any:
+    """Copies the tensors of a batch, whose memory may be that of the user's arrays."""
+
+    def copy_of(leaf: Any) -> Any:
+        if isinstance(leaf, PackedSequence):
+            return leaf._replace(data=leaf.data.clone())
+        return leaf.clone()
+
+    return apply_to_type(data, (Tensor, PackedSequence), copy_of)
 
 
 def few_rows(data: Any, rows: Any) -> Any:

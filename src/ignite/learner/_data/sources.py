@@ -129,8 +129,17 @@ class Loader:
 
         None if the data can be iterated over only once.
         """
-        batch = first_batch(self.batches)
+        batch = self.first_batch
         return None if batch is None else self.parts(batch)
+
+    @functools.cached_property
+    def first_batch(self) -> Any:
+        """The first batch, loaded without side effects and kept: checks use it several times."""
+        return first_batch(self.batches)
+
+    def forget_first(self) -> None:
+        """Releases the memory of the first batch."""
+        vars(self).pop("first_batch", None)
 
     @functools.cached_property
     def whole(self) -> Parts | None:
