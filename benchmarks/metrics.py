@@ -481,7 +481,7 @@ def as_numbers(value):
     if isinstance(value, torch.Tensor):
         return value.double().flatten().tolist()
     if isinstance(value, dict):
-        return [float(item) for item in value.values()]
+        return [number for item in value.values() for number in as_numbers(item) or []]
     return [float(value)] if isinstance(value, int | float) else None
 
 

@@ -88,7 +88,8 @@ def _quickly(predicted: Tensor, true: Tensor) -> Tensor:
     if of_true is not None and of_predicted is not None:
         (odds, sums), (_, predicted_sums) = of_true, of_predicted
         means = torch.linalg.vecdot(odds, true - predicted) / sums
-        return (means + (predicted_sums / sums).log_()).sum(dtype=torch.float64)
+        total: Tensor = (means + (predicted_sums / sums).log_()).sum(dtype=torch.float64)
+        return total
     true, predicted = log_probabilities(true), log_probabilities(predicted)
     return true.exp().mul_(true.sub_(predicted)).sum(dim=1).sum(dtype=torch.float64)
 

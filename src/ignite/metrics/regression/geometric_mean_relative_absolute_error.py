@@ -72,8 +72,9 @@ def _mean_of_single(pieces: list[tuple[Tensor, Tensor]]) -> float | None:
 
     It is precise enough if the mean target is not large compared to the deviation of targets.
     """
-    arrays = [arrays_of(*pair) for pair in pieces if are_single(*pair)]
-    if len(arrays) < len(pieces) or None in arrays:
+    found = [arrays_of(*pair) for pair in pieces if are_single(*pair)]
+    arrays = [pair for pair in found if pair is not None]
+    if len(arrays) < len(pieces):
         return None
     num_examples = sum(len(y) for _, y in arrays)
     with without_float_warnings():
