@@ -11,10 +11,16 @@ from ignite.handlers.tensorboard_logger import TensorboardLogger
 from ignite.handlers.trackers import TrackerLogger
 
 LOGGERS = {
+    "aim": ("AimLogger", "aim", RuntimeError),
+    "comet": ("CometLogger", "comet_ml", RuntimeError),
     "neptune": ("NeptuneLogger", "neptune", TypeError),
     "polyaxon": ("PolyaxonLogger", "polyaxon.tracking", RuntimeError),
+    "swanlab": ("SwanLabLogger", "swanlab", RuntimeError),
+    "trackio": ("TrackioLogger", "trackio", RuntimeError),
     "wandb": ("WandBLogger", "wandb", RuntimeError),
 }
+
+ARGUMENTS = {"trackio": ("project",)}
 
 
 @pytest.fixture(params=LOGGERS)
@@ -30,7 +36,7 @@ def test_without_the_client(name, monkeypatch):
     class_name, client, _ = LOGGERS[name]
     monkeypatch.setitem(sys.modules, client, None)
     with pytest.raises(ModuleNotFoundError, match=rf'pip install "reignition\[{name}\]"'):
-        getattr(module_of(name), class_name)()
+        getattr(module_of(name), class_name)(*ARGUMENTS.get(name, ()))
 
 
 def test_handlers_work_with_their_logger_only(name):

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from ignite._core.optional import names_when_used
 
 if TYPE_CHECKING:
+    from ignite.handlers.aim_logger import AimLogger
     from ignite.handlers.checkpoint import Checkpoint, DiskSaver, ModelCheckpoint
+    from ignite.handlers.comet_logger import CometLogger
     from ignite.handlers.csv_logger import CSVLogger
     from ignite.handlers.early_stopping import EarlyStopping
     from ignite.handlers.ema_handler import EMAHandler
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     )
     from ignite.handlers.stores import EpochOutputStore
     from ignite.handlers.swa_handler import SWAHandler
+    from ignite.handlers.swanlab_logger import SwanLabLogger
     from ignite.handlers.tensorboard_logger import TensorboardLogger
     from ignite.handlers.terminate_on_nan import TerminateOnNan
     from ignite.handlers.time_limit import TimeLimit
@@ -52,15 +55,18 @@ if TYPE_CHECKING:
     from ignite.handlers.torch_profiler import TorchProfiler
     from ignite.handlers.tqdm_logger import ProgressBar
     from ignite.handlers.trackers import TrackerLogger
+    from ignite.handlers.trackio_logger import TrackioLogger
     from ignite.handlers.utils import global_step_from_engine
     from ignite.handlers.wandb_logger import WandBLogger
 
 __all__ = [
+    "AimLogger",
     "BaseParamScheduler",
     "BasicTimeProfiler",
     "BatchSizeScheduler",
     "CSVLogger",
     "Checkpoint",
+    "CometLogger",
     "ConcatScheduler",
     "CosineAnnealingScheduler",
     "CyclicalScheduler",
@@ -95,12 +101,14 @@ __all__ = [
     "SpikeGuard",
     "StateParamScheduler",
     "StepStateScheduler",
+    "SwanLabLogger",
     "TensorboardLogger",
     "TerminateOnNan",
     "TimeLimit",
     "Timer",
     "TorchProfiler",
     "TrackerLogger",
+    "TrackioLogger",
     "WandBLogger",
     "create_lr_scheduler_with_warmup",
     "global_step_from_engine",

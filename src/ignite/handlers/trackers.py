@@ -129,13 +129,16 @@ class TrackerLogger(BaseLogger):
         """Closes the tracker when the logger is deleted, or at interpreter exit."""
         self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._errors)
 
-    def log(self, values: Iterable[tuple[Path, Scalar]], step: int) -> None:
+    def log(self, values: Mapping[str, Scalar] | Iterable[tuple[Path, Scalar]], step: int) -> None:
         """Logs values, as soon as they are on the host.
 
         Args:
-            values: pairs of a path and a number, string or tensor of at most one dimension.
+            values: numbers, strings or tensors of at most one dimension, by name; or pairs of a
+                path and such a value.
             step: the step.
         """
+        if isinstance(values, Mapping):
+            values = [((name,), value) for name, value in values.items()]
         for ready in self._queue.add(values, step):
             self._send(*ready)
 

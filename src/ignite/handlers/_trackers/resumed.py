@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["Discarding", "LoggedSteps", "bin_counts", "last_steps"]
+__all__ = ["Discarding", "LoggedSteps", "bin_counts", "last_steps", "pixels"]
 
 
 class LoggedSteps:
@@ -103,3 +104,19 @@ def last_steps(series: Iterable[tuple[str, int]]) -> LoggedSteps:
     for name, step in series:
         logged.note(name, step)
     return logged
+
+
+def pixels(image: Tensor) -> Any:
+    """Returns an image of shape (C, H, W) as an array of NumPy of shape (H, W, C) and type uint8.
+
+    Floating point values are expected in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> pixels(torch.tensor([[[0.0, 1.0]]])).tolist()
+        [[[0], [255]]]
+    """
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        image = (image * 255).round().clamp(0, 255)
+    return image.to(torch.uint8).permute(1, 2, 0).numpy()

@@ -1,0 +1,152 @@
+"""Logging to Trackio."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ignite._core.optional import import_optional
+from ignite.engine import Engine
+from ignite.handlers import trackers
+from ignite.handlers._trackers.journal import ClientRun
+from ignite.handlers._trackers.resumed import bin_counts, pixels
+from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
+from ignite.handlers.utils import global_step_from_engine
+
+__all__ = ["OptimizerParamsHandler", "OutputHandler", "TrackioLogger", "global_step_from_engine"]
+
+
+class TrackioLogger(trackers.TrackerLogger):
+    """Logs to a run of Trackio: to its local database, a server (``server_url=``) or a Space.
+
+    Other attributes are looked up in Trackio's run object: ``logger.log_artifact(path)``,
+    ``logger.alert("diverges")``. A server that cannot be reached does not stop training: Trackio
+    keeps the values on the disk, and sends them when it is used again.
+
+    After ``trainer.run(..., resume="latest")``, the Trackio run of the checkpoint is continued. In
+    the local database, no step is missing or there twice; on a server or a Space, values that were
+    logged after the checkpoint stay, beside those of the resumed run.
+
+    Args:
+        project: the name of the project.
+        **kwargs: further arguments of ``trackio.init``. To continue a run without a checkpoint,
+            pass its ``name=`` and ``resume="allow"``.
+
+    Attributes:
+        run: Trackio's run object.
+
+    Raises:
+        ModuleNotFoundError: trackio is not installed.
+
+    Example::
+
+        with TrackioLogger("digits") as logger:
+            logger.params({"lr": 0.1})
+            logger.attach_output_handler(
+                trainer,
+                Events.ITERATION_COMPLETED(every=100),
+                tag="training",
+                output_transform=lambda loss: {"loss": loss},
+            )
+            trainer.run(loader, max_epochs=10)
+    """
+
+    def __init__(self, project: str, **kwargs: Any) -> None:
+        trackio = import_optional("trackio", extra="trackio")
+        super().__init__(_Run(trackio, {"project": project, **kwargs}))
+
+    @property
+    def run(self) -> Any:
+        """The Trackio run."""
+        return self._client()
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
+        return OptimizerParamsHandler(*args, **kwargs)
+
+
+class _Run(ClientRun):
+    """A :class:`~ignite.handlers.trackers.Tracker` on a run."""
+
+    takes_text = True
+    id_argument = "name"
+
+    def __init__(self, trackio: Any, arguments: dict[str, Any]) -> None:
+        self._trackio = trackio
+        self._is_empty = True
+        super().__init__(arguments)
+
+    def _start(self, run_id: str | None) -> str:
+        name = None if run_id is None else run_id.partition(" ")[2]
+        continued = {} if name is None else {"name": name, "resume": "allow"}
+        self.client = self._trackio.init(**{**self._arguments, **continued})
+        return f"{self.client.id} {self.client.name}"
+
+    def _log(self, values: Mapping[str, Any], step: int) -> None:
+        self._is_empty = False
+        self.client.log(dict(values), step=step)
+
+    def _end(self) -> None:
+        self.client.finish()
+
+    def _folder(self) -> Path | None:
+        is_remote = self.client.url is not None
+        return None if is_remote else Path(self._trackio.TRACKIO_DIR) / self._arguments["project"]
+
+    def _stored(self) -> Iterator[tuple[str, int]]:
+        storage, project = self._trackio.SQLiteStorage, self._arguments["project"]
+        for row in storage.get_logs(project, self.client.name, run_id=self.client.id):
+            for name in row:
+                yield name, row["step"]
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        histogram = self._trackio.Histogram(np_histogram=bin_counts(values))
+        self._log_new({name: histogram}, step)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        if not self._is_empty:
+            warnings.warn(
+                "Trackio stores hyperparameters together with the first values: log them before, "
+                f"but given {list(values)} later. They are not stored",
+                stacklevel=5,
+            )
+        self.client.config.update(values)
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        self._log_new({name: self._trackio.Image(pixels(image))}, step)
+
+    def artifact(self, path: str | os.PathLike[str]) -> None:
+        self.client.log_artifact(os.fspath(path))
+
+
+class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+    """Logs metrics, outputs and attributes of the state, as ``tag/name``.
+
+    See ``base_logger.BaseOutputHandler`` for the arguments.
+    """
+
+    logger_class = TrackioLogger
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_output(self, engine, self._checked(logger), event_name)
+
+
+class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+    """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``.
+
+    See ``base_logger.BaseOptimizerParamsHandler`` for the arguments.
+    """
+
+    logger_class = TrackioLogger
+
+    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
