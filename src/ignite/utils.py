@@ -10,6 +10,7 @@ from ignite._core import logs
 from ignite._core.calls import deprecated
 from ignite._core.files import hash_checkpoint
 from ignite._core.logs import to_str_list as _to_str_list
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite._core.rng import manual_seed
 from ignite._core.trees import CollectionItem as _CollectionItem
 from ignite._core.trees import apply_to_tensor, apply_to_type, convert_tensor, to_onehot
@@ -35,6 +36,12 @@ __all__ = [
 ]
 
 
+@takes_old(
+    OldOrder(
+        "name level format filepath distributed_rank",
+        lambda values: len(values) > 2 and isinstance(values[2], str),
+    )
+)
 def setup_logger(
     name: str | None = "ignite",
     level: int = logging.INFO,

@@ -263,7 +263,7 @@ def test_installing_twice_leaves_one_finder():
 def test_accuracies_of_0_1_are_accuracy(name):
     from ignite import metrics
 
-    with pytest.warns(DeprecationWarning, match="use ignite.metrics.Accuracy"):
+    with pytest.warns(DeprecationWarning, match="write 'from ignite.metrics import Accuracy'"):
         assert getattr(metrics, name) is metrics.Accuracy
 
 

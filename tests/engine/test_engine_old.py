@@ -168,10 +168,8 @@ def test_the_rest_needs_no_warning():
         assert (state.epoch, state.metrics, state.mine, state.iteration) == (3, {"a": 1}, "b", 0)
         engine = Engine(lambda engine, batch: batch)
         assert engine.run([1, 2, 3], 2).iteration == 6
-        with pytest.raises(
-            ValueError, match=r"mutually exclusive.*the third argument of run was epoch_length"
-        ):
-            engine.run([1, 2, 3], 3, 100)
+        with pytest.raises(ValueError, match="max_epochs and max_iters .* mutually exclusive"):
+            engine.run([1, 2, 3], max_epochs=3, max_iters=100)
 
 
 @pytest.mark.parametrize("listens", [False, True])

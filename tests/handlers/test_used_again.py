@@ -178,7 +178,9 @@ def test_the_step_may_be_that_of_another_engine_as_in_ignite_01(place):
     other, evaluator = trainer(), trainer()
     other.state.epoch, other.state.iteration = 5, 70
     args, kwargs = ((), {"another_engine": other}) if place == "by name" else ((None, other), {})
-    with pytest.warns(DeprecationWarning, match="another_engine is deprecated") as said:
+    with pytest.warns(
+        DeprecationWarning, match="replace another_engine by global_step_transform="
+    ) as said:
         handler = OutputHandler("valid", ["m"], *args, **kwargs)
     assert len([one for one in said if "another_engine" in str(one.message)]) == 1
     assert handler.global_step_transform(evaluator, Events.EPOCH_COMPLETED) == 5

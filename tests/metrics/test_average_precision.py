@@ -134,8 +134,43 @@ def test_targets_that_are_no_class_are_refused(num_bins, target):
         metric.compute()
 
 
+@pytest.mark.parametrize("average", ["macro", "weighted", "micro", "samples", None])
+@given(st.integers(0, 2**16), st.integers(2, 9), st.lists(st.integers(0, 4), min_size=1))
+def test_averages_of_labels_are_those_of_scikit_learn(average, seed, num_labels, sizes):
+    rng = np.random.default_rng(seed)
+    num = sum(sizes) + 2
+    scores, y = rng.integers(0, 8, (num, num_labels)) / 8, rng.integers(0, 2, (num, num_labels))
+    y[:, 1] = 1 - y[:, 0]  # one of each in all rows and columns
+    y[1] = 1 - y[0]
+    metric = AveragePrecision(average=average)
+    for pair in zip(
+        torch.from_numpy(scores).split([2, *sizes]),
+        torch.from_numpy(y).split([2, *sizes]),
+        strict=True,
+    ):
+        metric.update(pair)
+    assert_same(plain(metric.compute()), average_precision_score(y, scores, average=average))
+
+
+@given(st.integers(0, 2**16), st.integers(2, 5))
+def test_of_samples_classes_are_labels_of_which_one_is_true(seed, num_classes):
+    rng = np.random.default_rng(seed)
+    scores, y = rng.integers(0, 6, (9, num_classes)) / 6, rng.integers(0, num_classes, 9)
+    metric = AveragePrecision(average="samples")
+    metric.update((torch.from_numpy(scores), torch.from_numpy(y)))
+    rows = zip(np.eye(num_classes, dtype=int)[y], scores, strict=True)
+    assert_same(metric.compute(), float(np.mean([average_precision(*row) for row in rows])))
+
+
+def test_the_mean_over_samples_needs_all_of_them():
+    with pytest.raises(
+        ValueError, match="num_bins should be None for average='samples', but given 5"
+    ):
+        AveragePrecision(num_bins=5, average="samples")
+
+
 def test_wrong_averages():
-    for average in ("samples", "mean", True, 1):
+    for average in ("sample", "mean", True, 1):
         with pytest.raises(
             ValueError, match=f"average should be 'macro', .* or None, but given {average!r}"
         ):

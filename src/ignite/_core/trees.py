@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from ignite._core.old_arguments import renamed, takes_old
+
 __all__ = [
     "CollectionItem",
     "apply_to_tensor",
@@ -27,7 +29,10 @@ __all__ = [
 
 _HALVES = (torch.float16, torch.bfloat16)
 
+_takes_input = takes_old(arguments={"input_": renamed("input_", "x")})
 
+
+@_takes_input
 def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
     """Calls ``func`` on each instance of ``input_type`` in nested mappings, sequences, namedtuples.
 
@@ -45,16 +50,20 @@ def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[A
         >>> apply_to_type({"a": [1, 2], "b": ("text", 3)}, int, lambda i: i * 10)
         {'a': [10, 20], 'b': ('text', 30)}
     """
+    return _apply(x, input_type, func)
+
+
+def _apply(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
     if isinstance(x, input_type):
         return func(x)
     if isinstance(x, str | bytes):
         return x
     if isinstance(x, Mapping):
         return _rebuild_mapping(
-            x, {key: apply_to_type(value, input_type, func) for key, value in x.items()}
+            x, {key: _apply(value, input_type, func) for key, value in x.items()}
         )
     if isinstance(x, Sequence):
-        return _rebuild_sequence(x, [apply_to_type(value, input_type, func) for value in x])
+        return _rebuild_sequence(x, [_apply(value, input_type, func) for value in x])
     raise TypeError(
         f"x should be {_names(input_type)}, a string, or a dictionary, list or tuple of these, "
         f"but given {_short(x)} of type {type(x).__name__}"
@@ -66,6 +75,7 @@ def _short(x: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+@_takes_input
 def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
     """Calls ``func`` on every tensor in nested mappings, sequences and namedtuples.
 
@@ -82,9 +92,10 @@ def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
         >>> apply_to_tensor({"x": torch.tensor([1, 2]), "id": "a"}, torch.Tensor.tolist)
         {'x': [1, 2], 'id': 'a'}
     """
-    return apply_to_type(x, torch.Tensor, func)
+    return _apply(x, torch.Tensor, func)
 
 
+@_takes_input
 def convert_tensor(
     x: Any, device: str | torch.device | None = None, non_blocking: bool = False
 ) -> Any:
@@ -104,8 +115,8 @@ def convert_tensor(
     """
     kinds = (torch.Tensor, PackedSequence)
     if device is None:
-        return apply_to_type(x, kinds, lambda leaf: leaf)
-    return apply_to_type(x, kinds, lambda leaf: leaf.to(device=device, non_blocking=non_blocking))
+        return _apply(x, kinds, lambda leaf: leaf)
+    return _apply(x, kinds, lambda leaf: leaf.to(device=device, non_blocking=non_blocking))
 
 
 def in_float32(output: Any) -> Any:

@@ -5,7 +5,8 @@ package at the first access to an attribute, any other module when it is importe
 
 Modules of Ignite also have the names that they import, and programs import these from there, such
 as ``from ignite.engine import convert_tensor``. A module here finds them in ``PASSED_ON`` when they
-are asked for, without a warning.
+are asked for, without a warning. Names that there are no longer are in ``OLD_NAMES``, and each
+issues a warning that says what to import instead.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
+
+from ignite._core.old_arguments import warn_program
 
 __all__ = ["OldPathFinder", "PassedOnFinder", "install"]
 
@@ -26,8 +28,11 @@ MOVED = {
     "ignite.contrib.handlers": "ignite.handlers",
     "ignite.contrib.handlers.custom_events": "ignite.contrib.custom_events",
     "ignite.contrib.metrics": "ignite.metrics",
+    "ignite.contrib.metrics.mae": "ignite.metrics.regression.maximum_absolute_error",
     "ignite.engine.utils": "ignite.contrib.private_functions",
     "ignite.engines": "ignite.engine",
+    "ignite.metrics.binary_accuracy": "ignite.metrics.accuracy",
+    "ignite.metrics.categorical_accuracy": "ignite.metrics.accuracy",
 }
 """New paths by old path.
 
@@ -37,6 +42,7 @@ Submodules of an old path are at the new one, if they exist there. The longest m
 ALSO_FROM = {
     "ignite.contrib.handlers": ("ignite.contrib.custom_events", "ignite.handlers.time_profilers"),
     "ignite.contrib.handlers.base_logger": ("ignite.handlers.utils",),
+    "ignite.contrib.metrics": ("ignite.metrics.regression",),
     "ignite.engines": ("ignite.engine.engine",),
     "ignite.engines.engine": ("ignite.engine",),
 }
@@ -66,10 +72,15 @@ _PRIVATE = "ignite.contrib.private_functions"
 PASSED_ON = {
     "ignite.contrib.engines.common": {
         "DiskSaver": "ignite.handlers.checkpoint",
+        "LRScheduler": "ignite.handlers.param_scheduler",
+        "MLflowLogger": "ignite.handlers.mlflow_logger",
+        "ModelCheckpoint": "ignite.handlers.checkpoint",
         "RunningAverage": "ignite.metrics.running_average",
         "RunningBatchWise": "ignite.metrics.metric",
+        "TensorboardLogger": "ignite.handlers.tensorboard_logger",
         "deprecated": "ignite.utils",
     },
+    "ignite.contrib.custom_events": {"State": "ignite.engine.events"},
     "ignite.contrib.engines.tbptt": {"_detach_hidden": _PRIVATE},
     "ignite.distributed.auto": {"setup_logger": "ignite.utils"},
     "ignite.distributed.launcher": {"setup_logger": "ignite.utils"},
@@ -118,6 +129,27 @@ PASSED_ON = {
 }
 """Modules of names by the module (and its submodules) that has these names in Ignite, too."""
 
+_ACCURACY = "ignite.metrics.Accuracy"
+_EVENT = "ignite.engine.CallableEventWithFilter"
+
+OLD_NAMES = {
+    "ignite.engine.engine": {
+        "EventWithFilter": _EVENT,
+        "ReproducibleBatchSampler": "ignite.engine.deterministic.ReproducibleBatchSampler",
+    },
+    "ignite.handlers": {
+        "BaseWeightsHistHandler": "ignite.handlers.base_logger.BaseWeightsHandler",
+        "EventWithFilter": _EVENT,
+    },
+    "ignite.metrics": {"BinaryAccuracy": _ACCURACY, "CategoricalAccuracy": _ACCURACY},
+    "ignite.metrics.binary_accuracy": {"BinaryAccuracy": _ACCURACY},
+    "ignite.metrics.categorical_accuracy": {"CategoricalAccuracy": _ACCURACY},
+}
+"""What to import instead of a name, by the module (and its submodules) that had it."""
+
+
+_MISSING = object()
+
 
 class _OldModule(ModuleType):
     """Looks up attributes in the modules at the new paths."""
@@ -125,6 +157,7 @@ class _OldModule(ModuleType):
     def __init__(self, name: str, new: str, is_package: bool) -> None:
         super().__init__(name, f"Moved to {new}.")
         self._sources = (new, *ALSO_FROM.get(name, ()))
+        self._old = OLD_NAMES.get(name, {})
         self._is_quiet = not is_package  # other modules warn when they are imported
         if is_package:
             self.__path__: list[str] = []
@@ -134,19 +167,23 @@ class _OldModule(ModuleType):
             return self.__dir__()
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in self._old:
+            return _under_new_name(f"{self.__name__}.{name}", self._old[name])
         for source in self._sources:
             module = importlib.import_module(source)
-            if hasattr(module, name) and f"{source}.{name}" not in sys.modules:
+            found = getattr(module, name, _MISSING)
+            if found is not _MISSING and f"{source}.{name}" not in sys.modules:
                 if not self._is_quiet:
-                    self._is_quiet = True
-                    _warn(self.__name__, self._sources[0], stacklevel=3)
-                return getattr(module, name)
+                    self._is_quiet = _warn(self.__name__, self._sources[0])
+                return found
         raise AttributeError(
             f"module {self.__name__!r} has no attribute {name!r}, "
             f"and neither has {', '.join(self._sources)}"
         )
 
     def __dir__(self) -> list[str]:
+        if self._old:
+            return sorted(self._old)
         modules = map(importlib.import_module, self._sources)
         return sorted({name for module in modules for name in getattr(module, "__all__", ())})
 
@@ -160,19 +197,20 @@ class PassedOnFinder(MetaPathFinder):
         """Returns the usual spec, with a loader that adds the names; None for other modules."""
         if not fullname.startswith("ignite."):
             return None
-        names = _passed_on(fullname)
-        spec = PathFinder.find_spec(fullname, path, target) if names else None
+        names, old = _row(PASSED_ON, fullname), _row(OLD_NAMES, fullname)
+        spec = PathFinder.find_spec(fullname, path, target) if names or old else None
         if spec is not None and spec.loader is not None:
-            spec.loader = _PassingLoader(spec.loader, names)
+            spec.loader = _PassingLoader(spec.loader, names, old)
         return spec
 
 
 class _PassingLoader(Loader):
     """Loads a module, and adds names that are looked up when they are asked for."""
 
-    def __init__(self, loader: Loader, names: Mapping[str, str]) -> None:
+    def __init__(self, loader: Loader, names: Mapping[str, str], old: Mapping[str, str]) -> None:
         self._loader = loader
         self._names = names
+        self._old = old
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -185,6 +223,8 @@ class _PassingLoader(Loader):
             home = self._names.get(name)
             if home is not None and home != module.__name__:
                 return getattr(importlib.import_module(home), name)
+            if name in self._old:
+                return _under_new_name(f"{module.__name__}.{name}", self._old[name])
             if own is not None:
                 return own(name)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
@@ -221,8 +261,8 @@ class OldPathFinder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Warns about the old path, unless it is a package."""
         assert isinstance(module, _OldModule)
-        if module._is_quiet:
-            _warn(module.__name__, module._sources[0], stacklevel=3)
+        if module._is_quiet and not module._old:  # whose names warn
+            _warn(module.__name__, module._sources[0])
 
 
 def install() -> None:
@@ -232,10 +272,10 @@ def install() -> None:
         sys.meta_path.insert(0, PassedOnFinder())
 
 
-def _passed_on(module: str) -> dict[str, str]:
+def _row(table: Mapping[str, Mapping[str, str]], module: str) -> dict[str, str]:
     """Returns the rows of ``module`` and its parents as one."""
     found: dict[str, str] = {}
-    for row, names in PASSED_ON.items():
+    for row, names in table.items():
         if f"{module}.".startswith(f"{row}."):
             found |= names
     return found
@@ -248,8 +288,11 @@ def _new_path(old: str) -> str | None:
     return None
 
 
-def _warn(old: str, new: str, stacklevel: int) -> None:
-    # ``stacklevel`` does not count frames of the import system.
-    warnings.warn(
-        f"{old} has moved: import from {new} instead", DeprecationWarning, stacklevel=stacklevel
-    )
+def _under_new_name(old: str, path: str) -> Any:
+    home, _, name = path.rpartition(".")
+    warn_program(f"{old} is an old name: write 'from {home} import {name}'")
+    return getattr(importlib.import_module(home), name)
+
+
+def _warn(old: str, new: str) -> bool:
+    return warn_program(f"{old} has moved: import from {new} instead")

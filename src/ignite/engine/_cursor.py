@@ -448,8 +448,7 @@ def _check_request(request: Request) -> None:
         raise ValueError(
             "Arguments max_epochs and max_iters are mutually exclusive. Please provide only "
             f"max_epochs or max_iters, but given max_epochs={request.max_epochs} and "
-            f"max_iters={request.max_iters}. (Up to Ignite 0.4.2 the third argument of run was "
-            "epoch_length: give it by its name)"
+            f"max_iters={request.max_iters}"
         )
     for name in ("max_epochs", "max_iters", "epoch_length"):
         value: Any = getattr(request, name)

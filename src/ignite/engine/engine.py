@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
+from ignite._core.old_arguments import OldOrder, takes_old, warn_program
 from ignite._core.optional import LazyModule
 from ignite._core.rng import RandomState, capture_random_state, manual_seed
 from ignite.distributed import get_world_size
@@ -107,6 +108,13 @@ class Engine(Controls, Generic[Batch, Output]):
         self._random_at_start: RandomState | None = None
         self._clear_requests()
 
+    @takes_old(
+        OldOrder(
+            "data max_epochs epoch_length seed",
+            # max_epochs and max_iters exclude each other.
+            lambda values: len(values) > 2 and None not in (values[1], values[2]),
+        )
+    )
     def run(
         self,
         data: Iterable[Batch] | None = None,
@@ -243,9 +251,7 @@ class Engine(Controls, Generic[Batch, Output]):
             raise
 
     def _use_seed(self, seed: int) -> None:
-        warnings.warn(
-            "seed should be given to ignite.utils.manual_seed", DeprecationWarning, stacklevel=3
-        )
+        warn_program("seed should be given to ignite.utils.manual_seed")
         manual_seed(seed)
         self.state.seed = seed
 

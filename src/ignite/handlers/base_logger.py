@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite._core.calls import nearest
+from ignite._core.old_arguments import Old, OldOrder, takes_old
 from ignite.engine import Engine, EventsList, RemovableEventHandle
 from ignite.handlers._trackers.scalars import Path, Scalar, named_leaves, on_host
 
@@ -35,6 +36,14 @@ class BaseHandler(ABC):
         """Logs to ``logger``."""
 
 
+def _step_of_another(arguments: dict[str, Any]) -> None:
+    engine = arguments.pop("another_engine")
+    if engine is not None and arguments.get("global_step_transform") is None:
+        arguments["global_step_transform"] = lambda _, event_name: (
+            engine.state.get_event_attrib_value(event_name)
+        )
+
+
 class BaseOutputHandler(BaseHandler):
     """Logs metrics, outputs and attributes of the state of an engine.
 
@@ -47,13 +56,27 @@ class BaseOutputHandler(BaseHandler):
             of the event: ``state.epoch`` or ``state.iteration``. See
             :func:`~ignite.handlers.global_step_from_engine`.
         state_attributes: further attributes of ``engine.state`` to log.
-        another_engine: deprecated, the engine whose counter is the step.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: there is nothing to log.
     """
 
+    @takes_old(
+        OldOrder(
+            "tag metric_names output_transform another_engine global_step_transform",
+            lambda values: (
+                (len(values) > 3 and isinstance(values[3], Engine))
+                or (len(values) > 4 and callable(values[4]))
+            ),
+        ),
+        arguments={
+            "another_engine": Old(
+                "replace another_engine by global_step_transform=global_step_from_engine(engine)",
+                _step_of_another,
+            )
+        },
+    )
     def __init__(
         self,
         tag: str,
@@ -61,19 +84,7 @@ class BaseOutputHandler(BaseHandler):
         output_transform: Callable[..., Any] | None = None,
         global_step_transform: StepTransform | None = None,
         state_attributes: list[str] | None = None,
-        *,
-        another_engine: Engine[Any, Any] | None = None,
     ) -> None:
-        if isinstance(global_step_transform, Engine):  # the position in Ignite 0.1
-            another_engine, global_step_transform = global_step_transform, None
-        if another_engine is not None:
-            warnings.warn(
-                "another_engine is deprecated. "
-                "Please use global_step_transform=global_step_from_engine(engine)",
-                DeprecationWarning,
-                stacklevel=3,
-            )
-            global_step_transform = global_step_transform or _count_of(another_engine)
         if metric_names is not None and not (
             isinstance(metric_names, list) or metric_names == "all"
         ):
@@ -154,10 +165,6 @@ class BaseOutputHandler(BaseHandler):
                 "global_step_transform should return an integer"
             )
         return int(step)
-
-
-def _count_of(engine: Engine[Any, Any]) -> StepTransform:
-    return lambda _, event_name: engine.state.get_event_attrib_value(event_name)
 
 
 def _count_of_event(engine: Engine[Any, Any], event_name: Any) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from ignite._core.old_arguments import OldOrder, takes_old, warn_program
 from ignite.engine import Engine, Events
 from ignite.handlers._averaging import AverageHandler
 from ignite.handlers.state_param_scheduler import LambdaStateScheduler
@@ -147,6 +147,11 @@ class EMAHandler(AverageHandler):
         if momentum_warmup is not None and warmup_iters is not None:
             self.momentum_scheduler = EMAWarmUp(momentum_warmup, warmup_iters, momentum)
 
+    @takes_old(
+        OldOrder(
+            "engine name event", lambda values: len(values) > 2 and not isinstance(values[2], bool)
+        )
+    )
     def attach(
         self,
         engine: Engine[Any, Any],
@@ -166,10 +171,10 @@ class EMAHandler(AverageHandler):
         if not hasattr(engine.state, name):
             setattr(engine.state, name, self.momentum)
         elif warn_if_exists:
-            warnings.warn(
+            warn_program(
                 f"Attribute '{name}' already exists in engine.state and keeps its value "
                 f"{getattr(engine.state, name)}. Use another name if it belongs to another handler",
-                stacklevel=2,
+                UserWarning,
             )
         if self.momentum_scheduler is not None:
             LambdaStateScheduler(self.momentum_scheduler, param_name=name).attach(engine, event)

@@ -11,6 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from ignite._core.logs import to_str_list
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite.engine import Engine, Events
 from ignite.handlers.timing import Timer
 
@@ -53,6 +54,12 @@ class FBResearchLogger:
         self.iter_timer = Timer(average=True)
         self.data_timer = Timer(average=True)
 
+    @takes_old(
+        OldOrder(
+            "engine name every optimizer",
+            lambda values: len(values) > 3 and hasattr(values[3], "param_groups"),
+        )
+    )
     def attach(
         self,
         engine: Engine[Any, Any],

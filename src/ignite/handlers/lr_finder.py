@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite import distributed as idist
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite._core.optional import import_optional
 from ignite._core.rng import capture_random_state, restore_random_state
 from ignite.engine import Engine, Events, together
@@ -59,6 +60,12 @@ class FastaiLRFinder:
         """The results so far, for programs that read this name of Ignite."""
         return self.get_results() if self._losses else {}
 
+    @takes_old(
+        OldOrder(
+            "trainer to_save output_transform num_iter end_lr step_mode smooth_f diverge_th",
+            lambda values: len(values) > 5 and isinstance(values[5], str),
+        )
+    )
     @contextlib.contextmanager
     def attach(  # noqa: PLR0913 - Ignite's signature
         self,

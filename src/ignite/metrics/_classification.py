@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite.exceptions import NotComputableError
 from ignite.metrics._labels import (
     BINARY,
@@ -26,6 +27,14 @@ from ignite.metrics._reduction import sync_all_reduce
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
 from ignite.metrics.statistics.labels import CLASSES, CORRECT, SAMPLES
+
+takes_average_first = takes_old(
+    OldOrder(
+        "average output_transform",
+        lambda values: isinstance((*values, None)[0], bool) or callable((*values, None, None)[1]),
+    )
+)
+"""Lets a metric accept the order of arguments of Ignite 0.1."""
 
 
 class _BaseClassification(View):

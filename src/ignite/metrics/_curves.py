@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
+from ignite._core.old_arguments import Old, OldOrder, takes_old
 from ignite.metrics._distances import NARROW
 from ignite.metrics._host_arrays import arrays_of, numpy
 from ignite.metrics._labels import as_classes, count_outside, is_binary, outside_message
+from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, ScoreCounts, Statistic
 
@@ -153,6 +155,54 @@ def average_precision(ranking: Ranking) -> float:
     return float((gains * positives / (positives + ranking.num_negatives)).sum())
 
 
+class _Activated:
+    """Applies an activation function to the scores of an output."""
+
+    def __init__(
+        self, activation: Callable[[Tensor], Tensor], transform: Callable[[Any], Any]
+    ) -> None:
+        self._activation, self._transform = activation, transform
+
+    def __call__(self, output: Any) -> Any:
+        y_pred, y = self._transform(output)
+        return self._activation(y_pred), y
+
+
+def _activate_outputs(arguments: dict[str, Any]) -> None:
+    activation, transform = arguments.pop("activation"), arguments.get("output_transform", identity)
+    if activation is not None:
+        arguments["output_transform"] = _Activated(activation, transform)
+
+
+def _activate_scores(arguments: dict[str, Any]) -> None:
+    activation = arguments.pop("activation")
+    if activation is not None:
+        arguments["y_preds"] = activation(arguments["y_preds"])
+
+
+takes_activation = takes_old(
+    OldOrder(
+        "activation output_transform",
+        lambda values: bool(values) and (values[0] is None or callable((*values, None)[1])),
+    ),
+    arguments={
+        "activation": Old(
+            "use output_transform=lambda output: (activation(output[0]), output[1])",
+            _activate_outputs,
+        )
+    },
+)
+"""Lets a metric accept ``activation`` as in Ignite 0.1 and 0.2."""
+
+takes_activation_of_scores = takes_old(
+    OldOrder(
+        "y_preds y_targets activation", lambda values: len(values) > 2 and callable(values[2])
+    ),
+    arguments={"activation": Old("pass activation(y_preds)", _activate_scores)},
+)
+"""Lets a function of scores and targets accept ``activation`` as in Ignite 0.1 and 0.2."""
+
+
 def kept_or_counted(num_bins: int | None, device: torch.device | None) -> Statistic:
     """Returns the statistic that metrics of scores are computed from: all samples, or counts of scores in bins."""
     if num_bins is None:
@@ -182,15 +232,21 @@ def value_of_statistic(
     return average_rankings(of_ranking, [rank_counts(*column) for column in columns], average)
 
 
-def check_average(average: str | None) -> str | None:
+def check_average(average: str | None, num_bins: int | None = None) -> str | None:
     """Returns ``average`` if it is a way to average over labels or classes.
 
     Raises:
         ValueError: it is not.
     """
-    if average not in ("macro", "weighted", "micro", None):
+    if average not in ("macro", "weighted", "micro", "samples", None):
         raise ValueError(
-            f"average should be 'macro', 'weighted', 'micro' or None, but given {average!r}"
+            "average should be 'macro', 'weighted', 'micro', 'samples' or None, "
+            f"but given {average!r}"
+        )
+    if average == "samples" and num_bins is not None:
+        raise ValueError(
+            f"num_bins should be None for average='samples', but given {num_bins}: a bin counts "
+            "the scores of all examples"
         )
     return average
 
@@ -209,6 +265,11 @@ def value_of_scores(
         num_outside = int(count_outside(y, y_pred.shape[1])) + int(as_classes("y", y)[1])
         if num_outside:
             raise ValueError(outside_message(y_pred.shape[1], num_outside))
+    if average == "samples":
+        targets = (
+            y if y.ndim > 1 else y.unsqueeze(1) == torch.arange(y_pred.shape[1], device=y.device)
+        )
+        return _mean_of_rows(of_ranking, y_pred, targets)
     columns = [y == i if y.ndim == 1 else y[:, i] for i in range(y_pred.shape[1])]
     rankings = [rank_scores(y_pred[:, i], column) for i, column in enumerate(columns)]
     return average_rankings(of_ranking, rankings, average)
@@ -234,6 +295,35 @@ def average_rankings(
     return (
         (values[is_used] * support[is_used] / support.sum()).sum().item() if is_used.any() else 0.0
     )
+
+
+def _mean_of_rows(of_ranking: Callable[[Ranking], float], scores: Tensor, targets: Tensor) -> float:
+    """Returns the mean over examples of the value of each, from scores and targets (N, K)."""
+    if scores.isnan().any() or not is_binary(targets.cpu()):
+        for i in range(scores.shape[1]):
+            rank_scores(scores[:, i], targets[:, i])  # raises
+    scores, order = scores.sort(dim=1, descending=True)
+    positives = targets.gather(1, order).bool()
+    last = scores.shape[1] - 1
+    places = torch.arange(last + 1, device=scores.device).expand_as(order)
+    ends = torch.ones_like(positives)  # whether it is the last of those with its score
+    ends[:, :-1] = scores[:, 1:] != scores[:, :-1]
+    end = torch.where(ends, places, last).flip(1).cummin(dim=1).values.flip(1)
+    above = positives.cumsum(dim=1)
+    num_positives = above[:, -1].double()
+    seen = above.gather(1, end).double()  # positives with at least this score
+    if of_ranking is average_precision:
+        precisions = (seen / (end + 1)).where(positives, 0).sum(dim=1)
+        return (precisions / num_positives.clamp(min=1)).mean().item()
+    # Of the negatives with this score, half are below.
+    starts = torch.ones_like(positives)
+    starts[:, 1:] = ends[:, :-1]
+    start = torch.where(starts, places, 0).cummax(dim=1).values
+    higher = (start - (above - positives.long()).gather(1, start)).double()
+    num_negatives = last + 1 - num_positives
+    below = num_negatives.unsqueeze(1) - (higher + (end + 1 - seen)) / 2
+    areas = below.where(positives, 0).sum(dim=1) / (num_positives * num_negatives)
+    return areas.mean().item()
 
 
 def select_columns(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ from ignite.metrics._curves import (
     check_average,
     check_scores,
     kept_or_counted,
+    takes_activation,
+    takes_activation_of_scores,
     value_of_scores,
     value_of_statistic,
 )
@@ -24,6 +26,7 @@ from ignite.metrics.statistics import Reading, Statistic
 __all__ = ["AveragePrecision", "average_precision_compute_fn"]
 
 
+@takes_activation_of_scores
 def average_precision_compute_fn(
     y_preds: Tensor, y_targets: Tensor, average: str | None = "macro"
 ) -> Any:
@@ -63,6 +66,7 @@ class AveragePrecision(EpochMetric):
     higher_is_better = True
     _calls_user_code = False
 
+    @takes_activation
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -71,10 +75,10 @@ class AveragePrecision(EpochMetric):
         skip_unrolling: bool = False,
         *,
         num_bins: int | None = None,
-        average: Literal["macro", "weighted", "micro"] | None = "macro",
+        average: Literal["macro", "weighted", "micro", "samples"] | None = "macro",
     ) -> None:
         self.num_bins = num_bins
-        self._average = check_average(average)
+        self._average = check_average(average, num_bins)
         super().__init__(
             functools.partial(average_precision_compute_fn, average=average),
             output_transform,

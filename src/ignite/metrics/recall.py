@@ -15,6 +15,7 @@ from ignite.metrics._classification import (
     mean_over_samples,
     normalized_average,
     ratio_parts,
+    takes_average_first,
 )
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import LabelCounts, Reading
@@ -58,6 +59,7 @@ class Recall(_BaseClassification):
     eps = 1e-20
     """Ignite's attribute: what it adds to denominators. Here, the ratio of a class without any is 0."""
 
+    @takes_average_first
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,

@@ -16,6 +16,8 @@ from ignite.metrics._curves import (
     rank_scores,
     roc_auc,
     roc_curve,
+    takes_activation,
+    takes_activation_of_scores,
     value_of_scores,
     value_of_statistic,
 )
@@ -26,6 +28,7 @@ from ignite.metrics.statistics import Reading, Statistic
 __all__ = ["ROC_AUC", "RocCurve", "roc_auc_compute_fn", "roc_auc_curve_compute_fn"]
 
 
+@takes_activation_of_scores
 def roc_auc_compute_fn(y_preds: Tensor, y_targets: Tensor, average: str | None = "macro") -> Any:
     """Computes :class:`ROC_AUC` for all scores and targets, of the shapes that it accepts."""
     return value_of_scores(roc_auc, y_preds, y_targets, check_average(average))
@@ -53,8 +56,9 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
             scores in the same bin count as ties.
         average: how to average over labels or classes. "macro" is the mean of their values,
             "weighted" the mean weighted by the number of positives of each, "micro" the value for
-            the scores of all of them together, and None returns each value, a tensor of shape (L,)
-            or (C,).
+            the scores of all of them together, "samples" the mean over examples of the value of
+            each over its labels, which needs all samples, and None returns each value, a tensor of
+            shape (L,) or (C,).
 
     Raises:
         ValueError: shapes or values are not those above, or the dtype has changed. Values on an
@@ -75,6 +79,7 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
     higher_is_better = True
     _calls_user_code = False
 
+    @takes_activation
     def __init__(
         self,
         output_transform: Callable[[Any], Any] = identity,
@@ -83,10 +88,10 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
         skip_unrolling: bool = False,
         *,
         num_bins: int | None = None,
-        average: Literal["macro", "weighted", "micro"] | None = "macro",
+        average: Literal["macro", "weighted", "micro", "samples"] | None = "macro",
     ) -> None:
         self.num_bins = num_bins
-        self._average = check_average(average)
+        self._average = check_average(average, num_bins)
         super().__init__(
             functools.partial(roc_auc_compute_fn, average=average),
             output_transform,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite._core.old_arguments import renamed, takes_old
 from ignite.distributed.fused_reduction import Part, combine
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
@@ -136,6 +137,7 @@ class RunningAverage(Metric):
         else:
             self._average_source()
 
+    @takes_old(arguments={"_usage": renamed("_usage", "usage")})
     def attach(
         self,
         engine: Engine[Any, Any],

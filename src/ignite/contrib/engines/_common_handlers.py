@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import numbers
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite import distributed as idist
+from ignite._core.old_arguments import warn_program
 from ignite.engine import Engine, Events
 from ignite.handlers.checkpoint import BaseSaveHandler, Checkpoint, DiskSaver
 from ignite.metrics import RunningAverage
@@ -39,10 +39,10 @@ def needs_epoch(train_sampler: Any) -> bool:
             )
         return True
     if isinstance(train_sampler, DistributedSampler):
-        warnings.warn(
+        warn_program(
             "Argument train_sampler is a distributed sampler, but either there is no distributed "
             "setting or world size is < 2. Train sampler argument will be ignored",
-            stacklevel=3,
+            UserWarning,
         )
     return False
 
@@ -94,8 +94,8 @@ def checkpoint_of(
         )
     if to_save is None:
         if kwargs:
-            warnings.warn(
-                f"Arguments have no effect without to_save: {', '.join(kwargs)}", stacklevel=3
+            warn_program(
+                f"Arguments have no effect without to_save: {', '.join(kwargs)}", UserWarning
             )
         return None
     if output_path is None and save_handler is None:

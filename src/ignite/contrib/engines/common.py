@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite import distributed as idist
+from ignite._core.old_arguments import OldOrder, dropped, takes_old
 from ignite.contrib.engines._common_handlers import (
     averages_of,
     checkpoint_of,
@@ -59,6 +60,19 @@ SaveHandler = Callable[..., Any] | BaseSaveHandler
 get_default_score_fn = Checkpoint.get_default_score_fn
 
 
+@takes_old(
+    OldOrder(
+        "trainer train_sampler to_save save_every_iters output_path lr_scheduler with_gpu_stats "
+        "output_names with_pbars with_pbar_on_iters log_every_iters device stop_on_nan "
+        "clear_cuda_cache save_handler",
+        lambda values: len(values) > 11 and not isinstance(values[11], bool),
+    ),
+    arguments={
+        "device": dropped(
+            "device", "remove device, and pass what follows it by name (stop_on_nan=)"
+        )
+    },
+)
 def setup_common_training_handlers(  # noqa: PLR0913 - Ignite's signature
     trainer: AnyEngine,
     train_sampler: DistributedSampler[Any] | None = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from ignite._core.calls import accepts
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite._core.trees import convert_tensor, in_float32
 from ignite.engine._trace import Step
 
@@ -68,6 +70,19 @@ def with_arguments(**descriptions: str) -> Callable[[F], F]:
         return function
 
     return document
+
+
+def takes_earlier_output(func: F) -> F:
+    """Accepts ``output_transform`` where it was before there was ``model_transform`` (Ignite 0.2 to 0.4.10)."""
+    names = [name for name in inspect.signature(func).parameters if name != "model_transform"]
+    place = names.index("output_transform")
+
+    def is_meant(values: Sequence[Any]) -> bool:
+        if len(values) > place + 1:  # today's place of output_transform
+            return not callable(values[place + 1])
+        return len(values) > place and not accepts(values[place], None)
+
+    return takes_old(OldOrder(" ".join(names), is_meant))(func)  # type: ignore[return-value]
 
 
 @functools.cache
@@ -343,6 +358,7 @@ EVALUATION_ARGUMENTS = {
 }
 
 
+@takes_earlier_output
 @with_arguments(**EVALUATION_ARGUMENTS)
 def supervised_evaluation_step(
     model: Any,
@@ -374,6 +390,7 @@ def supervised_evaluation_step(
     return evaluate
 
 
+@takes_earlier_output
 @with_arguments(**EVALUATION_ARGUMENTS)
 def supervised_evaluation_step_amp(  # noqa: PLR0913 - Ignite's signature
     model: Any,

@@ -16,6 +16,7 @@ from ignite.engine._supervised.evaluation_step import (
     _pred_and_target,
     _prepare_batch,
     device_type_of,
+    takes_earlier_output,
     with_arguments,
 )
 from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep, _loss_item
@@ -24,6 +25,7 @@ from ignite.engine.engine import Engine
 from ignite.engine.events import Events
 
 
+@takes_earlier_output
 @with_arguments(
     scaler='for "amp": a ``torch.amp.GradScaler``, or True to create one at ``trainer.state.scaler``.',
     gradient_accumulation_steps="number of batches for each step of the optimizer; see "
@@ -98,6 +100,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     return trainer
 
 
+@takes_earlier_output
 @with_arguments(
     **EVALUATION_ARGUMENTS,
     amp_mode='"amp" for autocast, None for full precision. If the model returns float16 or bfloat16, '

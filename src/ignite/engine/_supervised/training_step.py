@@ -27,6 +27,7 @@ from ignite.engine._supervised.evaluation_step import (
     _compiled,
     _identity,
     _prepare_batch,
+    takes_earlier_output,
     with_arguments,
 )
 from ignite.engine._trace import Step
@@ -433,6 +434,7 @@ def _loss_item(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Any:
     return loss.item()
 
 
+@takes_earlier_output
 @with_arguments()
 def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
     model: Any,
@@ -484,6 +486,7 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
     )
 
 
+@takes_earlier_output
 @with_arguments(
     model="the model. If ``device`` is None, autocast is for the device of its parameters."
 )
@@ -525,6 +528,7 @@ def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
     return _in_precision(MixedPrecision(device, model, amp_dtype, scaler), step)
 
 
+@takes_earlier_output
 @with_arguments()
 @_same_parameters(supervised_training_step)
 def supervised_training_step_apex(*args: Any, **options: Any) -> Step:
@@ -543,6 +547,7 @@ def supervised_training_step_apex(*args: Any, **options: Any) -> Step:
     return _in_precision(ApexPrecision(), supervised_training_step(*args, **options))
 
 
+@takes_earlier_output
 @with_arguments()
 @_same_parameters(supervised_training_step)
 def supervised_training_step_tpu(*args: Any, **options: Any) -> Step:

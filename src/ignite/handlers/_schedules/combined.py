@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ignite._core.old_arguments import Old, OldOrder, takes_old
 from ignite.engine import Engine
 from ignite.handlers._schedules import param_groups
 from ignite.handlers._schedules.scheduler import (
@@ -179,6 +180,20 @@ def _shown(scheduler: ParamScheduler) -> Any:
     return values if isinstance(scheduler.get_param(), list) else values[0]
 
 
+def _create_listed(arguments: dict[str, Any]) -> None:
+    """Replaces the list ``(class, arguments, duration)`` of Ignite 0.1 by schedulers and durations."""
+    listed = arguments.pop("schedulers_list")
+    optimizer, param_name = arguments.pop("optimizer"), arguments.pop("param_name")
+    *durations, last = [duration for _, _, duration in listed]
+    if last is not None:
+        raise ValueError(
+            f"The last item of schedulers_list should have the duration None, but given {last!r}: "
+            "schedulers are not repeated"
+        )
+    arguments["schedulers"] = [kind(optimizer, param_name, **given) for kind, given, _ in listed]
+    arguments["durations"] = durations
+
+
 class ConcatScheduler(ParamScheduler):
     """Runs schedulers one after the other; the last one runs indefinitely.
 
@@ -209,6 +224,19 @@ class ConcatScheduler(ParamScheduler):
         [[0, 0.0], [1, 0.5], [2, 5.0], [3, 4.0]]
     """
 
+    @takes_old(
+        OldOrder(
+            "optimizer param_name schedulers_list save_history",
+            lambda values: len(values) > 2 and hasattr(values[0], "param_groups"),
+        ),
+        arguments={
+            "schedulers_list": Old(
+                "replace schedulers_list by schedulers=[kind(optimizer, param_name, **arguments), ...] "
+                "and durations=[...]",
+                _create_listed,
+            )
+        },
+    )
     def __init__(
         self,
         schedulers: Sequence[ParamScheduler | ParamGroupScheduler],

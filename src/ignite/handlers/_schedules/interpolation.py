@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite.engine import Engine
 from ignite.handlers._schedules.scheduler import (
     ParamScheduler,
@@ -86,6 +87,17 @@ class CyclicalScheduler(ParamScheduler):
             negative.
     """
 
+    @takes_old(
+        OldOrder(
+            "optimizer param_name start_value end_value cycle_size cycle_mult save_history",
+            lambda values: len(values) > 6 and isinstance(values[6], bool),
+        ),
+        OldOrder(
+            "optimizer param_name start_value end_value cycle_size cycle_mult start_value_mult "
+            "end_value_mult save_history param_group_index",
+            lambda values: len(values) > 8 and isinstance(values[8], bool),
+        ),
+    )
     def __init__(  # noqa: PLR0913 - Ignite's signature
         self,
         optimizer: Optimizer,

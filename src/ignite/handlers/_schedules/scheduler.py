@@ -3,7 +3,6 @@
 import copy
 import math
 import numbers
-import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from ignite._core.old_arguments import warn_program
 from ignite._core.optional import import_optional
 from ignite.engine import Engine, Events
 from ignite.handlers._schedules import param_groups
@@ -196,11 +196,9 @@ class ParamScheduler(BaseParamScheduler):
     ) -> None:
         super().__init__(param_name, save_history)
         if isinstance(optimizer, dict):  # as before Ignite 0.4
-            warnings.warn(
+            warn_program(
                 "Passing a parameter group as optimizer is deprecated. "
                 "Pass the optimizer and param_group_index instead",
-                DeprecationWarning,
-                stacklevel=3,
             )
             # Schedulers use nothing else of an optimizer.
             optimizer = param_groups.OneGroup(optimizer)  # type: ignore[assignment]

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite.engine import Engine
 from ignite.handlers._schedules import param_groups
 from ignite.handlers._schedules.combined import ConcatScheduler, ParamGroupScheduler
@@ -359,6 +360,14 @@ class _GroupsView(Optimizer):
         vars(self).update(state)
 
 
+@takes_old(
+    OldOrder(
+        "lr_scheduler warmup_start_value warmup_end_value warmup_duration save_history "
+        "output_simulated_values",
+        # Two integers may be in either order.
+        lambda values: len(values) > 3 and isinstance(values[2], float),
+    )
+)
 def create_lr_scheduler_with_warmup(
     lr_scheduler: ParamScheduler | TorchScheduler,
     warmup_start_value: float,
