@@ -1,6 +1,7 @@
 from collections import OrderedDict, defaultdict, namedtuple
 
 import pytest
+import torch
 
 from ignite.utils import _CollectionItem, _tree_apply2, _tree_map, apply_to_type
 
@@ -53,3 +54,15 @@ def test_an_item_can_be_read_and_set():
     item.set(5)
     assert values == [1, 5]
     assert item.get() == 5
+
+
+def test_references_to_items_have_the_members_of_ignite():
+    values = {"a": 1, "b": "text", "c": torch.ones(1)}
+    item = _CollectionItem.wrap(values, "a", values["a"])
+    assert type(item) is _CollectionItem
+    assert item.value() == 1
+    item.load_value(5)
+    assert values["a"] == 5
+    assert _CollectionItem.wrap(values, "b", values["b"]) == "text"
+    assert _CollectionItem.wrap(values, "c", values["c"]).value() is values["c"]
+    assert _CollectionItem.types_as_collection_item == (int, float, torch.Tensor)

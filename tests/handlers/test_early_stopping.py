@@ -1,3 +1,4 @@
+import logging
 import math
 
 import pytest
@@ -25,7 +26,7 @@ def test_it_stops_the_trainer_after_so_many_scores_without_improvement(caplog):
     with caplog.at_level("INFO", "ignite.handlers.early_stopping.EarlyStopping"):
         assert trainer.run([0], max_epochs=5).epoch == 4
     assert (handler.best_score, handler.counter) == (0.5, 2)
-    assert "No improvement in 2 scores: stopping training" in caplog.text
+    assert "EarlyStopping: Stop training. No improvement in 2 scores" in caplog.text
 
 
 def test_nan_stops_at_the_third_score():
@@ -195,3 +196,34 @@ def test_old_names_of_properties_can_be_read_and_set(old, new, value):
         assert getattr(handler, old) == value
     assert warned[0].filename == __file__
     assert getattr(handler, new) == value
+
+
+def without_logging_setup(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+
+def stop_early():
+    trainer, evaluator = (Engine(lambda engine, batch: None) for _ in range(2))
+    evaluator.add_event_handler(Events.COMPLETED, EarlyStopping(1, lambda engine: 0.0, trainer))
+    for _ in range(2):
+        evaluator.run([0])
+
+
+def test_the_line_is_seen_without_a_logging_setup(monkeypatch, capsys):
+    name = "ignite.handlers.early_stopping.EarlyStopping"
+    without_logging_setup(monkeypatch)
+    stop_early()
+    assert f"{name} INFO: EarlyStopping: Stop training" in capsys.readouterr().err
+    monkeypatch.setattr(logging.getLogger("ignite.handlers"), "level", logging.WARNING)
+    stop_early()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(logging.getLogger("ignite.handlers"), "level", logging.NOTSET)
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    monkeypatch.setattr(logging.root, "level", logging.INFO)
+    logging.getLogger(name).manager._clear_cache()
+    stop_early()
+    assert sum("Stop training" in line for line in lines) == 1
+    assert capsys.readouterr().err == ""

@@ -1,5 +1,6 @@
 """Files of Ignite, files with and without the handler's own state, and what happens if something does not fit."""
 
+import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ignite.engine import Engine
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.handlers._checkpoints.object_states import load_objects
+from ignite.metrics import Accuracy
+from ignite.storage import load_into
 from support.counter import Counter
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -198,3 +201,25 @@ def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "damaged.pt").write_bytes(data)
     with pytest.raises(CheckpointError, match="damaged"):
         load_objects({"model": linear()}, tmp_path / "damaged.pt")
+
+
+@pytest.mark.parametrize("kind", ["module", "wrapped", "optimizer", "metric", "other"])
+def test_a_load_state_dict_that_the_program_has_replaced_is_called_with_the_state(kind):
+    linear, seen = torch.nn.Linear(1, 1), []
+    target = {
+        "module": linear,
+        "wrapped": torch.nn.DataParallel(linear),
+        "optimizer": torch.optim.SGD(linear.parameters(), lr=0.1),
+        "metric": Accuracy(),
+        "other": types.SimpleNamespace(state_dict=dict, load_state_dict=None),
+    }[kind]
+
+    def my_function(anything):
+        seen.append(anything)
+
+    (linear if kind == "wrapped" else target).load_state_dict = my_function
+    state = {"keys": "of another format"}
+    Checkpoint.load_objects({"target": target}, {"target": state})
+    assert seen == [state]
+    load_into(target, linear.state_dict())
+    assert list(seen[1]) == ["weight", "bias"]

@@ -287,3 +287,17 @@ def test_ingredients_that_read_alike_read_outputs_once(monkeypatch):
     metric = Precision(average=False) * Recall(average=False)
     metric.update((torch.eye(3), torch.tensor([0, 1, 1])))
     assert len(calls) == 1
+
+
+def test_the_engine_of_a_computed_metric_can_be_read():
+    first, second = (Engine(lambda engine, batch: batch) for _ in range(2))
+    metric = MetricsLambda(lambda value: value, Accuracy())
+    assert metric.engine is None
+    metric.attach(first, "a")
+    assert metric.engine is first
+    metric.attach(second, "a")
+    assert metric.engine is second
+    metric.detach(second)
+    assert metric.engine is first
+    metric.detach(first)
+    assert metric.engine is None

@@ -380,3 +380,10 @@ def test_scikit_image_ignores_pixels_next_to_the_border():
             y_pred[None, None], y[None, None], 5, 255, gaussian_weights=True, sigma=1.5
         )
     )
+
+
+def test_half_of_the_kernel_can_be_read():
+    metric = SSIM(1.0, kernel_size=(3, 5))
+    assert (metric.pad_h, metric.pad_w, metric.pad_d) == (1, 2, None)
+    metric = SSIM(1.0, kernel_size=(3, 5, 7), sigma=(1.0, 1.0, 1.0), ndims=3)
+    assert (metric.pad_h, metric.pad_w, metric.pad_d) == (1, 2, 3)

@@ -2,6 +2,7 @@
 
 import logging
 import numbers
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,7 @@ __all__ = [
     "MAX_NAMES",
     "join_names",
     "setup_logger",
+    "tell",
     "to_str_list",
     "visible_logger",
 ]
@@ -67,6 +69,28 @@ def visible_logger(name: str, distributed_rank: int = 0) -> logging.Logger:
     """
     logger = logging.getLogger(name)
     return logger if logger.hasHandlers() else setup_logger(name, distributed_rank=distributed_rank)
+
+
+def tell(logger: logging.Logger, rank: int, message: str, *args: Any) -> None:
+    """Logs a line of level INFO; without a logging setup, writes it to standard error on rank 0.
+
+    The logger and its levels stay as they are: a setup that the program makes later is followed.
+    """
+    if not isinstance(logger, logging.Logger) or logger.hasHandlers():
+        logger.info(message, *args, stacklevel=2)
+        return
+    is_silenced = logger.disabled or logger.manager.disable >= logging.INFO
+    parent: logging.Logger | None = logger
+    while parent is not None and parent is not logging.root and not is_silenced:
+        is_silenced = parent.level > logging.INFO
+        parent = parent.parent
+    if rank or is_silenced:
+        return
+    record = logger.makeRecord(logger.name, logging.INFO, "", 0, message, args, None)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(DEFAULT_FORMAT))
+    if logger.filter(record):
+        handler.handle(record)
 
 
 def to_str_list(data: Any) -> list[str]:

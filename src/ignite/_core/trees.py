@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.old_arguments import renamed, takes_old
@@ -238,6 +239,22 @@ class CollectionItem:
 
     collection: Any
     key: Any
+    types_as_collection_item: ClassVar[tuple[type, ...]] = (int, float, Tensor)
+    """Classes of items that :meth:`wrap` wraps."""
+
+    @staticmethod
+    def wrap(object: Any, key: Any, value: Any) -> Any:
+        """Returns a reference to an item that is a number or a tensor; other items as they are."""
+        is_wrapped = isinstance(value, CollectionItem.types_as_collection_item)
+        return CollectionItem(object, key) if is_wrapped else value
+
+    def value(self) -> Any:
+        """Returns the item."""
+        return self.get()
+
+    def load_value(self, value: Any) -> None:
+        """Sets the item to ``value``."""
+        self.set(value)
 
     def get(self) -> Any:
         """Returns the item."""

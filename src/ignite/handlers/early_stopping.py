@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from ignite import distributed as idist
+from ignite._core.logs import tell
 from ignite.base import ResettableHandler, Serializable
 from ignite.engine import Engine, Events
 from ignite.handlers._guards.patience import Patience, as_score
@@ -172,7 +174,12 @@ class EarlyStopping(Serializable, ResettableHandler):
                 "epoch %d of at least %d: not stopping", self.trainer.state.epoch, self.min_epochs
             )
             return
-        self.logger.info("No improvement in %d scores: stopping training", self.counter)
+        tell(
+            self.logger,
+            idist.get_rank(),
+            "EarlyStopping: Stop training. No improvement in %d scores",
+            self.counter,
+        )
         self.trainer.terminate()
 
     def reset(self, engine: Engine[Any, Any] | None = None) -> None:

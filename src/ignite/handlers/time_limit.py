@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ignite import distributed as idist
 from ignite._core import clock
+from ignite._core.logs import tell
 from ignite.engine import Engine, together
 
 __all__ = ["TimeLimit"]
@@ -77,7 +79,8 @@ class TimeLimit:
         is_up = self.limit_sec is not None and clock.now() - self._started > self.limit_sec
         if not together.any_process(engine, self, is_up) or engine.should_terminate:
             return
-        self.logger.info("Reached the time limit: %s sec. Stop training", self.limit_sec)
+        text = "Reached the time limit: %s sec. Stop training"
+        tell(self.logger, idist.get_rank(), text, self.limit_sec)
         if self.checkpoint is not None:
             self.checkpoint(engine)
         engine.will_resume = True  # Checkpoint.of must not mark the run as finished

@@ -86,6 +86,14 @@ class MetricsLambda(Metric):
         return True
 
     @property
+    def engine(self) -> Engine[Any, Any] | None:
+        """The engine that the metric was last attached to; None if it is not attached."""
+        attached = [
+            engine for engine in self._attachments if not self._attachments[engine].is_detached
+        ]
+        return attached[-1] if attached else None
+
+    @property
     def _ingredients(self) -> list[Metric]:
         return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Metric)]
 

@@ -107,6 +107,21 @@ class SSIM(View):
         self.c2 = (k2 * data_range) ** 2
         super().__init__(output_transform, device, skip_unrolling)
 
+    @property
+    def pad_h(self) -> int:
+        """Half of the kernel along the first dimension of an image."""
+        return (int(self.kernel_size[0]) - 1) // 2
+
+    @property
+    def pad_w(self) -> int:
+        """Half of the kernel along the second dimension."""
+        return (int(self.kernel_size[1]) - 1) // 2
+
+    @property
+    def pad_d(self) -> int | None:
+        """Half of the kernel along the third dimension; None if images have two."""
+        return (int(self.kernel_size[2]) - 1) // 2 if self.ndims == 3 else None
+
     def _declare(self) -> list[Statistic]:
         widths = self.sigma if self.gaussian else None
         args = (

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from ignite._core.torch_private import COMPILED_MODULE_NAME, compiled_module_class
 
-__all__ = ["check_whole", "fit_keys", "load_into", "state_of", "unwrap"]
+__all__ = ["check_whole", "fit_keys", "has_own_loading", "load_into", "state_of", "unwrap"]
 
 # Looked up in sys.modules: importing these modules is slow, and programs with such tensors have
 # imported them.
@@ -134,13 +134,29 @@ def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
     """
     if not hasattr(obj, "load_state_dict"):
         raise TypeError(f"obj should have load_state_dict, but given {obj!r}")
+    options = {} if strict else {"strict": False}
     if not isinstance(obj, nn.Module):
         obj.load_state_dict(state)
+        return
+    if has_own_loading(obj) or has_own_loading(unwrap(obj)):
+        (obj if has_own_loading(obj) else unwrap(obj)).load_state_dict(state, **options)
         return
     if not isinstance(state, Mapping):
         raise TypeError(f"state should be a dictionary, but given {type(state).__name__}")
     module = unwrap(obj)
-    module.load_state_dict(fit_keys(module, state), strict=strict)
+    module.load_state_dict(fit_keys(module, state), **options)
+
+
+def has_own_loading(obj: Any) -> bool:
+    """Whether the program has replaced ``load_state_dict`` of this object by a function.
+
+    Example:
+        >>> linear = nn.Linear(1, 1)
+        >>> linear.load_state_dict = print
+        >>> has_own_loading(linear), has_own_loading(nn.Linear(1, 1))
+        (True, False)
+    """
+    return "load_state_dict" in getattr(obj, "__dict__", ())
 
 
 def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:

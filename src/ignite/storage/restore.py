@@ -14,7 +14,7 @@ from ignite._core.logs import MAX_NAMES, join_names
 from ignite._core.torch_private import BATCH_NORM_BASE
 from ignite.base import Serializable
 from ignite.exceptions import CheckpointError
-from ignite.storage.keys import fit_keys, load_into, state_of, unwrap
+from ignite.storage.keys import fit_keys, has_own_loading, load_into, state_of, unwrap
 from ignite.storage.snapshot import Snapshot, decode_objects
 
 __all__ = ["restore"]
@@ -156,6 +156,10 @@ def _find_mismatches(
         yield f"should have load_state_dict, but given {type(target).__name__}"
     elif name not in states:
         yield f"should have a state, but given only those of {join_names(map(str, states))}"
+    elif has_own_loading(target) or (
+        isinstance(target, nn.Module) and has_own_loading(unwrap(target))
+    ):
+        return  # what the function accepts is not known
     elif isinstance(target, nn.Module | Optimizer | Serializable) and not isinstance(
         states[name], Mapping
     ):
