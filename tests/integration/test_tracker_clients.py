@@ -1,5 +1,7 @@
 """Trackers whose server is down, and programs that use the client of a tracker themselves."""
 
+import json
+
 import pytest
 
 from support import servers, tracked_checks, tracker_files
@@ -30,6 +32,33 @@ def test_a_server_that_is_down_stops_nothing_and_all_values_are_in_local_files(n
     # The clients alone try for a minute or more, or raise.
     assert sum(found["seconds"]) < 30
     assert values == [("t/x", *one) for one in OUTPUTS]
+
+
+def test_a_server_of_wandb_gets_all_values(tmp_path):
+    servers.skip_without("wandb")
+    found, values = tracked_checks.result_of("online", "wandb", tmp_path)
+    assert found["served"] == [list(one) for one in OUTPUTS]
+    assert values == [("t/x", *one) for one in OUTPUTS]
+
+
+def test_an_outage_of_the_server_of_wandb_stops_nothing_and_a_local_file_has_all_values(tmp_path):
+    servers.skip_without("wandb")
+    found, values = tracked_checks.result_of("outage", "wandb", tmp_path)
+    assert found["iterations"] == len(OUTPUTS)
+    assert len(found["served"]) < len(OUTPUTS)
+    assert values == [("t/x", *one) for one in OUTPUTS]
+    assert found["seconds"] < 30  # W&B alone waits for the server without end
+
+
+def test_a_run_goes_on_if_the_background_process_of_wandb_dies_and_a_journal_has_all_values(
+    tmp_path,
+):
+    servers.skip_without("wandb")
+    found, _ = tracked_checks.result_of("with_dead_service", "wandb", tmp_path)
+    assert found["iterations"] == len(OUTPUTS)
+    (journal,) = tmp_path.glob("wandb/offline-run-*/ignite-scalars.jsonl")
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert rows == [[step, {"t/x": value}] for step, value in OUTPUTS]
 
 
 def test_values_that_the_program_logs_with_the_client_are_in_order(name, tmp_path):

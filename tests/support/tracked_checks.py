@@ -5,8 +5,10 @@ one sees, and one that hangs is ended.
 """
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from ignite.contrib.engines import common
 from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.handlers import Checkpoint, neptune_logger
 from ignite.metrics import Sum
-from support import harness, servers, tracked_run, tracker_files
+from support import harness, servers, tracked_run, tracker_files, wandb_server
 
 NUM_ITERATIONS = 20
 
@@ -96,6 +98,61 @@ def polyaxon(url, folder):
 
 
 TO_NOWHERE = {"wandb": wandb, "neptune": neptune, "polyaxon": polyaxon}
+
+
+def online(name, folder):
+    return to_server(folder)
+
+
+def outage(name, folder):
+    """The server goes down in the middle of the run, and stays down."""
+    return to_server(folder, goes_down=True)
+
+
+def to_server(folder, goes_down=False):
+    server = wandb_server.Server()
+    trainer = Engine(lambda engine, batch: batch)
+    if goes_down:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=10), server.go_down)
+    os.environ["WANDB_FINISH_TIMEOUT"] = "3"
+    logger = wandb(server.url, folder)
+    logger.attach_output_handler(
+        trainer, Events.ITERATION_COMPLETED, tag="t", output_transform=lambda x: {"x": x}
+    )
+    count = trainer.run([i / 4 for i in range(NUM_ITERATIONS)]).iteration
+    state = logger.state_dict()["tracker"]
+    start = time.monotonic()
+    logger.close()
+    return {
+        "state": state,
+        "iterations": count,
+        "seconds": time.monotonic() - start,
+        "served": [[row["_step"], row["t/x"]] for row in server.rows],
+    }
+
+
+def with_dead_service(name, folder):
+    """The background process of the client dies during the run."""
+    trainer = Engine(lambda engine, batch: batch)
+    logger = getattr(tracked_run, name)(folder)
+    logger.attach_output_handler(
+        trainer, Events.ITERATION_COMPLETED, tag="t", output_transform=lambda x: {"x": x}
+    )
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=10), kill_service)
+    count = trainer.run([i / 4 for i in range(NUM_ITERATIONS)]).iteration
+    state = logger.state_dict()["tracker"]
+    logger.close()
+    return {"state": state, "iterations": count}
+
+
+def kill_service():
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, name, _, parent = path.read_text().split()[:4]
+            if name == "(wandb-core)" and int(parent) == os.getpid():
+                os.kill(int(pid), signal.SIGKILL)
+                return
+    raise AssertionError("wandb-core does not run")
 
 
 def directly(name, folder):

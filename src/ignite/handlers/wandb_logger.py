@@ -37,8 +37,9 @@ class WandBLogger(trackers.TrackerLogger):
     Other attributes are looked up in ``wandb``: ``logger.config.update({...})``, ``logger.run``.
     All values of a step should be logged before those of the next step: W&B drops values of earlier
     steps. If the server cannot be reached when the run starts, the run is offline, with a warning;
-    ``wandb sync`` uploads it later. Later outages do not stop training; at the end, the run waits
-    up to 10 minutes for the server (``settings={"finish_timeout": ...}``, in seconds).
+    ``wandb sync`` uploads it later. Later outages, or the death of W&B's background process, do not
+    stop training; at the end, the run waits up to 10 minutes for the server
+    (``settings={"finish_timeout": ...}``, in seconds).
 
     After ``trainer.run(..., resume="latest")``, the W&B run of the checkpoint is continued; steps
     that the earlier process logged after the checkpoint are not logged again. The run that was
@@ -96,7 +97,7 @@ class _Run:
         self, wandb: Any, args: tuple[Any, ...], kwargs: dict[str, Any], starts: bool
     ) -> None:
         self.client = wandb
-        self.errors = (wandb.errors.CommError,)
+        self.errors = (wandb.errors.CommError, *_errors_of_service())
         self._arguments = (args, kwargs)
         self._logged = LoggedSteps()
         self._last_step = -1
@@ -113,6 +114,8 @@ class _Run:
         if reason is None:
             try:
                 self.client.init(*args, **kwargs)
+            except self.client.errors.AuthenticationError:
+                raise
             except self.client.errors.CommError as error:
                 reason = " ".join(str(error).split())
         if reason is not None:
@@ -158,17 +161,19 @@ class _Run:
             self._continue(self._id)
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
-        new = self._log(values, step)
+        new = self._logged.new(values, step)
         self._last_step = max(step, self._last_step)
-        if new and self._journal is not None:
+        if not new:
+            return
+        if self._journal is not None:
             self._journal.write(json.dumps([step, new]) + "\n")
             self._journal.flush()
+        self.client.log(new, step=step)
 
-    def _log(self, values: Mapping[str, Any], step: int) -> dict[str, Any]:
+    def _log(self, values: Mapping[str, Any], step: int) -> None:
         new = self._logged.new(values, step)
         if new:
             self.client.log(new, step=step)
-        return new
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         self._log({name: self.client.Histogram(np_histogram=bin_counts(values))}, step)
@@ -187,9 +192,11 @@ class _Run:
         self.client.log_artifact(os.fspath(path))
 
     def close(self) -> None:
-        self.client.finish()
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            self.client.finish()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
 
     def elsewhere(self, folder: Path) -> Discarding:
         return Discarding(self.client)
@@ -230,6 +237,13 @@ class _Run:
                 rows.setdefault(step, {}).update(values)
         for step in sorted(step for step in rows if step <= last_step):
             self.scalars(rows[step], step)
+
+
+def _errors_of_service() -> tuple[type[Exception], ...]:
+    """Returns what W&B raises if its background process has died, for lack of memory for example."""
+    mailbox = import_optional("wandb.sdk.mailbox", extra="wandb")
+    names = ("HandleAbandonedError", "MailboxClosedError")
+    return tuple(getattr(mailbox, name) for name in names if hasattr(mailbox, name))
 
 
 def _folder_of(run: Any) -> Path:
