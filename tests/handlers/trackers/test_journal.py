@@ -112,6 +112,71 @@ def test_each_step_is_logged_once_whenever_processes_save_write_and_die(
     assert sorted(found) == once_each(60)
 
 
+def log_losses(run, steps):
+    for step in steps:
+        run.scalars({"loss": step / 2}, step)
+
+
+def test_what_a_killed_process_logged_after_the_checkpoint_is_not_logged_for_it(tmp_path):
+    files = {}
+    first = Run(files, tmp_path)
+    log_losses(first, range(1, 6))
+    state = first.state_dict()
+    log_losses(first, range(6, 21))
+    first._journal.close()  # killed: the client has written nothing
+    second = Run(files, tmp_path)
+    second.load_state_dict(state)
+    log_losses(second, range(6, 8))
+    second.close()
+    assert files["run/0"] == [("loss", step, step / 2) for step in range(1, 8)]
+
+
+def test_what_a_process_logs_before_it_is_resumed_outlives_a_kill(tmp_path):
+    files = {}
+    first = Run(files, tmp_path, "given")
+    state = first.state_dict()
+    log_losses(first, range(1, 4))
+    first._journal.close()
+    second = Run(files, tmp_path, "given")
+    second.scalars({"own": 1}, 0)
+    second.load_state_dict(state)
+    state = second.state_dict()
+    second._journal.close()
+    third = Run(files, tmp_path, "given")
+    third.load_state_dict(state)
+    third.close()
+    assert files["given"] == [("own", 0, 1)]
+
+
+def test_a_roll_back_within_a_process_leaves_the_journal_alone(tmp_path):
+    run = Run({}, tmp_path)
+    log_losses(run, range(1, 4))
+    state = run.state_dict()
+    log_losses(run, range(4, 9))
+    size_bytes = run.state_dict()["journal_bytes"]
+    run.load_state_dict(state)
+    log_losses(run, range(4, 9))
+    assert run.state_dict()["journal_bytes"] == size_bytes
+    assert len(run.client.memory) == 8
+    run.close()
+
+
+def test_steps_of_another_run_are_not_taken_for_those_of_this_one(tmp_path):
+    files = {}
+    states = []
+    for _ in range(2):
+        run = Run(files, tmp_path)
+        log_losses(run, range(1, 10 - 8 * len(states)))
+        states.append(run.state_dict())
+        run.close()
+    run = Run(files, tmp_path)
+    for state in states:
+        run.load_state_dict(state)
+    log_losses(run, range(1, 4))
+    run.close()
+    assert files["run/1"] == [("loss", step, step / 2) for step in range(1, 4)]
+
+
 def test_a_line_that_a_killed_process_left_incomplete_is_skipped(tmp_path):
     journal = Journal(tmp_path, "a/b")
     journal.add({"x": 1}, 1)
@@ -168,6 +233,22 @@ def test_a_closed_run_is_closed_once_and_continued_by_the_next_value(tmp_path):
     logger.histogram("h", torch.tensor([1.0]), 2)
     logger.close()
     assert files == {"run/0": [("x", 1, 1.0), ("x", 2, 2.0), ("y", 2, 3), ("h", 2, [1.0])]}
+
+
+def test_values_that_a_program_logs_by_name_are_in_order_with_those_of_handlers(tmp_path):
+    files = {}
+    trainer = Engine(lambda engine, batch: batch)
+    with TrackerLogger(Run(files, tmp_path)) as logger:
+        event = Events.ITERATION_COMPLETED
+        logger.attach_output_handler(trainer, event, tag="t", output_transform=lambda x: x)
+        trainer.add_event_handler(
+            event, lambda: logger.log({"own": torch.tensor(2.0)}, trainer.state.iteration)
+        )
+        trainer.run([0.5, 1.5])
+    assert files["run/0"] == [
+        *(("t/output", 1, 0.5), ("own", 1, 2.0)),
+        *(("t/output", 2, 1.5), ("own", 2, 2.0)),
+    ]
 
 
 def test_a_disk_that_is_full_does_not_keep_values_from_the_client(tmp_path, caplog):
