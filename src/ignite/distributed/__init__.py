@@ -6,6 +6,37 @@ Usually imported as ``idist``. All functions also work in a single process.
 from typing import TYPE_CHECKING
 
 from ignite._core.optional import names_when_used
+from ignite.distributed.utils import (
+    all_gather,
+    all_gather_tensors_with_shapes,
+    all_reduce,
+    available_backends,
+    backend,
+    barrier,
+    broadcast,
+    device,
+    finalize,
+    get_local_rank,
+    get_nnodes,
+    get_node_rank,
+    get_nproc_per_node,
+    get_rank,
+    get_world_size,
+    has_hvd_support,
+    has_native_dist_support,
+    has_xla_support,
+    hostname,
+    initialize,
+    model_name,
+    new_group,
+    one_rank_first,
+    one_rank_only,
+    registered_computation_models,
+    set_local_rank,
+    show_config,
+    spawn,
+    sync,
+)
 
 if TYPE_CHECKING:
     from ignite.distributed.auto import (
@@ -15,37 +46,6 @@ if TYPE_CHECKING:
         auto_optim,
     )
     from ignite.distributed.launcher import Parallel
-    from ignite.distributed.utils import (
-        all_gather,
-        all_gather_tensors_with_shapes,
-        all_reduce,
-        available_backends,
-        backend,
-        barrier,
-        broadcast,
-        device,
-        finalize,
-        get_local_rank,
-        get_nnodes,
-        get_node_rank,
-        get_nproc_per_node,
-        get_rank,
-        get_world_size,
-        has_hvd_support,
-        has_native_dist_support,
-        has_xla_support,
-        hostname,
-        initialize,
-        model_name,
-        new_group,
-        one_rank_first,
-        one_rank_only,
-        registered_computation_models,
-        set_local_rank,
-        show_config,
-        spawn,
-        sync,
-    )
 
 __all__ = [
     "DistributedProxySampler",
