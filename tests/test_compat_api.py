@@ -90,11 +90,15 @@ NAMES = {
     "ignite.handlers.base_logger": "BaseHandler BaseLogger BaseOptimizerParamsHandler BaseOutputHandler "
     "BaseWeightsHandler BaseWeightsScalarHandler",
     "ignite.handlers.ema_handler": "EMAHandler EMAWarmUp",
-    "ignite.handlers.logger_utils": "setup_tb_logging setup_mlflow_logging setup_neptune_logging "
-    "setup_wandb_logging setup_plx_logging",
+    "ignite.handlers.clearml_logger": "ClearMLLogger ClearMLSaver OptimizerParamsHandler OutputHandler "
+    "WeightsScalarHandler WeightsHistHandler GradsScalarHandler GradsHistHandler global_step_from_engine",
+    "ignite.handlers.logger_utils": "setup_tb_logging setup_visdom_logging setup_mlflow_logging "
+    "setup_neptune_logging setup_wandb_logging setup_plx_logging setup_clearml_logging setup_trains_logging",
     "ignite.handlers.neptune_logger": "NeptuneLogger NeptuneSaver OptimizerParamsHandler OutputHandler "
     "WeightsScalarHandler GradsScalarHandler global_step_from_engine",
     "ignite.handlers.polyaxon_logger": "PolyaxonLogger OutputHandler OptimizerParamsHandler global_step_from_engine",
+    "ignite.handlers.visdom_logger": "VisdomLogger OptimizerParamsHandler OutputHandler WeightsScalarHandler "
+    "GradsScalarHandler global_step_from_engine",
     "ignite.handlers.wandb_logger": "WandBLogger OutputHandler OptimizerParamsHandler global_step_from_engine",
     "ignite.handlers.mlflow_logger": "MLflowLogger OutputHandler OptimizerParamsHandler global_step_from_engine",
     "ignite.handlers.stores": "EpochOutputStore",

@@ -7,16 +7,19 @@ import pytest
 import torch
 
 from ignite.engine import Engine, Events
+from ignite.handlers import logger_utils
 from ignite.handlers.tensorboard_logger import TensorboardLogger
 from ignite.handlers.trackers import TrackerLogger
 
 LOGGERS = {
     "aim": ("AimLogger", "aim", RuntimeError),
+    "clearml": ("ClearMLLogger", "clearml", RuntimeError),
     "comet": ("CometLogger", "comet_ml", RuntimeError),
     "neptune": ("NeptuneLogger", "neptune", TypeError),
     "polyaxon": ("PolyaxonLogger", "polyaxon.tracking", RuntimeError),
     "swanlab": ("SwanLabLogger", "swanlab", RuntimeError),
     "trackio": ("TrackioLogger", "trackio", RuntimeError),
+    "visdom": ("VisdomLogger", "visdom", RuntimeError),
     "wandb": ("WandBLogger", "wandb", RuntimeError),
 }
 
@@ -49,7 +52,7 @@ def test_handlers_work_with_their_logger_only(name):
         for handler in module.__all__
         if handler.startswith(("Weights", "Grads"))
     ]
-    assert len(handlers) == {"neptune": 4}.get(name, 2)
+    assert len(handlers) == {"clearml": 6, "neptune": 4, "visdom": 4}.get(name, 2)
     for handler in handlers:
         with pytest.raises(error, match=f"works only with {class_name}, but given int"):
             handler(Engine(lambda engine, batch: batch), 3, Events.COMPLETED)
@@ -65,6 +68,51 @@ def test_sync_of_wandb_has_no_effect_and_warns(position):
     first = ("t", "all") if position == "OutputHandler" else (Parameters(),)
     with pytest.warns(UserWarning, match="sync argument for the WandBLoggers is no longer used"):
         getattr(module, position)(*first, sync=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "series"),
+    [
+        (("train", "loss"), "train", "loss"),
+        (("train", "v", "0"), "train/v", "0"),
+        (("train", "d", "b", "c"), "train/d", "b/c"),
+        (("lr", "0"), "lr", "0"),
+        (("o", "lr", "0"), "o/lr", "0"),
+        (("alone",), "alone", "alone"),
+    ],
+)
+def test_titles_and_series_of_clearml_are_those_of_ignite(path, title, series):
+    logger_class = module_of("clearml").ClearMLLogger
+    assert logger_class.name(None, path) == f"{title}\n{series}"
+
+
+def test_titles_of_weights_of_clearml_are_those_of_ignite():
+    module = module_of("clearml")
+    assert module._number_path("t", "weights_norm", "0.weight") == ("t/weights_norm/0", "weight")
+    assert module._number_path(None, "grads_norm", "emb") == ("grads_norm/emb", "")
+    assert module._distribution_path(None, "weights", "a.b.c") == ("weights_a", "b.c")
+
+
+def test_bypass_mode_of_clearml(monkeypatch):
+    logger_class = module_of("clearml").ClearMLLogger
+    monkeypatch.setattr(logger_class, "_bypasses", None)
+    monkeypatch.delenv("CI", raising=False)
+    assert not logger_class.bypass_mode()
+    monkeypatch.setenv("CI", "true")
+    assert logger_class.bypass_mode()
+    logger_class.set_bypass_mode(False)
+    assert not logger_class.bypass_mode()
+
+
+def test_trains_is_clearml(monkeypatch):
+    monkeypatch.setitem(sys.modules, "clearml", None)
+    with (
+        pytest.warns(
+            UserWarning, match="setup_trains_logging was renamed to setup_clearml_logging"
+        ),
+        pytest.raises(ModuleNotFoundError, match="clearml"),
+    ):
+        logger_utils.setup_trains_logging(Engine(lambda engine, batch: batch))
 
 
 class Client:

@@ -43,9 +43,15 @@ def serving(command, url, log, deadline_s=90):
 
 
 def environment():
-    # The servers' own threads and libraries must not take the whole machine, nor call home.
+    # The servers' own threads and libraries must not take the whole machine, nor call home. What
+    # ClearML sets in the process of other tests would make a new process part of it.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CLEARML_", "TRAINS_"))
+    }
     return {
-        **os.environ,
+        **inherited,
         "OMP_NUM_THREADS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",

@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from ignite.engine import Events, create_supervised_trainer
 from ignite.handlers import Checkpoint
+from support import servers
 
 NUM_BATCHES, NUM_EPOCHS = 5, 4
 # Without what clients collect beside values.
@@ -30,6 +33,23 @@ POLYAXON = {
 }
 
 
+CLEARML = {
+    "project_name": "p",
+    "task_name": "t",
+    "auto_connect_frameworks": {"detect_repository": False},
+    "auto_connect_arg_parser": False,
+    "auto_connect_streams": False,
+    "auto_resource_monitoring": False,
+}
+
+
+def clearml(folder):
+    from ignite.handlers.clearml_logger import ClearMLLogger
+
+    ClearMLLogger.set_bypass_mode("CLEARML_API_HOST" not in os.environ)
+    return ClearMLLogger(**CLEARML)
+
+
 def neptune(folder, run_id=None):
     from ignite.handlers.neptune_logger import NeptuneLogger
 
@@ -41,6 +61,12 @@ def polyaxon(folder, run_id=None):
     from ignite.handlers.polyaxon_logger import PolyaxonLogger
 
     return PolyaxonLogger(run_uuid=run_id, artifacts_path=str(folder / "store"), **POLYAXON)
+
+
+def visdom(folder):
+    from ignite.handlers.visdom_logger import VisdomLogger
+
+    return VisdomLogger(env="tests", use_incoming_socket=False)
 
 
 def wandb(folder, run_id=None):
@@ -87,6 +113,38 @@ def run(name, folder, run_id, killed_at=None):
         trainer.run(data, max_epochs=NUM_EPOCHS, resume="latest")
         state = logger.state_dict()["tracker"]
     (folder / "state.json").write_text(json.dumps(state))
+
+
+def run_twice(name, folder, *run_id, **variables):
+    """Runs this program: a process that is killed, and one that resumes its run."""
+    result = subprocess.run(
+        [sys.executable, "-m", "support.tracked_run", name, str(folder), *run_id],
+        cwd=folder,
+        env={
+            **servers.environment(),
+            "CLEARML_CACHE_DIR": str(folder / "cache"),
+            "WANDB_SILENT": "true",
+            **variables,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads((folder / "state.json").read_text())
+
+
+def check(found, lr):
+    """Whether ``found`` has the losses and learning rates of an undisturbed run, each once."""
+    steps = losses()
+    expected = sorted(
+        [("train/loss", step, loss) for step, loss in steps]
+        + [(lr, step, 0.125) for step, _ in steps]
+    )
+    found = sorted(found)
+    assert [one[:2] for one in found] == [one[:2] for one in expected]
+    assert [one[2] for one in found] == pytest.approx([one[2] for one in expected])
 
 
 def main(name, folder, run_id=None):

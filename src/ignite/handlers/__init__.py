@@ -7,6 +7,7 @@ from ignite._core.optional import names_when_used
 if TYPE_CHECKING:
     from ignite.handlers.aim_logger import AimLogger
     from ignite.handlers.checkpoint import Checkpoint, DiskSaver, ModelCheckpoint
+    from ignite.handlers.clearml_logger import ClearMLLogger
     from ignite.handlers.comet_logger import CometLogger
     from ignite.handlers.csv_logger import CSVLogger
     from ignite.handlers.early_stopping import EarlyStopping
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from ignite.handlers.trackers import TrackerLogger
     from ignite.handlers.trackio_logger import TrackioLogger
     from ignite.handlers.utils import global_step_from_engine
+    from ignite.handlers.visdom_logger import VisdomLogger
     from ignite.handlers.wandb_logger import WandBLogger
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "BatchSizeScheduler",
     "CSVLogger",
     "Checkpoint",
+    "ClearMLLogger",
     "CometLogger",
     "ConcatScheduler",
     "CosineAnnealingScheduler",
@@ -109,6 +112,7 @@ __all__ = [
     "TorchProfiler",
     "TrackerLogger",
     "TrackioLogger",
+    "VisdomLogger",
     "WandBLogger",
     "create_lr_scheduler_with_warmup",
     "global_step_from_engine",

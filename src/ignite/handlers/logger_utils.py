@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,18 +10,23 @@ from torch.optim import Optimizer
 
 from ignite.engine import Engine, Events
 from ignite.handlers.base_logger import BaseLogger
+from ignite.handlers.clearml_logger import ClearMLLogger
 from ignite.handlers.mlflow_logger import MLflowLogger
 from ignite.handlers.neptune_logger import NeptuneLogger
 from ignite.handlers.polyaxon_logger import PolyaxonLogger
 from ignite.handlers.tensorboard_logger import TensorboardLogger
 from ignite.handlers.utils import global_step_from_engine
+from ignite.handlers.visdom_logger import VisdomLogger
 from ignite.handlers.wandb_logger import WandBLogger
 
 __all__ = [
+    "setup_clearml_logging",
     "setup_mlflow_logging",
     "setup_neptune_logging",
     "setup_plx_logging",
     "setup_tb_logging",
+    "setup_trains_logging",
+    "setup_visdom_logging",
     "setup_wandb_logging",
 ]
 
@@ -80,6 +86,23 @@ def setup_mlflow_logging(
     return logger
 
 
+def setup_clearml_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> ClearMLLogger:
+    """Creates a ``ClearMLLogger`` for training and validation; see :func:`setup_tb_logging`."""
+    logger = ClearMLLogger(**kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
+    return logger
+
+
 def setup_neptune_logging(
     trainer: Engine[Any, Any],
     optimizers: Optimizer | dict[str, Optimizer] | None = None,
@@ -114,6 +137,23 @@ def setup_plx_logging(
     return logger
 
 
+def setup_visdom_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> VisdomLogger:
+    """Creates a ``VisdomLogger`` for training and validation; see :func:`setup_tb_logging`."""
+    logger = VisdomLogger(**kwargs)
+    names = (trainer_metric_names, evaluator_metric_names)
+    _attach(logger, trainer, optimizers, evaluators, log_every_iters, *names)
+    return logger
+
+
 def setup_wandb_logging(
     trainer: Engine[Any, Any],
     optimizers: Optimizer | dict[str, Optimizer] | None = None,
@@ -141,6 +181,29 @@ def setup_wandb_logging(
         lambda *_: int(trainer.state.iteration),
     )
     return logger
+
+
+def setup_trains_logging(
+    trainer: Engine[Any, Any],
+    optimizers: Optimizer | dict[str, Optimizer] | None = None,
+    evaluators: Engine[Any, Any] | dict[str, Engine[Any, Any]] | None = None,
+    log_every_iters: int = 100,
+    *,
+    trainer_metric_names: str | list[str] = "all",
+    evaluator_metric_names: str | list[str] = "all",
+    **kwargs: Any,
+) -> ClearMLLogger:
+    """Deprecated: :func:`setup_clearml_logging`."""
+    warnings.warn("setup_trains_logging was renamed to setup_clearml_logging.", stacklevel=2)
+    return setup_clearml_logging(
+        trainer,
+        optimizers,
+        evaluators,
+        log_every_iters,
+        trainer_metric_names=trainer_metric_names,
+        evaluator_metric_names=evaluator_metric_names,
+        **kwargs,
+    )
 
 
 def _attach(

@@ -25,10 +25,13 @@ from ignite.handlers.base_logger import BaseLogger
 from ignite.handlers.checkpoint import BaseSaveHandler, Checkpoint
 from ignite.handlers.early_stopping import EarlyStopping
 from ignite.handlers.logger_utils import (
+    setup_clearml_logging,
     setup_mlflow_logging,
     setup_neptune_logging,
     setup_plx_logging,
     setup_tb_logging,
+    setup_trains_logging,
+    setup_visdom_logging,
     setup_wandb_logging,
 )
 from ignite.handlers.param_scheduler import ParamScheduler
@@ -44,12 +47,15 @@ __all__ = [
     "get_default_score_fn",
     "save_best_model_by_val_score",
     "setup_any_logging",
+    "setup_clearml_logging",
     "setup_common_distrib_training_handlers",
     "setup_common_training_handlers",
     "setup_mlflow_logging",
     "setup_neptune_logging",
     "setup_plx_logging",
     "setup_tb_logging",
+    "setup_trains_logging",
+    "setup_visdom_logging",
     "setup_wandb_logging",
 ]
 
