@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
+from ignite.handlers._trackers import leveldb
 from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
 from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
@@ -25,7 +25,6 @@ __all__ = ["OptimizerParamsHandler", "OutputHandler", "WandBLogger", "global_ste
 # Unless the user sets them. By default, a server that does not answer blocks the start of the
 # program for minutes, and its end for good.
 _LIMITS_S = {"init_timeout": 60.0, "finish_timeout": 600.0}
-_BLOCK_BYTES = 32768
 # The scalars of an offline run, beside W&B's file: W&B keeps up to a block of it in memory, which is
 # lost if the process is killed.
 _JOURNAL = "ignite-scalars.jsonl"
@@ -264,36 +263,10 @@ def _journaled(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _steps_of(path: Path) -> Iterator[int]:
     """Yields the steps in a file of an offline run."""
     record_class = import_optional("wandb.proto.wandb_internal_pb2", extra="wandb").Record
-    for content in _records(path.read_bytes()):
+    for content in leveldb.records(path.read_bytes()):
         record = record_class.FromString(content)
         if record.WhichOneof("record_type") == "history":
             yield record.history.step.num
-
-
-def _records(data: bytes) -> Iterator[bytes]:
-    """Yields the records of a file of an offline run, up to the first incomplete one.
-
-    The file consists of a header of 7 bytes, and the records in the format of LevelDB's log: blocks
-    of 32 KiB with chunks of a checksum (4 bytes), a length (2), a type (1: a whole record; 2, 3, 4:
-    first, middle and last part of one) and the content.
-
-    Reference: https://github.com/google/leveldb/blob/main/doc/log_format.md
-    """
-    position, parts = 7, b""
-    while position + 7 <= len(data):
-        left = _BLOCK_BYTES - position % _BLOCK_BYTES
-        if left < 7:
-            position += left
-            continue
-        size, kind = struct.unpack_from("<HB", data, position + 4)
-        position += 7
-        if kind not in (1, 2, 3, 4) or position + size > len(data):
-            return
-        parts += data[position : position + size]
-        position += size
-        if kind in (1, 4):
-            yield parts
-            parts = b""
 
 
 class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
