@@ -220,9 +220,17 @@ def test_no_metric_goes_on_from_the_state_of_another():
 def identity_of(state):
     """Which metrics have saved a state: names and numbers without what was accumulated."""
     (own,) = state["__metric_state_per_rank"]
+    return identity_in(own)
+
+
+def identity_in(own):
+    if isinstance(own, list):
+        return [identity_in(item) for item in own]
+    if not isinstance(own, dict):
+        return own
     if "metric" in own:
         return own["metric"].partition("(")[0], "0.samples" in own and own["0.samples"] is None
-    return [identity_of({"__metric_state_per_rank": [item]}) for item in own.values()]
+    return [identity_in(item) for name, item in own.items() if not name.startswith("_")]
 
 
 OF_MATRIX = (

@@ -251,11 +251,13 @@ class Checkpoint(Serializable):
         return state_of_items(self._saved, self._files.real_names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Tracks the files of ``state_dict``.
+        """Tracks the files of ``state_dict``, which Ignite before 0.4.13 may have saved.
 
         Raises:
             CheckpointError: the files are not in one folder. Nothing is changed.
         """
+        if isinstance(state_dict, Mapping) and "saved" in state_dict:
+            state_dict = {"_saved": state_dict["saved"], **state_dict}
         super().load_state_dict(state_dict)
         self._files.load(state_dict["_saved"], state_dict.get("_real"))
 
@@ -475,10 +477,12 @@ class ModelCheckpoint(Checkpoint):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Tracks the files of ``state_dict``.
+        """Tracks the files of ``state_dict``, which Ignite before 0.4.13 may have saved.
 
         Raises:
             CheckpointError: the files are not in one folder. Nothing is changed.
         """
+        if isinstance(state_dict, Mapping) and "saved" in state_dict:
+            state_dict = {"_saved": state_dict["saved"], **state_dict}
         super().load_state_dict(state_dict)
         self._iteration = state_dict.get("_iteration", self._iteration)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ignite.engine import Engine, Events
-from ignite.handlers._schedules.interpolation import piecewise_linear
+from ignite.handlers._schedules.interpolation import piecewise_linear, segment_at
 from ignite.handlers._schedules.scheduler import (
     BaseParamScheduler,
     check_count,
@@ -194,6 +194,10 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
             check_kept_number("Value of a milestone", value) for _, value in milestones_values
         ]
         self._state_attrs += ["values", "milestones"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, with the index of the current segment, which Ignite requires."""
+        return {**super().state_dict(), "_index": segment_at(self.milestones, self.event_index)}
 
     def get_param(self) -> Any:
         """Returns the interpolated value."""

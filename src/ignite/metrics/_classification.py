@@ -320,7 +320,8 @@ def ratio_parts(column: int) -> tuple[StatisticPart, StatisticPart, StatisticPar
             _set_class_counts(metric, counts, column, value)
 
     def set_weight(metric: Any, counts: LabelCounts, value: Any) -> None:
-        _set_class_counts(metric, counts, 2, value)
+        if metric._average == "weighted":
+            _set_class_counts(metric, counts, 2, value)
 
     return (
         StatisticPart(read=numerator, write=set_numerator),
@@ -328,6 +329,19 @@ def ratio_parts(column: int) -> tuple[StatisticPart, StatisticPart, StatisticPar
         StatisticPart(read=weight, write=set_weight),
         StatisticPart(read=_has_examples, write=_set_has_examples),
     )
+
+
+def predicted_part() -> StatisticPart:
+    """Returns the attribute that counts predictions of each class."""
+
+    def read(metric: Any, counts: LabelCounts) -> Tensor | None:
+        known = counts.kind is not None or counts.classes is not None
+        return counts.num_predicted.to(metric._double_dtype) if known else None
+
+    def write(metric: Any, counts: LabelCounts, value: Any) -> None:
+        _set_class_counts(metric, counts, 1, value)
+
+    return StatisticPart("", 0, read, write)
 
 
 def _as_in_ignite(metric: Any, counts: LabelCounts, row: int) -> Tensor | None:

@@ -99,3 +99,24 @@ def doubled_total() -> StatisticPart:
         totals.assign("total_0", value / 2)
 
     return StatisticPart("", zero, read, write)
+
+
+def number(name: str) -> StatisticPart:
+    """Returns the attribute that is a part of the statistic, a Python number."""
+
+    def read(metric: Any, statistic: Any) -> float | None:
+        value = statistic.parts()[name]
+        return value.item() if isinstance(value, Tensor) else value
+
+    return StatisticPart(name, 0.0, read)
+
+
+def part_names(metric_type: type) -> tuple[str, ...]:
+    """Returns the names of the attributes of a class that are parts, those of base classes first."""
+    names = [
+        name
+        for each in reversed(metric_type.__mro__)
+        for name, value in vars(each).items()
+        if isinstance(value, StatisticPart)
+    ]
+    return tuple(dict.fromkeys(names))

@@ -70,6 +70,11 @@ def loaded(saved: Any, current: Any, device: torch.device) -> Any:
     return saved
 
 
+def is_own_form(state: Mapping[str, Any]) -> bool:
+    """Returns whether a state holds statistics, as this package saves them, and not only attributes."""
+    return _IDENTITY in state or any(key[0].isdigit() and "." in key for key in state if key)
+
+
 def check_names(state: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raises ValueError unless a state has exactly the metrics with these names."""
     if set(state) != set(names):

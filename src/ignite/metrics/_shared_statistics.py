@@ -19,7 +19,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from inspect import getattr_static
 from typing import Any, ClassVar
 
 import torch
@@ -27,8 +26,8 @@ from torch import Tensor
 
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
+from ignite.metrics._ignite_states import IgniteStates
 from ignite.metrics._outputs import as_pair, identity
-from ignite.metrics._parts import StatisticPart
 from ignite.metrics._reduction import combined
 from ignite.metrics._saved_state import (
     attributes_to_state,
@@ -211,7 +210,7 @@ class Subscription:
         return reading
 
 
-class View(Metric):
+class View(IgniteStates, Metric):
     """A metric that is computed from statistics, which it shares with other metrics of its engine.
 
     Subclasses define ``_declare``, which returns the statistics to accumulate, and ``_value``,
@@ -340,23 +339,20 @@ class View(Metric):
     def _merges_states(self) -> bool:  # type: ignore[override]
         return not self._saved_attributes()
 
-    def _saved_attributes(self) -> list[str]:
-        """Returns the names of the attributes that a state holds beside statistics."""
-        return [
-            key
-            for key in self._state_dict_all_req_keys
-            if not isinstance(getattr_static(self, key, None), StatisticPart)
-        ]
-
     def _state(self) -> OrderedDict[str, Any]:
+        """Returns what was accumulated: as statistics, and once more as Ignite saves it."""
         state = statistics_to_state(self._own_copies(), identity_of(type(self), self._own))
-        return OrderedDict({**state, **attributes_to_state(self, self._saved_attributes())})
+        state.update(attributes_to_state(self, self._saved_attributes()))
+        state.update(self._to_ignite())
+        return state
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        states = [self._in_own_form(state) for state in states]
         own, extra_keys = leaves_inference_mode(self._declare)(), self._saved_attributes()
         if states:
+            left_out = {*extra_keys, *self._ignite_names()}
             of_statistics = [
-                {key: value for key, value in state.items() if key not in extra_keys}
+                {key: value for key, value in state.items() if key not in left_out}
                 for state in states
             ]
             load_statistics(own, of_statistics, identity_of(type(self), self._own))

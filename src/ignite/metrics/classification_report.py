@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics.fbeta import Fbeta
-from ignite.metrics.metrics_lambda import MetricsLambda
+from ignite.metrics.fbeta import Fbeta, fbeta_state
+from ignite.metrics.metrics_lambda import MetricsLambda, computed_state
 from ignite.metrics.precision import Precision
 from ignite.metrics.recall import Recall
 
@@ -59,9 +59,17 @@ def ClassificationReport(  # noqa: N802 - Ignite's name
     recall = Recall(output_transform, average=None, is_multilabel=is_multilabel, device=device)
     fbeta = Fbeta(beta, average=False, precision=precision, recall=recall)
     function = functools.partial(_report, beta=beta, names=labels, as_dict=output_dict)
-    return MetricsLambda(
+    metric = MetricsLambda(
         function, recall, precision, fbeta, metrics_result_mode=metrics_result_mode
     )
+    metric._arguments_in_ignite = functools.partial(_report_in_ignite, beta=beta)
+    return metric
+
+
+def _report_in_ignite(recall: Any, precision: Any, beta: int) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the arguments of Ignite's report: three scores of each class, and their means."""
+    scores = [recall, precision, fbeta_state(precision, recall, beta)]
+    return [*scores, *map(computed_state, scores)], {}
 
 
 def _report(

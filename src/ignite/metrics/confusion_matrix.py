@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 
+def _set_num_items(metric: Any, counts: Any, value: Any) -> None:
+    counts.assign("num_examples", value)
+    counts.assign("num_items", int(value))
+
+
 class ConfusionMatrix(View):
     """Confusion matrix: number of examples of each true class (rows) and predicted class (columns).
 
@@ -70,7 +75,7 @@ class ConfusionMatrix(View):
             metric.num_classes, metric.num_classes, dtype=torch.int64, device=metric._device
         ),
     )
-    _num_examples = StatisticPart("num_examples")
+    _num_examples = StatisticPart("", 0, lambda _, counts: counts.num_items, _set_num_items)
 
     def __init__(
         self,

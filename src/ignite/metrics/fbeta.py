@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite.metrics._labels import ratio
 from ignite.metrics._outputs import identity
-from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
+from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher, computed_state
 from ignite.metrics.precision import Precision
 from ignite.metrics.recall import Recall
 
@@ -72,9 +72,24 @@ def Fbeta(  # noqa: N802 - Ignite's name
         Precision(transform, average=False, device=device) if precision is None else precision
     )
     recall = Recall(transform, average=False, device=device) if recall is None else recall
-    return better_if_higher(
-        MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall)
-    )
+    score = MetricsLambda(functools.partial(_fbeta, beta=beta, average=average), precision, recall)
+    score._arguments_in_ignite = functools.partial(_fbeta_in_ignite, beta=beta, average=average)
+    return better_if_higher(score)
+
+
+def _fbeta_in_ignite(
+    precision: Any, recall: Any, beta: float, average: bool
+) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the arguments, of which Ignite computes the F-score by arithmetic."""
+    quotient = fbeta_state(precision, recall, beta)
+    return ([computed_state(quotient)] if average else quotient["args"]), {}
+
+
+def fbeta_state(precision: Any, recall: Any, beta: float) -> dict[str, Any]:
+    """Returns the state of Ignite's quotient of both sides of the F-score."""
+    numerator = computed_state(computed_state(1.0 + beta**2, precision), recall)
+    denominator = computed_state(computed_state(beta**2, precision), recall)
+    return computed_state(numerator, computed_state(denominator, 1e-15))
 
 
 def _fbeta(precision: Tensor, recall: Tensor, beta: float, average: bool) -> Any:

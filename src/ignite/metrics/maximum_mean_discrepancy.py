@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,22 @@ class MaximumMeanDiscrepancy(View):
             raise ValueError(f"Argument var should be positive, but given {var}")
         self.var = var
         super().__init__(output_transform, device, skip_unrolling)
+
+    def _ignite_names(self) -> tuple[str, ...]:
+        return ("_xx_sum", "_yy_sum", "_xy_sum", "_num_batches")
+
+    def _to_ignite(self) -> dict[str, Any]:
+        totals: Any = self._statistics_in_use()[0]
+        # Tensors of their own, because Ignite adds in place. The first one holds the whole sum.
+        sums = [torch.zeros((), dtype=self._double_dtype, device=self._device) for _ in range(3)]
+        if totals.values:
+            sums[0] += totals.values[0]
+        return dict(zip(self._ignite_names(), (*sums, totals.num_examples), strict=True))
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        of_x, of_y, of_both, num_batches = (state[name] for name in self._ignite_names())
+        total = torch.as_tensor(of_x + of_y - 2 * of_both)
+        self._own_statistic().take({"num_examples": num_batches, "total_0": total})
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_discrepancy, (self.var,), device=self._accumulates_on)]

@@ -113,13 +113,14 @@ class MetricGroup(Metric):
         ]
 
     def _state(self) -> OrderedDict[str, Any]:
-        return OrderedDict((name, metric._state()) for name, metric in self.metrics.items())
+        return OrderedDict(metrics={name: metric._state() for name, metric in self.metrics.items()})
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
-        for state in states:
-            check_names(state, list(self.metrics))
+        members = [state["metrics"] for state in states]
+        for each in members:
+            check_names(each, list(self.metrics))
         for name, metric in self.metrics.items():
-            metric._set_state([state[name] for state in states])
+            metric._set_state([each[name] for each in members])
         self._share()
 
     @property

@@ -14,7 +14,6 @@ from ignite.engine import Engine
 from ignite.metrics._arithmetic import Method
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import synced
-from ignite.metrics._saved_state import check_names
 from ignite.metrics._shared_statistics import View
 from ignite.metrics._usage import MetricUsage
 from ignite.metrics.metric import Attachment, Metric
@@ -22,6 +21,10 @@ from ignite.metrics.statistics import Reading
 from ignite.metrics.statistics._statistic import update_all
 
 __all__ = ["MetricsLambda"]
+
+
+_Arguments = tuple[list[Any], dict[str, Any]]
+"""Arguments by position and by name, as saved."""
 
 
 class MetricsLambda(Metric):
@@ -190,14 +193,45 @@ class MetricsLambda(Metric):
             leaf._is_fed_over_another_span(engine, usage) for leaf in self._leaves()
         )
 
+    _arguments_in_ignite: Callable[..., _Arguments] | None = None
+    """Makes the arguments of Ignite's metric from the states of ``_unique_leaves``; None if it has the same."""
+
     def _state(self) -> OrderedDict[str, Any]:
-        return OrderedDict((str(i), metric._state()) for i, metric in enumerate(self._ingredients))
+        if self._arguments_in_ignite is not None:
+            args, kwargs = self._arguments_in_ignite(
+                *(leaf._state() for leaf in self._unique_leaves())
+            )
+        else:
+            args = [_saved_argument(arg) for arg in self.args]
+            kwargs = {name: _saved_argument(arg) for name, arg in self.kwargs.items()}
+        return OrderedDict(_updated=self._is_updated, args=args, kwargs=kwargs)
 
     def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        if self._arguments_in_ignite is not None:
+            self._set_leaves(states)
+            return
+        given = [(state["args"], state["kwargs"]) for state in states]
+        known = [_saved_argument(arg) for arg in self.args]
+        known_by_name = {name: _saved_argument(arg) for name, arg in self.kwargs.items()}
+        for each in given:
+            _check_arguments((known, known_by_name), each)
+        for i, arg in enumerate(self.args):
+            if isinstance(arg, Metric):
+                arg._set_state([args[i] for args, _ in given])
+        for name, arg in self.kwargs.items():
+            if isinstance(arg, Metric):
+                arg._set_state([kwargs[name] for _, kwargs in given])
+
+    def _set_leaves(self, states: list[Mapping[str, Any]]) -> None:
+        """Restores the leaves from states in which they occur several times."""
+        assert self._arguments_in_ignite is not None
+        leaves = self._unique_leaves()
+        known = self._arguments_in_ignite(*(leaf._state() for leaf in leaves))
         for state in states:
-            check_names(state, [str(i) for i in range(len(self._ingredients))])
-        for i, metric in enumerate(self._ingredients):
-            metric._set_state([state[str(i)] for state in states])
+            _check_arguments(known, (state["args"], state["kwargs"]))
+        found = [list(_leaf_states(state)) for state in states]
+        for i, leaf in enumerate(leaves):
+            leaf._set_state([each[i] for each in found])
 
     @property
     def _merges_states(self) -> bool:  # type: ignore[override]
@@ -229,6 +263,49 @@ def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
         for statistic in metric._own:
             updates[statistic] = reading
     update_all([*others, *updates.items()])
+
+
+_PLAIN = (int, float, str)
+"""Types of arguments that a state holds beside the states of metrics."""
+
+
+def _saved_argument(argument: Any) -> Any:
+    if isinstance(argument, Metric):
+        return argument._state()
+    return argument if isinstance(argument, _PLAIN) else None
+
+
+def _check_arguments(known: _Arguments, given: _Arguments) -> None:
+    """Raises ValueError unless saved arguments are metrics and numbers where the known ones are."""
+    if len(known[0]) != len(given[0]) or set(known[1]) != set(given[1]):
+        raise ValueError(
+            f"it should be of {len(known[0])} arguments and {list(known[1])}, "
+            f"but given one of {len(given[0])} and {list(given[1])}"
+        )
+    pairs = [*zip(known[0], given[0], strict=True)]
+    pairs += [(value, given[1][name]) for name, value in known[1].items()]
+    for own, saved in pairs:
+        if isinstance(own, Mapping) != isinstance(saved, Mapping) or (
+            isinstance(own, _PLAIN) and own != saved
+        ):
+            raise ValueError(f"it should be computed from {own!r}, but given {saved!r}")
+        if isinstance(own, Mapping) and "args" in own and "args" in saved:
+            _check_arguments((own["args"], own["kwargs"]), (saved["args"], saved["kwargs"]))
+
+
+def _leaf_states(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yields the states of metrics in the state of a computed one, in the order of arguments."""
+    if "args" not in state:
+        yield state
+        return
+    for value in (*state["args"], *state["kwargs"].values()):
+        if isinstance(value, Mapping):
+            yield from _leaf_states(value)
+
+
+def computed_state(*args: Any) -> dict[str, Any]:
+    """Returns the state of a metric that Ignite computes from these arguments."""
+    return {"_updated": False, "args": list(args), "kwargs": {}}
 
 
 def _value_of(argument: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ignite.metrics._distances import NARROW, odds_of, read_predicted_rows, widened
+from ignite.metrics._ignite_states import warn_of_incomplete_state
 from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
@@ -47,6 +49,13 @@ class MutualInformation(Entropy):
     higher_is_better = True
 
     _sum_of_probabilities = StatisticPart("total_1", zero)
+
+    def _in_own_form(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        if set(state) != {"_sum_of_probabilities"}:
+            return super()._in_own_form(state)
+        self.reset()
+        warn_of_incomplete_state(self, "only the sum of probabilities")
+        return self._state()
 
     def _declare(self) -> list[Statistic]:
         device = self._accumulates_on

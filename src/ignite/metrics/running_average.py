@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -214,4 +215,26 @@ class RunningAverage(Metric):
             else self.alpha * self._average + (1 - self.alpha) * value
         )
 
-    _state_dict_all_req_keys = ("_average", "_dtype", "_source")
+    def _state(self) -> OrderedDict[str, Any]:
+        return OrderedDict(
+            _value=self._average.clone() if isinstance(self._average, Tensor) else self._average,
+            src=None if self._source is None else self._source._state(),
+            _dtype=self._dtype,
+        )
+
+    def _set_state(self, states: list[Mapping[str, Any]]) -> None:
+        (state,) = states
+        value, source = state["_value"], state["src"]
+        if (source is None) != (self._source is None):
+            raise ValueError(
+                f"it should be of the average of {self.src or 'outputs'}, but given {source!r} for src"
+            )
+        self.reset()
+        if isinstance(value, Tensor):  # states of Ignite have no _dtype
+            dtype = str(value.dtype).removeprefix("torch.") if value.is_floating_point() else None
+            self._dtype = state.get("_dtype", dtype)
+            device = self._accumulates_on or value.device
+            value = value.to(device, wide_dtype(device), copy=True)
+        self._average = value
+        if self._source is not None:
+            self._source._set_state([source])

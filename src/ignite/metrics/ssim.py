@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -121,6 +121,17 @@ class SSIM(View):
     def pad_d(self) -> int | None:
         """Half of the kernel along the third dimension; None if images have two."""
         return (int(self.kernel_size[2]) - 1) // 2 if self.ndims == 3 else None
+
+    def _ignite_names(self) -> tuple[str, ...]:
+        return (*super()._ignite_names(), "_kernel")
+
+    def _to_ignite(self) -> dict[str, Any]:
+        parts = super()._ignite_names()
+        return {**{name: getattr(self, name) for name in parts}, "_kernel": None}  # Ignite makes it
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        for name in super()._ignite_names():
+            setattr(self, name, state[name])
 
     def _declare(self) -> list[Statistic]:
         widths = self.sigma if self.gaussian else None

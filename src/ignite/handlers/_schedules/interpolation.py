@@ -143,6 +143,13 @@ class CyclicalScheduler(ParamScheduler):
             "total_cycle_size",
         ]
 
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores a saved state, also of Ignite before 0.4.13, which knows no warm-up."""
+        if isinstance(state_dict, Mapping) and "cycle_size" in state_dict:
+            known = {"warmup_duration": 0, "total_cycle_size": state_dict["cycle_size"]}
+            state_dict = {**known, **state_dict}
+        super().load_state_dict(state_dict)
+
     def __call__(self, engine: Engine[Any, Any] | None, name: str | None = None) -> None:
         """Sets the value for ``event_index``; starts a new cycle when the current one ends."""
         if self.event_index - 1 < self.cycle_size <= self.event_index:
@@ -282,6 +289,16 @@ class PiecewiseLinear(ParamScheduler):
         self.milestones, self.values = check_milestones_and_values(milestones_values)
         self._state_attrs += ["values", "milestones"]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, with the index of the current segment, which Ignite requires."""
+        return {**super().state_dict(), "_index": segment_at(self.milestones, self.event_index - 1)}
+
     def get_param(self) -> float:
         """Returns the value at ``event_index``."""
         return piecewise_linear(self.milestones, self.values, self.event_index)
+
+
+def segment_at(milestones: Sequence[int], event_index: int) -> int:
+    """Returns the index of the milestone at which the segment of an event begins."""
+    num_passed = sum(milestone <= event_index for milestone in milestones)
+    return max(min(num_passed - 1, len(milestones) - 2), 0)

@@ -134,6 +134,18 @@ class LRScheduler(ParamScheduler):
                 f"but given {type(state_dict['lr_scheduler'])}"
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state. Its ``lr_scheduler`` is as Ignite saves it; ours is ``lr_scheduler_now``."""
+        state = super().state_dict()
+        inner = state["lr_scheduler"]
+        if (self.event_index > 0 or self.use_legacy) and "last_epoch" in inner:
+            state["lr_scheduler"] = {**inner, "last_epoch": inner["last_epoch"] + 1}
+        return {**state, "lr_scheduler_now": inner}
+
+    def _take(self, state_dict: Mapping[str, Any]) -> None:
+        inner = state_dict.get("lr_scheduler_now", state_dict["lr_scheduler"])
+        super()._take({**state_dict, "lr_scheduler": inner})
+
     def _from_ignite(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Converts a state of Ignite, whose ``lr_scheduler`` is one step ahead."""
         num_calls, inner = state_dict["event_index"], state_dict.get("lr_scheduler")
@@ -336,6 +348,9 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             if key in state_dict["scheduler"] and key not in _NOT_LOADED
         }
         super()._take({**state_dict, "scheduler": inner})
+
+    def _reduce_lr(self, epoch: int) -> None:
+        """Does nothing. Ignite's states hold this method, and are not unpickled without it."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_trainer": None}

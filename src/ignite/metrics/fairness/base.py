@@ -168,6 +168,20 @@ class _SubgroupBase(Metric):
         if isinstance(self._base_metric, View) and self._counted is not None:
             self._base_metric._check_loaded(statistic)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores what was accumulated.
+
+        Raises:
+            TypeError: ``state_dict`` is not a mapping.
+            ValueError: it is not from this kind of metric, or Ignite has saved it.
+        """
+        if isinstance(state_dict, Mapping) and "_metrics" in state_dict:
+            raise ValueError(
+                f"state_dict should be provided by this package's {type(self).__name__}, but given one of "
+                "Ignite, which cannot be loaded; leave the metric out to begin anew"
+            )
+        super().load_state_dict(state_dict)
+
     def _state(self) -> OrderedDict[str, Any]:
         own = super()._state()
         if self._counted is not None:

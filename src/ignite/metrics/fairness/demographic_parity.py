@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._classification import _BaseClassification
+from ignite.metrics._classification import _BaseClassification, predicted_part
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart
 from ignite.metrics.fairness.base import SubgroupDifference
 from ignite.metrics.statistics import LabelCounts
 from ignite.metrics.statistics.labels import CLASSES
@@ -44,6 +45,9 @@ class SelectionRate(_BaseClassification):
     """
 
     _need = CLASSES
+
+    _num_positives = predicted_part()
+    _num_examples = StatisticPart("num_examples")
 
     def _value(self, counts: LabelCounts) -> Tensor:
         return counts.num_predicted.to(self._double_dtype) / counts.num_examples

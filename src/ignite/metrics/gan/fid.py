@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,21 @@ class FID(_BaseInceptionMetric):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__(num_features, feature_extractor, output_transform, device)
+
+    def _ignite_names(self) -> tuple[str, ...]:
+        return ("_num_examples", "_train_total", "_test_total", "_train_sigma", "_test_sigma")
+
+    def _to_ignite(self) -> dict[str, Any]:
+        statistics: list[Any] = self._statistics_in_use()
+        both = [statistic.sums() for statistic in statistics]
+        totals, squares = zip(*both, strict=True)
+        num_examples = statistics[0].num_examples
+        return dict(zip(self._ignite_names(), (num_examples, *totals, *squares), strict=True))
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        num_examples, *sums = (state[name] for name in self._ignite_names())
+        for i, statistic in enumerate(self._own if num_examples else ()):
+            cast(FeatureMoments, statistic).take_sums(num_examples, sums[i], sums[i + 2])
 
     def _declare(self) -> list[Statistic]:
         device, size = self._accumulates_on, self._num_features

@@ -70,6 +70,26 @@ class InceptionScore(_BaseInceptionMetric):
     ) -> None:
         super().__init__(num_features, feature_extractor, output_transform, device)
 
+    def _ignite_names(self) -> tuple[str, ...]:
+        return ("_num_examples", "_prob_total", "_total_kl_d")
+
+    def _to_ignite(self) -> dict[str, Any]:
+        totals: Any = self._statistics_in_use()[0]
+        shares = torch.zeros(self._num_features, dtype=self._double_dtype, device=self._device)
+        logarithms = shares.clone()
+        if totals.values:
+            logarithms[0], shares = totals.values[:2]  # Ignite adds them up over classes
+        return dict(
+            zip(self._ignite_names(), (totals.num_examples, shares, logarithms), strict=True)
+        )
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        num_examples, shares, logarithms = (state[name] for name in self._ignite_names())
+        parts = (num_examples, logarithms.sum(), shares, torch.zeros_like(logarithms[0]))
+        names = ("num_examples", "total_0", "total_1", "total_2")
+        if num_examples:
+            self._own_statistic().take(dict(zip(names, parts, strict=True)))
+
     def _declare(self) -> list[Statistic]:
         device = self._accumulates_on
         read = _Probabilities(self._feature_extractor, self._num_features, device)

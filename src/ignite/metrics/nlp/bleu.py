@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -92,6 +92,34 @@ class Bleu(View):
         self.average = average
         super().__init__(output_transform, device)
 
+    def _ignite_names(self) -> tuple[str, ...]:
+        return _OF_SENTENCES if self.average == "macro" else _OF_CORPUS
+
+    def _to_ignite(self) -> dict[str, Any]:
+        totals: Any = self._statistics_in_use()[0]
+        n = self.ngrams_order
+        dtype, device = self._double_dtype, self._device
+        if self.average == "macro":
+            total = (
+                totals.values[0] if totals.values else torch.zeros((), dtype=dtype, device=device)
+            )
+            return {"_sum_of_bleu": total, "_num_sentences": totals.num_examples}
+        counts = totals.values[0].tolist() if totals.values else [0] * (2 * n + 2)
+        orders = (
+            torch.tensor([0, *part], dtype=dtype, device=device)
+            for part in (counts[:n], counts[n:-2])
+        )
+        return dict(zip(_OF_CORPUS, (*orders, *counts[-2:]), strict=True))
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        if self.average == "macro":
+            num_examples, total = state["_num_sentences"], torch.as_tensor(state["_sum_of_bleu"])
+        else:
+            matches, totals, *lengths = (state[name] for name in _OF_CORPUS)
+            num_examples = int(any(lengths))  # only whether there are examples matters
+            total = torch.cat((matches[1:], totals[1:], matches.new_tensor(lengths))).long()
+        self._own_statistic().take({"num_examples": num_examples, "total_0": total})
+
     def _declare(self) -> list[Statistic]:
         if self.average == "macro":
             args = (self.ngrams_order, self.smooth)
@@ -106,6 +134,11 @@ class Bleu(View):
 
     def _read_output(self, output: Any) -> Any:
         return read_sentences(output, type(self).__name__)
+
+
+_OF_SENTENCES = ("_sum_of_bleu", "_num_sentences")
+_OF_CORPUS = ("p_numerators", "p_denominators", "hyp_length_sum", "ref_length_sum")
+"""Names in Ignite's states. Of the tensors, item n is the number of n-grams."""
 
 
 def _sum_sentence_scores(sentences: Sentences, max_n: int, smooth: str) -> tuple[int, float]:

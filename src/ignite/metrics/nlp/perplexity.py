@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -15,6 +15,7 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import odds_of
 from ignite.metrics._host_arrays import array_of, detached, largest, numpy, smallest
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, no_count, zero
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
 from ignite.metrics.statistics._pending_batches import LARGE
@@ -77,6 +78,13 @@ class Perplexity(View):
             raise TypeError(f"ignore_index should be an integer, but given {ignore_index!r}")
         self._ignore_index = int(ignore_index)
         super().__init__(output_transform, device)
+
+    _sum_of_nll = StatisticPart("total_0", zero)
+    _num_tokens = StatisticPart("total_1", no_count)
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        super()._take_from_ignite(state)
+        self._own_statistic().assign("num_examples", state["_num_tokens"])  # or any other number
 
     def _declare(self) -> list[Statistic]:
         return [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
 from ignite.metrics._outputs import identity
+from ignite.metrics._parts import StatisticPart, number
 from ignite.metrics._shared_statistics import View
 from ignite.metrics.nlp._reading import Sentences, is_order, read_sentences
 from ignite.metrics.nlp.utils import lcs, num_matches
@@ -158,6 +159,27 @@ class Rouge(View):
         self._args: tuple[str, float] = _checked_arguments(multiref, alpha)
         super().__init__(output_transform, device)
 
+    def _ignite_names(self) -> tuple[str, ...]:
+        return ("internal_metrics",)
+
+    def _to_ignite(self) -> dict[str, Any]:
+        members = []
+        statistics: list[Any] = self._statistics_in_use()
+        for totals in statistics:
+            sums = [each.item() for each in totals.values] or [0.0] * 3
+            members.append(
+                {**dict(zip(_SUMS, sums, strict=True)), "_num_examples": totals.num_examples}
+            )
+        return {"internal_metrics": members}
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        members = state["internal_metrics"]
+        if len(members) != len(self._own):
+            raise ValueError(f"it should be of {len(self._own)} variants, but given {len(members)}")
+        for totals, member in zip(self._own, members, strict=True):
+            sums = {f"total_{i}": torch.as_tensor(member[name]) for i, name in enumerate(_SUMS)}
+            totals.take({"num_examples": member["_num_examples"], **sums})
+
     def _declare(self) -> list[Statistic]:
         return [_totals(each, *self._args, self._accumulates_on) for each in self._variants]
 
@@ -198,6 +220,11 @@ class RougeN(View):
     """
 
     higher_is_better = True
+
+    _recall = number("total_1")
+    _precision = number("total_0")
+    _fmeasure = number("total_2")
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,
@@ -249,6 +276,11 @@ class RougeL(View):
     """
 
     higher_is_better = True
+
+    _recall = number("total_1")
+    _precision = number("total_0")
+    _fmeasure = number("total_2")
+    _num_examples = StatisticPart("num_examples")
 
     def __init__(
         self,
@@ -314,6 +346,10 @@ def _sum_scores(
         recalls += recall
         fs += precision * recall / weighted if weighted else 0.0
     return len(sentences[0]), precisions, recalls, fs
+
+
+_SUMS = ("_precision", "_recall", "_fmeasure")
+"""Names of the sums in Ignite's states."""
 
 
 def _means(variant: Variant, totals: Totals) -> dict[str, float]:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
+from ignite.metrics._ignite_states import IgniteStates
 from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
+
+
+class SumsOfIgnite(IgniteStates):
+    """Mixin of ranking metrics that Ignite has."""
+
+    _ignite_sums: ClassVar[str]
+    """Name of the sums over users in Ignite's states, shape (K,)."""
+
+    def _ignite_names(self) -> tuple[str, ...]:
+        return (self._ignite_sums, "_num_examples")
+
+    def _to_ignite(self: Any) -> dict[str, Any]:
+        rankings: Rankings = self._statistics_in_use()[0]
+        num_with_relevant, *sums = rankings.sums(self._measure())
+        num_users = int(num_with_relevant) if self.ignore_zero_hits else rankings.num_examples
+        total = torch.tensor(sums, dtype=self._double_dtype, device=self._device)
+        return {self._ignite_sums: total, "_num_examples": num_users}
+
+    def _take_from_ignite(self: Any, state: Mapping[str, Any]) -> None:
+        num_users, sums = state["_num_examples"], state[self._ignite_sums].to(self._double_dtype)
+        part = joined(sums.new_tensor(num_users), sums)
+        parts = {"num_invalid": 0, self._measure().part: part}
+        self._own_statistic().take({"num_examples": num_users, **parts})
 
 
 def means_over_users(metric: Any, rankings: Rankings) -> list[float]:

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.rec_sys._base import check_top_k, joined, means_over_users, measure_of
+from ignite.metrics.rec_sys._base import (
+    SumsOfIgnite,
+    check_top_k,
+    joined,
+    means_over_users,
+    measure_of,
+)
 from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
@@ -18,7 +24,7 @@ from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
 __all__ = ["HitRate"]
 
 
-class HitRate(View):
+class HitRate(SumsOfIgnite, View):
     r"""The share of users with a relevant item among the ``k`` items with the highest scores.
 
     .. math:: \text{HitRate@}k = \frac{1}{N} \sum_{u=1}^{N} \mathbb{1}[r_u \le k]
@@ -60,6 +66,7 @@ class HitRate(View):
     """
 
     higher_is_better = True
+    _ignite_sums = "_hits_per_k"
 
     def __init__(
         self,

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.rec_sys._base import check_top_k, joined, means_over_users, measure_of
+from ignite.metrics.rec_sys._base import (
+    SumsOfIgnite,
+    check_top_k,
+    joined,
+    means_over_users,
+    measure_of,
+)
 from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
@@ -20,7 +26,7 @@ __all__ = ["NDCG"]
 _GAINS = ("exp_rank", "linear_rank")
 
 
-class NDCG(View):
+class NDCG(SumsOfIgnite, View):
     r"""Normalized discounted cumulative gain of the ``k`` items with the highest scores.
 
     .. math::
@@ -64,6 +70,7 @@ class NDCG(View):
     """
 
     higher_is_better = True
+    _ignite_sums = "_sum_ndcg_per_k"
 
     def __init__(
         self,

@@ -292,3 +292,17 @@ def median(values: Tensor) -> float:
     ordered = values.sort(dim=0).values
     middle = ordered[(n - 1) // 2] / 2 + ordered[n // 2] / 2
     return float(torch.where(ordered[-1].isnan(), torch.nan, middle).mean())  # NaN comes last
+
+
+def moment_sums(moments: Any, metric: Metric) -> tuple[int, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Returns n and the sums of x, y, their squares and products, from which Ignite computes."""
+    n = moments.num_examples
+    if n:
+        found = moments.joined()
+        (x, y), (norm_x, norm_y) = found.means, found.norms
+        products = found.correlation * norm_x * norm_y + n * x * y
+        sums = (n * x, n * y, norm_x**2 + n * x * x, norm_y**2 + n * y * y, products)
+    else:
+        sums = (0.0,) * 5
+    x, y, xx, yy, xy = torch.tensor(sums, dtype=metric._double_dtype, device=metric._device)
+    return n, x, y, xx, yy, xy

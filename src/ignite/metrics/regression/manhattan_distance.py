@@ -36,6 +36,7 @@ class ManhattanDistance(View):
 
     _sum_of_errors = StatisticPart("total_0", zero)
     _num_examples = StatisticPart("num_examples")
+    _state_dict_all_req_keys = ("_sum_of_errors",)
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_errors, (1,), device=self._accumulates_on, select=read_pair)]

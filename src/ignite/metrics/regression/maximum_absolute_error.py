@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE
@@ -12,6 +14,11 @@ from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
 __all__ = ["MaximumAbsoluteError"]
+
+
+def _set_largest(metric: Any, totals: Any, value: Any) -> None:
+    totals.assign("total_0", value)
+    totals.assign("num_examples", max(totals.num_examples, int(value >= 0)))
 
 
 class MaximumAbsoluteError(View):
@@ -37,7 +44,7 @@ class MaximumAbsoluteError(View):
 
     higher_is_better = False
 
-    _max_of_absolute_errors = StatisticPart("total_0", -1)
+    _max_of_absolute_errors = StatisticPart("total_0", -1, write=_set_largest)
 
     def _declare(self) -> list[Statistic]:
         return [Totals(_largest, op="MAX", device=self._accumulates_on, select=read_pair)]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.regression._base import read_pair
+from ignite.metrics.regression._base import moment_sums, read_pair
 from ignite.metrics.statistics import Moments, Statistic
+from ignite.metrics.statistics.moments import Joined
 
 __all__ = ["PearsonCorrelation"]
 
@@ -54,6 +56,29 @@ class PearsonCorrelation(View):
     ) -> None:
         self.eps = eps
         super().__init__(output_transform, device)
+
+    def _ignite_names(self) -> tuple[str, ...]:
+        return (
+            "_num_examples",
+            "_sum_of_y_preds",
+            "_sum_of_ys",
+            "_sum_of_y_pred_squares",
+            "_sum_of_y_squares",
+            "_sum_of_products",
+        )
+
+    def _to_ignite(self) -> dict[str, Any]:
+        sums = moment_sums(self._statistics_in_use()[0], self)
+        return dict(zip(self._ignite_names(), sums, strict=True))
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        n, x, y, xx, yy, xy = (float(state[name]) for name in self._ignite_names())
+        if n:
+            norms = math.sqrt(max(xx - x * x / n, 0.0)), math.sqrt(max(yy - y * y / n, 0.0))
+            product = norms[0] * norms[1]
+            correlation = (xy - x * y / n) / product if product else 0.0
+            found = Joined(n, (x / n, y / n), (x - y) / n, norms, correlation)
+            self._own_statistic().take_joined(found)
 
     def _declare(self) -> list[Statistic]:
         return [Moments(read_pair, device=self._accumulates_on)]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.regression._base import read_pair
+from ignite.metrics.regression._base import moment_sums, read_pair
 from ignite.metrics.statistics import Moments, Statistic
+from ignite.metrics.statistics.moments import Joined
 
 __all__ = ["R2Score"]
 
@@ -33,6 +38,27 @@ class R2Score(View):
     """
 
     higher_is_better = True
+
+    def _ignite_names(self) -> tuple[str, ...]:
+        return ("_num_examples", "_sum_of_errors", "_y_sq_sum", "_y_sum")
+
+    def _to_ignite(self) -> dict[str, Any]:
+        n, *sums = moment_sums(self._statistics_in_use()[0], self)
+        _, of_targets, of_squares, of_target_squares, of_products = sums
+        errors = of_squares + of_target_squares - 2 * of_products
+        return dict(
+            zip(self._ignite_names(), (n, errors, of_target_squares, of_targets), strict=True)
+        )
+
+    def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
+        n, errors, of_squares, of_targets = (float(state[name]) for name in self._ignite_names())
+        if n:
+            # Predictions with this sum of squared errors, among others: those with the targets'
+            # mean that deviate from it in proportion to the targets.
+            norm = math.sqrt(max(of_squares - of_targets * of_targets / n, 0.0))
+            norms, means = (norm + math.sqrt(errors), norm), (of_targets / n, of_targets / n)
+            found = Joined(n, means, 0.0, norms, float(norm > 0))
+            self._own_statistic().take_joined(found)
 
     def _declare(self) -> list[Statistic]:
         return [Moments(read_pair, device=self._accumulates_on)]

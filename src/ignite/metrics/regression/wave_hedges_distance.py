@@ -52,6 +52,7 @@ class WaveHedgesDistance(View):
 
     _sum_of_errors = StatisticPart("total_0", zero)
     _num_examples = StatisticPart("num_examples")
+    _state_dict_all_req_keys = ("_sum_of_errors",)
 
     def _declare(self) -> list[Statistic]:
         return [Totals(sum_terms, (self._terms,), device=self._accumulates_on, select=read_pair)]

@@ -169,6 +169,26 @@ class FeatureMoments(Statistic):
         scatter = (scatter + scatter.T) / 2  # rounding need not be symmetric
         return JoinedFeatures(high, low, scatter / (self.num_examples - 1))
 
+    def sums(self) -> tuple[Tensor, Tensor]:
+        r"""Returns the sums :math:`\sum_i x_i`, shape (D,), and :math:`\sum_i x_i x_i^T`."""
+        self._join_pending()
+        if self._means is None:
+            total = torch.zeros(self.num_features, dtype=torch.float64, device=self.device)
+            return total, torch.zeros(
+                2 * [self.num_features], dtype=total.dtype, device=self.device
+            )
+        high, low, scatter = self._collapsed()
+        mean = high + low
+        return mean * self.num_examples, scatter + self.num_examples * torch.outer(mean, mean)
+
+    def take_sums(self, num_examples: int, total: Tensor, squares: Tensor) -> None:
+        """Replaces the moments by those of :meth:`sums`."""
+        mean = total / num_examples
+        means = torch.cat((mean.new_full((1,), num_examples), mean, torch.zeros_like(mean)))[None]
+        scatter = squares - num_examples * torch.outer(mean, mean)
+        parts = {"means": means, "scatter": scatter, "num_wrong": 0}
+        self.take({"num_examples": num_examples, **parts})
+
     def check(self) -> None:
         """Raises if features were not finite on an accelerator, for which ``update`` does not wait."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():

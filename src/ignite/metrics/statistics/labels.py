@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ignite.metrics._labels import (
     BINARY,
@@ -155,9 +156,13 @@ class LabelCounts(Statistic):
         device = self.where(labels.y_pred)
         for need in needs:
             make = TOTALS[need, labels.kind == MULTILABEL]
-            if need not in self._totals:  # it has been assigned
-                c = 2 if labels.kind == BINARY else labels.num_classes
+            c = 2 if labels.kind == BINARY else labels.num_classes
+            if need not in self._totals:
                 self._totals[need] = make(c, device)
+            elif need == CLASSES:  # it has been assigned, maybe the sum over all classes only
+                known = self._totals[need].value()
+                if known.shape[1] == 1:
+                    self._totals[need] = Offset(pad(known, (0, c - 1)), make(c, device))
         self.kind, self.num_classes = labels.kind, labels.num_classes
 
     def recognize(self, labels: Labels) -> None:

@@ -157,6 +157,12 @@ class Moments(Statistic):
     def __str__(self) -> str:
         return "moments"
 
+    def take_joined(self, found: Joined) -> None:
+        """Replaces the moments."""
+        row = (found.num_examples, *found.means, 0.0, 0.0, *found.norms, found.correlation)
+        rows = torch.tensor([row], dtype=torch.float64)
+        self.take({"num_examples": int(found.num_examples), "rows": rows})
+
     def joined(self) -> Joined:
         """Returns the moments of all examples."""
         row = self._row()
