@@ -88,6 +88,31 @@ def images(generator, n):
     )
 
 
+def wide_images(generator, n):
+    return wide(images(generator, n))
+
+
+def pixels(generator, n):
+    """Scores of pixels, and their classes; some images lack classes."""
+    y_pred = torch.randn(n, 5, 3, 4, generator=generator)
+    return y_pred, torch.randint(5, (n, 3, 4), generator=generator)
+
+
+def pixel_classes(generator, n):
+    y_pred, y = pixels(generator, n)
+    return y_pred.argmax(dim=1), y
+
+
+def masks(generator, n):
+    """Masks of five classes, which overlap."""
+    drawn = torch.rand(2, n, 5, 3, 4, generator=generator) < 0.2
+    return tuple(drawn.long())
+
+
+def masks_and_classes(generator, n):
+    return masks(generator, n)[0], pixels(generator, n)[1]
+
+
 def clusters(generator, n):
     return torch.randn(n, 3, generator=generator), torch.randint(3, (n,), generator=generator)
 
@@ -113,6 +138,13 @@ def boxes(generator, n):
 
 def tagged(generator, n):
     return torch.rand(n, 4, generator=generator), torch.randint(2, (n, 4), generator=generator)
+
+
+def tags(generator, n):
+    """As ``tagged``, with a positive and a negative label in each example."""
+    y_pred, y = tagged(generator, n)
+    y[:, 0], y[:, 1] = 1, 0
+    return y_pred, y
 
 
 def people(generator, n):
@@ -249,6 +281,21 @@ _CASES = [
     ],
     *[
         Case(
+            f"{kind.__name__}({average!r}) of {name}",
+            partial(kind, num_bins=num_bins, average=average),
+            examples,
+        )
+        for kind in (m.ROC_AUC, m.AveragePrecision)
+        for average, num_bins in (("macro", None), ("weighted", 20), ("micro", None), (None, 20))
+        for name, examples in (("classes", distributions), ("labels", tagged))
+    ],
+    *[
+        Case(f"{kind.__name__}('samples') of {name}", partial(kind, average="samples"), examples)
+        for kind in (m.ROC_AUC, m.AveragePrecision)
+        for name, examples in (("classes", distributions), ("labels", tags))
+    ],
+    *[
+        Case(
             f"MeanAveragePrecision({class_mean!r})",
             lambda c=class_mean: m.MeanAveragePrecision(class_mean=c),
             distributions,
@@ -358,6 +405,30 @@ _CASES = [
     ),
     Case("PSNR", lambda: m.PSNR(1.0), images),
     Case("SSIM", lambda: m.SSIM(1.0), images),
+    Case(
+        "MultiScaleSSIM",
+        lambda: m.MultiScaleSSIM(1.0, kernel_size=5, betas=(0.2, 0.8)),
+        wide_images,
+    ),
+    *[
+        Case(f"MeanIoU of {name}", partial(m.MeanIoU, 5, input_format=name, **given), kind)
+        for name, kind, given in (
+            ("scores", pixels, {}),
+            ("index", pixel_classes, {"per_class": True}),
+            ("one-hot", masks, {"include_background": False}),
+            ("mixed", masks_and_classes, {"ignore_index": 2}),
+        )
+    ],
+    *[
+        Case(
+            f"DiceScore({average!r}, {level})",
+            partial(m.DiceScore, 5, True, average, level),
+            pixels,
+        )
+        for average in ("macro", "micro", "weighted", None)
+        for level in ("samplewise", "global")
+    ],
+    Case("DiceScore of masks", lambda: m.DiceScore(5, False, input_format="one-hot"), masks),
     *[
         Case(
             f"Bleu of {average} and {smooth}",

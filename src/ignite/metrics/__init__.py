@@ -3,8 +3,7 @@
 Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequence, H W image.
 """
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ignite._core.optional import names_when_used
 
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     )
     from ignite.metrics.metric_group import MetricGroup
     from ignite.metrics.metrics_lambda import MetricsLambda
+    from ignite.metrics.multi_scale_ssim import MultiScaleSSIM
     from ignite.metrics.multilabel_confusion_matrix import MultiLabelConfusionMatrix
     from ignite.metrics.mutual_information import MutualInformation
     from ignite.metrics.nlp.bleu import Bleu
@@ -82,6 +82,8 @@ if TYPE_CHECKING:
     from ignite.metrics.top_k_categorical_accuracy import TopKCategoricalAccuracy
     from ignite.metrics.vision import (
         CommonObjectDetectionMetrics,
+        DiceScore,
+        MeanIoU,
         ObjectDetectionAvgPrecisionRecall,
         coco_tensor_list_to_dict_list,
     )
@@ -110,6 +112,7 @@ __all__ = [
     "ConfusionMatrix",
     "CosineSimilarity",
     "DiceCoefficient",
+    "DiceScore",
     "Entropy",
     "EpochMetric",
     "EpochMetricWarning",
@@ -131,6 +134,7 @@ __all__ = [
     "MaximumMeanDiscrepancy",
     "MeanAbsoluteError",
     "MeanAveragePrecision",
+    "MeanIoU",
     "MeanPairwiseDistance",
     "MeanReciprocalRank",
     "MeanSquaredError",
@@ -140,6 +144,7 @@ __all__ = [
     "MetricsLambda",
     "Min",
     "MultiLabelConfusionMatrix",
+    "MultiScaleSSIM",
     "MutualInformation",
     "ObjectDetectionAvgPrecisionRecall",
     "Perplexity",
@@ -174,17 +179,4 @@ __all__ = [
     "regression",
 ]
 
-_MERGED = ("BinaryAccuracy", "CategoricalAccuracy")  # names of Ignite 0.1
-
-_look_up, __dir__ = names_when_used(__name__)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MERGED:
-        return _look_up(name)
-    warnings.warn(
-        f"{name} is part of Accuracy now: use ignite.metrics.Accuracy",
-        DeprecationWarning,
-        stacklevel=2,
-    )
-    return _look_up("Accuracy")
+__getattr__, __dir__ = names_when_used(__name__)

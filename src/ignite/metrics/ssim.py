@@ -134,14 +134,13 @@ class SSIM(View):
             setattr(self, name, state[name])
 
     def _declare(self) -> list[Statistic]:
-        widths = self.sigma if self.gaussian else None
-        args = (
-            tuple(self.kernel_size),
-            None if widths is None else tuple(widths),
-            self.c1,
-            self.c2,
-        )
-        return [Totals(_sum_similarities, args, device=self._accumulates_on)]
+        return [Totals(_sum_similarities, self._window, device=self._accumulates_on)]
+
+    @property
+    def _window(self) -> tuple[Any, ...]:
+        """Sizes and widths of the window, and the constants."""
+        widths = tuple(self.sigma) if self.gaussian else None
+        return (tuple(self.kernel_size), widths, self.c1, self.c2)
 
     def _value(self, *statistics: Any) -> float:
         totals: Totals = statistics[0]
@@ -165,22 +164,43 @@ def _sum_similarities(
     c1: float,
     c2: float,
 ) -> tuple[int, Tensor]:
+    y_pred, y = checked_images(output, len(sizes))
+    if any(length <= size // 2 for length, size in zip(y.shape[2:], sizes, strict=True)):
+        raise ValueError(
+            f"Images should be larger than half of kernel_size, which is {sizes}, along each dimension, "
+            f"but given {tuple(y.shape)}; use a smaller kernel_size"
+        )
+    if not len(y):
+        return 0, y_pred.sum()
+    luminance, structure = compare(y_pred, y, sizes, widths, c1, c2)
+    return len(y), (luminance * structure).flatten(1).mean(dim=1).sum()
+
+
+def checked_images(output: Sequence[Tensor], ndims: int) -> tuple[Tensor, Tensor]:
+    """Returns images (B, C, ...) with so many dimensions after C, in a wide dtype.
+
+    Raises:
+        ValueError, TypeError: predictions and targets have other shapes, or differ in shape or
+            dtype.
+    """
     check_images(output)
-    ndims = len(sizes)
     if output[0].ndim != ndims + 2:
         raise ValueError(
             "Expected y_pred and y to have BxCxHxW or BxCxDxHxW shape. "
             f"Got y_pred: {tuple(output[0].shape)} and y: {tuple(output[1].shape)}."
         )
-    if any(length <= size // 2 for length, size in zip(output[0].shape[2:], sizes, strict=True)):
-        raise ValueError(
-            f"Images should be larger than half of kernel_size, which is {sizes}, along each dimension, "
-            f"but given {tuple(output[0].shape)}; use a smaller kernel_size"
-        )
-    y_pred, y = (widened(images.detach()) for images in output)
-    num_images, num_channels = y_pred.shape[:2]
-    if not num_images:
-        return 0, y_pred.sum()
+    return widened(output[0].detach()), widened(output[1].detach())
+
+
+def compare(
+    y_pred: Tensor,
+    y: Tensor,
+    sizes: tuple[int, ...],
+    widths: tuple[float, ...] | None,
+    c1: float,
+    c2: float,
+) -> tuple[Tensor, Tensor]:
+    """Returns the similarity of luminance, and that of contrast and structure, at each pixel (B, C, H, W)."""
     # Subtracting the mean of each image keeps the variances, and avoids cancellation in them.
     dims = tuple(range(2, y.ndim))
     level_p = y_pred.mean(dim=dims, keepdim=True)  # (B, C, 1, 1)
@@ -190,17 +210,17 @@ def _sum_similarities(
         _window(size, None if widths is None else widths[i], y_pred) for i, size in enumerate(sizes)
     ]
     stacked = torch.cat([y_pred, y, y_pred * y_pred, y * y, y_pred * y])  # (5 B, C, H, W)
-    means = _smooth(stacked, windows).reshape(5, num_images, num_channels, -1)
+    means = _smooth(stacked, windows).unflatten(0, (5, len(y)))
     mean_p, mean_y = means[0], means[1]
     variance_p, variance_y, covariance = (
         means[2] - mean_p**2,
         means[3] - mean_y**2,
         means[4] - mean_p * mean_y,
     )
-    mean_p, mean_y = mean_p + level_p.flatten(2), mean_y + level_y.flatten(2)  # (B, C, H W)
+    mean_p, mean_y = mean_p + level_p, mean_y + level_y
     luminance = (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_p + variance_y + c2)
-    return num_images, (luminance * structure).mean(dim=(1, 2)).sum()
+    return luminance, structure
 
 
 def _window(size: int, width: float | None, like: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""Metrics of object detection."""
+"""Metrics of object detection and of segmentation."""
 
+from ignite.metrics.vision.dice_score import DiceScore
+from ignite.metrics.vision.mean_iou import MeanIoU
 from ignite.metrics.vision.object_detection_average_precision_recall import (
     CommonObjectDetectionMetrics,
     ObjectDetectionAvgPrecisionRecall,
@@ -8,6 +10,8 @@ from ignite.metrics.vision.object_detection_average_precision_recall import (
 
 __all__ = [
     "CommonObjectDetectionMetrics",
+    "DiceScore",
+    "MeanIoU",
     "ObjectDetectionAvgPrecisionRecall",
     "coco_tensor_list_to_dict_list",
 ]
