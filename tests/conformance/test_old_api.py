@@ -64,8 +64,12 @@ def make_nothing(optimizer, param_name):
     """Stands for a class of schedulers."""
 
 
-NOT_YET = (*NOT_BUILT.values(), "TrainsLogger trains_logger")
-"""Names of features that do not exist yet."""
+NOT_YET = (
+    *NOT_BUILT.values(),
+    "TrainsLogger trains_logger",
+    "clearml_logger neptune_logger polyaxon_logger visdom_logger wandb_logger",
+)
+"""Names of features that do not exist yet, and of trackers, whose old arguments are not dealt with yet."""
 
 VALUES = {
     "activation": lambda scores: scores,

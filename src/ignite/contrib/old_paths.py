@@ -73,6 +73,11 @@ PASSED_ON = {
     "ignite.contrib.engines.common": {
         "DiskSaver": "ignite.handlers.checkpoint",
         "LRScheduler": "ignite.handlers.param_scheduler",
+        "ClearMLLogger": "ignite.handlers.clearml_logger",
+        "NeptuneLogger": "ignite.handlers.neptune_logger",
+        "PolyaxonLogger": "ignite.handlers.polyaxon_logger",
+        "VisdomLogger": "ignite.handlers.visdom_logger",
+        "WandBLogger": "ignite.handlers.wandb_logger",
         "MLflowLogger": "ignite.handlers.mlflow_logger",
         "ModelCheckpoint": "ignite.handlers.checkpoint",
         "RunningAverage": "ignite.metrics.running_average",
