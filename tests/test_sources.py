@@ -100,13 +100,31 @@ def find_imports_by_name(name, source):
 
 
 def find_unsafe_loads(name, source):
-    """Files that might be loaded as pickles that run code, whatever the expression that allows it."""
-    return [
+    """Files that might be loaded as pickles that run code, other than by an argument of the user."""
+    tree = ast.parse(source)
+    defaults = [
+        (argument, default)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        for arguments, values in (
+            (node.args.args[::-1], node.args.defaults[::-1]),
+            (node.args.kwonlyargs, node.args.kw_defaults),
+        )
+        for argument, default in zip(arguments, values, strict=False)
+        if argument.arg == "weights_only" and default is not None
+    ]
+    unsafe_defaults = [
+        f"{name}:{argument.lineno}: loads by default with weights_only={ast.unparse(default)}"
+        for argument, default in defaults
+        if ast.unparse(default) != "True"
+    ]
+    return unsafe_defaults + [
         f"{name}:{node.lineno}: loads with weights_only={ast.unparse(keyword.value)}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         for keyword in node.keywords
-        if keyword.arg == "weights_only" and ast.unparse(keyword.value) != "True"
+        if keyword.arg == "weights_only"
+        and ast.unparse(keyword.value) not in ("True", "weights_only", "self.weights_only")
     ]
 
 
@@ -196,6 +214,11 @@ def test_every_exception_is_of_a_module_that_exists_and_needs_it(name):
             find_unsafe_loads,
             "torch.load(f, weights_only=not safe)",
             ":1: loads with weights_only=not safe",
+        ),
+        (
+            find_unsafe_loads,
+            "def load(f, *, weights_only=False):\n    pass",
+            ":1: loads by default with weights_only=False",
         ),
         (find_unwanted_comments, "x = f()  # type: ignore", ":1: ignores types"),
         (find_unwanted_comments, "x = f()  # noqa", ":1: silences"),

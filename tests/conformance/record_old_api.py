@@ -16,8 +16,6 @@ import types
 import warnings
 from pathlib import Path
 
-import record_api
-
 RECORD = Path(__file__).with_name("api_before_0.5.5.json")
 
 
@@ -47,6 +45,8 @@ def flat(modules):
 
 
 def record(folder):
+    import record_api
+
     today = flat(json.loads(record_api.RECORD.read_text())["modules"])
     rows = {}
     for release in sorted(
@@ -69,6 +69,8 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     if sys.argv[1] == "--one":
         torch_of_then()
+        import record_api
+
         sys.stdout.write(json.dumps(record_api.record()["modules"]))
     else:
         found = record(sys.argv[1])

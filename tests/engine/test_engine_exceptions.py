@@ -28,7 +28,7 @@ class TestExceptions:
         assert info.value.__notes__[1] == "in epoch 2, iteration 3 of Engine"
         assert engine._dataloader_iter is None
 
-    def test_the_traceback_ends_in_the_users_code_after_three_frames_of_the_library(self):
+    def test_the_traceback_ends_in_the_users_code_after_few_frames_of_the_library(self):
         def step(engine, batch):
             raise KeyError("mine")
 
@@ -36,7 +36,7 @@ class TestExceptions:
             Engine(step).run([0])
         names = [entry.name for entry in info.traceback]
         assert names[-1] == "step"
-        assert len(names) <= 8
+        assert len(names) <= 9  # one of them takes arguments of earlier versions
 
     def test_a_stop_iteration_of_the_step_stays_what_it_is(self):
         with pytest.raises(StopIteration):

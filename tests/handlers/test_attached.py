@@ -11,7 +11,9 @@ from support.attached_processes import CASES, EPOCH_LENGTH, NEEDED_BY_ALL, NUM_E
 
 NOT_HERE = {
     "BaseParamScheduler", "ParamScheduler", "StateParamScheduler", "CyclicalScheduler",  # bases
-    "MLflowLogger",  # a TrackerLogger; its server takes seconds to begin
+    # TrackerLoggers, whose clients are not installed, or take seconds to begin
+    "AimLogger", "ClearMLLogger", "ClearMLSaver", "CometLogger", "MLflowLogger", "NeptuneLogger",
+    "NeptuneSaver", "PolyaxonLogger", "SwanLabLogger", "TrackioLogger", "VisdomLogger", "WandBLogger",
     "global_step_from_engine",
 }  # fmt: skip
 

@@ -101,6 +101,9 @@ class FakeMlflow:
     def MlflowClient(self):
         return self
 
+    def get_tracking_uri(self):
+        return "sqlite:///mlflow.db"
+
     def end_run(self):
         self.ended += 1
 

@@ -15,7 +15,6 @@ import datetime
 import decimal
 import enum
 import fractions
-import importlib
 import logging
 import math
 import pathlib
@@ -30,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite._core.optional import numpy_or_none
 from ignite.exceptions import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -405,8 +405,15 @@ def _missing_class(module: Any, qualname: Any, what: str) -> CheckpointError:
     )
 
 
+def _numpy() -> Any:
+    numpy = numpy_or_none()
+    if numpy is None:
+        raise ModuleNotFoundError("numpy should be installed for this: pip install numpy")
+    return numpy
+
+
 def _decode_array(name: str, content: Tensor, shape: Any = None, order: str = "C") -> Any:
-    numpy = importlib.import_module("numpy")
+    numpy = _numpy()
     dtype = _decode_dtype(name)
     memory = content.detach().cpu().numpy()
     if shape is None:
@@ -418,7 +425,7 @@ def _decode_array(name: str, content: Tensor, shape: Any = None, order: str = "C
 
 
 def _decode_array_of_objects(shape: Any, items: list[Any]) -> Any:
-    numpy = importlib.import_module("numpy")
+    numpy = _numpy()
     if math.prod(shape) != len(items):
         raise ValueError(f"an array of shape {shape} should have as many items")
     array = numpy.empty(len(items), dtype=object)
@@ -428,7 +435,7 @@ def _decode_array_of_objects(shape: Any, items: list[Any]) -> Any:
 
 
 def _decode_number(name: str, value: Any) -> Any:
-    numpy = importlib.import_module("numpy")
+    numpy = _numpy()
     if name in ("U", "S"):
         return numpy.str_(value) if name == "U" else numpy.bytes_(value)
     dtype = _decode_dtype(name)
@@ -440,7 +447,7 @@ def _decode_number(name: str, value: Any) -> Any:
 def _decode_dtype(name: str) -> Any:
     if not _DTYPE.fullmatch(name):
         raise ValueError(f"a dtype should be one of numpy's own, but is {name!r:.80}")
-    return importlib.import_module("numpy").dtype(name)
+    return _numpy().dtype(name)
 
 
 def _decode_namespace(kind: type) -> Callable[[Mapping[str, Any]], Any]:

@@ -205,7 +205,8 @@ class Reach:
     def _follow_function(
         self, function: FunctionType, given: tuple[Any, ...], by_name: Mapping[str, Any], own: bool
     ) -> None:
-        if _is_ours(function.__module__) and not hasattr(function, "__wrapped__"):
+        inner = getattr(function, "__wrapped__", function)
+        if _is_ours(function.__module__) and _is_ours(getattr(inner, "__module__", None)):
             return
         is_foreign = is_of_a_library(function.__code__.co_filename)
         if is_foreign and not own:
