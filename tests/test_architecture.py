@@ -1,6 +1,7 @@
 """The rules of the tree that a program can check: layers, limits, what may not stand in the library."""
 
 import ast
+import functools
 import importlib.util
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -170,8 +171,14 @@ def private_reach(trees):
     ]
 
 
+@functools.cache
 def parsed():
     return [(name_of(path), ast.parse(path.read_text()), path.read_text()) for path in MODULES]
+
+
+def all_trees():
+    names = map(STRUCTURE.module_name, MODULES)
+    return {name: tree for name, (_, tree, _) in zip(names, parsed(), strict=True)}
 
 
 def test_imports_point_down_and_stand_at_the_top():
@@ -179,7 +186,7 @@ def test_imports_point_down_and_stand_at_the_top():
 
 
 def test_rooms_use_the_public_surface_of_each_other():
-    trees = {STRUCTURE.module_name(path): ast.parse(path.read_text()) for path in MODULES}
+    trees = all_trees()
     assert sorted(set(private_reach(trees)) - PRIVATE_REACH) == []
 
 
@@ -194,7 +201,7 @@ def circles(trees):
 
 
 def test_no_modules_import_each_other_even_for_types():
-    trees = {STRUCTURE.module_name(path): ast.parse(path.read_text()) for path in MODULES}
+    trees = all_trees()
     assert circles(trees) == []
 
 
@@ -248,7 +255,7 @@ def too_deep(trees, of_ignite):
 
 
 def test_classes_inherit_over_three_levels_or_four_below_a_class_of_ignite():
-    trees = {STRUCTURE.module_name(path): ast.parse(path.read_text()) for path in MODULES}
+    trees = all_trees()
     of_ignite = STRUCTURE.classes_of_ignite(trees)
     assert {
         "ignite.metrics.epoch_metric.EpochMetric",

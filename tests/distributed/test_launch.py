@@ -38,7 +38,7 @@ def written(folder):
     return {path.name: path.read_text() for path in folder.iterdir() if path.name.isdigit()}
 
 
-@pytest.mark.parametrize("num_processes", [2, 4])
+@pytest.mark.parametrize("num_processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_spawned_processes_form_a_group(tmp_path, num_processes):
     idist.spawn(
         "gloo",
@@ -53,7 +53,7 @@ def test_spawned_processes_form_a_group(tmp_path, num_processes):
     }
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "file"])
+@pytest.mark.parametrize("scheme", ["tcp", pytest.param("file", marks=pytest.mark.slow)])
 def test_spawned_processes_meet_where_they_are_told(tmp_path, scheme):
     place = (
         f"tcp://127.0.0.1:{harness.free_port()}"

@@ -54,6 +54,11 @@ SCORES = (GOOD_SCORES, POOR_SCORES, YES)
 OF_NUMBERS = (GOOD_NUMBERS, POOR_NUMBERS, NUMBERS)
 OF_ROWS = tuple(one.reshape(20, 10) for one in OF_NUMBERS)
 OF_IMAGES = (IMAGES + 0.01, torch.rand(2, 1, 32, 32, generator=generator), IMAGES)
+OF_LARGE_IMAGES = tuple(one.repeat(1, 1, 6, 6) for one in OF_IMAGES)
+OF_PIXELS = (
+    *(one.reshape(2, 10, 10, 3).movedim(-1, 1) for one in CLASSES[:2]),
+    LABELS.reshape(2, 10, 10),
+)
 OF_DISTRIBUTIONS = (GOOD, POOR, 4.0 * torch.nn.functional.one_hot(LABELS, 3))
 OF_TEXTS = (["the cat sat on it"], ["a dog slept under the bed"], ["the cat sat on the mat"])
 OF_SENTENCES = (
@@ -67,6 +72,7 @@ OF_BOXES = (BOXES, [{**BOXES[0], "bbox": SQUARES + 2 * POOR[:30, :1]}], BOXES)
 
 DATA = {
     "CosineSimilarity": OF_ROWS, "MeanPairwiseDistance": OF_ROWS, "SSIM": OF_IMAGES, "PSNR": OF_IMAGES,
+    "MultiScaleSSIM": OF_LARGE_IMAGES, "MeanIoU": OF_PIXELS, "DiceScore": OF_PIXELS,
     "ROC_AUC": SCORES, "AveragePrecision": SCORES, "KLDivergence": OF_DISTRIBUTIONS, "JSDivergence": OF_DISTRIBUTIONS,
     "MeanAbsoluteError": OF_NUMBERS, "MeanSquaredError": OF_NUMBERS, "RootMeanSquaredError": OF_NUMBERS,
     "MaximumMeanDiscrepancy": (OF_ROWS[0], 3 * OF_ROWS[1], OF_ROWS[2]),
@@ -88,6 +94,9 @@ MADE = {
     "PSNR": lambda: all_metrics.PSNR(1.0),
     "NDCG": lambda: all_metrics.NDCG([1]),
     "SSIM": lambda: SSIM(1.0),
+    "MultiScaleSSIM": lambda: all_metrics.MultiScaleSSIM(1.0),
+    "MeanIoU": lambda: all_metrics.MeanIoU(3),
+    "DiceScore": lambda: all_metrics.DiceScore(3),
     "TopKCategoricalAccuracy": lambda: all_metrics.TopKCategoricalAccuracy(1),
 }
 UNKNOWN = {
