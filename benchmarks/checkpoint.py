@@ -53,13 +53,20 @@ def measure_times(folder):
         taken = snapshot.take(state)
         writer.submit(lambda: save(place, "ours.pt", taken, Note(step=1)))
 
-    found = {"bare": [], "ours": [], "stall": [], "load bare": [], "load ours": []}
+    copy = {name: torch.empty_like(tensor) for name, tensor in state.items()}
+
+    def copy_all():
+        for name, tensor in state.items():
+            copy[name].copy_(tensor)
+
+    found = {"bare": [], "ours": [], "copy": [], "stall": [], "load bare": [], "load ours": []}
     first = timed(save_behind)
     writer.wait()
     for _ in range(NUM_WARM):
         path.unlink(missing_ok=True)
         found["bare"].append(timed(torch.save, state, path))
         found["ours"].append(timed(save, place, "ours.pt", state, Note(step=1)))
+        found["copy"].append(timed(copy_all))
         found["stall"].append(timed(save_behind))
         writer.wait()
         found["load bare"].append(timed(torch.load, path, weights_only=True))
@@ -135,6 +142,7 @@ def main():
         ("ours, synced, verified", "ours", "bare"),
         ("stall behind, first", "first stall", "bare"),
         ("stall behind", "stall", "bare"),
+        ("a copy of all tensors", "copy", "bare"),
         ("torch.load", "load bare", "load bare"),
         ("ours, verified", "load ours", "load bare"),
     ]

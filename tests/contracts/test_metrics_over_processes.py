@@ -61,13 +61,14 @@ def test_attached_metrics_are_reduced_together(num_processes):
         largest, counts = metrics["own"]
         assert (largest, sum(counts)) == (4.0, sum(shares))
         # A process without examples does not know what it will hold, so that all tell each other what they have; then
-        # comes one collective for everything. In each of two epochs.
-        assert calls == ["all_gather", "all_gather_object", "all_gather"] * 2
+        # comes one collective for everything, or two, if it is the first time that so much is sent. In two epochs.
+        once, more = ["all_gather", "all_gather_object", "all_gather"], ["all_gather"]
+        assert calls in (once + once, once + more + once)
 
 
-def test_seven_metrics_take_two_collectives():
+def test_seven_metrics_take_one_collective():
     for calls in harness.run(ranks.seven, 2):
-        assert calls == ["all_gather", "all_gather"]
+        assert calls == ["all_gather"]
 
 
 def test_processes_with_different_metrics_all_say_so():

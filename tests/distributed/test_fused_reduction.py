@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -53,3 +54,17 @@ def test_what_does_not_go_together_is_an_error_of_all_processes_that_names_them(
 
 def test_any_number_of_tensors_is_gathered():
     assert harness.run(workers.many_rows, 2) == [[[i] * 3 for i in range(20)]] * 2
+
+
+def test_values_of_any_size_and_range_are_combined_exactly_with_at_most_two_collectives():
+    of_ranks = harness.run(workers.many_combined, 3)
+    numbers = []
+    for calls in zip(*of_ranks, strict=True):
+        sums = np.sum([np.array(own[0]) for _, own, _ in calls], axis=0).tolist()
+        rows = [row for _, own, _ in calls for row in own[1]]
+        for values, _, _ in calls:
+            assert values == [sums, 2, rows][: len(values)]
+        (number,) = {number for *_, number in calls}
+        numbers.append(number)
+    assert set(numbers) <= {1, 2, 3}, "three only where a rank has no value"
+    assert numbers.count(1) > len(numbers) / 2

@@ -1,6 +1,7 @@
 """What the processes of the tests do."""
 
 import os
+import random
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -368,3 +369,33 @@ def many_rows(rank):
         value.tolist()
         for value in combine([Part("ROWS", torch.full((rank + 1,), i)) for i in range(20)])
     ]
+
+
+def many_combined(rank):
+    """Values of random kinds and sizes, one call after another: what was found, and the collectives of each call."""
+    calls, original = [], torch.distributed.all_gather
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return original(*args, **kwargs)
+
+    torch.distributed.all_gather = counted
+    shared, found = random.Random(5), []  # the same decisions on all ranks
+    for _ in range(40):
+        size = shared.choice([1, 10, 100, 3000, 20000])
+        limit = shared.choice([1, 200, 2**15, 2**31, 2**62])
+        is_empty_somewhere, with_rows = shared.random() < 0.2, shared.random() < 0.5
+        generator = torch.Generator().manual_seed(shared.randrange(10**6) * 4 + rank)
+        counts = torch.randint(-limit // 100, limit, (size,), generator=generator)
+        rows = torch.randint(-limit // 100, limit, (rank * size % 700, 2), generator=generator)
+        is_unknown = is_empty_somewhere and rank == 1
+        parts = [Part("SUM", None if is_unknown else counts // 4), Part("MAX", rank)]
+        parts += [Part("ROWS", rows)] * with_rows
+        calls.clear()
+        values = combine(parts)
+        own = [torch.zeros(size, dtype=torch.int64) if is_unknown else counts // 4, rows]
+        found.append(
+            ([_plain(value) for value in values], [_plain(each) for each in own], len(calls))
+        )
+    torch.distributed.all_gather = original
+    return found

@@ -1,15 +1,19 @@
 """Reduces values of different shapes, dtypes and operations over all ranks, with few collectives.
 
-First, the ranks gather a small vector that describes the values of each. If all have values of the
-same kinds, one more collective reduces everything, or one per operation if the values are large. If
-the kinds differ, because a rank has seen no data, the ranks exchange full descriptions: all fill in
-what is missing, or all raise the same error.
+Each rank sends one message: a digest of the kinds of its values, and the values themselves. If all
+ranks have values of the same kinds, each adds up what it received. One collective is enough if the
+messages fit into its capacity; otherwise a second one sends them whole, and the capacity grows, so
+that the next call needs one. Integers are sent in the narrowest dtype that holds them. If the kinds
+differ, because a rank has seen no data, the ranks exchange full descriptions: all fill in what is
+missing, or all raise the same error. Large values are not gathered, but reduced by the backend, one
+collective for each operation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +32,8 @@ ROWS = "ROWS"
 SAME = "SAME"
 """A constant; all ranks that know it must have the same."""
 
-_MAX_SIZES = 15  # numbers of rows that fit into the first vector
+_FIRST_CAPACITY = 1024  # bytes of a message that the first collective of a group has room for
+_MAX_CAPACITY = 2**16
 _MAX_GATHERED_BYTES = 2**22
 """Up to this total size, values are gathered with one collective and reduced locally (fastest).
 
@@ -74,29 +79,44 @@ def combine(parts: Sequence[Part]) -> list[Any]:
     if not has_group() or get_world_size() == 1:
         return [part.value for part in parts]
     kinds = [_kind_of(part) for part in parts]
-    num_rows = [0 if part.value is None else len(part.value) for part in parts if part.op == ROWS]
-    rows_of_all = _compare(kinds, num_rows)
-    if rows_of_all is None:
-        kinds, rows_of_all, constants = _negotiate(parts, kinds, num_rows)
-        parts = [
-            Part(part.op, _filled(part, kind, constant))
+    values = [part.value for part in parts]
+    found = _reduced(kinds, values)
+    if found is None:
+        kinds, constants = _negotiate(parts, kinds)
+        values = [
+            _filled(part, kind, constant)
             for part, kind, constant in zip(parts, kinds, constants, strict=True)
         ]
-    results = [part.value for part in parts]
+        found = _reduced(kinds, values)
+        assert found is not None, "kinds that the ranks have agreed on are equal"
+    return found
+
+
+def _reduced(kinds: list[_Kind], values: list[Any]) -> list[Any] | None:
+    """Returns the reduced values; None if the kinds of the ranks differ."""
+    results = list(values)
     reduced = [i for i, kind in enumerate(kinds) if kind.dtype and kind.op not in (SAME, ROWS)]
     joined = [i for i, kind in enumerate(kinds) if kind.dtype and kind.op == ROWS]
-    columns = [sum(kind.op == ROWS for kind in kinds[:i]) for i in joined]
-    rows = [[of_rank[column] for column in columns] for of_rank in rows_of_all]
-    tensors = [_as_tensor(parts[i].value) for i in reduced]
-    totals, gathered = _combine_tensors(
-        tensors, [kinds[i].op for i in reduced], [parts[i].value for i in joined], rows
+    tensors = [_as_tensor(values[i]) for i in reduced]
+    rows = [values[i] for i in joined]
+    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    is_small = num_bytes * get_world_size() <= _MAX_GATHERED_BYTES
+    sent = [*(tensor.unsqueeze(0) for tensor in tensors), *rows] if is_small else rows
+    messages = _exchange(kinds, _pack(sent))
+    if messages is None:
+        return None
+    gathered, ops = _unpack(messages, sent), [kinds[i].op for i in reduced]
+    totals = (
+        [_REDUCE[op](torch.cat(gathered.pop(0))) for op in ops]
+        if is_small
+        else _reduce_by_backend(tensors, ops)
     )
     for i, tensor, total in zip(reduced, tensors, totals, strict=True):
         results[i] = (
             total.item() if kinds[i].shape is None else total.to(tensor.device, tensor.dtype)
         )
-    for i, value in zip(joined, gathered, strict=True):
-        results[i] = value
+    for i, own, of_ranks in zip(joined, rows, gathered, strict=True):
+        results[i] = torch.cat(of_ranks).to(own.device)
     return results
 
 
@@ -119,26 +139,46 @@ def _kind_of(part: Part) -> _Kind:
     return _Kind(name, op, type(value).__name__, None)
 
 
-def _compare(kinds: list[_Kind], num_rows: list[int]) -> list[list[int]] | None:
-    """Returns the numbers of rows of each rank; None if kinds differ or the vector is too short."""
-    fits = len(num_rows) <= _MAX_SIZES
+_capacities: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+"""Group -> bytes of a message for which the first collective has room; the same on all ranks.
+
+It changes by what all ranks have received, so that no rank needs to ask.
+"""
+
+
+def _exchange(kinds: list[_Kind], message: Tensor) -> list[Tensor] | None:
+    """Returns the messages of all ranks, of bytes on the CPU; None if kinds differ."""
+    group, limit = dist.group.WORLD, min(_MAX_CAPACITY, _MAX_GATHERED_BYTES // get_world_size())
+    capacity = _capacities.get(group, min(_FIRST_CAPACITY, limit))
     digest = hashlib.blake2b(repr(kinds).encode(), digest_size=7).digest()
-    own = [int.from_bytes(digest) if fits else -1, *num_rows][: _MAX_SIZES + 1]
-    sent = torch.zeros(_MAX_SIZES + 1, dtype=torch.int64)
-    sent[: len(own)] = torch.tensor(own)
-    headers = [header.tolist() for header in all_gather_equal(sent)]
-    if own[0] == -1 or any(header[0] != own[0] for header in headers):
+    header = torch.tensor([int.from_bytes(digest), len(message)]).view(torch.uint8)
+    received = _gathered(torch.cat([header, message[:capacity]]), len(header) + capacity)
+    headers = [each[: len(header)].view(torch.int64).tolist() for each in received]
+    if any(of_rank[0] != headers[0][0] for of_rank in headers):
         return None
-    return [header[1 : 1 + len(num_rows)] for header in headers]
+    lengths = [length for _, length in headers]
+    longest = max(lengths)
+    if longest <= capacity:
+        messages = [each[len(header) :] for each in received]
+    else:
+        if longest <= limit:
+            _capacities[group] = longest
+        messages = _gathered(message, longest)
+    return [each[:length] for each, length in zip(messages, lengths, strict=True)]
 
 
-def _negotiate(
-    parts: Sequence[Part], kinds: list[_Kind], num_rows: list[int]
-) -> tuple[list[_Kind], list[list[int]], list[Any]]:
-    """Returns the agreed kinds, the numbers of rows of each rank, and the constants."""
+def _gathered(message: Tensor, size: int) -> list[Tensor]:
+    """Gathers bytes, padded to the given size, on the CPU."""
+    padded = torch.zeros(size, dtype=torch.uint8)
+    padded[: len(message)] = message
+    return [each.cpu() for each in all_gather_equal(padded)]
+
+
+def _negotiate(parts: Sequence[Part], kinds: list[_Kind]) -> tuple[list[_Kind], list[Any]]:
+    """Returns the agreed kinds and the constants."""
     constants = [part.value if part.op == SAME else None for part in parts]
     gathered: list[Any] = [None] * get_world_size()
-    dist.all_gather_object(gathered, (kinds, num_rows, constants))
+    dist.all_gather_object(gathered, (kinds, constants))
     if len({len(theirs) for theirs, *_ in gathered}) > 1:
         counts = ", ".join(
             f"rank {rank} has {len(theirs)}" for rank, (theirs, *_) in enumerate(gathered)
@@ -152,7 +192,7 @@ def _negotiate(
         next((theirs[i] for *_, theirs in gathered if theirs[i] is not None), None)
         for i in range(len(parts))
     ]
-    return agreed, [rows for _, rows, _ in gathered], known
+    return agreed, known
 
 
 def _agree(kinds: list[_Kind]) -> _Kind:
@@ -197,41 +237,6 @@ def _filled(part: Part, kind: _Kind, constant: Any) -> Any:
     return torch.full(kind.shape, neutral, dtype=dtype)
 
 
-def _combine_tensors(
-    tensors: Sequence[Tensor], ops: Sequence[str], rows: Sequence[Tensor], num_rows: list[list[int]]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Reduces tensors by their operations, and concatenates others along their first dimension.
-
-    Args:
-        tensors: tensors to reduce, of the same shapes and dtypes on all ranks.
-        ops: SUM, MIN, MAX or PRODUCT for each tensor.
-        rows: tensors to concatenate, of the same dtypes and shapes except for the first dimension.
-        num_rows: for each rank, the number of rows of each of ``rows``.
-
-    Returns:
-        The reduced tensors, as float64 or int64, and the concatenated ones.
-    """
-    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if num_bytes * get_world_size() <= _MAX_GATHERED_BYTES:
-        everything = [tensor.unsqueeze(0) for tensor in tensors] + list(rows)
-        found = (
-            _gather_rows(everything, [[1] * len(tensors) + of_rank for of_rank in num_rows])
-            if everything
-            else []
-        )
-        stacks = found[: len(tensors)]
-        totals = [_REDUCE[op](stack) for stack, op in zip(stacks, ops, strict=True)]
-        return totals, found[len(tensors) :]
-    totals = list(tensors)
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for i, (tensor, op) in enumerate(zip(tensors, ops, strict=True)):
-        groups.setdefault((op, op != SUM and tensor.is_floating_point()), []).append(i)
-    for (op, _), members in sorted(groups.items()):
-        for i, total in zip(members, _reduce([tensors[i] for i in members], op), strict=True):
-            totals[i] = total
-    return totals, _gather_rows(rows, num_rows) if rows else []
-
-
 def _sum(stack: Tensor) -> Tensor:
     return stack.cpu().sum(dim=0, dtype=torch.float64 if stack.is_floating_point() else None)
 
@@ -248,6 +253,18 @@ _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
     MAX: _extreme(torch.amax),
     PRODUCT: lambda stack: _to_wide(stack).prod(dim=0),
 }
+
+
+def _reduce_by_backend(tensors: Sequence[Tensor], ops: Sequence[str]) -> list[Tensor]:
+    """Reduces tensors with one collective for each operation, so that no rank holds those of all."""
+    totals = list(tensors)
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, (tensor, op) in enumerate(zip(tensors, ops, strict=True)):
+        groups.setdefault((op, op != SUM and tensor.is_floating_point()), []).append(i)
+    for (op, _), members in sorted(groups.items()):
+        for i, total in zip(members, _reduce([tensors[i] for i in members], op), strict=True):
+            totals[i] = total
+    return totals
 
 
 def _reduce(tensors: Sequence[Tensor], op: str) -> list[Tensor]:
@@ -291,28 +308,49 @@ def _from_wide(values: Tensor, like: Tensor) -> Tensor:
     return values
 
 
-def _gather_rows(values: Sequence[Tensor], rows_of_all: list[list[int]]) -> list[Tensor]:
-    """Concatenates the rows of all ranks with one collective of bytes, padded to the longest."""
-    own = [value.detach().contiguous() for value in values]
-    row_bytes = [math.prod(value.shape[1:]) * value.element_size() for value in own]
-    lengths = [
-        [rows * size for rows, size in zip(of_rank, row_bytes, strict=True)]
-        for of_rank in rows_of_all
-    ]
-    longest = max(map(sum, lengths))
-    raw = torch.cat([value.cpu().reshape(-1).view(torch.uint8) for value in own])
-    sent = torch.zeros(longest, dtype=torch.uint8)
-    sent[: len(raw)] = raw
-    received = [chunk.cpu() for chunk in all_gather_equal(sent)] if longest else []
+_NARROW = (torch.uint8, torch.int16, torch.int32, torch.int64)
+_MIN_NARROWED = 64  # elements; to look for the largest of fewer costs more than it saves
+
+
+def _pack(values: Sequence[Tensor]) -> Tensor:
+    """Returns the bytes of tensors, after the numbers of their rows.
+
+    All but small tensors of int64, such as counts and labels, are sent in one dtype, the narrowest
+    that holds them. The first number is its index in ``_NARROW``.
+    """
+    own = [value.detach().cpu() for value in values]
+    large = [value for value in own if _is_narrowed(value.dtype, value.numel())]
+    extremes = [extreme.item() for value in large for extreme in value.aminmax()]
+    index = next(
+        i
+        for i, dtype in enumerate(_NARROW)
+        if all(torch.iinfo(dtype).min <= extreme <= torch.iinfo(dtype).max for extreme in extremes)
+    )
+    numbers = torch.tensor([index, *map(len, own)], dtype=torch.int64)
     pieces = [
-        chunk[: sum(sizes)].split(sizes) for chunk, sizes in zip(received, lengths, strict=False)
+        value.to(_NARROW[index]) if _is_narrowed(value.dtype, value.numel()) else value
+        for value in own
     ]
-    gathered = []
-    for i, value in enumerate(own):
-        of_ranks = [
+    return torch.cat([piece.reshape(-1).view(torch.uint8) for piece in (numbers, *pieces)])
+
+
+def _is_narrowed(dtype: torch.dtype, num_elements: int) -> bool:
+    return dtype == torch.int64 and num_elements >= _MIN_NARROWED
+
+
+def _unpack(messages: Sequence[Tensor], like: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Returns, for each of the values ``like``, those of all ranks from the bytes of ``_pack``."""
+    found: list[list[Tensor]] = [[] for _ in like]
+    for message in messages:
+        index, *num_rows = message[: 8 * (1 + len(like))].clone().view(torch.int64).tolist()
+        start = 8 * (1 + len(like))
+        for of_ranks, value, rows in zip(found, like, num_rows, strict=True):
+            num_elements = rows * math.prod(value.shape[1:])
+            is_narrowed = _is_narrowed(value.dtype, num_elements)
+            dtype = _NARROW[index] if is_narrowed else value.dtype
+            end = start + num_elements * dtype.itemsize
             # Cloned, because views of another dtype need alignment.
-            piece[i].clone().view(value.dtype).reshape(rows[i], *value.shape[1:])
-            for piece, rows in zip(pieces, rows_of_all, strict=False)
-        ]
-        gathered.append(torch.cat(of_ranks).to(value.device) if of_ranks else value)
-    return gathered
+            elements = message[start:end].clone().view(dtype).to(value.dtype)
+            of_ranks.append(elements.reshape(rows, *value.shape[1:]))
+            start = end
+    return found

@@ -107,7 +107,9 @@ def read_same(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Te
         raise ValueError(
             f"{names} must be in the same shape, got {tuple(y_pred.shape)} != {tuple(y.shape)}"
         )
-    return _real(y_pred), _real(y)
+    if y_pred.requires_grad or y.requires_grad or y_pred.is_complex() or y.is_complex():
+        return _real(y_pred), _real(y)
+    return y_pred, y  # the usual case, without two calls
 
 
 def read_rows(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Tensor, Tensor]:

@@ -69,7 +69,13 @@ class MeanPairwiseDistance(View):
 
     def _declare(self) -> list[Statistic]:
         return [
-            Totals(_sum_distances, (self._p, self._eps), device=self._accumulates_on, select=_read)
+            Totals(
+                _sum_distances,
+                (self._p, self._eps),
+                device=self._accumulates_on,
+                select=_read,
+                is_rowwise=True,
+            )
         ]
 
     def _value(self, *statistics: Any) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ignite.metrics._host_arrays import array_of, library_of, smallest
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.regression._base import read_pair, sum_terms
+from ignite.metrics.regression._base import read_pair, sum_sizes
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MeanSquaredLogError"]
@@ -72,10 +72,12 @@ def _message(given: str) -> str:
 def _sum_squares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor | float, Tensor | float]:
     y_pred, y = pair
     num_wrong = 0.0 if y.is_cpu else ((y_pred <= -1) | (y <= -1)).sum()
-    return *sum_terms(pair, _squared_differences), num_wrong
+    return *sum_sizes(pair, _squared_differences), num_wrong
 
 
 def _squared_differences(y_pred: Any, y: Any) -> Any:
-    log1p = library_of(y).log1p
-    difference = log1p(y) - log1p(y_pred)
+    # The absolute value of log1p(y) - log1p(y_pred), with one logarithm and without cancellation.
+    library = library_of(y)
+    ratio = library.abs(y - y_pred) / (library.minimum(y, y_pred) + 1)
+    difference = library.log1p(ratio)
     return difference * difference
