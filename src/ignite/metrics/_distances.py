@@ -214,14 +214,18 @@ def log_probabilities(rows: Tensor) -> Tensor:
 _FEW_CLASSES = 32
 
 
-def odds_of(logits: Tensor) -> tuple[Tensor, Tensor] | None:
+def odds_of(logits: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
     """Returns the exponentials of logits (M, C, ...) and their sums over classes (M, ...).
 
     This is one pass where a softmax takes three, because it makes the logits relative to their
     maximum first. None if that were needed: a sum is far from 1, so that its logarithm has an error
     of more than about 1e-6, or that many classes underflow. Also None without examples, and for NaN.
+
+    Args:
+        logits: of float32.
+        out: where to store the exponentials.
     """
-    odds = logits.exp()
+    odds = torch.exp(logits, out=out)
     sums = odds.sum(dim=1)
     array = array_of(sums.flatten())
     if array is None or not array.size:

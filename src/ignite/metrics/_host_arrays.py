@@ -30,7 +30,8 @@ def scratch(like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=torch.float32, device=like.device)
     kept: Tensor | None = getattr(_local, "tensor", None)
     if kept is None or kept.shape != like.shape:
-        kept = _local.tensor = torch.empty(like.shape, dtype=torch.float32)
+        with torch.inference_mode(False):  # it is written to outside of inference mode, too
+            kept = _local.tensor = torch.empty(like.shape, dtype=torch.float32)
     return kept
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import NARROW, odds_of, read_predicted_rows, widened
+from ignite.metrics._host_arrays import numpy, rows_product, scratch
 from ignite.metrics._ignite_states import warn_of_incomplete_state
 from ignite.metrics._parts import StatisticPart, zero
 from ignite.metrics.entropy import Entropy, entropies
@@ -100,14 +101,15 @@ def _sum_entropies_and_shares(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor 
 
 def _in_single_precision(logits: Tensor) -> tuple[int, float, Tensor] | None:
     """Returns the sums computed in float32, or None if that is not precise enough."""
-    found = odds_of(logits)
+    found = odds_of(logits, out=scratch(logits))
     if found is None:
         return None
     # Errors of odds in float32 cancel, because both sums use the same odds.
     odds, sums = found
-    shares = (sums.reciprocal() @ odds).double()
-    each = sums.log() - torch.linalg.vecdot(odds, logits) / sums
-    total = each.sum(dtype=torch.float64).item()
+    reciprocals = sums.reciprocal()
+    shares = (reciprocals @ odds).double()
+    spread = rows_product(odds.numpy(), logits.numpy()) * reciprocals.numpy()
+    total = float((numpy.log(sums.numpy()) - spread).sum(dtype="float64"))
     num_examples = logits.shape[0]
     information = torch.special.entr(shares / num_examples).sum().item() - total / num_examples
     return (num_examples, total, shares) if information > _LEAST else None

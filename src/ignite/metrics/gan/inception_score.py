@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ignite.metrics._distances import NARROW, widened
-from ignite.metrics._host_arrays import array_of, largest, smallest, without_float_warnings
+from ignite.metrics._host_arrays import (
+    array_of,
+    largest,
+    numpy,
+    scratch,
+    smallest,
+    without_float_warnings,
+)
 from ignite.metrics._outputs import identity
 from ignite.metrics.gan.utils import _BaseInceptionMetric, extracted
 from ignite.metrics.statistics import Reading, Statistic, Totals
@@ -145,7 +152,8 @@ def _check_probabilities(found: Tensor) -> None:
     array = array_of(found)
     if array is not None:  # numpy takes less time for small batches
         with without_float_warnings():
-            sums = array.sum(1) if array.size < LARGE else found.sum(dim=1).numpy()
+            ones = numpy.ones(array.shape[1], array.dtype)
+            sums = array @ ones if array.size < LARGE else found.sum(dim=1).numpy()
             is_close = 1 - _TOLERANCE <= smallest(sums) <= largest(sums) <= 1 + _TOLERANCE
             if smallest(array) >= 0 and is_close:
                 return
@@ -171,8 +179,10 @@ def _sum_logarithms(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor, Tensor, T
     # The errors in float32, 1e-7 of the score, are less than those of the probabilities.
     wide = given.float() if given.is_cpu and given.dtype in NARROW else widened(given)
     least = torch.finfo(wide.dtype).tiny
-    logarithms = torch.linalg.vecdot(wide.clamp_min(least).log(), wide)  # (B,); 0 for 0
-    return len(given), logarithms.sum(dtype=wide_dtype(wide)), wide.sum(dim=0), num_wrong
+    out = scratch(wide) if wide.dtype is torch.float32 else None
+    logarithms = torch.clamp_min(wide, least, out=out).log_()
+    each = torch.linalg.vecdot(logarithms, wide)  # (B,); 0 for 0
+    return len(given), each.sum(dtype=wide_dtype(wide)), wide.sum(dim=0), num_wrong
 
 
 _EXPECTED = "Rows should be probabilities, which add up to 1 over classes"

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import odds_of
-from ignite.metrics._host_arrays import array_of, detached, largest, numpy, smallest
+from ignite.metrics._host_arrays import array_of, detached, largest, numpy, scratch, smallest
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart, no_count, zero
 from ignite.metrics._shared_statistics import View
@@ -224,7 +224,7 @@ def _sum_of_piece(logits: Tensor, y: Tensor, ignore_index: int) -> Tensor | floa
 
 def _quick_sum(logits: Tensor, y: Tensor, ignore_index: int) -> float | None:
     """Sums cross entropies with one pass over the logits; None if that is not precise enough, or fails."""
-    found = odds_of(logits)
+    found = odds_of(logits, out=scratch(logits))
     if found is None:
         return None
     counts = y != ignore_index
