@@ -279,11 +279,17 @@ class Emitter:
 
     def _pass(self, event: Any) -> None:
         """Fires an event of the step; only counts it without handlers, and ignores it if it is not registered."""
-        table = self._tables.get(event._name_)
-        if table is not None and table.active:
+        name = event._name_
+        table = self._tables.get(name)
+        if table is None:
+            return
+        counts = self.state._event_counts
+        if table.active:
             self._fire_event(event)
-        elif table is not None:
-            self.state._count_firing(event._name_)
+        elif name in counts:  # the usual case, without a call
+            counts[name] += 1
+        else:
+            self.state._count_firing(name)
 
     def _counts_matter(self, name: str) -> bool:
         """Whether a handler of the event has a filter."""
