@@ -1,8 +1,10 @@
 """What all tests share: repeatable randomness, one thread a worker, and the package ``support``."""
 
+import gc
 import os
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ sys.path.insert(0, FOLDER)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [FOLDER, os.environ.get("PYTHONPATH")]))
 
 # The same examples in each run, so that a failure is the change's fault; HYPOTHESIS_PROFILE=thorough looks further.
-settings.register_profile("quick", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile(
     "thorough",
     deadline=None,
@@ -27,6 +29,29 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# What tests write need not survive a power cut. Waiting for the disk takes 5 ms a file, and there are thousands; tests
+# that count or refuse these calls put their own function here.
+os.fsync = lambda descriptor: None
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live to the end: no garbage collection needs to look at them again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the files that took most time, after long runs: CONTRIBUTING.md says how long they may take."""
+    seconds = Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if seconds.total() > 100:
+        terminalreporter.section(f"seconds by file, of {seconds.total():.0f} in all processes")
+        for path, value in seconds.most_common(12):
+            terminalreporter.line(f"{value:6.1f}  {path}")
 
 
 @pytest.fixture(autouse=True)

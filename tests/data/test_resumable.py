@@ -19,6 +19,7 @@ from torch.utils.data import (
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ignite.data import ShardedBatchSampler, resumable, seeded
+from support.effort import diagonal
 from support.garbage import no_garbage_collection
 from support.noisy_data import (
     Counting,
@@ -60,11 +61,10 @@ def resumed(make, state):
     return loader
 
 
-@pytest.mark.parametrize("kind", DATASETS)
-@pytest.mark.parametrize(("num_workers", "persistent_workers", "prefetch_factor"), WORKERS)
-def test_a_pass_stopped_at_any_batch_goes_on_as_if_it_had_not_been(
-    kind, num_workers, persistent_workers, prefetch_factor
-):
+@pytest.mark.parametrize(("kind", "workers"), diagonal(DATASETS, WORKERS))
+def test_a_pass_stopped_at_any_batch_goes_on_as_if_it_had_not_been(kind, workers):
+    num_workers, persistent_workers, prefetch_factor = workers
+
     def make(
         num_workers=num_workers,
         persistent_workers=persistent_workers,
@@ -183,8 +183,7 @@ class EndlessSampler(torch.utils.data.Sampler):
             yield int(torch.randint(11, ()))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(("name", "num_workers"), diagonal(SAMPLERS, [0, 1]))
 def test_what_any_sampler_draws_is_drawn_again(name, num_workers):
     def make():
         sampler = SAMPLERS[name]()
@@ -587,16 +586,14 @@ class TestOtherData:
         "ignore:'set_vital' is deprecated:UserWarning"
     )  # torchdata 0.11 with torch 2.13
     @pytest.mark.parametrize(
-        ("num_workers", "persistent_workers"), [(0, False), (2, False), (1, True)]
+        ("workers", "dataset"),
+        diagonal(
+            [(0, False), (2, False), (1, True)], [StatefulStream(), TensorDataset(torch.arange(11))]
+        ),
     )
-    @pytest.mark.parametrize(
-        "dataset", [TensorDataset(torch.arange(11)), StatefulStream()], ids=["map", "stream"]
-    )
-    def test_a_stateful_loader_is_asked_for_its_state(
-        self, num_workers, persistent_workers, dataset
-    ):
+    def test_a_stateful_loader_is_asked_for_its_state(self, workers, dataset):
         def make():
-            options = {"num_workers": num_workers, "persistent_workers": persistent_workers}
+            options = dict(zip(("num_workers", "persistent_workers"), workers, strict=True))
             if isinstance(dataset, TensorDataset):
                 options["shuffle"] = True
             return resumable(

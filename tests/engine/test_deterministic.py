@@ -26,6 +26,7 @@ from ignite.engine.deterministic import (
     update_dataloader,
 )
 from ignite.utils import manual_seed
+from support.effort import diagonal
 
 
 class Noisy(Dataset):
@@ -422,13 +423,11 @@ def test_pass_i_has_the_batches_of_the_data_after_the_seed_plus_i(
     compare_with_passes_by_hand(kind, size, batch_size, epoch_length, cut_at)
 
 
-@pytest.mark.parametrize("kind", KINDS[:-2])
 @pytest.mark.parametrize(
-    ("epoch_length", "cut_at", "persistent"), [(2, None, False), (5, 3, False), (5, None, True)]
+    ("kind", "how"), diagonal(KINDS[:-2], [(2, None, False), (5, 3, False), (5, None, True)])
 )
-def test_with_workers_pass_i_has_the_batches_of_the_data_after_the_seed_plus_i(
-    kind, epoch_length, cut_at, persistent
-):
+def test_with_workers_pass_i_has_the_batches_of_the_data_after_the_seed_plus_i(kind, how):
+    epoch_length, cut_at, persistent = how
     compare_with_passes_by_hand(
         kind, 7, 2, epoch_length, cut_at, num_workers=2, persistent_workers=persistent
     )

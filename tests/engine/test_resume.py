@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events, create_supervised_trainer
 from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, DiskSaver, JSONLLogger
 from ignite.metrics import Average
+from support.effort import diagonal
 from support.interrupted_runs import run_until
 
 
@@ -369,8 +370,9 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("before", ["nothing", "a run", "a pause", "a failure"])
-@pytest.mark.parametrize("why", REFUSALS)
+@pytest.mark.parametrize(
+    ("why", "before"), diagonal(REFUSALS, ["nothing", "a run", "a pause", "a failure"])
+)
 def test_a_resume_that_is_refused_changes_nothing_and_the_next_run_is_as_without_it(
     tmp_path, why, before
 ):

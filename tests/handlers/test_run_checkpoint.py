@@ -20,6 +20,7 @@ from ignite.exceptions import CheckpointError
 from ignite.handlers import Checkpoint, EarlyStopping, Preemption
 from ignite.metrics import Accuracy, Average, Loss, RunningAverage
 from ignite.utils import manual_seed
+from support.effort import diagonal, slow_but
 from support.garbage import no_garbage_collection
 
 
@@ -133,7 +134,7 @@ def final_of(run):
     return run.digest(), run.seen, run.scores
 
 
-@pytest.mark.parametrize("stopped_at", range(1, 12))
+@pytest.mark.parametrize("stopped_at", slow_but(range(1, 12), 1, 4, 6, 8, 11))
 def test_a_run_stopped_after_any_iteration_is_resumed_exactly(tmp_path, stopped_at):
     expected, seen, scores = final_of(Run(tmp_path / "whole"))
     first = Run(tmp_path / "cut", background=False)
@@ -494,8 +495,7 @@ def run_with_set_data(folder, stop, set_at, how, max_epochs=3):
     return seen
 
 
-@pytest.mark.parametrize("how", ["set_data", "the same"])
-@pytest.mark.parametrize("stop", range(2, 13))
+@pytest.mark.parametrize(("stop", "how"), diagonal(range(2, 13), ["set_data", "the same"]))
 def test_data_that_are_set_when_the_run_starts_are_gone_on_with(tmp_path, stop, how):
     whole = run_with_set_data(tmp_path / "whole", None, Events.STARTED, how)
     parts = run_with_set_data(tmp_path / "cut", stop, Events.STARTED, how)
