@@ -66,14 +66,17 @@ def test_the_file_gives_what_the_model_gives_for_any_number_of_samples(case, suf
     if case != "array":
         torch.set_rng_state(state)
     model.eval()
+    if suffix == ".pt2":
+        program = torch.export.load(path).module()
+    else:
+        runtime = pytest.importorskip("onnxruntime")
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for n in (1, 2, 7, 64):
         x = data(n)
         expected = called(model, x)
         if suffix == ".pt2":
-            found = called(torch.export.load(path).module(), x)
+            found = called(program, x)
         else:
-            runtime = pytest.importorskip("onnxruntime")
-            session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
             values = x.values() if isinstance(x, dict) else x if isinstance(x, tuple) else [x]
             inputs = {
                 one.name: np.asarray(value)

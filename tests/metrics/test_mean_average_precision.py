@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from ignite.metrics import MeanAveragePrecision
 from ignite.metrics.mean_average_precision import select_scores
+from support.effort import few
 
 # Few distinct scores, so that ties are common.
 score = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9])
@@ -69,7 +70,7 @@ recalls = st.lists(st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.8, 1.0]), min_size=1
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data(), class_mean=class_means, recalls=st.one_of(st.none(), recalls))
-@settings(max_examples=200, deadline=None)
+@few(50)
 def test_it_is_that_of_scikit_learn_and_at_recalls_that_of_the_definition(
     kind, data, class_mean, recalls
 ):

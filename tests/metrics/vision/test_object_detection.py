@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine
@@ -17,6 +17,7 @@ from ignite.metrics.vision import (
     coco_tensor_list_to_dict_list,
 )
 from support import coco_oracle
+from support.effort import few
 
 NUM_CLASSES = 3
 TOLERANCE = 1e-12
@@ -67,7 +68,7 @@ def close_to(expected):
 
 
 @given(images())
-@settings(max_examples=200, deadline=None)
+@few(50)
 def test_the_twelve_values_are_those_of_pycocotools(batch):
     metric = CommonObjectDetectionMetrics(NUM_CLASSES)
     metric.update(batch)
@@ -80,7 +81,7 @@ ranges = st.sampled_from(["all", "small", "medium", "large"])
 
 
 @given(images(), thresholds, thresholds, limits, ranges)
-@settings(max_examples=200, deadline=None)
+@few(50)
 def test_any_thresholds_limits_and_areas_are_those_of_pycocotools(
     batch, overlaps, recalls, limit, area_range
 ):
