@@ -19,6 +19,7 @@ LAYERS = [
     {"metrics", "handlers"},
     {"learner", "report", "testing", "contrib", "utils", "_utils"},
     {"cli"},
+    {"__main__"},
 ]
 FRONT_DOOR = "utils"
 

@@ -1,14 +1,19 @@
 """The command ``ignite``."""
 
+import contextlib
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import ignite
 from ignite import storage
 from ignite.cli import main
 from ignite.engine import Engine
@@ -172,3 +177,126 @@ def test_without_the_checkpoint_of_a_run_what_to_do_with_the_others_is_said(tmp_
         "No intact checkpoint of a run; checkpoints of single objects are loaded with Checkpoint.load_objects"
         in doctor(tmp_path)[1]
     )
+
+
+NO_READER_PROGRAM = """
+import json, os, sys
+import ignite.cli
+from ignite.cli import main
+
+def demo(folder, epochs, out):
+    out.write("trained\\n")
+    return 0
+
+ignite.cli.demo = demo  # training takes seconds
+results = []
+for arguments in json.loads(sys.argv[1]):
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writer, 1)
+        os.dup2(told, 2)
+        try:
+            code = main(arguments)
+        except SystemExit as error:
+            code = error.code
+        sys.stdout.flush()  # as Python does when it ends
+        os._exit(code)
+    os.close(writer), os.close(told)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    results.append([arguments, code, os.read(errors, 1000).decode()])
+print(json.dumps(results))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_every_command_ends_quietly_if_its_reader_has_gone(run_dir):
+    """As `ignite doctor | head` does."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
+        main(["--help"])
+    commands = set(re.search(r"\{(.*?)\}", shown.getvalue())[1].split(","))
+    calls = [["--help"], ["--version"], ["doctor", str(run_dir)], ["env"], ["demo"]]
+    assert commands == {call[0] for call in calls[2:]}
+    result = subprocess.run(
+        [sys.executable, "-c", NO_READER_PROGRAM, json.dumps(calls)],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},  # with it, argparse swallows the error itself
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == [[call, 141, ""] for call in calls]
+
+
+def test_an_error_of_another_pipe_is_not_hidden(monkeypatch, capfd):
+    def fail(out):
+        raise BrokenPipeError("of a server")
+
+    monkeypatch.setattr("ignite.cli._env", fail)
+    with open(os.devnull, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        with pytest.raises(BrokenPipeError, match="of a server"):
+            main(["env"])
+
+
+def test_python_m_ignite_is_the_command():
+    result = subprocess.run(
+        [sys.executable, "-m", "ignite", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"reignition {ignite.__version__}\n"
+
+
+def test_the_demo_says_in_one_line_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # which Python takes for missing
+    monkeypatch.delitem(sys.modules, "sklearn.datasets", raising=False)
+    assert main(["demo", "--output", str(tmp_path / "run")]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        "ignite demo: sklearn.datasets should be installed for this, but is missing: "
+        'pip install "reignition[demo]"\n'
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def repository_with_a_fake_environment(folder, pip_status):
+    """scripts/ beside a .venv whose pip only talks, and whose command says what it was called with."""
+    root = Path(__file__).parents[1]
+    for name in ("demo", "install"):
+        target = folder / "scripts" / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(root / "scripts" / name, target)
+    (folder / "pyproject.toml").write_text("")
+    programs = {
+        "python": f'case "$*" in *" pip "*) echo collecting; echo warned >&2; exit {pip_status};; esac',
+        "ignite": 'echo "$@"',
+    }
+    for name, text in programs.items():
+        path = folder / ".venv" / "bin" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    (folder / ".venv" / "bin" / "activate").write_text(f"VIRTUAL_ENV={folder.resolve()}/.venv\n")
+    return folder / "scripts" / "demo"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="runs scripts of the shell")
+def test_the_script_of_the_demo_is_quiet_about_the_installation_unless_it_fails(tmp_path):
+    (tmp_path / "fails").mkdir()
+    (tmp_path / "works").mkdir()
+    failing = repository_with_a_fake_environment(tmp_path / "fails", 1)
+    result = subprocess.run([failing], capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert "collecting\nwarned\n" in result.stderr
+    working = repository_with_a_fake_environment(tmp_path / "works", 0)
+    for is_first in (True, False):
+        result = subprocess.run(
+            [working, "--epochs", "3"], capture_output=True, text=True, check=False
+        )
+        assert (result.returncode, result.stdout) == (0, "demo --epochs 3\n")
+        assert result.stderr.count("\n") == is_first
+        assert ("first time takes some minutes" in result.stderr) == is_first

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -20,6 +21,8 @@ CHECKPOINTS = "checkpoints"
 """Subfolder of a run in which a learner saves checkpoints."""
 WHOLE = "whole"
 FOREIGN = "readable, not written by this library"
+NO_READER = 141
+"""Exit code after ``ignite ... | head``, as of a program that SIGPIPE ends."""
 _NO_RUN = (
     "No intact checkpoint of a run; checkpoints of single objects are loaded with "
     "Checkpoint.load_objects"
@@ -51,8 +54,9 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         out: the stream to write to; by default standard output.
 
     Returns:
-        The exit code: 0 for success, 1 if a checkpoint is damaged or missing, 2 for invalid
-        arguments.
+        The exit code: 0 for success, 1 if a checkpoint is damaged or missing, or a package is, 2
+        for invalid arguments, and 141 if the reader of the output has gone, as in
+        ``ignite env | head -1``.
 
     Example:
         >>> import tempfile
@@ -61,11 +65,46 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         No checkpoints in ...
         1
     """
+    if out is not None:
+        return _run(arguments, out)
+    try:
+        try:
+            return _run(arguments, sys.stdout)
+        finally:
+            sys.stdout.flush()  # here, where the error can be caught, not while Python shuts down
+    except BrokenPipeError:
+        if _has_reader(sys.stdout):
+            raise  # of another pipe or connection
+        # What is still buffered has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+
+
+def _has_reader(stream: TextIO) -> bool:
+    """Whether the other end of a pipe is open; False where that cannot be asked."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)  # errors are reported without being asked for
+    return not poll.poll(0)
+
+
+def _run(arguments: Sequence[str] | None, out: TextIO) -> int:
+    """Parses the arguments and calls the command."""
+    given = _parser().parse_args(arguments)
+    if given.command == "demo":
+        return demo(given.output, given.epochs, out)
+    if given.command == "env":
+        return _env(out)
+    return _doctor(given.run_dir, given.repair, out)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ignite", description="Reignition: training loops for PyTorch."
     )
     parser.add_argument(
-        "--version", action="version", version=f"reignition {metadata.version('reignition')}"
+        "--version", action="version", version=f"reignition {sys.modules['ignite'].__version__}"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
@@ -105,12 +144,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         default=Path("runs/demo"),
         help="folder of the run (default: runs/demo)",
     )
-    given = parser.parse_args(arguments)
-    if given.command == "demo":
-        return demo(given.output, given.epochs, sys.stdout if out is None else out)
-    if given.command == "env":
-        return _env(sys.stdout if out is None else out)
-    return _doctor(given.run_dir, given.repair, sys.stdout if out is None else out)
+    return parser
 
 
 def _env(out: TextIO) -> int:

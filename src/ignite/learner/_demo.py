@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TextIO
 
@@ -41,12 +42,13 @@ def demo(folder: Path, epochs: int, out: TextIO) -> int:
         out: stream to which the result is written.
 
     Returns:
-        The exit code: 0, or 130 if Ctrl-C has stopped the run.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
+        The exit code: 0, or 130 if Ctrl-C has stopped the run, or 1 if scikit-learn is missing.
     """
-    digits = import_optional("sklearn.datasets", extra="demo").load_digits()
+    try:
+        digits = import_optional("sklearn.datasets", extra="demo").load_digits()
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"ignite demo: {error}\n")
+        return 1
     torch.manual_seed(0)
     learner = Learner(
         make_net(),

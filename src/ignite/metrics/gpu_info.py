@@ -19,10 +19,10 @@ class GpuInfo(Metric):
     """Used memory and utilization of each GPU, in percent.
 
     Puts them into ``state.metrics`` under names such as "gpu:0 mem(%)" and "gpu:0 util(%)". Needs
-    NVIDIA GPUs and the package ``pynvml``: ``pip install "reignition[gpu]"``.
+    NVIDIA GPUs and the package ``nvidia-ml-py``: ``pip install "reignition[gpu]"``.
 
     Raises:
-        ModuleNotFoundError: ``pynvml`` is not installed.
+        ModuleNotFoundError: ``nvidia-ml-py`` is not installed.
         RuntimeError: there is no GPU.
 
     Example:
@@ -91,7 +91,7 @@ class GpuInfo(Metric):
 
 
 def _started_nvml() -> Any:
-    """Imports and initializes ``pynvml``."""
+    """Imports and initializes ``pynvml``, the module of the package ``nvidia-ml-py``."""
     nvml = import_optional("pynvml", extra="gpu")
     if not torch.cuda.is_available():
         raise RuntimeError(

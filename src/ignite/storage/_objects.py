@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite._core.optional import numpy_or_none
+from ignite._core.optional import import_optional, numpy_or_none
 from ignite.exceptions import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -406,10 +406,7 @@ def _missing_class(module: Any, qualname: Any, what: str) -> CheckpointError:
 
 
 def _numpy() -> Any:
-    numpy = numpy_or_none()
-    if numpy is None:
-        raise ModuleNotFoundError("numpy should be installed for this: pip install numpy")
-    return numpy
+    return numpy_or_none() or import_optional("numpy", extra="numpy")
 
 
 def _decode_array(name: str, content: Tensor, shape: Any = None, order: str = "C") -> Any:

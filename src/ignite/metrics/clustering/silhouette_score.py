@@ -125,7 +125,7 @@ def _silhouette_score(
 ) -> float:
     """Computes the score of features (N, D) with labels (N,)."""
     if sample_size is not None:
-        numpy = import_optional("numpy", extra="demo")
+        numpy = import_optional("numpy", extra="numpy")
         order = numpy.random.RandomState(random_state or 0).permutation(len(features))
         chosen = torch.from_numpy(order[:sample_size]).to(features.device)
         features, labels = features[chosen], labels[chosen]
