@@ -129,6 +129,9 @@ class ArrayLoader:
     def _made(self, epoch: int, num_seen: int) -> Iterator[Any]:
         order = self.order.of(epoch)
         take = _gather if isinstance(order, Tensor) else _slice
+        devices = {tensor.device for _, tensor in named_tensors(self.data)}
+        if isinstance(order, Tensor) and len(devices) == 1:
+            order = order.to(devices.pop())  # once, because each copy waits for an accelerator
         for begin, end in self.cutting.spans(self.order.num_samples, num_seen):
             yield take(self.data, order[begin:end])
 

@@ -35,7 +35,9 @@ def barrier() -> None:
         >>> barrier()
     """
     if has_group():
-        dist.barrier()
+        # Without its device, torch warns where the backend communicates through accelerators.
+        place = communication_device()
+        dist.barrier(device_ids=None if place.type == "cpu" else [place.index])
 
 
 def all_reduce(tensor: Tensor | float, op: str = "SUM", group: Any = None) -> Tensor | float:

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
+from ignite.distributed._collectives import barrier
 from ignite.distributed._process_group import (
     forget,
     get_local_rank,
@@ -135,7 +136,7 @@ def initialize(backend: str, **kwargs: Any) -> None:
         raise
     if backend == "nccl":
         torch.cuda.set_device(get_local_rank() % torch.cuda.device_count())
-    dist.barrier()
+    barrier()
 
 
 def check_backend(backend: str, what: str = "Backend") -> None:

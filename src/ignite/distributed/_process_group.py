@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
+from ignite._core.torch_private import default_store
+
 has_native_dist_support = dist.is_available()
 has_xla_support = False
 has_hvd_support = False
@@ -195,8 +197,17 @@ def device() -> torch.device:
 
 
 def communication_device(group: Any = None) -> torch.device:
-    """Returns the device of tensors that ``group`` can send; None for the default group."""
-    return device() if "nccl" in dist.get_backend(group) else torch.device("cpu")
+    """Returns the device, with its index, of tensors that ``group`` can send; None for the default group."""
+    if not _sends_from_accelerators(group):
+        return torch.device("cpu")
+    found = device()
+    if found.type == "cpu" or found.index is not None:
+        return found
+    return torch.device(found.type, torch.accelerator.current_device_index())
+
+
+def _sends_from_accelerators(group: Any = None) -> bool:
+    return any(name in dist.get_backend(group) for name in ("nccl", "xccl"))
 
 
 def _compare_hosts() -> tuple[int, Place]:
@@ -208,10 +219,22 @@ def _compare_hosts() -> tuple[int, Place]:
             "ignite.distributed.set_local_rank",
             stacklevel=2,
         )
-        hosts: list[str] = [""] * get_world_size()
-        dist.all_gather_object(hosts, hostname())
-        _local.found[group] = place_among(hosts, get_rank())
+        _local.found[group] = place_among(_hosts(), get_rank())
     return _local.found[group]
+
+
+def _hosts() -> list[str]:
+    """Returns the host names of all ranks. A collective."""
+    size = get_world_size()
+    # Collectives of nccl need each process to be on a device of its own, which is chosen by the
+    # local rank that is to be found here.
+    store = default_store() if _sends_from_accelerators() else None
+    if store is not None:
+        store.set(f"ignite/host/{get_rank()}", hostname())
+        return [store.get(f"ignite/host/{rank}").decode() for rank in range(size)]
+    hosts: list[str] = [""] * size
+    dist.all_gather_object(hosts, hostname())
+    return hosts
 
 
 def place_among(hosts: list[str], rank: int) -> tuple[int, Place]:

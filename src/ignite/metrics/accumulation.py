@@ -69,7 +69,7 @@ class _Accumulation(Statistic):
     def reset(self) -> None:
         self.num_examples = 0
         dtype = torch.float64 if self.device is None else wide_dtype(self.device)
-        self._accumulator: Any = torch.tensor(0.0, dtype=dtype, device=self.device)
+        self._accumulator: Any = torch.zeros((), dtype=dtype, device=self.device)
         self._sum = 0.0
         """The sum of single numbers that are still to be added to the accumulator. Adding Python numbers is faster."""
         self._shape: tuple[int, ...] | None = None
@@ -112,7 +112,11 @@ class _Accumulation(Statistic):
             device = self.where(output)
             output = output.detach().to(device, wide_dtype(device))
             if accumulator.device != device:
-                accumulator = accumulator.to(device, output.dtype)
+                accumulator = (
+                    as_tensor_of(accumulator.item(), output)  # a copy would wait for the device
+                    if accumulator.is_cpu and accumulator.ndim == 0
+                    else accumulator.to(device, output.dtype)
+                )
         self._accumulator = self._op(accumulator, output)
         self.num_examples += num_added
 
@@ -291,12 +295,17 @@ class GeometricAverage(OfEqualExamples, VariableAccumulation):
         return mean.item() if mean.numel() == 1 else mean
 
 
+def as_tensor_of(value: float | Tensor, like: Tensor) -> Tensor:
+    """Returns ``value`` as a tensor of the dtype and device of ``like``; waits for no device if it is a number."""
+    if isinstance(value, Tensor):
+        return value.to(like.device, like.dtype)
+    return torch.full((), value, dtype=like.dtype, device=like.device)
+
+
 def add_examples(total: Tensor, output: float | Tensor) -> Tensor:
     """Adds all examples of ``output`` to ``total``, which has the shape of one example."""
     return total + (output.sum(dim=0) if isinstance(output, Tensor) and output.ndim > 1 else output)
 
 
 def _add_logarithms(total: Tensor, output: float | Tensor) -> Tensor:
-    return add_examples(
-        total, torch.log(torch.as_tensor(output, dtype=total.dtype, device=total.device))
-    )
+    return add_examples(total, torch.log(as_tensor_of(output, total)))

@@ -15,6 +15,7 @@ from ignite.metrics.accumulation import (
     VariableAccumulation,
     _Accumulation,
     add_examples,
+    as_tensor_of,
 )
 from ignite.metrics.statistics import Statistic
 
@@ -127,7 +128,7 @@ class _Largest(_Accumulation):
 
 
 def _larger(largest: Tensor, output: float | Tensor) -> Tensor:
-    values = torch.as_tensor(output, dtype=largest.dtype, device=largest.device)
+    values = as_tensor_of(output, largest)
     if values.ndim > 1:
         if not values.shape[0]:
             return largest

@@ -392,7 +392,11 @@ def _times(loss: Tensor, factor: Any) -> Tensor:
 
 def _mean_over_processes(count: Any, model: DistributedDataParallel) -> Any:
     device = next(model.parameters()).device
-    total = torch.as_tensor(count, dtype=torch.float64, device=device).clone()
+    total = (
+        count.to(device, torch.float64, copy=True)
+        if isinstance(count, Tensor)
+        else torch.full((), count, dtype=torch.float64, device=device)
+    )
     dist.all_reduce(total, group=model.process_group)
     total /= dist.get_world_size(model.process_group)
     return total.item() if total.is_cpu else total

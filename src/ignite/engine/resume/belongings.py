@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
@@ -151,7 +152,8 @@ class _Collector:
             id(engine): _Found(engine, {(GIVEN, "trainer"): "trainer"})
         }
         self._reset: dict[int, Any] = {}
-        self._reach = Reach(self._record)
+        # A cycle would keep the model in memory until the garbage collector runs.
+        self._reach = Reach(functools.partial(_Collector._record, weakref.proxy(self)))
         self._attached: list[Any] = []
 
     def engines(self) -> Iterator[Emitter]:
