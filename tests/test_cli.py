@@ -300,3 +300,18 @@ def test_the_script_of_the_demo_is_quiet_about_the_installation_unless_it_fails(
         assert (result.returncode, result.stdout) == (0, "demo --epochs 3\n")
         assert result.stderr.count("\n") == is_first
         assert ("first time takes some minutes" in result.stderr) == is_first
+
+
+@pytest.mark.skipif(os.name == "nt", reason="runs scripts of the shell")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_script_for_gpus_fails_where_there_is_none():
+    script = Path(__file__).parents[1] / "scripts" / "gpu-check"
+    result = subprocess.run(
+        [script],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.endswith("without a GPU: scripts/gpu-check --cpu\n")
