@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
-from ignite.utils import apply_to_tensor
 from support.cases import (
     CASES,
     FINELY,
@@ -158,32 +157,6 @@ def test_attached_together_all_have_the_values_that_they_have_alone():
         found = engine.run(batches, max_epochs=2).metrics
         for case in cases:
             assert as_plain(found[case.name]) == close(value_of(fed(case, batches))), case.name
-
-
-@every_metric_of_tensors
-def test_update_never_waits_for_an_accelerator(case):
-    """Tensors without values, on the meta device, fail when the host asks for one, or for a shape that needs one."""
-    if case.name in ("adapt", "EpochMetric"):
-        pytest.skip("calls a function of the user")
-    if case.name in ("SubgroupMetric of errors", "SubgroupDifference of errors") or (
-        case.name == "SubgroupMetric of products"
-    ):
-        pytest.skip("selects the examples of each group: waits once for each batch")
-    metric = case.make()
-    for batch in cut(batch_of(case, 20), [9, 11]):
-        metric.update(apply_to_tensor(batch, lambda tensor: tensor.to("meta")))
-
-
-def test_the_meta_device_notices_a_host_that_waits():
-    tensor = torch.ones(3, device="meta")
-    for wait in (
-        lambda: tensor.sum().item(),
-        lambda: bool(tensor.sum()),
-        lambda: tensor[tensor > 0],
-        tensor.cpu,
-    ):
-        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-            wait()
 
 
 @every_metric_of_tensors
