@@ -30,10 +30,6 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
-# What tests write need not survive a power cut. Waiting for the disk takes 5 ms a file, and there are thousands; tests
-# that count or refuse these calls put their own function here.
-os.fsync = lambda descriptor: None
-
 
 def pytest_collection_finish() -> None:
     """Modules and tests live to the end: no garbage collection needs to look at them again."""
