@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from support.classification_oracles import (
     DTYPES,
@@ -60,6 +61,18 @@ def mean_of_columns(function):
         return float(np.mean([function(*column) for column in zip(true.T, scores.T, strict=True)]))
 
     return mean
+
+
+@mean_of_columns
+def roc_auc(true, scores):
+    """NaN if there are only positives or negatives, where scikit-learn warns."""
+    return float(roc_auc_score(true, scores)) if 0 < true.sum() < len(true) else math.nan
+
+
+@mean_of_columns
+def average_precision(true, scores):
+    """0 without positives, where scikit-learn warns."""
+    return float(average_precision_score(true, scores)) if true.any() else 0.0
 
 
 SCORES_REFUSED = [
