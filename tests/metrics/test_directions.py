@@ -73,6 +73,7 @@ OF_BOXES = (BOXES, [{**BOXES[0], "bbox": SQUARES + 2 * POOR[:30, :1]}], BOXES)
 DATA = {
     "CosineSimilarity": OF_ROWS, "MeanPairwiseDistance": OF_ROWS, "SSIM": OF_IMAGES, "PSNR": OF_IMAGES,
     "MultiScaleSSIM": OF_LARGE_IMAGES, "MeanIoU": OF_PIXELS, "DiceScore": OF_PIXELS,
+    "GeneralizedDiceScore": OF_PIXELS,
     "ROC_AUC": SCORES, "AveragePrecision": SCORES, "KLDivergence": OF_DISTRIBUTIONS, "JSDivergence": OF_DISTRIBUTIONS,
     "MeanAbsoluteError": OF_NUMBERS, "MeanSquaredError": OF_NUMBERS, "RootMeanSquaredError": OF_NUMBERS,
     "MaximumMeanDiscrepancy": (OF_ROWS[0], 3 * OF_ROWS[1], OF_ROWS[2]),
@@ -97,6 +98,7 @@ MADE = {
     "MultiScaleSSIM": lambda: all_metrics.MultiScaleSSIM(1.0),
     "MeanIoU": lambda: all_metrics.MeanIoU(3),
     "DiceScore": lambda: all_metrics.DiceScore(3),
+    "GeneralizedDiceScore": lambda: all_metrics.GeneralizedDiceScore(3),
     "TopKCategoricalAccuracy": lambda: all_metrics.TopKCategoricalAccuracy(1),
 }
 UNKNOWN = {

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from ignite.metrics import MultiScaleSSIM
+from support.image_oracles import multi_scale_ssim, window_of
 
 PAPER = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -14,43 +15,6 @@ def similar_images(seed, *shape):
     rng = np.random.default_rng(seed)
     y = rng.random(shape)
     return 0.6 * y + 0.4 * rng.random(shape), y
-
-
-def window_of(size, sigma):
-    if sigma is None:
-        return np.full(size, 1 / size)
-    weights = np.exp(-(((np.arange(size) - (size - 1) / 2) / sigma) ** 2) / 2)
-    return weights / weights.sum()
-
-
-def smoothed(images, window, ndims):
-    for axis in range(-ndims, 0):
-        images = np.apply_along_axis(np.convolve, axis, images, window, "valid")
-    return images
-
-
-def by_definition(y_pred, y, betas, window, k1=0.01, k2=0.03, ndims=2):
-    """Wang, Simoncelli, Bovik 2003: images of shape (B, C, H, W) with the range 1."""
-    c1, c2, product = k1**2, k2**2, np.ones(len(y))
-    for scale, beta in enumerate(betas, start=1):
-        mean_p, mean_y = smoothed(y_pred, window, ndims), smoothed(y, window, ndims)
-        variance_p = smoothed(y_pred**2, window, ndims) - mean_p**2
-        variance_y = smoothed(y**2, window, ndims) - mean_y**2
-        covariance = smoothed(y_pred * y, window, ndims) - mean_p * mean_y
-        of_pixels = (2 * covariance + c2) / (variance_p + variance_y + c2)
-        if scale == len(betas):
-            of_pixels = of_pixels * (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
-        product *= np.maximum(of_pixels.reshape(len(y), -1).mean(axis=1), 0) ** beta
-        y_pred, y = halved(y_pred, ndims), halved(y, ndims)
-    return product.mean()
-
-
-def halved(images, ndims):
-    for axis in range(-ndims, 0):
-        half = images.shape[axis] // 2
-        even, odd = (images.take(range(i, 2 * half, 2), axis=axis) for i in (0, 1))
-        images = (even + odd) / 2
-    return images
 
 
 def value(metric, *batches):
@@ -70,7 +34,7 @@ def test_it_is_that_of_the_paper(seed, window, betas, sides, constants):
     size, sigma = window
     y_pred, y = similar_images(seed, 3, 2, *sides)
     metric = MultiScaleSSIM(1.0, size, sigma or 1.0, *constants, sigma is not None, betas=betas)
-    expected = by_definition(y_pred, y, betas, window_of(size, sigma), *constants)
+    expected = multi_scale_ssim(y_pred, y, betas, window_of(size, sigma), *constants)
     parts = [(y_pred[:1], y[:1]), (y_pred[1:], y[1:])]
     assert value(metric, *parts) == pytest.approx(expected, rel=1e-9)
 
@@ -78,14 +42,14 @@ def test_it_is_that_of_the_paper(seed, window, betas, sides, constants):
 def test_of_volumes_it_is_that_of_the_paper():
     y_pred, y = similar_images(0, 2, 1, 9, 10, 11)
     metric = MultiScaleSSIM(1.0, 3, 0.7, ndims=3, betas=(0.3, 0.7))
-    expected = by_definition(y_pred, y, (0.3, 0.7), window_of(3, 0.7), ndims=3)
+    expected = multi_scale_ssim(y_pred, y, (0.3, 0.7), window_of(3, 0.7), ndims=3)
     assert value(metric, (y_pred, y)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_with_the_defaults_it_is_that_of_the_paper_and_nearly_that_of_torchmetrics():
     y_pred, y = similar_images(0, 2, 1, 176, 180)
     found = value(MultiScaleSSIM(1.0), (y_pred, y))
-    assert found == pytest.approx(by_definition(y_pred, y, PAPER, window_of(11, 1.5)), rel=1e-9)
+    assert found == pytest.approx(multi_scale_ssim(y_pred, y, PAPER, window_of(11, 1.5)), rel=1e-9)
     pair = torch.from_numpy(y_pred), torch.from_numpy(y)
     theirs = multiscale_structural_similarity_index_measure(*pair, data_range=1.0, betas=PAPER)
     assert found == pytest.approx(theirs.item(), abs=2e-3)  # pads the smallest scale
@@ -105,7 +69,7 @@ def test_contrast_and_structure_are_those_of_torchmetrics():
 
 def test_bright_images_do_not_cancel_and_opposite_ones_have_no_similarity():
     y_pred, y = (np.round(256 * image) / 256 for image in similar_images(2, 1, 1, 20, 20))
-    expected = by_definition(y_pred, y, (0.5, 0.5), window_of(5, 1.0), k1=1e6)
+    expected = multi_scale_ssim(y_pred, y, (0.5, 0.5), window_of(5, 1.0), k1=1e6)
     level = 2.0**20
     metric = MultiScaleSSIM(1.0, 5, 1.0, betas=(0.5, 0.5))
     assert value(metric, (y_pred + level, y + level)) == pytest.approx(expected, rel=1e-6)

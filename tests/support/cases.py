@@ -431,6 +431,19 @@ _CASES = [
     Case("DiceScore of masks", lambda: m.DiceScore(5, False, input_format="one-hot"), masks),
     *[
         Case(
+            f"GeneralizedDiceScore({weight_type}, {level})",
+            partial(m.GeneralizedDiceScore, 5, True, weight_type, level),
+            pixels,
+        )
+        for weight_type, level in (("square", "samplewise"), ("simple", "global"))
+    ],
+    Case(
+        "GeneralizedDiceScore of masks",
+        lambda: m.GeneralizedDiceScore(5, False, "linear", input_format="one-hot"),
+        masks,
+    ),
+    *[
+        Case(
             f"Bleu of {average} and {smooth}",
             partial(m.Bleu, 3, smooth, average=average),
             sentences,

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from ignite.metrics.vision import (
         CommonObjectDetectionMetrics,
         DiceScore,
+        GeneralizedDiceScore,
         MeanIoU,
         ObjectDetectionAvgPrecisionRecall,
         coco_tensor_list_to_dict_list,
@@ -119,6 +120,7 @@ __all__ = [
     "EpochWise",
     "Fbeta",
     "Frequency",
+    "GeneralizedDiceScore",
     "GeometricAverage",
     "GpuInfo",
     "HammingDistance",

@@ -1,4 +1,4 @@
-"""MeanIoU and DiceScore against their definitions in numpy, and torchmetrics."""
+"""MeanIoU, DiceScore and GeneralizedDiceScore against their definitions in numpy, and torchmetrics."""
 
 import math
 import warnings
@@ -11,58 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine
-from ignite.metrics import DiceScore, MeanIoU
+from ignite.metrics import DiceScore, GeneralizedDiceScore, MeanIoU
+from support.image_oracles import (
+    dice_by_definition,
+    generalized_dice_by_definition,
+    iou_by_definition,
+)
 
 AVERAGES = ("macro", "micro", "weighted", None)
-
-
-def ratio(a, b):
-    return a / b if b else math.nan
-
-
-def mean(values):
-    values = [value for value in values if not math.isnan(value)]
-    return sum(values) / len(values) if values else math.nan
-
-
-def counts(pred, true):
-    """(intersection, predicted, true) pixels of each class, of masks (C, P)."""
-    return [
-        (int((p & t).sum()), int(p.sum()), int(t.sum())) for p, t in zip(pred, true, strict=True)
-    ]
-
-
-def average_of(found, average):
-    """A Dice score of a list of counts; NaN if no class is present."""
-    scores = [ratio(2 * both, p + t) for both, p, t in found]
-    if average == "macro":
-        return mean(scores)
-    if average == "micro":
-        return ratio(2 * sum(f[0] for f in found), sum(f[1] + f[2] for f in found))
-    if all(math.isnan(score) for score in scores):
-        return math.nan
-    weights = [t for *_, t in found]
-    pairs = zip(scores, weights, strict=True)
-    return sum(s * w for s, w in pairs if w) / (sum(weights) or 1)
-
-
-def dice_by_definition(images, average, level):
-    found = [counts(*image) for image in images]
-    if level == "global":
-        found = [[tuple(map(sum, zip(*each, strict=True))) for each in zip(*found, strict=True)]]
-    if average is None:
-        return [
-            mean([ratio(2 * f[i][0], f[i][1] + f[i][2]) for f in found])
-            for i in range(len(found[0]))
-        ]
-    return mean([average_of(each, average) for each in found])
-
-
-def iou_by_definition(images, per_class):
-    found = [[ratio(b, p + t - b) for b, p, t in counts(*image)] for image in images]
-    if per_class:
-        return [mean(each) for each in zip(*found, strict=True)]
-    return mean([value for each in found for value in each])
+WEIGHT_TYPES = ("square", "simple", "linear")
 
 
 def drawn(seed, sizes, num_classes, form, ignore_index):
@@ -124,6 +81,14 @@ def test_they_are_what_their_definitions_say(seed, sizes, num_classes, form, ign
             for batch in batches:
                 metric.update(batch)
             assert_near(metric, dice_by_definition(images, average, level))
+    for weight_type in WEIGHT_TYPES:
+        for level in ("samplewise", "global"):
+            metric = GeneralizedDiceScore(
+                num_classes, weight_type=weight_type, aggregation_level=level, **options
+            )
+            for batch in batches:
+                metric.update(batch)
+            assert_near(metric, generalized_dice_by_definition(images, weight_type, level))
 
 
 @given(st.integers(0, 2**16), st.integers(2, 4), st.integers(1, 4))
@@ -141,6 +106,38 @@ def test_they_are_those_of_torchmetrics(seed, num_classes, size):
             other.update(*batch)
             expected = other.compute().item()
         assert ours.compute() == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(0, 2**16), st.integers(2, 4), st.integers(1, 4))
+def test_generalized_scores_are_those_of_torchmetrics_if_no_class_is_missing(
+    seed, num_classes, size
+):
+    """Else the weight of a class that an image lacks depends there on the other images of the batch."""
+    rng = np.random.default_rng(seed)
+    pred, true = (
+        torch.from_numpy(
+            rng.permuted(np.concatenate([np.tile(range(num_classes), (size, 1)), more], 1), axis=1)
+        )
+        for more in rng.integers(0, num_classes, (2, size, 9))
+    )
+    for weight_type in WEIGHT_TYPES:
+        ours = GeneralizedDiceScore(num_classes, weight_type=weight_type, input_format="index")
+        ours.update((pred, true))
+        other = theirs.GeneralizedDiceScore(
+            num_classes, weight_type=weight_type, input_format="index"
+        )
+        other.update(pred, true)
+        assert ours.compute() == pytest.approx(other.compute().item(), abs=1e-6)
+
+
+def test_a_class_that_is_predicted_where_it_is_not_weighs_as_much_as_the_rarest():
+    y = torch.tensor([[0, 0, 0, 1]])
+    metric = GeneralizedDiceScore(3, input_format="index")
+    metric.update((torch.tensor([[0, 0, 2, 1]]), y))
+    # Weights 1/9, 1 and, of the class that is not there, 1.
+    assert metric.compute() == pytest.approx(2 * (2 / 9 + 1) / (5 / 9 + 2 + 1))
+    metric.update((torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.int64)))
+    assert metric.compute() == pytest.approx((2 * (2 / 9 + 1) / (5 / 9 + 2 + 1) + 1) / 2)
 
 
 def test_both_share_what_they_count():
@@ -168,8 +165,11 @@ def test_classes_that_are_nowhere_and_images_without_any_are_left_out():
     metric.update((torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 0, 0, 1]])))
     assert metric.compute().tolist()[:2] == pytest.approx([2 / 3, 1 / 2])
     assert metric.compute()[2].isnan()
-    for average in AVERAGES[:3]:
-        score = DiceScore(3, True, average, input_format="index", ignore_index=9)
+    scores = [
+        DiceScore(3, True, each, input_format="index", ignore_index=9) for each in AVERAGES[:3]
+    ]
+    scores.append(GeneralizedDiceScore(3, input_format="index", ignore_index=9))
+    for score in scores:
         score.update((torch.zeros(1, 4, dtype=torch.int64), empty))
         assert math.isnan(score.compute())
 
@@ -178,7 +178,7 @@ CLASSES = torch.tensor([[0, 1, 2, 1]])
 SCORES = torch.eye(3)[CLASSES].movedim(-1, 1)
 
 
-@pytest.mark.parametrize("kind", [MeanIoU, DiceScore])
+@pytest.mark.parametrize("kind", [MeanIoU, DiceScore, GeneralizedDiceScore])
 @pytest.mark.parametrize(
     ("form", "y_pred", "y", "words"),
     [
@@ -206,7 +206,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(kind, form, y_pred, y,
     assert metric.compute() == 1.0
 
 
-@pytest.mark.parametrize("kind", [MeanIoU, DiceScore])
+@pytest.mark.parametrize("kind", [MeanIoU, DiceScore, GeneralizedDiceScore])
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -227,6 +227,10 @@ def test_averages_that_are_refused():
         DiceScore(2, average="mean")
     with pytest.raises(ValueError, match="aggregation_level should be .* but given 'image'"):
         DiceScore(2, aggregation_level="image")
+    with pytest.raises(ValueError, match="aggregation_level should be .* given 'image'"):
+        GeneralizedDiceScore(2, aggregation_level="image")
+    with pytest.raises(ValueError, match="weight_type should be 'square', .* given 'cubic'"):
+        GeneralizedDiceScore(2, weight_type="cubic")
 
 
 def test_pixels_cannot_be_ignored_in_masks():

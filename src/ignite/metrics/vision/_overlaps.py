@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._labels import as_classes, classes_of_scores, count_outside, is_binary, ratio
-from ignite.metrics.statistics import Totals
+from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 
 FORMATS = ("scores", "index", "one-hot", "mixed")
@@ -30,35 +30,71 @@ NUM_VALUES = 10
     MICRO,  # Dice coefficients of all pixels
 ) = range(NUM_VALUES)
 
-
-def check_options(
-    num_classes: int, include_background: bool, input_format: str, ignore_index: int | None
-) -> None:
-    """Raises ValueError if these options of a metric of segmentation do not fit each other."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise ValueError(f"num_classes should be an integer above 0, but given {num_classes!r}")
-    if num_classes == 1 and not include_background:
-        raise ValueError("num_classes should be above 1 without the background, but given 1")
-    if input_format not in FORMATS:
-        raise ValueError(f"input_format should be one of {FORMATS}, but given {input_format!r}")
-    if ignore_index is not None and input_format == "one-hot":
-        raise ValueError(
-            f"ignore_index should be None for masks, which have no index, but given {ignore_index}; "
-            'use input_format="mixed" with targets of shape (B, ...)'
-        )
+WEIGHT_POWERS = {"square": 2, "simple": 1, "linear": 0}
+NUM_GENERALIZED_VALUES = 5
+# Those of ``sum_generalized_overlaps``: the first three as above, images where a class is present,
+# and their generalized Dice scores.
+NUM_JUDGED, GENERALIZED = 3, 4
 
 
-def overlaps_of(metric: Any, device: torch.device | None) -> Totals:
-    """Returns the statistic of a metric that has the options of :func:`check_options` as attributes."""
-    args = (metric.num_classes, metric.include_background, metric.input_format, metric.ignore_index)
-    return Totals(sum_overlaps, args, NUM_VALUES + 1, device=device)
+class CountsOverlaps:
+    """Mixin of metrics of segmentation: the options that they have in common, and what they count.
 
+    Raises:
+        ValueError: the options do not fit each other.
+    """
 
-def check_overlaps(metric: Any, statistic: Any) -> None:
-    """Raises ValueError for wrong values on an accelerator, which ``update`` only counts."""
-    num_wrong = int(statistic.values[-1]) if statistic.num_examples else 0
-    if num_wrong:
-        raise ValueError(_wrong_message(metric.num_classes, num_wrong))
+    higher_is_better = True
+    weight_type: str | None = None
+    """How classes are weighted in a generalized score; None for other metrics."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        include_background: bool,
+        input_format: str,
+        ignore_index: int | None,
+        aggregation_level: str,
+        *args: Any,
+    ) -> None:
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes should be an integer above 0, but given {num_classes!r}")
+        if num_classes == 1 and not include_background:
+            raise ValueError("num_classes should be above 1 without the background, but given 1")
+        if input_format not in FORMATS:
+            raise ValueError(f"input_format should be one of {FORMATS}, but given {input_format!r}")
+        if aggregation_level not in ("samplewise", "global"):
+            raise ValueError(
+                "aggregation_level should be 'samplewise' or 'global', "
+                f"but given {aggregation_level!r}"
+            )
+        if ignore_index is not None and input_format == "one-hot":
+            raise ValueError(
+                "ignore_index should be None for masks, which have no index, "
+                f'but given {ignore_index}; use input_format="mixed" with targets of shape (B, ...)'
+            )
+        self.num_classes = num_classes
+        self.include_background = include_background
+        self.input_format = input_format
+        self.ignore_index = ignore_index
+        self.aggregation_level = aggregation_level
+        super().__init__(*args)
+
+    def _declare(self: Any) -> list[Statistic]:
+        args = (self.num_classes, self.include_background, self.input_format, self.ignore_index)
+        device = self._accumulates_on
+        if self.weight_type is None:
+            return [Totals(sum_overlaps, args, NUM_VALUES + 1, device=device)]
+        power = WEIGHT_POWERS[self.weight_type]
+        num_values = NUM_GENERALIZED_VALUES + 1
+        return [Totals(sum_generalized_overlaps, (*args, power), num_values, device=device)]
+
+    def _check(self, statistic: Any) -> None:
+        """Raises ValueError for wrong values on an accelerator, which ``update`` only counts."""
+        super()._check(statistic)  # type: ignore[misc]
+        num_wrong = int(statistic.values[-1]) if statistic.num_examples else 0
+        if num_wrong:
+            raise ValueError(_wrong_message(self.num_classes, num_wrong))
 
 
 def ratio_or_nan(sums: Tensor, counts: Tensor) -> Tensor:
@@ -75,20 +111,9 @@ def sum_overlaps(
     ignore_index: int | None,
 ) -> tuple[Any, ...]:
     """Returns the number of images, their sums, and how many values on an accelerator are wrong."""
-    y_pred, y = output
-    _check_shapes(y_pred, y, num_classes, input_format)
-    num_images = len(y)
-    is_counted = None
-    if ignore_index is not None:
-        if y.ndim > y_pred.ndim:
-            raise ValueError(
-                f"y should be classes of shape (B, ...) if ignore_index is given, but given {tuple(y.shape)}"
-            )
-        is_counted = (y != ignore_index).flatten(1)
-    counts, num_wrong = _counts_of_images(y_pred, y, num_classes, input_format, is_counted)
-    intersections, predicted, targets = (
-        each if include_background else each[:, 1:] for each in counts
-    )  # (B, C)
+    (intersections, predicted, targets), num_wrong = _read(
+        output, num_classes, include_background, input_format, ignore_index
+    )
     sizes = predicted + targets
     wide = wide_dtype(sizes)
     iou = ratio(intersections.to(wide), sizes - intersections)
@@ -96,7 +121,7 @@ def sum_overlaps(
     is_present = sizes > 0
     num_present = is_present.sum(dim=1)
     return (
-        num_images,
+        len(sizes),
         intersections.sum(dim=0),
         sizes.sum(dim=0),
         targets.sum(dim=0),
@@ -109,6 +134,60 @@ def sum_overlaps(
         ratio(2 * intersections.sum(dim=1).to(wide), sizes.sum(dim=1)).sum(),
         num_wrong,
     )
+
+
+def sum_generalized_overlaps(
+    output: Sequence[Tensor],
+    num_classes: int,
+    include_background: bool,
+    input_format: str,
+    ignore_index: int | None,
+    power: int,
+) -> tuple[Any, ...]:
+    """Returns the number of images, the sums of generalized Dice scores, and the number of wrong values."""
+    (intersections, predicted, targets), num_wrong = _read(
+        output, num_classes, include_background, input_format, ignore_index
+    )
+    sizes = predicted + targets  # (B, C)
+    return (
+        len(sizes),
+        intersections.sum(dim=0),
+        sizes.sum(dim=0),
+        targets.sum(dim=0),
+        (sizes > 0).any(dim=1).sum(),
+        generalized_dice(intersections, sizes, targets, power).sum(),
+        num_wrong,
+    )
+
+
+def generalized_dice(intersections: Tensor, sizes: Tensor, targets: Tensor, power: int) -> Tensor:
+    """Returns the generalized Dice score of each row of pixels of classes (..., C), 0 without any."""
+    wide = wide_dtype(sizes)
+    weights = torch.where(targets > 0, targets.to(wide).clamp(min=1) ** -power, 0.0)
+    largest = weights.amax(dim=-1, keepdim=True)
+    weights = torch.where(targets > 0, weights, torch.where(largest > 0, largest, 1.0))
+    return ratio((2 * weights * intersections).sum(dim=-1), (weights * sizes).sum(dim=-1))
+
+
+def _read(
+    output: Sequence[Tensor],
+    num_classes: int,
+    include_background: bool,
+    input_format: str,
+    ignore_index: int | None,
+) -> tuple[list[Tensor], Any]:
+    """Returns pixels in both, predicted and true, of each image and class (B, C), and how many values are wrong."""
+    y_pred, y = output
+    _check_shapes(y_pred, y, num_classes, input_format)
+    is_counted = None
+    if ignore_index is not None:
+        if y.ndim > y_pred.ndim:
+            raise ValueError(
+                f"y should be classes of shape (B, ...) if ignore_index is given, but given {tuple(y.shape)}"
+            )
+        is_counted = (y != ignore_index).flatten(1)
+    counts, num_wrong = _counts_of_images(y_pred, y, num_classes, input_format, is_counted)
+    return [each if include_background else each[:, 1:] for each in counts], num_wrong
 
 
 def _check_shapes(y_pred: Tensor, y: Tensor, num_classes: int, input_format: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ignite.metrics._labels import ratio
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics import Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.vision._overlaps import (
     DICE,
@@ -23,16 +23,14 @@ from ignite.metrics.vision._overlaps import (
     SIZES,
     TARGETS,
     WEIGHTED,
-    check_options,
-    check_overlaps,
-    overlaps_of,
+    CountsOverlaps,
     ratio_or_nan,
 )
 
 __all__ = ["DiceScore"]
 
 
-class DiceScore(View):
+class DiceScore(CountsOverlaps, View):
     r"""Dice score, :math:`\frac{2 TP}{2 TP + FP + FN}`, of each image, averaged over images; or of all pixels.
 
     In an image, classes that are neither in it nor predicted do not count, and images without any
@@ -70,8 +68,6 @@ class DiceScore(View):
         Dice, "Measures of the amount of ecologic association between species", 1945.
     """
 
-    higher_is_better = True
-
     def __init__(  # noqa: PLR0913 - one more than other metrics of segmentation
         self,
         num_classes: int,
@@ -88,25 +84,17 @@ class DiceScore(View):
             raise ValueError(
                 f"average should be 'macro', 'micro', 'weighted' or None, but given {average!r}"
             )
-        if aggregation_level not in ("samplewise", "global"):
-            raise ValueError(
-                f"aggregation_level should be 'samplewise' or 'global', but given {aggregation_level!r}"
-            )
         self.average = None if average == "none" else average
-        self.aggregation_level = aggregation_level
-        check_options(num_classes, include_background, input_format, ignore_index)
-        self.num_classes = num_classes
-        self.include_background = include_background
-        self.input_format = input_format
-        self.ignore_index = ignore_index
-        super().__init__(output_transform, device, skip_unrolling)
-
-    def _declare(self) -> list[Statistic]:
-        return [overlaps_of(self, self._accumulates_on)]
-
-    def _check(self, statistic: Statistic) -> None:
-        super()._check(statistic)
-        check_overlaps(self, statistic)
+        super().__init__(
+            num_classes,
+            include_background,
+            input_format,
+            ignore_index,
+            aggregation_level,
+            output_transform,
+            device,
+            skip_unrolling,
+        )
 
     def _value(self, *statistics: Any) -> Any:
         totals: Totals = statistics[0]

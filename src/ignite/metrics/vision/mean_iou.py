@@ -9,20 +9,18 @@ import torch
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._shared_statistics import View
-from ignite.metrics.statistics import Statistic, Totals
+from ignite.metrics.statistics import Totals
 from ignite.metrics.vision._overlaps import (
     IOU,
     PRESENT,
-    check_options,
-    check_overlaps,
-    overlaps_of,
+    CountsOverlaps,
     ratio_or_nan,
 )
 
 __all__ = ["MeanIoU"]
 
 
-class MeanIoU(View):
+class MeanIoU(CountsOverlaps, View):
     r"""Mean over images of the intersection over union of each class, :math:`\frac{TP}{TP + FP + FN}`.
 
     The mean is over all pairs of an image and a class that is in the image or predicted there; other
@@ -59,8 +57,6 @@ class MeanIoU(View):
         Everingham et al., "The Pascal visual object classes challenge: a retrospective", 2015.
     """
 
-    higher_is_better = True
-
     def __init__(
         self,
         num_classes: int,
@@ -73,19 +69,16 @@ class MeanIoU(View):
         skip_unrolling: bool = False,
     ) -> None:
         self.per_class = per_class
-        check_options(num_classes, include_background, input_format, ignore_index)
-        self.num_classes = num_classes
-        self.include_background = include_background
-        self.input_format = input_format
-        self.ignore_index = ignore_index
-        super().__init__(output_transform, device, skip_unrolling)
-
-    def _declare(self) -> list[Statistic]:
-        return [overlaps_of(self, self._accumulates_on)]
-
-    def _check(self, statistic: Statistic) -> None:
-        super()._check(statistic)
-        check_overlaps(self, statistic)
+        super().__init__(
+            num_classes,
+            include_background,
+            input_format,
+            ignore_index,
+            "samplewise",
+            output_transform,
+            device,
+            skip_unrolling,
+        )
 
     def _value(self, *statistics: Any) -> Any:
         totals: Totals = statistics[0]
