@@ -324,6 +324,114 @@ def structural_similarity(p, y, data_range):
     return (likeness / ((mean_p**2 + mean_y**2 + c1) * (var_p + var_y + c2))).mean()
 
 
+def multi_scale_similarity(p, y, data_range, betas):
+    """As above, without the pixels at the border; all scales but the last leave out the means."""
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+
+    def smooth(x):
+        for axis in (2, 3):
+            x = correlate1d(x, weights / weights.sum(), axis=axis)
+        return x[:, :, 5:-5, 5:-5]
+
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    product = 1.0
+    for i, beta in enumerate(betas):
+        mean_p, mean_y = smooth(p), smooth(y)
+        var_p, var_y = smooth(p * p) - mean_p**2, smooth(y * y) - mean_y**2
+        likeness = (2 * (smooth(p * y) - mean_p * mean_y) + c2) / (var_p + var_y + c2)
+        if i == len(betas) - 1:
+            likeness *= (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
+        product = product * np.maximum(likeness.reshape(len(p), -1).mean(1), 0) ** beta
+        p, y = (
+            x.reshape(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2).mean((3, 5))
+            for x in (p, y)
+        )
+    return product.mean()
+
+
+def overlaps(p, y):
+    """Returns pixels in both, and pixels predicted and true, of each image and class."""
+    num_images, num_classes = p.shape[:2]
+    found, true = p.argmax(1).reshape(num_images, -1), y.reshape(num_images, -1)
+    both, predicted, targets = np.zeros((3, num_images, num_classes))
+    for i in range(num_classes):
+        both[:, i] = ((found == i) & (true == i)).sum(1)
+        predicted[:, i], targets[:, i] = (found == i).sum(1), (true == i).sum(1)
+    return both, predicted, targets
+
+
+def mean_iou_of_images(p, y):
+    both, predicted, targets = overlaps(p, y)
+    union = predicted + targets - both
+    return (both[union > 0] / union[union > 0]).mean()
+
+
+def dice_of_images(p, y):
+    both, predicted, targets = overlaps(p, y)
+    sizes = predicted + targets
+    return (quotient(2 * both, sizes).sum(1) / (sizes > 0).sum(1)).mean()
+
+
+def generalized_dice_of_images(p, y):
+    both, predicted, targets = overlaps(p, y)  # all classes are in all images
+    weights = targets**-2.0
+    return (2 * (weights * both).sum(1) / (weights * (predicted + targets)).sum(1)).mean()
+
+
+# Groups
+
+
+def by_group(values, groups):
+    return np.array([values[groups == group].mean() for group in np.unique(groups)])
+
+
+def accuracies_of_groups(p, y, groups):
+    return by_group(p == y, groups)
+
+
+def difference_of_accuracies(p, y, groups):
+    return np.ptp(accuracies_of_groups(p, y, groups))
+
+
+def difference_of_selection(p, y, groups):
+    return np.ptp(by_group(p, groups))
+
+
+def selection(p, y):
+    return [(p == 0).mean(), (p == 1).mean()]
+
+
+# Rankings
+
+
+def ranked(p, y):
+    """Relevance by rank, of users with a relevant item."""
+    p, y = p[(y > 0).any(1)], y[(y > 0).any(1)]
+    return np.take_along_axis(y, (-p).argsort(1), axis=1)
+
+
+def hit_rate(p, y, k):
+    return (ranked(p, y)[:, :k] > 0).any(1).mean()
+
+
+def reciprocal_rank(p, y):
+    return (1 / ((ranked(p, y) > 0).argmax(1) + 1)).mean()
+
+
+def recall_at(p, y, k):
+    relevance = ranked(p, y) > 0
+    return (relevance[:, :k].sum(1) / relevance.sum(1)).mean()
+
+
+def precision_at(p, y, k):
+    return (ranked(p, y)[:, :k] > 0).mean()
+
+
+def ndcg(p, y, k):
+    is_used = (y > 0).any(1)
+    return sklearn.metrics.ndcg_score(y[is_used], p[is_used], k=k, ignore_ties=True)
+
+
 # Of texts, by the packages that define them.
 
 

@@ -8,6 +8,7 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = {
     "pytorch-ignite": ["torch==2.13.0", "numpy", "scikit-learn", "scipy", "pytorch-ignite==0.5.5"],
     "accelerate": ["torch==2.13.0", "numpy", "accelerate"],
+    "fairlearn": ["torch==2.13.0", "numpy", "fairlearn"],
     "faster-coco-eval": ["numpy", "pycocotools", "faster-coco-eval==1.8.0"],
     "keras": ["torch==2.13.0", "numpy", "keras"],
     "lightning": ["torch==2.13.0", "numpy", "lightning"],
