@@ -10,9 +10,6 @@ import pytest
 
 API = json.loads(Path(__file__).with_name("api_0.5.5.json").read_text())["modules"]
 
-NOT_BUILT: dict[str, str] = {}
-"""Names and modules of features that do not exist yet. Remove them as soon as the feature exists."""
-
 FLAG = "tells whether torch is new enough for a feature that every supported torch has"
 DEVIATIONS = {
     "ignite.handlers.checkpoint.HAVE_ZERO": FLAG,
@@ -115,10 +112,6 @@ def differences():
             yield from check_name(path, recorded, thing)
 
 
-def is_about(path, names):
-    return not set(names.split()).isdisjoint(path.split("."))
-
-
 @pytest.fixture(scope="module")
 def found():
     with warnings.catch_warnings():
@@ -127,24 +120,11 @@ def found():
 
 
 def test_every_name_of_ignite_is_here_and_takes_the_same_arguments(found):
-    unexpected = {
-        path: reason
-        for path, reason in found.items()
-        if path not in DEVIATIONS and not any(is_about(path, names) for names in NOT_BUILT.values())
-    }
-    assert unexpected == {}
+    assert {path: reason for path, reason in found.items() if path not in DEVIATIONS} == {}
 
 
 def test_every_exception_is_still_needed(found):
-    needless = [path for path in DEVIATIONS if path not in found]
-    missing = [path for path, reason in found.items() if reason == "is missing"]
-    needless += [
-        name
-        for names in NOT_BUILT.values()
-        for name in names.split()
-        if not any(is_about(path, name) for path in missing)
-    ]
-    assert needless == [], "exists now: remove it from the list"
+    assert [path for path in DEVIATIONS if path not in found] == [], "is here now: remove it"
 
 
 def test_the_record_covers_ignite():

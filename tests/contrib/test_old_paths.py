@@ -12,6 +12,7 @@ import textwrap
 import pytest
 import torch
 
+import ignite.handlers.clearml_logger
 import ignite.metrics.accuracy
 from ignite.contrib import old_paths
 
@@ -270,6 +271,37 @@ def test_accuracies_of_0_1_are_accuracy(name):
 
     with pytest.warns(DeprecationWarning, match="write 'from ignite.metrics import Accuracy'"):
         assert getattr(metrics, name) is metrics.Accuracy
+
+
+@pytest.mark.parametrize("module", ["ignite.contrib.handlers", "ignite.contrib.engines.common"])
+def test_trains_is_clearml(module):
+    new = "write 'from ignite.handlers.clearml_logger import ClearMLLogger'"
+    with pytest.warns(DeprecationWarning, match=new) as found:
+        exec(f"from {module} import TrainsLogger as one", space := {})
+    assert space["one"] is ignite.handlers.clearml_logger.ClearMLLogger
+    assert len(found) == 1
+
+
+def test_the_module_of_trains_has_the_names_of_that_of_clearml():
+    code = """
+        import json, warnings
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            from ignite.contrib.handlers.trains_logger import TrainsLogger, TrainsSaver
+            from ignite.contrib.handlers.trains_logger import OutputHandler, GradsHistHandler
+            import ignite.contrib.handlers.trains_logger as old
+            import ignite.handlers.clearml_logger as new
+        assert (TrainsSaver, OutputHandler) == (new.ClearMLSaver, new.OutputHandler)
+        names = [name for name in ("TrainsLogger", "OutputHandler", "ClearMLSaver") if name in dir(old)]
+        print(json.dumps([names, [str(one.message) for one in caught]]))
+        """
+    names, messages = run(code)
+    assert names == ["TrainsLogger", "OutputHandler", "ClearMLSaver"]
+    assert [message.partition(": ")[0].rpartition(".")[2] for message in messages] == [
+        "TrainsLogger is an old name",
+        "TrainsSaver is an old name",
+        "trains_logger has moved",
+    ]
 
 
 def test_the_modules_of_events_and_states_know_each_other():

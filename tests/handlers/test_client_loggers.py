@@ -62,6 +62,81 @@ class Parameters:
     param_groups = ()
 
 
+def test_a_logger_attaches_the_handlers_of_its_module(name):
+    module = module_of(name)
+    logger = object.__new__(getattr(module, LOGGERS[name][0]))  # which has no client
+    assert type(logger._create_output_handler("t", "all")) is module.OutputHandler
+    made = logger._create_opt_params_handler(Parameters())
+    assert type(made) is module.OptimizerParamsHandler
+
+
+OTHER = Engine(lambda engine, batch: None)
+
+
+@pytest.mark.parametrize(
+    ("handler", "args", "attributes"),
+    [
+        ("OptimizerParamsHandler", (Parameters(), "momentum", True), {"param_name": "momentum"}),
+        ("WeightsScalarHandler", (torch.nn.Linear(1, 1), torch.mean, True), {"tag": None}),
+        ("GradsScalarHandler", (torch.nn.Linear(1, 1), torch.mean, True), {"tag": None}),
+        ("OutputHandler", ("t", "all", None, OTHER, True), {"metric_names": "all"}),
+        ("OutputHandler", ("t", "all", None, OTHER, None, True), {"metric_names": "all"}),
+        ("OutputHandler", ("t", "all", None, None, None, True), {"state_attributes": None}),
+    ],
+)
+def test_handlers_of_visdom_take_arguments_in_the_order_of_ignite_0_2_and_0_3(
+    handler, args, attributes
+):
+    with pytest.warns(DeprecationWarning, match="arguments of an earlier version of Ignite"):
+        made = getattr(module_of("visdom"), handler)(*args)
+    assert made.show_legend is True
+    assert {name: getattr(made, name) for name in attributes} == attributes
+    if OTHER in args:
+        OTHER.state.iteration = 7
+        assert made.global_step_transform(None, Events.ITERATION_COMPLETED) == 7
+
+
+class Run(dict):
+    """Stands for a run of Neptune."""
+
+    def stop(self):
+        pass
+
+
+class FakeNeptune:
+    """Stands for Neptune's package before there is a server; records what its runs are made of."""
+
+    NeptuneConnectionLostException = ConnectionError
+
+    def init_run(self, **arguments):
+        self.arguments, self.run = arguments, Run()
+        return self.run
+
+    def stringify_unsupported(self, values):
+        return values
+
+
+def test_arguments_of_neptune_of_ignite_0_4(monkeypatch):
+    fake = FakeNeptune()
+    for module in ("neptune", "neptune.exceptions", "neptune.utils"):
+        monkeypatch.setitem(sys.modules, module, fake)
+    with pytest.warns(DeprecationWarning, match="write project= instead of project_name=") as found:
+        logger = module_of("neptune").NeptuneLogger(
+            project_name="me/digits",
+            experiment_name="first",
+            upload_source_files=["train.py"],
+            params={"lr": 0.1},
+            mode="debug",
+        )
+    logger.close()
+    (warning,) = found
+    assert "logger.params(...) instead of passing params=" in str(warning.message)
+    given = {name: fake.arguments[name] for name in ("project", "name", "source_files")}
+    assert given == {"project": "me/digits", "name": "first", "source_files": ["train.py"]}
+    assert fake.run["params"] == {"lr": 0.1}
+    assert "params" not in fake.arguments
+
+
 @pytest.mark.parametrize("position", ["OutputHandler", "OptimizerParamsHandler"])
 def test_sync_of_wandb_has_no_effect_and_warns(position):
     module = module_of("wandb")

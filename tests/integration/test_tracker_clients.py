@@ -56,8 +56,8 @@ def test_a_run_goes_on_if_the_background_process_of_wandb_dies_and_a_journal_has
     servers.skip_without("wandb")
     found, _ = tracked_checks.result_of("with_dead_service", "wandb", tmp_path)
     assert found["iterations"] == len(OUTPUTS)
-    (journal,) = tmp_path.glob("wandb/offline-run-*/ignite-scalars.jsonl")
-    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    (journal,) = tmp_path.glob("wandb/offline-run-*/.ignite/*.jsonl")
+    rows = [json.loads(line) for line in journal.read_text().splitlines() if line]
     assert rows == [[step, {"t/x": value}] for step, value in OUTPUTS]
 
 

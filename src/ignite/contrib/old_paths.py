@@ -27,6 +27,7 @@ __all__ = ["OldPathFinder", "PassedOnFinder", "install"]
 MOVED = {
     "ignite.contrib.handlers": "ignite.handlers",
     "ignite.contrib.handlers.custom_events": "ignite.contrib.custom_events",
+    "ignite.contrib.handlers.trains_logger": "ignite.handlers.clearml_logger",
     "ignite.contrib.metrics": "ignite.metrics",
     "ignite.contrib.metrics.mae": "ignite.metrics.regression.maximum_absolute_error",
     "ignite.engine.utils": "ignite.contrib.private_functions",
@@ -137,7 +138,13 @@ PASSED_ON = {
 _ACCURACY = "ignite.metrics.Accuracy"
 _EVENT = "ignite.engine.CallableEventWithFilter"
 
+_TRAINS = {"TrainsLogger": "ignite.handlers.clearml_logger.ClearMLLogger"}
+_TRAINS_MODULE = {**_TRAINS, "TrainsSaver": "ignite.handlers.clearml_logger.ClearMLSaver"}
+
 OLD_NAMES = {
+    "ignite.contrib.engines.common": _TRAINS,
+    "ignite.contrib.handlers": _TRAINS,
+    "ignite.contrib.handlers.trains_logger": _TRAINS_MODULE,
     "ignite.engine.engine": {
         "EventWithFilter": _EVENT,
         "ReproducibleBatchSampler": "ignite.engine.deterministic.ReproducibleBatchSampler",
@@ -163,7 +170,7 @@ class _OldModule(ModuleType):
         super().__init__(name, f"Moved to {new}.")
         self._sources = (new, *ALSO_FROM.get(name, ()))
         self._old = OLD_NAMES.get(name, {})
-        self._is_quiet = not is_package  # other modules warn when they are imported
+        self._is_quiet = not is_package and not self._old  # these warn when they are imported
         if is_package:
             self.__path__: list[str] = []
 
@@ -187,10 +194,9 @@ class _OldModule(ModuleType):
         )
 
     def __dir__(self) -> list[str]:
-        if self._old:
-            return sorted(self._old)
         modules = map(importlib.import_module, self._sources)
-        return sorted({name for module in modules for name in getattr(module, "__all__", ())})
+        names = {name for module in modules for name in getattr(module, "__all__", ())}
+        return sorted(names | self._old.keys())
 
 
 class PassedOnFinder(MetaPathFinder):
@@ -264,9 +270,9 @@ class OldPathFinder(MetaPathFinder, Loader):
         return _OldModule(spec.name, spec.origin, spec.submodule_search_locations is not None)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Warns about the old path, unless it is a package."""
+        """Warns about the old path, unless its names do, as those of packages."""
         assert isinstance(module, _OldModule)
-        if module._is_quiet and not module._old:  # whose names warn
+        if module._is_quiet:
             _warn(module.__name__, module._sources[0])
 
 

@@ -44,6 +44,20 @@ def _step_of_another(arguments: dict[str, Any]) -> None:
         )
 
 
+ANOTHER_ENGINE = Old(
+    "replace another_engine by global_step_transform=global_step_from_engine(engine)",
+    _step_of_another,
+)
+"""What becomes of an argument of output handlers of Ignite 0.2 and 0.3."""
+
+
+def is_another_engine_meant(values: Sequence[Any]) -> bool:
+    """Whether the fourth argument by position is ``another_engine``."""
+    return (len(values) > 3 and isinstance(values[3], Engine)) or (
+        len(values) > 4 and callable(values[4])
+    )
+
+
 class BaseOutputHandler(BaseHandler):
     """Logs metrics, outputs and attributes of the state of an engine.
 
@@ -65,17 +79,9 @@ class BaseOutputHandler(BaseHandler):
     @takes_old(
         OldOrder(
             "tag metric_names output_transform another_engine global_step_transform",
-            lambda values: (
-                (len(values) > 3 and isinstance(values[3], Engine))
-                or (len(values) > 4 and callable(values[4]))
-            ),
+            is_another_engine_meant,
         ),
-        arguments={
-            "another_engine": Old(
-                "replace another_engine by global_step_transform=global_step_from_engine(engine)",
-                _step_of_another,
-            )
-        },
+        arguments={"another_engine": ANOTHER_ENGINE},
     )
     def __init__(
         self,

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 from ignite import distributed as idist
 from ignite._core.optional import import_optional
 from ignite._core.trees import replaced
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._checkpoints.save_handlers import Metadata
 from ignite.handlers._trackers.clearml_task import BETWEEN, ClearMLTask, wait_for_uploads
@@ -89,7 +88,7 @@ class ClearMLLogger(trackers.TrackerLogger):
     def __init__(self, **kwargs: Any) -> None:
         clearml = import_optional("clearml", extra="clearml")
         if self.bypass_mode():
-            warnings.warn("ClearMLSaver: running in bypass mode", stacklevel=2)
+            warnings.warn("ClearMLLogger runs in bypass mode: the task is offline", stacklevel=2)
             clearml.Task.set_offline(offline_mode=True)
         super().__init__(ClearMLTask(clearml, kwargs, f"{__name__}.{type(self).__name__}"))
 
@@ -127,12 +126,6 @@ class ClearMLLogger(trackers.TrackerLogger):
         num_in_title = max(1, min(2, len(parts) - 1))
         title, series = parts[:num_in_title], parts[num_in_title:] or parts
         return BETWEEN.join(("/".join(title), "/".join(series)))
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 class ClearMLSaver(DiskSaver):
@@ -324,7 +317,7 @@ def _path(tag: str | None, kind: str, name: str, separator: str) -> NamePath:
     return f"{prefix}{kind}{separator}{layer}", rest
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, with the tag as title.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -332,70 +325,53 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
 
     logger_class = ClearMLLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer: title ``[tag/]lr``, series ``0``."""
 
     logger_class = ClearMLLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        logger = self._checked(logger)
-        trackers._log_hyperparameters(self, engine, logger, event_name, group="{}")
+    _group = "{}"
 
 
-class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class WeightsScalarHandler(trackers._LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for each parameter: title ``[tag/]weights_norm/layer``, series ``weight``."""
 
     logger_class = ClearMLLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), trackers._weights(self)
-        trackers._log_reduced(self, engine, logger, event_name, "weights", tensors, _number_path)
+    _what = "weights"
+    _path = staticmethod(_number_path)
 
 
-class WeightsHistHandler(trackers._LoggerCheck, BaseWeightsHandler):
+class WeightsHistHandler(trackers._LogsDistributions, BaseWeightsHandler):
     """Logs the distribution of each parameter: title ``[tag/]weights_layer``, series ``weight``.
 
     Synchronizes with the device.
     """
 
     logger_class = ClearMLLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current distributions."""
-        logger, tensors, path = self._checked(logger), trackers._weights(self), _distribution_path
-        trackers._log_histograms(self, engine, logger, event_name, "weights", tensors, path)
+    _what = "weights"
+    _path = staticmethod(_distribution_path)
 
 
-class GradsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class GradsScalarHandler(trackers._LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for each gradient: title ``[tag/]grads_norm/layer``, series ``weight``.
 
     Parameters without a gradient are skipped.
     """
 
     logger_class = ClearMLLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), trackers._gradients(self)
-        trackers._log_reduced(self, engine, logger, event_name, "grads", tensors, _number_path)
+    _what = "grads"
+    _path = staticmethod(_number_path)
 
 
-class GradsHistHandler(trackers._LoggerCheck, BaseWeightsHandler):
+class GradsHistHandler(trackers._LogsDistributions, BaseWeightsHandler):
     """Logs the distribution of each gradient: title ``[tag/]grads_layer``, series ``weight``.
 
     Parameters without a gradient are skipped. Synchronizes with the device.
     """
 
     logger_class = ClearMLLogger
+    _what = "grads"
+    _path = staticmethod(_distribution_path)
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current distributions."""
-        logger, tensors, path = self._checked(logger), trackers._gradients(self), _distribution_path
-        trackers._log_histograms(self, engine, logger, event_name, "grads", tensors, path)
+
+ClearMLLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

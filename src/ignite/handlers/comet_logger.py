@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers.journal import ClientRun
 from ignite.handlers._trackers.outbox import why_unreachable
@@ -71,12 +70,6 @@ class CometLogger(trackers.TrackerLogger):
     def experiment(self) -> Any:
         """The Comet experiment."""
         return self._client()
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 class _Run(ClientRun):
@@ -150,7 +143,7 @@ def _messages(path: Path) -> list[bytes]:
         return []
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -158,12 +151,8 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
 
     logger_class = CometLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``.
 
     See ``base_logger.BaseOptimizerParamsHandler`` for the arguments.
@@ -171,6 +160,5 @@ class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
 
     logger_class = CometLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
+
+CometLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers.outbox import Outbox, why_unreachable
 from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
@@ -77,12 +76,6 @@ class MLflowLogger(trackers.TrackerLogger):
     def active_run(self) -> Any:
         """The MLflow run."""
         return self.tracker.active_run  # type: ignore[attr-defined]
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 class _Run:
@@ -253,7 +246,7 @@ def _is_refused(error: Exception) -> bool:
     return 400 <= status < 500 and status not in _TEMPORARY_STATUSES
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -262,17 +255,12 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
     logger_class = MLflowLogger
     mismatch = TypeError
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag ]lr group_0``."""
 
     logger_class = MLflowLogger
     mismatch = TypeError
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
+
+MLflowLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ignite import distributed as idist
+from ignite._core.old_arguments import Old, renamed, takes_old
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, last_steps
@@ -41,6 +41,12 @@ __all__ = [
 
 _ID_FIELD = "ignite/run_id"
 _DEFAULT_ADDRESS = "https://app.neptune.ai"
+_OLD_ARGUMENTS = {
+    "project_name": renamed("project_name", "project"),
+    "experiment_name": renamed("experiment_name", "name"),
+    "upload_source_files": renamed("upload_source_files", "source_files"),
+    "params": Old("call logger.params(...) instead of passing params=", lambda arguments: None),
+}
 
 
 class NeptuneLogger(trackers.TrackerLogger):
@@ -77,11 +83,15 @@ class NeptuneLogger(trackers.TrackerLogger):
             trainer.run(loader, max_epochs=10)
     """
 
+    @takes_old(arguments=_OLD_ARGUMENTS)
     def __init__(
         self, api_token: str | None = None, project: str | None = None, **kwargs: Any
     ) -> None:
         neptune = import_optional("neptune", extra="neptune")
+        params = kwargs.pop("params", None)
         super().__init__(_Run(neptune, {"api_token": api_token, "project": project, **kwargs}))
+        if params is not None:
+            self.params(params)
 
     @property
     def experiment(self) -> Any:
@@ -93,12 +103,6 @@ class NeptuneLogger(trackers.TrackerLogger):
 
     def __setitem__(self, key: str, val: Any) -> None:
         self._client()[key] = val
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 class _Run:
@@ -272,7 +276,7 @@ class NeptuneSaver(BaseSaveHandler):
         del self._logger.experiment[filename]
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -281,44 +285,31 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
     logger_class = NeptuneLogger
     mismatch = TypeError
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
     logger_class = NeptuneLogger
     mismatch = TypeError
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
 
-
-class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class WeightsScalarHandler(trackers._LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
 
     logger_class = NeptuneLogger
+    _what = "weights"
     mismatch = TypeError
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), trackers._weights(self)
-        trackers._log_reduced(self, engine, logger, event_name, "weights", tensors)
 
-
-class GradsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class GradsScalarHandler(trackers._LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped.
     """
 
     logger_class = NeptuneLogger
+    _what = "grads"
     mismatch = TypeError
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), trackers._gradients(self)
-        trackers._log_reduced(self, engine, logger, event_name, "grads", tensors)
+
+NeptuneLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
@@ -61,12 +60,6 @@ class PolyaxonLogger(trackers.TrackerLogger):
     def experiment(self) -> Any:
         """Polyaxon's run, which has got all values logged so far."""
         return self._client()
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 class _Run:
@@ -184,7 +177,7 @@ class _Run:
         return max(steps)
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -192,16 +185,11 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
 
     logger_class = PolyaxonLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
     logger_class = PolyaxonLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
+
+PolyaxonLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

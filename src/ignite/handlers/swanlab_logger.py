@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers import leveldb
 from ignite.handlers._trackers.journal import ClientRun
@@ -65,12 +64,6 @@ class SwanLabLogger(trackers.TrackerLogger):
     def run(self) -> Any:
         """The SwanLab run."""
         return self._client()
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 class _Run(ClientRun):
@@ -136,7 +129,7 @@ class _Run(ClientRun):
         self.client.save(str(path), base_path=str(path.parent))
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -144,12 +137,8 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
 
     logger_class = SwanLabLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``.
 
     See ``base_logger.BaseOptimizerParamsHandler`` for the arguments.
@@ -157,6 +146,5 @@ class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
 
     logger_class = SwanLabLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
+
+SwanLabLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

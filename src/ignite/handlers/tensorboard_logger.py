@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
-from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers.base_logger import (
     BaseOptimizerParamsHandler,
@@ -136,12 +135,6 @@ class TensorboardLogger(trackers.TrackerLogger):
         self._hand_over()
         self.tracker.writer = writer  # type: ignore[attr-defined]
 
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
-
 
 def _find_classes() -> tuple[Any, Any, Any]:
     """Returns the classes ``SummaryWriter``, ``Event`` and ``SessionLog``."""
@@ -156,7 +149,7 @@ def _find_classes() -> tuple[Any, Any, Any]:
     return package.SummaryWriter, events.Event, events.SessionLog
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the arguments.
@@ -164,69 +157,48 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
 
     logger_class = TensorboardLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
     logger_class = TensorboardLogger
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
 
-
-class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class WeightsScalarHandler(trackers._LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
 
     logger_class = TensorboardLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), trackers._weights(self)
-        trackers._log_reduced(self, engine, logger, event_name, "weights", tensors)
+    _what = "weights"
 
 
-class WeightsHistHandler(trackers._LoggerCheck, BaseWeightsHandler):
+class WeightsHistHandler(trackers._LogsDistributions, BaseWeightsHandler):
     """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
 
     Synchronizes with the device.
     """
 
     logger_class = TensorboardLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current distributions."""
-        logger, tensors = self._checked(logger), trackers._weights(self)
-        trackers._log_histograms(self, engine, logger, event_name, "weights", tensors)
+    _what = "weights"
 
 
-class GradsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class GradsScalarHandler(trackers._LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped.
     """
 
     logger_class = TensorboardLogger
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), trackers._gradients(self)
-        trackers._log_reduced(self, engine, logger, event_name, "grads", tensors)
+    _what = "grads"
 
 
-class GradsHistHandler(trackers._LoggerCheck, BaseWeightsHandler):
+class GradsHistHandler(trackers._LogsDistributions, BaseWeightsHandler):
     """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
 
     Parameters without a gradient are skipped. Synchronizes with the device.
     """
 
     logger_class = TensorboardLogger
+    _what = "grads"
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current distributions."""
-        logger, tensors = self._checked(logger), trackers._gradients(self)
-        trackers._log_histograms(self, engine, logger, event_name, "grads", tensors)
+
+TensorboardLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

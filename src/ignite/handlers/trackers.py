@@ -113,6 +113,12 @@ class TrackerLogger(BaseLogger):
         the checkpoint.
     """
 
+    _handler_classes: ClassVar[tuple[type[BaseOutputHandler], type[BaseOptimizerParamsHandler]]]
+    """Classes of the handlers that ``attach_output_handler`` and ``attach_opt_params_handler`` attach.
+
+    Each module sets them at its end: the handlers need the class of the logger.
+    """
+
     def __init__(self, tracker: Tracker) -> None:
         if not isinstance(tracker, Tracker):
             raise TypeError(
@@ -260,10 +266,10 @@ class TrackerLogger(BaseLogger):
             self._close_at_exit()
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return OutputHandler(*args, **kwargs)
+        return self._handler_classes[0](*args, **kwargs)
 
     def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return OptimizerParamsHandler(*args, **kwargs)
+        return self._handler_classes[1](*args, **kwargs)
 
 
 class _WriteErrors:
@@ -309,7 +315,12 @@ def _close(tracker: Tracker, errors: _WriteErrors) -> None:
     errors.report()
 
 
-class _LoggerCheck:
+def _parameter_path(tag: str | None, kind: str, name: str) -> Path:
+    """Returns the path of a value of a parameter, such as ("weights_norm", "layer", "weight")."""
+    return (*_prefix(tag, kind), *name.split("."))
+
+
+class _OfLogger:
     """Mixin of handlers that accept only one class of logger."""
 
     logger_class: ClassVar[type[TrackerLogger]] = TrackerLogger
@@ -324,146 +335,120 @@ class _LoggerCheck:
         return logger
 
 
-def _log_output(
-    handler: BaseOutputHandler, engine: Engine[Any, Any], logger: TrackerLogger, event_name: Any
-) -> None:
-    """Logs the current metrics, outputs and attributes of the state."""
-    step = handler._global_step(engine, event_name)
-    with_text = getattr(logger.tracker, "takes_text", False)
-    logger.log(handler._leaves(engine, with_text), step)
+# What the handlers of all trackers do. Those of one tracker say only the class of its logger and, if
+# Ignite gives it other names, how a name is made.
 
 
-def _log_hyperparameters(
-    handler: BaseOptimizerParamsHandler,
-    engine: Engine[Any, Any],
-    logger: TrackerLogger,
-    event_name: Any,
-    group: str = "group_{}",
-) -> None:
-    """Logs the current hyperparameter of each parameter group."""
-    name, groups = handler.param_name, handler.optimizer.param_groups
-    prefix = _prefix(handler.tag, name)
-    if any(name not in one for one in groups):
-        check_name(groups, name)
-    values = [
-        ((*prefix, group.format(index)), _number(one[name])) for index, one in enumerate(groups)
-    ]
-    logger.log(values, engine.state.get_event_attrib_value(event_name))
+class _LogsOutput(_OfLogger):
+    """Mixin of output handlers."""
+
+    def __call__(self: Any, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        logger = self._checked(logger)
+        step = self._global_step(engine, event_name)
+        with_text = getattr(logger.tracker, "takes_text", False)
+        logger.log(self._leaves(engine, with_text), step)
 
 
-def _parameter_path(tag: str | None, kind: str, name: str) -> Path:
-    """Returns the path of a value of a parameter, such as ("weights_norm", "layer", "weight")."""
-    return (*_prefix(tag, kind), *name.split("."))
+class _LogsHyperparameters(_OfLogger):
+    """Mixin of handlers that log a hyperparameter of each parameter group."""
+
+    _group: ClassVar[str] = "group_{}"
+
+    def __call__(self: Any, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current values."""
+        logger = self._checked(logger)
+        name, groups = self.param_name, self.optimizer.param_groups
+        prefix = _prefix(self.tag, name)
+        if any(name not in one for one in groups):
+            check_name(groups, name)
+        values = [
+            ((*prefix, self._group.format(index)), _number(one[name]))
+            for index, one in enumerate(groups)
+        ]
+        logger.log(values, engine.state.get_event_attrib_value(event_name))
 
 
-def _log_reduced(
-    handler: BaseWeightsScalarHandler,
-    engine: Engine[Any, Any],
-    logger: TrackerLogger,
-    event_name: Any,
-    what: str,
-    tensors: Iterable[tuple[str, Tensor]],
-    path: Callable[[str | None, str, str], Path] = _parameter_path,
-) -> None:
-    """Logs the reduction of each tensor, as ``[tag/]what_norm/layer/weight``."""
-    reduction = handler.reduction
-    kind = f"{what}_{getattr(reduction, '__name__', type(reduction).__name__)}"
-    values = [(path(handler.tag, kind, name), reduction(tensor)) for name, tensor in tensors]
-    logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
+class _LogsNumbers(_OfLogger):
+    """Mixin of handlers that log a number for each parameter, or for its gradient."""
+
+    _what: ClassVar[str]
+    _path: ClassVar[Any] = staticmethod(_parameter_path)
+
+    def __call__(self: Any, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current numbers."""
+        logger, reduction = self._checked(logger), self.reduction
+        kind = f"{self._what}_{getattr(reduction, '__name__', type(reduction).__name__)}"
+        values = [
+            (self._path(self.tag, kind, name), reduction(tensor))
+            for name, tensor in _tensors(self.weights, self._what)
+        ]
+        logger.log(stacked(values), engine.state.get_event_attrib_value(event_name))
 
 
-def _log_histograms(
-    handler: BaseWeightsHandler,
-    engine: Engine[Any, Any],
-    logger: TrackerLogger,
-    event_name: Any,
-    what: str,
-    tensors: Iterable[tuple[str, Tensor]],
-    path: Callable[[str | None, str, str], Path] = _parameter_path,
-) -> None:
-    """Logs the distribution of each tensor, as ``[tag/]what/layer/weight``."""
-    step = engine.state.get_event_attrib_value(event_name)
-    for name, tensor in tensors:
-        logger.histogram(logger.name(path(handler.tag, what, name)), tensor, step)
+class _LogsDistributions(_OfLogger):
+    """Mixin of handlers that log the distribution of each parameter, or of its gradient."""
+
+    _what: ClassVar[str]
+    _path: ClassVar[Any] = staticmethod(_parameter_path)
+
+    def __call__(self: Any, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Logs the current distributions."""
+        logger, step = self._checked(logger), engine.state.get_event_attrib_value(event_name)
+        for name, tensor in _tensors(self.weights, self._what):
+            logger.histogram(logger.name(self._path(self.tag, self._what, name)), tensor, step)
 
 
-def _weights(handler: BaseWeightsHandler) -> Iterator[tuple[str, Tensor]]:
-    return ((name, parameter.detach()) for name, parameter in handler.weights)
+def _tensors(parameters: Iterable[tuple[str, Tensor]], what: str) -> Iterator[tuple[str, Tensor]]:
+    """Yields the parameters, or those of their gradients that exist."""
+    for name, parameter in parameters:
+        tensor = parameter.detach() if what == "weights" else parameter.grad
+        if tensor is not None:
+            yield name, tensor
 
 
-def _gradients(handler: BaseWeightsHandler) -> Iterator[tuple[str, Tensor]]:
-    return (
-        (name, parameter.grad) for name, parameter in handler.weights if parameter.grad is not None
-    )
-
-
-class OutputHandler(_LoggerCheck, BaseOutputHandler):
+class OutputHandler(_LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, see ``base_logger.BaseOutputHandler``."""
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        _log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(_LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(_LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``."""
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        _log_hyperparameters(self, engine, self._checked(logger), event_name)
 
-
-class WeightsScalarHandler(_LoggerCheck, BaseWeightsScalarHandler):
+class WeightsScalarHandler(_LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for each parameter, as ``[tag/]weights_norm/layer/weight``."""
 
-    what: ClassVar[str] = "weights"
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), _weights(self)
-        _log_reduced(self, engine, logger, event_name, self.what, tensors)
+    _what = "weights"
 
 
-class GradsScalarHandler(_LoggerCheck, BaseWeightsScalarHandler):
+class GradsScalarHandler(_LogsNumbers, BaseWeightsScalarHandler):
     """Logs a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped.
     """
 
-    what: ClassVar[str] = "grads"
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current numbers."""
-        logger, tensors = self._checked(logger), _gradients(self)
-        _log_reduced(self, engine, logger, event_name, self.what, tensors)
+    _what = "grads"
 
 
-class WeightsHistHandler(_LoggerCheck, BaseWeightsHandler):
+class WeightsHistHandler(_LogsDistributions, BaseWeightsHandler):
     """Logs the distribution of each parameter, as ``[tag/]weights/layer/weight``.
 
     Synchronizes with the device.
     """
 
-    what: ClassVar[str] = "weights"
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current distributions."""
-        logger, tensors = self._checked(logger), _weights(self)
-        _log_histograms(self, engine, logger, event_name, self.what, tensors)
+    _what = "weights"
 
 
-class GradsHistHandler(_LoggerCheck, BaseWeightsHandler):
+class GradsHistHandler(_LogsDistributions, BaseWeightsHandler):
     """Logs the distribution of the gradient of each parameter, as ``[tag/]grads/layer/weight``.
 
     Parameters without a gradient are skipped. Synchronizes with the device.
     """
 
-    what: ClassVar[str] = "grads"
+    _what = "grads"
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current distributions."""
-        logger, tensors = self._checked(logger), _gradients(self)
-        _log_histograms(self, engine, logger, event_name, self.what, tensors)
+
+TrackerLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)
 
 
 def _prefix(tag: str | None, *parts: str) -> Path:

@@ -17,15 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from ignite._core import clock
+from ignite._core.old_arguments import OldOrder, takes_old
 from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers.outbox import Outbox
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, last_steps
 from ignite.handlers.base_logger import (
+    ANOTHER_ENGINE,
     BaseOptimizerParamsHandler,
     BaseOutputHandler,
     BaseWeightsScalarHandler,
+    is_another_engine_meant,
 )
 from ignite.handlers.utils import global_step_from_engine
 
@@ -118,12 +121,6 @@ class VisdomLogger(trackers.TrackerLogger):
         vis = super()._client()
         getattr(self.tracker, "flush", lambda: None)()
         return vis
-
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
 
 
 def _client_class(visdom: Any) -> Any:
@@ -344,14 +341,25 @@ def _logged_in(path: str, prefix: str) -> Iterator[tuple[str, int]]:
                 yield from ((name, int(x)) for x in trace.get("x", ()))
 
 
-def _show_legend(handler: Any, logger: trackers.TrackerLogger, start: str = "") -> None:
-    """Shows the legend of the windows of a handler, whose names begin with its tag."""
-    if handler.show_legend and isinstance(logger.tracker, _Windows):
-        prefix = "" if handler.tag is None else f"{handler.tag}/"
-        logger.tracker.with_legend.add(f"{prefix}{start}")
+class _ShowsLegend:
+    """Mixin of handlers whose windows may have a legend."""
+
+    show_legend: bool
+
+    def __call__(self: Any, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
+        """Draws the current values."""
+        tracker = self._checked(logger).tracker
+        if self.show_legend and isinstance(tracker, _Windows):
+            prefix = "" if self.tag is None else f"{self.tag}/"
+            tracker.with_legend.add(f"{prefix}{self._start()}")
+        super().__call__(engine, logger, event_name)  # type: ignore[misc]
+
+    def _start(self) -> str:
+        """Returns how the names of its windows begin, after the tag."""
+        return ""
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(_ShowsLegend, trackers._LogsOutput, BaseOutputHandler):
     """Draws metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the other arguments.
@@ -362,6 +370,23 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
 
     logger_class = VisdomLogger
 
+    @takes_old(
+        OldOrder(
+            "tag metric_names output_transform another_engine show_legend",
+            lambda values: (
+                len(values) == 5
+                and isinstance(values[3], Engine)
+                and not (values[4] is None or callable(values[4]))
+            ),
+        ),
+        OldOrder(
+            "tag metric_names output_transform another_engine global_step_transform show_legend",
+            lambda values: (
+                is_another_engine_meant(values) or (len(values) > 5 and isinstance(values[5], bool))
+            ),
+        ),
+        arguments={"another_engine": ANOTHER_ENGINE},
+    )
     def __init__(
         self,
         tag: str,
@@ -376,13 +401,17 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
         )
         self.show_legend = show_legend
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Draws the current values."""
-        _show_legend(self, self._checked(logger))
-        trackers._log_output(self, engine, logger, event_name)
+
+def _without_tag(first: str) -> OldOrder:
+    """Returns the order of arguments of Ignite 0.2.0, whose handlers had no tag."""
+    return OldOrder(
+        f"{first} show_legend", lambda values: len(values) > 2 and isinstance(values[2], bool)
+    )
 
 
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(
+    _ShowsLegend, trackers._LogsHyperparameters, BaseOptimizerParamsHandler
+):
     """Draws ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``.
 
     See ``base_logger.BaseOptimizerParamsHandler`` for the other arguments.
@@ -393,6 +422,7 @@ class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
 
     logger_class = VisdomLogger
 
+    @takes_old(_without_tag("optimizer param_name"))
     def __init__(
         self,
         optimizer: Any,
@@ -403,13 +433,33 @@ class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
         super().__init__(optimizer, param_name, tag)
         self.show_legend = show_legend
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Draws the current values."""
-        _show_legend(self, self._checked(logger), f"{self.param_name}/")
-        trackers._log_hyperparameters(self, engine, logger, event_name)
+    def _start(self) -> str:
+        return f"{self.param_name}/"
 
 
-class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class _DrawsNumbers:
+    """Mixin of handlers that draw a number for each parameter, or for its gradient."""
+
+    @takes_old(_without_tag("model reduction"))
+    def __init__(
+        self: Any,
+        model: nn.Module,
+        reduction: Callable[..., Any] = torch.norm,
+        tag: str | None = None,
+        show_legend: bool = False,
+        *,
+        whitelist: list[str] | Callable[[str, nn.Parameter], bool] | None = None,
+    ) -> None:
+        super().__init__(model, reduction, tag, whitelist)  # type: ignore[call-arg]
+        self.show_legend = show_legend
+
+    def _start(self: Any) -> str:
+        return f"{self._what}_"
+
+
+class WeightsScalarHandler(
+    _DrawsNumbers, _ShowsLegend, trackers._LogsNumbers, BaseWeightsScalarHandler
+):
     """Draws a number for each parameter, as ``[tag/]weights_norm/layer/weight``.
 
     Args:
@@ -421,48 +471,19 @@ class WeightsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
     """
 
     logger_class = VisdomLogger
-
-    def __init__(
-        self,
-        model: nn.Module,
-        reduction: Callable[..., Any] = torch.norm,
-        tag: str | None = None,
-        show_legend: bool = False,
-        *,
-        whitelist: list[str] | Callable[[str, nn.Parameter], bool] | None = None,
-    ) -> None:
-        super().__init__(model, reduction, tag, whitelist)
-        self.show_legend = show_legend
-
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Draws the current numbers."""
-        _show_legend(self, self._checked(logger), "weights_")
-        tensors = trackers._weights(self)
-        trackers._log_reduced(self, engine, logger, event_name, "weights", tensors)
+    _what = "weights"
 
 
-class GradsScalarHandler(trackers._LoggerCheck, BaseWeightsScalarHandler):
+class GradsScalarHandler(
+    _DrawsNumbers, _ShowsLegend, trackers._LogsNumbers, BaseWeightsScalarHandler
+):
     """Draws a number for the gradient of each parameter, as ``[tag/]grads_norm/layer/weight``.
 
     Parameters without a gradient are skipped. See :class:`WeightsScalarHandler` for the arguments.
     """
 
     logger_class = VisdomLogger
+    _what = "grads"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        reduction: Callable[..., Any] = torch.norm,
-        tag: str | None = None,
-        show_legend: bool = False,
-        *,
-        whitelist: list[str] | Callable[[str, nn.Parameter], bool] | None = None,
-    ) -> None:
-        super().__init__(model, reduction, tag, whitelist)
-        self.show_legend = show_legend
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Draws the current numbers."""
-        _show_legend(self, self._checked(logger), "grads_")
-        tensors = trackers._gradients(self)
-        trackers._log_reduced(self, engine, logger, event_name, "grads", tensors)
+VisdomLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from torch import Tensor
 
@@ -15,8 +14,9 @@ from ignite._core.optional import import_optional
 from ignite.engine import Engine
 from ignite.handlers import trackers
 from ignite.handlers._trackers import leveldb
+from ignite.handlers._trackers.journal import Journal, journaled, plain
 from ignite.handlers._trackers.outbox import why_unreachable
-from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
+from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts, pixels
 from ignite.handlers.base_logger import BaseOptimizerParamsHandler, BaseOutputHandler
 from ignite.handlers.utils import global_step_from_engine
 
@@ -25,9 +25,6 @@ __all__ = ["OptimizerParamsHandler", "OutputHandler", "WandBLogger", "global_ste
 # Unless the user sets them. By default, a server that does not answer blocks the start of the
 # program for minutes, and its end for good.
 _LIMITS_S = {"init_timeout": 60.0, "finish_timeout": 600.0}
-# The scalars of an offline run, beside W&B's file: W&B keeps up to a block of it in memory, which is
-# lost if the process is killed.
-_JOURNAL = "ignite-scalars.jsonl"
 
 
 class WandBLogger(trackers.TrackerLogger):
@@ -80,12 +77,6 @@ class WandBLogger(trackers.TrackerLogger):
         else:
             super().log(*args, **kwargs)
 
-    def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
-        return OutputHandler(*args, **kwargs)
-
-    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> OptimizerParamsHandler:
-        return OptimizerParamsHandler(*args, **kwargs)
-
 
 class _Run:
     """A :class:`~ignite.handlers.trackers.Tracker` on the current run."""
@@ -100,7 +91,7 @@ class _Run:
         self._arguments = (args, kwargs)
         self._logged = LoggedSteps()
         self._last_step = -1
-        self._journal: TextIO | None = None
+        self._journal: Journal | None = None
         self._restored: set[Path] = set()
         self._is_ours = starts and wandb.run is None
         if starts:
@@ -126,7 +117,8 @@ class _Run:
             self.client.init(*args, **{**kwargs, "mode": "offline"})
         run = self.client.run
         if run is not None and run.offline:
-            self._journal = (_folder_of(run) / _JOURNAL).open("a")
+            # W&B keeps up to a block of its file in memory, which is lost if the process is killed.
+            self._journal = Journal(_folder_of(run), run.id)
 
     def _limited(self, given: Any) -> Any:
         """Returns settings of the user with limits on how long to wait for the server.
@@ -160,14 +152,11 @@ class _Run:
             self._continue(self._id)
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
-        new = self._logged.new(values, step)
         self._last_step = max(step, self._last_step)
-        if not new:
-            return
-        if self._journal is not None:
-            self._journal.write(json.dumps([step, new]) + "\n")
-            self._journal.flush()
-        self.client.log(new, step=step)
+        new = self._logged.new(plain(values), step)
+        if self._journal is not None:  # first: the client fails if its background process has died
+            self._journal.add(new, step)
+        self._log(new, step)
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
         new = self._logged.new(values, step)
@@ -181,8 +170,7 @@ class _Run:
         self.client.config.update(dict(values), allow_val_change=True)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
-        array = image.detach().cpu().permute(1, 2, 0).numpy()
-        self._log({name: self.client.Image(array)}, step)
+        self._log({name: self.client.Image(pixels(image))}, step)
 
     def figure(self, name: str, figure: Any, step: int) -> None:
         self._log({name: self.client.Image(figure)}, step)
@@ -232,7 +220,7 @@ class _Run:
             self._logged.note_all(max(_steps_of(path), default=-1))
         rows: dict[int, dict[str, Any]] = {}
         for folder in folders:
-            for step, values in _journaled(folder / _JOURNAL):
+            for step, values in journaled(folder, str(self._id)):
                 rows.setdefault(step, {}).update(values)
         for step in sorted(step for step in rows if step <= last_step):
             self.scalars(rows[step], step)
@@ -250,16 +238,6 @@ def _folder_of(run: Any) -> Path:
     return Path(run.settings.sync_file).parent
 
 
-def _journaled(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the steps and scalars of a file of ours in the folder of an offline run."""
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            step, values = json.loads(line)
-        except ValueError:  # the last line of a process that was killed
-            return
-        yield step, values
-
-
 def _steps_of(path: Path) -> Iterator[int]:
     """Yields the steps in a file of an offline run."""
     record_class = import_optional("wandb.proto.wandb_internal_pb2", extra="wandb").Record
@@ -269,7 +247,7 @@ def _steps_of(path: Path) -> Iterator[int]:
             yield record.history.step.num
 
 
-class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
+class OutputHandler(trackers._LogsOutput, BaseOutputHandler):
     """Logs metrics, outputs and attributes of the state, as ``tag/name``.
 
     See ``base_logger.BaseOutputHandler`` for the other arguments.
@@ -294,12 +272,8 @@ class OutputHandler(trackers._LoggerCheck, BaseOutputHandler):
         )
         _warn_of_sync(sync)
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_output(self, engine, self._checked(logger), event_name)
 
-
-class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
+class OptimizerParamsHandler(trackers._LogsHyperparameters, BaseOptimizerParamsHandler):
     """Logs ``param_name`` of each group of an optimizer, as ``[tag/]lr/group_0``.
 
     See ``base_logger.BaseOptimizerParamsHandler`` for the other arguments.
@@ -320,10 +294,6 @@ class OptimizerParamsHandler(trackers._LoggerCheck, BaseOptimizerParamsHandler):
         super().__init__(optimizer, param_name, tag)
         _warn_of_sync(sync)
 
-    def __call__(self, engine: Engine[Any, Any], logger: Any, event_name: Any) -> None:
-        """Logs the current values."""
-        trackers._log_hyperparameters(self, engine, self._checked(logger), event_name)
-
 
 def _warn_of_sync(sync: bool | None) -> None:
     if sync is not None:
@@ -332,3 +302,6 @@ def _warn_of_sync(sync: bool | None) -> None:
             "future",
             stacklevel=3,
         )
+
+
+WandBLogger._handler_classes = (OutputHandler, OptimizerParamsHandler)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
-from ignite.handlers._trackers.journal import ClientRun, Journal
+from ignite.handlers._trackers.journal import ClientRun, Journal, journaled
 from ignite.handlers.trackers import TrackerLogger
 
 
@@ -292,3 +292,12 @@ def test_a_dry_run_leaves_the_run_alone(tmp_path):
         )
         trainer.dry_run([0.5, 1.5])
     assert files == {"run/0": []}
+
+
+def test_the_journal_of_an_earlier_process_is_read_without_being_created(tmp_path):
+    assert list(journaled(tmp_path, "a/run")) == []
+    assert list(tmp_path.iterdir()) == []
+    journal = Journal(tmp_path, "a/run")
+    journal.add({"loss": 0.5, "image": object()}, step=1)
+    journal.close()
+    assert list(journaled(tmp_path, "a/run")) == [(1, {"loss": 0.5})]

@@ -20,7 +20,13 @@ from torch import Tensor
 from ignite._core import clock
 from ignite._core.optional import import_optional
 from ignite.handlers._trackers.outbox import Outbox, why_unreachable
-from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts, last_steps
+from ignite.handlers._trackers.resumed import (
+    Discarding,
+    LoggedSteps,
+    bin_counts,
+    last_steps,
+    pixels,
+)
 
 __all__ = ["BETWEEN", "ClearMLTask", "is_reachable", "wait_for_uploads"]
 
@@ -110,11 +116,8 @@ class ClearMLTask:
         self.task.connect(dict(values))
 
     def image(self, name: str, image: Tensor, step: int) -> None:
-        array = image.detach().cpu().permute(1, 2, 0)
-        if array.is_floating_point():
-            array = (array * 255).clamp(0, 255).byte()
         title, series = _parts_of(name)
-        self.client.report_image(title=title, series=series, iteration=step, image=array.numpy())
+        self.client.report_image(title=title, series=series, iteration=step, image=pixels(image))
 
     def figure(self, name: str, figure: Any, step: int) -> None:
         title, series = _parts_of(name)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps
 
-__all__ = ["ClientRun", "Journal"]
+__all__ = ["ClientRun", "Journal", "journaled", "plain"]
 
 
 class Journal:
@@ -39,7 +39,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._path = folder / ".ignite" / f"{quote(name, safe='')}.jsonl"
+        self._path = _path_of(folder, name)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab", buffering=0)
         self.size_bytes = self._path.stat().st_size
@@ -53,12 +53,7 @@ class Journal:
 
     def rows(self, start: int = 0, end: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields step and values of the rows between two positions in bytes."""
-        for line in self._path.read_bytes()[start:end].splitlines():
-            try:
-                step, values = json.loads(line)
-            except ValueError:  # empty, or incomplete because the process was killed
-                continue
-            yield step, values
+        return _rows(self._path, start, end)
 
     def truncate(self, size_bytes: int) -> None:
         """Drops the rows from a position on."""
@@ -68,6 +63,28 @@ class Journal:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def journaled(folder: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields step and values of the rows of the :class:`Journal` of a run, if there is one."""
+    path = _path_of(folder, name)
+    if path.exists():
+        yield from _rows(path)
+
+
+def _path_of(folder: Path, name: str) -> Path:
+    return folder / ".ignite" / f"{quote(name, safe='')}.jsonl"
+
+
+def _rows(
+    path: Path, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line in path.read_bytes()[start:end].splitlines():
+        try:
+            step, values = json.loads(line)
+        except ValueError:  # empty, or incomplete because the process was killed
+            continue
+        yield step, values
 
 
 class ClientRun(ABC):
@@ -134,7 +151,7 @@ class ClientRun(ABC):
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         """Logs the values that no earlier process logged."""
-        new = self._log_new({name: _plain(value) for name, value in values.items()}, step)
+        new = self._log_new(plain(values), step)
         if self._journal is not None:
             self._journal.add(new, step)
 
@@ -204,8 +221,18 @@ def _name_of(run_id: str) -> str:
     return run_id.partition(" ")[2] or run_id
 
 
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns numbers as those of Python, whose types clients and JSON know; others as they are.
+
+    Example:
+        >>> import numpy as np
+        >>> plain({"loss": np.float32(0.5), "name": "first"})
+        {'loss': 0.5, 'name': 'first'}
+    """
+    return {name: _plain(value) for name, value in values.items()}
+
+
 def _plain(value: Any) -> Any:
-    """Returns a number as one of Python, whose type clients know; other values as they are."""
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, numbers.Integral):

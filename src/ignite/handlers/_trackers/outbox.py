@@ -153,7 +153,8 @@ class Outbox:
             self._logger.warning(
                 "Dropped an entry that the server refuses: %s: %s", type(error).__name__, error
             )
-            self._num_lost += 1
+            with self._changed:
+                self._num_lost += 1
             return 1
         if self._is_down:
             self._is_down = False

@@ -1,4 +1,4 @@
-"""Trackers of resumed and of dry runs: values that are logged already, and values to discard."""
+"""Trackers of resumed and of dry runs; histograms and images in the form that clients take."""
 
 from __future__ import annotations
 

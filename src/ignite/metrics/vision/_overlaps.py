@@ -44,10 +44,6 @@ class CountsOverlaps:
         ValueError: the options do not fit each other.
     """
 
-    higher_is_better = True
-    weight_type: str | None = None
-    """How classes are weighted in a generalized score; None for other metrics."""
-
     def __init__(
         self,
         num_classes: int,
@@ -83,11 +79,15 @@ class CountsOverlaps:
     def _declare(self: Any) -> list[Statistic]:
         args = (self.num_classes, self.include_background, self.input_format, self.ignore_index)
         device = self._accumulates_on
-        if self.weight_type is None:
+        power = self._power()
+        if power is None:
             return [Totals(sum_overlaps, args, NUM_VALUES + 1, device=device)]
-        power = WEIGHT_POWERS[self.weight_type]
         num_values = NUM_GENERALIZED_VALUES + 1
         return [Totals(sum_generalized_overlaps, (*args, power), num_values, device=device)]
+
+    def _power(self) -> int | None:
+        """Returns the power of the weights of a generalized score; None for other metrics."""
+        return None
 
     def _check(self, statistic: Any) -> None:
         """Raises ValueError for wrong values on an accelerator, which ``update`` only counts."""

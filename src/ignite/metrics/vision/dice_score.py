@@ -68,6 +68,8 @@ class DiceScore(CountsOverlaps, View):
         Dice, "Measures of the amount of ecologic association between species", 1945.
     """
 
+    higher_is_better = True
+
     def __init__(  # noqa: PLR0913 - one more than other metrics of segmentation
         self,
         num_classes: int,

@@ -68,6 +68,8 @@ class GeneralizedDiceScore(CountsOverlaps, View):
         unbalanced segmentations", 2017. https://arxiv.org/abs/1707.03237
     """
 
+    higher_is_better = True
+
     def __init__(  # noqa: PLR0913 - as other metrics of segmentation
         self,
         num_classes: int,
@@ -96,6 +98,9 @@ class GeneralizedDiceScore(CountsOverlaps, View):
             skip_unrolling,
         )
 
+    def _power(self) -> int:
+        return WEIGHT_POWERS[self.weight_type]
+
     def _value(self, *statistics: Any) -> Any:
         totals: Totals = statistics[0]
         values = totals.values
@@ -104,4 +109,4 @@ class GeneralizedDiceScore(CountsOverlaps, View):
         if not values[SIZES].any():
             return float("nan")
         of_classes = (values[INTERSECTIONS], values[SIZES], values[TARGETS])
-        return generalized_dice(*of_classes, WEIGHT_POWERS[self.weight_type]).item()
+        return generalized_dice(*of_classes, self._power()).item()

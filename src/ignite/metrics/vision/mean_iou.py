@@ -57,6 +57,8 @@ class MeanIoU(CountsOverlaps, View):
         Everingham et al., "The Pascal visual object classes challenge: a retrospective", 2015.
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         num_classes: int,
