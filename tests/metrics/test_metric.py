@@ -173,6 +173,8 @@ def test_the_result_mode_determines_where_a_mapping_goes(mode, keys):
     metrics = engine.run([0]).metrics
     assert set(metrics) == keys
     assert metrics.get("mean", 0.5) == 0.5
+    # As in Ignite, items of a mapping stay what they are; a program calls their .item().
+    assert all(isinstance(metrics[key], torch.Tensor) for key in keys - {"m"})
     if mode != "flatten":
         Many(metrics_result_mode=mode).attach(engine, "mean")
         with pytest.raises(

@@ -270,7 +270,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                     f"Argument name '{name}' is conflicting with mapping keys: {list(result)}"
                 )
             if self._metrics_result_mode != "named":
-                metrics.update({key: _detached(value) for key, value in result.items()})
+                metrics.update(result)  # as they are: programs call .item() of tensors
             if self._metrics_result_mode != "flatten":
                 metrics[name] = result
         else:
