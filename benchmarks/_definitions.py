@@ -342,10 +342,11 @@ def multi_scale_similarity(p, y, data_range, betas):
         if i == len(betas) - 1:
             likeness *= (2 * mean_p * mean_y + c1) / (mean_p**2 + mean_y**2 + c1)
         product = product * np.maximum(likeness.reshape(len(p), -1).mean(1), 0) ** beta
-        p, y = (
-            x.reshape(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2).mean((3, 5))
-            for x in (p, y)
-        )
+        if i < len(betas) - 1:
+            p, y = (
+                x.reshape(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2).mean((3, 5))
+                for x in (p, y)
+            )
     return product.mean()
 
 
