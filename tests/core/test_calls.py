@@ -5,7 +5,6 @@ import pytest
 from ignite._core.calls import (
     accepts,
     describe_signature,
-    has_parameter,
     name_of,
     nearest,
     source_location,
@@ -41,14 +40,6 @@ def test_accepts_agrees_with_python(func, args, kwargs, fits):
 
 def test_built_in_functions_without_a_signature_accept_everything():
     assert accepts(max, 1, 2)
-    assert not has_parameter(max, "key")
-
-
-def test_parameters_that_can_be_passed_by_keyword_are_found():
-    assert has_parameter(function, "c")
-    assert has_parameter(function, "a")
-    assert not has_parameter(function, "d")
-    assert not has_parameter(lambda *c, **d: None, "c")
 
 
 @pytest.mark.parametrize(

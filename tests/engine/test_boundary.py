@@ -3,7 +3,7 @@
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.engine._handlers import Preempted
+from ignite.engine._emitter import Preempted
 
 
 def ask(request):

@@ -92,8 +92,19 @@ def test_a_handler_with_a_parameter_called_priority_is_given_it():
     engine.add_event_handler(
         Events.STARTED, lambda priority: found.append(priority), priority="mine"
     )
+    engine.add_event_handler(
+        Events.STARTED, lambda *, priority=None: found.append(priority), priority="by name"
+    )
     engine.run([0])
-    assert found == ["mine"]
+    assert found == ["mine", "by name"]
+
+
+@pytest.mark.parametrize("handler", [lambda *args, **kwargs: kwargs, print, max])
+def test_a_handler_without_a_parameter_called_priority_is_not_given_it(handler):
+    engine = make_engine()
+    engine.add_event_handler(Events.COMPLETED, handler, priority=2)
+    (entry,) = engine.handlers_of(Events.COMPLETED)
+    assert (entry.priority, entry.kwargs) == (2, {})
 
 
 def test_on_returns_the_function_as_it_was_and_can_be_stacked():

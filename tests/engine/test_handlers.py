@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
-from ignite.engine._handlers import Payload, Table, call_each, call_handlers, register
+from ignite.engine._emitter import call_each, call_handlers
+from ignite.engine._handlers import Payload, Table, register
 
 NOTHING = Payload()
 

@@ -8,7 +8,7 @@ import torch
 from ignite._core.rng import capture_random_state
 from ignite.data import resumable
 from ignite.engine import Engine, Events, create_supervised_trainer
-from ignite.engine._handlers import Unfinished
+from ignite.engine._emitter import Unfinished
 from ignite.engine.resume.belongings import collect
 from ignite.engine.resume.resumption import run_state_dict
 from ignite.metrics import Average

@@ -269,7 +269,7 @@ def test_iterations_without_handlers_stay_in_the_quiet_loop(monkeypatch):
     trainer, profiler = Engine(lambda engine, batch: None), RunProfiler()
     profiler.attach(trainer)
     fired = []
-    monkeypatch.setattr(trainer.state, "_count_firing", lambda name: fired.append(name) or 0)
+    monkeypatch.setattr(trainer, "_count_firing", lambda name: fired.append(name) or 0)
     trainer.run(range(1000))
     assert [name for name in fired if "BATCH" in name or "ITERATION" in name] == []
 

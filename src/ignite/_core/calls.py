@@ -11,7 +11,6 @@ __all__ = [
     "accepts",
     "deprecated",
     "describe_signature",
-    "has_parameter",
     "name_of",
     "nearest",
     "source_location",
@@ -32,18 +31,6 @@ def accepts(func: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def has_parameter(func: Callable[..., Any], name: str) -> bool:
-    """Whether ``func`` has an explicit parameter ``name`` that can be passed by keyword."""
-    try:
-        parameter = inspect.signature(func).parameters.get(name)
-    except ValueError:
-        return False
-    return parameter is not None and parameter.kind in (
-        parameter.POSITIONAL_OR_KEYWORD,
-        parameter.KEYWORD_ONLY,
-    )
 
 
 def describe_signature(func: Callable[..., Any]) -> str:

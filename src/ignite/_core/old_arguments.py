@@ -61,8 +61,8 @@ def takes_old(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Lets a function or method accept arguments of earlier versions.
 
-    Calls with today's arguments cost one more call. The wrapper's ``convert_old(args, kwargs)``
-    returns today's arguments, and what to write instead of old ones.
+    Calls that can only have today's arguments cost one more call. The wrapper's
+    ``convert_old(args, kwargs)`` returns today's arguments, and what to write instead of old ones.
 
     Args:
         orders: earlier orders of the parameters; the first one that is meant counts.
@@ -87,6 +87,10 @@ def takes_old(
         is_method = parameters[:1] == ["self"]
         if is_method:
             del parameters[0]
+        # Up to here, arguments by position are the same in all orders.
+        num_alike = is_method + min(
+            (_num_alike(parameters, each) for each in orders), default=sys.maxsize
+        )
 
         def convert_old(
             args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -111,7 +115,7 @@ def takes_old(
 
         @functools.wraps(func)
         def with_old(*args: Any, **kwargs: Any) -> R:
-            if not orders and old.keys().isdisjoint(kwargs):
+            if len(args) <= num_alike and old.keys().isdisjoint(kwargs):
                 return func(*args, **kwargs)
             args, kwargs, advice = convert_old(args, kwargs)
             if advice:
@@ -124,6 +128,12 @@ def takes_old(
         return with_old
 
     return decorate
+
+
+def _num_alike(parameters: Sequence[str], order: OldOrder) -> int:
+    """Returns how many parameters at the start are the same in an earlier order."""
+    pairs = zip(parameters, order.names.split(), strict=False)
+    return next((i for i, (today, before) in enumerate(pairs) if today != before), len(parameters))
 
 
 def warn_program(message: str, category: type[Warning] = DeprecationWarning) -> bool:

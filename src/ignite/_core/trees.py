@@ -22,6 +22,8 @@ __all__ = [
     "convert_tensor",
     "in_float32",
     "items_restorer",
+    "map_leaves",
+    "moved",
     "replaced",
     "to_onehot",
     "tree_apply2",
@@ -51,20 +53,21 @@ def apply_to_type(x: Any, input_type: type | tuple[type, ...], func: Callable[[A
         >>> apply_to_type({"a": [1, 2], "b": ("text", 3)}, int, lambda i: i * 10)
         {'a': [10, 20], 'b': ('text', 30)}
     """
-    return _apply(x, input_type, func)
+    return map_leaves(x, input_type, func)
 
 
-def _apply(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
+def map_leaves(x: Any, input_type: type | tuple[type, ...], func: Callable[[Any], Any]) -> Any:
+    """Does the same as :func:`apply_to_type`, which also accepts arguments of earlier versions."""
     if isinstance(x, input_type):
         return func(x)
     if isinstance(x, str | bytes):
         return x
     if isinstance(x, Mapping):
         return _rebuild_mapping(
-            x, {key: _apply(value, input_type, func) for key, value in x.items()}
+            x, {key: map_leaves(value, input_type, func) for key, value in x.items()}
         )
     if isinstance(x, Sequence):
-        return _rebuild_sequence(x, [_apply(value, input_type, func) for value in x])
+        return _rebuild_sequence(x, [map_leaves(value, input_type, func) for value in x])
     raise TypeError(
         f"x should be {_names(input_type)}, a string, or a dictionary, list or tuple of these, "
         f"but given {_short(x)} of type {type(x).__name__}"
@@ -93,7 +96,7 @@ def apply_to_tensor(x: Any, func: Callable[[torch.Tensor], Any]) -> Any:
         >>> apply_to_tensor({"x": torch.tensor([1, 2]), "id": "a"}, torch.Tensor.tolist)
         {'x': [1, 2], 'id': 'a'}
     """
-    return _apply(x, torch.Tensor, func)
+    return map_leaves(x, torch.Tensor, func)
 
 
 @_takes_input
@@ -114,10 +117,15 @@ def convert_tensor(
         >>> convert_tensor([torch.zeros(2)], device="meta")
         [tensor(..., device='meta', size=(2,))]
     """
+    return moved(x, device, non_blocking)
+
+
+def moved(x: Any, device: str | torch.device | None, non_blocking: bool = False) -> Any:
+    """Does the same as :func:`convert_tensor`, which also accepts arguments of earlier versions."""
     kinds = (torch.Tensor, PackedSequence)
     if device is None:
-        return _apply(x, kinds, lambda leaf: leaf)
-    return _apply(x, kinds, lambda leaf: leaf.to(device=device, non_blocking=non_blocking))
+        return map_leaves(x, kinds, lambda leaf: leaf)
+    return map_leaves(x, kinds, lambda leaf: leaf.to(device=device, non_blocking=non_blocking))
 
 
 def in_float32(output: Any) -> Any:

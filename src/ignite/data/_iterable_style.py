@@ -12,10 +12,11 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.datapipes.datapipe import IterDataPipe
 
+from ignite._core.rng import mix
 from ignite._core.torch_private import dataset_fetcher, forget_workers, shut_down_workers
 from ignite.data._passes import Position, has_length
 from ignite.data.loaders import update_dataloader
-from ignite.data.random_state import PrivateRandom, mix
+from ignite.data.random_state import PrivateRandom
 from ignite.data.sampler import generators_of
 from ignite.data.seeding import WorkerSeeds
 

@@ -17,11 +17,11 @@ from torch.utils.data import (
     default_convert,
 )
 
+from ignite._core.rng import mix
 from ignite._core.torch_private import forget_workers, shut_down_workers
 from ignite.data._passes import Position, has_length
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import Cutting
-from ignite.data.random_state import mix
 from ignite.data.sampler import (
     Batches,
     OwnBatches,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from ignite._core.trees import apply_to_type
+from ignite._core.trees import map_leaves
 from ignite.data._passes import Position
 from ignite.data._prefetch import prefetched
 from ignite.data.order import Cutting, SampleOrder
@@ -219,12 +219,12 @@ def _pinned(data: Any) -> Any:
     return _map(data, lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
 
-def _map(data: Any, func: Callable[[Tensor], Any]) -> Any:
-    if isinstance(data, Tensor):
+def _map(data: Any, func: Callable[[Any], Any], kinds: tuple[type, ...] = (Tensor,)) -> Any:
+    if isinstance(data, kinds):
         return func(data)
-    if isinstance(data, tuple) and type(data) is tuple:  # the usual case
-        return tuple([_map(item, func) for item in data])
-    return apply_to_type(data, Tensor, func)
+    if type(data) is tuple:  # the usual case
+        return tuple([_map(item, func, kinds) for item in data])
+    return map_leaves(data, kinds, func)
 
 
 def as_tensors(data: Any) -> Any:
@@ -246,8 +246,7 @@ def as_tensors(data: Any) -> Any:
             )
             raise
 
-    kinds = (Tensor, *_array_types())
-    return apply_to_type(data, kinds, convert)
+    return _map(data, convert, (Tensor, *_array_types()))
 
 
 def _array_types() -> tuple[type, ...]:

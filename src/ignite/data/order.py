@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ignite.data.random_state import mix
+from ignite._core.rng import mix
 
 __all__ = ["Cutting", "SampleOrder", "cut"]
 

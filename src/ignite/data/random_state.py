@@ -14,45 +14,9 @@ from typing import Any, NamedTuple
 import torch
 
 from ignite._core.optional import numpy_or_none
+from ignite._core.rng import mix
 
 __all__ = ["PrivateRandom", "mix", "random_scope", "seed_all"]
-
-_MASK = 2**64 - 1
-
-
-def mix(seed: int, *numbers: int) -> int:
-    """Derives a 64-bit seed from a seed and the numbers that it belongs to.
-
-    A pure function, the same on every machine: the finalizer of splitmix64 is applied to the seed,
-    then to the sum of the value so far and each number in turn. For one seed, different last
-    numbers never give the same value; two lists of numbers in general collide with a probability of
-    2**-64.
-
-    Args:
-        seed: any integer; only its lowest 64 bits count, as for ``numbers``.
-        numbers: epoch, batch, rank, ...; their order matters.
-
-    Example:
-        >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(0, 2), mix(0, 1, 2) == mix(0, 2, 1)
-        (True, False, False)
-        >>> hex(mix(0))
-        '0xe220a8397b1dcdaf'
-
-    References:
-        Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014,
-        https://doi.org/10.1145/2660193.2660195
-    """
-    value = _finalize(seed)
-    for number in numbers:
-        value = _finalize(value + number)
-    return value
-
-
-def _finalize(value: int) -> int:
-    value = (value + 0x9E3779B97F4A7C15) & _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
 
 
 class random_scope:  # noqa: N801 - reads as a function: `with random_scope():`

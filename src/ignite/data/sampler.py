@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import Sampler
 
+from ignite._core.rng import mix
 from ignite.data._passes import has_length
 from ignite.data.order import Cutting, Order, SampleOrder, cut
-from ignite.data.random_state import PrivateRandom, mix
+from ignite.data.random_state import PrivateRandom
 
 __all__ = ["ShardedBatchSampler"]
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
-from ignite.data.random_state import mix, random_scope, seed_all
+from ignite._core.rng import mix
+from ignite.data.random_state import random_scope, seed_all
 
 __all__ = [
     "BatchSeeds",

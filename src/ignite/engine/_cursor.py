@@ -504,3 +504,26 @@ def _check_same_length(counters: Limits, request: Request) -> None:
 def _check_length(length: int | None, request: Request) -> None:
     if length is None and not request.has_data:
         raise ValueError("epoch_length should be provided if data is None, but given None")
+
+
+def describe_progress(counters: Limits) -> str:
+    """The counters in words, for the log."""
+    limit = (
+        f"iteration {counters.max_iters}"
+        if counters.max_iters is not None
+        else f"epoch {counters.max_epochs}"
+    )
+    length = "unknown" if counters.epoch_length is None else counters.epoch_length
+    return f"epoch {counters.epoch}, iteration {counters.iteration}, up to {limit}, epoch_length {length}"
+
+
+def describe_start(counters: Limits, is_new: bool) -> str:
+    """What a run does, for the log, in Ignite's words: programs search for them."""
+    is_in_iters = counters.max_iters is not None
+    value = counters.max_iters if is_in_iters else counters.max_epochs
+    name, unit = ("max_iters", "iterations") if is_in_iters else ("max_epochs", "epochs")
+    if is_new:
+        return f"starting with {name}={value}."
+    return (
+        f"resuming from iteration {counters.iteration}, epoch {counters.epoch} until {value} {unit}"
+    )

@@ -14,7 +14,8 @@ from ignite._core import clock
 from ignite._core.calls import name_of
 from ignite.engine import _fetch
 from ignite.engine._cursor import Cursor
-from ignite.engine._handlers import Call, Registration, add_note, call_handlers
+from ignite.engine._emitter import add_note, call_handlers
+from ignite.engine._handlers import Call, Registration
 from ignite.engine._trace import Meter, Step, Watcher, timed_call
 from ignite.engine.backup import backed_up
 from ignite.engine.resume.belongings import collect

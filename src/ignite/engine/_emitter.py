@@ -1,21 +1,24 @@
-"""The events of an engine: registers events, adds and removes handlers, and fires."""
+"""The events of an engine: registers events, adds and removes handlers, fires events and calls their handlers."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ignite._core.calls import has_parameter
+from ignite._core.calls import name_of
+from ignite.engine._filters import LastGate
 from ignite.engine._handlers import (
+    NO_KWARGS,
+    WITHOUT_ENGINE,
+    Call,
     Registration,
+    Table,
     Tables,
-    call_each,
-    call_handlers,
     is_event,
     key_of,
 )
@@ -30,7 +33,8 @@ from ignite.engine.events import (
 )
 
 if TYPE_CHECKING:
-    from ignite.base import RunContext, RunSaver
+    from ignite._core.rng import RandomState
+    from ignite.base import BoundaryRequest, RunContext, RunSaver
     from ignite.engine._cursor import Cursor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -168,15 +172,8 @@ class Emitter:
             20 cm
             40 cm
         """
-        priority = (
-            0
-            if "priority" not in kwargs or has_parameter(handler, "priority")
-            else kwargs.pop("priority")
-        )
-        if not isinstance(priority, int | float):
-            raise TypeError(f"priority should be a number, but given {priority!r}")
-        events = _events_in(event_name)
-        self._tables.add(events, handler, args, kwargs, priority, self._is_watched, self.logger)
+        events, is_watched = _events_in(event_name), self._is_watched
+        self._tables.add(events, handler, args, kwargs, is_watched, self.logger)
         self._attention = True
         return RemovableEventHandle(event_name, handler, self)
 
@@ -263,14 +260,14 @@ class Emitter:
         self._attention = True
         is_plain = isinstance(event_name, CallableEventWithFilter)
         name = event_name._name_ if is_plain else key_of(event_name)
-        if self._logs_events:
+        if self.logger.isEnabledFor(logging.DEBUG):
             self.logger.debug(
                 "%s | %s, Firing handlers for event %s",
                 self.state.epoch,
                 self.state.iteration,
                 event_name,
             )
-        table, count = self._tables[name], self.state._count_firing(name)
+        table, count = self._tables[name], self._count_firing(name)
         call: Any = call_each if name == "EXCEPTION_RAISED" else call_handlers
         if self._watcher is not None:
             self._watcher.call(call, table.calls, self, event_name, count, event_args, event_kwargs)
@@ -289,7 +286,17 @@ class Emitter:
         elif name in counts:  # the usual case, without a call
             counts[name] += 1
         else:
-            self.state._count_firing(name)
+            self._count_firing(name)
+
+    def _count_firing(self, name: str) -> int:
+        """Returns the count of an event that is being fired: that of its attribute, or one more than before."""
+        state = self.state
+        attribute = state._own_event_to_attr.get(name) or state.event_to_attr.get(name)
+        if attribute is not None:
+            count: int = getattr(state, attribute)
+            return count
+        count = state._event_counts[name] = state._event_counts.get(name, 0) + 1
+        return count
 
     def _counts_matter(self, name: str) -> bool:
         """Whether a handler of the event has a filter."""
@@ -354,11 +361,8 @@ class Emitter:
     def _is_watched(self) -> bool:
         """Whether every event has to be fired, even if it has no handlers."""
         overridden = type(self)._fire_event is not Emitter._fire_event
-        return overridden or self._logs_events or self._watcher is not None
-
-    @property
-    def _logs_events(self) -> bool:
-        return self.logger.isEnabledFor(logging.DEBUG)
+        logs_events = self.logger.isEnabledFor(logging.DEBUG)
+        return overridden or logs_events or self._watcher is not None
 
     @property
     def _event_handlers(
@@ -391,51 +395,149 @@ def _is_other(known: Any, event: Any) -> bool:
     return both and (type(known) is not type(event)) and known.value != event.value
 
 
-class Added:
-    """Records what is added to engines within ``with`` blocks, to remove it again.
+class Unfinished(NamedTuple):
+    """An event whose handlers have not all been called."""
 
-    That includes handlers, run contexts and the run saver. Everything added outside of the blocks
-    stays, also on the same events.
+    event: str
+    num_done: int
+    """Number of handlers that have returned."""
 
-    Args:
-        *engines: the engines to record.
 
-    Example:
-        >>> from ignite.engine import Engine, Events
-        >>> engine = Engine(lambda engine, batch: batch)
-        >>> added = Added(engine)
-        >>> with added:
-        ...     _ = engine.add_event_handler(Events.STARTED, print, "begun")
-        >>> added.take_off()
-        >>> engine.has_event_handler(print)
-        False
+class Preempted(BaseException):
+    """Leaves engines that run within a handler, so that the trainer can be saved and stopped.
+
+    It is no ``Exception``, so that ``except Exception`` does not catch it. Handlers that replace
+    something for an evaluation, such as the weights, should restore it in a ``finally``.
     """
 
-    def __init__(self, *engines: Any) -> None:
-        self._engines = engines
-        self._new: list[Any] = []
-        """Holds the objects, so that no id is reused."""
+    def __init__(self, request: BoundaryRequest, random: RandomState | None) -> None:
+        super().__init__("the run was asked to stop")
+        self.request = request
+        self.random = random
+        """The random states at the start of the interrupted handler."""
+        self.unfinished: Unfinished | None = None
+        """The interrupted event of the trainer; set by the dispatch."""
 
-    def __enter__(self) -> Added:
-        self._before = {id(one) for one in self._all()}
-        return self
 
-    def __exit__(self, *args: Any, **kwargs: Any) -> None:
-        self._new += [one for one in self._all() if id(one) not in self._before]
+def call_handlers(
+    calls: Iterable[Call],
+    engine: Any,
+    event: Any,
+    count: int,
+    event_args: tuple[Any, ...] = (),
+    event_kwargs: Mapping[str, Any] = NO_KWARGS,
+) -> None:
+    """Calls the handlers of an event, in order.
 
-    def _all(self) -> Iterator[Any]:
-        for engine in self._engines:
-            yield from engine._tables.entries()
-            yield from engine._frames
-            yield engine._keeper
+    A handler that is added to the event during a firing is called in the same firing, last.
+    Removing takes effect from the next firing on.
 
-    def take_off(self) -> None:
-        """Removes what was added within the blocks."""
-        new = {id(one) for one in self._new if one is not None}
-        for engine in self._engines:
-            engine._tables.drop(new)
-            engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
-            if id(engine._keeper) in new:
-                engine._keeper = None
-            engine._refresh_tables()
-        self._new.clear()
+    Args:
+        calls: the handlers of the event.
+        engine: the engine that fires.
+        event: the event, for the note on an exception.
+        count: the epoch or iteration of the event, or the number of its firings, for filters.
+        event_args: arguments of the event, e.g. the exception for EXCEPTION_RAISED.
+        event_kwargs: likewise, by name; they override those of the handler.
+
+    Raises:
+        Whatever a handler raises, unchanged, with a note that names the handler. Handlers after it
+        are not called.
+    """
+    handler = None
+    in_full = bool(event_args or event_kwargs)
+    try:
+        for handler, style, every, due, passes, entry in calls:
+            if (
+                (every and count % every)
+                or (due is not None and count not in due)
+                or (passes is not None and not passes(engine, count))
+            ):
+                continue
+            if not style and not in_full:
+                handler(engine)
+            elif style == WITHOUT_ENGINE and not in_full:
+                handler()
+            else:
+                _call_in_full(handler, entry, engine, event_args, event_kwargs)
+    except BaseException as error:
+        if isinstance(error, Preempted):
+            _record_interrupted_handler(error, engine, event, entry)
+        elif handler is not None:
+            add_note(error, f"in handler {name_of(entry.handler)} of {event!r} ({count})")
+        raise
+
+
+def _call_in_full(
+    handler: Callable[..., Any],
+    entry: Registration,
+    engine: Any,
+    event_args: tuple[Any, ...],
+    event_kwargs: Mapping[str, Any],
+) -> None:
+    args, kwargs = entry.args, entry.kwargs
+    if entry.takes_payload:
+        args, kwargs = (*event_args, *args), {**kwargs, **event_kwargs}
+    if entry.takes_engine:
+        args = (engine, *args)
+    handler(*args, **kwargs)
+
+
+def _record_interrupted_handler(
+    cut: Preempted, engine: Any, event: Any, entry: Registration
+) -> None:
+    """Records which handler of the trainer was interrupted."""
+    if cut.request.trainer is engine:
+        name = key_of(event)
+        handlers = (
+            entry.handler,
+            getattr(entry.handler, "__wrapped__", None),
+        )  # watchers wrap handlers
+        entries = enumerate(engine._tables[name].entries)
+        num_done = next(
+            i for i, known in entries if known.args is entry.args and known.handler in handlers
+        )
+        cut.unfinished = Unfinished(name, num_done)
+
+
+def call_each(
+    calls: Iterable[Call],
+    engine: Any,
+    event: Any,
+    count: int,
+    event_args: tuple[Any, ...] = (),
+    event_kwargs: Mapping[str, Any] = NO_KWARGS,
+) -> None:
+    """Calls the handlers of an event, in order, even after one of them has raised.
+
+    Raises:
+        The first exception of a handler, after all have been called. An exception that is no
+        ``Exception``, such as KeyboardInterrupt, is raised at once, unless it is an argument of the
+        event.
+    """
+    raised: BaseException | None = None
+    for call in list(calls):
+        try:
+            call_handlers([call], engine, event, count, event_args, event_kwargs)
+        except BaseException as error:
+            if not isinstance(error, Exception) and error not in event_args:
+                raise
+            raised = raised or error
+    if raised is not None:
+        try:
+            raise raised
+        finally:
+            del raised  # the traceback refers to this frame: a reference cycle
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Adds a note on where ``error`` was raised, once, even if it passes through several engines."""
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)
+
+
+def owed_calls(table: Table) -> list[Call]:
+    """Returns calls of handlers with ``last=True`` that were not called at what was the last firing."""
+    gates = ((call, call[-1].condition.passes) for call in table.calls)
+    owed = [call for call, gate in gates if isinstance(gate, LastGate) and gate.is_owed]
+    return [(handler, style, 0, None, None, entry) for handler, style, *_, entry in owed]

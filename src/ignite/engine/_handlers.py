@@ -1,50 +1,46 @@
-"""Handlers of events: registered in tables, called by the dispatch, and removed by handles.
+"""Handlers of events: registered in tables, and removed by handles.
 
 Signatures and filters are evaluated when a handler is added, so that a call costs as little as
-possible.
+possible. :mod:`ignite.engine._emitter` calls them.
 """
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import Enum
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ignite._core.calls import accepts, describe_signature, name_of, source_location
+from ignite._core.calls import describe_signature, name_of, source_location
 from ignite.engine._filters import FOR_EVER, Combined, DueAt, Filter, Last, LastGate, bind
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
 
-    from ignite._core.rng import RandomState
-    from ignite.base import BoundaryRequest
-
 __all__ = [
+    "NO_KWARGS",
+    "WITHOUT_ENGINE",
+    "Added",
     "Call",
     "Condition",
     "Payload",
-    "Preempted",
     "Registration",
     "RemovableEventHandle",
     "Table",
     "Tables",
-    "Unfinished",
-    "add_note",
-    "call_each",
-    "call_handlers",
     "compile_filter",
     "is_event",
     "key_of",
-    "owed_calls",
     "quiet_up_to",
     "register",
 ]
 
 NO_KWARGS: Mapping[str, Any] = {}
 _PLACEHOLDER = object()
+_ANY_SIGNATURE = inspect.signature(lambda *args, **kwargs: None)
 
 # Ways to call a handler, the most common first.
 WITH_ENGINE, WITHOUT_ENGINE, IN_FULL = range(3)
@@ -252,8 +248,7 @@ class Tables(dict[str, Table]):
         events: Sequence[Any],
         handler: Callable[..., Any],
         args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        priority: float,
+        kwargs: dict[str, Any],
         is_watched: bool,
         logger: logging.Logger,
     ) -> None:
@@ -261,7 +256,12 @@ class Tables(dict[str, Table]):
 
         Raises:
             ValueError, TypeError: as in :meth:`find_all` and :func:`register`.
+            TypeError: ``priority`` in ``kwargs`` is not a number.
         """
+        is_priority = "priority" in kwargs and not _has_parameter(handler, "priority")
+        priority = kwargs.pop("priority") if is_priority else 0
+        if not isinstance(priority, int | float):
+            raise TypeError(f"priority should be a number, but given {priority!r}")
         tables = self.find_all(events, logger)
         registrations = [
             register(table, event, handler, args, kwargs, priority)
@@ -320,6 +320,10 @@ def register(
     """
     if not callable(handler):
         raise TypeError(f"handler should be callable, but given {handler!r}")
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:  # some built-in functions have no signature
+        signature = _ANY_SIGNATURE
     payload_args = (_PLACEHOLDER,) * len(table.payload.args)
     payload_kwargs = dict.fromkeys(table.payload.kwargs, _PLACEHOLDER)
     attempts = [(True, True), (False, True)]
@@ -329,8 +333,11 @@ def register(
         engine_args = (_PLACEHOLDER,) if takes_engine else ()
         event_args = payload_args if takes_payload else ()
         event_kwargs = payload_kwargs if takes_payload else {}
-        if accepts(handler, *engine_args, *event_args, *args, **{**kwargs, **event_kwargs}):
-            break
+        try:
+            signature.bind(*engine_args, *event_args, *args, **{**kwargs, **event_kwargs})
+        except TypeError:
+            continue
+        break
     else:
         raise ValueError(_misfit(handler, table, args, kwargs))
     is_plain = not (args or kwargs or table.payload.args or table.payload.kwargs)
@@ -338,6 +345,18 @@ def register(
     condition = compile_filter(getattr(event, "filter", None), table.event)
     return Registration(
         handler, args, kwargs, takes_engine, takes_payload, style, condition, event, priority
+    )
+
+
+def _has_parameter(func: Callable[..., Any], name: str) -> bool:
+    """Whether ``func`` has an explicit parameter ``name`` that can be passed by keyword."""
+    try:
+        parameter = inspect.signature(func).parameters.get(name)
+    except ValueError:
+        return False
+    return parameter is not None and parameter.kind in (
+        parameter.POSITIONAL_OR_KEYWORD,
+        parameter.KEYWORD_ONLY,
     )
 
 
@@ -356,96 +375,6 @@ def compile_filter(condition: Filter | None, event: str) -> Condition:
     return Condition(passes=LastGate(passes) if Last() in parts else passes)
 
 
-class Unfinished(NamedTuple):
-    """An event whose handlers have not all been called."""
-
-    event: str
-    num_done: int
-    """Number of handlers that have returned."""
-
-
-class Preempted(BaseException):
-    """Leaves engines that run within a handler, so that the trainer can be saved and stopped.
-
-    It is no ``Exception``, so that ``except Exception`` does not catch it. Handlers that replace
-    something for an evaluation, such as the weights, should restore it in a ``finally``.
-    """
-
-    def __init__(self, request: BoundaryRequest, random: RandomState | None) -> None:
-        super().__init__("the run was asked to stop")
-        self.request = request
-        self.random = random
-        """The random states at the start of the interrupted handler."""
-        self.unfinished: Unfinished | None = None
-        """The interrupted event of the trainer; set by the dispatch."""
-
-
-def call_handlers(
-    calls: Iterable[Call],
-    engine: Any,
-    event: Any,
-    count: int,
-    event_args: tuple[Any, ...] = (),
-    event_kwargs: Mapping[str, Any] = NO_KWARGS,
-) -> None:
-    """Calls the handlers of an event, in order.
-
-    A handler that is added to the event during a firing is called in the same firing, last.
-    Removing takes effect from the next firing on.
-
-    Args:
-        calls: the handlers of the event.
-        engine: the engine that fires.
-        event: the event, for the note on an exception.
-        count: the epoch or iteration of the event, or the number of its firings, for filters.
-        event_args: arguments of the event, e.g. the exception for EXCEPTION_RAISED.
-        event_kwargs: likewise, by name; they override those of the handler.
-
-    Raises:
-        Whatever a handler raises, unchanged, with a note that names the handler. Handlers after it
-        are not called.
-    """
-    handler = None
-    in_full = bool(event_args or event_kwargs)
-    try:
-        for handler, style, every, due, passes, entry in calls:
-            if (
-                (every and count % every)
-                or (due is not None and count not in due)
-                or (passes is not None and not passes(engine, count))
-            ):
-                continue
-            if not style and not in_full:
-                handler(engine)
-            elif style == WITHOUT_ENGINE and not in_full:
-                handler()
-            else:
-                _call_in_full(handler, entry, engine, event_args, event_kwargs)
-    except BaseException as error:
-        if isinstance(error, Preempted):
-            _record_interrupted_handler(error, engine, event, entry)
-        elif handler is not None:
-            add_note(error, f"in handler {name_of(entry.handler)} of {event!r} ({count})")
-        raise
-
-
-def _record_interrupted_handler(
-    cut: Preempted, engine: Any, event: Any, entry: Registration
-) -> None:
-    """Records which handler of the trainer was interrupted."""
-    if cut.request.trainer is engine:
-        name = key_of(event)
-        handlers = (
-            entry.handler,
-            getattr(entry.handler, "__wrapped__", None),
-        )  # watchers wrap handlers
-        entries = enumerate(engine._tables[name].entries)
-        num_done = next(
-            i for i, known in entries if known.args is entry.args and known.handler in handlers
-        )
-        cut.unfinished = Unfinished(name, num_done)
-
-
 def quiet_up_to(
     iteration: int, requested: Table, ready: Table, begun: Table, completed: Table
 ) -> int:
@@ -456,64 +385,6 @@ def quiet_up_to(
         begun.next_due(iteration + 1) - 1,
         completed.next_due(iteration + 1) - 1,
     )
-
-
-def _call_in_full(
-    handler: Callable[..., Any],
-    entry: Registration,
-    engine: Any,
-    event_args: tuple[Any, ...],
-    event_kwargs: Mapping[str, Any],
-) -> None:
-    args, kwargs = entry.args, entry.kwargs
-    if entry.takes_payload:
-        args, kwargs = (*event_args, *args), {**kwargs, **event_kwargs}
-    if entry.takes_engine:
-        args = (engine, *args)
-    handler(*args, **kwargs)
-
-
-def call_each(
-    calls: Iterable[Call],
-    engine: Any,
-    event: Any,
-    count: int,
-    event_args: tuple[Any, ...] = (),
-    event_kwargs: Mapping[str, Any] = NO_KWARGS,
-) -> None:
-    """Calls the handlers of an event, in order, even after one of them has raised.
-
-    Raises:
-        The first exception of a handler, after all have been called. An exception that is no
-        ``Exception``, such as KeyboardInterrupt, is raised at once, unless it is an argument of the
-        event.
-    """
-    raised: BaseException | None = None
-    for call in list(calls):
-        try:
-            call_handlers([call], engine, event, count, event_args, event_kwargs)
-        except BaseException as error:
-            if not isinstance(error, Exception) and error not in event_args:
-                raise
-            raised = raised or error
-    if raised is not None:
-        try:
-            raise raised
-        finally:
-            del raised  # the traceback refers to this frame: a reference cycle
-
-
-def add_note(error: BaseException, text: str) -> None:
-    """Adds a note on where ``error`` was raised, once, even if it passes through several engines."""
-    if text not in getattr(error, "__notes__", ()):
-        error.add_note(text)
-
-
-def owed_calls(table: Table) -> list[Call]:
-    """Returns calls of handlers with ``last=True`` that were not called at what was the last firing."""
-    gates = ((call, call[-1].condition.passes) for call in table.calls)
-    owed = [call for call, gate in gates if isinstance(gate, LastGate) and gate.is_owed]
-    return [(handler, style, 0, None, None, entry) for handler, style, *_, entry in owed]
 
 
 def _misfit(
@@ -588,3 +459,53 @@ def _weak(handler: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None
         return weakref.ref(handler)
     except TypeError:  # objects with slots and no __weakref__
         return lambda: handler
+
+
+class Added:
+    """Records what is added to engines within ``with`` blocks, to remove it again.
+
+    That includes handlers, run contexts and the run saver. Everything added outside of the blocks
+    stays, also on the same events.
+
+    Args:
+        *engines: the engines to record.
+
+    Example:
+        >>> from ignite.engine import Engine, Events
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> added = Added(engine)
+        >>> with added:
+        ...     _ = engine.add_event_handler(Events.STARTED, print, "begun")
+        >>> added.take_off()
+        >>> engine.has_event_handler(print)
+        False
+    """
+
+    def __init__(self, *engines: Any) -> None:
+        self._engines = engines
+        self._new: list[Any] = []
+        """Holds the objects, so that no id is reused."""
+
+    def __enter__(self) -> Added:
+        self._before = {id(one) for one in self._all()}
+        return self
+
+    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+        self._new += [one for one in self._all() if id(one) not in self._before]
+
+    def _all(self) -> Iterator[Any]:
+        for engine in self._engines:
+            yield from engine._tables.entries()
+            yield from engine._frames
+            yield engine._keeper
+
+    def take_off(self) -> None:
+        """Removes what was added within the blocks."""
+        new = {id(one) for one in self._new if one is not None}
+        for engine in self._engines:
+            engine._tables.drop(new)
+            engine._frames[:] = [frame for frame in engine._frames if id(frame) not in new]
+            if id(engine._keeper) in new:
+                engine._keeper = None
+            engine._refresh_tables()
+        self._new.clear()

@@ -25,23 +25,15 @@ from ignite.engine._cursor import (
     Verdict,
     is_last_in_epoch,
 )
+from ignite.engine._emitter import Preempted, add_note, call_handlers, owed_calls
 from ignite.engine._filters import FOR_EVER
-from ignite.engine._handlers import (
-    Call,
-    Payload,
-    Preempted,
-    Table,
-    add_note,
-    call_handlers,
-    owed_calls,
-    quiet_up_to,
-)
+from ignite.engine._handlers import Call, Payload, Table, quiet_up_to
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
     from ignite._core.rng import RandomState
     from ignite.base import BoundaryRequest
-    from ignite.engine._handlers import Unfinished
+    from ignite.engine._emitter import Unfinished
 
 # A lookup of an enum member takes as long as a call of a handler.
 _GET_BATCH_STARTED = Events.GET_BATCH_STARTED
@@ -202,8 +194,8 @@ def is_handled(engine: Controls, error: BaseException) -> bool:
 def _iterate(engine: Controls) -> Verdict:  # noqa: C901 - a call costs as much as a moment
     """Runs iterations up to the end of the epoch or to a request."""
     state, cursor, step = engine.state, engine._cursor, engine._measured_step()
-    requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     call = _call_watched if engine._is_watched else call_handlers
+    requested, ready, begun, completed = tables = _tables_of_iteration(engine)
     moment = cursor.moment
     cursor.moment = BETWEEN_BATCHES
     keeps = _fetch.end_is_open(state, cursor)

@@ -12,12 +12,10 @@ from ignite.engine._handlers import key_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ignite.engine._cursor import Counters, Cursor
+    from ignite.engine._cursor import Cursor
 
 __all__ = [
     "State",
-    "describe_progress",
-    "describe_start",
     "load_progress",
     "load_user_values",
     "save_progress",
@@ -112,15 +110,6 @@ class State:
         """
         return self._attribute_of(key_of(event_name))
 
-    def _count_firing(self, name: str) -> int:
-        """The count of an event that is being fired: of its attribute, or one more than before."""
-        attribute = self._attribute_of(name)
-        if attribute is not None:
-            count: int = getattr(self, attribute)
-            return count
-        count = self._event_counts[name] = self._event_counts.get(name, 0) + 1
-        return count
-
     def _attribute_of(self, name: str) -> str | None:
         return self._own_event_to_attr.get(name) or self.event_to_attr.get(name)
 
@@ -137,29 +126,6 @@ class State:
 class _Layout(Serializable):
     _state_dict_all_req_keys = ("epoch_length",)
     _state_dict_one_of_opt_keys = (("iteration", "epoch"), ("max_epochs", "max_iters"))
-
-
-def describe_progress(counters: Counters) -> str:
-    """The counters in words, for the log."""
-    limit = (
-        f"iteration {counters.max_iters}"
-        if counters.max_iters is not None
-        else f"epoch {counters.max_epochs}"
-    )
-    length = "unknown" if counters.epoch_length is None else counters.epoch_length
-    return f"epoch {counters.epoch}, iteration {counters.iteration}, up to {limit}, epoch_length {length}"
-
-
-def describe_start(counters: Counters, is_new: bool) -> str:
-    """What a run does, for the log, in Ignite's words: programs search for them."""
-    is_in_iters = counters.max_iters is not None
-    value = counters.max_iters if is_in_iters else counters.max_epochs
-    name, unit = ("max_iters", "iterations") if is_in_iters else ("max_epochs", "epochs")
-    if is_new:
-        return f"starting with {name}={value}."
-    return (
-        f"resuming from iteration {counters.iteration}, epoch {counters.epoch} until {value} {unit}"
-    )
 
 
 class _WithProgress(Protocol):

@@ -18,14 +18,8 @@ from ignite._core.rng import RandomState, capture_random_state, manual_seed
 from ignite.distributed import get_world_size
 from ignite.engine import _cursor, _fetch, _loop, together
 from ignite.engine._controls import Controls, entered, outermost_engine
-from ignite.engine._cursor import Course, Cursor, Request
-from ignite.engine._state import (
-    State,
-    describe_progress,
-    describe_start,
-    load_progress,
-    save_progress,
-)
+from ignite.engine._cursor import Course, Cursor, Request, describe_progress, describe_start
+from ignite.engine._state import State, load_progress, save_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
@@ -307,8 +301,8 @@ class Engine(Controls, Generic[Batch, Output]):
                 self._pass_notifier = _fetch.PassNotifier(data)
             state.times = dict.fromkeys(state.times, 0.0)
             cursor.moment = _cursor.BEFORE_RUN
-            self._clear_requests()
             self._run_watch.restart()
+            self._clear_requests()
         state.max_epochs, state.max_iters, state.epoch_length = (
             plan.max_epochs,
             plan.max_iters,

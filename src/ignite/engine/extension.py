@@ -22,8 +22,8 @@ handlers and metrics use nothing else.
 from typing import Any, cast
 
 from ignite.engine import _controls
-from ignite.engine._emitter import Added
-from ignite.engine._handlers import Registration, Unfinished
+from ignite.engine._emitter import Unfinished
+from ignite.engine._handlers import Added, Registration
 from ignite.engine._supervised.training_step import TrainingStep
 from ignite.engine._trace import Meter, Step
 from ignite.engine.engine import Engine

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite._core.trees import apply_to_type
+from ignite._core.trees import map_leaves
 from ignite.engine import Engine, together
 
 __all__ = ["TerminateOnNan"]
@@ -66,7 +66,7 @@ class TerminateOnNan:
 def _is_finite(output: Any) -> bool:
     leaves: list[Any] = []
     try:
-        apply_to_type(output, (numbers.Number, Tensor), leaves.append)
+        map_leaves(output, (numbers.Number, Tensor), leaves.append)
     except TypeError as error:
         error.add_note("in TerminateOnNan: select the numbers of the output with output_transform")
         raise

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.trees import convert_tensor, in_float32
+from ignite._core.trees import moved
 from ignite.engine import (
     BackpropEvents,
     Engine,
@@ -73,7 +73,7 @@ class Batches:
 def _moved(x: Any, device: torch.device | None, non_blocking: bool) -> Any:
     if type(x) is Tensor and device is not None:  # the usual case, without visiting containers
         return x if x.device == device else x.to(device, non_blocking=non_blocking)
-    return convert_tensor(x, device, non_blocking)
+    return moved(x, device, non_blocking)
 
 
 class _TrainingOutput:
@@ -124,7 +124,7 @@ class _EvaluationOutput:
 
     def __call__(self, x: Any, target: Any, y_pred: Any) -> tuple[Any, Any]:
         y, self._weight = target if type(target) is Weighted else (target, None)
-        return self._loss.row_kept(in_float32(y_pred), y), y
+        return self._loss.row_kept(y_pred, y), y
 
     def weighted(self, output: tuple[Any, Any]) -> tuple[Any, Any]:
         """Returns the output of the step, with sample weights if there are any."""

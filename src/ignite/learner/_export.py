@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ignite import storage
 from ignite._core.optional import import_optional
 from ignite._core.rng import capture_random_state, restore_random_state
-from ignite._core.trees import apply_to_type, convert_tensor
+from ignite._core.trees import map_leaves, moved
 from ignite.data.arrays import as_tensors
 from ignite.learner._data.inspection import tensors_in
 from ignite.learner._data.schema import Facts, Learnt
@@ -37,7 +37,7 @@ class _Call(NamedTuple):
     def dynamic(self) -> Any:
         """The dynamic dimensions of the inputs: the first one, of samples."""
         first = {0: torch.export.Dim.DYNAMIC}
-        shapes = [apply_to_type(one, Tensor, lambda _: first) for one in (self.args, self.kwargs)]
+        shapes = [map_leaves(one, Tensor, lambda _: first) for one in (self.args, self.kwargs)]
         return shapes[1] if self.kwargs else shapes[0]
 
 
@@ -66,13 +66,13 @@ def export_model(model: nn.Module, path: Path, example: Any) -> None:
 
 def _call_of(example: Any) -> _Call:
     """Returns the arguments, with at least two samples: torch specializes programs for batch size 1."""
-    x = convert_tensor(as_tensors(example), torch.device("cpu"))
+    x = moved(as_tensors(example), torch.device("cpu"))
     if not tensors_in(x):
         raise TypeError(
             "example should be a tensor, or a tuple or dictionary of them, but given "
             f"{type(x).__name__}"
         )
-    x = apply_to_type(x, Tensor, lambda one: torch.cat([one, one]) if len(one) == 1 else one)
+    x = map_leaves(x, Tensor, lambda one: torch.cat([one, one]) if len(one) == 1 else one)
     if isinstance(x, Mapping):
         return _Call((), dict(x))
     return _Call(tuple(x) if isinstance(x, tuple | list) else (x,), {})

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
-from ignite._core.trees import apply_to_type, in_float32
+from ignite._core.trees import in_float32, map_leaves
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
 from ignite.learner._data.inspection import described, tensors_in
-from ignite.learner._data.targets import check_numbers, known_loss, one_row, same_shape
+from ignite.learner._data.schema import known_loss
+from ignite.learner._data.targets import check_numbers, one_row, same_shape
 from ignite.learner._data.weighting import (
     ClassWeight,
     Weighted,
@@ -26,7 +27,7 @@ from ignite.learner._data.weighting import (
 )
 from ignite.learner._names import LOSSES, find
 from ignite.metrics import Metric
-from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
+from ignite.metrics.metric import sync_all_reduce
 
 __all__ = ["EpochLoss", "TrainingLoss", "make_training_loss", "num_samples"]
 
@@ -108,7 +109,7 @@ class TrainingLoss:
         self.loss = loss
         known = known_loss(loss)
         self.name = None if known is None else known.name
-        """Name of a PyTorch loss, see :func:`~ignite.learner._data.targets.known_loss`.
+        """Name of a PyTorch loss, see :func:`~ignite.learner._data.schema.known_loss`.
 
         None for custom losses.
         """
@@ -210,7 +211,9 @@ class TrainingLoss:
         )
 
     def row_kept(self, y_pred: Any, y: Any) -> Any:
-        """Restores the dimension of samples if the model has squeezed the output for one sample."""
+        """Returns predictions in float32, with the dimension of samples if the model has squeezed it for one sample."""
+        if type(y_pred) is not Tensor or y_pred.dtype is not torch.float32:
+            y_pred = in_float32(y_pred)
         if self.name is None or not isinstance(y, Tensor) or y.ndim == 0 or y.shape[0] != 1:
             return y_pred
         return one_row(y_pred, 1)
@@ -225,7 +228,7 @@ class TrainingLoss:
         return y if y.dtype == y_pred.dtype else y.to(y_pred.dtype)
 
     def _ready(self, y_pred: Any, y: Any) -> tuple[Any, Any]:
-        y_pred = self.row_kept(in_float32(y_pred), y)
+        y_pred = self.row_kept(y_pred, y)
         y = self.fitted(y_pred, y)
         if self._is_of_numbers and y_pred.shape != y.shape:
             check_numbers(str(self.name), y_pred, y)  # torch would let each output meet each target
@@ -412,7 +415,7 @@ def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
         return leaf.detach().requires_grad_().clone() if leaf.is_floating_point() else leaf
 
     with torch.enable_grad():
-        return loss(apply_to_type(y_pred, Tensor, tracked) if tensors_in(y_pred) else y_pred, y)
+        return loss(map_leaves(y_pred, Tensor, tracked) if tensors_in(y_pred) else y_pred, y)
 
 
 def _zero(loss: Tensor) -> Tensor:
@@ -446,13 +449,11 @@ class EpochLoss(Metric):
         self._loss = loss
         super().__init__(output_transform, device, skip_unrolling=True)
 
-    @reinit__is_reduced
     def reset(self) -> None:
         self._total = torch.zeros((), dtype=self._double_dtype, device=self._device)
         self._num_counted = torch.zeros((), dtype=self._double_dtype, device=self._device)
         self._num_batches = 0
 
-    @reinit__is_reduced
     def update(self, output: Any) -> None:
         found, count, is_sum = self._loss.counted(*output)
         value = found.detach().to(self._total)

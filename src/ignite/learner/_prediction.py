@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ignite._core.trees import convert_tensor
+from ignite._core.trees import moved
 from ignite.data.arrays import named_tensors
 from ignite.learner._data.inspection import call_model, kept, num_samples_in
 from ignite.learner._data.sources import Loader
@@ -40,8 +40,8 @@ def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator
 
 def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
     with _applied(learner):
-        out = call_model(learner.model, convert_tensor(x, learner.device))
-    out = one_row(convert_tensor(out, torch.device("cpu")), num_samples_in(x) or 0)
+        out = call_model(learner.model, moved(x, learner.device))
+    out = one_row(moved(out, torch.device("cpu")), num_samples_in(x) or 0)
     if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
         raise ValueError(
             f"x should have shape (N, ...), but given {tuple(x.shape)}, with an output of shape "

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader
 
 from ignite import distributed as idist
-from ignite._core.trees import apply_to_type
+from ignite._core.trees import map_leaves
 from ignite.data import ArrayLoader
 from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, names_of
@@ -223,7 +223,7 @@ def example_of(loader: Loader) -> Any:
     parts = loader.whole or loader.first()
     if parts is None:
         return None
-    return apply_to_type(few_rows(parts.x, slice(2)), (Tensor, PackedSequence), _copied_to_host)
+    return map_leaves(few_rows(parts.x, slice(2)), (Tensor, PackedSequence), _copied_to_host)
 
 
 def _copied_to_host(leaf: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ignite._core.trees import convert_tensor
+from ignite._core.trees import moved
 from ignite.engine import Engine
 from ignite.learner._data.in_memory import Names, inputs_of
 from ignite.learner._data.inspection import (
@@ -443,7 +443,7 @@ class Learner:
         if example is None:
             return None
         known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
-        return convert_tensor(inputs_of(example, known), self.device)
+        return moved(inputs_of(example, known), self.device)
 
     def describe(self) -> str:
         """Describes the configuration, and which handlers run when."""

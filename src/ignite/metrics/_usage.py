@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from ignite.engine import CallableEventWithFilter, Events, EventsList
@@ -29,20 +30,12 @@ class MetricUsage:
         self._completed = completed
         self._iteration_completed = iteration_completed
 
-    @property
-    def STARTED(self) -> CallableEventWithFilter:  # noqa: N802 - Ignite's name
-        """The event at which the metric is reset."""
-        return self._started
-
-    @property
-    def COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
-        """The event at which the metric is computed."""
-        return self._completed
-
-    @property
-    def ITERATION_COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
-        """The event at which the metric is updated."""
-        return self._iteration_completed
+    # Read-only; attrgetter, because each attachment of a metric asks for them many times.
+    STARTED = property(attrgetter("_started"), doc="The event at which the metric is reset.")
+    COMPLETED = property(attrgetter("_completed"), doc="The event at which the metric is computed.")
+    ITERATION_COMPLETED = property(
+        attrgetter("_iteration_completed"), doc="The event at which the metric is updated."
+    )
 
     @property
     def is_of_batches(self) -> bool:

@@ -319,11 +319,11 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             ValueError: there is no usage of this name.
         """
         usage = check_usage(usage)
-        for event in (*self._events(usage), usage.COMPLETED):
+        for event in self._events(usage):
             engine.handlers_of(event)  # raises for an unknown event, before anything is added
+        entries = engine.handlers_of(usage.COMPLETED)
         instance = self._get_or_create_instance(engine, usage)
         instance._feed(engine, usage)
-        entries = engine.handlers_of(usage.COMPLETED)
         # Attached again under the same name, the metric would compute the same value twice.
         if not any(
             entry.handler == instance.completed and entry.args == (name,) for entry in entries

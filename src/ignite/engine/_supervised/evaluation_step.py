@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from ignite._core.calls import accepts
 from ignite._core.old_arguments import OldOrder, takes_old
-from ignite._core.trees import convert_tensor, in_float32
+from ignite._core.trees import in_float32, moved
 from ignite.engine._trace import Step
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,7 +109,7 @@ def _prepare_batch(
         raise type(error)(_not_a_pair(batch)) from None
     if device is None and type(x) is Tensor and type(y) is Tensor:  # the usual case
         return x, y
-    return convert_tensor(x, device, non_blocking), convert_tensor(y, device, non_blocking)
+    return moved(x, device, non_blocking), moved(y, device, non_blocking)
 
 
 def _not_a_pair(batch: Any) -> str:
@@ -384,7 +384,9 @@ def supervised_evaluation_step(
         evaluation.enter()
         with torch.no_grad():
             x, y = prepare_batch(batch, device=device, non_blocking=non_blocking)
-            y_pred = model_transform(model_fn(called_model, x))
+            y_pred = model_fn(called_model, x)
+            if model_transform is not _identity:
+                y_pred = model_transform(y_pred)
             return output_transform(x, y, y_pred)
 
     return evaluate

@@ -185,7 +185,9 @@ class TrainingStep:
         with NO_CONTEXT if is_last else self._without_sync():
             x, y = self.prepare_batch(batch)
             with self.precision.autocast():
-                y_pred = self.model_transform(self.model_fn(self.called_model, x))
+                y_pred = self.model_fn(self.called_model, x)
+                if self.model_transform is not _identity:
+                    y_pred = self.model_transform(y_pred)
                 loss = self.loss_fn(y_pred, y)
             counted = None
             if type(loss) is CountedLoss:

@@ -15,9 +15,9 @@ from ignite import storage
 from ignite._core.rng import RandomState, capture_random_state, restore_random_state
 from ignite._core.trees import items_restorer
 from ignite.engine import _fetch
-from ignite.engine._cursor import Request
-from ignite.engine._handlers import Unfinished
-from ignite.engine._state import describe_progress, load_user_values
+from ignite.engine._cursor import Request, describe_progress
+from ignite.engine._emitter import Unfinished
+from ignite.engine._state import load_user_values
 from ignite.engine.resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError
 

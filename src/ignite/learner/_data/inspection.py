@@ -19,8 +19,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from ignite._core.rng import capture_random_state, restore_random_state
-from ignite._core.trees import apply_to_type
-from ignite.data.arrays import ArrayLoader
+from ignite._core.trees import map_leaves
+from ignite.data.arrays import ArrayLoader, named_tensors
 from ignite.data.random_state import random_scope
 from ignite.data.resumable import ResumableLoader
 
@@ -51,6 +51,7 @@ __all__ = [
     "is_sparse",
     "kept",
     "last_operation",
+    "named_tensors_in",
     "not_finite",
     "num_samples_in",
     "out_of_range",
@@ -257,6 +258,11 @@ def tensors_in(data: Any) -> list[Tensor]:
     ]
 
 
+def named_tensors_in(data: Any, path: str) -> list[tuple[str, Tensor]]:
+    """Returns the tensors of :func:`tensors_in` with their paths, such as ``x[0]``."""
+    return list(named_tensors(data, path)) if tensors_in(data) else []
+
+
 def _leaves_of(data: Any) -> list[Tensor | PackedSequence] | None:
     """Returns the tensors and packed sequences in nested containers.
 
@@ -274,7 +280,7 @@ def _leaves_of(data: Any) -> list[Tensor | PackedSequence] | None:
             found += leaves
         return found
     try:  # other containers: accepted if they can be rebuilt
-        apply_to_type(data, (Tensor, PackedSequence), found.append)
+        map_leaves(data, (Tensor, PackedSequence), found.append)
     except TypeError:
         return None
     return found
@@ -297,7 +303,7 @@ def copied(data: Any) -> Any:
             return leaf._replace(data=leaf.data.clone())
         return leaf.clone()
 
-    return apply_to_type(data, (Tensor, PackedSequence), copy_of)
+    return map_leaves(data, (Tensor, PackedSequence), copy_of)
 
 
 def few_rows(data: Any, rows: Any) -> Any:
@@ -314,7 +320,7 @@ def _rows_of(data: Any, rows: Any) -> Any:
         return data[rows]
     if type(data) is tuple:  # the usual case
         return tuple([_rows_of(item, rows) for item in data])
-    return apply_to_type(data, Tensor, lambda tensor: tensor[rows])
+    return map_leaves(data, Tensor, lambda tensor: tensor[rows])
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:

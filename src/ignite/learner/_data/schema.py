@@ -6,22 +6,96 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+from torch import Tensor, nn
 
-from ignite.data.arrays import named_tensors
 from ignite.exceptions import CheckpointError
 from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import Names, Parts
-from ignite.learner._data.inspection import tensors_in
-from ignite.learner._data.targets import KnownLoss, known_loss
+from ignite.learner._data.inspection import named_tensors_in
 
-__all__ = ["Facts", "Kind", "Learnt", "Seen", "Task", "given_task", "infer_task", "wanted_by"]
+__all__ = [
+    "Facts",
+    "Kind",
+    "KnownLoss",
+    "Learnt",
+    "Seen",
+    "Task",
+    "given_task",
+    "infer_task",
+    "known_loss",
+    "wanted_by",
+]
 
 Kind: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "unknown"]
 _VERSION = 1
+_CLASSES: dict[type[nn.Module], str] = {
+    nn.CrossEntropyLoss: "cross_entropy",
+    nn.NLLLoss: "nll",
+    nn.BCEWithLogitsLoss: "bce_with_logits",
+    nn.BCELoss: "bce",
+    nn.GaussianNLLLoss: "gaussian_nll",
+    nn.MSELoss: "difference",
+    nn.L1Loss: "difference",
+    nn.HuberLoss: "difference",
+    nn.SmoothL1Loss: "difference",
+}
+_FUNCTIONS: dict[Any, str] = {
+    F.cross_entropy: "cross_entropy",
+    F.nll_loss: "nll",
+    F.binary_cross_entropy_with_logits: "bce_with_logits",
+    F.binary_cross_entropy: "bce",
+    F.gaussian_nll_loss: "gaussian_nll",
+    F.mse_loss: "difference",
+    F.l1_loss: "difference",
+    F.huber_loss: "difference",
+    F.smooth_l1_loss: "difference",
+}
+_NAMES = {
+    **{name: name for name in ("cross_entropy", "nll", "bce_with_logits", "bce", "gaussian_nll")},
+    **dict.fromkeys(("mse", "l1", "mae", "huber", "smooth_l1"), "difference"),
+}
+
+
+class KnownLoss(NamedTuple):
+    """A loss of PyTorch, given by name, module or function."""
+
+    name: str
+    """``cross_entropy``, ``nll``, ``bce_with_logits``, ``bce``, ``gaussian_nll``, or ``difference`` of two numbers."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """Options such as ``ignore_index``, ``weight`` and ``label_smoothing``."""
+
+
+def known_loss(loss: Any) -> KnownLoss | None:
+    """Identifies a loss of PyTorch given by name, module, function, or ``partial``.
+
+    Returns None for custom losses.
+
+    Example:
+        >>> known_loss(nn.CrossEntropyLoss()).name, known_loss("mse").name, known_loss(lambda y_pred, y: 0)
+        ('cross_entropy', 'difference', None)
+    """
+    if isinstance(loss, str):
+        return KnownLoss(_NAMES[loss]) if loss in _NAMES else None
+    if isinstance(loss, nn.Module):
+        for known, name in _CLASSES.items():
+            if isinstance(loss, known) and type(loss).forward is known.forward:
+                options = ("ignore_index", "weight", "pos_weight", "label_smoothing")
+                return KnownLoss(
+                    name,
+                    {option: getattr(loss, option) for option in options if hasattr(loss, option)},
+                )
+        return None
+    if isinstance(loss, functools.partial):
+        inner = None if loss.args else known_loss(loss.func)
+        return None if inner is None else KnownLoss(inner.name, {**inner.options, **loss.keywords})
+    return next(
+        (KnownLoss(name) for function, name in _FUNCTIONS.items() if loss is function), None
+    )
 
 
 @dataclass(frozen=True)
@@ -311,11 +385,7 @@ class Learnt:
 
 
 def _arrays_in(x: Any) -> list[tuple[str, Tensor]]:
-    return (
-        [(path, tensor) for path, tensor in named_tensors(x, "x") if tensor.ndim]
-        if tensors_in(x)
-        else []
-    )
+    return [(path, tensor) for path, tensor in named_tensors_in(x, "x") if tensor.ndim]
 
 
 def _seen_in(x: Any) -> tuple[Seen, ...]:

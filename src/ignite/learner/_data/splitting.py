@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from ignite.data.random_state import mix
+from ignite._core.rng import mix
 from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import Names, arrays_of
 from ignite.learner._data.inspection import (

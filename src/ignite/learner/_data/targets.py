@@ -1,95 +1,28 @@
-"""The losses of PyTorch, and checks of the targets and outputs that they take."""
+"""Checks of the targets and outputs that the losses of PyTorch take."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everybody calls it
-from torch import Tensor, nn
+from torch import Tensor
 
-from ignite._core.trees import apply_to_type
+from ignite._core.trees import map_leaves
 from ignite.learner._data.inspection import Finding, last_operation, out_of_range, tensors_in
+from ignite.learner._data.schema import KnownLoss
 
 __all__ = [
-    "KnownLoss",
     "check_fit",
     "check_numbers",
     "hard_labels",
-    "known_loss",
     "one_row",
     "same_shape",
     "without_ignored",
 ]
 
-_CLASSES: dict[type[nn.Module], str] = {
-    nn.CrossEntropyLoss: "cross_entropy",
-    nn.NLLLoss: "nll",
-    nn.BCEWithLogitsLoss: "bce_with_logits",
-    nn.BCELoss: "bce",
-    nn.GaussianNLLLoss: "gaussian_nll",
-    nn.MSELoss: "difference",
-    nn.L1Loss: "difference",
-    nn.HuberLoss: "difference",
-    nn.SmoothL1Loss: "difference",
-}
-_FUNCTIONS: dict[Any, str] = {
-    F.cross_entropy: "cross_entropy",
-    F.nll_loss: "nll",
-    F.binary_cross_entropy_with_logits: "bce_with_logits",
-    F.binary_cross_entropy: "bce",
-    F.gaussian_nll_loss: "gaussian_nll",
-    F.mse_loss: "difference",
-    F.l1_loss: "difference",
-    F.huber_loss: "difference",
-    F.smooth_l1_loss: "difference",
-}
-_NAMES = {
-    **{name: name for name in ("cross_entropy", "nll", "bce_with_logits", "bce", "gaussian_nll")},
-    **dict.fromkeys(("mse", "l1", "mae", "huber", "smooth_l1"), "difference"),
-}
 _SUM_TOLERANCE = 1e-4
 _INDEX_DTYPES = (torch.int64, torch.uint8)  # supported by the kernels of these losses
-
-
-class KnownLoss(NamedTuple):
-    """A loss of PyTorch, given by name, module or function."""
-
-    name: str
-    """``cross_entropy``, ``nll``, ``bce_with_logits``, ``bce``, ``gaussian_nll``, or ``difference`` of two numbers."""
-    options: Mapping[str, Any] = MappingProxyType({})
-    """Options such as ``ignore_index``, ``weight`` and ``label_smoothing``."""
-
-
-def known_loss(loss: Any) -> KnownLoss | None:
-    """Identifies a loss of PyTorch given by name, module, function, or ``partial``.
-
-    Returns None for custom losses.
-
-    Example:
-        >>> known_loss(nn.CrossEntropyLoss()).name, known_loss("mse").name, known_loss(lambda y_pred, y: 0)
-        ('cross_entropy', 'difference', None)
-    """
-    if isinstance(loss, str):
-        return KnownLoss(_NAMES[loss]) if loss in _NAMES else None
-    if isinstance(loss, nn.Module):
-        for known, name in _CLASSES.items():
-            if isinstance(loss, known) and type(loss).forward is known.forward:
-                options = ("ignore_index", "weight", "pos_weight", "label_smoothing")
-                return KnownLoss(
-                    name,
-                    {option: getattr(loss, option) for option in options if hasattr(loss, option)},
-                )
-        return None
-    if isinstance(loss, functools.partial):
-        inner = None if loss.args else known_loss(loss.func)
-        return None if inner is None else KnownLoss(inner.name, {**inner.options, **loss.keywords})
-    return next(
-        (KnownLoss(name) for function, name in _FUNCTIONS.items() if loss is function), None
-    )
 
 
 def same_shape(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,9 +64,7 @@ def one_row(y_pred: Any, num_samples: int) -> Any:
     if isinstance(y_pred, Tensor):
         return y_pred if y_pred.ndim and len(y_pred) == 1 else y_pred.unsqueeze(0)
     return (
-        apply_to_type(y_pred, Tensor, lambda leaf: one_row(leaf, 1))
-        if tensors_in(y_pred)
-        else y_pred
+        map_leaves(y_pred, Tensor, lambda leaf: one_row(leaf, 1)) if tensors_in(y_pred) else y_pred
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ignite._core.trees import convert_tensor
-from ignite.data.arrays import named_tensors
+from ignite._core.trees import moved
 from ignite.learner._data.in_memory import Parts
 from ignite.learner._data.inspection import (
     Finding,
@@ -19,14 +18,15 @@ from ignite.learner._data.inspection import (
     few_rows,
     is_finite,
     kept,
+    named_tensors_in,
     not_finite,
     num_samples_in,
     tensors_in,
     trial,
 )
-from ignite.learner._data.schema import Task
+from ignite.learner._data.schema import KnownLoss, Task, known_loss
 from ignite.learner._data.sources import Loader
-from ignite.learner._data.targets import KnownLoss, check_fit, known_loss
+from ignite.learner._data.targets import check_fit
 from ignite.learner._data.weighting import check_sample_weight
 
 __all__ = ["check_before_training"]
@@ -211,10 +211,9 @@ def _check_finite(
 
 
 def _not_finite_in(data: Any, name: str) -> Iterator[tuple[str, Finding]]:
-    if tensors_in(data):
-        for path, tensor in [*named_tensors(data, name)]:
-            if finding := not_finite(tensor):
-                yield path, finding
+    for path, tensor in named_tensors_in(data, name):
+        if finding := not_finite(tensor):
+            yield path, finding
 
 
 def _check_single(
@@ -384,14 +383,15 @@ def _dtype_of(module: nn.Module) -> str:
 
 
 def _shapes(data: Any) -> str:
-    if not tensors_in(data):
+    tensors = named_tensors_in(data, "")
+    if not tensors:
         return f"type {type(data).__name__}"
     return ", ".join(
         f"{path} shape {tuple(tensor.shape)} {_name(tensor.dtype)}".strip()
-        for path, tensor in named_tensors(data, "")
+        for path, tensor in tensors
     )
 
 
 def _moved(data: Any, device: torch.device | str | None) -> Any:
     is_there = device is None or all(one.device == _full(device) for one in tensors_in(data))
-    return data if is_there else convert_tensor(data, device)
+    return data if is_there else moved(data, device)
