@@ -142,7 +142,7 @@ def test_a_keyword_argument_that_cannot_be_sent_is_named():
 
 
 def test_checking_what_is_sent_does_not_copy_tensors_and_accepts_queues():
-    from ignite.distributed._elastic import check_sendable
+    from ignite.distributed.launcher import check_sendable
 
     shared_before = torch.ones(2).is_shared()
     tensor, queue = torch.ones(2), multiprocessing.get_context("spawn").Queue()

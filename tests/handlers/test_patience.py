@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.handlers._guards.patience import Patience
+from ignite.handlers._patience import Patience
 
 NAN, INF = math.nan, math.inf
 SCORES = st.lists(

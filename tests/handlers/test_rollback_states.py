@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from ignite.handlers._guards.spikes import RollbackStates
+from ignite.handlers.spike_guard import RollbackStates
 
 
 def make():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
-from ignite.handlers._guards.spikes import SpikeDetector
+from ignite.handlers.spike_guard import SpikeDetector
 
 
 def detector_of(losses, **options):

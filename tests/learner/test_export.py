@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import ignite
-from ignite.learner._export import export_model
+from ignite.learner._prediction import export_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -20,7 +20,7 @@ from ignite.metrics._distances import (
     sum_errors,
     widened,
 )
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Totals
 
 

@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ignite.metrics import _host_arrays
-from ignite.metrics._labels import argmax, as_classes, count_outside, is_binary, ratio, read_labels
+from ignite.metrics import _output_arrays
+from ignite.metrics._output_arrays import (
+    argmax,
+    as_classes,
+    count_outside,
+    is_binary,
+    ratio,
+    read_labels,
+)
 from support.classification_oracles import elsewhere
 
 inf, nan = math.inf, math.nan
@@ -26,9 +33,9 @@ def no_numpy(monkeypatch):
         raise RuntimeError("Numpy is not available")
 
     monkeypatch.setattr(torch.Tensor, "numpy", numpy)
-    _host_arrays.has_numpy.cache_clear()
+    _output_arrays.has_numpy.cache_clear()
     yield
-    _host_arrays.has_numpy.cache_clear()
+    _output_arrays.has_numpy.cache_clear()
 
 
 def first_of_the_highest(values):

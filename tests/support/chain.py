@@ -24,7 +24,7 @@ from ignite._core.differences import first_difference
 from ignite.engine import BackpropEvents, Events
 from ignite.storage import reader
 from ignite.testing import Kill, inject
-from ignite.testing._record import Recorder
+from ignite.testing.resume import Recorder
 from support import training
 from support.training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 

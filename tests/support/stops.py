@@ -22,7 +22,7 @@ import torch
 from ignite.engine import BackpropEvents, Events
 from ignite.handlers import Preemption
 from ignite.storage import reader
-from ignite.testing._record import Recorder
+from ignite.testing.resume import Recorder
 from support import chain, training
 from support.training import EPOCH_LENGTH, Log, Plan, make_training, read_log, warm_up
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ignite.testing._children import call_in_child
+from ignite.testing.resume import call_in_child
 
 
 def test_what_is_told_and_returned_arrives():

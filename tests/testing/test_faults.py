@@ -8,7 +8,7 @@ import torch
 
 from ignite.engine import BackpropEvents, Engine, Events, create_supervised_trainer
 from ignite.testing import Kill, Nan, Raise, Signal, Slow, TornFile, inject, num_fired
-from ignite.testing._children import call_in_child
+from ignite.testing.resume import call_in_child
 
 
 def test_a_kill_ends_the_process_at_once_and_leaves_its_mark(tmp_path):

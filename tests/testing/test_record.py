@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ignite.engine import Engine, Events
-from ignite.testing._record import Recorder, digest
+from ignite.testing.resume import Recorder, digest
 
 
 @pytest.mark.parametrize(

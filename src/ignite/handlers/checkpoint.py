@@ -14,6 +14,7 @@ from ignite import storage
 from ignite._core.calls import nearest
 from ignite.base import Serializable
 from ignite.engine import Engine
+from ignite.handlers._checkpoints.earlier_signature import takes_archived, takes_old_arguments
 from ignite.handlers._checkpoints.object_states import (
     HANDLER_KEY,
     check_objects,
@@ -22,7 +23,6 @@ from ignite.handlers._checkpoints.object_states import (
     load_objects,
     states_of,
 )
-from ignite.handlers._checkpoints.old_arguments import takes_archived, takes_old_arguments
 from ignite.handlers._checkpoints.run_checkpoint import of
 from ignite.handlers._checkpoints.save_handlers import (
     BaseSaveHandler,

@@ -11,7 +11,7 @@ from ignite import distributed as idist
 from ignite._core.logs import tell
 from ignite.base import ResettableHandler, Serializable
 from ignite.engine import Engine, Events
-from ignite.handlers._guards.patience import Patience, as_score
+from ignite.handlers._patience import Patience, as_score
 
 __all__ = ["EarlyStopping"]
 

@@ -11,8 +11,16 @@ from typing import Any
 from ignite import distributed as idist
 from ignite._core import clock
 from ignite.engine import Engine, Events
-from ignite.handlers._progress.display import DisplayState, Row, Screen
-from ignite.handlers._progress.trends import Best, Curve, Pace, lower_is_better, sparkline
+from ignite.handlers._progress_display import (
+    Best,
+    Curve,
+    DisplayState,
+    Pace,
+    Row,
+    Screen,
+    lower_is_better,
+    sparkline,
+)
 from ignite.handlers._trackers.scalars import named_leaves, on_host
 
 __all__ = ["LiveProgress"]

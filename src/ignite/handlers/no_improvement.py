@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ignite.engine import Engine, Events
-from ignite.handlers._guards.patience import Patience, as_score
+from ignite.handlers._patience import Patience, as_score
 
 __all__ = ["NoImprovementHandler"]
 

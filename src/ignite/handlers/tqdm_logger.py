@@ -12,7 +12,7 @@ from typing import Any
 from ignite._core import clock
 from ignite._core.optional import import_optional
 from ignite.engine import CallableEventWithFilter, Engine, Events, RemovableEventHandle
-from ignite.handlers._progress.display import PlainBar
+from ignite.handlers._progress_display import PlainBar
 from ignite.handlers._trackers.scalars import on_host
 from ignite.handlers.base_logger import BaseLogger, BaseOutputHandler
 

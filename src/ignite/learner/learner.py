@@ -20,12 +20,18 @@ from ignite.learner._data.inspection import (
 )
 from ignite.learner._data.schema import Facts, Learnt, Task, given_task, wanted_by
 from ignite.learner._engines import Engines, check_model, choose_device
-from ignite.learner._export import export_model, load_weights, save_weights
 from ignite.learner._losses import TrainingLoss, make_training_loss
 from ignite.learner._names import PRECISIONS, find
 from ignite.learner._optimizers import Optimizers, Rates, freezing, make_optimizer
+from ignite.learner._prediction import (
+    export_model,
+    load_weights,
+    predictions,
+    report_of,
+    save_weights,
+    summary,
+)
 from ignite.learner._prediction import joined as joined_parts
-from ignite.learner._prediction import predictions, report_of, summary
 from ignite.learner._preparation import Batching, load, load_to_evaluate
 from ignite.learner._runs import Recorder, values_in
 from ignite.learner._training import Options, fit, fit_dry

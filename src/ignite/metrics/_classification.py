@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite._core.old_arguments import OldOrder, takes_old
 from ignite.exceptions import NotComputableError
-from ignite.metrics._labels import (
+from ignite.metrics._output_arrays import (
     BINARY,
     MULTICLASS,
     MULTILABEL,
@@ -24,7 +24,7 @@ from ignite.metrics._labels import (
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart
 from ignite.metrics._reduction import sync_all_reduce
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
 from ignite.metrics.statistics.labels import CLASSES, CORRECT, SAMPLES
 

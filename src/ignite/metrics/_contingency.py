@@ -7,8 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of, arrays_of, largest, numpy, smallest
-from ignite.metrics._labels import as_classes, count_nan_scores, count_outside
+from ignite.metrics._output_arrays import (
+    array_of,
+    arrays_of,
+    as_classes,
+    count_nan_scores,
+    count_outside,
+    largest,
+    numpy,
+    smallest,
+)
 from ignite.metrics.statistics import Reading
 
 IGNORED = -100

@@ -14,8 +14,14 @@ from torch import Tensor
 
 from ignite._core.old_arguments import Old, OldOrder, takes_old
 from ignite.metrics._distances import NARROW
-from ignite.metrics._host_arrays import arrays_of, numpy
-from ignite.metrics._labels import as_classes, count_outside, is_binary, outside_message
+from ignite.metrics._output_arrays import (
+    arrays_of,
+    as_classes,
+    count_outside,
+    is_binary,
+    numpy,
+    outside_message,
+)
 from ignite.metrics._outputs import identity
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, ScoreCounts, Statistic

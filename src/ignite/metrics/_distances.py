@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of, detached, largest, smallest
+from ignite.metrics._output_arrays import array_of, detached, largest, smallest
 from ignite.metrics.statistics._statistic import wide_dtype
 
 NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ignite import distributed
 from ignite.exceptions import NotComputableError
 from ignite.metrics._reduction import synced
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.metric import Metric
 
 __all__ = ["Bootstrap"]

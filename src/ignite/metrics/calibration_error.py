@@ -8,10 +8,16 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, detached, without_float_warnings
-from ignite.metrics._labels import are_classes, check_shapes, squeeze_pair
+from ignite.metrics._output_arrays import (
+    are_classes,
+    arrays_of,
+    check_shapes,
+    detached,
+    squeeze_pair,
+    without_float_warnings,
+)
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 

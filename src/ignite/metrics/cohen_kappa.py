@@ -17,7 +17,7 @@ from ignite.metrics._contingency import (
     outside_message,
 )
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic, Totals
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import MULTICLASS, Labels, ratio, read_labels
+from ignite.metrics._output_arrays import MULTICLASS, Labels, ratio, read_labels
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import read_rows, widened
-from ignite.metrics._host_arrays import arrays_of, numpy, rows_product, without_float_warnings
+from ignite.metrics._output_arrays import arrays_of, numpy, rows_product, without_float_warnings
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart, zero
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["CosineSimilarity"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic
 from ignite.metrics.statistics._statistic import leaves_inference_mode
 

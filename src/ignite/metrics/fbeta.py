@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import ratio
+from ignite.metrics._output_arrays import ratio
 from ignite.metrics._outputs import identity
 from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher, computed_state
 from ignite.metrics.precision import Precision

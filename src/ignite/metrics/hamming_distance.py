@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ignite.metrics._classification import _BaseClassification
-from ignite.metrics._labels import MULTILABEL
+from ignite.metrics._output_arrays import MULTILABEL
 from ignite.metrics.statistics import LabelCounts
 from ignite.metrics.statistics.labels import CLASSES
 

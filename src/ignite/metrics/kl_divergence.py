@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities, odds_of, rows_of_logits
 from ignite.metrics._parts import StatisticPart, zero
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["KLDivergence"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import as_loss_arguments, identity
 from ignite.metrics._parts import StatisticPart, zero
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import NARROW, read_rows, squared_distances, widened
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["MaximumMeanDiscrepancy"]

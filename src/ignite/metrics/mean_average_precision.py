@@ -17,7 +17,7 @@ from ignite.metrics._curves import (
     check_values,
     rank_scores,
 )
-from ignite.metrics._labels import BINARY, MULTICLASS, MULTILABEL, check_shapes, squeeze_pair
+from ignite.metrics._output_arrays import BINARY, MULTICLASS, MULTILABEL, check_shapes, squeeze_pair
 from ignite.metrics._outputs import identity
 from ignite.metrics.statistics import KeptSamples, Reading, Statistic
 

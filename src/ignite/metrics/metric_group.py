@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import synced
 from ignite.metrics._saved_state import check_names
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.metric import Metric
 from ignite.metrics.metrics_lambda import MetricsLambda, update_together
 from ignite.metrics.statistics import Statistic

@@ -14,8 +14,8 @@ from ignite.engine import Engine
 from ignite.metrics._arithmetic import Method
 from ignite.metrics._outputs import identity
 from ignite.metrics._reduction import synced
-from ignite.metrics._shared_statistics import View
 from ignite.metrics._usage import MetricUsage
+from ignite.metrics._views import View
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading
 from ignite.metrics.statistics._statistic import update_all

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import count_not_binary
+from ignite.metrics._output_arrays import count_not_binary
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
 
 __all__ = ["MultiLabelConfusionMatrix"]

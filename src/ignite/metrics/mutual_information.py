@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import NARROW, odds_of, read_predicted_rows, widened
-from ignite.metrics._host_arrays import numpy, rows_product, scratch
-from ignite.metrics._ignite_states import warn_of_incomplete_state
+from ignite.metrics._output_arrays import numpy, rows_product, scratch
 from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import warn_of_incomplete_state
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
 

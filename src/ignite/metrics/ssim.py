@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from ignite.metrics._distances import widened
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart, zero
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.psnr import check_images
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart, no_count
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import RankCounts, Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
+import os
 import re
+import select
+import signal
+import struct
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
+from ignite._core import clock
 from ignite._core.differences import first_difference
 from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
 from ignite.engine import Engine, Events
-from ignite.testing._children import call_in_child
-from ignite.testing._record import Recorder
 from ignite.testing.faults import Fault, Kill, Raise
 from ignite.testing.injection import inject
 
-__all__ = ["Resumption", "Run", "assert_resume_is_exact"]
-
+__all__ = [
+    "Resumption",
+    "Run",
+    "assert_resume_is_exact",
+]
 
 _SEED = 0xD1CE
 _NOT_REPEATABLE = "Two uninterrupted runs differ: make_run should seed all random numbers"
@@ -250,3 +263,251 @@ def _entries_differ(record: _Record, reference: _Record, last: int) -> str | Non
             return f"there is no {key}"
     surplus = [key for key in record.entries if key not in reference.entries]
     return f"there should be no {surplus[0]}" if surplus else None
+
+
+_LAST = float("-inf")
+_FIRST = float("inf")
+
+
+class Recorder:
+    """Records the batches and metrics of a trainer, starting when it is created.
+
+    Args:
+        trainer: the trainer.
+        objects: further objects by name. The metrics of engines are recorded after each of their
+            runs.
+        send: called with each entry ``(key, value)`` at once, so that it survives the process.
+    """
+
+    def __init__(
+        self,
+        trainer: Engine[Any, Any],
+        objects: Mapping[str, Any],
+        send: Callable[[str, Any], None] | None = None,
+    ) -> None:
+        self.entries: dict[str, Any] = {}
+        """Digests of batches, and metrics, by keys that contain the iteration."""
+        self.started_at: int | None = None
+        """The iteration after which the run continued; None if it was already complete."""
+        self._trainer = trainer
+        self._objects = {name: thing for name, thing in objects.items() if thing is not trainer}
+        self._send = send
+        trainer.add_event_handler(Events.STARTED, self._record_start, priority=_FIRST)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._record_batch, priority=_FIRST)
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, _RecordMetrics(self, "trainer"), priority=_LAST
+        )
+        for name, thing in self._objects.items():
+            if isinstance(thing, Engine):
+                thing.add_event_handler(
+                    Events.COMPLETED, _RecordMetrics(self, name), priority=_LAST
+                )
+
+    def final_state(self) -> dict[str, Any]:
+        """Returns the states of the trainer, the objects and the random number generators."""
+        state: dict[str, Any] = {"trainer": _state_of(self._trainer)}
+        for name, thing in self._objects.items():
+            state[name] = _state_of(thing)
+        state["random_state"] = dict(capture_random_state())
+        return state
+
+    def _record_start(self, engine: Engine[Any, Any]) -> None:
+        self.started_at = engine.state.iteration
+
+    def _record_batch(self, engine: Engine[Any, Any]) -> None:
+        self._record(f"batch of iteration {engine.state.iteration}", digest(engine.state.batch))
+
+    def record_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
+        """Adds an entry with the metrics of an engine."""
+        where, num = f" after iteration {self._trainer.state.iteration}", 1
+        while (
+            key := f"metrics of {name}{'' if num == 1 else f', run {num},'}{where}"
+        ) in self.entries:
+            num += 1
+        self._record(key, dict(metrics))
+
+    def _record(self, key: str, value: Any) -> None:
+        self.entries[key] = value
+        if self._send is not None:
+            self._send(key, value)
+
+
+class _RecordMetrics:
+    """Handler that records the metrics of an engine.
+
+    A class, because a checkpoint looks for objects to save among the arguments of functions.
+    """
+
+    def __init__(self, recorder: Recorder, name: str) -> None:
+        self._recorder = recorder
+        self._name = name
+
+    def __call__(self, engine: Engine[Any, Any]) -> None:
+        self._recorder.record_metrics(self._name, engine.state.metrics)
+
+
+def _state_of(thing: Any) -> Any:
+    if isinstance(thing, Engine):
+        state = thing.state
+        return {
+            "iteration": state.iteration,
+            "epoch": state.epoch,
+            "metrics": dict(state.metrics),
+            "state_dict": thing.state_dict(),
+        }
+    return thing.state_dict() if hasattr(thing, "state_dict") else thing
+
+
+def digest(batch: Any) -> str:
+    """Returns a hash of a batch: nested containers of tensors, arrays, numbers and strings.
+
+    Example:
+        >>> import torch
+        >>> digest([torch.zeros(2), 1]) == digest([torch.zeros(2), 1]) != digest([torch.ones(2), 1])
+        True
+    """
+    sink = hashlib.blake2b(digest_size=16)
+    _feed(sink, batch)
+    return sink.hexdigest()
+
+
+def _feed(sink: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        plain = value.detach().cpu().contiguous()
+        sink.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+        sink.update(
+            ctypes.string_at(plain.data_ptr(), plain.numel() * plain.element_size())
+            if plain.numel()
+            else b""
+        )
+    elif isinstance(value, Mapping):
+        for key in value:
+            _feed(sink, key)
+            _feed(sink, value[key])
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        sink.update(f"{len(value)} of".encode())
+        for item in value:
+            _feed(sink, item)
+    elif hasattr(value, "tobytes"):  # arrays of NumPy, which may not be installed
+        sink.update(f"{value.dtype}{value.shape}".encode())
+        sink.update(value.tobytes())
+    else:
+        sink.update(repr(value).encode() + b";")
+
+
+Send = Callable[[str, Any], None]
+
+_SENT, _RESULT, _ERROR = "sent", "result", "error"
+_LENGTH = struct.Struct("<Q")
+_POLL_S = 0.02
+
+
+class Found(NamedTuple):
+    """Outcome of a call: the values that the function has sent, and its result."""
+
+    sent: list[tuple[str, Any]]
+    result: Any
+
+
+def call_in_child(
+    function: Callable[[Send], Any], *, is_killed: bool = False, timeout_s: float = 120.0
+) -> Found:
+    """Calls ``function(send)`` in a process that is forked from this one.
+
+    Sent values and the result must be loadable with ``torch.load(weights_only=True)``. In the
+    child, PyTorch uses one thread, because the threads of this process are not forked.
+
+    Args:
+        function: the function; ``send(key, value)`` sends a value to this process at once.
+        is_killed: whether the child is expected to end by SIGKILL instead of returning.
+        timeout_s: seconds after which the child is killed.
+
+    Raises:
+        RuntimeError: the function raised, the child ended in an unexpected way, or it timed out.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _work(function, writing)
+    os.close(writing)
+    try:
+        data, status = _read_until_end(reading, pid, clock.now() + timeout_s)
+    finally:
+        os.close(reading)
+        _kill_group(pid)
+    if status is None:
+        os.waitpid(pid, 0)
+        raise RuntimeError(f"The run in process {pid} took longer than {timeout_s} s")
+    messages = _parse(data)
+    for kind, value in messages:
+        if kind == _ERROR:
+            raise RuntimeError(f"The run in process {pid} failed:\n{value}")
+    code, wanted = os.waitstatus_to_exitcode(status), -signal.SIGKILL if is_killed else 0
+    if code != wanted:
+        raise RuntimeError(
+            f"The run in process {pid} should end with exit code {wanted}, but ended with {code}"
+        )
+    results = [value for kind, value in messages if kind == _RESULT]
+    return Found(
+        [value for kind, value in messages if kind == _SENT], results[0] if results else None
+    )
+
+
+def _work(function: Callable[[Send], Any], writing: int) -> None:
+    """Runs in the child. Never returns, so that the parent's program does not continue here."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        torch.set_num_threads(1)
+        result = function(lambda key, value: _send(writing, _SENT, (key, value)))
+        _send(writing, _RESULT, result)
+        code = 0
+    except BaseException:
+        _send(writing, _ERROR, traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _send(writing: int, kind: str, value: Any) -> None:
+    buffer = BytesIO()
+    torch.save((kind, value), buffer)
+    data = _LENGTH.pack(buffer.tell()) + buffer.getvalue()
+    while data:
+        data = data[os.write(writing, data) :]
+
+
+def _read_until_end(reading: int, pid: int, deadline: float) -> tuple[bytes, int | None]:
+    """Returns the data from the child, and its exit status, which is None after a timeout."""
+    data, status = bytearray(), None
+    while clock.now() < deadline:
+        if select.select([reading], [], [], _POLL_S)[0]:
+            chunk = os.read(reading, 1 << 20)
+            data += chunk
+            if not chunk:
+                return bytes(data), os.waitpid(pid, 0)[1] if status is None else status
+        elif status is None:
+            done, found = os.waitpid(pid, os.WNOHANG)
+            if done:
+                status = found
+                _kill_group(pid)  # loader workers of the child hold the pipe open
+    return bytes(data), status
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _parse(data: bytes) -> list[tuple[str, Any]]:
+    """Returns all complete messages; a killed child may leave an incomplete one."""
+    messages, place = [], 0
+    while len(data) >= place + _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(data, place)
+        place += _LENGTH.size
+        if len(data) >= place + length:
+            messages.append(torch.load(BytesIO(data[place : place + length]), weights_only=True))
+        place += length
+    return messages

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.contrib.engines._common_handlers import averages_of
+from ignite.contrib.engines.common import averages_of
 from ignite.engine import Engine
 
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from ignite.handlers._progress.display import DisplayState, Row, Screen, as_line
+from ignite.handlers._progress_display import DisplayState, Row, Screen, as_line
 
 STATE = DisplayState(
     epoch=2,

@@ -1,7 +1,7 @@
 from tqdm import tqdm
 
 from ignite._core import clock
-from ignite.handlers._progress.display import PlainBar
+from ignite.handlers._progress_display import PlainBar
 
 
 def test_lines(monkeypatch, capsys):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.handlers._progress.trends import Best, Curve, Pace, lower_is_better, sparkline
+from ignite.handlers._progress_display import Best, Curve, Pace, lower_is_better, sparkline
 
 
 def test_pace_of_a_steady_run():

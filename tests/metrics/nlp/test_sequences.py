@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import modified_precision as precision_of_nltk
 from nltk.util import ngrams as ngrams_of_nltk
 
-from ignite.metrics.nlp._edit_distance import edit_distance
+from ignite.metrics.nlp._reading import edit_distance
 from ignite.metrics.nlp.utils import lcs, modified_precision, ngrams
 from support.text_oracles import common_length, levenshtein, sequences
 

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics.clustering._base import UNDEFINED, _ClusteringMetricBase, clusters_of
-from ignite.metrics.clustering._pairwise import blocks, euclidean
+from ignite.metrics.clustering._base import (
+    UNDEFINED,
+    _ClusteringMetricBase,
+    blocks,
+    clusters_of,
+    euclidean,
+)
 
 __all__ = ["DaviesBouldinScore"]
 

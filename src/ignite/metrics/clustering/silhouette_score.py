@@ -12,8 +12,14 @@ from torch import Tensor
 from ignite._core.optional import import_optional
 from ignite.metrics._distances import NARROW
 from ignite.metrics._outputs import identity
-from ignite.metrics.clustering._base import UNDEFINED, Clusters, _ClusteringMetricBase, clusters_of
-from ignite.metrics.clustering._pairwise import blocks, euclidean
+from ignite.metrics.clustering._base import (
+    UNDEFINED,
+    Clusters,
+    _ClusteringMetricBase,
+    blocks,
+    clusters_of,
+    euclidean,
+)
 
 __all__ = ["SilhouetteScore"]
 

@@ -14,7 +14,7 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import as_pair, identity
 from ignite.metrics._reduction import combined, synced
 from ignite.metrics._saved_state import check_names
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.metric import Metric
 from ignite.metrics.metrics_lambda import update_together
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic, Totals

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite.metrics._distances import NARROW, widened
-from ignite.metrics._host_arrays import (
+from ignite.metrics._output_arrays import (
     array_of,
     largest,
     numpy,

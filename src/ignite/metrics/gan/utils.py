@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ignite._core.optional import import_optional
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 
 __all__ = ["InceptionModel"]
 

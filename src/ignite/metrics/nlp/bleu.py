@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.nlp._reading import Sentences, Tokens, is_order, read_sentences
 from ignite.metrics.nlp.utils import modified_precision
 from ignite.metrics.statistics import Statistic, Totals

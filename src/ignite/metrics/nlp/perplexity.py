@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import odds_of
-from ignite.metrics._host_arrays import array_of, detached, largest, numpy, scratch, smallest
+from ignite.metrics._output_arrays import array_of, detached, largest, numpy, scratch, smallest
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart, no_count, zero
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
 from ignite.metrics.statistics._pending_batches import LARGE
 from ignite.metrics.statistics._statistic import wide_dtype

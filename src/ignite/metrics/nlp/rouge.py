@@ -10,7 +10,7 @@ import torch
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._parts import StatisticPart, number
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.nlp._reading import Sentences, is_order, read_sentences
 from ignite.metrics.nlp.utils import lcs, num_matches
 from ignite.metrics.statistics import Statistic, Totals

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ignite.metrics._shared_statistics import View
-from ignite.metrics.nlp._edit_distance import count_errors, error_rate
-from ignite.metrics.nlp._reading import read_texts
+from ignite.metrics._views import View
+from ignite.metrics.nlp._reading import count_errors, error_rate, read_texts
 from ignite.metrics.statistics import Statistic, Totals
 
 __all__ = ["WordErrorRate"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.exceptions import NotComputableError
-from ignite.metrics._ignite_states import IgniteStates
+from ignite.metrics._saved_state import IgniteStates
 from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
 
 

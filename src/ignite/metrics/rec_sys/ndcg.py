@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.rec_sys._base import (
     SumsOfIgnite,
     check_top_k,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.rec_sys._base import check_top_k, joined, means_over_users, measure_of, num_hits
 from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics._statistic import wide_dtype

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import HUGE, LEAST
-from ignite.metrics._host_arrays import array_of, arrays_of, detached, numpy, without_float_warnings
+from ignite.metrics._output_arrays import (
+    array_of,
+    arrays_of,
+    detached,
+    numpy,
+    without_float_warnings,
+)
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.metric import Metric
 from ignite.metrics.statistics import Reading, Totals

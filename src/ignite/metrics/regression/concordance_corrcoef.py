@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import read_pair
 from ignite.metrics.statistics import Moments, Statistic
 

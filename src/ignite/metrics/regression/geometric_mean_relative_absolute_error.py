@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, inner_product, numpy, without_float_warnings
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._output_arrays import arrays_of, inner_product, numpy, without_float_warnings
+from ignite.metrics._views import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.regression._base import (
     MANY,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ignite.metrics._host_arrays import library_of
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._output_arrays import library_of
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import Numbers, absolute_errors, read_pair, sum_sizes
 from ignite.metrics.statistics import Statistic, Totals
 

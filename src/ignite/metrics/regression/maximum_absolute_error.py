@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import HUGE
 from ignite.metrics._parts import StatisticPart
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import absolute_errors, are_single, read_pair
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of, library_of, smallest
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._output_arrays import array_of, library_of, smallest
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import read_pair, sum_sizes
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import moment_sums, read_pair
 from ignite.metrics.statistics import Moments, Statistic
 from ignite.metrics.statistics.moments import Joined

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import moment_sums, read_pair
 from ignite.metrics.statistics import Moments, Statistic
 from ignite.metrics.statistics.moments import Joined

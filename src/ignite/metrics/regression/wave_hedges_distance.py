@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ignite.metrics._host_arrays import library_of
+from ignite.metrics._output_arrays import library_of
 from ignite.metrics._parts import StatisticPart, zero
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.regression._base import (
     Numbers,
     absolute_errors,

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, numpy
-from ignite.metrics._labels import BINARY, Labels
+from ignite.metrics._output_arrays import BINARY, Labels, arrays_of, numpy
 from ignite.metrics.statistics._statistic import wide_dtype
 
 CORRECT = "correct"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ignite.metrics._labels import (
+from ignite.metrics._output_arrays import (
     BINARY,
     MULTICLASS,
     MULTILABEL,

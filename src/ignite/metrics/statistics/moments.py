@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import arrays_of, inner_product, without_float_warnings
+from ignite.metrics._output_arrays import arrays_of, inner_product, without_float_warnings
 from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 

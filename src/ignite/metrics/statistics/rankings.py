@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import array_of, detached, largest, smallest
+from ignite.metrics._output_arrays import array_of, detached, largest, smallest
 from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 from ignite.metrics.statistics.totals import Totals

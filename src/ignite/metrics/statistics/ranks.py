@@ -8,8 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import detached, scratch
-from ignite.metrics._labels import as_classes, count_outside, outside_message, true_scores
+from ignite.metrics._output_arrays import (
+    as_classes,
+    count_outside,
+    detached,
+    outside_message,
+    scratch,
+    true_scores,
+)
 from ignite.metrics.statistics._counts import Tally
 from ignite.metrics.statistics._statistic import Reading, Statistic
 

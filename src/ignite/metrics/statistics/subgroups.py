@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import MULTILABEL, Labels, outside_message, read_labels
+from ignite.metrics._output_arrays import MULTILABEL, Labels, outside_message, read_labels
 from ignite.metrics.statistics._counts import CLASSES, CORRECT, MATRIX, SAMPLES, Tally
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 from ignite.metrics.statistics.labels import LabelCounts

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite._core.calls import name_of
-from ignite.metrics._host_arrays import detached
+from ignite.metrics._output_arrays import detached
 from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
 from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ignite.metrics._host_arrays import has_numpy, numpy
+from ignite.metrics._output_arrays import has_numpy, numpy
 from ignite.metrics.statistics.boxes import Boxes
 
 AREA_RANGES = {

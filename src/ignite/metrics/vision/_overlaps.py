@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import as_classes, classes_of_scores, count_outside, is_binary, ratio
+from ignite.metrics._output_arrays import (
+    as_classes,
+    classes_of_scores,
+    count_outside,
+    is_binary,
+    ratio,
+)
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._labels import ratio
+from ignite.metrics._output_arrays import ratio
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Totals
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.vision._overlaps import (

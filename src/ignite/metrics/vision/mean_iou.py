@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.statistics import Totals
 from ignite.metrics.vision._overlaps import (
     IOU,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._shared_statistics import View
+from ignite.metrics._views import View
 from ignite.metrics.mean_average_precision import as_thresholds
 from ignite.metrics.metric_group import MetricGroup
 from ignite.metrics.statistics import Statistic

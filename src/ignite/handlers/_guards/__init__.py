@@ -1,1 +1,0 @@
-"""Parts of the handlers that stop or correct a run: patience, spike detection, rollback."""
