@@ -289,16 +289,7 @@ class Engine(Controls, Generic[Batch, Output]):
             if plan.course is Course.RESUME and has_failed and not cursor.was_set(state):
                 self._continue_failed(interruption)
             else:
-                cursor.is_open = False
-                if (
-                    plan.course is Course.RESUME
-                    and self._resumption is None
-                    and data is state.dataloader
-                ):
-                    _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
-                state.dataloader = self._source.data = data
-                self._source.is_set = False
-                self._pass_notifier = _fetch.PassNotifier(data)
+                self._take_data(data, is_resumed=plan.course is Course.RESUME)
             state.times = dict.fromkeys(state.times, 0.0)
             cursor.moment = _cursor.BEFORE_RUN
             self._run_watch.restart()
@@ -316,6 +307,16 @@ class Engine(Controls, Generic[Batch, Output]):
         self._is_running = True
         self._refresh_tables()
         self.logger.info("Engine run %s", describe_start(state, plan.course is Course.BEGIN))
+
+    def _take_data(self, data: Iterable[Batch] | None, is_resumed: bool) -> None:
+        """Begins or resumes a run at the position where the data are."""
+        state, cursor = self.state, self._cursor
+        cursor.is_open = False
+        if is_resumed and self._resumption is None and data is state.dataloader:
+            _fetch.stay(data, is_inside_pass=cursor.position(state)[1] > 0)
+        state.dataloader = self._source.data = data
+        self._source.is_set = False
+        self._pass_notifier = _fetch.PassNotifier(data)
 
     @staticmethod
     def _is_done(state: State) -> bool:

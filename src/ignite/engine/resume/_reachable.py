@@ -283,44 +283,39 @@ class Reach:
             self._look_into(kind, name, value, path, depth)
 
     def _look_into(self, kind: type, name: str, value: Any, path: str, depth: int) -> None:
-        if isinstance(value, MappingProxyType) or getattr(kind, "items", None) in _PLAIN_ITEMS:
-            if len(value) <= _MAX_ITEMS:
-                self._look_at_each(value, path, depth + 1)
-        elif (
-            getattr(kind, "__iter__", None) in _PLAIN_ITERATION
-        ):  # iterating over others may have side effects
-            if len(value) <= _MAX_ITEMS and not all(
-                issubclass(one, _LEAVES) for one in set(map(type, value))
-            ):
-                keys = getattr(kind, "_fields", range(len(value)))
-                self._look_at_each(dict(zip(keys, value, strict=True)), path, depth + 1)
-        elif isinstance(value, type):
-            if is_of_the_program(value):
-                self._look_at_each(
-                    {key: one for key, one in vars(value).items() if not isinstance(one, _CODE)},
-                    path,
-                    depth + 1,
-                )
-        elif kind.__name__ == "State" and _is_ours(kind.__module__):
-            self._look_at_each(
-                {key: one for key, one in vars(value).items() if key not in _OF_STATE},
-                path,
-                depth + 1,
-            )
+        is_ours = _is_ours(kind.__module__)
+        parts = _parts_of(kind, value)
+        if parts is not None:
+            self._look_at_each(parts, path, depth + 1)
         elif is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
             self._look_at_each(_attributes_of(value), path, depth + 1)
             if callable(value):
                 self.follow(value)
-        elif (inner := getattr(value, "__wrapped__", None)) is not None and not _is_ours(
-            kind.__module__
-        ):
+        elif (inner := getattr(value, "__wrapped__", None)) is not None and not is_ours:
             self.follow(inner)
-        elif not _is_ours(kind.__module__) and not kind.__module__.startswith(_INERT):
+        elif not is_ours and not kind.__module__.startswith(_INERT):
             self._hide(f"{path} (a {kind.__module__}.{kind.__qualname__})")
 
     def _hide(self, what: str) -> None:
         if what not in self.hidden:
             self.hidden.append(what)
+
+
+def _parts_of(kind: type, value: Any) -> Mapping[Any, Any] | None:
+    """Returns what a container, a class or a state holds, by name, nothing if it is too much; None for other values."""
+    if isinstance(value, MappingProxyType) or getattr(kind, "items", None) in _PLAIN_ITEMS:
+        return value if len(value) <= _MAX_ITEMS else {}
+    # Iterating over others may have side effects.
+    if getattr(kind, "__iter__", None) in _PLAIN_ITERATION:
+        if len(value) > _MAX_ITEMS or all(issubclass(k, _LEAVES) for k in set(map(type, value))):
+            return {}
+        return dict(zip(getattr(kind, "_fields", range(len(value))), value, strict=True))
+    if isinstance(value, type):
+        names = vars(value) if is_of_the_program(value) else {}
+        return {key: one for key, one in names.items() if not isinstance(one, _CODE)}
+    if kind.__name__ == "State" and _is_ours(kind.__module__):
+        return {key: one for key, one in vars(value).items() if key not in _OF_STATE}
+    return None
 
 
 class Read(NamedTuple):

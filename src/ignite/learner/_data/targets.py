@@ -170,15 +170,9 @@ def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
         )
     expected = output.shape[:1] + output.shape[2:]
     if y.shape != expected:
-        hint = ""
-        if y.shape == output.shape:
-            hint = ": y looks one-hot, use y.argmax(1)"
-        elif y.ndim == 2 and y.shape[1] == 1 and expected == y.shape[:1]:
-            hint = ": use y.squeeze(1)"
-        elif output.ndim == 3 and y.shape == output.shape[:2]:
-            hint = ": classes are dimension 1 of the output, use output.transpose(1, 2)"
         raise ValueError(
-            f"y should have shape {tuple(expected)} for {loss.name}, but given {given}{hint}"
+            f"y should have shape {tuple(expected)} for {loss.name}, but given {given}"
+            f"{_hint_for_shape(output, y)}"
         )
     weight = loss.options.get("weight")
     if isinstance(weight, Tensor) and weight.numel() != output.shape[1]:
@@ -186,6 +180,16 @@ def _check_indices(loss: KnownLoss, output: Tensor, y: Tensor) -> None:
             f"The loss's weight should have {output.shape[1]} values, one for each class of the "
             f"model's output, but given {weight.numel()}"
         )
+
+
+def _hint_for_shape(output: Tensor, y: Tensor) -> str:
+    if y.shape == output.shape:
+        return ": y looks one-hot, use y.argmax(1)"
+    if y.ndim == 2 and y.shape[1] == 1 and output.shape[:1] + output.shape[2:] == y.shape[:1]:
+        return ": use y.squeeze(1)"
+    if output.ndim == 3 and y.shape == output.shape[:2]:
+        return ": classes are dimension 1 of the output, use output.transpose(1, 2)"
+    return ""
 
 
 def _check_range_of_indices(loss: KnownLoss, num_classes: int, all_y: Tensor) -> None:

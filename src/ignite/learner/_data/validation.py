@@ -306,31 +306,29 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
             "pass whole arrays, fit((x, y))"
         )
     layers = list(model.modules())
-    dtypes = {
-        parameter.dtype for parameter in model.parameters() if not nn.parameter.is_lazy(parameter)
-    }
-    if (
-        not isinstance(x, Tensor)
-        or len(dtypes) != 1
-        or any(isinstance(layer, nn.Embedding) for layer in layers)
-    ):
+    if not isinstance(x, Tensor) or any(isinstance(layer, nn.Embedding) for layer in layers):
         return None
-    dtype = dtypes.pop()
+    dtypes = {p.dtype for p in model.parameters() if not nn.parameter.is_lazy(p)}
+    if len(dtypes) != 1:
+        return None
+    (dtype,) = dtypes
     if x.dtype != dtype and "type" in str(error):
-        to = "x.float()" if dtype == torch.float32 else f"x.to({dtype})"
-        scale = " / 255, if these are pixels" if x.dtype == torch.uint8 else ""
-        return TypeError(
-            f"x should be {_name(dtype)}, like the model, but given {_name(x.dtype)}: use "
-            f"{to}{scale}"
-        )
-    first = next(
-        (
-            layer
-            for layer in layers
-            if hasattr(layer, "in_channels") or hasattr(layer, "in_features")
-        ),
-        None,
+        return _wrong_dtype(x, dtype)
+    takes = ("in_channels", "in_features")
+    first = next((each for each in layers if any(hasattr(each, name) for name in takes)), None)
+    return None if first is None else _wrong_shape(x, first)
+
+
+def _wrong_dtype(x: Tensor, dtype: torch.dtype) -> TypeError:
+    to = "x.float()" if dtype == torch.float32 else f"x.to({dtype})"
+    scale = " / 255, if these are pixels" if x.dtype == torch.uint8 else ""
+    return TypeError(
+        f"x should be {_name(dtype)}, like the model, but given {_name(x.dtype)}: use {to}{scale}"
     )
+
+
+def _wrong_shape(x: Tensor, first: nn.Module) -> ValueError | None:
+    """Returns an error if the dimensions of ``x`` are not in the order that the first layer takes."""
     channels = getattr(first, "in_channels", None)
     if channels is not None and x.ndim >= 3 and x.shape[1] != channels == x.shape[-1]:
         order = [0, x.ndim - 1, *range(1, x.ndim - 1)]
@@ -338,7 +336,7 @@ def _known_cause(model: nn.Module, x: Any, error: Exception) -> Exception | None
             f"x should have its {channels} channels as dimension 1, but given shape "
             f"{tuple(x.shape)}: use x.permute({', '.join(map(str, order))}), or numpy's transpose"
         )
-    if channels is not None and x.ndim == 3 and channels == 1 and isinstance(first, nn.Conv2d):
+    if channels == 1 and x.ndim == 3 and isinstance(first, nn.Conv2d):
         return ValueError(
             f"x should have shape (N, 1, H, W), but given {tuple(x.shape)}: use x[:, None]"
         )
