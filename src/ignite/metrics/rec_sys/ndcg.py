@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._views import View
-from ignite.metrics.rec_sys._base import (
+from ignite.metrics.rec_sys._top_k import (
     SumsOfIgnite,
     check_top_k,
     joined,

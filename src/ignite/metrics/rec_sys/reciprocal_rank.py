@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._outputs import identity
 from ignite.metrics._views import View
-from ignite.metrics.rec_sys._base import check_top_k, joined, means_over_users
+from ignite.metrics.rec_sys._top_k import check_top_k, joined, means_over_users
 from ignite.metrics.statistics import Statistic
 from ignite.metrics.statistics._statistic import wide_dtype
 from ignite.metrics.statistics.rankings import Ranked, RankingMeasure, Rankings
