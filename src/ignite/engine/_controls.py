@@ -13,9 +13,10 @@ from ignite._core.optional import LazyModule
 from ignite._core.trees import items_restorer
 from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch
+from ignite.engine._description import Description
 from ignite.engine._emitter import Emitter
 from ignite.engine._handlers import key_of
-from ignite.engine._timeline import Description, Trace, Watcher
+from ignite.engine._trace import Trace, Watcher
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ignite.engine import _fetch
 from ignite.engine._cursor import Cursor
 from ignite.engine._emitter import add_note, call_handlers
 from ignite.engine._handlers import Call, Registration
-from ignite.engine._timeline import Meter, Step, Watcher, timed_call
+from ignite.engine._trace import Meter, Step, Watcher, timed_call
 from ignite.engine.backup import backed_up
 from ignite.engine.resume.belongings import collect
 from ignite.exceptions import DryRunError

@@ -23,7 +23,7 @@ from ignite.engine._handlers import (
     key_of,
 )
 from ignite.engine._state import State
-from ignite.engine._timeline import Meter, Step, Watcher
+from ignite.engine._trace import Meter, Step, Watcher
 from ignite.engine.events import (
     CallableEventWithFilter,
     EventEnum,

@@ -19,7 +19,7 @@ from ignite.engine._cursor import Cursor
 
 if TYPE_CHECKING:
     from ignite.engine._state import State
-    from ignite.engine._timeline import Meter
+    from ignite.engine._trace import Meter
 
 
 def length_of(data: Iterable[Any] | None) -> int | None:

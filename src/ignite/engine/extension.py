@@ -25,7 +25,7 @@ from ignite.engine import _controls
 from ignite.engine._emitter import Unfinished
 from ignite.engine._handlers import Added, Registration
 from ignite.engine._supervised.training_step import TrainingStep
-from ignite.engine._timeline import Meter, Step
+from ignite.engine._trace import Meter, Step
 from ignite.engine.engine import Engine
 
 __all__ = [

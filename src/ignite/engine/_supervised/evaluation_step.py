@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from ignite._core.calls import accepts
 from ignite._core.old_arguments import OldOrder, takes_old
 from ignite._core.trees import in_float32, moved
-from ignite.engine._timeline import Step
+from ignite.engine._trace import Step
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -30,7 +30,7 @@ from ignite.engine._supervised.evaluation_step import (
     takes_earlier_output,
     with_arguments,
 )
-from ignite.engine._timeline import Step
+from ignite.engine._trace import Step
 from ignite.engine.events import EventEnum
 
 if TYPE_CHECKING:
