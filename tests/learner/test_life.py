@@ -25,7 +25,7 @@ from ignite._core.differences import first_difference
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.handlers._checkpoints.run_checkpoint import RunCheckpoint
 from ignite.learner import Learner
-from ignite.learner._metrics_by_name import make_metrics
+from ignite.learner._by_name import make_metrics
 from ignite.learner._runs import is_save_due
 from ignite.metrics import (
     Accuracy,

@@ -3,7 +3,7 @@ import torch
 from sklearn import metrics as sk
 
 from ignite.engine import Engine
-from ignite.learner._metrics_by_name import make_metrics
+from ignite.learner._by_name import make_metrics
 from ignite.metrics import Accuracy
 
 GENERATOR = torch.Generator().manual_seed(0)

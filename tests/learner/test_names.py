@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite.learner._names import LOSSES, OPTIMIZERS, find
+from ignite.learner._by_name import LOSSES, OPTIMIZERS, find
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "Cross-Entropy", "cross entropy"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from ignite.metrics._contingency import (
+from ignite.metrics._classification import (
     as_labels,
     check_labels,
     count_labels,

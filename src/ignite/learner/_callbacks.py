@@ -31,7 +31,7 @@ from ignite.handlers import (
     TensorboardLogger,
     global_step_from_engine,
 )
-from ignite.learner._names import find
+from ignite.learner._by_name import find
 from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of
 from ignite.metrics import MetricGroup
 

@@ -24,12 +24,12 @@ from ignite.engine import (
     create_supervised_trainer,
 )
 from ignite.handlers import EMAHandler
+from ignite.learner._by_name import make_metrics
 from ignite.learner._data.in_memory import Names, Parts, take_apart
 from ignite.learner._data.inspection import call_model
 from ignite.learner._data.schema import Task
 from ignite.learner._data.weighting import Weighted
 from ignite.learner._losses import EpochLoss, TrainingLoss
-from ignite.learner._metrics_by_name import make_metrics
 from ignite.learner._runs import Recorder
 from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ignite._core.trees import in_float32, map_leaves
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
+from ignite.learner._by_name import LOSSES, find
 from ignite.learner._data.inspection import described, tensors_in
 from ignite.learner._data.schema import known_loss
 from ignite.learner._data.targets import check_numbers, one_row, same_shape
@@ -25,7 +26,6 @@ from ignite.learner._data.weighting import (
     class_table,
     shaped_weight,
 )
-from ignite.learner._names import LOSSES, find
 from ignite.metrics import Metric
 from ignite.metrics.metric import sync_all_reduce
 

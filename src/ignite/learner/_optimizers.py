@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ignite import distributed as idist
-from ignite.learner._names import OPTIMIZERS, find
+from ignite.learner._by_name import OPTIMIZERS, find
 
 __all__ = [
     "Named",

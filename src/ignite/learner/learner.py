@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ignite._core.trees import moved
 from ignite.engine import Engine
+from ignite.learner._by_name import PRECISIONS, find
 from ignite.learner._data.in_memory import Names, inputs_of
 from ignite.learner._data.inspection import (
     can_shuffle,
@@ -21,7 +22,6 @@ from ignite.learner._data.inspection import (
 from ignite.learner._data.schema import Facts, Learnt, Task, given_task, wanted_by
 from ignite.learner._engines import Engines, check_model, choose_device
 from ignite.learner._losses import TrainingLoss, make_training_loss
-from ignite.learner._names import PRECISIONS, find
 from ignite.learner._optimizers import Optimizers, Rates, freezing, make_optimizer
 from ignite.learner._prediction import (
     export_model,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ignite._core.calls import name_of
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart
+from ignite.metrics._saved_state import StatisticPart
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._classification import _BaseClassification
-from ignite.metrics._parts import StatisticPart, no_count
+from ignite.metrics._saved_state import StatisticPart, no_count
 from ignite.metrics.statistics import LabelCounts
 from ignite.metrics.statistics.labels import CORRECT
 

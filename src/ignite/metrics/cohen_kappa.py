@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite.metrics._contingency import (
+from ignite.metrics._classification import (
     check_labels,
     count_labels,
     cross_table,

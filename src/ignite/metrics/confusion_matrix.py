@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ignite.metrics._output_arrays import MULTICLASS, Labels, ratio, read_labels
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart
+from ignite.metrics._saved_state import StatisticPart
 from ignite.metrics._views import View
 from ignite.metrics.metrics_lambda import MetricsLambda, better_if_higher
 from ignite.metrics.statistics import LabelCounts, Reading, Statistic

@@ -11,7 +11,7 @@ from torch import Tensor
 from ignite.metrics._distances import read_rows, widened
 from ignite.metrics._output_arrays import arrays_of, numpy, rows_product, without_float_warnings
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities, read_predicted_rows
 from ignite.metrics._outputs import as_predictions
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import middle_value, squared_distances, widened
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities
-from ignite.metrics._parts import doubled_total
+from ignite.metrics._saved_state import doubled_total
 from ignite.metrics.kl_divergence import LEAST, KLDivergence, divergences, read_logits
 from ignite.metrics.statistics import Statistic, Totals
 

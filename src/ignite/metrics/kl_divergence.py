@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import exact_sum, log_probabilities, odds_of, rows_of_logits
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import as_loss_arguments, identity
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 from ignite.metrics.statistics._statistic import wide_dtype

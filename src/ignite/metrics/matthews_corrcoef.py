@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._contingency import (
+from ignite.metrics._classification import (
     check_labels,
     count_labels,
     cross_table,

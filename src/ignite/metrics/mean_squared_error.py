@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ignite.metrics._distances import JOINS_ERRORS_BELOW, read_fitting, sum_errors
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Statistic, Totals
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._output_arrays import count_not_binary
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart
+from ignite.metrics._saved_state import StatisticPart
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
 

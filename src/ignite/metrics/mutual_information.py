@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._distances import NARROW, odds_of, read_predicted_rows, widened
 from ignite.metrics._output_arrays import numpy, rows_product, scratch
-from ignite.metrics._parts import StatisticPart, zero
-from ignite.metrics._saved_state import warn_of_incomplete_state
+from ignite.metrics._saved_state import StatisticPart, warn_of_incomplete_state, zero
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
 

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from ignite.metrics._distances import widened
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.psnr import check_images
 from ignite.metrics.statistics import Statistic, Totals

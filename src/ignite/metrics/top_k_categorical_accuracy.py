@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart, no_count
+from ignite.metrics._saved_state import StatisticPart, no_count
 from ignite.metrics._views import View
 from ignite.metrics.statistics import RankCounts, Reading, Statistic
 from ignite.metrics.statistics._statistic import wide_dtype

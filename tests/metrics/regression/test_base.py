@@ -23,7 +23,7 @@ from ignite.metrics.regression import (
     SymmetricMeanAbsolutePercentageError,
 )
 from ignite.metrics.regression._base import _BaseRegression, read_pair
-from ignite.metrics.statistics._pending_batches import Copies
+from ignite.metrics.statistics._statistic import Copies
 
 METRICS = [
     getattr(regression, name) for name in regression.__all__ if not name.endswith("_compute_fn")

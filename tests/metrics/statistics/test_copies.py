@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.metrics.statistics._pending_batches import Copies
+from ignite.metrics.statistics._statistic import Copies
 
 sizes = st.lists(st.sampled_from([0, 1, 3, 3, 600]), min_size=1, max_size=6)
 

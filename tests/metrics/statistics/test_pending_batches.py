@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.metrics.statistics._pending_batches import LARGE, Copies, PendingBatches
+from ignite.metrics.statistics._statistic import LARGE, Copies, PendingBatches
 
 
 def copies_of(values, dtype=torch.float32):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ignite.metrics._classification import _BaseClassification, predicted_part
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart
+from ignite.metrics._saved_state import StatisticPart
 from ignite.metrics.fairness.base import SubgroupDifference
 from ignite.metrics.statistics import LabelCounts
 from ignite.metrics.statistics.labels import CLASSES

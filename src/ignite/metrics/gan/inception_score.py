@@ -21,8 +21,7 @@ from ignite.metrics._output_arrays import (
 from ignite.metrics._outputs import identity
 from ignite.metrics.gan.utils import _BaseInceptionMetric, extracted
 from ignite.metrics.statistics import Reading, Statistic, Totals
-from ignite.metrics.statistics._pending_batches import LARGE
-from ignite.metrics.statistics._statistic import wide_dtype
+from ignite.metrics.statistics._statistic import LARGE, wide_dtype
 
 __all__ = ["InceptionScore"]
 

@@ -15,11 +15,10 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics._distances import odds_of
 from ignite.metrics._output_arrays import array_of, detached, largest, numpy, scratch, smallest
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart, no_count, zero
+from ignite.metrics._saved_state import StatisticPart, no_count, zero
 from ignite.metrics._views import View
 from ignite.metrics.statistics import Reading, Statistic, Totals
-from ignite.metrics.statistics._pending_batches import LARGE
-from ignite.metrics.statistics._statistic import wide_dtype
+from ignite.metrics.statistics._statistic import LARGE, wide_dtype
 
 __all__ = ["Perplexity"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 
 from ignite.metrics._outputs import identity
-from ignite.metrics._parts import StatisticPart, number
+from ignite.metrics._saved_state import StatisticPart, number
 from ignite.metrics._views import View
 from ignite.metrics.nlp._reading import Sentences, is_order, read_sentences
 from ignite.metrics.nlp.utils import lcs, num_matches

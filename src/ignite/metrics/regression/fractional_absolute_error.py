@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ignite.metrics._parts import StatisticPart, doubled_total
+from ignite.metrics._saved_state import StatisticPart, doubled_total
 from ignite.metrics._views import View
 from ignite.metrics.regression._base import read_pair, sum_sizes, symmetric_errors
 from ignite.metrics.statistics import Statistic, Totals

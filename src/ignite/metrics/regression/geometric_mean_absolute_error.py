@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._output_arrays import arrays_of, library_of, without_float_warnings
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.regression._base import (
     Numbers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ignite.metrics._distances import sum_errors
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.regression._base import read_pair, sum_or_zero
 from ignite.metrics.statistics import Statistic, Totals

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite.metrics._distances import HUGE
-from ignite.metrics._parts import StatisticPart
+from ignite.metrics._saved_state import StatisticPart
 from ignite.metrics._views import View
 from ignite.metrics.regression._base import absolute_errors, are_single, read_pair
 from ignite.metrics.statistics import Statistic, Totals

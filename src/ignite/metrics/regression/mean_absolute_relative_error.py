@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.regression._base import (
     mean_of_relative_terms,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics._parts import StatisticPart, zero
+from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
 from ignite.metrics.regression._base import Numbers, are_single, read_pair, sum_terms
 from ignite.metrics.statistics import Statistic, Totals

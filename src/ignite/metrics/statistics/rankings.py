@@ -10,8 +10,13 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._output_arrays import array_of, detached, largest, smallest
-from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
-from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
+from ignite.metrics.statistics._statistic import (
+    LARGE,
+    PendingBatches,
+    Reading,
+    Statistic,
+    wide_dtype,
+)
 from ignite.metrics.statistics.totals import Totals
 
 __all__ = ["Ranked", "RankingMeasure", "Rankings"]

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite.metrics.statistics._pending_batches import Copies
-from ignite.metrics.statistics._statistic import Reading, Statistic
+from ignite.metrics.statistics._statistic import Copies, Reading, Statistic
 
 __all__ = ["KeptSamples"]
 

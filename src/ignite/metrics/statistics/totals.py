@@ -11,8 +11,13 @@ from torch import Tensor
 
 from ignite._core.calls import name_of
 from ignite.metrics._output_arrays import detached
-from ignite.metrics.statistics._pending_batches import LARGE, PendingBatches
-from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
+from ignite.metrics.statistics._statistic import (
+    LARGE,
+    PendingBatches,
+    Reading,
+    Statistic,
+    wide_dtype,
+)
 
 __all__ = ["Totals"]
 
