@@ -320,7 +320,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """
         usage = check_usage(usage)
         for event in self._events(usage):
-            engine.handlers_of(event)  # raises for an unknown event, before anything is added
+            if not isinstance(event, Events):  # every engine has these
+                engine.handlers_of(event)  # raises for an unknown event, before anything is added
         entries = engine.handlers_of(usage.COMPLETED)
         instance = self._get_or_create_instance(engine, usage)
         instance._feed(engine, usage)

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from ignite.learner._data.inspection import call_model, few_rows, last_operation, tensors_in, trial
+from ignite.learner._data.inspection import (
+    call_model,
+    few_rows,
+    kept,
+    last_operation,
+    tensors_in,
+    trial,
+)
 
 
 class Restless(nn.Module):
@@ -33,7 +40,8 @@ def test_a_trial_leaves_no_trace():
     torch.manual_seed(1), random.seed(1), np.random.seed(1)
     expected = torch.rand(1).item(), random.random(), np.random.rand()
     torch.manual_seed(1), random.seed(1), np.random.seed(1)
-    output = trial(model, call_model, torch.ones(3, 2))
+    with kept():
+        output = trial(model, call_model, torch.ones(3, 2))
     assert output.shape == (3, 2)
     assert (torch.rand(1).item(), random.random(), np.random.rand()) == expected
     assert (model.calls, model.training, model.layer.training, model.norm.training) == (

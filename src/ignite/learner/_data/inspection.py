@@ -51,6 +51,7 @@ __all__ = [
     "is_sparse",
     "kept",
     "last_operation",
+    "modules_kept",
     "named_tensors_in",
     "not_finite",
     "num_samples_in",
@@ -196,13 +197,14 @@ def trial(
 ) -> Any:
     """Returns the output for ``x``, with its autograd graph, and restores the model.
 
+    Random states are left to the caller, who restores them once with :func:`kept`.
     Plain attributes that ``forward`` sets are restored, too, but not changes inside of the user's
     own objects, nor effects of hooks elsewhere. The model is given a copy of ``x``, which it may
     change in place.
     """
     if any(is_lazy(parameter) for parameter in model.parameters()):
         model = copy.deepcopy(model)  # the first call initializes lazy parameters for good
-    with kept(model), torch.enable_grad():
+    with modules_kept(model), torch.enable_grad():
         model.train(is_training)
         return call(model, copied(x))
 
@@ -211,6 +213,16 @@ def trial(
 def kept(*modules: nn.Module) -> Iterator[None]:
     """Restores modules and random states on exit."""
     random_state = capture_random_state()
+    try:
+        with modules_kept(*modules):
+            yield
+    finally:
+        restore_random_state(random_state)
+
+
+@contextlib.contextmanager
+def modules_kept(*modules: nn.Module) -> Iterator[None]:
+    """Restores modules on exit."""
     everything = [part for module in modules for part in module.modules()]
     attributes = [
         (part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in _DICTS})
@@ -231,7 +243,6 @@ def kept(*modules: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)  # always: BatchNorm does not increment the versions of its own
-        restore_random_state(random_state)
 
 
 def last_operation(output: Tensor) -> str | None:

@@ -18,6 +18,7 @@ from ignite.learner._data.inspection import (
     few_rows,
     is_finite,
     kept,
+    modules_kept,
     named_tensors_in,
     not_finite,
     num_samples_in,
@@ -38,6 +39,7 @@ _SINGLE = (
 )
 
 
+@kept()
 def check_before_training(
     model: nn.Module,
     loss: Callable[[Any, Any], Any],
@@ -249,7 +251,7 @@ def _check_trainable(model: nn.Module, output: Any) -> None:
 
 
 def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[str]:
-    with kept(*([loss] if isinstance(loss, nn.Module) else [])), torch.enable_grad():
+    with modules_kept(*([loss] if isinstance(loss, nn.Module) else [])), torch.enable_grad():
         try:
             value = loss(output, y)
             if (
