@@ -38,10 +38,20 @@ WITHOUT_MESSAGE = {
 }
 
 
+TREES = {
+    path: ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((SRC / "ignite").rglob("*.py"))
+}
+DISTRIBUTIONS = metadata.packages_distributions()
+
+
+def is_name(node, name):
+    return isinstance(node, ast.Name) and node.id == name
+
+
 def calls_of_import_optional():
     """(module, extra, place) of all calls; the name of a module that a loop gives is the loop's."""
-    for path in sorted((SRC / "ignite").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in TREES.items():
         loops = {
             node.target.id: [
                 item.value for item in node.iter.elts if isinstance(item, ast.Constant)
@@ -52,7 +62,7 @@ def calls_of_import_optional():
             and isinstance(node.iter, ast.Tuple)
         }
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "import_optional":
+            if not isinstance(node, ast.Call) or not is_name(node.func, "import_optional"):
                 continue
             given, (extra,) = node.args[0], [each.value for each in node.keywords]
             modules = [given.value] if isinstance(given, ast.Constant) else loops[given.id]
@@ -97,7 +107,7 @@ def installed_with(extra):
 def packages_of(module):
     """The packages that install a module: here, or by the table above."""
     known = {PACKAGES[module]} if module in PACKAGES else set()
-    here = metadata.packages_distributions().get(module, [])
+    here = DISTRIBUTIONS.get(module, [])
     return known | {normal(name) for name in here} or {normal(module)}
 
 
@@ -162,7 +172,7 @@ def test_no_message_tells_to_install_a_package_by_itself():
     """Only extras know the versions; what is no extra is listed here."""
     found = [
         f"{path.relative_to(SRC)}: {line.strip()}"
-        for path in sorted((SRC / "ignite").rglob("*.py"))
+        for path in TREES
         for line in path.read_text(encoding="utf-8").splitlines()
         if "pip install" in line and "reignition[" not in line
     ]
@@ -173,12 +183,11 @@ def test_packages_without_a_message_are_known():
     """Every other import of an optional package goes through ``import_optional``."""
     standard = sys.stdlib_module_names | {"torch", "ignite", "__future__"}
     found = {}
-    for path in sorted((SRC / "ignite").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in TREES.items():
         for_types = {
             id(inner)
             for node in ast.walk(tree)
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            if isinstance(node, ast.If) and is_name(node.test, "TYPE_CHECKING")
             for inner in ast.walk(node)
         }
         for node in ast.walk(tree):

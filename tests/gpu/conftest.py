@@ -24,6 +24,16 @@ def seed():
     return 20240229
 
 
+def pytest_collection_modifyitems(items):
+    """Without an accelerator, what takes long is left out of default runs of all tests."""
+    from support.device import HAS_CUDA
+
+    for item in items:
+        is_here = item.path.parent == Path(__file__).parent
+        if is_here and not HAS_CUDA and item.path.name in ("test_processes.py", "test_speed.py"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_report_header(config):
     from support.device import DEVICE, HAS_CUDA
 
