@@ -139,6 +139,68 @@ def find_unwanted_comments(name, source):
     ]
 
 
+OPENS_TEXT = {"open", "read_text", "write_text", "TextIOWrapper", "FileHandler", "fdopen"}
+RUNS_PROGRAMS = {"run", "Popen", "check_output", "check_call", "getoutput"}
+OPENS_NO_TEXT = {
+    "_open",  # of a CSV file, which names it
+    "formats.read_text",  # text within a file of weights
+    "os.open",
+    "place.open",
+    "self._fs.open",
+}
+
+
+def find_unnamed_encodings(name, source):
+    """Text that is read or written in the encoding of the locale, which is ASCII on some servers."""
+    return [
+        f"{name}:{node.lineno}: should name the encoding in {ast.unparse(node)[:60]}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and _leaves_encoding_open(node)
+    ]
+
+
+def _leaves_encoding_open(call):
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    function = ast.unparse(call.func)
+    last = function.rpartition(".")[2]
+    if "encoding" in named or function in OPENS_NO_TEXT or last.startswith("_"):
+        return False
+    if last in RUNS_PROGRAMS:
+        return {"text", "universal_newlines", "errors"} & named.keys() or last == "getoutput"
+    if last not in OPENS_TEXT:
+        return False
+    modes = [named["mode"]] if "mode" in named else call.args
+    constants = [one.value for one in modes if isinstance(one, ast.Constant)]
+    is_binary = any(
+        isinstance(value, str) and "b" in value and set(value) <= set("rwxab+")
+        for value in constants
+    )
+    return not is_binary or last in ("read_text", "write_text")
+
+
+def find_jumps_out_of_finally(name, source):
+    """Statements that would swallow an exception; Python 3.14 warns of them."""
+    return [
+        f"{name}:{jump.lineno}: leaves a finally block"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Try | ast.TryStar)
+        for statement in node.finalbody
+        for jump in _jumps_in(statement, is_in_loop=False)
+    ]
+
+
+def _jumps_in(node, is_in_loop):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+        return
+    if isinstance(node, ast.Return) or (
+        isinstance(node, ast.Break | ast.Continue) and not is_in_loop
+    ):
+        yield node
+    is_in_loop = is_in_loop or isinstance(node, ast.For | ast.AsyncFor | ast.While)
+    for child in ast.iter_child_nodes(node):
+        yield from _jumps_in(child, is_in_loop)
+
+
 def find_vague_names(name, source):
     is_vague = name.rpartition(".")[2].strip("_") in VAGUE_NAMES and name not in VAGUE_BUT_GIVEN
     return [f"{name}: should say what it holds"] if is_vague else []
@@ -165,6 +227,8 @@ def find_cycles(sources):
 CHECKS = [
     find_hard_dependencies,
     find_imports_by_name,
+    find_jumps_out_of_finally,
+    find_unnamed_encodings,
     find_unsafe_loads,
     find_unwanted_comments,
     find_vague_names,
@@ -225,6 +289,20 @@ def test_every_exception_is_of_a_module_that_exists_and_needs_it(name):
         (find_unwanted_comments, "x = f()  # pragma: no cover", ":1: excludes"),
         (find_unwanted_comments, "x\n# TODO: later", ":2: leaves"),
         (find_vague_names, "", "should say what it holds"),
+        (find_jumps_out_of_finally, "def f():\n try: g()\n finally: return 1", ":3: leaves"),
+        (
+            find_jumps_out_of_finally,
+            "for i in x:\n try: g()\n finally:\n  if i: break",
+            ":4: leaves",
+        ),
+        (find_unnamed_encodings, "open(p)", ":1: should name the encoding in open(p)"),
+        (find_unnamed_encodings, "x.open('w')", ":1: should name the encoding"),
+        (find_unnamed_encodings, "p.open(mode='a+', newline='')", ":1: should name the encoding"),
+        (find_unnamed_encodings, "p.read_text()", ":1: should name the encoding"),
+        (find_unnamed_encodings, "p.write_text('b')", ":1: should name the encoding"),
+        (find_unnamed_encodings, "io.TextIOWrapper(f)", ":1: should name the encoding"),
+        (find_unnamed_encodings, "logging.FileHandler(p)", ":1: should name the encoding"),
+        (find_unnamed_encodings, "subprocess.run(c, text=True)", ":1: should name the encoding"),
     ],
 )
 def test_a_planted_fault_is_found(check, source, expected):
@@ -240,6 +318,9 @@ def test_a_planted_fault_is_found(check, source, expected):
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy",
         "def f():\n    import torch_xla.core.xla_model as xm",
         "torch.load(f, weights_only=True)",
+        "open(p, 'rb')\np.open('ab', buffering=0)\np.open(encoding='utf-8')\nos.open(p, flags)",
+        "try: g()\nfinally:\n    for i in x: continue\n    f = lambda: 1",
+        "subprocess.run(c)\nsubprocess.run(c, text=True, encoding='utf-8')\nengine.run(data)",
         "x = f()  # type: ignore[arg-type]  # noqa: E501\ny = '# TODO'  # pragma: no cover - needs a GPU",
     ],
 )

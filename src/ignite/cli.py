@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     """
     if out is not None:
         return _run(arguments, out)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in any encoding
     try:
         try:
             return _run(arguments, sys.stdout)

@@ -1,6 +1,6 @@
 import errno
 import hashlib
-from pathlib import Path
+import os
 
 import pytest
 
@@ -31,15 +31,15 @@ def test_a_missing_file_is_named(tmp_path):
 def test_between_disks_the_file_is_copied_and_then_removed(tmp_path, monkeypatch):
     source, fired = tmp_path / "model.pt", []
     source.write_bytes(b"weights")
-    replace = Path.replace
+    replace = os.replace
 
-    def other_disk(self, target):
-        if self == source:
+    def other_disk(path, target):
+        if path == source:
             fired.append(target)
             raise OSError(errno.EXDEV, "cross-device link")
-        return replace(self, target)
+        return replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", other_disk)
+    monkeypatch.setattr(os, "replace", other_disk)
     path, _ = hash_checkpoint(source, tmp_path / "disk")
     assert fired == [path]
     assert path.read_bytes() == b"weights"
@@ -51,10 +51,10 @@ def test_other_errors_are_raised_and_leave_the_file(tmp_path, monkeypatch):
     source = tmp_path / "model.pt"
     source.write_bytes(b"weights")
 
-    def full(self, target):
+    def full(path, target):
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space"):
         hash_checkpoint(source, tmp_path / "disk")
     assert source.read_bytes() == b"weights"

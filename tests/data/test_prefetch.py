@@ -188,7 +188,9 @@ def test_a_process_that_is_forked_is_told_and_does_not_wait_for_ever():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_that_is_forked_ends_without_a_word_to_a_thread_that_it_has_not():
-    code = "import ignite.data.arrays as room\n" + MIDDLE
+    # Python 3.12 and later warn of os.fork beside threads.
+    code = "import warnings\nwarnings.filterwarnings('ignore', '.* is multi-threaded')\n"
+    code += "import ignite.data.arrays as room\n" + MIDDLE
     code += "worker = next(iter(room._WORKERS))\nworker.ready.mutex.acquire()\npid = os.fork()\n"
     code += "if pid == 0:\n    sys.exit(7)\nworker.ready.mutex.release()\n"
     result = run_program(code + "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7\n")

@@ -114,7 +114,7 @@ keys = st.one_of(
     st.sampled_from([
         pathlib.PureWindowsPath("C:/x"), pathlib.PurePosixPath("/x"), Colour.RED, Level.HIGH, Mode.WRITE, Point.Inner.A,
         range(2, 9, 3), np.int64(3), np.float32(0.1), np.longlong(7), np.str_("a\0"), np.bytes_(b"a\0"), np.bool_(True),
-        np.datetime64("NaT"), np.dtype("<f4"), objects.TAG, (objects.TAG,), (objects.TAG, "tuple", 1),
+        np.datetime64("NaT", "s"), np.dtype("<f4"), objects.TAG, (objects.TAG,), (objects.TAG, "tuple", 1),
         (np.str_(objects.TAG), 2),
         Point(1), frozenset([(1, pathlib.Path("b"))]), Point(objects.TAG, "datetime.date"),
     ]),

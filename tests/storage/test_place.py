@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ignite.storage import Bucket, Folder, open_place, temporary_name
+from ignite.storage import Bucket, Folder, follow, open_place, temporary_name
 
 
 def put(place, name, text="x"):
@@ -120,13 +120,44 @@ def test_a_file_is_not_replaced_by_a_link(place, caplog):
     assert "last.pt should be a link to a.pt, but is a file, which is not replaced" in caplog.text
 
 
-def test_without_support_for_links_nothing_happens(place, monkeypatch):
+def refusal(number, winerror=None):
+    error = OSError(number, "Operation not permitted")
+    error.winerror = winerror
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [refusal(errno.EPERM), refusal(errno.ENOSYS), refusal(errno.EINVAL, 1314)]
+)
+def test_without_links_the_index_says_what_they_would_point_to(place, monkeypatch, error):
     def refuse(*args):
-        raise OSError(errno.EPERM, "Operation not permitted")
+        raise error
 
     monkeypatch.setattr(os, "symlink", refuse)
+    put(place, "a.pt", "a")
     place.point("last.pt", "a.pt")
-    assert os.listdir(place.path) == []
+    assert os.listdir(place.path) == ["a.pt"]
+    link = place.path / "last.pt"
+    assert follow(link) == link
+    put(place, "index.json", '{"last": "a.pt", "best": null}')
+    assert follow(link).read_text() == "a"
+    assert follow(place.path / "best.pt") == place.path / "best.pt"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"last": 3}', '{"last": "../victim"}', '{"last": "/etc/passwd"}']
+)
+def test_a_damaged_index_is_not_followed(place, content):
+    (place.path.parent / "victim").write_text("precious")
+    put(place, "index.json", content)
+    assert follow(place.path / "last.pt") == place.path / "last.pt"
+
+
+def test_an_existing_file_or_link_is_not_looked_up(place):
+    put(place, "index.json", '{"last": "a.pt", "other": "a.pt"}')
+    put(place, "last.pt")
+    assert follow(place.path / "last.pt") == place.path / "last.pt"
+    assert follow(place.path / "other.pt") == place.path / "other.pt"
 
 
 @pytest.mark.parametrize("function", ["symlink", "replace"])

@@ -143,7 +143,7 @@ def test_two_processes_write_their_shards_and_one_reads_them_all(tmp_path):
     assert state["epoch"] == 3
 
 
-@pytest.mark.parametrize("step", ["save", "_checksums", "_sync", "_publish"])
+@pytest.mark.parametrize("step", ["save", "_checksums", "sync", "_publish"])
 def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch, step):
     fired = []
 

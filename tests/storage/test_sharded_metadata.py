@@ -4,11 +4,13 @@ import io
 import json
 import os
 import pickle
+import pickletools
 import zipfile
 import zlib
 
 import pytest
 import torch
+import torch.distributed.checkpoint
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from ignite.exceptions import CheckpointError
@@ -113,3 +115,82 @@ def test_all_metadata_of_torch_are_read(tmp_path):
     }
     save_sharded(tmp_path, "a", state)
     assert sorted(_read_metadata(tmp_path / "a").state_dict_metadata) == sorted(state)
+
+
+PATHS = [
+    (module, name)
+    for module in ("pathlib", "pathlib._local")
+    for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
+]
+
+
+class Named:
+    """Pickled as a call of a class by its name, as another version of Python or system does it."""
+
+    def __init__(self, module, name, *parts):
+        self.call = (module, name, parts)
+
+    @staticmethod
+    def pickle(value):
+        """Pickles by hand the calls of names that need not exist here."""
+        out = io.BytesIO()
+        pickler = pickle._Pickler(out, protocol=4)
+        save = pickler.save
+
+        def save_named(obj, save_persistent_id=True):
+            if not isinstance(obj, Named):
+                save(obj, save_persistent_id)
+                return
+            module, name, parts = obj.call
+            save(module)
+            save(name)
+            pickler.write(pickle.STACK_GLOBAL)
+            save(parts)
+            pickler.write(pickle.REDUCE)
+
+        pickler.save = save_named
+        pickler.dump(value)
+        return out.getvalue()
+
+
+@pytest.mark.parametrize(("module", "name"), PATHS)
+def test_paths_of_other_versions_and_systems_are_read(saved, module, name):
+    metadata = pickle.loads((saved / ".metadata").read_bytes())
+    parts = ("C:\\", "runs") if "Windows" in name else ("/", "runs")
+    metadata.storage_meta.checkpoint_id = Named(module, name, *parts)
+    (saved / ".metadata").write_bytes(Named.pickle(metadata))
+    sign(saved, ".metadata")
+    state = {"weight": torch.zeros(3), "rate": 0.0}
+    load_sharded(saved, state)
+    assert state["weight"].tolist() == [1, 1, 1]
+    read = _read_metadata(saved).storage_meta.checkpoint_id
+    assert str(read) == ("C:\\runs" if "Windows" in name else "/runs")
+    assert not hasattr(read, "exists"), "a path of the file system of the reader"
+
+
+@pytest.mark.parametrize(
+    "name", ["Path.home", "os", "PosixPath.cwd", "_PosixFlavour", "urlquote_from_bytes"]
+)
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local", "os.path", "posixpath"])
+def test_other_names_of_pathlib_are_refused(saved, module, name):
+    (saved / ".metadata").write_bytes(Named.pickle(Named(module, name)))
+    sign(saved, ".metadata")
+    with pytest.raises(CheckpointError, match="should name classes of torch's checkpoints only"):
+        load_sharded(saved, {"weight": torch.zeros(3), "rate": 0.0})
+
+
+def test_what_is_written_names_no_path_so_that_any_version_of_python_can_read_it(saved):
+    """torch's own reader, too, which unpickles what it finds."""
+    names = [
+        argument
+        for opcode, argument, _ in pickletools.genops((saved / ".metadata").read_bytes())
+        if "STRING" in opcode.name or "UNICODE" in opcode.name or opcode.name == "GLOBAL"
+    ]
+    assert any("torch.distributed.checkpoint.metadata" in name for name in names)
+    assert not [
+        name for name in names if "pathlib" in name or "Path" in name or str(saved.parent) in name
+    ]
+    state = {"weight": torch.zeros(3), "rate": 0.0}
+    with pytest.warns(UserWarning, match="single process"):
+        torch.distributed.checkpoint.load(state, checkpoint_id=saved, no_dist=True)
+    assert (state["weight"].tolist(), state["rate"]) == ([1, 1, 1], 0.5)

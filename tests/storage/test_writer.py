@@ -269,6 +269,9 @@ Writer().submit(job)
     assert (tmp_path / "file").read_text().splitlines() == ["has begun", "has ended"]
 
 
+@pytest.mark.skipif(
+    (3, 12, 0) <= sys.version_info < (3, 12, 2), reason="this Python starts no threads at its exit"
+)
 def test_at_exit_a_job_can_still_use_a_thread_pool(tmp_path):
     """As clients of object stores do, for example to look up hosts."""
     program = f"""
@@ -284,6 +287,25 @@ Writer().submit(job)
 """
     assert run(program, tmp_path / "file").stderr == ""
     assert (tmp_path / "file").exists()
+
+
+def test_a_job_runs_at_once_where_no_thread_can_be_started(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    writer, done = Writer(), []
+    message = "can't create new thread at interpreter shutdown"
+    writer.submit(lambda: done.append(1))
+    assert (done, writer.is_busy) == ([1], False)
+    writer.submit(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        writer.wait()
+    message = "can't start new thread"
+    with pytest.raises(RuntimeError, match="start new thread"):
+        writer.submit(lambda: done.append(2))
+    writer.wait()
+    assert done == [1]
 
 
 def test_the_exit_waits_for_a_job_of_another_exit_handler(tmp_path):

@@ -3,9 +3,13 @@
 import difflib
 import functools
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable
+from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
+
+from ignite._core.optional import LazyModule
 
 __all__ = [
     "accepts",
@@ -13,17 +17,63 @@ __all__ = [
     "describe_signature",
     "name_of",
     "nearest",
+    "signature_of",
     "source_location",
 ]
+
+annotationlib = LazyModule("annotationlib")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def signature_of(func: Callable[..., Any]) -> inspect.Signature:
+    """Returns ``inspect.signature(func)``, whether or not its annotations can be evaluated.
+
+    Python 3.14 evaluates annotations when they are asked for. Those of a function may name what is
+    imported for type checkers only.
+
+    Raises:
+        ValueError: the signature is unknown, as for some built-in functions.
+        TypeError: ``func`` is not callable.
+
+    Example:
+        >>> str(signature_of(lambda engine, every=1: None))
+        '(engine, every=1)'
+    """
+    try:
+        if sys.version_info >= (3, 14):
+            as_names = annotationlib.Format.FORWARDREF
+            return inspect.signature(func, annotation_format=as_names)
+        return inspect.signature(func)
+    except (TypeError, ValueError):
+        raise
+    except Exception:  # of an annotation, which can be any expression
+        return inspect.signature(_without_annotations(func))
+
+
+def _without_annotations(func: Any) -> Any:
+    """Returns a callable with the same parameters and without annotations."""
+    if isinstance(func, functools.partial):
+        return functools.partial(_without_annotations(func.func), *func.args, **func.keywords)
+    if isinstance(func, MethodType):
+        return MethodType(_without_annotations(func.__func__), func.__self__)
+    if isinstance(func, type):
+        is_made_by_new = func.__init__ is object.__init__  # type: ignore[misc]
+        maker = func.__new__ if is_made_by_new else func.__init__  # type: ignore[misc]
+        return MethodType(_without_annotations(maker), func)
+    func = inspect.unwrap(func)
+    if isinstance(func, FunctionType):
+        plain = FunctionType(func.__code__, {}, func.__name__, func.__defaults__, func.__closure__)
+        plain.__kwdefaults__ = func.__kwdefaults__
+        return plain
+    return MethodType(_without_annotations(type(func).__call__), func)
+
+
 def accepts(func: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
     """Whether ``func`` can be called with these arguments; True if its signature is unknown."""
     try:
-        signature = inspect.signature(func)
+        signature = signature_of(func)
     except ValueError:  # some built-in functions have no signature
         return True
     try:
@@ -37,7 +87,7 @@ def describe_signature(func: Callable[..., Any]) -> str:
     """Returns the signature of ``func`` without annotations, such as ``(engine, every=1)``."""
     parameters = [
         p.replace(annotation=inspect.Parameter.empty)
-        for p in inspect.signature(func, follow_wrapped=True).parameters.values()
+        for p in signature_of(func).parameters.values()
     ]
     return str(inspect.Signature(parameters))
 

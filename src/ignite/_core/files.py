@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from ignite._core.systems import replace
+
 __all__ = ["check_writable", "hash_checkpoint"]
 
 
@@ -65,7 +67,7 @@ def check_writable(path: Path | None) -> None:
 def _move(source: Path, target: Path) -> None:
     """Moves a file, also between disks, so that ``target`` appears complete or not at all."""
     try:
-        source.replace(target)
+        replace(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -76,7 +78,7 @@ def _move(source: Path, target: Path) -> None:
         shutil.copy2(source, temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(target)
+        replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     source.unlink()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from ignite._core.calls import signature_of
 
 __all__ = ["Old", "OldOrder", "dropped", "renamed", "takes_old", "warn_program"]
 
@@ -83,7 +84,7 @@ def takes_old(
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:
         name = func.__qualname__.removesuffix(".__init__")
-        parameters = list(inspect.signature(func).parameters)
+        parameters = list(signature_of(func).parameters)
         is_method = parameters[:1] == ["self"]
         if is_method:
             del parameters[0]

@@ -5,7 +5,6 @@ Programs find them in Ignite's modules, through :mod:`ignite.contrib.old_paths`.
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite._core.calls import name_of
+from ignite._core.calls import name_of, signature_of
 from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import apply_to_tensor
 
@@ -36,7 +35,7 @@ def _check_signature(
     Raises:
         ValueError: the arguments do not fit the signature.
     """
-    signature = inspect.signature(fn)
+    signature = signature_of(fn)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.datapipes.datapipe import IterDataPipe
 
+from ignite._core.pickles import iterate
 from ignite._core.rng import mix
 from ignite._core.torch_private import dataset_fetcher, forget_workers, shut_down_workers
 from ignite.data._passes import Position, has_length
@@ -109,7 +110,7 @@ class StreamSource(_IterableStyle):
         if self._worker_seeds is not None:
             self._worker_seeds.set_seed(mix(self.seed, start.epoch, self._rank))
         if self._data.num_workers > 0:
-            return _skip(iter(self._loader), start.num_batches)
+            return _skip(iterate(self._loader), start.num_batches)
         self._random = self._private(start.epoch)
         self._fetcher, self._is_over = None, inner is not None and bool(inner["is_ended"])
         num_skipped = start.num_batches
@@ -119,7 +120,7 @@ class StreamSource(_IterableStyle):
             self._random.load_state_dict(inner["random"])
             if self._is_over:
                 return iter(())
-        batches = _PrivatelyDrawn(lambda: iter(self._loader), self._random)
+        batches = _PrivatelyDrawn(lambda: iterate(self._loader), self._random)
         self._fetcher = dataset_fetcher(batches)
         return _skip(batches, num_skipped)
 
@@ -164,7 +165,7 @@ class StatefulSource(_IterableStyle):
         # The order of an epoch is drawn when it starts: from the seed of the epoch, not from the
         # random state of the program.
         return _PrivatelyDrawn(
-            lambda: iter(self._data), self._private(start.epoch), only_first=True
+            lambda: iterate(self._data), self._private(start.epoch), only_first=True
         )
 
     def inner_state(self) -> Mapping[str, Any] | None:
@@ -189,7 +190,8 @@ class IterableSource(_IterableStyle):
         if self._is_plain:
             return itertools.islice(self._data, start.num_batches, None)
         return _skip(
-            _PrivatelyDrawn(lambda: iter(self._data), self._private(start.epoch)), start.num_batches
+            _PrivatelyDrawn(lambda: iterate(self._data), self._private(start.epoch)),
+            start.num_batches,
         )
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:

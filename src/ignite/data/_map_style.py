@@ -17,6 +17,7 @@ from torch.utils.data import (
     default_convert,
 )
 
+from ignite._core.pickles import iterate
 from ignite._core.rng import mix
 from ignite._core.torch_private import forget_workers, shut_down_workers
 from ignite.data._passes import Position, has_length
@@ -177,7 +178,7 @@ class MapSource:
         self.indexer.arm(start, mix(self.seed, self.rank))
         for dataset in seeded_inside(self._user_loader.dataset):
             dataset.set_epoch(start.epoch)
-        return iter(self._loader)
+        return iterate(self._loader)
 
     def num_samples_after(self, start: Position, num_batches: int) -> int:
         """Returns the samples seen by all processes ``num_batches`` batches after ``start``."""

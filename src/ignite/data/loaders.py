@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ignite._core.calls import accepts
+from ignite._core.calls import accepts, signature_of
 
 __all__ = ["update_dataloader"]
 
@@ -34,8 +33,8 @@ def update_dataloader(
         >>> list(update_dataloader(loader, [[3], [0, 1]]))
         [tensor([3]), tensor([0, 1])]
     """
-    names = set(inspect.signature(DataLoader.__init__).parameters) | set(
-        inspect.signature(type(dataloader)).parameters
+    names = set(signature_of(DataLoader.__init__).parameters) | set(
+        signature_of(type(dataloader)).parameters
     )
     kept = {
         name: getattr(dataloader, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import inspect
 import itertools
 import logging
 import os
@@ -15,17 +14,16 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from multiprocessing.reduction import ForkingPickler
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import torch
 import torch.distributed as dist
 
-from ignite._core.calls import name_of
+from ignite._core.calls import name_of, signature_of
 from ignite._core.logs import visible_logger
 from ignite._core.optional import LazyModule
+from ignite._core.pickles import check_picklable
 from ignite.distributed._launch import available_backends, finalize, initialize, store_of_attempt
 from ignite.distributed._process_group import get_local_rank, get_rank, get_world_size, hostname
 
@@ -231,9 +229,7 @@ def check_sendable(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
     named |= {f"argument {key!r}": value for key, value in kwargs.items()}
     for what, value in named.items():
         try:
-            # A RuntimeError is that of queues and locks, which only a starting process may pickle.
-            with suppress(RuntimeError):
-                _Probe(_Nowhere()).dump(value)
+            check_picklable(value)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             given = f"{name}" if value is func else f"{type(value).__name__} for {name}"
             raise TypeError(
@@ -242,20 +238,6 @@ def check_sendable(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
                 "level of a module and create other objects inside the function, or start the "
                 "program with torchrun and leave out nproc_per_node"
             ) from error
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
-class _Probe(ForkingPickler):
-    """Pickles as for a new process, but leaves out the content of tensors."""
-
-    def persistent_id(self, obj: Any) -> str | None:
-        return "tensor" if isinstance(obj, torch.Tensor | torch.UntypedStorage) else None
 
 
 _errors = LazyModule("torch.distributed.elastic.multiprocessing.errors")
@@ -480,7 +462,7 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _check_spawn_kwargs(spawn_kwargs: dict[str, Any]) -> None:
-    accepted = {*_OF_AGENT, *inspect.signature(dist.init_process_group).parameters}
+    accepted = {*_OF_AGENT, *signature_of(dist.init_process_group).parameters}
     accepted -= {"backend", "rank", "world_size", "store", "init_method"}
     for name in spawn_kwargs:
         if name not in accepted:

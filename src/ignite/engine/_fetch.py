@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from ignite._core import pickles
 from ignite.engine._cursor import Cursor
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ def length_of(data: Iterable[Any] | None) -> int | None:
 
 def iterate(data: Iterable[Any] | None, meters: tuple[Meter, ...] = ()) -> Iterator[Any]:
     """Returns an iterator over ``data``, wrapped by ``meters``; without data, one that repeats None."""
-    return itertools.repeat(None) if data is None else begin(functools.partial(iter, data), meters)
+    return (
+        itertools.repeat(None)
+        if data is None
+        else begin(functools.partial(pickles.iterate, data), meters)
+    )
 
 
 def begin(make: Callable[[], Iterator[Any]], meters: tuple[Meter, ...]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from enum import Enum
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ignite._core.calls import describe_signature, name_of, source_location
+from ignite._core.calls import describe_signature, name_of, signature_of, source_location
 from ignite.engine._filters import FOR_EVER, Combined, DueAt, Filter, Last, LastGate, bind
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ def register(
     if not callable(handler):
         raise TypeError(f"handler should be callable, but given {handler!r}")
     try:
-        signature = inspect.signature(handler)
+        signature = signature_of(handler)
     except ValueError:  # some built-in functions have no signature
         signature = _ANY_SIGNATURE
     payload_args = (_PLACEHOLDER,) * len(table.payload.args)
@@ -351,7 +351,7 @@ def register(
 def _has_parameter(func: Callable[..., Any], name: str) -> bool:
     """Whether ``func`` has an explicit parameter ``name`` that can be passed by keyword."""
     try:
-        parameter = inspect.signature(func).parameters.get(name)
+        parameter = signature_of(func).parameters.get(name)
     except ValueError:
         return False
     return parameter is not None and parameter.kind in (

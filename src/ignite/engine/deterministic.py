@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import random
 import warnings
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from ignite._core.calls import signature_of
 from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
 from ignite.engine import _fetch
 from ignite.engine._state import State
@@ -62,8 +62,8 @@ def update_dataloader(
         new_batch_sampler: yields lists of indices.
     """
     replaced = {"self", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
-    names = set(inspect.signature(DataLoader.__init__).parameters) | set(
-        inspect.signature(type(dataloader)).parameters
+    names = set(signature_of(DataLoader.__init__).parameters) | set(
+        signature_of(type(dataloader)).parameters
     )
     kept = {
         name: getattr(dataloader, name) for name in names - replaced if hasattr(dataloader, name)

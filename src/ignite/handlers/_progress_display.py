@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ignite._core import clock
 from ignite._core.optional import import_optional
+from ignite._core.printable import in_encoding, printable
 
 __all__ = [
     "Best",
@@ -20,12 +21,14 @@ __all__ = [
     "Row",
     "Screen",
     "as_line",
+    "curve_in_encoding",
     "format_seconds",
     "lower_is_better",
     "sparkline",
 ]
 
 _BARS = "▁▂▃▄▅▆▇█"
+_IN_ASCII = str.maketrans(_BARS, "._:-=+*#")
 _LOSS_WORDS = (
     "loss",
     "error",
@@ -156,6 +159,20 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_BARS[round((mean - low) / (high - low) * (len(_BARS) - 1))] for mean in means)
 
 
+def curve_in_encoding(curve: str, encoding: str | None) -> str:
+    """Returns a curve of :func:`sparkline` in ASCII if the encoding lacks its characters.
+
+    Example:
+        >>> curve_in_encoding(sparkline([4, 3, 2, 1], width=4), "ascii")
+        '#+:.'
+    """
+    try:
+        curve.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return curve.translate(_IN_ASCII)
+    return curve
+
+
 def format_seconds(seconds: float | None) -> str:
     """Formats seconds as hours, minutes and seconds.
 
@@ -257,7 +274,8 @@ class Screen:
     def show(self, state: DisplayState) -> None:
         """Redraws the display, or prints a line."""
         if not self.is_live:
-            self._console.print(as_line(state), markup=False, highlight=False, soft_wrap=True)
+            line = in_encoding(as_line(state), self._console.encoding)
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
             return
         if self._live is None:
             live = import_optional("rich.live", extra="progress")
@@ -273,7 +291,12 @@ class Screen:
 
     def render(self, state: DisplayState) -> Any:
         """Builds the rich renderable."""
-        text = import_optional("rich.text", extra="progress").Text
+        encoding = self._console.encoding
+        make_text = import_optional("rich.text", extra="progress").Text
+
+        def text(content: str, style: str = "") -> Any:
+            return make_text(in_encoding(content, encoding), style=style)
+
         bar = import_optional("rich.progress_bar", extra="progress").ProgressBar
         table = import_optional("rich.table", extra="progress").Table
         group = import_optional("rich.console", extra="progress").Group
@@ -283,7 +306,8 @@ class Screen:
         head.add_row(*line, text(state.details), text(state.now_running or "", style="cyan"))
         parts: list[Any] = [head]
         if state.curve:
-            parts.append(text(f"loss {state.curve}", style="magenta"))
+            curve = curve_in_encoding(state.curve, encoding)
+            parts.append(text(f"loss {curve}", style="magenta"))
         if state.rows:
             metrics = table(box=None, padding=(0, 2, 0, 0), header_style="dim")
             for column in ("", "metric", "last", "best", "epoch"):
@@ -293,7 +317,10 @@ class Screen:
                 epoch = "" if row.best_epoch is None else str(row.best_epoch)
                 style = "bold green" if row.is_best else ""
                 metrics.add_row(
-                    row.source, row.name, text(_number(row.value), style=style), best, epoch
+                    *(text(row.source), text(row.name)),
+                    text(_number(row.value), style=style),
+                    best,
+                    epoch,
                 )
             parts.append(metrics)
         return group(*parts)
@@ -365,7 +392,7 @@ class PlainBar:
             unit=self.unit,
             initial=self.initial,
         )
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(printable(f"{line}\n", sys.stderr))
         sys.stderr.flush()
 
     def close(self) -> None:

@@ -10,16 +10,20 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from torch import Tensor
 
+from ignite._core.systems import on_disk, replace
 from ignite.handlers import trackers
 
 __all__ = ["CSVLogger"]
 
 _logger = logging.getLogger(__name__)
 _FIRST = ["step", "time"]
+# In a locale without UTF-8, Python marks the bytes of paths and arguments that it cannot decode;
+# the file gets the bytes themselves.
+_ERRORS = "surrogateescape"
 
 
 class CSVLogger(trackers.TrackerLogger):
@@ -51,14 +55,14 @@ class CSVLogger(trackers.TrackerLogger):
         ...         trainer, event, tag="train", output_transform=lambda x: {"loss": x}
         ...     )
         ...     _ = trainer.run([1.0, 2.0, 3.0, 4.0])
-        >>> for row in csv.DictReader(path.read_text().splitlines()):
+        >>> for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
         ...     print(row["step"], row["train/loss"])
         2 1.0
         4 2.0
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(_Table(Path(path)))
+        super().__init__(_Table(on_disk(path)))
 
 
 class _Table:
@@ -95,7 +99,7 @@ class _Table:
         self._file.close()
 
     def reopen(self) -> None:
-        self._file = self._path.open("a", newline="")
+        self._file = self._open("a")
 
     def elsewhere(self, folder: Path) -> _Table:
         return _Table(folder / self._path.name)
@@ -120,7 +124,7 @@ class _Table:
         """Returns the names and rows of the file; drops an incomplete last row."""
         if not self._path.exists():
             return list(_FIRST), []
-        with self._path.open(newline="") as file:
+        with self._open("r") as file:
             text = file.read()
         table = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
         if not table:
@@ -131,16 +135,20 @@ class _Table:
             )
         return table[0], table[1:]
 
+    def _open(self, mode: str) -> TextIO:
+        return cast(TextIO, self._path.open(mode, newline="", encoding="utf-8", errors=_ERRORS))
+
     def _replace(self, rows: Iterable[list[str]]) -> TextIO:
         """Replaces the file; returns it open for appending."""
         filled = [row + [""] * (len(self._columns) - len(row)) for row in rows]
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(_lines([self._columns, *filled]), newline="")
-            temporary.replace(self._path)
+            text = _lines([self._columns, *filled])
+            temporary.write_text(text, newline="", encoding="utf-8", errors=_ERRORS)
+            replace(temporary, self._path)
         finally:
             temporary.unlink(missing_ok=True)
-        return self._path.open("a", newline="")
+        return self._open("a")
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> str:

@@ -7,6 +7,7 @@ import logging
 import math
 import numbers
 import os
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite._core.systems import on_disk
 from ignite.handlers import trackers
 
 __all__ = ["JSONLLogger"]
 
 _logger = logging.getLogger(__name__)
+_NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # of files, on any system
 
 
 class JSONLLogger(trackers.TrackerLogger):
@@ -59,14 +62,14 @@ class JSONLLogger(trackers.TrackerLogger):
         ...         trainer, event, tag="train", output_transform=lambda x: {"loss": x}
         ...     )
         ...     _ = trainer.run([1.0, 2.0, 3.0, 4.0])
-        >>> for line in path.read_text().splitlines()[1:]:
+        >>> for line in path.read_text(encoding="utf-8").splitlines()[1:]:
         ...     print(json.loads(line)["step"], json.loads(line)["scalars"])
         2 {'train/loss': 1.0}
         4 {'train/loss': 2.0}
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(_Lines(Path(path)))
+        super().__init__(_Lines(on_disk(path)))
 
 
 class _Lines:
@@ -101,7 +104,7 @@ class _Lines:
     def figure(self, name: str, figure: Any, step: int) -> None:
         folder = self._path.parent / f"{self._path.stem}_figures"
         folder.mkdir(exist_ok=True)
-        file = folder / f"{name.replace('/', '_')}_{step}.png"
+        file = folder / f"{_NOT_IN_NAMES.sub('_', name)}_{step}.png"
         figure.savefig(file)
         path = str(file.relative_to(self._path.parent))
         self._write({"step": step, "figure": {"name": name, "path": path}})

@@ -226,7 +226,7 @@ def _logged_offline(folder: Path, run_id: str) -> Iterator[tuple[str, int]]:
 
 
 def _operations(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_text(errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)["obj"]
         except ValueError:  # the last line of a process that was killed

@@ -171,7 +171,7 @@ class _Run:
         folder = Path(self.client.get_artifacts_path() or "") / "events"
         steps = [-1]
         for path in folder.glob(f"*/{name.replace('/', '__')}.plx"):
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8") as file:
                 rows = csv.DictReader(file, delimiter="|")
                 steps += [int(row["step"]) for row in rows if (row["step"] or "").isdigit()]
         return max(steps)

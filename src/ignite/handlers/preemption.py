@@ -21,15 +21,19 @@ from ignite.engine.extension import Unfinished
 __all__ = ["Preemption"]
 
 AnyEngine = Engine[Any, Any]
-_STOP_ON = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),
+_STOP_ON = tuple(
+    getattr(signal, name)
+    # Slurm sends SIGUSR1; Windows SIGBREAK, for Ctrl-Break and the end of a console.
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGBREAK")
+    if hasattr(signal, name)
 )
 
 
 class Preemption:
     """Saves and stops a run on a signal: SIGTERM, SIGUSR1 (Slurm) or SIGINT (Ctrl-C).
+
+    On Windows also on SIGBREAK (Ctrl-Break); a process that is ended from outside gets no signal
+    there.
 
     The signal handler only sets a flag. At the end of the current iteration, the run is saved;
     TERMINATE is fired, COMPLETED is not; ``run`` then raises ``SystemExit(128 + signal)``, or
@@ -149,7 +153,12 @@ class Preemption:
             return
         try:
             subprocess.run(
-                ["scontrol", "requeue", job], check=True, timeout=60, capture_output=True, text=True
+                ["scontrol", "requeue", job],
+                check=True,
+                timeout=60,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
             )
         except (OSError, subprocess.SubprocessError) as error:
             self.logger.error("Cannot requeue the job: %s %s", error, getattr(error, "stderr", ""))
@@ -195,7 +204,7 @@ class _Request:
         """Records a signal. Only sets attributes, because a signal can interrupt anything."""
         if self.is_told:  # this rank, not another one, received the signal before
             signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
         if not self.is_stop:
             self.flag = signum
         self.is_told = self.is_stop

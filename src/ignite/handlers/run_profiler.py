@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ignite import distributed as idist
+from ignite._core.systems import on_disk
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers.reports import parts_table, trace_events, write_trace
 from ignite.handlers._profilers.timings import Part, Timings, check_engine
@@ -162,7 +163,7 @@ class RunProfiler:
         Raises:
             OSError: the file cannot be written.
         """
-        path, rank = Path(path), idist.get_rank()
+        path, rank = on_disk(path), idist.get_rank()
         if idist.get_world_size() > 1:
             path = path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
         write_trace(path, trace_events(self._timings.slices, rank))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
+from ignite._core.systems import on_disk
 from ignite.handlers import trackers
 from ignite.handlers.base_logger import (
     BaseOptimizerParamsHandler,
@@ -117,7 +121,7 @@ class TensorboardLogger(trackers.TrackerLogger):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         writer_class, event_class, session_class = _find_classes()
         try:
-            writer = writer_class(*args, **kwargs)
+            writer = _make_writer(writer_class, args, kwargs)
         except OSError as error:
             error.add_note(
                 "log_dir of TensorboardLogger should be a folder that can be created and written to"
@@ -134,6 +138,33 @@ class TensorboardLogger(trackers.TrackerLogger):
     def writer(self, writer: Any) -> None:
         self._hand_over()
         self.tracker.writer = writer  # type: ignore[attr-defined]
+
+
+def _make_writer(writer_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Makes a writer; in a locale that cannot express its folder, through a link to the folder.
+
+    TensorBoard encodes paths in UTF-8 itself, and refuses the marked bytes of Python's paths.
+    """
+    given = args[0] if args else kwargs.get("log_dir", kwargs.get("logdir"))
+    folder = None if given is None else str(on_disk(given))
+    if folder is None or folder.isascii() or _is_unicode(folder):
+        return writer_class(*args, **kwargs)
+    os.makedirs(folder, exist_ok=True)
+    links = tempfile.TemporaryDirectory(prefix="ignite-")
+    link = os.path.join(links.name, "log_dir")
+    os.symlink(os.path.abspath(folder), link)
+    kwargs = {name: value for name, value in kwargs.items() if name not in ("log_dir", "logdir")}
+    writer = writer_class(link, *args[1:], **kwargs)
+    weakref.finalize(writer, links.cleanup)
+    return writer
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _find_classes() -> tuple[Any, Any, Any]:

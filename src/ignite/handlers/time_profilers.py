@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ignite._core.printable import printable
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers.reports import (
     basic_text,
@@ -190,7 +191,7 @@ class BasicTimeProfiler(RunProfilerBase):
     def print_results(results: Mapping[str, Any]) -> str:
         """Prints the result of :meth:`get_results`, and returns the text."""
         text = basic_text(results, _EVENTS)
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(printable(text + "\n", sys.stdout))
         return text
 
 
@@ -294,7 +295,7 @@ class HandlersTimeProfiler(RunProfilerBase):
     @staticmethod
     def print_results(results: Sequence[Sequence[Any]]) -> None:
         """Prints the result of :meth:`get_results` as a table."""
-        sys.stdout.write(handlers_text(results) + "\n")
+        sys.stdout.write(printable(handlers_text(results) + "\n", sys.stdout))
 
 
 def _to_tensor(times: Mapping[int, float]) -> Tensor:

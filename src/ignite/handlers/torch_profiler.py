@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
 
 from ignite import distributed as idist
+from ignite._core.systems import on_disk
 from ignite._core.trees import replaced
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers.timings import RunProfilerBase
@@ -86,7 +87,7 @@ class TorchProfiler(RunProfilerBase):
                 raise ValueError(f"{name} should be {least} integer, but given {value!r}")
         if format not in _FORMATS:
             raise ValueError(f"format should be one of {_FORMATS}, but given {format!r}")
-        self.dirname = Path(dirname)
+        self.dirname = on_disk(dirname)
         self.traces: list[Path] = []
         """Written traces, oldest first; empty with format="tensorboard"."""
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")

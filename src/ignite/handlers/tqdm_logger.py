@@ -11,6 +11,7 @@ from typing import Any
 
 from ignite._core import clock
 from ignite._core.optional import import_optional
+from ignite._core.printable import printable
 from ignite.engine import CallableEventWithFilter, Engine, Events, RemovableEventHandle
 from ignite.handlers._progress_display import PlainBar
 from ignite.handlers._trackers.scalars import on_host
@@ -136,7 +137,12 @@ class ProgressBar(BaseLogger):
 
     def log_message(self, message: str) -> None:
         """Prints a line above the bar."""
-        self._tqdm.write(message, file=self._options.get("file"))
+        stream = self._options.get("file")  # tqdm writes to standard output without one
+        self._tqdm.write(printable(message, stream or sys.stdout), file=stream)
+
+    @property
+    def _stream(self) -> Any:
+        return self._options.get("file") or sys.stderr
 
     def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
         has_options = bool(self.tqdm_kwargs.keys() - {"desc"}) or (
@@ -144,7 +150,9 @@ class ProgressBar(BaseLogger):
         )
         if has_options or self._is_notebook or _is_terminal(sys.stderr):
             return self._tqdm(
-                total=total, initial=initial, **{**self._options, "desc": f"{desc}: "}
+                total=total,
+                initial=initial,
+                **{**self._options, "desc": f"{printable(desc, self._stream)}: "},
             )
         return PlainBar(self._tqdm.format_meter, total, initial)
 
@@ -213,10 +221,12 @@ class _Display(BaseOutputHandler):
             )
         bar = self._bar
         bar.total, bar.n = self._length, position
-        bar.set_description(self._description(engine), refresh=False)
+        stream = self._owner._stream
+        bar.set_description(printable(self._description(engine), stream), refresh=False)
         for path, value in on_host(self._leaves(engine, with_text=True)).items():
             # The first part of a name is the tag, which is empty here.
-            self._shown["_".join(map(str, path[1:]))] = value
+            name = printable("_".join(map(str, path[1:])), stream)
+            self._shown[name] = printable(value, stream) if isinstance(value, str) else value
         if self._shown:
             bar.set_postfix(self._shown, refresh=False)
         bar.refresh()

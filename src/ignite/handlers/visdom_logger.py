@@ -330,7 +330,7 @@ def _is_refused(error: Exception) -> bool:
 
 def _logged_in(path: str, prefix: str) -> Iterator[tuple[str, int]]:
     """Yields names and steps of the windows with a prefix, in the file of an offline client."""
-    with Path(path).open() if Path(path).exists() else io.StringIO() as file:
+    with Path(path).open(encoding="utf-8") if Path(path).exists() else io.StringIO() as file:
         for line in file:
             try:
                 _, message = json.loads(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
+from ignite._core.calls import signature_of
 from ignite._core.trees import in_float32, map_leaves
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
@@ -375,7 +375,7 @@ def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
         each.reduction = "none"  # type: ignore[assignment]
         return str(loss.reduction), each
     try:
-        parameter = inspect.signature(loss).parameters.get("reduction")
+        parameter = signature_of(loss).parameters.get("reduction")
     except (TypeError, ValueError):  # built in
         return None, None
     if parameter is None or not isinstance(parameter.default, str):

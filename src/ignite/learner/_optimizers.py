@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -16,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ignite import distributed as idist
+from ignite._core.calls import signature_of
 from ignite.learner._by_name import OPTIMIZERS, find
 
 __all__ = [
@@ -195,7 +195,7 @@ def _made(
     optimizer: Any, parameters: list[dict[str, Any]], arguments: Mapping[str, Any]
 ) -> Optimizer:
     make = find("optimizer", optimizer, OPTIMIZERS) if isinstance(optimizer, str) else optimizer
-    can_be_fused = isinstance(optimizer, str) and "fused" in inspect.signature(make).parameters
+    can_be_fused = isinstance(optimizer, str) and "fused" in signature_of(make).parameters
     is_faster = parameters[0]["params"][0].device.type != "cpu" or make in (
         torch.optim.Adam,
         torch.optim.AdamW,

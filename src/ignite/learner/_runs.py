@@ -20,6 +20,7 @@ from torch import Tensor
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core import clock
+from ignite._core.systems import on_disk
 from ignite.engine import Engine
 from ignite.exceptions import CheckpointError
 from ignite.learner._data.schema import Facts
@@ -278,7 +279,12 @@ def _git() -> dict[str, Any]:
 
 def _ask_git(*arguments: str) -> str:
     return subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+        ["git", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        timeout=10,
     ).stdout.strip()
 
 
@@ -320,7 +326,7 @@ def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
             a folder of checkpoints.
     """
     if source not in ("latest", "best"):
-        path = Path(source)
+        path = storage.follow(on_disk(source))
         state = storage.load(path).state if path.is_file() else {}
         saved = state.get("learnt") if isinstance(state, Mapping) else None
         return None if saved is None else Facts.from_text(saved["facts"])
@@ -330,13 +336,13 @@ def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
         or not any((folder / "checkpoints").glob("*.pt"))
     ):
         return None
-    learnt = json.loads((folder / _NAME).read_text()).get("learnt")
+    learnt = json.loads((folder / _NAME).read_text(encoding="utf-8")).get("learnt")
     return None if learnt is None else Facts.from_text(json.dumps(learnt))
 
 
 def _sessions(path: Path) -> list[Any]:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         record = None
     if (

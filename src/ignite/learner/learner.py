@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ignite._core.systems import on_disk
 from ignite._core.trees import moved
 from ignite.engine import Engine
 from ignite.learner._by_name import PRECISIONS, find
@@ -304,7 +305,7 @@ class Learner:
         options = Options(
             epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
             early_stopping,
-            monitor, restore_best, None if run_dir is None else Path(run_dir), resume, save_every,
+            monitor, restore_best, None if run_dir is None else on_disk(run_dir), resume, save_every,
             mode, progress,
         )  # fmt: skip
         return (fit_dry if dry_run else fit)(self, data, valid, options)
@@ -387,7 +388,7 @@ class Learner:
             ModuleNotFoundError: safetensors is not installed.
         """
         with self._engines.averaged():
-            save_weights(self.model, Path(path), self._learnt.facts)
+            save_weights(self.model, on_disk(path), self._learnt.facts)
 
     def export(self, path: str | Path, example: Any) -> None:
         """Exports the model for any batch size, to run on the CPU without its Python code.
@@ -403,7 +404,7 @@ class Learner:
         """
         known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
         with self._engines.averaged():
-            export_model(self.model, Path(path), inputs_of(example, known))
+            export_model(self.model, on_disk(path), inputs_of(example, known))
 
     def load(self, path: str | Path) -> None:
         """Loads weights from a file of :meth:`save` or from a checkpoint of a run.
@@ -420,7 +421,7 @@ class Learner:
             CheckpointError: the file is damaged or belongs to another model. Nothing is changed.
             ValueError: the weights were trained for another task. Nothing is changed.
         """
-        facts = load_weights(self._engines.restore, Path(path), self._check_facts)
+        facts = load_weights(self._engines.restore, on_disk(path), self._check_facts)
         if facts is None:
             self.logger.warning(
                 "%s does not contain the classes and columns that the model was trained on: %s", path,

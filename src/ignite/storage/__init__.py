@@ -11,7 +11,7 @@ from ignite.storage.ledger import Decision, Item, Row, best, kept, place_in
 from ignite.storage.lock import hold
 from ignite.storage.naming import check_name, is_temporary, temporary_name
 from ignite.storage.note import RUN_FAMILY, VERSION, Note, append_note, read_note
-from ignite.storage.place import Folder, Place, open_place
+from ignite.storage.place import Folder, Place, follow, open_place
 from ignite.storage.reader import Found, Loaded, load, load_latest, save, scan
 from ignite.storage.restore import restore
 from ignite.storage.snapshot import Snapshot, check_storable, decode_objects, plain
@@ -42,6 +42,7 @@ __all__ = [
     "check_whole",
     "commit",
     "decode_objects",
+    "follow",
     "hold",
     "is_temporary",
     "kept",

@@ -10,14 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from ignite._core import systems
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
 
 __all__ = ["Written", "commit", "sweep"]
 
 _CHUNK = 1 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Errors of file systems that cannot sync a folder.
-_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 # Some systems lack some of the flags. O_NOFOLLOW: a symbolic link in place of the file could make
 # us overwrite another file.
 _FLAGS = (
@@ -77,8 +76,9 @@ def commit(
         >>> commit(folder, "greeting", lambda file: file.write(b"hello")).size_bytes
         5
     """
-    directory, target = Path(directory), Path(directory, check_name(name))
-    temporary = directory / temporary_name(name) if atomic else target
+    directory = systems.on_disk(directory)
+    target = directory / systems.on_disk(check_name(name))
+    temporary = directory / systems.on_disk(temporary_name(name)) if atomic else target
     if not atomic and target.is_symlink():
         os.unlink(target)
     with _error_context(target):
@@ -88,12 +88,13 @@ def commit(
             if check is not None:
                 check(temporary)
             if atomic:
-                os.replace(temporary, target)
+                systems.replace(temporary, target)
         except BaseException:
             with suppress(OSError):  # the disk may be gone; sweep() removes what is left
                 os.unlink(temporary)
             raise
-        _sync_folder(directory)
+        # Otherwise, a power cut could lose the new name of a synced file.
+        systems.sync(directory)
     return written
 
 
@@ -242,20 +243,6 @@ def read_checksum(file: BinaryIO) -> Written:
     while chunk := file.read(_CHUNK):
         size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
     return Written(size, crc32)
-
-
-def _sync_folder(directory: Path) -> None:
-    """Syncs the folder; otherwise, a power cut could lose the new name of a synced file."""
-    if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover - folders cannot be opened on Windows
-        return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

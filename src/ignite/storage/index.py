@@ -13,7 +13,7 @@ from ignite.storage.commit import Written
 from ignite.storage.ledger import Row, ranked
 from ignite.storage.naming import check_name
 from ignite.storage.note import Note, number_to_json
-from ignite.storage.place import Place
+from ignite.storage.place import BEST, INDEX, LAST, Place
 from ignite.storage.reader import scan
 from ignite.storage.verify import verify
 
@@ -21,9 +21,6 @@ __all__ = ["BEST", "INDEX", "LAST", "Index", "build_index", "read_index", "write
 
 logger = logging.getLogger(__name__)
 
-INDEX = "index.json"
-BEST = "best.pt"
-LAST = "last.pt"
 VERSION = 1
 _MAX_BYTES = 1 << 26
 _FROM_NOTE = ("step", "epoch", "score", "score_name", "mode", "restarts", "created")

@@ -64,7 +64,10 @@ def hold(directory: str | Path) -> Iterator[None]:
         _lock(descriptor, directory)
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        os.write(
+            descriptor,
+            f"process {os.getpid()} on {socket.gethostname()}".encode(errors="surrogateescape"),
+        )
         yield
     finally:
         if descriptor in _descriptors:  # not in a forked child, which has closed it already

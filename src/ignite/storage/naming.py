@@ -9,6 +9,8 @@ import socket
 import unicodedata
 from pathlib import PureWindowsPath
 
+from ignite._core.systems import forbidden_in_name, is_running
+
 __all__ = ["MAX_NAME_BYTES", "check_name", "is_temporary", "owner_is_dead", "temporary_name"]
 
 MAX_NAME_BYTES = 255
@@ -28,7 +30,8 @@ def check_name(name: str) -> str:
     Raises:
         TypeError: ``name`` is not a string.
         ValueError: ``name`` is empty, begins with ``.`` or ``~``, contains separators, a drive or
-            control characters, cannot be encoded, or is longer than 255 bytes.
+            control characters, cannot be encoded, is longer than 255 bytes, or is forbidden by the
+            system: on Windows, names such as ``loss<1.pt`` and ``aux.pt``.
 
     Example:
         >>> check_name("model_0.9500.pt")
@@ -59,6 +62,8 @@ def _find_problem(name: str) -> str | None:
         return "has a drive"
     if any(unicodedata.category(character) in _LINE_ENDS for character in name):
         return "has a control character"
+    if (forbidden := forbidden_in_name(name)) is not None:
+        return forbidden
     try:
         num_bytes = len(name.encode())
     except UnicodeEncodeError:
@@ -100,14 +105,8 @@ def owner_is_dead(name: str) -> bool:
     pid = int(found[2])
     if pid == os.getpid():
         return found[3] != _TOKEN
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False
+    return not is_running(pid)
 
 
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return hashlib.sha256(socket.gethostname().encode(errors="surrogateescape")).hexdigest()[:8]

@@ -1,6 +1,6 @@
 """Storage backends for checkpoints: local folders, and remote ones that fsspec supports."""
 
-import errno
+import json
 import logging
 import os
 import stat
@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
-from urllib.parse import unquote, urlsplit
 
+from ignite._core import systems
 from ignite.storage.bucket import Bucket
 from ignite.storage.commit import Check, Write, Written, commit, sweep
 from ignite.storage.naming import check_name, temporary_name
 
-__all__ = ["Folder", "Place", "Written", "open_place"]
+__all__ = ["BEST", "INDEX", "LAST", "Folder", "Place", "Written", "follow", "open_place"]
 
 logger = logging.getLogger(__name__)
 
-_LINKS_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+INDEX = "index.json"
+"""Names the checkpoints in a folder, see :mod:`ignite.storage.index`."""
+BEST = "best.pt"
+LAST = "last.pt"
 
 
 class Place(Protocol):
@@ -43,7 +46,7 @@ class Place(Protocol):
         """Returns the size of a file in bytes."""
 
     def point(self, link: str, name: str) -> None:
-        """Makes ``link`` a symbolic link to a file; does nothing where links are not supported."""
+        """Makes ``link`` a symbolic link to a file; does nothing where there are none, see :func:`follow`."""
 
     def read_link(self, link: str) -> str | None:
         """Returns the name of the file that a link points to; None if there is none."""
@@ -75,7 +78,7 @@ class Folder:
     """
 
     def __init__(self, path: str | Path, atomic: bool = True) -> None:
-        self.path = Path(path)
+        self.path = systems.on_disk(path)
         self._atomic = atomic
 
     def write(self, name: str, write: Write, check: Check | None = None) -> Written:
@@ -85,16 +88,16 @@ class Folder:
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
         """See :class:`Place`."""
-        yield self.path / check_name(name)
+        yield self._at(name)
 
     def open(self, name: str) -> BinaryIO:
         """Opens the file for reading."""
-        return (self.path / check_name(name)).open("rb")
+        return self._at(name).open("rb")
 
     def remove(self, name: str) -> bool:
         """See :class:`Place`. If ``name`` is a link, removes the link."""
         try:
-            os.unlink(self.path / check_name(name))
+            systems.unlink(self._at(name))
         except FileNotFoundError:
             return False
         return True
@@ -102,12 +105,16 @@ class Folder:
     def names(self) -> list[str]:
         """See :class:`Place`. Names that ``check_name`` refuses are left out."""
         with os.scandir(self.path) as entries:
-            files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            files = [
+                systems.as_text(entry.name)
+                for entry in entries
+                if entry.is_file(follow_symlinks=False)
+            ]
         return sorted(filter(_is_plain, files))
 
     def size(self, name: str) -> int:
         """See :class:`Place`."""
-        status = os.stat(self.path / check_name(name), follow_symlinks=False)
+        status = os.stat(self._at(name), follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(f"{self.path / name} should be a regular file, but is not")
         return status.st_size
@@ -115,7 +122,7 @@ class Folder:
     def point(self, link: str, name: str) -> None:
         """See :class:`Place`. Replaces an existing link atomically; does not replace a file."""
         check_name(name)
-        path, temporary = self.path / check_name(link), self.path / temporary_name(link)
+        path, temporary = self._at(link), self.path / temporary_name(link)
         if path.exists() and not path.is_symlink():
             logger.warning(
                 "%s should be a link to %s, but is a file, which is not replaced: move it away",
@@ -124,16 +131,16 @@ class Folder:
             )
             return
         try:
-            os.symlink(name, temporary)
+            os.symlink(systems.on_disk(name), temporary)
         except OSError as error:
-            if error.errno not in _LINKS_UNSUPPORTED:
+            if not systems.cannot_link(error):
                 raise
             logger.debug(
-                "%s does not support links (%s): only index.json names %s", self.path, error, link
+                "%s has no link %s (%s): index.json names the file", self.path, link, error
             )
             return
         try:
-            os.replace(temporary, path)
+            systems.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
@@ -142,7 +149,7 @@ class Folder:
     def read_link(self, link: str) -> str | None:
         """See :class:`Place`. Returns None for a link to a file outside of the folder."""
         try:
-            name = check_name(os.readlink(self.path / check_name(link)))
+            name = check_name(systems.as_text(os.readlink(self._at(link))))
             self.size(name)
         except (OSError, ValueError):
             return None
@@ -151,6 +158,9 @@ class Folder:
     def sweep(self) -> list[str]:
         """See :class:`Place`."""
         return sweep(self.path)
+
+    def _at(self, name: str) -> Path:
+        return self.path / systems.on_disk(check_name(name))
 
     def __str__(self) -> str:
         return str(self.path)
@@ -180,7 +190,8 @@ def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
     text = str(where)
     if "://" in text and not text.startswith("file://"):
         return Bucket(text, **options)
-    path = Path(unquote(urlsplit(text).path) if text.startswith("file://") else where).expanduser()
+    local = systems.path_of_url(text) if text.startswith("file://") else where
+    path = systems.on_disk(local).expanduser()
     if path.exists() and not path.is_dir():
         raise ValueError(f"where should be a folder, but given {path}, which is a file")
     if create:
@@ -188,6 +199,25 @@ def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
     if not path.is_dir():
         raise ValueError(f"Directory path '{path}' is not found")
     return Folder(path)
+
+
+def follow(path: Path) -> Path:
+    """Returns the file that ``best.pt`` or ``last.pt`` stands for where there are no links.
+
+    That is the one that ``index.json`` names, which is written after the file is complete, like a
+    link. Windows makes links only for users with a privilege. Any other path is returned as it is.
+
+    Example:
+        >>> follow(Path("run/checkpoint_5.pt")).name
+        'checkpoint_5.pt'
+    """
+    if path.name not in (BEST, LAST) or os.path.lexists(path):
+        return path
+    try:
+        index = json.loads(path.with_name(INDEX).read_bytes())
+        return path.with_name(str(systems.on_disk(check_name(index[path.stem]))))
+    except (OSError, ValueError, TypeError, KeyError):
+        return path
 
 
 def _is_plain(name: str) -> bool:

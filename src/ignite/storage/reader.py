@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import torch
 
+from ignite._core.systems import on_disk
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import is_legacy
 from ignite.storage._objects import TAG_BYTES
@@ -15,7 +16,7 @@ from ignite.storage._pickle_safety import check_calls, check_legacy_calls
 from ignite.storage._serialization import write_state
 from ignite.storage.commit import Written
 from ignite.storage.note import NOTE_NAME, Note, append_note, read_note
-from ignite.storage.place import Place
+from ignite.storage.place import Place, follow
 from ignite.storage.snapshot import decode_objects, plain
 from ignite.storage.verify import open_file, verify, verify_file, with_path
 
@@ -142,7 +143,7 @@ def load(
         place, name = source
         with place.local(name) as path:
             return _load(path, name, map_location, kwargs)
-    path = Path(source).expanduser()
+    path = follow(on_disk(source).expanduser())
     return _load(path, path.name, map_location, kwargs)
 
 

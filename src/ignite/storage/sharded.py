@@ -10,7 +10,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from ignite._core.logs import join_names
+from ignite._core.systems import on_disk, sync
 from ignite._core.torch_private import checkpoint_entry_class
 from ignite.exceptions import CheckpointError
 from ignite.storage.commit import read_checksum
@@ -47,7 +48,6 @@ _ALLOWED_GLOBALS = {
     (dcp_metadata.__name__, "_MEM_FORMAT_ENCODING"),
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
     ("collections", "OrderedDict"),
-    ("pathlib", "PosixPath"),
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
 }
@@ -86,7 +86,7 @@ def save_sharded(
         CheckpointError: another process has failed; the message names its rank.
         Exception: the error of this process. After any error, no folder of this name exists.
     """
-    directory, name = Path(directory), check_name(name)
+    directory, name = on_disk(directory), str(on_disk(check_name(name)))
     temporaries = agree(temporary_name("sharded") + _SUFFIX)
     temporary, num_ranks = directory / temporaries[0], len(temporaries)
 
@@ -103,7 +103,7 @@ def save_sharded(
 
     def write() -> None:
         with _single_failure(rank), _without_group_warning():
-            save(checked, storage_writer=FileSystemWriter(temporary), process_group=group)
+            save(checked, storage_writer=_Writer(temporary), process_group=group)
 
     def publish() -> None:
         if rank == 0:
@@ -148,7 +148,7 @@ def load_sharded(
         CheckpointError: the folder is damaged, unsafe, of a newer version, or does not match
             ``state``. If reading fails in the middle, ``state`` may be partly filled.
     """
-    path = Path(path)
+    path = on_disk(path)
     num_ranks = len(agree(None))
     _raise_together(lambda: _verify(path, rank, num_ranks), agree)
     try:
@@ -166,14 +166,14 @@ def _publish(temporary: Path, target: Path, checksums: list[dict[str, list[int]]
     """Syncs all files, adds the list of checksums, and renames the folder."""
     files = {name: value for of_rank in checksums for name, value in of_rank.items()}
     for name in files:
-        _sync(temporary / name)
+        sync(temporary / name)
     (temporary / MANIFEST).write_text(
-        json.dumps({"version": _VERSION, "files": files}, sort_keys=True)
+        json.dumps({"version": _VERSION, "files": files}, sort_keys=True), encoding="utf-8"
     )
-    _sync(temporary / MANIFEST)
-    _sync(temporary)
+    sync(temporary / MANIFEST)
+    sync(temporary)
     os.rename(temporary, target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _verify(path: Path, rank: int, num_ranks: int) -> None:
@@ -181,7 +181,7 @@ def _verify(path: Path, rank: int, num_ranks: int) -> None:
     if not path.is_dir():
         raise FileNotFoundError(f"path should be a folder, but given {path}, which is not")
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         version, files = int(manifest["version"]), dict(manifest["files"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
@@ -262,18 +262,25 @@ def _sweep(directory: Path) -> None:
             shutil.rmtree(path)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+# A path may be from any version of Python, 3.13 has them in ``pathlib._local``, and from any system:
+# Linux cannot make a WindowsPath.
+_PATH_MODULES = ("pathlib", "pathlib._local")
+_PURE_PATHS = {
+    "Path": PurePath,
+    "PosixPath": PurePosixPath,
+    "PurePath": PurePath,
+    "PurePosixPath": PurePosixPath,
+    "PureWindowsPath": PureWindowsPath,
+    "WindowsPath": PureWindowsPath,
+}
 
 
 class _Unpickler(pickle.Unpickler):
     """Unpickles only the classes that describe a checkpoint."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if module in _PATH_MODULES and name in _PURE_PATHS:
+            return _PURE_PATHS[name]
         if (module, name) in _ALLOWED_GLOBALS or (
             module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         ):
@@ -281,6 +288,17 @@ class _Unpickler(pickle.Unpickler):
         raise CheckpointError(
             f".metadata should name classes of torch's checkpoints only, but names {module}.{name}"
         )
+
+
+class _Writer(FileSystemWriter):
+    """Writes metadata without the path, which other versions of Python could not unpickle."""
+
+    def storage_meta(self) -> dcp_metadata.StorageMeta | None:
+        """Describes the checkpoint."""
+        described = super().storage_meta()
+        if described is not None:
+            described.checkpoint_id = None
+        return described
 
 
 class _SafeReader(FileSystemReader):

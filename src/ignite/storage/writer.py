@@ -22,9 +22,24 @@ class _Job:
         self.error: BaseException | None = None
         self._work: Callable[[], object] | None = work
         # A daemon thread, because the wait at exit has a limit.
-        self.thread = threading.Thread(target=self._run, name="ignite-writer", daemon=True)
+        self.thread = threading.Thread(target=self.run, name="ignite-writer", daemon=True)
 
-    def _run(self) -> None:
+    def start(self) -> None:
+        """Runs the job in the thread; at the exit of Python 3.12.0 and 3.12.1, which starts none, here."""
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            if "interpreter shutdown" not in str(error):
+                raise
+            self.run()
+
+    def join(self, timeout: float | None) -> None:
+        """Waits for the thread, if it was started."""
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
+
+    def run(self) -> None:
+        """Runs the job; keeps its error."""
         # Dropping the reference to the work frees the state that it has written.
         work, self._work = self._work, None
         try:
@@ -82,7 +97,7 @@ class Writer:
         started = _Job(job, self._limit_s)
         _pending.add(started)
         try:
-            started.thread.start()
+            started.start()
         except BaseException:
             _pending.discard(started)
             raise
@@ -101,7 +116,7 @@ class Writer:
         job = self._current_job()
         if job is None:
             return
-        job.thread.join(timeout)
+        job.join(timeout)
         if job.thread.is_alive():
             raise TimeoutError(f"the job should have ended after {timeout} s, but is still running")
         self._job = None
@@ -125,7 +140,7 @@ def _wait_for_all() -> None:
     started = now()
     for job in list(_pending):
         if job.thread is not threading.current_thread():
-            job.thread.join(max(0.0, job.limit_s - (now() - started)))
+            job.join(max(0.0, job.limit_s - (now() - started)))
         if job.thread.is_alive():
             logger.error(
                 "A job has not finished %g s after the end of the program and is abandoned",

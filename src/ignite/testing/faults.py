@@ -46,12 +46,14 @@ class Fault(ABC):
 class Kill(Fault):
     """Ends this process with SIGKILL: nothing is written, closed or cleaned up.
 
+    Windows has no SIGKILL; there, ``os.kill`` ends a process at once with any signal.
+
     Args:
         signal: the signal; it must end the process.
     """
 
-    def __init__(self, signal: int = signals.SIGKILL) -> None:
-        self.signal = signal
+    def __init__(self, signal: int | None = None) -> None:
+        self.signal = getattr(signals, "SIGKILL", signals.SIGTERM) if signal is None else signal
 
     def strike(self, engine: Engine[Any, Any]) -> None:
         """Ends this process."""
@@ -66,7 +68,7 @@ class Signal(Fault):
 
     def strike(self, engine: Engine[Any, Any]) -> None:
         """Sends the signal."""
-        os.kill(os.getpid(), self.signal)
+        signals.raise_signal(self.signal)  # os.kill would end a process on Windows
 
 
 class Raise(Fault):

@@ -131,7 +131,7 @@ def num_fired(marker: str | os.PathLike[str]) -> int:
         0
     """
     path = Path(marker)
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
 
 
 def _mark(marker: Path, fault: Fault, engine: Engine[Any, Any]) -> None:
@@ -142,5 +142,5 @@ def _mark(marker: Path, fault: Fault, engine: Engine[Any, Any]) -> None:
         "pid": os.getpid(),
     }
     # A single write in append mode, so that several processes write complete lines.
-    with marker.open("a") as stream:
+    with marker.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")

@@ -22,7 +22,7 @@ from ignite._core import clock
 
 __all__ = ["run_processes"]
 
-_STACK_SIGNAL = signal.SIGUSR2
+_STACK_SIGNAL = getattr(signal, "SIGUSR2", None)  # Windows has none
 """Makes a process write its stack to a file. A signal that job schedulers do not send."""
 _STACK_TIMEOUT_S = 2.0
 """Seconds to wait for the stacks."""
@@ -55,7 +55,7 @@ def run_processes(
         torch.multiprocessing.ProcessExitedException: a process ended otherwise, such as by a
             signal.
         TimeoutError: the timeout is over. The message has the stacks of the unfinished ranks, which
-            are killed.
+            are killed; not on Windows.
 
     Example:
         In a test, with a function of its module::
@@ -106,12 +106,14 @@ def _work(
     os.environ.clear()
     os.environ.update(environment)  # the server has those of its start
     torch.set_num_threads(1)
-    with _stack_of(Path(folder), rank).open("w") as stack:
-        faulthandler.register(_STACK_SIGNAL, file=stack)
+    with _stack_of(Path(folder), rank).open("w", encoding="utf-8") as stack:
+        if _STACK_SIGNAL is not None:
+            faulthandler.register(_STACK_SIGNAL, file=stack)
         torch.save(function(rank, *args), _result_of(Path(folder), rank))
         if dist.is_initialized():
             dist.barrier()  # a process that ends during a collective would make the others fail
-        faulthandler.unregister(_STACK_SIGNAL)
+        if _STACK_SIGNAL is not None:
+            faulthandler.unregister(_STACK_SIGNAL)
 
 
 def _result_of(folder: Path, rank: int) -> Path:
@@ -137,14 +139,19 @@ def _describe_late(processes: list[Any], folder: Path, timeout_s: float) -> str:
     late = [rank for rank, process in enumerate(processes) if process.is_alive()]
     stacks = {rank: _stack_of(folder, rank) for rank in late}
     for stack in stacks.values():
-        if stack.exists():  # before it exists, the signal would end the process
+        # Before the file exists, the signal would end the process.
+        if _STACK_SIGNAL is not None and stack.exists():
             os.kill(processes[int(stack.stem)].pid, _STACK_SIGNAL)
-    give_up = clock.now() + _STACK_TIMEOUT_S
+    give_up = clock.now() + (_STACK_TIMEOUT_S if _STACK_SIGNAL is not None else 0.0)
     while clock.now() < give_up and not all(map(_is_written, stacks.values())):
         threading.Event().wait(0.01)
     lines = [f"After {timeout_s} s, ranks {late} of {len(processes)} had not finished"]
     for rank, stack in stacks.items():
-        shown = stack.read_text() if _is_written(stack) else "its stack is unknown"
+        shown = (
+            stack.read_text(encoding="utf-8", errors="replace")
+            if _is_written(stack)
+            else "its stack is unknown"
+        )
         lines.append(f"Rank {rank}: {shown}")
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ import signal
 import struct
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "assert_resume_is_exact",
 ]
 
+_SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _SEED = 0xD1CE
 _NOT_REPEATABLE = "Two uninterrupted runs differ: make_run should seed all random numbers"
 
@@ -119,6 +121,8 @@ def assert_resume_is_exact(
             from a checkpoint, so that nothing was tested.
         ValueError: ``every`` is not positive, or ``at`` has an iteration that the run does not
             reach.
+        NotImplementedError: ``kill`` is given on a system that cannot fork processes, such as
+            Windows.
 
     Example:
         >>> from ignite.handlers import Checkpoint
@@ -424,9 +428,18 @@ def call_in_child(
 
     Raises:
         RuntimeError: the function raised, the child ended in an unexpected way, or it timed out.
+        NotImplementedError: this system cannot fork processes.
     """
+    if not hasattr(os, "fork"):
+        raise NotImplementedError(
+            "kill=True needs processes that are forked, but this system has no os.fork: leave kill "
+            "out, which stops runs with an exception"
+        )
     reading, writing = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Of Python 3.12 and later. The child does not need the threads, which are not forked.
+        warnings.filterwarnings("ignore", message=".* is multi-threaded, use of fork")
+        pid = os.fork()
     if pid == 0:
         os.close(reading)
         _work(function, writing)
@@ -443,7 +456,7 @@ def call_in_child(
     for kind, value in messages:
         if kind == _ERROR:
             raise RuntimeError(f"The run in process {pid} failed:\n{value}")
-    code, wanted = os.waitstatus_to_exitcode(status), -signal.SIGKILL if is_killed else 0
+    code, wanted = os.waitstatus_to_exitcode(status), -_SIGKILL if is_killed else 0
     if code != wanted:
         raise RuntimeError(
             f"The run in process {pid} should end with exit code {wanted}, but ended with {code}"
@@ -496,7 +509,7 @@ def _read_until_end(reading: int, pid: int, deadline: float) -> tuple[bytes, int
 
 def _kill_group(pid: int) -> None:
     try:
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, _SIGKILL)
     except ProcessLookupError:
         return
 

@@ -7,10 +7,10 @@ the model.
 from __future__ import annotations
 
 import functools
-import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from inspect import cleandoc
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ignite._core.calls import accepts
+from ignite._core.calls import accepts, signature_of
 from ignite._core.old_arguments import OldOrder, takes_old
 from ignite._core.trees import in_float32, moved
 from ignite.engine._trace import Step
@@ -62,11 +62,10 @@ def with_arguments(**descriptions: str) -> Callable[[F], F]:
 
     def document(function: F) -> F:
         words = _ARGUMENTS | descriptions
-        text = "\n".join(
-            _entry(name, words[name]) for name in inspect.signature(function).parameters
-        )
+        text = "\n".join(_entry(name, words[name]) for name in signature_of(function).parameters)
         if function.__doc__:  # Python leaves docstrings out with -OO
-            function.__doc__ = function.__doc__.replace("{arguments}", text.lstrip())
+            # Python 3.13 removes the indentation, earlier versions leave it.
+            function.__doc__ = cleandoc(function.__doc__).replace("{arguments}", text.lstrip())
         return function
 
     return document
@@ -74,7 +73,7 @@ def with_arguments(**descriptions: str) -> Callable[[F], F]:
 
 def takes_earlier_output(func: F) -> F:
     """Accepts ``output_transform`` where it was before there was ``model_transform`` (Ignite 0.2 to 0.4.10)."""
-    names = [name for name in inspect.signature(func).parameters if name != "model_transform"]
+    names = [name for name in signature_of(func).parameters if name != "model_transform"]
     place = names.index("output_transform")
 
     def is_meant(values: Sequence[Any]) -> bool:
@@ -88,7 +87,7 @@ def takes_earlier_output(func: F) -> F:
 @functools.cache
 def _entry(name: str, description: str) -> str:
     return textwrap.fill(
-        f"{name}: {description}", 100, initial_indent=" " * 8, subsequent_indent=" " * 12
+        f"{name}: {description}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ignite._core.calls import signature_of
 from ignite._core.torch_private import COMPILED_MODULE_NAME
 from ignite.engine._cursor import is_last_in_epoch
 from ignite.engine._supervised.evaluation_step import (
@@ -429,7 +429,7 @@ def _same_parameters(
     """Gives a function that passes its arguments on to ``other`` the signature of ``other``."""
 
     def declare(function: Callable[..., Step]) -> Callable[P, Step]:
-        function.__signature__ = inspect.signature(other)  # type: ignore[attr-defined]
+        function.__signature__ = signature_of(other)  # type: ignore[attr-defined]
         function.__annotations__ = other.__annotations__
         return function
 

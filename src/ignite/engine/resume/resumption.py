@@ -13,6 +13,7 @@ from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
 from ignite._core.rng import RandomState, capture_random_state, restore_random_state
+from ignite._core.systems import on_disk
 from ignite._core.trees import items_restorer
 from ignite.engine import _fetch
 from ignite.engine._cursor import Request, describe_progress
@@ -392,7 +393,7 @@ def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None
 def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
     weights_only = getattr(engine.run_saver, "weights_only", True)
     if source not in _STABLE_NAMES:
-        path = Path(source)
+        path = storage.follow(on_disk(source))
         if "://" not in str(source) and path.is_file():
             return storage.load(path, weights_only=weights_only)
         if "://" not in str(source) and not path.exists():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ignite._core.calls import nearest
+from ignite._core.calls import nearest, signature_of
 from ignite.handlers._checkpoints.save_handlers import OF_TORCH_SAVE
 
 T = TypeVar("T", bound=Callable[..., None])
@@ -41,7 +40,7 @@ def takes_old_arguments(init: T) -> T:
     """Lets the constructor of ``ModelCheckpoint`` accept old arguments, by name and by position."""
     names = [
         name
-        for name, one in inspect.signature(init).parameters.items()
+        for name, one in signature_of(init).parameters.items()
         if one.kind is not one.VAR_KEYWORD
     ]
     names += ["background", "weights_only", *_ADVICE, *OF_TORCH_SAVE]

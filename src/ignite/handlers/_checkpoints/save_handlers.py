@@ -15,21 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
 
 import torch
 
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.calls import accepts, describe_signature, nearest
+from ignite._core.calls import accepts, describe_signature, nearest, signature_of
 from ignite._core.files import check_writable
+from ignite._core.systems import on_disk, path_of_url
 from ignite._core.trees import replaced
 from ignite.engine import Engine
 from ignite.engine.extension import outermost_engine
 
 logger = logging.getLogger(__name__)
 
-OF_TORCH_SAVE = tuple(inspect.signature(torch.save).parameters)[2:]
+OF_TORCH_SAVE = tuple(signature_of(torch.save).parameters)[2:]
 """Optional arguments of ``torch.save``."""
 
 
@@ -151,7 +151,7 @@ class DiskSaver(BaseSaveHandler):
                 f"require_empty should be True, False or 'resume', but given {require_empty!r}"
             )
         for name in kwargs.keys() - set(OF_TORCH_SAVE):
-            meant = nearest(name, (*inspect.signature(DiskSaver).parameters, *OF_TORCH_SAVE))
+            meant = nearest(name, (*signature_of(DiskSaver).parameters, *OF_TORCH_SAVE))
             if meant:  # anything else is for torch.save to refuse
                 raise TypeError(f"DiskSaver and torch.save have no argument {name!r}{meant}")
         self.dirname: Any = _where(dirname)
@@ -350,7 +350,7 @@ def _reads(function: Any, number: int) -> bool:
     return name in code.co_cellvars or any(
         name in (one.argval if isinstance(one.argval, tuple) else (one.argval,))
         for one in dis.get_instructions(code)
-        if one.opname.startswith("LOAD_FAST")
+        if "LOAD_FAST" in one.opname  # also STORE_FAST_LOAD_FAST, of Python 3.13
     )
 
 
@@ -398,5 +398,5 @@ def _where(dirname: str | Path) -> Any:
     """Returns a path, or a URL unchanged."""
     text = str(dirname)
     if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
-    return text.rstrip("/") if "://" in text else Path(dirname).expanduser()
+        return on_disk(path_of_url(text))
+    return text.rstrip("/") if "://" in text else on_disk(dirname).expanduser()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ignite._core.systems import on_disk
 from ignite.engine import Events
 from ignite.handlers._profilers.timings import Part
 
@@ -176,7 +177,7 @@ def stats_row(times: Sequence[float]) -> list[Any]:
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a table as CSV."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with on_disk(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -268,7 +268,7 @@ def _events_of(task_id: str) -> Path:
 
 def _read(path: Path) -> Iterator[list[dict[str, Any]]]:
     """Yields the events of each line."""
-    with path.open() if path.exists() else io.StringIO() as file:
+    with path.open(encoding="utf-8") if path.exists() else io.StringIO() as file:
         for line in file:
             yield json.loads(line)
 
