@@ -47,9 +47,29 @@ def test_importing_brings_no_optional_package():
     assert [name for name in brought if name.split(".")[0] in OPTIONAL] == []
 
 
+def test_importing_the_packages_imports_few_modules_and_none_of_torch():
+    code = "import sys, json, torch\nbefore = set(sys.modules)\n"
+    code += "import ignite, ignite.engine, ignite.handlers, ignite.metrics\n"
+    code += "print(json.dumps(sorted(set(sys.modules) - before)))"
+    brought = json.loads(run(code).stdout)
+    assert [name for name in brought if name.partition(".")[0] == "torch"] == []
+    ours = [name for name in brought if name.partition(".")[0] == "ignite"]
+    assert len(ours) <= 55, ours
+    assert len(brought) - len(ours) <= 10, sorted(set(brought) - set(ours))
+
+
 def test_rooms_are_reached_from_ignite_alone():
     code = "import ignite; print(ignite.metrics.Loss.__name__, ignite.engine.Engine.__name__, ignite.__version__)"
     assert run(code).stdout == "Loss Engine 0.6.0\n"
+
+
+def test_arithmetic_needs_no_other_import():
+    code = (
+        "import sys, ignite\nprecision = ignite.metrics.Precision(average=False)\n"
+        "assert 'ignite.metrics.metrics_lambda' not in sys.modules\n"
+        "print(type(2 * precision).__name__, type(precision.mean()).__name__)"
+    )
+    assert run(code).stdout == "MetricsLambda MetricsLambda\n"
 
 
 def test_an_unknown_name_is_an_attribute_error():

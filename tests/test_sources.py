@@ -7,10 +7,18 @@ import ast
 import io
 import re
 import sys
+import threading
 import tokenize
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint import filesystem, metadata
+from torch.nn.modules import batchnorm
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 SRC = Path(__file__).parents[1] / "src"
 
@@ -32,6 +40,11 @@ VAGUE_BUT_GIVEN = {
     "ignite.metrics.nlp.utils",
     "ignite.utils",
 }
+
+# The one module that may use names of others that begin with an underscore.
+HOME_OF_PRIVATE_NAMES = "ignite._core.torch_private"
+# These are documented: of named tuples, of enumerations, of the module os, and the module _thread.
+DOCUMENTED = {"_asdict", "_fields", "_make", "_replace", "_name_", "_exit", "_thread"}
 
 UNWANTED_COMMENTS = {
     r"type:\s*ignore(?!\[)": "ignores types without a code",
@@ -201,6 +214,90 @@ def _jumps_in(node, is_in_loop):
         yield from _jumps_in(child, is_in_loop)
 
 
+def is_private(name):
+    return (
+        name.startswith("_") and not name.startswith("__") and name.isidentifier() and name != "_"
+    )
+
+
+def names_given(tree):
+    """The names that a module gives to something: functions, classes, variables, attributes, arguments, imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name.partition(".")[0]
+
+
+def private_names_of_others():
+    """Private names of objects of torch and Python that the library uses or could use."""
+    loader, weight = DataLoader([0]), nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    things = [
+        torch, torch._C, torch._utils, weight, weight.untyped_storage(), weight.mean().grad_fn, nn.Module(), batchnorm,
+        nn.CrossEntropyLoss()(torch.zeros(1, 2, requires_grad=True), torch.zeros(1, dtype=torch.long)).grad_fn,
+        nn.functional, loader, iter(loader), _MultiProcessingDataLoaderIter, optimizer,
+        torch.optim.lr_scheduler.StepLR(optimizer, 1), torch.optim.swa_utils, torch.serialization, torch.autograd,
+        torch.amp.GradScaler(enabled=False), torch.accelerator, torch.cuda, dist, dist.distributed_c10d, filesystem,
+        metadata, nn.parallel.DistributedDataParallel, sys, threading, threading.Thread(), io, tokenize, ast,
+    ]  # fmt: skip
+    return {name for thing in things for name in dir(thing) if is_private(name)}
+
+
+OWN_NAMES = {name for source in SOURCES.values() for name in names_given(ast.parse(source))}
+# Our classes have attributes of these names, too, which subclasses in other modules use.
+OUR_NAMES_TOO = {"_device", "_started"}
+FOREIGN_NAMES = private_names_of_others() - OUR_NAMES_TOO | {
+    "_fsdp_flattened", "_get_file_writer", "_handle_fromlist", "_orig_mod", "_use_new_zipfile_serialization",
+}  # fmt: skip
+
+
+def private_names(tree):
+    """``(line, name, whether it is surely another's)`` of each private name that may be another's."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            root = ast.unparse(node.value).partition(".")[0]
+            is_surely = root in ("torch", "nn", "dist", "sys", "os", "threading")
+            yield node.lineno, node.attr, is_surely
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] != "ignite":
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from ((node.lineno, name, True) for name in names if is_private(name))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            is_path = node.value.startswith("torch.") and all(
+                map(str.isidentifier, node.value.split("."))
+            )
+            names = node.value.split(".") if is_path else [node.value]
+            yield from ((node.lineno, name, is_path) for name in names if is_private(name))
+
+
+def find_private_names_of_others(name, source):
+    """Uses of private names of torch, Python and numpy outside of the module that has fallbacks for them.
+
+    A name that the library gives itself is its own, unless an object of torch or Python has it, too.
+    """
+    if name == HOME_OF_PRIVATE_NAMES:
+        return []
+    tree = ast.parse(source)
+    given = set(names_given(tree))
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return [
+        f"{name}:{line}: uses {found}; look it up in _core.torch_private, with a fallback"
+        for line, found, is_others in private_names(tree)
+        if found not in DOCUMENTED
+        and (
+            is_others
+            or (found in FOREIGN_NAMES and found not in given)
+            or (found in attributes and found not in OWN_NAMES)
+        )
+    ]
+
+
 def find_vague_names(name, source):
     is_vague = name.rpartition(".")[2].strip("_") in VAGUE_NAMES and name not in VAGUE_BUT_GIVEN
     return [f"{name}: should say what it holds"] if is_vague else []
@@ -232,6 +329,7 @@ CHECKS = [
     find_unsafe_loads,
     find_unwanted_comments,
     find_vague_names,
+    find_private_names_of_others,
 ]
 
 
@@ -303,6 +401,24 @@ def test_every_exception_is_of_a_module_that_exists_and_needs_it(name):
         (find_unnamed_encodings, "io.TextIOWrapper(f)", ":1: should name the encoding"),
         (find_unnamed_encodings, "logging.FileHandler(p)", ":1: should name the encoding"),
         (find_unnamed_encodings, "subprocess.run(c, text=True)", ":1: should name the encoding"),
+        *(
+            (find_private_names_of_others, source, f":1: uses {name}; look it up")
+            for source, name in [
+                ("torch._C.f()", "_C"),
+                ("from torch.nn.modules.batchnorm import _NormBase", "_NormBase"),
+                ("from numpy._core import x", "_core"),
+                ("module._modules", "_modules"),
+                ("getattr(loss.grad_fn, '_saved_reduction')", "_saved_reduction"),
+                ("vars(loader)['_iterator']", "_iterator"),
+                ("sys._getframe(1)", "_getframe"),
+                ("writer._get_file_writer()", "_get_file_writer"),
+                ("find('torch._dynamo.eval_frame')", "_dynamo"),
+                (
+                    "torch.save(x, f, **{'_use_new_zipfile_serialization': False})",
+                    "_use_new_zipfile_serialization",
+                ),
+            ]
+        ),
     ],
 )
 def test_a_planted_fault_is_found(check, source, expected):
@@ -322,6 +438,7 @@ def test_a_planted_fault_is_found(check, source, expected):
         "try: g()\nfinally:\n    for i in x: continue\n    f = lambda: 1",
         "subprocess.run(c)\nsubprocess.run(c, text=True, encoding='utf-8')\nengine.run(data)",
         "x = f()  # type: ignore[arg-type]  # noqa: E501\ny = '# TODO'  # pragma: no cover - needs a GPU",
+        "point._fields\nself._iterator = iter(x)\nreturn self._iterator",
     ],
 )
 def test_what_is_allowed_is_no_fault(source):

@@ -29,13 +29,13 @@ def test_onehot_has_a_one_at_each_index(indices):
     assert found.tolist() == [[int(i == index) for i in range(5)] for index in indices]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_onehot_keeps_further_dimensions_and_can_be_scripted():
     indices = torch.randint(0, 3, (2, 4, 5))
     found = to_onehot(indices, 3)
     assert found.shape == (2, 3, 4, 5)
     assert torch.equal(found.argmax(dim=1), indices)
-    with pytest.warns(DeprecationWarning, match="torch.jit.script"):
-        scripted = torch.jit.script(to_onehot)
+    scripted = torch.jit.script(to_onehot)
     assert torch.equal(scripted(indices, 3), found)
     with pytest.raises(
         TypeError, match="indices should be integers, but given a tensor of torch.float32"

@@ -103,7 +103,7 @@ def test_a_train_that_is_put_on_the_object_is_asked_each_time():
 @pytest.mark.parametrize(
     "wrap", [torch.compile, lambda model: torch.jit.trace(model, torch.ones(2, 2))]
 )
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_compiled_and_scripted_models_are_put_into_the_mode(wrap):
     model = wrap(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)).eval())
     mode = Mode(model, is_training=True)

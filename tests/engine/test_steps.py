@@ -174,7 +174,7 @@ def test_the_model_is_not_moved():
         )
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_traced_model_is_trained_and_evaluated():
     model, plain = torch.jit.trace(linear(), make_batches(1)[0][0]), linear()
     Engine(supervised_training_step(model, sgd(model), mse)).run([make_batches(1)[0]])

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -48,6 +49,7 @@ def run_in_terminal(arguments, until, then):
 
 def _take_terminal(terminal):
     fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal to this process
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
 
 
 @pytest.mark.parametrize("kind", ["live", "bar"])

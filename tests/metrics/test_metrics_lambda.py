@@ -14,7 +14,7 @@ from ignite.metrics import (
     MetricsLambda,
     Precision,
     Recall,
-    _labels,
+    _output_arrays,
 )
 
 DATA = [1.0, 2.0, 6.0, 11.0]
@@ -282,8 +282,10 @@ def test_a_batch_that_one_ingredient_refuses_is_counted_by_none():
 
 def test_ingredients_that_read_alike_read_outputs_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(_labels, "argmax", lambda scores: calls.append(1) or scores.argmax(1))
-    monkeypatch.setattr(_labels, "_read_quickly", lambda scores, y: None)
+    monkeypatch.setattr(
+        _output_arrays, "argmax", lambda scores: calls.append(1) or scores.argmax(1)
+    )
+    monkeypatch.setattr(_output_arrays, "_read_quickly", lambda scores, y: None)
     metric = Precision(average=False) * Recall(average=False)
     metric.update((torch.eye(3), torch.tensor([0, 1, 1])))
     assert len(calls) == 1

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import warnings
 
 import pytest
 import torch
@@ -115,6 +116,26 @@ def test_all_errors_of_a_file_have_the_same_class(place):
         CheckpointError, match="a.pt is damaged or no checkpoint|cannot be loaded safely"
     ):
         load(path)
+
+
+def test_loading_sparse_tensors_is_quiet(place, monkeypatch):
+    """Since 2.14, torch says that it checks them."""
+    text = "Validating sparse tensor invariants because weights_only=True; this may be slow"
+
+    def load_with_remark(*args, **kwargs):
+        warnings.warn(text, UserWarning, stacklevel=2)
+        return torchs_load(*args, **kwargs)
+
+    save(place, "sparse.pt", {"x": torch.eye(2).to_sparse()}, None)
+    save(place, "dense.pt", {"x": torch.eye(2)}, None)
+    assert load((place, "sparse.pt")).state["x"].to_dense().tolist() == [[1, 0], [0, 1]]
+    torchs_load = torch.load
+    monkeypatch.setattr(torch, "load", load_with_remark)
+    before = list(warnings.filters)
+    load((place, "sparse.pt"))
+    with pytest.raises(CheckpointError, match="UserWarning: Validating sparse"):
+        load((place, "dense.pt"))
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize(

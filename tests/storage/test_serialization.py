@@ -5,6 +5,7 @@ import enum
 import io
 import math
 import pathlib
+import pickle
 import threading
 import types
 from collections import Counter, OrderedDict, defaultdict, namedtuple
@@ -16,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from ignite._core.torch_private import reads_bytearray
+from ignite.storage import _serialization
 from ignite.storage._objects import decode_objects
 from ignite.storage._serialization import MAX_DEPTH, _EmptyBytes, check_storable, plain
 from ignite.storage.snapshot import Snapshot
@@ -179,6 +182,7 @@ ODD_TENSORS = {
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
 @pytest.mark.parametrize("store", [plain, Snapshot().take], ids=["plain", "snapshot"])
 @pytest.mark.parametrize("kind", ODD_TENSORS)
 def test_tensors_of_all_kinds_are_loaded(kind, store):
@@ -427,3 +431,25 @@ def test_objects_of_safe_classes_pass_if_their_contents_pass():
     with torch.serialization.safe_globals([Point, (Tagged, "elsewhere.Tagged")]):
         assert there_and_back(plain(Point(1, 2))) == (1, 2)
         check_storable(torch.ones(2).as_subclass(Tagged))
+
+
+def test_a_bytearray_is_refused_by_a_loader_that_cannot_read_it(monkeypatch):
+    """torch 2.4 wrote it, and refused to load it."""
+    monkeypatch.setattr(_serialization, "reads_bytearray", lambda: False)
+    for state in ({"a": bytearray(b"x")}, {"a": [1, bytearray()]}):
+        with pytest.raises(
+            TypeError, match=r"state\['a'\].* but given a builtins.bytearray: give bytes"
+        ):
+            check_storable(state)
+
+
+def test_whether_a_bytearray_is_read_is_tried(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise pickle.UnpicklingError("Unsupported global")
+
+    reads_bytearray.cache_clear()
+    monkeypatch.setattr(torch, "load", refuse)
+    assert not reads_bytearray()
+    monkeypatch.undo()
+    reads_bytearray.cache_clear()
+    assert reads_bytearray()

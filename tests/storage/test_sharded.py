@@ -130,10 +130,11 @@ def test_two_processes_write_their_shards_and_one_reads_them_all(tmp_path):
     ]
     outputs = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert outputs[0].startswith(
+    # Versions of torch before 2.10 also print that the processes are connected.
+    assert (
         "CheckpointError: all processes should succeed, but rank 1 has failed: TypeError: state['bad']"
-    )
-    assert outputs[1].startswith("TypeError: state['bad'] should be something that torch.load")
+    ) in outputs[0]
+    assert "\nTypeError: state['bad'] should be something that torch.load" in f"\n{outputs[1]}"
     assert os.listdir(folder) == ["a"]
 
     assert len([name for name in os.listdir(folder / "a") if name.endswith(".distcp")]) == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ignite.storage import snapshot as module
 from ignite.storage.snapshot import Snapshot
 
 
@@ -61,6 +62,59 @@ def test_a_referenced_copy_is_never_overwritten(hold):
     for i in range(5):
         assert snapshot.take({"a": torch.full((50_000,), float(i))})["a"][-1] == i
         assert torch.equal(held, before)
+
+
+def check_memory(hold=lambda taken: taken["a"]):
+    """A copy that is referenced is never overwritten, and the memory of one that is not is used again."""
+    snapshot, state = Snapshot(), {"a": torch.ones(50_000)}
+    held = hold(snapshot.take(state))
+    for i in range(2, 7):
+        snapshot.take({"a": torch.full((50_000,), float(i))})
+    values = torch.empty(0).set_(held) if isinstance(held, torch.UntypedStorage) else held
+    assert values.unique().tolist() == [1.0], "overwritten"
+    assert len(snapshot._buffers) == 2, "not reused"
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda taken: taken["a"],
+        lambda taken: taken["a"][5:].unsqueeze(0),
+        lambda taken: torch.from_numpy(taken["a"].numpy()),
+        lambda taken: taken["a"].untyped_storage(),
+    ],
+    ids=["tensor", "view", "array", "storage"],
+)
+def test_memory_is_reused_if_and_only_if_nothing_refers_to_it(hold):
+    check_memory(hold)
+
+
+@pytest.mark.parametrize("errors", [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1)])
+def test_a_wrong_number_of_idle_uses_is_noticed(monkeypatch, errors):
+    """The number was once that of another version of torch, and copies were overwritten while they were held."""
+    wrong = tuple(n + error for n, error in zip(module.NUM_IDLE_USES, errors, strict=True))
+    monkeypatch.setattr(module, "NUM_IDLE_USES", wrong)
+    with pytest.raises(AssertionError, match=r"overwritten|not reused"):
+        check_memory()
+
+
+def test_memory_is_not_reused_if_uses_are_not_counted(monkeypatch):
+    monkeypatch.setattr(module, "NUM_IDLE_USES", None)
+    monkeypatch.setattr(module, "num_uses", None)
+    snapshot, state = Snapshot(), {"a": torch.ones(50_000)}
+    held = snapshot.take(state)
+    state["a"] += 1
+    assert snapshot.take(state)["a"][-1] == 2
+    assert held["a"].unique().tolist() == [1.0]
+    assert snapshot._buffers == []
+
+
+def test_a_bytearray_is_copied():
+    value = bytearray(b"before")
+    taken = Snapshot().take({"a": value, "b": [value]})
+    value[:] = b"after"
+    assert taken == {"a": b"before", "b": [b"before"]}
+    assert there_and_back(taken) == taken
 
 
 def test_two_copies_dropped_in_turn_need_memory_for_two():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ignite._core.calls import signature_of
+from ignite._core.torch_private import FRAME_OF_FROM_IMPORT
 
 __all__ = ["Old", "OldOrder", "dropped", "renamed", "takes_old", "warn_program"]
 
@@ -144,11 +146,11 @@ def warn_program(message: str, category: type[Warning] = DeprecationWarning) -> 
         Whether it was issued. ``from package import name`` asks for the name twice, and the first
         request is not reported.
     """
-    frame: FrameType | None = sys._getframe(1)
-    level = 2
+    frame: FrameType | None = inspect.currentframe()
+    level = 1
     while frame is not None and _is_ours(frame):
         frame, level = frame.f_back, level + 1
-    if frame is not None and frame.f_code.co_name == "_handle_fromlist":
+    if frame is not None and frame.f_code.co_name == FRAME_OF_FROM_IMPORT:
         return False
     # warnings.warn does not count the frames of the import system.
     warnings.warn(message, category, stacklevel=level)

@@ -1,57 +1,215 @@
-"""All private names of torch in use, with the versions they were seen in and their fallbacks."""
+"""All names in use that torch, Python and other packages do not promise to keep, with their fallbacks.
+
+They are looked up here and nowhere else, which ``tests/test_sources.py`` checks. Unless a docstring
+says otherwise, a name was seen in torch 2.9 to 2.14 and Python 3.11 to 3.13;
+``tests/core/test_torch_private.py`` fails in a version that lacks it, and tests each fallback.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import atexit
+import functools
+import io
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor, nn
+from torch.nn.modules import batchnorm
+from torch.optim.lr_scheduler import LRScheduler
 
 from ignite._core.optional import LazyModule
 
 __all__ = [
     "BATCH_NORM_BASE",
+    "CHECKPOINT_GLOBALS",
     "COMPILED_MODULE_NAME",
-    "MKLDNN_LAYOUT",
+    "FRAME_OF_FROM_IMPORT",
+    "MODULE_DICTIONARIES",
+    "NUM_IDLE_USES",
+    "REBUILD_FROM_TYPE",
+    "REBUILD_QUANTIZED",
+    "REBUILD_SPARSE",
+    "REBUILD_TENSOR",
+    "STEP_COUNT",
+    "SUBMODULES",
+    "ZIP_FORMAT",
+    "at_exit",
     "checkpoint_entry_class",
     "compiled_module_class",
     "dataset_fetcher",
     "default_store",
+    "event_files",
+    "event_log",
     "foreach_copy_",
     "foreach_lerp_",
     "forget_workers",
+    "has_own_loading_of_keys",
+    "is_mkldnn",
+    "is_shard",
     "num_received",
-    "num_storage_uses",
+    "num_uses",
+    "num_yielded",
+    "quiet_about_sparse",
+    "reads_bytearray",
     "rebuild_tensor",
+    "safetensors_dtypes",
+    "saved_for_backward",
     "shut_down_workers",
+    "state_of_scheduler",
     "storage_id",
+    "submodules",
     "worker_of_next_batch",
     "worker_processes",
 ]
 
-BATCH_NORM_BASE: type[torch.nn.Module] = _NormBase
-"""Base of batch and instance normalization.
+# Tensors and their memory.
 
-Seen in 2.13; without it, the import of this module fails.
+
+def is_mkldnn(tensor: Tensor) -> bool:
+    """Whether a tensor has the layout of mkldnn. Without the name, no tensor does."""
+    return tensor.layout is getattr(torch, "_mkldnn", None)
+
+
+def foreach_copy_(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """Copies each source to its target. Without the operation, one tensor after the other."""
+    fused = getattr(torch, "_foreach_copy_", None)
+    if fused is not None:
+        fused(targets, sources)
+        return
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
+
+
+def foreach_lerp_(targets: list[Tensor], ends: list[Tensor], weight: float) -> None:
+    """Moves each target towards its end. Without the operation, one tensor after the other."""
+    fused = getattr(torch, "_foreach_lerp_", None)
+    if fused is not None:
+        fused(targets, ends, weight)
+        return
+    for target, end in zip(targets, ends, strict=True):
+        target.lerp_(end, weight)
+
+
+def storage_id(storage: torch.UntypedStorage) -> int:
+    """Returns the identity of a storage, which is the same for all tensors that share it.
+
+    Without the name, its address; storages without memory, which nothing shares, have their own.
+    """
+    identity: int | None = getattr(storage, "_cdata", None)
+    return storage.data_ptr() or id(storage) if identity is None else identity
+
+
+def num_uses(buffer: Tensor) -> tuple[int, ...]:
+    """Returns how many tensors refer to the memory of ``buffer``, and how many names to its storage.
+
+    Only a comparison with :data:`NUM_IDLE_USES` has a meaning: versions of torch count differently.
+
+    Raises:
+        AttributeError: this version does not count them.
+    """
+    storage = buffer.untyped_storage()
+    return torch._C._storage_Use_Count(storage._cdata), sys.getrefcount(storage)
+
+
+def _measure_idle_uses() -> tuple[int, ...] | None:
+    """Counts the uses of a new buffer, and checks that uses by others are counted."""
+    buffer = torch.empty(8, dtype=torch.uint8, device="cpu")
+    tensor = torch.empty(0, dtype=torch.uint8, device="cpu")
+    try:
+        idle = num_uses(buffer)
+        tensor.set_(buffer.untyped_storage(), 0, (8,), (1,))
+        used = [num_uses(buffer)]
+        tensor = tensor[2:]
+        used.append(num_uses(buffer))
+        storage: Any = tensor.untyped_storage()
+        del tensor
+        used.append(num_uses(buffer))
+        del storage
+        is_counted = num_uses(buffer) == idle
+    except (AttributeError, TypeError, RuntimeError):
+        return None
+    is_counted = is_counted and all(any(map(int.__gt__, uses, idle)) for uses in used)
+    return idle if is_counted else None
+
+
+NUM_IDLE_USES = _measure_idle_uses()
+"""Uses of a buffer that nothing but its owner refers to, measured.
+
+It differs between versions: since 2.10, torch itself keeps a reference to the storage. None if uses
+are not counted: memory is then not reused.
 """
 
-MKLDNN_LAYOUT: torch.layout = torch._mkldnn  # type: ignore[attr-defined]
-"""Layout of mkldnn tensors. Seen in 2.13; without it, the import of this module fails."""
 
-rebuild_tensor: Callable[..., torch.Tensor] = torch._utils._rebuild_tensor_v2
-"""The function that files of ``torch.save`` name for a tensor.
+def saved_for_backward(node: Any, name: str) -> Any:
+    """Returns what an operation has kept for its backward pass under ``name``; None if nothing.
 
-Seen in 2.13; a part of torch's file format.
-"""
+    Without the names, the number of averaged values of a custom loss is unknown.
 
-foreach_copy_: Callable[..., None] = torch._foreach_copy_
-foreach_lerp_: Callable[..., None] = torch._foreach_lerp_
-"""Operations on lists of tensors, which torch's optimizers use, too.
+    Args:
+        node: a ``grad_fn``, or None.
+        name: the name, such as ``"reduction"``.
+    """
+    return getattr(node, f"_saved_{name}", None)
 
-Seen in 2.13; without them, the import of this module fails.
-"""
+
+# The formats of files.
+
+REBUILD_TENSOR = "_rebuild_tensor_v2"
+REBUILD_QUANTIZED = "_rebuild_qtensor"
+REBUILD_SPARSE = "_rebuild_sparse_tensor"
+REBUILD_FROM_TYPE = "_rebuild_from_type_v2"
+"""The functions that files of ``torch.save`` name for tensors."""
+
+ZIP_FORMAT = "_use_new_zipfile_serialization"
+"""The argument of ``torch.save`` that selects the format of the file."""
+
+rebuild_tensor: Callable[..., Tensor] | None = getattr(torch._utils, REBUILD_TENSOR, None)
+"""The function of this name. None without it: ``torch.save`` then writes all files."""
+
+
+@functools.cache
+def reads_bytearray() -> bool:
+    """Whether ``torch.load(weights_only=True)`` reads a bytearray. Seen since 2.6; tried once."""
+    file = io.BytesIO()
+    torch.save(bytearray(b"a"), file)
+    file.seek(0)
+    try:
+        return bool(torch.load(file, weights_only=True) == b"a")
+    except Exception:  # the class of the error depends on the version
+        return False
+
+
+@contextmanager
+def quiet_about_sparse(may_hold: bool) -> Iterator[None]:
+    """Silences the remark of ``torch.load`` that it checks sparse tensors. Seen since 2.14.
+
+    Args:
+        may_hold: whether the file may hold sparse tensors. If not, filters of warnings, which all
+            threads share, are left alone.
+    """
+    if not may_hold:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Validating sparse tensor invariants", UserWarning)
+        yield
+
+
+CHECKPOINT_GLOBALS = frozenset(
+    {
+        ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"),
+        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+        ("torch.serialization", "_get_layout"),
+    }
+)
+"""Private classes and functions that the metadata of a sharded checkpoint names."""
 
 _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 
@@ -59,15 +217,120 @@ _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 def checkpoint_entry_class() -> Any:
     """Returns the class that describes where an entry of a sharded checkpoint is stored.
 
-    Seen in 2.13; a part of the file format. Without it, sharded checkpoints raise AttributeError.
+    A part of the file format. Without it, loading sharded checkpoints raises AttributeError.
     """
     return _checkpoint_files._StorageInfo
+
+
+def safetensors_dtypes(safetensors: Any) -> frozenset[torch.dtype] | None:
+    """Returns the dtypes that safetensors writes. Seen in 0.4 to 0.8.
+
+    None without the name: an error then comes from safetensors itself.
+
+    Args:
+        safetensors: the module ``safetensors.torch``.
+    """
+    types = getattr(safetensors, "_TYPES", None)
+    return None if types is None else frozenset(types.values())
+
+
+# Modules.
+
+BATCH_NORM_BASE: type[nn.Module] | tuple[type[nn.Module], ...] = getattr(
+    batchnorm,
+    "_NormBase",
+    (
+        nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+        nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    ),
+)  # fmt: skip
+"""Base of batch and instance normalization. Without it, torch's own classes of these."""
+
+SUBMODULES = "_modules"
+"""The attribute of a module that holds the modules in it."""
+
+MODULE_DICTIONARIES = ("_parameters", "_buffers", SUBMODULES, "_non_persistent_buffers_set")
+"""Attributes of a module that are changed in place when something is registered.
+
+A part of the format of pickled modules.
+"""
+
+
+def submodules(module: nn.Module) -> Mapping[str, nn.Module | None]:
+    """Returns the modules in a module by their names, with those that are None, and all duplicates.
+
+    The name is a part of the format of pickled modules. Without it, this raises KeyError.
+    """
+    found: Mapping[str, nn.Module | None] = vars(module)[SUBMODULES]
+    return found
+
+
+def has_own_loading_of_keys(module: nn.Module) -> bool:
+    """Whether hooks or an overridden method may accept other keys than those of the module.
+
+    Without the names, it may be so: the keys of the module are then checked only by loading.
+    """
+    usual = getattr(nn.Module, "_load_from_state_dict", None)
+    if getattr(module, "_load_state_dict_pre_hooks", True) or usual is None:
+        return True
+    return getattr(type(module), usual.__name__) is not usual
+
+
+COMPILED_MODULE_NAME = "_orig_mod"
+"""The attribute of a compiled module that holds the original one; a part of parameter names.
+
+Without it, parameter names keep the prefix that ``torch.compile`` adds.
+"""
+
+
+def compiled_module_class(loaded: Mapping[str, Any]) -> Any:
+    """Returns the class of compiled modules.
+
+    None without it, and if it has not been imported, which would take a second: parameter names
+    then keep the prefix that ``torch.compile`` adds.
+
+    Args:
+        loaded: ``sys.modules``.
+    """
+    return getattr(loaded.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+
+
+# Learning rate schedulers.
+
+STEP_COUNT = "_step_count"
+"""The key in the state of a scheduler that counts its steps. Others than torch ignore it."""
+
+
+def state_of_scheduler(scheduler: LRScheduler) -> dict[str, Any]:
+    """Returns the state of a scheduler of torch without functions, which the scheduler keeps.
+
+    Up to torch 2.9, the state of SWALR has the function that it was constructed with. Loading does
+    not need it: keys that are absent do not change the scheduler.
+    """
+    return _without_functions(scheduler.state_dict())
+
+
+def _without_functions(state: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in state.items() if not _is_function(value)}
+    inner = kept.get("_schedulers")  # of ChainedScheduler and SequentialLR
+    if isinstance(inner, list):
+        kept["_schedulers"] = [
+            _without_functions(one) if isinstance(one, dict) else one for one in inner
+        ]
+    return kept
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, FunctionType | MethodType)
+
+
+# Process groups.
 
 
 def default_store() -> Any:
     """Returns the key-value store of the default process group.
 
-    Seen in 2.13. None without it, and with MPI: processes then communicate by collectives only.
+    None without it, and with MPI: processes then communicate by collectives only.
     """
     find = getattr(dist.distributed_c10d, "_get_default_store", None)
     store = find() if find is not None and dist.is_initialized() else None
@@ -77,32 +340,39 @@ def default_store() -> Any:
     return None if is_only_the_base else store
 
 
-def storage_id(storage: torch.UntypedStorage) -> int:
-    """Returns the identity of a storage, which is the same for all tensors that share it.
+# Looked up in sys.modules: importing these modules is slow, and programs with such tensors have
+# imported them.
+_SHARDS = {
+    "torch.distributed.tensor": "DTensor",
+    "torch.distributed._shard.sharded_tensor": "ShardedTensor",
+}
 
-    Seen in 2.13. Without it, saving raises AttributeError.
+
+def is_shard(tensor: Any) -> bool:
+    """Whether a tensor holds a part of a larger one, whose other parts are in other processes.
+
+    Without the names, shards of FSDP1 are taken for whole tensors. DTensor has a public one.
     """
-    identity: int = storage._cdata
-    return identity
+    classes = [getattr(sys.modules.get(module), name, None) for module, name in _SHARDS.items()]
+    is_instance = any(kind is not None and isinstance(tensor, kind) for kind in classes)
+    return is_instance or getattr(tensor, "_fsdp_flattened", False) is True
 
 
-def num_storage_uses(storage: torch.UntypedStorage) -> int:
-    """Returns the number of tensors and Python objects that refer to a storage.
+# The iterator of a DataLoader.
 
-    Seen in 2.13. Without it, snapshots raise AttributeError.
+
+def num_yielded(iterator: Any) -> int | None:
+    """Returns the number of batches that an iterator has given.
+
+    None without the name: an iterator that was used after a failure is then not noticed.
     """
-    count: int = torch._C._storage_Use_Count(storage._cdata)
-    return count
-
-
-# The iterator of a DataLoader with workers.
+    return getattr(iterator, "_num_yielded", None)
 
 
 def worker_processes(iterator: Any) -> list[Any]:
-    """Returns the worker processes of a DataLoader's iterator.
+    """Returns the worker processes of an iterator.
 
-    Seen in 2.13. Empty without workers or without the name: there are then no warnings about
-    workers that hang.
+    Empty without workers or without the name: there are then no warnings about workers that hang.
     """
     workers: list[Any] = getattr(iterator, "_workers", [])
     return workers
@@ -111,8 +381,7 @@ def worker_processes(iterator: Any) -> list[Any]:
 def num_received(iterator: Any) -> int | None:
     """Returns the number of batches that an iterator has received from its workers.
 
-    Seen in 2.13. None without workers or without the name: a failed batch then counts as not
-    retried.
+    None without workers or without the name: a failed batch then counts as not retried.
     """
     return getattr(iterator, "_rcvd_idx", None)
 
@@ -120,17 +389,14 @@ def num_received(iterator: Any) -> int | None:
 def worker_of_next_batch(iterator: Any) -> int | None:
     """Returns the index of the worker that loads the next batch.
 
-    Seen in 2.13. None if it is unknown: warnings then do not name the worker.
+    None if it is unknown: warnings then do not name the worker.
     """
     task = getattr(iterator, "_task_info", {}).get(num_received(iterator))
     return task[0] if task else None
 
 
 def shut_down_workers(iterator: Any) -> None:
-    """Shuts down the workers of an iterator.
-
-    Seen in 2.13. Without the name, the workers end with their iterator.
-    """
+    """Shuts down the workers of an iterator. Without the name, they end with their iterator."""
     shut_down = getattr(iterator, "_shutdown_workers", None)
     if shut_down is not None:
         shut_down()
@@ -139,7 +405,7 @@ def shut_down_workers(iterator: Any) -> None:
 def forget_workers(loader: Any) -> None:
     """Makes a DataLoader with persistent workers start new workers for its next iterator.
 
-    Seen in 2.13. Without the name, this has no effect.
+    Without the name, this has no effect.
     """
     vars(loader)["_iterator"] = None
 
@@ -147,26 +413,42 @@ def forget_workers(loader: Any) -> None:
 def dataset_fetcher(iterator: Any) -> Any:
     """Returns the object that fetches samples for an iterator without workers.
 
-    Its attribute ``ended`` tells whether an iterable dataset is exhausted. Seen in 2.13. None
-    without it: an iterable dataset that restarts by itself is then not noticed.
+    Its attribute ``ended`` tells whether an iterable dataset is exhausted. None without it: an
+    iterable dataset that restarts by itself is then not noticed.
     """
     return getattr(iterator, "_dataset_fetcher", None)
 
 
-COMPILED_MODULE_NAME = "_orig_mod"
-"""The attribute of a compiled module that holds the original one; a part of parameter names.
+# Python.
 
-Seen in 2.13. Without it, parameter names keep the prefix that ``torch.compile`` adds.
+FRAME_OF_FROM_IMPORT = "_handle_fromlist"
+"""The function of the import system that asks a package for a name.
+
+Without it, a warning about ``from package import name`` is issued twice.
 """
 
 
-def compiled_module_class(loaded: Any) -> Any:
-    """Returns the class of compiled modules.
+def at_exit(function: Callable[[], object]) -> None:
+    """Calls a function when the interpreter ends, before thread pools are shut down.
 
-    Seen in 2.13. None without it, and if it has not been imported, which would take a second:
-    parameter names then keep the prefix that ``torch.compile`` adds.
-
-    Args:
-        loaded: ``sys.modules``.
+    Handlers run in reverse order of registration. Without the name, the function is called after
+    them, when jobs that use thread pools fail.
     """
-    return getattr(loaded.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+    getattr(threading, "_register_atexit", atexit.register)(function)
+
+
+# Clients of trackers.
+
+
+def event_files(writer: Any) -> Any:
+    """Returns the part of a SummaryWriter, of torch or tensorboardX, that writes event files.
+
+    Without the name, the public attribute, which is None before the first value and after closing.
+    """
+    find = getattr(writer, "_get_file_writer", None)
+    return writer.file_writer if find is None else find()
+
+
+def event_log(run: Any) -> Any:
+    """Returns what writes the local files of a run of Polyaxon; None without it. Seen in 2.4 to 2.12."""
+    return getattr(run, "_event_logger", None)

@@ -9,6 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from ignite._core.calls import accepts, signature_of
+from ignite._core.torch_private import forget_workers
 
 __all__ = ["update_dataloader"]
 
@@ -62,5 +63,6 @@ def _copy(dataloader: DataLoader[Any], changes: dict[str, Any]) -> DataLoader[An
     is_property = {"multiprocessing_context"}
     changes = {name: value for name, value in changes.items() if name not in is_property}
     copied = copy.copy(dataloader)
-    vars(copied).update(changes, _iterator=None)  # assigning to attributes of a loader raises
+    vars(copied).update(changes)  # assigning to attributes of a loader raises
+    forget_workers(copied)
     return copied

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ignite._core import pickles
+from ignite._core.torch_private import num_yielded, worker_processes
 from ignite.engine._cursor import Cursor
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ def interruption_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) ->
     """Returns the position to continue from; keeps the iterator and its workers alive until then."""
     is_kept = not is_lost or iterator is data
     position = data.state_dict() if counts_passes(data) and iterator is not None else None
-    return Interruption(
-        iterator if is_kept else None, getattr(iterator, "_num_yielded", None), position
-    )
+    return Interruption(iterator if is_kept else None, num_yielded(iterator), position)
 
 
 def continue_from(
@@ -120,11 +119,11 @@ def continue_from(
     return hasattr(type(data), "__next__"), None
 
 
-def _is_unused_since(iterator: Iterator[Any], num_yielded: int | None) -> bool:
+def _is_unused_since(iterator: Iterator[Any], num_before: int | None) -> bool:
     """Whether an iterator has not been used since, and its workers have survived Ctrl-C."""
-    if getattr(iterator, "_num_yielded", None) != num_yielded:
+    if num_yielded(iterator) != num_before:
         return False
-    return all(worker.is_alive() for worker in getattr(iterator, "_workers", ()))
+    return all(worker.is_alive() for worker in worker_processes(iterator))
 
 
 def check_can_go_on(data: Any) -> None:

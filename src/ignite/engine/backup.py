@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ignite import data as flow
 from ignite import storage
 from ignite._core.rng import capture_random_state, restore_random_state
+from ignite._core.torch_private import submodules
 from ignite.engine._handlers import Tables
 from ignite.engine.resume._reachable import (
     global_names,
@@ -164,7 +165,7 @@ class Backup:
 
     def _in_object(self, one: Any) -> Iterator[Any]:
         if isinstance(one, _WRAPPERS):
-            yield from one._modules.values()
+            yield from submodules(one).values()
             return
         if isinstance(one, nn.Module):
             self._undo.append(

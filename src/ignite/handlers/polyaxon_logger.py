@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ignite._core.optional import import_optional
+from ignite._core.torch_private import event_log
 from ignite.handlers import trackers
 from ignite.handlers._trackers.outbox import why_unreachable
 from ignite.handlers._trackers.resumed import Discarding, LoggedSteps, bin_counts
@@ -128,7 +129,7 @@ class _Run:
 
     def flush(self) -> None:
         """Writes the events logged so far to the local files."""
-        events = getattr(self.client, "_event_logger", None)  # has no public name
+        events = event_log(self.client)
         if events is not None:
             events.flush()
 

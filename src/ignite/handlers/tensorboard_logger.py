@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ignite._core.optional import import_optional
 from ignite._core.systems import on_disk
+from ignite._core.torch_private import event_files
 from ignite.handlers import trackers
 from ignite.handlers.base_logger import (
     BaseOptimizerParamsHandler,
@@ -82,7 +83,7 @@ class _EventFiles:
         """Tells TensorBoard to discard values of later steps: the resumed run logs them again."""
         self._last_step = state_dict["last_step"]
         start = self._session_class(status=self._session_class.START)
-        self.writer._get_file_writer().add_event(
+        event_files(self.writer).add_event(
             self._event_class(session_log=start), step=self._last_step + 1
         )
         self.writer.flush()

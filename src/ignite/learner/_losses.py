@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
 from ignite._core.calls import signature_of
+from ignite._core.torch_private import saved_for_backward
 from ignite._core.trees import in_float32, map_leaves
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
@@ -276,10 +277,9 @@ class TrainingLoss:
         """
         if y.is_floating_point():  # probabilities of classes
             return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())
-        noted = (
-            getattr(loss.grad_fn, "_saved_total_weight", None) if y.numel() < _MAX_EXACT else None
-        )
-        if noted is not None and loss.ndim == 0 and loss.grad_fn._saved_reduction == 1:  # type: ignore[union-attr]
+        node = loss.grad_fn if y.numel() < _MAX_EXACT else None
+        noted = saved_for_backward(node, "total_weight")
+        if noted is not None and loss.ndim == 0 and saved_for_backward(node, "reduction") == 1:
             return noted.item() if noted.is_cpu else noted
         counts = y != self._options.get("ignore_index", -100)
         weight = self._options.get("weight")
@@ -395,13 +395,15 @@ def _num_averaged(loss: Tensor) -> Any:
             [one for one, _ in node.next_functions if one is not None],
         )
         if name == "Mean":
-            return node._saved_self_sym_numel if hasattr(node, "_saved_self_sym_numel") else None
-        if hasattr(node, "_saved_reduction"):
-            if node._saved_reduction != 1:
+            return saved_for_backward(node, "self_sym_numel")
+        reduction = saved_for_backward(node, "reduction")
+        if reduction is not None:
+            if reduction != 1:
                 return None
-            noted = getattr(node, "_saved_total_weight", None)
+            noted = saved_for_backward(node, "total_weight")
             if noted is None:
-                return node._saved_self.numel()
+                inputs_of_loss = saved_for_backward(node, "self")
+                return None if inputs_of_loss is None else inputs_of_loss.numel()
             return noted.item() if noted.is_cpu else noted
         node = inputs[0] if name in _KEEPS_MEANS and len(inputs) == 1 else None
     return None

@@ -5,7 +5,12 @@ from __future__ import annotations
 import operator
 import traceback
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
+
+from ignite._core.optional import LazyModule
+
+# Imports metrics, which derive from Arithmetic.
+_metrics_lambda = LazyModule("ignite.metrics.metrics_lambda")
 
 
 class Arithmetic:
@@ -14,8 +19,10 @@ class Arithmetic:
     ``==`` and ``!=`` compare the metrics themselves.
     """
 
-    _compose: ClassVar[Callable[..., Any]]
-    """Creates the metric ``function(*args)``. Set to ``MetricsLambda`` in its module."""
+    @staticmethod
+    def _compose(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Creates the metric ``function(*args, **kwargs)``."""
+        return _metrics_lambda.MetricsLambda(function, *args, **kwargs)
 
     __array_ufunc__ = None  # makes numpy defer operators between its numbers and metrics to metrics
 

@@ -358,6 +358,3 @@ def _slopes(function: Callable[..., Any], args: tuple[Any, ...]) -> list[int]:
 
 def _sign(number: Any) -> int:
     return 1 if number > 0 else -1 if number < 0 else 0
-
-
-Metric._compose = MetricsLambda

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
+from ignite._core.torch_private import REBUILD_FROM_TYPE, REBUILD_QUANTIZED, REBUILD_TENSOR
 from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
 _NUM_HARMLESS_TUPLES = 5000  # do not overflow the stack, even if all are nested in each other
 _ALLOCATING_CALLS = re.compile(
-    rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|_rebuild_qtensor)\n"
+    rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|%s)\n" % REBUILD_QUANTIZED.encode()
 )
 
 
@@ -29,7 +30,7 @@ class _Tuple(NamedTuple):
 
 
 _ENCODE = _Global("encode")  # creates bytes in pickles of protocol 2
-_REBUILD_TENSOR = _Global("_rebuild_tensor_v2")
+_REBUILD_TENSOR = _Global(REBUILD_TENSOR)
 _ORDERED_DICT = _Global("OrderedDict")
 
 
@@ -210,9 +211,9 @@ class _Interpreter:
             return  # torch only calls globals
         items = arguments.items if isinstance(arguments, _Tuple) else (None,)
         name = function.name
-        if name.endswith("_rebuild_from_type_v2") and len(items) == 4:
+        if name.endswith(REBUILD_FROM_TYPE) and len(items) == 4:
             self._check(items[0], items[2])
-        elif name == "_rebuild_qtensor" and len(items) > 2:
+        elif name == REBUILD_QUANTIZED and len(items) > 2:
             sizes = items[2].items if isinstance(items[2], _Tuple) else (math.inf,)
             is_small = (
                 all(isinstance(size, int) for size in sizes)

@@ -22,7 +22,14 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ignite._core.torch_private import MKLDNN_LAYOUT, rebuild_tensor, storage_id
+from ignite._core.torch_private import (
+    REBUILD_SPARSE,
+    is_mkldnn,
+    quiet_about_sparse,
+    reads_bytearray,
+    rebuild_tensor,
+    storage_id,
+)
 from ignite.storage._archive import ArchiveWriter
 from ignite.storage._objects import TAG, encode
 
@@ -30,7 +37,7 @@ MAX_DEPTH = 100
 """Limit for nested containers: pickle and :class:`StateConverter` are recursive."""
 
 _LEAVES = frozenset(
-    {type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.layout}
+    {type(None), bool, float, complex, str, torch.dtype, torch.device, torch.layout}
 )
 _CONTAINERS = frozenset({dict, list, tuple, set})
 _READ_BY_TORCH = _CONTAINERS | {OrderedDict, Counter, torch.Size}
@@ -56,7 +63,7 @@ _STORAGES = {
     torch.uint8: torch.ByteStorage,
 }
 _ADVICE = {
-    "torch._C.Generator": "give its get_state()",
+    f"{torch.Generator.__module__}.Generator": "give its get_state()",
     "torch.nn.parameter.UninitializedParameter": "run a batch through lazy modules before saving them",
     "torch.nn.parameter.UninitializedBuffer": "run a batch through lazy modules before saving them",
 }
@@ -150,6 +157,10 @@ class StateConverter:
             return x
         if kind is bytes:
             return x or _EmptyBytes()
+        if kind is bytearray:
+            if not reads_bytearray():
+                _refuse(x, at, "give bytes(x)")
+            return bytearray(x) if self._copies else x
         if id(x) in self._converted:
             return self._converted[id(x)][1]
         if id(x) in self._in_progress:
@@ -254,7 +265,8 @@ class StateConverter:
         try:
             torch.save(x, buffer)
             buffer.seek(0)
-            copy = torch.load(buffer, map_location="cpu", weights_only=True)
+            with quiet_about_sparse(REBUILD_SPARSE.encode() in buffer.getvalue()):
+                copy = torch.load(buffer, map_location="cpu", weights_only=True)
         except Exception as error:
             # torch's message starts with advice on loading unsafe files; the reason comes after it.
             reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
@@ -347,7 +359,7 @@ def _is_of_torch(tensor: Tensor) -> bool:
 def _check_tensor(tensor: Tensor, at: KeyPath) -> None:
     if not _is_of_torch(tensor):
         _refuse(tensor, at)
-    if tensor.layout is MKLDNN_LAYOUT:
+    if is_mkldnn(tensor):
         raise TypeError(
             f"{at} should be a tensor with a storage, but given one of mkldnn: give x.to_dense()"
         )
@@ -498,7 +510,12 @@ class _Pickler(pickle.Pickler):
 def _reduce(storages: _Storages, tensor: Tensor) -> tuple[Any, ...]:
     """Reduces a tensor to its storage, offset, size and stride."""
     kind = _STORAGES.get(tensor.dtype)
-    if kind is None or tensor.layout is not torch.strided or tensor.device.type != _LOCATION:
+    if (
+        kind is None
+        or rebuild_tensor is None
+        or tensor.layout is not torch.strided
+        or tensor.device.type != _LOCATION
+    ):
         raise _UnsupportedError
     if tensor.is_quantized or tensor.is_nested or tensor.is_neg() or tensor.is_conj():
         raise _UnsupportedError

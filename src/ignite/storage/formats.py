@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ignite._core.optional import import_optional
+from ignite._core.torch_private import safetensors_dtypes
 from ignite.exceptions import CheckpointError
 from ignite.storage.commit import Written
 from ignite.storage.place import Place
@@ -66,9 +67,9 @@ def save_weights(
     """
     safetensors = import_optional("safetensors.torch", extra="safetensors")
     tensors, aliases = _deduplicate(weights)
-    supported = set(safetensors._TYPES.values())
+    supported = safetensors_dtypes(safetensors)
     for key, tensor in tensors.items():
-        if tensor.dtype not in supported:
+        if supported is not None and tensor.dtype not in supported:
             raise TypeError(
                 f"weights[{key!r}] should have a dtype that safetensors has, but given {tensor.dtype}"
             )

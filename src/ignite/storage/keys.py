@@ -9,15 +9,17 @@ from typing import Any
 from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from ignite._core.torch_private import COMPILED_MODULE_NAME, compiled_module_class
+from ignite._core.torch_private import (
+    COMPILED_MODULE_NAME,
+    compiled_module_class,
+    is_shard,
+    state_of_scheduler,
+    submodules,
+)
 
 __all__ = ["check_whole", "fit_keys", "has_own_loading", "load_into", "state_of", "unwrap"]
-
-# Looked up in sys.modules: importing these modules is slow, and programs with such tensors have
-# imported them.
-_DTENSOR = "torch.distributed.tensor"
-_SHARDED = "torch.distributed._shard.sharded_tensor"
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -29,7 +31,7 @@ def unwrap(module: nn.Module) -> nn.Module:
         True
     """
     while (name := _wrapped_name(module)) is not None:
-        module = module._modules[name]  # type: ignore[assignment]  # wrappers always hold a module
+        module = submodules(module)[name]  # type: ignore[assignment]  # wrappers always hold a module
     return module
 
 
@@ -53,7 +55,7 @@ def state_of(obj: Any) -> Mapping[str, Any]:
         raise TypeError(f"obj should have state_dict, but given {obj!r}")
     state: Mapping[str, Any]
     if not isinstance(obj, nn.Module):
-        state = obj.state_dict()
+        state = state_of_scheduler(obj) if isinstance(obj, LRScheduler) else obj.state_dict()
         return state
     module = unwrap(obj)
     state = module.state_dict()
@@ -84,19 +86,12 @@ def check_whole(name: str, obj: Any, state: Any) -> None:
     groups = obj.param_groups if isinstance(obj, Optimizer) else []
     parameters = [parameter for group in groups for parameter in group["params"]]
     # Optimizers of FSDP1 hold shards of the flattened parameters as plain tensors.
-    if any(map(_is_sharded, parameters)) or _has_shards(state):
+    if any(map(is_shard, parameters)) or _has_shards(state):
         raise ValueError(
             f"{name} should be whole in each process, but given {type(obj).__name__}, sharded over processes: "
             "a file would hold the shard of one process. Save what get_state_dict of "
             "torch.distributed.checkpoint.state_dict returns with full_state_dict=True"
         )
-
-
-def _is_sharded(tensor: Any) -> bool:
-    names = [(_DTENSOR, "DTensor"), (_SHARDED, "ShardedTensor")]
-    classes = [getattr(sys.modules.get(module), name, None) for module, name in names]
-    is_shard = any(kind is not None and isinstance(tensor, kind) for kind in classes)
-    return is_shard or getattr(tensor, "_fsdp_flattened", False) is True
 
 
 def _has_shards(state: Any) -> bool:
@@ -107,7 +102,7 @@ def _has_shards(state: Any) -> bool:
             pending.extend(value.values())
         elif isinstance(value, list | tuple | set):
             pending.extend(item for item in value if not isinstance(item, int | float | str))
-        elif not isinstance(value, int | float | str) and _is_sharded(value):
+        elif not isinstance(value, int | float | str) and is_shard(value):
             return True
     return False
 
@@ -230,11 +225,11 @@ def _strip_wrappers(module: nn.Module | None, key: str) -> str:
     parts = key.split(".")
     kept: list[str] = []
     for i, part in enumerate(parts):
-        if module is None or part not in module._modules:
+        if module is None or part not in submodules(module):
             return ".".join([*kept, *parts[i:]])
         if _wrapped_name(module) != part:
             kept.append(part)
-        module = module._modules[part]
+        module = submodules(module)[part]
     return ".".join(kept)
 
 

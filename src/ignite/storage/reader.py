@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import torch
 
 from ignite._core.systems import on_disk
+from ignite._core.torch_private import REBUILD_SPARSE, ZIP_FORMAT, quiet_about_sparse
 from ignite.exceptions import CheckpointError
 from ignite.storage._archive import is_legacy
 from ignite.storage._objects import TAG_BYTES
@@ -94,7 +95,7 @@ def save(
         ('model.pt', 7, {'weight': tensor([1., 1.])})
     """
     state = state if is_plain else plain(state, weights_only=weights_only)
-    is_zip = kwargs.get("_use_new_zipfile_serialization", True)
+    is_zip = kwargs.get(ZIP_FORMAT, True)
 
     def write(file: BinaryIO) -> None:
         if (
@@ -151,10 +152,11 @@ def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> L
     # The file stays open between check and load, so both read the same file even if it is replaced.
     with open_file(path) as file:
         try:
-            note, may_hold_objects = _check(file, path, kwargs["weights_only"])
+            note, may_hold_objects, may_hold_sparse = _check(file, path, kwargs["weights_only"])
             # torch maps paths only. If the file is replaced after the check, it maps the new file.
             target = path if kwargs.get("mmap") else file
-            state = torch.load(cast(Any, target), map_location=map_location, **kwargs)
+            with quiet_about_sparse(may_hold_sparse):
+                state = torch.load(cast(Any, target), map_location=map_location, **kwargs)
         except (OSError, torch.OutOfMemoryError):
             raise  # not an error of the file
         except CheckpointError as error:
@@ -180,8 +182,8 @@ def _reason(error: Exception) -> str:
     )
 
 
-def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None, bool]:
-    """Verifies a file; returns its note, and whether it may hold tagged tuples."""
+def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None, bool, bool]:
+    """Verifies a file; returns its note, and whether it may hold tagged tuples and sparse tensors."""
     size = file.seek(0, os.SEEK_END)
     if is_legacy(file):
         logger.warning(
@@ -189,15 +191,16 @@ def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None,
         )
         if weights_only:
             check_legacy_calls(file, size)
-        note, may_hold_objects = None, True
+        note, may_hold_objects, may_hold_sparse = None, True, True
     else:
         archive, note = verify_file(file)
         pickled = archive.content("data.pkl", size) or b""
         if weights_only:
             check_calls(pickled, size)
         may_hold_objects = TAG_BYTES in pickled
+        may_hold_sparse = REBUILD_SPARSE.encode() in pickled
     file.seek(0)
-    return note, may_hold_objects
+    return note, may_hold_objects, may_hold_sparse
 
 
 def scan(place: Place, family: str | None = None) -> list[Found]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ignite._core.logs import MAX_NAMES, join_names
-from ignite._core.torch_private import BATCH_NORM_BASE
+from ignite._core.torch_private import BATCH_NORM_BASE, has_own_loading_of_keys
 from ignite.base import Serializable
 from ignite.exceptions import CheckpointError
 from ignite.storage.keys import fit_keys, has_own_loading, load_into, state_of, unwrap
@@ -178,7 +178,7 @@ def _module_mismatches(module: nn.Module, state: Mapping[str, Any], strict: bool
     custom_prefixes = tuple(
         f"{prefix}." if prefix else ""
         for prefix, submodule in submodules
-        if _has_custom_loading(submodule)
+        if has_own_loading_of_keys(submodule) and not isinstance(submodule, BATCH_NORM_BASE)
     )
     checked = [key for key in {**expected, **given} if not str(key).startswith(custom_prefixes)]
     missing = [key for key in checked if key not in given and not _is_optional(module, key)]
@@ -201,15 +201,6 @@ def _shape_mismatches(pairs: Iterator[tuple[str, Any, Any]]) -> Iterator[str]:
 
 def _overrides(module: nn.Module, method: Callable[..., Any]) -> bool:
     return getattr(type(module), method.__name__) is not method
-
-
-def _has_custom_loading(module: nn.Module) -> bool:
-    """Whether hooks or overridden methods may accept other keys and shapes than the module has."""
-    if module._load_state_dict_pre_hooks:
-        return True
-    return _overrides(module, nn.Module._load_from_state_dict) and not isinstance(
-        module, BATCH_NORM_BASE
-    )
 
 
 def _is_optional(module: nn.Module, key: str) -> bool:

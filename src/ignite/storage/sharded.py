@@ -23,7 +23,12 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from ignite._core.logs import join_names
 from ignite._core.systems import on_disk, sync
-from ignite._core.torch_private import checkpoint_entry_class
+from ignite._core.torch_private import (
+    CHECKPOINT_GLOBALS,
+    REBUILD_SPARSE,
+    checkpoint_entry_class,
+    quiet_about_sparse,
+)
 from ignite.exceptions import CheckpointError
 from ignite.storage.commit import read_checksum
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
@@ -45,11 +50,9 @@ _ALLOWED_GLOBALS = {
     (dcp_metadata.__name__, "StorageMeta"),
     (dcp_metadata.__name__, "TensorProperties"),
     (dcp_metadata.__name__, "TensorStorageMetadata"),
-    (dcp_metadata.__name__, "_MEM_FORMAT_ENCODING"),
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    *CHECKPOINT_GLOBALS,
     ("collections", "OrderedDict"),
     ("torch", "Size"),
-    ("torch.serialization", "_get_layout"),
 }
 
 
@@ -102,7 +105,7 @@ def save_sharded(
         return checked
 
     def write() -> None:
-        with _single_failure(rank), _without_group_warning():
+        with _single_failure(rank), _without_torchs_warnings():
             save(checked, storage_writer=_Writer(temporary), process_group=group)
 
     def publish() -> None:
@@ -152,7 +155,7 @@ def load_sharded(
     num_ranks = len(agree(None))
     _raise_together(lambda: _verify(path, rank, num_ranks), agree)
     try:
-        with _without_group_warning():
+        with _without_torchs_warnings():
             planner = _SafePlanner(allows_more=not strict)
             load(state, storage_reader=_SafeReader(path), planner=planner, process_group=group)
     except CheckpointException as error:
@@ -246,12 +249,14 @@ def _single_failure(rank: int) -> Iterator[None]:
 
 
 @contextmanager
-def _without_group_warning() -> Iterator[None]:
+def _without_torchs_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         # Running in a single process, without a process group, is supported.
         warnings.filterwarnings(
             "ignore", message="torch.distributed is disabled, unavailable or uninitialized"
         )
+        # Up to torch 2.9, torch itself uses what it warns about.
+        warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
         yield
 
 
@@ -348,7 +353,9 @@ class _SafePlanner(DefaultLoadPlanner):
     def load_bytes(self, read_item: Any, value: Any) -> None:
         """Stores a value other than a tensor; torch's own method would run its code."""
         container, key = self._locations[read_item.dest_index.fqn]
-        container[key] = decode_objects(torch.load(value, map_location="cpu", weights_only=True))
+        with quiet_about_sparse(REBUILD_SPARSE.encode() in value.getvalue()):
+            loaded = torch.load(value, map_location="cpu", weights_only=True)
+        container[key] = decode_objects(loaded)
 
 
 def _find_locations(container: Any, prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

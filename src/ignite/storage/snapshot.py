@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ignite._core.torch_private import num_storage_uses, storage_id
+from ignite._core.torch_private import NUM_IDLE_USES, num_uses, storage_id
 from ignite.storage._objects import decode_objects
 from ignite.storage._serialization import KeyPath, StateConverter, check_storable, plain
 
@@ -19,8 +19,6 @@ _HOST = "cpu"
 _PINNED = ("cuda", "xpu")
 # Up to this size, allocating memory takes less time than searching for a buffer to reuse.
 _NUM_SMALL_BYTES = 1 << 16
-# References to the storage of an unused buffer: by the buffer, and by the call that counts them.
-_NUM_OWN_USES = 2
 
 
 class _ByteRange(NamedTuple):
@@ -53,7 +51,8 @@ class Snapshot:
     The memory of a snapshot is reused once no tensor of the snapshot is referenced any more. So a
     snapshot that is still being written is never overwritten: the next one allocates its own
     memory. To have at most one copy in memory, wait for the writer and drop the last snapshot
-    before :meth:`take`.
+    before :meth:`take`. If this version of torch does not count the uses of memory, each copy has
+    memory of its own, which is slower.
 
     Tensors that share memory share it in the copy, too. Of a view, only its own elements are
     copied. All other values are converted to plain ones, as :func:`plain` does. Parameters become
@@ -106,7 +105,8 @@ class Snapshot:
         for block in blocks:
             buffers = free.get(block.key)
             buffer = buffers.pop() if buffers else _new_buffer(*block.key)
-            self._buffers.append(buffer)
+            if NUM_IDLE_USES is not None:
+                self._buffers.append(buffer)
             _fill(buffer, block)
 
     def _free_buffers(self, blocks: list[_Block]) -> dict[tuple[int, bool], list[Tensor]]:
@@ -253,5 +253,5 @@ def _new_buffer(num_bytes: int, is_pinned: bool) -> Tensor:
 
 
 def _is_in_use(buffer: Tensor) -> bool:
-    """Whether a tensor of a snapshot still uses the buffer."""
-    return bool(num_storage_uses(buffer.untyped_storage()) > _NUM_OWN_USES)
+    """Whether a tensor of a snapshot, or a name for its storage, still uses the buffer."""
+    return num_uses(buffer) != NUM_IDLE_USES

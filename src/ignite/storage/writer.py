@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from ignite._core.clock import now
+from ignite._core.torch_private import at_exit
 
 __all__ = ["Writer"]
 
@@ -155,7 +156,7 @@ def _wait_for_all() -> None:
 # example the clients of object stores: handlers run in reverse order of registration, and the
 # import above has registered that of the pools. The second call is for jobs that other exit
 # handlers submit.
-getattr(threading, "_register_atexit", atexit.register)(_wait_for_all)
+at_exit(_wait_for_all)
 atexit.register(_wait_for_all)
 if hasattr(os, "register_at_fork"):
     # A forked process does not have the threads.

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from ignite import distributed
 from ignite._core import clock
+from ignite._core.torch_private import quiet_about_sparse
 
 __all__ = ["run_processes"]
 
@@ -126,7 +127,8 @@ def _stack_of(folder: Path, rank: int) -> Path:
 
 def _load_result(path: Path, rank: int) -> Any:
     try:
-        return torch.load(path, weights_only=True)
+        with quiet_about_sparse(may_hold=True):
+            return torch.load(path, weights_only=True)
     except Exception as error:
         error.add_note(
             "The function should return numbers, strings, tensors or containers of these; "

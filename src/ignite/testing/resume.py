@@ -23,6 +23,7 @@ from torch import Tensor
 from ignite._core import clock
 from ignite._core.differences import first_difference
 from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
+from ignite._core.torch_private import REBUILD_SPARSE, quiet_about_sparse
 from ignite.engine import Engine, Events
 from ignite.testing.faults import Fault, Kill, Raise
 from ignite.testing.injection import inject
@@ -521,6 +522,8 @@ def _parse(data: bytes) -> list[tuple[str, Any]]:
         (length,) = _LENGTH.unpack_from(data, place)
         place += _LENGTH.size
         if len(data) >= place + length:
-            messages.append(torch.load(BytesIO(data[place : place + length]), weights_only=True))
+            content = data[place : place + length]
+            with quiet_about_sparse(REBUILD_SPARSE.encode() in content):
+                messages.append(torch.load(BytesIO(content), weights_only=True))
         place += length
     return messages

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from ignite._core.calls import accepts, signature_of
 from ignite._core.old_arguments import OldOrder, takes_old
+from ignite._core.torch_private import SUBMODULES, submodules
 from ignite._core.trees import in_float32, moved
 from ignite.engine._trace import Step
 
@@ -179,7 +180,7 @@ class Mode:
         """Puts the model into the mode."""
         is_training = self._is_training
         for attributes, parts in self._seen:
-            if attributes.get("training") is not is_training or attributes["_modules"] != parts:
+            if attributes.get("training") is not is_training or attributes[SUBMODULES] != parts:
                 break
         else:
             if self._seen:
@@ -195,7 +196,9 @@ class Mode:
         modules = list(self._model.modules())
         self._is_plain = all(map(_is_plain, modules))
         self._seen = (
-            [(vars(module), dict(module._modules)) for module in modules] if self._is_plain else []
+            [(vars(module), dict(submodules(module))) for module in modules]
+            if self._is_plain
+            else []
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import io
 import sys
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,7 @@ _OF_STATE = (
 )
 _INERT = (
     "numpy", "logging", "pathlib", "threading", "_thread", "random", "datetime", "time", "tqdm", "re", "enum",
-    "collections", "decimal", "fractions", "io", "_io", "unittest", "argparse",
+    "collections", "decimal", "fractions", "io", io.BytesIO.__module__, "unittest", "argparse",
 )  # fmt: skip
 _PLAIN_ITEMS = (dict.items, OrderedDict.items, UserDict.items)
 _PLAIN_ITERATION = tuple(kind.__iter__ for kind in (list, tuple, set, frozenset, deque))

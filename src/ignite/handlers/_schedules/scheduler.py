@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ignite._core.old_arguments import warn_program
 from ignite._core.optional import import_optional
+from ignite._core.torch_private import state_of_scheduler
 from ignite.engine import Engine, Events
 from ignite.handlers._schedules import param_groups
 
@@ -149,6 +151,8 @@ def check_keys(state_dict: Any, names: list[str]) -> None:
 
 
 def _state_of(value: Any) -> Any:
+    if isinstance(value, LRScheduler):
+        return state_of_scheduler(value)
     if hasattr(value, "state_dict"):
         return value.state_dict()
     return list(value) if isinstance(value, list) else value

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ignite._core.old_arguments import OldOrder, takes_old
+from ignite._core.torch_private import STEP_COUNT
 from ignite.engine import Engine
 from ignite.handlers._schedules import param_groups
 from ignite.handlers._schedules.combined import ConcatScheduler, ParamGroupScheduler
@@ -152,7 +153,7 @@ class LRScheduler(ParamScheduler):
         if num_calls == 0:
             return self.state_dict()  # before the first event
         if isinstance(inner, Mapping) and "last_epoch" in inner:
-            inner = {**inner, "last_epoch": inner["last_epoch"] - 1, "_step_count": num_calls + 1}
+            inner = {**inner, "last_epoch": inner["last_epoch"] - 1, STEP_COUNT: num_calls + 1}
         return {**state_dict, "use_legacy": self.use_legacy, "lr_scheduler": inner}
 
     def _step(self, is_quiet: bool) -> None:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from ignite._core.rng import capture_random_state, restore_random_state
+from ignite._core.torch_private import MODULE_DICTIONARIES
 from ignite._core.trees import map_leaves
 from ignite.data.arrays import ArrayLoader, named_tensors
 from ignite.data.random_state import random_scope
@@ -61,7 +62,6 @@ __all__ = [
     "trial",
 ]
 
-_DICTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 # Operations of autograd that only change the view or the dtype of the values.
 _VIEWS = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Slice", "T", "Transpose", "Permute",
           "ToCopy", "Clone", "Alias", "Expand", "Flatten")  # fmt: skip
@@ -225,7 +225,7 @@ def modules_kept(*modules: nn.Module) -> Iterator[None]:
     """Restores modules on exit."""
     everything = [part for module in modules for part in module.modules()]
     attributes = [
-        (part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in _DICTS})
+        (part, vars(part).copy(), {n: copy.copy(vars(part)[n]) for n in MODULE_DICTIONARIES})
         for part in everything
     ]
     buffers = [
