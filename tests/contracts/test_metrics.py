@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
+from ignite.utils import apply_to_tensor
 from support.cases import (
     CASES,
     FINELY,
@@ -170,3 +171,39 @@ def test_half_precision_outputs_are_accumulated_without_loss(case):
         values = [value_of(fed(case, [each])) for each in (rounded, wide(rounded))]
         assert values[0] == close(values[1], 1e-6), dtype
         assert values[0] is not math.nan
+
+
+STORED_AS = {
+    "with a gradient": lambda tensor: tensor.clone().requires_grad_(tensor.is_floating_point()),
+    "with a graph": lambda tensor: (
+        tensor.clone().requires_grad_() * 1 if tensor.is_floating_point() else tensor
+    ),
+    "every second row": lambda tensor: tensor.repeat_interleave(2, dim=0)[::2],
+    "columns of a wider tensor": lambda tensor: torch.stack([tensor, tensor], dim=-1)[..., 0],
+    "negated lazily": lambda tensor: (
+        torch._neg_view(-tensor) if tensor.is_floating_point() else tensor
+    ),
+    "a parameter": lambda tensor: (
+        torch.nn.Parameter(tensor.clone()) if tensor.is_floating_point() else tensor
+    ),
+}
+
+
+@every_metric_of_tensors
+def test_the_way_that_outputs_are_stored_changes_no_value_and_no_graph_is_kept(case):
+    batch = batch_of(case, 12)
+    expected = value_of(fed(case, [batch, batch]))
+    for name, stored in STORED_AS.items():
+        metric = fed(case, [apply_to_tensor(batch, stored)] * 2)
+        assert value_of(metric) == close(expected, 1e-6), name
+        assert not any(needs_grad(metric.state_dict())), name
+
+
+def needs_grad(state):
+    if isinstance(state, dict | list | tuple):
+        return [
+            found
+            for one in (state.values() if isinstance(state, dict) else state)
+            for found in needs_grad(one)
+        ]
+    return [isinstance(state, torch.Tensor) and state.requires_grad]

@@ -549,3 +549,13 @@ def test_batches_for_an_accelerator_are_made_ahead():
     assert load(learner, (x.to("meta"), y.to("meta")), Batching(), Facts()).batches.prefetch == 0
     assert load(learner, given, Batching(), Facts()).batches is given
     assert given.prefetch == 0
+
+
+def test_predictions_of_a_loader_that_shuffles_are_warned_about(caplog):
+    data = torch.utils.data.TensorDataset(torch.zeros(4, 2))
+    learner = ignite.Learner(torch.nn.Linear(2, 1), loss="mse")
+    learner.predict(torch.utils.data.DataLoader(data))
+    learner.predict(torch.zeros(4, 2))
+    assert "shuffles" not in caplog.text
+    learner.predict(torch.utils.data.DataLoader(data, shuffle=True))
+    assert "pass a loader with shuffle=False" in caplog.text

@@ -175,7 +175,7 @@ MISTAKES = {
     "no return": Mistake("returns None: does forward return its result?", make={"model": Call(lambda out: None)}, error=TypeError),
     "loss gives None": Mistake("should return a tensor of one element, but given None", make={"loss": lambda y_pred, y: None}, error=TypeError),
     "loss gives a float": Mistake("should return a tensor of one element, but given 1.0", make={"loss": lambda y_pred, y: 1.0}, error=TypeError),
-    "loss gives a vector": Mistake(r"given shape \(8,\): compute the mean", make={"loss": nn.CrossEntropyLoss(reduction="none")}),
+    "loss gives a matrix": Mistake(r"given shape \(8, 8\) .*: compute the mean", make={"loss": lambda y_pred, y: y_pred @ y_pred.T}),
     "one sample left for BatchNorm": Mistake("last batch has one sample, which BatchNorm cannot train on: pass drop_last=True", fit={"batch_size": 32}, make={"model": normalized()}),
     "one sample left in a loader": Mistake("last batch has one sample", DataLoader(Rows(), 16), make={"model": normalized()}),
     "one sample left in a dataset": Mistake("last batch has one sample", Rows(), fit={"batch_size": 8}, make={"model": normalized()}),
@@ -375,6 +375,21 @@ def test_what_is_no_sample_is_told_in_predict():
         learner.evaluate(X)
 
 
-def test_a_loss_that_may_pair_each_output_with_each_target_is_a_warning(caplog):
-    make(lambda y_pred, y: ((y_pred - y) ** 2).mean(), linear(1)).fit((X, REAL))
-    assert "an output of shape (8, 1) and y of (8,): if it subtracts them" in caplog.text
+def test_a_loss_that_pairs_each_output_with_each_target_is_an_error(caplog):
+    with pytest.raises(ValueError, match=r"\(8, 1\) and y of \(8,\), and broadcasts each output"):
+        make(lambda y_pred, y: ((y_pred - y) ** 2).mean(), linear(1)).fit((X, REAL))
+    make(lambda y_pred, y: ((y_pred - y) ** 2).mean().sqrt(), linear(1)).fit((X, REAL))
+    assert "and broadcasts each output against each target, if it subtracts them" in caplog.text
+
+
+def test_a_loss_may_give_one_value_for_each_sample():
+    losses = nn.CrossEntropyLoss(reduction="none"), lambda y_pred, y: (y_pred.sum(1) - y) ** 2
+    means = nn.CrossEntropyLoss(), lambda y_pred, y: ((y_pred.sum(1) - y) ** 2).mean()
+    for loss, mean in zip(losses, means, strict=True):
+        found = []
+        for one in (loss, mean):
+            torch.manual_seed(0)
+            learner = make(one, linear(3))
+            learner.fit((X, Y), batch_size=7)
+            found.append(learner.evaluate((X, Y), batch_size=3)["loss"])
+        assert found[0] == pytest.approx(found[1], rel=1e-5)

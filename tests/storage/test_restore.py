@@ -251,6 +251,12 @@ MISMATCHES = {
         edit_optimizer(lambda s: s["param_groups"].__setitem__(0, 3)),
         "optimizer: group 0 should have 2 parameters, but given none",
     ),
+    "options of another optimizer": (
+        edit_optimizer(
+            lambda s: [s["param_groups"][1].pop(key) for key in ("betas", "eps", "foreach")]
+        ),
+        "optimizer: group 1 should have the options of AdamW, but betas, eps are missing",
+    ),
     "moment": (
         edit_optimizer(lambda s: s["state"][0].__setitem__("exp_avg", torch.ones(5))),
         r"optimizer: exp_avg of parameter 0 should have shape \(3, 2\), but given \(5,\)",
@@ -450,3 +456,18 @@ def test_a_target_without_state_dict_is_loaded_last_without_a_warning(caplog):
     with caplog.at_level(0):
         restore({"loads": loads, "counts": Counts()}, {"loads": {"a": 1}, "counts": {}})
     assert (loads.state, order, caplog.messages) == ({"a": 1}, ["counts", "loads"], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "missing"),
+    [
+        ("SGD", "Adam", "betas, eps"),
+        ("Adam", "SGD", "momentum, dampening"),
+        ("SGD", "RMSprop", "alpha, eps"),
+    ],
+)
+def test_states_of_other_optimizers_are_refused(given, wanted, missing):
+    weight = nn.Parameter(torch.ones(1))
+    source, target = (getattr(torch.optim, kind)([weight], lr=0.1) for kind in (given, wanted))
+    with pytest.raises(CheckpointError, match=f"options of {wanted}, but {missing} are missing"):
+        restore({"optimizer": target}, {"optimizer": source.state_dict()})

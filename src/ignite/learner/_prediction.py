@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from ignite import storage
 from ignite._core.optional import import_optional
@@ -36,6 +37,8 @@ __all__ = [
     "summary",
 ]
 
+_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
 
 @contextlib.contextmanager
 def _applied(learner: LearnerState) -> Iterator[None]:
@@ -52,6 +55,12 @@ def _applied(learner: LearnerState) -> Iterator[None]:
 
 def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator[Any]:
     """Yields the outputs of the model on the CPU, batch by batch."""
+    given = getattr(loader.batches, "batch_sampler", None) or loader.batches
+    if isinstance(getattr(given, "sampler", None), _RANDOM):
+        learner.logger.warning(
+            "The loader shuffles, so predictions come in the order of its batches, not in that of its "
+            "dataset: pass a loader with shuffle=False"
+        )
     for batch in loader.batches:
         yield _predicted(learner, loader.parts(batch).x, decide)
 

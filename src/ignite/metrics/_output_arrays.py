@@ -38,14 +38,14 @@ def scratch(like: Tensor) -> Tensor:
 
 
 def array_of(tensor: Tensor) -> Any:
-    """Returns the numpy array that shares memory with a detached tensor; None if not possible.
+    """Returns the numpy array that shares memory with a tensor; None if not possible.
 
     For small tensors, a call of numpy takes a third of the time of one of torch.
     """
     if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy():
         return None
     try:
-        return tensor.numpy()
+        return detached(tensor).numpy()
     except RuntimeError:  # a lazily negated tensor has no array
         if tensor.is_neg():
             return None

@@ -228,6 +228,21 @@ def _optimizer_mismatches(optimizer: Optimizer, state: Mapping[str, Any]) -> Ite
             yield f"group {i} should have {len(own['params'])} parameters, but given {count}"
             return
         parameters.update(zip(ids, own["params"], strict=True))
+        # Optimizers fill in switches that old states lack, but no numbers.
+        missing = [
+            option
+            for option, value in optimizer.defaults.items()
+            if isinstance(value, float | int | tuple | Tensor)
+            and not isinstance(value, bool)
+            and option in own
+            and option not in given
+        ]
+        if missing:
+            yield (
+                f"group {i} should have the options of {type(optimizer).__name__}, but "
+                f"{join_names(missing)} are missing: is the state one of another optimizer?"
+            )
+            return
     yield from _limit(
         f"{key} of parameter {i} should have shape {tuple(parameters[i].shape)}, but given {tuple(value.shape)}"
         for i, values in state["state"].items()

@@ -70,6 +70,13 @@ def test_contradictions_are_refused(data, options, message):
         arrays_of(data, **options)
 
 
+def test_a_structured_array_is_refused():
+    numpy = pytest.importorskip("numpy")
+    data = numpy.zeros(3, dtype=[("a", "f4"), ("y", "i8")])
+    with pytest.raises(TypeError, match=r"structured array: use pandas.DataFrame\(data\)"):
+        arrays_of(data, "y")
+
+
 def test_a_table_is_read_with_the_features_and_classes_of_the_training_data():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"b": [1, 2], "extra": ["s", "t"], "a": [3, 4], "y": ["no", "yes"]})

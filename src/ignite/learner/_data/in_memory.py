@@ -239,6 +239,11 @@ def _raw_parts(data: Any, target: Names | None, sample_weight: Any, known: Known
     is_unnamed = isinstance(data, Tensor | tuple)  # the usual case
     if not is_unnamed and (is_frame(data) or isinstance(data, Mapping)):
         return _by_name(data, target, sample_weight, known)
+    if getattr(getattr(data, "dtype", None), "names", None):
+        raise TypeError(
+            "data should be arrays, a dictionary of arrays or a data frame, but given a structured "
+            "array: use pandas.DataFrame(data)"
+        )
     if target is not None:
         raise ValueError(
             f"target should be left out for arrays without names: pass (x, y), but given {target!r}"

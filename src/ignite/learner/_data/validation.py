@@ -116,8 +116,8 @@ def check_before_training(
         and isinstance(whole.y, Tensor)
     ):
         warnings += check_fit(known, output, y, whole.y)
-    elif isinstance(output, Tensor) and isinstance(y, Tensor):
-        warnings += _check_broadcast(output, y)
+    elif isinstance(y, Tensor):
+        warnings += _check_broadcast(loss, output, y)
     return warnings + list(_try_loss(loss, output, y))
 
 
@@ -184,14 +184,58 @@ def _check_output(output: Any, known: KnownLoss, model: nn.Module) -> None:
     raise TypeError(f"The model should return a tensor for {known.name}, but returns {what}{hint}")
 
 
-def _check_broadcast(output: Tensor, y: Tensor) -> Iterator[str]:
-    """Warns that a custom loss may broadcast outputs against targets by mistake."""
-    shapes = {tuple(output.shape), tuple(y.shape)}
-    if len(output) > 1 and shapes == {(len(output),), (len(output), 1)}:
-        yield (
-            f"The loss is given an output of shape {tuple(output.shape)} and y of "
-            f"{tuple(y.shape)}: if it subtracts them, each output is broadcast against each target"
+def _check_broadcast(loss: Callable[[Any, Any], Any], output: Any, y: Tensor) -> Iterator[str]:
+    """Finds custom losses that broadcast each output (N, 1) against each target (N,), or the reverse.
+
+    Raises:
+        ValueError: the loss of several samples is the mean or sum of their own losses only if the
+            targets have the shape of the output.
+    """
+    num_samples = len(y) if y.ndim else 0
+    shapes = {(num_samples,), (num_samples, 1)}
+    for tensor in tensors_in(output) if num_samples > 1 else ():
+        if {tuple(tensor.shape), tuple(y.shape)} != shapes:
+            continue
+        use = "y.unsqueeze(1)" if y.ndim == 1 else "y.squeeze(1)"
+        given = (
+            f"an output of shape {tuple(tensor.shape)} and y of {tuple(y.shape)}, and broadcasts "
+            "each output against each target"
         )
+        is_broadcasting = _is_broadcasting(loss, output, y, y.reshape(tensor.shape))
+        if is_broadcasting:
+            raise ValueError(
+                f"loss(y_pred, y) should compare each output with its own target, but is given {given}: "
+                f"use {use} in the loss, or pass targets of shape {tuple(tensor.shape)}"
+            )
+        if is_broadcasting is None:
+            yield f"The loss is given {given}, if it subtracts them: then use {use}"
+        return
+
+
+def _is_broadcasting(
+    loss: Callable[[Any, Any], Any], output: Any, y: Tensor, fitting: Tensor
+) -> bool | None:
+    """Whether only ``fitting`` targets, not ``y``, give the mean or sum of the losses of single samples.
+
+    None if neither does.
+    """
+    with kept(*([loss] if isinstance(loss, nn.Module) else [])), torch.no_grad():
+        try:
+            # For one sample, both shapes give the same.
+            each = [loss(*few_rows((output, y), slice(i, i + 1))).double() for i in range(len(y))]
+            total = torch.stack([one.sum() for one in each]).sum()
+            given, fitted = (loss(output, one).double() for one in (y, fitting))
+        except Exception:
+            return None  # it takes neither single samples nor the other shape
+    expected = total / len(y), total
+    for value, is_wrong in ((given, False), (fitted, True)):
+        if any(_is_close(value.mean(), one) for one in expected):
+            return is_wrong
+    return None
+
+
+def _is_close(x: Tensor, y: Tensor) -> bool:
+    return torch.allclose(x, y, rtol=1e-4, atol=1e-7)
 
 
 def _check_finite(
@@ -270,10 +314,13 @@ def _try_loss(loss: Callable[[Any, Any], Any], output: Any, y: Any) -> Iterator[
         raise TypeError(
             f"loss(y_pred, y) should return a tensor of one element, but given {_short(value)}"
         )
-    if value.numel() != 1:
+    sizes = [tensor.shape for tensor in (*tensors_in(output), *tensors_in(y)) if tensor.ndim]
+    is_of_elements = any(value.shape in (size, size[:1], size[:1] + size[2:]) for size in sizes)
+    if value.numel() != 1 and not is_of_elements:
         raise ValueError(
-            "loss(y_pred, y) should return a tensor of one element, but given shape "
-            f"{tuple(value.shape)}: compute the mean, as reduction='mean' does"
+            "loss(y_pred, y) should return the mean, or one value for each sample or element, but "
+            f"given shape {tuple(value.shape)} for an output of {_shapes(output)} and y of {_shapes(y)}: "
+            "compute the mean, as reduction='mean' does"
         )
     if not value.requires_grad:
         raise ValueError(
