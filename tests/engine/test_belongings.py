@@ -5,6 +5,8 @@ import contextvars
 import dataclasses
 import functools
 import itertools
+import logging
+import random
 import sys
 import types
 import weakref
@@ -15,6 +17,7 @@ from torch import nn
 
 from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.engine.resume.belongings import collect
+from ignite.handlers import Checkpoint, LinearCyclicalScheduler
 from ignite.metrics import Accuracy, Average, Loss, RunningAverage
 
 
@@ -492,3 +495,188 @@ def test_a_run_without_a_model_needs_no_word_if_all_of_it_can_be_seen():
     seen, limits = [], {"a": 1}
     engine = Engine(lambda engine, batch: seen.append(batch + limits["a"]))
     collect(engine, {}).check({})
+
+
+def trained(raw):
+    """A program whose trained tensors belong to no module, and these tensors."""
+    if raw == "an optimizer's":
+        tensors = [nn.Parameter(torch.zeros(2)), torch.zeros(3, requires_grad=True)]
+        optimizer = torch.optim.Adam(tensors, lr=0.1)
+        return Engine(lambda engine, batch: optimizer.step()), tensors
+    if raw == "of groups of two optimizers":
+        tensors = [torch.zeros(2, requires_grad=True) for _ in range(3)]
+        first = torch.optim.SGD([{"params": tensors[:1]}, {"params": tensors[1:2]}], lr=0.1)
+        second = torch.optim.SGD(tensors[1:], lr=0.1)
+        return Engine(lambda engine, batch: (first.step(), second.step())), tensors
+    tensors = [torch.zeros(2, requires_grad=True) for _ in range(3)]
+    held = {"a": tensors[0], "rest": [{"b": tensors[1]}, (tensors[2],)]}
+    return Engine(lambda engine, batch: list(held.values())), tensors
+
+
+@pytest.mark.parametrize(
+    "raw", ["an optimizer's", "of groups of two optimizers", "without an optimizer"]
+)
+def test_trained_tensors_of_no_module_are_saved(raw):
+    states = []
+    for value in (1.0, 2.0):
+        engine, tensors = trained(raw)
+        belongings = collect(engine, {})
+        belongings.check({})
+        with torch.no_grad():
+            for number, tensor in enumerate(tensors):
+                tensor.fill_(value + number)
+        free = {name: one for name, one in belongings.objects.items() if "parameters" in name}
+        states.append({name: one.state_dict() for name, one in free.items()})
+    for name, one in free.items():
+        one.load_state_dict(states[0][name])
+    assert [tensor[0].item() for tensor in tensors] == [1.0 + i for i in range(len(tensors))]
+
+
+def test_parameters_of_a_found_or_excluded_module_are_saved_once():
+    model, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    optimizer = torch.optim.SGD([*model.parameters(), *other.parameters()], lr=0.1)
+    weights = list(model.parameters())
+    engine = Engine(lambda engine, batch: (model, other, optimizer, weights))
+    assert collect(engine, {}).objects.keys() == {"model", "other", "optimizer"}
+    assert collect(engine, {"other": None}).objects.keys() == {"model", "optimizer"}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_the_module_of_an_optimizer_that_was_found_is_asked_for_if_it_is_hidden(way):
+    net = nn.BatchNorm1d(1)
+    optimizer, use = torch.optim.SGD(net.parameters(), lr=0.1), HIDDEN[way](net)
+    engine = Engine(lambda engine, batch: (use(engine, batch), optimizer.step()))
+    given = {"optimizer": optimizer}
+    with pytest.raises(ValueError, match="optimizer.parameters: .*model=model"):
+        collect(engine, given).check(given)
+    given["model"] = net
+    collect(engine, given).check(given)
+    assert collect(engine, given).objects.keys() == {"model", "optimizer"}
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+        self.calls = 0
+        self.register_buffer("seen", torch.zeros(2))
+        self.register_buffer("cache", torch.zeros(2), persistent=False)
+
+
+def a_program_with_plain_variables():
+    """The engine, and what changes its variables."""
+    count, limit, weights, namespace = (
+        0,
+        3,
+        {"a": torch.zeros(2)},
+        types.SimpleNamespace(best=0.0, k=1),
+    )
+    model, mean = Counting(), torch.zeros(2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen = []
+
+    def step(engine, batch):
+        nonlocal count
+        optimizer.param_groups[0]["lr"] *= 0.5
+        with torch.no_grad():
+            model.weight += 1
+            model.seen += 1
+            if engine.state.epoch > 3:
+                count += 1
+                weights["a"] = weights["a"] + limit
+                mean.add_(1)
+                model.calls += 1
+                model.cache.add_(1)
+                namespace.best += namespace.k
+        seen.append(count)
+
+    engine = Engine(step)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: engine.state.iteration)
+    return engine
+
+
+def test_plain_variables_that_change_are_told_once(tmp_path, caplog):
+    engine = a_program_with_plain_variables()
+    Checkpoint.of(engine, tmp_path, background=False)
+    at_epoch_4 = []
+    engine.add_event_handler(Events.EPOCH_STARTED(once=4), lambda: at_epoch_4.append(caplog.text))
+    with caplog.at_level(logging.WARNING):
+        engine.run([0, 0], max_epochs=6)
+    assert "not saved" not in at_epoch_4[0]
+    (line,) = [record.getMessage() for record in caplog.records if "not saved" in record.msg]
+    names = line.partition(": ")[2].partition(". Keep")[0].split(", ")
+    assert sorted(name.partition("step.")[2] or name for name in names) == [
+        "count", "mean", "model.cache", "model.calls", "namespace.best", "weights.a",
+    ]  # fmt: skip
+
+
+def own_generators(way):
+    """A program with random number generators of its own, and a draw from each."""
+    numpy = pytest.importorskip("numpy")
+    ours = torch.Generator().manual_seed(1)
+    pythons = random.Random(2)
+    numpys = [
+        numpy.random.default_rng(3),
+        numpy.random.RandomState(4),
+        *(numpy.random.Generator(kind(5)) for kind in (numpy.random.MT19937, numpy.random.Philox, numpy.random.SFC64)),
+    ]  # fmt: skip
+    held = types.SimpleNamespace(python=pythons, numpys=dict(enumerate(numpys)))
+
+    def draw(*_):
+        return [
+            torch.rand(2, generator=ours).tolist(),
+            held.python.random(),
+            pythons.gauss(0, 1),
+            pythons.randint(0, 9),
+            *(one.standard_normal() for one in numpys),
+        ]
+
+    engine = Engine(draw if way == "step" else lambda engine, batch: None)
+    if way == "handler":
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: draw())
+    return engine, draw
+
+
+@pytest.mark.parametrize("way", ["step", "handler"])
+def test_random_generators_of_the_program_are_saved_and_restored(way, tmp_path):
+    draws = []
+    for folder, stops in (("whole", [4]), ("cut", [2, 4])):
+        for max_epochs in stops:
+            engine, draw = own_generators(way)
+            Checkpoint.of(engine, tmp_path / folder, background=False)
+            engine.run([0, 0], max_epochs=max_epochs, resume="latest")
+        draws.append(draw())
+    assert draws[0] == draws[1]
+
+
+def test_global_generators_are_no_generators_of_the_program():
+    numpy = pytest.importorskip("numpy")
+    engine = Engine(
+        lambda engine, batch: (
+            random.random(),
+            random.choice([1]),
+            numpy.random.rand(),
+            torch.rand(1),
+        )
+    )
+    assert collect(engine, {}).generators == {}
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_schedulers_of_two_optimizers_are_told_apart_by_their_optimizers(is_reversed):
+    nets = nn.Linear(1, 1), nn.Linear(1, 1)
+    first, second = (torch.optim.SGD(net.parameters(), lr=0.1) for net in nets)
+    engine = Engine(lambda engine, batch: (nets, first, second))
+    schedulers = [LinearCyclicalScheduler(one, "lr", 0.1, 0.2, 10) for one in (first, second)]
+    for scheduler in schedulers[:: -1 if is_reversed else 1]:
+        engine.add_event_handler(Events.ITERATION_STARTED, scheduler)
+    belongings = collect(engine, {})
+    belongings.check({})
+    names = {id(one): name for name, one in belongings.objects.items()}
+    assert [
+        names[id(one)].rpartition("optimizer=")[2].partition(",")[0].strip(")")
+        for one in schedulers
+    ] == [
+        "first",
+        "second",
+    ]

@@ -1,6 +1,6 @@
 """What functions read, from their bytecode."""
 
-from ignite.engine.resume._reachable import global_names, reads_of
+from ignite.engine.resume._reads import global_names, reads_of
 
 
 def found(function):

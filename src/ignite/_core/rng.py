@@ -23,6 +23,7 @@ class RandomState(TypedDict):
     torch: torch.Tensor
     numpy: NotRequired[dict[str, Any]]
     accelerator: NotRequired[dict[str, list[torch.Tensor]]]  # device type -> state of each device
+    own: NotRequired[dict[str, Any]]  # states of the program's own generators, by name
 
 
 def manual_seed(seed: int) -> None:

@@ -53,6 +53,7 @@ __all__ = [
     "has_own_loading_of_keys",
     "is_mkldnn",
     "is_shard",
+    "non_persistent_buffers",
     "num_received",
     "num_uses",
     "num_yielded",
@@ -65,6 +66,7 @@ __all__ = [
     "state_of_scheduler",
     "storage_id",
     "submodules",
+    "version_of",
     "worker_of_next_batch",
     "worker_processes",
 ]
@@ -452,3 +454,19 @@ def event_files(writer: Any) -> Any:
 def event_log(run: Any) -> Any:
     """Returns what writes the local files of a run of Polyaxon; None without it. Seen in 2.4 to 2.12."""
     return getattr(run, "_event_logger", None)
+
+
+def non_persistent_buffers(module: torch.nn.Module) -> frozenset[str]:
+    """Returns the names of a module's own buffers that are not in its state.
+
+    Seen in 2.13; without it, there are none.
+    """
+    return frozenset(getattr(module, "_non_persistent_buffers_set", ()))
+
+
+def version_of(tensor: torch.Tensor) -> int | None:
+    """Returns how often a tensor was changed in place; None if it is not counted.
+
+    Seen in 2.13; without it, nothing is counted.
+    """
+    return None if tensor.is_inference() else getattr(tensor, "_version", None)

@@ -26,11 +26,11 @@ from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.torch_private import submodules
 from ignite.engine._handlers import Tables
 from ignite.engine.resume._reachable import (
-    global_names,
     is_of_a_library,
     is_of_the_program,
     slots_of,
 )
+from ignite.engine.resume._reads import global_names
 
 __all__ = ["Backup", "backed_up"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import io
 import sys
@@ -10,20 +9,21 @@ from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import (
     BuiltinFunctionType,
-    CodeType,
     FunctionType,
     MappingProxyType,
     MethodType,
     ModuleType,
 )
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite._core.generators import is_own_generator
 from ignite._core.optional import LazyModule
 from ignite.engine._emitter import Emitter
+from ignite.engine.resume._reads import Read, reads_of
 
 __all__ = [
     "CLASS",
@@ -32,13 +32,10 @@ __all__ = [
     "PUBLISHED",
     "VARIABLE",
     "Reach",
-    "Read",
-    "global_names",
     "has_state",
     "is_engine",
     "is_of_a_library",
     "is_of_the_program",
-    "reads_of",
     "slots_of",
     "variables_of",
 ]
@@ -46,6 +43,7 @@ __all__ = [
 sysconfig = LazyModule("sysconfig")
 
 _MAX_ITEMS = 10_000  # larger containers are considered data
+_MAX_NUMBERS = 8  # longer lists of numbers are considered data or records
 _MAX_DEPTH = 8
 _DATA = (DataLoader, Dataset, Sampler)
 _LEAVES = (
@@ -60,6 +58,8 @@ _LEAVES = (
     torch.dtype,
     torch.device,
 )
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+_CHANGING = (bool, int, float, torch.Tensor)
 _HIDING = ("globals", "eval", "exec", "__import__", "locals")
 # Where the name of an object comes from, the most reliable source first: the user, a part of the
 # supervised step, the name of a metric's value, a variable, the object's class.
@@ -81,17 +81,6 @@ _PLAIN_ITEMS = (dict.items, OrderedDict.items, UserDict.items)
 _PLAIN_ITERATION = tuple(kind.__iter__ for kind in (list, tuple, set, frozenset, deque))
 _NOT_THERE = object()
 _CODE = (FunctionType, property, staticmethod, classmethod)
-
-
-# Instructions of Python's bytecode.
-_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
-_LOCAL = (
-    "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF",
-    "LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST",
-)  # fmt: skip
-_ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
-_IGNORED = ("CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL", "NOT_TAKEN")
-_STORES = ("STORE_GLOBAL", "STORE_NAME", "DELETE_GLOBAL")
 
 
 def is_engine(value: Any) -> bool:
@@ -136,11 +125,18 @@ class Reach:
     Attributes:
         seen: all values that were reached.
         hidden: descriptions of values that could not be looked into.
+        trained: tensors with ``requires_grad`` that are not computed from others, by the path to
+            them.
+        plain: numbers and tensors that no object with a state holds, by the path to them.
+        generators: random number generators that the program has made, by the path to them.
     """
 
     def __init__(self, report: Callable[[int, str, Any, str], None]) -> None:
         self.seen: list[Any] = []
         self.hidden: list[str] = []
+        self.trained: dict[str, torch.Tensor] = {}
+        self.plain: dict[str, Any] = {}
+        self.generators: dict[str, Any] = {}
         self._report = report
         self._followed: dict[tuple[int, ...], Any] = {}
         self._looked_at: dict[int, Any] = {}
@@ -184,7 +180,7 @@ class Reach:
             pending.append((inner, given, {}, own))
         elif _is_ours(kind.__module__):
             if callable(getattr(current, "parts", None)):  # a supervised step
-                self._look_at_each(vars(current), kind.__name__)
+                self._look_at_each(vars(current), kind.__name__, is_saved=True)
         else:
             self._look_at_owner(current)
             call = kind.__dict__.get("__call__") or getattr(kind, "__call__", None)  # noqa: B004 - the function itself
@@ -193,15 +189,18 @@ class Reach:
 
     def _look_at_owner(self, owner: Any) -> None:
         """Looks at an object whose methods are used, and at all its attributes."""
-        self._tell(CLASS, type(owner).__name__, owner, type(owner).__name__)
+        name = type(owner).__name__
+        is_saved = self._tell(CLASS, name, owner, name)
         if id(owner) not in self._owners:
             self._owners[id(owner)] = owner
-            self._look_at_each(_attributes_of(owner), "")
+            self._look_at_each(_attributes_of(owner), "", is_saved=is_saved)
 
-    def _look_at_each(self, values: Mapping[Any, Any], path: str, depth: int = 0) -> None:
+    def _look_at_each(
+        self, values: Mapping[Any, Any], path: str, depth: int = 0, is_saved: bool = False
+    ) -> None:
         for key, value in list(values.items()):
             name = key if isinstance(key, str) else f"{path.rpartition('.')[2]}.{key}"
-            self.look(name, value, f"{path}.{key}" if path else str(key), depth)
+            self.look(name, value, f"{path}.{key}" if path else str(key), depth, is_saved=is_saved)
 
     def _follow_function(
         self, function: FunctionType, given: tuple[Any, ...], by_name: Mapping[str, Any], own: bool
@@ -234,18 +233,20 @@ class Reach:
         is_caller = is_argument and is_engine(value)  # the engine that calls the function
         if not is_argument:
             self.seen.append(value)
+        is_saved = is_caller
         for step, key in read.path:
-            if isinstance(value, nn.Module):
+            if isinstance(value, nn.Module | torch.Tensor) or is_own_generator(value):
                 break
             if not is_caller:
-                self._tell(tier, name, value, path)
+                # What objects of torch and ignite save, they save themselves.
+                is_saved |= self._tell(tier, name, value, path) or _is_ours(type(value).__module__)
             found = _step_into(value, step, key)
             if found is _NOT_THERE:
                 break
             value, tier, is_caller, path = found, VARIABLE, False, f"{path}.{key}"
             name = key if isinstance(key, str) else f"{name}.{key}"
         if not is_caller:
-            self.look(name, value, path, tier=tier)
+            self.look(name, value, path, tier=tier, is_saved=is_saved)
 
     def _root_of(
         self, read: Read, function: FunctionType, known: Mapping[str, Any], place: str
@@ -265,8 +266,18 @@ class Reach:
             self._report(tier, name, value, path)
         return is_found
 
-    def look(self, name: str, value: Any, path: str, depth: int = 0, tier: int = VARIABLE) -> None:
-        """Looks at a value, and at its content."""
+    def look(
+        self,
+        name: str,
+        value: Any,
+        path: str,
+        depth: int = 0,
+        tier: int = VARIABLE,
+        is_saved: bool = False,
+    ) -> None:
+        """Looks at a value, which may belong to an object that is saved, and at its content."""
+        if not is_saved:
+            self._note_plain(value, path or type(value).__name__)
         if isinstance(value, (*_LEAVES, *_DATA)) or depth > _MAX_DEPTH:
             return
         if depth == 0:
@@ -281,15 +292,24 @@ class Reach:
             return
         else:
             self._looked_at[id(value)] = value
-            self._look_into(kind, name, value, path, depth)
+            self._look_into(kind, value, path, depth, is_saved)
 
-    def _look_into(self, kind: type, name: str, value: Any, path: str, depth: int) -> None:
+    def _note_plain(self, value: Any, path: str) -> None:
+        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
+            self.trained.setdefault(path, value)
+        elif isinstance(value, _CHANGING):
+            self.plain[path] = value
+        elif is_own_generator(value):
+            self.generators.setdefault(path, value)
+
+    def _look_into(self, kind: type, value: Any, path: str, depth: int, is_saved: bool) -> None:
         is_ours = _is_ours(kind.__module__)
         parts = _parts_of(kind, value)
         if parts is not None:
-            self._look_at_each(parts, path, depth + 1)
+            is_state = kind.__name__ == "State" and is_ours
+            self._look_at_each(parts, path, depth + 1, is_saved or is_state)
         elif is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
-            self._look_at_each(_attributes_of(value), path, depth + 1)
+            self._look_at_each(_attributes_of(value), path, depth + 1, is_saved)
             if callable(value):
                 self.follow(value)
         elif (inner := getattr(value, "__wrapped__", None)) is not None and not is_ours:
@@ -308,7 +328,7 @@ def _parts_of(kind: type, value: Any) -> Mapping[Any, Any] | None:
         return value if len(value) <= _MAX_ITEMS else {}
     # Iterating over others may have side effects.
     if getattr(kind, "__iter__", None) in _PLAIN_ITERATION:
-        if len(value) > _MAX_ITEMS or all(issubclass(k, _LEAVES) for k in set(map(type, value))):
+        if len(value) > _MAX_ITEMS or (len(value) > _MAX_NUMBERS and _has_only_leaves(value)):
             return {}
         return dict(zip(getattr(kind, "_fields", range(len(value))), value, strict=True))
     if isinstance(value, type):
@@ -319,135 +339,10 @@ def _parts_of(kind: type, value: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-class Read(NamedTuple):
-    """A variable and a chain of attributes and constant keys that is read from it: ``cfg.parts["model"]``."""
-
-    root: str
-    """Name of the variable."""
-    kind: str
-    """"global", "local" (a parameter, or a variable of an enclosing function) or "import"."""
-    path: tuple[tuple[str, object], ...] = ()
-    """The chain: ``("attribute", name)`` or ``("item", key)`` each."""
-
-
-@functools.lru_cache(maxsize=4096)
-def reads_of(code: CodeType) -> tuple[Read, ...]:
-    """Returns what a function, and the functions defined in it, read, each with the longest chain.
-
-    A local variable counts as the values that were assigned to it. A value that is only stored does
-    not count as read.
-
-    Example:
-        >>> def step(engine, batch):
-        ...     net = parts["model"]
-        ...     return net.forward(batch), engine.state.scheduler
-        >>> [(read.root, [key for _, key in read.path]) for read in reads_of(step.__code__)]
-        [('parts', ['model', 'forward']), ('batch', []), ('engine', ['state', 'scheduler'])]
-    """
-    return tuple(dict.fromkeys(_Reader(code).run()))
-
-
-def global_names(code: CodeType) -> Iterator[str]:
-    """Yields the names of global variables that a function, or a function defined in it, reads or sets."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _GLOBAL or instruction.opname in _STORES:
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from global_names(constant)
-
-
-class _Reader:
-    """Follows the instructions of a function, and yields its reads."""
-
-    def __init__(self, code: CodeType) -> None:
-        self._code = code
-        self._current: list[Read] = []
-        """The value on top of the stack, as the reads that it may come from."""
-        self._assigned: dict[str, list[Read]] = {}
-        """The reads that were assigned to each local variable."""
-        self._key: list[object] = []
-        """A constant that was loaded on top of the value."""
-
-    def run(self) -> Iterator[Read]:
-        for instruction in dis.get_instructions(self._code):
-            if instruction.opname in _IGNORED:
-                continue
-            if not self._continues(instruction):
-                yield from self._finish()
-                yield from self._start(instruction)
-        yield from self._finish()
-
-    def _continues(self, instruction: dis.Instruction) -> bool:
-        """Applies an instruction to the current value; returns False if it does not use the value."""
-        opname, argument = instruction.opname, instruction.argval
-        if not self._current:
-            return False
-        if opname in _ATTRIBUTE:
-            self._extend(("attribute", argument))
-            return True
-        if opname in ("LOAD_CONST", "LOAD_SMALL_INT") and isinstance(argument, str | int):
-            if self._key:
-                return False
-            self._key = [argument]
-            return True
-        if self._key and (opname == "BINARY_SUBSCR" or instruction.argrepr == "[]"):
-            self._extend(("item", self._key.pop()))
-            return True
-        if opname in ("STORE_FAST", "STORE_DEREF") and not self._key:
-            self._assigned.setdefault(argument, []).extend(self._current)
-            self._current = []
-            return True
-        return False
-
-    def _extend(self, step: tuple[str, object]) -> None:
-        self._current = [
-            read._replace(path=(*read.path, step)) for read in self._current if len(read.path) < 16
-        ]
-        self._key = []
-
-    def _finish(self) -> Iterator[Read]:
-        yield from self._current
-        self._current, self._key = [], []
-
-    def _start(self, instruction: dis.Instruction) -> Iterator[Read]:
-        opname, argument = instruction.opname, instruction.argval
-        if opname in _GLOBAL:
-            self._current = [Read(argument, "global")]
-        elif opname == "IMPORT_NAME":
-            self._current = [Read(argument, "import")]
-        elif opname in _LOCAL:
-            names = argument if isinstance(argument, tuple) else (argument,)
-            if opname.startswith("STORE"):
-                names = names[1:]
-            # Other instructions load a cell only to pass it to a function that is defined here.
-            is_deref = "DEREF" in opname
-            for name in names:
-                if not is_deref and name in (*self._code.co_cellvars, *self._code.co_freevars):
-                    continue
-                yield from self._current
-                self._current = self._reads_of_local(name)
-        elif opname == "LOAD_CONST" and isinstance(argument, CodeType):
-            for read in reads_of(argument):
-                if read.kind != "local":
-                    yield read
-                elif read.root in argument.co_freevars:
-                    yield from (
-                        found._replace(path=(*found.path, *read.path))
-                        for found in self._reads_of_local(read.root)
-                    )
-
-    def _reads_of_local(self, name: str) -> list[Read]:
-        is_input = (
-            name in self._code.co_freevars
-            or name in self._code.co_varnames[: _num_parameters(self._code)]
-        )
-        return [*([Read(name, "local")] if is_input else []), *self._assigned.get(name, [])]
-
-
-def _num_parameters(code: CodeType) -> int:
-    num_variadic = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
-    return code.co_argcount + code.co_kwonlyargcount + num_variadic
+def _has_only_leaves(values: Any) -> bool:
+    return all(
+        issubclass(kind, _LEAVES) and kind not in _TENSORS for kind in set(map(type, values))
+    )
 
 
 def _named_arguments(partial: functools.partial[Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ignite._core.calls import name_of
 from ignite.base import Stateful
 from ignite.engine._emitter import Emitter
+from ignite.engine.resume._free_parameters import FREE, FreeParameters, free_parameters
 from ignite.engine.resume._reachable import (
     CLASS,
     GIVEN,
@@ -27,6 +28,7 @@ from ignite.engine.resume._reachable import (
     is_engine,
     variables_of,
 )
+from ignite.engine.resume.unsaved import unsaved_values_of
 
 if TYPE_CHECKING:
     from ignite.engine._handlers import Registration
@@ -53,13 +55,18 @@ class Belongings(NamedTuple):
     """Numbered names of objects that cannot be told apart."""
     hidden: list[str]
     """What the step and the handlers use and could not be looked into."""
+    plain: dict[str, Any]
+    """Numbers and tensors that the step and the handlers use, and that no object with a state holds."""
+    generators: dict[str, Any]
+    """Random number generators of the program that the step and the handlers use."""
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Checks that a saved run can be resumed.
 
         Raises:
             ValueError: objects cannot be told apart; or neither a module nor an optimizer was
-                found, and something that the step uses could not be looked into.
+                found, or not the module whose parameters an optimizer has, and something that the
+                step uses could not be looked into.
         """
         if self.alike:
             raise ValueError(
@@ -68,12 +75,23 @@ class Belongings(NamedTuple):
                 "their states would be swapped. Name them: Checkpoint.of(trainer, folder, "
                 "first=..., second=...)"
             )
-        has_model = any(_holds_model(one) for one in self.objects.values())
-        if (
-            self.hidden
-            and not has_model
-            and not any(given.get(name, 0) is None for name in ("model", "optimizer"))
-        ):
+        if not self.hidden or any(given.get(name, 0) is None for name in ("model", "optimizer")):
+            return
+        free = [
+            name
+            for name, one in self.objects.items()
+            if isinstance(one, FreeParameters) and name != FREE
+        ]
+        if free:
+            # The module of these parameters may also have buffers.
+            raise ValueError(
+                "A run should be saved with the module whose parameters it trains, but it was not "
+                f"found for {' and '.join(free)}: "
+                f"{', '.join(self.hidden[:3])} could not be looked into. Name it: "
+                "Checkpoint.of(trainer, folder, model=model). Parameters without a module can be "
+                "given as a ParameterList"
+            )
+        if not any(_holds_model(one) for one in self.objects.values()):
             raise ValueError(
                 "A run should be saved with its model and optimizer, but neither was found: "
                 f"{', '.join(self.hidden[:3])} could not be looked into. Name them: "
@@ -114,6 +132,8 @@ def collect(engine: Emitter, given: Mapping[str, Any]) -> Belongings:
       call.
     - Attached handlers, and objects whose methods are handlers, are named after their class and, if
       they publish a value under a name, this name: ``EarlyStopping``, ``RunningAverage.loss``.
+    - Tensors with ``requires_grad`` that the step and the handlers use, and that belong to none of
+      these, are ``free.parameters``; other parameters of an optimizer are ``<its name>.parameters``.
 
     If several objects would have one name, each is named by its differences: the path to it, its
     arguments, or where it is attached. Names do not depend on the order in which objects are found
@@ -152,6 +172,7 @@ class _Collector:
             id(engine): _Found(engine, {(GIVEN, "trainer"): "trainer"})
         }
         self._reset: dict[int, Any] = {}
+        self._left_out: list[Any] = []
         # A cycle would keep the model in memory until the garbage collector runs.
         self._reach = Reach(functools.partial(_Collector._record, weakref.proxy(self)))
         self._attached: list[Any] = []
@@ -170,6 +191,7 @@ class _Collector:
 
     def _record(self, tier: int, name: str, value: Any, path: str | None = None) -> None:
         if name in self._excluded or path in self._excluded:
+            self._left_out.append(value)
             return
         found = (self._engines if isinstance(value, Emitter) else self._objects).setdefault(
             id(value), _Found(value)
@@ -220,7 +242,17 @@ class _Collector:
         names = {id(one): name for name, one in engines.items()}
         belong = [found for found in self._objects.values() if not self._is_reset(found)]
         objects, alike, others = _named(belong, names, RESERVED)
-        objects = {name: one for name, one in objects.items() if name not in self._excluded}
+        free = free_parameters(objects, self._left_out, self._reach.trained)
+        objects = {
+            name: one for name, one in {**free, **objects}.items() if name not in self._excluded
+        }
+        others = {**{name: [] for name in free}, **others}
+        of_modules = (
+            pair
+            for name, one in objects.items()
+            if isinstance(one, nn.Module)
+            for pair in unsaved_values_of(name, one)
+        )
         with_results = [name for name in alike_engines if engines[name].state.metrics]
         return Belongings(
             objects,
@@ -230,6 +262,8 @@ class _Collector:
             others,
             [*with_results, *alike],
             self._reach.hidden,
+            {**self._reach.plain, **dict(of_modules)},
+            self._reach.generators,
         )
 
 
@@ -304,7 +338,16 @@ def _told_apart(
         [_made_with(found.value, bases, engines) for found in members],
         [_attached_at(found, engines) for found in members],
     ]
-    for texts in (*marks, [f"{path}; {a}; {b}" for path, a, b in zip(paths, *marks, strict=True)]):
+    inherited = [
+        _made_with(found.value, bases, engines, type(found.value).__mro__) for found in members
+    ]
+    together = [f"{path}; {a}; {b}" for path, a, b in zip(paths, *marks, strict=True)]
+    for texts in (
+        *marks,
+        together,
+        inherited,
+        [f"{a}; {b}" for a, b in zip(inherited, together, strict=True)],
+    ):
         if len(set(texts)) == len(members) and all(texts):
             return [f"{base}({text})" for text in texts]
     return [f"{base}({text})" for text in texts]
@@ -319,16 +362,28 @@ def _attached_at(found: _Found, engines: Mapping[int, str]) -> str:
     return ", ".join(sorted(texts))
 
 
-def _made_with(value: Any, bases: Mapping[int, str], engines: Mapping[int, str]) -> str:
-    """The arguments that an object was made with, as far as it keeps them unchanged."""
+def _made_with(
+    value: Any, bases: Mapping[int, str], engines: Mapping[int, str], kinds: Iterable[type] = ()
+) -> str:
+    """The arguments that an object was made with, as far as it keeps them unchanged.
+
+    Args:
+        kinds: the classes whose arguments to look for; by default, only that of the object.
+    """
     if isinstance(value, nn.Module | Optimizer) or is_engine(value):
         return ""
-    parameters = getattr(type(value).__init__, "__code__", None)
-    if parameters is None:
+    codes = [getattr(kind.__init__, "__code__", None) for kind in kinds or (type(value),)]
+    names = dict.fromkeys(
+        name
+        for code in codes
+        if code is not None
+        for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    )
+    if not names:
         return ""
     state, held = value.state_dict(), getattr(value, "__dict__", {})
     texts = []
-    for name in parameters.co_varnames[1 : parameters.co_argcount + parameters.co_kwonlyargcount]:
+    for name in names:
         one = held.get(name, held.get(f"_{name}"))
         text = engines.get(id(one)) or bases.get(id(one)) or _text_of(one)
         if text is not None and name not in state:

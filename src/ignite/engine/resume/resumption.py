@@ -12,6 +12,7 @@ import torch
 from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
+from ignite._core.generators import generator_state, set_generator_state
 from ignite._core.rng import RandomState, capture_random_state, restore_random_state
 from ignite._core.systems import on_disk
 from ignite._core.trees import items_restorer
@@ -73,7 +74,9 @@ def run_state_dict(
         if engine._source.is_set:
             states["is_data_set"] = True
         states["data"] = gathered(position())  # each process has its own streams and buffers
-    mine = capture_random_state() if random is None else random
+    mine = {**(capture_random_state() if random is None else random)}
+    if belongings.generators:
+        mine["own"] = {path: generator_state(one) for path, one in belongings.generators.items()}
     states["random"] = gathered(mine)  # a list with one entry per process
     states["results"] = {name: _savable(one.state.metrics) for name, one in engines.items()}
     if unfinished is not None:
@@ -150,6 +153,7 @@ class Resumption:
             else {**states}
         )
         self._engines = belongings.engines
+        self._generators = belongings.generators
         known = _names_in(states, belongings)
         self._objects = {name: one for name, one in belongings.objects.items() if name in known}
         self._states |= {name: self._states[saved] for name, saved in known.items()}
@@ -255,6 +259,9 @@ class Resumption:
         rank = idist.get_rank()
         if rank < len(per_rank):
             restore_random_state(per_rank[rank])
+            own = per_rank[rank].get("own", {})
+            for path in self._generators.keys() & own.keys():
+                set_generator_state(self._generators[path], own[path])
 
     def report(self) -> str:
         """Returns a table of what was restored and what was not."""

@@ -22,6 +22,7 @@ from ignite.engine import Engine, Events, EventsList
 from ignite.engine.extension import Unfinished
 from ignite.engine.resume.belongings import collect
 from ignite.engine.resume.resumption import rows_of, run_state_dict
+from ignite.engine.resume.unsaved import Unsaved
 from ignite.exceptions import CheckpointError
 from ignite.handlers._checkpoints.object_states import check_round_trip
 
@@ -142,9 +143,8 @@ class RunCheckpoint:
     ) -> None:
         for name, number, least in (("n_saved", num_best, 0), ("keep_last", num_last, 1)):
             if not isinstance(number, int) or number < least:
-                raise ValueError(
-                    f"{name} should be an integer of at least {least}, but given {number!r}"
-                )
+                text = f"{name} should be an integer of at least {least}, but given {number!r}"
+                raise ValueError(text)
         self.given = dict(given)
         self.weights_only = True
         """False pickles objects that could not be loaded safely, instead of refusing them.
@@ -155,14 +155,14 @@ class RunCheckpoint:
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         # Weak, because a reference cycle would keep the model alive.
         self._trainer_ref = weakref.ref(trainer)
+        self._unsaved = Unsaved(self.logger)
         self._score = score
         self._num_best = num_best if score.source is not None else 0
         self._num_last = num_last
         self._snapshot = storage.Snapshot()
         self._writer = storage.Writer() if background else None
         self._rows: list[storage.Row] = []
-        self._restarts = 0
-        self._is_due = False
+        self._restarts, self._is_due = 0, False
         self.pace: Callable[[float | None, float], bool] | None = None
         """``f(seconds since the last save or None, seconds it took)``, returns whether to save."""
         self._timing = _Timing()
@@ -273,6 +273,7 @@ class RunCheckpoint:
         trainer, state = self._trainer, self._trainer.state
         belongings = collect(trainer, self.given)
         belongings.check(self.given)
+        self._unsaved.compare(belongings.plain)
         score = self._score.of(trainer, belongings.engines)
         states = run_state_dict(trainer, belongings, unfinished, random, is_finished)
         note = storage.Note(
@@ -418,6 +419,7 @@ class RunCheckpoint:
     @contextmanager
     def _frame(self, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
         """Waits at the end of each run until everything is written."""
+        self._unsaved.compare(collect(trainer, self.given).plain)
         try:
             yield
         except BaseException:
@@ -496,8 +498,9 @@ def of(
     What belongs to the run is found automatically: the model, optimizer, scaler and accumulated
     gradients of a supervised trainer; attached handlers and metrics with a state; and the objects
     that the step and the handlers use from the surrounding script, under their variable names:
-    schedulers, weight averages, evaluators with their handlers. Also saved are the position in the
-    data, random states, counters and the latest metrics. ``trainer.describe()`` lists the names.
+    schedulers, weight averages, evaluators with their handlers, trained tensors. Also saved are the
+    position in the data, random states, counters and the latest metrics. ``trainer.describe()``
+    lists the names. Plain variables that change are not saved: a warning names them.
 
     Data passed to ``run`` is made resumable, see :func:`ignite.data.resumable`: the order of
     samples and the random numbers drawn for them are then functions of the seed and the epoch.
