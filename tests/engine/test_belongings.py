@@ -680,3 +680,57 @@ def test_schedulers_of_two_optimizers_are_told_apart_by_their_optimizers(is_reve
         "first",
         "second",
     ]
+
+
+class Accumulating:
+    """A step that accumulates gradients over four batches by hand."""
+
+    def __init__(self, folder, sets_to_none=True):
+        torch.manual_seed(0)
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+        def step(engine, batch):
+            model(batch).square().sum().backward()
+            if engine.state.iteration % 4 == 0:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=sets_to_none)
+
+        self.model, self.trainer = model, Engine(step)
+        event = Events.ITERATION_COMPLETED(every=3)
+        self.saver = Checkpoint.of(self.trainer, folder, event=event, background=False)
+
+    def run(self, stop_at=None):
+        batches = torch.randn(11, 3, 2, generator=torch.Generator().manual_seed(1))
+        if stop_at is not None:
+            stop = Events.ITERATION_COMPLETED(once=stop_at)
+            self.trainer.add_event_handler(stop, lambda engine: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                self.trainer.run([*batches], max_epochs=2)
+        else:
+            self.trainer.run([*batches], max_epochs=2, resume="latest")
+        return self.model.weight.tolist()
+
+
+@pytest.mark.parametrize("sets_to_none", [True, False])
+def test_gradients_that_a_step_accumulates_by_hand_are_saved(sets_to_none, tmp_path):
+    whole = Accumulating(tmp_path / "whole", sets_to_none).run()
+    for stop_at in (3, 5, 6, 9, 16, 22):
+        folder = tmp_path / str(stop_at)
+        Accumulating(folder, sets_to_none).run(stop_at)
+        assert Accumulating(folder, sets_to_none).run() == whole, stop_at
+
+
+def test_gradients_of_a_step_that_is_done_make_no_file_larger(tmp_path):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(engine, batch):
+        optimizer.zero_grad()
+        model(batch).sum().backward()
+        optimizer.step()
+
+    trainer = Engine(step)
+    saver = Checkpoint.of(trainer, tmp_path)
+    trainer.run([torch.ones(1, 2)], max_epochs=2)
+    assert "accumulated" not in torch.load(saver.last_checkpoint, weights_only=True)

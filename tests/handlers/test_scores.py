@@ -3,7 +3,7 @@
 import pytest
 
 from ignite.engine import Engine, Events
-from ignite.handlers._checkpoints.run_checkpoint import Score
+from ignite.handlers._checkpoints.score import Score
 from ignite.metrics import Average
 
 

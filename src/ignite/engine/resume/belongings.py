@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 __all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]
 
 # Keys of a saved run beside the names of objects.
-RESERVED = ("data", "event", "is_data_set", "is_finished", "random", "results", "trainer")
+RESERVED = (
+    "accumulated",
+    "data",
+    "event",
+    "is_data_set",
+    "is_finished",
+    "random",
+    "results",
+    "trainer",
+)
 
 
 class Belongings(NamedTuple):

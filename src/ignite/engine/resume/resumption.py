@@ -20,6 +20,7 @@ from ignite.engine import _fetch
 from ignite.engine._cursor import Request, describe_progress
 from ignite.engine._emitter import Unfinished
 from ignite.engine._state import load_user_values
+from ignite.engine.resume.accumulated import accumulate, accumulated
 from ignite.engine.resume.belongings import RESERVED, Belongings, collect
 from ignite.exceptions import CheckpointError
 
@@ -49,8 +50,9 @@ def run_state_dict(
         is_finished: whether the run is over, even if it has not reached its limit.
 
     Returns:
-        ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished`` and,
-        between two handlers of an event, ``event``. Tensors are not copied.
+        ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished``;
+        ``accumulated`` gradients, if there are any; and, between two handlers of an event,
+        ``event``. Tensors are not copied.
 
     Raises:
         ValueError: the data were replaced in the run, so that a resumed run would have other data;
@@ -69,6 +71,8 @@ def run_state_dict(
     for name, one in objects.items():
         states[name] = storage.state_of(one)
         storage.check_whole(name, one, states[name])
+    if gradients := accumulated(engine, objects):
+        states["accumulated"] = gradients
     position = getattr(engine.state.dataloader, "state_dict", None)
     if callable(position):
         if engine._source.is_set:
@@ -234,6 +238,7 @@ class Resumption:
             self._objects.items(), key=lambda item: hasattr(type(item[1]), "dry_run_in")
         )
         self._before.append(storage.restore(dict(in_order), self._states))
+        accumulate(self._states.get("accumulated", {}), self._objects)
         self._apply_results()
         is_complete = not (self.missing or self.left_over)
         self._engine.logger.log(
@@ -249,6 +254,7 @@ class Resumption:
     def apply(self) -> None:
         """Restores again what handlers of STARTED and EPOCH_STARTED may have changed."""
         storage.restore(self._objects, self._states)
+        accumulate(self._states.get("accumulated", {}), self._objects)
         load_user_values(self._engine, self._states["trainer"])
         self._apply_results()
         self.apply_random()

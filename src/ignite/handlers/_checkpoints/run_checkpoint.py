@@ -20,11 +20,13 @@ from ignite._core.rng import RandomState
 from ignite._core.trees import replaced
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine.extension import Unfinished
+from ignite.engine.resume.accumulated import watched_steps
 from ignite.engine.resume.belongings import collect
 from ignite.engine.resume.resumption import rows_of, run_state_dict
 from ignite.engine.resume.unsaved import Unsaved
 from ignite.exceptions import CheckpointError
 from ignite.handlers._checkpoints.object_states import check_round_trip
+from ignite.handlers._checkpoints.score import Score
 
 AnyEngine = Engine[Any, Any]
 T = TypeVar("T")
@@ -72,57 +74,6 @@ class _Timing:
         """Marks that the files are written."""
         self._in_background_s = in_background_s
         self.is_writing = False
-
-
-class Score:
-    """Score of a run, read from a metric or computed by a function.
-
-    Args:
-        source: the name of a metric of the trainer, or of an engine that runs in its handlers; a
-            function of the trainer; or None for no score.
-        mode: whether a higher ("max") or a lower ("min") score is better.
-
-    Raises:
-        TypeError: ``source`` has another type.
-        ValueError: ``mode`` is unknown.
-    """
-
-    def __init__(
-        self, source: str | Callable[[AnyEngine], float] | None, mode: Literal["max", "min"]
-    ) -> None:
-        if not (source is None or isinstance(source, str) or callable(source)):
-            raise TypeError(
-                f"score should be the name of a metric, a function or None, but given {source!r}"
-            )
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode should be 'max' or 'min', but given {mode!r}")
-        self.source = source
-        self.mode = mode
-        self.name = source if isinstance(source, str) else getattr(source, "__name__", None)
-        self._last_value: Any = None
-
-    def of(self, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> float | None:
-        """Returns the current score; None without a new one, such as between two evaluations."""
-        if self.source is None:
-            return None
-        source = self.source
-        value = (
-            self._look_up(source, trainer, engines) if isinstance(source, str) else source(trainer)
-        )
-        return None if value is None else float(value)
-
-    def _look_up(self, name: str, trainer: AnyEngine, engines: Mapping[str, AnyEngine]) -> Any:
-        # Evaluators first: the trainer may have a metric of the same name on the training batches.
-        for engine in sorted(engines.values(), key=lambda one: one is trainer):
-            value = engine.state.metrics.get(name)
-            if value is None:
-                continue
-            is_fresh = value is not self._last_value
-            if engine is not trainer:
-                is_fresh = engine.last_run_ended_at == trainer.state.iteration
-            self._last_value = value
-            return value if is_fresh else None
-        return None
 
 
 class RunCheckpoint:
@@ -419,9 +370,11 @@ class RunCheckpoint:
     @contextmanager
     def _frame(self, trainer: AnyEngine, is_new: bool) -> Iterator[None]:
         """Waits at the end of each run until everything is written."""
-        self._unsaved.compare(collect(trainer, self.given).plain)
+        found = collect(trainer, self.given)
+        self._unsaved.compare(found.plain)
         try:
-            yield
+            with watched_steps(trainer, found.objects):
+                yield
         except BaseException:
             self._wait_without_raising()
             raise
@@ -498,9 +451,11 @@ def of(
     What belongs to the run is found automatically: the model, optimizer, scaler and accumulated
     gradients of a supervised trainer; attached handlers and metrics with a state; and the objects
     that the step and the handlers use from the surrounding script, under their variable names:
-    schedulers, weight averages, evaluators with their handlers, trained tensors. Also saved are the
-    position in the data, random states, counters and the latest metrics. ``trainer.describe()``
-    lists the names. Plain variables that change are not saved: a warning names them.
+    models, optimizers, the gradients that they accumulate, schedulers, weight averages, trained
+    tensors, random number generators, evaluators with their handlers. Also saved are the position
+    in the data, global random states, counters and the latest metrics. ``trainer.describe()`` lists
+    the names. Numbers and tensors in plain variables are not saved; a warning names those that
+    change during the run.
 
     Data passed to ``run`` is made resumable, see :func:`ignite.data.resumable`: the order of
     samples and the random numbers drawn for them are then functions of the seed and the epoch.
