@@ -381,7 +381,10 @@ def _made_with(
     """
     if isinstance(value, nn.Module | Optimizer) or is_engine(value):
         return ""
-    codes = [getattr(kind.__init__, "__code__", None) for kind in kinds or (type(value),)]
+    codes = [
+        getattr(getattr(kind, "__init__"), "__code__", None)  # noqa: B009 - mypy refuses it otherwise
+        for kind in kinds or (type(value),)
+    ]
     names = dict.fromkeys(
         name
         for code in codes
