@@ -173,7 +173,7 @@ class Reach:
         if isinstance(current, BuiltinFunctionType) or kind.__name__ == "method-wrapper":
             owner = current.__self__
             if owner is not None and not isinstance(owner, ModuleType | type):
-                self.look("", owner, "")
+                self.look("", owner, "", is_saved=True)  # has no name of its own
         elif (inner := getattr(current, "__wrapped__", None)) is not None and not _is_ours(
             kind.__module__
         ):
@@ -277,7 +277,7 @@ class Reach:
     ) -> None:
         """Looks at a value, which may belong to an object that is saved, and at its content."""
         if not is_saved:
-            self._note_plain(value, path or type(value).__name__)
+            self._note_plain(value, path)
         if isinstance(value, (*_LEAVES, *_DATA)) or depth > _MAX_DEPTH:
             return
         if depth == 0:
