@@ -240,6 +240,8 @@ class Reach:
             if not is_caller:
                 # What objects of torch and ignite save, they save themselves.
                 is_saved |= self._tell(tier, name, value, path) or _is_ours(type(value).__module__)
+            if isinstance(value, dict | list | deque):  # a method of it is called
+                self.look(name, value, path, tier=tier, is_saved=is_saved)
             found = _step_into(value, step, key)
             if found is _NOT_THERE:
                 break
