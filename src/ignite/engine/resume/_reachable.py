@@ -240,7 +240,8 @@ class Reach:
             if not is_caller:
                 # What objects of torch and ignite save, they save themselves.
                 is_saved |= self._tell(tier, name, value, path) or _is_ours(type(value).__module__)
-            if isinstance(value, dict | list | deque):  # a method of it is called
+            if isinstance(value, dict | list | deque) and hasattr(_base_of(value), str(key)):
+                # One of its methods is called.
                 self.look(name, value, path, tier=tier, is_saved=is_saved)
             found = _step_into(value, step, key)
             if found is _NOT_THERE:
@@ -339,6 +340,10 @@ def _parts_of(kind: type, value: Any) -> Mapping[Any, Any] | None:
     if kind.__name__ == "State" and _is_ours(kind.__module__):
         return {key: one for key, one in vars(value).items() if key not in _OF_STATE}
     return None
+
+
+def _base_of(container: Any) -> type:
+    return next(kind for kind in (dict, list, deque) if isinstance(container, kind))
 
 
 def _has_only_leaves(values: Any) -> bool:

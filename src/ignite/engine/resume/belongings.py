@@ -37,7 +37,6 @@ __all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]
 
 # Keys of a saved run beside the names of objects.
 RESERVED = (
-    "accumulated",
     "data",
     "event",
     "is_data_set",
@@ -45,6 +44,7 @@ RESERVED = (
     "random",
     "results",
     "trainer",
+    "accumulated",
 )
 
 
