@@ -18,7 +18,7 @@ LAYERS = [
     {"engine"},
     {"metrics", "handlers"},
     {"learner", "report", "testing", "contrib", "utils", "_utils"},
-    {"cli"},
+    {"cli", "sklearn"},
     {"__main__"},
 ]
 FRONT_DOOR = "utils"

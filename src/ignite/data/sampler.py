@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch.utils.data import Sampler
@@ -51,6 +51,9 @@ class ShardedBatchSampler(Sampler[list[int]]):
         >>> list(sampler)
         [[2, 3], [4]]
     """
+
+    passes_can_be_repeated: ClassVar[bool] = True
+    """The order depends on the seed and the epoch alone."""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ignite.handlers.mlflow_logger import MLflowLogger
     from ignite.handlers.neptune_logger import NeptuneLogger
     from ignite.handlers.no_improvement import NoImprovementHandler
+    from ignite.handlers.optuna_handler import OptunaHandler, retry_killed_trials
     from ignite.handlers.param_scheduler import (
         BaseParamScheduler,
         BatchSizeScheduler,
@@ -91,6 +92,7 @@ __all__ = [
     "MultiStepStateScheduler",
     "NeptuneLogger",
     "NoImprovementHandler",
+    "OptunaHandler",
     "ParamGroupScheduler",
     "ParamScheduler",
     "PiecewiseLinear",
@@ -116,6 +118,7 @@ __all__ = [
     "WandBLogger",
     "create_lr_scheduler_with_warmup",
     "global_step_from_engine",
+    "retry_killed_trials",
 ]
 
 __getattr__, __dir__ = names_when_used(__name__)

@@ -1,0 +1,280 @@
+"""What a classifier and a regressor share: parameters, checks of the data, and training."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ignite._core.optional import import_optional
+from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
+from ignite.learner import Learner
+from ignite.sklearn._models import make_model
+from ignite.sklearn._sparse_rows import SparseRows
+
+__all__ = ["LearnerEstimator", "Targets"]
+
+np = import_optional("numpy", extra="sklearn")
+BaseEstimator: Any = import_optional("sklearn.base", extra="sklearn").BaseEstimator
+sklearn_utils = import_optional("sklearn.utils", extra="sklearn")
+validation = import_optional("sklearn.utils.validation", extra="sklearn")
+
+_MAX_SEED = 2**31 - 1
+_OF_FIT = (
+    "batch_size", "shuffle", "schedule", "warmup", "early_stopping", "monitor", "mode", "restore_best",
+    "run_dir", "resume", "save_every", "drop_last", "progress",
+)  # fmt: skip
+_OF_LEARNER = (
+    "optimizer", "lr", "metrics", "device", "precision", "accumulation", "clip_grad_norm", "compile",
+    "ema", "freeze", "param_groups", "optimizer_options",
+)  # fmt: skip
+
+
+class Targets:
+    """Targets as the model is trained on them.
+
+    Args:
+        y: numbers, class indices, or zeros and ones, shape (N,) or (N, L).
+        num_outputs: number of outputs of the model.
+        fitted: attributes that the estimator gets from them.
+    """
+
+    def __init__(self, y: Any, num_outputs: int, fitted: Mapping[str, Any]) -> None:
+        self.y = y
+        self.num_outputs = num_outputs
+        self.fitted = dict(fitted)
+
+
+class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit-learn
+    """Base of the estimators; see :class:`ignite.sklearn.Regressor` for the parameters."""
+
+    learner_: Learner
+    _random: Any
+
+    def __init__(  # noqa: PLR0913 - the options of a training
+        self,
+        model: nn.Module | Callable[..., nn.Module] | None = None,
+        *,
+        hidden: Sequence[int] = (64,),
+        model_options: Mapping[str, Any] | None = None,
+        loss: str | Callable[..., Tensor] | None = None,
+        optimizer: Any = "adamw",
+        lr: float | None = None,
+        epochs: int = 100,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        valid: Any = None,
+        metrics: Any = (),
+        schedule: str | Callable[[float], float] | None = None,
+        warmup: float = 0,
+        early_stopping: int | None = None,
+        monitor: str | None = None,
+        mode: str | None = None,
+        restore_best: bool = False,
+        warm_start: bool = False,
+        random_state: Any = None,
+        device: str | torch.device | None = None,
+        precision: str = "fp32",
+        accumulation: int = 1,
+        clip_grad_norm: float | None = None,
+        compile: bool | Mapping[str, Any] = False,
+        ema: float | None = None,
+        freeze: Sequence[str] = (),
+        param_groups: Mapping[str, Mapping[str, Any]] | None = None,
+        optimizer_options: Mapping[str, Any] | None = None,
+        run_dir: str | Path | None = None,
+        resume: str | Path | None = None,
+        save_every: int | None = None,
+        progress: bool | str = False,
+    ) -> None:
+        self.model = model
+        self.hidden = hidden
+        self.model_options = model_options
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr = lr
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.valid = valid
+        self.metrics = metrics
+        self.schedule = schedule
+        self.warmup = warmup
+        self.early_stopping = early_stopping
+        self.monitor = monitor
+        self.mode = mode
+        self.restore_best = restore_best
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.accumulation = accumulation
+        self.clip_grad_norm = clip_grad_norm
+        self.compile = compile
+        self.ema = ema
+        self.freeze = freeze
+        self.param_groups = param_groups
+        self.optimizer_options = optimizer_options
+        self.run_dir = run_dir
+        self.resume = resume
+        self.save_every = save_every
+        self.progress = progress
+
+    @abstractmethod
+    def _targets(self, y: Any, classes: Any, is_new: bool) -> Targets:
+        """Checks targets and converts them to what the model is trained on."""
+
+    @abstractmethod
+    def _learner_options(self, targets: Targets) -> dict[str, Any]:
+        """Returns the loss and further arguments of the learner."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Trains the model from the start, or further with ``warm_start``.
+
+        Args:
+            X: samples, shape (N, F) or (N, ...): an array, a data frame of numbers, or a sparse
+                matrix, of which one batch at a time is made dense.
+            y: targets, shape (N,) or (N, L).
+            sample_weight: weight of each sample in the loss, shape (N,).
+
+        Returns:
+            The estimator, with ``learner_``, ``history_`` and ``n_features_in_``.
+
+        Raises:
+            ValueError: the data do not fit each other, the parameters, or the earlier data.
+            TypeError: a parameter has the wrong type.
+        """
+        is_new = not (self.warm_start and hasattr(self, "learner_"))
+        return self._train(X, y, sample_weight, is_new=is_new, epochs=self.epochs)
+
+    def _train(
+        self, X: Any, y: Any, sample_weight: Any, *, is_new: bool, epochs: int, classes: Any = None
+    ) -> Self:
+        """Trains a new model, or the present one further.
+
+        A fit that is refused leaves the estimator as it was; one that is interrupted leaves what
+        has been learnt.
+        """
+        before = dict(self.__dict__)
+        learner = None if is_new else self.learner_
+        history = None if learner is None else learner.history
+        try:
+            X, y = validation.validate_data(self, X, y, reset=is_new, multi_output=True, **_CHECKS)
+            targets = self._targets(y, classes, is_new)
+            weight = None if sample_weight is None else _checked_weight(sample_weight, X.shape[0])
+            random = sklearn_utils.check_random_state(self.random_state) if is_new else self._random
+            seed = int(random.randint(_MAX_SEED))
+            with _seeded(seed):
+                if learner is None:
+                    learner = self._new_learner(X, targets)
+                    history = learner.history
+                learner.seed = seed
+                learner.fit(
+                    _data_of(X, learner.model, targets.y, weight),
+                    self._valid_data(targets, learner.model),
+                    epochs=epochs,
+                    **{name: getattr(self, name) for name in _OF_FIT},
+                )
+        finally:
+            if learner is None or learner.history is history:
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            else:
+                self.__dict__.update(targets.fitted)
+                self.learner_, self.history_, self._random = learner, learner.history, random
+        return self
+
+    def _new_learner(self, X: Any, targets: Targets) -> Learner:
+        sizes = math.prod(X.shape[1:]), targets.num_outputs
+        model = make_model(self.model, *sizes, self.hidden, self.model_options)
+        options = {name: getattr(self, name) for name in _OF_LEARNER}
+        return Learner(model, **self._learner_options(targets), **options)
+
+    def _valid_data(self, targets: Targets, model: nn.Module) -> Any:
+        """Returns the data to validate on, with targets converted like those to train on."""
+        if not isinstance(self.valid, tuple | list):
+            return self.valid
+        if len(self.valid) not in (2, 3):
+            raise ValueError(
+                "valid should be a fraction of the samples, (X, y) or (X, y, sample_weight), but "
+                f"given {len(self.valid)} parts"
+            )
+        X, y, *given = self.valid
+        X, y = validation.validate_data(self, X, y, reset=False, multi_output=True, **_CHECKS)
+        classes = targets.fitted.get("classes_")
+        converted = self._targets(y, classes, is_new=True)
+        weight = [_checked_weight(one, X.shape[0]) for one in given]
+        return _data_of(X, model, converted.y, *weight)
+
+    def _outputs(self, X: Any) -> Tensor:
+        """Returns the output of the model for each sample, on the CPU, shape (N, ...)."""
+        validation.check_is_fitted(self, "learner_")
+        X = validation.validate_data(self, X, reset=False, **_CHECKS)
+        size = max(self.batch_size, _PREDICTED_TOGETHER)
+        out = self.learner_.predict(_data_of(X, self.learner_.model), batch_size=size)
+        if not isinstance(out, Tensor):
+            raise TypeError(
+                f"The model's output should be one tensor, but is a {type(out).__name__}: use "
+                "learner_.predict for several"
+            )
+        return out.to(torch.float64) if out.is_floating_point() else out
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+_CHECKS: Mapping[str, Any] = {"accept_sparse": "csr", "dtype": "numeric", "allow_nd": True}
+_PREDICTED_TOGETHER = 1024
+
+
+def _data_of(X: Any, model: nn.Module, y: Any = None, weight: Any = None) -> Any:
+    """Returns data for a learner; a sparse matrix as a dataset of its rows.
+
+    Integers are codes for a model with an embedding, and numbers for all others.
+    """
+    others = [part for part in (y, weight) if part is not None]
+    if not hasattr(X, "toarray"):
+        has_codes = any(
+            isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in model.modules()
+        )
+        return (X if X.dtype.kind == "f" or has_codes else X.astype(np.float32), *others)
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    tensors = [torch.from_numpy(np.ascontiguousarray(part)) for part in others]
+    tensors = [part.to(dtype) if part.is_floating_point() else part for part in tensors]
+    return SparseRows(X, tensors, dtype)
+
+
+def _checked_weight(weight: Any, num_samples: int) -> Any:
+    """Returns weights of samples, float32 of shape (N,); one number is for all of them."""
+    weight = np.asarray(weight, dtype=np.float32)
+    if weight.ndim == 0:
+        weight = np.full(num_samples, weight)
+    if weight.shape != (num_samples,):
+        raise ValueError(
+            f"sample_weight should have shape ({num_samples},), one for each sample, but given "
+            f"{weight.shape}"
+        )
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError("sample_weight should be finite and at least 0, but is not everywhere")
+    return weight
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds all random generators for the block, and restores them afterwards."""
+    before = capture_random_state()
+    manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore_random_state(before)
