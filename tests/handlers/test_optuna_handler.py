@@ -25,7 +25,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 X = torch.linspace(-1, 1, 48).reshape(16, 3)
 Y = X.sum(1, keepdim=True)
-RATES = (0.01, 0.1, 2.0)
+RATES = (0.1, 2.0)
 """The last one diverges, and is pruned."""
 
 
@@ -222,6 +222,7 @@ def whole(empty, tmp_path_factory):
     return of
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "seed", [pytest.param(s, marks=[] if s in (0, 2, 4) else [pytest.mark.slow]) for s in range(20)]
 )
@@ -230,7 +231,7 @@ def test_a_study_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(
 ):
     value_of = (engine_value, learner_value)[seed % 2]
     expected, num_calls = whole(value_of)
-    assert [trial[1] for trial in expected] == ["COMPLETE", "COMPLETE", "PRUNED"]
+    assert [trial[1] for trial in expected] == ["COMPLETE", "PRUNED"]
     shutil.copy(empty, tmp_path)
     live(value_of, tmp_path, last=random.Random(seed).randrange(1, num_calls * 9 // 10))
     assert live(value_of, tmp_path)[0] == expected

@@ -266,6 +266,8 @@ def _checked_weight(weight: Any, num_samples: int) -> Any:
         )
     if not (np.isfinite(weight) & (weight >= 0)).all():
         raise ValueError("sample_weight should be finite and at least 0, but is not everywhere")
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
 
 
